@@ -1,0 +1,113 @@
+"""Pretrain the small CLIP (`tiny`) on stills with captions.
+
+Symmetric InfoNCE (Radford et al., ICML 2021) with three additions that the shapes world makes possible: captions that
+are true of another still of the batch are left out of its negatives; every still brings a caption with one attribute
+changed (NegCLIP); and captions are short and long, so that every attribute gets a signal of its own. Without them a
+CLIP solves the task by colour and background and never learns position (reference/demo.md 3).
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kinetext.data import stills
+from kinetext.data.scenes import draw_scene
+from kinetext.models.backbone import TINY, Architecture, Backbone, scores
+
+KINDS = ("single", "pair", "gate", "box", "empty")
+SHARES = (0.55, 0.2, 0.1, 0.11, 0.04)
+
+
+def draw_stills(count: int, seed: int) -> tuple[np.ndarray, list[stills.Still]]:
+    """`count` stills as uint8 [count, 3, H, W] with their attributes."""
+    random = np.random.default_rng(seed)
+    drawn = [stills.draw_still(str(kind), random) for kind in random.choice(KINDS, count, p=SHARES)]
+    images = np.stack([draw_scene(still.scene, random) for still in drawn])
+    return images.transpose(0, 3, 1, 2), drawn
+
+
+def masked_contrast(logits_BK, true_BK, undecided_BK, own_B):
+    """Cross-entropy of each still's own caption against the captions that are false of it, and of each own caption
+    against the stills that it is false of. Captions are columns; `own_B` says which column is a still's own."""
+    rows = torch.arange(len(own_B))
+    others = true_BK | undecided_BK
+    others[rows, own_B] = False
+    logits_BK = logits_BK.masked_fill(others, -torch.inf)
+    image_to_text = F.cross_entropy(logits_BK, own_B)
+    text_to_image = F.cross_entropy(logits_BK[:, own_B].T, rows)
+    return (image_to_text + text_to_image) / 2
+
+
+def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-3) -> Iterator[tuple[Backbone, float]]:
+    """Train the small CLIP with AdamW on `pool` stills; gives the model and its loss after each of `steps` steps."""
+    torch.manual_seed(seed)
+    random = np.random.default_rng(seed)
+    backbone = Backbone(Architecture(TINY))
+    _sine_positions(backbone)
+    images, drawn = draw_stills(pool, seed)
+    values_BA = stills.table([still.values for still in drawn], stills.NONE)
+    ids, embedding = _compact_embedding(backbone)
+    decayed = [p for p in backbone.parameters() if p.ndim >= 2]
+    plain = [p for p in backbone.parameters() if p.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda s: min((s + 1) / 200, 0.5 + 0.5 * math.cos(math.pi * s / steps))
+    )
+    for _ in range(steps):
+        index = random.integers(pool, size=batch)
+        said = [stills.caption_values(drawn[i], random) for i in index]
+        wrong = [stills.changed(values, random) for values in said]
+        captions = [stills.caption_text(values, random) for values in said + wrong]
+        true_BK, undecided_BK = stills.truth(values_BA[index], stills.table(said + wrong, stills.FREE))
+        image_BD, _ = backbone.encode_frames(torch.from_numpy(images[index])[:, None])
+        text_KD = _encode_short_and_long(backbone, torch.searchsorted(ids, backbone.tokenise(captions).contiguous()))
+        logits_BK = backbone.logit_scale * scores(image_BD[:, 0], text_KD)
+        loss = masked_contrast(
+            logits_BK, torch.from_numpy(true_BK), torch.from_numpy(undecided_BK), torch.arange(batch)
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        yield backbone, loss.item()
+    with torch.no_grad():
+        embedding.weight[ids] = backbone.clip.token_embedding.weight
+    backbone.clip.token_embedding = embedding
+
+
+def _encode_short_and_long(backbone: Backbone, tokens_KL: Tensor) -> Tensor:
+    """Text features [K, D], the shorter half of the texts without the longer half's padding (a quarter less work)."""
+    lengths_K = tokens_KL.argmax(-1) + 1
+    order_K = lengths_K.argsort()
+    halves = [tokens_KL[half, : int(lengths_K[half].max())] for half in order_K.chunk(2)]
+    text_KD = torch.cat([backbone.encode_text(half)[0] for half in halves])
+    return text_KD[order_K.argsort()]
+
+
+def _compact_embedding(backbone: Backbone) -> tuple[Tensor, nn.Embedding]:
+    """Train only the words that captions use (the other 49 000 rows cost a third of a step): put a small table in the
+    place of the whole one, which is returned with the ids of the small one's rows, in ascending order."""
+    random = np.random.default_rng(0)
+    said = [stills.caption_values(stills.draw_still(str(kind), random), random) for kind in KINDS * 400]
+    tokens = backbone.tokenise([stills.caption_text(values, random) for values in said])
+    whole = backbone.clip.token_embedding
+    ids = tokens.unique()
+    backbone.clip.token_embedding = nn.Embedding.from_pretrained(whole.weight[ids].detach().clone(), freeze=False)
+    return ids, whole
+
+
+def _sine_positions(backbone: Backbone) -> None:
+    """Start the patch positions as 2-D sines and cosines: random ones hide position for a long time."""
+    down, across = backbone.grid
+    width = backbone.width // 4
+    rates = 1.0 / 100 ** (torch.arange(width) / width)
+    y, x = torch.meshgrid(torch.arange(down), torch.arange(across), indexing="ij")
+    parts = [f(v.flatten()[:, None] * rates) for v in (x, y) for f in (torch.sin, torch.cos)]
+    with torch.no_grad():
+        backbone.visual.positional_embedding[1:] = 0.1 * torch.cat(parts, 1)
