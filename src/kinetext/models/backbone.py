@@ -41,9 +41,7 @@ class Backbone(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        clip = open_clip.create_model(
-            architecture.model, load_weights=False, force_quick_gelu=architecture.quick_gelu
-        )
+        clip = open_clip.create_model(architecture.model, load_weights=False, force_quick_gelu=architecture.quick_gelu)
         _check_towers(architecture.model, clip)
         self.architecture = architecture
         self.clip = clip

@@ -1,0 +1,42 @@
+"""The contract of a provider: a module here, named after itself, with
+
+- `Config`: a frozen registry.Options;
+- `describe(label, rivals, config, context) -> list[Text]`: what the provider says of one class. `rivals` are the class
+  names it is taken for, the likeliest first.
+- `check(config)` (optional): raise ValueError before anything costs money, such as a missing key.
+
+`Context` carries what is common to a table: every label of the data set, and a folder for cached replies.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Text:
+    """One sentence about one class; the fields are the columns of the table `texts`."""
+
+    label: str
+    sentence: str
+    kind: str = "name"
+    phase: str = "whole"
+    rival: str | None = None
+    source: str = ""
+    prompt_version: str | None = None
+    model: str | None = None
+    date: str | None = None
+    request_hash: str | None = None
+    status: str = "ok"
+
+    def row(self) -> dict[str, Any]:
+        """The row of the table `texts`."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all classes of one table share."""
+
+    labels: list[str] = field(default_factory=list)
+    cache: Path = Path("results/cache")

@@ -1,0 +1,183 @@
+"""What may stand in config.yaml: one field per key, each with its unit or its source. Cross-checks between the parts
+(is there such a method? does this folder exist?) are in plan.py, which may look at the plug-ins.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from kinetext.registry import Options
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # becomes a folder name
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class BackboneOptions(Options):
+    """An image-text model."""
+
+    model: str = Field("kinetext-tiny", description="open_clip's name of the architecture, e.g. ViT-B-32")
+    pretrained: str | None = Field(
+        None, description="open_clip's tag of published weights, e.g. openai; downloads them"
+    )
+    weights: str | None = Field(
+        None, description="a local file of weights instead: safetensors or an open_clip checkpoint"
+    )
+    pretrain_steps: int | None = Field(
+        None,
+        ge=1,
+        description="kinetext-tiny only: train it anew for so many steps instead of taking the shipped weights",
+    )
+
+
+class FrameOptions(Options):
+    """Which frames of a clip are kept, and how."""
+
+    num_frames: int = Field(8, ge=1, le=512, description="frames per clip, T")
+    size_px: int = Field(
+        224, ge=16, le=1024, description="height and width after resizing the short side and centre crop"
+    )
+    sampling: Literal["uniform", "segment"] = Field(
+        "uniform",
+        description="uniform: centres of T equal segments (TSN, ECCV 2016); segment: as STAN's released test code rounds them",
+    )
+    encoding: Literal["jpeg", "raw"] = Field("jpeg", description="jpeg: 4:4:4; raw: RGB bytes, 9 times larger, exact")
+    quality: int = Field(
+        95, ge=50, le=100, description="JPEG quality; 95 at 4:4:4 costs about 1 grey level (video.md 3)"
+    )
+    clip_limit_s: float = Field(60.0, gt=0, description="seconds after which decoding a clip is given up")
+
+
+class DatasetOptions(Options):
+    """A data set: a module of data/datasets and its options."""
+
+    module: str | None = Field(None, description="module of data/datasets; absent: the data set's own name")
+    options: dict[str, Any] = Field(default_factory=dict, description="the module's Config")
+    frames: FrameOptions = FrameOptions()
+    shard_clips: int = Field(1000, ge=1, description="clips per frame shard: one job each (video.md 3)")
+    novel: list[str] = Field(default_factory=list, description="classes without training clips under base_to_novel")
+    max_failed: Fraction = Field(0.05, description="stop before training when a larger share of clips has no frames")
+
+
+class TextOptions(Options):
+    """A text table: a module of text/providers and its options."""
+
+    module: str | None = Field(None, description="module of text/providers; absent: the table's own name")
+    options: dict[str, Any] = Field(default_factory=dict, description="the module's Config")
+
+
+class TrainingOptions(Options):
+    """How a method is trained."""
+
+    epochs: int = Field(10, ge=0, description="passes over the training clips")
+    batch_size: int = Field(32, ge=1, description="clips per step")
+    lr: float = Field(5e-6, gt=0, description="peak learning rate of pretrained parameters")
+    new_lr: float = Field(
+        5e-5, gt=0, description="peak learning rate of new parameters (STAN's released configs: 10 x lr)"
+    )
+    weight_decay: float = Field(0.02, ge=0, description="AdamW; not on biases and LayerNorms (STAN, CVPR 2023, 4.1)")
+    betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW (STAN's released configs)")
+    warmup_epochs: float = Field(1.0, ge=0, description="linear warm-up, then cosine to zero")
+    label_smoothing: Fraction = Field(0.0, description="of the cross-entropy's targets")
+    clip_norm: float = Field(5.0, gt=0, description="largest gradient norm (STAN's released configs)")
+    trunk: Literal["frozen", "trained"] = Field(
+        "trained", description="frozen: the image tower's layers, computed once"
+    )
+    text: Literal["frozen", "trained"] = Field("frozen", description="frozen: class texts are encoded once")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: autocast, for a GPU that has it"
+    )
+    augment: Literal["none", "crop"] = Field(
+        "none", description="crop: random resized crop, the same for a clip's frames"
+    )
+    select: Literal["last", "best_val"] = Field("last", description="which epoch is kept; never by test clips")
+    cache_gib: float = Field(
+        8.0, ge=0, description="most memory for the tokens of a frozen trunk, GiB; over it: anew each epoch"
+    )
+
+
+class MethodOptions(Options):
+    """A method: a module of models/methods, its options, its training."""
+
+    module: str | None = Field(None, description="module of models/methods; absent: the method's own name")
+    options: dict[str, Any] = Field(default_factory=dict, description="the module's Config")
+    training: TrainingOptions = TrainingOptions()
+
+
+class ExperimentOptions(Options):
+    """Runs: every data set x method x texts x seed of the lists."""
+
+    datasets: list[str] = Field(min_length=1)
+    protocol: Literal["supervised", "base_to_novel"] = Field(
+        "supervised",
+        description="base_to_novel: the data set's `novel` classes are never trained on (ViFi-CLIP, CVPR 2023)",
+    )
+    backbone: str
+    methods: list[str] = Field(min_length=1)
+    texts: list[str] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"a seed stands twice in {seeds}")
+        return seeds
+
+
+class ConfusablesOptions(Options):
+    """How confusable classes are mined; training clips only."""
+
+    rivals: int = Field(3, ge=1, description="rivals kept per class and rule, m")
+    folds: int = Field(5, ge=2, description="folds of the cross-fitted confusion")
+    rule: Literal["features", "text", "given"] = Field(
+        "features", description="the rule whose rivals go to the providers"
+    )
+
+
+class ReportOptions(Options):
+    """What report.html shows first."""
+
+    title: str = "kinetext"
+    headline: list[str] = Field(default=["top1", "mean_class_accuracy"], description="metrics of the first table")
+    examples: int = Field(4, ge=0, description="confusable pairs shown with example frames")
+
+
+class TrackingOptions(Options):
+    """MLflow. MLFLOW_TRACKING_URI in the environment goes before `uri`."""
+
+    enabled: bool = True
+    uri: str | None = Field(None, description="absent: sqlite in the results folder (one machine)")
+
+
+class Config(Options):
+    """The whole of config.yaml."""
+
+    results: str = Field("results", description="folder that everything is written to")
+    backbones: dict[Name, BackboneOptions]
+    datasets: dict[Name, DatasetOptions]
+    confusables: ConfusablesOptions = ConfusablesOptions()
+    texts: dict[Name, TextOptions]
+    methods: dict[Name, MethodOptions]
+    experiments: dict[Name, ExperimentOptions] = Field(min_length=1)
+    report: ReportOptions = ReportOptions()
+    tracking: TrackingOptions = TrackingOptions()
+
+
+class RunSpec(Options):
+    """One run, completely specified: the content of run.yaml."""
+
+    run: str = Field(description="{dataset}/{protocol}/{method}/{texts}/seed{n}")
+    dataset: str
+    protocol: str
+    method: str
+    texts: str
+    backbone: str
+    seed: int
+    novel: list[str] = Field(default_factory=list, description="classes never trained on")
+    method_module: str
+    method_options: dict[str, Any]
+    training: TrainingOptions
+    dataset_options: dict[str, Any] = Field(description="what made the clips and frames")
+    backbone_options: dict[str, Any]
+    text_options: dict[str, Any]
+    fingerprint: str = ""

@@ -1,0 +1,185 @@
+"""The tables between the commands: for each column its name, type and meaning. Every arrow file and Parquet file of
+kinetext is written here, to a temporary name that is renamed when it is whole, so a killed job leaves no half table.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Column = tuple[str, pa.DataType, str]
+
+CLIPS: tuple[Column, ...] = (
+    ("clip_id", pa.string(), "name of the clip, unique in its data set"),
+    ("path", pa.string(), "video file, absolute"),
+    ("split", pa.string(), "train, val or test"),
+    ("label", pa.string(), "class name; null where the data set has captions"),
+    ("captions", pa.list_(pa.string()), "captions of the clip; empty where it has a label"),
+    ("start_s", pa.float64(), "where the clip starts in the file, seconds; null: at its beginning"),
+    ("end_s", pa.float64(), "where it ends, seconds; null: at the end of the file"),
+    ("shard", pa.string(), "the frame shard that holds the clip"),
+)
+FRAMES: tuple[Column, ...] = (
+    ("clip_id", pa.string(), "as in clips"),
+    ("status", pa.string(), "ok | short (fewer frames than asked, repeated) | truncated | damaged | failed"),
+    ("error", pa.string(), "why the status is not ok; null otherwise"),
+    ("frame_indices", pa.list_(pa.int32()), "index of each frame in presentation order"),
+    ("timestamps_s", pa.list_(pa.float64()), "presentation time of each frame, seconds"),
+    ("images", pa.list_(pa.binary()), "T encoded images, JPEG or raw RGB bytes; empty if failed"),
+    ("width_px", pa.int32(), "width of the video"),
+    ("height_px", pa.int32(), "height of the video"),
+    ("num_packets", pa.int32(), "video packets counted in the file"),
+    ("num_substituted", pa.int32(), "frames replaced by their nearest undamaged neighbour"),
+    ("rotation_deg", pa.int32(), "display rotation that was applied, degrees anticlockwise"),
+    ("vfr", pa.bool_(), "variable frame rate: the steps between frames differ by more than half"),
+    ("codec", pa.string(), "video codec"),
+)
+FEATURES: tuple[Column, ...] = (
+    ("clip_id", pa.string(), "as in clips; only clips that have frames"),
+    ("frame_TD", pa.list_(pa.list_(pa.float16())), "one CLIP feature per frame, not normalised"),
+)
+CONFUSABLES: tuple[Column, ...] = (
+    ("label", pa.string(), "a class"),
+    ("rival", pa.string(), "a class that it is taken for"),
+    ("score", pa.float64(), "how easily, larger is easier; comparable within a rule only"),
+    ("rule", pa.string(), "features (cross-fitted confusion) | text (cosine of names) | given (by the data set)"),
+    ("rank", pa.int32(), "1 is the label's first rival under the rule"),
+)
+TEXTS: tuple[Column, ...] = (
+    ("label", pa.string(), "the class described"),
+    ("rival", pa.string(), "the class it is contrasted with; null if none"),
+    ("kind", pa.string(), "name | motion"),
+    ("phase", pa.string(), "whole | start | end: the part of the clip that the sentence is about"),
+    ("sentence", pa.string(), "the text itself"),
+    ("source", pa.string(), "who wrote it"),
+    ("prompt_version", pa.string(), "version of the wording sent to the model; null without a model"),
+    ("model", pa.string(), "language model as the server named it; null without one"),
+    ("date", pa.string(), "when it was written, ISO 8601; null if unknown"),
+    ("request_hash", pa.string(), "key of the raw reply in the cache; null without a model"),
+    ("status", pa.string(), "ok, or the reason why the sentence is not used"),
+)
+PREDICTIONS: tuple[Column, ...] = (
+    ("clip_id", pa.string(), "as in clips"),
+    ("split", pa.string(), "test | novel (classes that had no training clips) | val"),
+    ("view", pa.string(), "ordered | reversed | shuffled | repeated: what was done to the order of the frames"),
+    ("target", pa.int32(), "index of the clip's class among the split's labels"),
+    ("score_K", pa.list_(pa.float32()), "score for each of the split's labels (file metadata: labels)"),
+)
+METRICS: tuple[Column, ...] = (
+    ("dataset", pa.string(), "data set"),
+    ("split", pa.string(), "as in predictions"),
+    ("protocol", pa.string(), "which clips and classes train and test"),
+    ("method", pa.string(), "method, as named in config.yaml"),
+    ("texts", pa.string(), "texts, as named in config.yaml"),
+    ("backbone", pa.string(), "image-text model, as named in config.yaml"),
+    ("seed", pa.int32(), "seed of the run"),
+    ("metric", pa.string(), "function in evaluation/metrics.py, with its confusables' rule after a colon"),
+    ("view", pa.string(), "as in predictions"),
+    ("value", pa.float64(), "the metric, 0 to 1"),
+    ("low", pa.float64(), "lower end of the 95 % bootstrap interval over clips"),
+    ("high", pa.float64(), "upper end of it"),
+    ("clips", pa.int32(), "how many clips it is over"),
+    ("fingerprint", pa.string(), "hash of everything that defines the run"),
+    ("commit", pa.string(), "git commit of the code that measured"),
+)
+RUNS: tuple[Column, ...] = (
+    ("run", pa.string(), "{dataset}/{protocol}/{method}/{texts}/seed{n}"),
+    *METRICS[:1],
+    *METRICS[2:7],
+    ("fingerprint", pa.string(), "hash of everything that defines the run"),
+    ("commit", pa.string(), "git commit of the code that trained"),
+    ("new_parameters", pa.int64(), "parameters that the method adds to the backbone"),
+    ("trained_parameters", pa.int64(), "parameters that were trained"),
+    ("train_seconds", pa.float64(), "wall time of training, seconds"),
+    ("train_clips_seen", pa.int64(), "clips times epochs"),
+    ("predict_clips_per_s", pa.float64(), "clips a second at prediction, cached features included"),
+    ("threads", pa.int32(), "CPU threads used"),
+    ("device", pa.string(), "cpu or the GPU's name"),
+)
+TABLES = {
+    "clips": CLIPS,
+    "frames": FRAMES,
+    "features": FEATURES,
+    "confusables": CONFUSABLES,
+    "texts": TEXTS,
+    "predictions": PREDICTIONS,
+    "metrics": METRICS,
+    "runs": RUNS,
+}
+SCHEMA_VERSION = "1"
+
+
+def schema(name: str) -> pa.Schema:
+    """The Arrow schema of a table, with each column's meaning as its field metadata."""
+    fields = [pa.field(column, kind, metadata={"meaning": meaning}) for column, kind, meaning in TABLES[name]]
+    return pa.schema(fields, metadata={"kinetext_table": name, "schema_version": SCHEMA_VERSION})
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; renamed to `path` when the block ends well, removed when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_table(name: str, rows: Iterable[dict[str, Any]], path: Path, metadata: dict[str, Any] | None = None) -> None:
+    """Write rows as Parquet. A column that a row lacks is null; a column that the table does not declare is an error."""
+    kind = schema(name)
+    if metadata:
+        kind = kind.with_metadata({**(kind.metadata or {}), **{k: json.dumps(v) for k, v in metadata.items()}})
+    rows = list(rows)
+    unknown = {key for row in rows for key in row} - set(kind.names)
+    if unknown:
+        raise ValueError(f"table {name} declares no column {sorted(unknown)}; see tables.py")
+    with written_whole(path) as part:
+        pq.write_table(pa.Table.from_pylist(rows, schema=kind), part, compression="zstd")
+
+
+def read_table(name: str, path: Path) -> pa.Table:
+    """Read a Parquet table; ValueError with the path if it is no table of this name, or not whole."""
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as the table {name} ({error}); delete it and run again") from error
+    missing = [column for column in schema(name).names if column not in table.column_names]
+    if missing:
+        raise ValueError(f"{path}: is no table {name}: column {missing[0]} is missing")
+    return table
+
+
+def read_rows(name: str, path: Path) -> list[dict[str, Any]]:
+    """The rows of a Parquet table as dictionaries."""
+    return read_table(name, path).to_pylist()
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What `write_table` was given as metadata."""
+    raw = pq.read_schema(path).metadata or {}
+    own = {"kinetext_table", "schema_version", "ARROW:schema"}
+    return {k.decode(): json.loads(v) for k, v in raw.items() if k.decode() not in own}
+
+
+def write_shard(name: str, batches: Iterable[list[dict[str, Any]]], path: Path) -> None:
+    """Write an uncompressed Arrow IPC file, one record batch per list of rows: memory-mapped, random access by row."""
+    kind = schema(name)
+    with written_whole(path) as part, pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, kind) as writer:
+        for rows in batches:
+            writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=kind))
+
+
+def open_shard(name: str, path: Path) -> pa.Table:
+    """Memory-map an Arrow IPC file; ValueError with the path if it is not whole."""
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as a shard of {name} ({error}); delete it and run again") from error
