@@ -1,0 +1,1 @@
+"""Predictions of clips, metrics of predictions, intervals of metrics."""

@@ -1,0 +1,1 @@
+"""Frames and class texts in, scores out."""

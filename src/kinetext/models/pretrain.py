@@ -32,7 +32,8 @@ def draw_stills(count: int, seed: int) -> tuple[np.ndarray, list[stills.Still]]:
 
 def masked_contrast(logits_BK, true_BK, undecided_BK, own_B):
     """Cross-entropy of each still's own caption against the captions that are false of it, and of each own caption
-    against the stills that it is false of. Captions are columns; `own_B` says which column is a still's own."""
+    against the stills that it is false of. Captions are columns; `own_B` says which column is a still's own.
+    """
     rows = torch.arange(len(own_B))
     others = true_BK | undecided_BK
     others[rows, own_B] = False
@@ -92,7 +93,8 @@ def _encode_short_and_long(backbone: Backbone, tokens_KL: Tensor) -> Tensor:
 
 def _compact_embedding(backbone: Backbone) -> tuple[Tensor, nn.Embedding]:
     """Train only the words that captions use (the other 49 000 rows cost a third of a step): put a small table in the
-    place of the whole one, which is returned with the ids of the small one's rows, in ascending order."""
+    place of the whole one, which is returned with the ids of the small one's rows, in ascending order.
+    """
     random = np.random.default_rng(0)
     said = [stills.caption_values(stills.draw_still(str(kind), random), random) for kind in KINDS * 400]
     tokens = backbone.tokenise([stills.caption_text(values, random) for values in said])

@@ -1,0 +1,1 @@
+"""A method, its training clips and its texts in; a checkpoint out."""
