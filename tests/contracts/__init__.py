@@ -1,0 +1,1 @@
+"""What every plug-in promises, over all that the registry finds."""
