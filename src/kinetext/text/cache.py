@@ -1,0 +1,59 @@
+"""Raw replies of paid services, each kept under the hash of the request: nothing is ever asked, or paid, twice.
+
+The folder is no declared output of the workflow, so a job that fails does not take its replies along. A reply is
+written before anyone tries to understand it; understanding it again costs nothing. To ask again, delete the file.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kinetext.tables import written_whole
+
+
+def request_hash(request: dict[str, Any]) -> str:
+    """SHA-256 of the request as canonical JSON. It must hold all that shapes the reply, and no secret."""
+    canonical = json.dumps(request, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def reply_path(request: dict[str, Any], folder: Path) -> Path:
+    """Where the reply to a request lies, or will lie."""
+    return folder / "replies" / f"{request_hash(request)}.json"
+
+
+def reply_to(request: dict[str, Any], folder: Path, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The record of a request: {"request", "date" (ISO 8601, UTC), ...what `ask` returned}.
+
+    `ask` is called only where there is no record; of several jobs that want the same one, one asks and the rest wait.
+    What `ask` raises goes through and leaves no record.
+    """
+    path = reply_path(request, folder)
+    if path.exists():  # without the lock, so that a cache on a read-only disk can be used
+        return read_record(path)
+    from filelock import FileLock
+
+    lock = folder / "locks" / f"{path.stem}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        if not path.exists():
+            record = ask()
+            date = datetime.now(UTC).isoformat(timespec="seconds")
+            text = json.dumps({"request": request, "date": date, **record}, indent=1, ensure_ascii=False)
+            with written_whole(path) as part:
+                part.write_text(text, "utf-8")
+    return read_record(path)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A record of the cache. Raises ValueError if it is not whole."""
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        if {"request", "date"} <= record.keys():
+            return record
+    except (ValueError, AttributeError):
+        pass
+    raise ValueError(f"{path}: is no cached reply; delete it, and the class will be asked for again")
