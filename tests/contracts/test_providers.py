@@ -1,0 +1,72 @@
+"""What every provider promises, whichever it is. A new provider gets one line in CASES."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kinetext import registry
+from kinetext.text import cache, providers
+from kinetext.text.providers import Context, Text, chat_api
+
+LABELS = ["rising", "falling"]
+
+
+def cached_replies(folder: Path, options: dict) -> None:
+    """Replies as chat_api would have cached them: the contract needs no server and no key."""
+    config = chat_api.Config(**options)
+    for label, rival in (LABELS, LABELS[::-1]):
+        answer = {
+            "start": f"{label} starts",
+            "end": f"{label} ends",
+            "whole": [f"it is {label}", f"it goes on {label}"],
+        }
+        message = {"role": "assistant", "content": json.dumps(answer)}
+        body = {"model": "m-1", "choices": [{"finish_reason": "stop", "message": message}]}
+        asked = chat_api.request(label, [rival], config)
+        cache.reply_to(asked, folder, lambda body=body: {"mode": "text", "reply": json.dumps(body)})
+
+
+# provider -> its options, and what has to be there before it can answer without network or key
+CASES: dict[str, tuple[dict, Callable[[Path, dict], None] | None]] = {
+    "bundled": ({"bank": "shapes"}, None),
+    "chat_api": ({"model": "m", "sentences": 2}, cached_replies),
+    "names": ({"templates": ("{}", "a clip of {}.")}, None),
+}
+
+
+@pytest.mark.parametrize("name", registry.names(providers))
+def test_contract(name, tmp_path, monkeypatch):
+    assert name in CASES, f"provider {name} has no entry in CASES of {__file__}: add its options there"
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    options, prepare = CASES[name]
+    if prepare:
+        prepare(tmp_path, options)
+    provider = registry.load(providers, name)
+    config = registry.configure(provider, options)
+    context = Context(LABELS, tmp_path)
+    if hasattr(provider, "check"):
+        provider.check(config)
+    for label, rival in (LABELS, LABELS[::-1]):
+        texts = provider.describe(label, [rival], config, context)
+        assert texts
+        for text in texts:
+            assert isinstance(text, Text)
+            assert text.label == label
+            assert text.kind in ("name", "motion")
+            assert text.phase in ("whole", "start", "end")
+            assert text.sentence.strip() == text.sentence != ""
+            assert text.source
+            assert text.status == "ok"
+        assert provider.describe(label, [rival], config, context) == texts
+        assert provider.describe(label, [rival], config, Context(LABELS[::-1], tmp_path)) == texts
+
+
+@pytest.mark.parametrize("name", registry.names(providers))
+def test_config_is_frozen_and_refuses_unknown_options(name):
+    provider = registry.load(providers, name)
+    with pytest.raises(ValueError, match="colour: unknown key"):
+        registry.configure(provider, {"colour": "red"})
+    assert provider.Config.model_config["frozen"]
+    assert all(field.description for field in provider.Config.model_fields.values())

@@ -1,0 +1,311 @@
+"""chat_api against a real HTTP server on this machine that answers like a chat-completions endpoint."""
+
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+
+import pytest
+
+from kinetext import registry
+from kinetext.config import TextOptions
+from kinetext.tables import read_rows, write_table
+from kinetext.text.describe import describe_classes
+from kinetext.text.providers import Context, chat_api
+
+KEY = "sk-secret-0123456789"
+ANSWER = json.dumps({"start": "low", "end": "high", "whole": ["it goes up", "it climbs"]})
+
+
+def completion(content=ANSWER, **message):
+    message = {"role": "assistant", "content": content} | message
+    finish = message.pop("finish_reason", "stop")
+    choice = {"index": 0, "finish_reason": finish, "message": message}
+    return 200, {"id": "1", "object": "chat.completion", "created": 1, "model": "m-2024-05", "choices": [choice]}
+
+
+def error(status, message="no", **headers):
+    return status, {"error": {"message": message}}, headers
+
+
+class Server(ThreadingHTTPServer):
+    """Answers requests from `script`, a list of answers (the last one for ever) or a function of the request."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.script, self.requests, self.lock = [completion()], [], Lock()
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with self.server.lock:
+            self.server.requests.append((self.path, self.headers["Authorization"], asked))
+            script = self.server.script
+            answer = script(asked) if callable(script) else script[min(len(self.server.requests), len(script)) - 1]
+        status, body, headers = (*answer, {})[:3]
+        raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("TEST_KEY", KEY)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = Server()
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def config(server, **options):
+    return chat_api.Config(
+        **({"model": "m", "base_url": server.url, "api_key_env": "TEST_KEY", "retries": 2} | options)
+    )
+
+
+def describe(server, tmp_path, label="rising", rivals=("falling", "growing"), **options):
+    return chat_api.describe(label, list(rivals), config(server, **options), Context([label], tmp_path))
+
+
+def modes(server):
+    return [asked.get("response_format", {"type": "text"})["type"] for _, _, asked in server.requests]
+
+
+def test_good_answer_becomes_sentences_with_their_origin(server, tmp_path):
+    texts = describe(server, tmp_path, sentences=2)
+    assert [(text.phase, text.sentence) for text in texts] == [
+        ("start", "low"),
+        ("end", "high"),
+        ("whole", "it goes up"),
+        ("whole", "it climbs"),
+    ]
+    for text in texts:
+        assert (text.kind, text.status, text.model, text.rival) == ("motion", "ok", "m-2024-05", "falling | growing")
+        assert (text.source, text.prompt_version) == (server.url, "motion-1")
+        assert text.date.endswith("+00:00")
+        assert (tmp_path / "replies" / f"{text.request_hash}.json").exists()
+    ((path, authorization, asked),) = server.requests
+    assert (path, authorization) == ("/v1/chat/completions", f"Bearer {KEY}")
+    assert (asked["model"], asked["temperature"]) == ("m", 0.0)
+    form = asked["response_format"]["json_schema"]
+    assert form["strict"]
+    assert form["schema"]["required"] == ["start", "end", "whole"]
+
+
+def test_never_asked_twice_and_no_key_needed_for_what_is_cached(server, tmp_path, monkeypatch):
+    first = describe(server, tmp_path)
+    monkeypatch.delenv("TEST_KEY")
+    server.script = [error(500)]
+    assert describe(server, tmp_path) == first
+    assert len(server.requests) == 1
+    # what shapes the reply is part of its name in the cache; who asks, and how patiently, is not
+    assert describe(server, tmp_path, retries=0, max_in_flight=1, timeout_s=1.0, api_key_env="OTHER") == first
+    for other in (
+        {"model": "n"},
+        {"temperature": 0.5},
+        {"sentences": 1},
+        {"label": "falling"},
+        {"rivals": ["growing"]},
+    ):
+        with pytest.raises(ValueError, match="no key"):
+            describe(server, tmp_path, **other)
+
+
+def test_many_threads_that_want_the_same_ask_once(server, tmp_path):
+    with ThreadPoolExecutor(6) as pool:
+        told = list(pool.map(lambda _: describe(server, tmp_path), range(6)))
+    assert len(server.requests) == 1
+    assert all(texts == told[0] for texts in told)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_passing_failure_is_tried_again(server, tmp_path, status):
+    server.script = [error(status, Retry_After="0"), completion()]
+    assert describe(server, tmp_path)[0].status == "ok"
+    assert len(server.requests) == 2
+
+
+def test_retry_after_is_honoured(server, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "openai")
+    server.script = [error(429, Retry_After="0.07"), completion()]
+    assert describe(server, tmp_path)[0].status == "ok"
+    assert "in 0.070000 seconds" in caplog.text
+
+
+def test_a_lasting_failure_is_a_row(server, tmp_path):
+    server.script = [error(429, "slow down")]
+    (text,) = describe(server, tmp_path, retries=0)
+    assert text.status.startswith("failed: Error code: 429")
+    assert "slow down" in text.status
+    assert (text.kind, text.sentence) == ("motion", "")
+    assert not (tmp_path / "replies").exists()
+
+
+def test_structured_output_falls_back_to_json_mode_and_then_to_text(server, tmp_path):
+    def picky(accepted):
+        return lambda asked: completion() if asked.get("response_format", {}).get("type") in accepted else error(400)
+
+    server.script = picky(["json_object"])
+    assert describe(server, tmp_path)[0].status == "ok"
+    assert modes(server) == ["json_schema", "json_object"]
+    describe(server, tmp_path, label="falling")  # it remembers what this server refuses
+    assert modes(server) == ["json_schema", "json_object", "json_object"]
+    server.script = picky([None])
+    assert describe(server, tmp_path, model="other")[0].status == "ok"
+    assert modes(server)[3:] == ["json_schema", "json_object", "text"]
+    assert describe(server, tmp_path, model="third", structured=False)[0].status == "ok"
+    assert modes(server)[6:] == ["text"]
+    server.script = [error(400, "temperature is not supported")]
+    assert "temperature is not supported" in describe(server, tmp_path, model="fourth")[0].status
+
+
+@pytest.mark.parametrize(
+    ("reply", "complaint"),
+    [
+        (completion("{broken"), "the answer is not JSON"),
+        (completion('{"start": "a", "end": "b"}'), "has no 'whole'"),
+        (completion(None, refusal="I cannot"), "the model refused (I cannot)"),
+        (completion(ANSWER[:20], finish_reason="length"), "cut off"),
+        (completion(None), "has no text"),
+        ((200, "<html>proxy</html>"), "no chat completion"),
+        ((200, {"choices": []}), "no chat completion"),
+    ],
+)
+def test_bad_reply_is_kept_and_gives_a_failed_row(server, tmp_path, reply, complaint):
+    server.script = [reply]
+    (text,) = describe(server, tmp_path)
+    assert text.status.startswith("failed: ")
+    assert complaint in text.status
+    (kept,) = (tmp_path / "replies").glob("*.json")
+    assert f"to ask again, delete {kept}" in text.status
+    raw = reply[1] if isinstance(reply[1], str) else json.dumps(reply[1])
+    assert json.loads(kept.read_text())["reply"] == raw
+    assert describe(server, tmp_path) == [text]
+    assert len(server.requests) == 1
+    kept.unlink()
+    server.script = [completion()]
+    assert describe(server, tmp_path)[0].status == "ok"
+
+
+def test_without_a_key_the_error_says_the_ways_out(server, tmp_path, monkeypatch):
+    monkeypatch.delenv("TEST_KEY")
+    with pytest.raises(ValueError, match="TEST_KEY") as caught:
+        describe(server, tmp_path)
+    for way in ("set the variable", "bundled or names", "results/cache", "vLLM or Ollama", "any key will do"):
+        assert way in str(caught.value)
+    assert server.requests == []
+
+
+def test_what_would_fail_for_every_class_stops_at_once(server, tmp_path):
+    server.script = [error(401, f"Incorrect API key provided: {KEY}")]
+    with pytest.raises(ValueError, match="refuses the key in TEST_KEY") as caught:
+        describe(server, tmp_path)
+    assert KEY not in str(caught.value)
+    assert caught.value.__cause__ is None
+    server.script = [error(404, "model 'm' not found, try pulling it first")]
+    with pytest.raises(ValueError, match=r"has no model 'm'.*try pulling it"):
+        describe(server, tmp_path)
+    with pytest.raises(ValueError, match=r"no connection to http://127.0.0.1:9/v1 \(.*\); is the server running"):
+        describe(server, tmp_path, base_url="http://127.0.0.1:9/v1", retries=0)
+
+
+def test_a_slow_server_costs_one_row(server, tmp_path):
+    held = Lock()
+    held.acquire()
+    server.script = lambda asked: held.acquire(timeout=1) and completion()
+    (text,) = describe(server, tmp_path, timeout_s=0.1, retries=0)
+    held.release()
+    assert text.status == "failed: no reply within 0.1 s, tried 1 times"
+
+
+def test_the_key_is_nowhere_but_in_the_request(server, tmp_path, caplog, capfd, monkeypatch):
+    caplog.set_level(logging.DEBUG)
+    describe(server, tmp_path)
+    server.script = [completion(f"You sent {KEY}")]  # some servers repeat what they were sent
+    texts = describe(server, tmp_path, label="falling")
+    server.script = [error(429, f"quota of {KEY}" + "x" * 270 + KEY)]
+    texts += describe(server, tmp_path, label="growing", retries=0)
+    said = caplog.text + "".join(capfd.readouterr()) + str(texts)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) >= 2
+    assert not any(KEY in path.read_text() for path in files)
+    assert "POST" in caplog.text  # the log was on
+    assert KEY not in said
+    assert KEY[:12] not in said  # nor cut in half
+    monkeypatch.setenv("TEST_KEY", f"{KEY}\nx")
+    with pytest.raises(ValueError, match="the key in TEST_KEY holds a blank") as caught:
+        describe(server, tmp_path, label="shrinking")
+    assert KEY not in str(caught.value)
+
+
+def test_a_key_in_the_wrong_field_is_not_repeated():
+    for options in (
+        {"api_key_env": KEY},
+        {"base_url": f"https://me:{KEY}@host/v1"},
+        {"base_url": f"https://h?k={KEY}"},
+    ):
+        with pytest.raises(ValueError, match=r"api_key_env: must be|base_url: must be") as caught:
+            registry.configure(chat_api, options)
+        assert KEY not in str(caught.value)
+        with pytest.raises(ValueError, match="must be") as caught:
+            chat_api.Config(**options)
+        assert KEY not in str(caught.value)
+
+
+def test_a_whole_table_with_one_broken_class_and_again_without_a_key(server, tmp_path, monkeypatch, capfd):
+    labels = ["rising", "falling", "growing"]
+    clips = [{"clip_id": label, "split": "train", "label": label, "captions": []} for label in labels]
+    write_table("clips", clips, tmp_path / "clips.parquet", {"labels": labels, "pairs": []})
+    write_table("confusables", [], tmp_path / "confusables.parquet")
+
+    def script(asked):
+        label = next(label for label in labels if f'Class: "{label}"' in asked["messages"][0]["content"])
+        if label == "falling":
+            return completion("Sure! Here you are.")
+        return completion(json.dumps({"start": f"{label} a", "end": f"{label} b", "whole": [f"{label} c"]}))
+
+    server.script = script
+    options = {"model": "m", "base_url": server.url, "api_key_env": "TEST_KEY", "sentences": 1}
+    tables = []
+    for name in ("one", "two"):
+        describe_classes(
+            tmp_path / "clips.parquet",
+            tmp_path / "confusables.parquet",
+            "supervised",
+            [],
+            TextOptions(module="chat_api", options=options),
+            "gpt",
+            "features",
+            tmp_path / "cache",
+            tmp_path / f"{name}.parquet",
+        )
+        tables.append(read_rows("texts", tmp_path / f"{name}.parquet"))
+        assert "class 'falling' has no usable motion sentence: failed: the answer is not JSON" in capfd.readouterr().err
+        monkeypatch.delenv("TEST_KEY", raising=False)
+    assert tables[0] == tables[1]
+    assert len(server.requests) == 3
+    assert [(row["label"], row["kind"], row["status"][:6]) for row in tables[0] if row["label"] != "growing"] == [
+        ("rising", "name", "ok"),
+        ("rising", "motion", "ok"),
+        ("rising", "motion", "ok"),
+        ("rising", "motion", "ok"),
+        ("falling", "name", "ok"),
+        ("falling", "motion", "failed"),
+    ]
