@@ -1,0 +1,281 @@
+"""Descriptions of classes: rivals in, sentences with a status out, and no look at a test clip."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from kinetext import registry
+from kinetext.config import TextOptions
+from kinetext.data import stills
+from kinetext.tables import read_rows, write_table
+from kinetext.text import cache
+from kinetext.text.describe import choose_rivals, describe_classes, with_status
+from kinetext.text.prompts import messages, parse_answer
+from kinetext.text.providers import Text, bundled, names
+
+LABELS = ["rising", "falling", "growing", "shrinking"]
+
+
+def write_world(folder, labels=LABELS, test_labels=LABELS, **arguments):
+    """Two training clips and a test clip per class, a small table of confusables; the arguments of describe_classes."""
+    clips = [("train", label) for label in labels * 2] + [("test", label) for label in test_labels]
+    rows = [
+        {"clip_id": str(n), "split": split, "label": label, "captions": []} for n, (split, label) in enumerate(clips)
+    ]
+    write_table("clips", rows, folder / "clips.parquet", {"labels": labels, "pairs": []})
+    rivals = [
+        ("rising", "growing", "features", 2),
+        ("rising", "falling", "features", 1),
+        ("rising", "shrinking", "text", 1),
+        ("falling", "growing", "text", 1),
+        ("falling", "rising", "given", 1),
+        ("growing", "shrinking", "given", 1),
+    ]
+    table = [dict(zip(("label", "rival", "rule", "rank"), row, strict=True)) | {"score": 1.0} for row in rivals]
+    write_table("confusables", table, folder / "confusables.parquet")
+    return {
+        "clips": folder / "clips.parquet",
+        "confusables": folder / "confusables.parquet",
+        "protocol": "supervised",
+        "novel": [],
+        "options": TextOptions(),
+        "name": "bundled",
+        "rule": "features",
+        "cache": folder / "cache",
+        "output": folder / "texts.parquet",
+    } | arguments
+
+
+@pytest.fixture
+def provider(monkeypatch):
+    """A provider that exists for one test; `tell(label, rivals)` is its describe."""
+
+    def install(tell, config=registry.Options):
+        module = SimpleNamespace(
+            Config=config, describe=lambda label, rivals, config, context: tell(label, rivals), checked=[]
+        )
+        module.check = module.checked.append
+        monkeypatch.setattr(registry, "load", lambda package, name: module)
+        return module
+
+    return install
+
+
+def test_each_class_gets_its_rivals_under_the_rule_or_the_next_one(tmp_path):
+    world = write_world(tmp_path)
+    assert choose_rivals(world["confusables"], LABELS, "features") == {
+        "rising": ["falling", "growing"],
+        "falling": ["growing"],
+        "growing": ["shrinking"],
+        "shrinking": [],
+    }
+    assert choose_rivals(world["confusables"], LABELS, "given")["falling"] == ["rising"]
+
+
+def test_the_table_has_names_and_motion_for_every_label(tmp_path):
+    world = write_world(tmp_path)
+    describe_classes(**world)
+    rows = read_rows("texts", world["output"])
+    assert [row["label"] for row in rows if row["kind"] == "name"] == LABELS
+    assert [row["sentence"] for row in rows if row["kind"] == "name"] == LABELS
+    assert {row["status"] for row in rows} == {"ok"}
+    for label in LABELS:
+        phases = {row["phase"] for row in rows if row["label"] == label and row["kind"] == "motion"}
+        assert phases == {"start", "end", "whole"}
+
+
+def test_names_alone_need_no_motion_rows(tmp_path, capfd):
+    describe_classes(**(world := write_world(tmp_path, name="mine", options=TextOptions(module="names"))))
+    rows = read_rows("texts", world["output"])
+    assert [(row["label"], row["sentence"], row["kind"]) for row in rows] == [(k, k, "name") for k in LABELS]
+    assert "warning" not in capfd.readouterr().err
+
+
+def test_a_provider_that_names_classes_itself_keeps_its_names(tmp_path):
+    options = TextOptions(module="names", options={"templates": ["a clip of {}"]})
+    describe_classes(**(world := write_world(tmp_path, options=options)))
+    assert [row["sentence"] for row in read_rows("texts", world["output"])] == [f"a clip of {k}" for k in LABELS]
+
+
+def test_labels_of_test_clips_change_nothing(tmp_path):
+    describe_classes(**(one := write_world(tmp_path / "one")))
+    describe_classes(**(other := write_world(tmp_path / "other", test_labels=LABELS[::-1])))
+    assert read_rows("texts", one["output"]) == read_rows("texts", other["output"])
+
+
+def test_novel_classes_are_described_too(tmp_path):
+    describe_classes(**(world := write_world(tmp_path, protocol="base_to_novel", novel=["growing", "shrinking"])))
+    assert {row["label"] for row in read_rows("texts", world["output"])} == set(LABELS)
+
+
+def test_rivals_reach_the_provider_and_it_is_checked_first(tmp_path, provider):
+    asked = {}
+    module = provider(lambda label, rivals: asked.update({label: rivals}) or [Text(label, f"{label} moves", "motion")])
+    describe_classes(**write_world(tmp_path))
+    assert asked["rising"] == ["falling", "growing"]
+    assert len(module.checked) == 1
+
+
+def test_one_class_that_fails_does_not_cost_the_others(tmp_path, provider, capfd):
+    def tell(label, rivals):
+        if label == "falling":
+            raise OSError("line is dead")
+        return [Text(label, f"{label} moves", kind="motion")]
+
+    provider(tell)
+    describe_classes(**(world := write_world(tmp_path)))
+    rows = {row["label"]: row for row in read_rows("texts", world["output"]) if row["kind"] == "motion"}
+    assert rows["falling"]["status"] == "failed: OSError: line is dead"
+    assert {rows[label]["status"] for label in LABELS if label != "falling"} == {"ok"}
+    assert "class 'falling' has no usable motion sentence: failed: OSError: line is dead" in capfd.readouterr().err
+
+
+def test_no_table_where_every_class_fails_or_the_configuration_is_wrong(tmp_path, provider):
+    world = write_world(tmp_path)
+    provider(lambda label, rivals: [Text(label, "", kind="motion", status="failed: line is dead")])
+    with pytest.raises(ValueError, match=r"texts.bundled: none of 4 classes could be described; failed: line is dead"):
+        describe_classes(**world)
+
+    def wrong(label, rivals):
+        raise ValueError("set the variable")
+
+    provider(wrong)
+    with pytest.raises(ValueError, match="set the variable"):
+        describe_classes(**world)
+    assert not world["output"].exists()
+
+
+def test_errors_name_the_place_in_the_configuration(tmp_path):
+    with pytest.raises(ValueError, match=r"texts.mine: no module 'bundle' among providers; did you mean 'bundled'\?"):
+        describe_classes(**write_world(tmp_path, name="mine", options=TextOptions(module="bundle")))
+    with pytest.raises(ValueError, match=r"texts.bundled.options.bnk: unknown key; did you mean 'bank'\?"):
+        describe_classes(**write_world(tmp_path, options=TextOptions(options={"bnk": "shapes"})))
+    with pytest.raises(ValueError, match=r"bundled.bank: no bank 'shape' in .*; did you mean 'shapes'\?"):
+        describe_classes(**write_world(tmp_path, options=TextOptions(options={"bank": "shape"})))
+    with pytest.raises(ValueError, match=r"shapes.yaml: has no class 'risin'; did you mean 'rising'\?"):
+        describe_classes(**write_world(tmp_path, labels=["risin", "falling"], test_labels=[]))
+    with pytest.raises(ValueError, match=r"templates: 'a clip' needs {} once"):
+        registry.configure(names, {"templates": ["a clip"]})
+
+
+def test_statuses():
+    up, down = Text("up", "It goes up.", kind="motion"), Text("down", "It goes down.", kind="motion")
+    texts = [
+        up,
+        replace(up, sentence="it goes  up."),
+        replace(up, sentence=" "),
+        replace(up, sentence="it moves"),
+        replace(up, sentence="it rests", phase="start"),
+        replace(up, sentence="broken", status="failed: x"),
+        down,
+        replace(down, sentence="It moves"),
+        replace(down, sentence="it rests", phase="end"),  # what one starts with, the other ends with
+        replace(down, sentence="broken"),  # the other one is not used, so this one stands alone
+    ]
+    assert [text.status for text in with_status(texts)] == [
+        "ok",
+        "repeats a sentence of its class",
+        "empty sentence",
+        "same sentence as class 'down'",
+        "ok",
+        "failed: x",
+        "ok",
+        "same sentence as class 'up'",
+        "ok",
+        "ok",
+    ]
+    assert [text.status for text in with_status([Text("a", "run"), Text("b", "Run")])] == ["ok", "ok"]
+
+
+def test_cache_asks_once_and_keeps_nothing_of_a_failure(tmp_path):
+    calls = []
+
+    def ask():
+        calls.append(1)
+        if len(calls) == 1:
+            raise OSError("line is dead")
+        return {"reply": "raw ä"}
+
+    with pytest.raises(OSError, match="line is dead"):
+        cache.reply_to({"q": 1}, tmp_path, ask)
+    first = cache.reply_to({"q": 1}, tmp_path, ask)
+    assert first == cache.reply_to({"q": 1}, tmp_path, ask)
+    assert first["reply"] == "raw ä"
+    assert len(calls) == 2
+    path = cache.reply_path({"q": 1}, tmp_path)
+    assert [p.name for p in (tmp_path / "replies").iterdir()] == [path.name]
+    assert cache.request_hash({"a": 1, "b": 2}) == cache.request_hash({"b": 2, "a": 1}) != cache.request_hash({"a": 1})
+    path.write_text('{"request": ')
+    with pytest.raises(ValueError, match=f"{path.name}: is no cached reply; delete it"):
+        cache.reply_to({"q": 1}, tmp_path, ask)
+
+
+def test_two_jobs_that_want_the_same_reply_ask_once(tmp_path):
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom kinetext.text import cache\nfolder = Path(sys.argv[1])\n"
+        "def ask():\n    with open(folder / 'calls', 'a') as f: f.write('x')\n    time.sleep(0.3)\n    return {'reply': 1}\n"
+        "cache.reply_to({'q': 1}, folder, ask)\n"
+    )
+    jobs = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
+    assert [job.wait(60) for job in jobs] == [0, 0, 0]
+    assert (tmp_path / "calls").read_text() == "x"
+
+
+def test_request_says_the_rivals_and_how_many_sentences():
+    (message,) = messages("drop kick", ["kick", 'say "hi"'], sentences=2)
+    assert message["role"] == "user"
+    assert 'Class: "drop kick"' in message["content"]
+    assert '"kick", "say \\"hi\\""' in message["content"]
+    assert '"whole": ["...", "..."]' in message["content"]
+    assert "2 sentences" in message["content"]
+    assert "mistaken" not in messages("jump", [], 1)[0]["content"]
+
+
+@pytest.mark.parametrize("wrap", ["{}", " {}\n", "```json\n{}\n```", "```\n{}```"])
+def test_answer_is_read_bare_or_fenced(wrap):
+    answer = '{"start": " low", "end": "high", "whole": ["it goes up "], "note": 1}'
+    assert parse_answer(wrap.replace("{}", answer)) == {"start": "low", "end": "high", "whole": ["it goes up"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("Sure, here it is: {}", "is not JSON"),
+        ("[1]", "is a JSON list"),
+        ('{"start": "a", "whole": ["b"]}', "has no 'end'"),
+        ('{"start": "a", "end": "b", "whole": []}', "'whole' in the answer"),
+        ('{"start": "a", "end": "b", "whole": "c"}', "'whole' in the answer"),
+        ('{"start": "a", "end": null, "whole": ["c"]}', "'end' in the answer"),
+    ],
+)
+def test_answer_that_is_none(content, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        parse_answer(content)
+
+
+def test_bank_of_shapes_speaks_the_words_of_the_stills():
+    # every caption that states one attribute or two: what the small CLIP was pretrained on
+    random = np.random.default_rng(0)
+    single = [{name: value} for name, words in stills.ATTRIBUTES.items() for value in range(len(words))]
+    stated = single + [a | b for a in single for b in single if a.keys() != b.keys()]
+    captions = {stills.caption_text(values, random) for values in stated for _ in range(8)}
+    classes = bundled.read_bank("shapes")["classes"]
+    said = {sentence for texts in classes.values() for phase in ("start", "end") for sentence in texts[phase]}
+    assert said <= captions, said - captions
+
+
+def test_bank_of_shapes_covers_the_data_set_and_tells_reversals_apart():
+    from kinetext.data.datasets import shapes
+
+    classes = bundled.read_bank("shapes")["classes"]
+    assert sorted(classes) == sorted(shapes.labels(shapes.Config()))
+    for first, second in shapes.given_pairs(shapes.Config()):
+        assert classes[first]["start"] == classes[second]["end"]
+        assert classes[first]["end"] == classes[second]["start"]
+        for phase in bundled.PHASES:
+            assert classes[first][phase]
+            assert not set(classes[first][phase]) & set(classes[second][phase])
