@@ -1,0 +1,249 @@
+"""A video file in, the wanted frames of a clip out, equal to the last bit to those of decoding the whole file.
+
+The file is demuxed once, without decoding, and the wanted frames are picked by counting packets: headers lie. Where the
+container and the codec allow it, only the groups of pictures (GOPs) that hold a wanted frame are decoded, and in them no
+picture that nothing else refers to. Everything else, and every surprise, is decoded from the first packet to the last.
+
+A decoder paints over damage without saying so, and what it paints spreads to the pictures that refer to it: after any
+complaint all packets up to the next entry point count as tainted, in decode order, and the nearest untainted frame is
+taken instead. Nothing raises: a bad video gives a Decoded that says why.
+
+PyAV's logging stays as it is: av.logging.set_level together with threads can deadlock on close.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from kinetext.data.demux import MOV, OPEN, UnusableError, Video, count_without_edit_list, demux, video_stream
+
+LIMIT_PX = 40_000_000  # width * height; 8K is 33 million
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The frames of a clip and what the table `frames` says of it; without frames if the status is failed."""
+
+    status: str
+    error: str | None = None
+    frames_HWC: list[np.ndarray] = field(default_factory=list)  # uint8 RGB, as displayed (rotated)
+    frame_indices: list[int] = field(default_factory=list)  # in presentation order, from the file's first frame
+    timestamps_s: list[float] = field(default_factory=list)  # from the file's first frame
+    width_px: int | None = None  # as displayed
+    height_px: int | None = None
+    num_packets: int | None = None
+    num_substituted: int | None = None
+    rotation_deg: int | None = None
+    vfr: bool | None = None
+    codec: str | None = None
+
+
+@dataclass(frozen=True)
+class _Image:
+    frame_HWC: np.ndarray
+    width_px: int  # before shrinking
+    height_px: int
+    rotation_deg: int
+
+
+def decode_clip(
+    path: Path,
+    choose: Callable[[int], list[int]],
+    start_s: float | None = None,
+    end_s: float | None = None,
+    shrink: Callable[[np.ndarray], np.ndarray] = lambda frame_HWC: frame_HWC,
+) -> Decoded:
+    """Decode the frames of a clip that `choose(number of its frames)` names, ascending, repeats allowed.
+
+    Only frames with start_s <= time < end_s are counted and chosen from. `shrink` is applied to each frame as it comes,
+    so that large frames need not be held together. Never raises: what goes wrong is in `status` and `error`.
+    """
+    try:
+        if not path.exists():
+            raise UnusableError("not_found: there is no such file")
+        if not path.is_file():
+            raise UnusableError("not_a_file: a folder or a device")
+        if path.stat().st_size == 0:
+            raise UnusableError("empty_file: zero bytes")
+        with av.open(str(path.absolute()), **OPEN) as container:
+            return _decode(path, container, choose, start_s, end_s, shrink)
+    except UnusableError as error:
+        return Decoded("failed", str(error))
+    except (av.error.InvalidDataError, EOFError):
+        return Decoded("failed", "not_a_video: no format that FFmpeg can read, or cut before its index")
+    except Exception as error:
+        return Decoded("failed", f"{type(error).__name__}: {error}")
+
+
+def _decode(path: Path, container: Any, choose: Any, start_s: Any, end_s: Any, shrink: Any) -> Decoded:
+    stream = video_stream(container)
+    if stream is None:
+        raise UnusableError("no_video_stream: sound or a cover picture only")
+    if stream.codec_context is None:
+        raise UnusableError("unknown_codec: FFmpeg has no decoder for this video stream")
+    if stream.width * stream.height > LIMIT_PX:
+        raise UnusableError(f"too_large: {stream.width}x{stream.height} px, at most {LIMIT_PX} px are decoded")
+    video = demux(container, stream)
+
+    def wanted(times_s: list[float]) -> tuple[range, list[int]]:
+        window = _window(times_s, start_s, end_s)
+        return window, [window.start + index for index in choose(len(window))]
+
+    times_s = video.times_s
+    window, ranks = wanted(times_s)
+    taken = ranks
+    images = _by_gop(video, ranks, shrink) if video.by_gop else None
+    if images is None:
+        positions, seen_s, images = _sequentially(video, set(ranks), shrink)
+        if video.bad:
+            taken = _nearest_untainted(video, positions, window, ranks)
+            arrivals = {rank: positions.index(video.order[rank]) for rank in taken}
+            _, _, images = _sequentially(video, set(arrivals.values()), shrink)
+            images = {rank: images[arrival] for rank, arrival in arrivals.items()}
+        elif len(positions) != len(video.order):  # hidden or skipped pictures: count what is really shown
+            times_s = seen_s
+            window, ranks = wanted(times_s)
+            taken = ranks
+            _, _, images = _sequentially(video, set(ranks), shrink)
+    substituted = sum(a != b for a, b in zip(taken, ranks, strict=True))
+
+    reasons = {}
+    header_frames = stream.frames
+    if container.format.name == MOV and len(video.packets) < header_frames:
+        # an edit list hides frames of an intact file, too; what lacks without it is not in the file
+        present = count_without_edit_list(path)
+        if present < header_frames:
+            reasons["truncated"] = f"{present} of {header_frames} frames are in the file"
+    if video.bad:
+        reasons["damaged"] = f"{len(video.bad)} damaged packets, {substituted} of {len(ranks)} frames replaced"
+    if len(window) < len(ranks):
+        reasons["short"] = f"{len(window)} frames for {len(ranks)}, some repeated"
+    first = images[taken[0]]
+    return Decoded(
+        status=next(iter(reasons), "ok"),
+        error="; ".join(reasons.values()) or None,
+        frames_HWC=[images[rank].frame_HWC for rank in taken],
+        frame_indices=taken,
+        timestamps_s=[times_s[rank] for rank in taken],
+        width_px=first.width_px,
+        height_px=first.height_px,
+        num_packets=len(video.packets),
+        num_substituted=substituted,
+        rotation_deg=first.rotation_deg,
+        vfr=_is_vfr(times_s),
+        codec=video.codec,
+    )
+
+
+def _window(times_s: list[float], start_s: float | None, end_s: float | None) -> range:
+    """Ranks of the frames with start_s <= time < end_s, a microsecond forgiven."""
+    first = 0 if start_s is None else bisect_left(times_s, start_s - 1e-6)
+    last = len(times_s) if end_s is None else bisect_left(times_s, end_s - 1e-6)
+    if first >= last:
+        raise UnusableError(f"no_frame: none from {start_s} to {end_s} s; the last one is at {times_s[-1]:.3f} s")
+    return range(first, last)
+
+
+def _feed(video: Video, first: int, last: int, wanted: set[int] | None) -> Iterator[Any]:
+    """Decode the packets first..last; notes in `video.bad` what the decoder complains about.
+
+    With `wanted`, pictures that are neither wanted nor referred to are not decoded.
+    """
+    context = video.context
+    context.open(strict=False)  # with the default skip_frame: dav1d reads it only here
+    context.flush_buffers()
+    for position in [*range(first, last + 1), None]:
+        packet = None if position is None else video.packets[position]
+        context.skip_frame = "DEFAULT" if wanted is None or position is None or position in wanted else "NONREF"
+        try:
+            frames = context.decode(packet)
+        except (av.error.FFmpegError, ValueError):
+            frames = []
+            video.bad.add(last if position is None else position)
+        if packet is not None and packet.is_corrupt:
+            video.bad.add(packet.opaque)
+        for frame in frames:
+            if frame.is_corrupt:
+                video.bad.add(first if frame.opaque is None else frame.opaque)
+            yield frame
+
+
+def _by_gop(video: Video, ranks: list[int], shrink: Any) -> dict[int, _Image] | None:
+    """The frames of these ranks from the GOPs that hold them; None if anything was not as expected."""
+    rank_of = {video.order[rank]: rank for rank in ranks}
+    spans = []
+    for target in rank_of:
+        entry = bisect_right(video.entries, target) - 1
+        if entry and video.stamps[target] < video.stamps[video.entries[entry]]:
+            entry -= 1  # shown before the keyframe that it follows in the file: it refers to the GOP before, too
+        spans.append((video.entries[entry], target))
+    ranges: list[list[int]] = []
+    for first, last in sorted(spans):
+        if ranges and first <= ranges[-1][1] + 1:
+            ranges[-1][1] = max(last, ranges[-1][1])
+        else:
+            ranges.append([first, last])
+    frames = {}
+    for first, last in ranges:
+        for frame in _feed(video, first, last, set(rank_of)):
+            if frame.opaque in rank_of:
+                frames[rank_of[frame.opaque]] = _image(frame, shrink)
+            if video.bad:
+                return None
+    return frames if len(frames) == len(rank_of) and not video.bad else None
+
+
+def _sequentially(
+    video: Video, arrivals: set[int], shrink: Any
+) -> tuple[list[int | None], list[float], dict[int, _Image]]:
+    """Decode everything: each frame's packet and time as they arrive, and the images of the arrivals asked for."""
+    positions: list[int | None] = []
+    times_s: list[float] = []
+    images = {}
+    video.bad = set(video.broken)
+    for frame in _feed(video, 0, len(video.packets) - 1, None):
+        if len(positions) in arrivals:
+            images[len(positions)] = _image(frame, shrink)
+        positions.append(frame.opaque)
+        times_s.append(len(times_s) / video.rate if frame.time is None else frame.time)
+    if not positions:
+        raise UnusableError(f"no_frame: nothing decodes to a picture; {len(video.bad)} damaged packets")
+    return positions, [time_s - times_s[0] for time_s in times_s], images
+
+
+def _nearest_untainted(video: Video, positions: list[int | None], window: range, ranks: list[int]) -> list[int]:
+    """For each wanted rank the nearest rank of the window whose frame arrived and is not tainted, the earlier first."""
+    tainted: set[int] = set()
+    for position in video.bad:
+        following = bisect_right(video.entries, position)
+        entry, after = [*video.entries, len(video.packets), len(video.packets)][following : following + 2]
+        tainted.update(range(max(position - 1, 0), entry))  # the one before is often cut, and believed
+        tainted.update(i for i in range(entry, after) if video.stamps[i] < video.stamps[entry])  # as in _by_gop
+    intact = set(positions) - tainted
+    candidates = [rank for rank in window if video.order[rank] in intact]
+    if not candidates:
+        raise UnusableError(f"damaged: {len(video.bad)} damaged packets leave no frame that is sure to be intact")
+    return [min(candidates, key=lambda candidate: abs(candidate - rank)) for rank in ranks]
+
+
+def _image(frame: Any, shrink: Any) -> _Image:
+    """A frame as displayed: no decoder applies the display matrix by itself."""
+    if frame.width * frame.height > LIMIT_PX:
+        raise UnusableError(f"too_large: a frame of {frame.width}x{frame.height} px, at most {LIMIT_PX} px are decoded")
+    turns = round(frame.rotation / 90) % 4
+    frame_HWC = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+    height_px, width_px = frame_HWC.shape[:2]
+    return _Image(shrink(frame_HWC), width_px, height_px, 90 * turns)
+
+
+def _is_vfr(times_s: list[float]) -> bool:
+    """Whether the steps between frames differ by more than half (95th against 5th percentile)."""
+    if len(times_s) < 3:
+        return False
+    low, high = np.percentile(np.diff(times_s), [5, 95])
+    return bool(high > 1.5 * low)

@@ -1,0 +1,104 @@
+"""What is in a video file without decoding it: packets, their order on the screen, where decoding may start.
+
+Frames are counted by packets, because headers lie: of an AVI's length, of an edit list, of a file cut short.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+from av.stream import Disposition
+
+MOV = "mov,mp4,m4a,3gp,3g2,mj2"
+GOP_CONTAINERS = {MOV, "matroska,webm"}  # the others' time stamps are not to be relied on (AVI) or seldom indexed
+GOP_CODECS = {"h264", "hevc", "vp9", "av1"}  # one packet is one shown frame, always; VP8 and MPEG-4 have hidden ones
+ENTRY_NALS = {"h264": {5}, "hevc": set(range(16, 22))}  # IDR; IRAP: whatever comes later refers to nothing before them
+# a playlist or a script renamed .mp4 must not reach the network; metadata in an old encoding is no reason to fail
+OPEN: dict[str, Any] = {"options": {"protocol_whitelist": "file"}, "metadata_errors": "ignore"}
+
+
+class UnusableError(Exception):
+    """No frame can be had from this file; the message says why."""
+
+
+@dataclass
+class Video:
+    """A demuxed video. Positions count packets in decode order, ranks count frames in presentation order."""
+
+    context: Any
+    codec: str
+    packets: list[Any]
+    stamps: list[int]  # by position: presentation time where the file has it
+    entries: list[int]  # positions at which decoding may start
+    order: list[int]  # by rank: the position of the frame's packet
+    times_s: list[float]  # by rank, from the first frame
+    rate: float  # frames a second as the header has it, for frames without a time
+    by_gop: bool  # whether parts may be decoded alone
+    bad: set[int]  # positions that the demuxer or, in the latest pass, the decoder complained about
+    broken: frozenset[int]  # those of the demuxer
+
+
+def video_stream(container: Any) -> Any:
+    """The first video stream that is no cover picture, or None."""
+    streams = (s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
+    return next(streams, None)
+
+
+def demux(container: Any, stream: Any) -> Video:
+    """Read all packets and find out where decoding may start and in which order the frames are shown.
+
+    Raises UnusableError if there is nothing to decode.
+    """
+    context = stream.codec_context
+    context.thread_type, context.thread_count = "NONE", 1  # one process a core is faster, and AUTO swallows errors
+    context.copy_opaque = True  # a frame then names the packet that it comes from
+    codec = context.codec.canonical_name
+    packets: list[Any] = []
+    broken = set()
+    try:
+        packets.extend(packet for packet in container.demux(stream) if packet.size)
+    except av.error.FFmpegError:
+        broken.add(max(len(packets) - 1, 0))
+    if not packets:
+        raise UnusableError("no_frame: the video stream is empty")
+    for position, packet in enumerate(packets):
+        packet.opaque = position
+    shown = [position for position, packet in enumerate(packets) if not packet.is_discard]  # an edit list hides some
+    if not shown:
+        raise UnusableError("no_frame: the file's edit list hides every frame")
+    stamped = len({packets[position].pts for position in shown} - {None}) == len(shown)
+    stamps = [packet.pts if stamped and packet.pts is not None else i for i, packet in enumerate(packets)]
+    order = sorted(shown, key=lambda position: stamps[position])
+    rate = float(stream.average_rate or 25)
+    unit_s = float(stream.time_base) if stamped else 1 / rate
+    times_s = [(stamps[position] - stamps[order[0]]) * unit_s for position in order]
+    entries = [i for i, p in enumerate(packets) if i == 0 or (p.is_keyframe and _is_entry(p, codec, context.extradata))]
+    by_gop = stamped and container.format.name in GOP_CONTAINERS and codec in GOP_CODECS
+    return Video(context, codec, packets, stamps, entries, order, times_s, rate, by_gop, set(broken), frozenset(broken))
+
+
+def _is_entry(packet: Any, codec: str, extradata: bytes | None) -> bool:
+    """Whether decoding may start at a keyframe. An H.264 keyframe that is no IDR promises too little: a recovery point."""
+    if codec not in ENTRY_NALS:
+        return True
+    data = bytes(packet)
+    if extradata and extradata[0] == 1:  # avcC and hvcC: each NAL unit is preceded by its length
+        length_bytes = (extradata[4 if codec == "h264" else 21] & 3) + 1
+        headers, start = [], 0
+        while start + length_bytes < len(data):
+            headers.append(data[start + length_bytes])
+            start += length_bytes + int.from_bytes(data[start : start + length_bytes], "big")
+    else:
+        headers = [data[match.end()] for match in re.finditer(b"\0\0\1(?=.)", data, re.DOTALL)]
+    types = {header & 31 if codec == "h264" else header >> 1 & 63 for header in headers}
+    return bool(types & ENTRY_NALS[codec])
+
+
+def count_without_edit_list(path: Path) -> int:
+    """How many video packets the file holds, those that an edit list hides included."""
+    options = {**OPEN, "options": {**OPEN["options"], "ignore_editlist": "1"}}
+    with av.open(str(path.absolute()), **options) as container:
+        packets = container.demux(video_stream(container))
+        return sum(1 for packet in packets if packet.size)

@@ -1,0 +1,136 @@
+"""extract_frames: the clips of one shard become one Arrow file of small images, one row a clip, whatever happens.
+
+A bad video is caught inside decode.py. A decoder that hangs or crashes cannot be caught: clips are therefore decoded in
+worker processes with a time limit each, and a worker that oversteps it or dies costs its clip and nothing else.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import simplejpeg
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from kinetext import tables
+from kinetext.config import FrameOptions
+from kinetext.data.decode import decode_clip
+from kinetext.data.sampling import SAMPLINGS
+from kinetext.data.watchdog import Lost, watched
+
+BATCH_CLIPS, BATCH_BYTES = 100, 2**29  # an Arrow binary column holds 2 GiB at most
+
+
+def resize(frame_HWC: np.ndarray, size_px: int) -> np.ndarray:
+    """CLIP's preprocessing of a uint8 image: short side to `size_px` (bicubic, antialiased), centre crop.
+
+    Same pixels as PIL but for rounding (mean difference 0.004 grey levels, at most 2), several times faster.
+    """
+    height, width = frame_HWC.shape[:2]
+    short = min(height, width)
+    if short != size_px:
+        scaled = int(size_px * height / short), int(size_px * width / short)
+        image_1CHW = torch.from_numpy(frame_HWC).permute(2, 0, 1)[None]
+        image_1CHW = F.interpolate(image_1CHW, size=scaled, mode="bicubic", antialias=True)
+        frame_HWC = image_1CHW[0].permute(1, 2, 0).numpy()
+        height, width = scaled
+    top, left = round((height - size_px) / 2), round((width - size_px) / 2)  # as torchvision's CenterCrop
+    return np.ascontiguousarray(frame_HWC[top : top + size_px, left : left + size_px])
+
+
+def encode_image(frame_HWC: np.ndarray, encoding: str, quality: int) -> bytes:
+    """A uint8 RGB image as JPEG (4:4:4, so that colour edges survive) or, encoding `raw`, as its bytes."""
+    if encoding == "raw":
+        return frame_HWC.tobytes()
+    return simplejpeg.encode_jpeg(frame_HWC, quality, colorspace="RGB", colorsubsampling="444")
+
+
+def decode_image(data: bytes) -> np.ndarray:
+    """The image that `encode_image` encoded, uint8 [H, W, 3]; raw bytes are taken for a square.
+
+    Raises ValueError if it is neither.
+    """
+    if data[:3] == b"\xff\xd8\xff" and data[-2:] == b"\xff\xd9":
+        return simplejpeg.decode_jpeg(data, "RGB")
+    side = round((len(data) / 3) ** 0.5)
+    if side == 0 or 3 * side * side != len(data):
+        raise ValueError(f"image of {len(data)} bytes: neither JPEG nor a square of raw RGB; extract the frames again")
+    return np.frombuffer(data, np.uint8).reshape(side, side, 3).copy()
+
+
+def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
+    """One row of the table `frames` from one row of the table `clips`."""
+    sampling = SAMPLINGS[options.sampling]
+    decoded = decode_clip(
+        Path(clip["path"]),
+        lambda num_frames: sampling(num_frames, options.num_frames),
+        clip["start_s"],
+        clip["end_s"],
+        partial(resize, size_px=options.size_px),
+    )
+    encoded: dict[int, bytes] = {}  # short clips repeat frames
+    for index, frame_HWC in zip(decoded.frame_indices, decoded.frames_HWC, strict=True):
+        if index not in encoded:
+            encoded[index] = encode_image(frame_HWC, options.encoding, options.quality)
+    row = {name: value for name, value in vars(decoded).items() if name != "frames_HWC"}
+    return {"clip_id": clip["clip_id"], **row, "images": [encoded[index] for index in decoded.frame_indices]}
+
+
+def extract_frames(clips: Path, shard: str, options: FrameOptions, output: Path, threads: int = 1) -> None:
+    """Write the table `frames` of one shard: one row a clip in the order of `clips`, decoded by `threads` processes.
+
+    Raises ValueError if no clip belongs to the shard.
+    """
+    table = tables.read_table("clips", clips)
+    rows = table.filter(pc.equal(table["shard"], shard)).to_pylist()
+    if not rows:
+        raise ValueError(f"{clips}: no clip belongs to shard '{shard}'; run index_clips again")
+    statuses: Counter[str] = Counter()
+    failed: list[str] = []
+
+    def done() -> Iterator[dict[str, Any]]:
+        results = watched(partial(_work, extract_clip, options), rows, options.clip_limit_s, threads)
+        for clip, result in zip(rows, tqdm(results, shard, len(rows), unit="clip", disable=None), strict=True):
+            if isinstance(result, Lost):
+                result = {"clip_id": clip["clip_id"], "status": "failed", "error": result.reason}
+            statuses[result["status"]] += 1
+            if result["status"] == "failed":
+                failed.append(f"{clip['clip_id']} ({result['error']})")
+            yield {"frame_indices": [], "timestamps_s": [], "images": [], **result}
+
+    tables.write_shard("frames", _batches(done()), output)
+    counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
+    first = f"; first failed: {failed[0]}" if failed else ""
+    print(f"extract_frames {shard}: {len(rows)} clips: {counts}{first}", file=sys.stderr)
+
+
+def count_statuses(shards: list[Path]) -> dict[str, int]:
+    """How many clips of these frame shards have each status."""
+    counts: Counter[str] = Counter()
+    for path in shards:
+        counts.update(tables.open_shard("frames", path)["status"].to_pylist())
+    return dict(counts)
+
+
+def _work(extract: Any, options: FrameOptions, clip: dict[str, Any]) -> dict[str, Any]:
+    torch.set_num_threads(1)  # one process a core
+    return extract(clip, options)
+
+
+def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += sum(len(image) for image in row["images"])
+        if len(batch) == BATCH_CLIPS or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,299 @@
+import os
+import time
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import CenterCrop, InterpolationMode, Resize
+
+from kinetext import tables
+from kinetext.config import FrameOptions
+from kinetext.data import decode, frames
+from kinetext.data.decode import decode_clip
+from kinetext.data.frames import count_statuses, decode_image, encode_image, extract_frames, resize
+from kinetext.data.sampling import uniform_indices
+from videos import all_frames, packet_places, write_video
+
+ENCODINGS = {
+    "gop12.mp4": ("libx264", {"g": 12, "bf": 3}),
+    "gop250.mkv": ("libx264", {"g": 250, "bf": 8}),
+    "open_gop.mp4": ("libx264", {"x264-params": "open-gop=1:keyint=12:min-keyint=6:bframes=3:scenecut=0"}),
+    "intra_refresh.mp4": ("libx264", {"x264-params": "intra-refresh=1:keyint=20"}),
+    "broadcast.ts": ("libx264", {"g": 12, "bf": 3}),
+    "open_gop_hevc.mkv": ("libx265", {"x265-params": "log-level=none:keyint=10:min-keyint=5:open-gop=1:pools=1"}),
+    "divx.avi": ("mpeg4", {"g": 12, "bf": 2}),
+    "hidden.webm": ("libvpx", {"g": 20, "auto-alt-ref": 1, "lag-in-frames": 16, "b": "200k"}),
+    "hidden9.webm": ("libvpx-vp9", {"g": 20, "auto-alt-ref": 1, "lag-in-frames": 16, "b": "100k", "cpu-used": 8}),
+}
+
+
+def eight(num_frames):
+    return uniform_indices(num_frames, 8)
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory):
+    """A video whose index stands first, so that it survives being cut short."""
+    path = tmp_path_factory.mktemp("videos") / "clean.mp4"
+    return write_video(path, 96, g=12, bf=3, container={"movflags": "+faststart"})
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_the_chosen_frames_are_those_of_a_full_decode(name, tmp_path):
+    codec, options = ENCODINGS[name]
+    if codec not in av.codecs_available:
+        pytest.skip(f"this FFmpeg has no encoder {codec}")
+    path = write_video(tmp_path / name, 64, codec, **options)
+    full = all_frames(path)
+    for num_wanted in (1, 3, 8, 40):
+        wanted = uniform_indices(len(full), num_wanted)
+        decoded = decode_clip(path, lambda num_frames, wanted=num_wanted: uniform_indices(num_frames, wanted))
+        assert (decoded.status, decoded.error) == ("ok", None)
+        assert decoded.frame_indices == wanted
+        assert np.allclose(np.diff(decoded.timestamps_s), 0.04 * np.diff(wanted), atol=0.002)
+        for index, frame_HWC in zip(wanted, decoded.frames_HWC, strict=True):
+            assert np.array_equal(frame_HWC, full[index])
+
+
+def test_only_the_groups_of_pictures_that_hold_a_wanted_frame_are_decoded(clean, monkeypatch):
+    fed = []
+    feed = decode._feed
+    monkeypatch.setattr(
+        decode,
+        "_feed",
+        lambda video, first, last, wanted: fed.append((first, last)) or feed(video, first, last, wanted),
+    )
+    decoded = decode_clip(clean, lambda num_frames: [30])
+    assert np.array_equal(decoded.frames_HWC[0], all_frames(clean)[30])
+    assert len(fed) == 1
+    assert fed[0][0] == 24
+    assert fed[0][1] < 36
+
+
+def test_a_cut_by_edit_list_hides_frames_and_is_no_truncation(clean, tmp_path):
+    path = tmp_path / "cut.mp4"
+    with av.open(str(clean)) as source, av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as output:
+        stream = source.streams.video[0]
+        copy = output.add_stream_from_template(stream)
+        for packet in source.demux(stream):
+            if packet.size:
+                packet.pts -= round(0.68 / stream.time_base)  # 17 frames
+                packet.dts -= round(0.68 / stream.time_base)
+                packet.stream = copy
+                output.mux(packet)
+    full = all_frames(path)
+    decoded = decode_clip(path, eight)
+    assert (decoded.status, len(full)) == ("ok", 79)
+    assert decoded.frame_indices == eight(79)
+    assert all(np.array_equal(frame, full[i]) for frame, i in zip(decoded.frames_HWC, eight(79), strict=True))
+
+
+def test_a_clip_within_a_file_is_sampled_between_its_times(clean):
+    full = all_frames(clean)
+    decoded = decode_clip(clean, lambda num_frames: uniform_indices(num_frames, 5), start_s=1.0, end_s=2.0)
+    assert decoded.frame_indices == [27, 32, 37, 42, 47]  # frames 25 to 49
+    assert np.allclose(decoded.timestamps_s, [1.08, 1.28, 1.48, 1.68, 1.88])
+    assert all(np.array_equal(f, full[i]) for f, i in zip(decoded.frames_HWC, decoded.frame_indices, strict=True))
+    late = decode_clip(clean, eight, start_s=9.0, end_s=10.0)
+    assert late.status == "failed"
+    assert late.error == "no_frame: none from 9.0 to 10.0 s; the last one is at 3.800 s"
+
+
+def test_frames_are_turned_as_they_are_displayed(tmp_path):
+    path = write_video(tmp_path / "a.mp4", 8)
+    data = bytearray(path.read_bytes())
+    unit, turned = (n.to_bytes(4, "big", signed=True) for n in (1 << 16, -(1 << 16)))
+    zero, w = bytes(4), (1 << 30).to_bytes(4, "big")
+    upright, quarter = unit + zero * 3 + unit + zero * 3 + w, zero + unit + zero + turned + zero * 4 + w
+    at = data.rindex(upright)  # the track's display matrix, after the movie's
+    data[at : at + 36] = quarter
+    path.write_bytes(data)
+    decoded = decode_clip(path, eight)
+    assert (decoded.rotation_deg, decoded.width_px, decoded.height_px) == (270, 48, 64)
+    assert np.array_equal(decoded.frames_HWC[3], np.rot90(all_frames(path)[3], -1))
+
+
+def test_variable_frame_rate_is_flagged(tmp_path):
+    path = tmp_path / "vfr.mp4"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height = 64, 48
+        for i in range(20):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * i, np.uint8), format="rgb24")
+            frame.pts = i if i < 10 else 10 + 5 * (i - 10)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    assert decode_clip(path, eight).vfr is True
+    assert decode_clip(write_video(tmp_path / "cfr.mp4", 20), eight).vfr is False
+
+
+# ---- damaged files: what each is called, and that no painted-over frame gets through
+
+
+def test_a_file_cut_short_is_truncated(clean, tmp_path):
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(clean.read_bytes()[: clean.stat().st_size // 2])
+    decoded = decode_clip(cut, eight)
+    assert decoded.status == "truncated"
+    assert decoded.error.split(";")[0].endswith("of 96 frames are in the file")
+    assert 20 < decoded.num_packets < 80
+    full = all_frames(clean)
+    for index, frame_HWC in zip(decoded.frame_indices, decoded.frames_HWC, strict=True):
+        assert np.array_equal(frame_HWC, full[index])
+
+
+@pytest.mark.parametrize("zeroed", [range(20, 70), range(50, 96), range(46, 48)], ids=["middle", "end", "a little"])
+def test_damaged_frames_are_replaced_by_intact_ones(clean, tmp_path, zeroed):
+    data, places = bytearray(clean.read_bytes()), packet_places(clean)
+    for number in zeroed:
+        start, length = places[number]
+        data[start : start + length] = bytes(length)
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(data)
+    decoded = decode_clip(path, lambda num_frames: uniform_indices(num_frames, 32))
+    assert decoded.status == "damaged"
+    assert decoded.num_substituted > 0
+    assert f"{decoded.num_substituted} of 32 frames replaced" in decoded.error
+    full = all_frames(clean)
+    for index, frame_HWC in zip(decoded.frame_indices, decoded.frames_HWC, strict=True):
+        assert np.array_equal(frame_HWC, full[index]), f"frame {index} is not the original's"
+
+
+def test_nothing_intact_is_a_failure(clean, tmp_path):
+    data = bytearray(clean.read_bytes())
+    for start, length in packet_places(clean):
+        data[start : start + length] = bytes(length)
+    path = tmp_path / "zero.mp4"
+    path.write_bytes(data)
+    decoded = decode_clip(path, eight)
+    assert decoded.status == "failed"
+    assert "damaged" in decoded.error
+
+
+def write_audio(path):
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+
+
+def test_what_is_no_video_fails_with_its_reason(clean, tmp_path, monkeypatch):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("not a video " * 100)
+    (tmp_path / "playlist.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n")
+    (tmp_path / "folder.mp4").mkdir()
+    write_audio(tmp_path / "audio.mp4")
+    reasons = {
+        "missing.mp4": "not_found",
+        "folder.mp4": "not_a_file",
+        "empty.mp4": "empty_file",
+        "text.mp4": "not_a_video",
+        "playlist.mp4": "",
+        "audio.mp4": "no_video_stream",
+    }
+    for name, reason in reasons.items():
+        decoded = decode_clip(tmp_path / name, eight)
+        assert decoded.status == "failed", name
+        assert decoded.error.startswith(reason), (name, decoded.error)
+        assert decoded.frames_HWC == []
+    monkeypatch.setattr(decode, "LIMIT_PX", 64 * 48 - 1)
+    assert decode_clip(clean, eight).error.startswith("too_large: 64x48 px")
+
+
+def test_one_frame_is_repeated_and_called_short(tmp_path):
+    decoded = decode_clip(write_video(tmp_path / "one.mp4", 1), eight)
+    assert (decoded.status, decoded.frame_indices) == ("short", [0] * 8)
+    assert decoded.error == "1 frames for 8, some repeated"
+
+
+def test_random_damage_never_raises(clean, tmp_path):
+    random = np.random.default_rng(0)
+    path = tmp_path / "noise.mp4"
+    for _ in range(40):
+        data = bytearray(clean.read_bytes())
+        for start in random.integers(0, len(data) - 200, 4):
+            data[start : start + 200] = random.bytes(200)
+        path.write_bytes(data)
+        decoded = decode_clip(path, eight)
+        assert decoded.status in ("ok", "short", "truncated", "damaged", "failed")
+        assert len(decoded.frames_HWC) == (0 if decoded.status == "failed" else 8)
+
+
+# ---- images
+
+
+@pytest.mark.parametrize("size", [(341, 257), (240, 426), (50, 50), (224, 300)])
+def test_resize_is_clips_preprocessing(size):
+    width, height = size
+    noise = torch.rand(3, height // 8 + 1, width // 8 + 1, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.interpolate(noise[None], (height, width), mode="bicubic")[0]
+    frame_HWC = (smooth.clamp(0, 1) * 255).byte().permute(1, 2, 0).contiguous().numpy()
+    # what open_clip does to a PIL image
+    image = CenterCrop(224)(Resize(224, interpolation=InterpolationMode.BICUBIC)(Image.fromarray(frame_HWC)))
+    ours = resize(frame_HWC, 224)
+    assert ours.shape == (224, 224, 3)
+    assert np.abs(ours.astype(int) - np.asarray(image)).mean() < 0.01
+
+
+def test_images_survive_their_encoding():
+    frame_HWC = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+    assert np.array_equal(decode_image(encode_image(frame_HWC, "raw", 95)), frame_HWC)
+    jpeg = decode_image(encode_image(frame_HWC, "jpeg", 95))
+    assert 0 < np.abs(jpeg.astype(int) - frame_HWC).mean() < 4
+    with pytest.raises(ValueError, match="neither JPEG nor"):
+        decode_image(b"1234")
+
+
+# ---- extraction
+
+
+def write_clips(path, videos):
+    rows = [{"clip_id": v.name, "path": str(v), "split": "train", "label": "a", "shard": "00000"} for v in videos]
+    tables.write_table("clips", rows, path, {"labels": ["a"], "pairs": []})
+
+
+def hangs_or_crashes(clip, options):
+    if clip["clip_id"] == "hangs.mp4":
+        time.sleep(600)
+    if clip["clip_id"] == "crashes.mp4":
+        os._exit(3)
+    return real_extract(clip, options)
+
+
+real_extract = frames.extract_clip
+
+
+def test_every_clip_has_a_row_whatever_happens(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(frames, "extract_clip", hangs_or_crashes)
+    videos = [write_video(tmp_path / f"{n}.mp4", 12) for n in ("a", "hangs", "crashes", "b")] + [tmp_path / "no.mp4"]
+    write_clips(tmp_path / "clips.parquet", videos)
+    options = FrameOptions(num_frames=4, size_px=32, clip_limit_s=5, encoding="raw")
+    extract_frames(tmp_path / "clips.parquet", "00000", options, tmp_path / "00000.arrow")
+    rows = tables.open_shard("frames", tmp_path / "00000.arrow").to_pylist()
+    assert [row["clip_id"] for row in rows] == ["a.mp4", "hangs.mp4", "crashes.mp4", "b.mp4", "no.mp4"]
+    assert [row["status"] for row in rows] == ["ok", "failed", "failed", "ok", "failed"]
+    assert rows[1]["error"] == "timeout: not done after 5 s"
+    assert rows[2]["error"].startswith("decoder crashed")
+    assert rows[3]["num_packets"] == 12
+    assert [len(row["images"]) for row in rows] == [4, 0, 0, 4, 0]
+    full = all_frames(videos[0])
+    for index, image in zip(rows[0]["frame_indices"], rows[0]["images"], strict=True):
+        assert np.array_equal(decode_image(image), resize(full[index], 32))
+    assert count_statuses([tmp_path / "00000.arrow"]) == {"ok": 2, "failed": 3}
+    assert "5 clips: 3 failed, 2 ok; first failed: hangs.mp4 (timeout" in capsys.readouterr().err
+
+
+def test_an_unknown_shard_is_refused(tmp_path):
+    write_clips(tmp_path / "clips.parquet", [tmp_path / "a.mp4"])
+    with pytest.raises(ValueError, match="no clip belongs to shard '00007'"):
+        extract_frames(tmp_path / "clips.parquet", "00007", FrameOptions(), tmp_path / "00007.arrow")
+
+
+def test_large_images_are_written_in_small_batches(monkeypatch):
+    monkeypatch.setattr(frames, "BATCH_BYTES", 10)
+    rows = [{"images": [b"1234"]} for _ in range(7)]
+    assert [len(batch) for batch in frames._batches(rows)] == [3, 3, 1]

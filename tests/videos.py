@@ -1,0 +1,37 @@
+"""Small videos for tests: noise that drifts under a moving square, so that every frame differs from every other."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+
+
+def write_video(
+    path: Path, num_frames: int = 30, codec: str = "libx264", size=(64, 48), container=None, **options
+) -> Path:
+    """A video of `num_frames` frames at 25 a second; `container` and the others are FFmpeg's options."""
+    width, height = size
+    random = np.random.default_rng(0)
+    world_HWC = random.integers(0, 256, (2 * height, 2 * width, 3), dtype=np.uint8)
+    with av.open(str(path), "w", options=container or {}) as output:
+        stream = output.add_stream(codec, rate=25, options={key: str(value) for key, value in options.items()})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for i in range(num_frames):
+            y, x = i % height, (2 * i) % width
+            frame_HWC = world_HWC[y : y + height, x : x + width] // 2
+            frame_HWC[:8, i % (width - 8) :][:, :8] = (8 * i % 256, 128, 255 - 5 * i % 256)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")))
+        output.mux(stream.encode(None))
+    return path
+
+
+def all_frames(path: Path) -> list[np.ndarray]:
+    """Every frame, decoded from the first packet to the last."""
+    with av.open(str(path)) as video:
+        return [frame.to_ndarray(format="rgb24") for frame in video.decode(video.streams.video[0])]
+
+
+def packet_places(path: Path) -> list[tuple[int, int]]:
+    """Where each video packet lies in the file: (byte, length), in decode order."""
+    with av.open(str(path)) as video:
+        return [(packet.pos, packet.size) for packet in video.demux(video.streams.video[0]) if packet.size]
