@@ -91,6 +91,10 @@ def test_rivals_outside_the_split_make_room_for_the_next():
     assert split_rivals(MINED, "given", ["left", "right"]) == {}
 
 
+def test_rivals_stand_by_rank_wherever_their_rows_stand():
+    assert split_rivals(MINED[::-1], "features", ["left", "right", "down"])["left"] == ["down", "right"]
+
+
 def test_each_pair_once_the_most_confused_first():
     mined = [
         {"label": a, "rival": b, "score": s, "rule": "text", "rank": 1}

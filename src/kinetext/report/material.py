@@ -1,0 +1,103 @@
+"""What the report says of its material: the data sets, example clips of confusable classes, and the texts."""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+from kinetext.report.figures import Estimate, frame_strip
+from kinetext.tables import open_shard, read_rows
+
+RULES = {
+    "given": "given by the data set",
+    "features": "confused by the image-text model",
+    "text": "alike in their names",
+}
+
+Dataset = tuple[str, Path, list[Path], Path]  # name, clips, frame shards, confusables
+
+
+def about_dataset(dataset: Dataset, metrics: list[dict[str, Any]], runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What was compared on a data set: its clips, which of them failed, methods, texts and seeds."""
+    name, clips_path, shards, _ = dataset
+    clips = read_rows("clips", clips_path)
+    failed, status = [], Counter[str]()
+    for shard in shards:
+        table = open_shard("frames", shard).select(["clip_id", "status", "error"])
+        status.update(table["status"].to_pylist())
+        failed += [row for row in table.to_pylist() if row["status"] == "failed"] if status["failed"] else []
+    own = [run for run in runs if run["dataset"] == name]
+    return {
+        "name": name,
+        "clips": Counter(row["split"] for row in clips),
+        "classes": len({row["label"] for row in clips if row["label"] is not None}),
+        "status": status,
+        "failed": failed,
+        "commits": sorted({row["commit"] for row in metrics if row["dataset"] == name and row["commit"]}),
+        **{
+            column: sorted({run[column] for run in own})
+            for column in ("protocol", "backbone", "method", "texts", "seed")
+        },
+    }
+
+
+def gallery(dataset: Dataset, measured: dict[str, dict[Any, Estimate]], examples: int) -> dict[str, Any] | None:
+    """The first confusable pairs with a clip of each class and each row's accuracy inside the pair; None without any.
+
+    `measured` is what one comparison measured: metric -> (method, texts) -> number. Of the rules that have pairs, the
+    first in the order of RULES is shown.
+    """
+    _, clips_path, shards, confusables = dataset
+    mined = read_rows("confusables", confusables) if confusables.is_file() else []
+    by_name = {f"{row['rule']}:{row['label']}/{row['rival']}": row for row in mined}
+    of_pairs = {metric.removeprefix("pair_accuracy:"): cells for metric, cells in measured.items()}
+    pairs = [(by_name[pair], cells) for pair, cells in of_pairs.items() if pair in by_name]
+    rule = next((rule for rule in RULES if any(row["rule"] == rule for row, _ in pairs)), None)
+    pairs = [pair for pair in pairs if pair[0]["rule"] == rule]
+    pairs.sort(key=lambda pair: (-(pair[0]["score"] or 0.0), pair[0]["label"]))
+    if not pairs or not examples:
+        return None
+    clips = sorted(read_rows("clips", clips_path), key=lambda row: row["split"] != "test")
+    return {
+        "rule": rule,
+        "pairs": [
+            {
+                "labels": [row["label"], row["rival"]],
+                "strips": [_strip(label, clips, shards) for label in (row["label"], row["rival"])],
+                "cells": dict(sorted(cells.items(), key=lambda item: -item[1].value)),
+            }
+            for row, cells in pairs[:examples]
+        ],
+    }
+
+
+def _strip(label: str, clips: list[dict[str, Any]], shards: list[Path]) -> list[str]:
+    """Frames of the first clip of a class that has any, test clips first."""
+    where = {shard.stem: shard for shard in shards}
+    for row in clips:
+        if row["label"] == label and row["shard"] in where:
+            frames = frame_strip(row["clip_id"], where[row["shard"]])
+            if frames:
+                return frames
+    return []
+
+
+def about_texts(path: Path) -> dict[str, Any]:
+    """The sentences of one text table, class by class, and why others were rejected."""
+    rows, classes = read_rows("texts", path), defaultdict(list)
+    for row in rows:
+        classes[row["label"]].append(row)
+    return {
+        "name": path.stem,
+        "dataset": path.parent.parent.name,
+        "used": sum(row["status"] == "ok" for row in rows),
+        "sources": sorted({row["model"] or row["source"] for row in rows if row["model"] or row["source"]}),
+        "rejected": Counter(row["status"] for row in rows if row["status"] != "ok"),
+        "classes": {
+            label: {
+                "first": [row["sentence"] for row in own if row["status"] == "ok"][:3],
+                "used": sum(row["status"] == "ok" for row in own),
+                "rejected": Counter(row["status"] for row in own if row["status"] != "ok"),
+            }
+            for label, own in classes.items()
+        },
+    }

@@ -1,0 +1,254 @@
+"""The report over small made-up runs: what it must hold, and that its numbers are those of the tables."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import simplejpeg
+import yaml
+
+from kinetext.config import ReportOptions
+from kinetext.evaluation.measure import measure_run
+from kinetext.report.collect import collect_metrics
+from kinetext.report.figures import frame_strip
+from kinetext.report.render import estimates, render_report
+from kinetext.tables import read_rows, write_shard, write_table
+
+BASE = ["moves left", "moves right", "grows", "shrinks"]
+NOVEL = ["rises", "falls"]
+SKILL = {
+    "zero_shot": (0.4, 0.0),
+    "stan": (2.0, 1.5),
+    "moted": (2.2, 2.0),
+    "mean_pool": (2.0, 0.0),
+    "ordered": (1.0, 1.2),
+}
+VIEW = {"ordered": 1.0, "reversed": -1.0, "shuffled": 0.1, "repeated": 0.0}
+
+
+def make_data(root: Path, clips_per_class: int) -> None:
+    """Clips, one frame shard (a square on its way, the first clip failed), confusables and texts of `shapes`."""
+    data, clips, frames, mined = root / "shapes", [], [], []
+    for k, label in enumerate(BASE + NOVEL):
+        for split in ("train", "test"):
+            for i in range(clips_per_class if split == "test" else 2):
+                clip_id, images = f"{split}-{label}-{i}", []
+                for t in range(8):
+                    frame = np.full((48, 48, 3), 232, np.uint8)
+                    x = 4 + 4 * t if k % 2 else 32 - 4 * t
+                    frame[10 + 4 * (k // 2) : 22 + 4 * (k // 2), x : x + 12] = (20, 90, 160)
+                    images.append(simplejpeg.encode_jpeg(frame, quality=90))
+                failed = clip_id == "test-moves left-0"
+                clips.append({"clip_id": clip_id, "path": "x", "split": split, "label": label, "shard": "0000"})
+                status = {"status": "failed", "error": "no video stream"} if failed else {"status": "ok"}
+                frames.append({"clip_id": clip_id, "images": [] if failed else images, **status})
+    for pair in (BASE[:2], BASE[2:], NOVEL):
+        for (label, rival), rule in (((pair[0], pair[1]), "given"), ((pair[1], pair[0]), "given")):
+            mined.append({"label": label, "rival": rival, "score": 1.0, "rule": rule, "rank": 1})
+    write_table("clips", clips, data / "clips.parquet")
+    write_shard("frames", [frames], data / "frames" / "0000.arrow")
+    write_table("confusables", mined, data / "confusables.parquet")
+    for provider in ("names", "motion"):
+        texts = [{"label": c, "sentence": f"the thing {c} <slowly>", "source": provider, "status": "ok"} for c in BASE]
+        texts.append({"label": BASE[0], "sentence": "moves", "source": provider, "status": "too short"})
+        write_table("texts", texts, data / "texts" / f"{provider}.parquet")
+
+
+def make_run(
+    root: Path, method: str, texts: str, seed: int, protocol: str, clips_per_class: int, confusables: Path
+) -> Path:
+    """A run folder with made-up predictions, measured for real."""
+    run = f"shapes/{protocol}/{method}/{texts}/seed{seed}"
+    folder, random = root / "runs" / run, np.random.default_rng([seed, *map(ord, method + texts)])
+    keys = {"run": run, "dataset": "shapes", "protocol": protocol, "method": method, "texts": texts}
+    spec = {"backbone": "tiny", "seed": seed, "method_module": method, "method_options": {}, "training": {}}
+    empty = {"dataset_options": {}, "backbone_options": {}, "text_options": {}, "fingerprint": run}
+    folder.mkdir(parents=True)
+    (folder / "run.yaml").write_text(yaml.safe_dump({**keys, **spec, **empty}))
+    if method != "zero_shot":
+        cost = {"new_parameters": 1200, "trained_parameters": 34567, "train_seconds": 20.0 + seed, "threads": 2}
+        (folder / "cost.json").write_text(json.dumps({**cost, "device": "cpu", "commit": "abc1234"}))
+    class_skill, order_skill = SKILL[method]
+    order_skill += 0.4 * (texts == "motion") * (order_skill > 0)
+    splits, rows = {"test": BASE} | ({"novel": NOVEL} if protocol == "base_to_novel" else {}), []
+    for split, labels in splits.items():
+        noise = random.normal(size=(len(labels) * clips_per_class, len(labels)))
+        for view, order in VIEW.items():
+            for b, score in enumerate(noise):
+                target = b // clips_per_class
+                label, score = labels[target], score.copy()
+                score[[target, target ^ 1]] += class_skill
+                score[target] += order * order_skill * (0.4 if split == "novel" else 1.0)
+                if (split, b) == ("test", 0):
+                    score[:] = np.nan
+                row = {"clip_id": f"test-{label}-{b % clips_per_class}", "split": split, "view": view}
+                rows.append({**row, "target": target, "score_K": score.tolist()})
+    metadata = {"labels": splits, "predict_clips_per_s": 50.0, "failed": {"test": ["test-moves left-0"]}}
+    write_table("predictions", rows, folder / "predictions.parquet", metadata)
+    measure_run(folder, folder / "predictions.parquet", confusables, folder / "metrics.parquet")
+    return folder
+
+
+def make_report(root, methods, texts, seeds, protocols, clips_per_class=6, confusables=None, **options):
+    make_data(root, clips_per_class)
+    keys = [(m, t, s, p) for m in methods for t in texts for s in range(seeds) for p in protocols]
+    data, page = root / "shapes", root / "report.html"
+    confusables = confusables or data / "confusables.parquet"
+    runs = [make_run(root, *key, clips_per_class, confusables) for key in keys]
+    collect_metrics(runs, root / "tables")
+    frames = [data / "frames" / "0000.arrow"]
+    dataset = ("shapes", data / "clips.parquet", frames, confusables)
+    tables = [data / "texts" / f"{provider}.parquet" for provider in ("names", "motion")]
+    render_report(root / "tables", ReportOptions(**options), [dataset], tables, page, root / "figures")
+    return SimpleNamespace(root=root, runs=runs, html=page.read_text(), tables=root / "tables")
+
+
+class Page(HTMLParser):
+    """Ids of sections, every link and image source, and the text of each section."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.sections, self.links, self.open_tags, self.text, self.scripts = [], [], [], {}, 0
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag == "section":
+            self.sections.append(attributes["id"])
+        self.scripts += tag == "script"
+        self.links += [v for k, v in attributes.items() if k in ("src", "href", "xlink:href", "srcset", "data")]
+        self.open_tags.append(tag)
+
+    def handle_endtag(self, tag):
+        while self.open_tags and self.open_tags.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        here = self.sections[-1] if self.sections else "top"
+        if "svg" not in self.open_tags:
+            self.text[here] = " ".join([*self.text.get(here, "").split(), *data.split()])
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    root = tmp_path_factory.mktemp("report")
+    return make_report(root, ["mean_pool", "moted"], ["names", "motion"], 2, ["base_to_novel"], title="Do <they> move?")
+
+
+def test_every_section_is_there(report):
+    page = Page(report.html)
+    wanted = ["compared", "headline", "added", "pairs", "gallery", "motion", "novel", "cost", "texts", "notes"]
+    assert page.sections == wanted
+    assert {link[1:] for link in page.links if link.startswith("#") and link[1:] in wanted} == set(wanted)
+    assert "Do <they> move?" in page.text["top"]
+    assert "reconstruction" in page.text["notes"]
+
+
+def test_the_page_needs_no_network_and_no_script(report):
+    page = Page(report.html)
+    assert page.scripts == 0
+    assert [link for link in page.links if not link.startswith(("#", "data:image/"))] == []
+    assert "url(http" not in report.html
+    assert "@import" not in report.html
+
+
+def test_headline_numbers_are_the_means_of_the_tables(report):
+    rows = read_rows("metrics", report.tables / "metrics.parquet")
+    text = Page(report.html).text["headline"]
+    for method in ("mean_pool", "moted"):
+        for split in ("test", "novel"):
+            wanted = {"method": method, "texts": "motion", "metric": "top1", "view": "ordered", "split": split}
+            own = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+            value, low, high = (f"{100 * sum(row[c] for row in own) / 2:.1f}" for c in ("value", "low", "high"))
+            least, most = (f"{100 * f(row['value'] for row in own):.1f}" for f in (min, max))
+            assert f"{value} [{low}, {high}] 2 seeds {least} to {most}, {own[0]['clips']} clips" in text
+
+
+def test_failed_clips_rejected_texts_and_methods_are_named(report):
+    text = Page(report.html).text
+    assert "test-moves left-0: no video stream" in text["compared"]
+    assert "47 ok" in text["compared"]
+    assert "mean_pool, moted" in text["compared"]
+    assert "1 rejected: too short" in text["texts"]
+    assert "the thing grows <slowly>" in text["texts"]
+
+
+def test_the_gallery_shows_frames_in_order_and_skips_the_failed_clip(report):
+    images = [link for link in Page(report.html).links if link.startswith("data:image/jpeg")]
+    assert len(images) == 2 * 2 * 8  # two pairs of trained classes, two clips, eight frames
+    first = frame_strip("test-moves left-1", report.root / "shapes" / "frames" / "0000.arrow")
+    assert images[16:24] == first  # the second pair: pairs of equal score stand by name
+    assert len(set(first)) == 8
+
+
+def test_figures_and_csv_are_written_for_snakemakes_report(report):
+    written = {path.name for path in (report.root / "figures").iterdir()}
+    assert {"metrics.csv", "differences.csv", "runs.csv", "rank-shapes-base_to_novel-test.png"} <= written
+    assert all((report.root / "figures" / name).stat().st_size > 100 for name in written)
+
+
+def test_the_same_tables_give_the_same_page(report):
+    data = report.root / "shapes"
+    dataset = ("shapes", data / "clips.parquet", [data / "frames" / "0000.arrow"], data / "confusables.parquet")
+    tables = [data / "texts" / f"{provider}.parquet" for provider in ("names", "motion")]
+    again, options = report.root / "again.html", ReportOptions(title="Do <they> move?")
+    render_report(report.tables, options, [dataset], tables, again, report.root / "again")
+    assert again.read_text() == report.html
+
+
+def test_sections_without_content_are_left_out(tmp_path):
+    write_table("confusables", [], tmp_path / "none.parquet")
+    report = make_report(
+        tmp_path, ["zero_shot"], ["motion"], 1, ["supervised"], confusables=tmp_path / "none.parquet", examples=2
+    )
+    page = Page(report.html)
+    assert {"pairs", "gallery", "novel", "added"}.isdisjoint(page.sections)
+    assert {"compared", "headline", "motion", "cost", "texts", "notes"} <= set(page.sections)
+    assert not {link for link in page.links if link in ("#pairs", "#gallery", "#novel", "#added")}
+    assert "none recorded" in page.text["cost"]
+
+
+def test_a_headline_metric_that_was_not_measured_is_an_error_with_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match=r"report\.headline: no metric 'top2'.*mean_class_accuracy, top1"):
+        make_report(tmp_path, ["zero_shot"], ["names"], 1, ["supervised"], headline=["top2"])
+
+
+def test_collect_reads_only_the_runs_it_is_given(report, tmp_path):
+    collect_metrics(report.runs[:3], tmp_path)
+    runs = read_rows("runs", tmp_path / "runs.parquet")
+    assert [run["run"] for run in runs] == [str(r.relative_to(report.root / "runs")) for r in report.runs[:3]]
+    assert runs[0]["predict_clips_per_s"] == 50.0
+    assert (runs[1]["train_seconds"], runs[1]["commit"]) == (21.0, "abc1234")
+    names = {(row["method"], row["texts"], row["seed"]) for row in read_rows("metrics", tmp_path / "metrics.parquet")}
+    assert len(names) == 3
+
+
+def test_an_unmeasured_run_is_an_error_with_its_folder(report, tmp_path):
+    with pytest.raises(ValueError, match=r"elsewhere: metrics\.parquet is missing"):
+        collect_metrics([tmp_path / "elsewhere"], tmp_path / "tables")
+
+
+def test_differences_are_paired_and_mirrored(report):
+    metrics = read_rows("metrics", report.tables / "metrics.parquet")
+    found = estimates(metrics)["shapes", "base_to_novel", "test"]["top1", "ordered"]
+    rows = pq.read_table(report.tables / "differences.parquet").to_pylist()
+    by = {(r["split"], r["method"], r["texts"], r["than_method"], r["than_texts"]): r for r in rows}
+    ours, theirs = ("moted", "motion"), ("mean_pool", "names")
+    forth, back = by["test", *ours, *theirs], by["test", *theirs, *ours]
+    assert forth["value"] == pytest.approx(found[ours].value - found[theirs].value)
+    assert (forth["low"], forth["high"]) == (pytest.approx(-back["high"]), pytest.approx(-back["low"]))
+    assert (forth["clips"], forth["seeds"]) == (24, 2)
+    assert len([r for r in rows if r["split"] == "test"]) == 4 * 3
+
+
+def test_estimates_leave_out_what_counted_nothing():
+    row = {"dataset": "d", "protocol": "p", "split": "test", "metric": "top1", "view": "ordered", "method": "m"}
+    row |= {"texts": "t", "low": 0.1, "high": 0.3, "clips": 9}
+    nan = estimates([{**row, "value": float("nan")}, {**row, "value": None}])
+    assert not nan
+    two = estimates([{**row, "value": 0.2}, {**row, "value": 0.4}])["d", "p", "test"]["top1", "ordered"]["m", "t"]
+    assert (two.value, two.least, two.most, two.seeds) == (pytest.approx(0.3), 0.2, 0.4, 2)
