@@ -1,6 +1,3 @@
-import os
-import time
-
 import av
 import numpy as np
 import pytest
@@ -14,7 +11,7 @@ from kinetext.data import decode, frames
 from kinetext.data.decode import decode_clip
 from kinetext.data.frames import count_statuses, decode_image, encode_image, extract_frames, resize
 from kinetext.data.sampling import uniform_indices
-from videos import all_frames, packet_places, write_video
+from videos import all_frames, hangs_or_crashes, packet_places, write_video
 
 ENCODINGS = {
     "gop12.mp4": ("libx264", {"g": 12, "bf": 3}),
@@ -254,17 +251,6 @@ def test_images_survive_their_encoding():
 def write_clips(path, videos):
     rows = [{"clip_id": v.name, "path": str(v), "split": "train", "label": "a", "shard": "00000"} for v in videos]
     tables.write_table("clips", rows, path, {"labels": ["a"], "pairs": []})
-
-
-def hangs_or_crashes(clip, options):
-    if clip["clip_id"] == "hangs.mp4":
-        time.sleep(600)
-    if clip["clip_id"] == "crashes.mp4":
-        os._exit(3)
-    return real_extract(clip, options)
-
-
-real_extract = frames.extract_clip
 
 
 def test_every_clip_has_a_row_whatever_happens(tmp_path, monkeypatch, capsys):

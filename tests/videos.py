@@ -1,9 +1,13 @@
 """Small videos for tests: noise that drifts under a moving square, so that every frame differs from every other."""
 
+import os
+import time
 from pathlib import Path
 
 import av
 import numpy as np
+
+from kinetext.data.frames import extract_clip
 
 
 def write_video(
@@ -35,3 +39,12 @@ def packet_places(path: Path) -> list[tuple[int, int]]:
     """Where each video packet lies in the file: (byte, length), in decode order."""
     with av.open(str(path)) as video:
         return [(packet.pos, packet.size) for packet in video.demux(video.streams.video[0]) if packet.size]
+
+
+def hangs_or_crashes(clip, options):
+    """extract_clip with the decoders that we fear. Here, because worker processes import it: nothing heavy above."""
+    if clip["clip_id"] == "hangs.mp4":
+        time.sleep(600)
+    if clip["clip_id"] == "crashes.mp4":
+        os._exit(3)
+    return extract_clip(clip, options)

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 import simplejpeg
-import torch
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from kinetext import tables
@@ -32,12 +30,14 @@ def resize(frame_HWC: np.ndarray, size_px: int) -> np.ndarray:
 
     Same pixels as PIL but for rounding (mean difference 0.004 grey levels, at most 2), several times faster.
     """
+    import torch  # here, so that the process that only minds the workers starts fast
+
     height, width = frame_HWC.shape[:2]
     short = min(height, width)
     if short != size_px:
         scaled = int(size_px * height / short), int(size_px * width / short)
         image_1CHW = torch.from_numpy(frame_HWC).permute(2, 0, 1)[None]
-        image_1CHW = F.interpolate(image_1CHW, size=scaled, mode="bicubic", antialias=True)
+        image_1CHW = torch.nn.functional.interpolate(image_1CHW, size=scaled, mode="bicubic", antialias=True)
         frame_HWC = image_1CHW[0].permute(1, 2, 0).numpy()
         height, width = scaled
     top, left = round((height - size_px) / 2), round((width - size_px) / 2)  # as torchvision's CenterCrop
@@ -95,7 +95,9 @@ def extract_frames(clips: Path, shard: str, options: FrameOptions, output: Path,
     failed: list[str] = []
 
     def done() -> Iterator[dict[str, Any]]:
-        results = watched(partial(_work, extract_clip, options), rows, options.clip_limit_s, threads)
+        results = watched(
+            partial(_work, extract_clip, options), rows, options.clip_limit_s, threads, preload=["torch", __name__]
+        )
         for clip, result in zip(rows, tqdm(results, shard, len(rows), unit="clip", disable=None), strict=True):
             if isinstance(result, Lost):
                 result = {"clip_id": clip["clip_id"], "status": "failed", "error": result.reason}
@@ -119,6 +121,8 @@ def count_statuses(shards: list[Path]) -> dict[str, int]:
 
 
 def _work(extract: Any, options: FrameOptions, clip: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
     torch.set_num_threads(1)  # one process a core
     return extract(clip, options)
 

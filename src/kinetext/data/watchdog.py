@@ -4,6 +4,7 @@ concurrent.futures alone cannot do this: a worker that dies breaks its whole poo
 Here each thread of a pool minds one process of its own.
 """
 
+import importlib
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -13,8 +14,10 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
-SPAWN = multiprocessing.get_context("spawn")  # the fork of a process that has threads, as torch starts, may lock up
-START_LIMIT_S = 300.0  # to start a worker and import torch, from a slow shared disk too
+# Workers are forks of a server that has imported the heavy packages and done nothing else: they start at once, and unlike
+# forks of ourselves they cannot inherit a lock from one of our threads.
+SERVER = multiprocessing.get_context("forkserver")
+START_LIMIT_S = 300.0  # to start a worker: the first one waits for the server's imports, from a slow shared disk too
 
 
 @dataclass(frozen=True)
@@ -25,14 +28,15 @@ class Lost:
 
 
 def watched(
-    function: Callable[[Any], Any], items: Sequence[Any], limit_s: float, num_workers: int
+    function: Callable[[Any], Any], items: Sequence[Any], limit_s: float, num_workers: int, preload: Sequence[str] = ()
 ) -> Iterator[Any | Lost]:
     """The results of `function(item)` in the order of the items; Lost where it took more than `limit_s` seconds, where
     its process died, or where it raised.
 
-    `function` and the items are pickled. Raises RuntimeError if a worker process cannot start.
+    `function` and the items are pickled. `preload` names modules to import before the clocks start. Raises RuntimeError if a worker process cannot start.
     """
-    workers = [_Worker(function) for _ in range(num_workers)]
+    SERVER.set_forkserver_preload(list(preload))
+    workers = [_Worker(function, preload) for _ in range(num_workers)]
     idle: SimpleQueue[_Worker] = SimpleQueue()
     for worker in workers:
         idle.put(worker)
@@ -56,14 +60,14 @@ def watched(
 class _Worker:
     """A process that is started when it is first needed, and anew after each item that it was lost with."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[[Any], Any], preload: Sequence[str]) -> None:
+        self.function, self.preload = function, preload
         self.process: Any = None
         self.connection: Connection
 
     def start(self) -> None:
-        self.connection, theirs = SPAWN.Pipe()
-        self.process = SPAWN.Process(target=_serve, args=(theirs, self.function), daemon=True)
+        self.connection, theirs = SERVER.Pipe()
+        self.process = SERVER.Process(target=_serve, args=(theirs, self.function, self.preload), daemon=True)
         self.process.start()
         theirs.close()  # so that the pipe ends when the process does
         try:
@@ -97,13 +101,15 @@ class _Worker:
         return process.exitcode
 
 
-def _serve(connection: Connection, function: Callable[[Any], Any]) -> None:
+def _serve(connection: Connection, function: Callable[[Any], Any], preload: Sequence[str]) -> None:
+    for module in preload:  # there already, unless the server was started for something else
+        importlib.import_module(module)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends us
     connection.send("ready")
     while True:
         try:
             item = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):  # the parent is done with us, or dead
             return
         try:
             result = function(item)

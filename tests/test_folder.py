@@ -1,0 +1,185 @@
+import csv
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from kinetext import registry, tables
+from kinetext.config import DatasetOptions, FrameOptions
+from kinetext.data.clips import index_clips
+from kinetext.data.datasets import Clip, folder
+from kinetext.data.frames import count_statuses, extract_frames
+
+REAL = Path(__file__).parents[2] / "shared" / "data" / "videos"
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def listed(root, **options):
+    return list(folder.list_clips(folder.Config(root=str(root), **options), root))
+
+
+def test_folders_that_say_the_split(tmp_path):
+    touch(tmp_path, "train/push_up/a.mp4", "validation/push_up/a.MP4", "test/sit_up/b.webm", "test/sit_up/notes.txt")
+    touch(tmp_path, "test/sit_up/.hidden.mp4", ".cache/x/y.mp4")
+    clips = {clip.clip_id: (clip.split, clip.label) for clip in listed(tmp_path)}
+    assert clips == {
+        "train/push_up/a.mp4": ("train", "push up"),
+        "validation/push_up/a.MP4": ("val", "push up"),
+        "test/sit_up/b.webm": ("test", "sit up"),
+    }
+    assert all(clip.path == tmp_path / clip.clip_id for clip in listed(tmp_path))
+
+
+def test_files_that_differ_in_their_suffix_are_two_clips(tmp_path):
+    touch(tmp_path, "wave/a.mp4", "wave/a.avi")
+    assert [clip.clip_id for clip in listed(tmp_path)] == ["wave/a.avi", "wave/a.mp4"]
+
+
+def test_the_split_by_chance_is_by_class_and_by_seed(tmp_path):
+    touch(tmp_path, *(f"many/{i}.mp4" for i in range(20)), *(f"few/{i}.mp4" for i in range(3)), "one/0.mp4")
+    clips = listed(tmp_path)
+    counts = Counter((clip.label, clip.split) for clip in clips)
+    assert counts == {
+        ("many", "train"): 14,
+        ("many", "val"): 2,
+        ("many", "test"): 4,
+        ("few", "train"): 2,
+        ("few", "test"): 1,
+        ("one", "train"): 1,
+    }
+    assert listed(tmp_path) == clips
+    assert listed(tmp_path, seed=1) != clips
+    shutil.rmtree(tmp_path / "few")  # the other classes do not change
+    assert listed(tmp_path) == [clip for clip in clips if clip.label != "few"]
+
+
+def test_every_class_keeps_a_training_clip_and_gets_a_test_clip(tmp_path):
+    for test in (0.01, 0.5, 0.9):
+        for num_clips in range(1, 12):
+            splits = folder._by_chance(num_clips, "a", folder.Config(root=".", val=0.09, test=test))
+            assert len(splits) == num_clips
+            assert "train" in splits
+            assert "test" in splits or num_clips < 3
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["a.mp4"], "put the videos into one folder a class"),
+        (["train/a/0.mp4", "b/0.mp4"], "train/, a split, beside b/, which is none"),
+        (["a_b/0.mp4", "a b/0.mp4"], "are both the class 'a b'"),
+        (["a/deep/0.mp4"], "is a folder inside a class folder"),
+    ],
+)
+def test_a_layout_that_could_be_misread_is_refused(tmp_path, files, message):
+    touch(tmp_path, *files)
+    with pytest.raises(ValueError, match=message):
+        listed(tmp_path)
+
+
+def test_a_missing_root_is_named_with_what_exists(tmp_path):
+    with pytest.raises(ValueError, match=f"no folder {tmp_path}/videos/mine; what there is ends at {tmp_path}$"):
+        listed(tmp_path / "videos" / "mine")
+
+
+def test_a_link_out_of_the_root_is_refused_by_name(tmp_path):
+    outside = touch(tmp_path, "outside/a.mp4") / "outside" / "a.mp4"
+    root = touch(tmp_path / "root", "wave/b.mp4")
+    (root / "wave" / "inner.mp4").symlink_to(root / "wave" / "b.mp4")
+    assert len(listed(root)) == 2
+    (root / "wave" / "c.mp4").symlink_to(outside)
+    with pytest.raises(ValueError, match=r"wave/c.mp4 is a link to .*outside/a.mp4"):
+        listed(root)
+
+
+def test_shares_that_leave_nothing_to_train_on_are_refused():
+    with pytest.raises(ValueError, match=r"val \+ test is 1.1; below 1"):
+        registry.configure(folder, {"root": ".", "val": 0.5, "test": 0.6})
+
+
+# ---- index_clips
+
+
+def index(tmp_path, root, **options):
+    wanted = DatasetOptions(module="folder", options={"root": str(root)}, **options)
+    index_clips("mine", wanted, tmp_path / "clips.parquet", tmp_path / "shards.txt", tmp_path / "media")
+    return tables.read_rows("clips", tmp_path / "clips.parquet")
+
+
+def test_the_index_has_labels_shards_and_absolute_paths(tmp_path, capsys):
+    root = touch(tmp_path / "root", *(f"train/{c}/{i}.mp4" for c in ("b_b", "a") for i in range(3)), "test/a/9.mp4")
+    (root / "test" / "a" / "gone.mp4").symlink_to(root / "nowhere.mp4")
+    rows = index(tmp_path, root, shard_clips=3)
+    assert tables.read_metadata(tmp_path / "clips.parquet") == {"labels": ["a", "b b"], "pairs": []}
+    assert [row["shard"] for row in rows] == ["00000"] * 3 + ["00001"] * 3 + ["00002"] * 2
+    assert (tmp_path / "shards.txt").read_text() == "00000\n00001\n00002\n"
+    assert rows[0]["path"] == str(root / "test" / "a" / "9.mp4")
+    error = capsys.readouterr().err
+    assert "8 clips (train 6, val 0, test 2), 2 classes, 3 shards, 1 absent files, first" in error
+
+
+@pytest.mark.parametrize(
+    ("clips", "message"),
+    [
+        ([], "no clips found"),
+        ([Clip("x", Path("x"), "train", "a")] * 2, "clip_id 'x' stands twice"),
+        ([Clip("x", Path("x"), "train", "aa")], "a clip has 'aa', which is no class; did you mean 'a'"),
+        ([Clip("x", Path("x"), "dev", "a")], "clip x has split 'dev'"),
+        ([Clip("x", Path("x"), "train")], "clip x has neither a label nor captions"),
+    ],
+)
+def test_a_list_that_contradicts_itself_is_refused(tmp_path, monkeypatch, clips, message):
+    monkeypatch.setattr(folder, "list_clips", lambda config, media: iter(clips))
+    monkeypatch.setattr(folder, "labels", lambda config: ["a", "b"])
+    with pytest.raises(ValueError, match=message):
+        index(tmp_path, tmp_path)
+    assert not (tmp_path / "clips.parquet").exists()
+
+
+def test_a_novel_class_that_does_not_exist_is_refused(tmp_path):
+    root = touch(tmp_path / "root", "train/rising/0.mp4", "train/falling/0.mp4")
+    with pytest.raises(ValueError, match=r"datasets.mine.novel: there is 'risin', .* did you mean 'rising'"):
+        index(tmp_path, root, novel=["risin"])
+
+
+# ---- real videos
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"the real clips are not at {REAL}")
+def test_real_videos_from_folders_to_frames(tmp_path):
+    with open(REAL / "manifest.csv", newline="") as file:
+        manifest = {row["file"]: row for row in csv.DictReader(file)}
+    for name, row in manifest.items():
+        place = tmp_path / "root" / "train" / (row["label"] or "unnamed").replace(" ", "_")
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(REAL / name, place / name)
+    clips = index(tmp_path, tmp_path / "root", shard_clips=20)
+    assert len(clips) == len(manifest)
+    assert {row["label"] for row in clips} == {row["label"] or "unnamed" for row in manifest.values()}
+
+    shards = (tmp_path / "shards.txt").read_text().split()
+    files = [tmp_path / f"{shard}.arrow" for shard in shards]
+    for shard, path in zip(shards, files, strict=True):
+        extract_frames(tmp_path / "clips.parquet", shard, FrameOptions(size_px=64), path)
+    rows = [row for path in files for row in tables.open_shard("frames", path).to_pylist()]
+    assert [row["clip_id"] for row in rows] == [clip["clip_id"] for clip in clips]
+    for row in rows:
+        known = manifest[Path(row["clip_id"]).name]
+        assert len(row["images"]) == 8
+        if known["error"]:  # decord's corrupted.mp4: a naive loop stops at frame 28 of 50
+            assert row["status"] == "damaged"
+            assert row["num_substituted"] > 0
+            continue
+        assert row["num_packets"] == int(known["frames_decoded"])
+        assert row["status"] == ("ok" if int(known["frames_decoded"]) >= 8 else "short")
+        turned = row["rotation_deg"] in (90, 270)
+        size = (row["height_px"], row["width_px"]) if turned else (row["width_px"], row["height_px"])
+        assert size == (int(known["width_px"]), int(known["height_px"]))
+    assert count_statuses(files) == {"ok": 25, "short": 5, "damaged": 1}

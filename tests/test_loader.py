@@ -1,0 +1,117 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from kinetext import tables
+from kinetext.data.frames import encode_image
+from kinetext.data.loader import ClipDataset, FrameStore
+
+T, SIZE = 3, 16
+
+
+def pixels(seed):
+    return np.random.default_rng(seed).integers(0, 256, (T, SIZE, SIZE, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Two shards of two clips; clip 2 failed."""
+    for shard in (0, 1):
+        rows = []
+        for number in (2 * shard, 2 * shard + 1):
+            images = [encode_image(frame_HWC, "raw", 95) for frame_HWC in pixels(number)]
+            row = {"clip_id": f"clip{number}", "status": "ok", "images": images}
+            rows.append(row if number != 2 else row | {"status": "failed", "error": "empty_file", "images": []})
+        tables.write_shard("frames", [rows[:1], rows[1:]], tmp_path / f"{shard:05d}.arrow")
+    return [tmp_path / "00000.arrow", tmp_path / "00001.arrow"]
+
+
+def test_frames_come_from_the_clips_own_row(shards):
+    store = FrameStore(shards)
+    for number in (0, 1, 3):
+        assert torch.equal(store.frames(f"clip{number}"), torch.from_numpy(pixels(number)).permute(0, 3, 1, 2))
+    batch_BTCHW = store.batch(["clip3", "clip0"])
+    assert batch_BTCHW.shape == (2, T, 3, SIZE, SIZE)
+    assert batch_BTCHW.dtype == torch.uint8
+    assert torch.equal(batch_BTCHW[0], store.frames("clip3"))
+
+
+def test_clips_without_frames_are_known_as_such(shards):
+    store = FrameStore(shards)
+    assert [f"clip{number}" in store for number in range(5)] == [True, True, False, True, False]
+    assert (store.status("clip1"), store.status("clip2")) == ("ok", "failed")
+    with pytest.raises(ValueError, match=r"clip2 has no frames \(empty_file\)"):
+        store.frames("clip2")
+    with pytest.raises(ValueError, match="clip4 is in none of the 2 shards"):
+        store.frames("clip4")
+
+
+def test_a_clip_in_two_shards_is_refused(shards):
+    with pytest.raises(ValueError, match="clip0 stands in two rows"):
+        FrameStore([shards[0], shards[0]])
+
+
+def test_a_pickled_store_opens_the_files_anew(shards):
+    store = FrameStore(shards)
+    before = store.frames("clip3")
+    data = pickle.dumps(store)
+    assert len(data) < SIZE * SIZE * 3  # paths and names, no images
+    assert torch.equal(pickle.loads(data).frames("clip3"), before)
+
+
+def test_a_loader_with_workers_gives_the_same_batches(shards):
+    dataset = ClipDataset(FrameStore(shards), ["clip0", "clip1", "clip3"], [5, 6, 7], augment="crop")
+    dataset[0]  # opens a shard before the workers start
+    alone = list(DataLoader(dataset, batch_size=2))
+    helped = list(DataLoader(dataset, batch_size=2, num_workers=1))
+    assert [targets.tolist() for _, targets in helped] == [[5, 6], [7]]
+    for (ours, _), (theirs, _) in zip(alone, helped, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_without_augmentation_items_are_the_frames(shards):
+    store = FrameStore(shards)
+    frames_TCHW, target = ClipDataset(store, ["clip1"], [4])[0]
+    assert torch.equal(frames_TCHW, store.frames("clip1"))
+    assert target == 4
+
+
+def test_a_crop_is_the_same_for_all_frames_of_a_clip(tmp_path):
+    images = [encode_image(pixels(0)[0], "raw", 95)] * T
+    tables.write_shard("frames", [[{"clip_id": "still", "status": "ok", "images": images}]], tmp_path / "0.arrow")
+    dataset = ClipDataset(FrameStore([tmp_path / "0.arrow"]), ["still"], [0], augment="crop")
+    frames_TCHW, _ = dataset[0]
+    assert frames_TCHW.shape == (T, 3, SIZE, SIZE)
+    assert frames_TCHW.dtype == torch.uint8
+    assert all(torch.equal(frame_CHW, frames_TCHW[0]) for frame_CHW in frames_TCHW)
+    assert not torch.equal(frames_TCHW, dataset.store.frames("still"))
+
+
+def test_a_crop_depends_on_seed_epoch_and_index_alone(shards):
+    def item(index=0, epoch=0, seed=0):
+        dataset = ClipDataset(FrameStore(shards), ["clip0", "clip0"], [0, 0], augment="crop", seed=seed)
+        dataset.set_epoch(epoch)
+        return dataset[index][0]
+
+    first = item()
+    torch.rand(7)  # whatever else drew random numbers
+    assert torch.equal(item(), first)
+    for other in (item(index=1), item(epoch=1), item(seed=1)):
+        assert not torch.equal(other, first)
+
+
+def test_a_crop_leaves_the_global_generator_alone(shards):
+    dataset = ClipDataset(FrameStore(shards), ["clip0"], [0], augment="crop")
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    dataset[0]
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_clips_and_targets_must_match(shards):
+    with pytest.raises(ValueError, match="1 clips and 2 targets"):
+        ClipDataset(FrameStore(shards), ["clip0"], [0, 1])
