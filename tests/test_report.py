@@ -1,5 +1,6 @@
 """The report over small made-up runs: what it must hold, and that its numbers are those of the tables."""
 
+import base64
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -252,3 +253,14 @@ def test_estimates_leave_out_what_counted_nothing():
     assert not nan
     two = estimates([{**row, "value": 0.2}, {**row, "value": 0.4}])["d", "p", "test"]["top1", "ordered"]["m", "t"]
     assert (two.value, two.least, two.most, two.seeds) == (pytest.approx(0.3), 0.2, 0.4, 2)
+
+
+def test_raw_frames_are_shown_too(tmp_path):
+    images = [np.full((6, 6, 3), grey, np.uint8).tobytes() for grey in range(0, 240, 20)]
+    write_shard("frames", [[{"clip_id": "a", "status": "ok", "images": images}]], tmp_path / "0000.arrow")
+    strip = frame_strip("a", tmp_path / "0000.arrow")
+    shown = [simplejpeg.decode_jpeg(base64.b64decode(frame.split(",")[1])) for frame in strip]
+    assert len(shown) == 8
+    assert shown[0].shape == (6, 6, 3)
+    assert (shown[0].mean(), shown[-1].mean()) == (pytest.approx(0, abs=2), pytest.approx(220, abs=2))
+    assert frame_strip("b", tmp_path / "0000.arrow") == []
