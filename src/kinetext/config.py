@@ -2,8 +2,10 @@
 (is there such a method? does this folder exist?) are in plan.py, which may look at the plug-ins.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import Field, field_validator
 
 from kinetext.registry import Options
@@ -181,3 +183,10 @@ class RunSpec(Options):
     backbone_options: dict[str, Any]
     text_options: dict[str, Any]
     fingerprint: str = ""
+
+
+def read_run(path: Path) -> RunSpec:
+    """The run that a run.yaml specifies. Raises ValueError if there is no such file."""
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no run.yaml here; make it with `kinetext plan-run`")
+    return RunSpec(**yaml.safe_load(path.read_text()))

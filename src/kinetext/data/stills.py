@@ -235,6 +235,26 @@ def _single_text(word: dict[str, str], random: np.random.Generator) -> str:
     return f"{subject} {' '.join(tail)}".strip() if named or tail else ""
 
 
+# Who is where in a pair: what both the picture and the caption say, however the caption turns it round.
+PLACES: dict[str, tuple[str, ...]] = {
+    f"{place} {what}": ATTRIBUTES[what] for place in ("left", "right", "upper", "lower") for what in ("shape", "colour")
+}
+
+
+def places(values: dict[str, int]) -> dict[str, int]:
+    """The shape and colour of the left and right, or upper and lower, figure of a pair, as far as they are stated."""
+    found = {}
+    for relation, ends in (("side", ("left", "right")), ("height", ("upper", "lower"))):
+        if values.get(relation, NONE) < 0:
+            continue
+        first, second = ends if values[relation] == 0 else ends[::-1]
+        for what in ("shape", "colour"):
+            for place, key in ((first, what), (second, f"other_{what}")):
+                if values.get(key, NONE) >= 0:
+                    found[f"{place} {what}"] = values[key]
+    return found
+
+
 def table(rows: list[dict[str, int]], absent: int) -> np.ndarray:
     """Attribute values as int8 [rows, A], with `absent` where a row has none."""
     return np.array([[row.get(name, absent) for name in NAMES] for row in rows], np.int8)

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import open_clip
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 ASSETS = Path(__file__).parent / "assets"
@@ -39,6 +38,9 @@ class Backbone(nn.Module):
     Raises ValueError for a model whose towers are not the plain ones (timm, ResNet, Hugging Face text, ...).
     """
 
+    mean_C: Tensor
+    std_C: Tensor
+
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         clip = open_clip.create_model(architecture.model, load_weights=False, force_quick_gelu=architecture.quick_gelu)
@@ -52,7 +54,8 @@ class Backbone(nn.Module):
         self.embed_dim = int(self.visual.proj.shape[1])
         self.num_layers = len(self.visual.transformer.resblocks)
         self.image_size_px = int(self.visual.image_size[0])
-        self.grid = tuple(int(n) for n in self.visual.grid_size)  # patches down, patches across
+        down, across = self.visual.grid_size
+        self.grid = (int(down), int(across))  # patches down, patches across
         preprocess = open_clip.get_model_preprocess_cfg(clip)
         self.register_buffer("mean_C", torch.tensor(preprocess["mean"]), persistent=False)
         self.register_buffer("std_C", torch.tensor(preprocess["std"]), persistent=False)
@@ -61,7 +64,7 @@ class Backbone(nn.Module):
         """uint8 frames (0 to 255) become floats with CLIP's mean and deviation; floats pass as they are."""
         if frames_BTCHW.dtype != torch.uint8:
             return frames_BTCHW
-        mean, std = self.mean_C[:, None, None], self.std_C[:, None, None]
+        mean, std = (c.view(-1, 1, 1) for c in (self.mean_C, self.std_C))
         return (frames_BTCHW.to(self.visual.conv1.weight.dtype) / 255.0 - mean) / std
 
     def visual_tokens(self, frames_BTCHW: Tensor, layers: tuple[int, ...]) -> dict[int, Tensor]:
@@ -114,11 +117,6 @@ class Backbone(nn.Module):
         return self.clip.logit_scale.exp().clamp(max=100.0)
 
 
-def scores(video_BD: Tensor, text_KD: Tensor) -> Tensor:
-    """Cosines [B, K] of two sets of features."""
-    return F.normalize(video_BD, dim=-1) @ F.normalize(text_KD, dim=-1).T
-
-
 def _check_towers(model: str, clip: nn.Module) -> None:
     visual = getattr(clip, "visual", None)
     plain_visual = (
@@ -135,3 +133,22 @@ def _check_towers(model: str, clip: nn.Module) -> None:
         raise ValueError(
             f"backbones: open_clip's '{model}' has no original CLIP text tower; take one such as ViT-B-32, ViT-B-16 or ViT-L-14"
         )
+
+
+def fetch(model: str, pretrained: str | None, weights: str | None) -> Backbone:
+    """An open_clip model with published weights (downloaded by open_clip) or a local file of them.
+
+    Raises ValueError for an unknown tag, a missing file, or neither.
+    """
+    if weights is None and pretrained is None:
+        raise ValueError(f"backbones: {model} has neither `pretrained` nor `weights`")
+    if weights is not None and not Path(weights).is_file():
+        raise ValueError(f"backbones: weights file {weights} does not exist")
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if weights is None and pretrained not in tags:
+        raise ValueError(f"backbones: {model} has no pretrained tag '{pretrained}'; known: {', '.join(tags)}")
+    settings = open_clip.get_pretrained_cfg(model, pretrained) if weights is None else {}
+    backbone = Backbone(Architecture(model, bool(settings.get("quick_gelu", False))))
+    path = weights or open_clip.download_pretrained(settings)
+    open_clip.load_checkpoint(backbone.clip, path)
+    return backbone

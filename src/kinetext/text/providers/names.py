@@ -6,6 +6,9 @@ from kinetext.registry import Options
 from kinetext.text.providers import Context, Text
 
 
+DESCRIBES = False  # names say nothing of motion
+
+
 class Config(Options):
     """The templates."""
 

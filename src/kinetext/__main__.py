@@ -1,0 +1,5 @@
+"""`python -m kinetext` is the command `kinetext`."""
+
+from kinetext.cli import main
+
+main()

@@ -1,0 +1,242 @@
+"""One command per rule of the workflow, with the rule's name. Each parses, calls one function, and says a mistake of the
+user's (ValueError) in one sentence. Heavy packages are imported by the command that needs them.
+"""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from kinetext.registry import Options, sentence
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+Out = Annotated[Path, typer.Option(help="the file that is written")]
+Json = Annotated[str, typer.Option(help="options as JSON, as in config.yaml")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads or processes")]
+In = Annotated[Path, typer.Option(help="a file or folder that is read")]
+Files = Annotated[list[Path], typer.Argument(help="files or folders that are read")]
+Text = Annotated[str, typer.Option()]
+
+
+def main() -> None:
+    """Entry point: one sentence for a user's mistake, a traceback for ours."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("open_clip").setLevel(logging.ERROR)
+    logging.getLogger("root").addFilter(
+        lambda record: record.levelno >= logging.WARNING or "kinetext" in record.pathname
+    )
+    try:
+        app()
+    except ValueError as error:
+        print(f"kinetext: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.command()
+def check_config(config: Annotated[Path, typer.Argument(help="a config.yaml")] = Path("config.yaml")) -> None:
+    """Check a config.yaml and say how many runs it plans."""
+    from kinetext.plan import load_config, plan_runs
+
+    print(f"{config}: {len(plan_runs(load_config(config)))} runs")
+
+
+@app.command()
+def export_schema(output: Out = Path("workflow/config.schema.json")) -> None:
+    """Write the JSON schema of config.yaml, for editors."""
+    from kinetext.config import Config
+
+    output.write_text(json.dumps(Config.model_json_schema(), indent=1) + "\n")
+
+
+@app.command()
+def index_clips(name: Text, options: Json, output: Out, shards: Out, media: In) -> None:
+    """List the clips of a data set."""
+    from kinetext.config import DatasetOptions
+    from kinetext.data.clips import index_clips as run
+
+    run(name, _parse(DatasetOptions, options), output, shards, media)
+
+
+@app.command()
+def extract_frames(clips: In, shard: Text, options: Json, output: Out, threads: Threads = 1) -> None:
+    """Decode the frames of one shard of clips."""
+    from kinetext.config import FrameOptions
+    from kinetext.data.frames import extract_frames as run
+
+    run(clips, shard, _parse(FrameOptions, options), output, threads)
+
+
+@app.command()
+def check_frames(frames: Files, max_failed: Annotated[float, typer.Option()], output: Out) -> None:
+    """Stop here when too many clips have no frames."""
+    from kinetext.data.checks import check_frames as run
+
+    run(frames, max_failed, output)
+
+
+@app.command()
+def prepare_backbone(options: Json, output: Out) -> None:
+    """Fetch, convert or pretrain an image-text model."""
+    from kinetext.config import BackboneOptions
+    from kinetext.models.embed import prepare_backbone as run
+
+    run(_parse(BackboneOptions, options), output)
+
+
+@app.command()
+def probe_backbone(backbone: Annotated[Path, typer.Argument()], stills: Annotated[int, typer.Option(help="per attribute")] = 1000) -> None:
+    """Print what the small CLIP knows of single stills, attribute by attribute."""
+    from kinetext.models.probe import probe_backbone as run
+
+    run(backbone, stills)
+
+
+@app.command()
+def embed_frames(backbone: In, frames: In, output: Out, threads: Threads = 1) -> None:
+    """One CLIP feature per frame of a shard."""
+    from kinetext.models.embed import embed_frames as run
+
+    run(backbone, frames, output, threads)
+
+
+@app.command()
+def embed_labels(backbone: In, clips: In, output: Out) -> None:
+    """One CLIP feature per class name."""
+    from kinetext.models.embed import embed_labels as run
+
+    run(backbone, clips, output)
+
+
+@app.command()
+def mine_confusables(
+    clips: In, features: Files, names: In, protocol: Text, options: Json, output: Out, novel: Text = "[]"
+) -> None:
+    """Which classes are taken for each other; training clips only."""
+    from kinetext.config import ConfusablesOptions
+    from kinetext.text.confusables import mine_confusables as run
+
+    run(clips, features, names, protocol, json.loads(novel), _parse(ConfusablesOptions, options), output)
+
+
+@app.command()
+def describe_classes(
+    name: Text,
+    clips: In,
+    confusables: In,
+    protocol: Text,
+    options: Json,
+    rule: Text,
+    cache: In,
+    output: Out,
+    novel: Text = "[]",
+) -> None:
+    """What each class is called and how it moves, unlike its rivals."""
+    from kinetext.config import TextOptions
+    from kinetext.text.describe import describe_classes as run
+
+    run(clips, confusables, protocol, json.loads(novel), _parse(TextOptions, options), name, rule, cache, output)
+
+
+@app.command()
+def plan_run(spec: Json, output: Out) -> None:
+    """Write down one run completely."""
+    from kinetext.plan import plan_run as run
+
+    run(spec, output)
+
+
+@app.command()
+def train_method(
+    run: In,
+    clips: In,
+    frames: Files,
+    texts: In,
+    confusables: In,
+    backbone: In,
+    cache: In,
+    output: Out,
+    threads: Threads = 1,
+) -> None:
+    """Train a method; killed and started again it goes on where it was."""
+    from kinetext.training.train import Inputs
+    from kinetext.training.train import train_method as train
+
+    train(run, Inputs(clips, frames, texts, confusables, backbone), cache, output, threads)
+
+
+@app.command()
+def predict_clips(
+    run: In,
+    clips: In,
+    frames: Files,
+    texts: In,
+    backbone: In,
+    output: Out,
+    checkpoint: Path | None = None,
+    threads: Threads = 1,
+) -> None:
+    """Score every test clip, with its frames in order and in three wrong orders."""
+    from kinetext.evaluation.predict import predict_clips as predict
+
+    predict(run, clips, frames, texts, backbone, checkpoint, output, threads)
+
+
+@app.command()
+def measure_run(run: In, predictions: In, confusables: In, output: Out) -> None:
+    """Each metric of a run with its interval."""
+    from kinetext.evaluation.measure import measure_run as measure
+
+    measure(run, predictions, confusables, output)
+
+
+@app.command()
+def init_tracking(results: In, options: Json, experiments: Text, output: Out) -> None:
+    """Create MLflow's database and experiments once, before several jobs could try to at the same time."""
+    from kinetext import tracking
+    from kinetext.config import TrackingOptions
+
+    uri = tracking.tracking_uri(_parse(TrackingOptions, options), results)
+    tracking.init_tracking(uri, json.loads(experiments))
+    output.write_text(uri + "\n")
+
+
+@app.command()
+def log_run(runs: Files, results: In, options: Json, output: Out) -> None:
+    """Log run folders to MLflow, each once."""
+    from kinetext import tracking
+    from kinetext.config import TrackingOptions
+
+    tracking.log_runs(runs, tracking.tracking_uri(_parse(TrackingOptions, options), results), output)
+
+
+@app.command()
+def collect_metrics(runs: Files, output: Out) -> None:
+    """Every run's metrics in one table."""
+    from kinetext.report.collect import collect_metrics as run
+
+    run(runs, output)
+
+
+@app.command()
+def render_report(tables: In, options: Json, sources: Json, output: Out, figures: In) -> None:
+    """The page that lets a reader decide. SOURCES: {"datasets": [[name, clips, [shards], confusables]], "texts": [...]}."""
+    from kinetext.config import ReportOptions
+    from kinetext.report.render import render_report as run
+
+    found = json.loads(sources)
+    datasets = [(name, Path(c), [Path(s) for s in shards], Path(m)) for name, c, shards, m in found["datasets"]]
+    run(tables, _parse(ReportOptions, options), datasets, [Path(t) for t in found["texts"]], output, figures)
+
+
+def _parse(model: type[Options], text: str) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        return model(**(yaml.safe_load(text) or {}))
+    except ValidationError as error:
+        raise ValueError(f"--options: {sentence(error, model)}") from None

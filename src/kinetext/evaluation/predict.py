@@ -1,0 +1,108 @@
+"""predict_clips: a trained method's scores for every test clip, with its frames in order and in three wrong orders.
+
+The wrong orders tell how much a method relies on motion: reversed, shuffled (one fixed shuffle per clip), and the middle
+frame repeated. The trunk sees each frame alone, so it runs once and its tokens are put in order.
+
+B clips, T frames, K classes.
+"""
+
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from kinetext.config import read_run
+from kinetext.data.loader import FrameStore
+from kinetext.data.protocols import protocol_splits
+from kinetext.models.checkpoint import load_backbone, load_trained
+from kinetext.models.methods import build_method
+from kinetext.models.texts import read_texts
+from kinetext.tables import read_metadata, read_rows, write_table
+
+VIEWS = ("ordered", "reversed", "shuffled", "repeated")
+BATCH_CLIPS = 32
+
+
+def predict_clips(
+    run: Path,
+    clips: Path,
+    frames: list[Path],
+    texts: Path,
+    backbone_folder: Path,
+    checkpoint: Path | None,
+    output: Path,
+    threads: int = 1,
+) -> None:
+    """Write the table `predictions` for the splits test and novel. A clip without frames has NaN scores: it is counted
+    as wrong, the same for every method.
+    """
+    torch.set_num_threads(threads)
+    spec = read_run(run)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    backbone = load_backbone(backbone_folder)
+    method = build_method(backbone, spec.method_module, spec.method_options)
+    if checkpoint is not None:
+        load_trained(method, checkpoint)
+    method = method.to(device).eval()
+    store = FrameStore(frames)
+    splits = protocol_splits(read_rows("clips", clips), read_metadata(clips)["labels"], spec.protocol, spec.novel)
+    splits = {name: split for name, split in splits.items() if name in ("test", "novel") and split.rows}
+
+    rows: list[dict[str, Any]] = []
+    seconds, counted = 0.0, 0
+    with torch.inference_mode():
+        for name, split in splits.items():
+            text = method.encode_texts(read_texts(texts, split.labels, backbone).to(device))
+            place = {label: k for k, label in enumerate(split.labels)}
+            have = [row for row in split.rows if row["clip_id"] in store]
+            for row in (row for row in split.rows if row["clip_id"] not in store):
+                nothing = [float("nan")] * len(split.labels)
+                rows += [_row(row, name, view, place, nothing) for view in VIEWS]
+            for start in tqdm(range(0, len(have), BATCH_CLIPS), desc=f"predict {spec.run} {name}", disable=None):
+                batch = have[start : start + BATCH_CLIPS]
+                began = time.perf_counter()
+                tokens = method.trunk(store.batch([row["clip_id"] for row in batch]).to(device))
+                T = next(iter(tokens.values())).shape[1]
+                for view in VIEWS:
+                    order_BT = torch.stack([frame_order(view, T, row["clip_id"]) for row in batch]).to(device)
+                    at = torch.arange(len(batch), device=device)[:, None]
+                    video = method.encode_tokens({level: t[at, order_BT] for level, t in tokens.items()})
+                    scores = method.score(video, text).float().cpu().tolist()
+                    rows += [_row(row, name, view, place, s) for row, s in zip(batch, scores, strict=True)]
+                    if view == "ordered":
+                        seconds, counted = seconds + time.perf_counter() - began, counted + len(batch)
+    metadata = {
+        "labels": {name: split.labels for name, split in splits.items()},
+        "failed": {
+            name: [r["clip_id"] for r in split.rows if r["clip_id"] not in store] for name, split in splits.items()
+        },
+        "predict_clips_per_s": counted / seconds if seconds else None,
+    }
+    write_table("predictions", rows, output, metadata)
+
+
+def frame_order(view: str, num_frames: int, clip_id: str) -> Tensor:
+    """The indices [T] of a clip's frames under a view. The shuffle depends on the clip's name alone."""
+    order = torch.arange(num_frames)
+    if view == "reversed":
+        return order.flip(0)
+    if view == "shuffled":
+        generator = torch.Generator().manual_seed(zlib.crc32(clip_id.encode()))
+        return torch.randperm(num_frames, generator=generator)
+    if view == "repeated":
+        return torch.full_like(order, num_frames // 2)
+    return order
+
+
+def _row(clip: dict[str, Any], split: str, view: str, place: dict[str, int], scores: list[float]) -> dict[str, Any]:
+    return {
+        "clip_id": clip["clip_id"],
+        "split": split,
+        "view": view,
+        "target": place[clip["label"]],
+        "score_K": scores,
+    }

@@ -1,0 +1,80 @@
+"""The texts of the classes as methods take them: one table of token ids, which class each row describes, and how.
+
+K classes, S sentences of all classes together, L words, D joint width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kinetext.tables import read_rows
+
+if TYPE_CHECKING:
+    from kinetext.models.backbone import Backbone
+
+PHASES = ("whole", "start", "end")
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Tokenised sentences. `owner_S` is the class of each, `motion_S` true for a motion description (false: a name),
+    `phase_S` the part of the clip that it is about, as an index into PHASES.
+    """
+
+    labels: list[str]
+    tokens_SL: Tensor
+    owner_S: Tensor
+    motion_S: Tensor
+    phase_S: Tensor
+
+    def to(self, device: torch.device) -> TextTable:
+        """The same table on another device."""
+        tensors = (self.tokens_SL, self.owner_S, self.motion_S, self.phase_S)
+        return TextTable(self.labels, *(t.to(device) for t in tensors))
+
+
+@dataclass(frozen=True)
+class WordFeatures:
+    """What the text tower makes of a TextTable: a feature per sentence [S, D] and per word [S, L, D]."""
+
+    sentence_SD: Tensor
+    word_SLD: Tensor
+
+
+def read_texts(path: Path, labels: list[str], backbone: Backbone) -> TextTable:
+    """The usable sentences of the classes `labels`, in their order. Raises ValueError for a class without any."""
+    rows = [row for row in read_rows("texts", path) if row["status"] == "ok"]
+    return tabulate_texts(rows, labels, backbone, where=str(path))
+
+
+def tabulate_texts(
+    rows: list[dict[str, Any]], labels: list[str], backbone: Backbone, where: str = "texts"
+) -> TextTable:
+    """As `read_texts`, from rows of the table `texts`."""
+    place = {label: k for k, label in enumerate(labels)}
+    rows = sorted((row for row in rows if row["label"] in place), key=lambda row: place[row["label"]])
+    silent = [label for label in labels if not any(row["label"] == label and row["kind"] == "name" for row in rows)]
+    if silent:
+        raise ValueError(f"{where}: class '{silent[0]}' has no usable name; run describe_classes again")
+    return TextTable(
+        labels,
+        backbone.tokenise([row["sentence"] for row in rows]),
+        torch.tensor([place[row["label"]] for row in rows]),
+        torch.tensor([row["kind"] == "motion" for row in rows]),
+        torch.tensor([PHASES.index(row["phase"]) for row in rows]),
+    )
+
+
+def class_means(sentence_SD: Tensor, table: TextTable, keep_S: Tensor) -> Tensor:
+    """The mean over each class's kept sentences of their normalised features, [K, D]; zero for a class with none."""
+    unit_SD = F.normalize(sentence_SD, dim=-1)[keep_S]
+    owner_S = table.owner_S[keep_S]
+    sums_KD = unit_SD.new_zeros(len(table.labels), unit_SD.shape[-1]).index_add(0, owner_S, unit_SD)
+    counts_K = torch.bincount(owner_S, minlength=len(table.labels)).clamp(min=1)
+    return sums_KD / counts_K[:, None]

@@ -1,0 +1,172 @@
+"""check_config and plan_run: refuse a bad configuration before anything costs time, and write down each run completely.
+
+The only module that the Snakefile imports. It must stay quick: plug-ins are imported, open_clip and MLflow are not.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from kinetext import registry
+from kinetext.config import Config, ExperimentOptions, RunSpec
+from kinetext.data import datasets
+from kinetext.models import methods
+from kinetext.models.catalogue import vision_settings
+from kinetext.tables import written_whole
+from kinetext.text import providers
+
+PARTS = {"datasets": datasets, "texts": providers, "methods": methods}
+
+
+def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
+    """The configuration, with every plug-in's options checked too.
+
+    Raises ValueError: one sentence that names the file, the key, the value and the nearest right answer.
+    """
+    try:
+        config = Config(**values)
+    except ValidationError as error:
+        raise ValueError(f"{where}: {registry.sentence(error, Config)}") from None
+    for part, package in PARTS.items():
+        for name, options in getattr(config, part).items():
+            _attempt(f"{where}: {part}.{name}", _check_plugin, package, options.module or name, options.options)
+    for name, options in config.backbones.items():
+        _attempt(f"{where}: backbones.{name}.model", vision_settings, options.model)
+        if options.weights and not Path(options.weights).is_file():
+            raise ValueError(f"{where}: backbones.{name}.weights: there is no file {options.weights}")
+        if options.model != "kinetext-tiny" and not options.weights and not options.pretrained:
+            raise ValueError(f"{where}: backbones.{name}: give `pretrained` (a tag of open_clip) or `weights` (a file)")
+    for name, experiment in config.experiments.items():
+        _check_experiment(f"{where}: experiments.{name}", config, experiment)
+    plan_runs(config, where)
+    return config
+
+
+def plan_runs(config: Config, where: str = "config.yaml") -> dict[str, RunSpec]:
+    """Every run of every experiment by its name. ValueError where two experiments define one run differently."""
+    runs: dict[str, RunSpec] = {}
+    for name, experiment in config.experiments.items():
+        for dataset in experiment.datasets:
+            for method in experiment.methods:
+                for texts in experiment.texts:
+                    for seed in experiment.seeds:
+                        spec = _run_spec(config, experiment, dataset, method, texts, seed)
+                        if runs.setdefault(spec.run, spec) != spec:
+                            raise ValueError(
+                                f"{where}: experiments.{name}: run {spec.run} stands in another experiment with other "
+                                f"settings (backbone {experiment.backbone}); give the method another name there"
+                            )
+    return runs
+
+
+def plan_run(spec: str, output: Path) -> None:
+    """Write run.yaml from the run's JSON."""
+    run = RunSpec(**json.loads(spec))
+    with written_whole(output) as part:
+        part.write_text(yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False))
+
+
+def method_trains(spec: RunSpec) -> bool:
+    """Whether the run has a checkpoint."""
+    module = registry.load(methods, spec.method_module)
+    return getattr(module, "TRAINS", True) and spec.training.epochs > 0
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a config.yaml. Raises ValueError."""
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
+    return check_config(yaml.safe_load(path.read_text()) or {}, str(path))
+
+
+def _run_spec(
+    config: Config, experiment: ExperimentOptions, dataset: str, method: str, texts: str, seed: int
+) -> RunSpec:
+    data, how, words = config.datasets[dataset], config.methods[method], config.texts[texts]
+    spec = RunSpec(
+        run=f"{dataset}/{experiment.protocol}/{method}/{texts}/seed{seed}",
+        dataset=dataset,
+        protocol=experiment.protocol,
+        method=method,
+        texts=texts,
+        backbone=experiment.backbone,
+        seed=seed,
+        novel=data.novel if experiment.protocol == "base_to_novel" else [],
+        method_module=how.module or method,
+        method_options=how.options,
+        training=how.training,
+        dataset_options={"module": data.module or dataset, "options": data.options, "frames": data.frames.model_dump()},
+        backbone_options=config.backbones[experiment.backbone].model_dump(),
+        text_options={"module": words.module or texts, "options": words.options},
+    )
+    canonical = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
+    return spec.model_copy(update={"fingerprint": hashlib.sha256(canonical.encode()).hexdigest()[:16]})
+
+
+def _check_plugin(package: ModuleType, module: str, options: dict[str, Any]) -> None:
+    plugin = registry.load(package, module)
+    config = registry.configure(plugin, options)
+    if package is datasets and hasattr(plugin, "check"):
+        plugin.check(config)
+
+
+def _check_experiment(where: str, config: Config, experiment: ExperimentOptions) -> None:
+    known = {
+        "backbone": config.backbones,
+        "datasets": config.datasets,
+        "methods": config.methods,
+        "texts": config.texts,
+    }
+    for key, names in known.items():
+        value = getattr(experiment, key)
+        for name in [value] if isinstance(value, str) else value:
+            if name not in names:
+                part = key if key != "backbone" else "backbones"
+                raise ValueError(f"{where}.{key}: '{name}' is not in {part}{registry.nearest(name, list(names))}")
+    vision = vision_settings(config.backbones[experiment.backbone].model)
+    for dataset in experiment.datasets:
+        frames, novel = config.datasets[dataset].frames, config.datasets[dataset].novel
+        if frames.size_px != vision["image_size"]:
+            raise ValueError(
+                f"{where}: datasets.{dataset}.frames.size_px is {frames.size_px}, but backbone {experiment.backbone} takes "
+                f"{vision['image_size']}; set it to {vision['image_size']}"
+            )
+        if experiment.protocol == "base_to_novel" and not novel:
+            raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
+    for name in experiment.methods:
+        options = config.methods[name]
+        module = registry.load(methods, options.module or name)
+        if (
+            not getattr(module, "TRAINS", True)
+            and options.training.epochs
+            and "epochs" in options.training.model_fields_set
+        ):
+            raise ValueError(
+                f"{where}.methods: {name} does not train, but methods.{name}.training.epochs is set; remove it"
+            )
+        layers = options.options.get("layers")
+        if layers is not None and layers > vision["layers"]:
+            raise ValueError(
+                f"{where}: methods.{name}.options.layers is {layers}, but backbone {experiment.backbone} has "
+                f"{vision['layers']} layers"
+            )
+        for texts in experiment.texts:
+            provider = registry.load(providers, config.texts[texts].module or texts)
+            if getattr(module, "NEEDS_DESCRIPTIONS", False) and not getattr(provider, "DESCRIBES", True):
+                raise ValueError(
+                    f"{where}: {name} needs motion descriptions and texts '{texts}' gives only names; "
+                    "put it in an experiment of its own with texts such as bundled or chat_api"
+                )
+
+
+def _attempt(where: str, function: Any, *arguments: Any) -> None:
+    """Say where a plug-in's complaint comes from."""
+    try:
+        function(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None

@@ -1,0 +1,233 @@
+"""train_method: one plain loop. A run, its training clips and its texts in; a checkpoint, its curves and its cost out.
+
+Every epoch starts from random states that depend on the seed and the epoch alone, and its end is saved in the cache, so
+a killed training goes on where it was and ends with the same weights as one that was not killed.
+
+B clips, T frames, K classes.
+"""
+
+import json
+import logging
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from kinetext.config import RunSpec, TrainingOptions, read_run
+from kinetext.data.loader import FrameStore
+from kinetext.data.protocols import protocol_splits
+from kinetext.models.checkpoint import load_backbone, save_trained
+from kinetext.models.methods import Method, build_method
+from kinetext.models.texts import TextTable, WordFeatures, read_texts
+from kinetext.tables import read_metadata, read_rows, written_whole
+from kinetext.tracking import code_commit
+from kinetext.training.batches import Batches
+from kinetext.training.resume import Progress, load_state, save_state, state_path
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The tables a run is trained from."""
+
+    clips: Path
+    frames: list[Path]
+    texts: Path
+    confusables: Path
+    backbone: Path
+
+
+@dataclass
+class Words:
+    """The class texts: encoded once if the text tower is frozen, for each step otherwise."""
+
+    table: TextTable
+    frozen: WordFeatures | None = field(default=None)
+
+    def pool(self, method: Method) -> Any:
+        """The classes' features with the method as it is now."""
+        return method.pool_texts(self.frozen or method.encode_words(self.table), self.table)
+
+
+def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: int = 1) -> None:
+    """Train the run's method; write the checkpoint, and curves.parquet and cost.json beside it.
+
+    Raises ValueError where the run asks for what cannot be, RuntimeError when the loss is no longer a number.
+    """
+    torch.set_num_threads(threads)
+    spec = read_run(run)
+    training = spec.training
+    clips = read_rows("clips", inputs.clips)
+    splits = protocol_splits(clips, read_metadata(inputs.clips)["labels"], spec.protocol, spec.novel)
+    store = FrameStore(inputs.frames)
+    torch.manual_seed(spec.seed)  # new parameters
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    backbone = load_backbone(inputs.backbone)
+    method = build_method(backbone, spec.method_module, spec.method_options).to(device)
+    choose_trained(method, training)
+    labels = splits["train"].labels
+    words = Words(read_texts(inputs.texts, labels, backbone).to(device))
+    if training.text == "frozen":
+        with torch.no_grad():
+            words.frozen = method.encode_words(words.table)
+    rivals_KK = rival_mask(read_rows("confusables", inputs.confusables), labels).to(device)
+    seen = Batches(method, store, splits["train"], training, spec.seed, device)
+    held_out = Batches(method, store, splits["val"], training, spec.seed, device)
+
+    optimiser, schedule = make_optimiser(method, training, len(seen))
+    path = state_path(cache, [run, inputs.clips, inputs.texts, inputs.confusables])
+    progress = load_state(path, method, optimiser, schedule) or Progress()
+    with tqdm(total=training.epochs, initial=progress.epoch, desc=f"train {spec.run}", disable=None) as bar:
+        while progress.epoch < training.epochs:
+            started = time.perf_counter()
+            epoch = progress.epoch
+            torch.manual_seed(spec.seed * 100_003 + epoch)
+            loss = train_epoch(method, words, seen.epoch(epoch), rivals_KK, optimiser, schedule, training)
+            now = {"train_loss": loss, "lr": schedule.get_last_lr()[0]}
+            if len(held_out):
+                now |= validate(method, words, held_out, rivals_KK)
+            progress.epoch += 1
+            progress.seconds += time.perf_counter() - started
+            progress.curves += [{"epoch": epoch + 1, "metric": m, "value": v} for m, v in now.items()]
+            if training.select == "last" or now.get("val_top1", 0.0) > progress.best:
+                progress.best = now.get("val_top1", 0.0)
+                progress.keep(method)
+            save_state(path, progress, method, optimiser, schedule)
+            bar.update()
+            bar.set_postfix({k: f"{v:.3f}" for k, v in now.items() if k != "lr"})
+    progress.restore(method)
+    write_results(spec, method, progress, len(splits["train"].rows), threads, device, output)
+    path.unlink(missing_ok=True)
+
+
+def choose_trained(method: Method, training: TrainingOptions) -> None:
+    """Decide by requires_grad what trains: the method's own parameters, CLIP's last LayerNorm and projection, the image
+    tower's layers if the trunk is trained, the text tower if the text is (its word embeddings stay: most words of a
+    language never occur in a list of classes). CLIP's temperature stays.
+    """
+    backbone = method.backbone
+    backbone.requires_grad_(False)
+    visual, clip = backbone.visual, backbone.clip
+    if training.trunk == "trained":
+        visual.requires_grad_(True)
+    visual.ln_post.requires_grad_(True)
+    visual.proj.requires_grad_(True)
+    if training.text == "trained":
+        clip.transformer.requires_grad_(True)
+        clip.ln_final.requires_grad_(True)
+        clip.text_projection.requires_grad_(True)
+        clip.positional_embedding.requires_grad_(True)
+    for parameter in method.new_parameters().values():
+        parameter.requires_grad_(True)
+
+
+def make_optimiser(method: Method, training: TrainingOptions, steps_per_epoch: int) -> tuple[Any, Any]:
+    """AdamW over four groups (new or pretrained, decayed or not) and linear warm-up, then cosine to zero, by step."""
+    new = {id(p) for p in method.new_parameters().values()}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in method.parameters():
+        if parameter.requires_grad:
+            groups.setdefault((id(parameter) in new, parameter.ndim >= 2), []).append(parameter)
+    optimiser = torch.optim.AdamW(
+        [
+            {
+                "params": parameters,
+                "lr": training.new_lr if is_new else training.lr,
+                "weight_decay": training.weight_decay if decayed else 0.0,
+            }
+            for (is_new, decayed), parameters in groups.items()
+        ],
+        betas=training.betas,
+    )
+    total = max(1, training.epochs * steps_per_epoch)
+    warm = min(total, round(training.warmup_epochs * steps_per_epoch))
+
+    def factor(step: int) -> float:
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, total - warm))
+
+    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+def train_epoch(
+    method: Method,
+    words: Words,
+    batches: Any,
+    rivals_KK: Tensor,
+    optimiser: Any,
+    schedule: Any,
+    training: TrainingOptions,
+) -> float:
+    """One pass; the mean loss. Raises RuntimeError with the clips of the batch when the loss is no longer a number."""
+    method.train()
+    trained = [p for p in method.parameters() if p.requires_grad]
+    losses = []
+    for batch in batches:
+        with torch.autocast(rivals_KK.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+            video = method.encode_tokens(batch.tokens())
+            loss = method.loss(video, words.pool(method), batch.target_B, rivals_KK, training.label_smoothing)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, training.clip_norm)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.detach())
+        if not torch.isfinite(losses[-1]):
+            clips = ", ".join(batch.clip_ids[:5])
+            raise RuntimeError(
+                f"the loss is {losses[-1].item()} after {len(losses)} steps; clips {clips}, ...; lower lr"
+            )
+    return torch.stack(losses).mean().item()
+
+
+@torch.inference_mode()
+def validate(method: Method, words: Words, batches: Batches, rivals_KK: Tensor) -> dict[str, float]:
+    """Loss and top-1 on the validation clips."""
+    method.eval()
+    text, loss, right, count = words.pool(method), 0.0, 0, 0
+    for batch in batches.epoch(None):
+        video = method.encode_tokens(batch.tokens())
+        loss += method.loss(video, text, batch.target_B, rivals_KK, 0.0).item() * len(batch.target_B)
+        right += int((method.score(video, text).argmax(-1) == batch.target_B).sum())
+        count += len(batch.target_B)
+    return {"val_loss": loss / count, "val_top1": right / count}
+
+
+def rival_mask(confusables: list[dict[str, Any]], labels: list[str]) -> Tensor:
+    """True [K, K] where the column's class is the row's own or one of its rivals under any rule."""
+    place = {label: k for k, label in enumerate(labels)}
+    mask_KK = torch.eye(len(labels), dtype=torch.bool)
+    for row in confusables:
+        if row["label"] in place and row["rival"] in place:
+            mask_KK[place[row["label"]], place[row["rival"]]] = True
+    return mask_KK
+
+
+def write_results(
+    spec: RunSpec, method: Method, progress: Progress, clips: int, threads: int, device: torch.device, output: Path
+) -> None:
+    """The curves and the cost, then the checkpoint, whose being there says that all is done."""
+    new = sum(p.numel() for p in method.new_parameters().values())
+    cost = {
+        "new_parameters": new,
+        "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
+        "train_seconds": progress.seconds,
+        "train_clips_seen": clips * spec.training.epochs,
+        "threads": threads,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "commit": code_commit(),
+    }
+    with written_whole(output.parent / "curves.parquet") as part:
+        pq.write_table(pa.Table.from_pylist(progress.curves), part)
+    with written_whole(output.parent / "cost.json") as part:
+        part.write_text(json.dumps(cost, indent=1))
+    save_trained(method, output, {"run": spec.model_dump(mode="json"), "commit": cost["commit"]})

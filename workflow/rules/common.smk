@@ -1,0 +1,79 @@
+# Checks the configuration and says where things lie. No science: what to do is in the package, how much in config.yaml.
+
+import hashlib
+import json
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.io import Wildcards
+
+from kinetext.plan import check_config, method_trains, plan_runs
+
+try:
+    CONFIG = check_config(config, ", ".join(str(f) for f in workflow.configfiles))
+except ValueError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = CONFIG.results
+RUNS = plan_runs(CONFIG)
+ROOT = Path(workflow.basedir)
+
+
+wildcard_constraints:
+    dataset="[^/]+",
+    protocol="[^/]+",
+    backbone="[^/]+",
+    method="[^/]+",
+    texts="[^/]+",
+    seed="[0-9]+",
+    shard="[^/]+",
+
+
+def options(part):
+    """The options of one part of config.yaml as JSON; a change of them reruns the rule that takes them."""
+    return lambda w: getattr(CONFIG, part)[getattr(w, part.removesuffix("s") if part != "texts" else part)].model_dump_json()
+
+
+def code(*files):
+    """A digest of source files: Snakemake does not see code behind a shell line. For rules that are cheap to run again."""
+    return hashlib.sha256(b"".join((ROOT / "src/kinetext" / f).read_bytes() for f in files)).hexdigest()[:12]
+
+
+def spec(w):
+    """The run of a run folder's wildcards."""
+    return RUNS[f"{w.dataset}/{w.protocol}/{w.method}/{w.texts}/seed{w.seed}"]
+
+
+def frames(w):
+    """The frame shards of a data set; how many there are is known once its clips are listed."""
+    shards = Path(checkpoints.index_clips.get(dataset=w.dataset).output.shards).read_text().split()
+    return expand("{results}/data/{dataset}/frames/{shard}.arrow", results=RESULTS, dataset=w.dataset, shard=shards)
+
+
+def features(w):
+    """The feature shards of a data set under a backbone."""
+    folder = f"{RESULTS}/data/{w.dataset}/features/{w.backbone}"
+    return [f"{folder}/{Path(shard).name}" for shard in frames(w)]
+
+
+def about(w):
+    """Where the confusables and texts of a run lie: they depend on data set, protocol and backbone."""
+    return f"{RESULTS}/data/{w.dataset}/{w.protocol}/{spec(w).backbone}"
+
+
+def novel(w):
+    """The classes that a protocol holds out, as JSON."""
+    return json.dumps(CONFIG.datasets[w.dataset].novel if w.protocol == "base_to_novel" else [])
+
+
+def cells():
+    """Runs that differ in their seed only: {dataset}/{protocol}/{method}/{texts} -> run folders."""
+    found = {}
+    for run in RUNS:
+        found.setdefault(str(Path(run).parent), []).append(f"{RESULTS}/runs/{run}")
+    return found
+
+
+def logged_runs():
+    """What says that every run is in MLflow."""
+    return [f"{RESULTS}/runs/{cell}/mlflow.json" for cell in cells()] if CONFIG.tracking.enabled else []

@@ -1,0 +1,95 @@
+# Videos and annotation files -> clips.parquet -> frames/{shard}.arrow -> features/{backbone}/{shard}.arrow
+
+
+checkpoint index_clips:
+    output:
+        clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
+        shards=f"{RESULTS}/data/{{dataset}}/shards.txt",
+    params:
+        options=options("datasets"),
+        media=lambda w: f"{RESULTS}/data/{w.dataset}/media",
+    threads: 2
+    log:
+        f"{RESULTS}/logs/index_clips/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/index_clips/{{dataset}}.tsv"
+    conda:
+        "../../envs/kinetext.yaml"
+    shell:
+        "kinetext index-clips --name {wildcards.dataset} --options {params.options:q} --media {params.media}"
+        " --shards {output.shards} --output {output.clips} 2> {log}"
+
+
+rule extract_frames:
+    input:
+        clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
+    output:
+        f"{RESULTS}/data/{{dataset}}/frames/{{shard}}.arrow",
+    params:
+        options=lambda w: CONFIG.datasets[w.dataset].frames.model_dump_json(),
+    threads: 1
+    log:
+        f"{RESULTS}/logs/extract_frames/{{dataset}}/{{shard}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/extract_frames/{{dataset}}/{{shard}}.tsv"
+    conda:
+        "../../envs/kinetext.yaml"
+    shell:
+        "kinetext extract-frames --clips {input.clips} --shard {wildcards.shard} --options {params.options:q}"
+        " --threads {threads} --output {output} 2> {log}"
+
+
+rule check_frames:
+    input:
+        frames=frames,
+    output:
+        f"{RESULTS}/data/{{dataset}}/frames.json",
+    params:
+        max_failed=lambda w: CONFIG.datasets[w.dataset].max_failed,
+    log:
+        f"{RESULTS}/logs/check_frames/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/check_frames/{{dataset}}.tsv"
+    conda:
+        "../../envs/kinetext.yaml"
+    shell:
+        "kinetext check-frames --max-failed {params.max_failed} --output {output} {input.frames} 2> {log}"
+
+
+rule prepare_backbone:
+    output:
+        f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
+        f"{RESULTS}/backbones/{{backbone}}/backbone.yaml",
+    params:
+        options=options("backbones"),
+        folder=lambda w: f"{RESULTS}/backbones/{w.backbone}",
+    log:
+        f"{RESULTS}/logs/prepare_backbone/{{backbone}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/prepare_backbone/{{backbone}}.tsv"
+    conda:
+        "../../envs/kinetext.yaml"
+    shell:
+        "kinetext prepare-backbone --options {params.options:q} --output {params.folder} 2> {log}"
+
+
+rule embed_frames:
+    input:
+        frames=f"{RESULTS}/data/{{dataset}}/frames/{{shard}}.arrow",
+        weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
+    output:
+        f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/{{shard}}.arrow",
+    params:
+        backbone=lambda w: f"{RESULTS}/backbones/{w.backbone}",
+    threads: 1
+    resources:
+        gpu=1,
+    log:
+        f"{RESULTS}/logs/embed_frames/{{dataset}}/{{backbone}}/{{shard}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/embed_frames/{{dataset}}/{{backbone}}/{{shard}}.tsv"
+    conda:
+        "../../envs/kinetext.yaml"
+    shell:
+        "kinetext embed-frames --backbone {params.backbone} --frames {input.frames} --threads {threads}"
+        " --output {output} 2> {log}"

@@ -1,0 +1,61 @@
+# Every run's metrics.parquet -> tables/*.parquet -> report.html
+
+DATASETS = sorted({run.dataset for run in RUNS.values()})
+PLACES = sorted({(run.dataset, run.protocol, run.backbone) for run in RUNS.values()})
+TEXTS = sorted({f"{RESULTS}/data/{r.dataset}/{r.protocol}/{r.backbone}/texts/{r.texts}.parquet" for r in RUNS.values()})
+CONFUSABLES = {dataset: f"{RESULTS}/data/{dataset}/{protocol}/{name}/confusables.parquet" for dataset, protocol, name in PLACES}
+
+
+rule collect_metrics:
+    input:
+        [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS],
+    output:
+        f"{RESULTS}/tables/metrics.parquet",
+        f"{RESULTS}/tables/runs.parquet",
+        f"{RESULTS}/tables/differences.parquet",
+    params:
+        folder=f"{RESULTS}/tables",
+        runs=[f"{RESULTS}/runs/{run}" for run in RUNS],
+        code=code("report/collect.py"),
+    log:
+        f"{RESULTS}/logs/collect_metrics.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/collect_metrics.tsv"
+    conda:
+        "../../envs/kinetext.yaml"
+    shell:
+        "kinetext collect-metrics --output {params.folder} {params.runs} 2> {log}"
+
+
+rule render_report:
+    input:
+        tables=rules.collect_metrics.output,
+        clips=expand("{results}/data/{dataset}/clips.parquet", results=RESULTS, dataset=DATASETS),
+        frames=lambda w: [shard for dataset in DATASETS for shard in frames(Wildcards(fromdict={"dataset": dataset}))],
+        confusables=list(CONFUSABLES.values()),
+        texts=TEXTS,
+    output:
+        html=report(f"{RESULTS}/report.html", category="Report"),
+        figures=report(directory(f"{RESULTS}/figures"), patterns=["{name}.png", "{name}.csv"], category="Figures and tables"),
+    params:
+        tables=f"{RESULTS}/tables",
+        options=CONFIG.report.model_dump_json(),
+        sources=lambda w, input: json.dumps(
+            {
+                "datasets": [
+                    [d, f"{RESULTS}/data/{d}/clips.parquet", [f for f in input.frames if f"/data/{d}/" in f], CONFUSABLES[d]]
+                    for d in DATASETS
+                ],
+                "texts": list(input.texts),
+            }
+        ),
+        code=code("report/render.py", "report/report.html.j2"),
+    log:
+        f"{RESULTS}/logs/render_report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/render_report.tsv"
+    conda:
+        "../../envs/kinetext.yaml"
+    shell:
+        "kinetext render-report --tables {params.tables} --options {params.options:q} --sources {params.sources:q}"
+        " --figures {output.figures} --output {output.html} 2> {log}"

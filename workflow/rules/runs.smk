@@ -1,0 +1,143 @@
+# run.yaml -> checkpoint.safetensors -> predictions.parquet -> metrics.parquet -> MLflow
+
+RUN = f"{RESULTS}/runs/{{dataset}}/{{protocol}}/{{method}}/{{texts}}/seed{{seed}}"
+NAME = "{dataset}/{protocol}/{method}/{texts}/seed{seed}"
+
+
+rule plan_run:
+    output:
+        f"{RUN}/run.yaml",
+    params:
+        spec=lambda w: spec(w).model_dump_json(),
+    log:
+        f"{RESULTS}/logs/plan_run/{NAME}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/plan_run/{NAME}.tsv"
+    conda:
+        "../../envs/kinetext.yaml"
+    shell:
+        "kinetext plan-run --spec {params.spec:q} --output {output} 2> {log}"
+
+
+rule train_method:
+    input:
+        run=f"{RUN}/run.yaml",
+        clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
+        frames=frames,
+        frames_checked=f"{RESULTS}/data/{{dataset}}/frames.json",
+        texts=lambda w: f"{about(w)}/texts/{w.texts}.parquet",
+        confusables=lambda w: f"{about(w)}/confusables.parquet",
+        weights=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/weights.safetensors",
+    output:
+        f"{RUN}/checkpoint.safetensors",
+        f"{RUN}/curves.parquet",
+        f"{RUN}/cost.json",
+    params:
+        backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
+        cache=f"{RESULTS}/cache",
+    threads: 1
+    resources:
+        gpu=1,
+    log:
+        f"{RESULTS}/logs/train_method/{NAME}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_method/{NAME}.tsv"
+    conda:
+        "../../envs/kinetext.yaml"
+    shell:
+        "kinetext train-method --run {input.run} --clips {input.clips} --texts {input.texts}"
+        " --confusables {input.confusables} --backbone {params.backbone} --cache {params.cache} --threads {threads}"
+        " --output {output[0]} {input.frames} 2> {log}"
+
+
+rule predict_clips:
+    input:
+        run=f"{RUN}/run.yaml",
+        clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
+        frames=frames,
+        frames_checked=f"{RESULTS}/data/{{dataset}}/frames.json",
+        texts=lambda w: f"{about(w)}/texts/{w.texts}.parquet",
+        weights=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/weights.safetensors",
+        checkpoint=branch(lambda w: method_trains(spec(w)), then=f"{RUN}/checkpoint.safetensors", otherwise=[]),
+    output:
+        f"{RUN}/predictions.parquet",
+    params:
+        backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
+        checkpoint=lambda w, input: f"--checkpoint {input.checkpoint}" if input.checkpoint else "",
+    threads: 1
+    resources:
+        gpu=1,
+    log:
+        f"{RESULTS}/logs/predict_clips/{NAME}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/predict_clips/{NAME}.tsv"
+    conda:
+        "../../envs/kinetext.yaml"
+    shell:
+        "kinetext predict-clips --run {input.run} --clips {input.clips} --texts {input.texts}"
+        " --backbone {params.backbone} {params.checkpoint} --threads {threads} --output {output} {input.frames} 2> {log}"
+
+
+rule measure_run:
+    input:
+        run=f"{RUN}/run.yaml",
+        predictions=f"{RUN}/predictions.parquet",
+        confusables=lambda w: f"{about(w)}/confusables.parquet",
+    output:
+        f"{RUN}/metrics.parquet",
+    params:
+        folder=lambda w, input: Path(input.run).parent,
+        code=code("evaluation/metrics.py", "evaluation/measure.py"),
+    log:
+        f"{RESULTS}/logs/measure_run/{NAME}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_run/{NAME}.tsv"
+    conda:
+        "../../envs/kinetext.yaml"
+    shell:
+        "kinetext measure-run --run {params.folder} --predictions {input.predictions}"
+        " --confusables {input.confusables} --output {output} 2> {log}"
+
+
+rule init_tracking:
+    output:
+        f"{RESULTS}/tracking.txt",
+    params:
+        options=CONFIG.tracking.model_dump_json(),
+        experiments=json.dumps(sorted({f"{run.protocol}/{run.dataset}" for run in RUNS.values()})),
+        results=RESULTS,
+    log:
+        f"{RESULTS}/logs/init_tracking.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/init_tracking.tsv"
+    conda:
+        "../../envs/kinetext.yaml"
+    shell:
+        "kinetext init-tracking --results {params.results} --options {params.options:q}"
+        " --experiments {params.experiments:q} --output {output} 2> {log}"
+
+
+# one job for all seeds of a cell: importing mlflow takes longer than logging a run
+rule log_run:
+    input:
+        tracking=f"{RESULTS}/tracking.txt",
+        metrics=lambda w: [f"{run}/metrics.parquet" for run in cells()[w.cell]],
+    output:
+        f"{RESULTS}/runs/{{cell}}/mlflow.json",
+    wildcard_constraints:
+        cell="[^/]+/[^/]+/[^/]+/[^/]+",
+    params:
+        options=CONFIG.tracking.model_dump_json(),
+        results=RESULTS,
+        runs=lambda w: cells()[w.cell],
+        code=code("tracking.py"),
+    resources:
+        tracking=1,
+    log:
+        f"{RESULTS}/logs/log_run/{{cell}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/log_run/{{cell}}.tsv"
+    conda:
+        "../../envs/kinetext.yaml"
+    shell:
+        "kinetext log-run --results {params.results} --options {params.options:q} --output {output} {params.runs} 2> {log}"
