@@ -54,6 +54,42 @@ def test_the_chosen_frames_are_those_of_a_full_decode(name, tmp_path):
             assert np.array_equal(frame_HWC, full[index])
 
 
+@pytest.mark.parametrize("name", [name for name in ENCODINGS if name.endswith(("mp4", "mkv", "hidden9.webm"))])
+def test_every_single_frame_can_be_had_without_decoding_everything(name, tmp_path, monkeypatch):
+    codec, options = ENCODINGS[name]
+    if codec not in av.codecs_available:
+        pytest.skip(f"this FFmpeg has no encoder {codec}")
+    path = write_video(tmp_path / name, 64, codec, **options)
+    full = all_frames(path)
+    monkeypatch.setattr(decode, "_sequentially", None)  # the way out when anything is not as expected
+    for index in range(64):
+        pair = [index, (index + 31) % 64]  # far apart: two groups of pictures with a gap between them
+        decoded = decode_clip(path, lambda num_frames, pair=pair: sorted(pair))
+        assert decoded.error is None
+        for i, frame_HWC in zip(sorted(pair), decoded.frames_HWC, strict=True):
+            assert np.array_equal(frame_HWC, full[i])
+
+
+def test_packets_that_show_nothing_are_not_counted(tmp_path):
+    path, source = tmp_path / "skips.avi", write_video(tmp_path / "source.avi", 40, "mpeg4", g=12)
+    with av.open(str(source)) as video, av.open(str(path), "w") as output:
+        stream = video.streams.video[0]
+        copy = output.add_stream_from_template(stream)
+        time = 0
+        for number, packet in enumerate(packet for packet in video.demux(stream) if packet.size):
+            skip = av.Packet(bytes([0, 0, 1, 0xB6, 0x50, 0xCF]))  # MPEG-4: a picture that is not coded
+            for each in [packet, skip] if number % 9 == 4 else [packet]:
+                each.pts = each.dts = time
+                each.time_base, each.stream = stream.time_base, copy
+                output.mux(each)
+                time += 1
+    full = all_frames(path)
+    decoded = decode_clip(path, eight)
+    assert (decoded.num_packets, len(full)) == (44, 40)
+    assert decoded.frame_indices == eight(40)
+    assert all(np.array_equal(frame, full[i]) for frame, i in zip(decoded.frames_HWC, eight(40), strict=True))
+
+
 def test_only_the_groups_of_pictures_that_hold_a_wanted_frame_are_decoded(clean, monkeypatch):
     fed = []
     feed = decode._feed
@@ -156,6 +192,24 @@ def test_damaged_frames_are_replaced_by_intact_ones(clean, tmp_path, zeroed):
     full = all_frames(clean)
     for index, frame_HWC in zip(decoded.frame_indices, decoded.frames_HWC, strict=True):
         assert np.array_equal(frame_HWC, full[index]), f"frame {index} is not the original's"
+
+
+def test_what_a_lost_sector_leaves_of_a_packet_is_not_believed(clean, tmp_path):
+    path, full = tmp_path / "damaged.mp4", all_frames(clean)
+    places = packet_places(clean)
+    replaced = 0
+    for seed in range(10):
+        random, data = np.random.default_rng(seed), bytearray(clean.read_bytes())
+        first = int(random.integers(1, len(places) - 8))
+        start = places[first][0] + places[first][1] // 2  # from the middle of a packet, over several more
+        data[start : places[first + 6][0]] = random.bytes(places[first + 6][0] - start)
+        path.write_bytes(data)
+        decoded = decode_clip(path, lambda num_frames: uniform_indices(num_frames, 48))
+        assert decoded.status == "damaged"
+        replaced += decoded.num_substituted
+        for index, frame_HWC in zip(decoded.frame_indices, decoded.frames_HWC, strict=True):
+            assert np.array_equal(frame_HWC, full[index]), f"seed {seed}: frame {index} is not the original's"
+    assert replaced < 10 * 48 / 2
 
 
 def test_nothing_intact_is_a_failure(clean, tmp_path):

@@ -15,8 +15,7 @@ MOV = "mov,mp4,m4a,3gp,3g2,mj2"
 GOP_CONTAINERS = {MOV, "matroska,webm"}  # the others' time stamps are not to be relied on (AVI) or seldom indexed
 GOP_CODECS = {"h264", "hevc", "vp9", "av1"}  # one packet is one shown frame, always; VP8 and MPEG-4 have hidden ones
 ENTRY_NALS = {"h264": {5}, "hevc": set(range(16, 22))}  # IDR; IRAP: whatever comes later refers to nothing before them
-# a playlist or a script renamed .mp4 must not reach the network; metadata in an old encoding is no reason to fail
-OPEN: dict[str, Any] = {"options": {"protocol_whitelist": "file"}, "metadata_errors": "ignore"}
+OPEN: dict[str, Any] = {"metadata_errors": "ignore"}  # a title in an old encoding is no reason to fail
 
 
 class UnusableError(Exception):
@@ -98,7 +97,6 @@ def _is_entry(packet: Any, codec: str, extradata: bytes | None) -> bool:
 
 def count_without_edit_list(path: Path) -> int:
     """How many video packets the file holds, those that an edit list hides included."""
-    options = {**OPEN, "options": {**OPEN["options"], "ignore_editlist": "1"}}
-    with av.open(str(path.absolute()), **options) as container:
+    with av.open(str(path.absolute()), options={"ignore_editlist": "1"}, **OPEN) as container:
         packets = container.demux(video_stream(container))
         return sum(1 for packet in packets if packet.size)
