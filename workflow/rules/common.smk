@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.io import Wildcards
 
 from kinetext.plan import check_config, method_trains, plan_runs
 
@@ -44,10 +43,15 @@ def spec(w):
     return RUNS[f"{w.dataset}/{w.protocol}/{w.method}/{w.texts}/seed{w.seed}"]
 
 
-def frames(w):
+def shards(dataset):
     """The frame shards of a data set; how many there are is known once its clips are listed."""
-    shards = Path(checkpoints.index_clips.get(dataset=w.dataset).output.shards).read_text().split()
-    return expand("{results}/data/{dataset}/frames/{shard}.arrow", results=RESULTS, dataset=w.dataset, shard=shards)
+    names = Path(checkpoints.index_clips.get(dataset=dataset).output.shards).read_text().split()
+    return [f"{RESULTS}/data/{dataset}/frames/{name}.arrow" for name in names]
+
+
+def frames(w):
+    """The frame shards of the wildcards' data set."""
+    return shards(w.dataset)
 
 
 def features(w):

@@ -8,7 +8,8 @@ CONFUSABLES = {dataset: f"{RESULTS}/data/{dataset}/{protocol}/{name}/confusables
 
 rule collect_metrics:
     input:
-        [f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS],
+        metrics=[f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS],
+        predictions=[f"{RESULTS}/runs/{run}/predictions.parquet" for run in RUNS],
     output:
         f"{RESULTS}/tables/metrics.parquet",
         f"{RESULTS}/tables/runs.parquet",
@@ -31,7 +32,7 @@ rule render_report:
     input:
         tables=rules.collect_metrics.output,
         clips=expand("{results}/data/{dataset}/clips.parquet", results=RESULTS, dataset=DATASETS),
-        frames=lambda w: [shard for dataset in DATASETS for shard in frames(Wildcards(fromdict={"dataset": dataset}))],
+        frames=lambda w: [shard for dataset in DATASETS for shard in shards(dataset)],
         confusables=list(CONFUSABLES.values()),
         texts=TEXTS,
     output:
@@ -49,7 +50,7 @@ rule render_report:
                 "texts": list(input.texts),
             }
         ),
-        code=code("report/render.py", "report/report.html.j2"),
+        code=code("report/render.py", "report/figures.py", "report/material.py", "report/report.html.j2"),
     log:
         f"{RESULTS}/logs/render_report.log",
     benchmark:
