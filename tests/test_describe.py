@@ -154,7 +154,7 @@ def test_errors_name_the_place_in_the_configuration(tmp_path):
         describe_classes(**write_world(tmp_path, name="mine", options=TextOptions(module="bundle")))
     with pytest.raises(ValueError, match=r"texts.bundled.options.bnk: unknown key; did you mean 'bank'\?"):
         describe_classes(**write_world(tmp_path, options=TextOptions(options={"bnk": "shapes"})))
-    with pytest.raises(ValueError, match=r"bundled.bank: no bank 'shape' in .*; did you mean 'shapes'\?"):
+    with pytest.raises(ValueError, match=r"bank: no bank 'shape' in .*; did you mean 'shapes'\?"):
         describe_classes(**write_world(tmp_path, options=TextOptions(options={"bank": "shape"})))
     with pytest.raises(ValueError, match=r"shapes.yaml: has no class 'risin'; did you mean 'rising'\?"):
         describe_classes(**write_world(tmp_path, labels=["risin", "falling"], test_labels=[]))

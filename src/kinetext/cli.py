@@ -89,7 +89,9 @@ def prepare_backbone(options: Json, output: Out) -> None:
 
 
 @app.command()
-def probe_backbone(backbone: Annotated[Path, typer.Argument()], stills: Annotated[int, typer.Option(help="per attribute")] = 1000) -> None:
+def probe_backbone(
+    backbone: Annotated[Path, typer.Argument()], stills: Annotated[int, typer.Option(help="per attribute")] = 1000
+) -> None:
     """Print what the small CLIP knows of single stills, attribute by attribute."""
     from kinetext.models.probe import probe_backbone as run
 

@@ -1,10 +1,13 @@
 """check_config and plan_run: refuse a bad configuration before anything costs time, and write down each run completely.
 
-The only module that the Snakefile imports. It must stay quick: plug-ins are imported, open_clip and MLflow are not.
+The only module that the Snakefile imports. It must stay quick: a check imports the plug-ins, and with the methods torch;
+open_clip and MLflow it does not, and plan_run, once a run, imports none of them.
 """
 
 import hashlib
+import importlib
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,13 +17,10 @@ from pydantic import ValidationError
 
 from kinetext import registry
 from kinetext.config import Config, ExperimentOptions, RunSpec
-from kinetext.data import datasets
-from kinetext.models import methods
 from kinetext.models.catalogue import vision_settings
 from kinetext.tables import written_whole
-from kinetext.text import providers
 
-PARTS = {"datasets": datasets, "texts": providers, "methods": methods}
+PARTS = {"datasets": "kinetext.data.datasets", "texts": "kinetext.text.providers", "methods": "kinetext.models.methods"}
 
 
 def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
@@ -32,11 +32,14 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
         config = Config(**values)
     except ValidationError as error:
         raise ValueError(f"{where}: {registry.sentence(error, Config)}") from None
-    for part, package in PARTS.items():
+    for part in PARTS:
         for name, options in getattr(config, part).items():
-            _attempt(f"{where}: {part}.{name}", _check_plugin, package, options.module or name, options.options)
+            _check_plugin(f"{where}: {part}.{name}", _package(part), options.module or name, options.options)
     for name, options in config.backbones.items():
-        _attempt(f"{where}: backbones.{name}.model", vision_settings, options.model)
+        try:
+            vision_settings(options.model)
+        except ValueError as error:
+            raise ValueError(f"{where}: backbones.{name}.model: {error}") from None
         if options.weights and not Path(options.weights).is_file():
             raise ValueError(f"{where}: backbones.{name}.weights: there is no file {options.weights}")
         if options.model != "kinetext-tiny" and not options.weights and not options.pretrained:
@@ -73,7 +76,7 @@ def plan_run(spec: str, output: Path) -> None:
 
 def method_trains(spec: RunSpec) -> bool:
     """Whether the run has a checkpoint."""
-    module = registry.load(methods, spec.method_module)
+    module = registry.load(_package("methods"), spec.method_module)
     return getattr(module, "TRAINS", True) and spec.training.epochs > 0
 
 
@@ -81,7 +84,13 @@ def load_config(path: Path) -> Config:
     """Read and check a config.yaml. Raises ValueError."""
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
-    return check_config(yaml.safe_load(path.read_text()) or {}, str(path))
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: is not YAML; {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: holds a {type(values).__name__}; it takes keys such as `experiments:`")
+    return check_config(values, str(path))
 
 
 def _run_spec(
@@ -108,15 +117,26 @@ def _run_spec(
     return spec.model_copy(update={"fingerprint": hashlib.sha256(canonical.encode()).hexdigest()[:16]})
 
 
-def _check_plugin(package: ModuleType, module: str, options: dict[str, Any]) -> None:
-    plugin = registry.load(package, module)
-    config = registry.configure(plugin, options)
-    if package is datasets and hasattr(plugin, "check"):
-        plugin.check(config)
+def _package(part: str) -> ModuleType:
+    return importlib.import_module(PARTS[part])
+
+
+def _check_plugin(where: str, package: ModuleType, module: str, options: dict[str, Any]) -> None:
+    try:
+        plugin = registry.load(package, module)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    try:
+        config = registry.configure(plugin, options)
+        if hasattr(plugin, "check"):
+            plugin.check(config)
+    except ValueError as error:
+        keyed = re.match(r"[\w.]+: ", str(error))  # a complaint about all options together begins otherwise
+        raise ValueError(f"{where}.options{'.' if keyed else ': '}{error}") from None
 
 
 def _check_experiment(where: str, config: Config, experiment: ExperimentOptions) -> None:
-    known = {
+    known: dict[str, dict[str, Any]] = {
         "backbone": config.backbones,
         "datasets": config.datasets,
         "methods": config.methods,
@@ -140,7 +160,7 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
             raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
     for name in experiment.methods:
         options = config.methods[name]
-        module = registry.load(methods, options.module or name)
+        module = registry.load(_package("methods"), options.module or name)
         if (
             not getattr(module, "TRAINS", True)
             and options.training.epochs
@@ -156,17 +176,9 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
                 f"{vision['layers']} layers"
             )
         for texts in experiment.texts:
-            provider = registry.load(providers, config.texts[texts].module or texts)
+            provider = registry.load(_package("texts"), config.texts[texts].module or texts)
             if getattr(module, "NEEDS_DESCRIPTIONS", False) and not getattr(provider, "DESCRIBES", True):
                 raise ValueError(
                     f"{where}: {name} needs motion descriptions and texts '{texts}' gives only names; "
                     "put it in an experiment of its own with texts such as bundled or chat_api"
                 )
-
-
-def _attempt(where: str, function: Any, *arguments: Any) -> None:
-    """Say where a plug-in's complaint comes from."""
-    try:
-        function(*arguments)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None

@@ -50,7 +50,7 @@ def nearest(word: str, known: list[str]) -> str:
 def sentence(error: ValidationError, model: type[BaseModel]) -> str:
     """The first complaint of pydantic as one sentence: the key, the value, what is right."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
         return f"{key}: unknown key{nearest(str(first['loc'][-1]), _fields(model, first['loc'][:-1]))}"
     if first["type"] == "missing":

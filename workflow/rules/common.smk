@@ -28,9 +28,9 @@ wildcard_constraints:
     shard="[^/]+",
 
 
-def options(part):
+def options(part, wildcard, without=None):
     """The options of one part of config.yaml as JSON; a change of them reruns the rule that takes them."""
-    return lambda w: getattr(CONFIG, part)[getattr(w, part.removesuffix("s") if part != "texts" else part)].model_dump_json()
+    return lambda w: getattr(CONFIG, part)[w[wildcard]].model_dump_json(exclude=without)
 
 
 def code(*files):

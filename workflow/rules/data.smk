@@ -5,16 +5,16 @@ checkpoint index_clips:
     output:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
         shards=f"{RESULTS}/data/{{dataset}}/shards.txt",
-    params:
-        options=options("datasets"),
-        media=lambda w: f"{RESULTS}/data/{w.dataset}/media",
-    threads: 2
     log:
         f"{RESULTS}/logs/index_clips/{{dataset}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/index_clips/{{dataset}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    threads: 2
+    params:
+        options=options("datasets", "dataset", without={"frames", "max_failed"}),
+        media=lambda w: f"{RESULTS}/data/{w.dataset}/media",
     shell:
         "kinetext index-clips --name {wildcards.dataset} --options {params.options:q} --media {params.media}"
         " --shards {output.shards} --output {output.clips} 2> {log}"
@@ -25,15 +25,15 @@ rule extract_frames:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
     output:
         f"{RESULTS}/data/{{dataset}}/frames/{{shard}}.arrow",
-    params:
-        options=lambda w: CONFIG.datasets[w.dataset].frames.model_dump_json(),
-    threads: 1
     log:
         f"{RESULTS}/logs/extract_frames/{{dataset}}/{{shard}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/extract_frames/{{dataset}}/{{shard}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    threads: 1
+    params:
+        options=lambda w: CONFIG.datasets[w.dataset].frames.model_dump_json(),
     shell:
         "kinetext extract-frames --clips {input.clips} --shard {wildcards.shard} --options {params.options:q}"
         " --threads {threads} --output {output} 2> {log}"
@@ -44,14 +44,14 @@ rule check_frames:
         frames=frames,
     output:
         f"{RESULTS}/data/{{dataset}}/frames.json",
-    params:
-        max_failed=lambda w: CONFIG.datasets[w.dataset].max_failed,
     log:
         f"{RESULTS}/logs/check_frames/{{dataset}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/check_frames/{{dataset}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    params:
+        max_failed=lambda w: CONFIG.datasets[w.dataset].max_failed,
     shell:
         "kinetext check-frames --max-failed {params.max_failed} --output {output} {input.frames} 2> {log}"
 
@@ -60,15 +60,15 @@ rule prepare_backbone:
     output:
         f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
         f"{RESULTS}/backbones/{{backbone}}/backbone.yaml",
-    params:
-        options=options("backbones"),
-        folder=lambda w: f"{RESULTS}/backbones/{w.backbone}",
     log:
         f"{RESULTS}/logs/prepare_backbone/{{backbone}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/prepare_backbone/{{backbone}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    params:
+        options=options("backbones", "backbone"),
+        folder=lambda w: f"{RESULTS}/backbones/{w.backbone}",
     shell:
         "kinetext prepare-backbone --options {params.options:q} --output {params.folder} 2> {log}"
 
@@ -79,17 +79,17 @@ rule embed_frames:
         weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
     output:
         f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/{{shard}}.arrow",
-    params:
-        backbone=lambda w: f"{RESULTS}/backbones/{w.backbone}",
-    threads: 1
-    resources:
-        gpu=1,
     log:
         f"{RESULTS}/logs/embed_frames/{{dataset}}/{{backbone}}/{{shard}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/embed_frames/{{dataset}}/{{backbone}}/{{shard}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        backbone=lambda w: f"{RESULTS}/backbones/{w.backbone}",
     shell:
         "kinetext embed-frames --backbone {params.backbone} --frames {input.frames} --threads {threads}"
         " --output {output} 2> {log}"

@@ -3,7 +3,9 @@
 DATASETS = sorted({run.dataset for run in RUNS.values()})
 PLACES = sorted({(run.dataset, run.protocol, run.backbone) for run in RUNS.values()})
 TEXTS = sorted({f"{RESULTS}/data/{r.dataset}/{r.protocol}/{r.backbone}/texts/{r.texts}.parquet" for r in RUNS.values()})
-CONFUSABLES = {dataset: f"{RESULTS}/data/{dataset}/{protocol}/{name}/confusables.parquet" for dataset, protocol, name in PLACES}
+CONFUSABLES = {
+    dataset: f"{RESULTS}/data/{dataset}/{protocol}/{name}/confusables.parquet" for dataset, protocol, name in PLACES
+}
 
 
 rule collect_metrics:
@@ -14,16 +16,16 @@ rule collect_metrics:
         f"{RESULTS}/tables/metrics.parquet",
         f"{RESULTS}/tables/runs.parquet",
         f"{RESULTS}/tables/differences.parquet",
-    params:
-        folder=f"{RESULTS}/tables",
-        runs=[f"{RESULTS}/runs/{run}" for run in RUNS],
-        code=code("report/collect.py"),
     log:
         f"{RESULTS}/logs/collect_metrics.log",
     benchmark:
         f"{RESULTS}/benchmarks/collect_metrics.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    params:
+        folder=lambda w, output: Path(output[0]).parent,
+        runs=[f"{RESULTS}/runs/{run}" for run in RUNS],
+        code=code("report/collect.py"),
     shell:
         "kinetext collect-metrics --output {params.folder} {params.runs} 2> {log}"
 
@@ -37,26 +39,33 @@ rule render_report:
         texts=TEXTS,
     output:
         html=report(f"{RESULTS}/report.html", category="Report"),
-        figures=report(directory(f"{RESULTS}/figures"), patterns=["{name}.png", "{name}.csv"], category="Figures and tables"),
-    params:
-        tables=f"{RESULTS}/tables",
-        options=CONFIG.report.model_dump_json(),
-        sources=lambda w, input: json.dumps(
-            {
-                "datasets": [
-                    [d, f"{RESULTS}/data/{d}/clips.parquet", [f for f in input.frames if f"/data/{d}/" in f], CONFUSABLES[d]]
-                    for d in DATASETS
-                ],
-                "texts": list(input.texts),
-            }
+        figures=report(
+            directory(f"{RESULTS}/figures"), patterns=["{name}.png", "{name}.csv"], category="Figures and tables"
         ),
-        code=code("report/render.py", "report/figures.py", "report/material.py", "report/report.html.j2"),
     log:
         f"{RESULTS}/logs/render_report.log",
     benchmark:
         f"{RESULTS}/benchmarks/render_report.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    params:
+        tables=lambda w, input: Path(input.tables[0]).parent,
+        options=CONFIG.report.model_dump_json(),
+        sources=lambda w, input: json.dumps(
+            {
+                "datasets": [
+                    [
+                        d,
+                        f"{RESULTS}/data/{d}/clips.parquet",
+                        [f for f in input.frames if f"/data/{d}/" in f],
+                        CONFUSABLES[d],
+                    ]
+                    for d in DATASETS
+                ],
+                "texts": list(input.texts),
+            }
+        ),
+        code=code("report/render.py", "report/figures.py", "report/material.py", "report/report.html.j2"),
     shell:
         "kinetext render-report --tables {params.tables} --options {params.options:q} --sources {params.sources:q}"
         " --figures {output.figures} --output {output.html} 2> {log}"

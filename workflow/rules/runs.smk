@@ -7,14 +7,14 @@ NAME = "{dataset}/{protocol}/{method}/{texts}/seed{seed}"
 rule plan_run:
     output:
         f"{RUN}/run.yaml",
-    params:
-        spec=lambda w: spec(w).model_dump_json(),
     log:
         f"{RESULTS}/logs/plan_run/{NAME}.log",
     benchmark:
         f"{RESULTS}/benchmarks/plan_run/{NAME}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    params:
+        spec=lambda w: spec(w).model_dump_json(),
     shell:
         "kinetext plan-run --spec {params.spec:q} --output {output} 2> {log}"
 
@@ -29,25 +29,25 @@ rule train_method:
         confusables=lambda w: f"{about(w)}/confusables.parquet",
         weights=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/weights.safetensors",
     output:
-        f"{RUN}/checkpoint.safetensors",
-        f"{RUN}/curves.parquet",
-        f"{RUN}/cost.json",
-    params:
-        backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
-        cache=f"{RESULTS}/cache",
-    threads: 1
-    resources:
-        gpu=1,
+        checkpoint=f"{RUN}/checkpoint.safetensors",
+        curves=f"{RUN}/curves.parquet",
+        cost=f"{RUN}/cost.json",
     log:
         f"{RESULTS}/logs/train_method/{NAME}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train_method/{NAME}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
+        cache=f"{RESULTS}/cache",
     shell:
         "kinetext train-method --run {input.run} --clips {input.clips} --texts {input.texts}"
         " --confusables {input.confusables} --backbone {params.backbone} --cache {params.cache} --threads {threads}"
-        " --output {output[0]} {input.frames} 2> {log}"
+        " --output {output.checkpoint} {input.frames} 2> {log}"
 
 
 rule predict_clips:
@@ -61,18 +61,18 @@ rule predict_clips:
         checkpoint=branch(lambda w: method_trains(spec(w)), then=f"{RUN}/checkpoint.safetensors", otherwise=[]),
     output:
         f"{RUN}/predictions.parquet",
-    params:
-        backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
-        checkpoint=lambda w, input: f"--checkpoint {input.checkpoint}" if input.checkpoint else "",
-    threads: 1
-    resources:
-        gpu=1,
     log:
         f"{RESULTS}/logs/predict_clips/{NAME}.log",
     benchmark:
         f"{RESULTS}/benchmarks/predict_clips/{NAME}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
+        checkpoint=lambda w, input: f"--checkpoint {input.checkpoint}" if input.checkpoint else "",
     shell:
         "kinetext predict-clips --run {input.run} --clips {input.clips} --texts {input.texts}"
         " --backbone {params.backbone} {params.checkpoint} --threads {threads} --output {output} {input.frames} 2> {log}"
@@ -85,15 +85,15 @@ rule measure_run:
         confusables=lambda w: f"{about(w)}/confusables.parquet",
     output:
         f"{RUN}/metrics.parquet",
-    params:
-        folder=lambda w, input: Path(input.run).parent,
-        code=code("evaluation/metrics.py", "evaluation/measure.py"),
     log:
         f"{RESULTS}/logs/measure_run/{NAME}.log",
     benchmark:
         f"{RESULTS}/benchmarks/measure_run/{NAME}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    params:
+        folder=lambda w, input: Path(input.run).parent,
+        code=code("evaluation/metrics.py", "evaluation/measure.py"),
     shell:
         "kinetext measure-run --run {params.folder} --predictions {input.predictions}"
         " --confusables {input.confusables} --output {output} 2> {log}"
@@ -102,16 +102,16 @@ rule measure_run:
 rule init_tracking:
     output:
         f"{RESULTS}/tracking.txt",
-    params:
-        options=CONFIG.tracking.model_dump_json(),
-        experiments=json.dumps(sorted({f"{run.protocol}/{run.dataset}" for run in RUNS.values()})),
-        results=RESULTS,
     log:
         f"{RESULTS}/logs/init_tracking.log",
     benchmark:
         f"{RESULTS}/benchmarks/init_tracking.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    params:
+        options=CONFIG.tracking.model_dump_json(),
+        experiments=json.dumps(sorted({f"{run.protocol}/{run.dataset}" for run in RUNS.values()})),
+        results=lambda w, output: Path(output[0]).parent,
     shell:
         "kinetext init-tracking --results {params.results} --options {params.options:q}"
         " --experiments {params.experiments:q} --output {output} 2> {log}"
@@ -124,20 +124,20 @@ rule log_run:
         metrics=lambda w: [f"{run}/metrics.parquet" for run in cells()[w.cell]],
     output:
         f"{RESULTS}/runs/{{cell}}/mlflow.json",
-    wildcard_constraints:
-        cell="[^/]+/[^/]+/[^/]+/[^/]+",
-    params:
-        options=CONFIG.tracking.model_dump_json(),
-        results=RESULTS,
-        runs=lambda w: cells()[w.cell],
-        code=code("tracking.py"),
-    resources:
-        tracking=1,
     log:
         f"{RESULTS}/logs/log_run/{{cell}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/log_run/{{cell}}.tsv"
+    wildcard_constraints:
+        cell="[^/]+/[^/]+/[^/]+/[^/]+",
     conda:
         "../../envs/kinetext.yaml"
+    resources:
+        tracking=1,
+    params:
+        options=CONFIG.tracking.model_dump_json(),
+        results=lambda w, input: Path(input.tracking).parent,
+        runs=lambda w: cells()[w.cell],
+        code=code("tracking.py"),
     shell:
         "kinetext log-run --results {params.results} --options {params.options:q} --output {output} {params.runs} 2> {log}"

@@ -7,14 +7,14 @@ rule embed_labels:
         weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
     output:
         f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/labels.npz",
-    params:
-        backbone=lambda w: f"{RESULTS}/backbones/{w.backbone}",
     log:
         f"{RESULTS}/logs/embed_labels/{{dataset}}/{{backbone}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/embed_labels/{{dataset}}/{{backbone}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    params:
+        backbone=lambda w: f"{RESULTS}/backbones/{w.backbone}",
     shell:
         "kinetext embed-labels --backbone {params.backbone} --clips {input.clips} --output {output} 2> {log}"
 
@@ -27,16 +27,16 @@ rule mine_confusables:
         names=f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/labels.npz",
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
-    params:
-        options=CONFIG.confusables.model_dump_json(),
-        novel=novel,
-        code=code("text/confusables.py", "data/protocols.py"),
     log:
         f"{RESULTS}/logs/mine_confusables/{{dataset}}/{{protocol}}/{{backbone}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/mine_confusables/{{dataset}}/{{protocol}}/{{backbone}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    params:
+        options=CONFIG.confusables.model_dump_json(),
+        novel=novel,
+        code=code("text/confusables.py", "data/protocols.py"),
     shell:
         "kinetext mine-confusables --clips {input.clips} --names {input.names} --protocol {wildcards.protocol}"
         " --novel {params.novel:q} --options {params.options:q} --output {output} {input.features} 2> {log}"
@@ -48,20 +48,20 @@ rule describe_classes:
         confusables=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/texts/{{texts}}.parquet",
-    params:
-        options=options("texts"),
-        rule=CONFIG.confusables.rule,
-        cache=f"{RESULTS}/cache",
-        novel=novel,
-        code=code("text/describe.py", "text/prompts.py"),
-    resources:
-        chat=1,
     log:
         f"{RESULTS}/logs/describe_classes/{{dataset}}/{{protocol}}/{{backbone}}/{{texts}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/describe_classes/{{dataset}}/{{protocol}}/{{backbone}}/{{texts}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    resources:
+        chat=1,
+    params:
+        options=options("texts", "texts"),
+        rule=CONFIG.confusables.rule,
+        cache=f"{RESULTS}/cache",
+        novel=novel,
+        code=code("text/describe.py", "text/prompts.py"),
     shell:
         "kinetext describe-classes --name {wildcards.texts} --clips {input.clips} --confusables {input.confusables}"
         " --protocol {wildcards.protocol} --novel {params.novel:q} --options {params.options:q} --rule {params.rule}"

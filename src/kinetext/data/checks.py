@@ -14,7 +14,11 @@ def check_frames(shards: list[Path], max_failed: float, output: Path) -> None:
     counts = count_statuses(shards)
     failed, total = counts.get("failed", 0), sum(counts.values())
     if failed > max_failed * total:
-        rows = [row for shard in shards for row in open_shard("frames", shard).select(["clip_id", "status", "error"]).to_pylist()]
+        rows = [
+            row
+            for shard in shards
+            for row in open_shard("frames", shard).select(["clip_id", "status", "error"]).to_pylist()
+        ]
         first = "; ".join(f"{row['clip_id']}: {row['error']}" for row in rows if row["status"] == "failed")
         raise ValueError(
             f"{shards[0].parent}: {failed} of {total} clips have no frames, more than max_failed {max_failed} allows "

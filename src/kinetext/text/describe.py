@@ -49,10 +49,10 @@ def describe_classes(
         raise ValueError(f"texts.{name}: {error}") from None
     try:
         config = registry.configure(provider, options.options)
+        if hasattr(provider, "check"):
+            provider.check(config)
     except ValueError as error:
         raise ValueError(f"texts.{name}.options.{error}") from None
-    if hasattr(provider, "check"):
-        provider.check(config)
 
     def told_of(label: str) -> list[Text]:
         try:

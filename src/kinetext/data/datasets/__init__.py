@@ -4,7 +4,8 @@
 - `list_clips(config, folder) -> Iterator[Clip]`: every clip of the data set, broken or absent ones too. `folder` is a
   place of its own for data sets that make or convert their files;
 - `labels(config) -> list[str] | None`: class names in their official order; None: take them from the clips, sorted;
-- `given_pairs(config) -> list[tuple[str, str]]`: pairs of classes that the data set itself declares confusable.
+- `given_pairs(config) -> list[tuple[str, str]]`: pairs of classes that the data set itself declares confusable;
+- `check(config)` (optional): raise ValueError, in milliseconds, for what is wrong before anything runs.
 """
 
 from dataclasses import dataclass, field

@@ -32,15 +32,21 @@ class Config(Options):
         return self
 
 
+def check(config: Config) -> None:
+    """Raise ValueError if there is no folder `root`; check-config asks this before anything runs."""
+    root = Path(config.root).expanduser()
+    if not root.is_dir():
+        parent = next(parent for parent in root.absolute().parents if parent.is_dir())
+        raise ValueError(f"root: no folder {root.absolute()}; what there is ends at {parent}")
+
+
 def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     """Every video below `root`, in the order of its name; the clip's name is its path from there.
 
     Raises ValueError, with the place, if `root` is missing or laid out otherwise, or if a link leads out of it.
     """
+    check(config)
     root = Path(config.root).expanduser()
-    if not root.is_dir():
-        parent = next(parent for parent in root.absolute().parents if parent.is_dir())
-        raise ValueError(f"root: no folder {root.absolute()}; what there is ends at {parent}")
     tops = _folders(root)
     if not tops:
         raise ValueError(f"root: {root} has no folders in it; put the videos into one folder a class")

@@ -28,7 +28,7 @@ def check(config: Config) -> None:
     """Raise ValueError if there is no such bank."""
     known = sorted(path.stem for path in BANKS.glob("*.yaml"))
     if config.bank not in known:
-        raise ValueError(f"bundled.bank: no bank '{config.bank}' in {BANKS}{nearest(config.bank, known)}")
+        raise ValueError(f"bank: no bank '{config.bank}' in {BANKS}{nearest(config.bank, known)}")
 
 
 def describe(label: str, rivals: list[str], config: Config, context: Context) -> list[Text]:

@@ -5,7 +5,6 @@ from pydantic import Field, field_validator
 from kinetext.registry import Options
 from kinetext.text.providers import Context, Text
 
-
 DESCRIBES = False  # names say nothing of motion
 
 

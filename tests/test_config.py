@@ -1,0 +1,266 @@
+"""What config.yaml may say. A mistake costs seconds and one sentence: file, key, value, the nearest right answer."""
+
+import copy
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kinetext.config import Config, read_run
+from kinetext.plan import check_config, load_config, plan_run, plan_runs
+
+ROOT = Path(__file__).parents[1]
+
+SMALL = yaml.safe_load("""
+backbones:
+  tiny: {model: kinetext-tiny}
+datasets:
+  shapes:
+    frames: {size_px: 64}
+    novel: [gate opening, gate closing]
+  mine: {module: folder, options: {root: .}, frames: {size_px: 64}}
+texts:
+  names: {}
+  bundled: {}
+methods:
+  zero_shot: {}
+  stan: {options: {layers: 2}, training: {epochs: 3, lr: 1.0e-4}}
+  moted: {options: {visual_options: {layers: 2}}}
+experiments:
+  first: {datasets: [shapes], protocol: base_to_novel, backbone: tiny, methods: [zero_shot, stan], texts: [names], seeds: [0, 1]}
+""")
+
+
+def changed(path, value):
+    """SMALL with the value at a dotted path replaced; None removes it."""
+    config = copy.deepcopy(SMALL)
+    *parents, last = path.split(".")
+    place = config
+    for key in parents:
+        place = place.setdefault(key, {})
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return config
+
+
+def complaint(config):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  the tests look at the whole sentence
+        check_config(config, "mine.yaml")
+    return str(caught.value)
+
+
+def test_the_shipped_configuration_is_right():
+    config = load_config(ROOT / "config.yaml")
+    assert plan_runs(config)
+    assert check_config(SMALL).experiments["first"].seeds == [0, 1]
+
+
+MISTAKES = [
+    ("experiment", {}, "experiment: unknown key; did you mean 'experiments'?"),
+    ("methods.stan.options.layer", 2, "methods.stan.options.layer: unknown key; did you mean 'layers'?"),
+    ("methods.stan.trainin", {}, "methods.stan.trainin: unknown key; did you mean 'training'?"),
+    (
+        "datasets.shapes.frames.num_frame",
+        4,
+        "datasets.shapes.frames.num_frame: unknown key; did you mean 'num_frames'?",
+    ),
+    (
+        "methods.stan.training.epochs",
+        "many",
+        "methods.stan.training.epochs: input should be a valid integer, unable to parse string as an integer, not 'many'",
+    ),
+    (
+        "confusables.rule",
+        "feature",
+        "confusables.rule: input should be 'features', 'text' or 'given', not 'feature'",
+    ),
+    ("experiments", None, "experiments: is missing"),
+    ("methods.stann", {}, "methods.stann: no module 'stann' among methods; did you mean 'stan'?"),
+    ("methods.own", {"module": "stann"}, "methods.own: no module 'stann' among methods; did you mean 'stan'?"),
+    ("datasets.mine.module", "foldr", "datasets.mine: no module 'foldr' among datasets; did you mean 'folder'?"),
+    ("texts.own", {"module": "bundle"}, "texts.own: no module 'bundle' among providers; did you mean 'bundled'?"),
+    (
+        "experiments.first.methods",
+        ["stam"],
+        "experiments.first.methods: 'stam' is not in methods; did you mean 'stan'?",
+    ),
+    (
+        "experiments.first.datasets",
+        ["shape"],
+        "experiments.first.datasets: 'shape' is not in datasets; did you mean 'shapes'?",
+    ),
+    ("experiments.first.texts", ["name"], "experiments.first.texts: 'name' is not in texts; did you mean 'names'?"),
+    (
+        "experiments.first.backbone",
+        "tinny",
+        "experiments.first.backbone: 'tinny' is not in backbones; did you mean 'tiny'?",
+    ),
+    (
+        "datasets.shapes.frames.size_px",
+        224,
+        "experiments.first: datasets.shapes.frames.size_px is 224, but backbone tiny takes 64; set it to 64",
+    ),
+    (
+        "experiments.first.methods",
+        ["moted"],
+        "experiments.first: moted needs motion descriptions and texts 'names' gives only names; "
+        "put it in an experiment of its own with texts such as bundled or chat_api",
+    ),
+    (
+        "datasets.shapes.novel",
+        None,
+        "experiments.first.protocol: base_to_novel needs datasets.shapes.novel, the classes to hold out",
+    ),
+    (
+        "datasets.mine.options.root",
+        "/no/videos",
+        "datasets.mine.options.root: no folder /no/videos; what there is ends at /",
+    ),
+    ("datasets.mine.options.root", None, "datasets.mine.options.root: is missing"),
+    (
+        "datasets.shapes.options",
+        {"pairs": ["gate", "gatee"]},
+        "datasets.shapes.options: no pair 'gatee'; known: across, vertical, size, visibility, gate, distance, turn, "
+        "diagonal, antidiagonal, box, light",
+    ),
+    (
+        "backbones.own",
+        {"model": "ViT-B-32", "weights": "/no/weights.safetensors"},
+        "backbones.own.weights: there is no file /no/weights.safetensors",
+    ),
+    (
+        "methods.stan.options.layers",
+        9,
+        "experiments.first: methods.stan.options.layers is 9, but backbone tiny has 4 layers",
+    ),
+    (
+        "backbones.own",
+        {"model": "ViT-B32"},
+        "backbones.own.model: open_clip has no model 'ViT-B32'; did you mean 'ViT-B-32'?",
+    ),
+    (
+        "backbones.own",
+        {"model": "RN50", "pretrained": "openai"},
+        "backbones.own.model: 'RN50' has no plain ViT image tower; take one such as ViT-B-32, ViT-B-16 or ViT-L-14",
+    ),
+    (
+        "backbones.own",
+        {"model": "ViT-B-32"},
+        "backbones.own: give `pretrained` (a tag of open_clip) or `weights` (a file)",
+    ),
+    ("experiments.first.seeds", [1, 0, 1], "experiments.first.seeds: a seed stands twice in [1, 0, 1]"),
+    (
+        "methods.zero_shot.training",
+        {"epochs": 3},
+        "experiments.first.methods: zero_shot does not train, but methods.zero_shot.training.epochs is set; remove it",
+    ),
+    (
+        "methods.my method",
+        {"module": "stan"},
+        "methods.my method: string should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$', not 'my method'",
+    ),
+    (
+        "texts.bundled.options",
+        {"bank": "shape"},
+        f"texts.bundled.options.bank: no bank 'shape' in {ROOT}/src/kinetext/text/banks; did you mean 'shapes'?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "sentence"), MISTAKES, ids=[f"{m[0]}={m[1]}"[:60] for m in MISTAKES])
+def test_a_mistake_is_one_sentence_with_the_way_out(path, value, sentence):
+    assert complaint(changed(path, value)) == f"mine.yaml: {sentence}"
+
+
+def test_two_experiments_may_not_define_one_run_differently():
+    config = copy.deepcopy(SMALL)
+    config["experiments"]["again"] = dict(SMALL["experiments"]["first"], seeds=[1, 2])
+    assert len(plan_runs(check_config(config))) == 6  # zero_shot and stan, seeds 0 to 2: seed 1 stands in both, alike
+    config["backbones"]["other"] = {"model": "kinetext-tiny", "pretrain_steps": 5}
+    config["experiments"]["again"]["backbone"] = "other"
+    assert complaint(config) == (
+        "mine.yaml: experiments.again: run shapes/base_to_novel/zero_shot/names/seed1 stands in another experiment with "
+        "other settings (backbone other); give the method another name there"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("methods: {stan: [}", "is not YAML; .* line 1, column 18"),
+        ("- methods", "holds a list; it takes keys such as `experiments:`"),
+        ("", "backbones: is missing"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_named(tmp_path, content, sentence):
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: {sentence}"):
+        load_config(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match="there is no such file"):
+        load_config(tmp_path / "no.yaml")
+
+
+# ---- runs
+
+
+def test_every_run_of_an_experiment_is_planned():
+    runs = plan_runs(check_config(SMALL))
+    assert list(runs) == [f"shapes/base_to_novel/{m}/names/seed{s}" for m in ("zero_shot", "stan") for s in (0, 1)]
+    stan = runs["shapes/base_to_novel/stan/names/seed1"]
+    assert (stan.seed, stan.training.epochs, stan.method_options) == (1, 3, {"layers": 2})
+    assert stan.novel == ["gate opening", "gate closing"]
+
+
+def test_a_run_written_down_is_read_back_the_same(tmp_path):
+    for name, spec in plan_runs(check_config(SMALL)).items():
+        plan_run(spec.model_dump_json(), tmp_path / "run.yaml")
+        assert read_run(tmp_path / "run.yaml") == spec, name
+    with pytest.raises(ValueError, match="make it with `kinetext plan-run`"):
+        read_run(tmp_path / "other.yaml")
+
+
+def fingerprints(config):
+    return [spec.fingerprint for spec in plan_runs(check_config(config)).values()]
+
+
+def test_a_fingerprint_stands_for_what_a_run_is_and_not_for_how_it_is_written():
+    before = fingerprints(SMALL)
+    assert len(set(before)) == 4
+    assert fingerprints(json.loads(json.dumps(SMALL, sort_keys=True))) == before
+    assert fingerprints(changed("report", {"title": "other"})) == before
+    after = fingerprints(changed("methods.stan.training.lr", 2e-4))
+    assert [a == b for a, b in zip(after, before, strict=True)] == [True, True, False, False]  # zero_shot's stay
+    after = fingerprints(changed("datasets.shapes.frames.num_frames", 4))
+    assert not set(after) & set(before)
+
+
+def test_planning_a_run_imports_no_torch():
+    """One plan_run job per run: with torch each takes seconds and not a third of one."""
+    code = "import sys, kinetext.cli, kinetext.plan; print([m for m in ('torch', 'mlflow', 'open_clip') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+# ---- the schema
+
+
+def test_the_schema_is_in_step():
+    schema = json.loads((ROOT / "workflow/config.schema.json").read_text())
+    assert schema == Config.model_json_schema(), "run `kinetext export-schema`"
+
+
+def test_every_key_is_described_in_the_schema():
+    schema = json.loads((ROOT / "workflow/config.schema.json").read_text())
+    options = {name: part for name, part in schema["$defs"].items() if name.endswith("Options")}
+    assert len(options) >= 9
+    assert all(part["description"] for part in options.values())
+    assert "epochs" in options["TrainingOptions"]["properties"]
