@@ -3,13 +3,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-python=${PYTHON:-}
-for candidate in python3.12 python3.11 python3; do
-    [ -n "$python" ] && break
-    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; then python=$candidate; fi
+python=
+for candidate in ${PYTHON:-python3.12 python3.11 python3}; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
 done
 if [ -z "$python" ]; then
-    echo "setup: kinetext needs Python 3.11 or 3.12, found $(python3 --version 2>&1); install one, or name it: make setup PYTHON=/path/to/python3.12" >&2
+    found=$("${PYTHON:-python3}" --version 2>/dev/null || echo "no ${PYTHON:-python3}")
+    echo "setup: kinetext needs Python 3.11 or 3.12, found $found; install one, or name it: make setup PYTHON=/path/to/python3.12" >&2
     exit 1
 fi
 

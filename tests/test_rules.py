@@ -1,0 +1,66 @@
+"""One word, one thing: a rule is called what its command, its log and its benchmark are called, and does one shell line."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kinetext.cli import app
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = {c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands}
+BY_HAND = {"check-config", "export-schema", "probe-backbone"}  # for people, not for the workflow
+
+
+def rules():
+    """Rule -> its text."""
+    found = {}
+    for file in sorted((ROOT / "workflow/rules").glob("*.smk")):
+        for part in re.split(r"^(?=rule |checkpoint )", file.read_text(), flags=re.MULTILINE)[1:]:
+            name = re.match(r"(?:rule|checkpoint) (\w+):", part)[1]
+            assert name not in found
+            found[name] = re.match(r".+\n(?:(?: .*)?\n)*", part)[0]  # until the next line that is not indented
+    return found
+
+
+RULES = rules()
+
+
+def test_there_is_a_rule_for_every_command_and_a_command_for_every_rule():
+    assert {name.replace("_", "-") for name in RULES} == COMMANDS - BY_HAND
+    assert BY_HAND <= COMMANDS
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_a_rule_is_one_line_that_calls_its_command(name):
+    text = RULES[name]
+    keys = re.findall(r"^    (\w+):", text, flags=re.MULTILINE)
+    assert {"output", "log", "benchmark", "conda", "shell"} <= set(keys)
+    assert keys[-1] == "shell"
+    assert not {"run", "script", "notebook", "wrapper"} & set(keys)
+    shell = text[text.index("    shell:") :]
+    assert re.match(rf'    shell:\n        "kinetext {name.replace("_", "-")} ', shell)
+    assert shell.count("kinetext ") == 1
+    assert not re.search(r"[|;&]", shell.replace("2> {log}", ""))
+    assert shell.rstrip().endswith(' 2> {log}"')
+    assert re.search(rf'    log:\n        f"{{RESULTS}}/logs/{name}[./]', text)
+    assert re.search(rf'    benchmark:\n        f"{{RESULTS}}/benchmarks/{name}[./]', text)
+    assert '    conda:\n        "../../envs/kinetext.yaml"' in text
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_every_option_of_the_line_is_one_of_the_command(name):
+    (command,) = [c for c in app.registered_commands if c.callback.__name__ == name]
+    text = RULES[name]
+    # params.checkpoint holds an option of its own
+    line = text[text.index("    shell:") :] + ("--checkpoint " if "{params.checkpoint}" in text else "")
+    given = set(re.findall(r"--([\w-]+) ", line))
+    known = {parameter.replace("_", "-") for parameter in command.callback.__annotations__}
+    assert given <= known
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+def test_a_rule_that_carries_its_code_names_files_that_exist(name):
+    for call in re.findall(r"code\((.*?)\)", RULES[name], flags=re.DOTALL):
+        for file in re.findall(r'"(.+?)"', call):
+            assert (ROOT / "src/kinetext" / file).is_file()
