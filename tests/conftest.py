@@ -1,0 +1,125 @@
+"""Fixtures for the model side: a small CLIP with random weights, and a few clips of shapes with everything a run reads.
+torch and open_clip are imported inside them, so that tests of tables and texts start fast.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kinetext import tables
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory) -> Path:
+    """kinetext-tiny with random weights, as a backbone folder."""
+    import torch
+
+    from kinetext.models.backbone import TINY, Architecture, Backbone
+    from kinetext.models.checkpoint import save_backbone
+
+    folder = tmp_path_factory.mktemp("backbone")
+    torch.manual_seed(0)
+    save_backbone(Backbone(Architecture(TINY)), folder, {"weights": "random, for tests"})
+    return folder
+
+
+@pytest.fixture
+def tiny(tiny_folder):
+    """That backbone, a new one for each test: methods change what they are built on."""
+    from kinetext.models.checkpoint import load_backbone
+
+    return load_backbone(tiny_folder)
+
+
+def text_rows(labels: list[str], descriptions: bool = True) -> list[dict]:
+    """Rows of the table `texts`: a name for each class and, if asked for, how it starts and how it ends."""
+    rows = []
+    for label in labels:
+        sentences = [("name", "whole", label)]
+        if descriptions:
+            sentences += [
+                ("motion", "start", f"before {label} it waits"),
+                ("motion", "end", f"then the {label} is over"),
+            ]
+        rows += [
+            {"label": label, "kind": kind, "phase": phase, "sentence": said, "source": "test", "status": "ok"}
+            for kind, phase, said in sentences
+        ]
+    return rows
+
+
+@dataclass(frozen=True)
+class World:
+    """Clips of two pairs of shapes, indexed and extracted, with texts and confusables."""
+
+    folder: Path
+    backbone: Path
+    labels: list[str]
+
+    @property
+    def clips(self) -> Path:
+        return self.folder / "clips.parquet"
+
+    @property
+    def frames(self) -> Path:
+        return self.folder / "00000.arrow"
+
+    @property
+    def texts(self) -> Path:
+        return self.folder / "texts.parquet"
+
+    @property
+    def confusables(self) -> Path:
+        return self.folder / "confusables.parquet"
+
+    def write_run(self, folder: Path, method: str, seed: int = 0, novel: tuple[str, ...] = (), **training) -> Path:
+        """A run.yaml of this method; the branch of STAN has two layers, which is quicker than four."""
+        options = {"stan": {"layers": 2}, "moted": {"queries": 2, "visual_options": {"layers": 2}}}.get(method, {})
+        protocol = "base_to_novel" if novel else "supervised"
+        spec = {
+            "run": f"shapes/{protocol}/{method}/test/seed{seed}",
+            "dataset": "shapes",
+            "protocol": protocol,
+            "method": method,
+            "texts": "test",
+            "backbone": "tiny",
+            "seed": seed,
+            "novel": list(novel),
+            "method_module": method,
+            "method_options": options,
+            "training": {"epochs": 3, "batch_size": 6, "lr": 1e-4, "new_lr": 1e-3, **training},
+            "dataset_options": {},
+            "backbone_options": {},
+            "text_options": {},
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "run.yaml").write_text(yaml.safe_dump(spec))
+        return folder / "run.yaml"
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory, tiny_folder) -> World:
+    """Four classes, each with 4 training, 2 validation and 2 test clips of 8 frames, 64 px, as raw pixels."""
+    from kinetext.config import DatasetOptions, FrameOptions
+    from kinetext.data.clips import index_clips
+    from kinetext.data.frames import extract_clip
+
+    folder = tmp_path_factory.mktemp("world")
+    options = {"pairs": ["across", "size"], "train": 4, "val": 2, "test": 2, "workers": 1}
+    labels = ["moving right", "moving left", "growing", "shrinking"]
+    made = World(folder, tiny_folder, labels)
+    index_clips("shapes", DatasetOptions(options=options), made.clips, folder / "shards.txt", folder / "media")
+    frames = FrameOptions(num_frames=8, size_px=64, encoding="raw")
+    tables.write_shard(
+        "frames", [[extract_clip(row, frames) for row in tables.read_rows("clips", made.clips)]], made.frames
+    )
+    tables.write_table("texts", text_rows(labels), made.texts)
+    rivals = [(a, b) for pair in (labels[:2], labels[2:]) for a, b in (pair, pair[::-1])]
+    tables.write_table(
+        "confusables",
+        [{"label": a, "rival": b, "score": 1.0, "rule": "given", "rank": 1} for a, b in rivals],
+        made.confusables,
+    )
+    return made

@@ -1,0 +1,108 @@
+"""With no method on top, the backbone is open_clip's own model."""
+
+import json
+import logging
+
+import open_clip
+import pytest
+import torch
+
+from kinetext.models.backbone import TINY, Architecture, Backbone
+from kinetext.models.catalogue import vision_settings
+
+# CLIP's published preprocessing, written out (openai/CLIP, clip.py)
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+CAPTIONS = ["a red circle", "a blue square at the left, under a small green arrow that points down"]
+
+
+@pytest.fixture(scope="module", params=[TINY, "ViT-B-32"])
+def backbone(request):
+    torch.manual_seed(0)
+    return Backbone(Architecture(request.param)).eval()
+
+
+@torch.inference_mode()
+def test_frames_are_encoded_as_open_clip_encodes_images(backbone):
+    px = backbone.image_size_px
+    frames_BTCHW = torch.randint(256, (1, 2, 3, px, px), dtype=torch.uint8)
+    images = (frames_BTCHW[0] / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    ours_BTD, _ = backbone.encode_frames(frames_BTCHW)
+    theirs = backbone.clip.encode_image(images)
+    # the same layers in the same order; only the last product has another shape, so it may round the other way
+    torch.testing.assert_close(ours_BTD[0], theirs, rtol=1e-5, atol=1e-5 * theirs.abs().max().item())
+
+
+@torch.inference_mode()
+def test_the_tokens_of_a_layer_are_its_blocks_output(backbone):
+    px = backbone.image_size_px
+    frames_BTCHW = torch.randn(1, 2, 3, px, px)
+    seen = {}
+    hooks = [
+        backbone.visual.transformer.resblocks[layer - 1].register_forward_hook(
+            lambda module, inputs, output, layer=layer: seen.update({layer: output})
+        )
+        for layer in (2, backbone.num_layers)
+    ]
+    _, tokens = backbone.encode_frames(frames_BTCHW, (2, backbone.num_layers))
+    for hook in hooks:
+        hook.remove()
+    for layer, tokens_BTNV in tokens.items():
+        assert tokens_BTNV.shape == (1, 2, 1 + backbone.grid[0] * backbone.grid[1], backbone.width)
+        assert torch.equal(tokens_BTNV.flatten(0, 1), seen[layer])
+
+
+@torch.inference_mode()
+def test_texts_are_encoded_as_open_clip_encodes_them_and_padding_does_not_matter(backbone):
+    full_KL = open_clip.get_tokenizer(backbone.architecture.model)(CAPTIONS)
+    short_KL = backbone.tokenise(CAPTIONS)
+    assert full_KL.shape == (2, backbone.context_length)
+    assert short_KL.shape[1] < full_KL.shape[1]
+    assert torch.equal(short_KL, full_KL[:, : short_KL.shape[1]])
+    theirs_KD = backbone.clip.encode_text(full_KL)
+    # the last product here is over all words, there over the last one: float32's rounding, as above
+    near = {"rtol": 1e-5, "atol": 1e-5 * theirs_KD.abs().max().item()}
+    torch.testing.assert_close(backbone.encode_text(full_KL)[0], theirs_KD, **near)
+    short_KD, words_KLD = backbone.encode_text(short_KL)
+    torch.testing.assert_close(short_KD, theirs_KD, **near)
+    for k, last in enumerate(short_KL.argmax(-1).tolist()):
+        assert torch.equal(words_KLD[k, last], short_KD[k])
+
+
+@torch.inference_mode()
+def test_a_caption_that_is_too_long_keeps_its_end_and_its_words_and_is_counted(tiny, caplog):
+    start, end = 49406, 49407
+    long = ["red " * 100, "blue " * 100]
+    with caplog.at_level(logging.WARNING):
+        tokens_KL = tiny.tokenise(["a circle", *long])
+    assert "2 of 3 texts are over 32 tokens" in caplog.text
+    assert tokens_KL.shape == (3, 32)
+    assert (tokens_KL[:, 0] == start).all()
+    assert tokens_KL[1:, -1].tolist() == [end, end]
+    # STAN's released code loses the end token, and then all long captions are the same (reference/stan.md 1.9, 4)
+    red_D, blue_D = tiny.encode_text(tokens_KL)[0][1:]
+    assert not torch.allclose(red_D, blue_D)
+    caplog.clear()
+    tiny.tokenise([" ".join(["red"] * 30)])  # 30 words, start and end: just fits
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("model", ["RN50", "ViT-B-16-SigLIP"])
+def test_a_model_without_a_plain_vit_is_refused_with_a_way_out(model):
+    for refuse in (vision_settings, lambda name: Backbone(Architecture(name))):
+        with pytest.raises(ValueError, match=f"'{model}' has no plain ViT image tower.*take one such as ViT-B-32"):
+            refuse(model)
+
+
+def test_a_model_with_another_text_tower_is_refused(tmp_path):
+    text = {"context_length": 8, "vocab_size": 49408, "width": 8, "heads": 1, "layers": 1}
+    vision = {"image_size": 32, "layers": 1, "width": 8, "head_width": 8, "patch_size": 16}
+    settings = {"embed_dim": 8, "custom_text": True, "vision_cfg": vision, "text_cfg": text}
+    (tmp_path / "kinetext-test-custom.json").write_text(json.dumps(settings))
+    open_clip.add_model_config(tmp_path)
+    with pytest.raises(ValueError, match="'kinetext-test-custom' has no original CLIP text tower"):
+        Backbone(Architecture("kinetext-test-custom"))
+
+
+def test_frames_of_another_size_are_refused(tiny):
+    with pytest.raises(ValueError, match="frames are 32x32 px, kinetext-tiny takes 64"):
+        tiny.encode_frames(torch.zeros(1, 1, 3, 32, 32))
