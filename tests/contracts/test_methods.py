@@ -1,0 +1,281 @@
+"""What every method promises (src/kinetext/models/methods/__init__.py), on a small CLIP with random weights, and what
+each says of itself before training.
+"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from conftest import text_rows
+from kinetext import registry
+from kinetext.config import TrainingOptions
+from kinetext.models import methods
+from kinetext.models.checkpoint import load_backbone, load_trained, save_trained
+from kinetext.models.methods import build_method
+from kinetext.models.texts import tabulate_texts
+from kinetext.training.train import choose_trained
+
+# smaller than the defaults, for speed; a method that is not named here is tried with its defaults
+OPTIONS = {"stan": {"layers": 2}, "moted": {"queries": 2, "visual_options": {"layers": 2}}}
+SEES_ORDER = {"stan", "moted"}  # methods whose docstring says that the order of frames matters
+LABELS = ["rising", "falling", "growing", "gate opening"]
+PX, PATCHES = 64, 16
+
+B, T, K = 3, 5, len(LABELS)
+TARGET_B = torch.tensor([0, 1, 3])
+RIVALS_KK = (
+    torch.eye(K, dtype=torch.bool) | torch.tensor([[0, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1], [0, 0, 1, 0]]).bool()
+)
+
+
+def frames(num_frames: int = T) -> torch.Tensor:
+    """Clips of noise that get lighter from frame to frame, already normalised."""
+    generator = torch.Generator().manual_seed(1)
+    light_T = torch.linspace(-1, 1, num_frames)
+    return torch.randn(B, num_frames, 3, PX, PX, generator=generator) + light_T[:, None, None, None]
+
+
+def stir(method) -> None:
+    """Move every parameter a little, as training would: what starts at zero now speaks."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+
+
+def build(backbone, name, **options):
+    torch.manual_seed(0)
+    return build_method(backbone, name, {**OPTIONS.get(name, {}), **options}).eval()
+
+
+def score(method, frames_BTCHW, table) -> torch.Tensor:
+    with torch.inference_mode():
+        return method.score(method.encode_video(frames_BTCHW), method.encode_texts(table))
+
+
+def same(a, b) -> None:
+    """Features or scores, alone or as a tuple of them, up to float32's rounding (scores are up to 15)."""
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture(params=registry.names(methods))
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def method(name, tiny):
+    """The method after a little training."""
+    method = build(tiny, name)
+    stir(method)
+    return method
+
+
+@pytest.fixture
+def table(tiny):
+    return tabulate_texts(text_rows(LABELS), LABELS, tiny)
+
+
+def test_scores_are_a_number_for_each_clip_and_class_and_the_same_twice(method, table):
+    scores_BK = score(method, frames(), table)
+    assert scores_BK.shape == (B, K)
+    assert torch.isfinite(scores_BK).all()
+    assert scores_BK.std() > 1e-3  # they say something
+    assert torch.equal(scores_BK, score(method, frames(), table))
+
+
+def test_a_clips_scores_do_not_depend_on_its_neighbours(method, table):
+    scores_BK = score(method, frames(), table)
+    order = torch.tensor([2, 0, 1])
+    same(score(method, frames()[order], table), scores_BK[order])
+    same(score(method, frames()[1:2], table), scores_BK[1:2])
+
+
+def test_a_classs_score_does_not_depend_on_its_place(method, tiny):
+    order = [3, 1, 0, 2]
+    straight = tabulate_texts(text_rows(LABELS), LABELS, tiny)
+    turned = tabulate_texts(text_rows(LABELS), [LABELS[k] for k in order], tiny)
+    same(score(method, frames(), turned), score(method, frames(), straight)[:, order])
+
+
+def test_a_video_is_its_trunks_tokens_encoded(method):
+    tokens = method.trunk(frames())
+    assert set(tokens) == set(method.levels)
+    num_tokens = 1 + (PX // PATCHES) ** 2 if method.patches else 1
+    assert all(t.shape == (B, T, num_tokens, method.backbone.width) for t in tokens.values())
+    same(method.encode_video(frames()), method.encode_tokens(tokens))
+
+
+def test_the_trunk_sees_each_frame_alone(method):
+    """So that prediction may put its tokens in another order instead of running it again."""
+    backwards, tokens = method.trunk(frames().flip(1)), method.trunk(frames())
+    for level, tokens_BTNV in tokens.items():
+        same(backwards[level], tokens_BTNV.flip(1))
+
+
+def test_bytes_are_normalised_as_clip_does(method):
+    frames_BTCHW = torch.randint(256, (1, 2, 3, PX, PX), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+    mean = torch.tensor((0.48145466, 0.4578275, 0.40821073)).view(3, 1, 1)
+    std = torch.tensor((0.26862954, 0.26130258, 0.27577711)).view(3, 1, 1)
+    same(method.encode_video(frames_BTCHW), method.encode_video((frames_BTCHW / 255 - mean) / std))
+
+
+@pytest.mark.parametrize("num_frames", [1, 3, 16])
+def test_any_number_of_frames_will_do(method, table, num_frames):
+    scores_BK = score(method, frames(num_frames), table)
+    assert scores_BK.shape == (B, K)
+    assert torch.isfinite(scores_BK).all()
+
+
+def test_only_methods_that_say_so_see_the_order_of_frames(name, method, table):
+    change = (score(method, frames().flip(1), table) - score(method, frames(), table)).abs().max()
+    assert (change > 1e-3) if name in SEES_ORDER else (change < 1e-4)
+
+
+@pytest.mark.parametrize("trunk", ["trained", "frozen"])
+def test_the_gradient_reaches_whatever_trains(name, method, table, trunk):
+    if not getattr(registry.load(methods, name), "TRAINS", True):
+        pytest.skip("there is nothing to train")
+    choose_trained(method, TrainingOptions(trunk=trunk, text="trained" if trunk == "trained" else "frozen"))
+    method.loss(method.encode_video(frames()), method.encode_texts(table), TARGET_B, RIVALS_KK, 0.1).backward()
+    moved = {n for n, p in method.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    assert moved == {n for n, p in method.named_parameters() if p.requires_grad}
+    assert set(method.new_parameters()) <= moved
+    assert ("backbone.clip.visual.conv1.weight" in moved) == (trunk == "trained")
+    assert ("backbone.clip.ln_final.weight" in moved) == (trunk == "trained")
+    assert {"backbone.clip.visual.ln_post.weight", "backbone.clip.visual.proj"} <= moved
+    assert not moved & {"backbone.clip.logit_scale", "backbone.clip.token_embedding.weight"}
+
+
+def test_what_was_trained_can_be_saved_and_put_back(name, method, table, tiny_folder, tmp_path):
+    choose_trained(method, TrainingOptions(trunk="trained", text="trained"))
+    save_trained(method, tmp_path / "checkpoint.safetensors", {"run": name})
+    other = build(load_backbone(tiny_folder), name)
+    with torch.no_grad():  # not saved, since they do not train: as in the backbone's folder
+        for parameter, own in zip(other.parameters(), method.parameters(), strict=True):
+            if not own.requires_grad:
+                parameter.copy_(own)
+    assert not torch.equal(score(other, frames(), table), score(method, frames(), table))
+    assert load_trained(other, tmp_path / "checkpoint.safetensors") == {"run": name}
+    assert torch.equal(score(other, frames(), table), score(method, frames(), table))
+
+
+def test_a_checkpoint_of_another_method_is_refused(tiny, tiny_folder, tmp_path):
+    method = build(tiny, "stan")
+    save_trained(method, tmp_path / "stan.safetensors", {})
+    with pytest.raises(ValueError, match=r"stan\.safetensors: parameter branch\..* does not fit this method"):
+        load_trained(build(load_backbone(tiny_folder), "mean_pool"), tmp_path / "stan.safetensors")
+
+
+# What each method says that it equals before training.
+
+
+def test_mean_pool_before_training_is_zero_shot(tiny, table):
+    scores_BK = score(build(tiny, "zero_shot"), frames(), table)
+    assert torch.equal(score(build(tiny, "mean_pool"), frames(), table), scores_BK)
+    # and that is: the cosine of the mean frame feature and the mean text feature, times the inverse temperature
+    with torch.inference_mode():
+        video_BD = tiny.clip.encode_image(frames().flatten(0, 1)).unflatten(0, (B, T)).mean(1)
+        text_KD = torch.stack([F.normalize(said(tiny, label), dim=-1).mean(0) for label in LABELS])
+        cosine_BK = F.normalize(video_BD, dim=-1) @ F.normalize(text_KD, dim=-1).T
+        same(scores_BK, cosine_BK * tiny.clip.logit_scale.exp())
+
+
+def said(backbone, label, kinds=("name", "motion")) -> torch.Tensor:
+    """The features of a class's sentences, from open_clip itself."""
+    sentences = [row["sentence"] for row in text_rows([label]) if row["kind"] in kinds]
+    return backbone.clip.encode_text(backbone.tokenizer(sentences))
+
+
+def test_stan_before_training_sees_order_by_its_time_embedding_alone(tiny, table):
+    def change(time_std: float) -> float:
+        method = build(tiny, "stan", time_std=time_std)
+        return (score(method, frames().flip(1), table) - score(method, frames(), table)).abs().max().item()
+
+    assert change(0.0) < 1e-4
+    assert change(1.0) > 1e-3
+
+
+@pytest.mark.parametrize("temporal", ["attention", "conv3d"])
+def test_stans_temporal_half_starts_as_the_identity(tiny, temporal):
+    branch = build(tiny, "stan", temporal=temporal).branch
+    patches_BTLV = torch.randn(B, T, 16, tiny.width)
+    for module in branch.temporal:
+        assert torch.equal(module(patches_BTLV, branch.grid), patches_BTLV)
+    for ours, block in zip(branch.spatial, tiny.visual.transformer.resblocks[-2:], strict=True):
+        for (_, a), (_, b) in zip(ours.named_parameters(), block.named_parameters(), strict=True):
+            assert torch.equal(a, b)
+            assert a is not b
+
+
+def test_stan_refuses_more_frames_than_it_has_times_for_and_more_layers_than_clip(tiny):
+    method = build(tiny, "stan")
+    tokens = {level: torch.zeros(1, 65, 17, tiny.width) for level in method.levels}
+    with pytest.raises(ValueError, match="at most 64 frames"):
+        method.encode_tokens(tokens)
+    with pytest.raises(ValueError, match="5 is more than the backbone's 4 layers"):
+        build(tiny, "stan", layers=5)
+
+
+@torch.inference_mode()
+def test_moteds_texts_before_training_are_the_mean_name_and_the_mean_description(tiny, table):
+    text = build(tiny, "moted").encode_texts(table)
+    for k, label in enumerate(LABELS):
+        same(text.appearance[k], F.normalize(said(tiny, label, ("name",)), dim=-1).mean(0))
+        same(text.motion[k], F.normalize(said(tiny, label, ("motion",)), dim=-1).mean(0))
+    without = build(tiny, "moted", reader=False).encode_texts(table)
+    assert torch.equal(text.motion, without.motion)
+
+
+@torch.inference_mode()
+def test_moteds_reader_looks_at_a_classs_own_words_and_at_when_they_happen(tiny, table):
+    method = build(tiny, "moted")
+    stir(method)
+    whole = method.encode_texts(table).motion
+    rows = text_rows(LABELS)
+    alone = [row for row in rows if row["label"] == "growing"]
+    same(method.encode_texts(tabulate_texts(alone, ["growing"], tiny)).motion[0], whole[2])
+    swapped = [row | {"phase": {"start": "end", "end": "start"}.get(row["phase"], "whole")} for row in rows]
+    change = (method.encode_texts(tabulate_texts(swapped, LABELS, tiny)).motion - whole).abs().max()
+    assert change > 1e-3
+
+
+def test_moted_with_every_weight_at_zero_is_mean_pool_on_the_names(tiny, table):
+    moted = build(tiny, "moted", visual="mean_pool", visual_options={}, align=0, hard=0, motion=0)
+    mean_pool = build(tiny, "mean_pool")
+    names = tabulate_texts(text_rows(LABELS, descriptions=False), LABELS, tiny)
+    same(score(moted, frames(), table), score(mean_pool, frames(), names))
+
+    def loss(method, texts):
+        video, text = method.encode_video(frames()), method.encode_texts(texts)
+        return method.loss(video, text, TARGET_B, RIVALS_KK, 0.1)
+
+    same(loss(moted, table), loss(mean_pool, names))
+    for weight in ("align", "hard", "motion"):  # each of the three parts does something
+        one = build(tiny, "moted", **{"align": 0, "hard": 0, "motion": 0, weight: 1})
+        if weight == "motion":
+            assert not torch.allclose(score(one, frames(), table), score(moted, frames(), table))
+        else:
+            assert loss(one, table) > loss(moted, table) + 1e-3
+
+
+def test_moteds_hard_loss_is_among_a_class_and_its_rivals(tiny, table):
+    method = build(tiny, "moted", align=0, hard=1)
+    video, text = method.encode_video(frames()), method.encode_texts(table)
+    names_only = F.cross_entropy(methods.scores(video.appearance, text.appearance) * tiny.logit_scale, TARGET_B)
+    motion_BK = methods.scores(video.motion, text.motion) * tiny.logit_scale
+    pairs = [(0, 0, 1), (1, 1, 0), (2, 3, 2)]  # clip, its class, that class's rival
+    two_way = [F.softplus(motion_BK[b, rival] - motion_BK[b, own]) for b, own, rival in pairs]
+    same(method.loss(video, text, TARGET_B, RIVALS_KK, 0.0), names_only + torch.stack(two_way).mean())
+
+
+def test_moted_refuses_a_class_without_a_description(tiny):
+    names = tabulate_texts(text_rows(LABELS, descriptions=False), LABELS, tiny)
+    with pytest.raises(ValueError, match="class 'rising' has no motion description"):
+        build(tiny, "moted").encode_texts(names)
+
+
+def test_a_class_without_a_name_is_refused(tiny):
+    rows = [row for row in text_rows(LABELS) if row["label"] != "falling" or row["kind"] != "name"]
+    with pytest.raises(ValueError, match="class 'falling' has no usable name"):
+        tabulate_texts(rows, LABELS, tiny)
