@@ -81,6 +81,8 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
     rivals_KK = rival_mask(read_rows("confusables", inputs.confusables), labels).to(device)
     seen = Batches(method, store, splits["train"], training, spec.seed, device)
     held_out = Batches(method, store, splits["val"], training, spec.seed, device)
+    if training.select == "best_val" and not len(held_out):
+        raise ValueError(f"{spec.run}: select: best_val, but there are no validation clips; take select: last")
 
     optimiser, schedule = make_optimiser(method, training, len(seen))
     path = state_path(cache, [run, inputs.clips, inputs.texts, inputs.confusables])

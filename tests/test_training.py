@@ -1,0 +1,235 @@
+"""train_method on a few clips of shapes: what it leaves behind, and that it always comes out the same."""
+
+import json
+import logging
+import math
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from kinetext import tables
+from kinetext.config import TrainingOptions
+from kinetext.models.checkpoint import load_backbone, load_tensors
+from kinetext.training import train
+from kinetext.training.resume import save_state
+from kinetext.training.train import Inputs, rival_mask, train_method
+
+
+@pytest.fixture(autouse=True)
+def on_cpu(monkeypatch):
+    """Equality to the last bit is promised on the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
+def trained(world, tmp_path):
+    """A function of a method and its training to the folder that it was trained in; `name` keeps two of them apart."""
+
+    def do(method, name="run", seed=0, clips=world.clips, **training):
+        folder = tmp_path / name
+        run = world.write_run(folder, method, seed, **training)
+        inputs = Inputs(clips, [world.frames], world.texts, world.confusables, world.backbone)
+        train_method(run, inputs, tmp_path / "cache" / name, folder / "checkpoint.safetensors")
+        return folder
+
+    return do
+
+
+def weights(folder):
+    return load_tensors(folder / "checkpoint.safetensors")[0]
+
+
+def curve(folder, metric):
+    return [row["value"] for row in pq.read_table(folder / "curves.parquet").to_pylist() if row["metric"] == metric]
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.fixture
+def killed(trained, monkeypatch):
+    """As `trained`, but stopped as Ctrl-C would, right after so many epochs were saved."""
+
+    def do(epochs, *run, **training):
+        def save_and_die(path, progress, *state):
+            save_state(path, progress, *state)
+            if progress.epoch == epochs:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(train, "save_state", save_and_die)
+            with pytest.raises(KeyboardInterrupt):
+                trained(*run, **training)
+
+    return do
+
+
+def states(tmp_path, name):
+    return list((tmp_path / "cache" / name).rglob("*.pt"))
+
+
+def test_a_training_leaves_a_checkpoint_its_curves_and_its_cost(trained, world, tmp_path):
+    folder = trained("stan", trunk="frozen")
+    tensors, header = load_tensors(folder / "checkpoint.safetensors")
+    assert header["run"]["method"] == "stan"
+    backbone = load_backbone(world.backbone)
+    outside = {key for key in tensors if not key.startswith("branch.")}
+    assert outside == {f"backbone.clip.visual.{end}" for end in ("ln_post.weight", "ln_post.bias", "proj")}
+    assert not torch.equal(tensors["backbone.clip.visual.proj"], backbone.visual.proj)
+    assert len(curve(folder, "train_loss")) == len(curve(folder, "val_loss")) == 3
+    assert all(math.isfinite(loss) for loss in curve(folder, "train_loss"))
+    # 8 validation clips; warm-up for one epoch of 3 steps, then cosine to zero over 6: a half after 3 of them
+    assert all(top1 * 8 == round(top1 * 8) for top1 in curve(folder, "val_top1"))
+    assert curve(folder, "lr") == pytest.approx([1e-4, 0.5e-4, 0.0], abs=1e-12)
+    cost = json.loads((folder / "cost.json").read_text())
+    assert cost["train_clips_seen"] == 16 * 3
+    assert cost["trained_parameters"] == sum(t.numel() for t in tensors.values())
+    assert cost["new_parameters"] == sum(t.numel() for key, t in tensors.items() if key.startswith("branch."))
+    assert not states(tmp_path, "run")  # the state of a finished training is cleared away
+
+
+def test_training_lowers_the_loss(trained):
+    losses = curve(trained("mean_pool", trunk="frozen", epochs=8, new_lr=1e-2, lr=1e-2), "train_loss")
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("method", "training"),
+    [("stan", {"trunk": "frozen"}), ("moted", {"trunk": "trained", "text": "trained", "augment": "crop"})],
+)
+def test_a_killed_training_ends_as_one_that_was_not_killed(trained, killed, tmp_path, caplog, method, training):
+    whole = trained(method, "whole", **training)
+    killed(2, method, "killed", **training)
+    assert not (tmp_path / "killed" / "checkpoint.safetensors").exists()
+    assert len(states(tmp_path, "killed")) == 1
+    with caplog.at_level(logging.INFO):
+        resumed = trained(method, "killed", **training)
+    assert "going on after epoch 2" in caplog.text
+    assert equal(weights(resumed), weights(whole))
+    for metric in ("train_loss", "val_loss", "lr"):
+        assert curve(resumed, metric) == curve(whole, metric)
+
+
+def test_a_state_that_cannot_be_read_is_left_aside(trained, killed, tmp_path, caplog):
+    whole = trained("mean_pool", "whole", trunk="frozen")
+    killed(2, "mean_pool", "killed", trunk="frozen")
+    (state,) = states(tmp_path, "killed")
+    state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+    again = trained("mean_pool", "killed", trunk="frozen")
+    assert f"{state}: cannot be read" in caplog.text
+    assert "training starts anew" in caplog.text
+    assert equal(weights(again), weights(whole))
+
+
+def test_a_state_is_not_used_by_another_run(trained, killed, tmp_path):
+    killed(2, "mean_pool", "run", trunk="frozen")
+    alone = trained("mean_pool", "alone", trunk="frozen", seed=1)
+    beside = trained("mean_pool", "run", trunk="frozen", seed=1)
+    assert equal(weights(beside), weights(alone))
+    assert len(states(tmp_path, "run")) == 1  # the first run's still waits
+
+
+def test_the_seed_decides(trained):
+    one, again, other = (trained("stan", f"run{n}", seed, trunk="frozen") for n, seed in enumerate((0, 0, 1)))
+    assert equal(weights(one), weights(again))
+    assert not equal(weights(one), weights(other))
+
+
+def test_a_loss_that_is_no_number_stops_and_names_clips(trained, tmp_path):
+    with pytest.raises(RuntimeError, match=r"the loss is nan after 2 steps; clips train/\w+/000\d, .*lower lr"):
+        trained("mean_pool", trunk="frozen", lr=1e30, warmup_epochs=0.0, batch_size=2)
+    assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize(("select", "kept"), [("best_val", 2), ("last", 4)])
+def test_the_epoch_that_is_kept(trained, monkeypatch, select, kept):
+    """Validation says 1/4, 3/4, 3/4, 1/2: the best is the second epoch, and the third only as good."""
+    top1, seen = iter((0.25, 0.75, 0.75, 0.5)), []
+
+    def validate(method, *given):
+        seen.append(method.backbone.visual.proj.detach().clone())
+        return {"val_loss": 1.0, "val_top1": next(top1)}
+
+    monkeypatch.setattr(train, "validate", validate)
+    folder = trained("mean_pool", trunk="frozen", select=select, epochs=4)
+    written = weights(folder)["backbone.clip.visual.proj"]
+    assert [torch.equal(written, proj) for proj in seen].index(True) + 1 == kept
+
+
+def test_the_best_epoch_is_remembered_by_a_killed_training(trained, killed, monkeypatch):
+    def with_validation(*values):
+        values = iter(values)
+        monkeypatch.setattr(train, "validate", lambda *given: {"val_loss": 1.0, "val_top1": next(values)})
+
+    with_validation(0.75, 0.25, 0.5)
+    whole = trained("mean_pool", "whole", trunk="frozen", select="best_val")
+    with_validation(0.75, 0.25)
+    killed(2, "mean_pool", "killed", trunk="frozen", select="best_val")
+    with_validation(0.5)
+    assert equal(weights(trained("mean_pool", "killed", trunk="frozen", select="best_val")), weights(whole))
+
+
+def test_the_best_epoch_cannot_be_chosen_without_validation_clips(trained, world, tmp_path):
+    clips = [row for row in tables.read_rows("clips", world.clips) if row["split"] != "val"]
+    tables.write_table("clips", clips, tmp_path / "clips.parquet", {"labels": world.labels})
+    assert curve(trained("mean_pool", trunk="frozen", clips=tmp_path / "clips.parquet"), "val_loss") == []
+    with pytest.raises(ValueError, match="best_val, but there are no validation clips"):
+        trained("mean_pool", trunk="frozen", select="best_val", clips=tmp_path / "clips.parquet")
+
+
+@pytest.mark.parametrize("method", ["mean_pool", "stan"])
+def test_kept_tokens_give_what_computing_them_anew_gives(trained, caplog, method):
+    with caplog.at_level(logging.INFO):
+        kept = trained(method, "kept", trunk="frozen")
+        assert "GiB, kept" in caplog.text
+        caplog.clear()
+        anew = trained(method, "anew", trunk="frozen", cache_gib=0.0)
+        assert "computed anew" in caplog.text
+    # kept tokens are float16, with 11 bits: a relative rounding of 5e-4
+    assert curve(kept, "train_loss") == pytest.approx(curve(anew, "train_loss"), rel=2e-3)
+    assert curve(kept, "val_loss") == pytest.approx(curve(anew, "val_loss"), rel=2e-3)
+
+
+def test_what_trains_is_what_was_asked_for(trained, world):
+    """A frozen trunk and a frozen text tower come out as they went in; trained ones do not."""
+    clip = dict(load_backbone(world.backbone).named_parameters())
+
+    def moved(folder):
+        return {key for key, t in weights(folder).items() if key.startswith("backbone.") and not near(key, t)}
+
+    def near(key, tensor):
+        return torch.equal(tensor, clip[key.removeprefix("backbone.")])
+
+    frozen = moved(trained("mean_pool", "frozen", trunk="frozen", epochs=1))
+    both = moved(trained("mean_pool", "both", trunk="trained", text="trained", epochs=1))
+    assert not any("resblocks" in key for key in frozen)
+    assert {"backbone.clip.visual.conv1.weight", "backbone.clip.visual.transformer.resblocks.0.ln_1.weight"} <= both
+    assert {"backbone.clip.text_projection", "backbone.clip.transformer.resblocks.0.ln_1.weight"} <= both
+    assert not both & {"backbone.clip.logit_scale", "backbone.clip.token_embedding.weight"}
+
+
+def test_rivals_are_a_classs_own_and_those_it_is_taken_for():
+    rows = [{"label": "a", "rival": "b"}, {"label": "c", "rival": "a"}, {"label": "a", "rival": "not here"}]
+    assert rival_mask(rows, ["a", "b", "c"]).tolist() == [
+        [True, True, False],
+        [False, True, False],
+        [True, False, True],
+    ]
+
+
+def test_decay_and_rates_by_group(tiny):
+    """STAN's rule: new parameters learn faster; biases, LayerNorms and other vectors do not decay."""
+    from kinetext.models.methods import build_method
+
+    method = build_method(tiny, "stan", {"layers": 1})
+    training = TrainingOptions(lr=1e-5, new_lr=1e-4, weight_decay=0.1, warmup_epochs=0)
+    train.choose_trained(method, training)
+    optimiser, _ = train.make_optimiser(method, training, 1)
+    rule = {id(p): (g["lr"], g["weight_decay"]) for g in optimiser.param_groups for p in g["params"]}
+    assert rule[id(tiny.visual.conv1.weight)] == (1e-5, 0.1)
+    assert rule[id(tiny.visual.ln_post.bias)] == (1e-5, 0.0)
+    assert rule[id(method.branch.temporal[0].fc.weight)] == (1e-4, 0.1)
+    assert rule[id(method.branch.temporal[0].fc.bias)] == (1e-4, 0.0)
+    assert len(rule) == sum(p.requires_grad for p in method.parameters())
