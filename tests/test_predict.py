@@ -1,0 +1,136 @@
+"""predict_clips: a score for every class, for every test clip, with its frames in order and in three wrong orders."""
+
+import math
+
+import pytest
+import torch
+
+from kinetext import tables
+from kinetext.data.loader import FrameStore
+from kinetext.evaluation.predict import VIEWS, frame_order, predict_clips
+from kinetext.models.checkpoint import load_backbone, save_trained
+from kinetext.models.methods import build_method
+from kinetext.models.texts import read_texts
+
+
+def predict(world, folder, method="zero_shot", frames=None, checkpoint=None, novel=()):
+    """The rows of the table by (split, view, clip), and its metadata."""
+    run = world.write_run(folder, method, novel=novel)
+    output = folder / "predictions.parquet"
+    predict_clips(run, world.clips, [frames or world.frames], world.texts, world.backbone, checkpoint, output)
+    rows = tables.read_rows("predictions", output)
+    by_place = {(row["split"], row["view"], row["clip_id"]): row for row in rows}
+    assert len(by_place) == len(rows)
+    return by_place, tables.read_metadata(output)
+
+
+def test_the_four_orders_of_eight_frames():
+    def order(view, clip_id="clip a"):
+        return frame_order(view, 8, clip_id).tolist()
+
+    assert order("ordered") == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert order("reversed") == [7, 6, 5, 4, 3, 2, 1, 0]
+    assert order("repeated") == [4, 4, 4, 4, 4, 4, 4, 4]
+    assert sorted(order("shuffled")) == order("ordered") != order("shuffled")
+    assert order("shuffled") != order("shuffled", "clip b")
+    torch.manual_seed(1)  # the shuffle is the clip's own: no seed and no other draw changes it
+    again = order("shuffled")
+    torch.manual_seed(2)
+    assert order("shuffled") == again
+
+
+def test_every_test_clip_has_a_row_for_each_view(world, tmp_path):
+    rows, metadata = predict(world, tmp_path)
+    test = [row for row in tables.read_rows("clips", world.clips) if row["split"] == "test"]
+    assert set(rows) == {("test", view, row["clip_id"]) for view in VIEWS for row in test}
+    assert metadata["labels"] == {"test": world.labels}
+    assert metadata["failed"] == {"test": []}
+    assert metadata["predict_clips_per_s"] > 0
+    for clip in test:
+        row = rows["test", "ordered", clip["clip_id"]]
+        assert world.labels[row["target"]] == clip["label"]
+        assert len(row["score_K"]) == 4
+
+
+def test_each_views_scores_are_those_of_the_clip_with_its_frames_in_that_order(world, tmp_path):
+    torch.manual_seed(0)
+    backbone = load_backbone(world.backbone)
+    method = build_method(backbone, "stan", {"layers": 2}).eval()
+    with torch.no_grad():  # move what starts at zero, so that time matters
+        for parameter in method.new_parameters().values():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    save_trained(method, tmp_path / "checkpoint.safetensors", {})
+    rows, _ = predict(world, tmp_path, "stan", checkpoint=tmp_path / "checkpoint.safetensors")
+    store = FrameStore([world.frames])
+    text = method.encode_texts(read_texts(world.texts, world.labels, backbone))
+    for split, view, clip_id in rows:
+        frames_1TCHW = store.batch([clip_id])
+        by_hand = {
+            "ordered": frames_1TCHW,
+            "reversed": frames_1TCHW.flip(1),
+            "shuffled": frames_1TCHW[:, frame_order("shuffled", 8, clip_id)],
+            "repeated": frames_1TCHW[:, 4:5].expand(1, 8, -1, -1, -1),
+        }[view]
+        with torch.inference_mode():
+            score_K = method.score(method.encode_video(by_hand), text)[0]
+        assert rows[split, view, clip_id]["score_K"] == pytest.approx(score_K.tolist(), abs=1e-4)
+    ordered, backwards = (
+        torch.tensor([row["score_K"] for (_, view, _), row in rows.items() if view == v]) for v in VIEWS[:2]
+    )
+    assert (ordered - backwards).abs().max() > 1e-2  # so the comparison above can tell the orders apart
+
+
+def test_a_method_without_time_does_not_mind_the_order(world, tmp_path):
+    rows, _ = predict(world, tmp_path, "mean_pool")
+    for (split, view, clip_id), row in rows.items():
+        if view in ("reversed", "shuffled"):
+            assert row["score_K"] == pytest.approx(rows[split, "ordered", clip_id]["score_K"], abs=1e-4)
+        if view == "repeated":
+            assert row["score_K"] != pytest.approx(rows[split, "ordered", clip_id]["score_K"], abs=1e-4)
+
+
+def test_a_clip_without_frames_has_no_scores_but_stays(world, tmp_path):
+    whole, _ = predict(world, tmp_path / "whole")
+    lost = "test/growing/0001"
+    frames = tables.open_shard("frames", world.frames).to_pylist()
+    for row in frames:
+        if row["clip_id"] == lost:
+            row |= {"status": "failed", "error": "empty_file", "images": []}
+    tables.write_shard("frames", [frames], tmp_path / "damaged.arrow")
+    rows, metadata = predict(world, tmp_path / "damaged", frames=tmp_path / "damaged.arrow")
+    assert metadata["failed"] == {"test": [lost]}
+    assert set(rows) == set(whole)
+    for (split, view, clip_id), row in rows.items():
+        assert row["target"] == whole[split, view, clip_id]["target"]
+        if clip_id == lost:
+            assert len(row["score_K"]) == 4
+            assert all(math.isnan(score) for score in row["score_K"])
+        else:
+            assert row["score_K"] == pytest.approx(whole[split, view, clip_id]["score_K"], abs=1e-4)
+
+
+def test_novel_classes_are_a_split_of_their_own_with_their_own_labels(world, tmp_path):
+    novel = ("shrinking", "moving left")
+    rows, metadata = predict(world, tmp_path, novel=novel)
+    assert metadata["labels"] == {"test": ["moving right", "growing"], "novel": ["moving left", "shrinking"]}
+    whole, _ = predict(world, tmp_path / "supervised")
+    labels = {row["clip_id"]: row["label"] for row in tables.read_rows("clips", world.clips)}
+    assert {clip_id for _, _, clip_id in rows} == {clip_id for _, _, clip_id in whole}
+    for (split, view, clip_id), row in rows.items():
+        assert split == ("novel" if labels[clip_id] in novel else "test")
+        assert metadata["labels"][split][row["target"]] == labels[clip_id]
+        # a class's score is what it is among all classes; only the rivals are fewer
+        among_all = dict(zip(world.labels, whole["test", view, clip_id]["score_K"], strict=True))
+        assert row["score_K"] == pytest.approx([among_all[label] for label in metadata["labels"][split]], abs=1e-4)
+
+
+def test_a_trained_checkpoint_is_what_predicts(world, tmp_path):
+    torch.manual_seed(0)
+    method = build_method(load_backbone(world.backbone), "mean_pool", {})
+    with torch.no_grad():
+        method.backbone.visual.proj.neg_()  # every cosine changes its sign
+    save_trained(method, tmp_path / "checkpoint.safetensors", {})
+    plain, _ = predict(world, tmp_path / "plain", "mean_pool")
+    turned, _ = predict(world, tmp_path / "turned", "mean_pool", checkpoint=tmp_path / "checkpoint.safetensors")
+    for key, row in turned.items():
+        assert row["score_K"] == pytest.approx([-score for score in plain[key]["score_K"]], abs=1e-4)
