@@ -47,12 +47,13 @@ class Config(Options):
     val: int = Field(10, ge=0, description="validation clips per class")
     test: int = Field(20, ge=0, description="test clips per class")
     pairs: tuple[str, ...] = Field(tuple(PAIRS), description="pairs of classes to make")
+    test_only: tuple[str, ...] = Field((), description="pairs that get test clips only")
     seed: int = Field(0, ge=0, description="of every random choice")
     workers: int = Field(2, ge=1, description="processes that render")
 
     def model_post_init(self, context: object, /) -> None:
         """Refuse a pair that does not exist."""
-        unknown = [pair for pair in self.pairs if pair not in PAIRS]
+        unknown = [pair for pair in (*self.pairs, *self.test_only) if pair not in PAIRS]
         if unknown or not self.pairs:
             raise ValueError(f"no pair '{(unknown or [''])[0]}'; known: {', '.join(PAIRS)}")
 
@@ -64,7 +65,7 @@ def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     clips = []
     for pair in config.pairs:
         for label in PAIRS[pair]:
-            for split in ("train", "val", "test"):
+            for split in ("test",) if pair in config.test_only else ("train", "val", "test"):
                 for number in range(getattr(config, split)):
                     clip_id = f"{split}/{label.replace(' ', '_')}/{number:04d}"
                     clips.append(Clip(clip_id, (root / f"{clip_id}.mp4").resolve(), split, label))

@@ -3,17 +3,20 @@ is public to us as its abstract only: GPT-4's descriptions of how confusable cla
 in both encoders, and a contrastive loss between visual and textual motion features. Everything below that is OURS
 (reference/field.md 1.5); no number of it may be called MoTED's.
 
-- Image side: appearance is the mean of CLIP's frame features; motion is the feature of a temporal method of this
-  registry (`visual`, STAN's branch by default).
-- Text side: appearance is the class's names; motion is the mean of its descriptions plus what a few learned queries read
-  from their words. The reader's last Linear starts at zero.
+- Image side: appearance is the mean of CLIP's frame features. Motion is one feature per phase of the clip (whole, start,
+  end): the mean of the frames of that phase, plus what a temporal method of this registry (`visual`, STAN by default)
+  adds through a Linear that starts at zero.
+- Text side: appearance is the class's names. Motion is, per phase, the mean of the descriptions of that phase, plus what
+  a few learned queries read from the words of all descriptions through a Linear that starts at zero.
 - Loss: class names + `align` x motion over all classes + `hard` x motion among a class and its rivals.
-- Score: appearance + `motion` x motion.
+- Score: appearance + `motion` x the mean of the phases' motion scores.
 
-Trains CLIP, the temporal module and the reader. Before training the text side is exactly the mean of names and the mean
-of descriptions; with align = hard = motion = 0 it is mean_pool on the names (tests/contracts/test_methods.py).
+Trains CLIP, the temporal method and the reader. Before training the motion score compares descriptions of the start with
+the first third of the frames and of the end with the last third: ordered descriptions, the training-free score that was
+the best on unseen classes (reference/demo.md 4). With align = hard = motion = 0 it is mean_pool on the names
+(tests/contracts/test_methods.py).
 
-B clips, K classes, S sentences, L words, Q queries, D joint width.
+B clips, T frames, K classes, S sentences, L words, P phases, Q queries, D joint width.
 """
 
 from __future__ import annotations
@@ -33,17 +36,19 @@ from kinetext.registry import Options
 if TYPE_CHECKING:
     from kinetext.models.backbone import Backbone
 
-
 NEEDS_DESCRIPTIONS = True  # class names alone do not do
 
 
 class Config(Options):
     """Every part has its switch."""
 
-    visual: str = Field("stan", description="method whose video feature is the motion feature; mean_pool: no module")
+    visual: str | None = Field(
+        "stan", description="method whose video feature is added to the motion features; null: none"
+    )
     visual_options: dict[str, Any] = Field(default_factory=dict, description="options of that method")
-    reader: bool = Field(True, description="learned queries that read the descriptions' words; off: their mean alone")
-    queries: int = Field(4, ge=1, description="learned queries of the reader")
+    reader: bool = Field(True, description="learned queries that read the descriptions' words; off: their means alone")
+    phases: bool = Field(True, description="start and end of clip and descriptions apart; off: one motion feature")
+    queries: int = Field(4, ge=1, description="learned queries of the reader per phase")
     heads: int = Field(8, ge=1, description="attention heads of the reader")
     align: float = Field(1.0, ge=0, description="weight of the motion alignment loss over all classes")
     hard: float = Field(1.0, ge=0, description="weight of the same among a class and its rivals")
@@ -51,58 +56,69 @@ class Config(Options):
 
 
 class Both(NamedTuple):
-    """An appearance feature and a motion feature, [B, D] of videos or [K, D] of classes."""
+    """An appearance feature and motion features, [B, D] and [B, P, D] of videos, [K, D] and [K, P, D] of classes."""
 
     appearance: Tensor
     motion: Tensor
 
 
 class Reader(nn.Module):
-    """A few learned queries read the words of all descriptions of a class; what they say together starts at zero."""
+    """A few learned queries per phase read the words of all descriptions of a class; what they say starts at zero."""
 
-    def __init__(self, width: int, queries: int, heads: int) -> None:
+    def __init__(self, width: int, phases: int, queries: int, heads: int) -> None:
         super().__init__()
-        self.query_QD = nn.Parameter(0.02 * torch.randn(queries, width))
+        self.query_PQD = nn.Parameter(0.02 * torch.randn(phases, queries, width))
         self.phase = nn.Embedding(len(PHASES), width)  # "at the left" means another motion at the start than at the end
         self.ln_words, self.ln_out = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attn = Attention(width, heads)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), zero_linear(4 * width, width))
 
     def forward(self, word_SLD: Tensor, phase_S: Tensor, seen_SL: Tensor, owner_S: Tensor, classes: int) -> Tensor:
-        """What the queries read for each class, averaged over queries, [K, D]."""
+        """What the queries read for each class, averaged over the queries of a phase, [K, P, D]."""
         word_SLD = self.ln_words(word_SLD) + self.phase(phase_S)[:, None]
-        most = int(torch.bincount(owner_S, minlength=classes).max())
         S, L, D = word_SLD.shape
-        # the sentences of one class in one row: place j of class k
+        most = int(torch.bincount(owner_S, minlength=classes).max())
+        # the sentences of one class in one row: place j of class k (owners are sorted)
         place_S = torch.arange(S, device=owner_S.device) - torch.searchsorted(owner_S, owner_S)
         words = word_SLD.new_zeros(classes, most, L, D).index_put((owner_S, place_S), word_SLD)
         seen = seen_SL.new_zeros(classes, most, L).index_put((owner_S, place_S), seen_SL)
-        query_KQD = self.query_QD.expand(classes, -1, -1)
-        read = query_KQD + self.attn(query_KQD, words.flatten(1, 2), seen.flatten(1, 2))
-        return self.mlp(self.ln_out(read)).mean(1)
+        query = self.query_PQD.flatten(0, 1).expand(classes, -1, -1)
+        read = query + self.attn(query, words.flatten(1, 2), seen.flatten(1, 2))
+        return self.mlp(self.ln_out(read)).unflatten(1, self.query_PQD.shape[:2]).mean(2)
 
 
 class Moted(Method):
-    """Two features on each side, aligned appearance with names and motion with descriptions."""
+    """Two kinds of features on each side: appearance aligned with names, motion with descriptions."""
 
     def __init__(self, backbone: Backbone, config: Config) -> None:
         super().__init__(backbone, config)
         self.weights = config
-        self.visual = build_method(backbone, config.visual, config.visual_options)
-        self.patches = self.visual.patches
-        self.reader = Reader(backbone.embed_dim, config.queries, config.heads) if config.reader else None
+        self.phases = len(PHASES) if config.phases else 1
+        width = backbone.embed_dim
+        self.visual = build_method(backbone, config.visual, config.visual_options) if config.visual else None
+        self.visual_out = zero_linear(width, self.phases * width) if config.visual else None
+        self.patches = self.visual.patches if self.visual else False
+        self.reader = Reader(width, self.phases, config.queries, config.heads) if config.reader else None
 
     @property
     def levels(self) -> tuple[int, ...]:
         """The layers of the temporal method."""
-        return self.visual.levels
+        return self.visual.levels if self.visual else super().levels
 
     def encode_tokens(self, tokens: Tokens) -> Both:
-        """Appearance [B, D] and motion [B, D]."""
-        return Both(super().encode_tokens(tokens), self.visual.encode_tokens(tokens))
+        """Appearance [B, D] and motion [B, P, D]."""
+        frames_BTD = self.backbone.project(tokens[self.backbone.num_layers][:, :, 0])
+        appearance_BD = frames_BTD.mean(1)
+        third = max(1, frames_BTD.shape[1] // 3)
+        phases = [appearance_BD, frames_BTD[:, :third].mean(1), frames_BTD[:, -third:].mean(1)]  # as PHASES
+        motion_BPD = torch.stack(phases[: self.phases], 1)
+        if self.visual is not None and self.visual_out is not None:
+            seen = self.visual_out(self.visual.encode_tokens(tokens))
+            motion_BPD = motion_BPD + seen.unflatten(-1, motion_BPD.shape[1:])
+        return Both(appearance_BD, motion_BPD)
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Both:
-        """Names [K, D] and descriptions [K, D]. Raises ValueError for a class without a description."""
+        """Names [K, D] and descriptions [K, P, D]. Raises ValueError for a class without a description."""
         motion_S = table.motion_S
         described_K = torch.bincount(table.owner_S[motion_S], minlength=len(table.labels)) > 0
         if not bool(described_K.all()):
@@ -110,33 +126,35 @@ class Moted(Method):
             raise ValueError(
                 f"moted: class '{silent}' has no motion description; take texts that describe it, not `names`"
             )
-        names_KD = class_means(words.sentence_SD, table, ~motion_S)
-        motion_KD = class_means(words.sentence_SD, table, motion_S)
+        motion_KPD = torch.stack([self._phase_means(words, table, p) for p in range(self.phases)], 1)
         if self.reader is not None:
-            seen_SL = (
-                torch.arange(table.tokens_SL.shape[1], device=motion_S.device) <= table.tokens_SL.argmax(-1)[:, None]
-            )
-            read_KD = self.reader(
-                words.word_SLD[motion_S],
-                table.phase_S[motion_S],
-                seen_SL[motion_S],
-                table.owner_S[motion_S],
-                len(table.labels),
-            )
-            motion_KD = motion_KD + read_KD
-        return Both(names_KD, motion_KD)
+            last_S = table.tokens_SL.argmax(-1)  # where the end token is
+            seen_SL = torch.arange(table.tokens_SL.shape[1], device=motion_S.device) <= last_S[:, None]
+            described = (words.word_SLD, table.phase_S, seen_SL, table.owner_S)
+            motion_KPD = motion_KPD + self.reader(*(x[motion_S] for x in described), len(table.labels))
+        return Both(class_means(words.sentence_SD, table, ~motion_S), motion_KPD)
+
+    def _phase_means(self, words: WordFeatures, table: TextTable, phase: int) -> Tensor:
+        """Mean of a class's descriptions of one phase, [K, D]; of all of them where it has none of that phase."""
+        of_phase_S = table.motion_S & (table.phase_S == phase) if self.phases > 1 else table.motion_S
+        has_K = torch.bincount(table.owner_S[of_phase_S], minlength=len(table.labels)) > 0
+        means_KD, all_KD = (class_means(words.sentence_SD, table, keep) for keep in (of_phase_S, table.motion_S))
+        return torch.where(has_K[:, None], means_KD, all_KD)
+
+    def _cosines(self, video: Both, text: Both) -> tuple[Tensor, Tensor]:
+        """Appearance [B, K] and motion [B, K], the latter the mean over phases."""
+        video_BPD, text_KPD = F.normalize(video.motion, dim=-1), F.normalize(text.motion, dim=-1)
+        motion_BK = torch.einsum("bpd,kpd->bk", video_BPD, text_KPD) / self.phases
+        return scores(video.appearance, text.appearance), motion_BK
 
     def score(self, video: Both, text: Both) -> Tensor:
         """Logits [B, K]."""
-        cosine_BK = scores(video.appearance, text.appearance)
-        cosine_BK = cosine_BK + self.weights.motion * scores(video.motion, text.motion)
-        return self.backbone.logit_scale * cosine_BK
+        appearance_BK, motion_BK = self._cosines(video, text)
+        return self.backbone.logit_scale * (appearance_BK + self.weights.motion * motion_BK)
 
     def loss(self, video: Both, text: Both, target_B: Tensor, rivals_KK: Tensor, label_smoothing: float) -> Tensor:
         """Names, then motion over all classes, then motion among rivals."""
-        scale = self.backbone.logit_scale
-        appearance_BK = scale * scores(video.appearance, text.appearance)
-        motion_BK = scale * scores(video.motion, text.motion)
+        appearance_BK, motion_BK = (self.backbone.logit_scale * c for c in self._cosines(video, text))
         loss = F.cross_entropy(appearance_BK, target_B, label_smoothing=label_smoothing)
         if self.weights.align:
             loss = loss + self.weights.align * F.cross_entropy(motion_BK, target_B, label_smoothing=label_smoothing)
