@@ -10,6 +10,8 @@ K texts, L words, D joint width.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,12 +45,16 @@ class Backbone(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        clip = open_clip.create_model(architecture.model, load_weights=False, force_quick_gelu=architecture.quick_gelu)
+        with _quiet():  # open_clip warns that it loads no weights: they come later here
+            clip = open_clip.create_model(
+                architecture.model, load_weights=False, force_quick_gelu=architecture.quick_gelu
+            )
+            tokenizer = open_clip.get_tokenizer(architecture.model)
         _check_towers(architecture.model, clip)
         self.architecture = architecture
         self.clip = clip
         self.visual = clip.visual
-        self.tokenizer = open_clip.get_tokenizer(architecture.model)
+        self.tokenizer = tokenizer
         self.context_length = int(clip.context_length)
         self.width = int(self.visual.conv1.out_channels)
         self.embed_dim = int(self.visual.proj.shape[1])
@@ -133,6 +139,15 @@ def _check_towers(model: str, clip: nn.Module) -> None:
         raise ValueError(
             f"backbones: open_clip's '{model}' has no original CLIP text tower; take one such as ViT-B-32, ViT-B-16 or ViT-L-14"
         )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def fetch(model: str, pretrained: str | None, weights: str | None) -> Backbone:
