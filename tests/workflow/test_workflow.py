@@ -1,0 +1,327 @@
+"""The workflow from a configuration to the report, and what it does again when something has changed or was killed.
+
+One finished run (tiny.yaml) is shared: most tests ask what a dry run of a changed configuration or source would do
+beside it, and the few that run something work in a copy of its folder.
+"""
+
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from kinetext import tables
+
+pytestmark = pytest.mark.workflow
+
+ROOT = Path(__file__).parents[2]
+TINY = Path(__file__).parent / "tiny.yaml"
+BIN = Path(sys.executable).parent
+RUNS = Path("results/runs/shapes/base_to_novel")
+AFTER_METRICS = {"log_run": 1, "collect_metrics": 1, "render_report": 1, "all": 1}
+
+
+def command(folder, *arguments, configs=(TINY,), source=ROOT):
+    return [
+        *(BIN / "snakemake", "-s", source / "Snakefile", "--directory", folder, *arguments),
+        *("--cores", "2", "--configfile", *configs),
+    ]
+
+
+def environment():
+    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+
+
+def snakemake(folder, *arguments, **options):
+    """A call to its end; `.output` is what it said."""
+    done = subprocess.run(
+        [str(part) for part in command(folder, *arguments, **options)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
+    done.output = done.stdout
+    return done
+
+
+def jobs(output):
+    """Rule -> how many of its jobs a call has planned."""
+    if "Nothing to be done" in output:
+        return {}
+    assert "Job stats:" in output, output
+    table = output.split("Job stats:")[1].split("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
+
+
+def planned(folder, **options):
+    done = snakemake(folder, "-n", **options)
+    assert done.returncode == 0, done.output
+    return jobs(done.output)
+
+
+def overlay(folder, **values):
+    """A configuration file that goes on top of tiny.yaml."""
+    path = folder / "overlay.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return (TINY, path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    before = planned(folder)
+    # how many shards there are is known later: extract_frames and embed_frames are not among them yet
+    assert before.pop("index_clips") == 1
+    assert before == {
+        **{"prepare_backbone": 1, "check_frames": 1, "embed_labels": 1, "mine_confusables": 1, "describe_classes": 1},
+        **{"plan_run": 2, "train_method": 1, "predict_clips": 2, "measure_run": 2, "init_tracking": 1, "log_run": 2},
+        **{"collect_metrics": 1, "render_report": 1, "all": 1},
+    }
+    assert not (folder / "results").exists()
+    done = snakemake(folder)
+    assert done.returncode == 0, done.output
+    return folder
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """A copy of the finished run that a test may change; Snakemake's notes come with it."""
+    shutil.copytree(finished, tmp_path / "copied", symlinks=True)
+    return tmp_path / "copied"
+
+
+def test_one_call_writes_everything(finished):
+    results = finished / "results"
+    assert "<html" in (results / "report.html").read_text()
+    metrics = tables.read_rows("metrics", results / "tables/metrics.parquet")
+    assert {row["method"] for row in metrics} == {"zero_shot", "mean_pool"}
+    assert (finished / RUNS / "mean_pool/names/seed0/checkpoint.safetensors").exists()
+    assert not (finished / RUNS / "zero_shot/names/seed0/checkpoint.safetensors").exists()
+    with sqlite3.connect(results / "mlflow.db") as database:
+        (count,) = database.execute("select count(*) from runs where lifecycle_stage = 'active'").fetchone()
+    assert count == 2
+    benchmarks = {
+        path.relative_to(results / "benchmarks").parts[0].removesuffix(".tsv")
+        for path in (results / "benchmarks").rglob("*.tsv")
+    }
+    assert len(benchmarks) == 16  # a rule, a folder
+
+
+def test_a_second_call_has_nothing_to_do(finished):
+    done = snakemake(finished)
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.output
+
+
+def test_a_folder_named_elsewhere_is_another_set_of_results(finished, tmp_path):
+    done = snakemake(finished, "-n", "--config", f"results={tmp_path}/other")
+    assert jobs(done.output)["index_clips"] == 1
+
+
+def test_a_configuration_file_takes_the_place_of_the_default_one(finished):
+    """From the repository's root too, where config.yaml lies: its experiments are not mixed in."""
+    done = snakemake(ROOT, "-n", "--nolock", "--config", f"results={finished}/nowhere")
+    assert done.returncode == 0, done.output
+    assert jobs(done.output)["plan_run"] == 2
+
+
+def test_a_changed_hyper_parameter_runs_that_method_again(finished, tmp_path):
+    configs = overlay(tmp_path, methods={"mean_pool": {"training": {"lr": 2.0e-4}}})
+    assert planned(finished, configs=configs) == {
+        **{"plan_run": 1, "train_method": 1, "predict_clips": 1, "measure_run": 1},
+        **AFTER_METRICS,
+    }
+
+
+def test_a_new_method_runs_only_its_own_jobs(finished, tmp_path):
+    configs = overlay(
+        tmp_path,
+        methods={"stan": {"options": {"layers": 2}, "training": {"epochs": 1}}},
+        experiments={"tiny": {"methods": ["zero_shot", "mean_pool", "stan"]}},
+    )
+    assert planned(finished, configs=configs) == {
+        **{"plan_run": 1, "train_method": 1, "predict_clips": 1, "measure_run": 1},
+        **AFTER_METRICS,
+    }
+
+
+def test_a_new_seed_runs_only_its_own_jobs(finished, tmp_path):
+    configs = overlay(tmp_path, experiments={"tiny": {"seeds": [0, 1]}})
+    assert planned(finished, configs=configs) == {
+        **{"plan_run": 2, "train_method": 1, "predict_clips": 2, "measure_run": 2},
+        **AFTER_METRICS,
+        "log_run": 2,
+    }
+
+
+def test_what_may_fail_and_the_title_cost_one_job(finished, tmp_path):
+    configs = overlay(tmp_path, report={"title": "another"})
+    assert planned(finished, configs=configs) == {"render_report": 1, "all": 1}
+    configs = overlay(tmp_path, datasets={"shapes": {"max_failed": 0.2}})
+    assert "index_clips" not in planned(finished, configs=configs)
+
+
+@pytest.mark.parametrize(
+    ("file", "again"),
+    [
+        ("src/kinetext/evaluation/metrics.py", {"measure_run": 2, **AFTER_METRICS, "log_run": 2}),
+        ("src/kinetext/report/render.py", {"render_report": 1, "all": 1}),
+        (
+            "src/kinetext/training/train.py",
+            {},
+        ),  # the checkpoint says which commit made it; nobody trains again for a comment
+    ],
+)
+def test_a_changed_source_file_reruns_what_is_cheap(finished, tmp_path, file, again):
+    source = tmp_path / "source"
+    for name in ("Snakefile", "config.yaml"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
+    for name in ("workflow", "src", "envs"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
+    with (source / file).open("a") as changed:
+        changed.write("# a comment\n")
+    assert planned(finished, source=source) == again
+
+
+def test_a_misspelt_key_stops_within_seconds(tmp_path):
+    configs = overlay(tmp_path, experiment={})
+    started = time.monotonic()
+    done = snakemake(tmp_path, configs=configs)
+    assert time.monotonic() - started < 30  # about 6 on an idle machine, nearly all of it imports
+    assert done.returncode != 0
+    assert f"{TINY}, {configs[1]}: experiment: unknown key; did you mean 'experiments'?" in done.output
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "results").exists()
+
+
+# ---- killed
+
+
+def start(folder, **options):
+    """A call in a session of its own, which can be killed together with its jobs."""
+    with open(folder / "said.txt", "a") as said:
+        return subprocess.Popen(
+            [str(part) for part in command(folder, **options)],
+            env=environment(),
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def wait_for(condition, process, seconds=240):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        assert process.poll() is None, "Snakemake ended before"
+        time.sleep(0.02)
+    raise AssertionError("waited too long")
+
+
+def training_job(process):
+    """The process of `kinetext train-method` below a call."""
+    try:
+        below = psutil.Process(process.pid).children(recursive=True)
+        trains = [job for job in below if "train-method" in job.cmdline() and "python" in job.cmdline()[0]]
+    except psutil.Error:
+        return None
+    return trains[0] if trains else None
+
+
+def test_a_killed_training_and_a_killed_snakemake_go_on_where_they_were(copied, tmp_path):
+    configs = overlay(tmp_path, methods={"mean_pool": {"training": {"epochs": 1000}}})
+    finished_before = {p: p.stat().st_mtime_ns for p in (copied / RUNS / "zero_shot").rglob("*.parquet")}
+    again = {"plan_run": 1, "train_method": 1, "predict_clips": 1, "measure_run": 1, **AFTER_METRICS}
+    assert planned(copied, configs=configs) == again
+
+    # one job is killed: the call fails, what it declared is deleted, its state is kept
+    call = start(copied, configs=configs)
+    try:
+        wait_for(lambda: list((copied / "results/cache/train").glob("*.pt")), call)
+        training_job(call).send_signal(signal.SIGKILL)
+        assert call.wait(120) != 0
+    finally:
+        if call.poll() is None:
+            os.killpg(call.pid, signal.SIGKILL)
+    assert not (copied / RUNS / "mean_pool/names/seed0/checkpoint.safetensors").exists()
+    assert len(list((copied / "results/cache/train").glob("*.pt"))) == 1
+    del again["plan_run"]  # that one was finished
+    assert planned(copied, configs=configs) == again
+
+    # the power fails: Snakemake and its jobs end without a word
+    log = copied / "results/logs/train_method/shapes/base_to_novel/mean_pool/names/seed0.log"
+    log.unlink()
+    call = start(copied, configs=configs)
+    try:
+        wait_for(lambda: log.exists() and "going on after epoch" in log.read_text(), call)
+    finally:
+        os.killpg(call.pid, signal.SIGKILL)
+        call.wait()
+
+    # Snakemake cannot know that nobody else works in the folder; it says how to tell it
+    refused = snakemake(copied, configs=configs)
+    assert refused.returncode != 0
+    assert "--unlock" in refused.output
+    assert snakemake(copied, "--unlock", configs=configs).returncode == 0
+    done = snakemake(copied, configs=configs)
+    assert done.returncode == 0, done.output
+    assert jobs(done.output) == again
+    assert "going on after epoch" in log.read_text()
+    assert {p: p.stat().st_mtime_ns for p in (copied / RUNS / "zero_shot").rglob("*.parquet")} == finished_before
+    curves = tables.pq.read_table(copied / RUNS / "mean_pool/names/seed0/curves.parquet").to_pylist()
+    assert [row["epoch"] for row in curves if row["metric"] == "train_loss"] == list(range(1, 1001))
+
+
+# ---- bad videos
+
+
+def test_a_bad_video_is_a_row_and_too_many_stop_before_training(copied, tmp_path):
+    media = next((copied / "results/data/shapes/media").glob("*"))
+    for split, label, number in [
+        (s, c, n) for s in ("train", "test") for c in ("moving_right", "moving_left") for n in (0, 1)
+    ]:
+        place = tmp_path / "videos" / split / label
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(media / split / label / f"{number:04d}.mp4", place)
+    (tmp_path / "videos/train/moving_left/bad.mp4").write_text("no video at all")
+    values = {
+        "datasets": {
+            "mine": {"module": "folder", "options": {"root": str(tmp_path / "videos")}, "frames": {"size_px": 64}}
+        },
+        "experiments": {
+            "tiny": {"datasets": ["mine"], "protocol": "supervised", "methods": ["zero_shot"]},
+        },
+        "confusables": {"rule": "text"},
+    }
+    run = "results/runs/mine/supervised/{}/names/seed0/predictions.parquet"
+
+    values["datasets"]["mine"]["max_failed"] = 0.2
+    done = snakemake(copied, run.format("zero_shot"), configs=overlay(tmp_path, **values))
+    assert done.returncode == 0, done.output
+    rows = tables.open_shard("frames", copied / "results/data/mine/frames/00000.arrow").to_pylist()
+    failed = {row["clip_id"]: row["error"] for row in rows if row["status"] == "failed"}
+    assert list(failed) == ["train/moving_left/bad.mp4"]
+    assert len(rows) == 9
+    assert (copied / run.format("zero_shot")).exists()
+
+    values["datasets"]["mine"]["max_failed"] = 0.1  # 1 of 9 is more
+    values["experiments"]["tiny"]["methods"] = ["mean_pool"]
+    done = snakemake(copied, run.format("mean_pool"), configs=overlay(tmp_path, **values))
+    assert done.returncode != 0
+    assert "1 of 9 clips have no frames, more than max_failed 0.1 allows" in done.output
+    assert f"train/moving_left/bad.mp4: {failed['train/moving_left/bad.mp4']}" in done.output
+    assert not (copied / "results/logs/train_method/mine").exists()
+    assert not (copied / run.format("mean_pool")).exists()
