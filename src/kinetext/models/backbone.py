@@ -153,7 +153,7 @@ def _quiet() -> Iterator[None]:
 def fetch(model: str, pretrained: str | None, weights: str | None) -> Backbone:
     """An open_clip model with published weights (downloaded by open_clip) or a local file of them.
 
-    Raises ValueError for an unknown tag, a missing file, or neither.
+    Raises ValueError for an unknown tag, a missing file, one that does not fit the architecture, or neither.
     """
     if weights is None and pretrained is None:
         raise ValueError(f"backbones: {model} has neither `pretrained` nor `weights`")
@@ -161,9 +161,13 @@ def fetch(model: str, pretrained: str | None, weights: str | None) -> Backbone:
         raise ValueError(f"backbones: weights file {weights} does not exist")
     tags = open_clip.list_pretrained_tags_by_model(model)
     if weights is None and pretrained not in tags:
-        raise ValueError(f"backbones: {model} has no pretrained tag '{pretrained}'; known: {', '.join(tags)}")
+        raise ValueError(f"backbones: {model} has no pretrained tag '{pretrained}'; known: {', '.join(tags) or 'none'}")
     settings = open_clip.get_pretrained_cfg(model, pretrained) if weights is None else {}
     backbone = Backbone(Architecture(model, bool(settings.get("quick_gelu", False))))
     path = weights or open_clip.download_pretrained(settings)
-    open_clip.load_checkpoint(backbone.clip, path)
+    try:
+        open_clip.load_checkpoint(backbone.clip, path)
+    except (AssertionError, RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"backbones: {path} does not fit {model} ({reason}); is it another architecture's?") from error
     return backbone
