@@ -218,18 +218,34 @@ def test_stan_refuses_more_frames_than_it_has_times_for_and_more_layers_than_cli
 
 
 @torch.inference_mode()
-def test_moteds_texts_before_training_are_the_mean_name_and_the_mean_description(tiny, table):
+def test_moteds_texts_before_training_are_names_and_the_descriptions_of_each_phase(tiny, table):
+    """Here every class has a sentence about its start and one about its end; of the whole clip both speak."""
     text = build(tiny, "moted").encode_texts(table)
     for k, label in enumerate(LABELS):
+        start_D, end_D = F.normalize(said(tiny, label, ("motion",)), dim=-1)
         same(text.appearance[k], F.normalize(said(tiny, label, ("name",)), dim=-1).mean(0))
-        same(text.motion[k], F.normalize(said(tiny, label, ("motion",)), dim=-1).mean(0))
-    without = build(tiny, "moted", reader=False).encode_texts(table)
-    assert torch.equal(text.motion, without.motion)
+        same(text.motion[k], torch.stack([(start_D + end_D) / 2, start_D, end_D]))
+    assert torch.equal(build(tiny, "moted", reader=False).encode_texts(table).motion, text.motion)
+    one = build(tiny, "moted", phases=False).encode_texts(table)
+    same(one.motion, text.motion[:, :1])
+
+
+@torch.inference_mode()
+def test_moteds_video_before_training_is_the_mean_frame_of_each_phase(tiny):
+    """Seven frames: the start is the first two, the end the last two."""
+    frames_BTD = tiny.clip.encode_image(frames(7).flatten(0, 1)).unflatten(0, (B, 7))
+    phases = [frames_BTD.mean(1), frames_BTD[:, :2].mean(1), frames_BTD[:, 5:].mean(1)]
+    for visual in ("stan", None):
+        video = build(tiny, "moted", visual=visual, **({} if visual else {"visual_options": {}})).encode_video(
+            frames(7)
+        )
+        same(video.appearance, frames_BTD.mean(1))
+        same(video.motion, torch.stack(phases, 1))
 
 
 @torch.inference_mode()
 def test_moteds_reader_looks_at_a_classs_own_words_and_at_when_they_happen(tiny, table):
-    method = build(tiny, "moted")
+    method = build(tiny, "moted", phases=False)
     stir(method)
     whole = method.encode_texts(table).motion
     rows = text_rows(LABELS)
@@ -263,7 +279,8 @@ def test_moteds_hard_loss_is_among_a_class_and_its_rivals(tiny, table):
     method = build(tiny, "moted", align=0, hard=1)
     video, text = method.encode_video(frames()), method.encode_texts(table)
     names_only = F.cross_entropy(methods.scores(video.appearance, text.appearance) * tiny.logit_scale, TARGET_B)
-    motion_BK = methods.scores(video.motion, text.motion) * tiny.logit_scale
+    cosines = [methods.scores(video.motion[:, p], text.motion[:, p]) for p in range(3)]
+    motion_BK = sum(cosines) / 3 * tiny.logit_scale
     pairs = [(0, 0, 1), (1, 1, 0), (2, 3, 2)]  # clip, its class, that class's rival
     two_way = [F.softplus(motion_BK[b, rival] - motion_BK[b, own]) for b, own, rival in pairs]
     same(method.loss(video, text, TARGET_B, RIVALS_KK, 0.0), names_only + torch.stack(two_way).mean())
