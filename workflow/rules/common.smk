@@ -70,14 +70,14 @@ def novel(w):
     return json.dumps(CONFIG.datasets[w.dataset].novel if w.protocol == "base_to_novel" else [])
 
 
-def cells():
-    """Runs that differ in their seed only: {dataset}/{protocol}/{method}/{texts} -> run folders."""
+def compared():
+    """Runs that are compared with each other, one MLflow experiment: {dataset}/{protocol} -> run folders."""
     found = {}
-    for run in RUNS:
-        found.setdefault(str(Path(run).parent), []).append(f"{RESULTS}/runs/{run}")
+    for run in RUNS.values():
+        found.setdefault(f"{run.dataset}/{run.protocol}", []).append(f"{RESULTS}/runs/{run.run}")
     return found
 
 
 def logged_runs():
     """What says that every run is in MLflow."""
-    return [f"{RESULTS}/runs/{cell}/mlflow.json" for cell in cells()] if CONFIG.tracking.enabled else []
+    return [f"{RESULTS}/runs/{name}/mlflow.json" for name in compared()] if CONFIG.tracking.enabled else []

@@ -117,19 +117,18 @@ rule init_tracking:
         " --experiments {params.experiments:q} --output {output} 2> {log}"
 
 
-# one job for all seeds of a cell: importing mlflow takes longer than logging a run
+# one job for all runs of an MLflow experiment: importing mlflow takes longer than logging a run, and a run whose content is
+# there already is left alone
 rule log_run:
     input:
         tracking=f"{RESULTS}/tracking.txt",
-        metrics=lambda w: [f"{run}/metrics.parquet" for run in cells()[w.cell]],
+        metrics=lambda w: [f"{run}/metrics.parquet" for run in compared()[f"{w.dataset}/{w.protocol}"]],
     output:
-        f"{RESULTS}/runs/{{cell}}/mlflow.json",
+        f"{RESULTS}/runs/{{dataset}}/{{protocol}}/mlflow.json",
     log:
-        f"{RESULTS}/logs/log_run/{{cell}}.log",
+        f"{RESULTS}/logs/log_run/{{dataset}}/{{protocol}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/log_run/{{cell}}.tsv"
-    wildcard_constraints:
-        cell="[^/]+/[^/]+/[^/]+/[^/]+",
+        f"{RESULTS}/benchmarks/log_run/{{dataset}}/{{protocol}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
     resources:
@@ -137,7 +136,7 @@ rule log_run:
     params:
         options=CONFIG.tracking.model_dump_json(),
         results=lambda w, input: Path(input.tracking).parent,
-        runs=lambda w: cells()[w.cell],
+        runs=lambda w: compared()[f"{w.dataset}/{w.protocol}"],
         code=code("tracking.py"),
     shell:
         "kinetext log-run --results {params.results} --options {params.options:q} --output {output} {params.runs} 2> {log}"
