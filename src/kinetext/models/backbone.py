@@ -49,8 +49,8 @@ class Backbone(nn.Module):
             clip = open_clip.create_model(
                 architecture.model, load_weights=False, force_quick_gelu=architecture.quick_gelu
             )
+            _check_towers(architecture.model, clip)  # first: other towers' tokenizers need packages that we lack
             tokenizer = open_clip.get_tokenizer(architecture.model)
-        _check_towers(architecture.model, clip)
         self.architecture = architecture
         self.clip = clip
         self.visual = clip.visual
