@@ -2,6 +2,7 @@
 user's (ValueError) in one sentence. Heavy packages are imported by the command that needs them.
 """
 
+import gc
 import json
 import logging
 import sys
@@ -25,6 +26,7 @@ Text = Annotated[str, typer.Option()]
 
 def main() -> None:
     """Entry point: one sentence for a user's mistake, a traceback for ours."""
+    gc.set_threshold(100_000)  # importing torch makes millions of objects: collecting among them costs a second
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("open_clip").setLevel(logging.ERROR)
     logging.getLogger("root").addFilter(
