@@ -2,7 +2,7 @@
 
 A still has attributes (colour, position, gate, ...). A caption states some of them. Because both are known as symbols,
 we know for every caption whether it is true of every still, so no true pair is ever punished as a negative
-(`truth`), and a caption with one attribute changed is a hard negative (NegCLIP, Yuksekgonul et al., ICLR 2023).
+(`truth`; only a pair of figures told the other way round is missed, LOG.md), and a caption with one attribute changed is a hard negative (NegCLIP, Yuksekgonul et al., ICLR 2023).
 Nothing here moves: the CLIP that comes out knows appearance and position, and no motion.
 
 B stills, K captions, A attributes.

@@ -89,7 +89,7 @@ def cost_plot(name: str, points: list[tuple[str, str, float, Estimate]], axis: s
     """Accuracy over training seconds, as SVG: points of (method, texts, seconds, accuracy); colour is the method,
     marker the texts. Zero seconds means not trained, so the scale is linear up to one second, then logarithmic.
     """
-    methods, texts = (sorted({point[i] for point in points}) for i in (0, 1))
+    methods, texts = sorted({point[0] for point in points}), sorted({point[1] for point in points})
     with _figure(3.6) as (figure, axes):
         for method, text, seconds, estimate in points:
             style = {"color": COLOURS[methods.index(method) % len(COLOURS)]}
@@ -149,7 +149,7 @@ def _figure(height_in: float) -> Iterator[tuple[Any, Any]]:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    style = {
+    style: Any = {
         "font.size": 10,
         "axes.spines.top": False,
         "axes.spines.right": False,
