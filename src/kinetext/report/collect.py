@@ -114,7 +114,12 @@ def _paired(made: dict[Key, list[dict[str, float]]], draws: int = 1000, seed: in
         for b, theirs in enumerate(keys):
             if a != b:
                 low, high = np.quantile(drawn_DN[:, a] - drawn_DN[:, b], [0.025, 0.975])
-                row: dict[str, Any] = {"method": ours[0], "texts": ours[1], "than_method": theirs[0], "than_texts": theirs[1]}
+                row: dict[str, Any] = {
+                    "method": ours[0],
+                    "texts": ours[1],
+                    "than_method": theirs[0],
+                    "than_texts": theirs[1],
+                }
                 row |= {"value": float(mean_N[a] - mean_N[b]), "low": float(low), "high": float(high)}
                 rows.append({**row, "clips": len(clips), "seeds": min(len(made[ours]), len(made[theirs]))})
     return rows

@@ -85,7 +85,9 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
         raise ValueError(f"{spec.run}: select: best_val, but there are no validation clips; take select: last")
 
     optimiser, schedule = make_optimiser(method, training, len(seen))
-    path = state_path(cache, [run, inputs.clips, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"])
+    path = state_path(
+        cache, [run, inputs.clips, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
+    )
     progress = load_state(path, method, optimiser, schedule) or Progress()
     with tqdm(total=training.epochs, initial=progress.epoch, desc=f"train {spec.run}", disable=None) as bar:
         while progress.epoch < training.epochs:
