@@ -64,6 +64,11 @@ def test_the_shipped_configuration_is_right():
 MISTAKES = [
     ("experiment", {}, "experiment: unknown key; did you mean 'experiments'?"),
     ("methods.stan.options.layer", 2, "methods.stan.options.layer: unknown key; did you mean 'layers'?"),
+    (
+        "methods.moted.options.visual_options",
+        {"layer": 2},
+        "methods.moted.options.layer: unknown key; did you mean 'layers'?",
+    ),
     ("methods.stan.trainin", {}, "methods.stan.trainin: unknown key; did you mean 'training'?"),
     (
         "datasets.shapes.frames.num_frame",

@@ -92,7 +92,13 @@ def scores(video_BD: Tensor, text_KD: Tensor) -> Tensor:
     return F.normalize(video_BD, dim=-1) @ F.normalize(text_KD, dim=-1).T
 
 
+def configure_method(name: str, options: dict[str, Any]) -> tuple[Any, Any]:
+    """A method's module and its Config. Raises ValueError for an unknown name or option."""
+    module = registry.load(sys.modules[__name__], name)
+    return module, registry.configure(module, options)
+
+
 def build_method(backbone: Backbone, name: str, options: dict[str, Any]) -> Method:
     """The method of this name. Raises ValueError for an unknown name or option."""
-    module = registry.load(sys.modules[__name__], name)
-    return module.build(backbone, registry.configure(module, options))
+    module, config = configure_method(name, options)
+    return module.build(backbone, config)

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from kinetext.models.methods import Method, Tokens, build_method, scores
+from kinetext.models.methods import Method, Tokens, build_method, configure_method, scores
 from kinetext.models.temporal import Attention, zero_linear
 from kinetext.models.texts import PHASES, TextTable, WordFeatures, class_means
 from kinetext.registry import Options
@@ -162,6 +162,12 @@ class Moted(Method):
             among_BK = motion_BK.masked_fill(~rivals_KK[target_B], -torch.inf)
             loss = loss + self.weights.hard * F.cross_entropy(among_BK, target_B)
         return loss
+
+
+def check(config: Config) -> None:
+    """Refuse a temporal method that does not exist, or options that it does not have, before anything runs."""
+    if config.visual:
+        configure_method(config.visual, config.visual_options)
 
 
 def build(backbone: Backbone, config: Config) -> Method:
