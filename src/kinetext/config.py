@@ -188,5 +188,5 @@ class RunSpec(Options):
 def read_run(path: Path) -> RunSpec:
     """The run that a run.yaml specifies. Raises ValueError if there is no such file."""
     if not path.is_file():
-        raise ValueError(f"{path}: there is no run.yaml here; make it with `kinetext plan-run`")
+        raise ValueError(f"{path.parent}: is no run folder, {path.name} is missing; make it with `kinetext plan-run`")
     return RunSpec(**yaml.safe_load(path.read_text()))

@@ -101,6 +101,19 @@ RUNS: tuple[Column, ...] = (
     ("threads", pa.int32(), "CPU threads used"),
     ("device", pa.string(), "cpu or the GPU's name"),
 )
+DIFFERENCES: tuple[Column, ...] = (
+    *METRICS[:3],
+    ("metric", pa.string(), "top1"),
+    ("method", pa.string(), "method, as named in config.yaml"),
+    ("texts", pa.string(), "texts, as named in config.yaml"),
+    ("than_method", pa.string(), "the method it is compared with"),
+    ("than_texts", pa.string(), "the texts of that method"),
+    ("value", pa.float64(), "mean over clips of (method - than_method), each averaged over its seeds, -1 to 1"),
+    ("low", pa.float64(), "lower end of the 95 % paired bootstrap interval over clips"),
+    ("high", pa.float64(), "upper end of it"),
+    ("clips", pa.int32(), "clips that both have scored"),
+    ("seeds", pa.int32(), "the smaller of the two numbers of seeds"),
+)
 TABLES = {
     "clips": CLIPS,
     "frames": FRAMES,
@@ -110,6 +123,7 @@ TABLES = {
     "predictions": PREDICTIONS,
     "metrics": METRICS,
     "runs": RUNS,
+    "differences": DIFFERENCES,
 }
 SCHEMA_VERSION = "1"
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from kinetext.config import RunSpec
+from kinetext.config import read_run
 from kinetext.evaluation import metrics
 from kinetext.evaluation.predictions import Predictions, read_predictions
 from kinetext.tables import read_rows, write_table
@@ -30,7 +29,7 @@ def measure_run(run: Path, predictions: Path, confusables: Path, output: Path) -
     A metric of confusable classes is measured once per rule of the table `confusables`, as "pair_accuracy:features";
     under the ordered view also for the first pairs one by one, as "pair_accuracy:features:left/right".
     """
-    spec = read_spec(run)
+    spec = read_run(run / "run.yaml")
     about = {key: getattr(spec, key) for key in ("dataset", "protocol", "method", "texts", "backbone", "seed")}
     about |= {"fingerprint": spec.fingerprint, "commit": code_commit()}
     mined = read_rows("confusables", confusables)
@@ -41,14 +40,6 @@ def measure_run(run: Path, predictions: Path, confusables: Path, output: Path) -
             found = {"metric": name, "value": metric(clips), "low": low, "high": high, "clips": len(clips.target_B)}
             rows.append({**about, "split": split, "view": view, **found})
     write_table("metrics", rows, output)
-
-
-def read_spec(run: Path) -> RunSpec:
-    """The run.yaml of a run folder. ValueError if the folder has none."""
-    path = run / "run.yaml"
-    if not path.is_file():
-        raise ValueError(f"{run}: is no run folder, run.yaml is missing; make it with `kinetext plan-run`")
-    return RunSpec(**yaml.safe_load(path.read_text()))
 
 
 def all_metrics() -> dict[str, Callable[..., float]]:

@@ -15,24 +15,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kinetext.evaluation.measure import clip_values, read_spec
+from kinetext.config import read_run
+from kinetext.evaluation.measure import clip_values
 from kinetext.evaluation.metrics import top1
 from kinetext.evaluation.predictions import read_predictions
-from kinetext.tables import METRICS, Column, read_metadata, read_rows, read_table, schema, write_table, written_whole
+from kinetext.tables import read_metadata, read_rows, read_table, schema, write_table
 
-DIFFERENCES: tuple[Column, ...] = (
-    *METRICS[:3],
-    ("metric", pa.string(), "top1"),
-    ("method", pa.string(), "method, as named in config.yaml"),
-    ("texts", pa.string(), "texts, as named in config.yaml"),
-    ("than_method", pa.string(), "the method it is compared with"),
-    ("than_texts", pa.string(), "the texts of that method"),
-    ("value", pa.float64(), "mean over clips of (method - than_method), each averaged over its seeds, -1 to 1"),
-    ("low", pa.float64(), "lower end of the 95 % paired bootstrap interval over clips"),
-    ("high", pa.float64(), "upper end of it"),
-    ("clips", pa.int32(), "clips that both have scored"),
-    ("seeds", pa.int32(), "the smaller of the two numbers of seeds"),
-)
 COST = ("new_parameters", "trained_parameters", "train_seconds", "train_clips_seen", "threads", "device", "commit")
 
 Key = tuple[str, str]  # method, texts
@@ -49,9 +37,7 @@ def collect_metrics(runs: list[Path], output: Path) -> None:
         raise ValueError(f"{unmeasured[0]}: metrics.parquet is missing; run `kinetext measure-run` for it first")
     write_table("runs", [_run_row(run) for run in runs], output / "runs.parquet")
     rows = _differences(runs)
-    with written_whole(output / "differences.parquet") as part:
-        kind = pa.schema([pa.field(name, type_, metadata={"meaning": why}) for name, type_, why in DIFFERENCES])
-        pq.write_table(pa.Table.from_pylist(rows, schema=kind), part, compression="zstd")
+    write_table("differences", rows, output / "differences.parquet")
     columns = schema("metrics").names
     parts = [read_table("metrics", run / "metrics.parquet").select(columns) for run in runs]
     whole = pa.concat_tables(parts).to_pylist() if parts else []
@@ -60,7 +46,7 @@ def collect_metrics(runs: list[Path], output: Path) -> None:
 
 def _run_row(run: Path) -> dict[str, Any]:
     """One row of the table `runs`."""
-    spec = read_spec(run)
+    spec = read_run(run / "run.yaml")
     cost = json.loads((run / "cost.json").read_text()) if (run / "cost.json").is_file() else {}
     about = {
         key: getattr(spec, key)
@@ -76,7 +62,7 @@ def _differences(runs: list[Path]) -> list[dict[str, Any]]:
     seeds: dict[tuple[str, str, str], dict[Key, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         if (run / "predictions.parquet").is_file():
-            spec = read_spec(run)
+            spec = read_run(run / "run.yaml")
             for split, right in _right_clips(run / "predictions.parquet").items():
                 seeds[spec.dataset, split, spec.protocol][spec.method, spec.texts].append(right)
     found = []
