@@ -22,6 +22,7 @@ CLIPS: tuple[Column, ...] = (
     ("captions", pa.list_(pa.string()), "captions of the clip; empty where it has a label"),
     ("start_s", pa.float64(), "where the clip starts in the file, seconds; null: at its beginning"),
     ("end_s", pa.float64(), "where it ends, seconds; null: at the end of the file"),
+    ("error", pa.string(), "why the file must not be read: its row of frames fails; null otherwise"),
     ("shard", pa.string(), "the frame shard that holds the clip"),
 )
 FRAMES: tuple[Column, ...] = (

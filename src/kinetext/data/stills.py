@@ -1,8 +1,8 @@
 """Stills of the shapes world with captions that are true of them: what the small CLIP is pretrained on.
 
 A still has attributes (colour, position, gate, ...). A caption states some of them. Because both are known as symbols,
-we know for every caption whether it is true of every still, so no true pair is ever punished as a negative
-(`truth`; only a pair of figures told the other way round is missed, LOG.md), and a caption with one attribute changed is a hard negative (NegCLIP, Yuksekgonul et al., ICLR 2023).
+we know for every caption whether it is true of every still, so no true pair is ever punished as a negative (`truth`),
+and a caption with one attribute changed is a hard negative (NegCLIP, Yuksekgonul et al., ICLR 2023).
 Nothing here moves: the CLIP that comes out knows appearance and position, and no motion.
 
 B stills, K captions, A attributes.
@@ -157,15 +157,12 @@ def caption_values(still: Still, random: np.random.Generator) -> dict[str, int]:
         keep |= {f"other_{name}" for name in keep & {"shape", "colour"}}
         if relation != "distance" and not keep & {"shape", "colour"}:
             keep |= {"colour", "other_colour"}
-        if relation != "distance" and (known["shape"], known["colour"]) == (
-            known["other_shape"],
-            known["other_colour"],
-        ):
-            keep = {"distance"}  # "a red circle left of a red circle" is true both ways round
+        if relation != "distance" and all(known[n] == known[f"other_{n}"] for n in keep & {"shape", "colour"}):
+            keep = {"distance"}  # "a red shape left of a red shape" is true both ways round
     else:
         keep = {name for name in known if random.random() < 0.35}
-        if "visibility" in keep and known["visibility"] == 0 and random.random() < 0.8:
-            keep -= {"visibility"}
+        if known.get("visibility") == 0:
+            keep -= {"visibility"}  # that a figure is solid goes without saying
     for special in ("gate", "box", "orientation"):
         if special in known and random.random() < 0.7:
             keep |= {special}
@@ -179,9 +176,14 @@ def caption_values(still: Still, random: np.random.Generator) -> dict[str, int]:
 def changed(values: dict[str, int], random: np.random.Generator) -> dict[str, int]:
     """The same statement with one attribute replaced by a wrong value: a hard negative."""
     own = [name for name in values if not name.startswith("other_")] or list(values)
+    if "orientation" in own and "shape" in own:
+        own.remove("shape")  # only arrows point somewhere: the words would say "arrow" all the same
     name = str(random.choice(own))
     wrong = int(random.integers(len(ATTRIBUTES[name]) - 1))
-    return values | {name: wrong + (wrong >= values[name])}
+    wrong += wrong >= values[name]
+    if name == "visibility":
+        wrong = {1: 2, 2: 1}[values[name]]  # "a shape" is said of faint ones, too
+    return values | {name: wrong}
 
 
 def caption_text(values: dict[str, int], random: np.random.Generator) -> str:
@@ -261,7 +263,31 @@ def table(rows: list[dict[str, int]], absent: int) -> np.ndarray:
 
 
 def truth(stills_BA: np.ndarray, captions_KA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each still and caption: is it true, and is it undecided? Two bool arrays [B, K]."""
+    """For each still and caption: is it true, and is it undecided? Two bool arrays [B, K].
+
+    A caption of two figures may begin with either of them.
+    """
+    true_BK, undecided_BK = _truth(stills_BA, captions_KA)
+    true_turned_BK, undecided_turned_BK = _truth(stills_BA, _turned(captions_KA))
+    true_BK |= true_turned_BK
+    return true_BK, (undecided_BK | undecided_turned_BK) & ~true_BK
+
+
+def _turned(captions_KA: np.ndarray) -> np.ndarray:
+    """What captions say, told from the other figure: "a left of b" as "b right of a". One figure's stay as they are."""
+    turned_KA = captions_KA.copy()
+    at = {name: column for column, name in enumerate(NAMES)}
+    pair_K = (captions_KA[:, [at[name] for name in PAIR_ONLY]] != FREE).any(-1)
+    for one, other in (("shape", "other_shape"), ("colour", "other_colour")):
+        turned_KA[pair_K, at[one]], turned_KA[pair_K, at[other]] = captions_KA[pair_K][:, [at[other], at[one]]].T
+    for relation in ("side", "height"):
+        stated_K = captions_KA[:, at[relation]] != FREE
+        turned_KA[stated_K, at[relation]] = 1 - captions_KA[stated_K, at[relation]]
+    return turned_KA
+
+
+def _truth(stills_BA: np.ndarray, captions_KA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`truth` of captions as they stand."""
     s, c = stills_BA[:, None, :], captions_KA[None, :, :]
     agrees = (c == FREE) | (s == c)
     # "a red circle", said of two figures, may mean either of them

@@ -6,6 +6,14 @@
 - `labels(config) -> list[str] | None`: class names in their official order; None: take them from the clips, sorted;
 - `given_pairs(config) -> list[tuple[str, str]]`: pairs of classes that the data set itself declares confusable;
 - `check(config)` (optional): raise ValueError, in milliseconds, for what is wrong before anything runs.
+
+Data sets with official annotation files also have, and data/lists.py helps with all of it,
+
+- `root` in their Config, the folder of the videos, and `annotations`, the folder of the lists as published;
+- `list_files(config) -> list[Path]`: every annotation file that is read, for their checksums;
+- `published(config) -> dict[str, int]`: the sizes that the data set's authors state: clips per split, and `classes`.
+
+Listed clips whose file is absent are yielded like all others. A clip that must not be read says why in `error`.
 """
 
 from dataclasses import dataclass, field
@@ -23,3 +31,4 @@ class Clip:
     captions: list[str] = field(default_factory=list)
     start_s: float | None = None
     end_s: float | None = None
+    error: str | None = None
