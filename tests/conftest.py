@@ -110,7 +110,8 @@ def world(tmp_path_factory, tiny_folder) -> World:
     options = {"pairs": ["across", "size"], "train": 4, "val": 2, "test": 2, "workers": 1}
     labels = ["moving right", "moving left", "growing", "shrinking"]
     made = World(folder, tiny_folder, labels)
-    index_clips("shapes", DatasetOptions(options=options), made.clips, folder / "shards.txt", folder / "media")
+    paths = (folder / name for name in ("shards.txt", "media", "cache"))
+    index_clips("shapes", DatasetOptions(options=options), made.clips, *paths)
     frames = FrameOptions(num_frames=8, size_px=64, encoding="raw")
     tables.write_shard(
         "frames", [[extract_clip(row, frames) for row in tables.read_rows("clips", made.clips)]], made.frames

@@ -107,9 +107,14 @@ def test_shares_that_leave_nothing_to_train_on_are_refused():
 # ---- index_clips
 
 
+def shard_names(folder):
+    return [line.split()[0] for line in (folder / "shards.txt").read_text().splitlines()]
+
+
 def index(tmp_path, root, **options):
     wanted = DatasetOptions(module="folder", options={"root": str(root)}, **options)
-    index_clips("mine", wanted, tmp_path / "clips.parquet", tmp_path / "shards.txt", tmp_path / "media")
+    paths = (tmp_path / name for name in ("clips.parquet", "shards.txt", "media", "cache"))
+    index_clips("mine", wanted, *paths)
     return tables.read_rows("clips", tmp_path / "clips.parquet")
 
 
@@ -117,9 +122,12 @@ def test_the_index_has_labels_shards_and_absolute_paths(tmp_path, capsys):
     root = touch(tmp_path / "root", *(f"train/{c}/{i}.mp4" for c in ("b_b", "a") for i in range(3)), "test/a/9.mp4")
     (root / "test" / "a" / "gone.mp4").symlink_to(root / "nowhere.mp4")
     rows = index(tmp_path, root, shard_clips=3)
-    assert tables.read_metadata(tmp_path / "clips.parquet") == {"labels": ["a", "b b"], "pairs": []}
+    metadata = tables.read_metadata(tmp_path / "clips.parquet")
+    gone = str(root / "test" / "a" / "gone.mp4")
+    assert metadata["labels"] == ["a", "b b"]
+    assert metadata["absent"] == {"count": 1, "first": [gone]}
     assert [row["shard"] for row in rows] == ["00000"] * 3 + ["00001"] * 3 + ["00002"] * 2
-    assert (tmp_path / "shards.txt").read_text() == "00000\n00001\n00002\n"
+    assert shard_names(tmp_path) == ["00000", "00001", "00002"]
     assert rows[0]["path"] == str(root / "test" / "a" / "9.mp4")
     error = capsys.readouterr().err
     assert "8 clips (train 6, val 0, test 2), 2 classes, 3 shards, 1 absent files, first" in error
@@ -164,7 +172,7 @@ def test_real_videos_from_folders_to_frames(tmp_path):
     assert len(clips) == len(manifest)
     assert {row["label"] for row in clips} == {row["label"] or "unnamed" for row in manifest.values()}
 
-    shards = (tmp_path / "shards.txt").read_text().split()
+    shards = shard_names(tmp_path)
     files = [tmp_path / f"{shard}.arrow" for shard in shards]
     for shard, path in zip(shards, files, strict=True):
         extract_frames(tmp_path / "clips.parquet", shard, FrameOptions(size_px=64), path)

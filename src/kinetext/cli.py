@@ -56,21 +56,23 @@ def export_schema(output: Out = Path("workflow/config.schema.json")) -> None:
 
 
 @app.command()
-def index_clips(name: Text, options: Json, output: Out, shards: Out, media: In) -> None:
+def index_clips(name: Text, options: Json, output: Out, shards: Out, media: In, cache: In) -> None:
     """List the clips of a data set."""
     from kinetext.config import DatasetOptions
     from kinetext.data.clips import index_clips as run
 
-    run(name, _parse(DatasetOptions, options), output, shards, media)
+    run(name, _parse(DatasetOptions, options), output, shards, media, cache)
 
 
 @app.command()
-def extract_frames(clips: In, shard: Text, options: Json, output: Out, threads: Threads = 1) -> None:
+def extract_frames(
+    clips: In, shard: Text, options: Json, output: Out, threads: Threads = 1, cache: Path | None = None
+) -> None:
     """Decode the frames of one shard of clips."""
     from kinetext.config import FrameOptions
     from kinetext.data.frames import extract_frames as run
 
-    run(clips, shard, _parse(FrameOptions, options), output, threads)
+    run(clips, shard, _parse(FrameOptions, options), output, threads, cache)
 
 
 @app.command()

@@ -7,6 +7,7 @@ open_clip and MLflow it does not, and plan_run, once a run, imports none of them
 import hashlib
 import importlib
 import json
+import os
 import re
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from kinetext import registry
-from kinetext.config import Config, ExperimentOptions, RunSpec
+from kinetext.config import Config, DatasetOptions, ExperimentOptions, RunSpec
 from kinetext.models.catalogue import vision_settings
 from kinetext.tables import written_whole
 
@@ -72,6 +73,22 @@ def plan_run(spec: str, output: Path) -> None:
     run = RunSpec(**json.loads(spec))
     with written_whole(output) as part:
         part.write_text(yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False))
+
+
+def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
+    """What a data set is listed from: its annotation files, and its root with two levels of folders below it. A folder's
+    time changes when a video is added, so Snakemake lists the clips again.
+    """
+    module = registry.load(_package("datasets"), options.module or name)
+    config = registry.configure(module, options.options)
+    found = [str(path) for path in module.list_files(config)] if hasattr(module, "list_files") else []
+    root = getattr(config, "root", None)
+    if root:
+        folders = [Path(root).expanduser()]
+        for _ in range(2):
+            folders += [Path(e.path) for f in folders for e in os.scandir(f) if e.is_dir() and e.name[0] != "."]
+        found += sorted({str(folder) for folder in folders})
+    return found
 
 
 def method_trains(spec: RunSpec) -> bool:

@@ -39,6 +39,8 @@ FRAMES: tuple[Column, ...] = (
     ("rotation_deg", pa.int32(), "display rotation that was applied, degrees anticlockwise"),
     ("vfr", pa.bool_(), "variable frame rate: the steps between frames differ by more than half"),
     ("codec", pa.string(), "video codec"),
+    ("content_hash", pa.string(), "hash of the images: equal for equal pictures, whatever the file is called"),
+    ("source", pa.string(), "hash of the file's path, size and time of change, the window and the options"),
 )
 FEATURES: tuple[Column, ...] = (
     ("clip_id", pa.string(), "as in clips; only clips that have frames"),

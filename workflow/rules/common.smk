@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from kinetext.plan import check_config, method_trains, plan_runs
+from kinetext.plan import check_config, dataset_inputs, method_trains, plan_runs
 
 try:
     CONFIG = check_config(config, ", ".join(str(f) for f in workflow.configfiles))
@@ -43,10 +43,20 @@ def spec(w):
     return RUNS[f"{w.dataset}/{w.protocol}/{w.method}/{w.texts}/seed{w.seed}"]
 
 
+def made_from(w):
+    """The list files of a data set and the folders of its videos: a video more changes its folder's time."""
+    return dataset_inputs(CONFIG.datasets[w.dataset], w.dataset)
+
+
+def shard_digests(dataset):
+    """The names of a data set's frame shards, known once its clips are listed, and what each is made from."""
+    lines = Path(checkpoints.index_clips.get(dataset=dataset).output.shards).read_text().splitlines()
+    return dict(line.split() for line in lines)
+
+
 def shards(dataset):
-    """The frame shards of a data set; how many there are is known once its clips are listed."""
-    names = Path(checkpoints.index_clips.get(dataset=dataset).output.shards).read_text().split()
-    return [f"{RESULTS}/data/{dataset}/frames/{name}.arrow" for name in names]
+    """The frame shards of a data set."""
+    return [f"{RESULTS}/data/{dataset}/frames/{name}.arrow" for name in shard_digests(dataset)]
 
 
 def frames(w):

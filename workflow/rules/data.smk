@@ -2,6 +2,8 @@
 
 
 checkpoint index_clips:
+    input:
+        made_from,
     output:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
         shards=f"{RESULTS}/data/{{dataset}}/shards.txt",
@@ -15,14 +17,16 @@ checkpoint index_clips:
     params:
         options=options("datasets", "dataset", without={"frames", "max_failed"}),
         media=lambda w: f"{RESULTS}/data/{w.dataset}/media",
+        cache=f"{RESULTS}/cache/frames/{{dataset}}",
     shell:
         "kinetext index-clips --name {wildcards.dataset} --options {params.options:q} --media {params.media}"
-        " --shards {output.shards} --output {output.clips} 2> {log}"
+        " --cache {params.cache} --shards {output.shards} --output {output.clips} 2> {log}"
 
 
+# a shard is made again when what it holds changes, not whenever the list of all clips is written anew
 rule extract_frames:
     input:
-        clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
+        clips=ancient(f"{RESULTS}/data/{{dataset}}/clips.parquet"),
     output:
         f"{RESULTS}/data/{{dataset}}/frames/{{shard}}.arrow",
     log:
@@ -34,9 +38,11 @@ rule extract_frames:
     threads: 1
     params:
         options=lambda w: CONFIG.datasets[w.dataset].frames.model_dump_json(),
+        cache=f"{RESULTS}/cache/frames/{{dataset}}",
+        holds=lambda w: shard_digests(w.dataset)[w.shard],
     shell:
         "kinetext extract-frames --clips {input.clips} --shard {wildcards.shard} --options {params.options:q}"
-        " --threads {threads} --output {output} 2> {log}"
+        " --cache {params.cache} --threads {threads} --output {output} 2> {log}"
 
 
 rule check_frames:

@@ -1,25 +1,36 @@
-"""index_clips: what a data set has, as one table: each clip with its file, its split, its label or captions, its shard."""
+"""index_clips: what a data set has, as one table: each clip with its file, its split, its label or captions, its shard.
 
+What is odd is counted and said, here and in the table's metadata: sizes other than the published ones, listed files that
+are absent, files that no list names. The checksum of every annotation file is recorded beside it.
+"""
+
+import hashlib
+import json
 import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from kinetext import registry, tables
 from kinetext.config import DatasetOptions
 from kinetext.data import datasets
 from kinetext.data.datasets import Clip
+from kinetext.data.lists import scan, sha256
 
 SPLITS = ("train", "val", "test")
+NAMED = 20  # absent and unlisted files that the metadata names; `kinetext inspect` names them all
 
 
-def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, media: Path) -> None:
-    """Write the table `clips` to `output` and the names of its shards, one a line, to `shards`.
+def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, media: Path, cache: Path) -> None:
+    """Write the table `clips` to `output`, and the shards' names with a digest of what each holds, one a line, to `shards`.
 
-    `media` is the data set's own folder, for files that it makes. The table's metadata has `labels`, the class names in
-    order, and `pairs`, the pairs that the data set declares confusable. Absent files stay listed: they become failed
-    rows of `frames`. Raises ValueError if the data set's clips contradict each other, its labels or `novel`.
+    `media` is the data set's own folder, for files that it makes; `cache` holds the frames extracted so far: their clips
+    stay in their shards. The table's metadata has `labels`, the class names in order, and `pairs`, the pairs that the data
+    set declares confusable. Absent files stay listed: they become failed rows of `frames`. Raises ValueError if the data
+    set's clips contradict each other, its labels or `novel`.
     """
     module = registry.load(datasets, options.module or name)
     config = registry.configure(module, options.options)
@@ -31,23 +42,92 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
     _check(name, clips, labels)
     _check_known(f"{name}: a given pair has", (label for pair in pairs for label in pair), labels)
     _check_known(f"datasets.{name}.novel: there is", options.novel, labels)
-    rows = [
-        {**vars(clip), "path": os.path.abspath(clip.path), "shard": f"{number // options.shard_clips:05d}"}
-        for number, clip in enumerate(clips)
-    ]
-    tables.write_table("clips", rows, output, {"labels": labels, "pairs": pairs})
-    shard_names = list(dict.fromkeys(row["shard"] for row in rows))
+    absent, unlisted = missing_and_unlisted(clips, config)
+    sizes = compare_sizes(clips, labels, module, config)
+    place = _assign_shards([clip.clip_id for clip in clips], options.shard_clips, cache)
+    rows = [{**vars(clip), "path": os.path.abspath(clip.path), "shard": place[clip.clip_id]} for clip in clips]
+    metadata = {
+        "labels": labels,
+        "pairs": pairs,
+        "lists": {str(path): sha256(path) for path in _ask(module, "list_files", config, [])},
+        "sizes": sizes,
+        "absent": {"count": len(absent), "first": absent[:NAMED]},
+        "unlisted": {"count": len(unlisted), "first": unlisted[:NAMED]},
+    }
+    tables.write_table("clips", rows, output, metadata)
     with tables.written_whole(shards) as part:
-        part.write_text("".join(f"{shard}\n" for shard in shard_names))
-    absent = [row["path"] for row in rows if not os.path.exists(row["path"])]
+        part.write_text("".join(f"{shard} {digest}\n" for shard, digest in _digests(rows).items()))
     counts = Counter(clip.split for clip in clips)
     splits = ", ".join(f"{split} {counts[split]}" for split in SPLITS)
-    note = f", first {absent[0]}" if absent else ""
+    first = f", first {absent[0]}" if absent else ""
     print(
-        f"index_clips {name}: {len(clips)} clips ({splits}), {len(labels)} classes, {len(shard_names)} shards, "
-        f"{len(absent)} absent files{note}",
+        f"index_clips {name}: {len(clips)} clips ({splits}), {len(labels)} classes, {len(set(place.values()))} shards, "
+        f"{len(absent)} absent files{first}",
         file=sys.stderr,
     )
+    for what, (found, published) in sizes.items():
+        if found != published:
+            print(f"index_clips {name}: {what}: {found} listed, {published} published", file=sys.stderr)
+    if unlisted:
+        print(f"index_clips {name}: {len(unlisted)} files in no list, first {unlisted[0]}", file=sys.stderr)
+
+
+def missing_and_unlisted(clips: list[Clip], config: Any) -> tuple[list[str], list[str]]:
+    """Paths of listed files that do not exist, and of videos below the data set's root that no clip names."""
+    listed = {os.path.abspath(clip.path) for clip in clips}
+    if not getattr(config, "root", None):
+        return sorted(path for path in listed if not os.path.exists(path)), []
+    root = os.path.abspath(os.path.expanduser(config.root))
+    there = {f"{root}/{name}" for name in scan(Path(root))}
+    return sorted(path for path in listed - there if not os.path.exists(path)), sorted(there - listed)
+
+
+def compare_sizes(clips: list[Clip], labels: list[str], module: ModuleType, config: Any) -> dict[str, tuple[int, int]]:
+    """For each size that the data set's authors state: how many are listed, how many they state."""
+    found = Counter(clip.split for clip in clips) + Counter({"classes": len(labels)})
+    return {what: (found[what], size) for what, size in _ask(module, "published", config, {}).items()}
+
+
+def _ask(module: ModuleType, function: str, config: Any, otherwise: Any) -> Any:
+    """What an optional function of a data set says."""
+    return getattr(module, function)(config) if hasattr(module, function) else otherwise
+
+
+def _assign_shards(clip_ids: list[str], shard_clips: int, cache: Path) -> dict[str, str]:
+    """The shard of each clip: that which holds its frames already, or else the first with room, in the order of the clips.
+
+    Ten videos more are then ten videos to extract, in one shard.
+    """
+    held: dict[str, str] = {}
+    for path in sorted(cache.glob("*.arrow")):
+        try:
+            there = tables.open_shard("frames", path)["clip_id"].to_pylist()
+        except ValueError:
+            continue  # a cache may be broken: its clips are placed anew
+        if len(there) > shard_clips:  # the size of shards was changed: place all of them anew
+            held = {}
+            break
+        held |= dict.fromkeys(there, path.stem)
+    place = {clip_id: held[clip_id] for clip_id in clip_ids if clip_id in held}
+    room = Counter(place.values())
+    number = 0
+    for clip_id in clip_ids:
+        if clip_id in place:
+            continue
+        while room[f"{number:05d}"] >= shard_clips:
+            number += 1
+        place[clip_id] = f"{number:05d}"
+        room[f"{number:05d}"] += 1
+    return place
+
+
+def _digests(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """The shards in order, each with a digest of what its frames are made from."""
+    hashes: dict[str, Any] = {shard: hashlib.sha256() for shard in sorted({row["shard"] for row in rows})}
+    for row in rows:
+        made_from = [row[key] for key in ("clip_id", "path", "start_s", "end_s", "error")]
+        hashes[row["shard"]].update(json.dumps(made_from).encode())
+    return {shard: found.hexdigest()[:16] for shard, found in hashes.items()}
 
 
 def _check(name: str, clips: list[Clip], labels: list[str]) -> None:
@@ -65,6 +145,7 @@ def _check(name: str, clips: list[Clip], labels: list[str]) -> None:
 
 
 def _check_known(what: str, used: Iterable[str], labels: list[str]) -> None:
+    known = set(labels)
     for label in used:
-        if label not in labels:
+        if label not in known:
             raise ValueError(f"{what} '{label}', which is no class{registry.nearest(label, labels)}")

@@ -2,8 +2,14 @@
 
 A bad video is caught inside decode.py. A decoder that hangs or crashes cannot be caught: clips are therefore decoded in
 worker processes with a time limit each, and a worker that oversteps it or dies costs its clip and nothing else.
+
+Finished shards are linked into a cache: where a shard is made again because clips were added to it, only those are
+decoded.
 """
 
+import hashlib
+import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -66,6 +72,8 @@ def decode_image(data: bytes) -> np.ndarray:
 
 def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
     """One row of the table `frames` from one row of the table `clips`."""
+    if clip["error"]:
+        return {**_failed(clip, clip["error"]), "source": source(clip, options)}
     sampling = SAMPLINGS[options.sampling]
     decoded = decode_clip(
         Path(clip["path"]),
@@ -78,38 +86,106 @@ def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
     for index, frame_HWC in zip(decoded.frame_indices, decoded.frames_HWC, strict=True):
         if index not in encoded:
             encoded[index] = encode_image(frame_HWC, options.encoding, options.quality)
+    images = [encoded[index] for index in decoded.frame_indices]
     row = {name: value for name, value in vars(decoded).items() if name != "frames_HWC"}
-    return {"clip_id": clip["clip_id"], **row, "images": [encoded[index] for index in decoded.frame_indices]}
+    content = hashlib.blake2b(b"".join(images), digest_size=16).hexdigest() if images else None
+    return {
+        "clip_id": clip["clip_id"],
+        **row,
+        "images": images,
+        "content_hash": content,
+        "source": source(clip, options),
+    }
 
 
-def extract_frames(clips: Path, shard: str, options: FrameOptions, output: Path, threads: int = 1) -> None:
+def source(clip: dict[str, Any], options: FrameOptions) -> str:
+    """A hash of what a clip's row is made from: as long as it stays, so do the frames."""
+    try:
+        about = os.stat(clip["path"])
+        state = [about.st_size, about.st_mtime_ns]
+    except OSError:
+        state = None
+    made_from = [clip["path"], state, clip["start_s"], clip["end_s"], clip["error"], options.model_dump(mode="json")]
+    return hashlib.blake2b(json.dumps(made_from).encode(), digest_size=16).hexdigest()
+
+
+def extract_frames(
+    clips: Path, shard: str, options: FrameOptions, output: Path, threads: int = 1, cache: Path | None = None
+) -> None:
     """Write the table `frames` of one shard: one row a clip in the order of `clips`, decoded by `threads` processes.
 
+    Rows of the shard that was made before, in `cache`, are taken over where their clip is as it was.
     Raises ValueError if no clip belongs to the shard.
     """
     table = tables.read_table("clips", clips)
     rows = table.filter(pc.equal(table["shard"], shard)).to_pylist()
     if not rows:
         raise ValueError(f"{clips}: no clip belongs to shard '{shard}'; run index_clips again")
+    earlier = _Earlier(cache / f"{shard}.arrow" if cache else None)
+    todo = [row for row in rows if source(row, options) not in earlier]
     statuses: Counter[str] = Counter()
     failed: list[str] = []
 
     def done() -> Iterator[dict[str, Any]]:
         results = watched(
-            partial(_work, extract_clip, options), rows, options.clip_limit_s, threads, preload=["torch", __name__]
+            partial(_work, extract_clip, options), todo, options.clip_limit_s, threads, preload=["torch", __name__]
         )
-        for clip, result in zip(rows, tqdm(results, shard, len(rows), unit="clip", disable=None), strict=True):
+        made = iter(tqdm(results, shard, len(todo), unit="clip", disable=None))
+        for clip in rows:
+            key = source(clip, options)
+            result = earlier.row(key) if key in earlier else next(made)
             if isinstance(result, Lost):
-                result = {"clip_id": clip["clip_id"], "status": "failed", "error": result.reason}
+                result = _failed(clip, result.reason)
             statuses[result["status"]] += 1
             if result["status"] == "failed":
                 failed.append(f"{clip['clip_id']} ({result['error']})")
-            yield {"frame_indices": [], "timestamps_s": [], "images": [], **result}
+            yield result | {"clip_id": clip["clip_id"]}
 
     tables.write_shard("frames", _batches(done()), output)
+    if cache:
+        _link(output, cache / f"{shard}.arrow")
     counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
+    kept = f"; {len(rows) - len(todo)} kept from before" if len(todo) < len(rows) else ""
     first = f"; first failed: {failed[0]}" if failed else ""
-    print(f"extract_frames {shard}: {len(rows)} clips: {counts}{first}", file=sys.stderr)
+    print(f"extract_frames {shard}: {len(rows)} clips: {counts}{kept}{first}", file=sys.stderr)
+
+
+class _Earlier:
+    """The rows of a shard made before, by their source. What failed is not kept: it is tried again."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._place: dict[str, int] = {}
+        if path is None or not path.exists():
+            return
+        try:
+            self._table = tables.open_shard("frames", path)
+            columns = self._table.select(["source", "status"]).to_pylist()
+        except (ValueError, KeyError):  # half a file, or one of an older kinetext
+            return
+        self._place = {row["source"]: place for place, row in enumerate(columns) if row["status"] != "failed"}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._place
+
+    def row(self, key: str) -> dict[str, Any]:
+        return self._table.slice(self._place[key], 1).to_pylist()[0]
+
+
+def _failed(clip: dict[str, Any], reason: str) -> dict[str, Any]:
+    empty: dict[str, Any] = {"frame_indices": [], "timestamps_s": [], "images": []}
+    return {"clip_id": clip["clip_id"], "status": "failed", "error": reason, **empty}
+
+
+def _link(output: Path, cached: Path) -> None:
+    """A second name for the finished shard, where Snakemake does not delete it before making it again."""
+    try:
+        with tables.written_whole(cached) as part:
+            os.link(output, part)
+    except OSError as error:  # a file system without links
+        print(
+            f"extract_frames: {cached} is not kept, all clips will be decoded again next time ({error})",
+            file=sys.stderr,
+        )
 
 
 def count_statuses(shards: list[Path]) -> dict[str, int]:

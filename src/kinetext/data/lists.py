@@ -4,16 +4,31 @@ One scan of the root answers for all names: asking a network disk for each of 30
 """
 
 import csv
+import difflib
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from kinetext.registry import nearest
+from pydantic import Field
+
+from kinetext.data.datasets import Clip
+from kinetext.registry import Options, nearest
 
 SUFFIXES = {".mp4", ".avi", ".webm", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp"}
+
+
+class RecognitionOptions(Options):
+    """What the official recognition data sets ask for alike."""
+
+    root: str = Field(description="folder of the videos")
+    annotations: str = Field(description="folder of the official lists, as published")
+    val_share: float = Field(0.0, ge=0, lt=1, description="share of the training clips set aside for validation")
+    seed: int = Field(0, ge=0, description="of the draw that sets them aside; no effect with val_share 0")
 
 
 def need_folder(path: str, key: str) -> Path:
@@ -45,8 +60,10 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_csv(path: Path, *columns: str, delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a csv file with a header, with their line numbers. Raises ValueError if a column or a value is missing."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    """The rows of a csv file with a header, with their line numbers. Raises ValueError if a column or a value is missing,
+    or if a row has more values than there are columns: a comma that was not quoted.
+    """
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
         for column in columns:
             if column not in (rows.fieldnames or []):
@@ -55,6 +72,8 @@ def read_csv(path: Path, *columns: str, delimiter: str = ",") -> Iterator[tuple[
             absent = [column for column in columns if row[column] is None]
             if absent:
                 raise ValueError(f"{path}:{rows.line_num}: no value for column '{absent[0]}'")
+            if any(row.pop(None, [])):  # type: ignore[call-overload]
+                raise ValueError(f"{path}:{rows.line_num}: more values than columns; quote what holds a '{delimiter}'")
             yield rows.line_num, row
 
 
@@ -69,10 +88,62 @@ def read_json(path: Path, kind: type) -> Any:
     return content
 
 
+def read_entries(path: Path, *keys: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a JSON list, each with its place for errors. Raises ValueError if one lacks a key."""
+    for number, entry in enumerate(read_json(path, list), 1):
+        place = f"{path}: entry {number}"
+        if not isinstance(entry, dict):
+            raise ValueError(f"{place} is {entry!r}; it must be an object with {', '.join(keys)}")
+        for key in keys:
+            if key not in entry:
+                raise ValueError(f"{place} has no '{key}'{nearest(key, list(entry))}")
+        yield place, entry
+
+
+def known_class(name: str, classes: Collection[str], place: str, source: Path) -> str:
+    """`name`, if it is one of the classes. Raises ValueError with the place, the nearest class and where they are from."""
+    if name in classes:
+        return name
+    close = difflib.get_close_matches(name, classes, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    raise ValueError(f"{place}: '{printable(name)}' is none of the {len(classes)} classes of {source.name}{hint}")
+
+
+def seconds(text: str, place: str, column: str) -> float:
+    """A time of a list, in seconds; integers may be written as 10.0. Raises ValueError with the place if it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"{place}: {column} is '{printable(text)}'; it must be a number of seconds, 0 or more")
+    return value
+
+
+def printable(name: str) -> str:
+    """A name as a table can hold it: bytes that are no UTF-8 are written out."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def sha256(path: Path) -> str:
     """A file's checksum, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def set_aside(
+    clips: Iterable[Clip], share: float, seed: int, source: Callable[[Clip], str] = lambda clip: clip.clip_id
+) -> Iterator[Clip]:
+    """The clips, a share of those for training made validation clips: by the name of each, so that others change nothing.
+
+    `source` names what a clip was cut from, where that is known: cuts of one video stay on one side.
+    """
+    for clip in clips:
+        if clip.split == "train":
+            digest = hashlib.sha256(f"{seed} {source(clip)}".encode(errors="surrogateescape")).digest()
+            if int.from_bytes(digest[:8], "big") < share * 2**64:
+                clip = replace(clip, split="val")
+        yield clip
 
 
 class Videos:
@@ -85,22 +156,29 @@ class Videos:
         for name in self.names:
             self._by_stem.setdefault(_stem(name), []).append(name)
 
-    def find(self, name: str) -> tuple[Path, str | None]:
-        """Where the video `name` (a path below the root) is, and why it may not be used, or None.
+    def find(self, *names: str) -> tuple[Path, str | None]:
+        """Where a video is that may have any of these names (paths below the root), and why it may not be used, or None.
 
         A list's suffix is often not the file's (DiDeMo, converted data sets): without an exact match one file of the same
-        path but for the suffix is taken, case kept. Absent files get the path they should have.
+        path but for the suffix is taken, case kept. Absent files get the first of the paths that they could have.
         """
-        if name in self.names:
-            return self.root / name, None
-        inside = os.path.normpath(self.root / name)
-        if not Path(inside).is_relative_to(self.root) or inside == str(self.root):
-            return Path(inside), f"outside_root: the list names {name}, which is not in {self.root}"
-        name = str(PurePosixPath(os.path.relpath(inside, self.root)))
-        others = self._by_stem.get(_stem(name), [])
-        if name not in self.names and len(others) == 1:
-            name = others[0]
-        return self.root / name, None
+        found = next((name for name in names if name in self.names), None)
+        if found is None:
+            found = next((self._by_stem[_stem(name)][0] for name in names if self._is_one(_stem(name))), None)
+        if found is None:
+            inside = os.path.normpath(self.root / names[0])
+            if not Path(inside).is_relative_to(self.root) or inside == str(self.root):
+                error = f"outside_root: the list names {printable(names[0])}, which is not in {self.root}"
+                return Path(printable(inside)), error
+            found = str(PurePosixPath(os.path.relpath(inside, self.root)))
+            if found not in self.names and self._is_one(_stem(found)):
+                found = self._by_stem[_stem(found)][0]
+        if found != printable(found):
+            return self.root / printable(found), "odd_name: not in UTF-8; rename the file, in the list as well"
+        return self.root / found, None
+
+    def _is_one(self, stem: str) -> bool:
+        return len(self._by_stem.get(stem, [])) == 1
 
 
 def scan(root: Path) -> Iterator[str]:
@@ -116,7 +194,8 @@ def scan(root: Path) -> Iterator[str]:
                 if entry.is_dir():
                     folders.append(name)
                 elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                    yield name
+                    if not entry.is_symlink() or os.path.exists(entry.path):
+                        yield name
 
 
 def _stem(name: str) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import Dataset
-from torchvision.transforms import InterpolationMode, v2
 
 from kinetext import tables
 from kinetext.data.frames import decode_image
@@ -100,6 +99,8 @@ class ClipDataset(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         frames_TCHW = self.store.frames(self.clip_ids[index])
         if self.augment == "crop":
+            from torchvision.transforms import InterpolationMode, v2  # half a second, only where it is used
+
             crop = v2.RandomResizedCrop(
                 list(frames_TCHW.shape[-2:]), scale=self.scale, interpolation=InterpolationMode.BICUBIC, antialias=True
             )

@@ -9,18 +9,42 @@ B clips, T frames, C channels, H x W pixels, N tokens (class token first, then p
 K texts, L words, D joint width.
 """
 
+import importlib
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-import open_clip
 import torch
 from torch import Tensor, nn
 
 ASSETS = Path(__file__).parent / "assets"
 TINY = "kinetext-tiny"
+
+
+def _import_open_clip() -> Any:
+    """open_clip, imported in 4 instead of 8 s of CPU time, which every job spends anew.
+
+    Half of the 8 s are torch._dynamo, which torchvision imports to ask one question about an operator that no image tower
+    has (the answer here is no), and timm, whose towers we refuse and which open_clip takes as not installed.
+    """
+    answers = ModuleType("torch._dynamo.utils")
+    answers.is_compile_supported = lambda device: False  # type: ignore[attr-defined]
+    instead: dict[str, Any] = {"torch._dynamo.utils": answers, "timm": None}
+    instead = {name: module for name, module in instead.items() if name not in sys.modules}
+    sys.modules.update(instead)
+    try:
+        return importlib.import_module("open_clip")
+    finally:  # nobody else shall find them
+        for name in instead:
+            del sys.modules[name]
+
+
+open_clip = _import_open_clip()
 open_clip.add_model_config(ASSETS)
 
 log = logging.getLogger(__name__)
