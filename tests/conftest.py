@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.splits import write_splits
 
 from kinetext import tables
 
@@ -62,6 +63,9 @@ class World:
     def clips(self) -> Path:
         return self.folder / "clips.parquet"
 
+    def splits(self, novel: tuple[str, ...] = ()) -> Path:
+        return write_splits(self.clips, novel)
+
     @property
     def frames(self) -> Path:
         return self.folder / "00000.arrow"
@@ -86,7 +90,7 @@ class World:
             "texts": "test",
             "backbone": "tiny",
             "seed": seed,
-            "novel": list(novel),
+            "protocol_options": {"novel": list(novel)},
             "method_module": method,
             "method_options": options,
             "training": {"epochs": 3, "batch_size": 6, "lr": 1e-4, "new_lr": 1e-3, **training},

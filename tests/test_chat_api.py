@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 
 import pytest
+from tests.splits import write_splits
 
 from kinetext import registry
 from kinetext.config import TextOptions
@@ -287,9 +288,8 @@ def test_a_whole_table_with_one_broken_class_and_again_without_a_key(server, tmp
     for name in ("one", "two"):
         describe_classes(
             tmp_path / "clips.parquet",
+            write_splits(tmp_path / "clips.parquet"),
             tmp_path / "confusables.parquet",
-            "supervised",
-            [],
             TextOptions(module="chat_api", options=options),
             "gpt",
             "features",

@@ -4,6 +4,7 @@ import hashlib
 import os
 
 import pytest
+from tests.videos import write_video
 
 from kinetext import tables
 from kinetext.config import DatasetOptions, FrameOptions
@@ -11,7 +12,6 @@ from kinetext.data import frames
 from kinetext.data.clips import index_clips
 from kinetext.data.frames import extract_frames
 from kinetext.data.lists import Videos
-from tests.videos import write_video
 
 OPTIONS = FrameOptions(num_frames=2, size_px=32)
 
@@ -149,11 +149,14 @@ def test_lists_sizes_and_odd_files_are_recorded(tmp_path, capsys):
         ("a/./b.webm", "a/b.webm"),
         ("two.mp4", "two.mp4"),  # absent: two.avi and two.mkv could be meant
         ("v1.5", "v1.5.mp4"),
+        ("inner.mp4", "c/d/inner.mkv"),  # a bare name lies in any folder
+        ("e/inner.mp4", "e/inner.mp4"),  # absent: one with a folder lies there
+        ("b.avi", "b.avi"),  # absent: a/b.webm and c/b.webm could be meant
     ],
 )
 def test_where_a_listed_video_is(tmp_path, wanted, found):
-    for name in ("a/-x.avi", "a/b.webm", "two.avi", "two.mkv", "v1.5.mp4", ".hidden.mp4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("a/-x.avi", "a/b.webm", "two.avi", "two.mkv", "v1.5.mp4", "c/b.webm", "c/d/inner.mkv", ".hidden.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
     assert Videos(tmp_path).find(wanted) == (tmp_path / found, None)
 

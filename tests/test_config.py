@@ -223,7 +223,7 @@ def test_every_run_of_an_experiment_is_planned():
     assert list(runs) == [f"shapes/base_to_novel/{m}/names/seed{s}" for m in ("zero_shot", "stan") for s in (0, 1)]
     stan = runs["shapes/base_to_novel/stan/names/seed1"]
     assert (stan.seed, stan.training.epochs, stan.method_options) == (1, 3, {"layers": 2})
-    assert stan.novel == ["gate opening", "gate closing"]
+    assert stan.protocol_options.novel == ["gate opening", "gate closing"]
 
 
 def test_a_run_written_down_is_read_back_the_same(tmp_path):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.splits import write_splits
 
 from kinetext.config import ConfusablesOptions
 from kinetext.tables import read_rows, write_shard, write_table
@@ -45,8 +46,7 @@ def write_world(folder: Path, rows: list[tuple[str, str]], pairs: tuple = (), lo
         "clips": folder / "clips.parquet",
         "features": [folder / "0.arrow", folder / "1.arrow"],
         "name_features": folder / "names.npz",
-        "protocol": "supervised",
-        "novel": [],
+        "splits": write_splits(folder / "clips.parquet"),
         "options": ConfusablesOptions(rivals=2),
         "output": folder / "confusables.parquet",
     }
@@ -124,7 +124,7 @@ def test_mined_table(tmp_path):
 
 def test_rivals_stay_among_the_classes_that_a_label_is_scored_with(tmp_path):
     world = write_world(tmp_path, train_clips(6), pairs=[["push", "pull"], ["jump", "wave"]])
-    world |= {"protocol": "base_to_novel", "novel": ["pull", "wave"]}
+    world |= {"splits": write_splits(world["clips"], ["pull", "wave"])}
     mine_confusables(**world)
     rows = read_rows("confusables", world["output"])
     assert {(row["label"], row["rival"]) for row in rows if row["rule"] == "features"} == {

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.splits import write_splits
 
 from kinetext import registry
 from kinetext.config import TextOptions
@@ -20,7 +21,7 @@ from kinetext.text.providers import Text, bundled, names
 LABELS = ["rising", "falling", "growing", "shrinking"]
 
 
-def write_world(folder, labels=LABELS, test_labels=LABELS, **arguments):
+def write_world(folder, labels=LABELS, test_labels=LABELS, novel=(), **arguments):
     """Two training clips and a test clip per class, a small table of confusables; the arguments of describe_classes."""
     clips = [("train", label) for label in labels * 2] + [("test", label) for label in test_labels]
     rows = [
@@ -39,9 +40,8 @@ def write_world(folder, labels=LABELS, test_labels=LABELS, **arguments):
     write_table("confusables", table, folder / "confusables.parquet")
     return {
         "clips": folder / "clips.parquet",
+        "splits": write_splits(folder / "clips.parquet", novel),
         "confusables": folder / "confusables.parquet",
-        "protocol": "supervised",
-        "novel": [],
         "options": TextOptions(),
         "name": "bundled",
         "rule": "features",
@@ -108,7 +108,7 @@ def test_labels_of_test_clips_change_nothing(tmp_path):
 
 
 def test_novel_classes_are_described_too(tmp_path):
-    describe_classes(**(world := write_world(tmp_path, protocol="base_to_novel", novel=["growing", "shrinking"])))
+    describe_classes(**(world := write_world(tmp_path, novel=["growing", "shrinking"])))
     assert {row["label"] for row in read_rows("texts", world["output"])} == set(LABELS)
 
 

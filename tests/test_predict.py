@@ -17,7 +17,7 @@ def predict(world, folder, method="zero_shot", frames=None, checkpoint=None, nov
     """The rows of the table by (split, view, clip), and its metadata."""
     run = world.write_run(folder, method, novel=novel)
     output = folder / "predictions.parquet"
-    predict_clips(run, world.clips, [frames or world.frames], world.texts, world.backbone, checkpoint, output)
+    predict_clips(run, world.splits(novel), [frames or world.frames], world.texts, world.backbone, checkpoint, output)
     rows = tables.read_rows("predictions", output)
     by_place = {(row["split"], row["view"], row["clip_id"]): row for row in rows}
     assert len(by_place) == len(rows)

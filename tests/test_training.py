@@ -7,6 +7,7 @@ import math
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.splits import write_splits
 
 from kinetext import tables
 from kinetext.config import TrainingOptions
@@ -26,10 +27,10 @@ def on_cpu(monkeypatch):
 def trained(world, tmp_path):
     """A function of a method and its training to the folder that it was trained in; `name` keeps two of them apart."""
 
-    def do(method, name="run", seed=0, clips=world.clips, **training):
+    def do(method, name="run", seed=0, splits=None, **training):
         folder = tmp_path / name
         run = world.write_run(folder, method, seed, **training)
-        inputs = Inputs(clips, [world.frames], world.texts, world.confusables, world.backbone)
+        inputs = Inputs(splits or world.splits(), [world.frames], world.texts, world.confusables, world.backbone)
         train_method(run, inputs, tmp_path / "cache" / name, folder / "checkpoint.safetensors")
         return folder
 
@@ -174,9 +175,10 @@ def test_the_best_epoch_is_remembered_by_a_killed_training(trained, killed, monk
 def test_the_best_epoch_cannot_be_chosen_without_validation_clips(trained, world, tmp_path):
     clips = [row for row in tables.read_rows("clips", world.clips) if row["split"] != "val"]
     tables.write_table("clips", clips, tmp_path / "clips.parquet", {"labels": world.labels})
-    assert curve(trained("mean_pool", trunk="frozen", clips=tmp_path / "clips.parquet"), "val_loss") == []
+    splits = write_splits(tmp_path / "clips.parquet")
+    assert curve(trained("mean_pool", trunk="frozen", splits=splits), "val_loss") == []
     with pytest.raises(ValueError, match="best_val, but there are no validation clips"):
-        trained("mean_pool", trunk="frozen", select="best_val", clips=tmp_path / "clips.parquet")
+        trained("mean_pool", trunk="frozen", select="best_val", splits=splits)
 
 
 @pytest.mark.parametrize("method", ["mean_pool", "stan"])

@@ -84,6 +84,25 @@ def check_frames(frames: Files, max_failed: Annotated[float, typer.Option()], ou
 
 
 @app.command()
+def split_clips(
+    name: Text,
+    clips: In,
+    frames: Files,
+    protocol: Text,
+    options: Json,
+    output: Out,
+    source: Path | None = None,
+    source_frames: Annotated[str, typer.Option(help="the source's shards, separated by blanks")] = "",
+) -> None:
+    """Which clips train and test under a protocol; none may do both."""
+    from kinetext.config import ProtocolOptions
+    from kinetext.data.protocols import split_clips as run
+
+    shards = [Path(path) for path in source_frames.split()]
+    run(name, clips, frames, protocol, _parse(ProtocolOptions, options), output, source, shards)
+
+
+@app.command()
 def prepare_backbone(options: Json, output: Out) -> None:
     """Fetch, convert or pretrain an image-text model."""
     from kinetext.config import BackboneOptions
@@ -119,33 +138,30 @@ def embed_labels(backbone: In, clips: In, output: Out) -> None:
 
 
 @app.command()
-def mine_confusables(
-    clips: In, features: Files, names: In, protocol: Text, options: Json, output: Out, novel: Text = "[]"
-) -> None:
+def mine_confusables(clips: In, splits: In, features: Files, names: In, options: Json, output: Out) -> None:
     """Which classes are taken for each other; training clips only."""
     from kinetext.config import ConfusablesOptions
     from kinetext.text.confusables import mine_confusables as run
 
-    run(clips, features, names, protocol, json.loads(novel), _parse(ConfusablesOptions, options), output)
+    run(clips, splits, features, names, _parse(ConfusablesOptions, options), output)
 
 
 @app.command()
 def describe_classes(
     name: Text,
     clips: In,
+    splits: In,
     confusables: In,
-    protocol: Text,
     options: Json,
     rule: Text,
     cache: In,
     output: Out,
-    novel: Text = "[]",
 ) -> None:
     """What each class is called and how it moves, unlike its rivals."""
     from kinetext.config import TextOptions
     from kinetext.text.describe import describe_classes as run
 
-    run(clips, confusables, protocol, json.loads(novel), _parse(TextOptions, options), name, rule, cache, output)
+    run(clips, splits, confusables, _parse(TextOptions, options), name, rule, cache, output)
 
 
 @app.command()
@@ -159,7 +175,7 @@ def plan_run(spec: Json, output: Out) -> None:
 @app.command()
 def train_method(
     run: In,
-    clips: In,
+    splits: In,
     frames: Files,
     texts: In,
     confusables: In,
@@ -172,13 +188,13 @@ def train_method(
     from kinetext.training.train import Inputs
     from kinetext.training.train import train_method as train
 
-    train(run, Inputs(clips, frames, texts, confusables, backbone), cache, output, threads)
+    train(run, Inputs(splits, frames, texts, confusables, backbone), cache, output, threads)
 
 
 @app.command()
 def predict_clips(
     run: In,
-    clips: In,
+    splits: In,
     frames: Files,
     texts: In,
     backbone: In,
@@ -189,7 +205,7 @@ def predict_clips(
     """Score every test clip, with its frames in order and in three wrong orders."""
     from kinetext.evaluation.predict import predict_clips as predict
 
-    predict(run, clips, frames, texts, backbone, checkpoint, output, threads)
+    predict(run, splits, frames, texts, backbone, checkpoint, output, threads)
 
 
 @app.command()

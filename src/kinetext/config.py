@@ -2,16 +2,24 @@
 (is there such a method? does this folder exist?) are in plan.py, which may look at the plug-ins.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, field_validator
 
-from kinetext.registry import Options
+from kinetext.registry import Options, nearest
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]  # becomes a folder name
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+# data/protocols.py says what each means
+PROTOCOL = re.compile(
+    r"(?P<kind>supervised(?!_)|few_shot(?=_)|base_to_novel)(?:_(?P<shots>[1-9]\d*)(?:_draw(?P<draw>\d+))?)?"
+    r"|zero_shot_from_(?P<source>.+)"
+)
 
 
 class BackboneOptions(Options):
@@ -49,14 +57,26 @@ class FrameOptions(Options):
     clip_limit_s: float = Field(60.0, gt=0, description="seconds after which decoding a clip is given up")
 
 
-class DatasetOptions(Options):
+class ProtocolOptions(Options):
+    """What a data set says to the protocols."""
+
+    novel: list[str] | Literal["half"] = Field(
+        default_factory=list,
+        description="classes without training clips under base_to_novel; half: those with the fewest training clips",
+    )
+    shots: dict[int, str] = Field(
+        default_factory=dict, description="K -> a file that lists the training clips of K-shot protocols; else a draw"
+    )
+
+
+class DatasetOptions(ProtocolOptions):
     """A data set: a module of data/datasets and its options."""
 
     module: str | None = Field(None, description="module of data/datasets; absent: the data set's own name")
     options: dict[str, Any] = Field(default_factory=dict, description="the module's Config")
     frames: FrameOptions = FrameOptions()
     shard_clips: int = Field(1000, ge=1, description="clips per frame shard: one job each (video.md 3)")
-    novel: list[str] = Field(default_factory=list, description="classes without training clips under base_to_novel")
+    exclude: str | None = Field(None, description="a file of clip ids, one a line, that are left out of the data set")
     max_failed: Fraction = Field(0.05, description="stop before training when a larger share of clips has no frames")
 
 
@@ -109,14 +129,23 @@ class ExperimentOptions(Options):
     """Runs: every data set x method x texts x seed of the lists."""
 
     datasets: list[str] = Field(min_length=1)
-    protocol: Literal["supervised", "base_to_novel"] = Field(
+    protocol: str = Field(
         "supervised",
-        description="base_to_novel: the data set's `novel` classes are never trained on (ViFi-CLIP, CVPR 2023)",
+        description="supervised | few_shot_K | base_to_novel | base_to_novel_K | zero_shot_from_DATASET (data/protocols.py); "
+        "_drawN after K: another draw of clips",
     )
     backbone: str
     methods: list[str] = Field(min_length=1)
     texts: list[str] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
+
+    @field_validator("protocol")
+    @classmethod
+    def _known(cls, protocol: str) -> str:
+        if not PROTOCOL.fullmatch(protocol):
+            known = ["supervised", "few_shot_4", "base_to_novel", "base_to_novel_16", "zero_shot_from_DATASET"]
+            raise ValueError(f"no protocol '{protocol}'{nearest(protocol, known)}")
+        return protocol
 
     @field_validator("seeds")
     @classmethod
@@ -175,7 +204,8 @@ class RunSpec(Options):
     texts: str
     backbone: str
     seed: int
-    novel: list[str] = Field(default_factory=list, description="classes never trained on")
+    protocol_options: ProtocolOptions = ProtocolOptions()
+    trained_on: str | None = Field(None, description="the run whose checkpoint is tested; null: the run's own")
     method_module: str
     method_options: dict[str, Any]
     training: TrainingOptions

@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from kinetext import registry
-from kinetext.config import Config, DatasetOptions, ExperimentOptions, RunSpec
+from kinetext.config import PROTOCOL, Config, DatasetOptions, ExperimentOptions, ProtocolOptions, RunSpec
 from kinetext.models.catalogue import vision_settings
 from kinetext.tables import written_whole
 
@@ -60,6 +60,12 @@ def plan_runs(config: Config, where: str = "config.yaml") -> dict[str, RunSpec]:
                 for texts in experiment.texts:
                     for seed in experiment.seeds:
                         spec = _run_spec(config, experiment, dataset, method, texts, seed)
+                        source = _source(experiment.protocol)
+                        if source is not None:
+                            first = experiment.model_copy(update={"protocol": "supervised"})
+                            trained = _run_spec(config, first, source, method, texts, seed)
+                            trained = runs.setdefault(trained.run, trained)
+                            spec = _marked(spec.model_copy(update={"trained_on": trained.run}))
                         if runs.setdefault(spec.run, spec) != spec:
                             raise ValueError(
                                 f"{where}: experiments.{name}: run {spec.run} stands in another experiment with other "
@@ -94,7 +100,7 @@ def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
 def method_trains(spec: RunSpec) -> bool:
     """Whether the run has a checkpoint."""
     module = registry.load(_package("methods"), spec.method_module)
-    return getattr(module, "TRAINS", True) and spec.training.epochs > 0
+    return getattr(module, "TRAINS", True) and spec.training.epochs > 0 and spec.trained_on is None
 
 
 def load_config(path: Path) -> Config:
@@ -122,7 +128,7 @@ def _run_spec(
         texts=texts,
         backbone=experiment.backbone,
         seed=seed,
-        novel=data.novel if experiment.protocol == "base_to_novel" else [],
+        protocol_options=protocol_options(data, experiment.protocol),
         method_module=how.module or method,
         method_options=how.options,
         training=how.training,
@@ -130,8 +136,28 @@ def _run_spec(
         backbone_options=config.backbones[experiment.backbone].model_dump(),
         text_options={"module": words.module or texts, "options": words.options},
     )
-    canonical = json.dumps(spec.model_dump(mode="json"), sort_keys=True)
+    return _marked(spec)
+
+
+def _marked(spec: RunSpec) -> RunSpec:
+    """The run with the fingerprint of all that defines it."""
+    canonical = json.dumps(spec.model_dump(mode="json", exclude={"fingerprint"}), sort_keys=True)
     return spec.model_copy(update={"fingerprint": hashlib.sha256(canonical.encode()).hexdigest()[:16]})
+
+
+def _source(protocol: str) -> str | None:
+    """The data set that zero_shot_from names, or None."""
+    found = PROTOCOL.fullmatch(protocol)
+    return found["source"] if found else None
+
+
+def protocol_options(data: DatasetOptions, protocol: str) -> ProtocolOptions:
+    """What a data set says to this protocol: a change of the novel classes is no change to a supervised run."""
+    found = PROTOCOL.fullmatch(protocol)
+    assert found, protocol
+    novel = data.novel if found["kind"] == "base_to_novel" else []
+    shots = int(found["shots"] or 0)
+    return ProtocolOptions(novel=novel, shots={k: path for k, path in data.shots.items() if k == shots})
 
 
 def _package(part: str) -> ModuleType:
@@ -165,15 +191,22 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
             if name not in names:
                 part = key if key != "backbone" else "backbones"
                 raise ValueError(f"{where}.{key}: '{name}' is not in {part}{registry.nearest(name, list(names))}")
+    source = _source(experiment.protocol)
+    if source is not None and source not in config.datasets:
+        raise ValueError(
+            f"{where}.protocol: '{source}' is not in datasets{registry.nearest(source, list(config.datasets))}"
+        )
+    if source in experiment.datasets:
+        raise ValueError(f"{where}: {experiment.protocol} tests on other data sets; take {source} out of `datasets`")
     vision = vision_settings(config.backbones[experiment.backbone].model)
-    for dataset in experiment.datasets:
+    for dataset in [*experiment.datasets, *([source] if source else [])]:
         frames, novel = config.datasets[dataset].frames, config.datasets[dataset].novel
         if frames.size_px != vision["image_size"]:
             raise ValueError(
                 f"{where}: datasets.{dataset}.frames.size_px is {frames.size_px}, but backbone {experiment.backbone} takes "
                 f"{vision['image_size']}; set it to {vision['image_size']}"
             )
-        if experiment.protocol == "base_to_novel" and not novel:
+        if experiment.protocol.startswith("base_to_novel") and not novel:
             raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
     for name in experiment.methods:
         options = config.methods[name]

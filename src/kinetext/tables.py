@@ -25,6 +25,15 @@ CLIPS: tuple[Column, ...] = (
     ("error", pa.string(), "why the file must not be read: its row of frames fails; null otherwise"),
     ("shard", pa.string(), "the frame shard that holds the clip"),
 )
+SPLITS: tuple[Column, ...] = (
+    ("clip_id", pa.string(), "as in clips"),
+    (
+        "split",
+        pa.string(),
+        "train | val | test | novel (classes without training clips) | unseen (names not trained on)",
+    ),
+    ("label", pa.string(), "as in clips; the file's metadata has each split's classes in order"),
+)
 FRAMES: tuple[Column, ...] = (
     ("clip_id", pa.string(), "as in clips"),
     ("status", pa.string(), "ok | short (fewer frames than asked, repeated) | truncated | damaged | failed"),
@@ -68,7 +77,7 @@ TEXTS: tuple[Column, ...] = (
 )
 PREDICTIONS: tuple[Column, ...] = (
     ("clip_id", pa.string(), "as in clips"),
-    ("split", pa.string(), "test | novel (classes that had no training clips) | val"),
+    ("split", pa.string(), "as in splits"),
     ("view", pa.string(), "ordered | reversed | shuffled | repeated: what was done to the order of the frames"),
     ("target", pa.int32(), "index of the clip's class among the split's labels"),
     ("score_K", pa.list_(pa.float32()), "score for each of the split's labels (file metadata: labels)"),
@@ -119,6 +128,7 @@ DIFFERENCES: tuple[Column, ...] = (
 )
 TABLES = {
     "clips": CLIPS,
+    "splits": SPLITS,
     "frames": FRAMES,
     "features": FEATURES,
     "confusables": CONFUSABLES,

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+import official
+from captioned import WRITERS
 from kinetext import registry, tables
 from kinetext.config import DatasetOptions, FrameOptions
 from kinetext.data import datasets
@@ -33,6 +35,8 @@ def folder_options(place: Path) -> dict:
 SMALL = {
     "folder": folder_options,
     "shapes": lambda place: {"train": 1, "val": 0, "test": 1},
+    **WRITERS,
+    **official.WRITERS,
 }
 
 
@@ -83,8 +87,9 @@ def test_labels_and_pairs_name_classes(small):
 def test_its_clips_become_a_table_and_a_clip_becomes_frames(small, tmp_path):
     module, _, options, media = small
     name = module.__name__.rsplit(".", 1)[-1]
-    index_clips(name, DatasetOptions(options=options), tmp_path / "clips.parquet", tmp_path / "shards.txt", media)
+    paths = tmp_path / "clips.parquet", tmp_path / "shards.txt", media, tmp_path / "cache"
+    index_clips(name, DatasetOptions(options=options), *paths)
     rows = tables.read_rows("clips", tmp_path / "clips.parquet")
-    assert {row["shard"] for row in rows} == set((tmp_path / "shards.txt").read_text().split())
+    assert {row["shard"] for row in rows} == {line.split()[0] for line in paths[1].read_text().splitlines()}
     frames = extract_clip(rows[0], FrameOptions(num_frames=2, size_px=32))
     assert (frames["status"], len(frames["images"])) == ("ok", 2), frames["error"]

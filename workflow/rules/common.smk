@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from kinetext.plan import check_config, dataset_inputs, method_trains, plan_runs
+from kinetext.plan import check_config, dataset_inputs, method_trains, plan_runs, protocol_options
 
 try:
     CONFIG = check_config(config, ", ".join(str(f) for f in workflow.configfiles))
@@ -75,9 +75,15 @@ def about(w):
     return f"{RESULTS}/data/{w.dataset}/{w.protocol}/{spec(w).backbone}"
 
 
-def novel(w):
-    """The classes that a protocol holds out, as JSON."""
-    return json.dumps(CONFIG.datasets[w.dataset].novel if w.protocol == "base_to_novel" else [])
+def source(w):
+    """The data set that a protocol trains on instead of the wildcards' own, or None."""
+    return w.protocol.removeprefix("zero_shot_from_") if w.protocol.startswith("zero_shot_from_") else None
+
+
+def checkpoint(w):
+    """The checkpoint that a run is tested with: its own, another run's, or none."""
+    run = RUNS.get(spec(w).trained_on, spec(w))
+    return [f"{RESULTS}/runs/{run.run}/checkpoint.safetensors"] if method_trains(run) else []
 
 
 def compared():

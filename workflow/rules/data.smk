@@ -15,7 +15,7 @@ checkpoint index_clips:
         "../../envs/kinetext.yaml"
     threads: 2
     params:
-        options=options("datasets", "dataset", without={"frames", "max_failed"}),
+        options=options("datasets", "dataset", without={"frames", "max_failed", "shots"}),
         media=lambda w: f"{RESULTS}/data/{w.dataset}/media",
         cache=f"{RESULTS}/cache/frames/{{dataset}}",
     shell:
@@ -60,6 +60,30 @@ rule check_frames:
         max_failed=lambda w: CONFIG.datasets[w.dataset].max_failed,
     shell:
         "kinetext check-frames --max-failed {params.max_failed} --output {output} {input.frames} 2> {log}"
+
+
+rule split_clips:
+    input:
+        clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
+        frames=frames,
+        frames_checked=f"{RESULTS}/data/{{dataset}}/frames.json",
+        source=lambda w: [f"{RESULTS}/data/{source(w)}/supervised/splits.parquet"] if source(w) else [],
+        source_frames=lambda w: shards(source(w)) if source(w) else [],
+    output:
+        f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
+    log:
+        f"{RESULTS}/logs/split_clips/{{dataset}}/{{protocol}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/split_clips/{{dataset}}/{{protocol}}.tsv"
+    conda:
+        "../../envs/kinetext.yaml"
+    params:
+        options=lambda w: protocol_options(CONFIG.datasets[w.dataset], w.protocol).model_dump_json(),
+        source=lambda w, input: f"--source {input.source} --source-frames '{input.source_frames}'" if input.source else "",
+        code=code("data/protocols.py"),
+    shell:
+        "kinetext split-clips --name {wildcards.dataset} --clips {input.clips} --protocol {wildcards.protocol}"
+        " --options {params.options:q} {params.source} --output {output} {input.frames} 2> {log}"
 
 
 rule prepare_backbone:

@@ -22,9 +22,8 @@ rule plan_run:
 rule train_method:
     input:
         run=f"{RUN}/run.yaml",
-        clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
+        splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
         frames=frames,
-        frames_checked=f"{RESULTS}/data/{{dataset}}/frames.json",
         texts=lambda w: f"{about(w)}/texts/{w.texts}.parquet",
         confusables=lambda w: f"{about(w)}/confusables.parquet",
         weights=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/weights.safetensors",
@@ -45,7 +44,7 @@ rule train_method:
         backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
         cache=f"{RESULTS}/cache",
     shell:
-        "kinetext train-method --run {input.run} --clips {input.clips} --texts {input.texts}"
+        "kinetext train-method --run {input.run} --splits {input.splits} --texts {input.texts}"
         " --confusables {input.confusables} --backbone {params.backbone} --cache {params.cache} --threads {threads}"
         " --output {output.checkpoint} {input.frames} 2> {log}"
 
@@ -53,12 +52,11 @@ rule train_method:
 rule predict_clips:
     input:
         run=f"{RUN}/run.yaml",
-        clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
+        splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
         frames=frames,
-        frames_checked=f"{RESULTS}/data/{{dataset}}/frames.json",
         texts=lambda w: f"{about(w)}/texts/{w.texts}.parquet",
         weights=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/weights.safetensors",
-        checkpoint=branch(lambda w: method_trains(spec(w)), then=f"{RUN}/checkpoint.safetensors", otherwise=[]),
+        checkpoint=checkpoint,
     output:
         f"{RUN}/predictions.parquet",
     log:
@@ -74,7 +72,7 @@ rule predict_clips:
         backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
         checkpoint=lambda w, input: f"--checkpoint {input.checkpoint}" if input.checkpoint else "",
     shell:
-        "kinetext predict-clips --run {input.run} --clips {input.clips} --texts {input.texts}"
+        "kinetext predict-clips --run {input.run} --splits {input.splits} --texts {input.texts}"
         " --backbone {params.backbone} {params.checkpoint} --threads {threads} --output {output} {input.frames} 2> {log}"
 
 

@@ -22,7 +22,7 @@ rule embed_labels:
 rule mine_confusables:
     input:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
-        frames_checked=f"{RESULTS}/data/{{dataset}}/frames.json",
+        splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
         features=features,
         names=f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/labels.npz",
     output:
@@ -35,16 +35,16 @@ rule mine_confusables:
         "../../envs/kinetext.yaml"
     params:
         options=CONFIG.confusables.model_dump_json(),
-        novel=novel,
-        code=code("text/confusables.py", "data/protocols.py"),
+        code=code("text/confusables.py"),
     shell:
-        "kinetext mine-confusables --clips {input.clips} --names {input.names} --protocol {wildcards.protocol}"
-        " --novel {params.novel:q} --options {params.options:q} --output {output} {input.features} 2> {log}"
+        "kinetext mine-confusables --clips {input.clips} --splits {input.splits} --names {input.names}"
+        " --options {params.options:q} --output {output} {input.features} 2> {log}"
 
 
 rule describe_classes:
     input:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
+        splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
         confusables=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/texts/{{texts}}.parquet",
@@ -60,9 +60,8 @@ rule describe_classes:
         options=options("texts", "texts"),
         rule=CONFIG.confusables.rule,
         cache=f"{RESULTS}/cache",
-        novel=novel,
         code=code("text/describe.py", "text/prompts.py"),
     shell:
-        "kinetext describe-classes --name {wildcards.texts} --clips {input.clips} --confusables {input.confusables}"
-        " --protocol {wildcards.protocol} --novel {params.novel:q} --options {params.options:q} --rule {params.rule}"
+        "kinetext describe-classes --name {wildcards.texts} --clips {input.clips} --splits {input.splits}"
+        " --confusables {input.confusables} --options {params.options:q} --rule {params.rule}"
         " --cache {params.cache} --output {output} 2> {log}"

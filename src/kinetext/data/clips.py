@@ -18,7 +18,7 @@ from kinetext import registry, tables
 from kinetext.config import DatasetOptions
 from kinetext.data import datasets
 from kinetext.data.datasets import Clip
-from kinetext.data.lists import scan, sha256
+from kinetext.data.lists import need_path, read_lines, scan, sha256
 
 SPLITS = ("train", "val", "test")
 NAMED = 20  # absent and unlisted files that the metadata names; `kinetext inspect` names them all
@@ -34,14 +34,14 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
     """
     module = registry.load(datasets, options.module or name)
     config = registry.configure(module, options.options)
-    clips = list(module.list_clips(config, media))
+    clips = _without(list(module.list_clips(config, media)), options.exclude)
     labels = module.labels(config)
     if labels is None:
         labels = sorted({clip.label for clip in clips if clip.label is not None})
     pairs = [list(pair) for pair in module.given_pairs(config)]
     _check(name, clips, labels)
     _check_known(f"{name}: a given pair has", (label for pair in pairs for label in pair), labels)
-    _check_known(f"datasets.{name}.novel: there is", options.novel, labels)
+    _check_known(f"datasets.{name}.novel: there is", [] if options.novel == "half" else options.novel, labels)
     absent, unlisted = missing_and_unlisted(clips, config)
     sizes = compare_sizes(clips, labels, module, config)
     place = _assign_shards([clip.clip_id for clip in clips], options.shard_clips, cache)
@@ -70,6 +70,17 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
             print(f"index_clips {name}: {what}: {found} listed, {published} published", file=sys.stderr)
     if unlisted:
         print(f"index_clips {name}: {len(unlisted)} files in no list, first {unlisted[0]}", file=sys.stderr)
+
+
+def _without(clips: list[Clip], exclude: str | None) -> list[Clip]:
+    """The clips but for those that the file `exclude` names."""
+    if exclude is None:
+        return clips
+    wanted = {line.strip() for _, line in read_lines(need_path(exclude, "exclude"))}
+    unknown = sorted(wanted - {clip.clip_id for clip in clips})
+    if unknown:
+        raise ValueError(f"exclude: {exclude} names '{unknown[0]}', which is no clip of the data set")
+    return [clip for clip in clips if clip.clip_id not in wanted]
 
 
 def missing_and_unlisted(clips: list[Clip], config: Any) -> tuple[list[str], list[str]]:

@@ -40,6 +40,14 @@ def need_folder(path: str, key: str) -> Path:
     return folder
 
 
+def need_path(path: str, key: str) -> Path:
+    """The file that the option `key` names. Raises ValueError if there is none."""
+    file = Path(path).expanduser().absolute()
+    if not file.is_file():
+        raise ValueError(f"{key}: there is no file {file}")
+    return file
+
+
 def need_file(folder: Path, *names: str) -> Path:
     """The first of these files that is in the folder. Raises ValueError, with the nearest name there, if none is."""
     for name in names:
@@ -61,7 +69,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def read_csv(path: Path, *columns: str, delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a csv file with a header, with their line numbers. Raises ValueError if a column or a value is missing,
-    or if a row has more values than there are columns: a comma that was not quoted.
+    if a row has more values than there are columns, as with a comma that was not quoted, or if it is not in UTF-8.
     """
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
@@ -69,11 +77,14 @@ def read_csv(path: Path, *columns: str, delimiter: str = ",") -> Iterator[tuple[
             if column not in (rows.fieldnames or []):
                 raise ValueError(f"{path}: no column '{column}'{nearest(column, list(rows.fieldnames or []))}")
         for row in rows:
+            if any(row.pop(None, [])):  # type: ignore[call-overload]
+                raise ValueError(f"{path}:{rows.line_num}: more values than columns; quote what holds a '{delimiter}'")
+            text = " ".join(filter(None, row.values()))
+            if text != printable(text):
+                raise ValueError(f"{path}:{rows.line_num}: '{printable(text)}' is not UTF-8; save the file as UTF-8")
             absent = [column for column in columns if row[column] is None]
             if absent:
                 raise ValueError(f"{path}:{rows.line_num}: no value for column '{absent[0]}'")
-            if any(row.pop(None, [])):  # type: ignore[call-overload]
-                raise ValueError(f"{path}:{rows.line_num}: more values than columns; quote what holds a '{delimiter}'")
             yield rows.line_num, row
 
 
@@ -100,13 +111,13 @@ def read_entries(path: Path, *keys: str) -> Iterator[tuple[str, dict[str, Any]]]
         yield place, entry
 
 
-def known_class(name: str, classes: Collection[str], place: str, source: Path) -> str:
+def known_class(name: str, classes: Collection[str], place: str, source: str) -> str:
     """`name`, if it is one of the classes. Raises ValueError with the place, the nearest class and where they are from."""
     if name in classes:
         return name
     close = difflib.get_close_matches(name, classes, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    raise ValueError(f"{place}: '{printable(name)}' is none of the {len(classes)} classes of {source.name}{hint}")
+    raise ValueError(f"{place}: '{printable(name)}' is none of the {len(classes)} classes of {source}{hint}")
 
 
 def seconds(text: str, place: str, column: str) -> float:
@@ -154,13 +165,15 @@ class Videos:
         self.names = set(scan(root))
         self._by_stem: dict[str, list[str]] = {}
         for name in self.names:
-            self._by_stem.setdefault(_stem(name), []).append(name)
+            for stem in {_stem(name), _stem(name).rpartition("/")[2]}:
+                self._by_stem.setdefault(stem, []).append(name)
 
     def find(self, *names: str) -> tuple[Path, str | None]:
         """Where a video is that may have any of these names (paths below the root), and why it may not be used, or None.
 
         A list's suffix is often not the file's (DiDeMo, converted data sets): without an exact match one file of the same
-        path but for the suffix is taken, case kept. Absent files get the first of the paths that they could have.
+        path but for the suffix is taken, case kept. A bare name may lie in any folder, if in one only (MSR-VTT's videos
+        come in two). Absent files get the first of the paths that they could have.
         """
         found = next((name for name in names if name in self.names), None)
         if found is None:
@@ -193,9 +206,10 @@ def scan(root: Path) -> Iterator[str]:
                 name = f"{below}/{entry.name}" if below else entry.name
                 if entry.is_dir():
                     folders.append(name)
-                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                    if not entry.is_symlink() or os.path.exists(entry.path):
-                        yield name
+                elif os.path.splitext(entry.name)[1].lower() in SUFFIXES and (
+                    not entry.is_symlink() or os.path.exists(entry.path)
+                ):
+                    yield name
 
 
 def _stem(name: str) -> str:

@@ -1,43 +1,201 @@
-"""Which clips train, choose and test, and among which classes a clip is scored.
+"""split_clips: which clips train, choose and test under a protocol, and among which classes a clip is scored.
 
 - `supervised`: the data set's own splits.
-- `base_to_novel`: the classes named `novel` are taken out of training and validation; their test clips become a split
-  of their own, scored among the novel classes only (ViFi-CLIP, CVPR 2023).
+- `few_shot_{K}`: K training clips a class (and at most K to validate), all test clips. ViFi-CLIP (CVPR 2023) uses 2, 4, 8, 16.
+- `base_to_novel`, `base_to_novel_{K}`: the classes named `novel` are taken out of training and validation; their test
+  clips become a split of their own, scored among the novel classes only (ViFi-CLIP, with K = 16).
+- `zero_shot_from_{data set}`: nothing here trains; the run of that data set is tested on all classes, and on `unseen`, the
+  classes whose names do not occur there, scored among themselves. (22 of UCF101's 101 names are Kinetics-400's.)
+
+Draws of K are part of the protocol, not of a run's seed, as whatever is mined from training clips depends on them:
+`few_shot_4` is draw 0, `few_shot_4_draw1` another. A list from a file (`shots`) goes before a draw.
+No clip may train and test: neither by its name nor by the pictures in it.
 """
 
+import random
+import re
+import sys
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from kinetext.config import PROTOCOL, ProtocolOptions
+from kinetext.data.lists import read_lines
+from kinetext.registry import nearest
+from kinetext.tables import open_shard, read_metadata, read_rows, write_table, written_whole
+
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Clips with the class names that they are scored among, in order. `rows` are rows of the table `clips`."""
+    """Clips with the class names that they are scored among, in order. `rows` have a clip_id and a label."""
 
-    rows: list[dict[str, Any]]
+    rows: Rows
     labels: list[str]
 
 
-def protocol_splits(
-    clips: list[dict[str, Any]], labels: list[str], protocol: str, novel: list[str]
-) -> dict[str, Split]:
-    """The splits train, val, test, and novel where there are novel classes.
+def split_clips(
+    name: str,
+    clips: Path,
+    frames: list[Path],
+    protocol: str,
+    options: ProtocolOptions,
+    output: Path,
+    source: Path | None = None,
+    source_frames: list[Path] | None = None,
+) -> None:
+    """Write the table `splits` of a data set under a protocol; metadata `labels`: each split's classes, in order.
 
-    Raises ValueError if there is nothing to train on or if a clip stands in training and in a test split.
+    `source` and its frames are those of the data set that zero_shot_from names: its table `splits`, supervised. Raises
+    ValueError where a clip trains and tests, with all such training clips in the file overlap.txt beside the output.
     """
-    held_out = set(novel) if protocol == "base_to_novel" else set()
+    labels = read_metadata(clips)["labels"]
+    rows = [{key: row[key] for key in ("clip_id", "split", "label")} for row in read_rows("clips", clips)]
+    if source is None:
+        splits = protocol_splits(rows, labels, protocol, options)
+        trained, shards = splits, frames
+    else:
+        trained, shards = read_splits(source), source_frames or []
+        splits = zero_shot_splits(rows, labels, trained["train"].labels)
+    pairs = overlap(trained, splits, content_hashes(shards), content_hashes(frames))
+    if pairs:
+        offenders = output.with_name("overlap.txt")
+        with written_whole(offenders) as part:
+            part.write_text("".join(f"{clip}\n" for clip in sorted({clip for clip, _ in pairs})))
+        some = "; ".join(f"{a} = {b}" for a, b in pairs[:5])
+        raise ValueError(
+            f"{name}, {protocol}: {len(pairs)} training clips are test clips, too: {some}. All are listed in {offenders}; "
+            f"to leave them out of the data set that trains, name that file as its `exclude` in config.yaml"
+        )
+    made = [
+        {"clip_id": row["clip_id"], "split": split, "label": row["label"]}
+        for split, part in splits.items()
+        for row in part.rows
+    ]
+    write_table("splits", made, output, {"labels": {split: part.labels for split, part in splits.items()}})
+    counts = ", ".join(f"{split} {len(p.rows)} clips of {len(p.labels)} classes" for split, p in splits.items())
+    print(f"split_clips {name} {protocol}: {counts}", file=sys.stderr)
+
+
+def read_splits(path: Path) -> dict[str, Split]:
+    """The splits of the table `splits` by their names, empty ones too."""
+    splits = {name: Split([], labels) for name, labels in read_metadata(path)["labels"].items()}
+    for row in read_rows("splits", path):
+        splits[row["split"]].rows.append(row)
+    return splits
+
+
+def protocol_splits(rows: Rows, labels: list[str], protocol: str, options: ProtocolOptions) -> dict[str, Split]:
+    """The splits train, val, test, and novel where there are novel classes, of clips with clip_id, split, label.
+
+    Raises ValueError if there is nothing to train on, or if a list of shots names what is no training clip.
+    """
+    found = PROTOCOL.fullmatch(protocol)
+    if not found:
+        raise ValueError(f"protocol: no '{protocol}'")
+    held_out = novel_classes(rows, labels, options) if found["kind"] == "base_to_novel" else set()
     base = [label for label in labels if label not in held_out]
 
     def part(split: str, wanted: list[str]) -> Split:
         keep = set(wanted)
-        return Split([row for row in clips if row["split"] == split and row["label"] in keep], wanted)
+        # a data set with captions has no labels: all of its clips are scored among each other
+        return Split([row for row in rows if row["split"] == split and (not labels or row["label"] in keep)], wanted)
 
     splits = {"train": part("train", base), "val": part("val", base), "test": part("test", base)}
     if held_out:
         splits["novel"] = part("test", [label for label in labels if label in held_out])
-    train_ids = {row["clip_id"] for row in splits["train"].rows}
-    leaked = sorted(train_ids & {row["clip_id"] for name in splits.keys() - {"train"} for row in splits[name].rows})
-    if leaked:
-        raise ValueError(f"{len(leaked)} clips stand in training and in a later split: {', '.join(leaked[:5])}")
     if not splits["train"].rows:
-        raise ValueError(f"protocol {protocol}: no training clips; splits found: {sorted({r['split'] for r in clips})}")
+        raise ValueError(f"protocol {protocol}: no training clips; splits found: {sorted({r['split'] for r in rows})}")
+    if found["shots"]:
+        shots, draw = int(found["shots"]), int(found["draw"] or 0)
+        for split in ("train", "val"):
+            drawn = _draw(splits[split].rows, shots, draw)
+            splits[split] = Split(drawn, base)
+        if shots in options.shots:
+            listed = _listed(Path(options.shots[shots]), part("train", base).rows)
+            splits["train"] = Split(listed, base)
     return splits
+
+
+def zero_shot_splits(rows: Rows, labels: list[str], trained: list[str]) -> dict[str, Split]:
+    """The splits train and val, empty, test, and unseen: the classes whose names are not among those `trained`."""
+    seen = {_bare(label) for label in trained}
+    unseen = [label for label in labels if _bare(label) not in seen]
+    tested = [row for row in rows if row["split"] == "test"]
+    strange = set(unseen)
+    return {
+        "train": Split([], []),
+        "val": Split([], []),
+        "test": Split(tested, labels),
+        "unseen": Split([row for row in tested if row["label"] in strange], unseen),
+    }
+
+
+def novel_classes(rows: Rows, labels: list[str], options: ProtocolOptions) -> set[str]:
+    """The classes held out: those named, or the half with fewer training clips (ViFi-CLIP; the smaller half if odd)."""
+    if options.novel != "half":
+        return set(options.novel)
+    count = Counter(row["label"] for row in rows if row["split"] == "train")
+    by_frequency = sorted(labels, key=lambda label: (-count[label], labels.index(label)))
+    return set(by_frequency[-(-len(labels) // 2) :])
+
+
+def overlap(
+    trained: dict[str, Split], tested: dict[str, Split], trained_hash: dict[str, str], tested_hash: dict[str, str]
+) -> list[tuple[str, str]]:
+    """Pairs of a clip that trains or validates and a clip that tests, of the same name or the same pictures."""
+    tests = {row["clip_id"] for name, split in tested.items() if name not in ("train", "val") for row in split.rows}
+    by_hash = {tested_hash[clip]: clip for clip in sorted(tests) if clip in tested_hash}
+    pairs = []
+    for clip in sorted({row["clip_id"] for name in ("train", "val") for row in trained[name].rows}):
+        if clip in tests:
+            pairs.append((clip, clip))
+        elif trained_hash.get(clip) in by_hash:
+            pairs.append((clip, by_hash[trained_hash[clip]]))
+    return pairs
+
+
+def content_hashes(shards: list[Path]) -> dict[str, str]:
+    """The hash of each clip's pictures; clips without frames have none."""
+    found: dict[str, str] = {}
+    for shard in shards:
+        columns = open_shard("frames", shard).select(["clip_id", "content_hash"]).to_pydict()
+        found |= {c: h for c, h in zip(columns["clip_id"], columns["content_hash"], strict=True) if h is not None}
+    return found
+
+
+def _draw(rows: Rows, shots: int, draw: int) -> Rows:
+    """At most `shots` clips of each class, in the order of the rows. No class's draw depends on another's."""
+    by_label: dict[str, list[str]] = {}
+    for row in rows:
+        by_label.setdefault(row["label"], []).append(row["clip_id"])
+    kept: set[str] = set()
+    for label, clip_ids in by_label.items():
+        chance = random.Random(f"{draw} {label}")
+        kept.update(chance.sample(sorted(clip_ids), min(shots, len(clip_ids))))
+    return [row for row in rows if row["clip_id"] in kept]
+
+
+def _listed(path: Path, rows: Rows) -> Rows:
+    """The training clips that a file lists, one a line: a clip_id, a file name alone, or either with a class number after
+    it (ViFi-CLIP's lists).
+    """
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        for name in {row["clip_id"], Path(row["clip_id"]).name}:
+            by_name.setdefault(name, []).append(row)
+    found = []
+    for number, line in read_lines(path):
+        rows_there = by_name.get(line.strip()) or by_name.get(line.rsplit(maxsplit=1)[0], [])
+        if len(rows_there) != 1:
+            what = "no training clip" if not rows_there else f"{len(rows_there)} training clips"
+            raise ValueError(f"{path}:{number}: '{line}' is {what}{nearest(line, list(by_name)[:2000])}")
+        found += rows_there
+    return found
+
+
+def _bare(label: str) -> str:
+    """A class name without case, blanks and signs, as names of one thing differ between data sets."""
+    return re.sub(r"[^a-z0-9]", "", label.lower())

@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from kinetext.config import read_run
 from kinetext.data.loader import FrameStore
-from kinetext.data.protocols import protocol_splits
+from kinetext.data.protocols import read_splits
 from kinetext.models.checkpoint import load_backbone, load_trained
 from kinetext.models.methods import build_method
 from kinetext.models.texts import read_texts
-from kinetext.tables import read_metadata, read_rows, write_table
+from kinetext.tables import write_table
 
 VIEWS = ("ordered", "reversed", "shuffled", "repeated")
 BATCH_CLIPS = 32
@@ -29,7 +29,7 @@ BATCH_CLIPS = 32
 
 def predict_clips(
     run: Path,
-    clips: Path,
+    splits: Path,
     frames: list[Path],
     texts: Path,
     backbone_folder: Path,
@@ -37,7 +37,7 @@ def predict_clips(
     output: Path,
     threads: int = 1,
 ) -> None:
-    """Write the table `predictions` for the splits test and novel. A clip without frames has NaN scores: it is counted
+    """Write the table `predictions` for the splits test, novel and unseen. A clip without frames has NaN scores: it is counted
     as wrong, the same for every method.
     """
     torch.set_num_threads(threads)
@@ -49,13 +49,12 @@ def predict_clips(
         load_trained(method, checkpoint)
     method = method.to(device).eval()
     store = FrameStore(frames)
-    splits = protocol_splits(read_rows("clips", clips), read_metadata(clips)["labels"], spec.protocol, spec.novel)
-    splits = {name: split for name, split in splits.items() if name in ("test", "novel") and split.rows}
+    tested = {name: split for name, split in read_splits(splits).items() if name not in ("train", "val") and split.rows}
 
     rows: list[dict[str, Any]] = []
     seconds, counted = 0.0, 0
     with torch.inference_mode():
-        for name, split in splits.items():
+        for name, split in tested.items():
             text = method.encode_texts(read_texts(texts, split.labels, backbone).to(device))
             place = {label: k for k, label in enumerate(split.labels)}
             have = [row for row in split.rows if row["clip_id"] in store]
@@ -76,9 +75,9 @@ def predict_clips(
                     if view == "ordered":
                         seconds, counted = seconds + time.perf_counter() - began, counted + len(batch)
     metadata = {
-        "labels": {name: split.labels for name, split in splits.items()},
+        "labels": {name: split.labels for name, split in tested.items()},
         "failed": {
-            name: [r["clip_id"] for r in split.rows if r["clip_id"] not in store] for name, split in splits.items()
+            name: [r["clip_id"] for r in split.rows if r["clip_id"] not in store] for name, split in tested.items()
         },
         "predict_clips_per_s": counted / seconds if seconds else None,
     }

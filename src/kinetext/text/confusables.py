@@ -14,17 +14,16 @@ from typing import Any
 import numpy as np
 
 from kinetext.config import ConfusablesOptions
-from kinetext.data.protocols import protocol_splits
+from kinetext.data.protocols import read_splits
 from kinetext.registry import nearest
-from kinetext.tables import open_shard, read_metadata, read_rows, write_table
+from kinetext.tables import open_shard, read_metadata, write_table
 
 
 def mine_confusables(
     clips: Path,
+    splits: Path,
     features: list[Path],
     name_features: Path,
-    protocol: str,
-    novel: list[str],
     options: ConfusablesOptions,
     output: Path,
 ) -> None:
@@ -36,18 +35,19 @@ def mine_confusables(
     """
     metadata = read_metadata(clips)
     labels = class_labels(metadata, clips)
-    splits = protocol_splits(read_rows("clips", clips), labels, protocol, novel)
-    base = splits["train"].labels
-    candidates = [base, *([splits["novel"].labels] if "novel" in splits else [])]
+    found = read_splits(splits)
+    candidates = [found["test"].labels, *([found["novel"].labels] if "novel" in found else [])]
 
     # training clips only: rivals chosen on test clips would leak the labels
-    target = {row["clip_id"]: base.index(row["label"]) for row in splits["train"].rows}
-    features_BD, clip_ids = pooled_features(features, set(target))
-    if not clip_ids:
-        raise ValueError(f"{clips}: none of the {len(target)} training clips has features; run embed_frames again")
-    target_B = np.array([target[clip_id] for clip_id in clip_ids])
-    confusion_KK = confusion_scores(features_BD, target_B, len(base), options.folds)
-    rows = top_rivals(confusion_KK, base, "features", options.rivals)
+    base, rows = found["train"].labels, []
+    target = {row["clip_id"]: base.index(row["label"]) for row in found["train"].rows}
+    if target:  # none under zero_shot_from
+        features_BD, clip_ids = pooled_features(features, set(target))
+        if not clip_ids:
+            raise ValueError(f"{clips}: none of the {len(target)} training clips has features; run embed_frames again")
+        target_B = np.array([target[clip_id] for clip_id in clip_ids])
+        confusion_KK = confusion_scores(features_BD, target_B, len(base), options.folds)
+        rows += top_rivals(confusion_KK, base, "features", options.rivals)
 
     text_KD = _read_name_features(name_features, labels)
     for names in candidates:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from kinetext import registry
 from kinetext.config import TextOptions
-from kinetext.data.protocols import protocol_splits
+from kinetext.data.protocols import read_splits
 from kinetext.tables import read_metadata, read_rows, write_table
 from kinetext.text import providers
 from kinetext.text.confusables import class_labels
@@ -21,9 +21,8 @@ from kinetext.text.providers import Context, Text, names
 
 def describe_classes(
     clips: Path,
+    splits: Path,
     confusables: Path,
-    protocol: str,
-    novel: list[str],
     options: TextOptions,
     name: str,
     rule: str,
@@ -37,8 +36,7 @@ def describe_classes(
     one about the configuration, stops everything, and so does a table without one described class.
     """
     labels = class_labels(read_metadata(clips), clips)
-    splits = protocol_splits(read_rows("clips", clips), labels, protocol, novel)
-    asked = {label for split in splits.values() for label in split.labels}
+    asked = {label for split in read_splits(splits).values() for label in split.labels}
     described = [label for label in labels if label in asked]
     rivals = choose_rivals(confusables, described, rule)
     context = Context(labels, cache)

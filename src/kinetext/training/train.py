@@ -22,11 +22,11 @@ from tqdm import tqdm
 
 from kinetext.config import RunSpec, TrainingOptions, read_run
 from kinetext.data.loader import FrameStore
-from kinetext.data.protocols import protocol_splits
+from kinetext.data.protocols import read_splits
 from kinetext.models.checkpoint import load_backbone, save_trained
 from kinetext.models.methods import Method, build_method
 from kinetext.models.texts import TextTable, WordFeatures, read_texts
-from kinetext.tables import read_metadata, read_rows, written_whole
+from kinetext.tables import read_rows, written_whole
 from kinetext.tracking import code_commit
 from kinetext.training.batches import Batches
 from kinetext.training.resume import Progress, load_state, save_state, state_path
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 class Inputs:
     """The tables a run is trained from."""
 
-    clips: Path
+    splits: Path
     frames: list[Path]
     texts: Path
     confusables: Path
@@ -65,8 +65,7 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
     torch.set_num_threads(threads)
     spec = read_run(run)
     training = spec.training
-    clips = read_rows("clips", inputs.clips)
-    splits = protocol_splits(clips, read_metadata(inputs.clips)["labels"], spec.protocol, spec.novel)
+    splits = read_splits(inputs.splits)
     store = FrameStore(inputs.frames)
     torch.manual_seed(spec.seed)  # new parameters
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -86,7 +85,7 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
 
     optimiser, schedule = make_optimiser(method, training, len(seen))
     path = state_path(
-        cache, [run, inputs.clips, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
+        cache, [run, inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
     )
     progress = load_state(path, method, optimiser, schedule) or Progress()
     with tqdm(total=training.epochs, initial=progress.epoch, desc=f"train {spec.run}", disable=None) as bar:
