@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.splits import write_splits
 
 from kinetext import tables
+from splits import write_splits
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 
 import pytest
-from tests.splits import write_splits
 
 from kinetext import registry
 from kinetext.config import TextOptions
 from kinetext.tables import read_rows, write_table
 from kinetext.text.describe import describe_classes
 from kinetext.text.providers import Context, chat_api
+from splits import write_splits
 
 KEY = "sk-secret-0123456789"
 ANSWER = json.dumps({"start": "low", "end": "high", "whole": ["it goes up", "it climbs"]})

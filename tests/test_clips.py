@@ -4,7 +4,6 @@ import hashlib
 import os
 
 import pytest
-from tests.videos import write_video
 
 from kinetext import tables
 from kinetext.config import DatasetOptions, FrameOptions
@@ -12,6 +11,7 @@ from kinetext.data import frames
 from kinetext.data.clips import index_clips
 from kinetext.data.frames import extract_frames
 from kinetext.data.lists import Videos
+from videos import write_video
 
 OPTIONS = FrameOptions(num_frames=2, size_px=32)
 

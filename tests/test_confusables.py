@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.splits import write_splits
 
 from kinetext.config import ConfusablesOptions
 from kinetext.tables import read_rows, write_shard, write_table
@@ -15,6 +14,7 @@ from kinetext.text.confusables import (
     text_scores,
     top_rivals,
 )
+from splits import write_splits
 
 LABELS = ["push", "pull", "jump", "wave"]
 LOOKS = {"push": (1.0, 0.0), "pull": (1.0, 0.0), "jump": (0.0, 9.0), "wave": (0.0, -9.0)}

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.splits import write_splits
 
 from kinetext import registry
 from kinetext.config import TextOptions
@@ -17,6 +16,7 @@ from kinetext.text import cache
 from kinetext.text.describe import choose_rivals, describe_classes, with_status
 from kinetext.text.prompts import messages, parse_answer
 from kinetext.text.providers import Text, bundled, names
+from splits import write_splits
 
 LABELS = ["rising", "falling", "growing", "shrinking"]
 

@@ -7,7 +7,6 @@ import math
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tests.splits import write_splits
 
 from kinetext import tables
 from kinetext.config import TrainingOptions
@@ -15,6 +14,7 @@ from kinetext.models.checkpoint import load_backbone, load_tensors
 from kinetext.training import train
 from kinetext.training.resume import save_state
 from kinetext.training.train import Inputs, rival_mask, train_method
+from splits import write_splits
 
 
 @pytest.fixture(autouse=True)
