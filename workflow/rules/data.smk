@@ -79,7 +79,9 @@ rule split_clips:
         "../../envs/kinetext.yaml"
     params:
         options=lambda w: protocol_options(CONFIG.datasets[w.dataset], w.protocol).model_dump_json(),
-        source=lambda w, input: f"--source {input.source} --source-frames '{input.source_frames}'" if input.source else "",
+        source=lambda w, input: (
+            f"--source {input.source} --source-frames '{input.source_frames}'" if input.source else ""
+        ),
         code=code("data/protocols.py"),
     shell:
         "kinetext split-clips --name {wildcards.dataset} --clips {input.clips} --protocol {wildcards.protocol}"
