@@ -83,7 +83,8 @@ def finished(tmp_path_factory):
     # how many shards there are is known later: extract_frames and embed_frames are not among them yet
     assert before.pop("index_clips") == 1
     assert before == {
-        **{"prepare_backbone": 1, "check_frames": 1, "embed_labels": 1, "mine_confusables": 1, "describe_classes": 1},
+        **{"prepare_backbone": 1, "check_frames": 1, "split_clips": 1, "embed_labels": 1, "mine_confusables": 1},
+        **{"describe_classes": 1},
         **{"plan_run": 2, "train_method": 1, "predict_clips": 2, "measure_run": 2, "init_tracking": 1, "log_run": 1},
         **{"collect_metrics": 1, "render_report": 1, "all": 1},
     }
@@ -114,7 +115,7 @@ def test_one_call_writes_everything(finished):
         path.relative_to(results / "benchmarks").parts[0].removesuffix(".tsv")
         for path in (results / "benchmarks").rglob("*.tsv")
     }
-    assert len(benchmarks) == 16  # a rule, a folder
+    assert len(benchmarks) == 17  # a rule, a folder
 
 
 def test_a_second_call_has_nothing_to_do(finished):
@@ -324,3 +325,39 @@ def test_a_bad_video_is_a_row_and_too_many_stop_before_training(copied, tmp_path
     assert f"train/moving_left/bad.mp4: {failed['train/moving_left/bad.mp4']}" in done.output
     assert not (copied / "results/logs/train_method/mine").exists()
     assert not (copied / run.format("mean_pool")).exists()
+
+
+# ---- other data
+
+
+def copy_videos(media, root, split, names):
+    """Some of the rendered videos of two classes, as a user's own folders."""
+    for label in ("moving_right", "moving_left"):
+        (root / split / label).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            shutil.copy(media / "test" / label / "0000.mp4", root / split / label / name)
+
+
+def test_a_video_more_is_extracted_alone_and_another_data_sets_run_is_tested_on_them(copied, tmp_path):
+    media, root = next((copied / "results/data/shapes/media").glob("*")), tmp_path / "videos"
+    copy_videos(media, root, "test", ["a.mp4", "b.mp4", "c.mp4"])
+    mine = {"module": "folder", "options": {"root": str(root)}, "frames": {"size_px": 64}, "shard_clips": 4}
+    experiment = {"datasets": ["mine"], "protocol": "zero_shot_from_shapes", "methods": ["mean_pool"]}
+    configs = overlay(tmp_path, datasets={"mine": mine}, experiments={"tiny": experiment}, confusables={"rule": "text"})
+    metrics = "results/runs/mine/zero_shot_from_shapes/mean_pool/names/seed0/metrics.parquet"
+    done = snakemake(copied, metrics, configs=configs)
+    assert done.returncode == 0, done.output
+    trained = jobs(done.output)["train_method"], (copied / "results/runs/shapes/supervised/mean_pool/names/seed0")
+    assert trained[0] == 1
+    assert (trained[1] / "checkpoint.safetensors").exists()
+    counted = {(r["split"], r["clips"]) for r in tables.read_rows("metrics", copied / metrics) if r["metric"] == "top1"}
+    assert counted == {("test", 6)}  # both names are trained on: none is unseen
+
+    assert jobs(snakemake(copied, metrics, "-n", configs=configs).output) == {}
+    full = copied / "results/data/mine/frames/00000.arrow"
+    before = full.stat().st_mtime_ns
+    copy_videos(media, root, "test", ["d.mp4"])
+    done = snakemake(copied, "results/data/mine/frames.json", configs=configs)
+    assert done.returncode == 0, done.output
+    assert full.stat().st_mtime_ns == before
+    assert "4 clips: 4 ok; 2 kept from before" in (copied / "results/logs/extract_frames/mine/00001.log").read_text()
