@@ -26,8 +26,8 @@ ENCODINGS = {
 }
 
 
-def eight(num_frames):
-    return uniform_indices(num_frames, 8)
+def eight(times_s):
+    return uniform_indices(len(times_s), 8)
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def test_the_chosen_frames_are_those_of_a_full_decode(name, tmp_path):
     full = all_frames(path)
     for num_wanted in (1, 3, 8, 40):
         wanted = uniform_indices(len(full), num_wanted)
-        decoded = decode_clip(path, lambda num_frames, wanted=num_wanted: uniform_indices(num_frames, wanted))
+        decoded = decode_clip(path, lambda times_s, wanted=num_wanted: uniform_indices(len(times_s), wanted))
         assert (decoded.status, decoded.error) == ("ok", None)
         assert decoded.frame_indices == wanted
         assert np.allclose(np.diff(decoded.timestamps_s), 0.04 * np.diff(wanted), atol=0.002)
@@ -64,7 +64,7 @@ def test_every_single_frame_can_be_had_without_decoding_everything(name, tmp_pat
     monkeypatch.setattr(decode, "_sequentially", None)  # the way out when anything is not as expected
     for index in range(64):
         pair = [index, (index + 31) % 64]  # far apart: two groups of pictures with a gap between them
-        decoded = decode_clip(path, lambda num_frames, pair=pair: sorted(pair))
+        decoded = decode_clip(path, lambda times_s, pair=pair: sorted(pair))
         assert decoded.error is None
         for i, frame_HWC in zip(sorted(pair), decoded.frames_HWC, strict=True):
             assert np.array_equal(frame_HWC, full[i])
@@ -86,8 +86,10 @@ def test_packets_that_show_nothing_are_not_counted(tmp_path):
     full = all_frames(path)
     decoded = decode_clip(path, eight)
     assert (decoded.num_packets, len(full)) == (44, 40)
-    assert decoded.frame_indices == eight(40)
-    assert all(np.array_equal(frame, full[i]) for frame, i in zip(decoded.frames_HWC, eight(40), strict=True))
+    assert decoded.frame_indices == uniform_indices(40, 8)
+    assert all(
+        np.array_equal(frame, full[i]) for frame, i in zip(decoded.frames_HWC, uniform_indices(40, 8), strict=True)
+    )
 
 
 def test_only_the_groups_of_pictures_that_hold_a_wanted_frame_are_decoded(clean, monkeypatch):
@@ -98,7 +100,7 @@ def test_only_the_groups_of_pictures_that_hold_a_wanted_frame_are_decoded(clean,
         "_feed",
         lambda video, first, last, wanted: fed.append((first, last)) or feed(video, first, last, wanted),
     )
-    decoded = decode_clip(clean, lambda num_frames: [30])
+    decoded = decode_clip(clean, lambda times_s: [30])
     assert np.array_equal(decoded.frames_HWC[0], all_frames(clean)[30])
     assert len(fed) == 1
     assert fed[0][0] == 24
@@ -119,13 +121,15 @@ def test_a_cut_by_edit_list_hides_frames_and_is_no_truncation(clean, tmp_path):
     full = all_frames(path)
     decoded = decode_clip(path, eight)
     assert (decoded.status, len(full)) == ("ok", 79)
-    assert decoded.frame_indices == eight(79)
-    assert all(np.array_equal(frame, full[i]) for frame, i in zip(decoded.frames_HWC, eight(79), strict=True))
+    assert decoded.frame_indices == uniform_indices(79, 8)
+    assert all(
+        np.array_equal(frame, full[i]) for frame, i in zip(decoded.frames_HWC, uniform_indices(79, 8), strict=True)
+    )
 
 
 def test_a_clip_within_a_file_is_sampled_between_its_times(clean):
     full = all_frames(clean)
-    decoded = decode_clip(clean, lambda num_frames: uniform_indices(num_frames, 5), start_s=1.0, end_s=2.0)
+    decoded = decode_clip(clean, lambda times_s: uniform_indices(len(times_s), 5), start_s=1.0, end_s=2.0)
     assert decoded.frame_indices == [27, 32, 37, 42, 47]  # frames 25 to 49
     assert np.allclose(decoded.timestamps_s, [1.08, 1.28, 1.48, 1.68, 1.88])
     assert all(np.array_equal(f, full[i]) for f, i in zip(decoded.frames_HWC, decoded.frame_indices, strict=True))
@@ -185,7 +189,7 @@ def test_damaged_frames_are_replaced_by_intact_ones(clean, tmp_path, zeroed):
         data[start : start + length] = bytes(length)
     path = tmp_path / "damaged.mp4"
     path.write_bytes(data)
-    decoded = decode_clip(path, lambda num_frames: uniform_indices(num_frames, 32))
+    decoded = decode_clip(path, lambda times_s: uniform_indices(len(times_s), 32))
     assert decoded.status == "damaged"
     assert decoded.num_substituted > 0
     assert f"{decoded.num_substituted} of 32 frames replaced" in decoded.error
@@ -204,7 +208,7 @@ def test_what_a_lost_sector_leaves_of_a_packet_is_not_believed(clean, tmp_path):
         start = places[first][0] + places[first][1] // 2  # from the middle of a packet, over several more
         data[start : places[first + 6][0]] = random.bytes(places[first + 6][0] - start)
         path.write_bytes(data)
-        decoded = decode_clip(path, lambda num_frames: uniform_indices(num_frames, 48))
+        decoded = decode_clip(path, lambda times_s: uniform_indices(len(times_s), 48))
         assert decoded.status == "damaged"
         replaced += decoded.num_substituted
         for index, frame_HWC in zip(decoded.frame_indices, decoded.frames_HWC, strict=True):
@@ -232,7 +236,7 @@ def write_audio(path):
         output.mux(stream.encode(None))
 
 
-def test_what_is_no_video_fails_with_its_reason(clean, tmp_path, monkeypatch):
+def test_what_is_no_video_fails_with_its_reason(clean, tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("not a video " * 100)
     (tmp_path / "playlist.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n")
@@ -251,8 +255,7 @@ def test_what_is_no_video_fails_with_its_reason(clean, tmp_path, monkeypatch):
         assert decoded.status == "failed", name
         assert decoded.error.startswith(reason), (name, decoded.error)
         assert decoded.frames_HWC == []
-    monkeypatch.setattr(decode, "LIMIT_PX", 64 * 48 - 1)
-    assert decode_clip(clean, eight).error.startswith("too_large: 64x48 px")
+    assert decode_clip(clean, eight, limit_px=64 * 48 - 1).error.startswith("too_large: 64x48 px")
 
 
 def test_one_frame_is_repeated_and_called_short(tmp_path):

@@ -46,15 +46,28 @@ class FrameOptions(Options):
     size_px: int = Field(
         224, ge=16, le=1024, description="height and width after resizing the short side and centre crop"
     )
-    sampling: Literal["uniform", "segment"] = Field(
+    sampling: Literal["uniform", "uniform_time", "segment", "dense", "rate"] = Field(
         "uniform",
-        description="uniform: centres of T equal segments (TSN, ECCV 2016); segment: as STAN's released test code rounds them",
+        description="uniform: centres of T equal segments (TSN, ECCV 2016); uniform_time: the same by time; segment: as "
+        "STAN's released test code rounds them; dense: every `stride`-th frame around the middle; rate: `rate_fps` frames a "
+        "second (CLIP4Clip), at most T",
     )
-    encoding: Literal["jpeg", "raw"] = Field("jpeg", description="jpeg: 4:4:4; raw: RGB bytes, 9 times larger, exact")
+    stride: int = Field(16, ge=1, description="frames from one to the next under dense; 16 for T = 8 (AIM, ICLR 2023)")
+    rate_fps: float = Field(1.0, gt=0, description="frames per second under rate")
+    encoding: Literal["jpeg", "raw"] = Field(
+        "jpeg", description="raw: RGB bytes, 7 times larger, exact; for small sets"
+    )
     quality: int = Field(
-        95, ge=50, le=100, description="JPEG quality; 95 at 4:4:4 costs about 1 grey level (video.md 3)"
+        95, ge=50, le=100, description="JPEG quality; what it costs in grey levels: benchmarks/jpeg.py, README"
+    )
+    chroma: Literal["444", "420"] = Field(
+        "444", description="JPEG chroma subsampling; 420 is smaller and blurs colours"
     )
     clip_limit_s: float = Field(60.0, gt=0, description="seconds after which decoding a clip is given up")
+    max_px: int = Field(
+        40_000_000, ge=1, description="width x height over which a video is not decoded; 8K is 33 million"
+    )
+    max_duration_s: float = Field(7200.0, gt=0, description="seconds over which a video is not decoded")
 
 
 class ProtocolOptions(Options):

@@ -12,15 +12,25 @@ PyAV's logging stays as it is: av.logging.set_level together with threads can de
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
-from kinetext.data.demux import MOV, OPEN, UnusableError, Video, count_without_edit_list, demux, video_stream
+from kinetext.data.demux import (
+    MOV,
+    UnusableError,
+    Video,
+    count_without_edit_list,
+    demux,
+    opened,
+    too_long,
+    usable_stream,
+)
 
 LIMIT_PX = 40_000_000  # width * height; 8K is 33 million
 
@@ -53,63 +63,57 @@ class _Image:
 
 def decode_clip(
     path: Path,
-    choose: Callable[[int], list[int]],
+    choose: Callable[[Sequence[float]], list[int]],
     start_s: float | None = None,
     end_s: float | None = None,
     shrink: Callable[[np.ndarray], np.ndarray] = lambda frame_HWC: frame_HWC,
+    limit_px: int = LIMIT_PX,
+    limit_s: float | None = None,
 ) -> Decoded:
-    """Decode the frames of a clip that `choose(number of its frames)` names, ascending, repeats allowed.
+    """Decode the frames of a clip that `choose(times of its frames in seconds)` names, ascending, repeats allowed.
 
     Only frames with start_s <= time < end_s are counted and chosen from. `shrink` is applied to each frame as it comes,
-    so that large frames need not be held together. Never raises: what goes wrong is in `status` and `error`.
+    so that large frames need not be held together. Frames of more than `limit_px` pixels and clips of more than `limit_s`
+    seconds are not decoded. Never raises: what goes wrong is in `status` and `error`.
     """
     try:
-        if not path.exists():
-            raise UnusableError("not_found: there is no such file")
-        if not path.is_file():
-            raise UnusableError("not_a_file: a folder or a device")
-        if path.stat().st_size == 0:
-            raise UnusableError("empty_file: zero bytes")
-        with av.open(str(path.absolute()), **OPEN) as container:
-            return _decode(path, container, choose, start_s, end_s, shrink)
+        with opened(path) as container:
+            return _decode(path, container, choose, start_s, end_s, shrink, limit_px, limit_s)
     except UnusableError as error:
         return Decoded("failed", str(error))
-    except (av.error.InvalidDataError, EOFError):
-        return Decoded("failed", "not_a_video: no format that FFmpeg can read, or cut before its index")
-    except Exception as error:
-        return Decoded("failed", f"{type(error).__name__}: {error}")
 
 
-def _decode(path: Path, container: Any, choose: Any, start_s: Any, end_s: Any, shrink: Any) -> Decoded:
-    stream = video_stream(container)
-    if stream is None:
-        raise UnusableError("no_video_stream: sound or a cover picture only")
-    if stream.codec_context is None:
-        raise UnusableError("unknown_codec: FFmpeg has no decoder for this video stream")
-    if stream.width * stream.height > LIMIT_PX:
-        raise UnusableError(f"too_large: {stream.width}x{stream.height} px, at most {LIMIT_PX} px are decoded")
-    video = demux(container, stream)
+def _decode(
+    path: Path, container: Any, choose: Any, start_s: Any, end_s: Any, shrink: Any, limit_px: int, limit_s: float | None
+) -> Decoded:
+    stream = usable_stream(container, limit_px)
+    whole = start_s is None and end_s is None  # a clip within a file may be short and the file long
+    video = demux(container, stream, limit_s if whole else None)
+    image = partial(_image, shrink=shrink, limit_px=limit_px)
 
     def wanted(times_s: list[float]) -> tuple[range, list[int]]:
-        window = _window(times_s, start_s, end_s)
-        return window, [window.start + index for index in choose(len(window))]
+        window = window_ranks(times_s, start_s, end_s)
+        length_s = times_s[window[-1]] - times_s[window[0]]
+        if limit_s is not None and length_s > limit_s:
+            raise too_long(length_s, limit_s)
+        return window, [window.start + index for index in choose(times_s[window.start : window.stop])]
 
     times_s = video.times_s
     window, ranks = wanted(times_s)
     taken = ranks
-    images = _by_gop(video, ranks, shrink) if video.by_gop else None
+    images = _by_gop(video, ranks, image) if video.by_gop else None
     if images is None:
-        positions, seen_s, images = _sequentially(video, set(ranks), shrink)
+        positions, seen_s, images = _sequentially(video, set(ranks), image)
         if video.bad:
             taken = _nearest_untainted(video, positions, window, ranks)
             arrivals = {rank: positions.index(video.order[rank]) for rank in taken}
-            _, _, images = _sequentially(video, set(arrivals.values()), shrink)
+            _, _, images = _sequentially(video, set(arrivals.values()), image)
             images = {rank: images[arrival] for rank, arrival in arrivals.items()}
         elif len(positions) != len(video.order):  # hidden or skipped pictures: count what is really shown
             times_s = seen_s
             window, ranks = wanted(times_s)
             taken = ranks
-            _, _, images = _sequentially(video, set(ranks), shrink)
+            _, _, images = _sequentially(video, set(ranks), image)
     substituted = sum(a != b for a, b in zip(taken, ranks, strict=True))
 
     reasons = {}
@@ -135,12 +139,12 @@ def _decode(path: Path, container: Any, choose: Any, start_s: Any, end_s: Any, s
         num_packets=len(video.packets),
         num_substituted=substituted,
         rotation_deg=first.rotation_deg,
-        vfr=_is_vfr(times_s),
+        vfr=is_vfr(times_s),
         codec=video.codec,
     )
 
 
-def _window(times_s: list[float], start_s: float | None, end_s: float | None) -> range:
+def window_ranks(times_s: list[float], start_s: float | None, end_s: float | None) -> range:
     """Ranks of the frames with start_s <= time < end_s, a microsecond forgiven."""
     first = 0 if start_s is None else bisect_left(times_s, start_s - 1e-6)
     last = len(times_s) if end_s is None else bisect_left(times_s, end_s - 1e-6)
@@ -173,7 +177,7 @@ def _feed(video: Video, first: int, last: int, wanted: set[int] | None) -> Itera
             yield frame
 
 
-def _by_gop(video: Video, ranks: list[int], shrink: Any) -> dict[int, _Image] | None:
+def _by_gop(video: Video, ranks: list[int], image: Callable[[Any], _Image]) -> dict[int, _Image] | None:
     """The frames of these ranks from the GOPs that hold them; None if anything was not as expected."""
     rank_of = {video.order[rank]: rank for rank in ranks}
     spans = []
@@ -192,14 +196,14 @@ def _by_gop(video: Video, ranks: list[int], shrink: Any) -> dict[int, _Image] | 
     for first, last in ranges:
         for frame in _feed(video, first, last, set(rank_of)):
             if frame.opaque in rank_of:
-                frames[rank_of[frame.opaque]] = _image(frame, shrink)
+                frames[rank_of[frame.opaque]] = image(frame)
             if video.bad:
                 return None
     return frames if len(frames) == len(rank_of) and not video.bad else None
 
 
 def _sequentially(
-    video: Video, arrivals: set[int], shrink: Any
+    video: Video, arrivals: set[int], image: Callable[[Any], _Image]
 ) -> tuple[list[int | None], list[float], dict[int, _Image]]:
     """Decode everything: each frame's packet and time as they arrive, and the images of the arrivals asked for."""
     positions: list[int | None] = []
@@ -208,7 +212,7 @@ def _sequentially(
     video.bad = set(video.broken)
     for frame in _feed(video, 0, len(video.packets) - 1, None):
         if len(positions) in arrivals:
-            images[len(positions)] = _image(frame, shrink)
+            images[len(positions)] = image(frame)
         positions.append(frame.opaque)
         times_s.append(len(times_s) / video.rate if frame.time is None else frame.time)
     if not positions:
@@ -231,17 +235,17 @@ def _nearest_untainted(video: Video, positions: list[int | None], window: range,
     return [min(candidates, key=lambda candidate: abs(candidate - rank)) for rank in ranks]
 
 
-def _image(frame: Any, shrink: Any) -> _Image:
+def _image(frame: Any, shrink: Any, limit_px: int) -> _Image:
     """A frame as displayed: no decoder applies the display matrix by itself."""
-    if frame.width * frame.height > LIMIT_PX:
-        raise UnusableError(f"too_large: a frame of {frame.width}x{frame.height} px, at most {LIMIT_PX} px are decoded")
+    if frame.width * frame.height > limit_px:
+        raise UnusableError(f"too_large: a frame of {frame.width}x{frame.height} px, at most {limit_px} px are decoded")
     turns = round(frame.rotation / 90) % 4
     frame_HWC = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
     height_px, width_px = frame_HWC.shape[:2]
     return _Image(shrink(frame_HWC), width_px, height_px, 90 * turns)
 
 
-def _is_vfr(times_s: list[float]) -> bool:
+def is_vfr(times_s: list[float]) -> bool:
     """Whether the steps between frames differ by more than half (95th against 5th percentile)."""
     if len(times_s) < 3:
         return False

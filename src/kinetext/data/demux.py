@@ -4,6 +4,8 @@ Frames are counted by packets, because headers lie: of an AVI's length, of an ed
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ MOV = "mov,mp4,m4a,3gp,3g2,mj2"
 GOP_CONTAINERS = {MOV, "matroska,webm"}  # the others' time stamps are not to be relied on (AVI) or seldom indexed
 GOP_CODECS = {"h264", "hevc", "vp9", "av1"}  # one packet is one shown frame, always; VP8 and MPEG-4 have hidden ones
 ENTRY_NALS = {"h264": {5}, "hevc": set(range(16, 22))}  # IDR; IRAP: whatever comes later refers to nothing before them
+LIMIT_PACKETS = 1_000_000  # all are held in memory; 4.6 hours at 60 frames a second
 OPEN: dict[str, Any] = {"metadata_errors": "ignore"}  # a title in an old encoding is no reason to fail
 
 
@@ -39,16 +42,48 @@ class Video:
     broken: frozenset[int]  # those of the demuxer
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The file's container. Raises UnusableError, with the reason, for whatever goes wrong in opening it or inside."""
+    try:
+        if not path.exists():
+            raise UnusableError("not_found: there is no such file")
+        if not path.is_file():
+            raise UnusableError("not_a_file: a folder or a device")
+        if path.stat().st_size == 0:
+            raise UnusableError("empty_file: zero bytes")
+        with av.open(str(path.absolute()), **OPEN) as container:
+            yield container
+    except UnusableError:
+        raise
+    except (av.error.InvalidDataError, EOFError):
+        raise UnusableError("not_a_video: no format that FFmpeg can read, or cut before its index") from None
+    except Exception as error:
+        raise UnusableError(f"{type(error).__name__}: {error}") from None
+
+
+def usable_stream(container: Any, limit_px: int) -> Any:
+    """The stream to decode. Raises UnusableError if there is none, no decoder for it, or if its pictures are too large."""
+    stream = video_stream(container)
+    if stream is None:
+        raise UnusableError("no_video_stream: sound or a cover picture only")
+    if stream.codec_context is None:
+        raise UnusableError("unknown_codec: FFmpeg has no decoder for this video stream")
+    if stream.width * stream.height > limit_px:
+        raise UnusableError(f"too_large: {stream.width}x{stream.height} px, at most {limit_px} px are decoded")
+    return stream
+
+
 def video_stream(container: Any) -> Any:
     """The first video stream that is no cover picture, or None."""
     streams = (s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
     return next(streams, None)
 
 
-def demux(container: Any, stream: Any) -> Video:
+def demux(container: Any, stream: Any, limit_s: float | None = None) -> Video:
     """Read all packets and find out where decoding may start and in which order the frames are shown.
 
-    Raises UnusableError if there is nothing to decode.
+    Raises UnusableError if there is nothing to decode, or more than `limit_s` seconds or LIMIT_PACKETS.
     """
     context = stream.codec_context
     context.thread_type, context.thread_count = "NONE", 1  # one process a core is faster, and AUTO swallows errors
@@ -57,7 +92,7 @@ def demux(container: Any, stream: Any) -> Video:
     packets: list[Any] = []
     broken = set()
     try:
-        packets.extend(packet for packet in container.demux(stream) if packet.size)
+        packets.extend(_read(container, stream, limit_s))
     except av.error.FFmpegError:
         broken.add(max(len(packets) - 1, 0))
     if not packets:
@@ -76,6 +111,30 @@ def demux(container: Any, stream: Any) -> Video:
     entries = [i for i, p in enumerate(packets) if i == 0 or (p.is_keyframe and _is_entry(p, codec, context.extradata))]
     by_gop = stamped and container.format.name in GOP_CONTAINERS and codec in GOP_CODECS
     return Video(context, codec, packets, stamps, entries, order, times_s, rate, by_gop, set(broken), frozenset(broken))
+
+
+def _read(container: Any, stream: Any, limit_s: float | None) -> Iterator[Any]:
+    """The packets of a stream, until they are too many or too far apart: that raises UnusableError."""
+    limit = float("inf") if limit_s is None else limit_s / stream.time_base
+    first: Any = None
+    number = 0
+    for packet in container.demux(stream):
+        if not packet.size:
+            continue
+        number += 1
+        if number > LIMIT_PACKETS:
+            raise UnusableError(f"too_long: more than {LIMIT_PACKETS} packets")
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is not None and not packet.is_discard:
+            first = stamp if first is None else min(first, stamp)
+            if stamp - first > limit:
+                raise too_long(float((stamp - first) * stream.time_base), limit_s)
+        yield packet
+
+
+def too_long(length_s: float, limit_s: float | None) -> UnusableError:
+    """The error of a clip that goes on for `length_s` seconds at least."""
+    return UnusableError(f"too_long: {length_s:.1f} s or more, at most {limit_s:g} s are decoded")
 
 
 def _is_entry(packet: Any, codec: str, extradata: bytes | None) -> bool:

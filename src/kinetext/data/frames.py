@@ -25,7 +25,7 @@ from tqdm import tqdm
 from kinetext import tables
 from kinetext.config import FrameOptions
 from kinetext.data.decode import decode_clip
-from kinetext.data.sampling import SAMPLINGS
+from kinetext.data.sampling import sampler
 from kinetext.data.watchdog import Lost, watched
 
 BATCH_CLIPS, BATCH_BYTES = 100, 2**29  # an Arrow binary column holds 2 GiB at most
@@ -50,11 +50,11 @@ def resize(frame_HWC: np.ndarray, size_px: int) -> np.ndarray:
     return np.ascontiguousarray(frame_HWC[top : top + size_px, left : left + size_px])
 
 
-def encode_image(frame_HWC: np.ndarray, encoding: str, quality: int) -> bytes:
-    """A uint8 RGB image as JPEG (4:4:4, so that colour edges survive) or, encoding `raw`, as its bytes."""
+def encode_image(frame_HWC: np.ndarray, encoding: str, quality: int, chroma: str = "444") -> bytes:
+    """A uint8 RGB image as JPEG or, encoding `raw`, as its bytes."""
     if encoding == "raw":
         return frame_HWC.tobytes()
-    return simplejpeg.encode_jpeg(frame_HWC, quality, colorspace="RGB", colorsubsampling="444")
+    return simplejpeg.encode_jpeg(frame_HWC, quality, colorspace="RGB", colorsubsampling=chroma)
 
 
 def decode_image(data: bytes) -> np.ndarray:
@@ -74,18 +74,19 @@ def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
     """One row of the table `frames` from one row of the table `clips`."""
     if clip["error"]:
         return {**_failed(clip, clip["error"]), "source": source(clip, options)}
-    sampling = SAMPLINGS[options.sampling]
     decoded = decode_clip(
         Path(clip["path"]),
-        lambda num_frames: sampling(num_frames, options.num_frames),
+        sampler(options),
         clip["start_s"],
         clip["end_s"],
         partial(resize, size_px=options.size_px),
+        options.max_px,
+        options.max_duration_s,
     )
     encoded: dict[int, bytes] = {}  # short clips repeat frames
     for index, frame_HWC in zip(decoded.frame_indices, decoded.frames_HWC, strict=True):
         if index not in encoded:
-            encoded[index] = encode_image(frame_HWC, options.encoding, options.quality)
+            encoded[index] = encode_image(frame_HWC, options.encoding, options.quality, options.chroma)
     images = [encoded[index] for index in decoded.frame_indices]
     row = {name: value for name, value in vars(decoded).items() if name != "frames_HWC"}
     content = hashlib.blake2b(b"".join(images), digest_size=16).hexdigest() if images else None

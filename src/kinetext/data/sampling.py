@@ -1,14 +1,34 @@
-"""Which frames of a clip are looked at: functions of two integers, so that every method sees the same ones.
+"""Which frames of a clip are looked at: functions of the frames' times alone, so that every method sees the same ones.
 
-Sampling goes by frame index, as the papers' code does, not by time; the two differ in videos of variable frame rate,
-which decode.py flags. Clips with fewer frames than wanted repeat frames.
+Most go by frame index, as the papers' code does, not by time; the two differ in videos of variable frame rate, which
+decode.py flags. Clips with fewer frames than wanted repeat frames. Indices ascend.
 """
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from kinetext.config import FrameOptions
+
+Indices = Callable[[Sequence[float]], list[int]]
+
+
+def sampler(options: FrameOptions) -> Indices:
+    """The function that chooses `num_frames` indices of a clip from the times of its frames, seconds, ascending."""
+    T = options.num_frames
+    choose: dict[str, Indices] = {
+        "uniform": lambda times_s: uniform_indices(len(times_s), T),
+        "uniform_time": lambda times_s: uniform_time_indices(times_s, T),
+        "segment": lambda times_s: segment_indices(len(times_s), T),
+        "dense": lambda times_s: dense_indices(len(times_s), T, options.stride),
+        "rate": lambda times_s: rate_indices(times_s, T, options.rate_fps),
+    }
+    return choose[options.sampling]
+
 
 def uniform_indices(num_frames: int, num_wanted: int) -> list[int]:
-    """The centres of `num_wanted` equal segments of a clip (TSN, Wang et al., ECCV 2016), ascending.
+    """The centres of `num_wanted` equal segments of a clip (TSN, Wang et al., ECCV 2016).
 
     Raises ValueError if the clip has no frame.
     """
@@ -17,8 +37,15 @@ def uniform_indices(num_frames: int, num_wanted: int) -> list[int]:
     return [(2 * i + 1) * num_frames // (2 * num_wanted) for i in range(num_wanted)]
 
 
+def uniform_time_indices(times_s: Sequence[float], num_wanted: int) -> list[int]:
+    """The frames on the screen at the centres of `num_wanted` segments of equal duration. Raises ValueError as above."""
+    _check(len(times_s))
+    duration_s = times_s[-1] - times_s[0] + _step_s(times_s)  # the last frame is on the screen, too
+    return _shown(times_s, [(i + 0.5) * duration_s / num_wanted for i in range(num_wanted)])
+
+
 def segment_indices(num_frames: int, num_wanted: int) -> list[int]:
-    """As STAN's released code samples at test time (mmaction/datasets/transforms/loading.py:451-478), ascending.
+    """As STAN's released code samples at test time (mmaction/datasets/transforms/loading.py:451-478).
 
     The segments are (n - 1) / T long, starts are rounded half to even and the half segment is cut to whole frames.
     Raises ValueError if the clip has no frame.
@@ -28,9 +55,39 @@ def segment_indices(num_frames: int, num_wanted: int) -> list[int]:
     return [min(int(np.round(segment * i)) + int(segment / 2), num_frames - 1) for i in range(num_wanted)]
 
 
+def dense_indices(num_frames: int, num_wanted: int, stride: int) -> list[int]:
+    """Every `stride`-th frame around the middle (Carreira and Zisserman, CVPR 2017; the adapters AIM and ST-Adapter).
+
+    A clip too short for that repeats its last frame (clamped, as PySlowFast's temporal_sampling). Raises ValueError if
+    the clip has no frame.
+    """
+    _check(num_frames)
+    first = max(0, (num_frames - (num_wanted - 1) * stride - 1) // 2)
+    return [min(first + i * stride, num_frames - 1) for i in range(num_wanted)]
+
+
+def rate_indices(times_s: Sequence[float], num_wanted: int, rate_fps: float) -> list[int]:
+    """Frames at a fixed rate from the beginning (text-video retrieval takes 1 a second: CLIP4Clip, Neurocomputing 2022).
+
+    Of more than `num_wanted` the centres of equal segments are taken, of fewer some are repeated. Raises ValueError if the
+    clip has no frame.
+    """
+    _check(len(times_s))
+    duration_s = times_s[-1] - times_s[0] + _step_s(times_s)
+    count = max(1, int(np.ceil(duration_s * rate_fps - 1e-6)))
+    at_rate = _shown(times_s, [k / rate_fps for k in range(count)])
+    return [at_rate[i] for i in uniform_indices(len(at_rate), num_wanted)]
+
+
+def _shown(times_s: Sequence[float], wanted_s: list[float]) -> list[int]:
+    """The index of the frame that is on the screen at each time from the clip's beginning, a microsecond forgiven."""
+    return [max(0, bisect_right(times_s, times_s[0] + at_s + 1e-6) - 1) for at_s in wanted_s]
+
+
+def _step_s(times_s: Sequence[float]) -> float:
+    return (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
+
+
 def _check(num_frames: int) -> None:
     if num_frames < 1:
         raise ValueError(f"sampling: a clip of {num_frames} frames has nothing to sample")
-
-
-SAMPLINGS = {"uniform": uniform_indices, "segment": segment_indices}  # the names in FrameOptions.sampling
