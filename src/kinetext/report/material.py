@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.report.figures import Estimate, frame_strip
-from kinetext.tables import open_shard, read_rows
+from kinetext.tables import open_shard, read_metadata, read_rows
 
 RULES = {
     "given": "given by the data set",
@@ -32,12 +32,26 @@ def about_dataset(dataset: Dataset, metrics: list[dict[str, Any]], runs: list[di
         "classes": len({row["label"] for row in clips if row["label"] is not None}),
         "status": status,
         "failed": failed,
+        "odd": _odd(read_metadata(clips_path)),
         "commits": sorted({row["commit"] for row in metrics if row["dataset"] == name and row["commit"]}),
         **{
             column: sorted({run[column] for run in own})
             for column in ("protocol", "backbone", "method", "texts", "seed")
         },
     }
+
+
+def _odd(index: dict[str, Any]) -> list[str]:
+    """Where the data set is not as published: its lists' sizes, absent files, files that no list names."""
+    found = [
+        f"{what}: {listed} listed, {published} published"
+        for what, (listed, published) in index.get("sizes", {}).items()
+        if listed != published
+    ]
+    for what, words in (("absent", "listed files are absent"), ("unlisted", "files stand in no list")):
+        count = index.get(what, {}).get("count", 0)
+        found += [f"{count} {words}"] if count else []
+    return found
 
 
 def gallery(dataset: Dataset, measured: dict[str, dict[Any, Estimate]], examples: int) -> dict[str, Any] | None:
