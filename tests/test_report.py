@@ -50,7 +50,8 @@ def make_data(root: Path, clips_per_class: int) -> None:
     for pair in (BASE[:2], BASE[2:], NOVEL):
         for (label, rival), rule in (((pair[0], pair[1]), "given"), ((pair[1], pair[0]), "given")):
             mined.append({"label": label, "rival": rival, "score": 1.0, "rule": rule, "rank": 1})
-    write_table("clips", clips, data / "clips.parquet")
+    odd = {"sizes": {"test": [12, 20], "classes": [6, 6]}, "absent": {"count": 2}, "unlisted": {"count": 0}}
+    write_table("clips", clips, data / "clips.parquet", odd)
     write_shard("frames", [frames], data / "frames" / "0000.arrow")
     write_table("confusables", mined, data / "confusables.parquet")
     for provider in ("names", "motion"):
@@ -176,6 +177,10 @@ def test_failed_clips_rejected_texts_and_methods_are_named(report):
     assert "mean_pool, moted" in text["compared"]
     assert "1 rejected: too short" in text["texts"]
     assert "the thing grows <slowly>" in text["texts"]
+
+
+def test_where_a_data_set_is_not_as_published_is_told(report):
+    assert "Not as published: test: 12 listed, 20 published; 2 listed files are absent" in Page(report.html).text["compared"]
 
 
 def test_the_gallery_shows_frames_in_order_and_skips_the_failed_clip(report):
