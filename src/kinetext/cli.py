@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from kinetext.registry import Options, sentence
+from kinetext.registry import Options, nearest, sentence
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -53,6 +53,25 @@ def export_schema(output: Out = Path("workflow/config.schema.json")) -> None:
     from kinetext.config import Config
 
     output.write_text(json.dumps(Config.model_json_schema(), indent=1) + "\n")
+
+
+@app.command()
+def inspect(
+    dataset: Annotated[str, typer.Argument(help="a data set of the configuration")],
+    config: In = Path("config.yaml"),
+    clips: Annotated[int, typer.Option(min=1, help="clips whose durations are looked at")] = 200,
+    output: Annotated[Path | None, typer.Option(help="a folder; default: inspect/DATASET in the results")] = None,
+) -> None:
+    """Print what a data set has, odd and equal files too, and draw a sheet of its clips."""
+    from kinetext.data.inspect import inspect as run
+    from kinetext.plan import load_config
+
+    settings = load_config(config)
+    if dataset not in settings.datasets:
+        raise ValueError(f"{config}: there is no data set '{dataset}'{nearest(dataset, list(settings.datasets))}")
+    results = Path(settings.results)
+    media = results / "data" / dataset / "media"
+    run(dataset, settings.datasets[dataset], media, output or results / "inspect" / dataset, clips)
 
 
 @app.command()

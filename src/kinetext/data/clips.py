@@ -32,14 +32,8 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
     set declares confusable. Absent files stay listed: they become failed rows of `frames`. Raises ValueError if the data
     set's clips contradict each other, its labels or `novel`.
     """
-    module = registry.load(datasets, options.module or name)
-    config = registry.configure(module, options.options)
-    clips = _without(list(module.list_clips(config, media)), options.exclude)
-    labels = module.labels(config)
-    if labels is None:
-        labels = sorted({clip.label for clip in clips if clip.label is not None})
+    module, config, clips, labels = list_dataset(name, options, media)
     pairs = [list(pair) for pair in module.given_pairs(config)]
-    _check(name, clips, labels)
     _check_known(f"{name}: a given pair has", (label for pair in pairs for label in pair), labels)
     _check_known(f"datasets.{name}.novel: there is", [] if options.novel == "half" else options.novel, labels)
     absent, unlisted = missing_and_unlisted(clips, config)
@@ -49,7 +43,7 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
     metadata = {
         "labels": labels,
         "pairs": pairs,
-        "lists": {str(path): sha256(path) for path in _ask(module, "list_files", config, [])},
+        "lists": checksums(module, config),
         "sizes": sizes,
         "absent": {"count": len(absent), "first": absent[:NAMED]},
         "unlisted": {"count": len(unlisted), "first": unlisted[:NAMED]},
@@ -70,6 +64,18 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
             print(f"index_clips {name}: {what}: {found} listed, {published} published", file=sys.stderr)
     if unlisted:
         print(f"index_clips {name}: {len(unlisted)} files in no list, first {unlisted[0]}", file=sys.stderr)
+
+
+def list_dataset(name: str, options: DatasetOptions, media: Path) -> tuple[ModuleType, Any, list[Clip], list[str]]:
+    """The data set's module, its Config, its clips and its class names in order. Raises ValueError, as index_clips."""
+    module = registry.load(datasets, options.module or name)
+    config = registry.configure(module, options.options)
+    clips = _without(list(module.list_clips(config, media)), options.exclude)
+    labels = module.labels(config)
+    if labels is None:
+        labels = sorted({clip.label for clip in clips if clip.label is not None})
+    _check(name, clips, labels)
+    return module, config, clips, labels
 
 
 def _without(clips: list[Clip], exclude: str | None) -> list[Clip]:
@@ -97,6 +103,11 @@ def compare_sizes(clips: list[Clip], labels: list[str], module: ModuleType, conf
     """For each size that the data set's authors state: how many are listed, how many they state."""
     found = Counter(clip.split for clip in clips) + Counter({"classes": len(labels)})
     return {what: (found[what], size) for what, size in _ask(module, "published", config, {}).items()}
+
+
+def checksums(module: ModuleType, config: Any) -> dict[str, str]:
+    """The sha256 of every annotation file that the data set reads."""
+    return {str(path): sha256(path) for path in _ask(module, "list_files", config, [])}
 
 
 def _ask(module: ModuleType, function: str, config: Any, otherwise: Any) -> Any:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from kinetext.models.methods import Method, Tokens
 from kinetext.models.temporal import Attention, zero_linear
@@ -42,6 +41,13 @@ class Config(Options):
     time_std: float = Field(1.0, ge=0, description="deviation of the time embedding's start; the code: N(0, 1)")
 
 
+def stochastic_depth(rate: float) -> nn.Module:
+    """Drops a whole clip's residual with this probability (Huang et al., ECCV 2016)."""
+    from torchvision.ops import StochasticDepth  # 4 s, which a check of config.yaml need not spend
+
+    return StochasticDepth(rate, "row")
+
+
 class TemporalAttention(nn.Module):
     """LayerNorm, attention over T at each patch position, a Linear that starts at zero; residual."""
 
@@ -49,7 +55,7 @@ class TemporalAttention(nn.Module):
         super().__init__()
         self.ln = nn.LayerNorm(width)
         self.attn = Attention(width, heads)
-        self.drop_path = StochasticDepth(drop_path, "row")
+        self.drop_path = stochastic_depth(drop_path)
         self.fc = zero_linear(width, width)
 
     def forward(self, patches_BTLV: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -66,7 +72,7 @@ class TemporalConv(nn.Module):
     def __init__(self, width: int, heads: int, drop_path: float) -> None:
         super().__init__()
         self.conv = nn.Conv3d(width, width, 3, padding=1)
-        self.drop_path = StochasticDepth(drop_path, "row")
+        self.drop_path = stochastic_depth(drop_path)
         self.fc = zero_linear(width, width)
 
     def forward(self, patches_BTLV: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -89,7 +95,7 @@ class Branch(nn.Module):
         self.temporal = nn.ModuleList(module(backbone.width, heads, rate) for rate in rates)
         self.spatial = nn.ModuleList(deepcopy(block) for block in blocks[-config.layers :])
         self.spatial.requires_grad_(True)
-        self.drop_path = nn.ModuleList(StochasticDepth(rate, "row") for rate in rates)
+        self.drop_path = nn.ModuleList(stochastic_depth(rate) for rate in rates)
         self.time_embed = nn.Parameter(config.time_std * torch.randn(MAX_FRAMES, backbone.width))
 
     def forward(self, levels: list[Tensor], class_embedding_V: Tensor, positions_NV: Tensor) -> Tensor:
