@@ -21,12 +21,15 @@ from typing import Any
 import av
 import numpy as np
 
+from kinetext.data import matroska
 from kinetext.data.demux import (
+    MATROSKA,
     MOV,
     UnusableError,
     Video,
     count_without_edit_list,
     demux,
+    is_zeroed,
     opened,
     too_long,
     usable_stream,
@@ -125,6 +128,8 @@ def _decode(
             reasons["truncated"] = f"{present} of {header_frames} frames are in the file"
     if video.bad:
         reasons["damaged"] = f"{len(video.bad)} damaged packets, {substituted} of {len(ranks)} frames replaced"
+    if container.format.name == MATROSKA and (found := matroska.find_break(path)):
+        reasons[found[0]] = "; ".join(filter(None, [reasons.get(found[0]), found[1]]))
     if len(window) < len(ranks):
         reasons["short"] = f"{len(window)} frames for {len(ranks)}, some repeated"
     first = images[taken[0]]
@@ -169,7 +174,7 @@ def _feed(video: Video, first: int, last: int, wanted: set[int] | None) -> Itera
         except (av.error.FFmpegError, ValueError):
             frames = []
             video.bad.add(last if position is None else position)
-        if packet is not None and packet.is_corrupt:
+        if packet is not None and (packet.is_corrupt or is_zeroed(packet, video.codec, context.extradata)):
             video.bad.add(packet.opaque)
         for frame in frames:
             if frame.is_corrupt:

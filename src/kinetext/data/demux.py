@@ -14,7 +14,8 @@ import av
 from av.stream import Disposition
 
 MOV = "mov,mp4,m4a,3gp,3g2,mj2"
-GOP_CONTAINERS = {MOV, "matroska,webm"}  # the others' time stamps are not to be relied on (AVI) or seldom indexed
+MATROSKA = "matroska,webm"
+GOP_CONTAINERS = {MOV, MATROSKA}  # the others' time stamps are not to be relied on (AVI) or seldom indexed
 GOP_CODECS = {"h264", "hevc", "vp9", "av1"}  # one packet is one shown frame, always; VP8 and MPEG-4 have hidden ones
 ENTRY_NALS = {"h264": {5}, "hevc": set(range(16, 22))}  # IDR; IRAP: whatever comes later refers to nothing before them
 LIMIT_PACKETS = 1_000_000  # all are held in memory; 4.6 hours at 60 frames a second
@@ -137,17 +138,37 @@ def too_long(length_s: float, limit_s: float | None) -> UnusableError:
     return UnusableError(f"too_long: {length_s:.1f} s or more, at most {limit_s:g} s are decoded")
 
 
+def is_zeroed(packet: Any, codec: str, extradata: bytes | None) -> bool:
+    """Whether an H.264 or HEVC packet has zeros that no encoder writes, as where a sector was lost. Decoders make a
+    picture of it and say nothing.
+    """
+    if codec not in ENTRY_NALS or not extradata or extradata[0] != 1:
+        return False
+    data = bytes(packet)
+    for unit in _units(data, codec, extradata):
+        written = unit.rstrip(b"\0")
+        if b"\0\0\0" in written or len(unit) - len(written) >= 16 or not unit:
+            return True
+    return False
+
+
+def _units(data: bytes, codec: str, extradata: bytes) -> Iterator[bytes]:
+    """The NAL units of a packet as avcC and hvcC have them: each is preceded by its length."""
+    length_bytes = (extradata[4 if codec == "h264" else 21] & 3) + 1
+    start = 0
+    while start + length_bytes < len(data):
+        length = int.from_bytes(data[start : start + length_bytes], "big")
+        start += length_bytes + length
+        yield data[start - length : start]
+
+
 def _is_entry(packet: Any, codec: str, extradata: bytes | None) -> bool:
     """Whether decoding may start at a keyframe. An H.264 keyframe that is no IDR promises too little: a recovery point."""
     if codec not in ENTRY_NALS:
         return True
     data = bytes(packet)
-    if extradata and extradata[0] == 1:  # avcC and hvcC: each NAL unit is preceded by its length
-        length_bytes = (extradata[4 if codec == "h264" else 21] & 3) + 1
-        headers, start = [], 0
-        while start + length_bytes < len(data):
-            headers.append(data[start + length_bytes])
-            start += length_bytes + int.from_bytes(data[start : start + length_bytes], "big")
+    if extradata and extradata[0] == 1:
+        headers = [unit[0] for unit in _units(data, codec, extradata) if unit]
     else:
         headers = [data[match.end()] for match in re.finditer(b"\0\0\1(?=.)", data, re.DOTALL)]
     types = {header & 31 if codec == "h264" else header >> 1 & 63 for header in headers}
