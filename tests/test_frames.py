@@ -11,7 +11,7 @@ from kinetext.data import decode, frames
 from kinetext.data.decode import decode_clip
 from kinetext.data.frames import count_statuses, decode_image, encode_image, extract_frames, resize
 from kinetext.data.sampling import uniform_indices
-from videos import all_frames, hangs_or_crashes, packet_places, write_video
+from videos import all_frames, hangs_or_crashes, packet_places, write_audio, write_video
 
 ENCODINGS = {
     "gop12.mp4": ("libx264", {"g": 12, "bf": 3}),
@@ -225,15 +225,6 @@ def test_nothing_intact_is_a_failure(clean, tmp_path):
     decoded = decode_clip(path, eight)
     assert decoded.status == "failed"
     assert "damaged" in decoded.error
-
-
-def write_audio(path):
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream("aac", rate=16000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 16000
-        output.mux(stream.encode(frame))
-        output.mux(stream.encode(None))
 
 
 def test_what_is_no_video_fails_with_its_reason(clean, tmp_path):

@@ -29,6 +29,16 @@ def write_video(
     return path
 
 
+def write_audio(path: Path) -> None:
+    """A file with sound only."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+
+
 def all_frames(path: Path) -> list[np.ndarray]:
     """Every frame, decoded from the first packet to the last."""
     with av.open(str(path)) as video:

@@ -21,9 +21,7 @@ from typing import Any
 import av
 import numpy as np
 
-from kinetext.data import matroska
 from kinetext.data.demux import (
-    MATROSKA,
     MOV,
     UnusableError,
     Video,
@@ -34,6 +32,7 @@ from kinetext.data.demux import (
     too_long,
     usable_stream,
 )
+from kinetext.data.structure import find_break
 
 LIMIT_PX = 40_000_000  # width * height; 8K is 33 million
 
@@ -128,7 +127,7 @@ def _decode(
             reasons["truncated"] = f"{present} of {header_frames} frames are in the file"
     if video.bad:
         reasons["damaged"] = f"{len(video.bad)} damaged packets, {substituted} of {len(ranks)} frames replaced"
-    if container.format.name == MATROSKA and (found := matroska.find_break(path)):
+    if found := find_break(path, container.format.name):
         reasons[found[0]] = "; ".join(filter(None, [reasons.get(found[0]), found[1]]))
     if len(window) < len(ranks):
         reasons["short"] = f"{len(window)} frames for {len(ranks)}, some repeated"

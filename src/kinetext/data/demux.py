@@ -14,8 +14,7 @@ import av
 from av.stream import Disposition
 
 MOV = "mov,mp4,m4a,3gp,3g2,mj2"
-MATROSKA = "matroska,webm"
-GOP_CONTAINERS = {MOV, MATROSKA}  # the others' time stamps are not to be relied on (AVI) or seldom indexed
+GOP_CONTAINERS = {MOV, "matroska,webm"}  # the others' time stamps are not to be relied on (AVI) or seldom indexed
 GOP_CODECS = {"h264", "hevc", "vp9", "av1"}  # one packet is one shown frame, always; VP8 and MPEG-4 have hidden ones
 ENTRY_NALS = {"h264": {5}, "hevc": set(range(16, 22))}  # IDR; IRAP: whatever comes later refers to nothing before them
 LIMIT_PACKETS = 1_000_000  # all are held in memory; 4.6 hours at 60 frames a second

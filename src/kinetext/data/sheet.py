@@ -1,0 +1,117 @@
+"""The contact sheet of `kinetext inspect`: one frame of each clip with what it is called, and what is wrong with it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from kinetext.config import FrameOptions
+from kinetext.data.datasets import Clip
+from kinetext.data.decode import decode_clip
+from kinetext.tables import written_whole
+
+COLUMNS = 8
+WIDTH, HEIGHT, GAP, LINE = 176, 132, 12, 16  # of a picture, between cells, of a line of text; px
+PAPER, INK, GREY = "#ffffff", "#22262b", "#7a808a"
+TROUBLE = {"failed": "#c8102e", "damaged": "#d55e00", "truncated": "#d55e00"}  # the others need no frame
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The middle frame of a clip, or why there is none."""
+
+    status: str
+    error: str | None = None
+    frame_HWC: np.ndarray | None = None
+
+
+def picture(options: FrameOptions, clip: Clip) -> Cell:
+    """The middle frame of a clip, as large as fits a cell."""
+    if clip.error:
+        return Cell("failed", clip.error)
+    decoded = decode_clip(
+        clip.path,
+        lambda times_s: [len(times_s) // 2],
+        clip.start_s,
+        clip.end_s,
+        _fitted,
+        options.max_px,
+        options.max_duration_s,
+    )
+    return Cell(decoded.status, decoded.error, *decoded.frames_HWC)
+
+
+def _fitted(frame_HWC: np.ndarray) -> np.ndarray:
+    height, width = frame_HWC.shape[:2]
+    scale = min(WIDTH / width, HEIGHT / height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(frame_HWC).resize(size, Image.Resampling.LANCZOS))
+
+
+def draw_sheet(cells: list[tuple[str, str, Cell]], output: Path) -> None:
+    """Draw cells, each with a title and a note below, to a PNG."""
+    columns = min(COLUMNS, len(cells))
+    rows = -(-len(cells) // columns)
+    across, down = WIDTH + GAP, HEIGHT + 3 * LINE + 4 + GAP
+    sheet = Image.new("RGB", (columns * across + GAP, rows * down + GAP), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, (title, note, cell) in enumerate(cells):
+        x, y = GAP + number % columns * across, GAP + number // columns * down
+        _draw_cell(sheet, draw, x, y, title, note, cell)
+    with written_whole(output) as part:
+        sheet.save(part, "PNG")
+
+
+def _draw_cell(sheet: Any, draw: Any, x: int, y: int, title: str, note: str, cell: Cell) -> None:
+    box = (x, y, x + WIDTH - 1, y + HEIGHT - 1)
+    draw.rectangle(box, fill="#f3f4f6")
+    colour = TROUBLE.get(cell.status)
+    if cell.frame_HWC is not None:
+        image = Image.fromarray(cell.frame_HWC)
+        sheet.paste(image, (x + (WIDTH - image.width) // 2, y + (HEIGHT - image.height) // 2))
+    elif cell.error:
+        for i, line in enumerate(_wrap(cell.error, _font(11), WIDTH - 20, 7)):
+            draw.text((x + 10, y + 10 + LINE * i), line, colour, _font(11))
+    if colour:
+        draw.rectangle(box, outline=colour, width=3)
+        if cell.frame_HWC is not None:
+            draw.rectangle((x, y, x + 10 + _font(11).getlength(cell.status), y + LINE + 2), fill=colour)
+            draw.text((x + 5, y + 2), cell.status, PAPER, _font(11))
+    lines = _wrap(title, _font(12), WIDTH, 2)
+    for i, line in enumerate(lines):
+        draw.text((x, y + HEIGHT + 3 + LINE * i), line, INK, _font(12))
+    for line in _wrap(note, _font(10), WIDTH, 1):
+        draw.text((x, y + HEIGHT + 4 + LINE * len(lines)), line, GREY, _font(10))
+
+
+def _wrap(text: str, font: Any, width: int, most: int) -> list[str]:
+    """The text in at most `most` lines of `width` px; what is left out becomes an ellipsis."""
+    text = " ".join(text.encode("utf-8", "replace").decode().split())
+    lines: list[str] = []
+    while text and len(lines) < most:
+        fits = len(text)
+        while fits > 1 and font.getlength(text[:fits]) > width:
+            fits -= 1
+        if fits < len(text) and len(lines) == most - 1:
+            lines.append(text[: max(fits - 1, 1)].rstrip() + "…")
+            break
+        cut = text.rfind(" ", 0, fits + 1) if fits < len(text) else fits
+        cut = cut if cut > 0 else fits
+        lines.append(text[:cut])
+        text = text[cut:].lstrip()
+    return lines
+
+
+def _font(size_px: int) -> Any:
+    """DejaVu Sans, which comes with Matplotlib and has most alphabets."""
+    if size_px not in _FONTS:
+        import matplotlib
+
+        path = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
+        _FONTS[size_px] = ImageFont.truetype(str(path), size_px)
+    return _FONTS[size_px]
+
+
+_FONTS: dict[int, Any] = {}

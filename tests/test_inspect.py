@@ -1,0 +1,130 @@
+"""What `kinetext inspect` says of a data set, with everything wrong that there may be."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from captioned import write_msrvtt
+from kinetext import cli
+from kinetext.config import DatasetOptions
+from kinetext.data.duplicates import find_duplicates
+from kinetext.data.inspect import inspect
+from kinetext.data.sheet import Cell, draw_sheet
+from official import write_ucf101
+from videos import write_video
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes; a training clip is a test clip, too, one file is no video and one has a part missing."""
+    root = tmp_path / "root"
+    for number, name in enumerate(("train/push_up/1", "train/push_up/2", "train/sit_up/1", "test/push_up/1")):
+        path = root / f"{name}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_video(path, 10 + number, container={"movflags": "+faststart"})
+    (root / "test/sit_up").mkdir()
+    (root / "test/sit_up/same.mkv").write_bytes((root / "train/push_up/2.mp4").read_bytes())
+    (root / "train/sit_up/same.mp4").write_bytes((root / "train/sit_up/1.mp4").read_bytes())
+    (root / "train/sit_up/text.mp4").write_text("not a video")
+    (root / "train/sit_up/empty.mp4").touch()
+    whole = write_video(tmp_path / "whole.mp4", 60, container={"movflags": "+faststart"}).read_bytes()
+    (root / "train/push_up/cut.mp4").write_bytes(whole[: len(whole) // 2])
+    return root
+
+
+def look(tmp_path, module, options, capsys):
+    inspect("mine", DatasetOptions(module=module, options=options), tmp_path / "media", tmp_path / "found")
+    return capsys.readouterr().out
+
+
+def test_a_folder_with_everything_wrong(folder, tmp_path, capsys):
+    said = look(tmp_path, "folder", {"root": str(folder)}, capsys)
+    assert "mine: 9 clips: train 7, val 0, test 2" in said
+    assert "2 classes; clips of a class (least / median / most): train 3 / 3.5 / 4, test 1 / 1 / 1" in said
+    assert "smallest classes: push up 4, sit up 5" in said
+    assert "files equal to another: 4 in 2 groups, 1 of them across splits" in said
+    groups = (tmp_path / "found/duplicates.txt").read_text().splitlines()
+    assert groups[0] == f"test, train: {folder}/test/sit_up/same.mkv = {folder}/train/push_up/2.mp4"
+    assert groups[1].startswith("train: ")
+    assert "of 9 clips, evenly spaced, 7 can be read" in said
+    assert "sizes 64x48 (7)" in said
+    assert "codecs h264 (7)" in said
+    assert (
+        "cannot be read: 2: train/sit_up/empty.mp4 (empty_file: zero bytes), train/sit_up/text.mp4 (not_a_vid" in said
+    )
+    assert "pictures of 9 clips: ok (6), failed (2), truncated (1)" in said
+    assert "not ok: 3: train/push_up/cut.mp4 (" in said
+    with (tmp_path / "found/classes.csv").open() as file:
+        assert list(csv.reader(file)) == [
+            ["class", "train", "val", "test"],
+            ["push up", "3", "0", "1"],
+            ["sit up", "4", "0", "1"],
+        ]
+    sheet = np.asarray(Image.open(tmp_path / "found/sheet.png"))
+    assert (sheet == (0xC8, 0x10, 0x2E)).all(2).sum() > 2 * 2 * (176 + 132)  # the borders of two that failed
+
+
+def test_official_lists(tmp_path, capsys):
+    options = write_ucf101(tmp_path)
+    (tmp_path / "videos/YoYo/new.avi").write_bytes(b"RIFF")
+    said = look(tmp_path, "ucf101", options, capsys)
+    assert "test: 2 listed, 3783 published" in said
+    assert "classes: 3 listed, 101 published" in said
+    assert "list " + options["annotations"] + "/classInd.txt: sha256 " in said
+    absent = tmp_path / "videos/YoYo/v_YoYo_g01_c01.avi"
+    assert f"absent files: 1: {absent}" in said
+    assert (tmp_path / "found/absent.txt").read_text() == f"{absent}\n"
+    assert (tmp_path / "found/unlisted.txt").read_text() == f"{tmp_path}/videos/YoYo/new.avi\n"
+    assert "(not_found: there is no such file)" in said
+
+
+def test_captions(tmp_path, capsys):
+    said = look(tmp_path, "msrvtt", write_msrvtt(tmp_path), capsys)
+    assert "captions: 5; of a clip 1 / 1 / 2, words in each 2 / 3 / 6 (least / median / most)" in said
+    assert "classes;" not in said
+    assert "train: 2 listed, 9000 published" in said
+    assert "pictures of 4 clips: ok (4)" in said
+
+
+def test_the_command_reads_the_configuration(folder, tmp_path):
+    config = yaml.safe_load(Path("config.yaml").read_text())
+    config["results"] = str(tmp_path / "results")
+    config["datasets"]["mine"] = {"module": "folder", "options": {"root": str(folder)}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    call = ["inspect", "mine", "--config", str(tmp_path / "config.yaml"), "--clips", "3"]
+    result = CliRunner().invoke(cli.app, call)
+    assert result.exit_code == 0, result.output
+    assert "of 3 clips, evenly spaced" in result.output
+    assert (tmp_path / "results/inspect/mine/sheet.png").exists()
+    call[1] = "mien"
+    result = CliRunner().invoke(cli.app, call)
+    assert "there is no data set 'mien'; did you mean 'mine'?" in str(result.exception)
+
+
+def test_only_files_with_the_same_bytes_are_equal(tmp_path):
+    long = bytes(200_000)
+    contents = {
+        "a": long,
+        "b": long,
+        "c": long[:100_000] + b"!" + long[100_001:],
+        "d": b"x",
+        "e": b"y",
+        "f": b"",
+        "g": b"",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    paths = [str(tmp_path / name) for name in [*contents, "absent"]]
+    assert find_duplicates(paths) == ([paths[:2]], {paths[-1]})
+
+
+def test_a_sheet_takes_any_text(tmp_path):
+    cells = [("", "", Cell("failed", "x" * 900)), ("w" * 300 + "\udce9 漢字", "n" * 99, Cell("failed"))]
+    cells += [("a b " * 60, "", Cell("damaged", "why", np.zeros((5, 176, 3), np.uint8)))]
+    draw_sheet(cells, tmp_path / "sheet.png")
+    assert Image.open(tmp_path / "sheet.png").size == (3 * 188 + 12, 132 + 48 + 4 + 24)
