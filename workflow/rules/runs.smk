@@ -37,6 +37,7 @@ rule train_method:
         f"{RESULTS}/benchmarks/train_method/{NAME}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    priority: 1  # before short jobs, which then fill the gaps while the last training ends
     threads: 1
     resources:
         gpu=1,
