@@ -21,6 +21,7 @@ ENCODINGS = {
     "broadcast.ts": ("libx264", {"g": 12, "bf": 3}),
     "open_gop_hevc.mkv": ("libx265", {"x265-params": "log-level=none:keyint=10:min-keyint=5:open-gop=1:pools=1"}),
     "divx.avi": ("mpeg4", {"g": 12, "bf": 2}),
+    "plain.avi": ("mpeg4", {"g": 12}),
     "hidden.webm": ("libvpx", {"g": 20, "auto-alt-ref": 1, "lag-in-frames": 16, "b": "200k"}),
     "hidden9.webm": ("libvpx-vp9", {"g": 20, "auto-alt-ref": 1, "lag-in-frames": 16, "b": "100k", "cpu-used": 8}),
 }
@@ -54,7 +55,7 @@ def test_the_chosen_frames_are_those_of_a_full_decode(name, tmp_path):
             assert np.array_equal(frame_HWC, full[index])
 
 
-@pytest.mark.parametrize("name", [name for name in ENCODINGS if name.endswith(("mp4", "mkv", "hidden9.webm"))])
+@pytest.mark.parametrize("name", [n for n in ENCODINGS if n.endswith(("mp4", "mkv", "hidden9.webm", "plain.avi"))])
 def test_every_single_frame_can_be_had_without_decoding_everything(name, tmp_path, monkeypatch):
     codec, options = ENCODINGS[name]
     if codec not in av.codecs_available:

@@ -184,7 +184,7 @@ def _feed(video: Video, first: int, last: int, wanted: set[int] | None) -> Itera
 def _by_gop(video: Video, ranks: list[int], image: Callable[[Any], _Image]) -> dict[int, _Image] | None:
     """The frames of these ranks from the GOPs that hold them; None if anything was not as expected."""
     rank_of = {video.order[rank]: rank for rank in ranks}
-    spans = []
+    spans = [(0, 0)] if video.codec == "mpeg4" else []  # there it says who encoded it: decoders differ by it
     for target in rank_of:
         entry = bisect_right(video.entries, target) - 1
         if entry and video.stamps[target] < video.stamps[video.entries[entry]]:
@@ -244,7 +244,9 @@ def _image(frame: Any, shrink: Any, limit_px: int) -> _Image:
     if frame.width * frame.height > limit_px:
         raise UnusableError(f"too_large: a frame of {frame.width}x{frame.height} px, at most {limit_px} px are decoded")
     turns = round(frame.rotation / 90) % 4
-    frame_HWC = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+    frame_HWC = frame.to_ndarray(format="rgb24", threads=1)  # the default starts threads for each frame
+    if turns:
+        frame_HWC = np.ascontiguousarray(np.rot90(frame_HWC, turns))
     height_px, width_px = frame_HWC.shape[:2]
     return _Image(shrink(frame_HWC), width_px, height_px, 90 * turns)
 

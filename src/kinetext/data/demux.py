@@ -15,7 +15,7 @@ from av.stream import Disposition
 
 MOV = "mov,mp4,m4a,3gp,3g2,mj2"
 GOP_CONTAINERS = {MOV, "matroska,webm"}  # the others' time stamps are not to be relied on (AVI) or seldom indexed
-GOP_CODECS = {"h264", "hevc", "vp9", "av1"}  # one packet is one shown frame, always; VP8 and MPEG-4 have hidden ones
+GOP_CODECS = {"h264", "hevc", "vp9", "av1"}  # one packet is one shown frame, always; VP8 and MPEG-4 may hide some
 ENTRY_NALS = {"h264": {5}, "hevc": set(range(16, 22))}  # IDR; IRAP: whatever comes later refers to nothing before them
 LIMIT_PACKETS = 1_000_000  # all are held in memory; 4.6 hours at 60 frames a second
 OPEN: dict[str, Any] = {"metadata_errors": "ignore"}  # a title in an old encoding is no reason to fail
@@ -110,6 +110,8 @@ def demux(container: Any, stream: Any, limit_s: float | None = None) -> Video:
     times_s = [(stamps[position] - stamps[order[0]]) * unit_s for position in order]
     entries = [i for i, p in enumerate(packets) if i == 0 or (p.is_keyframe and _is_entry(p, codec, context.extradata))]
     by_gop = stamped and container.format.name in GOP_CONTAINERS and codec in GOP_CODECS
+    if codec == "mpeg4" and order == list(range(len(packets))) and (plain := _plain_mpeg4(packets)):
+        by_gop, entries = True, plain
     return Video(context, codec, packets, stamps, entries, order, times_s, rate, by_gop, set(broken), frozenset(broken))
 
 
@@ -172,6 +174,21 @@ def _is_entry(packet: Any, codec: str, extradata: bytes | None) -> bool:
         headers = [data[match.end()] for match in re.finditer(b"\0\0\1(?=.)", data, re.DOTALL)]
     types = {header & 31 if codec == "h264" else header >> 1 & 63 for header in headers}
     return bool(types & ENTRY_NALS[codec])
+
+
+def _plain_mpeg4(packets: list[Any]) -> list[int]:
+    """Where decoding MPEG-4 may start: its I-pictures; empty unless each packet is one I- or P-picture that is shown."""
+    entries = []
+    for position, packet in enumerate(packets):
+        pictures = bytes(packet).split(b"\0\0\1\xb6")[1:]
+        if len(pictures) != 1 or len(pictures[0]) < 8:  # two in a packet, or one that only says: the last one again
+            return []
+        kind = pictures[0][0] >> 6  # 0: I, 1: P, 2: B
+        if kind == 0:
+            entries.append(position)
+        elif kind != 1:
+            return []
+    return entries if entries[:1] == [0] else []
 
 
 def count_without_edit_list(path: Path) -> int:

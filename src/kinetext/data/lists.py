@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -162,6 +162,7 @@ class Videos:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._top = f"{os.path.normpath(root).rstrip('/')}/"
         self.names = set(scan(root))
         self._by_stem: dict[str, list[str]] = {}
         for name in self.names:
@@ -179,11 +180,11 @@ class Videos:
         if found is None:
             found = next((self._by_stem[_stem(name)][0] for name in names if self._is_one(_stem(name))), None)
         if found is None:
-            inside = os.path.normpath(self.root / names[0])
-            if not Path(inside).is_relative_to(self.root) or inside == str(self.root):
+            inside = os.path.normpath(os.path.join(self._top, names[0]))
+            if not inside.startswith(self._top):
                 error = f"outside_root: the list names {printable(names[0])}, which is not in {self.root}"
                 return Path(printable(inside)), error
-            found = str(PurePosixPath(os.path.relpath(inside, self.root)))
+            found = inside.removeprefix(self._top)
             if found not in self.names and self._is_one(_stem(found)):
                 found = self._by_stem[_stem(found)][0]
         if found != printable(found):

@@ -45,15 +45,16 @@ class FrameStore:
         return self._known(clip_id)[0]
 
     def frames(self, clip_id: str) -> torch.Tensor:
-        """The frames of a clip, uint8 [T, C, H, W]. Raises ValueError if it is unknown or has none."""
+        """The frames of a clip, uint8 [T, C, H, W], channels last in memory. Raises ValueError if there are none."""
         status, error = self._known(clip_id)
         if status == "failed":
             raise ValueError(f"clip {clip_id} has no frames ({error}); leave it out: `clip_id in store` tells")
         number, row = self._place[clip_id]
         if number not in self._images:
             self._images[number] = tables.open_shard("frames", self.shards[number])["images"]
-        frames_THWC = np.stack([decode_image(image.as_py()) for image in self._images[number][row]])
-        return torch.from_numpy(frames_THWC).permute(0, 3, 1, 2).contiguous()
+        images = self._images[number][row].values
+        frames_THWC = np.stack([decode_image(memoryview(image.as_buffer()).cast("B")) for image in images])
+        return torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)
 
     def batch(self, clip_ids: Sequence[str]) -> torch.Tensor:
         """The frames of several clips, uint8 [B, T, C, H, W]."""
