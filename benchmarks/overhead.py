@@ -10,7 +10,7 @@ the wall time:
     start       a job's wall time less what its process did itself: shell, interpreter, tidying up
     imports     import statements, also those inside the commands (benchmarks/hook/sitecustomize.py)
     MLflow      what init_tracking and log_run do once everything is imported
-    own work    everything else that the commands do
+    own work    everything else that the commands do; where workers of theirs used more CPU time than that, theirs
 
 On more cores the share is of cores x wall time, so a core that waits counts as overhead.
 """
@@ -33,7 +33,7 @@ TRACKING = ("init_tracking", "log_run")
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds by rule, and the wall time of the whole call."""
+    """Seconds of cores by rule, and the wall time of the whole call."""
 
     wall_s: float
     cores: int
@@ -97,8 +97,10 @@ def read_times(folder: Path, wall_s: float, cores: int) -> Measured:
         values = json.loads(line)
         rule = values["command"].replace("-", "_")
         written[rule] += 1
+        beside_s = max(0.0, values["children_s"] - values["work_s"])  # of workers on further cores
         measured.imports_s[rule] += values["imports_s"]
-        measured.work_s[rule] += values["work_s"]
+        measured.work_s[rule] += values["work_s"] + beside_s
+        measured.job_s[rule] += beside_s
     if written != measured.jobs:
         sys.exit(f"{folder}: jobs {dict(measured.jobs)} but times of {dict(written)}")
     return measured
@@ -106,7 +108,7 @@ def read_times(folder: Path, wall_s: float, cores: int) -> Measured:
 
 def describe(measured: Measured) -> str:
     """A table by rule, the parts, and the share."""
-    lines = [f"{'rule':18}{'jobs':>6}{'wall s':>9}{'imports s':>11}{'rest s':>9}"]
+    lines = [f"{'rule':18}{'jobs':>6}{'core s':>9}{'imports s':>11}{'rest s':>9}"]
     for rule, seconds in measured.job_s.most_common():
         lines.append(
             f"{rule:18}{measured.jobs[rule]:6}{seconds:9.1f}{measured.imports_s[rule]:11.1f}{measured.work_s[rule]:9.1f}"

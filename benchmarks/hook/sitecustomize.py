@@ -1,11 +1,12 @@
 """Python runs this first in every process when the folder is on PYTHONPATH: a kinetext command then appends to the file
-KINETEXT_TIMES its name, how many seconds it imported, and how many it did anything else.
+KINETEXT_TIMES its name, how many seconds it imported, how many it did anything else, and the CPU seconds of its workers.
 """
 
 import atexit
 import builtins
 import json
 import os
+import resource
 import sys
 import threading
 import time
@@ -33,7 +34,13 @@ def write_times():
     workers = sys.modules.get("multiprocessing")
     if os.path.basename(sys.argv[0]) != "kinetext" or (workers and workers.parent_process()):
         return
-    line = {"command": sys.argv[1], "imports_s": importing_s, "work_s": time.perf_counter() - STARTED - importing_s}
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    line = {
+        "command": sys.argv[1],
+        "imports_s": importing_s,
+        "work_s": time.perf_counter() - STARTED - importing_s,
+        "children_s": children.ru_utime + children.ru_stime,
+    }
     with open(os.environ["KINETEXT_TIMES"], "a") as file:
         file.write(json.dumps(line) + "\n")
 
