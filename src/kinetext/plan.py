@@ -219,12 +219,12 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
             raise ValueError(
                 f"{where}.methods: {name} does not train, but methods.{name}.training.epochs is set; remove it"
             )
-        layers = options.options.get("layers")
-        if layers is not None and layers > vision["layers"]:
-            raise ValueError(
-                f"{where}: methods.{name}.options.layers is {layers}, but backbone {experiment.backbone} has "
-                f"{vision['layers']} layers"
-            )
+        if hasattr(module, "check_depth"):
+            try:
+                chosen = registry.configure(module, options.options)
+                module.check_depth(chosen, vision["layers"], f"backbone {experiment.backbone}")
+            except ValueError as error:
+                raise ValueError(f"{where}: methods.{name}.options.{error}") from None
         for texts in experiment.texts:
             provider = registry.load(_package("texts"), config.texts[texts].module or texts)
             if getattr(module, "NEEDS_DESCRIPTIONS", False) and not getattr(provider, "DESCRIBES", True):
