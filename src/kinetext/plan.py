@@ -48,6 +48,13 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
     for name, experiment in config.experiments.items():
         _check_experiment(f"{where}: experiments.{name}", config, experiment)
     plan_runs(config, where)
+    for i, number in enumerate(config.report.reference):
+        for part, name in (("datasets", number.dataset), ("methods", number.method), ("texts", number.texts)):
+            known = list(getattr(config, part))
+            if name not in known:
+                raise ValueError(
+                    f"{where}: report.reference.{i}: '{name}' is not in {part}{registry.nearest(name, known)}"
+                )
     return config
 
 

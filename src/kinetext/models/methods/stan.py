@@ -120,7 +120,7 @@ class Branch(nn.Module):
         heads, last = blocks[0].attn.num_heads, backbone.num_layers
         self.levels = config.levels or tuple(range(last - config.layers + 1, last + 1))  # [12]
         largest = 0.1 if config.drop_path is None and config.variant == "code" else config.drop_path or 0.0
-        rates = torch.linspace(0, largest, config.layers).tolist()
+        rates = [largest * k / max(1, config.layers - 1) for k in range(config.layers)]
         if config.temporal != "none":
             module = MODULES[config.variant, config.temporal]
             self.temporal = nn.ModuleList(module(V, heads, rate) for rate in rates)
