@@ -172,7 +172,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--peak", nargs=2, metavar=("PART", "SIDE"), help=argparse.SUPPRESS)  # a fresh process of our own
+    parser.add_argument(
+        "--peak", nargs=2, metavar=("PART", "SIDE"), help=argparse.SUPPRESS
+    )  # a fresh process of our own
     options = parser.parse_args()
     if options.peak:
         print(json.dumps(peak_mib(*options.peak, options)))

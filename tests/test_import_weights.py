@@ -118,7 +118,10 @@ def test_an_image_tower_alone_and_names_of_march_2023_will_do(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"backbone.STAN_T_layers.0.adapter.weight": 1}, r"backbone\.STAN_T_layers\.0\.adapter\.weight is no parameter"),
+        (
+            {"backbone.STAN_T_layers.0.adapter.weight": 1},
+            r"backbone\.STAN_T_layers\.0\.adapter\.weight is no parameter",
+        ),
         ({"head.a": 1, "head.b": 1}, r"head\.a \(and 1 more\) is no parameter"),
         ({"backbone.layers.1.self_attn.k_proj.bias": None}, r"layers\.1\.self_attn\.k_proj\.bias is missing"),
         ({"backbone.STAN_time_embed.weight": None}, r"STAN_time_embed\.weight is missing"),
@@ -163,5 +166,8 @@ def test_the_command_says_a_mistake_in_one_sentence(tmp_path):
         [*command, "--output", str(tmp_path / "b.safetensors")], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 1
-    assert done.stderr.strip() == f"kinetext: {tmp_path}/a.pth: strange is no parameter of STAN's released code; nothing was written"
+    assert (
+        done.stderr.strip()
+        == f"kinetext: {tmp_path}/a.pth: strange is no parameter of STAN's released code; nothing was written"
+    )
     assert json.dumps(done.stdout) == '""'

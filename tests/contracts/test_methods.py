@@ -297,7 +297,9 @@ def test_papers_stan_starts_as_the_text_says(tiny):
     method = build(tiny, "stan", variant="paper", temporal="none", layers=1)
     method.branch.space_embed.normal_()
     tokens = method.trunk(frames())
-    cls_B1V, patches_BLTV = method.branch.start(tokens[4], tiny.visual.class_embedding, tiny.visual.positional_embedding)
+    cls_B1V, patches_BLTV = method.branch.start(
+        tokens[4], tiny.visual.class_embedding, tiny.visual.positional_embedding
+    )
     same(cls_B1V[:, 0], tokens[4][:, :, 0].mean(1))
     here_BLTV = tokens[4][:, :, 1:].transpose(1, 2) + method.branch.space_embed[:, None] + method.branch.time_embed[:T]
     same(patches_BLTV, here_BLTV)

@@ -44,7 +44,9 @@ def import_weights(checkpoint: Path, output: Path) -> None:
     used = {name for _, source in wanted for name in source.names}
     strange = [name for name in tensors if name not in used]
     if strange:
-        raise ValueError(f"{checkpoint}: {_first(strange)} is no parameter of STAN's released code; nothing was written")
+        raise ValueError(
+            f"{checkpoint}: {_first(strange)} is no parameter of STAN's released code; nothing was written"
+        )
     missing = [name for name in sorted(used) if name not in tensors]
     if missing:
         raise ValueError(f"{checkpoint}: {_first(missing)} is missing; nothing was written")
