@@ -214,7 +214,7 @@ def test_stans_temporal_half_starts_as_the_identity(tiny, variant, temporal):
 def test_stan_refuses_more_frames_than_it_has_times_for_and_more_layers_than_clip(tiny):
     method = build(tiny, "stan")
     tokens = {level: torch.zeros(1, 65, 17, tiny.width) for level in method.levels}
-    with pytest.raises(ValueError, match="at most 64 frames .* raise its option max_frames"):
+    with pytest.raises(ValueError, match=r"at most 64 frames .* raise its option max_frames"):
         method.encode_tokens(tokens)
     assert torch.isfinite(build(tiny, "stan", max_frames=65).encode_tokens(tokens)).all()
     with pytest.raises(ValueError, match="layers is 5, but the backbone has 4 layers"):

@@ -6,7 +6,6 @@ B batch, Q queries, S keys, V width, H heads; of videos B clips, L places of a f
 from collections.abc import Callable
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

@@ -185,7 +185,7 @@ def attend_in_space(
     """Every frame gets a copy of the video token, attends within itself, and the copies' answers are averaged; the
     feed-forward half then sees the video token once.
     """
-    B, L, T, V = patches_BLTV.shape
+    B, _, T, V = patches_BLTV.shape
     tokens_BTNV = torch.cat([cls_B1V[:, None].expand(B, T, 1, V), patches_BLTV.transpose(1, 2)], 2)
     seen = drop(attend_with(block, tokens_BTNV.flatten(0, 1), first=None if whole else 1)).unflatten(0, (B, T))
     cls_B1V = cls_B1V + seen[:, :, :1].mean(1)
