@@ -12,10 +12,11 @@ import pytest
 import simplejpeg
 import yaml
 
-from kinetext.config import ReportOptions
+from kinetext.config import Published, ReportOptions
 from kinetext.evaluation.measure import measure_run
 from kinetext.report.collect import collect_metrics
-from kinetext.report.figures import frame_strip
+from kinetext.report.figures import Estimate, frame_strip
+from kinetext.report.reference import beside
 from kinetext.report.render import estimates, render_report
 from kinetext.tables import read_rows, write_shard, write_table
 
@@ -219,6 +220,30 @@ def test_sections_without_content_are_left_out(tmp_path):
     assert {"compared", "headline", "motion", "cost", "texts", "notes"} <= set(page.sections)
     assert not {link for link in page.links if link in ("#pairs", "#gallery", "#novel", "#added")}
     assert "none recorded" in page.text["cost"]
+
+
+def test_published_numbers_stand_beside_ours(tmp_path):
+    about = {"dataset": "shapes", "texts": "names", "source": "Table 4 of <a paper>"}
+    published = [
+        {**about, "metric": "top1", "value": 0.5, "method": "moted"},
+        {**about, "metric": "top1", "value": 0.842, "method": "stan"},
+    ]
+    report = make_report(tmp_path, ["moted"], ["names"], 2, ["supervised"], reference=published)
+    rows = read_rows("metrics", report.tables / "metrics.parquet")
+    ours = estimates(rows)["shapes", "supervised", "test"]["top1", "ordered"]["moted", "names"]
+    text = Page(report.html).text["reference"].replace("\N{MINUS SIGN}", "-")
+    value, low, high = (f"{100 * x:.1f}" for x in (ours.value, ours.low, ours.high))
+    apart, least, most = (f"{100 * x - 50:+.1f}" for x in (ours.value, ours.low, ours.high))
+    assert f"top1 50.0 {value} [{low}, {high}] 2 seeds, {ours.clips} clips {apart} [{least}, {most}]" in text
+    assert "stan names shapes supervised top1 84.2 not measured Table 4 of <a paper>" in text
+
+
+def test_published_ranks_are_ranks():
+    near = Estimate(2.5, 2.0, 3.0, 2.5, 2.5, 1, 1000)
+    number = Published(metric="t2v_mdr", value=2.0, source="Table 1", dataset="msrvtt", method="stan", texts="captions")
+    found = {("msrvtt", "supervised", "test"): {("t2v_mdr", "ordered"): {("stan", "captions"): near}}}
+    (row,) = beside([number], found)
+    assert (row["published"], row["value"], row["apart"]) == ("2.0", "2.5", ["+0.5", "0.0", "+1.0"])
 
 
 def test_a_headline_metric_that_was_not_measured_is_an_error_with_the_known_ones(tmp_path):

@@ -9,7 +9,7 @@ from kinetext.cli import app
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands}
-BY_HAND = {"check-config", "export-schema", "inspect", "probe-backbone"}  # for people, not for the workflow
+BY_HAND = {"check-config", "export-schema", "import-weights", "inspect", "probe-backbone"}  # for people
 
 
 def rules():

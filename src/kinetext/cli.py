@@ -141,6 +141,16 @@ def probe_backbone(
 
 
 @app.command()
+def import_weights(
+    checkpoint: Annotated[Path, typer.Argument(help="weights of STAN's released code")], output: Out
+) -> None:
+    """Put a checkpoint of STAN's released code under the names that the method `stan` has here."""
+    from kinetext.models.import_weights import import_weights as run
+
+    run(checkpoint, output)
+
+
+@app.command()
 def embed_frames(backbone: In, frames: In, output: Out, threads: Threads = 1) -> None:
     """One CLIP feature per frame of a shard."""
     from kinetext.models.embed import embed_frames as run

@@ -178,12 +178,25 @@ class ConfusablesOptions(Options):
     )
 
 
+class Published(Options):
+    """A number that a paper reports, to stand beside ours."""
+
+    metric: str = Field(description="our name of the metric")
+    value: float = Field(description="in the metric's unit: a share from 0 to 1, or a rank")
+    source: str = Field(description="paper and table")
+    dataset: str
+    protocol: str = "supervised"
+    method: str
+    texts: str
+
+
 class ReportOptions(Options):
     """What report.html shows first."""
 
     title: str = "kinetext"
     headline: list[str] = Field(default=["top1", "mean_class_accuracy"], description="metrics of the first table")
     examples: int = Field(4, ge=0, description="confusable pairs shown with example frames")
+    reference: list[Published] = Field(default=[], description="what papers report, shown beside ours")
 
 
 class TrackingOptions(Options):

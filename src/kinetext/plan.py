@@ -48,6 +48,13 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
     for name, experiment in config.experiments.items():
         _check_experiment(f"{where}: experiments.{name}", config, experiment)
     plan_runs(config, where)
+    for i, number in enumerate(config.report.reference):
+        for part, name in (("datasets", number.dataset), ("methods", number.method), ("texts", number.texts)):
+            known = list(getattr(config, part))
+            if name not in known:
+                raise ValueError(
+                    f"{where}: report.reference.{i}: '{name}' is not in {part}{registry.nearest(name, known)}"
+                )
     return config
 
 
@@ -219,12 +226,12 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
             raise ValueError(
                 f"{where}.methods: {name} does not train, but methods.{name}.training.epochs is set; remove it"
             )
-        layers = options.options.get("layers")
-        if layers is not None and layers > vision["layers"]:
-            raise ValueError(
-                f"{where}: methods.{name}.options.layers is {layers}, but backbone {experiment.backbone} has "
-                f"{vision['layers']} layers"
-            )
+        if hasattr(module, "check_depth"):
+            try:
+                chosen = registry.configure(module, options.options)
+                module.check_depth(chosen, vision["layers"], f"backbone {experiment.backbone}")
+            except ValueError as error:
+                raise ValueError(f"{where}: methods.{name}.options.{error}") from None
         for texts in experiment.texts:
             provider = registry.load(_package("texts"), config.texts[texts].module or texts)
             if getattr(module, "NEEDS_DESCRIPTIONS", False) and not getattr(provider, "DESCRIBES", True):

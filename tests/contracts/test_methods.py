@@ -10,6 +10,7 @@ from conftest import text_rows
 from kinetext import registry
 from kinetext.config import TrainingOptions
 from kinetext.models import methods
+from kinetext.models.backbone import Architecture, Backbone
 from kinetext.models.checkpoint import load_backbone, load_trained, save_trained
 from kinetext.models.methods import build_method
 from kinetext.models.texts import tabulate_texts
@@ -17,7 +18,7 @@ from kinetext.training.train import choose_trained
 
 # smaller than the defaults, for speed; a method that is not named here is tried with its defaults
 OPTIONS = {"stan": {"layers": 2}, "moted": {"queries": 2, "visual_options": {"layers": 2}}}
-SEES_ORDER = {"stan", "moted"}  # methods whose docstring says that the order of frames matters
+SEES_ORDER = {"stan", "moted", "seq_transformer"}  # methods whose docstring says that the order of frames matters
 LABELS = ["rising", "falling", "growing", "gate opening"]
 PX, PATCHES = 64, 16
 
@@ -196,12 +197,14 @@ def test_stan_before_training_sees_order_by_its_time_embedding_alone(tiny, table
     assert change(1.0) > 1e-3
 
 
-@pytest.mark.parametrize("temporal", ["attention", "conv3d"])
-def test_stans_temporal_half_starts_as_the_identity(tiny, temporal):
-    branch = build(tiny, "stan", temporal=temporal).branch
-    patches_BTLV = torch.randn(B, T, 16, tiny.width)
+@pytest.mark.parametrize(
+    ("variant", "temporal"), [("code", "attention"), ("code", "conv3d"), ("paper", "conv_bottleneck")]
+)
+def test_stans_temporal_half_starts_as_the_identity(tiny, variant, temporal):
+    branch = build(tiny, "stan", variant=variant, temporal=temporal).branch
+    patches_BLTV = torch.randn(B, 16, T, tiny.width)
     for module in branch.temporal:
-        assert torch.equal(module(patches_BTLV, branch.grid), patches_BTLV)
+        assert torch.equal(module(patches_BLTV, branch.grid), patches_BLTV)
     for ours, block in zip(branch.spatial, tiny.visual.transformer.resblocks[-2:], strict=True):
         for (_, a), (_, b) in zip(ours.named_parameters(), block.named_parameters(), strict=True):
             assert torch.equal(a, b)
@@ -211,10 +214,185 @@ def test_stans_temporal_half_starts_as_the_identity(tiny, temporal):
 def test_stan_refuses_more_frames_than_it_has_times_for_and_more_layers_than_clip(tiny):
     method = build(tiny, "stan")
     tokens = {level: torch.zeros(1, 65, 17, tiny.width) for level in method.levels}
-    with pytest.raises(ValueError, match="at most 64 frames"):
+    with pytest.raises(ValueError, match=r"at most 64 frames .* raise its option max_frames"):
         method.encode_tokens(tokens)
-    with pytest.raises(ValueError, match="5 is more than the backbone's 4 layers"):
+    assert torch.isfinite(build(tiny, "stan", max_frames=65).encode_tokens(tokens)).all()
+    with pytest.raises(ValueError, match="layers is 5, but the backbone has 4 layers"):
         build(tiny, "stan", layers=5)
+    with pytest.raises(ValueError, match=r"levels is \[3, 5\], but the backbone has 4 layers"):
+        build(tiny, "stan", levels=[3, 5])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"temporal": "conv_bottleneck"}, "temporal: conv_bottleneck is of variant: paper"),
+        ({"variant": "paper", "temporal": "conv3d"}, "temporal: conv3d is of variant: code"),
+        ({"variant": "paper", "drop_path": 0.1}, "drop_path: the paper has none"),
+        ({"dropout": 0.1}, "dropout: the released code has none"),
+        ({"intra_frame": False, "temporal": "none"}, "intra_frame: false needs temporal: attention, not none"),
+        ({"levels": [1, 2, 3]}, "levels: 3 levels for 2 layers of the branch"),
+        ({"levels": [3, 2]}, "must rise from 1"),
+        ({"levels": [0, 2]}, "must rise from 1"),
+    ],
+)
+def test_stan_refuses_what_cannot_be_both(tiny, options, said):
+    with pytest.raises(ValueError, match=said):
+        build(tiny, "stan", **options)
+
+
+STANS = [
+    {"variant": "paper", "dropout": 0.1},
+    {"variant": "paper", "temporal": "conv_bottleneck"},
+    {"temporal": "conv3d"},
+    {"levels": [1, 3]},
+    {"multi_level": False},
+    {"variant": "paper", "multi_level": False},
+    {"temporal": "none"},
+    {"intra_frame": False},
+    {"variant": "paper", "intra_frame": False},
+    {"head": "mug"},
+]
+
+
+@pytest.mark.parametrize("options", STANS, ids=str)
+def test_every_stan_scores_trains_all_it_adds_and_sees_order(tiny, table, options):
+    method = build(tiny, "stan", **options)
+    stir(method)
+    scores_BK = score(method, frames(), table)
+    assert torch.isfinite(scores_BK).all()
+    assert (score(method, frames().flip(1), table) - scores_BK).abs().max() > 1e-4
+    same(score(method, frames()[1:2], table), scores_BK[1:2])
+    choose_trained(method.train(), TrainingOptions(trunk="frozen", text="frozen"))
+    method.loss(method.encode_video(frames()), method.encode_texts(table), TARGET_B, RIVALS_KK, 0.0).backward()
+    silent = [n for n, p in method.new_parameters().items() if p.grad is None or not p.grad.any()]
+    assert not silent
+
+
+def test_stans_levels_say_what_feeds_the_branch(tiny):
+    """Only the tokens of the levels, and of the last layer's class token, change the result."""
+
+    def reads(**options) -> set[int]:
+        method = build(tiny, "stan", **options)
+        tokens = tiny.visual_tokens(frames(), (1, 2, 3, 4))
+        before, found = method.encode_tokens(tokens), set()
+        for level in tokens:
+            noise = {level: tokens[level] + torch.randn(tokens[level].shape) * (torch.arange(17) > 0)[:, None]}
+            if not torch.equal(method.encode_tokens(tokens | noise), before):
+                found.add(level)
+        return found
+
+    with torch.inference_mode():
+        assert reads() == {3, 4}
+        assert reads(layers=3) == {2, 3, 4}
+        assert reads(levels=[1, 3]) == {1, 3}
+        assert reads(levels=[1, 3], multi_level=False) == {1}
+        assert reads(intra_frame=False) == set()  # class tokens alone
+    assert build(tiny, "stan", levels=[1, 3]).levels == (1, 3, 4)
+
+
+@torch.inference_mode()
+def test_papers_stan_starts_as_the_text_says(tiny):
+    """The branch's input: mean class token, own positions; later levels through a projection that starts as identity."""
+    method = build(tiny, "stan", variant="paper", temporal="none", layers=1)
+    method.branch.space_embed.normal_()
+    tokens = method.trunk(frames())
+    cls_B1V, patches_BLTV = method.branch.start(
+        tokens[4], tiny.visual.class_embedding, tiny.visual.positional_embedding
+    )
+    same(cls_B1V[:, 0], tokens[4][:, :, 0].mean(1))
+    here_BLTV = tokens[4][:, :, 1:].transpose(1, 2) + method.branch.space_embed[:, None] + method.branch.time_embed[:T]
+    same(patches_BLTV, here_BLTV)
+    two = build(tiny, "stan", variant="paper").branch
+    assert torch.equal(two.project[0].weight, torch.eye(tiny.width))
+    x = torch.randn(B, 16, T, tiny.width)
+    one, q_k_v = two.temporal[0].attn, two.temporal[0].attn.in_proj(x).chunk(3, -1)
+    weight = (q_k_v[0] @ q_k_v[1].transpose(-1, -2) / tiny.width**0.5).softmax(-1)  # one head, sqrt(V)
+    same(two.temporal[0](x, two.grid), x + one.out_proj(weight @ q_k_v[2]))
+
+
+def test_recomputing_changes_memory_and_not_the_gradient(tiny, tiny_folder, table):
+    found = []
+    for recompute in (False, True):
+        method = build(load_backbone(tiny_folder), "stan", recompute=recompute).train()
+        kept = 0
+
+        def count(tensor):
+            nonlocal kept
+            kept += tensor.nbytes
+            return tensor
+
+        torch.manual_seed(5)  # drop path
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            loss = method.encode_video(frames()).square().mean()
+        loss.backward()
+        found.append((kept, loss.detach(), [p.grad for p in method.parameters() if p.grad is not None]))
+    (much, loss, grads), (little, again, equal) = found
+    assert little < much / 3
+    torch.testing.assert_close(again, loss)
+    torch.testing.assert_close(equal, grads)
+
+
+def test_mugs_scores_of_a_class_are_its_sentences_mean(tiny, table):
+    method = build(tiny, "stan", head="mug")
+    names, motions = (
+        tabulate_texts([{**r, "kind": "name"} for r in text_rows(LABELS) if keep(r)], LABELS, tiny)
+        for keep in (lambda r: r["kind"] == "name", lambda r: r["kind"] == "motion")
+    )
+    whole, name, motion = (score(method, frames(), texts) for texts in (table, names, motions))
+    same(whole, (name + 2 * motion) / 3)
+
+
+@torch.inference_mode()
+def test_seq_transformer_before_training_is_clips_text_blocks_over_frames(tiny):
+    """CLIP4Clip's start: open_clip's own blocks, without their mask, with their positions."""
+    frames_BTD = tiny.clip.encode_image(frames().flatten(0, 1)).unflatten(0, (B, T))
+    x = frames_BTD + tiny.clip.positional_embedding[:T]
+    for block in tiny.clip.transformer.resblocks:  # three of them, where CLIP4Clip takes four
+        x = block(x)
+    video_BD = build(tiny, "seq_transformer").encode_video(frames())
+    same(video_BD, F.normalize(x + frames_BTD, dim=-1).mean(1))
+    one = build(tiny, "seq_transformer", layers=1)
+    x = tiny.clip.transformer.resblocks[0](frames_BTD + tiny.clip.positional_embedding[:T])
+    same(one.encode_video(frames()), F.normalize(x + frames_BTD, dim=-1).mean(1))
+
+
+@torch.inference_mode()
+def test_seq_transformer_as_actionclip_starts_random_and_averages_frames_as_they_are(tiny):
+    method = build(tiny, "seq_transformer", init="actionclip")
+    assert len(method.blocks) == 6
+    assert method.blocks[0].mlp.c_fc.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert method.position_PD.std().item() == pytest.approx(0.02, rel=0.05)
+    frames_BTD = tiny.clip.encode_image(frames().flatten(0, 1)).unflatten(0, (B, T))
+    x = frames_BTD + method.position_PD[:T]
+    for block in method.blocks:
+        x = block(x)
+    same(method.encode_video(frames()), (x + frames_BTD).mean(1))
+
+
+@pytest.mark.parametrize("init", ["clip4clip", "actionclip"])
+def test_seq_transformer_sees_order_by_its_positions_alone(tiny, table, init):
+    method = build(tiny, "seq_transformer", init=init)
+    method.position_PD.data.zero_()
+    same(score(method, frames().flip(1), table), score(method, frames(), table))
+    method.position_PD.data.normal_()
+    assert (score(method, frames().flip(1), table) - score(method, frames(), table)).abs().max() > 1e-3
+
+
+def test_seq_transformer_adds_the_published_numbers_of_parameters():
+    backbone = Backbone(Architecture("ViT-B-32"))
+    added = {
+        init: sum(p.numel() for p in build(backbone, "seq_transformer", init=init).new_parameters().values())
+        for init in ("clip4clip", "actionclip")
+    }
+    assert added == {"clip4clip": 12_648_960, "actionclip": 18_953_728}  # reference/field.md: 12.65 M, 18.95 M
+
+
+def test_seq_transformer_refuses_more_frames_than_positions_and_more_copies_than_blocks(tiny):
+    with pytest.raises(ValueError, match="at most 32 frames"):
+        build(tiny, "seq_transformer").encode_tokens({4: torch.zeros(1, 33, 1, tiny.width)})
+    with pytest.raises(ValueError, match="layers is 4, but init: clip4clip has only 3 text blocks"):
+        build(tiny, "seq_transformer", layers=4)
 
 
 @torch.inference_mode()

@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kinetext.models.temporal import again
+
 ASSETS = Path(__file__).parent / "assets"
 TINY = "kinetext-tiny"
 
@@ -78,6 +80,7 @@ class Backbone(nn.Module):
             _check_towers(architecture.model, clip)  # first: other towers' tokenizers need packages that we lack
             tokenizer = open_clip.get_tokenizer(architecture.model)
         self.architecture = architecture
+        self.recompute = False  # gradient checkpointing of the image tower's layers, for methods that ask for it
         self.clip = clip
         self.visual = clip.visual
         self.tokenizer = tokenizer
@@ -108,7 +111,7 @@ class Backbone(nn.Module):
         x = self.visual._embeds(self.normalise(frames_BTCHW).flatten(0, 1))
         tokens = {0: x} if 0 in layers else {}
         for layer, block in enumerate(self.visual.transformer.resblocks[: max(layers)], start=1):
-            x = block(x)
+            x = again(block, x) if self.recompute else block(x)
             if layer in layers:
                 tokens[layer] = x
         return {layer: t.unflatten(0, (B, T)) for layer, t in tokens.items()}

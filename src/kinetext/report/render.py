@@ -14,6 +14,7 @@ from kinetext.config import ReportOptions
 from kinetext.report.collect import read_tables
 from kinetext.report.figures import Estimate, Row, cost_plot, dot_plot
 from kinetext.report.material import RULES, Dataset, about_dataset, about_texts, gallery
+from kinetext.report.reference import beside
 from kinetext.tables import written_whole
 
 VIEWS = ("ordered", "reversed", "shuffled", "repeated")
@@ -44,6 +45,7 @@ def render_report(
         "title": options.title,
         "comparisons": comparisons,
         "datasets": [about_dataset(dataset, metrics, runs) for dataset in datasets],
+        "reference": beside(options.reference, found),
         "galleries": _galleries(datasets, found, options.examples),
         "novel": _novel(found, options.headline[0], figures),
         "texts": [about_texts(path) for path in texts],

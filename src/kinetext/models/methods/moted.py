@@ -167,7 +167,9 @@ class Moted(Method):
 def check(config: Config) -> None:
     """Refuse a temporal method that does not exist, or options that it does not have, before anything runs."""
     if config.visual:
-        configure_method(config.visual, config.visual_options)
+        _, visual = configure_method(config.visual, config.visual_options)
+        if getattr(visual, "head", "mean") != "mean":
+            raise ValueError(f"visual_options: head: {visual.head} gives no video feature; moted needs head: mean")
 
 
 def build(backbone: Backbone, config: Config) -> Method:

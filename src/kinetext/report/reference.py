@@ -1,0 +1,37 @@
+"""Ours beside what papers report: `report.reference` of the configuration, each number with its source."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kinetext.config import Published
+from kinetext.report.figures import Estimate
+
+RANKS = ("mdr", "mnr")  # their unit is a place in a list; every other metric is a share
+
+Found = Mapping[tuple[str, str, str], Mapping[tuple[str, str], Mapping[tuple[str, str], Estimate]]]
+
+
+def beside(published: Iterable[Published], found: Found) -> list[dict[str, Any]]:
+    """A row per published number: it, ours on the test clips (None if there is none), and ours less it, with the
+    interval of ours; the published number counts as exact, as papers give none.
+    """
+    rows = []
+    for number in published:
+        measured = found.get((number.dataset, number.protocol, "test"), {}).get((number.metric, "ordered"), {})
+        ours = measured.get((number.method, number.texts))
+        rank = number.metric.partition(":")[0].endswith(RANKS)
+        shown = (lambda x: f"{x:.1f}") if rank else (lambda x: f"{100 * x:.1f}")
+        row = {"of": number, "published": shown(number.value), "ours": ours, "rank": rank, "apart": None}
+        if ours is not None:
+            ends = [_signed(shown(end - number.value)) for end in (ours.value, ours.low, ours.high)]
+            row |= {"apart": ends, "value": shown(ours.value), "range": [shown(ours.low), shown(ours.high)]}
+        rows.append(row)
+    return rows
+
+
+def _signed(number: str) -> str:
+    """With its sign; a true minus, for it is as wide as the plus."""
+    size = number.removeprefix("-")
+    if not size.strip("0."):
+        return size
+    return ("\N{MINUS SIGN}" if number.startswith("-") else "+") + size

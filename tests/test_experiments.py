@@ -1,0 +1,68 @@
+"""experiments/*.yaml are right as they stand, but for the folders of videos and lists, which a reader has to put in."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kinetext.config import Config
+from kinetext.data import datasets
+from kinetext.plan import check_config, plan_runs
+from kinetext.registry import load, names
+from kinetext.text import providers
+
+FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.yaml"))
+LISTS = {  # what check-config looks for among the annotations
+    "kinetics": ["train.csv", "validate.csv"],
+    "ssv2": ["train.json", "validation.json", "labels.json"],
+    "msrvtt": ["MSRVTT_data.json", "MSRVTT_train.9k.csv", "MSRVTT_JSFUSION_test.csv"],
+    "didemo": [f"{split}_{kind}" for split in ("train", "val", "test") for kind in ("list.txt", "data.json")],
+    "lsmdc": ["LSMDC16_annos_training.csv", "LSMDC16_annos_val.csv", "LSMDC16_challenge_1000_publictect.csv"],
+    "msvd": ["train_list.txt", "val_list.txt", "test_list.txt", "raw-captions.pkl"],
+}
+
+
+def checked(file: Path, folder: Path) -> Config:
+    """The file, checked with folders below `folder` in the place of those that it names."""
+    values = yaml.safe_load(file.read_text())
+    for name, data in values["datasets"].items():
+        for key in {"root", "annotations"} & set(data.get("options", {})):
+            place = folder / data["options"][key].lstrip("/")
+            assert str(data["options"][key]).startswith("/data/")
+            place.mkdir(parents=True, exist_ok=True)
+            data["options"][key] = str(place)
+        for list_file in LISTS.get(name, []):
+            (Path(data["options"]["annotations"]) / list_file).touch()
+    if "captions" in values["texts"] and "captions" not in names(providers):
+        pytest.skip("text-video retrieval is not there")
+    return check_config(values, file.name)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_experiment_file_passes_the_check(file, tmp_path):
+    config = checked(file, tmp_path)
+    runs = plan_runs(config)
+    assert config.results == f"results/{file.stem}"  # so that none writes over another's runs
+    assert {run.dataset for run in runs.values()} == set(config.datasets)
+    assert {run.method for run in runs.values()} == set(config.methods)  # none is forgotten
+    known = {(run.dataset, run.protocol, run.method, run.texts) for run in runs.values()}
+    for number in config.report.reference:
+        assert (number.dataset, number.protocol, number.method, number.texts) in known
+        assert 0 < number.value < 1 or number.metric.endswith("mdr")
+        assert number.source
+
+
+def test_the_papers_six_data_sets_have_a_file():
+    assert {file.stem for file in FILES} >= {f"stan_{n}" for n in ("msrvtt", "didemo", "lsmdc", "msvd", "k400", "ssv2")}
+    for name in LISTS:
+        load(datasets, name)
+
+
+def test_the_ladder_differs_in_one_option_a_row(tmp_path):
+    config = checked(next(file for file in FILES if file.stem == "ablation_shapes"), tmp_path)
+    full = config.methods["stan"]
+    assert len(plan_runs(config)) == 6 * 3
+    for name, off in (("one_level", "multi_level"), ("no_cross_frame", "temporal"), ("no_intra_frame", "intra_frame")):
+        row = config.methods[f"stan_{name}"]
+        assert {key for key in row.options if row.options[key] != full.options.get(key)} == {off}
+    assert all(method.training == full.training for method in config.methods.values())
