@@ -194,7 +194,11 @@ class ReportOptions(Options):
     """What report.html shows first."""
 
     title: str = "kinetext"
-    headline: list[str] = Field(default=["top1", "mean_class_accuracy"], description="metrics of the first table")
+    headline: list[str] = Field(
+        default=["top1", "mean_class_accuracy", "t2v_r1", "v2t_r1"],
+        min_length=1,
+        description="metrics of the first table; of each data set those that it has, classes and captions having others",
+    )
     examples: int = Field(4, ge=0, description="confusable pairs shown with example frames")
 
 

@@ -178,6 +178,12 @@ def _check_plugin(where: str, package: ModuleType, module: str, options: dict[st
         raise ValueError(f"{where}.options{'.' if keyed else ': '}{error}") from None
 
 
+def _captioned(config: Config, dataset: str) -> bool | None:
+    """Whether a data set's clips have captions instead of classes; None if its list alone can tell."""
+    module = registry.load(_package("datasets"), config.datasets[dataset].module or dataset)
+    return getattr(module, "CAPTIONED", False)
+
+
 def _check_experiment(where: str, config: Config, experiment: ExperimentOptions) -> None:
     known: dict[str, dict[str, Any]] = {
         "backbone": config.backbones,
@@ -206,6 +212,14 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
                 f"{where}: datasets.{dataset}.frames.size_px is {frames.size_px}, but backbone {experiment.backbone} takes "
                 f"{vision['image_size']}; set it to {vision['image_size']}"
             )
+        captioned = _captioned(config, dataset)
+        if captioned and not (experiment.protocol == "supervised" or source):
+            raise ValueError(f"{where}.protocol: {dataset} has captions and no classes; take supervised")
+        for texts in experiment.texts:
+            provider = registry.load(_package("texts"), config.texts[texts].module or texts)
+            if captioned is not None and captioned != getattr(provider, "OF_CAPTIONS", False):
+                has, takes = ("captions", "texts: [captions]") if captioned else ("classes", "other texts, such as names")
+                raise ValueError(f"{where}.texts: {dataset} has {has} and cannot take '{texts}'; take {takes}")
         if experiment.protocol.startswith("base_to_novel") and not novel:
             raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
     for name in experiment.methods:

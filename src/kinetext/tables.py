@@ -83,7 +83,7 @@ PREDICTIONS: tuple[Column, ...] = (
     (
         "score_K",
         pa.list_(pa.float32()),
-        "score for each of the split's labels (file metadata: labels: classes or captions; owners: each caption's clip)",
+        "score for each of the split's labels (file metadata: labels; of captions, the clip of each)",
     ),
 )
 METRICS: tuple[Column, ...] = (

@@ -117,6 +117,7 @@ def given_pairs(config: Config) -> list[tuple[str, str]]:
 
 def looks(pair: str, split: str, seed: int) -> list[Look]:
     """Every look that the captions of a pair can tell apart, in an order of the split's own."""
+    subjects: list[tuple[str, str, str | None]]
     if pair == "turn":  # an arrow in any case, so the background tells more of them apart
         subjects = [(colour, "arrow", background) for colour in COLOURS for background in BACKGROUNDS]
     else:
@@ -126,8 +127,8 @@ def looks(pair: str, split: str, seed: int) -> list[Look]:
     chosen = [subjects[i] for i in order]
     beside = chosen[1:] + chosen[:1]
     return [
-        Look(colour, shape, *other[:2], background)
-        for (colour, shape, background), other in zip(chosen, beside, strict=True)
+        Look(colour, shape, other_colour, other_shape, background)
+        for (colour, shape, background), (other_colour, other_shape, _) in zip(chosen, beside, strict=True)
     ]
 
 
