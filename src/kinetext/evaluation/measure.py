@@ -121,9 +121,7 @@ def first_pairs(mined: list[dict[str, Any]], rule: str, labels: list[str], limit
     return list(once.values())[:limit]
 
 
-def _measurements(
-    predictions: Predictions, mined: list[dict[str, Any]], pairs: bool
-) -> list[tuple[str, Metric, Any]]:
+def _measurements(predictions: Predictions, mined: list[dict[str, Any]], pairs: bool) -> list[tuple[str, Metric, Any]]:
     """What to measure: name, metric, and the clips that it is over."""
     found: list[tuple[str, Metric, Any]] = []
     rules = sorted({row["rule"] for row in mined})
