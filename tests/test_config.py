@@ -188,7 +188,10 @@ def test_a_mistake_is_one_sentence_with_the_way_out(path, value, sentence):
     [
         ({}, None),
         ({"texts": ["names"]}, "texts: spoken has captions and cannot take 'names'; take texts: [captions]"),
-        ({"datasets": ["shapes"]}, "texts: shapes has classes and cannot take 'captions'; take other texts, such as names"),
+        (
+            {"datasets": ["shapes"]},
+            "texts: shapes has classes and cannot take 'captions'; take other texts, such as names",
+        ),
         ({"protocol": "few_shot_2"}, "protocol: spoken has captions and no classes; take supervised"),
         (
             {"protocol": "zero_shot_from_shapes"},
@@ -200,7 +203,12 @@ def test_captions_and_classes_take_their_own_texts_and_protocols(changes, senten
     config = changed("texts.captions", {})
     config["datasets"]["spoken"] = {"module": "shapes_captions", "frames": {"size_px": 64}}
     config["experiments"] = {
-        "told": {**SMALL["experiments"]["first"], "datasets": ["spoken"], "texts": ["captions"], "protocol": "supervised"}
+        "told": {
+            **SMALL["experiments"]["first"],
+            "datasets": ["spoken"],
+            "texts": ["captions"],
+            "protocol": "supervised",
+        }
     }
     config["experiments"]["told"] |= changes
     if sentence is None:

@@ -123,7 +123,9 @@ def test_intervals_hold_the_value_and_widen_where_captions_of_a_clip_are_alike()
     for measure in MEASURES.values():
         low, high = bootstrap_interval(measure, one, draws=200)
         assert low <= measure(one) <= high
-    repeated = rank_queries(np.repeat(scores_BK, 10, 1), np.repeat(owner_K, 10))["t2v"]  # ten equal captions say no more
+    repeated = rank_queries(np.repeat(scores_BK, 10, 1), np.repeat(owner_K, 10))[
+        "t2v"
+    ]  # ten equal captions say no more
     assert bootstrap_interval(retrieval.r5, repeated, draws=200) == bootstrap_interval(retrieval.r5, one, draws=200)
 
 

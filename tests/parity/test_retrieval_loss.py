@@ -2,9 +2,9 @@
 
 import pytest
 import torch.nn.functional as F
+from test_stan import RECORDED, closed_form
 
 from kinetext.training.losses import contrastive_loss
-from test_stan import RECORDED, closed_form
 
 
 @pytest.mark.parametrize("temperature", sorted(RECORDED["loss"]))

@@ -51,7 +51,7 @@ def rank_queries(scores_BK: np.ndarray, owner_K: np.ndarray) -> dict[str, Ranks]
 
     Raises ValueError for a clip without captions: it could not be found.
     """
-    B, K = scores_BK.shape
+    B = len(scores_BK)
     count_B = np.bincount(owner_K, minlength=B)
     if not count_B.all():
         raise ValueError(f"predictions: clip {int(np.argmin(count_B))} of {B} has no caption")
