@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from kinetext.config import RunSpec, TrainingOptions, read_run
 from kinetext.data.loader import FrameStore
-from kinetext.data.protocols import read_splits
+from kinetext.data.protocols import Split, read_splits
 from kinetext.models.checkpoint import load_backbone, save_trained
 from kinetext.models.methods import Method, build_method
 from kinetext.models.texts import read_texts
@@ -65,21 +65,10 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
     if training.temperature is not None:
         method.set_temperature(training.temperature)
     choose_trained(method, training)
-    task: Recognition | Retrieval
-    texts = {
-        name: read_texts(inputs.texts, splits[name].labels, backbone).to(device)
-        for name in ("train", "val")
-        if splits[name].labels
-    }
-    counts: dict[str, Tensor | None] = {"train": None, "val": None}
-    if splits["train"].captioned:
-        task = Retrieval(method, texts["train"], texts.get("val"), training)
-        counts |= {name: torch.bincount(table.owner_S).cpu() for name, table in texts.items()}
-    else:
-        rivals_KK = rival_mask(read_rows("confusables", inputs.confusables), splits["train"].labels).to(device)
-        task = Recognition(method, texts["train"], rivals_KK, training)
+    task, texts_K = make_task(method, splits, inputs, training, device)
     seen, held_out = (
-        Batches(method, store, splits[name], training, spec.seed, device, counts[name]) for name in ("train", "val")
+        Batches(method, store, splits[name], training, spec.seed, device, texts_K.get(name))
+        for name in ("train", "val")
     )
     if training.select == "best_val" and not len(held_out):
         raise ValueError(f"{spec.run}: select: best_val, but there are no validation clips; take select: last")
@@ -110,6 +99,22 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
     progress.restore(method)
     write_results(spec, method, progress, seen.items, threads, device, output)
     path.unlink(missing_ok=True)
+
+
+def make_task(
+    method: Method, splits: dict[str, Split], inputs: Inputs, training: TrainingOptions, device: torch.device
+) -> tuple[Recognition | Retrieval, dict[str, Tensor]]:
+    """What is trained for, and for each split how many captions its clips have; none where they have classes."""
+    labels = splits["train"].labels
+    table = read_texts(inputs.texts, labels, method.backbone).to(device)
+    if not splits["train"].captioned:
+        rivals_KK = rival_mask(read_rows("confusables", inputs.confusables), labels).to(device)
+        return Recognition(method, table, rivals_KK, training), {}
+    tables = {"train": table}
+    if splits["val"].rows:
+        tables["val"] = read_texts(inputs.texts, splits["val"].labels, method.backbone).to(device)
+    counts = {name: torch.bincount(table.owner_S).cpu() for name, table in tables.items()}
+    return Retrieval(method, table, tables.get("val"), training), counts
 
 
 def choose_trained(method: Method, training: TrainingOptions) -> None:
