@@ -183,6 +183,40 @@ def test_a_mistake_is_one_sentence_with_the_way_out(path, value, sentence):
     assert complaint(changed(path, value)) == f"mine.yaml: {sentence}"
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, None),
+        ({"texts": ["names"]}, "texts: spoken has captions and cannot take 'names'; take texts: [captions]"),
+        (
+            {"datasets": ["shapes"]},
+            "texts: shapes has classes and cannot take 'captions'; take other texts, such as names",
+        ),
+        ({"protocol": "few_shot_2"}, "protocol: spoken has captions and no classes; take supervised"),
+        (
+            {"protocol": "zero_shot_from_shapes"},
+            "texts: shapes has classes and cannot take 'captions'; take other texts, such as names",
+        ),
+    ],
+)
+def test_captions_and_classes_take_their_own_texts_and_protocols(changes, sentence):
+    config = changed("texts.captions", {})
+    config["datasets"]["spoken"] = {"module": "shapes_captions", "frames": {"size_px": 64}}
+    config["experiments"] = {
+        "told": {
+            **SMALL["experiments"]["first"],
+            "datasets": ["spoken"],
+            "texts": ["captions"],
+            "protocol": "supervised",
+        }
+    }
+    config["experiments"]["told"] |= changes
+    if sentence is None:
+        assert len(plan_runs(check_config(config))) == 4
+    else:
+        assert complaint(config) == f"mine.yaml: experiments.told.{sentence}"
+
+
 def test_two_experiments_may_not_define_one_run_differently():
     config = copy.deepcopy(SMALL)
     config["experiments"]["again"] = dict(SMALL["experiments"]["first"], seeds=[1, 2])

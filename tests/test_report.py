@@ -297,3 +297,73 @@ def test_raw_frames_are_shown_too(tmp_path):
     assert shown[0].shape == (6, 6, 3)
     assert (shown[0].mean(), shown[-1].mean()) == (pytest.approx(0, abs=2), pytest.approx(220, abs=2))
     assert frame_strip("b", tmp_path / "0000.arrow") == []
+
+
+# ---- captions
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """Two methods on six clips with two captions each; the first clip has no frames."""
+    root = tmp_path_factory.mktemp("told")
+    clips = [{"clip_id": f"c{b}", "path": "x", "split": "test", "shard": "0000"} for b in range(6)]
+    said = [[f"what {b} does", f"it is <{b}>"] for b in range(6)]
+    frames = [{"clip_id": f"c{b}", "images": [], "status": "failed" if b == 0 else "ok"} for b in range(6)]
+    write_table("clips", [c | {"captions": s} for c, s in zip(clips, said, strict=True)], root / "clips.parquet")
+    write_shard("frames", [frames], root / "0000.arrow")
+    write_table("confusables", [], root / "confusables.parquet")
+    texts = [{"label": f"c{b}", "kind": "caption", "sentence": s, "status": "ok"} for b in range(6) for s in said[b]]
+    write_table("texts", texts, root / "texts" / "captions.parquet")
+    runs = []
+    for method, skill in (("mean_pool", 0.5), ("stan", 2.0)):
+        run = f"told/supervised/{method}/captions/seed0"
+        spec = {"run": run, "dataset": "told", "protocol": "supervised", "method": method, "texts": "captions"}
+        spec |= {"backbone": "tiny", "seed": 0, "method_module": method, "method_options": {}, "training": {}}
+        spec |= {"dataset_options": {}, "backbone_options": {}, "text_options": {}, "fingerprint": run}
+        folder, rows = root / "runs" / run, []
+        folder.mkdir(parents=True)
+        (folder / "run.yaml").write_text(yaml.safe_dump(spec))
+        noise_BK = np.random.default_rng(0).normal(size=(6, 12))
+        for view, order in VIEW.items():
+            for b in range(6):
+                score_K = noise_BK[b] + skill * order * (np.arange(12) // 2 == b) + (np.nan if b == 0 else 0)
+                row = {"clip_id": f"c{b}", "split": "test", "view": view, "target": 2 * b}
+                rows.append({**row, "score_K": score_K})
+        metadata = {"labels": {"test": [f"c{k // 2}" for k in range(12)]}, "captioned": True}
+        write_table("predictions", rows, folder / "predictions.parquet", metadata)
+        measure_run(folder, folder / "predictions.parquet", root / "confusables.parquet", folder / "metrics.parquet")
+        runs.append(folder)
+    collect_metrics(runs, root / "tables")
+    return root
+
+
+def render_told(root, **options):
+    dataset = ("told", root / "clips.parquet", [root / "0000.arrow"], root / "confusables.parquet")
+    texts = [root / "texts" / "captions.parquet"]
+    render_report(root / "tables", ReportOptions(**options), [dataset], texts, root / "r.html", root / "figures")
+    return Page((root / "r.html").read_text())
+
+
+def test_retrieval_has_its_own_headline_and_table(told):
+    page = render_told(told)
+    assert page.sections == ["compared", "headline", "retrieval", "motion", "cost", "texts", "notes"]
+    assert "6 test; 12 captions" in page.text["compared"]
+    assert "t2v_r1 v2t_r1 t2v_r1 minus the first row's, points" in page.text["headline"]
+    assert "it is <3>" in page.text["texts"]
+    rows = read_rows("metrics", told / "tables" / "metrics.parquet")
+    for metric, unit in (("t2v_r1", 100), ("v2t_r10", 100), ("t2v_mdr", 1), ("v2t_mnr:dsl", 1)):
+        (row,) = [r for r in rows if (r["method"], r["metric"], r["view"]) == ("stan", metric, "ordered")]
+        value, low, high = (f"{unit * row[c]:.1f}" for c in ("value", "low", "high"))
+        assert f"{value} [{low}, {high}] 1 seed, 6 clips" in page.text["retrieval"]
+    assert "stan : inverted" in page.text["retrieval"]
+    rows = pq.read_table(told / "tables" / "differences.parquet").to_pylist()
+    assert {row["metric"] for row in rows} == {"t2v_r1"}
+
+
+def test_a_rank_may_stand_in_the_headline_but_not_first(told):
+    page = render_told(told, headline=["t2v_r5", "t2v_mdr"])
+    assert "t2v_r5 t2v_mdr t2v_r1 minus" in page.text["headline"]
+    with pytest.raises(ValueError, match=r"t2v_mdr is a rank; let a share such as t2v_r1 stand before it"):
+        render_told(told, headline=["t2v_mdr"])
+    with pytest.raises(ValueError, match=r"no metric 'top1' was measured; known: t2v_mdr"):
+        render_told(told, headline=["top1"])

@@ -167,12 +167,19 @@ def embed_labels(backbone: In, clips: In, output: Out) -> None:
 
 
 @app.command()
-def mine_confusables(clips: In, splits: In, features: Files, names: In, options: Json, output: Out) -> None:
+def mine_confusables(
+    clips: In,
+    splits: In,
+    names: In,
+    options: Json,
+    output: Out,
+    features: Annotated[list[Path] | None, typer.Argument(help="shards; none where clips have captions")] = None,
+) -> None:
     """Which classes are taken for each other; training clips only."""
     from kinetext.config import ConfusablesOptions
     from kinetext.text.confusables import mine_confusables as run
 
-    run(clips, splits, features, names, _parse(ConfusablesOptions, options), output)
+    run(clips, splits, features or [], names, _parse(ConfusablesOptions, options), output)
 
 
 @app.command()

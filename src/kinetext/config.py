@@ -118,13 +118,25 @@ class TrainingOptions(Options):
         "trained", description="frozen: the image tower's layers, computed once"
     )
     text: Literal["frozen", "trained"] = Field("frozen", description="frozen: class texts are encoded once")
+    temperature: float | None = Field(
+        None, ge=0.01, description="that cosines are divided by, CLIP's smallest is 0.01; absent: the backbone's own"
+    )
+    learn_temperature: bool = Field(False, description="whether the temperature trains, starting from that")
+    captions_per_video: Literal["one", "all"] = Field(
+        "one",
+        description="captions of a clip that an epoch takes: one, drawn anew each epoch, so that no batch holds two of a "
+        "clip; all, each an item of its own as in CLIP4Clip's and STAN's code, where two in a batch are false negatives",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16: autocast, for a GPU that has it"
     )
     augment: Literal["none", "crop"] = Field(
         "none", description="crop: random resized crop, the same for a clip's frames"
     )
-    select: Literal["last", "best_val"] = Field("last", description="which epoch is kept; never by test clips")
+    select: Literal["last", "best_val"] = Field(
+        "last",
+        description="which epoch is kept; best_val: by top1, or by text-to-video R@1 for captions; never by test",
+    )
     cache_gib: float = Field(
         8.0, ge=0, description="most memory for the tokens of a frozen trunk, GiB; over it: anew each epoch"
     )
@@ -194,7 +206,11 @@ class ReportOptions(Options):
     """What report.html shows first."""
 
     title: str = "kinetext"
-    headline: list[str] = Field(default=["top1", "mean_class_accuracy"], description="metrics of the first table")
+    headline: list[str] = Field(
+        default=["top1", "mean_class_accuracy", "t2v_r1", "v2t_r1"],
+        min_length=1,
+        description="metrics of the first table; of each data set those that it has, classes and captions having others",
+    )
     examples: int = Field(4, ge=0, description="confusable pairs shown with example frames")
     reference: list[Published] = Field(default=[], description="what papers report, shown beside ours")
 

@@ -104,6 +104,11 @@ def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
     return found
 
 
+def has_captions(options: DatasetOptions, name: str) -> bool | None:
+    """Whether a data set's clips have captions instead of classes; None where only its list can tell."""
+    return getattr(registry.load(_package("datasets"), options.module or name), "CAPTIONED", False)
+
+
 def method_trains(spec: RunSpec) -> bool:
     """Whether the run has a checkpoint."""
     module = registry.load(_package("methods"), spec.method_module)
@@ -213,6 +218,16 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
                 f"{where}: datasets.{dataset}.frames.size_px is {frames.size_px}, but backbone {experiment.backbone} takes "
                 f"{vision['image_size']}; set it to {vision['image_size']}"
             )
+        captioned = has_captions(config.datasets[dataset], dataset)
+        if captioned and not (experiment.protocol == "supervised" or source):
+            raise ValueError(f"{where}.protocol: {dataset} has captions and no classes; take supervised")
+        for texts in experiment.texts:
+            provider = registry.load(_package("texts"), config.texts[texts].module or texts)
+            if captioned is not None and captioned != getattr(provider, "OF_CAPTIONS", False):
+                has, takes = (
+                    ("captions", "texts: [captions]") if captioned else ("classes", "other texts, such as names")
+                )
+                raise ValueError(f"{where}.texts: {dataset} has {has} and cannot take '{texts}'; take {takes}")
         if experiment.protocol.startswith("base_to_novel") and not novel:
             raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
     for name in experiment.methods:

@@ -63,9 +63,9 @@ CONFUSABLES: tuple[Column, ...] = (
     ("rank", pa.int32(), "1 is the label's first rival under the rule"),
 )
 TEXTS: tuple[Column, ...] = (
-    ("label", pa.string(), "the class described"),
+    ("label", pa.string(), "the class described; the clip_id where clips have captions"),
     ("rival", pa.string(), "the class it is contrasted with; null if none"),
-    ("kind", pa.string(), "name | motion"),
+    ("kind", pa.string(), "name | motion | caption"),
     ("phase", pa.string(), "whole | start | end: the part of the clip that the sentence is about"),
     ("sentence", pa.string(), "the text itself"),
     ("source", pa.string(), "who wrote it"),
@@ -79,8 +79,12 @@ PREDICTIONS: tuple[Column, ...] = (
     ("clip_id", pa.string(), "as in clips"),
     ("split", pa.string(), "as in splits"),
     ("view", pa.string(), "ordered | reversed | shuffled | repeated: what was done to the order of the frames"),
-    ("target", pa.int32(), "index of the clip's class among the split's labels"),
-    ("score_K", pa.list_(pa.float32()), "score for each of the split's labels (file metadata: labels)"),
+    ("target", pa.int32(), "index of the clip's class, or of its first caption, among the split's labels"),
+    (
+        "score_K",
+        pa.list_(pa.float32()),
+        "score for each of the split's labels (file metadata: labels; of captions, the clip of each)",
+    ),
 )
 METRICS: tuple[Column, ...] = (
     ("dataset", pa.string(), "data set"),
@@ -90,9 +94,14 @@ METRICS: tuple[Column, ...] = (
     ("texts", pa.string(), "texts, as named in config.yaml"),
     ("backbone", pa.string(), "image-text model, as named in config.yaml"),
     ("seed", pa.int32(), "seed of the run"),
-    ("metric", pa.string(), "function in evaluation/metrics.py, with its confusables' rule after a colon"),
+    (
+        "metric",
+        pa.string(),
+        "function in evaluation/metrics.py with its confusables' rule after a colon; for captions a direction and a "
+        "function of evaluation/retrieval.py, with what was done to the scores after a colon",
+    ),
     ("view", pa.string(), "as in predictions"),
-    ("value", pa.float64(), "the metric, 0 to 1"),
+    ("value", pa.float64(), "the metric: a share, 0 to 1; mdr and mnr: a rank, from 1"),
     ("low", pa.float64(), "lower end of the 95 % bootstrap interval over clips"),
     ("high", pa.float64(), "upper end of it"),
     ("clips", pa.int32(), "how many clips it is over"),
@@ -115,7 +124,7 @@ RUNS: tuple[Column, ...] = (
 )
 DIFFERENCES: tuple[Column, ...] = (
     *METRICS[:3],
-    ("metric", pa.string(), "top1"),
+    ("metric", pa.string(), "top1 (classes) or t2v_r1 (captions)"),
     ("method", pa.string(), "method, as named in config.yaml"),
     ("texts", pa.string(), "texts, as named in config.yaml"),
     ("than_method", pa.string(), "the method it is compared with"),

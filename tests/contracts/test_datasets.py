@@ -35,6 +35,7 @@ def folder_options(place: Path) -> dict:
 SMALL = {
     "folder": folder_options,
     "shapes": lambda place: {"train": 1, "val": 0, "test": 1},
+    "shapes_captions": lambda place: {"train": 1, "val": 0, "test": 1},
     **WRITERS,
     **official.WRITERS,
 }
@@ -75,6 +76,8 @@ def test_labels_and_pairs_name_classes(small):
     module, config, _, media = small
     used = {clip.label for clip in module.list_clips(config, media)} - {None}
     labels = module.labels(config)
+    captioned = getattr(module, "CAPTIONED", False)
+    assert captioned is None or captioned == (labels == [])
     if labels is None:
         labels = sorted(used)
     assert len(set(labels)) == len(labels)

@@ -31,6 +31,7 @@ def cached_replies(folder: Path, options: dict) -> None:
 # provider -> its options, and what has to be there before it can answer without network or key
 CASES: dict[str, tuple[dict, Callable[[Path, dict], None] | None]] = {
     "bundled": ({"bank": "shapes"}, None),
+    "captions": ({}, None),
     "chat_api": ({"model": "m", "sentences": 2}, cached_replies),
     "names": ({"templates": ("{}", "a clip of {}.")}, None),
 }
@@ -45,7 +46,8 @@ def test_contract(name, tmp_path, monkeypatch):
         prepare(tmp_path, options)
     provider = registry.load(providers, name)
     config = registry.configure(provider, options)
-    context = Context(LABELS, tmp_path)
+    said = {label: [f"it is {label}", f"it is {label}"] for label in LABELS}
+    context = Context(LABELS, tmp_path, said)
     if hasattr(provider, "check"):
         provider.check(config)
     for label, rival in (LABELS, LABELS[::-1]):
@@ -54,13 +56,13 @@ def test_contract(name, tmp_path, monkeypatch):
         for text in texts:
             assert isinstance(text, Text)
             assert text.label == label
-            assert text.kind in ("name", "motion")
+            assert text.kind in (("caption",) if getattr(provider, "OF_CAPTIONS", False) else ("name", "motion"))
             assert text.phase in ("whole", "start", "end")
             assert text.sentence.strip() == text.sentence != ""
             assert text.source
             assert text.status == "ok"
         assert provider.describe(label, [rival], config, context) == texts
-        assert provider.describe(label, [rival], config, Context(LABELS[::-1], tmp_path)) == texts
+        assert provider.describe(label, [rival], config, Context(LABELS[::-1], tmp_path, said)) == texts
 
 
 @pytest.mark.parametrize("name", registry.names(providers))

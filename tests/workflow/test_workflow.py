@@ -361,3 +361,16 @@ def test_a_video_more_is_extracted_alone_and_another_data_sets_run_is_tested_on_
     assert done.returncode == 0, done.output
     assert full.stat().st_mtime_ns == before
     assert "4 clips: 4 ok; 2 kept from before" in (copied / "results/logs/extract_frames/mine/00001.log").read_text()
+
+
+def test_captions_go_the_same_way(copied, tmp_path):
+    told = {"options": {"pairs": ["across"], "train": 1, "val": 0, "test": 2, "workers": 1}, "frames": {"size_px": 64}}
+    experiment = {"datasets": ["shapes_captions"], "protocol": "supervised", "methods": ["zero_shot"]}
+    values = {"datasets": {"shapes_captions": told}, "texts": {"captions": {}}}
+    configs = overlay(tmp_path, **values, experiments={"tiny": {**experiment, "texts": ["captions"]}})
+    metrics = "results/runs/shapes_captions/supervised/zero_shot/captions/seed0/metrics.parquet"
+    done = snakemake(copied, metrics, configs=configs)
+    assert done.returncode == 0, done.output
+    assert "embed_frames" not in jobs(done.output)  # there are no classes to mine
+    found = {row["metric"] for row in tables.read_rows("metrics", copied / metrics)}
+    assert {"t2v_r1", "v2t_mdr", "t2v_r1:dsl"} <= found

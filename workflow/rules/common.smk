@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from kinetext.plan import check_config, dataset_inputs, method_trains, plan_runs, protocol_options
+from kinetext.plan import check_config, dataset_inputs, has_captions, method_trains, plan_runs, protocol_options
 
 try:
     CONFIG = check_config(config, ", ".join(str(f) for f in workflow.configfiles))
@@ -65,7 +65,9 @@ def frames(w):
 
 
 def features(w):
-    """The feature shards of a data set under a backbone."""
+    """The feature shards of a data set under a backbone; none where clips have captions, for no class is mined."""
+    if has_captions(CONFIG.datasets[w.dataset], w.dataset):
+        return []
     folder = f"{RESULTS}/data/{w.dataset}/features/{w.backbone}"
     return [f"{folder}/{Path(shard).name}" for shard in frames(w)]
 

@@ -92,7 +92,7 @@ rule measure_run:
         "../../envs/kinetext.yaml"
     params:
         folder=lambda w, input: Path(input.run).parent,
-        code=code("evaluation/metrics.py", "evaluation/measure.py"),
+        code=code("evaluation/metrics.py", "evaluation/retrieval.py", "evaluation/measure.py"),
     shell:
         "kinetext measure-run --run {params.folder} --predictions {input.predictions}"
         " --confusables {input.confusables} --output {output} 2> {log}"

@@ -10,6 +10,9 @@
 Draws of K are part of the protocol, not of a run's seed, as whatever is mined from training clips depends on them:
 `few_shot_4` is draw 0, `few_shot_4_draw1` another. A list from a file (`shots`) goes before a draw.
 No clip may train and test: neither by its name nor by the pictures in it.
+
+Clips with captions (retrieval) have no classes: each stands for itself, and `supervised` and `zero_shot_from` are their
+protocols.
 """
 
 import random
@@ -30,10 +33,14 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Split:
-    """Clips with the class names that they are scored among, in order. `rows` have a clip_id and a label."""
+    """Clips with the class names that they are scored among, in order. `rows` have a clip_id and a label.
+
+    Where clips have captions, each is its own label: its clip_id, under which the table `texts` has its captions.
+    """
 
     rows: Rows
     labels: list[str]
+    captioned: bool = False
 
 
 def split_clips(
@@ -74,16 +81,24 @@ def split_clips(
         for split, part in splits.items()
         for row in part.rows
     ]
-    write_table("splits", made, output, {"labels": {split: part.labels for split, part in splits.items()}})
-    counts = ", ".join(f"{split} {len(p.rows)} clips of {len(p.labels)} classes" for split, p in splits.items())
+    metadata = {"labels": {split: part.labels for split, part in splits.items()}, "captioned": not labels}
+    write_table("splits", made, output, metadata)
+    of = {split: f" of {len(part.labels)} classes" if labels else "" for split, part in splits.items()}
+    counts = ", ".join(f"{split} {len(part.rows)} clips{of[split]}" for split, part in splits.items())
     print(f"split_clips {name} {protocol}: {counts}", file=sys.stderr)
 
 
 def read_splits(path: Path) -> dict[str, Split]:
     """The splits of the table `splits` by their names, empty ones too."""
-    splits = {name: Split([], labels) for name, labels in read_metadata(path)["labels"].items()}
+    metadata = read_metadata(path)
+    captioned = metadata.get("captioned", False)
+    splits = {name: Split([], labels, captioned) for name, labels in metadata["labels"].items()}
     for row in read_rows("splits", path):
-        splits[row["split"]].rows.append(row)
+        split = splits[row["split"]]
+        if captioned:
+            row["label"] = row["clip_id"]
+            split.labels.append(row["label"])
+        split.rows.append(row)
     return splits
 
 
@@ -95,6 +110,8 @@ def protocol_splits(rows: Rows, labels: list[str], protocol: str, options: Proto
     found = PROTOCOL.fullmatch(protocol)
     if not found:
         raise ValueError(f"protocol: no '{protocol}'")
+    if not labels and found["kind"] != "supervised":
+        raise ValueError(f"protocol {protocol}: the clips have captions, and {found['kind']} draws by class")
     held_out = novel_classes(rows, labels, options) if found["kind"] == "base_to_novel" else set()
     base = [label for label in labels if label not in held_out]
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from kinetext.config import read_run
-from kinetext.evaluation import metrics
+from kinetext.evaluation import metrics, retrieval
 from kinetext.evaluation.predictions import Predictions, read_predictions
 from kinetext.tables import read_rows, write_table
 from kinetext.tracking import code_commit
 
-Metric = Callable[[Predictions], float]
+Metric = Callable[[Any], float]  # of Predictions, or of retrieval.Ranks
 Rivals = dict[str, list[str]]  # label -> the labels that it is taken for, the likeliest first
 PAIRS = 20  # confusable pairs per rule that are measured one by one
 
@@ -27,7 +27,8 @@ def measure_run(run: Path, predictions: Path, confusables: Path, output: Path) -
     """Measure every split and view of a run's predictions; write the table `metrics`.
 
     A metric of confusable classes is measured once per rule of the table `confusables`, as "pair_accuracy:features";
-    under the ordered view also for the first pairs one by one, as "pair_accuracy:features:left/right".
+    under the ordered view also for the first pairs one by one, as "pair_accuracy:features:left/right". Captions have
+    ranks instead (retrieval.py), transductive ones under the ordered view only.
     """
     spec = read_run(run / "run.yaml")
     about = {key: getattr(spec, key) for key in ("dataset", "protocol", "method", "texts", "backbone", "seed")}
@@ -35,9 +36,15 @@ def measure_run(run: Path, predictions: Path, confusables: Path, output: Path) -
     mined = read_rows("confusables", confusables)
     rows: list[dict[str, Any]] = []
     for (split, view), made in read_predictions(predictions).items():
-        for name, metric, clips in _measurements(made, mined, pairs=view == "ordered"):
+        ordered = view == "ordered"
+        todo = (
+            _measurements(made, mined, ordered)
+            if made.clip_ids is None
+            else retrieval.measurements(made, transductive=ordered)
+        )
+        for name, metric, clips in todo:
             low, high = bootstrap_interval(metric, clips)
-            found = {"metric": name, "value": metric(clips), "low": low, "high": high, "clips": len(clips.target_B)}
+            found = {"metric": name, "value": metric(clips), "low": low, "high": high, "clips": len(clips)}
             rows.append({**about, "split": split, "view": view, **found})
     write_table("metrics", rows, output)
 
@@ -54,14 +61,14 @@ def needs_rivals(metric: Callable[..., float]) -> bool:
 
 
 def bootstrap_interval(
-    metric: Metric, predictions: Predictions, draws: int = 1000, seed: int = 0, level: float = 0.95
+    metric: Metric, predictions: Predictions | retrieval.Ranks, draws: int = 1000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of a metric over clips, (low, high); NaN where there is nothing to count.
 
     The same seed draws the same clips for every metric and method. A metric that is a mean over clips is worked out
     once per clip and only averaged anew: the same numbers, some ten times sooner.
     """
-    num_clips = len(predictions.target_B)
+    num_clips = len(predictions)
     if not num_clips:
         return float("nan"), float("nan")
     random = np.random.default_rng(seed)
@@ -80,9 +87,17 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def clip_values(metric: Metric, predictions: Predictions) -> np.ndarray:
+def clip_values(metric: Metric, predictions: Predictions | retrieval.Ranks) -> np.ndarray:
     """The metric on each clip alone, value_B; NaN for a clip that it leaves out."""
-    return np.array([metric(predictions.take(np.array([b]))) for b in range(len(predictions.target_B))])
+    return np.array([metric(predictions.take(np.array([b]))) for b in range(len(predictions))])
+
+
+def main_values(predictions: Predictions) -> tuple[str, np.ndarray]:
+    """The metric that rows are compared by, clip by clip: top1 of classes, t2v_r1 of captions; its name and value_B."""
+    if predictions.clip_ids is None:
+        return "top1", clip_values(metrics.top1, predictions)
+    ranks = retrieval.rank_queries(predictions.scores_BK, retrieval.owners(predictions))["t2v"]
+    return "t2v_r1", clip_values(retrieval.r1, ranks)
 
 
 def split_rivals(mined: list[dict[str, Any]], rule: str, labels: list[str]) -> Rivals:
@@ -106,11 +121,9 @@ def first_pairs(mined: list[dict[str, Any]], rule: str, labels: list[str], limit
     return list(once.values())[:limit]
 
 
-def _measurements(
-    predictions: Predictions, mined: list[dict[str, Any]], pairs: bool
-) -> list[tuple[str, Metric, Predictions]]:
+def _measurements(predictions: Predictions, mined: list[dict[str, Any]], pairs: bool) -> list[tuple[str, Metric, Any]]:
     """What to measure: name, metric, and the clips that it is over."""
-    found: list[tuple[str, Metric, Predictions]] = []
+    found: list[tuple[str, Metric, Any]] = []
     rules = sorted({row["rule"] for row in mined})
     for name, metric in all_metrics().items():
         if not needs_rivals(metric):

@@ -3,7 +3,7 @@
 The wrong orders tell how much a method relies on motion: reversed, shuffled (one fixed shuffle per clip), and the middle
 frame repeated. The trunk sees each frame alone, so it runs once and its tokens are put in order.
 
-B clips, T frames, K classes.
+B clips, T frames, K classes or captions.
 """
 
 import time
@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -46,20 +47,31 @@ def predict_clips(
     backbone = load_backbone(backbone_folder)
     method = build_method(backbone, spec.method_module, spec.method_options)
     if checkpoint is not None:
+        if spec.training.temperature is not None:
+            method.set_temperature(spec.training.temperature)
         load_trained(method, checkpoint)
     method = method.to(device).eval()
     store = FrameStore(frames)
     tested = {name: split for name, split in read_splits(splits).items() if name not in ("train", "val") and split.rows}
 
     rows: list[dict[str, Any]] = []
+    labels: dict[str, list[str]] = {}
     seconds, counted = 0.0, 0
     with torch.inference_mode():
         for name, split in tested.items():
-            text = method.encode_texts(read_texts(texts, split.labels, backbone).to(device))
-            place = {label: k for k, label in enumerate(split.labels)}
+            table = read_texts(texts, split.labels, backbone).to(device)
+            labels[name] = split.labels
+            if split.captioned:
+                text = [method.encode_texts(part) for part in table.captions()]
+                labels[name] = [table.labels[k] for k in table.owner_S.tolist()]
+            else:
+                text = [method.encode_texts(table)]
+            place: dict[str, int] = {}
+            for k, label in enumerate(labels[name]):
+                place.setdefault(label, k)  # a clip's first caption
             have = [row for row in split.rows if row["clip_id"] in store]
             for row in (row for row in split.rows if row["clip_id"] not in store):
-                nothing = [float("nan")] * len(split.labels)
+                nothing = np.full(len(labels[name]), np.nan, np.float32)
                 rows += [_row(row, name, view, place, nothing) for view in VIEWS]
             for start in tqdm(range(0, len(have), BATCH_CLIPS), desc=f"predict {spec.run} {name}", disable=None):
                 batch = have[start : start + BATCH_CLIPS]
@@ -70,12 +82,13 @@ def predict_clips(
                     order_BT = torch.stack([frame_order(view, T, row["clip_id"]) for row in batch]).to(device)
                     at = torch.arange(len(batch), device=device)[:, None]
                     video = method.encode_tokens({level: t[at, order_BT] for level, t in tokens.items()})
-                    scores = method.score(video, text).float().cpu().tolist()
-                    rows += [_row(row, name, view, place, s) for row, s in zip(batch, scores, strict=True)]
+                    scores_BK = torch.cat([method.score(video, part) for part in text], 1).float().cpu().numpy()
+                    rows += [_row(row, name, view, place, s) for row, s in zip(batch, scores_BK, strict=True)]
                     if view == "ordered":
                         seconds, counted = seconds + time.perf_counter() - began, counted + len(batch)
     metadata = {
-        "labels": {name: split.labels for name, split in tested.items()},
+        "labels": labels,
+        "captioned": any(split.captioned for split in tested.values()),
         "failed": {
             name: [r["clip_id"] for r in split.rows if r["clip_id"] not in store] for name, split in tested.items()
         },
@@ -97,11 +110,11 @@ def frame_order(view: str, num_frames: int, clip_id: str) -> Tensor:
     return order
 
 
-def _row(clip: dict[str, Any], split: str, view: str, place: dict[str, int], scores: list[float]) -> dict[str, Any]:
+def _row(clip: dict[str, Any], split: str, view: str, place: dict[str, int], score_K: np.ndarray) -> dict[str, Any]:
     return {
         "clip_id": clip["clip_id"],
         "split": split,
         "view": view,
         "target": place[clip["label"]],
-        "score_K": scores,
+        "score_K": score_K,
     }

@@ -1,10 +1,14 @@
 """The texts of the classes as methods take them: one table of token ids, which class each row describes, and how.
 
+Captions take the same form: first a clip stands where a class stands, with its captions as sentences; then `take` makes
+a table in which each of some captions is a class of its own, which is what retrieval scores videos against.
+
 K classes, S sentences of all classes together, L words, D joint width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +22,7 @@ from kinetext.tables import read_rows
 if TYPE_CHECKING:
     from kinetext.models.backbone import Backbone
 
+CAPTION_BATCH = 512  # captions at once through the text tower
 PHASES = ("whole", "start", "end")
 
 
@@ -37,6 +42,23 @@ class TextTable:
         """The same table on another device."""
         tensors = (self.tokens_SL, self.owner_S, self.motion_S, self.phase_S)
         return TextTable(self.labels, *(t.to(device) for t in tensors))
+
+    def take(self, rows_K: Tensor) -> TextTable:
+        """Some sentences, each as a class of its own, no longer than the longest of them."""
+        tokens_KL = self.tokens_SL[rows_K]
+        longest = int(tokens_KL.argmax(-1).max()) + 1  # the end token has the largest id
+        return TextTable(
+            [self.labels[owner] for owner in self.owner_S[rows_K].tolist()],
+            tokens_KL[:, :longest],
+            torch.arange(len(rows_K), device=rows_K.device),
+            self.motion_S[rows_K],
+            self.phase_S[rows_K],
+        )
+
+    def captions(self) -> Iterator[TextTable]:
+        """All sentences, each as a class of its own, some at a time."""
+        for rows_K in torch.arange(len(self.owner_S), device=self.owner_S.device).split(CAPTION_BATCH):
+            yield self.take(rows_K)
 
 
 @dataclass(frozen=True)
@@ -59,9 +81,10 @@ def tabulate_texts(
     """As `read_texts`, from rows of the table `texts`."""
     place = {label: k for k, label in enumerate(labels)}
     rows = sorted((row for row in rows if row["label"] in place), key=lambda row: place[row["label"]])
-    silent = [label for label in labels if not any(row["label"] == label and row["kind"] == "name" for row in rows)]
+    named = {row["label"] for row in rows if row["kind"] != "motion"}
+    silent = [label for label in labels if label not in named]
     if silent:
-        raise ValueError(f"{where}: class '{silent[0]}' has no usable name; run describe_classes again")
+        raise ValueError(f"{where}: class '{silent[0]}' has no usable name or caption; run describe_classes again")
     return TextTable(
         labels,
         backbone.tokenise([row["sentence"] for row in rows]),

@@ -1,8 +1,8 @@
 """The tables of every run put together: `kinetext collect-metrics`.
 
 `metrics` and `runs` are as tables.py declares them. `differences` says for each two rows of a comparison (method with
-texts) by how much the one is above the other on the same clips: each clip's top1 is averaged over seeds, subtracted,
-and bootstrapped over clips. On the same clips, for two methods stumble over the same ones, and the interval of the
+texts) by how much the one is above the other on the same clips: each clip's top1 (t2v_r1 where clips have captions) is
+averaged over seeds, subtracted, and bootstrapped over clips. On the same clips, for two methods stumble over the same ones, and the interval of the
 difference is then much narrower than two separate intervals suggest.
 """
 
@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kinetext.config import read_run
-from kinetext.evaluation.measure import clip_values
-from kinetext.evaluation.metrics import top1
+from kinetext.evaluation.measure import main_values
 from kinetext.evaluation.predictions import read_predictions
 from kinetext.tables import read_metadata, read_rows, read_table, schema, write_table
 
@@ -59,31 +58,32 @@ def _run_row(run: Path) -> dict[str, Any]:
 
 def _differences(runs: list[Path]) -> list[dict[str, Any]]:
     """The table `differences`: every ordered pair of rows of every comparison, under the ordered view."""
-    seeds: dict[tuple[str, str, str], dict[Key, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    seeds: dict[tuple[str, ...], dict[Key, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
         if (run / "predictions.parquet").is_file():
             spec = read_run(run / "run.yaml")
-            for split, right in _right_clips(run / "predictions.parquet").items():
-                seeds[spec.dataset, split, spec.protocol][spec.method, spec.texts].append(right)
+            for (split, metric), right in _right_clips(run / "predictions.parquet").items():
+                seeds[spec.dataset, split, spec.protocol, metric][spec.method, spec.texts].append(right)
     found = []
-    for (dataset, split, protocol), made in seeds.items():
-        about = {"dataset": dataset, "split": split, "protocol": protocol, "metric": "top1"}
+    for (dataset, split, protocol, metric), made in seeds.items():
+        about = {"dataset": dataset, "split": split, "protocol": protocol, "metric": metric}
         found += [{**about, **row} for row in _paired(made)]
     return found
 
 
-def _right_clips(predictions: Path) -> dict[str, dict[str, float]]:
-    """For each split under the ordered view, top1 of each clip by its name."""
+def _right_clips(predictions: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """For each split under the ordered view, and the name of what is compared, its value for each clip by name."""
     table = read_table("predictions", predictions)
     names: dict[tuple[str, str], list[str]] = defaultdict(list)
     columns = (table[column].to_pylist() for column in ("split", "view", "clip_id"))
     for split, view, clip_id in zip(*columns, strict=True):
         names[split, view].append(clip_id)  # in the order of the table, as read_predictions has them
-    return {
-        split: dict(zip(names[split, view], clip_values(top1, made).tolist(), strict=True))
-        for (split, view), made in read_predictions(predictions).items()
-        if view == "ordered"
-    }
+    found = {}
+    for (split, view), made in read_predictions(predictions).items():
+        if view == "ordered":
+            metric, value_B = main_values(made)
+            found[split, metric] = dict(zip(names[split, view], value_B.tolist(), strict=True))
+    return found
 
 
 def _paired(made: dict[Key, list[dict[str, float]]], draws: int = 1000, seed: int = 0) -> list[dict[str, Any]]:

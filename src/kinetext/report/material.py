@@ -13,6 +13,8 @@ RULES = {
     "text": "alike in their names",
 }
 
+CAPTIONED_CLIPS = 50  # clips whose captions are shown
+
 Dataset = tuple[str, Path, list[Path], Path]  # name, clips, frame shards, confusables
 
 
@@ -30,6 +32,7 @@ def about_dataset(dataset: Dataset, metrics: list[dict[str, Any]], runs: list[di
         "name": name,
         "clips": Counter(row["split"] for row in clips),
         "classes": len({row["label"] for row in clips if row["label"] is not None}),
+        "captions": sum(len(row["captions"] or []) for row in clips),
         "status": status,
         "failed": failed,
         "odd": _odd(read_metadata(clips_path)),
@@ -96,14 +99,17 @@ def _strip(label: str, clips: list[dict[str, Any]], shards: list[Path]) -> list[
 
 
 def about_texts(path: Path) -> dict[str, Any]:
-    """The sentences of one text table, class by class, and why others were rejected."""
+    """The sentences of one text table, class by class, and why others were rejected; of captions, those of the first clips."""
     rows, classes = read_rows("texts", path), defaultdict(list)
     for row in rows:
         classes[row["label"]].append(row)
+    captioned = any(row["kind"] == "caption" for row in rows)
+    shown = list(classes.items())[: CAPTIONED_CLIPS if captioned else None]
     return {
         "name": path.stem,
         "dataset": path.parent.parent.name,
         "used": sum(row["status"] == "ok" for row in rows),
+        "described": f"{len(classes)} {'clips' if captioned else 'classes'}",
         "sources": sorted({row["model"] or row["source"] for row in rows if row["model"] or row["source"]}),
         "rejected": Counter(row["status"] for row in rows if row["status"] != "ok"),
         "classes": {
@@ -112,6 +118,6 @@ def about_texts(path: Path) -> dict[str, Any]:
                 "used": sum(row["status"] == "ok" for row in own),
                 "rejected": Counter(row["status"] for row in own if row["status"] != "ok"),
             }
-            for label, own in classes.items()
+            for label, own in shown
         },
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.config import ReportOptions
+from kinetext.evaluation.retrieval import MEASURES, RANKED
 from kinetext.report.collect import read_tables
 from kinetext.report.figures import Estimate, Row, cost_plot, dot_plot
 from kinetext.report.material import RULES, Dataset, about_dataset, about_texts, gallery
@@ -47,7 +48,7 @@ def render_report(
         "datasets": [about_dataset(dataset, metrics, runs) for dataset in datasets],
         "reference": beside(options.reference, found),
         "galleries": _galleries(datasets, found, options.examples),
-        "novel": _novel(found, options.headline[0], figures),
+        "novel": _novel(found, options, figures),
         "texts": [about_texts(path) for path in texts],
         "rules": RULES,
     }
@@ -57,7 +58,11 @@ def render_report(
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    page.filters |= {"percent": _percent, "count": lambda n: "not recorded" if n is None else f"{n:,}"}
+    page.filters |= {
+        "percent": _percent,
+        "rank": "{:.1f}".format,
+        "count": lambda n: "not recorded" if n is None else f"{n:,}",
+    }
     with written_whole(output) as part:
         part.write_text(page.get_template("report.html.j2").render(shown), encoding="utf-8")
 
@@ -87,37 +92,37 @@ def _comparison(
     figures: Path,
 ) -> dict[str, Any]:
     """All of one data set, protocol and split. Rows are sorted by the first headline metric, best first."""
-    missing = [metric for metric in options.headline if (metric, "ordered") not in found]
-    if missing:
-        known = sorted({metric for metric, _ in found if ":" not in metric})
-        raise ValueError(f"report.headline: no metric '{missing[0]}' was measured; known: {', '.join(known)}")
-    first = found[options.headline[0], "ordered"]
+    headline = _headline(found, options)
+    first = found[headline[0], "ordered"]
     keys = sorted(first, key=lambda key: -first[key].value)
     apart = {
         ((row["method"], row["texts"]), (row["than_method"], row["than_texts"])): _difference(row)
         for row in differences
-        if (row["dataset"], row["protocol"], row["split"]) == at
+        if _place(row) == at
     }
     rules = [rule for rule in RULES if (f"pair_accuracy:{rule}", "ordered") in found]
     name, methods = "-".join(at), sorted({method for method, _ in keys})
     behind = {key: apart.get((key, keys[0])) for key in keys}
     in_pairs = {rule: found[f"pair_accuracy:{rule}", "ordered"] for rule in rules}
     pairs = {rule: {key: cells[key] for key in keys if key in cells} for rule, cells in in_pairs.items()}
-    motion = [options.headline[0], *(f"pair_accuracy:{rule}" for rule in rules[:1])]
+    motion = [headline[0], *(f"pair_accuracy:{rule}" for rule in rules[:1])]
     # zero means not apart from the best by these clips; so does an interval that reaches it
     ties = [key for key in keys[1:] if (d := behind[key]) and d.high >= 0]
     return {
         "name": name,
         "title": _title(at),
         "order": keys,
-        "headline": {metric: found[metric, "ordered"] for metric in options.headline},
+        "headline": {metric: found[metric, "ordered"] for metric in headline},
+        "ranked": [metric for metric in headline if _is_rank(metric)],
+        "compared_by": next((row["metric"] for row in differences if _place(row) == at), headline[0]),
+        "retrieval": _retrieval(keys, found),
         "best": first[keys[0]],
         "behind": behind,
         "ties": ties,
         "rank": dot_plot(
             f"rank-{name}",
             [(_label(k), [(k[0], first[k])]) for k in keys],
-            f"{options.headline[0]}, percent",
+            f"{headline[0]}, percent",
             figures,
             keys=methods,
         ),
@@ -135,8 +140,51 @@ def _comparison(
             for rule, cells in pairs.items()
         },
         "motion": _motion(name, keys, found, motion, figures),
-        **_cost(at, name, keys, first, runs, f"{options.headline[0]}, percent", figures),
+        **_cost(at, name, keys, first, runs, f"{headline[0]}, percent", figures),
     }
+
+
+def _headline(found: dict[tuple[str, str], dict[Key, Estimate]], options: ReportOptions) -> list[str]:
+    """The headline metrics of a comparison: those of classes, or those of captions. Raises ValueError for one that was
+    not measured, for none, or if the first, which sorts the rows, is a rank.
+    """
+    captioned = any(_of_captions(metric) for metric, _ in found)
+    own = [metric for metric in options.headline if _of_captions(metric) == captioned]
+    missing = [metric for metric in own or options.headline if (metric, "ordered") not in found]
+    if missing:
+        known = sorted({metric for metric, _ in found if ":" not in metric})
+        raise ValueError(f"report.headline: no metric '{missing[0]}' was measured; known: {', '.join(known)}")
+    if _is_rank(own[0]):
+        raise ValueError(f"report.headline: {own[0]} is a rank; let a share such as {own[0][:4]}r1 stand before it")
+    return own
+
+
+def _retrieval(keys: list[Key], found: dict[tuple[str, str], dict[Key, Estimate]]) -> dict[str, Any] | None:
+    """Every measure of retrieval for each row, and apart for each way to change scores by all queries together."""
+    ordered = {metric: cells for (metric, view), cells in found.items() if view == "ordered"}
+    changes = sorted({metric.partition(":")[2] for metric in ordered if _of_captions(metric)})  # "" is first: unchanged
+    directions = {
+        words: [f"{way}_{measure}" for measure in MEASURES]
+        for way, words in (("t2v", "text to video"), ("v2t", "video to text"))
+    }
+    rows = {}
+    for change in changes:
+        for key in keys:
+            cells = {
+                metric: ordered[f"{metric}:{change}" if change else metric].get(key)
+                for metrics in directions.values()
+                for metric in metrics
+            }
+            rows[change, key] = cells
+    return {"directions": directions, "rows": rows, "ranked": [*filter(_is_rank, ordered)]} if rows else None
+
+
+def _of_captions(metric: str) -> bool:
+    return metric.startswith(("t2v_", "v2t_"))
+
+
+def _is_rank(metric: str) -> bool:
+    return _of_captions(metric) and metric[4:].partition(":")[0] in RANKED
 
 
 def _added(name: str, keys: list[Key], apart: dict[tuple[Key, Key], Estimate], figures: Path) -> dict[str, Any]:
@@ -166,10 +214,11 @@ def _motion(
     return shown
 
 
-def _novel(found: Estimates, metric: str, figures: Path) -> list[dict[str, Any]]:
+def _novel(found: Estimates, options: ReportOptions, figures: Path) -> list[dict[str, Any]]:
     """Classes that were never trained on beside those that were, for each data set and protocol that has both."""
     shown = []
     for dataset, protocol, split in sorted(found):
+        metric = _headline(found[dataset, protocol, split], options)[0]
         base = found.get((dataset, protocol, "test"), {}).get((metric, "ordered"), {})
         if split == "novel" and base:
             novel = found[dataset, protocol, split][metric, "ordered"]
@@ -221,6 +270,10 @@ def _galleries(datasets: list[Dataset], found: Estimates, examples: int) -> list
 def _difference(row: dict[str, Any]) -> Estimate:
     """A row of the table `differences`; it has no range over seeds, for seeds are averaged clip by clip."""
     return Estimate(row["value"], row["low"], row["high"], row["value"], row["value"], row["seeds"], row["clips"])
+
+
+def _place(row: dict[str, Any]) -> Comparison:
+    return row["dataset"], row["protocol"], row["split"]
 
 
 def _order(at: Comparison) -> tuple[str, str, int]:

@@ -31,9 +31,13 @@ def mine_confusables(
     rivals, novel classes have novel ones.
 
     `features` are shards of the table `features`; `name_features` is an .npz with `labels` and `text_KD`.
+    Empty for a data set with captions, which has no classes to confuse.
     Raises ValueError if no training clip has features, or if a label has no name features.
     """
     metadata = read_metadata(clips)
+    if read_metadata(splits).get("captioned"):
+        write_table("confusables", [], output)
+        return
     labels = class_labels(metadata, clips)
     found = read_splits(splits)
     candidates = [found["test"].labels, *([found["novel"].labels] if "novel" in found else [])]

@@ -1,4 +1,5 @@
 """What each class is called and how it moves: asks a provider about every class and writes the table `texts`.
+Where clips have captions instead of classes, those are the texts, and a clip stands where a class stands.
 
 Sentences are checked lightly here; one that is not used stays in the table with the reason as its status.
 """
@@ -32,19 +33,28 @@ def describe_classes(
     """Write the table `texts` for every label of every split, with one or more rows of kind `name` for each.
 
     `name` is the table's name in config.yaml. Of a clip, only its data set's class names matter here, never its label.
+    A data set with captions takes the provider `captions`, and no other does.
     A class that cannot be described becomes a row with status `failed: ...`; a ValueError of the provider, which is
     one about the configuration, stops everything, and so does a table without one described class.
     """
-    labels = class_labels(read_metadata(clips), clips)
-    asked = {label for split in read_splits(splits).values() for label in split.labels}
-    described = [label for label in labels if label in asked]
-    rivals = choose_rivals(confusables, described, rule)
-    context = Context(labels, cache)
-
     try:
         provider = registry.load(providers, options.module or name)
     except ValueError as error:
         raise ValueError(f"texts.{name}: {error}") from None
+    captioned = not read_metadata(clips).get("labels")
+    if captioned != getattr(provider, "OF_CAPTIONS", False):
+        has, takes = ("captions", "texts of the module captions") if captioned else ("classes", "other texts")
+        raise ValueError(f"texts.{name}: {clips} has {has}; it takes {takes}")
+    found = read_splits(splits)
+    asked = {label for split in found.values() for label in split.labels}
+    if captioned:
+        said = {row["clip_id"]: row["captions"] for row in read_rows("clips", clips) if row["clip_id"] in asked}
+        labels = described = list(said)
+    else:
+        said, labels = {}, class_labels(read_metadata(clips), clips)
+        described = [label for label in labels if label in asked]
+    rivals = choose_rivals(confusables, described, rule)
+    context = Context(labels, cache, said)
     try:
         config = registry.configure(provider, options.options)
         if hasattr(provider, "check"):
@@ -68,10 +78,10 @@ def describe_classes(
 
     texts: list[Text] = []
     for label, of_class in zip(described, told, strict=True):
-        if all(text.kind != "name" for text in of_class):
+        if all(text.kind == "motion" for text in of_class):
             texts += names.describe(label, [], names.Config(), context)
         texts += of_class
-    texts = with_status(texts)
+    texts = texts if captioned else with_status(texts)
     write_table("texts", [text.row() for text in texts], output)
 
     moving = {text.label for text in texts if text.kind == "motion"}

@@ -1,6 +1,7 @@
-"""Batches of a split as a method reads them: from frames, or from a frozen trunk's tokens computed once.
+"""Batches of a split as a method reads them: from frames, or from a frozen trunk's tokens computed once. Each clip goes
+with a text: that of its class, or one of its captions.
 
-B clips, T frames, N tokens, V width.
+N items of an epoch, B clips, T frames, N tokens, V width.
 """
 
 import logging
@@ -24,7 +25,9 @@ TRUNK_BATCH = 32  # clips at once through a frozen trunk
 
 @dataclass(frozen=True)
 class Batch:
-    """Some clips: their targets, and their tokens when asked for (a trained trunk runs in the step, with gradients)."""
+    """Some clips: the text that each goes with, and their tokens when asked for (a trained trunk runs in the step, with
+    gradients).
+    """
 
     clip_ids: list[str]
     target_B: Tensor
@@ -32,7 +35,12 @@ class Batch:
 
 
 class Batches:
-    """A split's clips that have frames, in batches; `epoch(n)` shuffles by (seed, n), `epoch(None)` does not."""
+    """A split's clips that have frames, in batches; `epoch(n)` shuffles by (seed, n), `epoch(None)` does not.
+
+    `texts_K` is how many texts each label of the split has, in the order of the labels; one each if it is not given. Of
+    several an epoch takes one, drawn by (seed, n), so that no batch holds two of one clip, or all of them, each with the
+    clip, under `captions_per_video: all`; `epoch(None)` takes the first.
+    """
 
     def __init__(
         self,
@@ -42,6 +50,7 @@ class Batches:
         training: TrainingOptions,
         seed: int,
         device: torch.device,
+        texts_K: Tensor | None = None,
     ) -> None:
         place = {label: k for k, label in enumerate(split.labels)}
         rows = [row for row in split.rows if row["clip_id"] in store]
@@ -49,33 +58,51 @@ class Batches:
             log.warning("%d of %d clips have no frames and are left out", len(split.rows) - len(rows), len(split.rows))
         self.method, self.training, self.seed, self.device = method, training, seed, device
         self.clip_ids = [row["clip_id"] for row in rows]
-        self.target = torch.tensor([place[row["label"]] for row in rows], dtype=torch.long)
-        self.clips = ClipDataset(store, self.clip_ids, self.target.tolist(), training.augment, seed)
+        target = torch.tensor([place[row["label"]] for row in rows], dtype=torch.long)
+        texts_K = torch.ones(len(place), dtype=torch.long) if texts_K is None else texts_K
+        self.first, self.texts = (texts_K.cumsum(0) - texts_K)[target], texts_K[target]
+        self.clips = ClipDataset(store, self.clip_ids, self.first.tolist(), training.augment, seed)
         self.cached = self._run_trunk() if self._fits() else None
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return -(-len(self.clip_ids) // self.training.batch_size)
+        return -(-self.items // self.training.batch_size)
+
+    @property
+    def items(self) -> int:
+        """Clips, each with a text, that an epoch sees."""
+        return int(self.texts.sum()) if self.training.captions_per_video == "all" else len(self.clip_ids)
 
     def epoch(self, number: int | None) -> Iterator[Batch]:
-        """Every clip once."""
-        count = len(self.clip_ids)
-        if number is None:
-            order = torch.arange(count)
-        else:
-            generator = torch.Generator().manual_seed(self.seed * 100_003 + number)
-            order = torch.randperm(count, generator=generator)
+        """Every clip once, or every text."""
+        clip_N, text_N = self._pairs(number)
+        if number is not None:
             self.clips.set_epoch(number)
+        parts = zip(clip_N.split(self.training.batch_size), text_N.split(self.training.batch_size), strict=True)
         if self.cached is not None:
-            for index in order.split(self.training.batch_size):
-                tokens = partial(_take, self.cached, index, self.device)
-                yield Batch([self.clip_ids[i] for i in index], self.target[index].to(self.device), tokens)
+            for clip_B, text_B in parts:
+                tokens = partial(_take, self.cached, clip_B, self.device)
+                yield Batch([self.clip_ids[i] for i in clip_B], text_B.to(self.device), tokens)
             return
-        loader = DataLoader(Subset(self.clips, order.tolist()), self.training.batch_size)
-        for start, (frames_BTCHW, target_B) in enumerate(loader):
-            index = order[start * self.training.batch_size :][: len(target_B)]
+        loader = DataLoader(Subset(self.clips, clip_N.tolist()), self.training.batch_size)
+        for (clip_B, text_B), (frames_BTCHW, _) in zip(parts, loader, strict=True):
             tokens = partial(self.method.trunk, frames_BTCHW.to(self.device))
-            yield Batch([self.clip_ids[i] for i in index], target_B.to(self.device), tokens)
+            yield Batch([self.clip_ids[i] for i in clip_B], text_B.to(self.device), tokens)
+
+    def _pairs(self, number: int | None) -> tuple[Tensor, Tensor]:
+        """The clips of an epoch in its order, and the text of each, as indices."""
+        clip_N, text_N = torch.arange(len(self.clip_ids)), self.first
+        if number is None:
+            return clip_N, text_N
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + number)
+        order_N = torch.randperm(self.items, generator=generator)
+        if self.training.captions_per_video == "all":
+            clip_N = clip_N.repeat_interleave(self.texts)
+            before_N = (self.texts.cumsum(0) - self.texts)[clip_N]
+            text_N = self.first[clip_N] + torch.arange(len(clip_N)) - before_N
+        else:
+            text_N = text_N + (torch.rand(len(clip_N), generator=generator) * self.texts).long()
+        return clip_N[order_N], text_N[order_N]
 
     def _fits(self) -> bool:
         """Whether a frozen trunk's tokens can be kept; what does not change is then computed once."""

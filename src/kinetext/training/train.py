@@ -3,6 +3,8 @@
 Every epoch starts from random states that depend on the seed and the epoch alone, and its end is saved in the cache, so
 a killed training goes on where it was and ends with the same weights as one that was not killed.
 
+What it minimises is the task's (tasks.py): classes or captions, as the clips have them.
+
 B clips, T frames, K classes.
 """
 
@@ -10,7 +12,7 @@ import json
 import logging
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +24,15 @@ from tqdm import tqdm
 
 from kinetext.config import RunSpec, TrainingOptions, read_run
 from kinetext.data.loader import FrameStore
-from kinetext.data.protocols import read_splits
+from kinetext.data.protocols import Split, read_splits
 from kinetext.models.checkpoint import load_backbone, save_trained
 from kinetext.models.methods import Method, build_method
-from kinetext.models.texts import TextTable, WordFeatures, read_texts
+from kinetext.models.texts import read_texts
 from kinetext.tables import read_rows, written_whole
 from kinetext.tracking import code_commit
 from kinetext.training.batches import Batches
 from kinetext.training.resume import Progress, load_state, save_state, state_path
+from kinetext.training.tasks import Recognition, Retrieval
 
 log = logging.getLogger(__name__)
 
@@ -43,18 +46,6 @@ class Inputs:
     texts: Path
     confusables: Path
     backbone: Path
-
-
-@dataclass
-class Words:
-    """The class texts: encoded once if the text tower is frozen, for each step otherwise."""
-
-    table: TextTable
-    frozen: WordFeatures | None = field(default=None)
-
-    def pool(self, method: Method) -> Any:
-        """The classes' features with the method as it is now."""
-        return method.pool_texts(self.frozen or method.encode_words(self.table), self.table)
 
 
 def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: int = 1) -> None:
@@ -71,15 +62,14 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = load_backbone(inputs.backbone)
     method = build_method(backbone, spec.method_module, spec.method_options).to(device)
+    if training.temperature is not None:
+        method.set_temperature(training.temperature)
     choose_trained(method, training)
-    labels = splits["train"].labels
-    words = Words(read_texts(inputs.texts, labels, backbone).to(device))
-    if training.text == "frozen":
-        with torch.no_grad():
-            words.frozen = method.encode_words(words.table)
-    rivals_KK = rival_mask(read_rows("confusables", inputs.confusables), labels).to(device)
-    seen = Batches(method, store, splits["train"], training, spec.seed, device)
-    held_out = Batches(method, store, splits["val"], training, spec.seed, device)
+    task, texts_K = make_task(method, splits, inputs, training, device)
+    seen, held_out = (
+        Batches(method, store, splits[name], training, spec.seed, device, texts_K.get(name))
+        for name in ("train", "val")
+    )
     if training.select == "best_val" and not len(held_out):
         raise ValueError(f"{spec.run}: select: best_val, but there are no validation clips; take select: last")
 
@@ -93,28 +83,44 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
             started = time.perf_counter()
             epoch = progress.epoch
             torch.manual_seed(spec.seed * 100_003 + epoch)
-            loss = train_epoch(method, words, seen.epoch(epoch), rivals_KK, optimiser, schedule, training)
+            loss = train_epoch(method, task, seen.epoch(epoch), optimiser, schedule, training)
             now = {"train_loss": loss, "lr": schedule.get_last_lr()[0]}
             if len(held_out):
-                now |= validate(method, words, held_out, rivals_KK)
+                now |= validate(method, task, held_out)
             progress.epoch += 1
             progress.seconds += time.perf_counter() - started
             progress.curves += [{"epoch": epoch + 1, "metric": m, "value": v} for m, v in now.items()]
-            if training.select == "last" or now.get("val_top1", 0.0) > progress.best:
-                progress.best = now.get("val_top1", 0.0)
+            if training.select == "last" or now.get(task.best_by, 0.0) > progress.best:
+                progress.best = now.get(task.best_by, 0.0)
                 progress.keep(method)
             save_state(path, progress, method, optimiser, schedule)
             bar.update()
             bar.set_postfix({k: f"{v:.3f}" for k, v in now.items() if k != "lr"})
     progress.restore(method)
-    write_results(spec, method, progress, len(splits["train"].rows), threads, device, output)
+    write_results(spec, method, progress, seen.items, threads, device, output)
     path.unlink(missing_ok=True)
+
+
+def make_task(
+    method: Method, splits: dict[str, Split], inputs: Inputs, training: TrainingOptions, device: torch.device
+) -> tuple[Recognition | Retrieval, dict[str, Tensor]]:
+    """What is trained for, and for each split how many captions its clips have; none where they have classes."""
+    labels = splits["train"].labels
+    table = read_texts(inputs.texts, labels, method.backbone).to(device)
+    if not splits["train"].captioned:
+        rivals_KK = rival_mask(read_rows("confusables", inputs.confusables), labels).to(device)
+        return Recognition(method, table, rivals_KK, training), {}
+    tables = {"train": table}
+    if splits["val"].rows:
+        tables["val"] = read_texts(inputs.texts, splits["val"].labels, method.backbone).to(device)
+    counts = {name: torch.bincount(table.owner_S).cpu() for name, table in tables.items()}
+    return Retrieval(method, table, tables.get("val"), training), counts
 
 
 def choose_trained(method: Method, training: TrainingOptions) -> None:
     """Decide by requires_grad what trains: the method's own parameters, CLIP's last LayerNorm and projection, the image
     tower's layers if the trunk is trained, the text tower if the text is (its word embeddings stay: most words of a
-    language never occur in a list of classes). CLIP's temperature stays.
+    language never occur in a list of classes). The temperature stays unless it is asked for.
     """
     backbone = method.backbone
     backbone.requires_grad_(False)
@@ -128,6 +134,7 @@ def choose_trained(method: Method, training: TrainingOptions) -> None:
         clip.ln_final.requires_grad_(True)
         clip.text_projection.requires_grad_(True)
         clip.positional_embedding.requires_grad_(True)
+    clip.logit_scale.requires_grad_(training.learn_temperature)
     for parameter in method.new_parameters().values():
         parameter.requires_grad_(True)
 
@@ -163,9 +170,8 @@ def make_optimiser(method: Method, training: TrainingOptions, steps_per_epoch: i
 
 def train_epoch(
     method: Method,
-    words: Words,
+    task: Recognition | Retrieval,
     batches: Any,
-    rivals_KK: Tensor,
     optimiser: Any,
     schedule: Any,
     training: TrainingOptions,
@@ -175,9 +181,8 @@ def train_epoch(
     trained = [p for p in method.parameters() if p.requires_grad]
     losses = []
     for batch in batches:
-        with torch.autocast(rivals_KK.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-            video = method.encode_tokens(batch.tokens())
-            loss = method.loss(video, words.pool(method), batch.target_B, rivals_KK, training.label_smoothing)
+        with torch.autocast(batch.target_B.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
+            loss = task.loss(batch)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(trained, training.clip_norm)
@@ -193,16 +198,10 @@ def train_epoch(
 
 
 @torch.inference_mode()
-def validate(method: Method, words: Words, batches: Batches, rivals_KK: Tensor) -> dict[str, float]:
-    """Loss and top-1 on the validation clips."""
+def validate(method: Method, task: Recognition | Retrieval, batches: Batches) -> dict[str, float]:
+    """What the task says of the validation clips."""
     method.eval()
-    text, loss, right, count = words.pool(method), 0.0, 0, 0
-    for batch in batches.epoch(None):
-        video = method.encode_tokens(batch.tokens())
-        loss += method.loss(video, text, batch.target_B, rivals_KK, 0.0).item() * len(batch.target_B)
-        right += int((method.score(video, text).argmax(-1) == batch.target_B).sum())
-        count += len(batch.target_B)
-    return {"val_loss": loss / count, "val_top1": right / count}
+    return task.validate(batches)
 
 
 def rival_mask(confusables: list[dict[str, Any]], labels: list[str]) -> Tensor:

@@ -5,6 +5,7 @@
   place of its own for data sets that make or convert their files;
 - `labels(config) -> list[str] | None`: class names in their official order; None: take them from the clips, sorted;
 - `given_pairs(config) -> list[tuple[str, str]]`: pairs of classes that the data set itself declares confusable;
+- `CAPTIONED = True` where every clip has captions and none a label: retrieval, not recognition (None: either);
 - `check(config)` (optional): raise ValueError, in milliseconds, for what is wrong before anything runs.
 
 Data sets with official annotation files also have, and data/lists.py helps with all of it,

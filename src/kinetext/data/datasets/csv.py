@@ -16,6 +16,7 @@ from kinetext.data.lists import Videos, known_class, need_folder, need_path, rea
 from kinetext.registry import Options, nearest
 
 SPLITS = ["train", "val", "test"]
+CAPTIONED = None  # the list says
 
 
 class Config(Options):

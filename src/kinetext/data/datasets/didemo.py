@@ -20,6 +20,7 @@ from kinetext.registry import Options
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
+CAPTIONED = True
 
 
 class Config(Options):

@@ -22,6 +22,7 @@ FILES = {
     "test": "LSMDC16_challenge_1000_publictect.csv",
 }
 SKIPPED = "1012_Unbreakable_00.05.16.065-00.05.21.941"
+CAPTIONED = True
 
 
 class Config(Options):

@@ -16,6 +16,8 @@ from kinetext.data.datasets import Clip
 from kinetext.data.lists import Videos, need_file, need_folder, read_csv, read_json, set_aside
 from kinetext.registry import Options
 
+CAPTIONED = True
+
 
 class Config(Options):
     """Where videos and lists are, and which training list is meant."""

@@ -19,6 +19,7 @@ from kinetext.registry import Options
 
 SPLITS = ("train", "val", "test")
 HARMLESS = ("dict", "list", "tuple", "set", "frozenset", "str", "unicode")
+CAPTIONED = True
 
 
 class Config(Options):

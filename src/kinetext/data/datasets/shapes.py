@@ -9,6 +9,7 @@ noise and the speed profile (symmetric in law) are drawn anew for every clip.
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -38,6 +39,17 @@ PAIRS = {
 }
 NUM_FRAMES, FPS = 24, 12  # 24 = 3 x 8: the centres of 8 segments read the same forwards and backwards
 FORMAT_VERSION = 1  # raise it when clips change: their folder's name depends on it
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a clip shows where that is chosen and not drawn: its figures, named as in scenes.py, and the background."""
+
+    colour: str
+    shape: str
+    other_colour: str
+    other_shape: str
+    background: str | None = None  # None: drawn
 
 
 class Config(Options):
@@ -90,9 +102,12 @@ def given_pairs(config: Config) -> list[tuple[str, str]]:
 def render_clip(clip: Clip, seed: int) -> None:
     """Write one clip: 24 frames of 64 x 64 px at 12 frames a second, H.264."""
     digest = hashlib.sha256(f"{seed} {clip.clip_id}".encode()).digest()
-    random = np.random.default_rng(list(digest))
-    clip_frames = draw_clip(str(clip.label), random)
-    with written_whole(clip.path) as part, av.open(str(part), "w", format="mp4") as container:
+    write_video(draw_clip(str(clip.label), np.random.default_rng(list(digest))), clip.path)
+
+
+def write_video(clip_frames: np.ndarray, path: Path) -> None:
+    """Write frames, uint8 [T, H, W, 3], at 12 frames a second, H.264."""
+    with written_whole(path) as part, av.open(str(part), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"crf": "20", "preset": "fast"})
         stream.height, stream.width, stream.pix_fmt = *clip_frames.shape[1:3], "yuv420p"
         stream.thread_count = 1
@@ -101,10 +116,10 @@ def render_clip(clip: Clip, seed: int) -> None:
         container.mux(stream.encode())
 
 
-def draw_clip(label: str, random: np.random.Generator) -> np.ndarray:
-    """The frames of one clip, uint8 [24, 64, 64, 3]."""
+def draw_clip(label: str, random: np.random.Generator, look: Look | None = None) -> np.ndarray:
+    """The frames of one clip, uint8 [24, 64, 64, 3]; with a look, of those figures."""
     pair = next(pair for pair, both in PAIRS.items() if label in both)
-    scene_at = _world(pair, random)
+    scene_at = _world(pair, random, look)
     progress = _progress(random)
     if label == PAIRS[pair][1]:
         progress = progress[::-1]
@@ -121,14 +136,18 @@ def _progress(random: np.random.Generator) -> np.ndarray:
     return time**power / (time**power + (1.0 - time) ** power)
 
 
-def _world(pair: str, random: np.random.Generator) -> Callable[[float], Scene]:
+def _world(pair: str, random: np.random.Generator, look: Look | None) -> Callable[[float], Scene]:
     """Draw what stays the same in a clip; the function that comes back gives the scene at a progress u of 0 to 1."""
-    background = float(random.choice(list(BACKGROUNDS.values()))) + random.uniform(-0.07, 0.07)
+    background = float(random.choice(list(BACKGROUNDS.values())))
+    if look and look.background:
+        background = BACKGROUNDS[look.background]
+    background += random.uniform(-0.07, 0.07)
     tint = tuple(random.uniform(-0.04, 0.04, 3))
     noise = random.uniform(0.0, 0.05)
     dots = distractors(int(random.integers(0, 5)), background, random)
     drifts = random.uniform(-0.2, 0.2, (len(dots), 2))
-    main, other = _figure(random), _figure(random)
+    main = _figure(random, look.colour if look else None, look.shape if look else None)
+    other = _figure(random, look.other_colour if look else None, look.other_shape if look else None)
 
     def ramp(start: float, end: float) -> Callable[[float], float]:
         a, b = start + random.uniform(-0.05, 0.05), end + random.uniform(-0.05, 0.05)
@@ -151,7 +170,7 @@ def _world(pair: str, random: np.random.Generator) -> Callable[[float], Scene]:
     openness, fade, light = random.uniform(0.0, 0.1), random.uniform(0.85, 1.0), random.uniform(-0.05, 0.05)
     meeting = random.uniform(0.0, np.pi)  # direction of the line that two figures meet on
     box_x, box_y = random.choice((0.3, 0.7)), random.uniform(0.3, 0.7)
-    gate_side = random.choice((0.18, 0.82)) if random.random() < 0.5 else None
+    gate_side = random.choice((0.18, 0.82)) if random.random() < 0.5 or look else None
 
     def scene_at(u: float) -> Scene:
         brightness = 0.12 + 0.74 * u + light if pair == "light" else background
@@ -187,7 +206,8 @@ def _world(pair: str, random: np.random.Generator) -> Callable[[float], Scene]:
     return scene_at
 
 
-def _figure(random: np.random.Generator) -> Figure:
-    colour = jittered_colour(str(random.choice(list(COLOURS))), random)
-    shape = str(random.choice(SHAPES[:-1]))  # an arrow would point somewhere
-    return Figure(shape, colour, 0.5, 0.5, random.uniform(0.09, 0.19), random.uniform(-0.2, 0.2))
+def _figure(random: np.random.Generator, colour: str | None, shape: str | None) -> Figure:
+    drawn = str(random.choice(list(COLOURS)))
+    rgb = jittered_colour(colour or drawn, random)
+    drawn = str(random.choice(SHAPES[:-1]))  # an arrow would point somewhere
+    return Figure(shape or drawn, rgb, 0.5, 0.5, random.uniform(0.09, 0.19), random.uniform(-0.2, 0.2))

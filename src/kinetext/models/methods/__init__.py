@@ -11,6 +11,7 @@ D joint width, S sentences, L words.
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,11 @@ class Method(nn.Module):
         class is the row's own or one of its rivals.
         """
         return F.cross_entropy(self.score(video, text), target_B, label_smoothing=label_smoothing)
+
+    def set_temperature(self, temperature: float) -> None:
+        """Divide cosines by this from now on, instead of by the backbone's temperature."""
+        with torch.no_grad():
+            self.backbone.clip.logit_scale.fill_(-math.log(temperature))
 
     def new_parameters(self) -> dict[str, nn.Parameter]:
         """The parameters that the method adds to the backbone."""

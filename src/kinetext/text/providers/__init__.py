@@ -4,8 +4,10 @@
 - `describe(label, rivals, config, context) -> list[Text]`: what the provider says of one class. `rivals` are the class
   names it is taken for, the likeliest first.
 - `check(config)` (optional): raise ValueError before anything costs money, such as a missing key.
+- `OF_CAPTIONS = True` if it is for data sets with captions, where `label` is a clip's name.
 
-`Context` carries what is common to a table: every label of the data set, and a folder for cached replies.
+`Context` carries what is common to a table: every label of the data set, a folder for cached replies, and the captions
+of clips.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -40,3 +42,4 @@ class Context:
 
     labels: list[str] = field(default_factory=list)
     cache: Path = Path("results/cache")
+    captions: dict[str, list[str]] = field(default_factory=dict)  # clip_id -> what is said of it

@@ -1,0 +1,155 @@
+"""Text-video retrieval: ranks out of the scores of clips for captions, and what is measured of them.
+
+The rank of a query's own item is 1 + the number of other items that score strictly higher. Items are never repeated in
+a gallery and each query has one rank, so equal captions and equal clips count once (the widely copied
+`where(sorted - own == 0)` counts every tie as a query of its own: reference/field.md 0.2). A tie is thus in the
+query's favour, as papers have it; `ties` says how many there are, since a model that scores everything alike would be
+perfect.
+
+- t2v: every caption is a query, the clips are its gallery.
+- v2t: every clip is a query; a gallery clip scores as its best caption does (CLIP4Clip, X-Pool), so with one caption a
+  clip the captions are the gallery.
+
+A clip without frames has NaN scores: as an own item, or as a query, it has the worst rank; as another's item it is never
+ahead. B clips, K captions, Q queries.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from kinetext.evaluation.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The rank of each query's own item, 1 is best, whether another item ties with it, and which clip it is about.
+
+    Queries of one clip (its captions) stand together: a bootstrap draws clips, as captions of one clip are alike.
+    """
+
+    rank_Q: np.ndarray
+    tied_Q: np.ndarray
+    start_B: np.ndarray  # where a clip's queries begin
+    count_B: np.ndarray  # and how many they are
+
+    def __len__(self) -> int:
+        """Clips."""
+        return len(self.count_B)
+
+    def take(self, rows: np.ndarray) -> "Ranks":
+        """The queries of some clips, repeats allowed."""
+        count_B = self.count_B[rows]
+        start_B = np.cumsum(count_B) - count_B
+        index_Q = np.repeat(self.start_B[rows] - start_B, count_B) + np.arange(count_B.sum())
+        return Ranks(self.rank_Q[index_Q], self.tied_Q[index_Q], start_B, count_B)
+
+
+def rank_queries(scores_BK: np.ndarray, owner_K: np.ndarray) -> dict[str, Ranks]:
+    """Ranks in both directions, "t2v" and "v2t". `owner_K` is the clip of each caption, as a row of the scores.
+
+    Raises ValueError for a clip without captions: it could not be found.
+    """
+    B = len(scores_BK)
+    count_B = np.bincount(owner_K, minlength=B)
+    if not count_B.all():
+        raise ValueError(f"predictions: clip {int(np.argmin(count_B))} of {B} has no caption")
+    order_K = np.argsort(owner_K, kind="stable")
+    scores_BK, owner_K = scores_BK[:, order_K], owner_K[order_K]
+    start_B = np.cumsum(count_B) - count_B
+
+    best_BB = np.maximum.reduceat(scores_BK, start_B, axis=1)  # a clip's score for another clip's best caption
+    ones_B = np.ones(B, int)
+    return {
+        "t2v": Ranks(*_ranks(scores_BK.T, owner_K), start_B, count_B),
+        "v2t": Ranks(*_ranks(best_BB, np.arange(B)), np.arange(B), ones_B),
+    }
+
+
+def _ranks(scores_QN: np.ndarray, own_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rank of each query's own item among N, and whether another ties with it."""
+    own_Q1 = np.take_along_axis(scores_QN, own_Q[:, None], axis=1)
+    rank_Q = 1 + (scores_QN > own_Q1).sum(1)  # NaN is never higher
+    tied_Q = (scores_QN == own_Q1).sum(1) > 1
+    return np.where(np.isnan(own_Q1[:, 0]), scores_QN.shape[1], rank_Q), tied_Q
+
+
+# ---- what is measured of ranks
+
+
+def r1(ranks: Ranks) -> float:
+    """Share of queries whose own item no other beats."""
+    return _share(ranks.rank_Q <= 1)
+
+
+def r5(ranks: Ranks) -> float:
+    """Share of queries whose own item at most four others beat."""
+    return _share(ranks.rank_Q <= 5)
+
+
+def r10(ranks: Ranks) -> float:
+    """Share of queries whose own item at most nine others beat."""
+    return _share(ranks.rank_Q <= 10)
+
+
+def mdr(ranks: Ranks) -> float:
+    """Median rank, from 1."""
+    return float(np.median(ranks.rank_Q)) if len(ranks.rank_Q) else float("nan")
+
+
+def mnr(ranks: Ranks) -> float:
+    """Mean rank, from 1."""
+    return _share(ranks.rank_Q)
+
+
+def ties(ranks: Ranks) -> float:
+    """Share of queries where another item scores exactly as high as the own one, which counts as found."""
+    return _share(ranks.tied_Q)
+
+
+MEASURES: dict[str, Callable[[Ranks], float]] = {f.__name__: f for f in (r1, r5, r10, mdr, mnr, ties)}
+RANKED = ("mdr", "mnr")  # numbers from 1, lower is better; the others are shares
+
+
+# ---- transductive scores: what a system could say that sees all queries of the test at once
+
+
+def dual_softmax(scores_QN: np.ndarray) -> np.ndarray:
+    """DSL (CAMoE, Cheng et al. 2021): each score times its share among all queries for the same item. Scores are taken
+    as they are, at the model's own temperature; the copied code's further factor of 1000 makes the shares near equal.
+    """
+    return scores_QN * inverted_softmax(scores_QN)
+
+
+def inverted_softmax(scores_QN: np.ndarray) -> np.ndarray:
+    """Softmax over queries instead of items (Smith et al., ICLR 2017): an item that suits all queries suits none."""
+    high_1N = np.nan_to_num(np.nanmax(np.where(np.isnan(scores_QN), -np.inf, scores_QN), axis=0, keepdims=True))
+    weight_QN = np.exp(scores_QN - high_1N)
+    with np.errstate(invalid="ignore"):
+        return weight_QN / np.nansum(weight_QN, axis=0, keepdims=True)
+
+
+TRANSDUCTIVE = {"dsl": dual_softmax, "inverted": inverted_softmax}
+
+
+def owners(predictions: Predictions) -> np.ndarray:
+    """The clip of each caption, as a row of the scores, owner_K."""
+    assert predictions.clip_ids is not None
+    row = {clip: b for b, clip in enumerate(predictions.clip_ids)}
+    return np.array([row[clip] for clip in predictions.labels], int)
+
+
+def measurements(predictions: Predictions, transductive: bool) -> list[tuple[str, Callable[[Ranks], float], Ranks]]:
+    """What to measure: name, measure and ranks, as t2v_r1 or, of changed scores, t2v_r1:dsl."""
+    owner_K, scores_BK = owners(predictions), predictions.scores_BK
+    ranked = {f"{way}_{{}}": ranks for way, ranks in rank_queries(scores_BK, owner_K).items()}
+    for name, change in TRANSDUCTIVE.items() if transductive else ():
+        changed = {"t2v": change(scores_BK.T).T, "v2t": change(scores_BK)}  # over captions, over clips
+        for way, changed_BK in changed.items():
+            ranked[f"{way}_{{}}:{name}"] = rank_queries(changed_BK, owner_K)[way]
+    return [(name.format(what), f, ranks) for name, ranks in ranked.items() for what, f in MEASURES.items()]
+
+
+def _share(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")

@@ -1,0 +1,227 @@
+"""Retrieval from clips to metrics: captions of a few clips of shapes, through every command but MLflow's."""
+
+import logging
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from conftest import World
+from kinetext import tables
+from kinetext.config import ConfusablesOptions, DatasetOptions, FrameOptions, TextOptions, TrainingOptions
+from kinetext.data.clips import index_clips
+from kinetext.data.frames import extract_clip
+from kinetext.data.loader import FrameStore
+from kinetext.data.protocols import read_splits, split_clips
+from kinetext.evaluation.measure import measure_run
+from kinetext.evaluation.predict import predict_clips
+from kinetext.models.checkpoint import load_backbone, load_tensors
+from kinetext.models.embed import embed_labels
+from kinetext.models.methods import build_method
+from kinetext.models.texts import read_texts
+from kinetext.text.confusables import mine_confusables
+from kinetext.text.describe import describe_classes
+from kinetext.training.batches import Batches
+from kinetext.training.losses import contrastive_loss
+from kinetext.training.tasks import Retrieval
+from kinetext.training.train import Inputs, train_method
+
+
+@pytest.fixture(autouse=True)
+def on_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture(scope="module")
+def captioned(tmp_path_factory, tiny_folder):
+    """Six training, two validation and four test clips with four captions each; the last test clip has no frames."""
+    folder = tmp_path_factory.mktemp("captioned")
+    world = World(folder, tiny_folder, [])
+    options = {"pairs": ["across"], "train": 3, "val": 1, "test": 2, "workers": 1}
+    paths = (folder / name for name in ("shards.txt", "media", "cache"))
+    index_clips("shapes_captions", DatasetOptions(options=options), world.clips, *paths)
+    frames = FrameOptions(num_frames=8, size_px=64, encoding="raw")
+    rows = [extract_clip(row, frames) for row in tables.read_rows("clips", world.clips)]
+    rows[-1] |= {"status": "failed", "error": "empty_file", "images": []}
+    tables.write_shard("frames", [rows], world.frames)
+    embed_labels(tiny_folder, world.clips, folder / "labels.npz")
+    about = (world.clips, world.splits())
+    mine_confusables(*about, [], folder / "labels.npz", ConfusablesOptions(), world.confusables)
+    describe_classes(*about, world.confusables, TextOptions(), "captions", "text", folder / "cache", world.texts)
+    return world
+
+
+@pytest.fixture
+def ran(captioned, tmp_path):
+    """A function of a method and its training to the folder of its run, measured."""
+
+    def do(method, name="run", **training):
+        folder = tmp_path / name
+        run = captioned.write_run(folder, method, **{"epochs": 2, "text": "trained", **training})
+        inputs = Inputs(
+            captioned.splits(), [captioned.frames], captioned.texts, captioned.confusables, captioned.backbone
+        )
+        checkpoint = folder / "checkpoint.safetensors" if method != "zero_shot" else None
+        if checkpoint:
+            train_method(run, inputs, tmp_path / "cache", checkpoint)
+        predictions = folder / "predictions.parquet"
+        frames = [captioned.frames]
+        predict_clips(run, inputs.splits, frames, inputs.texts, inputs.backbone, checkpoint, predictions)
+        measure_run(folder, predictions, inputs.confusables, folder / "metrics.parquet")
+        return folder
+
+    return do
+
+
+def measured(folder, view="ordered"):
+    return {r["metric"]: r for r in tables.read_rows("metrics", folder / "metrics.parquet") if r["view"] == view}
+
+
+def curve(folder, metric):
+    return [row["value"] for row in pq.read_table(folder / "curves.parquet").to_pylist() if row["metric"] == metric]
+
+
+def test_the_texts_are_the_captions_of_every_clip(captioned):
+    clips = tables.read_rows("clips", captioned.clips)
+    rows = tables.read_rows("texts", captioned.texts)
+    assert [(row["label"], row["sentence"]) for row in rows] == [
+        (clip["clip_id"], said) for clip in clips for said in clip["captions"]
+    ]
+    assert {(row["kind"], row["status"]) for row in rows} == {("caption", "ok")}
+    assert tables.read_rows("confusables", captioned.confusables) == []
+
+
+@pytest.mark.parametrize("method", ["zero_shot", "mean_pool", "stan"])
+def test_a_run_from_training_to_ranks(ran, method):
+    folder = ran(method)
+    rows = [r for r in tables.read_rows("predictions", folder / "predictions.parquet") if r["view"] == "ordered"]
+    metadata = tables.read_metadata(folder / "predictions.parquet")
+    assert [len(row["score_K"]) for row in rows] == [16] * 4
+    assert metadata["captioned"]
+    for row in rows:
+        assert next(k for k, clip in enumerate(metadata["labels"]["test"]) if clip == row["clip_id"]) == row["target"]
+    found = measured(folder)
+    assert (found["t2v_r1"]["clips"], found["t2v_mnr"]["high"] <= 4) == (4, True)
+    assert found["t2v_r1"]["value"] <= 12 / 16  # the failed clip is never found
+    assert {"v2t_r5", "t2v_mdr:dsl", "v2t_mnr:inverted"} <= set(found)
+    assert not any(":" in name for name in measured(folder, "reversed"))
+    if method == "mean_pool":
+        backwards = measured(folder, "reversed")
+        assert backwards["t2v_mnr"]["value"] == found["t2v_mnr"]["value"]
+    if method != "zero_shot":
+        assert all(0 <= value <= 1 for value in curve(folder, "val_t2v_r1"))
+        assert len(curve(folder, "val_loss")) == 2
+
+
+def test_training_lowers_the_loss(ran):
+    losses = curve(ran("stan", trunk="frozen", epochs=8, lr=1e-3, new_lr=1e-2), "train_loss")
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def make(captioned, **training):
+    training = TrainingOptions(batch_size=4, **training)
+    splits = read_splits(captioned.splits())
+    backbone = load_backbone(captioned.backbone)
+    method = build_method(backbone, "mean_pool", {}).eval()
+    tables_of = {name: read_texts(captioned.texts, splits[name].labels, backbone) for name in ("train", "val")}
+    task = Retrieval(method, tables_of["train"], tables_of["val"], training)
+    batches = {
+        name: Batches(
+            method,
+            FrameStore([captioned.frames]),
+            splits[name],
+            training,
+            0,
+            torch.device("cpu"),
+            torch.bincount(table.owner_S),
+        )
+        for name, table in tables_of.items()
+    }
+    return task, batches
+
+
+def test_an_epoch_takes_one_caption_of_each_clip_and_another_epoch_others(captioned):
+    task, batches = make(captioned)
+    drawn = []
+    for epoch in (0, 1, 0):
+        pairs = [
+            (c, int(t))
+            for batch in batches["train"].epoch(epoch)
+            for c, t in zip(batch.clip_ids, batch.target_B, strict=True)
+        ]
+        assert len(pairs) == len({clip for clip, _ in pairs}) == 6
+        assert all(task.table.labels[task.table.owner_S[text]] == clip for clip, text in pairs)
+        drawn.append(pairs)
+    assert drawn[0] == drawn[2]
+    assert dict(drawn[0]) != dict(drawn[1])
+
+
+def test_all_captions_are_all_items_of_an_epoch(captioned):
+    task, batches = make(captioned, captions_per_video="all")
+    texts = [int(t) for batch in batches["train"].epoch(3) for t in batch.target_B]
+    assert sorted(texts) == list(range(24))
+    assert texts != sorted(texts)
+    assert len(batches["train"]) == 6
+    for batch in batches["train"].epoch(0):
+        assert [task.table.labels[task.table.owner_S[t]] for t in batch.target_B] == batch.clip_ids
+
+
+def test_the_loss_of_a_batch_is_that_of_its_clips_and_their_captions(captioned):
+    task, batches = make(captioned, trunk="frozen")
+    batch = next(iter(batches["train"].epoch(0)))
+    clips = tables.read_rows("clips", captioned.clips)
+    of_train = [said for clip in clips if clip["split"] == "train" for said in clip["captions"]]
+    backbone = task.method.backbone
+    with torch.inference_mode():
+        text_BD, _ = backbone.encode_text(backbone.tokenise([of_train[t] for t in batch.target_B]))
+        video_BD = task.method.encode_video(FrameStore([captioned.frames]).batch(batch.clip_ids))
+        by_hand = contrastive_loss(task.method.score(video_BD, text_BD))
+        # kept tokens are float16
+        assert task.loss(batch).item() == pytest.approx(by_hand.item(), rel=2e-3)
+
+
+def test_validation_counts_every_caption_by_strictly_better_clips(captioned):
+    task, batches = make(captioned)
+    found = task.validate(batches["val"])
+    assert found["val_t2v_r1"] * 8 == round(found["val_t2v_r1"] * 8)
+    with torch.no_grad():  # all scores alike: ties, and nothing is strictly better
+        task.method.backbone.visual.proj.zero_()
+    assert task.validate(batches["val"])["val_t2v_r1"] == 1.0
+
+
+def test_the_temperature_is_fixed_or_learned(ran, captioned):
+    name = "backbone.clip.logit_scale"
+    assert name not in load_tensors(ran("mean_pool", "fixed", temperature=0.05) / "checkpoint.safetensors")[0]
+    learned = load_tensors(
+        ran("mean_pool", "learned", temperature=0.05, learn_temperature=True, lr=1e-2) / "checkpoint.safetensors"
+    )[0]
+    assert 0 < abs(learned[name].item() - torch.tensor(20.0).log().item()) < 0.5
+
+
+def test_a_long_caption_keeps_its_end_and_is_counted(tiny, caplog):
+    long = "a red circle moves to the right " * 20
+    with caplog.at_level(logging.WARNING):
+        tokens_KL = tiny.tokenise([long, f"{long} blue", "a red circle"])
+    assert "2 of 3 texts are over" in caplog.text
+    assert (tokens_KL.max(1).values == tokens_KL[2].max()).all()
+
+
+def test_texts_of_classes_and_of_captions_are_not_taken_for_each_other(captioned, world, tmp_path):
+    def describe(of, name):
+        describe_classes(
+            of.clips, of.splits(), of.confusables, TextOptions(), name, "text", tmp_path, tmp_path / "texts.parquet"
+        )
+
+    with pytest.raises(
+        ValueError, match=r"texts.names: .*clips.parquet has captions; it takes texts of the module captions"
+    ):
+        describe(captioned, "names")
+    with pytest.raises(ValueError, match=r"texts.captions: .*clips.parquet has classes; it takes other texts"):
+        describe(world, "captions")
+
+
+def test_draws_by_class_need_classes(captioned, tmp_path):
+    from kinetext.config import ProtocolOptions
+
+    with pytest.raises(ValueError, match="few_shot_2: the clips have captions, and few_shot draws by class"):
+        split_clips("x", captioned.clips, [], "few_shot_2", ProtocolOptions(), tmp_path / "splits.parquet")

@@ -1,0 +1,152 @@
+"""Ranks of text-video retrieval by hand: ties, several captions a clip, clips without frames, transductive scores."""
+
+import numpy as np
+import pytest
+
+from kinetext.evaluation import retrieval
+from kinetext.evaluation.measure import bootstrap_interval, main_values
+from kinetext.evaluation.predictions import Predictions
+from kinetext.evaluation.retrieval import MEASURES, Ranks, dual_softmax, inverted_softmax, rank_queries
+
+NAN = float("nan")
+
+
+def ranks(scores, owners=None):
+    scores_BK = np.array(scores, float)
+    found = rank_queries(scores_BK, np.arange(len(scores_BK)) if owners is None else np.array(owners))
+    return found["t2v"].rank_Q.tolist(), found["v2t"].rank_Q.tolist()
+
+
+def noisy(num_clips, captions_each=1, seed=0):
+    random = np.random.default_rng(seed)
+    owner_K = np.repeat(np.arange(num_clips), captions_each)
+    scores_BK = random.normal(size=(num_clips, len(owner_K)))
+    scores_BK[owner_K, np.arange(len(owner_K))] += 1.5
+    return scores_BK, owner_K
+
+
+def test_a_rank_is_one_and_how_many_score_strictly_higher():
+    t2v, v2t = ranks([[3, 2, 1], [4, 1, 0], [5, 0, 9]])
+    assert t2v == [3, 2, 1]  # down the columns
+    assert v2t == [1, 2, 1]  # along the rows
+
+
+def test_equal_captions_share_their_rank_and_count_once():
+    """1k-A repeats five captions; the common formula makes 1010 ranks of its 1000 clips (field.md 0.2)."""
+    scores_BK, owner_K = noisy(50)
+    scores_BK[:, 7] = scores_BK[:, 3]
+    found = rank_queries(scores_BK, owner_K)
+    for way in ("t2v", "v2t"):
+        assert len(found[way].rank_Q) == 50
+    own_B1 = np.diag(scores_BK)[:, None]
+    assert found["v2t"].rank_Q.tolist() == (1 + (scores_BK > own_B1).sum(1)).tolist()
+    assert found["v2t"].tied_Q.nonzero()[0].tolist() == [3, 7]
+    common = np.where(np.sort(-scores_BK, axis=1) + own_B1 == 0)[1]
+    assert len(common) == 52
+
+
+def test_equal_clips_share_their_rank_and_count_once():
+    scores_BK, owner_K = noisy(50)
+    scores_BK[9] = scores_BK[2]
+    found = rank_queries(scores_BK, owner_K)["t2v"]
+    assert len(found.rank_Q) == 50
+    assert found.tied_Q.nonzero()[0].tolist() == [2, 9]
+    alone = rank_queries(np.delete(np.delete(scores_BK, 9, 0), 9, 1), owner_K[:-1])["t2v"]
+    assert found.rank_Q[2] == alone.rank_Q[2]  # its double does not push it back
+
+
+def test_scores_that_are_all_alike_are_ties_and_told_as_such():
+    found = rank_queries(np.zeros((4, 4)), np.arange(4))["t2v"]
+    assert (retrieval.r1(found), retrieval.ties(found)) == (1.0, 1.0)
+
+
+def test_every_caption_is_a_query_and_a_clip_is_as_good_as_its_best_caption():
+    #         captions of clip 0, of 1, of 1, of 0
+    scores = [[0.1, 0.5, 0.2, 0.9], [0.2, 0.6, 0.1, 0.3]]
+    t2v, v2t = ranks(scores, [0, 1, 1, 0])
+    assert t2v == [2, 1, 1, 2]  # by clip: the captions of clip 0 (0.1 < 0.2, 0.9 > 0.3), then those of clip 1
+    assert v2t == [1, 1]
+
+
+def test_several_captions_a_clip_do_not_repeat_the_clip():
+    """The common formula over one (clip, caption) item a caption finds a clip behind its own repeats (field.md 0.2)."""
+    scores_BK, owner_K = noisy(40, captions_each=20, seed=1)
+    found = rank_queries(scores_BK + 3 * (owner_K == np.arange(40)[:, None]), owner_K)
+    assert len(found["t2v"].rank_Q) == 800
+    assert len(found["v2t"].rank_Q) == 40
+    assert retrieval.r1(found["t2v"]) > 0.9
+    assert max(found["v2t"].rank_Q) <= 40
+
+
+def test_the_order_of_captions_and_clips_changes_nothing():
+    scores_BK, owner_K = noisy(30, captions_each=3)
+    random = np.random.default_rng(5)
+    columns, rows = random.permutation(90), random.permutation(30)
+    place = np.argsort(rows)
+    one, other = rank_queries(scores_BK, owner_K), rank_queries(scores_BK[rows][:, columns], place[owner_K[columns]])
+    for way in ("t2v", "v2t"):
+        for measure in MEASURES.values():
+            assert measure(other[way]) == pytest.approx(measure(one[way]))
+
+
+def test_a_clip_without_frames_has_the_worst_rank_and_is_in_nobodys_way():
+    t2v, v2t = ranks([[1, 0, 0], [NAN, NAN, NAN], [0, 5, 1]])
+    assert t2v == [1, 3, 1]
+    assert v2t == [1, 3, 2]
+    for change in (dual_softmax, inverted_softmax):
+        changed = change(np.array([[1, 0, 0], [NAN, NAN, NAN], [0, 5, 1.0]]))
+        assert np.isnan(changed[1]).all()
+        assert np.isfinite(changed[[0, 2]]).all()
+
+
+def test_a_clip_without_captions_is_an_error():
+    with pytest.raises(ValueError, match="clip 1 of 2 has no caption"):
+        ranks([[1, 0], [0, 1]], [0, 0])
+
+
+def test_measures_of_known_ranks():
+    known = Ranks(np.array([1, 2, 6, 11]), np.array([True, False, False, False]), np.arange(4), np.ones(4, int))
+    values = {name: measure(known) for name, measure in MEASURES.items()}
+    assert values == {"r1": 0.25, "r5": 0.5, "r10": 0.75, "mdr": 4.0, "mnr": 5.0, "ties": 0.25}
+    assert all(np.isnan(measure(known.take(np.array([], int)))) for measure in MEASURES.values())
+
+
+def test_a_draw_of_clips_takes_all_of_their_captions():
+    known = Ranks(np.array([1, 2, 6, 11, 3]), np.zeros(5, bool), np.array([0, 2, 3]), np.array([2, 1, 2]))
+    assert known.take(np.array([2, 0, 2])).rank_Q.tolist() == [11, 3, 1, 2, 11, 3]
+    assert known.take(np.array([2, 0, 2])).take(np.array([1])).rank_Q.tolist() == [1, 2]
+
+
+def test_intervals_hold_the_value_and_widen_where_captions_of_a_clip_are_alike():
+    scores_BK, owner_K = noisy(100)
+    one = rank_queries(scores_BK, owner_K)["t2v"]
+    for measure in MEASURES.values():
+        low, high = bootstrap_interval(measure, one, draws=200)
+        assert low <= measure(one) <= high
+    repeated = rank_queries(np.repeat(scores_BK, 10, 1), np.repeat(owner_K, 10))[
+        "t2v"
+    ]  # ten equal captions say no more
+    assert bootstrap_interval(retrieval.r5, repeated, draws=200) == bootstrap_interval(retrieval.r5, one, draws=200)
+
+
+def test_transductive_scores_by_hand():
+    scores = np.log([[1.0, 3.0], [3.0, 1.0]])
+    assert inverted_softmax(scores) == pytest.approx(np.array([[0.25, 0.75], [0.75, 0.25]]))
+    assert dual_softmax(scores) == pytest.approx(np.array([[0, 0.75 * np.log(3)], [0.75 * np.log(3), 0]]))
+
+
+def test_an_item_that_suits_every_query_is_put_back_by_inverted_softmax():
+    hub = [[5, 4, 0], [6, 7, 0], [4, 0, 3.0]]  # clips x captions: clip 1 is above all
+    made = Predictions(list("abc"), np.arange(3), np.array(hub), list("abc"))
+    rows = {name: measure(found) for name, measure, found in retrieval.measurements(made, transductive=True)}
+    assert (rows["t2v_r1"], rows["t2v_r1:inverted"]) == (2 / 3, 1.0)
+    plain = {f"{way}_{measure}" for way in ("t2v", "v2t") for measure in MEASURES}
+    assert set(rows) == plain | {f"{name}:{change}" for name in plain for change in ("dsl", "inverted")}
+    assert {name for name, _, _ in retrieval.measurements(made, transductive=False)} == plain
+
+
+def test_rows_are_compared_by_the_clips_share_of_captions_found():
+    scores = [[0.1, 0.5, 0.2, 0.9], [0.2, 0.6, 0.1, 0.3]]
+    made = Predictions(["a", "b", "b", "a"], np.array([0, 1]), np.array(scores), ["a", "b"])
+    metric, value_B = main_values(made)
+    assert (metric, value_B.tolist()) == ("t2v_r1", [0.5, 0.5])

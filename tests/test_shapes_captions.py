@@ -1,0 +1,69 @@
+"""Clips of shapes with captions: twins differ by the motion and by nothing else, in pictures and in words."""
+
+import re
+
+import numpy as np
+import pytest
+
+from kinetext.data.datasets import shapes_captions
+from kinetext.data.datasets.shapes import PAIRS, draw_clip
+from kinetext.data.datasets.shapes_captions import Config, captions, looks
+
+CAPTIONED = [
+    (pair, split, look) for pair in PAIRS for split in ("train", "test") for look in looks(pair, split, seed=0)
+]
+
+
+def words(sentence):
+    return set(re.findall(r"\w+", sentence))
+
+
+def test_a_clip_is_described_in_four_ways_and_no_other_clip_is_described_so():
+    for split in ("train", "test"):
+        said = [
+            sentence
+            for pair, of, look in CAPTIONED
+            if of == split
+            for label in PAIRS[pair]
+            for sentence in captions(label, look)
+        ]
+        assert len(set(said)) == len(said) == 4 * 2 * (10 * 20 + 15)
+
+
+def test_captions_of_twins_name_the_same_figures():
+    for pair, _, look in CAPTIONED:
+        one, other = (captions(label, look) for label in PAIRS[pair])
+        for a, b in zip(one, other, strict=True):
+            assert a != b
+            assert {look.colour, look.shape} <= words(a) & words(b)
+        assert words(one[2]) == words(other[2])  # the same words in another order
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_twin_is_the_other_backwards_but_for_noise(pair):
+    look = looks(pair, "test", seed=0)[0]
+    one, other = (draw_clip(label, np.random.default_rng(4), look) for label in PAIRS[pair])
+    difference = np.abs(one.astype(int) - other[::-1]).mean((1, 2, 3))
+    still = np.abs(one.astype(int) - other).mean((1, 2, 3))
+    assert difference.max() < 255 * 0.05 * 1.2  # deviation 0.05 at most: its mean difference is 1.13 of it
+    assert still.max() > difference.max() + 0.2
+
+
+def test_the_figure_is_that_of_the_caption():
+    look = next(look for look in looks("across", "test", seed=0) if look.colour == "red")
+    frame_HWC = draw_clip("moving right", np.random.default_rng(0), look)[0].astype(int)
+    red = (frame_HWC[..., 0] > 170) & (frame_HWC[..., 1] < 100) & (frame_HWC[..., 2] < 100)
+    assert red[:, :32].sum() > 20 > red[:, 32:].sum()
+
+
+def test_clips_are_rendered_once(tmp_path):
+    config = Config(train=1, val=0, test=1, pairs=("across",), workers=1)
+    clips = list(shapes_captions.list_clips(config, tmp_path))
+    assert [clip.clip_id for clip in clips] == [
+        f"{split}/{label}/0000" for split in ("train", "test") for label in ("moving_right", "moving_left")
+    ]
+    times = [clip.path.stat().st_mtime_ns for clip in clips]
+    assert list(shapes_captions.list_clips(config, tmp_path)) == clips
+    assert [clip.path.stat().st_mtime_ns for clip in clips] == times
+    with pytest.raises(ValueError, match="no pair 'gatee'"):
+        Config(pairs=("gatee",))
