@@ -12,7 +12,7 @@ import pickle
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -72,7 +72,7 @@ def read_original(path: Path) -> dict[str, Tensor]:
                 f"{path}: cannot be read as a checkpoint of tensors ({str(error).splitlines()[0]}); where it holds more, "
                 "save its state_dict alone with torch.save"
             ) from None
-    inner = content.get("state_dict", content) if isinstance(content, dict) else {}
+    inner: dict[str, Any] = content.get("state_dict", content) if isinstance(content, dict) else {}
     tensors: dict[str, Tensor] = {}
     for name, value in inner.items():
         if not isinstance(value, Tensor):

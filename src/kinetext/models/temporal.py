@@ -67,6 +67,13 @@ def zero_linear(inputs: int, outputs: int) -> nn.Linear:
     return linear
 
 
+def identity_linear(width: int) -> nn.Linear:
+    """A Linear without bias that changes nothing before training."""
+    linear = nn.Linear(width, width, bias=False)
+    nn.init.eye_(linear.weight)
+    return linear
+
+
 def again(function: Callable[..., Any], *inputs: Any) -> Any:
     """`function(*inputs)`, whose inner results are computed again in the backward pass instead of being kept."""
     from torch.utils.checkpoint import checkpoint

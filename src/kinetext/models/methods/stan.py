@@ -40,6 +40,7 @@ from kinetext.models.temporal import (
     attend_with,
     drop_path,
     feed_forward,
+    identity_linear,
 )
 from kinetext.models.texts import TextTable, WordFeatures
 from kinetext.registry import Options
@@ -134,9 +135,7 @@ class Branch(nn.Module):
             self.space_embed = nn.Parameter(torch.zeros(self.grid[0] * self.grid[1] if config.intra_frame else 1, V))
             # [1] W_proj; that it starts as the identity, the code's plain sum, is ours
             later = self.levels[1:] if config.multi_level else ()
-            self.project = nn.ModuleList(nn.Linear(V, V, bias=False) for _ in later)
-            for linear in self.project:
-                nn.init.eye_(linear.weight)
+            self.project = nn.ModuleList(identity_linear(V) for _ in later)
         self.dropout = nn.Dropout(config.dropout)  # [4]
 
     def forward(self, tokens: Tokens, class_embedding_V: Tensor, positions_NV: Tensor) -> Tensor:
