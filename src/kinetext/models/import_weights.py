@@ -62,6 +62,7 @@ def read_original(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
+    content: Any
     if path.suffix == ".safetensors":
         content, _ = load_tensors(path)
     else:
@@ -72,7 +73,7 @@ def read_original(path: Path) -> dict[str, Tensor]:
                 f"{path}: cannot be read as a checkpoint of tensors ({str(error).splitlines()[0]}); where it holds more, "
                 "save its state_dict alone with torch.save"
             ) from None
-    inner: dict[str, Any] = content.get("state_dict", content) if isinstance(content, dict) else {}
+    inner = content.get("state_dict", content) if isinstance(content, dict) else {}
     tensors: dict[str, Tensor] = {}
     for name, value in inner.items():
         if not isinstance(value, Tensor):
