@@ -65,7 +65,13 @@ rule render_report:
                 "texts": list(input.texts),
             }
         ),
-        code=code("report/render.py", "report/reference.py", "report/figures.py", "report/material.py", "report/report.html.j2"),
+        code=code(
+            "report/render.py",
+            "report/reference.py",
+            "report/figures.py",
+            "report/material.py",
+            "report/report.html.j2",
+        ),
     shell:
         "kinetext render-report --tables {params.tables} --options {params.options:q} --sources {params.sources:q}"
         " --figures {output.figures} --output {output.html} 2> {log}"

@@ -35,9 +35,9 @@ rule train_method:
         f"{RESULTS}/logs/train_method/{NAME}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train_method/{NAME}.tsv"
+    priority: 1  # before short jobs, which then fill the gaps while the last training ends
     conda:
         "../../envs/kinetext.yaml"
-    priority: 1  # before short jobs, which then fill the gaps while the last training ends
     threads: 1
     resources:
         gpu=1,
