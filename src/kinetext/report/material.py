@@ -107,7 +107,7 @@ def about_texts(path: Path) -> dict[str, Any]:
     shown = list(classes.items())[: CAPTIONED_CLIPS if captioned else None]
     return {
         "name": path.stem,
-        "dataset": path.parent.parent.name,
+        "dataset": ", ".join(path.parts[-5:-2]),  # {dataset}/{protocol}/{backbone}/texts/{name}.parquet
         "used": sum(row["status"] == "ok" for row in rows),
         "described": f"{len(classes)} {'clips' if captioned else 'classes'}",
         "sources": sorted({row["model"] or row["source"] for row in rows if row["model"] or row["source"]}),
