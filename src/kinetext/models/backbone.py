@@ -73,6 +73,9 @@ class Backbone(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
+        settings = open_clip.get_model_config(architecture.model) or {}
+        if "timm_model_name" in settings.get("vision_cfg", {}):  # open_clip would ask for timm, which is kept from it
+            raise _no_plain_tower(architecture.model)
         with _quiet():  # open_clip warns that it loads no weights: they come later here
             clip = open_clip.create_model(
                 architecture.model, load_weights=False, force_quick_gelu=architecture.quick_gelu
@@ -152,6 +155,12 @@ class Backbone(nn.Module):
         return self.clip.logit_scale.exp().clamp(max=100.0)
 
 
+def _no_plain_tower(model: str) -> ValueError:
+    return ValueError(
+        f"backbones: open_clip's '{model}' has no plain ViT image tower with a class token; take one such as ViT-B-32, ViT-B-16 or ViT-L-14"
+    )
+
+
 def _check_towers(model: str, clip: nn.Module) -> None:
     visual = getattr(clip, "visual", None)
     plain_visual = (
@@ -161,9 +170,7 @@ def _check_towers(model: str, clip: nn.Module) -> None:
         and visual.proj is not None
     )
     if not plain_visual:
-        raise ValueError(
-            f"backbones: open_clip's '{model}' has no plain ViT image tower with a class token; take one such as ViT-B-32, ViT-B-16 or ViT-L-14"
-        )
+        raise _no_plain_tower(model)
     if not isinstance(clip, open_clip.CLIP) or clip.text_pool_type != "argmax":
         raise ValueError(
             f"backbones: open_clip's '{model}' has no original CLIP text tower; take one such as ViT-B-32, ViT-B-16 or ViT-L-14"
