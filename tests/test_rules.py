@@ -1,6 +1,8 @@
 """One word, one thing: a rule is called what its command, its log and its benchmark are called, and does one shell line."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,13 @@ def test_a_rule_that_carries_its_code_names_files_that_exist(name):
     for call in re.findall(r"code\((.*?)\)", RULES[name], flags=re.DOTALL):
         for file in re.findall(r'"(.+?)"', call):
             assert (ROOT / "src/kinetext" / file).is_file()
+
+
+def test_a_command_does_not_import_pandas_and_leaves_it_usable():
+    program = (
+        "import sys, kinetext.cli; kinetext.cli.spare_pandas()\n"
+        "import pyarrow; table = pyarrow.Table.from_pylist([{'a': [1.0]}])\n"
+        "assert 'pandas' not in sys.modules and table.to_pylist() == [{'a': [1.0]}]\n"
+        "import pandas; assert pandas.DataFrame({'a': [1]}).a.sum() == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)

@@ -27,6 +27,7 @@ Text = Annotated[str, typer.Option()]
 def main() -> None:
     """Entry point: one sentence for a user's mistake, a traceback for ours."""
     gc.set_threshold(100_000)  # importing torch makes millions of objects: collecting among them costs a second
+    spare_pandas()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("open_clip").setLevel(logging.ERROR)
     logging.getLogger("root").addFilter(
@@ -37,6 +38,24 @@ def main() -> None:
     except ValueError as error:
         print(f"kinetext: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def spare_pandas() -> None:
+    """Have pyarrow take pandas as not installed in this process: it imports pandas, a second of every job, to ask of each
+    list whether pandas made it.
+    """
+    import pyarrow
+
+    sys.meta_path.insert(0, _NoPandas)  # type: ignore[arg-type]
+    pyarrow.array([])  # pyarrow tries once
+    sys.meta_path.remove(_NoPandas)  # type: ignore[arg-type]
+
+
+class _NoPandas:
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        if name == "pandas":
+            raise ImportError("not needed here")
 
 
 @app.command()

@@ -184,7 +184,8 @@ def write_table(name: str, rows: Iterable[dict[str, Any]], path: Path, metadata:
 def read_table(name: str, path: Path) -> pa.Table:
     """Read a Parquet table; ValueError with the path if it is no table of this name, or not whole."""
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:  # pq.read_table imports pyarrow.dataset and pandas, half a second
+            table = file.read()
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: cannot be read as the table {name} ({error}); delete it and run again") from error
     missing = [column for column in schema(name).names if column not in table.column_names]
