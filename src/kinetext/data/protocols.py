@@ -78,7 +78,8 @@ def split_clips(
         some = "; ".join(f"{a} = {b}" for a, b in pairs[:5])
         raise ValueError(
             f"{name}, {protocol}: {len(pairs)} training clips are test clips, too: {some}. All are listed in {offenders}; "
-            f"to leave them out of the data set that trains, name that file as its `exclude` in config.yaml"
+            f"copy that file beside your configuration and give it as `exclude` of the data set that trains, e.g. "
+            f"datasets.{name}.exclude: overlap.txt"
         )
     made = [
         {"clip_id": row["clip_id"], "split": split, "label": row["label"]}
@@ -88,6 +89,15 @@ def split_clips(
     metadata = {"labels": {split: part.labels for split, part in splits.items()}, "captioned": not labels}
     write_table("splits", made, output, metadata)
     of = {split: f" of {len(part.labels)} classes" if labels else "" for split, part in splits.items()}
+    found = PROTOCOL.fullmatch(protocol)
+    if found and found["shots"]:
+        drawn = Counter(row["label"] for row in splits["train"].rows)
+        short = [f"{label} {drawn[label]}" for label in splits["train"].labels if drawn[label] < int(found["shots"])]
+        if short:
+            print(
+                f"split_clips {name} {protocol}: warning: {len(short)} classes have fewer clips: {', '.join(short[:10])}",
+                file=sys.stderr,
+            )
     counts = ", ".join(f"{split} {len(part.rows)} clips{of[split]}" for split, part in splits.items())
     print(f"split_clips {name} {protocol}: {counts}", file=sys.stderr)
 

@@ -51,7 +51,10 @@ def _odd(index: dict[str, Any]) -> list[str]:
         for what, (listed, published) in index.get("sizes", {}).items()
         if listed != published
     ]
-    for what, words in (("absent", "listed files are absent"), ("unlisted", "files stand in no list")):
+    for what, words in (
+        ("absent", "listed files are absent"),
+        ("unlisted", "videos of its folder are in no list or excluded"),
+    ):
         count = index.get(what, {}).get("count", 0)
         found += [f"{count} {words}"] if count else []
     return found
