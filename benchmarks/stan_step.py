@@ -4,9 +4,10 @@ reference/stan.md 1.5 has it: how many times faster, how much memory, how many p
     python benchmarks/stan_step.py [--model ViT-B-16] [--frames 8] [--batch 1] [--repeats 5] [--temporal attention]
 
 First it checks that both give the same features and gradients. Then it times `branch`, which is what the two differ in,
-over given CLIP tokens, and `whole`, with CLIP's image tower in front, both trained. The two take turns, and the ratio is of the
-medians. On a CPU it is processor time, which other work on the machine changes little. On a GPU it runs under bfloat16. Peak memory is above weights and inputs: a process's own on a CPU (a fresh
-one each; Linux), the allocator's on a GPU. Weights are random: time does not depend on them.
+over given CLIP tokens, and `whole`, with CLIP's image tower in front, both trained. The two take turns, and the ratio is
+of the medians: of processor time on a CPU, which other work on the machine changes little, of wall time under bfloat16 on
+a GPU. Peak memory is above weights and inputs: a process's own on a CPU (a fresh one each; Linux), the allocator's on a
+GPU. Weights are random: time does not depend on them.
 """
 
 import argparse
