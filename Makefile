@@ -29,5 +29,6 @@ bench: setup
 dashboard: setup
 	mlflow server --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/results/mlflow.db} --host 127.0.0.1 --port 5000
 
-clean:
-	rm -rf results .snakemake
+clean:  # all but results/cache, which holds paid answers of language models
+	find results -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
+	rm -rf .snakemake results/cache/frames

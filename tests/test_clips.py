@@ -70,8 +70,10 @@ def test_what_changed_is_decoded_again(tmp_path, extracted):
     (root / "train/a/2.mp4").write_bytes(b"")
     shards = index(tmp_path, root)
     assert len(extracted(shards)) == 3
+    assert index(tmp_path, root) == shards  # nothing changed: Snakemake leaves the shard alone
     assert extracted(shards) == ["2.mp4"]  # what failed is tried again
     os.utime(root / "train/a/1.mp4", (0, 0))
+    assert index(tmp_path, root) != shards
     assert extracted(shards) == ["1.mp4", "2.mp4"]
     assert len(extracted(shards, FrameOptions(num_frames=3, size_px=32))) == 3
     (tmp_path / "cache/00000.arrow").write_bytes(b"broken")

@@ -292,6 +292,22 @@ def test_planning_a_run_imports_no_torch():
 # ---- the schema
 
 
+def test_a_zero_shot_run_is_of_the_run_that_was_trained():
+    config = copy.deepcopy(SMALL)
+    config["backbones"]["other"] = {"model": "kinetext-tiny", "pretrain_steps": 5}
+    config["datasets"]["more"] = {"module": "shapes", "frames": {"size_px": 64}}
+    config["experiments"]["first"]["protocol"] = "supervised"
+    tested = {"protocol": "zero_shot_from_shapes", "datasets": ["more"]}
+    config["experiments"]["second"] = config["experiments"]["first"] | tested
+    runs = plan_runs(check_config(config))
+    run = runs["more/zero_shot_from_shapes/stan/names/seed1"]
+    assert run.trained_on == "shapes/supervised/stan/names/seed1"
+    assert run.trained_fingerprint == runs[run.trained_on].fingerprint
+    config["experiments"]["second"]["backbone"] = "other"
+    with pytest.raises(ValueError, match="second: run shapes/supervised/zero_shot/names/seed0 stands in another"):
+        check_config(config)
+
+
 def test_the_schema_is_in_step():
     schema = json.loads((ROOT / "workflow/config.schema.json").read_text())
     assert schema == Config.model_json_schema(), "run `kinetext export-schema`"

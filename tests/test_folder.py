@@ -89,14 +89,15 @@ def test_a_missing_root_is_named_with_what_exists(tmp_path):
         listed(tmp_path / "videos" / "mine")
 
 
-def test_a_link_out_of_the_root_is_refused_by_name(tmp_path):
+def test_a_link_out_of_the_root_is_listed_and_not_read(tmp_path):
     outside = touch(tmp_path, "outside/a.mp4") / "outside" / "a.mp4"
     root = touch(tmp_path / "root", "wave/b.mp4")
     (root / "wave" / "inner.mp4").symlink_to(root / "wave" / "b.mp4")
     assert len(listed(root)) == 2
     (root / "wave" / "c.mp4").symlink_to(outside)
-    with pytest.raises(ValueError, match=r"wave/c.mp4 is a link to .*outside/a.mp4"):
-        listed(root)
+    errors = {clip.clip_id: clip.error for clip in folder.list_clips(folder.Config(root=str(root)), tmp_path)}
+    assert errors.pop("wave/c.mp4").startswith(f"outside_root: a link to {outside}")
+    assert errors == {"wave/b.mp4": None, "wave/inner.mp4": None}
 
 
 def test_shares_that_leave_nothing_to_train_on_are_refused():
@@ -151,10 +152,14 @@ def test_a_list_that_contradicts_itself_is_refused(tmp_path, monkeypatch, clips,
     assert not (tmp_path / "clips.parquet").exists()
 
 
-def test_a_novel_class_that_does_not_exist_is_refused(tmp_path):
-    root = touch(tmp_path / "root", "train/rising/0.mp4", "train/falling/0.mp4")
-    with pytest.raises(ValueError, match=r"datasets.mine.novel: there is 'risin', .* did you mean 'rising'"):
-        index(tmp_path, root, novel=["risin"])
+def test_clips_that_are_excluded_are_left_out(tmp_path):
+    root = touch(tmp_path / "root", "train/rising/0.mp4", "train/falling/0.mp4", "train/falling/1.mp4")
+    (tmp_path / "overlap.txt").write_text("train/falling/0.mp4\n")
+    rows = index(tmp_path, root, exclude=str(tmp_path / "overlap.txt"))
+    assert [row["clip_id"] for row in rows] == ["train/falling/1.mp4", "train/rising/0.mp4"]
+    (tmp_path / "overlap.txt").write_text("train/falling/7.mp4\n")
+    with pytest.raises(ValueError, match=r"exclude: .*overlap.txt names 'train/falling/7.mp4', which is no clip"):
+        index(tmp_path, root, exclude=str(tmp_path / "overlap.txt"))
 
 
 # ---- real videos

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from kinetext.config import BackboneOptions
 from kinetext.models.backbone import ASSETS, TINY, Architecture, Backbone
-from kinetext.models.checkpoint import load_backbone
+from kinetext.models.checkpoint import load_backbone, save_backbone
 from kinetext.models.embed import prepare_backbone
 
 
@@ -32,6 +32,15 @@ def test_local_weights_give_the_same_features(small: Backbone, tmp_path: Path, s
     with torch.inference_mode():
         again = load_backbone(tmp_path / "backbone").encode_frames(frames_BTCHW)[0]
         assert torch.equal(again, small.encode_frames(frames_BTCHW)[0])
+
+
+def test_pixels_are_normalised_as_the_weights_were_trained(small: Backbone, tmp_path: Path) -> None:
+    clip = small.architecture.model
+    inception = Backbone(Architecture(clip, mean=(0.5,) * 3, std=(0.5,) * 3))
+    save_backbone(inception, tmp_path, {})
+    assert load_backbone(tmp_path).mean_C.tolist() == [0.5] * 3
+    white = torch.full((1, 1, 3, 1, 1), 255, dtype=torch.uint8)
+    assert load_backbone(tmp_path).normalise(white).flatten().tolist() == [1.0] * 3
 
 
 def test_weights_of_another_architecture_are_refused(small: Backbone, tmp_path: Path) -> None:

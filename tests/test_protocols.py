@@ -94,6 +94,9 @@ def test_a_list_of_shots_goes_before_a_draw(tmp_path):
     (tmp_path / "2.txt").write_text("train/pull/1.mp4\ntest/pull/1.mp4\n")
     with pytest.raises(ValueError, match=r"2.txt:2: 'test/pull/1.mp4' is no training clip"):
         protocol_splits(rows, LABELS, "few_shot_2", options)
+    (tmp_path / "2.txt").write_text("train/pull/1.mp4\ntrain/pull/1.mp4 1\n")
+    with pytest.raises(ValueError, match=r"2.txt:2: 'train/pull/1.mp4 1' stands in an earlier line"):
+        protocol_splits(rows, LABELS, "few_shot_2", options)
     (tmp_path / "2.txt").write_text("1.mp4 0\n")
     with pytest.raises(ValueError, match=r"2.txt:1: '1.mp4 0' is 3 training clips"):
         protocol_splits(rows, LABELS, "few_shot_2", options)
@@ -111,6 +114,19 @@ def test_the_half_with_fewer_training_clips_is_novel():
     rows = clips()[:8] + clips()[10:]  # push 6 training clips, pull 4, jump 6
     splits = protocol_splits(rows, LABELS, "base_to_novel", ProtocolOptions(novel="half"))
     assert splits["novel"].labels == ["pull"]  # the smaller half of three
+
+
+def test_a_novel_class_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match=r"novel: there is 'pul', which is no class; did you mean 'pull'\?"):
+        protocol_splits(clips(), LABELS, "base_to_novel", ProtocolOptions(novel=["pul"]))
+
+
+def test_shots_are_drawn_among_clips_with_frames(tmp_path):
+    broken = [f"train/push/{n}.mp4" for n in range(4)]
+    written = write(tmp_path, clips(), pictures=lambda clip: None if clip in broken else clip)
+    split_clips("x", *written, "few_shot_2", PLAIN, tmp_path / "splits.parquet")
+    found = ids(read_splits(tmp_path / "splits.parquet")["train"])
+    assert [name for name in found if "push" in name] == ["train/push/4.mp4", "train/push/5.mp4"]
 
 
 def test_nothing_to_train_on_is_an_error():

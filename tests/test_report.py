@@ -181,10 +181,7 @@ def test_failed_clips_rejected_texts_and_methods_are_named(report):
 
 
 def test_where_a_data_set_is_not_as_published_is_told(report):
-    assert (
-        "Not as published: test: 12 listed, 20 published; 2 listed files are absent"
-        in Page(report.html).text["compared"]
-    )
+    assert "To be known: test: 12 listed, 20 published; 2 listed files are absent" in Page(report.html).text["compared"]
 
 
 def test_the_gallery_shows_frames_in_order_and_skips_the_failed_clip(report):

@@ -30,7 +30,7 @@ if [ ! -d .venv ] && [ "$free_gib" -lt "$needed_gib" ]; then
 fi
 
 if [ ! -x .venv/bin/python ]; then
-    "$python" -m venv .venv || { echo "setup: '$python -m venv' failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
+    "$python" -m venv .venv || { rm -rf .venv; echo "setup: '$python -m venv' failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
 fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check "$(grep '^uv==' requirements.lock)"
 .venv/bin/uv pip sync --quiet --python .venv/bin/python requirements.lock

@@ -279,7 +279,7 @@ def init_tracking(results: In, options: Json, experiments: Text, output: Out) ->
 
     uri = tracking.tracking_uri(_parse(TrackingOptions, options), results)
     tracking.init_tracking(uri, json.loads(experiments))
-    output.write_text(uri + "\n")
+    output.write_text(tracking.public(uri) + "\n")
 
 
 @app.command()

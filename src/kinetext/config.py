@@ -57,9 +57,7 @@ class FrameOptions(Options):
     encoding: Literal["jpeg", "raw"] = Field(
         "jpeg", description="raw: RGB bytes, 7 times larger, exact; for small sets"
     )
-    quality: int = Field(
-        95, ge=50, le=100, description="JPEG quality; what it costs in grey levels: benchmarks/jpeg.py, README"
-    )
+    quality: int = Field(95, ge=50, le=100, description="JPEG quality; what it costs in grey levels: docs/data.md")
     chroma: Literal["444", "420"] = Field(
         "444", description="JPEG chroma subsampling; 420 is smaller and blurs colours"
     )
@@ -248,6 +246,8 @@ class RunSpec(Options):
     seed: int
     protocol_options: ProtocolOptions = ProtocolOptions()
     trained_on: str | None = Field(None, description="the run whose checkpoint is tested; null: the run's own")
+    trained_fingerprint: str | None = Field(None, description="the fingerprint of that run")
+    confusables: dict[str, Any] = Field(default_factory=dict, description="how rivals were mined")
     method_module: str
     method_options: dict[str, Any]
     training: TrainingOptions

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from kinetext import registry
 from kinetext.config import PROTOCOL, Config, DatasetOptions, ExperimentOptions, ProtocolOptions, RunSpec
+from kinetext.data.lists import need_path
 from kinetext.models.catalogue import vision_settings
 from kinetext.tables import written_whole
 
@@ -36,6 +37,11 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
     for part in PARTS:
         for name, options in getattr(config, part).items():
             _check_plugin(f"{where}: {part}.{name}", _package(part), options.module or name, options.options)
+    for name, data in config.datasets.items():
+        files = {"exclude": data.exclude, **{f"shots.{k}": path for k, path in data.shots.items()}}
+        for key, path in files.items():
+            if path is not None:
+                need_path(path, f"{where}: datasets.{name}.{key}")
     for name, options in config.backbones.items():
         try:
             vision_settings(options.model)
@@ -71,14 +77,19 @@ def plan_runs(config: Config, where: str = "config.yaml") -> dict[str, RunSpec]:
                         if source is not None:
                             first = experiment.model_copy(update={"protocol": "supervised"})
                             trained = _run_spec(config, first, source, method, texts, seed)
-                            trained = runs.setdefault(trained.run, trained)
-                            spec = _marked(spec.model_copy(update={"trained_on": trained.run}))
-                        if runs.setdefault(spec.run, spec) != spec:
-                            raise ValueError(
-                                f"{where}: experiments.{name}: run {spec.run} stands in another experiment with other "
-                                f"settings (backbone {experiment.backbone}); give the method another name there"
-                            )
+                            _add(runs, trained, f"{where}: experiments.{name}", experiment.backbone)
+                            made_by = {"trained_on": trained.run, "trained_fingerprint": trained.fingerprint}
+                            spec = _marked(spec.model_copy(update=made_by))
+                        _add(runs, spec, f"{where}: experiments.{name}", experiment.backbone)
     return runs
+
+
+def _add(runs: dict[str, RunSpec], spec: RunSpec, where: str, backbone: str) -> None:
+    if runs.setdefault(spec.run, spec) != spec:
+        raise ValueError(
+            f"{where}: run {spec.run} stands in another experiment with other "
+            f"settings (backbone {backbone}); give the method another name there"
+        )
 
 
 def plan_run(spec: str, output: Path) -> None:
@@ -95,6 +106,7 @@ def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
     module = registry.load(_package("datasets"), options.module or name)
     config = registry.configure(module, options.options)
     found = [str(path) for path in module.list_files(config)] if hasattr(module, "list_files") else []
+    found += [options.exclude] if options.exclude else []
     root = getattr(config, "root", None)
     if root:
         folders = [Path(root).expanduser()]
@@ -144,9 +156,15 @@ def _run_spec(
         method_module=how.module or method,
         method_options=how.options,
         training=how.training,
-        dataset_options={"module": data.module or dataset, "options": data.options, "frames": data.frames.model_dump()},
+        dataset_options={
+            "module": data.module or dataset,
+            "options": data.options,
+            "frames": data.frames.model_dump(),
+            "exclude": data.exclude,
+        },
         backbone_options=config.backbones[experiment.backbone].model_dump(),
         text_options={"module": words.module or texts, "options": words.options},
+        confusables=config.confusables.model_dump(),
     )
     return _marked(spec)
 

@@ -85,7 +85,7 @@ def init_tracking(uri: str, experiments: list[str]) -> None:
             for name in experiments:
                 _experiment_id(client, name, uri)
     except Exception as error:  # whatever a tracking server may do, the results do not depend on it
-        logger.warning("%s: MLflow failed (%s); the runs go on without it", _public(uri), _first_line(error))
+        logger.warning("%s: MLflow failed (%s); the runs go on without it", public(uri), _first_line(error))
 
 
 def log_runs(runs: list[Path], uri: str, output: Path) -> None:
@@ -111,13 +111,13 @@ def log_runs(runs: list[Path], uri: str, output: Path) -> None:
                 problem = _first_line(error)
                 logger.warning(
                     "%s: MLflow failed (%s); the results are safe, log them later with `snakemake --forcerun log_run`",
-                    _public(uri),
+                    public(uri),
                     problem,
                 )
         logged[_read_spec(run)["run"]] = {"mlflow_run_id": run_id, "error": None if run_id else problem}
     output.parent.mkdir(parents=True, exist_ok=True)
     part = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    part.write_text(json.dumps({"uri": _public(uri), "runs": logged}, indent=1) + "\n")
+    part.write_text(json.dumps({"uri": public(uri), "runs": logged}, indent=1) + "\n")
     part.replace(output)
 
 
@@ -248,9 +248,9 @@ def _read_cost(run: Path) -> dict[str, Any]:
 
 def _first_line(error: Exception) -> str:
     """What went wrong, short enough for one line of the log."""
-    return _public((str(error).strip().splitlines() or [type(error).__name__])[0][:200])
+    return public((str(error).strip().splitlines() or [type(error).__name__])[0][:200])
 
 
-def _public(text: str) -> str:
+def public(text: str) -> str:
     """The text without the user and password that a uri may carry: it goes to logs and files."""
     return re.sub(r"//[^/@\s]+@", "//", text)

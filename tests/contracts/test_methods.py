@@ -466,7 +466,7 @@ def test_moteds_hard_loss_is_among_a_class_and_its_rivals(tiny, table):
 
 def test_moted_refuses_a_class_without_a_description(tiny):
     names = tabulate_texts(text_rows(LABELS, descriptions=False), LABELS, tiny)
-    with pytest.raises(ValueError, match="class 'rising' has no motion description"):
+    with pytest.raises(ValueError, match="class 'rising' has no usable motion description"):
         build(tiny, "moted").encode_texts(names)
 
 

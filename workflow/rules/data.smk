@@ -15,7 +15,7 @@ checkpoint index_clips:
         "../../envs/kinetext.yaml"
     threads: 2
     params:
-        options=options("datasets", "dataset", without={"frames", "max_failed", "shots"}),
+        options=options("datasets", "dataset", without={"frames", "max_failed", "shots", "novel"}),
         media=lambda w: f"{RESULTS}/data/{w.dataset}/media",
         cache=f"{RESULTS}/cache/frames/{{dataset}}",
     shell:
@@ -69,6 +69,7 @@ rule split_clips:
         frames_checked=f"{RESULTS}/data/{{dataset}}/frames.json",
         source=lambda w: [f"{RESULTS}/data/{source(w)}/supervised/splits.parquet"] if source(w) else [],
         source_frames=lambda w: shards(source(w)) if source(w) else [],
+        shots=lambda w: list(protocol_options(CONFIG.datasets[w.dataset], w.protocol).shots.values()),
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
     log:
@@ -82,7 +83,6 @@ rule split_clips:
         source=lambda w, input: (
             f"--source {input.source} --source-frames '{input.source_frames}'" if input.source else ""
         ),
-        code=code("data/protocols.py"),
     shell:
         "kinetext split-clips --name {wildcards.dataset} --clips {input.clips} --protocol {wildcards.protocol}"
         " --options {params.options:q} {params.source} --output {output} {input.frames} 2> {log}"

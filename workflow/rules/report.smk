@@ -57,7 +57,7 @@ rule render_report:
                     [
                         d,
                         f"{RESULTS}/data/{d}/clips.parquet",
-                        [f for f in input.frames if f"/data/{d}/" in f],
+                        [f for f in input.frames if f.startswith(f"{RESULTS}/data/{d}/")],
                         CONFUSABLES[d],
                     ]
                     for d in DATASETS

@@ -22,7 +22,7 @@ def check_frames(shards: list[Path], max_failed: float, output: Path) -> None:
         first = "; ".join(f"{row['clip_id']}: {row['error']}" for row in rows if row["status"] == "failed")
         raise ValueError(
             f"{shards[0].parent}: {failed} of {total} clips have no frames, more than max_failed {max_failed} allows "
-            f"(config.yaml: datasets); first of them: {first[:500]}"
+            f"(datasets.{shards[0].parents[1].name}.max_failed); first of them: {first[:500]}"
         )
     with written_whole(output) as part:
         part.write_text(json.dumps(counts, indent=1) + "\n")

@@ -18,7 +18,7 @@ from kinetext import registry, tables
 from kinetext.config import DatasetOptions
 from kinetext.data import datasets
 from kinetext.data.datasets import Clip
-from kinetext.data.lists import need_path, read_lines, scan, sha256
+from kinetext.data.lists import file_state, need_path, read_lines, scan, sha256
 
 SPLITS = ("train", "val", "test")
 NAMED = 20  # absent and unlisted files that the metadata names; `kinetext inspect` names them all
@@ -30,12 +30,11 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
     `media` is the data set's own folder, for files that it makes; `cache` holds the frames extracted so far: their clips
     stay in their shards. The table's metadata has `labels`, the class names in order, and `pairs`, the pairs that the data
     set declares confusable. Absent files stay listed: they become failed rows of `frames`. Raises ValueError if the data
-    set's clips contradict each other, its labels or `novel`.
+    set's clips contradict each other or its labels.
     """
     module, config, clips, labels = list_dataset(name, options, media)
     pairs = [list(pair) for pair in module.given_pairs(config)]
     _check_known(f"{name}: a given pair has", (label for pair in pairs for label in pair), labels)
-    _check_known(f"datasets.{name}.novel: there is", [] if options.novel == "half" else options.novel, labels)
     absent, unlisted = missing_and_unlisted(clips, config)
     sizes = compare_sizes(clips, labels, module, config)
     place = _assign_shards([clip.clip_id for clip in clips], options.shard_clips, cache)
@@ -153,7 +152,7 @@ def _digests(rows: list[dict[str, Any]]) -> dict[str, str]:
     """The shards in order, each with a digest of what its frames are made from."""
     hashes: dict[str, Any] = {shard: hashlib.sha256() for shard in sorted({row["shard"] for row in rows})}
     for row in rows:
-        made_from = [row[key] for key in ("clip_id", "path", "start_s", "end_s", "error")]
+        made_from = [*(row[key] for key in ("clip_id", "path", "start_s", "end_s", "error")), *file_state(row["path"])]
         hashes[row["shard"]].update(json.dumps(made_from).encode())
     return {shard: found.hexdigest()[:16] for shard, found in hashes.items()}
 

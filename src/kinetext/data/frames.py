@@ -25,6 +25,7 @@ from tqdm import tqdm
 from kinetext import tables
 from kinetext.config import FrameOptions
 from kinetext.data.decode import decode_clip
+from kinetext.data.lists import file_state
 from kinetext.data.sampling import sampler
 from kinetext.data.watchdog import Lost, watched
 
@@ -101,12 +102,14 @@ def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
 
 def source(clip: dict[str, Any], options: FrameOptions) -> str:
     """A hash of what a clip's row is made from: as long as it stays, so do the frames."""
-    try:
-        about = os.stat(clip["path"])
-        state = [about.st_size, about.st_mtime_ns]
-    except OSError:
-        state = None
-    made_from = [clip["path"], state, clip["start_s"], clip["end_s"], clip["error"], options.model_dump(mode="json")]
+    made_from = [
+        clip["path"],
+        file_state(clip["path"]),
+        clip["start_s"],
+        clip["end_s"],
+        clip["error"],
+        options.model_dump(mode="json"),
+    ]
     return hashlib.blake2b(json.dumps(made_from).encode(), digest_size=16).hexdigest()
 
 
@@ -123,7 +126,8 @@ def extract_frames(
     if not rows:
         raise ValueError(f"{clips}: no clip belongs to shard '{shard}'; run index_clips again")
     earlier = _Earlier(cache / f"{shard}.arrow" if cache else None)
-    todo = [row for row in rows if source(row, options) not in earlier]
+    keys = [source(row, options) for row in rows]
+    todo = [row for row, key in zip(rows, keys, strict=True) if key not in earlier]
     statuses: Counter[str] = Counter()
     failed: list[str] = []
 
@@ -132,8 +136,7 @@ def extract_frames(
             partial(_work, extract_clip, options), todo, options.clip_limit_s, threads, preload=["torch", __name__]
         )
         made = iter(tqdm(results, shard, len(todo), unit="clip", disable=None))
-        for clip in rows:
-            key = source(clip, options)
+        for clip, key in zip(rows, keys, strict=True):
             result = earlier.row(key) if key in earlier else next(made)
             if isinstance(result, Lost):
                 result = _failed(clip, result.reason)

@@ -136,6 +136,15 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def file_state(path: str) -> tuple[int, ...]:
+    """The size of a file and when it changed; nothing if it is absent."""
+    try:
+        about = os.stat(path)
+    except OSError:
+        return ()
+    return about.st_size, about.st_mtime_ns
+
+
 def sha256(path: Path) -> str:
     """A file's checksum, 64 hexadecimal digits."""
     with path.open("rb") as file:

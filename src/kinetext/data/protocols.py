@@ -61,7 +61,11 @@ def split_clips(
     labels = read_metadata(clips)["labels"]
     rows = [{key: row[key] for key in ("clip_id", "split", "label")} for row in read_rows("clips", clips)]
     if source is None:
-        splits = protocol_splits(rows, labels, protocol, options)
+        usable = set(content_hashes(frames)) if frames else None
+        try:
+            splits = protocol_splits(rows, labels, protocol, options, usable)
+        except ValueError as error:
+            raise ValueError(f"datasets.{name}: {protocol}: {error}") from None
         trained, shards = splits, frames
     else:
         trained, shards = read_splits(source), source_frames or []
@@ -74,7 +78,8 @@ def split_clips(
         some = "; ".join(f"{a} = {b}" for a, b in pairs[:5])
         raise ValueError(
             f"{name}, {protocol}: {len(pairs)} training clips are test clips, too: {some}. All are listed in {offenders}; "
-            f"to leave them out of the data set that trains, name that file as its `exclude` in config.yaml"
+            f"copy that file beside your configuration and give it as `exclude` of the data set that trains, e.g. "
+            f"datasets.{name}.exclude: overlap.txt"
         )
     made = [
         {"clip_id": row["clip_id"], "split": split, "label": row["label"]}
@@ -84,6 +89,15 @@ def split_clips(
     metadata = {"labels": {split: part.labels for split, part in splits.items()}, "captioned": not labels}
     write_table("splits", made, output, metadata)
     of = {split: f" of {len(part.labels)} classes" if labels else "" for split, part in splits.items()}
+    found = PROTOCOL.fullmatch(protocol)
+    if found and found["shots"]:
+        drawn = Counter(row["label"] for row in splits["train"].rows)
+        short = [f"{label} {drawn[label]}" for label in splits["train"].labels if drawn[label] < int(found["shots"])]
+        if short:
+            print(
+                f"split_clips {name} {protocol}: warning: {len(short)} classes have fewer clips: {', '.join(short[:10])}",
+                file=sys.stderr,
+            )
     counts = ", ".join(f"{split} {len(part.rows)} clips{of[split]}" for split, part in splits.items())
     print(f"split_clips {name} {protocol}: {counts}", file=sys.stderr)
 
@@ -102,10 +116,12 @@ def read_splits(path: Path) -> dict[str, Split]:
     return splits
 
 
-def protocol_splits(rows: Rows, labels: list[str], protocol: str, options: ProtocolOptions) -> dict[str, Split]:
+def protocol_splits(
+    rows: Rows, labels: list[str], protocol: str, options: ProtocolOptions, usable: set[str] | None = None
+) -> dict[str, Split]:
     """The splits train, val, test, and novel where there are novel classes, of clips with clip_id, split, label.
 
-    Raises ValueError if there is nothing to train on, or if a list of shots names what is no training clip.
+    Shots are drawn among the `usable` clips, those with frames. Raises ValueError if there is nothing to train on, or if a list of shots names what is no training clip.
     """
     found = PROTOCOL.fullmatch(protocol)
     if not found:
@@ -128,7 +144,7 @@ def protocol_splits(rows: Rows, labels: list[str], protocol: str, options: Proto
     if found["shots"]:
         shots, draw = int(found["shots"]), int(found["draw"] or 0)
         for split in ("train", "val"):
-            drawn = _draw(splits[split].rows, shots, draw)
+            drawn = _draw([r for r in splits[split].rows if usable is None or r["clip_id"] in usable], shots, draw)
             splits[split] = Split(drawn, base)
         if shots in options.shots:
             listed = _listed(Path(options.shots[shots]), part("train", base).rows)
@@ -153,6 +169,9 @@ def zero_shot_splits(rows: Rows, labels: list[str], trained: list[str]) -> dict[
 def novel_classes(rows: Rows, labels: list[str], options: ProtocolOptions) -> set[str]:
     """The classes held out: those named, or the half with fewer training clips (ViFi-CLIP; the smaller half if odd)."""
     if options.novel != "half":
+        for label in options.novel:
+            if label not in labels:
+                raise ValueError(f"novel: there is '{label}', which is no class{nearest(label, labels)}")
         return set(options.novel)
     count = Counter(row["label"] for row in rows if row["split"] == "train")
     by_frequency = sorted(labels, key=lambda label: (-count[label], labels.index(label)))
@@ -206,6 +225,8 @@ def _listed(path: Path, rows: Rows) -> Rows:
     found = []
     for number, line in read_lines(path):
         rows_there = by_name.get(line.strip()) or by_name.get(line.rsplit(maxsplit=1)[0], [])
+        if len(rows_there) == 1 and rows_there[0] in found:
+            raise ValueError(f"{path}:{number}: '{line}' stands in an earlier line, too; list each clip once")
         if len(rows_there) != 1:
             what = "no training clip" if not rows_there else f"{len(rows_there)} training clips"
             raise ValueError(f"{path}:{number}: '{line}' is {what}{nearest(line, list(by_name)[:2000])}")

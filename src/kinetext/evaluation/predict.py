@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from kinetext.config import read_run
-from kinetext.data.loader import FrameStore
+from kinetext.data.loader import ClipDataset, FrameStore
 from kinetext.data.protocols import read_splits
 from kinetext.models.checkpoint import load_backbone, load_trained
 from kinetext.models.methods import build_method
@@ -73,10 +74,12 @@ def predict_clips(
             for row in (row for row in split.rows if row["clip_id"] not in store):
                 nothing = np.full(len(labels[name]), np.nan, np.float32)
                 rows += [_row(row, name, view, place, nothing) for view in VIEWS]
-            for start in tqdm(range(0, len(have), BATCH_CLIPS), desc=f"predict {spec.run} {name}", disable=None):
-                batch = have[start : start + BATCH_CLIPS]
-                began = time.perf_counter()
-                tokens = method.trunk(store.batch([row["clip_id"] for row in batch]).to(device))
+            clip_ids = [row["clip_id"] for row in have]
+            loader = DataLoader(ClipDataset(store, clip_ids, [0] * len(have)), BATCH_CLIPS, num_workers=threads - 1)
+            began = time.perf_counter()
+            for number, (frames_BTCHW, _) in enumerate(tqdm(loader, f"predict {spec.run} {name}", disable=None)):
+                batch = have[number * BATCH_CLIPS :][: len(frames_BTCHW)]
+                tokens = method.trunk(frames_BTCHW.to(device))
                 T = next(iter(tokens.values())).shape[1]
                 for view in VIEWS:
                     order_BT = torch.stack([frame_order(view, T, row["clip_id"]) for row in batch]).to(device)
@@ -86,6 +89,7 @@ def predict_clips(
                     rows += [_row(row, name, view, place, s) for row, s in zip(batch, scores_BK, strict=True)]
                     if view == "ordered":
                         seconds, counted = seconds + time.perf_counter() - began, counted + len(batch)
+                began = time.perf_counter()
     metadata = {
         "labels": labels,
         "captioned": any(split.captioned for split in tested.values()),

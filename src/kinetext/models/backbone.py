@@ -60,6 +60,8 @@ class Architecture:
 
     model: str
     quick_gelu: bool = False
+    mean: tuple[float, ...] | None = None  # of the pixels that the weights were trained with; None: open_clip's default
+    std: tuple[float, ...] | None = None
 
 
 class Backbone(nn.Module):
@@ -74,8 +76,8 @@ class Backbone(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         settings = open_clip.get_model_config(architecture.model) or {}
-        if "timm_model_name" in settings.get("vision_cfg", {}):  # open_clip would ask for timm, which is kept from it
-            raise _no_plain_tower(architecture.model)
+        if "timm_model_name" in settings.get("vision_cfg", {}):  # building it would ask for timm
+            raise _no_plain_vit(architecture.model)
         with _quiet():  # open_clip warns that it loads no weights: they come later here
             clip = open_clip.create_model(
                 architecture.model, load_weights=False, force_quick_gelu=architecture.quick_gelu
@@ -95,8 +97,9 @@ class Backbone(nn.Module):
         down, across = self.visual.grid_size
         self.grid = (int(down), int(across))  # patches down, patches across
         preprocess = open_clip.get_model_preprocess_cfg(clip)
-        self.register_buffer("mean_C", torch.tensor(preprocess["mean"]), persistent=False)
-        self.register_buffer("std_C", torch.tensor(preprocess["std"]), persistent=False)
+        mean, std = architecture.mean or preprocess["mean"], architecture.std or preprocess["std"]
+        self.register_buffer("mean_C", torch.tensor(mean), persistent=False)
+        self.register_buffer("std_C", torch.tensor(std), persistent=False)
 
     def normalise(self, frames_BTCHW: Tensor) -> Tensor:
         """uint8 frames (0 to 255) become floats with CLIP's mean and deviation; floats pass as they are."""
@@ -155,9 +158,10 @@ class Backbone(nn.Module):
         return self.clip.logit_scale.exp().clamp(max=100.0)
 
 
-def _no_plain_tower(model: str) -> ValueError:
+def _no_plain_vit(model: str) -> ValueError:
     return ValueError(
-        f"backbones: open_clip's '{model}' has no plain ViT image tower with a class token; take one such as ViT-B-32, ViT-B-16 or ViT-L-14"
+        f"backbones: open_clip's '{model}' has no plain ViT image tower with a class token; take one such as ViT-B-32, "
+        "ViT-B-16 or ViT-L-14"
     )
 
 
@@ -170,7 +174,7 @@ def _check_towers(model: str, clip: nn.Module) -> None:
         and visual.proj is not None
     )
     if not plain_visual:
-        raise _no_plain_tower(model)
+        raise _no_plain_vit(model)
     if not isinstance(clip, open_clip.CLIP) or clip.text_pool_type != "argmax":
         raise ValueError(
             f"backbones: open_clip's '{model}' has no original CLIP text tower; take one such as ViT-B-32, ViT-B-16 or ViT-L-14"
@@ -199,7 +203,10 @@ def fetch(model: str, pretrained: str | None, weights: str | None) -> Backbone:
     if weights is None and pretrained not in tags:
         raise ValueError(f"backbones: {model} has no pretrained tag '{pretrained}'; known: {', '.join(tags) or 'none'}")
     settings = open_clip.get_pretrained_cfg(model, pretrained) if weights is None else {}
-    backbone = Backbone(Architecture(model, bool(settings.get("quick_gelu", False))))
+    if weights is not None and f"{model}-quickgelu" in open_clip.list_models():
+        log.warning("%s: if these weights are OpenAI's, take model %s-quickgelu", weights, model)
+    mean, std = (tuple(settings[key]) if settings.get(key) else None for key in ("mean", "std"))
+    backbone = Backbone(Architecture(model, bool(settings.get("quick_gelu", False)), mean, std))
     path = weights or open_clip.download_pretrained(settings)
     try:
         open_clip.load_checkpoint(backbone.clip, path)

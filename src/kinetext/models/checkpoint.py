@@ -65,7 +65,13 @@ def save_backbone(backbone: Backbone, folder: Path, source: dict[str, Any], rows
         tensors[_EMBEDDING] = tensors[_EMBEDDING][rows]
         tensors = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
     save_tensors(tensors, folder / "weights.safetensors", source)
-    about = {"model": backbone.architecture.model, "quick_gelu": backbone.architecture.quick_gelu, "source": source}
+    pixels = {"mean": backbone.mean_C.tolist(), "std": backbone.std_C.tolist()}
+    about = {
+        "model": backbone.architecture.model,
+        "quick_gelu": backbone.architecture.quick_gelu,
+        **pixels,
+        "source": source,
+    }
     with written_whole(folder / "backbone.yaml") as part:
         part.write_text(yaml.safe_dump(about, sort_keys=False))
 
@@ -73,7 +79,7 @@ def save_backbone(backbone: Backbone, folder: Path, source: dict[str, Any], rows
 def load_backbone(folder: Path) -> Backbone:
     """The backbone of backbones/{name}/, in evaluation mode."""
     about = yaml.safe_load((folder / "backbone.yaml").read_text())
-    backbone = Backbone(Architecture(about["model"], about["quick_gelu"]))
+    backbone = Backbone(Architecture(about["model"], about["quick_gelu"], about.get("mean"), about.get("std")))
     tensors, _ = load_tensors(folder / "weights.safetensors")
     if "token_rows" in tensors:
         generator = torch.Generator().manual_seed(0)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from kinetext.config import read_run
 from kinetext.evaluation.measure import main_values
@@ -113,5 +112,7 @@ def _paired(made: dict[Key, list[dict[str, float]]], draws: int = 1000, seed: in
 
 def read_tables(tables: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of the tables metrics, runs and differences that `collect_metrics` wrote."""
-    metrics, runs = (read_rows(name, tables / f"{name}.parquet") for name in ("metrics", "runs"))
-    return metrics, runs, pq.read_table(tables / "differences.parquet").to_pylist()
+    metrics, runs, differences = (
+        read_rows(name, tables / f"{name}.parquet") for name in ("metrics", "runs", "differences")
+    )
+    return metrics, runs, differences

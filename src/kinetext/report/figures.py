@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from kinetext.data.frames import decode_image, encode_image
 from kinetext.tables import open_shard
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
@@ -124,15 +125,8 @@ def frame_strip(clip_id: str, shard: Path, most: int = 8) -> list[str]:
 
 
 def _jpeg(image: bytes) -> bytes:
-    """The image as JPEG. What does not begin like a JPEG is raw RGB of a square frame."""
-    if image[:2] == b"\xff\xd8":
-        return image
-    import numpy as np
-    import simplejpeg
-
-    side_px = math.isqrt(len(image) // 3)
-    frame_HWC = np.frombuffer(image, np.uint8).reshape(side_px, side_px, 3)
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(frame_HWC), quality=90, colorspace="RGB")
+    """The image as JPEG, whatever it was stored as."""
+    return encode_image(decode_image(image), "jpeg", 95)
 
 
 def _legend(figure: Any, axes: Any, keys: list[str]) -> None:

@@ -51,7 +51,10 @@ def _odd(index: dict[str, Any]) -> list[str]:
         for what, (listed, published) in index.get("sizes", {}).items()
         if listed != published
     ]
-    for what, words in (("absent", "listed files are absent"), ("unlisted", "files stand in no list")):
+    for what, words in (
+        ("absent", "listed files are absent"),
+        ("unlisted", "videos of its folder are in no list or excluded"),
+    ):
         count = index.get(what, {}).get("count", 0)
         found += [f"{count} {words}"] if count else []
     return found
@@ -107,7 +110,7 @@ def about_texts(path: Path) -> dict[str, Any]:
     shown = list(classes.items())[: CAPTIONED_CLIPS if captioned else None]
     return {
         "name": path.stem,
-        "dataset": path.parent.parent.name,
+        "dataset": ", ".join(path.parts[-5:-2]),  # {dataset}/{protocol}/{backbone}/texts/{name}.parquet
         "used": sum(row["status"] == "ok" for row in rows),
         "described": f"{len(classes)} {'clips' if captioned else 'classes'}",
         "sources": sorted({row["model"] or row["source"] for row in rows if row["model"] or row["source"]}),

@@ -51,12 +51,14 @@ class Batches:
         seed: int,
         device: torch.device,
         texts_K: Tensor | None = None,
+        workers: int = 0,
     ) -> None:
         place = {label: k for k, label in enumerate(split.labels)}
         rows = [row for row in split.rows if row["clip_id"] in store]
         if len(rows) < len(split.rows):
             log.warning("%d of %d clips have no frames and are left out", len(split.rows) - len(rows), len(split.rows))
         self.method, self.training, self.seed, self.device = method, training, seed, device
+        self.workers = workers  # processes that decode frames
         self.clip_ids = [row["clip_id"] for row in rows]
         target = torch.tensor([place[row["label"]] for row in rows], dtype=torch.long)
         texts_K = torch.ones(len(place), dtype=torch.long) if texts_K is None else texts_K
@@ -84,7 +86,7 @@ class Batches:
                 tokens = partial(_take, self.cached, clip_B, self.device)
                 yield Batch([self.clip_ids[i] for i in clip_B], text_B.to(self.device), tokens)
             return
-        loader = DataLoader(Subset(self.clips, clip_N.tolist()), self.training.batch_size)
+        loader = DataLoader(Subset(self.clips, clip_N.tolist()), self.training.batch_size, num_workers=self.workers)
         for (clip_B, text_B), (frames_BTCHW, _) in zip(parts, loader, strict=True):
             tokens = partial(self.method.trunk, frames_BTCHW.to(self.device))
             yield Batch([self.clip_ids[i] for i in clip_B], text_B.to(self.device), tokens)
@@ -121,7 +123,8 @@ class Batches:
     def _run_trunk(self) -> Tokens:
         self.method.eval()
         parts: list[Tokens] = []
-        for frames_BTCHW, _ in tqdm(DataLoader(self.clips, TRUNK_BATCH), desc="trunk", disable=None, leave=False):
+        loader = DataLoader(self.clips, TRUNK_BATCH, num_workers=self.workers)
+        for frames_BTCHW, _ in tqdm(loader, desc="trunk", disable=None, leave=False):
             tokens = self.method.trunk(frames_BTCHW.to(self.device))
             parts.append({level: t.half().cpu() for level, t in tokens.items()})
         return {level: torch.cat([part[level] for part in parts]) for level in self.method.levels}

@@ -69,10 +69,15 @@ def load_state(path: Path, method: nn.Module, optimiser: Any, schedule: Any) -> 
     except Exception as error:
         log.warning("%s: cannot be read (%s); training starts anew", path, error)
         return None
+    trained = _trained(method)
+    saved = state.get("parameters", {})
+    if {name: t.shape for name, t in saved.items()} != {name: t.shape for name, t in trained.items()}:
+        log.warning("%s: is of another version of this method; training starts anew", path)
+        return None
     progress = Progress(**state["progress"])
     with torch.no_grad():
-        for name, tensor in _trained(method).items():
-            tensor.copy_(state["parameters"][name])
+        for name, tensor in trained.items():
+            tensor.copy_(saved[name])
     optimiser.load_state_dict(state["optimiser"])
     schedule.last_epoch = state["schedule"]["last_epoch"]
     schedule._last_lr = [group["lr"] for group in optimiser.param_groups]

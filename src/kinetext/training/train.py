@@ -65,11 +65,13 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
     if training.temperature is not None:
         method.set_temperature(training.temperature)
     choose_trained(method, training)
+    started = time.perf_counter()
     task, texts_K = make_task(method, splits, inputs, training, device)
     seen, held_out = (
-        Batches(method, store, splits[name], training, spec.seed, device, texts_K.get(name))
+        Batches(method, store, splits[name], training, spec.seed, device, texts_K.get(name), workers=threads - 1)
         for name in ("train", "val")
     )
+    prepared_s = time.perf_counter() - started  # a frozen trunk has run
     if training.select == "best_val" and not len(held_out):
         raise ValueError(f"{spec.run}: select: best_val, but there are no validation clips; take select: last")
 
@@ -78,6 +80,7 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
         cache, [run, inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
     )
     progress = load_state(path, method, optimiser, schedule) or Progress()
+    progress.seconds += prepared_s
     with tqdm(total=training.epochs, initial=progress.epoch, desc=f"train {spec.run}", disable=None) as bar:
         while progress.epoch < training.epochs:
             started = time.perf_counter()

@@ -61,8 +61,15 @@ def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     videos = Videos(need_folder(config.root, "root"))
     clips: dict[str, Clip] = {}
     lines: dict[str, int] = {}
+    captioned: tuple[int, bool] | None = None
     for line, row in read_csv(path, "path", "split", delimiter=config.delimiter):
         clip = _clip(row, f"{path}:{line}", videos)
+        captioned = captioned or (line, bool(clip.captions))
+        if bool(clip.captions) != captioned[1]:
+            raise ValueError(
+                f"{path}:{line}: has a {'caption' if clip.captions else 'label'}, line {captioned[0]} has not; a list has "
+                "labels or captions, not both"
+            )
         first = clips.get(clip.clip_id)
         if first is None:
             clips[clip.clip_id], lines[clip.clip_id] = clip, line

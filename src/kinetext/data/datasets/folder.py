@@ -43,7 +43,7 @@ def check(config: Config) -> None:
 def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     """Every video below `root`, in the order of its name; the clip's name is its path from there.
 
-    Raises ValueError, with the place, if `root` is missing or laid out otherwise, or if a link leads out of it.
+    Raises ValueError, with the place, if `root` is missing or laid out otherwise. A link out of it is listed with that as its error.
     """
     check(config)
     root = Path(config.root).expanduser()
@@ -77,10 +77,10 @@ def given_pairs(config: Config) -> list[tuple[str, str]]:
 
 def _clip(root: Path, video: Path, split: str, label: str) -> Clip:
     if not video.resolve().is_relative_to(root.resolve()):
-        raise ValueError(
-            f"root: {video} is a link to {video.resolve()}, out of {root}; copy the video or move the root"
-        )
-    return Clip(video.relative_to(root).as_posix(), video.absolute(), split, label)
+        error = f"outside_root: a link to {video.resolve()}, out of {root}; copy the video or move the root"
+    else:
+        error = None
+    return Clip(video.relative_to(root).as_posix(), video.absolute(), split, label, error=error)
 
 
 def _classes(root: Path, parent: Path) -> Iterator[tuple[str, list[Path]]]:

@@ -124,7 +124,8 @@ class Moted(Method):
         if not bool(described_K.all()):
             silent = table.labels[int((~described_K).nonzero()[0])]
             raise ValueError(
-                f"moted: class '{silent}' has no motion description; take texts that describe it, not `names`"
+                f"moted: class '{silent}' has no usable motion description; its rows of the table texts say why. Take texts "
+                "that describe it, not `names`; after a failed request `snakemake --forcerun describe_classes` asks again"
             )
         motion_KPD = torch.stack([self._phase_means(words, table, p) for p in range(self.phases)], 1)
         if self.reader is not None:
@@ -170,6 +171,14 @@ def check(config: Config) -> None:
         _, visual = configure_method(config.visual, config.visual_options)
         if getattr(visual, "head", "mean") != "mean":
             raise ValueError(f"visual_options: head: {visual.head} gives no video feature; moted needs head: mean")
+
+
+def check_depth(config: Config, depth: int, backbone: str) -> None:
+    """Refuse more layers than the backbone has."""
+    if config.visual:
+        module, visual = configure_method(config.visual, config.visual_options)
+        if hasattr(module, "check_depth"):
+            module.check_depth(visual, depth, backbone)
 
 
 def build(backbone: Backbone, config: Config) -> Method:
