@@ -4,19 +4,21 @@ reference/stan.md 1.5 has it: how many times faster, how much memory, how many p
     python benchmarks/stan_step.py [--model ViT-B-16] [--frames 8] [--batch 1] [--repeats 5] [--temporal attention]
 
 First it checks that both give the same features and gradients. Then it times `branch`, which is what the two differ in,
-over given CLIP tokens, and `whole`, with CLIP's image tower in front, both trained. The two take turns, and the ratio is of the
-medians. On a GPU it runs under bfloat16. Peak memory is a process's own on a CPU (each in a fresh one), the allocator's
-on a GPU. Weights are random: time does not depend on them.
+over given CLIP tokens, and `whole`, with CLIP's image tower in front, both trained. The two take turns, and the ratio is
+of the medians: of processor time on a CPU, which other work on the machine changes little, of wall time under bfloat16 on
+a GPU. Peak memory is above weights and inputs: a process's own on a CPU (a fresh one each; Linux), the allocator's on a
+GPU. Weights are random: time does not depend on them.
 """
 
 import argparse
+import gc
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from copy import deepcopy
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -126,13 +128,14 @@ class Steps:
 
     def seconds(self, part: str, repeats: int) -> dict[str, list[float]]:
         """Of each side, in turns, after one step that does not count."""
+        clock = time.perf_counter if self.device.type == "cuda" else time.process_time
         taken: dict[str, list[float]] = {side: [] for side in self.sides}
         for repeat in range(repeats + 1):
             for side in self.sides:
-                started = time.perf_counter()
+                started = clock()
                 self.step(part, side)
                 if repeat:
-                    taken[side].append(time.perf_counter() - started)
+                    taken[side].append(clock() - started)
         return taken
 
 
@@ -145,10 +148,18 @@ def peak_mib(part: str, side: str, options: argparse.Namespace) -> float:
         for _ in range(2):
             steps.step(part, side)
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew; building the model had one of its own
+    before = status_mib("VmRSS")
     for _ in range(2):
         steps.step(part, side)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+    return status_mib("VmHWM") - before
+
+
+def status_mib(key: str) -> float:
+    """A size of this process that Linux tells, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(key)) / 2**10
 
 
 def count_parameters() -> bool:
