@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from kinetext import registry
 from kinetext.config import PROTOCOL, Config, DatasetOptions, ExperimentOptions, ProtocolOptions, RunSpec
+from kinetext.data.datasets import ask
 from kinetext.data.lists import need_path
 from kinetext.models.catalogue import vision_settings
 from kinetext.tables import written_whole
@@ -105,14 +106,13 @@ def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
     """
     module = registry.load(_package("datasets"), options.module or name)
     config = registry.configure(module, options.options)
-    found = [str(path) for path in module.list_files(config)] if hasattr(module, "list_files") else []
+    found = [str(path) for path in ask(module, "list_files", config, [])]
     found += [options.exclude] if options.exclude else []
     root = getattr(config, "root", None)
-    if root:
-        folders = [Path(root).expanduser()]
-        for _ in range(2):
-            folders += [Path(e.path) for f in folders for e in os.scandir(f) if e.is_dir() and e.name[0] != "."]
-        found += sorted({str(folder) for folder in folders})
+    level = [str(Path(root).expanduser())] if root else []
+    for _ in range(3):
+        found += sorted(level)
+        level = [e.path for folder in level for e in os.scandir(folder) if e.is_dir() and e.name[0] != "."]
     return found
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from kinetext import registry, tables
 from kinetext.config import DatasetOptions
 from kinetext.data import datasets
-from kinetext.data.datasets import Clip
+from kinetext.data.datasets import Clip, ask
 from kinetext.data.lists import file_state, need_path, read_lines, scan, sha256
 
 SPLITS = ("train", "val", "test")
@@ -33,7 +33,7 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
     set's clips contradict each other or its labels.
     """
     module, config, clips, labels = list_dataset(name, options, media)
-    pairs = [list(pair) for pair in module.given_pairs(config)]
+    pairs = [list(pair) for pair in ask(module, "given_pairs", config, [])]
     _check_known(f"{name}: a given pair has", (label for pair in pairs for label in pair), labels)
     absent, unlisted = missing_and_unlisted(clips, config)
     sizes = compare_sizes(clips, labels, module, config)
@@ -70,7 +70,7 @@ def list_dataset(name: str, options: DatasetOptions, media: Path) -> tuple[Modul
     module = registry.load(datasets, options.module or name)
     config = registry.configure(module, options.options)
     clips = _without(list(module.list_clips(config, media)), options.exclude)
-    labels = module.labels(config)
+    labels = ask(module, "labels", config, None)
     if labels is None:
         labels = sorted({clip.label for clip in clips if clip.label is not None})
     _check(name, clips, labels)
@@ -107,17 +107,12 @@ def _absolute(path: Path) -> str:
 def compare_sizes(clips: list[Clip], labels: list[str], module: ModuleType, config: Any) -> dict[str, tuple[int, int]]:
     """For each size that the data set's authors state: how many are listed, how many they state."""
     found = Counter(clip.split for clip in clips) + Counter({"classes": len(labels)})
-    return {what: (found[what], size) for what, size in _ask(module, "published", config, {}).items()}
+    return {what: (found[what], size) for what, size in ask(module, "published", config, {}).items()}
 
 
 def checksums(module: ModuleType, config: Any) -> dict[str, str]:
     """The sha256 of every annotation file that the data set reads."""
-    return {str(path): sha256(path) for path in _ask(module, "list_files", config, [])}
-
-
-def _ask(module: ModuleType, function: str, config: Any, otherwise: Any) -> Any:
-    """What an optional function of a data set says."""
-    return getattr(module, function)(config) if hasattr(module, function) else otherwise
+    return {str(path): sha256(path) for path in ask(module, "list_files", config, [])}
 
 
 def _assign_shards(clip_ids: list[str], shard_clips: int, cache: Path) -> dict[str, str]:

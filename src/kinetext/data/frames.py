@@ -72,9 +72,9 @@ def decode_image(data: bytes | memoryview) -> np.ndarray:
 
 
 def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
-    """One row of the table `frames` from one row of the table `clips`."""
+    """One row of the table `frames`, but for its `source`, from one row of the table `clips`. Never raises."""
     if clip["error"]:
-        return {**_failed(clip, clip["error"]), "source": source(clip, options)}
+        return _failed(clip, clip["error"])
     decoded = decode_clip(
         Path(clip["path"]),
         sampler(options),
@@ -91,13 +91,7 @@ def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
     images = [encoded[index] for index in decoded.frame_indices]
     row = {name: value for name, value in vars(decoded).items() if name != "frames_HWC"}
     content = hashlib.blake2b(b"".join(images), digest_size=16).hexdigest() if images else None
-    return {
-        "clip_id": clip["clip_id"],
-        **row,
-        "images": images,
-        "content_hash": content,
-        "source": source(clip, options),
-    }
+    return {"clip_id": clip["clip_id"], **row, "images": images, "content_hash": content}
 
 
 def source(clip: dict[str, Any], options: FrameOptions) -> str:
@@ -143,7 +137,7 @@ def extract_frames(
             statuses[result["status"]] += 1
             if result["status"] == "failed":
                 failed.append(f"{clip['clip_id']} ({result['error']})")
-            yield result | {"clip_id": clip["clip_id"]}
+            yield result | {"clip_id": clip["clip_id"], "source": key}
 
     tables.write_shard("frames", _batches(done()), output)
     if cache:

@@ -1,6 +1,6 @@
 """What the loaders of official list files share: reading lists with errors that name the line, and finding listed videos.
 
-One scan of the root answers for all names: asking a network disk for each of 300 000 files takes minutes.
+One scan of the root answers for all names, whatever suffix or folder a list gives them.
 """
 
 import csv

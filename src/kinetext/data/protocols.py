@@ -60,17 +60,17 @@ def split_clips(
     """
     labels = read_metadata(clips)["labels"]
     rows = [{key: row[key] for key in ("clip_id", "split", "label")} for row in read_rows("clips", clips)]
+    hashes = content_hashes(frames)
     if source is None:
-        usable = set(content_hashes(frames)) if frames else None
         try:
-            splits = protocol_splits(rows, labels, protocol, options, usable)
+            splits = protocol_splits(rows, labels, protocol, options, set(hashes) if frames else None)
         except ValueError as error:
             raise ValueError(f"datasets.{name}: {protocol}: {error}") from None
-        trained, shards = splits, frames
+        trained, trained_hashes = splits, hashes
     else:
-        trained, shards = read_splits(source), source_frames or []
+        trained, trained_hashes = read_splits(source), content_hashes(source_frames or [])
         splits = zero_shot_splits(rows, labels, trained["train"].labels)
-    pairs = overlap(trained, splits, content_hashes(shards), content_hashes(frames))
+    pairs = overlap(trained, splits, trained_hashes, hashes)
     if pairs:
         offenders = output.with_name("overlap.txt")
         with written_whole(offenders) as part:
@@ -78,8 +78,8 @@ def split_clips(
         some = "; ".join(f"{a} = {b}" for a, b in pairs[:5])
         raise ValueError(
             f"{name}, {protocol}: {len(pairs)} training clips are test clips, too: {some}. All are listed in {offenders}; "
-            f"copy that file beside your configuration and give it as `exclude` of the data set that trains, e.g. "
-            f"datasets.{name}.exclude: overlap.txt"
+            f"copy that file beside your configuration and name the copy as "
+            f"datasets.{protocol.removeprefix('zero_shot_from_') if source else name}.exclude"
         )
     made = [
         {"clip_id": row["clip_id"], "split": split, "label": row["label"]}
@@ -89,15 +89,10 @@ def split_clips(
     metadata = {"labels": {split: part.labels for split, part in splits.items()}, "captioned": not labels}
     write_table("splits", made, output, metadata)
     of = {split: f" of {len(part.labels)} classes" if labels else "" for split, part in splits.items()}
-    found = PROTOCOL.fullmatch(protocol)
-    if found and found["shots"]:
-        drawn = Counter(row["label"] for row in splits["train"].rows)
-        short = [f"{label} {drawn[label]}" for label in splits["train"].labels if drawn[label] < int(found["shots"])]
-        if short:
-            print(
-                f"split_clips {name} {protocol}: warning: {len(short)} classes have fewer clips: {', '.join(short[:10])}",
-                file=sys.stderr,
-            )
+    short = classes_short_of_shots(splits["train"], protocol)
+    if short:
+        few = f"{len(short)} classes have fewer clips: {', '.join(short[:10])}"
+        print(f"split_clips {name} {protocol}: warning: {few}", file=sys.stderr)
     counts = ", ".join(f"{split} {len(part.rows)} clips{of[split]}" for split, part in splits.items())
     print(f"split_clips {name} {protocol}: {counts}", file=sys.stderr)
 
@@ -121,7 +116,8 @@ def protocol_splits(
 ) -> dict[str, Split]:
     """The splits train, val, test, and novel where there are novel classes, of clips with clip_id, split, label.
 
-    Shots are drawn among the `usable` clips, those with frames. Raises ValueError if there is nothing to train on, or if a list of shots names what is no training clip.
+    Shots are drawn among the `usable` clips, those with frames. Raises ValueError if there is nothing to train on, if a
+    novel class does not exist, or if a list of shots names what is no training clip, or one twice.
     """
     found = PROTOCOL.fullmatch(protocol)
     if not found:
@@ -150,6 +146,14 @@ def protocol_splits(
             listed = _listed(Path(options.shots[shots]), part("train", base).rows)
             splits["train"] = Split(listed, base)
     return splits
+
+
+def classes_short_of_shots(train: Split, protocol: str) -> list[str]:
+    """The classes with fewer training clips than the K of a K-shot protocol, each with how many it has."""
+    found = PROTOCOL.fullmatch(protocol)
+    shots = int(found["shots"] or 0) if found else 0
+    drawn = Counter(row["label"] for row in train.rows)
+    return [f"{label} {drawn[label]}" for label in train.labels if drawn[label] < shots]
 
 
 def zero_shot_splits(rows: Rows, labels: list[str], trained: list[str]) -> dict[str, Split]:

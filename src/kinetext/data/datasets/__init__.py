@@ -3,8 +3,8 @@
 - `Config`: a frozen registry.Options;
 - `list_clips(config, folder) -> Iterator[Clip]`: every clip of the data set, broken or absent ones too. `folder` is a
   place of its own for data sets that make or convert their files;
-- `labels(config) -> list[str] | None`: class names in their official order; None: take them from the clips, sorted;
-- `given_pairs(config) -> list[tuple[str, str]]`: pairs of classes that the data set itself declares confusable;
+- `labels(config) -> list[str]` (optional): class names in their official order; without it those of the clips, sorted;
+- `given_pairs(config) -> list[tuple[str, str]]` (optional): pairs of classes that the data set itself declares confusable;
 - `CAPTIONED = True` where every clip has captions and none a label: retrieval, not recognition (None: either);
 - `check(config)` (optional): raise ValueError, in milliseconds, for what is wrong before anything runs.
 
@@ -19,6 +19,8 @@ Listed clips whose file is absent are yielded like all others. A clip that must 
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -33,3 +35,8 @@ class Clip:
     start_s: float | None = None
     end_s: float | None = None
     error: str | None = None
+
+
+def ask(module: ModuleType, function: str, config: Any, otherwise: Any) -> Any:
+    """What an optional function of a data set says; `otherwise` where it has none."""
+    return getattr(module, function)(config) if hasattr(module, function) else otherwise

@@ -38,21 +38,6 @@ def list_files(config: Config) -> list[Path]:
     return [need_path(config.list, "list")]
 
 
-def published(config: Config) -> dict[str, int]:
-    """Nothing: the list is yours."""
-    return {}
-
-
-def labels(config: Config) -> list[str] | None:
-    """None: the classes are those of the clips, sorted."""
-    return None
-
-
-def given_pairs(config: Config) -> list[tuple[str, str]]:
-    """No pairs: a list does not say which classes are confusable."""
-    return []
-
-
 def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     """The clips in the order of their first rows. Raises ValueError, with file and line, if a row is wrong, contradicts an
     earlier one, or tests a class that no clip trains, where any are trained.

@@ -60,16 +60,6 @@ def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
         yield replace(clip, end_s=config.end_s)
 
 
-def labels(config: Config) -> list[str] | None:
-    """No classes: the clips have captions."""
-    return []
-
-
-def given_pairs(config: Config) -> list[tuple[str, str]]:
-    """No pairs, as there are no classes."""
-    return []
-
-
 def published(config: Config) -> dict[str, int]:
     """The lists' sizes."""
     # collaborative-experts, misc/datasets/didemo/README.md, which says that the paper's training split has three more

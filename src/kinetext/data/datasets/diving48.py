@@ -57,11 +57,6 @@ def labels(config: Config) -> list[str]:
     return found
 
 
-def given_pairs(config: Config) -> list[tuple[str, str]]:
-    """No pairs: the lists do not say which classes are confusable."""
-    return []
-
-
 def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     """The clips of the training list, then those of the test list. Raises ValueError, with file and entry."""
     return set_aside(_listed(config), config.val_share, config.seed)

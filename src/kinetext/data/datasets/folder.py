@@ -65,16 +65,6 @@ def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
                 yield _clip(root, video, split, label)
 
 
-def labels(config: Config) -> list[str] | None:
-    """None: the classes are those of the clips, sorted."""
-    return None
-
-
-def given_pairs(config: Config) -> list[tuple[str, str]]:
-    """No pairs: folders do not say which classes are confusable."""
-    return []
-
-
 def _clip(root: Path, video: Path, split: str, label: str) -> Clip:
     if not video.resolve().is_relative_to(root.resolve()):
         error = f"outside_root: a link to {video.resolve()}, out of {root}; copy the video or move the root"

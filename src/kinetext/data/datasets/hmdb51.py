@@ -54,11 +54,6 @@ def labels(config: Config) -> list[str]:
     return [_class(path).replace("_", " ") for path in list_files(config)]
 
 
-def given_pairs(config: Config) -> list[tuple[str, str]]:
-    """No pairs: the lists do not say which classes are confusable."""
-    return []
-
-
 def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     """The clips of the split, class by class. Raises ValueError, with file and line."""
     return set_aside(_listed(config), config.val_share, config.seed, _film)

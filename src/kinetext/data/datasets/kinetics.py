@@ -82,11 +82,6 @@ def labels(config: Config) -> list[str]:
     return sorted(found, key=lambda label: label.replace(" ", "_"))
 
 
-def given_pairs(config: Config) -> list[tuple[str, str]]:
-    """No pairs: the lists do not say which classes are confusable."""
-    return []
-
-
 def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     """The clips of the training list, then those of the validation list. Raises ValueError, with file and line."""
     clips = _flat(config) if config.classes else _official(config)

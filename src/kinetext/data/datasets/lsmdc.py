@@ -55,16 +55,6 @@ def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     yield from captioned_clips(splits, lambda clip_id: videos.find(_place(clip_id)), Path(config.annotations))
 
 
-def labels(config: Config) -> list[str] | None:
-    """No classes: the clips have captions."""
-    return []
-
-
-def given_pairs(config: Config) -> list[tuple[str, str]]:
-    """No pairs, as there are no classes."""
-    return []
-
-
 def published(config: Config) -> dict[str, int]:
     """The test list's size. Of the others the authors state only lines (101 079 and 7 408), and names repeat in them."""
     return {"test": 1000}  # the challenge's name; lines: the README of LSMDC 2016

@@ -57,16 +57,6 @@ def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     yield from set_aside(clips, config.val_share, config.seed)
 
 
-def labels(config: Config) -> list[str] | None:
-    """No classes: the clips have captions."""
-    return []
-
-
-def given_pairs(config: Config) -> list[tuple[str, str]]:
-    """No pairs, as there are no classes."""
-    return []
-
-
 def published(config: Config) -> dict[str, int]:
     """The lists' sizes; the training list's only if nothing is set aside from it."""
     # collaborative-experts, misc/datasets/msrvtt/README.md: 9000 and 1000; rows of MSRVTT_train.7k.csv in X-Pool: 7010

@@ -54,16 +54,6 @@ def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     yield from captioned_clips(splits, lambda stem: videos.find(f"{stem}.avi"), file.parent)
 
 
-def labels(config: Config) -> list[str] | None:
-    """No classes: the clips have captions."""
-    return []
-
-
-def given_pairs(config: Config) -> list[tuple[str, str]]:
-    """No pairs, as there are no classes."""
-    return []
-
-
 def published(config: Config) -> dict[str, int]:
     """The lists' sizes."""
     # collaborative-experts, misc/datasets/msvd/README.md; 1970 keys in X-Pool's captions_msvd.json

@@ -105,16 +105,6 @@ def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     yield from clips
 
 
-def labels(config: Config) -> list[str]:
-    """No classes: the clips have captions."""
-    return []
-
-
-def given_pairs(config: Config) -> list[tuple[str, str]]:
-    """No pairs, as there are no classes."""
-    return []
-
-
 def looks(pair: str, split: str, seed: int) -> list[Look]:
     """Every look that the captions of a pair can tell apart, in an order of the split's own."""
     subjects: list[tuple[str, str, str | None]]

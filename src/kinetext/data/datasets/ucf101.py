@@ -62,11 +62,6 @@ def labels(config: Config) -> list[str]:
     return list(_numbered(list_files(config)[2]).values())
 
 
-def given_pairs(config: Config) -> list[tuple[str, str]]:
-    """No pairs: the lists do not say which classes are confusable."""
-    return []
-
-
 def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     """The clips of the training list, then those of the test list. Raises ValueError, with file and line."""
     return set_aside(_listed(config), config.val_share, config.seed, lambda clip: clip.clip_id.rpartition("_c")[0])
