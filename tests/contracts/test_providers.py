@@ -28,11 +28,19 @@ def cached_replies(folder: Path, options: dict) -> None:
         cache.reply_to(asked, folder, lambda body=body: {"mode": "text", "reply": json.dumps(body)})
 
 
+def edited_file(folder: Path, options: dict) -> None:
+    """A file that somebody wrote, with one column more than the two that there must be."""
+    options["path"] = str(folder / "edited.csv")
+    rows = [f"{label},it is {label},{phase}" for label in LABELS for phase in ("start", "")]
+    (folder / "edited.csv").write_text("\n".join(["label,sentence,phase", *rows]))
+
+
 # provider -> its options, and what has to be there before it can answer without network or key
 CASES: dict[str, tuple[dict, Callable[[Path, dict], None] | None]] = {
     "bundled": ({"bank": "shapes"}, None),
     "captions": ({}, None),
     "chat_api": ({"model": "m", "sentences": 2}, cached_replies),
+    "file": ({"path": "edited.csv"}, edited_file),
     "names": ({"templates": ("{}", "a clip of {}.")}, None),
 }
 
@@ -69,6 +77,6 @@ def test_contract(name, tmp_path, monkeypatch):
 def test_config_is_frozen_and_refuses_unknown_options(name):
     provider = registry.load(providers, name)
     with pytest.raises(ValueError, match="colour: unknown key"):
-        registry.configure(provider, {"colour": "red"})
+        registry.configure(provider, {**CASES[name][0], "colour": "red"})
     assert provider.Config.model_config["frozen"]
     assert all(field.description for field in provider.Config.model_fields.values())

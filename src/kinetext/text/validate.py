@@ -48,12 +48,16 @@ _FAILURES = (
 # what a sentence begins with, or holds
 _FORMS = (
     ("fence", r"`"),
-    ("refusal", r"^(i'?m|i am|we're|we are)? ?(very )?(sorry|unable to)\b|^i (cannot|can'?t|can not|won'?t)\b|\bas an ai\b"),
+    (
+        "refusal",
+        r"^((i'?m|i am) (very |so )?)?sorry\b|^(i'?m|i am) (unable|not able)\b|^i (cannot|can'?t|can not)\b|\bas an ai\b",
+    ),
     ("preamble", r"^(sure|certainly|of course|absolutely|okay|ok)\b *[,.!:]|^(here|below) (is|are)\b|^here's\b|:$"),
     ("preamble", r"^(the )?following\b|^(start|end|whole|answer|output|description|sentence)( \d+)? *:"),
-    ("numbered", r"^[(\[]?\d{1,3} ?[.):\]](?!\d)|^[(\[]?[a-h][)\]]|^#?\d+ |^(step|number|no\.) \d"),
-    ("bullet", r"^([-*+•‣◦▪·–—>]|#+ |\*\*)"),
-    ("quoted", r"^[\"“„«].*[\"”“»]\W?$|^['‘].*['’]\W?$"),
+    ("numbered", r"^[(\[]?\d{1,3} ?[.):\]](?!\d)|^[(\[]?[a-h][)\]]|^#\d|^(step|number|no\.) \d"),
+    ("bullet", r"^([-*+\u2022\u2023\u25e6\u25aa\u00b7\u2013\u2014>]|#+ )")(  # hyphen, star, plus, dots, squares, dashes
+        "quoted", r"^[\"\u00ab].*[\"\u00bb]\W?$|^'.*'\W?$"
+    ),
 )
 # words for what cannot be seen; a class may be called so
 _NOT_VISUAL = re.compile(
@@ -63,10 +67,11 @@ _NOT_VISUAL = re.compile(
     r"|prepar(e|es|ing|ation) (for|to)|gets? ready|getting ready|plans? to|planning to|motivat\w*"
     r"|hear(s|ing)?|audibl[ey]|loud(ly)?|sounds?|noises?|smell(s|ing)?)\b"
 )
-_FILLER = (
+_FILLER = re.findall(
+    r"\w+",
     "a an the of in on with and is are be being it its this that there one do does doing some someone somebody "
-    "person people man woman human video clip footage movie scene picture frame photo showing shows"
-).split()
+    "person people man woman human video clip footage movie scene picture frame photo showing shows",
+)
 _CONTROL = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # Unicode's categories, but for the two joiners of Indic scripts
 _ARTICLES = {"a", "an", "the"}
 _NAMES = ("name", "caption")  # kinds that describe nothing
@@ -92,7 +97,7 @@ def check_texts(
 
     `sentences` is how many about the whole movement each answer has to have (rows of one class and rival are one answer);
     missing ones become a row without a sentence. Rows that have a sentence are judged anew, whatever their status was; a
-    provider's own failure gets its reason's name. With `verbatim` only emptiness counts.
+    provider's own failure stays. With `verbatim` only emptiness counts.
     """
     checked = {}
     for label, texts in told.items():
@@ -106,7 +111,7 @@ def form_fault(sentence: str, limit: TokenLimit | None = None) -> str | None:
     odd = next((c for c in sentence if unicodedata.category(c) in _CONTROL and c not in "\u200c\u200d"), None)
     if odd:
         return f"control: holds the character U+{ord(odd):04X}"
-    plain = sentence.casefold().replace("’", "'").strip()
+    plain = _straight(sentence).strip()
     for reason, pattern in _FORMS:
         found = re.search(pattern, plain)
         if found:
@@ -121,7 +126,7 @@ def form_fault(sentence: str, limit: TokenLimit | None = None) -> str | None:
 def content_fault(sentence: str, label: str, rivals: Collection[str] = (), phase: str = "whole") -> str | None:
     """What is wrong with what a description says of its class's motion, as `reason: what exactly`; None if nothing is."""
     words, own = _words(sentence), _words(label)
-    form = fold if phase == "whole" else str.casefold  # the state `the gate is open` says more than `gate opening`
+    form = fold if phase == "whole" else str  # the state `the gate is open` says more than `gate opening`
     if {form(word) for word in _split(sentence)} - {form(word) for word in _FILLER} <= {form(w) for w in _split(label)}:
         return f"name_only: nothing beyond '{label}'"
     for rival in rivals:
@@ -138,7 +143,7 @@ def fold(word: str) -> str:
 
     -ed stays: `closed` is a state that `closing` leads to, not another form of it.
     """
-    word = word.casefold().replace("’", "'").removesuffix("'s")
+    word = _straight(word).removesuffix("'s")
     for ending in ("ing", "es", "s", "e"):
         stem = word.removesuffix(ending)
         if stem != word and len(stem) > 1 and re.search(r"[aeiouy]", stem):
@@ -158,7 +163,7 @@ def named_failure(status: str) -> str:
 
 def _judged(text: Text, rivals: list[str], limit: TokenLimit | None, verbatim: bool) -> Text:
     if not text.sentence.strip():
-        return replace(text, status="empty: no sentence" if text.status == "ok" else named_failure(text.status))
+        return replace(text, status="empty: no sentence" if text.status == "ok" else text.status)
     if verbatim or text.kind in _NAMES:
         return replace(text, status="ok")
     found = form_fault(text.sentence, limit)
@@ -225,11 +230,16 @@ def _key(text: Text) -> tuple[str, str, str]:
 
 def _words(text: str) -> list[str]:
     """Folded words, without articles."""
-    return [fold(word) for word in _split(text) if word.casefold() not in _ARTICLES]
+    return [fold(word) for word in _split(text) if word not in _ARTICLES]
 
 
 def _split(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+(?:['’][^\W_]+)?", text)
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)?", _straight(text))
+
+
+def _straight(text: str) -> str:
+    """In small letters, with typewriter's quotation marks: double for the low, left and right ones, single likewise."""
+    return re.sub("[\u2018\u2019\u201a]", "'", re.sub("[\u201c\u201d\u201e]", '"', text.casefold()))
 
 
 def _inside(part: list[str], whole: list[str]) -> bool:

@@ -4,7 +4,13 @@
 - `describe(label, rivals, config, context) -> list[Text]`: what the provider says of one class. `rivals` are the class
   names it is taken for, the likeliest first.
 - `check(config)` (optional): raise ValueError before anything costs money, such as a missing key.
+- `mend(label, rivals, texts, config, context) -> list[Text]` (optional): all rows of a class anew, given its rows with
+  their statuses (text/validate.py), some not `ok`; called up to `reasks` (of its Config) times for such a class.
+- `list_files(config) -> list[Path]` (optional): files that it reads; when one changes, its tables are made again.
 - `OF_CAPTIONS = True` if it is for data sets with captions, where `label` is a clip's name.
+
+Read from a Config where it has them: `max_in_flight`, classes at once; `reasks`; `sentences`, how many about the whole
+movement each answer must have; `verbatim`, whether sentences are used unchecked.
 
 `Context` carries what is common to a table: every label of the data set, a folder for cached replies, and the captions
 of clips.
