@@ -55,9 +55,8 @@ _FORMS = (
     ("preamble", r"^(sure|certainly|of course|absolutely|okay|ok)\b *[,.!:]|^(here|below) (is|are)\b|^here's\b|:$"),
     ("preamble", r"^(the )?following\b|^(start|end|whole|answer|output|description|sentence)( \d+)? *:"),
     ("numbered", r"^[(\[]?\d{1,3} ?[.):\]](?!\d)|^[(\[]?[a-h][)\]]|^#\d|^(step|number|no\.) \d"),
-    ("bullet", r"^([-*+\u2022\u2023\u25e6\u25aa\u00b7\u2013\u2014>]|#+ )")(  # hyphen, star, plus, dots, squares, dashes
-        "quoted", r"^[\"\u00ab].*[\"\u00bb]\W?$|^'.*'\W?$"
-    ),
+    ("bullet", r"^([-*+>\u2022\u2023\u25e6\u25aa\u00b7\u2013\u2014]|#+ )"),  # the last ones: dots, a square, dashes
+    ("quoted", r"^[\"\u00ab].*[\"\u00bb]\W?$|^'.*'\W?$"),
 )
 # words for what cannot be seen; a class may be called so
 _NOT_VISUAL = re.compile(
