@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kinetext.tables import read_rows
+from kinetext.tables import DESCRIPTIONS, read_rows
 
 if TYPE_CHECKING:
     from kinetext.models.backbone import Backbone
@@ -28,8 +28,9 @@ PHASES = ("whole", "start", "end")
 
 @dataclass(frozen=True)
 class TextTable:
-    """Tokenised sentences. `owner_S` is the class of each, `motion_S` true for a motion description (false: a name),
-    `phase_S` the part of the clip that it is about, as an index into PHASES.
+    """Tokenised sentences. `owner_S` is the class of each, `motion_S` true for a description (false: a name or caption):
+    of the motion, or what a control puts in its place (tables.DESCRIPTIONS); `phase_S` the part of the clip that it is
+    about, as an index into PHASES.
     """
 
     labels: list[str]
@@ -81,7 +82,7 @@ def tabulate_texts(
     """As `read_texts`, from rows of the table `texts`."""
     place = {label: k for k, label in enumerate(labels)}
     rows = sorted((row for row in rows if row["label"] in place), key=lambda row: place[row["label"]])
-    named = {row["label"] for row in rows if row["kind"] != "motion"}
+    named = {row["label"] for row in rows if row["kind"] not in DESCRIPTIONS}
     silent = [label for label in labels if label not in named]
     if silent:
         raise ValueError(f"{where}: class '{silent[0]}' has no usable name or caption; run describe_classes again")
@@ -89,7 +90,7 @@ def tabulate_texts(
         labels,
         backbone.tokenise([row["sentence"] for row in rows]),
         torch.tensor([place[row["label"]] for row in rows]),
-        torch.tensor([row["kind"] == "motion" for row in rows]),
+        torch.tensor([row["kind"] in DESCRIPTIONS for row in rows]),
         torch.tensor([PHASES.index(row["phase"]) for row in rows]),
     )
 

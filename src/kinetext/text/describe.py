@@ -14,7 +14,7 @@ from tqdm import tqdm
 from kinetext import registry
 from kinetext.config import TextOptions
 from kinetext.data.protocols import read_splits
-from kinetext.tables import read_metadata, read_rows, write_table
+from kinetext.tables import DESCRIPTIONS, read_metadata, read_rows, write_table
 from kinetext.text import providers
 from kinetext.text.confusables import class_labels
 from kinetext.text.providers import Context, Text, names
@@ -59,6 +59,9 @@ def describe_classes(
         config = registry.configure(provider, options.options)
         if hasattr(provider, "check"):
             provider.check(config)
+        control, options_of_control = provider, config
+        if hasattr(control, "rearrange"):  # described and checked as the table that it rearranges
+            provider, config = control.of(config)
     except ValueError as error:
         raise ValueError(f"texts.{name}.options.{error}") from None
 
@@ -78,16 +81,18 @@ def describe_classes(
 
     texts: list[Text] = []
     for label, of_class in zip(described, told, strict=True):
-        if all(text.kind == "motion" for text in of_class):
+        if all(text.kind in DESCRIPTIONS for text in of_class):
             texts += names.describe(label, [], names.Config(), context)
         texts += of_class
     texts = texts if captioned else with_status(texts)
-    write_table("texts", [text.row() for text in texts], output)
+    if hasattr(control, "rearrange"):
+        texts = control.rearrange(texts, rivals, options_of_control)
+    write_table("texts", [text.row() for text in texts], output, {"control": providers.control_name(control, texts)})
 
-    moving = {text.label for text in texts if text.kind == "motion"}
+    moving = {text.label for text in texts if text.kind in DESCRIPTIONS}
     unused = [label for label in described if not any(_is_used_motion(text, label) for text in texts)]
     for label in unused if moving else []:  # a table of names has no motion rows, and that is right
-        reasons = sorted({text.status for text in texts if text.label == label and text.kind == "motion"})
+        reasons = sorted({text.status for text in texts if text.label == label and text.kind in DESCRIPTIONS})
         why = "; ".join(reasons) or "the provider gave none"
         print(f"warning: texts.{name}: class '{label}' has no usable motion sentence: {why}", file=sys.stderr)
 
@@ -111,7 +116,8 @@ def with_status(texts: list[Text]) -> list[Text]:
     """The same sentences; those that cannot help to tell classes apart get the reason as their status.
 
     Compared within a kind and a phase, without regard to case and blanks: what one class starts with, another may end
-    with. Inside a class the first of two equals stays; between classes both are out, as neither has a better claim.
+    with. Inside a class the first of two equals stays; between classes both are out, as neither has a better claim. That
+    holds for motion only: two classes that are time reversals of each other look the same, and names are given.
     """
     said_by: dict[tuple[str, str, str], list[str]] = {}
     for text in texts:
@@ -139,4 +145,4 @@ def _key(text: Text) -> tuple[str, str, str]:
 
 
 def _is_used_motion(text: Text, label: str) -> bool:
-    return text.label == label and text.kind == "motion" and text.status == "ok"
+    return text.label == label and text.kind in DESCRIPTIONS and text.status == "ok"

@@ -1,12 +1,12 @@
 """Sentences that were written beforehand and come with kinetext: a run with descriptions, without network or key.
 
-A bank is text/banks/{bank}.yaml: who wrote it (`source`), and for each class lists of sentences under `start`, `end`
-and `whole`.
+A bank is text/banks/{bank}.yaml: who wrote it (`source`), and for each class (`classes`) lists of sentences under
+`start`, `end` and `whole`, which say how it moves, and `appearance`, which say what stands still in it: a control.
 """
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field
@@ -19,9 +19,10 @@ PHASES = ("start", "end", "whole")
 
 
 class Config(Options):
-    """Which bank."""
+    """Which bank, and what of it."""
 
     bank: str = Field("shapes", description="file in src/kinetext/text/banks, without its ending")
+    about: Literal["motion", "appearance"] = Field("motion", description="appearance: what does not move, as a control")
 
 
 def check(config: Config) -> None:
@@ -38,6 +39,8 @@ def describe(label: str, rivals: list[str], config: Config, context: Context) ->
     classes = bank["classes"]
     if label not in classes:
         raise ValueError(f"{BANKS / config.bank}.yaml: has no class '{label}'{nearest(label, list(classes))}")
+    if config.about == "appearance":
+        return [Text(label, said, kind="appearance", source=bank["source"]) for said in classes[label]["appearance"]]
     return [
         Text(label, sentence, kind="motion", phase=phase, source=bank["source"])
         for phase in PHASES
