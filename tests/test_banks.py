@@ -131,3 +131,14 @@ def test_ssv2_describes_every_class_of_the_official_list(tmp_path):
     for label in ssv2.labels(config):
         texts = bundled.describe(label, [], bundled.Config(bank="ssv2"), Context())
         assert [text.phase for text in texts] == ["start", "end", "whole", "whole"]
+
+
+def test_ssv2_tells_mirrored_classes_apart_by_words():
+    """CLIP's text tower is close to a bag of words: `left to right` and `right to left` are nearly one text to it."""
+    said = {}
+    for label, phases in bundled.read_bank("ssv2")["classes"].items():
+        for sentence in (sentence for phase in phases.values() for sentence in phase):
+            words = tuple(sorted(set(re.findall("[a-z]+", sentence)) - {"a", "an", "the"}))
+            assert said.setdefault(words, label) == label, (
+                f"'{label}' has only the words of '{said[words]}': {sentence}"
+            )
