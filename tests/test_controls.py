@@ -150,6 +150,13 @@ def test_appearance_may_be_the_same_in_two_classes(tmp_path):
     assert sentences(rows, "rising", "appearance") == sentences(rows, "falling", "appearance") != []
 
 
+def test_a_bank_without_appearance_is_refused_early(tmp_path):
+    with pytest.raises(
+        ValueError, match="texts.mine.options.about: the bank 'ssv2' does not say what its classes look"
+    ):
+        table(tmp_path, "bundled", bank="ssv2", about="appearance")
+
+
 def test_shuffled_appearance_is_a_control_of_appearance(tmp_path):
     rows, metadata = table(tmp_path, "shuffled", of={"module": "bundled", "options": {"about": "appearance"}})
     assert metadata == {"control": "appearance"}

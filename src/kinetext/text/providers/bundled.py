@@ -26,10 +26,14 @@ class Config(Options):
 
 
 def check(config: Config) -> None:
-    """Raise ValueError if there is no such bank."""
+    """Raise ValueError if there is no such bank, or no such part of it."""
     known = sorted(path.stem for path in BANKS.glob("*.yaml"))
     if config.bank not in known:
         raise ValueError(f"bank: no bank '{config.bank}' in {BANKS}{nearest(config.bank, known)}")
+    if config.about == "appearance" and not all(
+        "appearance" in of for of in read_bank(config.bank)["classes"].values()
+    ):
+        raise ValueError(f"about: the bank '{config.bank}' does not say what its classes look like; take motion")
 
 
 def describe(label: str, rivals: list[str], config: Config, context: Context) -> list[Text]:
