@@ -152,7 +152,7 @@ def test_appearance_may_be_the_same_in_two_classes(tmp_path):
 
 def test_a_bank_without_appearance_is_refused_early(tmp_path):
     with pytest.raises(
-        ValueError, match="texts.mine.options.about: the bank 'ssv2' does not say what its classes look"
+        ValueError, match=r"texts.mine.options.about: the bank 'ssv2' does not say what its classes look"
     ):
         table(tmp_path, "bundled", bank="ssv2", about="appearance")
 
@@ -195,3 +195,11 @@ def test_what_cannot_be_rearranged_is_refused_early(tmp_path, module, of, compla
     }
     with pytest.raises(ValueError, match=rf"texts.mine.{complaint}"):
         check_config(plain, "config.yaml")
+
+
+def test_a_control_is_made_from_the_bank_that_it_rearranges():
+    config = registry.configure(swapped, {"of": SHAPES})
+    assert swapped.list_files(config) == bundled.list_files(bundled.Config()) == [bundled.BANKS / "shapes.yaml"]
+    assert bundled.list_files(bundled.Config())[0].is_file()
+    edited = registry.configure(shuffled, {"of": {"module": "chat_api"}})
+    assert shuffled.list_files(edited) == []

@@ -7,6 +7,7 @@ that a control has exactly the sentences of that table, and differs in whose the
 
 from collections import defaultdict
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -55,6 +56,12 @@ def check(config: Config) -> None:
             provider.check(options)
         except ValueError as error:
             raise ValueError(f"of.options.{error}") from None
+
+
+def list_files(config: Config) -> list[Path]:
+    """The files that the provider reads."""
+    provider, options = of(config)
+    return provider.list_files(options) if hasattr(provider, "list_files") else []
 
 
 def hand_over(texts: list[Text], giver: dict[str, str], how: str) -> list[Text]:

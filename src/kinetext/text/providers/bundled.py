@@ -36,6 +36,11 @@ def check(config: Config) -> None:
         raise ValueError(f"about: the bank '{config.bank}' does not say what its classes look like; take motion")
 
 
+def list_files(config: Config) -> list[Path]:
+    """The bank's file."""
+    return [BANKS / f"{config.bank}.yaml"]
+
+
 def describe(label: str, rivals: list[str], config: Config, context: Context) -> list[Text]:
     """The bank's sentences about a class. Raises ValueError, with the nearest class, if the bank does not have it."""
     check(config)

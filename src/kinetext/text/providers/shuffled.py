@@ -8,9 +8,9 @@ import random
 from pydantic import Field
 
 from kinetext.text.providers import Text, _rearranged
-from kinetext.text.providers._rearranged import check, of
+from kinetext.text.providers._rearranged import check, list_files, of
 
-__all__ = ["CONTROL", "Config", "check", "of", "rearrange"]
+__all__ = ["CONTROL", "Config", "check", "list_files", "of", "rearrange"]
 CONTROL = True
 
 

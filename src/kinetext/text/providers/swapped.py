@@ -9,9 +9,9 @@ joins the group of its first rival, and three or more pass their sentences round
 """
 
 from kinetext.text.providers import Text, _rearranged
-from kinetext.text.providers._rearranged import Config, check, of
+from kinetext.text.providers._rearranged import Config, check, list_files, of
 
-__all__ = ["CONTROL", "Config", "check", "of", "rearrange"]
+__all__ = ["CONTROL", "Config", "check", "list_files", "of", "rearrange"]
 CONTROL = True
 
 
