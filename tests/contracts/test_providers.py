@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kinetext import registry
+from kinetext.tables import DESCRIPTIONS
 from kinetext.text import cache, providers
 from kinetext.text.providers import Context, Text, chat_api
 
@@ -42,6 +44,9 @@ CASES: dict[str, tuple[dict, Callable[[Path, dict], None] | None]] = {
     "chat_api": ({"model": "m", "sentences": 2}, cached_replies),
     "file": ({"path": "edited.csv"}, edited_file),
     "names": ({"templates": ("{}", "a clip of {}.")}, None),
+    "random_words": ({}, None),
+    "shuffled": ({"of": {"module": "bundled", "options": {"bank": "shapes"}}}, None),
+    "swapped": ({"of": {"module": "bundled", "options": {"bank": "shapes"}}}, None),
 }
 
 
@@ -58,19 +63,38 @@ def test_contract(name, tmp_path, monkeypatch):
     context = Context(LABELS, tmp_path, said)
     if hasattr(provider, "check"):
         provider.check(config)
+    if hasattr(provider, "rearrange"):
+        check_rearranged(provider, config, context)
+        return
     for label, rival in (LABELS, LABELS[::-1]):
         texts = provider.describe(label, [rival], config, context)
         assert texts
         for text in texts:
             assert isinstance(text, Text)
             assert text.label == label
-            assert text.kind in (("caption",) if getattr(provider, "OF_CAPTIONS", False) else ("name", "motion"))
+            assert text.kind in (("caption",) if getattr(provider, "OF_CAPTIONS", False) else ("name", *DESCRIPTIONS))
             assert text.phase in ("whole", "start", "end")
             assert text.sentence.strip() == text.sentence != ""
             assert text.source
             assert text.status == "ok"
         assert provider.describe(label, [rival], config, context) == texts
         assert provider.describe(label, [rival], config, Context(LABELS[::-1], tmp_path, said)) == texts
+
+
+def without_owner(texts):
+    return sorted(str(replace(text, label="", source="")) for text in texts)
+
+
+def check_rearranged(provider, config, context):
+    given, options = provider.of(config)
+    rivals = dict(zip(LABELS, ([k] for k in LABELS[::-1]), strict=True))
+    texts = [Text(label, label) for label in LABELS]
+    texts += [text for label in LABELS for text in given.describe(label, rivals[label], options, context)]
+    handed = provider.rearrange(texts, rivals, config)
+    assert [t for t in handed if t.kind == "name"] == texts[: len(LABELS)]
+    assert without_owner(handed) == without_owner(texts)
+    assert provider.rearrange(texts, rivals, config) == handed
+    assert sorted(provider.rearrange(texts[::-1], rivals, config), key=str) == sorted(handed, key=str)
 
 
 @pytest.mark.parametrize("name", registry.names(providers))

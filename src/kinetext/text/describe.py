@@ -18,7 +18,7 @@ from tqdm import tqdm
 from kinetext import registry
 from kinetext.config import TextOptions
 from kinetext.data.protocols import read_splits
-from kinetext.tables import read_metadata, read_rows, write_table
+from kinetext.tables import DESCRIPTIONS, read_metadata, read_rows, write_table
 from kinetext.text import providers
 from kinetext.text.confusables import class_labels
 from kinetext.text.providers import Context, Text, names
@@ -67,6 +67,9 @@ def describe_classes(
         config = registry.configure(provider, options.options)
         if hasattr(provider, "check"):
             provider.check(config)
+        control, options_of_control = provider, config
+        if hasattr(control, "rearrange"):  # described and checked as the table that it rearranges
+            provider, config = control.of(config)
     except ValueError as error:
         raise ValueError(f"texts.{name}.options.{error}") from None
 
@@ -83,8 +86,12 @@ def describe_classes(
         told = ask_again(told, check, provider, rivals, config, context, name)
     for label, texts in told.items():
         told[label] = [replace(text, status=named_failure(text.status)) for text in texts]
+    if hasattr(control, "rearrange"):
+        rearranged = control.rearrange([text for texts in told.values() for text in texts], rivals, options_of_control)
+        told = {label: [text for text in rearranged if text.label == label] for label in told}
     warn_of_undescribed(told, name)
-    write_table("texts", [text.row() for texts in told.values() for text in texts], output)
+    texts = [text for texts in told.values() for text in texts]
+    write_table("texts", [text.row() for text in texts], output, {"control": providers.control_name(control, texts)})
 
 
 def ask(provider: ModuleType, rivals: dict[str, list[str]], config: Any, context: Context, name: str) -> Told:
@@ -180,4 +187,4 @@ def choose_rivals(confusables: Path, labels: list[str], rule: str) -> dict[str, 
 
 def _describes(text: Text) -> bool:
     """Whether a row describes its class, or a control stands where a description would."""
-    return text.kind not in ("name", "caption")
+    return text.kind in DESCRIPTIONS

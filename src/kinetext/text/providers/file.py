@@ -17,10 +17,10 @@ from pydantic import Field
 
 from kinetext.data.lists import file_state, known_class, need_path, read_csv, read_entries
 from kinetext.registry import Options, nearest
-from kinetext.tables import TABLES, read_rows, written_whole
+from kinetext.tables import DESCRIPTIONS, TABLES, read_rows, written_whole
 from kinetext.text.providers import Context, Text
 
-KINDS = ("name", "motion", "appearance")
+KINDS = ("name", *DESCRIPTIONS)
 PHASES = ("whole", "start", "end")
 EDITED = ("label", "kind", "phase", "sentence", "status", "rival")  # in the order that an editor wants to see
 COLUMNS = (*EDITED, "source", "prompt_version", "model", "date", "request_hash", "digest")
