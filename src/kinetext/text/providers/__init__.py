@@ -7,6 +7,8 @@
   `rearrange(texts, rivals, config) -> list[Text]`: the whole table, described and checked as the other provider's own,
   comes in, and goes out with sentences at other classes. `rivals` has each class's (_rearranged.py).
 - `check(config)` (optional): raise ValueError before anything costs money, such as a missing key.
+- `prepare(asked, config, context) -> None` (optional): called once before any class is described, with the rivals of each
+  class; raises ValueError to refuse the table as a whole, such as one that costs too much.
 - `mend(label, rivals, texts, config, context) -> list[Text]` (optional): all rows of a class anew, given its rows with
   their statuses (text/validate.py), some not `ok`; called up to `reasks` (of its Config) times for such a class.
 - `list_files(config) -> list[Path]` (optional): files that it reads; when one changes, its tables are made again.
