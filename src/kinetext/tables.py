@@ -62,10 +62,12 @@ CONFUSABLES: tuple[Column, ...] = (
     ("rule", pa.string(), "features (cross-fitted confusion) | text (cosine of names) | given (by the data set)"),
     ("rank", pa.int32(), "1 is the label's first rival under the rule"),
 )
+# kinds of texts that take the place of a description; only `motion` says how a class moves, the others are controls
+DESCRIPTIONS = ("motion", "appearance", "random")
 TEXTS: tuple[Column, ...] = (
     ("label", pa.string(), "the class described; the clip_id where clips have captions"),
     ("rival", pa.string(), "the class it is contrasted with; null if none"),
-    ("kind", pa.string(), "name | motion | caption"),
+    ("kind", pa.string(), "name | motion | caption; of controls also appearance | random (DESCRIPTIONS)"),
     ("phase", pa.string(), "whole | start | end: the part of the clip that the sentence is about"),
     ("sentence", pa.string(), "the text itself"),
     ("source", pa.string(), "who wrote it"),

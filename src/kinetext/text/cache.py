@@ -22,7 +22,12 @@ def request_hash(request: dict[str, Any]) -> str:
 
 def reply_path(request: dict[str, Any], folder: Path) -> Path:
     """Where the reply to a request lies, or will lie."""
-    return folder / "replies" / f"{request_hash(request)}.json"
+    return hash_path(request_hash(request), folder)
+
+
+def hash_path(key: str, folder: Path) -> Path:
+    """The same, where only the request's hash is known."""
+    return folder / "replies" / f"{key}.json"
 
 
 def reply_to(request: dict[str, Any], folder: Path, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -42,9 +47,10 @@ def reply_to(request: dict[str, Any], folder: Path, ask: Callable[[], dict[str, 
         if not path.exists():
             record = ask()
             date = datetime.now(UTC).isoformat(timespec="seconds")
-            text = json.dumps({"request": request, "date": date, **record}, indent=1, ensure_ascii=False)
+            record = {"request": request, "date": date, **record}
             with written_whole(path) as part:
-                part.write_text(text, "utf-8")
+                part.write_text(json.dumps(record, ensure_ascii=False), "utf-8")
+            return record
     return read_record(path)
 
 

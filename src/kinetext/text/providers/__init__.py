@@ -3,8 +3,20 @@
 - `Config`: a frozen registry.Options;
 - `describe(label, rivals, config, context) -> list[Text]`: what the provider says of one class. `rivals` are the class
   names it is taken for, the likeliest first.
+- or, for a control made of what another provider says, `of(config) -> (provider, its config)` and
+  `rearrange(texts, rivals, config) -> list[Text]`: the whole table, described and checked as the other provider's own,
+  comes in, and goes out with sentences at other classes. `rivals` has each class's (_rearranged.py).
 - `check(config)` (optional): raise ValueError before anything costs money, such as a missing key.
+- `prepare(asked, config, context) -> None` (optional): called once before any class is described, with the rivals of each
+  class; raises ValueError to refuse the table as a whole, such as one that costs too much.
+- `mend(label, rivals, texts, config, context) -> list[Text]` (optional): all rows of a class anew, given its rows with
+  their statuses (text/validate.py), some not `ok`; called up to `reasks` (of its Config) times for such a class.
+- `list_files(config) -> list[Path]` (optional): files that it reads; when one changes, its tables are made again.
 - `OF_CAPTIONS = True` if it is for data sets with captions, where `label` is a clip's name.
+- `CONTROL = True` if it says nothing about motion that is true of the class: what descriptions have to beat.
+
+Read from a Config where it has them: `max_in_flight`, classes at once; `reasks`; `sentences`, how many about the whole
+movement each answer must have; `verbatim`, whether sentences are used unchecked.
 
 `Context` carries what is common to a table: every label of the data set, a folder for cached replies, and the captions
 of clips.
@@ -12,6 +24,7 @@ of clips.
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 
@@ -43,3 +56,13 @@ class Context:
     labels: list[str] = field(default_factory=list)
     cache: Path = Path("results/cache")
     captions: dict[str, list[str]] = field(default_factory=dict)  # clip_id -> what is said of it
+
+
+def control_name(provider: ModuleType, texts: list[Text]) -> str | None:
+    """Which control a table is, None for one of motion descriptions: metadata `control` of the table `texts`.
+
+    A control is a provider with CONTROL = True, known by its module's name, or whatever describes the appearance only.
+    """
+    if any(text.kind == "appearance" for text in texts):
+        return "appearance"
+    return provider.__name__.rpartition(".")[2] if getattr(provider, "CONTROL", False) else None

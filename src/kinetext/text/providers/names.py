@@ -6,6 +6,7 @@ from kinetext.registry import Options
 from kinetext.text.providers import Context, Text
 
 DESCRIBES = False  # names say nothing of motion
+CONTROL = True
 
 
 class Config(Options):

@@ -1,0 +1,174 @@
+"""The bundled descriptions, every bank that is there: complete, short enough, and each sentence its class's own.
+
+tests/banks/{bank}.txt holds the class names of a public data set, one a line, as its loader gives them. Those of ssv2 are
+the 174 templates of something-something-v2-labels.json, which has no brackets, in the order of their numbers; those of
+hmdb51 and ucf101 are the names in the official lists, as words.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from kinetext.data.datasets import hmdb51, shapes, ssv2, ucf101
+from kinetext.text.providers import Context, bundled
+
+NAMES = Path(__file__).parent / "banks"
+BANKS = sorted(path.stem for path in bundled.BANKS.glob("*.yaml"))
+MOST_WORDS = 24
+MOST_TOKENS = 77  # of CLIP, its start and end token among them
+# words, commas and semicolons, hyphens and apostrophes in words: no digit, bullet, quotation mark or line break
+PLAIN = re.compile(r"[A-Za-z]+(?:(?:['-]|[,;]? )[A-Za-z]+)*\.?")
+# an image-text model sees what is negated, and nobody sees a purpose
+UNSEEN = re.compile(r"\b(not|never|without|unlike|cannot|in order to|wants?|tr(y|ies) to|intends?)\b|n't\b")
+
+
+def class_names(bank):
+    """The classes that a bank has to have."""
+    return (
+        shapes.labels(shapes.Config()) if bank == "shapes" else (NAMES / f"{bank}.txt").read_text("utf-8").splitlines()
+    )
+
+
+def has_words(text, words):
+    """Whether words stand in a text one after the other."""
+    return re.search(rf"\b{re.escape(words)}\b", text) is not None
+
+
+def faults(classes, names):
+    """What is wrong with the classes of a bank, a line each."""
+    found = [f"no class '{name}'" for name in names if name not in classes]
+    found += [f"'{label}' is no class" for label in classes if label not in names]
+    said = set()
+    for label, phases in classes.items():
+        if [phase for phase in phases if phase != "appearance"] != list(bundled.PHASES) or not all(phases.values()):
+            found.append(f"'{label}' needs start, end and whole")
+        if sum(len(phases[phase]) for phase in bundled.PHASES if phase in phases) < 3:
+            found.append(f"'{label}' has fewer than three sentences")
+        others = [name.casefold() for name in names if not has_words(label.casefold(), name.casefold())]
+        for phase in phases:
+            for sentence in phases[phase]:
+                plain = sentence.casefold()
+                # the two classes of a time reversal look the same
+                key = (phase, label, plain) if phase == "appearance" else (phase, plain)
+                if key in said:
+                    found.append(f"said twice: {sentence}")
+                said.add(key)
+                if len(plain.split()) > MOST_WORDS:
+                    found.append(f"over {MOST_WORDS} words: {sentence}")
+                if not PLAIN.fullmatch(sentence):
+                    found.append(f"not plain words: {sentence}")
+                if UNSEEN.search(plain):
+                    found.append(f"negation or purpose: {sentence}")
+                if plain.rstrip(".") == label.casefold():
+                    found.append(f"only the name: {sentence}")
+                if phase != "appearance" and any(has_words(plain, name) for name in others):
+                    found.append(f"another class's name: {sentence}")
+    return found
+
+
+@pytest.mark.parametrize("bank", BANKS)
+def test_bank_is_complete_and_clean(bank):
+    content = bundled.read_bank(bank)
+    assert list(content) == ["source", "classes"]
+    assert content["source"].startswith("written ")
+    assert faults(content["classes"], class_names(bank)) == []
+    # YAML silently keeps the last of two equal keys
+    keys = re.findall(r"^  \S.*:$", (bundled.BANKS / f"{bank}.yaml").read_text("utf-8"), flags=re.M)
+    assert len(keys) == len(content["classes"])
+    # about: appearance serves the whole bank or is refused
+    assert len({"appearance" in phases for phases in content["classes"].values()}) == 1
+
+
+@pytest.mark.parametrize("bank", BANKS)
+def test_sentences_fit_into_clip(bank):
+    from kinetext.models.backbone import open_clip  # imports it faster than open_clip itself
+
+    tokenizer = open_clip.get_tokenizer("ViT-B-32")
+    sentences = [
+        s for phases in bundled.read_bank(bank)["classes"].values() for phase in phases.values() for s in phase
+    ]
+    assert max(len(tokenizer.encode(sentence)) + 2 for sentence in sentences) <= MOST_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("phase", "sentences", "fault"),
+    [
+        ("start", [], "needs start, end and whole"),
+        ("start", ["It hangs high"], "said twice"),  # of another class
+        ("whole", ["it climbs", "it climbs"], "said twice"),
+        ("whole", [" ".join(["up"] * (MOST_WORDS + 1))], "over 24 words"),
+        ("whole", ["1. it climbs"], "not plain words"),
+        ("whole", ["- it climbs"], "not plain words"),
+        ("whole", ["it 'climbs' higher"], "not plain words"),
+        ("whole", ["it climbs without a stop"], "negation or purpose"),
+        ("whole", ["it doesn't sink"], "negation or purpose"),
+        ("whole", ["Moving up."], "only the name"),
+        ("end", ["it is moving down now"], "another class's name"),
+    ],
+)
+def test_each_fault_is_found(phase, sentences, fault):
+    classes = {
+        "moving down": {"start": ["it hangs high"], "end": ["it lies low"], "whole": ["it sinks", "it loses height"]},
+        "moving up": {"start": ["it is low"], "end": ["it's at the top"], "whole": ["it climbs", "it gains height"]},
+    }
+    assert faults(classes, list(classes)) == []
+    classes["moving up"][phase] = sentences
+    found = faults(classes, list(classes))
+    assert len(found) == 1, found
+    assert fault in found[0]
+
+
+def test_missing_and_unknown_classes_and_too_few_sentences_are_named():
+    classes = {"rising": {"start": ["low"], "end": ["high"], "whole": []}}
+    assert faults(classes, ["falling"]) == [
+        "no class 'falling'",
+        "'rising' is no class",
+        "'rising' needs start, end and whole",
+        "'rising' has fewer than three sentences",
+    ]
+
+
+def test_ssv2_describes_every_class_of_the_official_list(tmp_path):
+    config = ssv2.Config(root=str(tmp_path), annotations=str(tmp_path))
+    names = class_names("ssv2")
+    assert len(names) == len(set(names)) == ssv2.published(config)["classes"]
+    assert names == sorted(names)  # the official numbers follow the alphabet
+    for part, content in (("train", []), ("validation", []), ("labels", {n: str(i) for i, n in enumerate(names)})):
+        (tmp_path / f"something-something-v2-{part}.json").write_text(json.dumps(content))
+    for label in ssv2.labels(config):
+        texts = bundled.describe(label, [], bundled.Config(bank="ssv2"), Context())
+        assert [text.phase for text in texts] == ["start", "end", "whole", "whole"]
+
+
+def test_ssv2_tells_mirrored_classes_apart_by_words():
+    """CLIP's text tower is close to a bag of words: `left to right` and `right to left` are nearly one text to it."""
+    said = {}
+    for label, phases in bundled.read_bank("ssv2")["classes"].items():
+        for sentence in (sentence for phase in phases.values() for sentence in phase):
+            words = tuple(sorted(set(re.findall("[a-z]+", sentence)) - {"a", "an", "the"}))
+            assert said.setdefault(words, label) == label, (
+                f"'{label}' has only the words of '{said[words]}': {sentence}"
+            )
+
+
+@pytest.mark.parametrize(("module", "count"), [(hmdb51, 51), (ucf101, 101)])
+@pytest.mark.parametrize("about", ["motion", "appearance"])
+def test_every_class_of_the_official_lists_is_described_under_the_loaders_name(tmp_path, module, count, about):
+    bank = module.__name__.rpartition(".")[2]
+    names = class_names(bank)
+    folders = [name.replace(" ", "_" if bank == "hmdb51" else "") for name in names]
+    lists = {f"{name}_test_split1.txt": "" for name in folders}
+    numbers = "".join(f"{n} {name}\n" for n, name in enumerate(folders, start=1))
+    lists |= {"classInd.txt": numbers, "trainlist01.txt": "", "testlist01.txt": ""}
+    for file, content in lists.items():
+        (tmp_path / file).write_text(content)
+    labels = module.labels(module.Config(root=str(tmp_path), annotations=str(tmp_path)))
+    assert labels == names
+    assert len(set(labels)) == count
+    for label in labels:
+        texts = bundled.describe(label, [], bundled.Config(bank=bank, about=about), Context())
+        phases = ["start", "end", "whole", "whole"] if about == "motion" else ["whole", "whole"]
+        assert [text.phase for text in texts] == phases
+        assert {text.kind for text in texts} == {about}

@@ -1,0 +1,208 @@
+"""Controls: the same sentences at the wrong classes, noise in their place, and what a class looks like."""
+
+from collections import Counter
+
+import pytest
+
+from kinetext import registry
+from kinetext.config import TextOptions
+from kinetext.plan import check_config
+from kinetext.tables import read_metadata, read_rows
+from kinetext.text.confusables import top_rivals
+from kinetext.text.describe import describe_classes
+from kinetext.text.providers import Context, Text, bundled, random_words, shuffled, swapped
+from test_describe import LABELS, write_world
+
+SHAPES = {"module": "bundled", "options": {"bank": "shapes"}}
+
+
+def table(folder, module, **options):
+    """The rows and the metadata of a table of texts."""
+    world = write_world(folder, name="mine", options=TextOptions(module=module, options=options))
+    describe_classes(**world)
+    return read_rows("texts", world["output"]), read_metadata(world["output"])
+
+
+def sentences(rows, label, kind="motion"):
+    return [(row["sentence"], row["phase"]) for row in rows if row["label"] == label and row["kind"] == kind]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shuffled_gives_every_class_all_sentences_of_one_other(tmp_path, seed):
+    own, _ = table(tmp_path / "own", "bundled")
+    rows, metadata = table(tmp_path / "shuffled", "shuffled", of=SHAPES, seed=seed)
+    assert metadata == {"control": "shuffled"}
+    given = {label: [k for k in LABELS if sentences(rows, label) == sentences(own, k)] for label in LABELS}
+    assert sorted(k for (k,) in given.values()) == sorted(LABELS)
+    for label, (giver,) in given.items():
+        assert label != giver
+        assert sentences(rows, label, "name") == [(label, "whole")]
+        motion = [row for row in rows if row["label"] == label and row["kind"] == "motion"]
+        assert {row["source"] for row in motion} == {
+            f"shuffled, written about '{giver}': {bundled.read_bank('shapes')['source']}"
+        }
+
+
+def test_shuffled_draws_one_circle_that_the_seed_decides():
+    labels = {f"class {n}" for n in range(20)}
+    found = [shuffled.random_giver(labels, seed) for seed in range(10)]
+    assert found[0] == shuffled.random_giver(labels, 0)
+    assert len({tuple(sorted(giver.items())) for giver in found}) == 10
+    for giver in found:
+        assert set(giver) == set(giver.values()) == labels
+        assert not any(label == of for label, of in giver.items())
+    assert shuffled.random_giver({"alone"}, 0) == {}
+
+
+def test_swapped_exchanges_the_sentences_of_a_pair(tmp_path):
+    own, _ = table(tmp_path / "own", "bundled")
+    rows, metadata = table(tmp_path / "swapped", "swapped", of=SHAPES)
+    assert metadata == {"control": "swapped"}
+    # of the rule `features` and after it `text`: rising has falling, falling has growing, growing has shrinking
+    for one, other in (("rising", "falling"), ("growing", "shrinking")):
+        assert sentences(rows, one) == sentences(own, other)
+        assert sentences(rows, other) == sentences(own, one)
+
+
+def test_groups_that_exchange():
+    assert swapped.groups({"a": ["b"], "b": ["a"], "c": ["d"], "d": ["c"]}) == [["a", "b"], ["c", "d"]]
+    # b and c are each other's first; a then takes the next that is free
+    assert swapped.groups({"a": ["b", "d"], "b": ["c", "a"], "c": ["b"], "d": []}) == [["b", "c"], ["a", "d"]]
+    # nobody is free for a: it joins its first rival and that one's partner; e has no rivals
+    assert swapped.groups({"a": ["b"], "b": ["c", "a"], "c": ["b"], "e": []}) == [["b", "c", "a"]]
+    assert swapped.groups({}) == []
+
+
+def test_every_class_with_a_rival_is_in_one_group_of_two_or_more():
+    import numpy as np
+
+    for seed in range(50):
+        random = np.random.default_rng(seed)
+        size = int(random.integers(2, 12))
+        labels = [f"class {n}" for n in range(size)]
+        scores_KK = random.random((size, size))
+        scores_KK = scores_KK + scores_KK.T
+        rivals: dict[str, list[str]] = {label: [] for label in labels}
+        for row in top_rivals(scores_KK, labels, "features", 3):
+            rivals[row["label"]].append(row["rival"])
+        found = swapped.groups(rivals)
+        assert sorted(label for group in found for label in group) == sorted(labels)
+        assert all(len(group) >= 2 for group in found)
+        assert found == swapped.groups(dict(reversed(rivals.items())))
+
+
+def test_a_class_without_anyone_to_swap_with_says_so():
+    texts = [Text("a", "a"), Text("a", "it moves", kind="motion"), Text("b", "it rests", kind="motion")]
+    config = registry.configure(swapped, {"of": SHAPES})
+    handed = swapped.rearrange(texts, {"a": ["c"], "b": []}, config)  # c is not among the described
+    assert [text.status for text in handed] == ["ok", *["failed: no other class to take sentences from"] * 2]
+    assert handed[0] == texts[0]
+
+
+def test_statuses_are_those_of_the_sentences_own_table(tmp_path, monkeypatch):
+    bank = {
+        "source": "test",
+        "classes": {k: {"start": [f"{k} slowly"], "end": [], "whole": ["it moves"]} for k in LABELS},
+    }
+    monkeypatch.setattr(bundled, "read_bank", lambda name: bank)
+    own, _ = table(tmp_path / "own", "bundled")
+    rows, _ = table(tmp_path / "shuffled", "shuffled", of=SHAPES)
+    assert Counter(row["status"].split("'")[0] for row in rows) == Counter(row["status"].split("'")[0] for row in own)
+    assert {row["status"].split(":")[0] for row in rows} == {"ok", "pair"}
+
+
+def test_random_words_are_noise_after_the_name():
+    context = Context(LABELS)
+    config = random_words.Config(sentences=4, words=3)
+    texts = random_words.describe("rising", [], config, context)
+    assert [text.phase for text in texts] == ["start", "end", *["whole"] * 4]
+    assert all(text.sentence.startswith("rising, which has ") for text in texts)
+    noise = [text.sentence.removeprefix("rising, which has ").split() for text in texts]
+    assert all(len(words) == 3 for words in noise)
+    assert all(set(words) <= set(random_words.WORDS) for words in noise[::2])
+    assert not any(set(words) & set(random_words.WORDS) for words in noise[1::2])
+
+    def said(label, **options):
+        return [
+            t.sentence.removeprefix(label)
+            for t in random_words.describe(label, [], random_words.Config(**options), context)
+        ]
+
+    assert said("rising") != said("falling")
+    assert said("rising") != said("rising", seed=1)
+    assert said("rising", shared=True) == said("falling", shared=True)
+
+
+def test_random_words_are_no_part_of_a_class_name():
+    named = [f"playing {word}" for word in random_words.WORDS[5:]]
+    texts = random_words.describe(named[0], [], random_words.Config(words=5), Context(named))
+    assert set(texts[0].sentence.partition(" has ")[2].split()) == set(random_words.WORDS[:5])
+
+
+def test_random_words_table_has_names_and_is_a_control(tmp_path):
+    rows, metadata = table(tmp_path, "random_words")
+    assert metadata == {"control": "random_words"}
+    assert {row["status"] for row in rows} == {"ok"}
+    assert Counter(row["kind"] for row in rows) == {"name": len(LABELS), "random": 5 * len(LABELS)}
+
+
+def test_appearance_may_be_the_same_in_two_classes(tmp_path):
+    rows, metadata = table(tmp_path, "bundled", bank="shapes", about="appearance")
+    assert metadata == {"control": "appearance"}
+    assert {row["status"] for row in rows} == {"ok"}
+    assert sentences(rows, "rising", "appearance") == sentences(rows, "falling", "appearance") != []
+
+
+def test_a_bank_without_appearance_is_refused_early(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"texts.mine.options.about: the bank 'ssv2' does not say what its classes look"
+    ):
+        table(tmp_path, "bundled", bank="ssv2", about="appearance")
+
+
+def test_shuffled_appearance_is_a_control_of_appearance(tmp_path):
+    rows, metadata = table(tmp_path, "shuffled", of={"module": "bundled", "options": {"about": "appearance"}})
+    assert metadata == {"control": "appearance"}
+    assert len(sentences(rows, "rising", "appearance")) == 2
+
+
+def test_names_are_a_control_and_motion_is_none(tmp_path):
+    assert table(tmp_path / "names", "names")[1] == {"control": "names"}
+    assert table(tmp_path / "bundled", "bundled")[1] == {"control": None}
+
+
+@pytest.mark.parametrize("module", ["shuffled", "swapped"])
+@pytest.mark.parametrize(
+    ("of", "complaint"),
+    [
+        ({"module": "bundeld"}, r"options.of.module: no module 'bundeld' among providers; did you mean 'bundled'\?"),
+        ({"module": "names"}, r"options.of.module: names describes no class by itself"),
+        ({"module": "captions"}, r"options.of.module: captions describes no class by itself"),
+        ({"module": "swapped", "options": {"of": SHAPES}}, r"options.of.module: swapped describes no class by itself"),
+        ({"module": "bundled", "options": {"bnk": "x"}}, r"options.of.options.bnk: unknown key; did you mean 'bank'\?"),
+        ({"module": "bundled", "options": {"bank": "shape"}}, r"options.of.options.bank: no bank 'shape'"),
+        ({}, r"options.of.module: is missing"),
+    ],
+)
+def test_what_cannot_be_rearranged_is_refused_early(tmp_path, module, of, complaint):
+    with pytest.raises(ValueError, match=rf"texts.mine.{complaint}"):
+        table(tmp_path, module, of=of)
+    plain = {
+        "backbones": {"tiny": {}},
+        "datasets": {"shapes": {"frames": {"size_px": 64}}},
+        "texts": {"mine": {"module": module, "options": {"of": of}}},
+        "methods": {"zero_shot": {}},
+        "experiments": {
+            "one": {"datasets": ["shapes"], "backbone": "tiny", "methods": ["zero_shot"], "texts": ["mine"]}
+        },
+    }
+    with pytest.raises(ValueError, match=rf"texts.mine.{complaint}"):
+        check_config(plain, "config.yaml")
+
+
+def test_a_control_is_made_from_the_bank_that_it_rearranges():
+    config = registry.configure(swapped, {"of": SHAPES})
+    assert swapped.list_files(config) == bundled.list_files(bundled.Config()) == [bundled.BANKS / "shapes.yaml"]
+    assert bundled.list_files(bundled.Config())[0].is_file()
+    edited = registry.configure(shuffled, {"of": {"module": "chat_api"}})
+    assert shuffled.list_files(edited) == []
