@@ -280,7 +280,7 @@ def test_a_whole_table_with_one_broken_class_and_again_without_a_key(server, tmp
         label = next(label for label in labels if f'Class: "{label}"' in asked["messages"][0]["content"])
         if label == "falling":
             return completion("Sure! Here you are.")
-        return completion(json.dumps({"start": f"{label} a", "end": f"{label} b", "whole": [f"{label} c"]}))
+        return completion(json.dumps({"start": f"{label} low", "end": f"{label} high", "whole": [f"{label} fast"]}))
 
     server.script = script
     options = {"model": "m", "base_url": server.url, "api_key_env": "TEST_KEY", "sentences": 1}
@@ -297,7 +297,9 @@ def test_a_whole_table_with_one_broken_class_and_again_without_a_key(server, tmp
             tmp_path / f"{name}.parquet",
         )
         tables.append(read_rows("texts", tmp_path / f"{name}.parquet"))
-        assert "class 'falling' has no usable motion sentence: failed: the answer is not JSON" in capfd.readouterr().err
+        assert (
+            "class 'falling' has no usable motion sentence: not_json: the answer is not JSON" in capfd.readouterr().err
+        )
         monkeypatch.delenv("TEST_KEY", raising=False)
     assert tables[0] == tables[1]
     assert len(server.requests) == 3
@@ -307,5 +309,5 @@ def test_a_whole_table_with_one_broken_class_and_again_without_a_key(server, tmp
         ("rising", "motion", "ok"),
         ("rising", "motion", "ok"),
         ("falling", "name", "ok"),
-        ("falling", "motion", "failed"),
+        ("falling", "motion", "not_js"),
     ]

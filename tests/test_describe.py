@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,9 +12,10 @@ from kinetext.config import TextOptions
 from kinetext.data import stills
 from kinetext.tables import read_rows, write_table
 from kinetext.text import cache
-from kinetext.text.describe import choose_rivals, describe_classes, with_status
+from kinetext.text.describe import choose_rivals, describe_classes
 from kinetext.text.prompts import messages, parse_answer
 from kinetext.text.providers import Text, bundled, names
+from kinetext.text.validate import TokenLimit
 from splits import write_splits
 
 LABELS = ["rising", "falling", "growing", "shrinking"]
@@ -162,33 +162,99 @@ def test_errors_name_the_place_in_the_configuration(tmp_path):
         registry.configure(names, {"templates": ["a clip"]})
 
 
-def test_statuses():
-    up, down = Text("up", "It goes up.", kind="motion"), Text("down", "It goes down.", kind="motion")
-    texts = [
-        up,
-        replace(up, sentence="it goes  up."),
-        replace(up, sentence=" "),
-        replace(up, sentence="it moves"),
-        replace(up, sentence="it rests", phase="start"),
-        replace(up, sentence="broken", status="failed: x"),
-        down,
-        replace(down, sentence="It moves"),
-        replace(down, sentence="it rests", phase="end"),  # what one starts with, the other ends with
-        replace(down, sentence="broken"),  # the other one is not used, so this one stands alone
-    ]
-    assert [text.status for text in with_status(texts)] == [
-        "ok",
-        "repeats a sentence of its class",
-        "empty sentence",
-        "same sentence as class 'down'",
-        "ok",
-        "failed: x",
-        "ok",
-        "same sentence as class 'up'",
-        "ok",
-        "ok",
-    ]
-    assert [text.status for text in with_status([Text("a", "run"), Text("b", "Run")])] == ["ok", "ok"]
+class Reasking(registry.Options):
+    reasks: int = 2
+    max_in_flight: int = 4
+    sentences: int = 1
+
+
+def motion(label, sentence, **fields):
+    return Text(label, sentence, kind="motion", **fields)
+
+
+def rows_of(world, label):
+    return [(r["sentence"], r["status"]) for r in read_rows("texts", world["output"]) if r["label"] == label]
+
+
+def test_bad_sentences_are_asked_for_again_with_their_reasons(tmp_path, provider, capfd):
+    asked = {label: [] for label in LABELS}
+    world = write_world(tmp_path)
+
+    def mend(label, rivals, texts, config, context):
+        asked[label].append(([(text.sentence, text.status.split(":")[0]) for text in texts], rivals))
+        if label == "growing":
+            return texts  # the model insists
+        return [motion(label, "it goes up" if len(asked[label]) == 2 else "it falls at once")]
+
+    module = provider(
+        lambda label, rivals: [
+            motion(label, "1. it goes up" if label in ("rising", "growing") else f"the {label} way")
+        ],
+        Reasking,
+    )
+    module.mend = mend
+    describe_classes(**world)
+    assert asked == {
+        "rising": [([(first, fault)], ["falling", "growing"]) for first, fault in (("1. it goes up", "numbered"), ("it falls at once", "rival"))],
+        "growing": [([("1. it goes up", "numbered")], ["shrinking"])] * 2,
+        "falling": [],
+        "shrinking": [],
+    }  # fmt: skip
+    assert rows_of(world, "rising") == [("rising", "ok"), ("it goes up", "ok")]
+    assert rows_of(world, "growing") == [("growing", "ok"), ("1. it goes up", "numbered: '1.'")]
+    assert rows_of(world, "falling") == [("falling", "ok"), ("the falling way", "ok")]
+    assert "class 'growing' has no usable motion sentence: numbered: '1.'" in capfd.readouterr().err
+
+
+def test_what_cannot_be_asked_again_stays(tmp_path, provider, capfd):
+    tried = []
+
+    def mend(label, rivals, texts, config, context):
+        tried.append(label)
+        raise ValueError("set the variable")
+
+    provider(
+        lambda label, rivals: [motion(label, "- " * (label == "rising") + f"the {label} way")], Reasking
+    ).mend = mend
+    describe_classes(**(world := write_world(tmp_path)))
+    assert tried == ["rising"]
+    assert rows_of(world, "rising") == [("rising", "ok"), ("- the rising way", "bullet: '-'")]
+    assert "warning: texts.bundled: 1 classes not asked again; 'rising': set the variable" in capfd.readouterr().err
+
+
+def test_a_table_without_any_usable_description_is_none(tmp_path, provider):
+    provider(lambda label, rivals: [motion(label, label)])
+    world = write_world(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"no description of any class can be used; of 'rising': name_only: .*'rising'"
+    ):
+        describe_classes(**world)
+    assert not world["output"].exists()
+
+
+def test_too_many_tokens_and_too_few_sentences_are_in_the_table(tmp_path, provider):
+    class Config(registry.Options):
+        sentences: int = 2
+
+    provider(lambda label, rivals: [motion(label, f"{label} slowly"), motion(label, f"{label} fast")], Config)
+    limit = TokenLimit(8, lambda text: 9 if text == "rising slowly" else 8)
+    describe_classes(**(world := write_world(tmp_path, limit=limit)))
+    long = ("rising slowly", "long: 9 tokens, the backbone takes 8")
+    assert rows_of(world, "rising") == [("rising", "ok"), long, ("rising fast", "ok")]
+    provider(lambda label, rivals: [motion(label, f"{label} slowly")], Config)
+    describe_classes(**world)
+    gap = ("", "count: 1 of the 2 that were asked for")
+    assert rows_of(world, "falling") == [("falling", "ok"), ("falling slowly", "ok"), gap]
+
+
+def test_failures_are_named_in_the_table(tmp_path, provider):
+    def tell(label, rivals):
+        failed = motion(label, "", status="failed: the answer is not JSON (x); to ask again, delete y")
+        return [failed if label == "rising" else motion(label, f"the {label} way")]
+
+    provider(tell)
+    describe_classes(**(world := write_world(tmp_path)))
+    assert rows_of(world, "rising")[1] == ("", "not_json: the answer is not JSON (x); to ask again, delete y")
 
 
 def test_cache_asks_once_and_keeps_nothing_of_a_failure(tmp_path):

@@ -6,13 +6,18 @@ import gc
 import json
 import logging
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 
 from kinetext.registry import Options, nearest, sentence
+
+if TYPE_CHECKING:
+    from kinetext.text.validate import TokenLimit
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -209,6 +214,7 @@ def describe_classes(
     confusables: In,
     options: Json,
     rule: Text,
+    backbone: In,
     cache: In,
     output: Out,
 ) -> None:
@@ -216,7 +222,15 @@ def describe_classes(
     from kinetext.config import TextOptions
     from kinetext.text.describe import describe_classes as run
 
-    run(clips, splits, confusables, _parse(TextOptions, options), name, rule, cache, output)
+    run(clips, splits, confusables, _parse(TextOptions, options), name, rule, cache, output, _token_limit(backbone))
+
+
+@app.command()
+def export_texts(texts: In, output: Annotated[Path, typer.Option(help="a new .csv or .json file")]) -> None:
+    """Write a table of texts as a file to edit; texts of the module `file` read it."""
+    from kinetext.text.providers.file import export_texts as run
+
+    run(texts, output)
 
 
 @app.command()
@@ -308,6 +322,22 @@ def render_report(tables: In, options: Json, sources: Json, output: Out, figures
     found = json.loads(sources)
     datasets = [(name, Path(c), [Path(s) for s in shards], Path(m)) for name, c, shards, m in found["datasets"]]
     run(tables, _parse(ReportOptions, options), datasets, [Path(t) for t in found["texts"]], output, figures)
+
+
+def _token_limit(backbone: Path) -> "TokenLimit":
+    """What fits into the text tower of a prepared backbone; open_clip is imported when the first text is counted."""
+    from kinetext.models.catalogue import context_length
+    from kinetext.text.validate import TokenLimit
+
+    model = yaml.safe_load((backbone / "backbone.yaml").read_text())["model"]
+
+    @cache
+    def counter() -> Callable[[str], int]:
+        from kinetext.models.backbone import token_counter
+
+        return token_counter(model)
+
+    return TokenLimit(context_length(model), lambda text: counter()(text))
 
 
 def _parse(model: type[Options], text: str) -> Any:

@@ -17,7 +17,7 @@ import yaml
 from pydantic import ValidationError
 
 from kinetext import registry
-from kinetext.config import PROTOCOL, Config, DatasetOptions, ExperimentOptions, ProtocolOptions, RunSpec
+from kinetext.config import PROTOCOL, Config, DatasetOptions, ExperimentOptions, ProtocolOptions, RunSpec, TextOptions
 from kinetext.data.datasets import ask
 from kinetext.data.lists import need_path
 from kinetext.models.catalogue import vision_settings
@@ -114,6 +114,12 @@ def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
         found += sorted(level)
         level = [e.path for folder in level for e in os.scandir(folder) if e.is_dir() and e.name[0] != "."]
     return found
+
+
+def text_inputs(options: TextOptions, name: str) -> list[str]:
+    """The files that a provider reads, by its optional `list_files`: when one changes, its table is made again."""
+    module = registry.load(_package("texts"), options.module or name)
+    return [str(path) for path in ask(module, "list_files", registry.configure(module, options.options), [])]
 
 
 def has_captions(options: DatasetOptions, name: str) -> bool | None:

@@ -30,11 +30,19 @@ def cached_replies(folder: Path, options: dict) -> None:
         cache.reply_to(asked, folder, lambda body=body: {"mode": "text", "reply": json.dumps(body)})
 
 
+def edited_file(folder: Path, options: dict) -> None:
+    """A file that somebody wrote, with one column more than the two that there must be."""
+    options["path"] = str(folder / "edited.csv")
+    rows = [f"{label},it is {label},{phase}" for label in LABELS for phase in ("start", "")]
+    (folder / "edited.csv").write_text("\n".join(["label,sentence,phase", *rows]))
+
+
 # provider -> its options, and what has to be there before it can answer without network or key
 CASES: dict[str, tuple[dict, Callable[[Path, dict], None] | None]] = {
     "bundled": ({"bank": "shapes"}, None),
     "captions": ({}, None),
     "chat_api": ({"model": "m", "sentences": 2}, cached_replies),
+    "file": ({"path": "edited.csv"}, edited_file),
     "names": ({"templates": ("{}", "a clip of {}.")}, None),
     "random_words": ({}, None),
     "shuffled": ({"of": {"module": "bundled", "options": {"bank": "shapes"}}}, None),
@@ -73,26 +81,29 @@ def test_contract(name, tmp_path, monkeypatch):
         assert provider.describe(label, [rival], config, Context(LABELS[::-1], tmp_path, said)) == texts
 
 
-def without_owner(texts):
-    return sorted(str(replace(text, label="", source="")) for text in texts)
+def without_owner(told):
+    return sorted(
+        str(replace(text, label="", source="")) for texts in told.values() for text in texts if text.kind != "name"
+    )
 
 
 def check_rearranged(provider, config, context):
     given, options = provider.of(config)
     rivals = dict(zip(LABELS, ([k] for k in LABELS[::-1]), strict=True))
-    texts = [Text(label, label) for label in LABELS]
-    texts += [text for label in LABELS for text in given.describe(label, rivals[label], options, context)]
-    handed = provider.rearrange(texts, rivals, config)
-    assert [t for t in handed if t.kind == "name"] == texts[: len(LABELS)]
-    assert without_owner(handed) == without_owner(texts)
-    assert provider.rearrange(texts, rivals, config) == handed
-    assert sorted(provider.rearrange(texts[::-1], rivals, config), key=str) == sorted(handed, key=str)
+    told = {label: [Text(label, label), *given.describe(label, rivals[label], options, context)] for label in LABELS}
+    handed = provider.rearrange(told, rivals, config)
+    assert list(handed) == LABELS
+    for label, texts in handed.items():
+        assert texts[0] == told[label][0]
+        assert {text.label for text in texts} == {label}
+    assert without_owner(handed) == without_owner(told)
+    assert provider.rearrange(dict(reversed(told.items())), rivals, config) == handed
 
 
 @pytest.mark.parametrize("name", registry.names(providers))
 def test_config_is_frozen_and_refuses_unknown_options(name):
     provider = registry.load(providers, name)
     with pytest.raises(ValueError, match="colour: unknown key"):
-        registry.configure(provider, CASES[name][0] | {"colour": "red"})
+        registry.configure(provider, {**CASES[name][0], "colour": "red"})
     assert provider.Config.model_config["frozen"]
     assert all(field.description for field in provider.Config.model_fields.values())

@@ -363,6 +363,25 @@ def test_a_video_more_is_extracted_alone_and_another_data_sets_run_is_tested_on_
     assert "4 clips: 4 ok; 2 kept from before" in (copied / "results/logs/extract_frames/mine/00001.log").read_text()
 
 
+def test_an_edited_file_of_texts_reruns_what_depends_on_it_and_nothing_else(copied, tmp_path):
+    labels = tables.read_metadata(copied / "results/data/shapes/clips.parquet")["labels"]
+    (tmp_path / "mine.csv").write_text("label,sentence\n" + "".join(f"{k},a shape does it {k}ly\n" for k in labels))
+    experiment = {"datasets": ["shapes"], "protocol": "base_to_novel", "backbone": "tiny", "methods": ["zero_shot"]}
+    configs = overlay(
+        tmp_path,
+        texts={"mine": {"module": "file", "options": {"path": str(tmp_path / "mine.csv")}}},
+        experiments={"mine": {**experiment, "texts": ["mine"]}},
+    )
+    metrics = [f"{RUNS}/zero_shot/{texts}/seed0/metrics.parquet" for texts in ("names", "mine")]
+    done = snakemake(copied, *metrics, configs=configs)
+    assert done.returncode == 0, done.output
+    assert jobs(snakemake(copied, *metrics, "-n", configs=configs).output) == {}
+    with (tmp_path / "mine.csv").open("a") as file:
+        file.write(f"{labels[0]},it never stands still\n")
+    again = {"describe_classes": 1, "predict_clips": 1, "measure_run": 1}
+    assert jobs(snakemake(copied, *metrics, "-n", configs=configs).output) == again
+
+
 def test_captions_go_the_same_way(copied, tmp_path):
     told = {"options": {"pairs": ["across"], "train": 1, "val": 0, "test": 2, "workers": 1}, "frames": {"size_px": 64}}
     experiment = {"datasets": ["shapes_captions"], "protocol": "supervised", "methods": ["zero_shot"]}

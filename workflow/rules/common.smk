@@ -6,7 +6,15 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from kinetext.plan import check_config, dataset_inputs, has_captions, method_trains, plan_runs, protocol_options
+from kinetext.plan import (
+    check_config,
+    dataset_inputs,
+    has_captions,
+    method_trains,
+    plan_runs,
+    protocol_options,
+    text_inputs,
+)
 
 try:
     CONFIG = check_config(config, ", ".join(str(f) for f in workflow.configfiles))
@@ -46,6 +54,11 @@ def spec(w):
 def made_from(w):
     """The list files of a data set and the folders of its videos: a video more changes its folder's time."""
     return dataset_inputs(CONFIG.datasets[w.dataset], w.dataset)
+
+
+def written(w):
+    """The files that a table of texts is made from, such as one that you edit."""
+    return text_inputs(CONFIG.texts[w.texts], w.texts)
 
 
 def shard_digests(dataset):

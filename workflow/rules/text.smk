@@ -46,6 +46,8 @@ rule describe_classes:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
         confusables=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
+        backbone=f"{RESULTS}/backbones/{{backbone}}/backbone.yaml",
+        written=written,
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/texts/{{texts}}.parquet",
     log:
@@ -59,9 +61,10 @@ rule describe_classes:
     params:
         options=options("texts", "texts"),
         rule=CONFIG.confusables.rule,
+        backbone=lambda w: f"{RESULTS}/backbones/{w.backbone}",
         cache=f"{RESULTS}/cache",
-        code=code("text/describe.py", "text/prompts.py"),
+        code=code("text/describe.py", "text/prompts.py", "text/validate.py"),
     shell:
         "kinetext describe-classes --name {wildcards.texts} --clips {input.clips} --splits {input.splits}"
         " --confusables {input.confusables} --options {params.options:q} --rule {params.rule}"
-        " --cache {params.cache} --output {output} 2> {log}"
+        " --backbone {params.backbone} --cache {params.cache} --output {output} 2> {log}"

@@ -11,7 +11,7 @@ K texts, L words, D joint width.
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +156,12 @@ class Backbone(nn.Module):
     def logit_scale(self) -> Tensor:
         """Inverse temperature of the cosine, capped at 100 as CLIP's own."""
         return self.clip.logit_scale.exp().clamp(max=100.0)
+
+
+def token_counter(model: str) -> Callable[[str], int]:
+    """How many tokens an architecture's tokenizer makes of a text, uncut, the start and end token included."""
+    tokenizer = open_clip.get_tokenizer(model)
+    return lambda text: len(tokenizer.encode(text)) + 2
 
 
 def _no_plain_vit(model: str) -> ValueError:

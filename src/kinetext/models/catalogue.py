@@ -20,6 +20,11 @@ def _files() -> dict[str, Path]:
     return {file.stem: file for folder in (*folders, ASSETS) for file in sorted(folder.glob("*.json"))}
 
 
+def context_length(model: str) -> int:
+    """The longest text that an architecture's text tower takes, in tokens, the start and end token included."""
+    return int(json.loads(_files()[model].read_text())["text_cfg"].get("context_length", 77))
+
+
 def vision_settings(model: str) -> dict[str, Any]:
     """The `vision_cfg` of an architecture: layers, width, image_size (px), ... ValueError if there is none."""
     if model not in _files():

@@ -8,6 +8,7 @@ K classes, S sentences of all classes together, L words, D joint width.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from kinetext.tables import DESCRIPTIONS, read_rows
 
 if TYPE_CHECKING:
     from kinetext.models.backbone import Backbone
+
+log = logging.getLogger(__name__)
 
 CAPTION_BATCH = 512  # captions at once through the text tower
 PHASES = ("whole", "start", "end")
@@ -71,9 +74,22 @@ class WordFeatures:
 
 
 def read_texts(path: Path, labels: list[str], backbone: Backbone) -> TextTable:
-    """The usable sentences of the classes `labels`, in their order. Raises ValueError for a class without any."""
+    """The usable sentences of the classes `labels`, in their order. Raises ValueError for a class without any.
+
+    Where others are described, the names of a class without a usable description stand in its place, so that one failed
+    answer does not cost a night's run; the report lists the class (report/material.py).
+    """
     rows = [row for row in read_rows("texts", path) if row["status"] == "ok"]
-    return tabulate_texts(rows, labels, backbone, where=str(path))
+    return tabulate_texts(rows + named_instead(rows, labels, str(path)), labels, backbone, where=str(path))
+
+
+def named_instead(rows: list[dict[str, Any]], labels: list[str], where: str) -> list[dict[str, Any]]:
+    """The names of those `labels` that have no description, as descriptions; nothing where no class has one."""
+    described = {row["label"] for row in rows if row["kind"] in DESCRIPTIONS}
+    silent = [label for label in labels if label not in described] if described else []
+    for label in silent:
+        log.warning("%s: class '%s' has no usable description; its name takes the place of one", where, label)
+    return [{**row, "kind": "motion"} for row in rows if row["label"] in silent and row["kind"] == "name"]
 
 
 def tabulate_texts(

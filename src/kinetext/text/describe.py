@@ -1,23 +1,30 @@
 """What each class is called and how it moves: asks a provider about every class and writes the table `texts`.
 Where clips have captions instead of classes, those are the texts, and a clip stands where a class stands.
 
-Sentences are checked lightly here; one that is not used stays in the table with the reason as its status.
+Sentences are checked (text/validate.py), a provider that can is asked again about those that fail, and one that is not
+used in the end stays in the table with the reason as its status.
 """
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from tqdm import tqdm
 
 from kinetext import registry
 from kinetext.config import TextOptions
 from kinetext.data.protocols import read_splits
-from kinetext.tables import DESCRIPTIONS, read_metadata, read_rows, write_table
+from kinetext.tables import read_metadata, read_rows, write_table
 from kinetext.text import providers
 from kinetext.text.confusables import class_labels
 from kinetext.text.providers import Context, Text, names
+from kinetext.text.validate import TokenLimit, check_texts, named_failure
+
+Told = dict[str, list[Text]]  # label -> its rows
 
 
 def describe_classes(
@@ -29,13 +36,14 @@ def describe_classes(
     rule: str,
     cache: Path,
     output: Path,
+    limit: TokenLimit | None = None,
 ) -> None:
     """Write the table `texts` for every label of every split, with one or more rows of kind `name` for each.
 
-    `name` is the table's name in config.yaml. Of a clip, only its data set's class names matter here, never its label.
-    A data set with captions takes the provider `captions`, and no other does.
-    A class that cannot be described becomes a row with status `failed: ...`; a ValueError of the provider, which is
-    one about the configuration, stops everything, and so does a table without one described class.
+    `name` is the table's name in config.yaml; `limit` is the backbone's. Of a clip, only its data set's class names matter
+    here, never its label. A data set with captions takes the provider `captions`, and no other does.
+    A class that cannot be described becomes a row whose status says why (validate.REASONS); a ValueError of the provider, which is
+    one about the configuration, stops everything, and so does a table in which no description can be used.
     """
     try:
         provider = registry.load(providers, options.module or name)
@@ -65,6 +73,33 @@ def describe_classes(
     except ValueError as error:
         raise ValueError(f"texts.{name}.options.{error}") from None
 
+    told = ask(provider, rivals, config, context, name)
+    for label, texts in told.items():
+        if all(_describes(text) for text in texts):
+            told[label] = [*names.describe(label, [], names.Config(), context), *texts]
+    if not captioned:
+        sentences, verbatim = getattr(config, "sentences", None), getattr(config, "verbatim", False)
+
+        def check(told: Told) -> Told:
+            return check_texts(told, rivals, sentences, limit, verbatim)
+
+        told = ask_again(told, check, provider, rivals, config, context, name)
+    for label, texts in told.items():
+        told[label] = [replace(text, status=named_failure(text.status)) for text in texts]
+    if hasattr(control, "rearrange"):
+        told = control.rearrange(told, rivals, options_of_control)
+    warn_of_undescribed(told, name)
+    texts = [text for of_class in told.values() for text in of_class]
+    metadata = {"control": providers.control_name(control, texts)}
+    write_table("texts", [text.row() for text in texts], output, metadata)
+
+
+def ask(provider: ModuleType, rivals: dict[str, list[str]], config: Any, context: Context, name: str) -> Told:
+    """What the provider says of each class, several at once if its `max_in_flight` allows that.
+
+    Raises ValueError if the configuration is wrong, or if no class could be described.
+    """
+
     def told_of(label: str) -> list[Text]:
         try:
             return provider.describe(label, rivals[label], config, context)
@@ -74,26 +109,64 @@ def describe_classes(
             return [Text(label, "", kind="motion", status=f"failed: {type(error).__name__}: {error}")]
 
     with ThreadPoolExecutor(getattr(config, "max_in_flight", 1)) as pool:
-        told = list(tqdm(pool.map(told_of, described), f"describe {name}", len(described), unit="class", disable=None))
-    failed = [text.status for texts in told for text in texts if text.status.startswith("failed")]
-    if len(failed) == sum(len(texts) for texts in told):
-        raise ValueError(f"texts.{name}: none of {len(described)} classes could be described; {(failed or [''])[0]}")
+        bar = tqdm(pool.map(told_of, rivals), f"describe {name}", len(rivals), unit="class", disable=None)
+        told = dict(zip(rivals, bar, strict=True))
+    failed = [text.status for texts in told.values() for text in texts if text.status.startswith("failed")]
+    if len(failed) == sum(len(texts) for texts in told.values()):
+        raise ValueError(f"texts.{name}: none of {len(told)} classes could be described; {(failed or [''])[0]}")
+    return told
 
-    texts: list[Text] = []
-    for label, of_class in zip(described, told, strict=True):
-        if all(text.kind in DESCRIPTIONS for text in of_class):
-            texts += names.describe(label, [], names.Config(), context)
-        texts += of_class
-    texts = texts if captioned else with_status(texts)
-    if hasattr(control, "rearrange"):
-        texts = control.rearrange(texts, rivals, options_of_control)
-    write_table("texts", [text.row() for text in texts], output, {"control": providers.control_name(control, texts)})
 
-    moving = {text.label for text in texts if text.kind in DESCRIPTIONS}
-    unused = [label for label in described if not any(_is_used_motion(text, label) for text in texts)]
-    for label in unused if moving else []:  # a table of names has no motion rows, and that is right
-        reasons = sorted({text.status for text in texts if text.label == label and text.kind in DESCRIPTIONS})
-        why = "; ".join(reasons) or "the provider gave none"
+def ask_again(
+    told: Told,
+    check: Callable[[Told], Told],
+    provider: ModuleType,
+    rivals: dict[str, list[str]],
+    config: Any,
+    context: Context,
+    name: str,
+) -> Told:
+    """The texts with their status, after up to `reasks` rounds in which the provider mends classes with a bad sentence.
+
+    A class that cannot be asked about again, for want of a key or of money, keeps what it has.
+    """
+    problems: list[str] = []
+
+    def mended(texts: list[Text]) -> list[Text]:
+        own = [text for text in texts if _describes(text)]
+        label = own[0].label
+        try:
+            own = provider.mend(label, rivals[label], own, config, context)
+        except Exception as error:  # what there is can be used
+            problems.append(f"'{label}': {error}")
+        return [text for text in texts if not _describes(text)] + own
+
+    told = check(told)
+    for _ in range(getattr(config, "reasks", 0) if hasattr(provider, "mend") else 0):
+        bad = [texts for texts in told.values() if any(_describes(text) and text.status != "ok" for text in texts)]
+        if not bad or problems:
+            break
+        with ThreadPoolExecutor(getattr(config, "max_in_flight", 1)) as pool:
+            bar = tqdm(pool.map(mended, bad), f"ask {name} again", len(bad), unit="class", disable=None)
+            told = check(told | {texts[0].label: texts for texts in bar})
+    if problems:
+        print(f"warning: texts.{name}: {len(problems)} classes not asked again; {problems[0]}", file=sys.stderr)
+    return told
+
+
+def warn_of_undescribed(told: Told, name: str) -> None:
+    """Name the classes that have no usable description; methods take their names instead (models/texts.py).
+
+    Raises ValueError where all sentences fail: what was to be tested is not there. A table of names has none, rightly.
+    """
+    described = {label: [text for text in texts if _describes(text)] for label, texts in told.items()}
+    silent = [label for label, texts in described.items() if all(text.status != "ok" for text in texts)]
+    if not any(described.values()):
+        return
+    for label in silent:
+        why = "; ".join(sorted({text.status for text in described[label]})) or "the provider gave none"
+        if len(silent) == len(told):
+            raise ValueError(f"texts.{name}: no description of any class can be used; of '{label}': {why}")
         print(f"warning: texts.{name}: class '{label}' has no usable motion sentence: {why}", file=sys.stderr)
 
 
@@ -112,37 +185,6 @@ def choose_rivals(confusables: Path, labels: list[str], rule: str) -> dict[str, 
     return chosen
 
 
-def with_status(texts: list[Text]) -> list[Text]:
-    """The same sentences; those that cannot help to tell classes apart get the reason as their status.
-
-    Compared within a kind and a phase, without regard to case and blanks: what one class starts with, another may end
-    with. Inside a class the first of two equals stays; between classes both are out, as neither has a better claim. That
-    holds for motion only: two classes that are time reversals of each other look the same, and names are given.
-    """
-    said_by: dict[tuple[str, str, str], list[str]] = {}
-    for text in texts:
-        if text.status == "ok":
-            said_by.setdefault(_key(text), []).append(text.label)
-    seen: set[tuple[str, tuple[str, str, str]]] = set()
-    checked = []
-    for text in texts:
-        status = text.status
-        if status == "ok":
-            others = [label for label in said_by[_key(text)] if label != text.label]
-            if not text.sentence.strip():
-                status = "empty sentence"
-            elif (text.label, _key(text)) in seen:
-                status = "repeats a sentence of its class"
-            elif others and text.kind == "motion":
-                status = f"same sentence as class '{others[0]}'"
-            seen.add((text.label, _key(text)))
-        checked.append(replace(text, status=status))
-    return checked
-
-
-def _key(text: Text) -> tuple[str, str, str]:
-    return text.kind, text.phase, " ".join(text.sentence.casefold().split())
-
-
-def _is_used_motion(text: Text, label: str) -> bool:
-    return text.label == label and text.kind in DESCRIPTIONS and text.status == "ok"
+def _describes(text: Text) -> bool:
+    """Whether a row describes its class, or a control stands where a description would."""
+    return text.kind not in ("name", "caption")

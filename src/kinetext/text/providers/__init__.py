@@ -4,11 +4,17 @@
 - `describe(label, rivals, config, context) -> list[Text]`: what the provider says of one class. `rivals` are the class
   names it is taken for, the likeliest first.
 - or, for a control made of what another provider says, `of(config) -> (provider, its config)` and
-  `rearrange(texts, rivals, config) -> list[Text]`: the whole table, described and checked as the other provider's own,
-  comes in, and goes out with sentences at other classes. `rivals` has each class's (_rearranged.py).
+  `rearrange(told, rivals, config) -> told`, where `told` has each class's rows: the whole table, described and checked as
+  the other provider's own, comes in, and goes out with sentences at other classes. `rivals` has each class's.
 - `check(config)` (optional): raise ValueError before anything costs money, such as a missing key.
+- `mend(label, rivals, texts, config, context) -> list[Text]` (optional): all rows of a class anew, given its rows with
+  their statuses (text/validate.py), some not `ok`; called up to `reasks` (of its Config) times for such a class.
+- `list_files(config) -> list[Path]` (optional): files that it reads; when one changes, its tables are made again.
 - `OF_CAPTIONS = True` if it is for data sets with captions, where `label` is a clip's name.
 - `CONTROL = True` if it says nothing about motion that is true of the class: what descriptions have to beat.
+
+Read from a Config where it has them: `max_in_flight`, classes at once; `reasks`; `sentences`, how many about the whole
+movement each answer must have; `verbatim`, whether sentences are used unchecked.
 
 `Context` carries what is common to a table: every label of the data set, a folder for cached replies, and the captions
 of clips.
@@ -53,8 +59,10 @@ class Context:
 def control_name(provider: ModuleType, texts: list[Text]) -> str | None:
     """Which control a table is, None for one of motion descriptions: metadata `control` of the table `texts`.
 
-    A control is a provider with CONTROL = True, known by its module's name, or whatever describes the appearance only.
+    A control is a provider with CONTROL = True, known by its module's name, or whatever says nothing about motion.
     """
-    if any(text.kind == "appearance" for text in texts):
-        return "appearance"
+    kinds = {text.kind for text in texts}
+    for kind, name in (("appearance", "appearance"), ("random", "random_words")):
+        if kind in kinds:
+            return name
     return provider.__name__.rpartition(".")[2] if getattr(provider, "CONTROL", False) else None

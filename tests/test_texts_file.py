@@ -1,0 +1,173 @@
+"""Texts that are exported, edited and read back; and methods on a table with a class that nobody could describe."""
+
+import csv
+import json
+import logging
+from dataclasses import replace
+
+import pytest
+
+from kinetext import registry
+from kinetext.tables import read_rows, write_table
+from kinetext.text.describe import describe_classes
+from kinetext.text.providers import Context, Text, file
+from kinetext.text.providers.file import export_texts
+from test_describe import LABELS, write_world
+
+ASKED = {"source": "https://x/v1", "prompt_version": "p-1", "model": "m", "date": "2026-11-21", "request_hash": "abc"}
+
+
+def motion(label, sentence, **fields):
+    return Text(label, sentence, kind="motion", **fields)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A table with all that a sentence can hold, of two classes."""
+    texts = [
+        Text("rising", "rising", source="class name"),
+        motion("rising", 'up, and "up" again; ü ', phase="start", rival="falling | growing", **ASKED),
+        motion("rising", "1. up", status="numbered: '1.'", **ASKED),
+        Text("falling", "falling", source="class name"),
+        motion("falling", "", status="not_json: the answer is not JSON", **ASKED),
+    ]
+    write_table("texts", [text.row() for text in texts], tmp_path / "texts.parquet")
+    return tmp_path / "texts.parquet", texts
+
+
+def read(path, labels=LABELS, **options):
+    config = registry.configure(file, {"path": str(path), **options})
+    file.check(config)
+    return [text for label in labels for text in file.describe(label, [], config, Context(list(labels)))]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".json"])
+def test_exported_and_read_back_it_is_the_same(table, tmp_path, ending):
+    path, texts = table
+    export_texts(path, tmp_path / f"edited{ending}")
+    assert read(tmp_path / f"edited{ending}", ("rising", "falling")) == [
+        replace(text, sentence=text.sentence.strip()) for text in texts
+    ]
+
+
+def edit(path, change):
+    """What somebody does in a spreadsheet."""
+    with path.open(encoding="utf-8-sig", newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    change(rows)
+    with path.open("w", encoding="utf-8-sig", newline="") as opened:
+        writer = csv.DictWriter(opened, rows[0], delimiter=";")  # as a spreadsheet in some languages saves it
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def test_an_edited_sentence_is_its_editors_and_the_others_keep_their_provenance(table, tmp_path):
+    path, texts = table
+    export_texts(path, tmp_path / "edited.csv")
+
+    def change(rows):
+        rows[2]["sentence"] = "straight up"
+        rows[4]["sentence"] = "straight down"
+        rows.append({"label": "falling", "sentence": "faster and faster"})
+
+    edit(tmp_path / "edited.csv", change)
+    found = read(tmp_path / "edited.csv", ("rising", "falling"))
+    by_hand = {"source": "edited by hand: edited.csv"}
+    assert found[0] == texts[0]
+    assert found[1].model == "m"
+    assert found[2:] == [
+        motion("rising", "straight up", **by_hand),
+        texts[3],
+        motion("falling", "straight down", **by_hand),
+        motion("falling", "faster and faster", **by_hand),
+    ]
+
+
+def test_a_described_table_goes_through_a_file_unchanged(tmp_path):
+    """And what was edited is checked like any other sentence; a class that the file lacks has its name only."""
+    described = write_world(tmp_path)
+    describe_classes(**described)
+    export_texts(described["output"], tmp_path / "edited.json")
+    options = {"module": "file", "options": {"path": str(tmp_path / "edited.json")}}
+
+    def again(**more):
+        text = described["options"].model_validate({**options, "options": {**options["options"], **more}})
+        describe_classes(**{**described, "name": "mine", "options": text, "output": tmp_path / "again.parquet"})
+        return read_rows("texts", tmp_path / "again.parquet")
+
+    assert again() == read_rows("texts", described["output"])
+    rows = json.loads((tmp_path / "edited.json").read_text())
+    rows = [row for row in rows if row["label"] != "growing"]
+    rows[1]["sentence"] = "- something low"
+    (tmp_path / "edited.json").write_text(json.dumps(rows))
+    found = {(row["label"], row["sentence"]): row["status"] for row in again()}
+    assert found["rising", "- something low"] == "bullet: '-'"
+    assert found["growing", "growing"] == "ok"
+    assert found["growing", ""] == "missing: edited.json says nothing about it"
+    assert {row["status"] for row in again(verbatim=True) if row["sentence"]} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("label,sentence\nrising,up\nrisin,up", r"edited.csv:3: 'risin' is none of the 4 classes .* mean 'rising'\?"),
+        ("label,sentense\nrising,up", r"edited.csv: no column 'sentence'; did you mean 'sentense'\?"),
+        ("label,sentence,kind\nrising,up,motin", r"edited.csv:2: kind is 'motin'; did you mean 'motion'\?"),
+        ("label,sentence,phase\nrising,up,begin", r"edited.csv:2: phase is 'begin'; known: whole, start, end"),
+        ("label,sentence\nrising,up\n,down", r"edited.csv:3: label is empty"),
+        ("label,sentence\nrising,up, and up", r"edited.csv:2: more values than columns; quote what holds a ','"),
+    ],
+)
+def test_a_wrong_row_is_named_with_its_line(tmp_path, content, complaint):
+    (tmp_path / "edited.csv").write_text(content)
+    with pytest.raises(ValueError, match=complaint):
+        read(tmp_path / "edited.csv")
+
+
+def test_a_wrong_file_is_named(tmp_path, table):
+    path, _ = table
+    (tmp_path / "edited.json").write_text('[{"label": "rising", "sentence": 3}]')
+    with pytest.raises(ValueError, match=r"edited.json: entry 1: sentence is 3; it must be text"):
+        read(tmp_path / "edited.json")
+    with pytest.raises(ValueError, match=r"path: there is no file .*gone.csv; write one with `kinetext export-texts"):
+        read(tmp_path / "gone.csv")
+    (tmp_path / "edited.txt").touch()
+    with pytest.raises(ValueError, match=r"edited.txt ends in '.txt'; it must end in .csv or .json"):
+        read(tmp_path / "edited.txt")
+    with pytest.raises(ValueError, match=r"--output: .*edited.json exists, and edits in it would be lost"):
+        export_texts(path, tmp_path / "edited.json")
+    with pytest.raises(ValueError, match=r"ends in '.yaml'"):
+        export_texts(path, tmp_path / "edited.yaml")
+    write_table("texts", [Text("clip", "a dog", kind="caption").row()], path)
+    with pytest.raises(ValueError, match="holds captions"):
+        export_texts(path, tmp_path / "new.csv")
+
+
+def test_a_class_without_a_usable_description_takes_its_name(tiny, tmp_path, caplog):
+    """So that one failed answer does not stop a run, under moted either, which compares descriptions."""
+    import torch
+
+    from kinetext.models.methods import build_method
+    from kinetext.models.texts import read_texts
+
+    texts = [
+        *(Text(label, label) for label in ("rising", "falling")),
+        motion("rising", "low", phase="start"),
+        motion("falling", "- high", status="bullet: '-'"),
+    ]
+    write_table("texts", [text.row() for text in texts], tmp_path / "texts.parquet")
+    with caplog.at_level(logging.WARNING):
+        found = read_texts(tmp_path / "texts.parquet", ["falling", "rising"], tiny)
+    assert found.owner_S.tolist() == [0, 0, 1, 1]
+    assert found.motion_S.tolist() == [False, True, False, True]
+    assert torch.equal(found.tokens_SL[0], found.tokens_SL[1])
+    assert caplog.messages == [
+        f"{tmp_path / 'texts.parquet'}: class 'falling' has no usable description; its name takes the place of one"
+    ]
+    method = build_method(tiny, "moted", {"visual": None, "reader": False})
+    text = method.encode_texts(found)
+    unit = torch.nn.functional.normalize
+    assert torch.allclose(unit(text.motion[0, 0], dim=0), unit(text.appearance[0], dim=0), atol=1e-6)
+
+    write_table("texts", [text.row() for text in texts if text.kind == "name"], tmp_path / "texts.parquet")
+    assert not read_texts(tmp_path / "texts.parquet", ["falling", "rising"], tiny).motion_S.any()  # names are names

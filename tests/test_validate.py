@@ -1,0 +1,259 @@
+"""Every reason why a sentence may not be used: sentences that have it, and near misses that have not."""
+
+from pathlib import Path
+
+import pytest
+
+from kinetext import registry
+from kinetext.data.datasets import shapes
+from kinetext.text import validate
+from kinetext.text.prompts import parse_answer
+from kinetext.text.providers import Context, Text, bundled
+from kinetext.text.validate import REASONS, TokenLimit, check_texts, content_fault, fold, form_fault, named_failure
+
+WORDS = TokenLimit(12, lambda text: len(text.split()) + 2)
+
+
+def reason(fault):
+    return fault and fault.split(":")[0]
+
+
+@pytest.mark.parametrize(
+    ("expected", "sentence"),
+    [
+        ("control", "the arm rises\nthen falls"),
+        ("control", "the arm\u200b rises"),
+        ("fence", "```the arm rises"),
+        ("fence", "the arm `rises`"),
+        ("refusal", "I'm sorry, I can't describe people."),
+        ("refusal", "I\u2019m sorry, but I cannot help with that"),
+        ("refusal", "I cannot describe this class."),
+        ("refusal", "As an AI model I have no eyes."),
+        ("preamble", "Sure, here are three sentences"),
+        ("preamble", "Certainly! The arm rises."),
+        ("preamble", "Here is the sentence"),
+        ("preamble", "The following sentences describe it"),
+        ("preamble", "Three sentences about the movement:"),
+        ("preamble", "start: the arm hangs"),
+        ("numbered", "1. The arm rises"),
+        ("numbered", "(2) The arm rises"),
+        ("numbered", "3) the arm rises"),
+        ("numbered", "a) the arm rises"),
+        ("numbered", "Step 2, the arm rises"),
+        ("bullet", "- the arm rises"),
+        ("bullet", "• the arm rises"),
+        ("bullet", "**Rising**, the arm goes up"),
+        ("quoted", '"The arm rises."'),
+        ("quoted", "“The arm rises”."),
+        ("quoted", "'the arm rises'"),
+        ("bullet", "\u2013 the arm rises"),
+        ("refusal", "I am unable to describe it"),
+        ("long", "one two three four five six seven eight nine ten eleven twelve"),
+    ],
+)
+def test_form(expected, sentence):
+    assert reason(form_fault(sentence, WORDS)) == expected
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "First the arm rises, then it falls.",
+        "A man's hand turns over, 'palm up'",
+        "the hand pours 2.5 glasses",
+        "one arm rises - slowly - above the head",
+        "Surely and fast the arm rises",
+        "here and there a ball hops",
+        "Der Arm fällt, Μπάλα, 挥手",
+        "می\u200cدود",  # joined as Persian spells it
+        "the arms are sorry to see",
+        "left hand: still, right hand: up",
+        "2 hands rise",
+        "unable to move it, the hand slips",
+    ],
+)
+def test_form_that_is_right(sentence):
+    assert form_fault(sentence, WORDS) is None
+
+
+@pytest.mark.parametrize(
+    ("expected", "label", "sentence"),
+    [
+        ("name_only", "kick ball", "kick ball"),
+        ("name_only", "kick ball", "a video of a person kicking the ball"),
+        ("name_only", "moving something up", "something moves"),
+        ("name_only", "run", "there is a person doing it"),
+        ("rival", "jump", "unlike running, both feet leave the ground"),
+        ("rival", "jump", "the legs run on"),
+        ("rival", "jump", "it never throws the ball"),
+        ("not_visual", "jump", "the legs bend in order to gain height"),
+        ("not_visual", "jump", "she feels the wind on the way down"),
+        ("not_visual", "jump", "he decides to leave the ground"),
+        ("not_visual", "jump", "the knees bend while getting ready"),
+        ("not_visual", "jump", "feet leave the ground with a loud noise"),
+    ],
+)
+def test_content(expected, label, sentence):
+    assert reason(content_fault(sentence, label, ["run", "throw a ball"])) == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "rivals", "sentence"),
+    [
+        ("kick ball", [], "the foot swings and kicks the ball"),
+        ("sword exercise", ["sword"], "the sword is swung around the body"),  # the rival's name is part of its own
+        ("jump", ["run"], "a trunk between the legs, rung by rung"),  # not the word
+        ("gate opening", ["gate closing"], "the gate is closed and then is not"),  # a state, not the other movement
+        ("tasting food", [], "the spoon goes to the mouth and the tongue tastes food"),
+        ("smelling flower", [], "the nose comes close and smells"),  # the class is called so
+        ("moving something up", ["moving something down"], "a hand lifts something"),
+    ],
+)
+def test_content_that_is_right(label, rivals, sentence):
+    assert content_fault(sentence, label, rivals) is None
+
+
+def test_a_state_in_the_words_of_the_name_is_content_at_the_start_and_the_end():
+    assert content_fault("the gate is open", "gate opening", phase="end") is None
+    assert reason(content_fault("the gate is open", "gate opening")) == "name_only"
+    assert reason(content_fault("gate opening", "gate opening", phase="end")) == "name_only"
+
+
+def test_tokens_are_counted_only_where_there_could_be_too_many():
+    counted = []
+    limit = TokenLimit(12, lambda text: counted.append(text) or 12)
+    assert form_fault("ten bytes.", limit) is None
+    assert counted == []
+    assert form_fault("eleven byte", limit) is None
+    assert counted == ["eleven byte"]
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        *[
+            ("run", "runs", "running"),
+            ("ride", "rides", "riding"),
+            ("carry", "carries", "carrying"),
+            ("pass", "passes"),
+        ],
+        *[("go", "goes", "going"), ("swing", "swings", "swinging"), ("kiss", "kissing"), ("play", "plays")],
+    ],
+)
+def test_inflection_is_folded(forms):
+    assert len({fold(form) for form in forms}) == 1
+
+
+def test_a_state_is_no_inflection():
+    assert fold("closed") != fold("closing")
+    assert len({fold(word) for word in ("run", "rung", "ring", "throw", "through")}) == 5
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("Sure, here it is: {}", "not_json"),
+        ("[1]", "not_json"),
+        ('{"start": "a", "whole": ["b"]}', "missing_key"),
+        ('{"start": "a", "end": "b", "whole": "c"}', "missing_key"),
+        ('{"start": "a", "end": null, "whole": ["c"]}', "missing_key"),
+    ],
+)
+def test_failures_of_an_answer_get_their_reason(content, expected):
+    with pytest.raises(ValueError, match="answer") as caught:
+        parse_answer(content)
+    assert named_failure(f"failed: {caught.value}; to ask again, delete x") == (
+        f"{expected}: {caught.value}; to ask again, delete x"
+    )
+
+
+def test_other_failures_of_a_provider():
+    assert reason(named_failure("failed: the model refused (I can't)")) == "refusal"
+    assert reason(named_failure("failed: the answer was cut off at the server's limit of tokens")) == "cut_off"
+    assert named_failure("failed: line is dead") == "failed: line is dead"
+    assert named_failure("ok") == "ok"
+
+
+def motion(label, *sentences, **fields):
+    return [Text(label, sentence, "motion", **fields) for sentence in sentences]
+
+
+def test_equal_sentences_go_by_class_kind_and_phase():
+    told = {
+        "up": [Text("up", "it"), *motion("up", "Goes up.", "goes  up", "it drifts", "it turns", "in view")],
+        "down": [Text("down", "it"), *motion("down", "It drifts", "in view", "`broken`")],
+        "round": [*motion("round", "it turns", "broken"), *motion("round", "in view", phase="end")],
+    }
+    status = {k: [t.status for t in texts] for k, texts in check_texts(told, {"up": [], "down": ["up"]}).items()}
+    assert status == {
+        "up": [
+            "ok",
+            "ok",
+            "repeated: stands in the class before",
+            "pair: as of its rival 'down'",
+            "shared: as of class 'round'",
+            "pair: as of its rival 'down'",
+        ],
+        "down": ["ok", "pair: as of its rival 'up'", "pair: as of its rival 'up'", "fence: '`'"],
+        # what one class starts with the other may end with, and a sentence that is not used is no equal
+        "round": ["shared: as of class 'up'", "ok", "ok"],
+    }
+
+
+def test_what_stands_still_may_be_equal_and_say_what_it_likes():
+    told = {
+        label: [Text(label, "a shape", "appearance"), Text(label, "- a", "appearance")] for label in ("up", "shape")
+    }
+    for texts in check_texts(told, {"up": ["shape"]}).values():
+        assert [text.status for text in texts] == ["ok", "bullet: '-'"]
+
+
+def test_the_row_names_rivals_too():
+    told = {"up": motion("up", "it does not drop", rival="fall | drop")}
+    assert check_texts(told, {"up": []})["up"][0].status == "rival: names 'drop'"
+
+
+def test_each_answer_has_as_many_sentences_as_were_asked_for():
+    told = {
+        "up": [*motion("up", "a b", phase="start", rival="x"), *motion("up", "c d", "e f", "g h", rival="x")],
+        "down": [*motion("down", "i j", rival="x", model="m"), *motion("down", "k l", "m n", rival="y")],
+        "gone": [Text("gone", "", "motion", status="failed: line is dead")],
+    }
+    checked = check_texts(told, {}, sentences=2)
+    assert [text.status for text in checked["up"]] == ["ok", "ok", "ok", "count: beyond the 2 that were asked for"]
+    assert checked["down"][3:] == [
+        Text("down", "", "motion", rival="x", model="m", status="count: 1 of the 2 that were asked for")
+    ]
+    assert checked["gone"] == told["gone"]
+    assert check_texts(checked, {}, sentences=2) == checked  # judged anew, with the same result
+    more = checked | {"down": [*checked["down"], *motion("down", "o p", rival="x")]}
+    assert {text.status for text in check_texts(more, {}, sentences=2)["down"]} == {"ok"}
+
+
+def test_verbatim_leaves_all_but_the_empty():
+    told = {"up": motion("up", "1. up", "up", "up", " ")}
+    assert [text.status for text in check_texts(told, {}, 9, verbatim=True)["up"]] == [
+        *["ok"] * 3,
+        "empty: no sentence",
+    ]
+
+
+@pytest.mark.parametrize("bank", sorted(path.stem for path in bundled.BANKS.glob("*.yaml")))
+def test_bundled_banks_are_clean(bank):
+    """With the rivals that shapes declares; elsewhere training decides which are, so any other class may be one."""
+    classes = list(bundled.read_bank(bank)["classes"])
+    config, context = registry.configure(bundled, {"bank": bank}), Context(classes)
+    told = {label: bundled.describe(label, [], config, context) for label in classes}
+    pairs = {label: [other for other in classes if other != label] for label in classes}
+    if bank == "shapes":
+        pairs = {a: [b] for pair in shapes.given_pairs(shapes.Config()) for a, b in (pair, pair[::-1])}
+    bad = [text for texts in check_texts(told, pairs).values() for text in texts if text.status != "ok"]
+    assert bad == []
+    assert min(map(len, told.values())) >= 3
+
+
+def test_reasons_are_declared_and_documented():
+    assert {reason for reason, _ in validate._FORMS} | {reason for _, reason in validate._FAILURES} <= set(REASONS)
+    page = (Path(__file__).parents[1] / "docs/texts.md").read_text()
+    missing = [name for name, meaning in REASONS.items() if f"| `{name}` | {meaning} |" not in page]
+    assert missing == []
