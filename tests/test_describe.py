@@ -219,7 +219,7 @@ def test_what_cannot_be_asked_again_stays(tmp_path, provider, capfd):
     describe_classes(**(world := write_world(tmp_path)))
     assert tried == ["rising"]
     assert rows_of(world, "rising") == [("rising", "ok"), ("- the rising way", "bullet: '-'")]
-    assert "warning: texts.bundled: 1 classes not asked again; 'rising': set the variable" in capfd.readouterr().err
+    assert "warning: texts.bundled: 1 classes not mended; 'rising': set the variable" in capfd.readouterr().err
 
 
 def test_a_table_without_any_usable_description_is_none(tmp_path, provider):

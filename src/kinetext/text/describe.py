@@ -130,7 +130,7 @@ def ask_again(
 
     A class that cannot be asked about again, for want of a key or of money, keeps what it has.
     """
-    problems: list[str] = []
+    problems: dict[str, Exception] = {}
 
     def mended(texts: list[Text]) -> list[Text]:
         own = [text for text in texts if _describes(text)]
@@ -138,19 +138,24 @@ def ask_again(
         try:
             own = provider.mend(label, rivals[label], own, config, context)
         except Exception as error:  # what there is can be used
-            problems.append(f"'{label}': {error}")
+            problems[label] = error
         return [text for text in texts if not _describes(text)] + own
 
     told = check(told)
     for _ in range(getattr(config, "reasks", 0) if hasattr(provider, "mend") else 0):
-        bad = [texts for texts in told.values() if any(_describes(text) and text.status != "ok" for text in texts)]
-        if not bad or problems:
+        bad = [
+            texts
+            for label, texts in told.items()
+            if label not in problems and any(_describes(text) and text.status != "ok" for text in texts)
+        ]
+        if not bad:
             break
         with ThreadPoolExecutor(getattr(config, "max_in_flight", 1)) as pool:
             bar = tqdm(pool.map(mended, bad), f"ask {name} again", len(bad), unit="class", disable=None)
             told = check(told | {texts[0].label: texts for texts in bar})
     if problems:
-        print(f"warning: texts.{name}: {len(problems)} classes not asked again; {problems[0]}", file=sys.stderr)
+        label, error = next(iter(problems.items()))
+        print(f"warning: texts.{name}: {len(problems)} classes not mended; '{label}': {error}", file=sys.stderr)
     return told
 
 

@@ -42,7 +42,8 @@ REASONS = {
 _FAILURES = (
     (r"the model refused", "refusal"),
     (r"the answer was cut off", "cut_off"),
-    (r"the answer is (not|a) JSON|the reply has no text", "not_json"),
+    (r"the answer is (not|a) JSON", "not_json"),
+    (r"the answer is empty|the reply has no text", "empty"),
     (r"the answer has no '|'\w+' in the answer", "missing_key"),
 )
 # what a sentence begins with, or holds
