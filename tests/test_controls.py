@@ -92,23 +92,26 @@ def test_every_class_with_a_rival_is_in_one_group_of_two_or_more():
 
 
 def test_a_class_without_anyone_to_swap_with_says_so():
-    texts = [Text("a", "a"), Text("a", "it moves", kind="motion"), Text("b", "it rests", kind="motion")]
+    told = {"a": [Text("a", "a"), Text("a", "it moves", kind="motion")], "b": [Text("b", "it rests", kind="motion")]}
     config = registry.configure(swapped, {"of": SHAPES})
-    handed = swapped.rearrange(texts, {"a": ["c"], "b": []}, config)  # c is not among the described
-    assert [text.status for text in handed] == ["ok", *["failed: no other class to take sentences from"] * 2]
-    assert handed[0] == texts[0]
+    handed = swapped.rearrange(told, {"a": ["c"], "b": []}, config)  # c is not among the described
+    assert handed["a"][0] == told["a"][0]
+    assert [t.status for texts in handed.values() for t in texts if t.kind != "name"] == [
+        "failed: no other class to take sentences from"
+    ] * 2
 
 
 def test_statuses_are_those_of_the_sentences_own_table(tmp_path, monkeypatch):
     bank = {
         "source": "test",
-        "classes": {k: {"start": [f"{k} slowly"], "end": [], "whole": ["it moves"]} for k in LABELS},
+        "classes": {k: {"start": [f"{k} begins low"], "end": [], "whole": ["it moves"]} for k in LABELS},
     }
     monkeypatch.setattr(bundled, "read_bank", lambda name: bank)
     own, _ = table(tmp_path / "own", "bundled")
     rows, _ = table(tmp_path / "shuffled", "shuffled", of=SHAPES)
-    assert Counter(row["status"].split("'")[0] for row in rows) == Counter(row["status"].split("'")[0] for row in own)
-    assert {row["status"].split(":")[0] for row in rows} == {"ok", "pair"}
+    said = [Counter(row["status"].partition("'")[0] for row in found) for found in (own, rows)]
+    assert said[0] == said[1]
+    assert said[0]["pair: as of its rival "] + said[0]["shared: as of class "] == len(LABELS)
 
 
 def test_random_words_are_noise_after_the_name():

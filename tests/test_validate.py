@@ -240,16 +240,16 @@ def test_verbatim_leaves_all_but_the_empty():
 
 @pytest.mark.parametrize("bank", sorted(path.stem for path in bundled.BANKS.glob("*.yaml")))
 def test_bundled_banks_are_clean(bank):
-    """With the rivals that the bank's data set declares; of the others, training decides which are rivals."""
+    """With the rivals that shapes declares; elsewhere training decides which are, so any other class may be one."""
     classes = list(bundled.read_bank(bank)["classes"])
     config, context = registry.configure(bundled, {"bank": bank}), Context(classes)
     told = {label: bundled.describe(label, [], config, context) for label in classes}
-    pairs = {}
+    pairs = {label: [other for other in classes if other != label] for label in classes}
     if bank == "shapes":
         pairs = {a: [b] for pair in shapes.given_pairs(shapes.Config()) for a, b in (pair, pair[::-1])}
     bad = [text for texts in check_texts(told, pairs).values() for text in texts if text.status != "ok"]
     assert bad == []
-    assert sum(map(len, told.values())) >= 4 * len(classes)
+    assert min(map(len, told.values())) >= 3
 
 
 def test_reasons_are_declared_and_documented():

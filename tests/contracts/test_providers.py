@@ -81,20 +81,23 @@ def test_contract(name, tmp_path, monkeypatch):
         assert provider.describe(label, [rival], config, Context(LABELS[::-1], tmp_path, said)) == texts
 
 
-def without_owner(texts):
-    return sorted(str(replace(text, label="", source="")) for text in texts)
+def without_owner(told):
+    return sorted(
+        str(replace(text, label="", source="")) for texts in told.values() for text in texts if text.kind != "name"
+    )
 
 
 def check_rearranged(provider, config, context):
     given, options = provider.of(config)
     rivals = dict(zip(LABELS, ([k] for k in LABELS[::-1]), strict=True))
-    texts = [Text(label, label) for label in LABELS]
-    texts += [text for label in LABELS for text in given.describe(label, rivals[label], options, context)]
-    handed = provider.rearrange(texts, rivals, config)
-    assert [t for t in handed if t.kind == "name"] == texts[: len(LABELS)]
-    assert without_owner(handed) == without_owner(texts)
-    assert provider.rearrange(texts, rivals, config) == handed
-    assert sorted(provider.rearrange(texts[::-1], rivals, config), key=str) == sorted(handed, key=str)
+    told = {label: [Text(label, label), *given.describe(label, rivals[label], options, context)] for label in LABELS}
+    handed = provider.rearrange(told, rivals, config)
+    assert list(handed) == LABELS
+    for label, texts in handed.items():
+        assert texts[0] == told[label][0]
+        assert {text.label for text in texts} == {label}
+    assert without_owner(handed) == without_owner(told)
+    assert provider.rearrange(dict(reversed(told.items())), rivals, config) == handed
 
 
 @pytest.mark.parametrize("name", registry.names(providers))

@@ -72,9 +72,9 @@ def describe_classes(
             provider, config = control.of(config)
     except ValueError as error:
         raise ValueError(f"texts.{name}.options.{error}") from None
+
     if hasattr(provider, "prepare"):
         provider.prepare(rivals, config, context)
-
     told = ask(provider, rivals, config, context, name)
     for label, texts in told.items():
         if all(_describes(text) for text in texts):
@@ -89,11 +89,11 @@ def describe_classes(
     for label, texts in told.items():
         told[label] = [replace(text, status=named_failure(text.status)) for text in texts]
     if hasattr(control, "rearrange"):
-        rearranged = control.rearrange([text for texts in told.values() for text in texts], rivals, options_of_control)
-        told = {label: [text for text in rearranged if text.label == label] for label in told}
+        told = control.rearrange(told, rivals, options_of_control)
     warn_of_undescribed(told, name)
-    texts = [text for texts in told.values() for text in texts]
-    write_table("texts", [text.row() for text in texts], output, {"control": providers.control_name(control, texts)})
+    texts = [text for of_class in told.values() for text in of_class]
+    metadata = {"control": providers.control_name(control, texts)}
+    write_table("texts", [text.row() for text in texts], output, metadata)
 
 
 def ask(provider: ModuleType, rivals: dict[str, list[str]], config: Any, context: Context, name: str) -> Told:

@@ -4,8 +4,8 @@
 - `describe(label, rivals, config, context) -> list[Text]`: what the provider says of one class. `rivals` are the class
   names it is taken for, the likeliest first.
 - or, for a control made of what another provider says, `of(config) -> (provider, its config)` and
-  `rearrange(texts, rivals, config) -> list[Text]`: the whole table, described and checked as the other provider's own,
-  comes in, and goes out with sentences at other classes. `rivals` has each class's (_rearranged.py).
+  `rearrange(told, rivals, config) -> told`, where `told` has each class's rows: the whole table, described and checked as
+  the other provider's own, comes in, and goes out with sentences at other classes. `rivals` has each class's.
 - `check(config)` (optional): raise ValueError before anything costs money, such as a missing key.
 - `prepare(asked, config, context) -> None` (optional): called once before any class is described, with the rivals of each
   class; raises ValueError to refuse the table as a whole, such as one that costs too much.
@@ -61,8 +61,10 @@ class Context:
 def control_name(provider: ModuleType, texts: list[Text]) -> str | None:
     """Which control a table is, None for one of motion descriptions: metadata `control` of the table `texts`.
 
-    A control is a provider with CONTROL = True, known by its module's name, or whatever describes the appearance only.
+    A control is a provider with CONTROL = True, known by its module's name, or whatever says nothing about motion.
     """
-    if any(text.kind == "appearance" for text in texts):
-        return "appearance"
+    kinds = {text.kind for text in texts}
+    for kind, name in (("appearance", "appearance"), ("random", "random_words")):
+        if kind in kinds:
+            return name
     return provider.__name__.rpartition(".")[2] if getattr(provider, "CONTROL", False) else None

@@ -5,7 +5,6 @@ right one, it is not what they say that helps. The rows are described and checke
 that a control has exactly the sentences of that table, and differs in whose they are. Names stay with their class.
 """
 
-from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -64,25 +63,20 @@ def list_files(config: Config) -> list[Path]:
     return provider.list_files(options) if hasattr(provider, "list_files") else []
 
 
-def hand_over(texts: list[Text], giver: dict[str, str], how: str) -> list[Text]:
+def hand_over(told: dict[str, list[Text]], giver: dict[str, str], how: str) -> dict[str, list[Text]]:
     """The same table with every class's descriptions replaced by those of its `giver`.
 
     Each keeps its provenance and status, and its source says whose it was. A class without a giver gets a row that says so.
     """
-    of_class: dict[str, list[Text]] = defaultdict(list)
-    for text in texts:
-        of_class[text.label].append(text)
-    handed = []
-    for label, own in of_class.items():
-        handed += [text for text in own if text.kind not in DESCRIPTIONS]
+    handed = {}
+    for label, own in told.items():
+        handed[label] = [text for text in own if text.kind not in DESCRIPTIONS]
         if label not in giver:
-            handed.append(
-                Text(label, "", kind="motion", source=how, status="failed: no other class to take sentences from")
-            )
+            status = "failed: no other class to take sentences from"
+            handed[label].append(Text(label, "", kind="motion", source=how, status=status))
             continue
-        for text in of_class[giver[label]]:
+        for text in told[giver[label]]:
             if text.kind in DESCRIPTIONS:
-                handed.append(
-                    replace(text, label=label, source=f"{how}, written about '{giver[label]}': {text.source}")
-                )
+                source = f"{how}, written about '{giver[label]}': {text.source}"
+                handed[label].append(replace(text, label=label, source=source))
     return handed

@@ -20,9 +20,9 @@ class Config(_rearranged.Config):
     seed: int = Field(0, ge=0, description="of the draw")
 
 
-def rearrange(texts: list[Text], rivals: dict[str, list[str]], config: Config) -> list[Text]:
+def rearrange(told: dict[str, list[Text]], rivals: dict[str, list[str]], config: Config) -> dict[str, list[Text]]:
     """The table with the descriptions at other classes."""
-    return _rearranged.hand_over(texts, random_giver({text.label for text in texts}, config.seed), "shuffled")
+    return _rearranged.hand_over(told, random_giver(set(told), config.seed), "shuffled")
 
 
 def random_giver(labels: set[str], seed: int) -> dict[str, str]:

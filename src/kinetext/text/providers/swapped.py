@@ -15,13 +15,12 @@ __all__ = ["CONTROL", "Config", "check", "list_files", "of", "rearrange"]
 CONTROL = True
 
 
-def rearrange(texts: list[Text], rivals: dict[str, list[str]], config: Config) -> list[Text]:
+def rearrange(told: dict[str, list[Text]], rivals: dict[str, list[str]], config: Config) -> dict[str, list[Text]]:
     """The table with the descriptions at each other's class."""
-    described = {text.label for text in texts}
     giver: dict[str, str] = {}
-    for group in groups({label: [r for r in rivals.get(label, []) if r in described] for label in described}):
+    for group in groups({label: [rival for rival in rivals.get(label, []) if rival in told] for label in told}):
         giver |= dict(zip(group, group[1:] + group[:1], strict=True))
-    return _rearranged.hand_over(texts, giver, "swapped")
+    return _rearranged.hand_over(told, giver, "swapped")
 
 
 def groups(rivals: dict[str, list[str]]) -> list[list[str]]:
