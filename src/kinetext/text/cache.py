@@ -22,7 +22,12 @@ def request_hash(request: dict[str, Any]) -> str:
 
 def reply_path(request: dict[str, Any], folder: Path) -> Path:
     """Where the reply to a request lies, or will lie."""
-    return folder / "replies" / f"{request_hash(request)}.json"
+    return hash_path(request_hash(request), folder)
+
+
+def hash_path(key: str, folder: Path) -> Path:
+    """The same, where only the request's hash is known."""
+    return folder / "replies" / f"{key}.json"
 
 
 def reply_to(request: dict[str, Any], folder: Path, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:

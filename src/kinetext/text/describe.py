@@ -61,6 +61,8 @@ def describe_classes(
             provider.check(config)
     except ValueError as error:
         raise ValueError(f"texts.{name}.options.{error}") from None
+    if hasattr(provider, "prepare"):
+        provider.prepare(rivals, config, context)
 
     def told_of(label: str) -> list[Text]:
         try:

@@ -3,28 +3,41 @@
 After MoTED (CVPR 2024): easily confused classes are compared and described by their movement. The wording is ours. It
 asks for the state at the start and at the end as well, because these two sentences do most of the work where only the
 order of the frames tells two classes apart (reference/demo.md 4). Rivals are never to be named: an image-text model
-does not understand "unlike jumping", it sees jumping.
+does not understand "unlike jumping", it sees jumping. `appearance` is the control: what one still picture shows, as
+many sentences, and nothing of movement.
 
-`VERSION` is part of every request's hash: raise it with every change of the wording.
+`VERSIONS` are part of every request's hash: raise one with every change of its wording. A correction has a version of
+its own, so that changing its wording does not have every class asked for again.
 """
 
 import json
-from typing import Any
+from typing import Any, Literal
 
-VERSION = "motion-1"
+About = Literal["motion", "appearance"]
 
-ANSWER_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "start": {"type": "string", "description": "what can be seen at the first moment"},
-        "end": {"type": "string", "description": "what can be seen at the last moment"},
-        "whole": {"type": "array", "items": {"type": "string"}, "description": "the whole movement, a sentence each"},
+VERSIONS = {"motion": "motion-1", "appearance": "appearance-1", "correction": "correction-1"}
+
+_WHOLE = {"type": "array", "items": {"type": "string"}}
+ANSWER_SCHEMAS: dict[About, dict[str, Any]] = {
+    "motion": {
+        "type": "object",
+        "properties": {
+            "start": {"type": "string", "description": "what can be seen at the first moment"},
+            "end": {"type": "string", "description": "what can be seen at the last moment"},
+            "whole": _WHOLE | {"description": "the whole movement, a sentence each"},
+        },
+        "required": ["start", "end", "whole"],
+        "additionalProperties": False,
     },
-    "required": ["start", "end", "whole"],
-    "additionalProperties": False,
+    "appearance": {
+        "type": "object",
+        "properties": {"whole": _WHOLE | {"description": "what a single still picture shows, a sentence each"}},
+        "required": ["whole"],
+        "additionalProperties": False,
+    },
 }
 
-_REQUEST = """\
+_MOTION = """\
 Short video clips are sorted into classes by how things move in them.
 
 Class: {label}
@@ -43,27 +56,66 @@ end: one sentence, what can be seen at the last moment.
 whole: {sentences}, each about the whole movement from start to end, each saying something different.
 Each sentence is plain English of at most 25 words, without numbering, quotation marks or line breaks."""
 
+_APPEARANCE = """\
+Short video clips are sorted into classes. Of each clip only one still picture is left, taken at a random moment.
 
-def messages(label: str, rivals: list[str], sentences: int) -> list[dict[str, str]]:
-    """The chat messages for one class. One user message, because not every model's template has a system role."""
+Class: {label}
+{rivals}
+
+Describe what a still picture of this class shows: which objects there are, their shape, size, colour and material, \
+how many people and what they wear and hold, the place and the background. {contrast}
+Write only what can be seen in a single picture. Leave out every movement and change: nothing moves, starts, ends, \
+comes before or follows. Do not write about thoughts, purposes or preparations.
+
+Answer with one JSON object and nothing else:
+{{"whole": [{whole}]}}
+whole: {sentences}, each about the picture, each saying something different.
+Each sentence is plain English of at most 25 words, without numbering, quotation marks or line breaks."""
+
+_CORRECTION = """\
+Your answer cannot be used as it is:
+{faults}
+
+Answer again with one complete JSON object of the same form and nothing else. Mend these faults and leave all other \
+sentences as they are. Do not name any other class."""
+
+
+def sentences_in_all(sentences: int) -> int:
+    """How many sentences an answer has: start and end come on top, and appearance has as many as motion."""
+    return sentences + 2
+
+
+def messages(label: str, rivals: list[str], sentences: int, about: About = "motion") -> list[dict[str, str]]:
+    """The chat messages for one class. One user message, because not every model's template has a system role.
+
+    `sentences` is the number of sentences about the whole motion.
+    """
     quoted = [json.dumps(rival, ensure_ascii=False) for rival in rivals]
-    request = _REQUEST.format(
+    count = sentences if about == "motion" else sentences_in_all(sentences)
+    request = (_MOTION if about == "motion" else _APPEARANCE).format(
         label=json.dumps(label, ensure_ascii=False),
         rivals=f"It is easily mistaken for: {', '.join(quoted)}" if rivals else "No class is known to resemble it.",
         contrast=(
             "Choose what is seen in this class and not in those that it is mistaken for, but do not name or mention "
             'those, not even with a negation such as "unlike" or "without".'
             if rivals
-            else "Choose what makes the movement unmistakable."
+            else f"Choose what makes the {'movement' if about == 'motion' else 'picture'} unmistakable."
         ),
-        whole=", ".join(['"..."'] * sentences),
-        sentences="one sentence" if sentences == 1 else f"{sentences} sentences",
+        whole=", ".join(['"..."'] * count),
+        sentences="one sentence" if count == 1 else f"{count} sentences",
     )
     return [{"role": "user", "content": request}]
 
 
-def parse_answer(content: str) -> dict[str, Any]:
-    """The answer as {"start": str, "end": str, "whole": [str, ...]}, sentences stripped of blanks at their ends.
+def correction(asked: list[dict[str, str]], answer: str, faults: list[str]) -> list[dict[str, str]]:
+    """The conversation so far, with the model's answer and what is wrong with it, each fault a line."""
+    request = _CORRECTION.format(faults="\n".join(f"- {fault}" for fault in faults))
+    return [*asked, {"role": "assistant", "content": answer}, {"role": "user", "content": request}]
+
+
+def parse_answer(content: str, about: About = "motion") -> dict[str, Any]:
+    """The answer as {"start": str, "end": str, "whole": [str, ...]}, sentences stripped of blanks at their ends; of an
+    appearance, "whole" alone.
 
     One JSON object, bare or in one code fence, nothing before or after it. Raises ValueError that says what is wrong.
     """
@@ -76,13 +128,15 @@ def parse_answer(content: str) -> dict[str, Any]:
         raise ValueError(f"the answer is not JSON ({error.msg} at character {error.pos})") from None
     if not isinstance(answer, dict):
         raise ValueError(f"the answer is a JSON {type(answer).__name__}, not an object")
-    missing = [key for key in ANSWER_SCHEMA["required"] if key not in answer]
+    keys = ANSWER_SCHEMAS[about]["required"]
+    missing = [key for key in keys if key not in answer]
     if missing:
         raise ValueError(f"the answer has no '{missing[0]}'")
     whole = answer["whole"]
     if not isinstance(whole, list) or not whole or not all(isinstance(s, str) for s in whole):
         raise ValueError("'whole' in the answer is not a list of sentences")
-    for key in ("start", "end"):
+    single = [key for key in keys if key != "whole"]
+    for key in single:
         if not isinstance(answer[key], str):
             raise ValueError(f"'{key}' in the answer is not a sentence")
-    return {"start": answer["start"].strip(), "end": answer["end"].strip(), "whole": [s.strip() for s in whole]}
+    return {key: answer[key].strip() for key in single} | {"whole": [sentence.strip() for sentence in whole]}

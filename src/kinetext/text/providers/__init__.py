@@ -4,6 +4,10 @@
 - `describe(label, rivals, config, context) -> list[Text]`: what the provider says of one class. `rivals` are the class
   names it is taken for, the likeliest first.
 - `check(config)` (optional): raise ValueError before anything costs money, such as a missing key.
+- `prepare(asked, config, context) -> None` (optional): called once before any class is described, with the rivals of each
+  class; raises ValueError to refuse the table as a whole, such as one that costs too much.
+- `mend(label, rivals, texts, config, context) -> list[Text]` (optional): given a class's rows with their statuses, try
+  once to mend those that are not ok; the new rows. `config.reasks` says how often it may be called for a class.
 - `OF_CAPTIONS = True` if it is for data sets with captions, where `label` is a clip's name.
 
 `Context` carries what is common to a table: every label of the data set, a folder for cached replies, and the captions

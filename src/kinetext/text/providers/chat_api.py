@@ -4,60 +4,72 @@ Ollama, ...). After MoTED (CVPR 2024), which asked GPT-4; the wording is ours (t
 One request per class, with its rivals; a row's `rival` holds them all, separated by " | ". Every raw reply is kept
 under the hash of its request before it is parsed (text/cache.py), so a table that was made once is made again without
 a key, a network or a cent. The key is read from the environment when a request is sent, and goes nowhere else.
+
+What a kill can cost: a reply whose file exists is never asked for again. A reply is written as soon as it has arrived
+whole, before it is parsed; one that was still on its way, at most `max_in_flight` of them, is asked for again. With
+`batch` replies wait at the server, and a kill costs nothing.
 """
 
-import json
-import os
-import re
+import sys
+from functools import partial
+from pathlib import Path
+from threading import Lock
 from typing import Any
-from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, field_validator
-
-from kinetext.registry import Options
 from kinetext.text import cache, prompts
+from kinetext.text.chat import batch, client, limits
+from kinetext.text.chat.options import Config
 from kinetext.text.providers import Context, Text
 
-OPENAI_URL = "https://api.openai.com/v1"
-MODES = ("json_schema", "json_object", "text")  # of answering, the strictest first
-
-_refused: set[tuple[str, str, str]] = set()  # (server, model, mode): what it answered 400 to while another mode went
+__all__ = ["Config", "describe", "mend", "prepare", "request"]
 
 
-class Config(Options):
-    """Which model, where, and how patiently."""
+class _Table:
+    """What the requests of one table share."""
 
-    # a key that was put into the wrong field must not be printed with the complaint
-    model_config = ConfigDict(hide_input_in_errors=True)
+    def __init__(self, config: Config, asked: dict[str, list[str]]):
+        self.ledger = limits.Ledger(config.prices, config.max_usd)
+        self.pace = limits.Pace(config.requests_per_minute, config.tokens_per_minute)
+        self.failures: dict[str, str] = {}  # of a batch, by hash of the request
+        self.to_tell = set(asked)
 
-    model: str = Field("gpt-4o", min_length=1, description="model, as the server names it")
-    base_url: str | None = Field(
-        None, description="server, e.g. http://localhost:11434/v1; absent: OpenAI's, whatever OPENAI_BASE_URL says"
-    )
-    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key")
-    sentences: int = Field(3, ge=1, le=20, description="whole-motion sentences per class, beside start and end")
-    temperature: float | None = Field(
-        0.0, ge=0, le=2, description="0: as repeatable as the server can; null: not sent, for models that refuse it"
-    )
-    max_in_flight: int = Field(4, ge=1, le=64, description="requests at once")
-    timeout_s: float = Field(120.0, gt=0, description="seconds to wait for a reply")
-    retries: int = Field(5, ge=0, description="further tries after a timeout, 429 or 5xx; Retry-After is honoured")
-    structured: bool = Field(True, description="ask for the JSON schema; falls back where the server refuses it")
 
-    @field_validator("api_key_env")
-    @classmethod
-    def _name_not_key(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", name):
-            raise ValueError("must be the name of an environment variable in capitals, never the key itself")
-        return name
+_tables: dict[tuple[Config, Path], _Table] = {}
+_lock = Lock()
 
-    @field_validator("base_url")
-    @classmethod
-    def _plain_url(cls, url: str | None) -> str | None:
-        parts = urlsplit(url or OPENAI_URL)
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
-            raise ValueError("must be http(s)://host/path, without user, password or query: it is kept with each reply")
-        return url.rstrip("/") if url else None
+
+def prepare(asked: dict[str, list[str]], config: Config, context: Context) -> None:
+    """Say on stderr what the classes (with their rivals) will cost, before anything is sent; with `batch`, have them
+    answered.
+
+    Raises ValueError if that is more than `max_usd`, if there is no key for what is not cached, if a batch is not done
+    within `batch_wait_s`, or if replies that are wanted are in a batch that was sent before and `batch` is off.
+    """
+    table = _Table(config, asked)
+    with _lock:
+        _tables[config, context.cache] = table
+    wanted: dict[str, dict[str, Any]] = {}
+    expected = limits.Tokens(0, 0)
+    for label, rivals in asked.items():
+        sent = request(label, rivals, config)
+        path = cache.reply_path(sent, context.cache)
+        if path.exists():
+            _count(path.stem, sent, cache.read_record(path), table, config)
+        elif path.stem not in wanted:
+            wanted[path.stem] = sent
+            expected += _estimate(sent, config)
+    _tell_costs(len(asked), len(wanted), expected, table, config)
+    if not wanted:
+        return
+    config.server.key()
+    if config.batch:
+        table.failures = batch.collect(wanted, config.server, context.cache, config.batch_wait_s, config.batch_poll_s)
+        return
+    for note in batch.pending(wanted, config.server, context.cache):
+        raise ValueError(
+            f"chat_api: batch: {len(wanted.keys() & note['requests'].keys())} of these requests are in batch {note['batch']}; "
+            f"set batch: true to fetch its answers, or delete {batch.note_path(note, context.cache)} to ask again"
+        )
 
 
 def describe(label: str, rivals: list[str], config: Config, context: Context) -> list[Text]:
@@ -65,129 +77,145 @@ def describe(label: str, rivals: list[str], config: Config, context: Context) ->
 
     Raises ValueError where every class would fail: no key and no cached reply, key refused, no such model, no server.
     """
-    asked = request(label, rivals, config)
-    about: dict[str, Any] = {
-        "rival": " | ".join(rivals) or None,
-        "kind": "motion",
-        "source": asked["base_url"],
-        "prompt_version": prompts.VERSION,
-        "request_hash": cache.request_hash(asked),
-    }
-    try:
-        record = cache.reply_to(asked, context.cache, lambda: _ask(asked, config))
-    except NoReplyError as error:
-        return [Text(label, "", status=f"failed: {error}", **about)]
-    about["date"] = record["date"]
-    try:
-        model, content = read_reply(record["reply"])
-        about["model"] = model
-        answer = prompts.parse_answer(content)
-    except ValueError as error:
-        path = cache.reply_path(asked, context.cache)
-        return [Text(label, "", status=f"failed: {error}; to ask again, delete {path}", **about)]
-    phases = [("start", answer["start"]), ("end", answer["end"]), *(("whole", s) for s in answer["whole"])]
-    return [Text(label, sentence, phase=phase, **about) for phase, sentence in phases]
+    table = _table(config, context)
+    texts = _told(label, " | ".join(rivals) or None, request(label, rivals, config), config, context)
+    if label in table.to_tell:
+        table.to_tell.discard(label)
+        if not table.to_tell:
+            taken = table.ledger.tokens
+            usd = f", {table.ledger.spent_usd:.4g} USD" if config.prices else ""
+            _say(f"the table's replies took {taken.put_in} tokens in and {taken.out} out{usd}, cached ones included")
+    return texts
+
+
+def mend(label: str, rivals: list[str], texts: list[Text], config: Config, context: Context) -> list[Text]:
+    """Ask once more about a class, in the same conversation, with the faults that the rows' statuses name.
+
+    The new rows; the same rows where there is nothing to mend, where the model had said nothing that could be mended,
+    where the new answer cannot be read and the old one could, or where none came.
+    """
+    of_reply = [text for text in texts if text.request_hash and text.kind == config.about]
+    if not of_reply or all(text.status == "ok" for text in of_reply):
+        return texts
+    path = cache.hash_path(str(of_reply[0].request_hash), context.cache)
+    if not path.exists():  # no reply came: asking the same again is not a correction
+        return texts
+    record = cache.read_record(path)
+    answer = client.said(record["reply"])
+    if answer is None:
+        return texts
+    asked = dict(record["request"])
+    asked["messages"] = prompts.correction(
+        asked["messages"], answer or "(no answer)", _faults(of_reply, record, config)
+    )
+    asked["prompt_version"] = f"{prompts.VERSIONS[config.about]}+{prompts.VERSIONS['correction']}"
+    mended = _told(label, of_reply[0].rival, asked, config, context)
+    readable = any(not text.status.startswith("failed") for text in of_reply)
+    no_reply = not cache.reply_path(asked, context.cache).exists()
+    if no_reply or (readable and mended[0].status.startswith("failed")):
+        return texts
+    return [text for text in texts if text not in of_reply] + mended
 
 
 def request(label: str, rivals: list[str], config: Config) -> dict[str, Any]:
     """All that shapes the reply. Its hash is the reply's name in the cache."""
     return {
-        "base_url": config.base_url or OPENAI_URL,
+        "base_url": config.server.base_url,
         "model": config.model,
         "temperature": config.temperature,
-        "messages": prompts.messages(label, rivals, config.sentences),
-        "schema": prompts.ANSWER_SCHEMA if config.structured else None,
-        "prompt_version": prompts.VERSION,
+        "messages": prompts.messages(label, rivals, config.sentences, config.about),
+        "schema": prompts.ANSWER_SCHEMAS[config.about] if config.structured else None,
+        "prompt_version": prompts.VERSIONS[config.about],
     }
 
 
-def read_reply(body: str) -> tuple[str, str]:
-    """The model's name and the text of its answer, from the raw body of a chat completion.
-
-    Raises ValueError if it is none, is cut off, or is a refusal.
-    """
+def _told(label: str, rival: str | None, asked: dict[str, Any], config: Config, context: Context) -> list[Text]:
+    """The rows of one request."""
+    about: dict[str, Any] = {
+        "rival": rival,
+        "kind": config.about,
+        "source": asked["base_url"],
+        "prompt_version": asked["prompt_version"],
+        "request_hash": cache.request_hash(asked),
+    }
+    table = _table(config, context)
     try:
-        reply = json.loads(body)
-        choice = reply["choices"][0]
-        message = choice["message"]
-        content, refusal, model = message.get("content"), message.get("refusal"), str(reply["model"])
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise ValueError("the reply is no chat completion") from None
-    if refusal:
-        raise ValueError(f"the model refused ({_line(str(refusal))})")
-    if choice.get("finish_reason") == "length":
-        raise ValueError("the answer was cut off at the server's limit of tokens")
-    if not isinstance(content, str):
-        raise ValueError("the reply has no text")
-    return model, content
-
-
-class NoReplyError(Exception):
-    """The server gave no reply to one class's request; another class may fare better."""
-
-
-def _ask(asked: dict[str, Any], config: Config) -> dict[str, Any]:
-    """Send the request; the raw body of the reply, and the mode of answering that the server accepted."""
-    key = os.environ.get(config.api_key_env, "").strip()
-    if not key:
-        raise ValueError(
-            f"chat_api: no key in the environment variable {config.api_key_env} and no cached reply; set the variable, "
-            "or use texts without a server (modules bundled or names, or a results/cache that holds the replies), or "
-            "set base_url to a local server such as vLLM or Ollama, where any key will do"
-        )
-    if not re.fullmatch(r"[!-~]+", key):  # the HTTP library would print it with its complaint
-        raise ValueError(
-            f"chat_api: the key in {config.api_key_env} holds a blank or a sign beyond ASCII; set it again"
-        )
-    import openai
-
-    where, model = asked["base_url"], asked["model"]
-    modes = [mode for mode in MODES if config.structured or mode == "text"]
-    modes = [mode for mode in modes if (where, model, mode) not in _refused]
-    tried = []
+        record = cache.reply_to(asked, context.cache, partial(_ask, asked, table, config))
+    except (client.NoReplyError, limits.CapError) as error:
+        return [Text(label, "", status=f"failed: {error}", **about)]
+    _count(about["request_hash"], asked, record, table, config)
+    about["date"] = record["date"]
     try:
-        with openai.OpenAI(api_key=key, base_url=where, timeout=config.timeout_s, max_retries=config.retries) as client:
-            while True:
-                try:
-                    reply = client.chat.completions.with_raw_response.create(**_arguments(asked, modes[0]))
-                except (openai.BadRequestError, openai.UnprocessableEntityError):
-                    tried.append(modes.pop(0))
-                    if not modes:
-                        raise
-                else:
-                    _refused.update((where, model, mode) for mode in tried)
-                    return {"mode": modes[0], "reply": _without(key, reply.text)}
-    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-        why = _line(_without(key, str(error)))
-        raise ValueError(f"chat_api: {where} refuses the key in {config.api_key_env}: {why}") from None
-    except openai.NotFoundError as error:
-        raise ValueError(f"chat_api: {where} has no model '{model}': {_line(_without(key, str(error)))}") from None
-    except openai.APITimeoutError:
-        raise NoReplyError(f"no reply within {config.timeout_s:g} s, tried {config.retries + 1} times") from None
-    except openai.APIConnectionError as error:
-        why = _line(_without(key, str(error.__cause__ or error)))
-        raise ValueError(f"chat_api: base_url: no connection to {where} ({why}); is the server running?") from None
-    except openai.OpenAIError as error:
-        raise NoReplyError(_line(_without(key, str(error)))) from None
+        about["model"], content = client.read_reply(record["reply"])
+        answer = prompts.parse_answer(content, config.about)
+    except ValueError as error:
+        path = cache.reply_path(asked, context.cache)
+        return [Text(label, "", status=f"failed: {error}; to ask again, delete {path}", **about)]
+    whole = answer.pop("whole")
+    phases = [*answer.items(), *(("whole", sentence) for sentence in whole)]
+    return [Text(label, sentence, phase=phase, **about) for phase, sentence in phases]
 
 
-def _arguments(asked: dict[str, Any], mode: str) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"model": asked["model"], "messages": asked["messages"]}
-    if asked["temperature"] is not None:
-        arguments["temperature"] = asked["temperature"]
-    if mode == "json_schema":
-        form = {"name": "motion", "strict": True, "schema": asked["schema"]}
-        arguments["response_format"] = {"type": "json_schema", "json_schema": form}
-    elif mode == "json_object":
-        arguments["response_format"] = {"type": "json_object"}
-    return arguments
+def _ask(asked: dict[str, Any], table: _Table, config: Config) -> dict[str, str]:
+    key = cache.request_hash(asked)
+    if config.batch and len(asked["messages"]) == 1:  # a correction is sent by itself, at full price
+        raise client.NoReplyError(table.failures.get(key, "it is in no batch"))
+    expected = _estimate(asked, config)
+    with table.ledger.hold(expected):
+        table.pace.wait(expected)
+        record = client.ask(config.server, asked)
+        _count(key, asked, record, table, config)
+    return record
 
 
-def _without(key: str, text: str) -> str:
-    """Some servers repeat the key in what they answer. A short one is a local server's dummy, and any word's part."""
-    return text.replace(key, "***") if len(key) >= 8 else text
+def _count(key: str, asked: dict[str, Any], record: dict[str, Any], table: _Table, config: Config) -> None:
+    taken = client.usage(record["reply"]) or _estimate(asked, config)
+    table.ledger.count(key, taken, limits.BATCH_SHARE if "batch" in record else 1.0)
 
 
-def _line(text: str) -> str:
-    """A server's message on one line, cut to 300 characters."""
-    return " ".join(text.split())[:300]
+def _estimate(asked: dict[str, Any], config: Config) -> limits.Tokens:
+    return limits.estimate(asked, prompts.sentences_in_all(config.sentences))
+
+
+def _table(config: Config, context: Context) -> _Table:
+    with _lock:
+        return _tables.setdefault((config, context.cache), _Table(config, {}))
+
+
+def _faults(texts: list[Text], record: dict[str, Any], config: Config) -> list[str]:
+    """What is wrong with a reply, a line each; without the paths and hints that a status has for the user."""
+    try:
+        prompts.parse_answer(client.read_reply(record["reply"])[1], config.about)
+    except ValueError as error:
+        return [str(error)]
+    faults, number = [], 0
+    for text in texts:
+        number += text.phase == "whole"
+        place = f"sentence {number} of whole" if text.phase == "whole" else text.phase
+        if text.status != "ok":
+            faults.append(f"{place}: {text.status}")
+    return faults
+
+
+def _tell_costs(classes: int, wanted: int, expected: limits.Tokens, table: _Table, config: Config) -> None:
+    """Say the estimate. Raises ValueError if it is above the cap."""
+    if not wanted:
+        _say(f"all {classes} classes have cached replies; nothing is sent")
+        return
+    text = f"{wanted} of {classes} classes to ask {config.server.base_url} for, {classes - wanted} cached; about "
+    text += f"{expected.put_in} tokens in and {expected.out} out, estimated from characters; "
+    if config.prices is None:
+        _say(text + "the price is not known here (price_in, price_out)")
+        return
+    usd = config.prices.cost(expected) * (limits.BATCH_SHARE if config.batch else 1.0)
+    spent = table.ledger.spent_usd
+    _say(f"{text}about {usd:.4g} USD{' in a batch' if config.batch else ''}, {spent:.4g} USD paid before")
+    if config.max_usd is not None and spent + usd > config.max_usd:
+        raise ValueError(
+            f"chat_api: max_usd: the table would cost about {spent + usd:.4g} USD ({spent:.4g} of it paid before), the cap is "
+            f"{config.max_usd:g}; nothing was sent; raise max_usd, or take a cheaper model, fewer sentences or batch: true"
+        )
+
+
+def _say(text: str) -> None:
+    print(f"chat_api: {text}", file=sys.stderr)
