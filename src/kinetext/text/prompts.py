@@ -3,8 +3,8 @@
 After MoTED (CVPR 2024): easily confused classes are compared and described by their movement. The wording is ours. It
 asks for the state at the start and at the end as well, because these two sentences do most of the work where only the
 order of the frames tells two classes apart (reference/demo.md 4). Rivals are never to be named: an image-text model
-does not understand "unlike jumping", it sees jumping. `appearance` is the control: what one still picture shows, as
-many sentences, and nothing of movement.
+does not understand "unlike jumping", it sees jumping. `appearance` is the control: what one still picture shows,
+and nothing of movement.
 
 `VERSIONS` are part of every request's hash: raise one with every change of its wording. A correction has a version of
 its own, so that changing its wording does not have every class asked for again.
@@ -80,18 +80,12 @@ Answer again with one complete JSON object of the same form and nothing else. Me
 sentences as they are. Do not name any other class."""
 
 
-def sentences_in_all(sentences: int) -> int:
-    """How many sentences an answer has: start and end come on top, and appearance has as many as motion."""
-    return sentences + 2
-
-
 def messages(label: str, rivals: list[str], sentences: int, about: About = "motion") -> list[dict[str, str]]:
     """The chat messages for one class. One user message, because not every model's template has a system role.
 
-    `sentences` is the number of sentences about the whole motion.
+    `sentences` is how many there are to be of `whole`.
     """
     quoted = [json.dumps(rival, ensure_ascii=False) for rival in rivals]
-    count = sentences if about == "motion" else sentences_in_all(sentences)
     request = (_MOTION if about == "motion" else _APPEARANCE).format(
         label=json.dumps(label, ensure_ascii=False),
         rivals=f"It is easily mistaken for: {', '.join(quoted)}" if rivals else "No class is known to resemble it.",
@@ -101,8 +95,8 @@ def messages(label: str, rivals: list[str], sentences: int, about: About = "moti
             if rivals
             else f"Choose what makes the {'movement' if about == 'motion' else 'picture'} unmistakable."
         ),
-        whole=", ".join(['"..."'] * count),
-        sentences="one sentence" if count == 1 else f"{count} sentences",
+        whole=", ".join(['"..."'] * sentences),
+        sentences="one sentence" if sentences == 1 else f"{sentences} sentences",
     )
     return [{"role": "user", "content": request}]
 

@@ -152,7 +152,7 @@ def _take_in(batch: Any, note: dict[str, Any], server: Server, folder: Path) -> 
     why = f"batch {batch.id} is {batch.status} without an answer; run again to ask in a new one"
     failures: dict[str, str] = dict.fromkeys(note["requests"], why)
     for answer in _lines(batch, server):
-        key, response = answer.get("custom_id"), answer.get("response") or {}
+        key, response = str(answer.get("custom_id")), answer.get("response") or {}
         asked, body = note["requests"].get(key), response.get("body")
         if asked is None:
             continue

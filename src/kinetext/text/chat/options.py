@@ -28,7 +28,10 @@ class Config(Options):
     api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key")
     about: About = Field("motion", description="motion, or what one still picture shows, as a control")
     sentences: int = Field(
-        3, ge=1, le=20, description="whole-motion sentences per class, beside start and end; of appearance two more"
+        3,
+        ge=1,
+        le=20,
+        description="whole-motion sentences per class, beside start and end; an appearance has no others",
     )
     temperature: float | None = Field(
         0.0, ge=0, le=2, description="0: as repeatable as the server can; null: not sent, for models that refuse it"

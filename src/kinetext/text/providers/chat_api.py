@@ -92,7 +92,8 @@ def mend(label: str, rivals: list[str], texts: list[Text], config: Config, conte
     """Ask once more about a class, in the same conversation, with the faults that the rows' statuses name.
 
     The new rows; the same rows where there is nothing to mend, where the model had said nothing that could be mended,
-    where the new answer cannot be read and the old one could, or where none came.
+    or where the new answer cannot be read and the old one could. Raises NoReplyError if there was no reply, which may
+    be for the cap, and ValueError as `describe`.
     """
     of_reply = [text for text in texts if text.request_hash and text.kind == config.about]
     if not of_reply or all(text.status == "ok" for text in of_reply):
@@ -111,8 +112,9 @@ def mend(label: str, rivals: list[str], texts: list[Text], config: Config, conte
     asked["prompt_version"] = f"{prompts.VERSIONS[config.about]}+{prompts.VERSIONS['correction']}"
     mended = _told(label, of_reply[0].rival, asked, config, context)
     readable = any(not text.status.startswith("failed") for text in of_reply)
-    no_reply = not cache.reply_path(asked, context.cache).exists()
-    if no_reply or (readable and mended[0].status.startswith("failed")):
+    if not cache.reply_path(asked, context.cache).exists():
+        raise client.NoReplyError(mended[0].status)
+    if readable and mended[0].status.startswith("failed"):
         return texts
     return [text for text in texts if text not in of_reply] + mended
 
@@ -174,7 +176,7 @@ def _count(key: str, asked: dict[str, Any], record: dict[str, Any], table: _Tabl
 
 
 def _estimate(asked: dict[str, Any], config: Config) -> limits.Tokens:
-    return limits.estimate(asked, prompts.sentences_in_all(config.sentences))
+    return limits.estimate(asked, config.sentences + (2 if config.about == "motion" else 0))
 
 
 def _table(config: Config, context: Context) -> _Table:
@@ -188,13 +190,11 @@ def _faults(texts: list[Text], record: dict[str, Any], config: Config) -> list[s
         prompts.parse_answer(client.read_reply(record["reply"])[1], config.about)
     except ValueError as error:
         return [str(error)]
-    faults, number = [], 0
-    for text in texts:
-        number += text.phase == "whole"
-        place = f"sentence {number} of whole" if text.phase == "whole" else text.phase
-        if text.status != "ok":
-            faults.append(f"{place}: {text.status}")
-    return faults
+    return [
+        f'{text.phase}, "{text.sentence}": {text.status}' if text.sentence else f"{text.phase}: {text.status}"
+        for text in texts
+        if text.status != "ok"
+    ]
 
 
 def _tell_costs(classes: int, wanted: int, expected: limits.Tokens, table: _Table, config: Config) -> None:
