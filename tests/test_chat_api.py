@@ -2,83 +2,22 @@
 
 import json
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock, Thread
+from threading import Lock
 
 import pytest
 
+from chat_server import ANSWER, CUT, completion, error, label_of
+from chat_world import KEY, config, describe_table, options, serving, write_classes
 from kinetext import registry
-from kinetext.config import TextOptions
-from kinetext.tables import read_rows, write_table
-from kinetext.text.describe import describe_classes
 from kinetext.text.providers import Context, chat_api
-from splits import write_splits
-
-KEY = "sk-secret-0123456789"
-ANSWER = json.dumps({"start": "low", "end": "high", "whole": ["it goes up", "it climbs"]})
-
-
-def completion(content=ANSWER, **message):
-    message = {"role": "assistant", "content": content} | message
-    finish = message.pop("finish_reason", "stop")
-    choice = {"index": 0, "finish_reason": finish, "message": message}
-    return 200, {"id": "1", "object": "chat.completion", "created": 1, "model": "m-2024-05", "choices": [choice]}
-
-
-def error(status, message="no", **headers):
-    return status, {"error": {"message": message}}, headers
-
-
-class Server(ThreadingHTTPServer):
-    """Answers requests from `script`, a list of answers (the last one for ever) or a function of the request."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script, self.requests, self.lock = [completion()], [], Lock()
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.server.lock:
-            self.server.requests.append((self.path, self.headers["Authorization"], asked))
-            script = self.server.script
-            answer = script(asked) if callable(script) else script[min(len(self.server.requests), len(script)) - 1]
-        status, body, headers = (*answer, {})[:3]
-        raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(raw)))
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, *arguments):
-        pass
 
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setenv("TEST_KEY", KEY)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = Server()
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def config(server, **options):
-    return chat_api.Config(
-        **({"model": "m", "base_url": server.url, "api_key_env": "TEST_KEY", "retries": 2} | options)
-    )
+    with serving(monkeypatch) as server:
+        yield server
 
 
 def describe(server, tmp_path, label="rising", rivals=("falling", "growing"), **options):
@@ -257,55 +196,84 @@ def test_the_key_is_nowhere_but_in_the_request(server, tmp_path, caplog, capfd, 
 
 
 def test_a_key_in_the_wrong_field_is_not_repeated():
-    for options in (
+    for wrong in (
         {"api_key_env": KEY},
         {"base_url": f"https://me:{KEY}@host/v1"},
         {"base_url": f"https://h?k={KEY}"},
     ):
         with pytest.raises(ValueError, match=r"api_key_env: must be|base_url: must be") as caught:
-            registry.configure(chat_api, options)
+            registry.configure(chat_api, wrong)
         assert KEY not in str(caught.value)
         with pytest.raises(ValueError, match="must be") as caught:
-            chat_api.Config(**options)
+            chat_api.Config(**wrong)
         assert KEY not in str(caught.value)
 
 
 def test_a_whole_table_with_one_broken_class_and_again_without_a_key(server, tmp_path, monkeypatch, capfd):
-    labels = ["rising", "falling", "growing"]
-    clips = [{"clip_id": label, "split": "train", "label": label, "captions": []} for label in labels]
-    write_table("clips", clips, tmp_path / "clips.parquet", {"labels": labels, "pairs": []})
-    write_table("confusables", [], tmp_path / "confusables.parquet")
-
     def script(asked):
-        label = next(label for label in labels if f'Class: "{label}"' in asked["messages"][0]["content"])
-        if label == "falling":
+        if (label := label_of(asked)) == "falling":
             return completion("Sure! Here you are.")
         return completion(json.dumps({"start": f"{label} a", "end": f"{label} b", "whole": [f"{label} c"]}))
 
     server.script = script
-    options = {"model": "m", "base_url": server.url, "api_key_env": "TEST_KEY", "sentences": 1}
+    write_classes(tmp_path, ["rising", "falling", "growing"])
     tables = []
     for name in ("one", "two"):
-        describe_classes(
-            tmp_path / "clips.parquet",
-            write_splits(tmp_path / "clips.parquet"),
-            tmp_path / "confusables.parquet",
-            TextOptions(module="chat_api", options=options),
-            "gpt",
-            "features",
-            tmp_path / "cache",
-            tmp_path / f"{name}.parquet",
-        )
-        tables.append(read_rows("texts", tmp_path / f"{name}.parquet"))
+        tables.append(describe_table(tmp_path, options(server, sentences=1), table=name))
         assert "class 'falling' has no usable motion sentence: failed: the answer is not JSON" in capfd.readouterr().err
         monkeypatch.delenv("TEST_KEY", raising=False)
     assert tables[0] == tables[1]
     assert len(server.requests) == 3
-    assert [(row["label"], row["kind"], row["status"][:6]) for row in tables[0] if row["label"] != "growing"] == [
-        ("rising", "name", "ok"),
-        ("rising", "motion", "ok"),
-        ("rising", "motion", "ok"),
-        ("rising", "motion", "ok"),
-        ("falling", "name", "ok"),
-        ("falling", "motion", "failed"),
+    assert [(row["label"], row["status"][:6]) for row in tables[0]] == [
+        *[("rising", "ok")] * 3,
+        ("falling", "failed"),
+        *[("growing", "ok")] * 3,
     ]
+
+
+def fine(asked):
+    label = label_of(asked)
+    return completion(json.dumps({"start": f"{label} a", "end": f"{label} b", "whole": [f"{label} c"]}))
+
+
+@pytest.mark.parametrize(
+    ("fault", "seen", "requests"),
+    [
+        (error(429, "slow down", Retry_After="0.01"), "failed: Error code: 429", 2),
+        (error(500, "broken", Retry_After="0.01"), "failed: Error code: 500", 2),
+        (lambda asked: time.sleep(1) or fine(asked), "failed: no reply within 0.5 s, tried 2 times", 2),
+        (CUT, "failed: the connection was cut (", 2),
+        (completion(ANSWER[:20]), "failed: the answer is not JSON (Unterminated string", 1),
+        (completion(ANSWER[:20], finish_reason="length"), "failed: the answer was cut off at the server's limit", 1),
+        (completion(None, refusal="I can't"), "failed: the model refused (I can't)", 1),
+        (completion(" "), "failed: the answer is empty", 1),
+        ((200, ""), "failed: the reply is no chat completion", 1),
+    ],
+    ids=["429", "500", "slow", "cut", "truncated", "length", "refusal", "empty", "nothing"],
+)
+def test_a_fault_costs_one_class_and_is_named(server, tmp_path, capfd, fault, seen, requests):
+    def script(asked):
+        return fine(asked) if label_of(asked) == "rising" else fault(asked) if callable(fault) else fault
+
+    server.script = script
+    write_classes(tmp_path, ["rising", "falling"])
+    rows = describe_table(tmp_path, options(server, retries=1, timeout_s=0.5 if "within" in seen else 30, sentences=1))
+    statuses = {row["label"]: row["status"] for row in rows}
+    assert statuses["rising"] == "ok"
+    assert statuses["falling"].startswith(seen)
+    assert f"class 'falling' has no usable motion sentence: {seen}" in capfd.readouterr().err
+    assert [label_of(asked) for *_, asked in server.requests].count("falling") == requests
+
+
+def test_a_fault_of_every_class_stops_the_table(server, tmp_path):
+    write_classes(tmp_path, ["rising", "falling"])
+    server.script = [error(404, "The model 'm' does not exist")]
+    with pytest.raises(ValueError, match=r"has no model 'm': .*does not exist"):
+        describe_table(tmp_path, options(server))
+    assert not (tmp_path / "texts.parquet").exists()
+
+
+def test_a_connection_that_is_cut_once_is_tried_again(server, tmp_path):
+    server.script = [CUT, completion()]
+    assert describe(server, tmp_path)[0].status == "ok"
+    assert len(server.requests) == 2

@@ -1,0 +1,243 @@
+"""What chat_api spends and how fast, what it asks again, and what it asks of appearance."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from chat_server import ANSWER, CUT, about_the_class, completion, error, label_of
+from chat_world import config, describe_table, options, serving, write_classes
+from kinetext import registry
+from kinetext.text import prompts
+from kinetext.text.chat.limits import CapError, Ledger, Pace, Prices, Tokens, estimate
+from kinetext.text.providers import Context, chat_api
+
+LABELS = ["rising", "falling", "growing", "shrinking"]
+# a reply of the server takes 400 tokens in and 100 out: 0.5 USD at these prices
+PRICES = {"price_in": 1000.0, "price_out": 1000.0}
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with serving(monkeypatch) as server:
+        server.script = about_the_class
+        yield server
+
+
+def prepare(server, tmp_path, **others):
+    chat_api.prepare({label: [] for label in LABELS}, config(server, **others), Context(LABELS, tmp_path))
+
+
+def test_the_estimate_comes_before_the_first_request(server, tmp_path, capfd):
+    expected = [estimate(chat_api.request(label, [], config(server)), 5) for label in LABELS]
+    put_in = sum(tokens.put_in for tokens in expected)
+    assert 4 * 300 < put_in < 4 * 600  # a request is some 1500 characters and a schema of 500
+    prepare(server, tmp_path)
+    said = capfd.readouterr().err
+    assert f"4 of 4 classes to ask {server.url} for, 0 cached; about {put_in} tokens in and 780 out" in said
+    assert "estimated from characters; the price is not known here (price_in, price_out)" in said
+    prepare(server, tmp_path, price_in=2.0, price_out=10.0)
+    assert f"about {(put_in * 2 + 780 * 10) / 1e6:.4g} USD, 0 USD paid before" in capfd.readouterr().err
+    prepare(server, tmp_path, price_in=2.0, price_out=10.0, max_usd=1.0)
+    assert server.requests == []
+    chat_api.describe("rising", [], config(server), Context(LABELS, tmp_path))
+    capfd.readouterr()
+    prepare(server, tmp_path, **PRICES)
+    assert "3 of 4 classes to ask" in (said := capfd.readouterr().err)
+    assert "0.5 USD paid before" in said
+
+
+def test_nothing_is_sent_where_the_estimate_is_above_the_cap(server, tmp_path):
+    write_classes(tmp_path, LABELS)
+    with pytest.raises(ValueError, match=r"max_usd: the table would cost about .* the cap is 1; nothing was sent"):
+        describe_table(tmp_path, options(server, **PRICES, max_usd=1.0))
+    assert server.requests == []
+    with pytest.raises(ValueError, match="no key in the environment variable NONE"):
+        prepare(server, tmp_path, api_key_env="NONE")
+
+
+def test_the_cap_needs_a_price_and_one_is_known():
+    with pytest.raises(ValueError, match="max_usd: the price of this model is not known here; give price_in"):
+        registry.configure(chat_api, {"model": "other", "max_usd": 1})
+    with pytest.raises(ValueError, match="max_usd: the price"):
+        registry.configure(chat_api, {"base_url": "http://localhost/v1", "max_usd": 1})
+    with pytest.raises(ValueError, match="price_in, price_out: give both"):
+        registry.configure(chat_api, {"price_in": 1})
+    assert registry.configure(chat_api, {"max_usd": 1}).prices == Prices(2.5, 10.0)
+
+
+def test_at_the_cap_the_table_stops_cleanly_and_goes_on_where_it_stopped(server, tmp_path, capfd):
+    labels = [f"class {n}" for n in range(10)]
+    write_classes(tmp_path, labels)
+    # replies turn out to be 2.8 times as dear as the estimate, which the cap allows
+    cheap = {"price_in": 0.0, "price_out": 1000.0, "max_usd": 2.5, "sentences": 1, "max_in_flight": 8}
+
+    def dear(asked):
+        status, body = about_the_class(asked)
+        return status, body | {"usage": {"prompt_tokens": 400, "completion_tokens": 350}}
+
+    server.script = dear
+    rows = describe_table(tmp_path, options(server, **cheap))
+    capped = [row for row in rows if row["status"].startswith("failed")]
+    assert len(server.requests) == 7  # 2.45 USD: not one too many, though 8 could have been in flight
+    assert len(capped) == 3
+    assert {row["status"] for row in capped} == {"failed: cost cap of 2.5 USD (2.45 spent); raise max_usd"}
+    assert "replies took 2800 tokens in and 2450 out, 2.45 USD, cached ones included" in capfd.readouterr().err
+    # what was paid counts against the cap of the next run, and is not paid again
+    assert describe_table(tmp_path, options(server, **cheap)) == rows
+    assert len(server.requests) == 7
+    more = describe_table(tmp_path, options(server, **cheap | {"max_usd": 3.6}))
+    assert not any(row["status"].startswith("failed") for row in more)
+    assert len(server.requests) == 10
+
+
+def test_ledger_counts_a_lost_reply_and_not_a_refused_one():
+    ledger = Ledger(Prices(0.0, 1e6), cap_usd=5.0)  # a USD a token
+    two = Tokens(0, 2)
+
+    class Lost(Exception):
+        perhaps_paid = True
+
+    for fault in (Lost, OSError):
+        with pytest.raises(fault), ledger.hold(two):
+            raise fault
+    assert (ledger.spent_usd, ledger.held_usd) == (2.0, 0.0)
+    with ledger.hold(two):
+        ledger.count("a", Tokens(0, 1))
+        ledger.count("a", Tokens(0, 1))  # read again
+    assert ledger.spent_usd == 3.0
+    ledger.count("b", Tokens(0, 3), share=0.5)
+    assert ledger.spent_usd == 4.5
+    with pytest.raises(CapError, match=r"cost cap of 5 USD \(4.5 spent\)"), ledger.hold(two):
+        pass
+    with Ledger(None, None).hold(two):
+        pass
+
+
+def test_a_reply_without_usage_counts_as_estimated(server, tmp_path):
+    def silent(asked):
+        status, body = about_the_class(asked)
+        return status, {key: value for key, value in body.items() if key != "usage"}
+
+    server.script = silent
+    write_classes(tmp_path, LABELS)
+    rows = describe_table(tmp_path, options(server, price_in=0.0, price_out=1000.0, max_usd=0.8, retries=0))
+    assert not any(row["status"].startswith("failed") for row in rows)  # 4 x 195 tokens
+
+
+def test_requests_are_evenly_spaced(server, tmp_path):
+    pace = Pace(1200, None)
+    start = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: pace.wait(Tokens(0, 0)), range(5)))
+    assert time.monotonic() - start >= 4 * 0.05
+    pace = Pace(None, 60_000)
+    start = time.monotonic()
+    for _ in range(3):
+        pace.wait(Tokens(60, 40))
+    assert time.monotonic() - start >= 2 * 0.1
+    write_classes(tmp_path, LABELS)
+    start = time.monotonic()
+    describe_table(tmp_path, options(server, requests_per_minute=600))
+    assert time.monotonic() - start >= 3 * 0.1
+    start = time.monotonic()
+    pace = Pace(None, None)
+    for _ in range(100):
+        pace.wait(Tokens(1000, 1000))
+    assert time.monotonic() - start < 1
+
+
+def test_a_correction_continues_the_conversation(server, tmp_path):
+    asked, context = config(server, sentences=2), Context(LABELS, tmp_path)
+    server.script = [completion()]
+    texts = chat_api.describe("rising", ["falling"], asked, context)
+    assert chat_api.mend("rising", ["falling"], texts, asked, context) == texts  # nothing to mend
+    texts[0] = replace(texts[0], status="same sentence as class 'falling'")
+    texts[2] = replace(texts[2], status="names the rival 'falling'")
+    server.script = [completion(json.dumps({"start": "x", "end": "high", "whole": ["y", "it climbs"]}))]
+    mended = chat_api.mend("rising", ["falling"], texts, asked, context)
+    assert [(text.phase, text.sentence, text.status) for text in mended] == [
+        ("start", "x", "ok"),
+        ("end", "high", "ok"),
+        ("whole", "y", "ok"),
+        ("whole", "it climbs", "ok"),
+    ]
+    first, answer, fault = server.requests[-1][2]["messages"]
+    assert [first] == prompts.messages("rising", ["falling"], 2)
+    assert answer == {"role": "assistant", "content": ANSWER}
+    assert '- start, "low": same sentence as class \'falling\'\n- whole, "it goes up": names' in fault["content"]
+    assert "high" not in fault["content"]
+    assert mended[0].prompt_version == "motion-1+correction-1"
+    assert mended[0].rival == "falling"
+    assert mended[0].request_hash != texts[0].request_hash
+    # cached like any other, and the second correction continues the first
+    assert chat_api.mend("rising", ["falling"], texts, asked, context) == mended
+    assert len(server.requests) == 2
+    again = [replace(mended[0], status="empty sentence"), *mended[1:]]
+    chat_api.mend("rising", ["falling"], again, asked, context)
+    assert [message["role"] for message in server.requests[-1][2]["messages"]] == ["user", "assistant"] * 2 + ["user"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "said", "fault"),
+    [
+        (completion("Sure! Here."), "Sure! Here.", "the answer is not JSON"),
+        (completion(None, refusal="I cannot"), "I cannot", "the model refused (I cannot)"),
+        (completion(ANSWER[:20], finish_reason="length"), ANSWER[:20], "the answer was cut off"),
+        (completion(""), "(no answer)", "the answer is empty"),
+    ],
+)
+def test_an_unreadable_answer_can_be_mended(server, tmp_path, reply, said, fault):
+    asked, context = config(server), Context(LABELS, tmp_path)
+    server.script = [reply, completion()]
+    texts = chat_api.describe("rising", [], asked, context)
+    assert texts[0].status.startswith("failed")
+    assert {text.status for text in chat_api.mend("rising", [], texts, asked, context)} == {"ok"}
+    _, answer, request = server.requests[-1][2]["messages"]
+    assert answer["content"] == said
+    assert fault in request["content"]
+    assert str(tmp_path) not in request["content"]
+
+
+def test_what_cannot_be_mended_stays(server, tmp_path):
+    asked, context = config(server, retries=0), Context(LABELS, tmp_path)
+    server.script = [error(500)]
+    failed = chat_api.describe("rising", [], asked, context)
+    assert chat_api.mend("rising", [], failed, asked, context) == failed  # no reply came, so there is no conversation
+    assert len(server.requests) == 1
+    server.script = [(200, "<html>")]
+    failed = chat_api.describe("rising", [], asked, context)
+    assert chat_api.mend("rising", [], failed, asked, context) == failed
+    assert len(server.requests) == 2
+    server.script = [completion(), completion(), completion(), completion("no")]
+    good = chat_api.describe("falling", [], asked, context)
+    half = [replace(good[0], status="empty sentence"), *good[1:]]
+    assert chat_api.mend("falling", [], half, asked, context) == half  # better than nothing at all
+    good = chat_api.describe("growing", [], asked, context)
+    server.script = [CUT]
+    with pytest.raises(Exception, match="the connection was cut"):
+        chat_api.mend("growing", [], [replace(good[0], status="empty sentence")], asked, context)
+
+
+def test_appearance_is_asked_for_as_a_control(server, tmp_path):
+    server.script = [completion(json.dumps({"whole": ["a red box", "a grey wall"]}))]
+    asked = config(server, about="appearance", sentences=2)
+    texts = chat_api.describe("rising", ["falling"], asked, Context(LABELS, tmp_path))
+    assert [(text.kind, text.phase, text.sentence, text.status) for text in texts] == [
+        ("appearance", "whole", "a red box", "ok"),
+        ("appearance", "whole", "a grey wall", "ok"),
+    ]
+    assert texts[0].prompt_version == "appearance-1"
+    body = server.requests[0][2]
+    assert body["response_format"]["json_schema"]["schema"]["required"] == ["whole"]
+    request = body["messages"][0]["content"]
+    assert "still picture" in request
+    assert "Leave out every movement" in request
+    assert '"falling"' in request
+    assert "start" not in request.replace("starts", "")
+    assert label_of(body) == "rising"
+    server.script = [completion("{}")]
+    (failed,) = chat_api.describe("falling", [], asked, Context(LABELS, tmp_path))
+    assert (failed.kind, failed.status[:31]) == ("appearance", "failed: the answer has no 'whol")
