@@ -63,7 +63,7 @@ def test_a_batch_that_is_not_done_is_fetched_by_a_later_run(server, folder):
     server.polls = 10**6
     for _ in range(2):
         with pytest.raises(
-            ValueError, match="batch-0 is in_progress after 0.05 s of waiting .* run again, now or days"
+            ValueError, match=r"batch-0 is in_progress after 0.05 s of waiting .* run again, now or days"
         ):
             describe_table(folder, in_batch(server, batch_wait_s=0.05))
     # single requests would pay twice
@@ -108,7 +108,6 @@ def test_killed_at_any_moment_a_batch_is_sent_once(server, folder, monkeypatch, 
         patched.setattr(cache, "reply_to", kill_at_reply)
         patched.setattr(batch, "_find", kill_at_find)
         if moment == "uploaded":
-            server.script_create = "cut"
             server.cut_create = True  # the batch is made, and looked for after the cut
         with pytest.raises(Killed):
             describe_table(folder, in_batch(server))
