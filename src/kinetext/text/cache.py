@@ -47,9 +47,10 @@ def reply_to(request: dict[str, Any], folder: Path, ask: Callable[[], dict[str, 
         if not path.exists():
             record = ask()
             date = datetime.now(UTC).isoformat(timespec="seconds")
-            text = json.dumps({"request": request, "date": date, **record}, indent=1, ensure_ascii=False)
+            record = {"request": request, "date": date, **record}
             with written_whole(path) as part:
-                part.write_text(text, "utf-8")
+                part.write_text(json.dumps(record, ensure_ascii=False), "utf-8")
+            return record
     return read_record(path)
 
 

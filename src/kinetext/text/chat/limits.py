@@ -126,6 +126,8 @@ class Pace:
 
     def wait(self, tokens: Tokens) -> None:
         """Sleep until it is this request's turn."""
+        if not self.requests_per_minute and not self.tokens_per_minute:
+            return
         takes_s = 60 / self.requests_per_minute if self.requests_per_minute else 0.0
         if self.tokens_per_minute:
             takes_s = max(takes_s, (tokens.put_in + tokens.out) * 60 / self.tokens_per_minute)
