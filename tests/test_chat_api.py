@@ -277,3 +277,20 @@ def test_a_connection_that_is_cut_once_is_tried_again(server, tmp_path):
     server.script = [CUT, completion()]
     assert describe(server, tmp_path)[0].status == "ok"
     assert len(server.requests) == 2
+
+
+def test_a_reply_that_a_kill_left_without_its_name_is_used_and_half_of_one_is_not(server, tmp_path):
+    first = describe(server, tmp_path)
+    (kept,) = (tmp_path / "replies").glob("*.json")
+    part = kept.with_name(f".{kept.name}.part")
+    kept.rename(part)
+    assert describe(server, tmp_path) == first
+    kept.rename(part)
+    chat_api.prepare({"rising": ["falling", "growing"]}, config(server), Context([], tmp_path))
+    assert kept.exists()
+    assert len(server.requests) == 1
+    part.write_text(kept.read_text()[:-9])
+    kept.unlink()
+    assert describe(server, tmp_path)[0].status == "ok"
+    assert len(server.requests) == 2
+    assert not part.exists()
