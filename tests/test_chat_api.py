@@ -95,7 +95,7 @@ def test_a_lasting_failure_is_a_row(server, tmp_path):
     assert text.status.startswith("failed: Error code: 429")
     assert "slow down" in text.status
     assert (text.kind, text.sentence) == ("motion", "")
-    assert not (tmp_path / "replies").exists()
+    assert not list((tmp_path / "replies").iterdir())
 
 
 def test_structured_output_falls_back_to_json_mode_and_then_to_text(server, tmp_path):

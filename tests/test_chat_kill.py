@@ -1,7 +1,8 @@
 """Paid answers survive SIGKILL: chat_api in processes that are killed at random points, against a server that counts.
 
 What is promised (text/providers/chat_api.py): a reply whose file exists is never asked for again, and of one life at
-most `max_in_flight` requests, those on their way at the kill, have no file.
+most `max_in_flight` requests, those on their way at the kill, have no file. Between arrival and file lies a fraction of a
+millisecond of work; how often a kill hits it is counted.
 """
 
 import json
@@ -17,24 +18,35 @@ from pathlib import Path
 import pytest
 
 from chat_server import about_the_class, label_of
-from chat_world import options, serving, write_classes
+from chat_world import KEY, options, serving, write_classes
 from kinetext.tables import read_rows
 
 KILLS, IN_FLIGHT, CLASSES = 50, 4, 240
 
 # Imports once, then forks a process for each table: 50 times Python's imports would take minutes.
 NURSERY = """
-import json, os, sys
+import itertools, json, mmap, os, sys
 from pathlib import Path
 import openai.resources.chat, filelock, tqdm
 from chat_world import describe_table
-openai.OpenAI(api_key="none", base_url="http://127.0.0.1:1").chat.completions.with_raw_response
+from kinetext.text.chat import client
+from kinetext.text.cache import request_hash
+openai.OpenAI(api_key="none", base_url="http://127.0.0.1:1")
+def noted(server, asked, ask=client.ask):
+    key = request_hash(asked).encode()
+    reply = ask(server, asked)
+    arrived[64 * (n := next(count)) : 64 * (n + 1)] = key  # shared memory: outlives the process, and costs no system call
+    return reply
+client.ask = noted
 print("ready", flush=True)
 for line in sys.stdin:
     children = []
     for arguments in json.loads(line):
         child = os.fork()
         if child == 0:
+            with open(Path(arguments["folder"]) / f"arrived-{os.getpid()}", "wb+") as file:
+                file.truncate(64 * 1000)
+                arrived, count = mmap.mmap(file.fileno(), 0), itertools.count()
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             try:
                 describe_table(Path(arguments["folder"]), arguments["options"], table=arguments["table"])
@@ -54,9 +66,9 @@ def server(monkeypatch):
         yield server
 
 
-@pytest.fixture
-def nursery(server):
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+@pytest.fixture(scope="module")
+def nursery():
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TEST_KEY": KEY, "NO_PROXY": "127.0.0.1"}
     process = subprocess.Popen(
         [sys.executable, "-c", NURSERY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
@@ -75,28 +87,27 @@ def start(nursery, server, folder: Path, *tables: str) -> list[int]:
 
 
 def replies(folder: Path) -> dict[str, bytes]:
-    """The cached replies by class."""
+    """The cached replies by class, also those that have been written and not yet named."""
     found = {}
-    for path in (folder / "cache/replies").glob("*.json"):
-        raw = path.read_bytes()
-        found[label_of(json.loads(raw)["request"])] = raw
+    for path in [*(folder / "cache/replies").glob("*.json"), *(folder / "cache/replies").glob(".*.part")]:
+        if raw := path.read_bytes():
+            found[label_of(json.loads(raw)["request"])] = raw
     return found
 
 
 def test_killed_at_50_random_points_no_paid_answer_is_lost_or_repeated(server, nursery, tmp_path):
     write_classes(tmp_path, [f"class {n}" for n in range(CLASSES)])
-    chance, sent, answered = random.Random(0), Counter(), Counter()
+    chance, sent = random.Random(0), Counter()
 
     def script(asked):
         label = label_of(asked)
         with server.lock:
             sent[label] += 1
         time.sleep(0.01 + 0.01 * (hash(label) % 10) / 10)
-        answered[label] += 1
         return about_the_class(asked, note=f" take {sent[label]}")
 
     server.script = script
-    killed = lost = 0
+    killed = 0
     kept: dict[str, bytes] = {}
     while killed < KILLS:
         before = sent.copy()
@@ -106,7 +117,6 @@ def test_killed_at_50_random_points_no_paid_answer_is_lost_or_repeated(server, n
         while (sent - before).total() < asked_for and time.monotonic() < until:
             time.sleep(0.001)
         time.sleep(chance.uniform(0, 0.03))
-        handed_over = answered.copy()
         os.kill(child, signal.SIGKILL)
         assert nursery.stdout.readline().split() == [str(-signal.SIGKILL)], "it ended before the kill: too few classes"
         killed += 1
@@ -116,7 +126,6 @@ def test_killed_at_50_random_points_no_paid_answer_is_lost_or_repeated(server, n
         assert {label: now[label] for label in kept} == kept, "a reply with a file was lost"
         gone = of_this_life.keys() - now.keys()
         assert len(gone) <= IN_FLIGHT, "more went than was in flight"
-        lost += sum(handed_over[label] == sent[label] for label in gone)
         kept = now
 
     left = CLASSES - len(kept)
@@ -128,28 +137,20 @@ def test_killed_at_50_random_points_no_paid_answer_is_lost_or_repeated(server, n
     rows = [row for row in read_rows("texts", tmp_path / "texts.parquet") if row["kind"] == "motion"]
     assert not [row["status"] for row in rows if row["status"].startswith("failed")]
     assert {row["label"] for row in rows} == sent.keys()
-    print(
-        f"{KILLS} kills with {left} of {CLASSES} classes left; {sent.total() - CLASSES} asked again, of {lost} of them"
-    )
-    print("the server had sent the answer already")
+    noted = b"".join(path.read_bytes() for path in tmp_path.glob("arrived-*"))
+    arrived = Counter(noted[n : n + 64].decode() for n in range(0, len(noted), 64) if noted[n])
+    lost = arrived.total() - CLASSES
+    assert arrived.keys() == {path.stem for path in (tmp_path / "cache/replies").glob("*.json")}
+    print(f"{KILLS} kills, {left} of {CLASSES} classes left then; {sent.total() - CLASSES} asked again, ", end="")
+    print(f"{lost} of them though their answer had reached the program, which was killed before it had the file")
+    assert lost <= KILLS // 4, "a reply is not written as soon as it has arrived"
 
 
 def test_two_jobs_at_once_ask_for_nothing_twice(server, nursery, tmp_path):
-    write_classes(tmp_path, [f"class {n}" for n in range(40)])
+    write_classes(tmp_path, [f"class {n}" for n in range(24)])
     server.script = lambda asked: time.sleep(0.02) or about_the_class(asked)
     start(nursery, server, tmp_path, "one", "two", "three")
     assert nursery.stdout.readline().split() == ["0"] * 3
-    assert Counter(label_of(asked) for *_, asked in server.requests) == {f"class {n}": 1 for n in range(40)}
+    assert Counter(label_of(asked) for *_, asked in server.requests) == {f"class {n}": 1 for n in range(24)}
     tables = [read_rows("texts", tmp_path / f"{name}.parquet") for name in ("one", "two", "three")]
     assert tables[0] == tables[1] == tables[2]
-
-
-def test_replies_are_whole_files_after_a_kill_of_the_writer(server, nursery, tmp_path):
-    write_classes(tmp_path, ["rising", "falling"])
-    start(nursery, server, tmp_path, "texts")
-    assert nursery.stdout.readline().split() == ["0"]
-    for path in (tmp_path / "cache/replies").glob("*.json"):  # a part that a kill left behind is no reply
-        path.rename(path.with_name(f".{path.name}.1.tmp"))
-    start(nursery, server, tmp_path, "texts")
-    assert nursery.stdout.readline().split() == ["0"]
-    assert len(server.requests) == 4

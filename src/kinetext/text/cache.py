@@ -6,12 +6,11 @@ written before anyone tries to understand it; understanding it again costs nothi
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from kinetext.tables import written_whole
 
 
 def request_hash(request: dict[str, Any]) -> str:
@@ -30,28 +29,62 @@ def hash_path(key: str, folder: Path) -> Path:
     return folder / "replies" / f"{key}.json"
 
 
+def has_reply(request: dict[str, Any], folder: Path) -> bool:
+    """Whether the reply is there, also one that a killed process had written but not yet given its name."""
+    path = reply_path(request, folder)
+    if not path.exists() and _part(path).exists():
+        with _lock(path, folder):
+            if _is_whole(_part(path)):
+                os.replace(_part(path), path)
+    return path.exists()
+
+
 def reply_to(request: dict[str, Any], folder: Path, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The record of a request: {"request", "date" (ISO 8601, UTC), ...what `ask` returned}.
 
     `ask` is called only where there is no record; of several jobs that want the same one, one asks and the rest wait.
-    What `ask` raises goes through and leaves no record.
+    What `ask` raises goes through and leaves no record. Between the return of `ask` and the bytes being with the
+    operating system, which a SIGKILL cannot take from it, there is one write to a file that is open already.
     """
     path = reply_path(request, folder)
     if path.exists():  # without the lock, so that a cache on a read-only disk can be used
         return read_record(path)
+    part = _part(path)
+    with _lock(path, folder):
+        if path.exists():
+            return read_record(path)
+        if not _is_whole(part):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with part.open("w", encoding="utf-8") as file:
+                    record = {"request": request, "date": None, **ask()}
+                    record["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+                    file.write(json.dumps(record, ensure_ascii=False))
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+        os.replace(part, path)
+    return read_record(path)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def _lock(path: Path, folder: Path) -> Any:
     from filelock import FileLock
 
     lock = folder / "locks" / f"{path.stem}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
-        if not path.exists():
-            record = ask()
-            date = datetime.now(UTC).isoformat(timespec="seconds")
-            record = {"request": request, "date": date, **record}
-            with written_whole(path) as part:
-                part.write_text(json.dumps(record, ensure_ascii=False), "utf-8")
-            return record
-    return read_record(path)
+    return FileLock(lock)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        read_record(path)
+    except (ValueError, FileNotFoundError):
+        return False
+    return True
 
 
 def read_record(path: Path) -> dict[str, Any]:

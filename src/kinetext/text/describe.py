@@ -72,6 +72,8 @@ def describe_classes(
             provider, config = control.of(config)
     except ValueError as error:
         raise ValueError(f"texts.{name}.options.{error}") from None
+    if hasattr(provider, "prepare"):
+        provider.prepare(rivals, config, context)
 
     if hasattr(provider, "prepare"):
         provider.prepare(rivals, config, context)

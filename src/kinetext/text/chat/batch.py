@@ -36,7 +36,7 @@ def collect(
 
     (folder / "batches").mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "batches" / ".lock"):  # of two jobs the second finds the batch of the first
-        wanted = {key: asked for key, asked in wanted.items() if not cache.reply_path(asked, folder).exists()}
+        wanted = {key: asked for key, asked in wanted.items() if not cache.has_reply(asked, folder)}
         notes = pending(wanted, server, folder)
         noted = {key for note in notes for key in note["requests"]}
         left = {key: asked for key, asked in wanted.items() if key not in noted}

@@ -5,9 +5,9 @@ One request per class, with its rivals; a row's `rival` holds them all, separate
 under the hash of its request before it is parsed (text/cache.py), so a table that was made once is made again without
 a key, a network or a cent. The key is read from the environment when a request is sent, and goes nowhere else.
 
-What a kill can cost: a reply whose file exists is never asked for again. A reply is written as soon as it has arrived
-whole, before it is parsed; one that was still on its way, at most `max_in_flight` of them, is asked for again. With
-`batch` replies wait at the server, and a kill costs nothing.
+What a kill (SIGKILL) can cost: a reply that was written is never asked for again, and it is written as soon as it has
+arrived whole, before it is parsed. One that was still on its way, or in the fraction of a millisecond before the write,
+is asked for again: at most `max_in_flight` of them. With `batch` replies wait at the server, and a kill costs nothing.
 """
 
 import sys
@@ -53,7 +53,7 @@ def prepare(asked: dict[str, list[str]], config: Config, context: Context) -> No
     for label, rivals in asked.items():
         sent = request(label, rivals, config)
         path = cache.reply_path(sent, context.cache)
-        if path.exists():
+        if cache.has_reply(sent, context.cache):
             _count(path.stem, sent, cache.read_record(path), table, config)
         elif path.stem not in wanted:
             wanted[path.stem] = sent
