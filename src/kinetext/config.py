@@ -225,7 +225,13 @@ class ReportOptions(Options):
         min_length=1,
         description="metrics of the first table; of each data set those that it has, classes and captions having others",
     )
-    examples: int = Field(4, ge=0, description="confusable pairs shown with example frames")
+    examples: int = Field(
+        4, ge=0, description="confusable pairs shown with example frames, of each protocol and backbone"
+    )
+    descriptions: list[str] = Field(
+        default=[],
+        description="texts whose help is asked for, by their names; absent: those of kind motion that are no control",
+    )
     reference: list[Published] = Field(default=[], description="what papers report, shown beside ours")
 
 
