@@ -14,6 +14,7 @@ from kinetext.report.material import MINED, RULES, Mined
 from kinetext.tables import read_rows
 
 MOST_BLOCKS = 12  # blocks named beside the picture
+MOST_CLASSES = 60  # whose names can be read; of more, the most confused blocks are shown
 
 
 def confusion_picture(mined: Mined, figures: Path) -> dict[str, Any] | None:
@@ -26,14 +27,18 @@ def confusion_picture(mined: Mined, figures: Path) -> dict[str, Any] | None:
     labels, scores_KK = score_matrix([row for row in rows if row["rule"] == rule])
     order, blocks = find_blocks(scores_KK)
     named = [[labels[k] for k in block] for block in blocks]
+    if len(order) > MOST_CLASSES:
+        first = set([k for block in blocks for k in block][:MOST_CLASSES]) or set(order[:MOST_CLASSES])
+        order = [k for k in order if k in first]
     place = {k: at for at, k in enumerate(order)}
-    spans = [(min(place[k] for k in block), len(block)) for block in blocks]
+    spans = [(min(place[k] for k in block), len(block)) for block in blocks if set(block) <= place.keys()]
     name = f"confusion-{dataset}-{protocol}-{backbone}"
     plot = block_plot(name, scores_KK[np.ix_(order, order)], [labels[k] for k in order], spans, figures)
     return {
         "title": f"{dataset}, {protocol}, {backbone}",
         "rule": RULES[rule],
         "classes": len(labels),
+        "shown": len(order),
         "plot": plot,
         "blocks": named[:MOST_BLOCKS],
         "more": max(0, len(named) - MOST_BLOCKS),

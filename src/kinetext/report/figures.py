@@ -115,18 +115,17 @@ def cost_plot(name: str, points: list[tuple[str, str, float, Estimate]], axis: s
 
 
 def block_plot(name: str, scores_KK: Any, labels: list[str], blocks: list[tuple[int, int]], folder: Path) -> str:
-    """A matrix of scores as squares, darker where higher, as SVG; blocks of (first class, how many) are outlined. Classes
-    are named up to 60 of them: more could not be read.
+    """A matrix of scores as squares, darker where higher, as SVG; blocks of (first class, how many) are outlined. The names
+    of up to 60 classes can be read.
     """
     from matplotlib.patches import Rectangle
 
     count = len(labels)
-    named = count <= 60
-    side_in = 4.2 if count <= 25 else WIDTH_IN - 1.6 if named else WIDTH_IN - 0.6
-    with _figure(side_in + (1.4 if named else 0.4)) as (figure, axes):
+    side_in = 4.2 if count <= 25 else WIDTH_IN - 1.6
+    with _figure(side_in + 1.4) as (figure, axes):
         first, second = scores_KK.nonzero()
         share = scores_KK[first, second] / scores_KK.max()
-        side_pt = max(1.6, 0.8 * 72 * side_in / count)  # a class of 700 is smaller than what can be seen
+        side_pt = 0.8 * 72 * side_in / count
         colours = [(0.0, 0.447, 0.698, 0.12 + 0.88 * max(0.0, float(x))) for x in share]
         axes.scatter(second, first, s=side_pt**2, c=colours, marker="s", linewidths=0)
         for start, size in blocks:
@@ -135,12 +134,10 @@ def block_plot(name: str, scores_KK: Any, labels: list[str], blocks: list[tuple[
         axes.set_xlim(-0.5, count - 0.5)
         axes.set_ylim(count - 0.5, -0.5)
         axes.set_aspect("equal")
-        ticks, size_pt = range(count) if named else [], 9 if count <= 25 else 6
-        axes.set_yticks(ticks, labels if named else [], fontsize=size_pt)
-        axes.set_xticks(ticks, labels if named else [], fontsize=size_pt, rotation=90)
+        size_pt = 9 if count <= 25 else 6
+        axes.set_yticks(range(count), labels, fontsize=size_pt)
+        axes.set_xticks(range(count), labels, fontsize=size_pt, rotation=90)
         axes.tick_params(length=0)
-        if not named:
-            axes.set_xlabel(f"{count} classes, those confused with each other side by side")
         return _written(figure, name, folder)
 
 
