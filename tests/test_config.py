@@ -83,8 +83,10 @@ MISTAKES = [
     (
         "confusables.rule",
         "feature",
-        "confusables.rule: input should be 'features', 'text' or 'given', not 'feature'",
+        "confusables.rule: input should be 'features', 'text', 'given' or 'file', not 'feature'",
     ),
+    ("confusables.rule", "file", "confusables: rule is 'file', but `file` is not given; name your csv of rivals there"),
+    ("confusables.file", "/nowhere/{dataset}.csv", "confusables.file: there is no file /nowhere/shapes.csv"),
     ("experiments", None, "experiments: is missing"),
     ("methods.stann", {}, "methods.stann: no module 'stann' among methods; did you mean 'stan'?"),
     ("methods.own", {"module": "stann"}, "methods.own: no module 'stann' among methods; did you mean 'stan'?"),

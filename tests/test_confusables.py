@@ -1,11 +1,13 @@
 """Three classes: `push` and `pull` look the same to the classifier, `jump` does not."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from kinetext.config import ConfusablesOptions
+from kinetext import registry
+from kinetext.config import ConfusablesOptions, TextOptions
 from kinetext.tables import read_rows, write_shard, write_table
 from kinetext.text.confusables import (
     confusion_scores,
@@ -14,6 +16,8 @@ from kinetext.text.confusables import (
     text_scores,
     top_rivals,
 )
+from kinetext.text.describe import describe_classes
+from kinetext.text.providers import Text
 from splits import write_splits
 
 LABELS = ["push", "pull", "jump", "wave"]
@@ -93,6 +97,32 @@ def test_a_clip_is_judged_by_a_classifier_that_has_not_seen_it():
     assert scores_KK[0, 1] > 0.3
 
 
+def test_a_group_is_judged_by_a_classifier_that_has_seen_none_of_it():
+    # every clip looks like the other clips of its group and like nothing else, so only a cut of the same film gives its
+    # class away
+    film_FD = np.random.default_rng(0).normal(size=(24, 40))
+    film_B, target_B = np.repeat(np.arange(24), 3), np.repeat(np.arange(24) % 2, 3)
+    scores_KK = confusion_scores(film_FD[film_B], target_B, 2, folds=4)
+    apart_KK = confusion_scores(film_FD[film_B], target_B, 2, folds=4, group_B=[f"film{f}" for f in film_B])
+    assert scores_KK[0, 1] < 0.1
+    assert apart_KK[0, 1] > 0.3
+
+
+def test_a_class_of_one_group_is_judged_clip_by_clip():
+    features_BD = np.array([LOOKS[label] for label in ("push", "pull", "jump") for _ in range(4)])
+    groups = ["one film"] * 4 + [f"{i}" for i in range(8)]
+    scores_KK = confusion_scores(features_BD, np.repeat([0, 1, 2], 4), 3, folds=4, group_B=groups)
+    assert scores_KK[0, 1] > 0.4 > 0.1 > scores_KK[0, 2]
+
+
+def test_a_class_of_two_clips_beside_a_large_one_costs_the_large_one_no_folds():
+    target_B = np.array([0] * 20 + [1] * 20 + [2] * 2)
+    features_BD = np.array([LOOKS[LABELS[k]] for k in target_B])
+    scores_KK = confusion_scores(features_BD, target_B, 3, folds=5)
+    assert 0.4 < scores_KK[0, 1] <= 0.5
+    assert scores_KK[0, 2] < 0.25
+
+
 def test_text_scores_are_cosines():
     expected_KK = [[0.0, 0.6, 0.0, -1.0], [0.6, 0.0, 0.8, -0.6], [0.0, 0.8, 0.0, 0.0], [-1.0, -0.6, 0.0, 0.0]]
     np.testing.assert_allclose(text_scores(NAMES_KD), expected_KK, atol=1e-12)
@@ -136,19 +166,104 @@ def test_rivals_stay_among_the_classes_that_a_label_is_scored_with(tmp_path):
     assert [row for row in rows if row["rule"] == "given"] == []  # both pairs lie across the split
 
 
-def test_labels_of_test_and_validation_clips_change_nothing(tmp_path):
+@pytest.fixture
+def telling(monkeypatch):
+    """A provider that says what its rivals are, so that its texts depend on all that was mined."""
+
+    def describe(label, rivals, config, context):
+        return [Text(label, f"{label} moves unlike {rival}", "motion", rival=rival) for rival in rivals]
+
+    module = SimpleNamespace(Config=registry.Options, describe=describe)
+    monkeypatch.setattr(registry, "load", lambda package, name: module)
+
+
+def test_labels_of_test_and_validation_clips_change_no_byte(tmp_path, telling):
     train = train_clips(3)
     held_out = [("test", "push"), ("test", "jump"), ("val", "pull"), ("val", "wave"), ("test", "wave")]
     looks = [label for _, label in train + held_out]
     permuted = [("test", "wave"), ("test", "push"), ("val", "jump"), ("val", "jump"), ("test", "pull")]
-    tables = []
+    mined, texts = {}, {}
     for name, rows in [("true", train + held_out), ("permuted", train + permuted), ("train", train[::-1] + held_out)]:
-        world = write_world(tmp_path / name, rows, looks=looks)
+        world = write_world(tmp_path / name, rows, [["push", "jump"]], looks)
         mine_confusables(**world)
-        tables.append(read_rows("confusables", world["output"]))
-    assert tables[0] == tables[1]
-    assert rivals_of(tables[0], "push", "features")[0] == "pull"
-    assert rivals_of(tables[2], "push", "features")[0] != "pull"  # the labels of training clips do matter
+        mined[name] = world["output"].read_bytes()
+        for rule in ("features", "text", "given"):
+            output = tmp_path / name / f"{rule}.parquet"
+            arguments = (world["clips"], world["splits"], world["output"], TextOptions(), "telling", rule, tmp_path)
+            describe_classes(*arguments, output)
+            texts[name, rule] = output.read_bytes()
+    assert mined["true"] == mined["permuted"]
+    assert all(texts["true", rule] == texts["permuted", rule] for rule in ("features", "text", "given"))
+    assert mined["true"] != mined["train"]  # the labels of training clips do matter
+    assert texts["true", "features"] != texts["train", "features"]
+
+
+def test_groups_of_the_clips_are_kept_whole(tmp_path):
+    """Cuts of one film look alike and like no other film: only a classifier that has seen another cut is ever right."""
+    films = [label for label in ("push", "pull") for _ in range(4)]
+    world = write_world(tmp_path, [("train", label) for label in films for _ in range(2)])
+    features = [
+        {"clip_id": f"{n:03d}", "frame_TD": [(9.0 * np.eye(8)[n // 2]).astype(np.float16).tolist()]} for n in range(16)
+    ]
+    write_shard("features", [features], world["features"][0])
+    scores = []
+    for group in (None, "film"):
+        rows = [
+            row | {"group": group and f"film{int(row['clip_id']) // 2}"} for row in read_rows("clips", world["clips"])
+        ]
+        write_table("clips", rows, world["clips"], {"labels": LABELS, "pairs": []})
+        mine_confusables(**(world | {"features": world["features"][:1]}))
+        scores.append(next(row["score"] for row in read_rows("confusables", world["output"]) if row["label"] == "push"))
+    assert scores[0] < 0.3 < 0.4 < scores[1]
+
+
+def test_a_large_class_gives_a_drawn_part_of_its_clips(tmp_path, monkeypatch):
+    world = write_world(tmp_path, train_clips(9)) | {"options": ConfusablesOptions(clips_per_class=4)}
+    seen = []
+    monkeypatch.setattr("kinetext.text.confusables.confusion_scores", lambda x, y, *rest: seen.append(y) or np.eye(4))
+    mine_confusables(**world)
+    mine_confusables(**world | {"options": ConfusablesOptions(clips_per_class=20)})
+    assert [np.bincount(target_B).tolist() for target_B in seen] == [[4] * 4, [9] * 4]
+
+
+def test_a_file_of_rivals(tmp_path):
+    world = write_world(tmp_path, train_clips(2))
+    path = tmp_path / "rivals.csv"
+
+    def mined(text, novel=()):
+        path.write_text(text)
+        splits = write_splits(world["clips"], list(novel))
+        mine_confusables(**world | {"options": ConfusablesOptions(rivals=2, file=str(path)), "splits": splits})
+        return [tuple(row.values()) for row in read_rows("confusables", world["output"]) if row["rule"] == "file"]
+
+    assert mined("label,rival\npush,pull\npush,jump\n") == [  # one direction, in the order of the file
+        ("push", "pull", 1.0, "file", 1),
+        ("push", "jump", 1.0, "file", 2),
+    ]
+    assert mined("rival,score,label\npull,0.2,push\njump,3,push\nwave,1,push\npush,1,wave\n") == [
+        ("push", "jump", 3.0, "file", 1),
+        ("push", "wave", 1.0, "file", 2),
+        ("wave", "push", 1.0, "file", 1),
+    ]
+    both = "label,rival\njump,wave\npush,jump\npush,pull\n"
+    assert mined(both, ["pull", "jump"]) == []  # all pairs lie across trained and novel classes
+    assert [row[:2] for row in mined(both, ["wave", "jump"])] == [("push", "pull"), ("jump", "wave")]
+    for text, wrong in [
+        (
+            "label,rival\npush,pul\n",
+            r"rivals.csv:2: 'pul' is none of the 4 classes of the data set; did you mean 'pull'",
+        ),
+        ("label,rival\n\npush,push\n", r"rivals.csv:3: 'push' is its own rival"),
+        (
+            "label,rival\npush,pull\npush, pull\n",
+            r"rivals.csv:3: 'push' with the rival 'pull' stands in an earlier line",
+        ),
+        ("label,rival,score\npush,pull,\n", r"rivals.csv:2: score is ''; it must be a number above 0"),
+        ("label,rival,score\npush,pull,-1\n", r"rivals.csv:2: score is '-1'; it must be a number above 0"),
+        ("label,rivals\npush,pull\n", r"rivals.csv: no column 'rival'; did you mean 'rivals'"),
+    ]:
+        with pytest.raises(ValueError, match=wrong):
+            mined(text)
 
 
 def test_features_are_averaged_over_frames(tmp_path):

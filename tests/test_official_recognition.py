@@ -104,10 +104,10 @@ def test_validation_clips_are_set_aside_and_the_test_is_left_alone(tmp_path, nam
 
 
 def test_the_draw_keeps_cuts_of_one_video_together_and_does_not_depend_on_other_clips():
-    clips = [Clip(f"v{i}_c{j}", Path("x"), "train", "a") for i in range(500) for j in range(2)]
+    clips = [Clip(f"v{i}_c{j}", Path("x"), "train", "a", group=f"v{i}") for i in range(500) for j in range(2)]
 
     def drawn(seed: int, clips: list[Clip]) -> set[str]:
-        aside = set_aside(clips, 0.2, seed, lambda clip: clip.clip_id.split("_")[0])
+        aside = set_aside(clips, 0.2, seed)
         return {clip.clip_id for clip in aside if clip.split == "val"}
 
     val = drawn(0, clips)

@@ -15,9 +15,12 @@ import yaml
 from kinetext.config import Published, ReportOptions
 from kinetext.evaluation.measure import measure_run
 from kinetext.report.collect import collect_metrics
+from kinetext.report.confusion import confusion_picture, find_blocks, score_matrix
+from kinetext.report.descriptions import described_tables, finding, verdict
+from kinetext.report.estimates import estimates
 from kinetext.report.figures import Estimate, frame_strip
 from kinetext.report.reference import beside
-from kinetext.report.render import estimates, render_report
+from kinetext.report.render import render_report
 from kinetext.tables import read_rows, write_shard, write_table
 
 BASE = ["moves left", "moves right", "grows", "shrinks"]
@@ -55,10 +58,14 @@ def make_data(root: Path, clips_per_class: int) -> None:
     write_table("clips", clips, data / "clips.parquet", odd)
     write_shard("frames", [frames], data / "frames" / "0000.arrow")
     write_table("confusables", mined, data / "confusables.parquet")
-    for provider in ("names", "motion"):
-        texts = [{"label": c, "sentence": f"the thing {c} <slowly>", "source": provider, "status": "ok"} for c in BASE]
-        texts.append({"label": BASE[0], "sentence": "moves", "source": provider, "status": "too short"})
-        write_table("texts", texts, data / "texts" / f"{provider}.parquet")
+    for provider, kind in (("names", "name"), ("motion", "motion"), ("shuffled", "motion")):
+        about = {"source": provider, "kind": kind}
+        texts = [{**about, "label": c, "sentence": f"the thing {c} <slowly>", "status": "ok"} for c in BASE]
+        texts.append({**about, "label": BASE[0], "sentence": "moves", "status": "short: 1 word"})
+        if provider == "motion":
+            texts[3]["status"] = "short: 4 words"
+        control = {"control": "shuffled" if provider == "shuffled" else None}
+        write_table("texts", texts, data / "texts" / f"{provider}.parquet", control)
 
 
 def make_run(
@@ -104,10 +111,13 @@ def make_report(root, methods, texts, seeds, protocols, clips_per_class=6, confu
     runs = [make_run(root, *key, clips_per_class, confusables) for key in keys]
     collect_metrics(runs, root / "tables")
     frames = [data / "frames" / "0000.arrow"]
-    dataset = ("shapes", data / "clips.parquet", frames, confusables)
-    tables = [data / "texts" / f"{provider}.parquet" for provider in ("names", "motion")]
-    render_report(root / "tables", ReportOptions(**options), [dataset], tables, page, root / "figures")
-    return SimpleNamespace(root=root, runs=runs, html=page.read_text(), tables=root / "tables")
+    sources = (
+        [("shapes", data / "clips.parquet", frames)],
+        [("shapes", protocol, "tiny", confusables) for protocol in protocols],
+        [data / "texts" / f"{provider}.parquet" for provider in ("names", "motion", "shuffled")],
+    )
+    render_report(root / "tables", ReportOptions(**options), *sources, page, root / "figures")
+    return SimpleNamespace(root=root, runs=runs, html=page.read_text(), tables=root / "tables", sources=sources)
 
 
 class Page(HTMLParser):
@@ -139,12 +149,26 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     root = tmp_path_factory.mktemp("report")
-    return make_report(root, ["mean_pool", "moted"], ["names", "motion"], 2, ["base_to_novel"], title="Do <they> move?")
+    return make_report(
+        root, ["mean_pool", "moted"], ["names", "motion", "shuffled"], 2, ["base_to_novel"], title="Do <they> move?"
+    )
 
 
 def test_every_section_is_there(report):
     page = Page(report.html)
-    wanted = ["compared", "headline", "added", "pairs", "gallery", "motion", "novel", "cost", "texts", "notes"]
+    wanted = [
+        "compared",
+        "headline",
+        "help",
+        "pairs",
+        "gallery",
+        "motion",
+        "novel",
+        "cost",
+        "rejected",
+        "texts",
+        "notes",
+    ]
     assert page.sections == wanted
     assert {link[1:] for link in page.links if link.startswith("#") and link[1:] in wanted} == set(wanted)
     assert "Do <they> move?" in page.text["top"]
@@ -176,7 +200,7 @@ def test_failed_clips_rejected_texts_and_methods_are_named(report):
     assert "test-moves left-0: no video stream" in text["compared"]
     assert "47 ok" in text["compared"]
     assert "mean_pool, moted" in text["compared"]
-    assert "1 rejected: too short" in text["texts"]
+    assert "2 rejected: short" in text["texts"]
     assert "the thing grows <slowly>" in text["texts"]
 
 
@@ -199,11 +223,8 @@ def test_figures_and_csv_are_written_for_snakemakes_report(report):
 
 
 def test_the_same_tables_give_the_same_page(report):
-    data = report.root / "shapes"
-    dataset = ("shapes", data / "clips.parquet", [data / "frames" / "0000.arrow"], data / "confusables.parquet")
-    tables = [data / "texts" / f"{provider}.parquet" for provider in ("names", "motion")]
     again, options = report.root / "again.html", ReportOptions(title="Do <they> move?")
-    render_report(report.tables, options, [dataset], tables, again, report.root / "again")
+    render_report(report.tables, options, *report.sources, again, report.root / "again")
     assert again.read_text() == report.html
 
 
@@ -213,9 +234,9 @@ def test_sections_without_content_are_left_out(tmp_path):
         tmp_path, ["zero_shot"], ["motion"], 1, ["supervised"], confusables=tmp_path / "none.parquet", examples=2
     )
     page = Page(report.html)
-    assert {"pairs", "gallery", "novel", "added"}.isdisjoint(page.sections)
+    assert {"pairs", "gallery", "novel", "help", "confusion"}.isdisjoint(page.sections)
     assert {"compared", "headline", "motion", "cost", "texts", "notes"} <= set(page.sections)
-    assert not {link for link in page.links if link in ("#pairs", "#gallery", "#novel", "#added")}
+    assert not {link for link in page.links if link in ("#pairs", "#gallery", "#novel", "#help", "#confusion")}
     assert "none recorded" in page.text["cost"]
 
 
@@ -273,7 +294,7 @@ def test_differences_are_paired_and_mirrored(report):
     assert forth["value"] == pytest.approx(found[ours].value - found[theirs].value)
     assert (forth["low"], forth["high"]) == (pytest.approx(-back["high"]), pytest.approx(-back["low"]))
     assert (forth["clips"], forth["seeds"]) == (24, 2)
-    assert len([r for r in rows if r["split"] == "test"]) == 4 * 3
+    assert len([r for r in rows if r["split"] == "test"]) == 6 * 5
 
 
 def test_estimates_leave_out_what_counted_nothing():
@@ -294,6 +315,129 @@ def test_raw_frames_are_shown_too(tmp_path):
     assert shown[0].shape == (6, 6, 3)
     assert (shown[0].mean(), shown[-1].mean()) == (pytest.approx(0, abs=2), pytest.approx(220, abs=2))
     assert frame_strip("b", tmp_path / "0000.arrow") == []
+
+
+# ---- do descriptions help?
+
+
+def apart(value, low, high):
+    return Estimate(value, low, high, value, value, 2, 30)
+
+
+def test_a_verdict_is_what_the_interval_says():
+    assert verdict(apart(0.1, 0.01, 0.2)) == "ahead of"
+    assert verdict(apart(0.1, 0.0, 0.2)) == verdict(apart(-0.1, -0.2, 0.0)) == "not told apart from"
+    assert verdict(apart(-0.1, -0.2, -0.01)) == "behind"
+    cells = {
+        ("stan", "names"): apart(0.1, 0.01, 0.2),
+        ("stan", "templates"): apart(0.2, 0.1, 0.3),
+        ("stan", "shuffled"): apart(0.0, -0.1, 0.1),
+        ("moted", "names"): apart(-0.1, -0.2, -0.01),
+    }
+    assert (
+        finding("stan", "gpt4", cells)
+        == "With stan, gpt4 is ahead of names and templates; not told apart from shuffled."
+    )
+    assert finding("moted", "gpt4", cells) == "With moted, gpt4 is behind names."
+
+
+def test_descriptions_stand_against_names_and_controls(report):
+    rows = pq.read_table(report.tables / "differences.parquet").to_pylist()
+    text = Page(report.html).text["help"].replace("\N{MINUS SIGN}", "-")
+    for other in ("names", "shuffled"):
+        pair = {"split": "test", "method": "moted", "texts": "motion", "than_method": "moted", "than_texts": other}
+        (row,) = [r for r in rows if all(r[key] == value for key, value in pair.items())]
+        shown = f"{100 * row['value']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] 2 seeds, 24 clips"
+        assert shown.replace("+0.0", "0.0").replace("-0.0", "0.0") in text.replace("+0.0", "0.0")
+        words = "ahead of" if row["low"] > 0 else "behind" if row["high"] < 0 else "not told apart from"
+        assert words in text.partition("With moted, motion is")[2].partition(".")[0]
+    assert "Controls here: shuffled." in text
+    assert "shuffled is" not in text  # a control is not asked whether it helps
+    assert "Descriptions: With" in Page(report.html).text["top"]
+
+
+def test_which_texts_are_descriptions(report):
+    texts = report.sources[2]
+    assert described_tables(texts, []) == ["motion"]
+    assert described_tables(texts, ["shuffled", "motion"]) == ["shuffled", "motion"]
+    with pytest.raises(
+        ValueError, match=r"report\.descriptions: no texts 'gpt4' were made; known: names, motion, shuffled"
+    ):
+        described_tables(texts, ["gpt4"])
+
+
+def test_texts_left_out_are_counted_by_reason_with_the_classes_that_have_none(report):
+    text = Page(report.html).text["rejected"]
+    assert "names" in text
+    # the fourth class has no other sentence; the first has one that is used
+    assert "3 2 short 1 of 4 classes: shrinks" in text
+    assert "4 1 short none" in text
+
+
+# ---- confusion
+
+
+def test_confused_classes_stand_side_by_side_and_are_blocks():
+    rng = np.random.default_rng(0)
+    member = rng.permutation(np.repeat(np.arange(10), 4))
+    scores_KK = np.where(member[:, None] == member[None], rng.uniform(0.3, 0.5, (40, 40)), 0.0)
+    scores_KK = np.triu(scores_KK, 1) + np.triu(scores_KK, 1).T
+    order, blocks = find_blocks(scores_KK)
+    assert sorted(order) == list(range(40))
+    assert all(len(set(member[order[at : at + 4]])) == 1 for at in range(0, 40, 4))
+    assert sorted(sorted(block) for block in blocks) == sorted(np.flatnonzero(member == m).tolist() for m in range(10))
+    assert find_blocks(np.zeros((3, 3))) == ([0, 1, 2], [])
+
+
+@pytest.mark.parametrize("count", [6, 40, 400])
+def test_a_picture_of_few_and_of_many_classes(tmp_path, count):
+    labels = [f"class number {k}" for k in range(count)]
+    mined = [
+        {"label": labels[k], "rival": labels[k ^ 1], "score": 0.1 + k / 999, "rule": rule, "rank": 1}
+        for k in range(count)
+        for rule in ("features", "given")
+    ]
+    write_table("confusables", mined, tmp_path / "confusables.parquet")
+    picture = confusion_picture(("d", "supervised", "tiny", tmp_path / "confusables.parquet"), tmp_path)
+    assert (picture["classes"], picture["shown"]) == (count, min(count, 60))
+    assert sorted(picture["blocks"][0]) == sorted(labels[-2:])  # the most confused
+    assert len(picture["blocks"]) + picture["more"] == len(find_blocks(score_matrix(mined)[1])[1])
+    assert (tmp_path / "confusion-d-supervised-tiny.png").stat().st_size > 1000
+    assert picture["plot"].startswith("<svg")
+
+
+def test_only_given_pairs_make_no_picture(report):
+    assert confusion_picture(report.sources[1][0], report.root) is None
+
+
+def test_each_protocol_has_the_pairs_and_the_numbers_of_its_own(tmp_path):
+    """Two protocols, two backbones: every gallery shows the pairs that were mined for it."""
+    make_data(tmp_path, 6)
+    data, runs, mined = tmp_path / "shapes", [], []
+    places = [("supervised", "tiny", 0), ("supervised", "large", 2), ("base_to_novel", "tiny", 0)]
+    for method, (protocol, backbone, first) in zip(("mean_pool", "moted", "mean_pool"), places, strict=True):
+        path = tmp_path / protocol / backbone / "confusables.parquet"
+        pair = {"label": BASE[first], "rival": BASE[first + 1], "score": 0.5, "rule": "features", "rank": 1}
+        write_table("confusables", [pair], path)
+        folder = make_run(tmp_path, method, "names", 0, protocol, 6, path)
+        spec = yaml.safe_load((folder / "run.yaml").read_text()) | {"backbone": backbone}
+        (folder / "run.yaml").write_text(yaml.safe_dump(spec))
+        measure_run(folder, folder / "predictions.parquet", path, folder / "metrics.parquet")
+        runs.append(folder)
+        mined.append(("shapes", protocol, backbone, path))
+    collect_metrics(runs, tmp_path / "tables")
+    datasets = [("shapes", data / "clips.parquet", [data / "frames" / "0000.arrow"])]
+    texts = [data / "texts" / "names.parquet"]
+    render_report(tmp_path / "tables", ReportOptions(), datasets, mined, texts, tmp_path / "r.html", tmp_path / "f")
+    galleries = Page((tmp_path / "r.html").read_text()).text["gallery"].split("; pairs confused")
+    shown = [("moves left moves right" in g, "grows shrinks" in g, "moted" in g) for g in galleries[1:]]
+    assert shown == [(True, False, False), (False, True, True), (True, False, False)]
+    pairs = Page((tmp_path / "r.html").read_text()).text["pairs"]
+    assert "pair_accuracy:features: pairs confused by the image-text model; with large" in pairs
+    assert {p.name for p in (tmp_path / "f").glob("pairs-features-shapes-supervised-test-*")} == {
+        "pairs-features-shapes-supervised-test-tiny.png",
+        "pairs-features-shapes-supervised-test-large.png",
+    }
 
 
 # ---- captions
@@ -335,9 +479,10 @@ def told(tmp_path_factory):
 
 
 def render_told(root, **options):
-    dataset = ("told", root / "clips.parquet", [root / "0000.arrow"], root / "confusables.parquet")
+    dataset = ("told", root / "clips.parquet", [root / "0000.arrow"])
+    mined = [("told", "supervised", "tiny", root / "confusables.parquet")]
     texts = [root / "texts" / "captions.parquet"]
-    render_report(root / "tables", ReportOptions(**options), [dataset], texts, root / "r.html", root / "figures")
+    render_report(root / "tables", ReportOptions(**options), [dataset], mined, texts, root / "r.html", root / "figures")
     return Page((root / "r.html").read_text())
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kinetext.cli import app
+from kinetext.plan import code_digest
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands}
@@ -66,6 +67,25 @@ def test_a_rule_that_carries_its_code_names_files_that_exist(name):
     for call in re.findall(r"code\((.*?)\)", RULES[name], flags=re.DOTALL):
         for file in re.findall(r'"(.+?)"', call):
             assert (ROOT / "src/kinetext" / file).is_file()
+
+
+def test_a_digest_of_code_sees_what_it_does_and_not_how_it_is_written(tmp_path):
+    def digest(*sources, suffix=".py"):
+        files = [tmp_path / f"{n}{suffix}" for n in range(len(sources))]
+        for file, source in zip(files, sources, strict=True):
+            file.write_text(source)
+        return code_digest(files)
+
+    bare = digest("def f(x):\n    return x + 1\n", "y = 2\n")
+    assert digest('"""What."""\n# why\ndef f(x):\n    """Add."""\n    return (x  +  1)\n\n', "y = 2  # two\n") == bare
+    assert digest("def f(x):\n    return x + 2\n", "y = 2\n") != bare
+    assert digest("def f(x):\n    return x + 1\n", "y = 'two'\n") != digest(
+        "def f(x):\n    return x + 1\n", "y = '2'\n"
+    )
+    assert (
+        digest("def f():\n    'said'\n") == digest("def f():\n    'told'\n") != digest("def f():\n    return 'told'\n")
+    )
+    assert digest("<p>a</p>", suffix=".j2") != digest("<p>a</p> ", suffix=".j2")
 
 
 def test_a_command_does_not_import_pandas_and_leaves_it_usable():

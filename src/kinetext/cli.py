@@ -315,13 +315,17 @@ def collect_metrics(runs: Files, output: Out) -> None:
 
 @app.command()
 def render_report(tables: In, options: Json, sources: Json, output: Out, figures: In) -> None:
-    """The page that lets a reader decide. SOURCES: {"datasets": [[name, clips, [shards], confusables]], "texts": [...]}."""
+    """The page that lets a reader decide. SOURCES: {"datasets": [[name, clips, [shards]]], "texts": [...],
+    "mined": [[data set, protocol, backbone, confusables]]}.
+    """
     from kinetext.config import ReportOptions
     from kinetext.report.render import render_report as run
 
     found = json.loads(sources)
-    datasets = [(name, Path(c), [Path(s) for s in shards], Path(m)) for name, c, shards, m in found["datasets"]]
-    run(tables, _parse(ReportOptions, options), datasets, [Path(t) for t in found["texts"]], output, figures)
+    datasets = [(name, Path(c), [Path(s) for s in shards]) for name, c, shards in found["datasets"]]
+    mined = [(*place, Path(path)) for *place, path in found["mined"]]
+    texts = [Path(path) for path in found["texts"]]
+    run(tables, _parse(ReportOptions, options), datasets, mined, texts, output, figures)
 
 
 def _token_limit(backbone: Path) -> "TokenLimit":

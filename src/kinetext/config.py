@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from kinetext.registry import Options, nearest
 
@@ -183,9 +183,25 @@ class ConfusablesOptions(Options):
 
     rivals: int = Field(3, ge=1, description="rivals kept per class and rule, m")
     folds: int = Field(5, ge=2, description="folds of the cross-fitted confusion")
-    rule: Literal["features", "text", "given"] = Field(
-        "features", description="the rule whose rivals go to the providers"
+    clips_per_class: int = Field(
+        50,
+        ge=2,
+        description="training clips of a class that the cross-fitted confusion takes at most, drawn by their names",
     )
+    file: str | None = Field(
+        None,
+        description="your own csv of rivals with columns label, rival and, if need be, score; {dataset} in it stands for the "
+        "data set's name",
+    )
+    rule: Literal["features", "text", "given", "file"] = Field(
+        "features", description="the rule whose rivals go to the providers; a class without any takes the next one"
+    )
+
+    @model_validator(mode="after")
+    def _has_its_file(self) -> "ConfusablesOptions":
+        if self.rule == "file" and self.file is None:
+            raise ValueError("rule is 'file', but `file` is not given; name your csv of rivals there")
+        return self
 
 
 class Published(Options):
@@ -209,7 +225,13 @@ class ReportOptions(Options):
         min_length=1,
         description="metrics of the first table; of each data set those that it has, classes and captions having others",
     )
-    examples: int = Field(4, ge=0, description="confusable pairs shown with example frames")
+    examples: int = Field(
+        4, ge=0, description="confusable pairs shown with example frames, of each protocol and backbone"
+    )
+    descriptions: list[str] = Field(
+        default=[],
+        description="texts whose help is asked for, by their names; absent: those of kind motion that are no control",
+    )
     reference: list[Published] = Field(default=[], description="what papers report, shown beside ours")
 
 

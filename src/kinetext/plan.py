@@ -4,6 +4,7 @@ The only module that the Snakefile imports. It must stay quick: a check imports 
 open_clip and MLflow it does not, and plan_run, once a run, imports none of them.
 """
 
+import ast
 import hashlib
 import importlib
 import json
@@ -17,7 +18,16 @@ import yaml
 from pydantic import ValidationError
 
 from kinetext import registry
-from kinetext.config import PROTOCOL, Config, DatasetOptions, ExperimentOptions, ProtocolOptions, RunSpec, TextOptions
+from kinetext.config import (
+    PROTOCOL,
+    Config,
+    ConfusablesOptions,
+    DatasetOptions,
+    ExperimentOptions,
+    ProtocolOptions,
+    RunSpec,
+    TextOptions,
+)
 from kinetext.data.datasets import ask
 from kinetext.data.lists import need_path
 from kinetext.models.catalogue import vision_settings
@@ -122,6 +132,14 @@ def text_inputs(options: TextOptions, name: str) -> list[str]:
     return [str(path) for path in ask(module, "list_files", registry.configure(module, options.options), [])]
 
 
+def mining_options(config: Config, dataset: str) -> ConfusablesOptions:
+    """How a data set's confusables are mined: the user's file is that of this data set; captions have none."""
+    how = config.confusables
+    if how.file is None or has_captions(config.datasets[dataset], dataset):
+        return how.model_copy(update={"file": None})
+    return how.model_copy(update={"file": how.file.replace("{dataset}", dataset)})
+
+
 def has_captions(options: DatasetOptions, name: str) -> bool | None:
     """Whether a data set's clips have captions instead of classes; None where only its list can tell."""
     return getattr(registry.load(_package("datasets"), options.module or name), "CAPTIONED", False)
@@ -131,6 +149,27 @@ def method_trains(spec: RunSpec) -> bool:
     """Whether the run has a checkpoint."""
     module = registry.load(_package("methods"), spec.method_module)
     return getattr(module, "TRAINS", True) and spec.training.epochs > 0 and spec.trained_on is None
+
+
+def code_digest(files: list[Path]) -> str:
+    """A digest of what source files do: that of a Python file does not change with its comments, docstrings and layout."""
+    digest = hashlib.sha256()
+    for file in files:
+        content = file.read_bytes()
+        digest.update(_without_words(content).encode() if file.suffix == ".py" else content)
+    return digest.hexdigest()[:12]
+
+
+def _without_words(source: bytes) -> str:
+    """The syntax tree of Python source, without docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            del node.body[0]
+    return ast.dump(tree)
 
 
 def load_config(path: Path) -> Config:
@@ -170,7 +209,7 @@ def _run_spec(
         },
         backbone_options=config.backbones[experiment.backbone].model_dump(),
         text_options={"module": words.module or texts, "options": words.options},
-        confusables=config.confusables.model_dump(),
+        confusables=mining_options(config, dataset).model_dump(),
     )
     return _marked(spec)
 
@@ -242,6 +281,9 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
                 f"{where}: datasets.{dataset}.frames.size_px is {frames.size_px}, but backbone {experiment.backbone} takes "
                 f"{vision['image_size']}; set it to {vision['image_size']}"
             )
+        rivals = mining_options(config, dataset).file
+        if rivals is not None:
+            need_path(rivals, f"{where.partition(': ')[0]}: confusables.file")
         captioned = has_captions(config.datasets[dataset], dataset)
         if captioned and not (experiment.protocol == "supervised" or source):
             raise ValueError(f"{where}.protocol: {dataset} has captions and no classes; take supervised")

@@ -24,6 +24,7 @@ CLIPS: tuple[Column, ...] = (
     ("end_s", pa.float64(), "where it ends, seconds; null: at the end of the file"),
     ("error", pa.string(), "why the file must not be read: its row of frames fails; null otherwise"),
     ("shard", pa.string(), "the frame shard that holds the clip"),
+    ("group", pa.string(), "what the clip was cut from, as a film: mining keeps a group whole; null: the clip itself"),
 )
 SPLITS: tuple[Column, ...] = (
     ("clip_id", pa.string(), "as in clips"),
@@ -59,7 +60,11 @@ CONFUSABLES: tuple[Column, ...] = (
     ("label", pa.string(), "a class"),
     ("rival", pa.string(), "a class that it is taken for"),
     ("score", pa.float64(), "how easily, larger is easier; comparable within a rule only"),
-    ("rule", pa.string(), "features (cross-fitted confusion) | text (cosine of names) | given (by the data set)"),
+    (
+        "rule",
+        pa.string(),
+        "features (cross-fitted confusion) | text (cosine of names) | given (by the data set) | file",
+    ),
     ("rank", pa.int32(), "1 is the label's first rival under the rule"),
 )
 # kinds of texts that take the place of a description; only `motion` says how a class moves, the others are controls
@@ -150,6 +155,7 @@ TABLES = {
     "differences": DIFFERENCES,
 }
 SCHEMA_VERSION = "1"
+ADDED = {"clips": ("group",)}  # columns that older files lack: read as null
 
 
 def schema(name: str) -> pa.Schema:
@@ -190,6 +196,10 @@ def read_table(name: str, path: Path) -> pa.Table:
             table = file.read()
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: cannot be read as the table {name} ({error}); delete it and run again") from error
+    for column in ADDED.get(name, ()):
+        if column not in table.column_names:
+            field = schema(name).field(column)
+            table = table.append_column(field, pa.nulls(len(table), field.type))
     missing = [column for column in schema(name).names if column not in table.column_names]
     if missing:
         raise ValueError(f"{path}: is no table {name}: column {missing[0]} is missing")

@@ -164,6 +164,20 @@ def test_a_new_seed_runs_only_its_own_jobs(finished, tmp_path):
     }
 
 
+def test_rivals_in_a_file_are_mined_when_it_changes(copied, tmp_path):
+    rivals = tmp_path / "shapes.csv"
+    rivals.write_text("label,rival\nmoving right,moving left\n")
+    configs = overlay(tmp_path, confusables={"rule": "file", "file": str(tmp_path / "{dataset}.csv")})
+    table = "results/data/shapes/base_to_novel/tiny/confusables.parquet"
+    done = snakemake(copied, table, configs=configs)
+    assert done.returncode == 0, done.output
+    rows = tables.read_rows("confusables", copied / table)
+    assert [(r["label"], r["rival"]) for r in rows if r["rule"] == "file"] == [("moving right", "moving left")]
+    assert jobs(snakemake(copied, table, "-n", configs=configs).output) == {}
+    rivals.write_text("label,rival\nmoving left,moving right\n")
+    assert jobs(snakemake(copied, table, "-n", configs=configs).output) == {"mine_confusables": 1}
+
+
 def test_what_may_fail_and_the_title_cost_one_job(finished, tmp_path):
     configs = overlay(tmp_path, report={"title": "another"})
     assert planned(finished, configs=configs) == {"render_report": 1, "all": 1}
@@ -172,17 +186,16 @@ def test_what_may_fail_and_the_title_cost_one_job(finished, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "again"),
+    ("file", "line", "again"),
     [
-        ("src/kinetext/evaluation/metrics.py", {"measure_run": 2, **AFTER_METRICS}),
-        ("src/kinetext/report/render.py", {"render_report": 1, "all": 1}),
-        (
-            "src/kinetext/training/train.py",
-            {},
-        ),  # the checkpoint says which commit made it; nobody trains again for a comment
+        ("src/kinetext/evaluation/metrics.py", "NEW = 1", {"measure_run": 2, **AFTER_METRICS}),
+        ("src/kinetext/report/render.py", "NEW = 1", {"render_report": 1, "all": 1}),
+        ("src/kinetext/report/report.html.j2", "<p>new</p>", {"render_report": 1, "all": 1}),
+        ("src/kinetext/text/confusables.py", "# a comment", {}),  # nobody trains again for it
+        ("src/kinetext/training/train.py", "NEW = 1", {}),  # the checkpoint says which commit made it
     ],
 )
-def test_a_changed_source_file_reruns_what_is_cheap(finished, tmp_path, file, again):
+def test_a_changed_source_file_reruns_what_is_cheap(finished, tmp_path, file, line, again):
     source = tmp_path / "source"
     for name in ("Snakefile", "config.yaml"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -190,7 +203,7 @@ def test_a_changed_source_file_reruns_what_is_cheap(finished, tmp_path, file, ag
     for name in ("workflow", "src", "envs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
     with (source / file).open("a") as changed:
-        changed.write("# a comment\n")
+        changed.write(f"{line}\n")
     assert planned(finished, source=source) == again
 
 

@@ -1,6 +1,5 @@
 # Checks the configuration and says where things lie. No science: what to do is in the package, how much in config.yaml.
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -8,9 +7,11 @@ from snakemake.exceptions import WorkflowError
 
 from kinetext.plan import (
     check_config,
+    code_digest,
     dataset_inputs,
     has_captions,
     method_trains,
+    mining_options,
     plan_runs,
     protocol_options,
     text_inputs,
@@ -43,7 +44,12 @@ def options(part, wildcard, without=None):
 
 def code(*files):
     """A digest of source files: Snakemake does not see code behind a shell line. For rules that are cheap to run again."""
-    return hashlib.sha256(b"".join((ROOT / "src/kinetext" / f).read_bytes() for f in files)).hexdigest()[:12]
+    return code_digest([ROOT / "src/kinetext" / f for f in files])
+
+
+def mining(w):
+    """How the confusables of the wildcards' data set are mined."""
+    return mining_options(CONFIG, w.dataset)
 
 
 def spec(w):

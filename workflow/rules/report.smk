@@ -3,9 +3,7 @@
 DATASETS = sorted({run.dataset for run in RUNS.values()})
 PLACES = sorted({(run.dataset, run.protocol, run.backbone) for run in RUNS.values()})
 TEXTS = sorted({f"{RESULTS}/data/{r.dataset}/{r.protocol}/{r.backbone}/texts/{r.texts}.parquet" for r in RUNS.values()})
-CONFUSABLES = {
-    dataset: f"{RESULTS}/data/{dataset}/{protocol}/{name}/confusables.parquet" for dataset, protocol, name in PLACES
-}
+CONFUSABLES = [f"{RESULTS}/data/{'/'.join(place)}/confusables.parquet" for place in PLACES]
 
 
 rule collect_metrics:
@@ -35,7 +33,7 @@ rule render_report:
         tables=rules.collect_metrics.output,
         clips=expand("{results}/data/{dataset}/clips.parquet", results=RESULTS, dataset=DATASETS),
         frames=lambda w: [shard for dataset in DATASETS for shard in shards(dataset)],
-        confusables=list(CONFUSABLES.values()),
+        confusables=CONFUSABLES,
         texts=TEXTS,
     output:
         html=report(f"{RESULTS}/report.html", category="Report"),
@@ -58,15 +56,19 @@ rule render_report:
                         d,
                         f"{RESULTS}/data/{d}/clips.parquet",
                         [f for f in input.frames if f.startswith(f"{RESULTS}/data/{d}/")],
-                        CONFUSABLES[d],
                     ]
                     for d in DATASETS
                 ],
+                "mined": [[*place, path] for place, path in zip(PLACES, CONFUSABLES)],
                 "texts": list(input.texts),
             }
         ),
         code=code(
             "report/render.py",
+            "report/comparisons.py",
+            "report/confusion.py",
+            "report/descriptions.py",
+            "report/estimates.py",
             "report/reference.py",
             "report/figures.py",
             "report/material.py",

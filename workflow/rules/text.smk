@@ -25,6 +25,7 @@ rule mine_confusables:
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
         features=features,
         names=f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/labels.npz",
+        rivals=lambda w: mining(w).file or [],  # the user's own; the command finds it in its options
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
     log:
@@ -34,7 +35,7 @@ rule mine_confusables:
     conda:
         "../../envs/kinetext.yaml"
     params:
-        options=CONFIG.confusables.model_dump_json(),
+        options=lambda w: mining(w).model_dump_json(exclude={"rule"}),
         code=code("text/confusables.py"),
     shell:
         "kinetext mine-confusables --clips {input.clips} --splits {input.splits} --names {input.names}"
@@ -63,7 +64,7 @@ rule describe_classes:
         rule=CONFIG.confusables.rule,
         backbone=lambda w: f"{RESULTS}/backbones/{w.backbone}",
         cache=f"{RESULTS}/cache",
-        code=code("text/describe.py", "text/prompts.py", "text/validate.py"),
+        code=code("text/describe.py", "text/prompts.py", "text/validate.py", "text/chat/client.py"),
     shell:
         "kinetext describe-classes --name {wildcards.texts} --clips {input.clips} --splits {input.splits}"
         " --confusables {input.confusables} --options {params.options:q} --rule {params.rule}"

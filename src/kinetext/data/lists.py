@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,16 +151,13 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def set_aside(
-    clips: Iterable[Clip], share: float, seed: int, source: Callable[[Clip], str] = lambda clip: clip.clip_id
-) -> Iterator[Clip]:
-    """The clips, a share of those for training made validation clips: by the name of each, so that others change nothing.
-
-    `source` names what a clip was cut from, where that is known: cuts of one video stay on one side.
+def set_aside(clips: Iterable[Clip], share: float, seed: int) -> Iterator[Clip]:
+    """The clips, a share of those for training made validation clips: by the name of each, so that others change nothing,
+    or by its group, so that cuts of one video stay on one side.
     """
     for clip in clips:
         if clip.split == "train":
-            digest = hashlib.sha256(f"{seed} {source(clip)}".encode(errors="surrogateescape")).digest()
+            digest = hashlib.sha256(f"{seed} {clip.group or clip.clip_id}".encode(errors="surrogateescape")).digest()
             if int.from_bytes(digest[:8], "big") < share * 2**64:
                 clip = replace(clip, split="val")
         yield clip

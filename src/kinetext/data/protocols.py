@@ -140,7 +140,7 @@ def protocol_splits(
     if found["shots"]:
         shots, draw = int(found["shots"]), int(found["draw"] or 0)
         for split in ("train", "val"):
-            drawn = _draw([r for r in splits[split].rows if usable is None or r["clip_id"] in usable], shots, draw)
+            drawn = draw_clips([r for r in splits[split].rows if usable is None or r["clip_id"] in usable], shots, draw)
             splits[split] = Split(drawn, base)
         if shots in options.shots:
             listed = _listed(Path(options.shots[shots]), part("train", base).rows)
@@ -206,7 +206,7 @@ def content_hashes(shards: list[Path]) -> dict[str, str]:
     return found
 
 
-def _draw(rows: Rows, shots: int, draw: int) -> Rows:
+def draw_clips(rows: Rows, shots: int, draw: int) -> Rows:
     """At most `shots` clips of each class, in the order of the rows. No class's draw depends on another's."""
     by_label: dict[str, list[str]] = {}
     for row in rows:

@@ -114,6 +114,33 @@ def cost_plot(name: str, points: list[tuple[str, str, float, Estimate]], axis: s
         return _written(figure, name, folder)
 
 
+def block_plot(name: str, scores_KK: Any, labels: list[str], blocks: list[tuple[int, int]], folder: Path) -> str:
+    """A matrix of scores as squares, darker where higher, as SVG; blocks of (first class, how many) are outlined. The names
+    of up to 60 classes can be read.
+    """
+    from matplotlib.patches import Rectangle
+
+    count = len(labels)
+    side_in = 4.2 if count <= 25 else WIDTH_IN - 1.6
+    with _figure(side_in + 1.4) as (figure, axes):
+        first, second = scores_KK.nonzero()
+        share = scores_KK[first, second] / scores_KK.max()
+        side_pt = 0.8 * 72 * side_in / count
+        colours = [(0.0, 0.447, 0.698, 0.12 + 0.88 * max(0.0, float(x))) for x in share]
+        axes.scatter(second, first, s=side_pt**2, c=colours, marker="s", linewidths=0)
+        for start, size in blocks:
+            corner = (start - 0.5, start - 0.5)
+            axes.add_patch(Rectangle(corner, size, size, fill=False, edgecolor=COLOURS[1], linewidth=0.8))
+        axes.set_xlim(-0.5, count - 0.5)
+        axes.set_ylim(count - 0.5, -0.5)
+        axes.set_aspect("equal")
+        size_pt = 9 if count <= 25 else 6
+        axes.set_yticks(range(count), labels, fontsize=size_pt)
+        axes.set_xticks(range(count), labels, fontsize=size_pt, rotation=90)
+        axes.tick_params(length=0)
+        return _written(figure, name, folder)
+
+
 def frame_strip(clip_id: str, shard: Path, most: int = 8) -> list[str]:
     """The frames of a clip in order as data URIs, at most `most` of them evenly picked; empty if it has none."""
     table = open_shard("frames", shard)

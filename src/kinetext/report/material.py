@@ -4,23 +4,27 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+from kinetext.report.descriptions import control_of
 from kinetext.report.figures import Estimate, frame_strip
-from kinetext.tables import open_shard, read_metadata, read_rows
+from kinetext.tables import DESCRIPTIONS, open_shard, read_metadata, read_rows
 
 RULES = {
     "given": "given by the data set",
     "features": "confused by the image-text model",
     "text": "alike in their names",
+    "file": "named in your file",
 }
+MINED = ("features", "text")  # rules that depend on the image-text model
 
 CAPTIONED_CLIPS = 50  # clips whose captions are shown
 
-Dataset = tuple[str, Path, list[Path], Path]  # name, clips, frame shards, confusables
+Dataset = tuple[str, Path, list[Path]]  # name, clips, frame shards
+Mined = tuple[str, str, str, Path]  # dataset, protocol, backbone, their confusables
 
 
 def about_dataset(dataset: Dataset, metrics: list[dict[str, Any]], runs: list[dict[str, Any]]) -> dict[str, Any]:
     """What was compared on a data set: its clips, which of them failed, methods, texts and seeds."""
-    name, clips_path, shards, _ = dataset
+    name, clips_path, shards = dataset
     clips = read_rows("clips", clips_path)
     failed, status = [], Counter[str]()
     for shard in shards:
@@ -60,15 +64,16 @@ def _odd(index: dict[str, Any]) -> list[str]:
     return found
 
 
-def gallery(dataset: Dataset, measured: dict[str, dict[Any, Estimate]], examples: int) -> dict[str, Any] | None:
+def gallery(
+    dataset: Dataset, confusables: Path, measured: dict[str, dict[Any, Estimate]], examples: int
+) -> dict[str, Any] | None:
     """The first confusable pairs with a clip of each class and each row's accuracy inside the pair; None without any.
 
-    `measured` is what one comparison measured: metric -> (method, texts) -> number. Of the rules that have pairs, the
-    first in the order of RULES is shown.
+    `measured` is what was measured with these confusables: metric -> (method, texts) -> number. Of the rules that have
+    pairs, the first in the order of RULES is shown.
     """
-    _, clips_path, shards, confusables = dataset
-    mined = read_rows("confusables", confusables) if confusables.is_file() else []
-    by_name = {f"{row['rule']}:{row['label']}/{row['rival']}": row for row in mined}
+    _, clips_path, shards = dataset
+    by_name = {f"{row['rule']}:{row['label']}/{row['rival']}": row for row in read_rows("confusables", confusables)}
     of_pairs = {metric.removeprefix("pair_accuracy:"): cells for metric, cells in measured.items()}
     pairs = [(by_name[pair], cells) for pair, cells in of_pairs.items() if pair in by_name]
     rule = next((rule for rule in RULES if any(row["rule"] == rule for row, _ in pairs)), None)
@@ -107,6 +112,8 @@ def about_texts(path: Path) -> dict[str, Any]:
     for row in rows:
         classes[row["label"]].append(row)
     captioned = any(row["kind"] == "caption" for row in rows)
+    describing = any(row["kind"] in DESCRIPTIONS for row in rows)
+    usable = {row["label"] for row in rows if row["status"] == "ok" and (row["kind"] in DESCRIPTIONS or not describing)}
     shown = list(classes.items())[: CAPTIONED_CLIPS if captioned else None]
     return {
         "name": path.stem,
@@ -114,7 +121,9 @@ def about_texts(path: Path) -> dict[str, Any]:
         "used": sum(row["status"] == "ok" for row in rows),
         "described": f"{len(classes)} {'clips' if captioned else 'classes'}",
         "sources": sorted({row["model"] or row["source"] for row in rows if row["model"] or row["source"]}),
-        "rejected": Counter(row["status"] for row in rows if row["status"] != "ok"),
+        "control": control_of(path),
+        "rejected": Counter(_reason(row) for row in rows if row["status"] != "ok"),
+        "unusable": [label for label in classes if label not in usable],
         "classes": {
             label: {
                 "first": [row["sentence"] for row in own if row["status"] == "ok"][:3],
@@ -124,3 +133,8 @@ def about_texts(path: Path) -> dict[str, Any]:
             for label, own in shown
         },
     }
+
+
+def _reason(row: dict[str, Any]) -> str:
+    """Why a sentence is not used, without what is particular to it: statuses read `reason: what exactly`."""
+    return row["status"].partition(":")[0]

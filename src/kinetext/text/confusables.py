@@ -1,12 +1,14 @@
 """Which classes the image-text model takes for each other, so that a description can say what tells them apart.
 
-MoTED (CVPR 2024) has easily confused classes compared but does not say how it finds them; these are our three rules.
+MoTED (CVPR 2024) has easily confused classes compared but does not say how it finds them; these are our four rules.
 `features`: cross-fitted confusion of a linear classifier on frame-averaged features of the training clips. `text`:
-cosine of the class names' features. `given`: pairs that the data set names itself.
+cosine of the class names' features. `given`: pairs that the data set names itself. `file`: the user's own csv.
 
 B clips, T frames, D joint width, K classes.
 """
 
+import math
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from kinetext.config import ConfusablesOptions
-from kinetext.data.protocols import read_splits
+from kinetext.data.lists import known_class, need_path, read_csv
+from kinetext.data.protocols import draw_clips, read_splits
 from kinetext.registry import nearest
-from kinetext.tables import open_shard, read_metadata, write_table
+from kinetext.tables import open_shard, read_metadata, read_rows, write_table
 
 
 def mine_confusables(
@@ -28,11 +31,11 @@ def mine_confusables(
     output: Path,
 ) -> None:
     """Write the table `confusables`. A rival is always a class that the label is scored among: base classes have base
-    rivals, novel classes have novel ones.
+    rivals, novel classes have novel ones; pairs of `given` and `file` that lie across are left out.
 
     `features` are shards of the table `features`; `name_features` is an .npz with `labels` and `text_KD`.
     Empty for a data set with captions, which has no classes to confuse.
-    Raises ValueError if no training clip has features, or if a label has no name features.
+    Raises ValueError if no training clip has features, if a label has no name features, or if the user's file is wrong.
     """
     metadata = read_metadata(clips)
     if read_metadata(splits).get("captioned"):
@@ -44,13 +47,22 @@ def mine_confusables(
 
     # training clips only: rivals chosen on test clips would leak the labels
     base, rows = found["train"].labels, []
-    target = {row["clip_id"]: base.index(row["label"]) for row in found["train"].rows}
-    if target:  # none under zero_shot_from
+    if found["train"].rows:  # none under zero_shot_from
+        usable = {clip_id for shard in features for clip_id in open_shard("features", shard)["clip_id"].to_pylist()}
+        trained = [row for row in found["train"].rows if row["clip_id"] in usable]
+        if not trained:
+            count = len(found["train"].rows)
+            raise ValueError(f"{clips}: none of the {count} training clips has features; run embed_frames again")
+        target = {row["clip_id"]: base.index(row["label"]) for row in draw_clips(trained, options.clips_per_class, 0)}
+        group = {row["clip_id"]: row["group"] or row["clip_id"] for row in read_rows("clips", clips)}
         features_BD, clip_ids = pooled_features(features, set(target))
-        if not clip_ids:
-            raise ValueError(f"{clips}: none of the {len(target)} training clips has features; run embed_frames again")
-        target_B = np.array([target[clip_id] for clip_id in clip_ids])
-        confusion_KK = confusion_scores(features_BD, target_B, len(base), options.folds)
+        confusion_KK = confusion_scores(
+            features_BD,
+            np.array([target[clip_id] for clip_id in clip_ids]),
+            len(base),
+            options.folds,
+            [group[clip_id] for clip_id in clip_ids],
+        )
         rows += top_rivals(confusion_KK, base, "features", options.rivals)
 
     text_KD = _read_name_features(name_features, labels)
@@ -60,36 +72,67 @@ def mine_confusables(
     for names in candidates:
         scores_KK = _given_scores(metadata.get("pairs") or [], names, labels, clips)
         rows += top_rivals(scores_KK, names, "given", options.rivals)
+    if options.file is not None:
+        listed = read_rivals(need_path(options.file, "confusables.file"), labels)
+        for names in candidates:
+            rows += _listed_rivals(listed, names, options.rivals)
     write_table("confusables", rows, output)
 
 
 def confusion_scores(
-    features_BD: np.ndarray, target_B: np.ndarray, num_classes: int, folds: int, seed: int = 0
+    features_BD: np.ndarray,
+    target_B: np.ndarray,
+    num_classes: int,
+    folds: int,
+    group_B: list[str] | None = None,
+    seed: int = 0,
 ) -> np.ndarray:
     """How easily a linear classifier confuses two classes, float64 [K, K], symmetric, 0 to 1, zero diagonal.
 
-    Each clip is judged by a classifier that has not seen it. Its predicted probabilities are averaged over the clips
-    of a class (a soft confusion matrix: it says something from a few clips on, where counting errors says nothing),
-    so every row sums to 1 before the diagonal goes. Classes with fewer than 2 clips get zeros; `folds` is reduced to
-    the smallest of the other classes.
+    Each clip is judged by a classifier that has seen neither it nor another clip of its group (what clips were cut from;
+    without groups each clip is one, and so it is in a class whose clips are all of one group). Its predicted probabilities
+    are averaged over the clips of a class (a soft confusion matrix: it says something from a few clips on, where counting
+    errors says nothing), so every row sums to 1; then the matrix is averaged with its transpose, and the diagonal goes.
+    Classes with fewer than 2 clips get zeros; a clip whose class is not in the other folds is not counted.
+
+    Logistic regression, because probabilities are what it is fitted to, and because it works from one clip a class on,
+    where a discriminant analysis has no covariance to divide by. 30 steps do, as it is the order of rivals that counts:
+    700 classes of 50 clips with 512 numbers take two and a half minutes of one core (LOG.md).
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     scores_KK = np.zeros((num_classes, num_classes))
     count_K = np.bincount(target_B, minlength=num_classes)
-    judged = np.flatnonzero(count_K >= 2)
-    if len(judged) < 2:
-        return scores_KK
     keep_B = count_K[target_B] >= 2
-    features_BD, target_B = features_BD[keep_B], target_B[keep_B]
-    splitter = StratifiedKFold(min(folds, int(count_K[judged].min())), shuffle=True, random_state=seed)
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    probability_BK = cross_val_predict(classifier, features_BD, target_B, cv=splitter, method="predict_proba")
-    for label in judged:
-        scores_KK[label, judged] = probability_BK[target_B == label].mean(0)
+    if len(set(target_B[keep_B])) < 2:
+        return scores_KK
+    features_BD, target_B = features_BD[keep_B].astype(np.float32), target_B[keep_B]
+    names = [name for name, keep in zip(group_B or map(str, range(len(keep_B))), keep_B, strict=True) if keep]
+    groups_B = _groups(names, target_B)
+    num_folds = min(folds, int(count_K.max()), len(set(groups_B)))
+    judged_K = np.zeros(num_classes)
+    with warnings.catch_warnings():
+        # classes with fewer clips than folds are meant, and so are the few steps
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
+        warnings.filterwarnings("ignore", category=ConvergenceWarning)
+        grouped = len(set(groups_B)) < len(groups_B)
+        splitter = (StratifiedGroupKFold if grouped else StratifiedKFold)(num_folds, shuffle=True, random_state=seed)
+        for seen_B, unseen_B in splitter.split(features_BD, target_B, groups_B if grouped else None):
+            if len(set(target_B[seen_B])) < 2:
+                continue
+            classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=30, tol=1e-6))
+            classifier.fit(features_BD[seen_B], target_B[seen_B])
+            known_K = classifier.classes_
+            unseen_B = unseen_B[np.isin(target_B[unseen_B], known_K)]
+            if len(unseen_B):
+                probability_BK = classifier.predict_proba(features_BD[unseen_B])
+                np.add.at(scores_KK, (target_B[unseen_B][:, None], known_K[None]), probability_BK)
+                judged_K += np.bincount(target_B[unseen_B], minlength=num_classes)
+    scores_KK /= np.maximum(judged_K, 1)[:, None]
     scores_KK = (scores_KK + scores_KK.T) / 2
     np.fill_diagonal(scores_KK, 0.0)
     return scores_KK
@@ -137,6 +180,61 @@ def pooled_features(shards: Iterable[Path], wanted: set[str]) -> tuple[np.ndarra
                     means.append(frame_TD.astype(np.float32).mean(0))
                     clip_ids.append(clip_id)
     return np.stack(means) if means else np.zeros((0, 0), np.float32), clip_ids
+
+
+def read_rivals(path: Path, labels: list[str]) -> dict[str, dict[str, float]]:
+    """The user's rivals of each label with their scores (1 without a column score), the highest first, equal ones in the
+    order of the file; a rival counts in the direction given, so that a pair in both needs two rows.
+
+    Raises ValueError, with the line and the nearest class, for a class that does not exist, a class that is its own rival,
+    a row that stands twice, or a score that is no positive number.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for line, row in read_csv(path, "label", "rival"):
+        place = f"{path}:{line}"
+        label, rival = (known_class(row[key].strip(), labels, place, "the data set") for key in ("label", "rival"))
+        if label == rival:
+            raise ValueError(f"{place}: '{label}' is its own rival; take the row out")
+        if rival in found.get(label, {}):
+            raise ValueError(f"{place}: '{label}' with the rival '{rival}' stands in an earlier line, too; keep one")
+        found.setdefault(label, {})[rival] = _score(row, place)
+    return {label: dict(sorted(rivals.items(), key=lambda item: -item[1])) for label, rivals in found.items()}
+
+
+def _score(row: dict[str, str], place: str) -> float:
+    text = row.get("score")
+    if text is None:
+        return 1.0
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not (math.isfinite(score) and score > 0):
+        raise ValueError(f"{place}: score is '{text}'; it must be a number above 0, larger where confused more easily")
+    return score
+
+
+def _listed_rivals(listed: dict[str, dict[str, float]], names: list[str], rivals: int) -> list[dict[str, Any]]:
+    """Rows of the table `confusables` from the user's file, of pairs whose classes are both among `names`."""
+    rows = []
+    for label in names:
+        best = [(rival, score) for rival, score in listed.get(label, {}).items() if rival in names][:rivals]
+        for rank, (rival, score) in enumerate(best, start=1):
+            rows.append({"label": label, "rival": rival, "score": score, "rule": "file", "rank": rank})
+    return rows
+
+
+def _groups(group_B: list[str], target_B: np.ndarray) -> np.ndarray:
+    """A number for each clip's group; in a class of one group only, a clip is a group of its own."""
+    whole: dict[int, set[str]] = {}
+    for target, name in zip(target_B.tolist(), group_B, strict=True):
+        whole.setdefault(target, set()).add(name)
+    names = [
+        (name, b if len(whole[target]) == 1 else None)
+        for b, (target, name) in enumerate(zip(target_B.tolist(), group_B, strict=True))
+    ]
+    number = {name: n for n, name in enumerate(dict.fromkeys(names))}
+    return np.array([number[name] for name in names])
 
 
 def _read_name_features(path: Path, labels: list[str]) -> np.ndarray:

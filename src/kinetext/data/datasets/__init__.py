@@ -14,7 +14,8 @@ Data sets with official annotation files also have, and data/lists.py helps with
 - `list_files(config) -> list[Path]`: every annotation file that is read, for their checksums;
 - `published(config) -> dict[str, int]`: the sizes that the data set's authors state: clips per split, and `classes`.
 
-Listed clips whose file is absent are yielded like all others. A clip that must not be read says why in `error`.
+Listed clips whose file is absent are yielded like all others. A clip that must not be read says why in `error`. Clips cut
+from one video have the same `group`: none of them is set aside for validation, nor judged in mining, without the others.
 """
 
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ class Clip:
     start_s: float | None = None
     end_s: float | None = None
     error: str | None = None
+    group: str | None = None
 
 
 def ask(module: ModuleType, function: str, config: Any, otherwise: Any) -> Any:

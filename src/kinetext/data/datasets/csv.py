@@ -1,5 +1,5 @@
 """Your own list, a csv file with a header: columns `path`, `split` (train, val, test) and `label` or `caption`; if need be
-`start_s` and `end_s`, where the clip lies in its file, and `clip_id`, its name.
+`start_s` and `end_s`, where the clip lies in its file, `clip_id`, its name, and `group`, what it was cut from or who is in it.
 
 Paths start at the root. A clip may have several rows, a caption each: rows of the same clip_id, or without one of the
 same path, start and end, are one clip. Classes are called as written, underscores read as spaces.
@@ -74,9 +74,9 @@ def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
 
 def _clip(row: dict[str, str], place: str, videos: Videos) -> Clip:
     """The clip of one row."""
-    path, split, label, caption, start, end, clip_id = (
+    path, split, label, caption, start, end, clip_id, group = (
         (row.get(column) or "").strip()
-        for column in ("path", "split", "label", "caption", "start_s", "end_s", "clip_id")
+        for column in ("path", "split", "label", "caption", "start_s", "end_s", "clip_id", "group")
     )
     if not path:
         raise ValueError(f"{place}: path is empty; it must name a video below {videos.root}")
@@ -93,4 +93,5 @@ def _clip(row: dict[str, str], place: str, videos: Videos) -> Clip:
     window = f":{start or 0}-{end}" if start or end else ""
     file, error = videos.find(path)
     name = " ".join(label.replace("_", " ").split()) or None
-    return Clip(clip_id or path + window, file, split, name, [caption] if caption else [], start_s, end_s, error)
+    captions = [caption] if caption else []
+    return Clip(clip_id or path + window, file, split, name, captions, start_s, end_s, error, group or None)

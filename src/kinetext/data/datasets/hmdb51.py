@@ -56,7 +56,7 @@ def labels(config: Config) -> list[str]:
 
 def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     """The clips of the split, class by class. Raises ValueError, with file and line."""
-    return set_aside(_listed(config), config.val_share, config.seed, _film)
+    return set_aside(_listed(config), config.val_share, config.seed)
 
 
 def _listed(config: Config) -> Iterator[Clip]:
@@ -70,7 +70,8 @@ def _listed(config: Config) -> Iterator[Clip]:
             split = SPLITS[flag]
             if split is not None:
                 file, error = videos.find(f"{name}/{video.strip()}", video.strip())
-                yield Clip(printable(f"{name}/{video.strip()}"), file, split, name.replace("_", " "), error=error)
+                clip_id, label = printable(f"{name}/{video.strip()}"), name.replace("_", " ")
+                yield Clip(clip_id, file, split, label, error=error, group=_film(clip_id))
 
 
 def _class(path: Path) -> str:
@@ -78,7 +79,7 @@ def _class(path: Path) -> str:
     return path.name.rpartition("_test_split")[0]
 
 
-def _film(clip: Clip) -> str:
-    """What a clip was cut from: `{film}_{class}_{what is seen}_{number}.avi`."""
-    name, _, video = clip.clip_id.partition("/")
+def _film(clip_id: str) -> str:
+    """What a clip was cut from, its group: `{film}_{class}_{what is seen}_{number}.avi`."""
+    name, _, video = clip_id.partition("/")
     return video.rpartition(f"_{name}_")[0] or video

@@ -11,6 +11,7 @@ the split `test` here, and no test list is read. Copies differ in length, becaus
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -85,7 +86,8 @@ def labels(config: Config) -> list[str]:
 def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     """The clips of the training list, then those of the validation list. Raises ValueError, with file and line."""
     clips = _flat(config) if config.classes else _official(config)
-    return set_aside(clips, config.val_share, config.seed, lambda clip: clip.clip_id.rsplit("_", 2)[0])
+    grouped = (replace(clip, group=clip.clip_id.rsplit("_", 2)[0]) for clip in clips)  # clips of one YouTube video
+    return set_aside(grouped, config.val_share, config.seed)
 
 
 def _official(config: Config) -> Iterator[Clip]:

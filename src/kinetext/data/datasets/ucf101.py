@@ -5,7 +5,7 @@ The lists as published, the folder `ucfTrainTestlist`: `classInd.txt` (`1 ApplyE
 folders as listed, or all in one folder. One class is spelt HandstandPushups and HandStandPushups, in folders, files and
 lists, differently from release to release: either is found as the other.
 
-There is no validation split; `val_share` makes one, of whole groups (g08): their clips are cuts of one video.
+Clips of one class and number (g08) are cuts of one video, a group. There is no validation split; `val_share` makes one.
 """
 
 import re
@@ -64,7 +64,7 @@ def labels(config: Config) -> list[str]:
 
 def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
     """The clips of the training list, then those of the test list. Raises ValueError, with file and line."""
-    return set_aside(_listed(config), config.val_share, config.seed, lambda clip: clip.clip_id.rpartition("_c")[0])
+    return set_aside(_listed(config), config.val_share, config.seed)
 
 
 def _listed(config: Config) -> Iterator[Clip]:
@@ -86,7 +86,8 @@ def _listed(config: Config) -> Iterator[Clip]:
             spelt = [re.sub("Hand[Ss]tand", stand, name) for stand in ("Handstand", "HandStand")]
             mixed = [f"{folder.rpartition('/')[0]}/{file.rpartition('/')[2]}" for folder in spelt for file in spelt]
             file, error = videos.find(name, *mixed, video)
-            yield Clip(printable(name), file, split, label, error=error)
+            clip_id = printable(name)
+            yield Clip(clip_id, file, split, label, error=error, group=clip_id.rpartition("_c")[0] or None)
 
 
 def _numbered(path: Path) -> dict[str, str]:

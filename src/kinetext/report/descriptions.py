@@ -1,0 +1,84 @@
+"""Do motion descriptions help? Each method with descriptions against the same method with every other text, clip by clip.
+
+What an image-text model gains from longer texts need not come from what they say (WaffleCLIP, ICCV 2023: random words do
+nearly as well on images). So the answer is a row of paired differences: descriptions less names, less templates, and less
+each control, each with its interval, and a sentence that says no more than these intervals do.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kinetext.report.estimates import Key, label
+from kinetext.report.figures import Estimate, Row, dot_plot
+from kinetext.tables import read_metadata, read_rows
+
+VERDICTS = ("ahead of", "not told apart from", "behind")
+
+
+def described_tables(texts: list[Path], named: Sequence[str]) -> list[str]:
+    """The names of the tables of texts that hold motion descriptions: those `named`, or those with rows of kind motion
+    that are no control (metadata `control`). Raises ValueError if a named one is not there.
+    """
+    names = list(dict.fromkeys(path.stem for path in texts))
+    for name in named:
+        if name not in names:
+            raise ValueError(f"report.descriptions: no texts '{name}' were made; known: {', '.join(names)}")
+    if named:
+        return list(named)
+    found = [
+        path.stem
+        for path in texts
+        if not control_of(path) and any(r["kind"] == "motion" for r in read_rows("texts", path))
+    ]
+    return list(dict.fromkeys(found))
+
+
+def control_of(path: Path) -> str | None:
+    """Which control a table of texts is, as `describe_classes` notes; None for names and descriptions."""
+    return read_metadata(path).get("control")
+
+
+def against_others(
+    name: str, keys: list[Key], apart: dict[tuple[Key, Key], Estimate], described: list[str], figures: Path
+) -> list[dict[str, Any]]:
+    """For each table of descriptions: by how much every method is better with it than with each other texts.
+
+    `apart` has the paired difference of every two rows of the comparison `name`.
+    """
+    shown = []
+    for texts in described:
+        others = sorted({other for _, other in keys if other != texts}, key=lambda other: (other != "names", other))
+        methods = list(dict.fromkeys(method for method, own in keys if own == texts))
+        cells = {
+            (method, other): apart[(method, texts), (method, other)]
+            for method in methods
+            for other in others
+            if ((method, texts), (method, other)) in apart
+        }
+        if cells:
+            rows: list[Row] = [(label(key), [(key[0], estimate)]) for key, estimate in cells.items()]
+            axis = f"with {texts} minus with these texts, points"
+            plot = dot_plot(f"help-{texts}-{name}", rows, axis, figures, (0.0, "no difference"), sorted(methods))
+            sentences = [finding(method, texts, cells) for method in methods if any(m == method for m, _ in cells)]
+            shown.append({"texts": texts, "cells": cells, "plot": plot, "sentences": sentences})
+    return shown
+
+
+def finding(method: str, texts: str, cells: dict[Key, Estimate]) -> str:
+    """What the intervals of one method say: "With stan, bundled is ahead of names; not told apart from shuffled."""
+    verdicts: dict[str, list[str]] = {words: [] for words in VERDICTS}
+    for (of, other), estimate in cells.items():
+        if of == method:
+            verdicts[verdict(estimate)].append(other)
+    said = [f"{words} {_listed(others)}" for words, others in verdicts.items() if others]
+    return f"With {method}, {texts} is {'; '.join(said)}."
+
+
+def verdict(difference: Estimate) -> str:
+    """What the interval of a difference says; one that reaches zero tells nothing apart."""
+    return VERDICTS[0] if difference.low > 0 else VERDICTS[2] if difference.high < 0 else VERDICTS[1]
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
