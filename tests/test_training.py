@@ -3,6 +3,10 @@
 import json
 import logging
 import math
+import os
+import random
+import signal
+from threading import Timer
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,7 +15,7 @@ import torch
 from kinetext import tables
 from kinetext.config import TrainingOptions
 from kinetext.models.checkpoint import load_backbone, load_tensors
-from kinetext.training import train
+from kinetext.training import resume, train
 from kinetext.training.resume import save_state
 from kinetext.training.train import Inputs, rival_mask, train_method
 from splits import write_splits
@@ -104,24 +108,96 @@ def test_a_killed_training_ends_as_one_that_was_not_killed(trained, killed, tmp_
     whole = trained(method, "whole", **training)
     killed(2, method, "killed", **training)
     assert not (tmp_path / "killed" / "checkpoint.safetensors").exists()
-    assert len(states(tmp_path, "killed")) == 1
+    assert len(states(tmp_path, "killed")) == 2  # the last and the one before
     with caplog.at_level(logging.INFO):
         resumed = trained(method, "killed", **training)
-    assert "going on after epoch 2" in caplog.text
+    assert "going on after epoch 2, step 0" in caplog.text
     assert equal(weights(resumed), weights(whole))
     for metric in ("train_loss", "val_loss", "lr"):
         assert curve(resumed, metric) == curve(whole, metric)
 
 
-def test_a_state_that_cannot_be_read_is_left_aside(trained, killed, tmp_path, caplog):
+def test_a_state_that_cannot_be_read_gives_way_to_the_one_before(trained, killed, tmp_path, caplog):
     whole = trained("mean_pool", "whole", trunk="frozen")
     killed(2, "mean_pool", "killed", trunk="frozen")
-    (state,) = states(tmp_path, "killed")
+    state, earlier = sorted(states(tmp_path, "killed"), key=lambda path: "before" in path.name)
     state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
-    again = trained("mean_pool", "killed", trunk="frozen")
+    with caplog.at_level(logging.INFO):
+        again = trained("mean_pool", "killed", trunk="frozen")
     assert f"{state}: cannot be read" in caplog.text
-    assert "training starts anew" in caplog.text
+    assert "going on after epoch 1, step 0" in caplog.text
     assert equal(weights(again), weights(whole))
+    assert not states(tmp_path, "killed")
+
+    killed(2, "mean_pool", "killed", trunk="frozen")
+    for path in (state, earlier):
+        path.write_bytes(b"half")
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        again = trained("mean_pool", "killed", trunk="frozen")
+    assert "going on" not in caplog.text
+    assert equal(weights(again), weights(whole))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])  # 3: all of the epoch's, but not yet validated
+def test_a_training_told_to_stop_saves_and_says_so(trained, tmp_path, monkeypatch, caplog, step):
+    whole = trained("moted", "whole", text="trained", augment="crop")
+    steps = 0
+
+    def step_and_be_told(self, *arguments, **options):
+        nonlocal steps
+        steps += 1
+        if steps == 3 + step:  # in the second epoch, of three steps each
+            os.kill(os.getpid(), signal.SIGTERM)
+        return adamw(self, *arguments, **options)
+
+    adamw = torch.optim.AdamW.step
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", step_and_be_told)
+        with pytest.raises(SystemExit) as stopped:
+            trained("moted", "stopped", text="trained", augment="crop")
+    assert stopped.value.code == 143  # what a shell says of SIGTERM: Snakemake sees a failed job, and may retry it
+    assert "the same command goes on from there" in caplog.text
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    with caplog.at_level(logging.INFO):
+        resumed = trained("moted", "stopped", text="trained", augment="crop")
+    assert f"going on after epoch 1, step {step}" in caplog.text
+    assert equal(weights(resumed), weights(whole))
+    for metric in ("train_loss", "val_loss", "lr"):
+        assert curve(resumed, metric) == curve(whole, metric)
+
+
+def test_twenty_kills_change_nothing(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "SAVE_EVERY_S", 0.0)  # after each step
+    options = {"trunk": "frozen", "text": "trained", "epochs": 24}  # 72 steps
+    whole = trained("stan", "whole", **options)
+    chance = random.Random(0)
+    for life in range(21):
+        steps_to_live, then_s = chance.choice((1, 2)), chance.uniform(0.0, 0.03)
+        child = os.fork()
+        if child == 0:  # never comes back to pytest
+            try:
+                if life < 20:
+                    die_after(steps_to_live, then_s)
+                trained("stan", "killed", **options)
+            finally:
+                os._exit(0 if (tmp_path / "killed" / "checkpoint.safetensors").exists() else 1)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status) if life < 20 else os.waitstatus_to_exitcode(status) == 0
+    assert equal(weights(tmp_path / "killed"), weights(whole))
+    assert curve(tmp_path / "killed", "train_loss") == curve(whole, "train_loss")
+
+
+def die_after(steps, then_s):
+    """Have this process killed some time after so many optimiser steps: while it computes, saves or validates."""
+    adamw, done = torch.optim.AdamW.step, iter(range(1, 1000))
+
+    def step(self, *arguments, **options):
+        if next(done) == steps:
+            Timer(then_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return adamw(self, *arguments, **options)
+
+    torch.optim.AdamW.step = step
 
 
 def test_a_state_is_not_used_by_another_run(trained, killed, tmp_path):
@@ -129,7 +205,7 @@ def test_a_state_is_not_used_by_another_run(trained, killed, tmp_path):
     alone = trained("mean_pool", "alone", trunk="frozen", seed=1)
     beside = trained("mean_pool", "run", trunk="frozen", seed=1)
     assert equal(weights(beside), weights(alone))
-    assert len(states(tmp_path, "run")) == 1  # the first run's still waits
+    assert len(states(tmp_path, "run")) == 2  # the first run's still wait
 
 
 def test_the_seed_decides(trained):
@@ -139,7 +215,7 @@ def test_the_seed_decides(trained):
 
 
 def test_a_loss_that_is_no_number_stops_and_names_clips(trained, tmp_path):
-    with pytest.raises(RuntimeError, match=r"the loss is nan after 2 steps; clips train/\w+/000\d, .*lower lr"):
+    with pytest.raises(RuntimeError, match=r"the loss is nan at step 2 of epoch 1; clips train/\w+/000\d, .*lower lr"):
         trained("mean_pool", trunk="frozen", lr=1e30, warmup_epochs=0.0, batch_size=2)
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 

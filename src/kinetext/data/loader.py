@@ -3,6 +3,7 @@
 B clips, T frames, C channels (RGB), H, W pixels.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,15 @@ class FrameStore:
         images = self._images[number][row].values
         frames_THWC = decode_images([memoryview(image.as_buffer()).cast("B") for image in images])
         return torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)
+
+    def digest(self) -> str:
+        """A hash of all clips' frames."""
+        digest = hashlib.blake2b(digest_size=16)
+        for path in self.shards:
+            table = tables.open_shard("frames", path)
+            for name in ("clip_id", "content_hash"):
+                digest.update("\n".join(str(value) for value in table[name].to_pylist()).encode())
+        return digest.hexdigest()
 
     def batch(self, clip_ids: Sequence[str]) -> torch.Tensor:
         """The frames of several clips, uint8 [B, T, C, H, W]."""

@@ -75,9 +75,11 @@ class Batches:
         """Clips, each with a text, that an epoch sees."""
         return int(self.texts.sum()) if self.training.captions_per_video == "all" else len(self.clip_ids)
 
-    def epoch(self, number: int | None) -> Iterator[Batch]:
-        """Every clip once, or every text."""
-        clip_N, text_N = self._pairs(number)
+    def epoch(self, number: int | None, first: int = 0) -> Iterator[Batch]:
+        """Every clip once, or every text; without the first batches, which a resumed training has seen."""
+        clip_N, text_N = (items_N[first * self.training.batch_size :] for items_N in self._pairs(number))
+        if not len(clip_N):
+            return
         if number is not None:
             self.clips.set_epoch(number)
         parts = zip(clip_N.split(self.training.batch_size), text_N.split(self.training.batch_size), strict=True)
@@ -86,7 +88,12 @@ class Batches:
                 tokens = partial(_take, self.cached, clip_B, self.device)
                 yield Batch([self.clip_ids[i] for i in clip_B], text_B.to(self.device), tokens)
             return
-        loader = DataLoader(Subset(self.clips, clip_N.tolist()), self.training.batch_size, num_workers=self.workers)
+        loader = DataLoader(
+            Subset(self.clips, clip_N.tolist()),
+            self.training.batch_size,
+            num_workers=self.workers,
+            generator=torch.Generator(),  # its own: it would draw from the one that training draws from
+        )
         for (clip_B, text_B), (frames_BTCHW, _) in zip(parts, loader, strict=True):
             tokens = partial(self.method.trunk, frames_BTCHW.to(self.device))
             yield Batch([self.clip_ids[i] for i in clip_B], text_B.to(self.device), tokens)

@@ -1,14 +1,20 @@
-"""The state of a training between two epochs, kept outside the declared outputs (Snakemake deletes those of a killed
-job). Written whole or not at all; a state that cannot be read is left aside with a warning.
+"""The state of a training between two steps, kept outside the declared outputs (Snakemake deletes those of a killed job).
+
+Saved after every epoch, every few minutes, and when a scheduler says that its time is up (SIGTERM). Written whole or not
+at all; the state before the last is kept too, and taken where the last cannot be read.
 """
 
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +22,19 @@ from torch import Tensor, nn
 from kinetext.tables import written_whole
 
 log = logging.getLogger(__name__)
+SAVE_EVERY_S = 300.0  # at most so much work is lost with the machine
+STOPPED = 128 + signal.SIGTERM  # exit status of a training that was told to stop, as a shell has it
 
 
 @dataclass
 class Progress:
-    """How far a training is. `kept` holds the trained parameters of the epoch that will be written."""
+    """How far a training is: whole epochs, then steps of the next one with their losses. `kept` holds the trained
+    parameters of the epoch that will be written.
+    """
 
     epoch: int = 0
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
     best: float = -math.inf
     seconds: float = 0.0
     curves: list[dict[str, Any]] = field(default_factory=list)
@@ -40,49 +52,108 @@ class Progress:
                     parameter.copy_(self.kept[name])
 
 
-def state_path(cache: Path, inputs: Sequence[Path]) -> Path:
-    """Where the state of a training from these files lies: another run, or other texts, have another one."""
-    digest = hashlib.sha256()
+def state_path(cache: Path, inputs: Sequence[Path], frames: str) -> Path:
+    """Where the state of a training from these files and frames lies: another run, or other texts, have another one."""
+    digest = hashlib.sha256(frames.encode())
     for path in inputs:
         digest.update(path.read_bytes())
     return cache / "train" / f"{digest.hexdigest()[:24]}.pt"
 
 
+class Saver:
+    """Saves a training's state when it is time to. Inside `with`, SIGTERM no longer kills: it makes `due` true."""
+
+    def __init__(self, path: Path, save: Callable[[], None]) -> None:
+        self.path, self._save = path, save
+        self.stop, self._last_s = False, time.monotonic()
+        self._before: Any = None  # how SIGTERM was handled
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # nobody else may
+            self._before = signal.signal(signal.SIGTERM, self._told)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _told(self, *_: object) -> None:
+        self.stop = True
+
+    def due(self) -> bool:
+        """Whether to save after this step."""
+        return self.stop or time.monotonic() - self._last_s >= SAVE_EVERY_S
+
+    def save(self) -> None:
+        """Save now. Raises SystemExit if the training was told to stop."""
+        self._save()
+        self._last_s = time.monotonic()
+        if self.stop:
+            log.warning("told to stop: saved as %s; the same command goes on from there", self.path)
+            raise SystemExit(STOPPED)
+
+
 def save_state(path: Path, progress: Progress, method: nn.Module, optimiser: Any, schedule: Any) -> None:
-    """Save after an epoch."""
+    """Save after a step; the state that was there stays as the one before."""
     state = {
         "progress": vars(progress),
         "parameters": _trained(method),
         "optimiser": optimiser.state_dict(),
         "schedule": {"last_epoch": schedule.last_epoch},
+        "random": torch.get_rng_state(),
+        "random_gpu": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     with written_whole(path) as part:
         torch.save(state, part)
+        if path.exists():
+            os.replace(path, before(path))
+
+
+def before(path: Path) -> Path:
+    """Where the state before the last lies."""
+    return path.with_suffix(".before.pt")
+
+
+def clear_state(path: Path) -> None:
+    """Forget a finished training, and what it was writing when it was killed."""
+    for file in (path, before(path), *path.parent.glob(f".{path.name}.*")):
+        file.unlink(missing_ok=True)
 
 
 def load_state(path: Path, method: nn.Module, optimiser: Any, schedule: Any) -> Progress | None:
-    """Put a saved state back; None if there is none that can be read."""
-    if not path.exists():
-        return None
-    try:
-        state = torch.load(path, weights_only=True)
-    except Exception as error:
-        log.warning("%s: cannot be read (%s); training starts anew", path, error)
-        return None
-    trained = _trained(method)
-    saved = state.get("parameters", {})
-    if {name: t.shape for name, t in saved.items()} != {name: t.shape for name, t in trained.items()}:
-        log.warning("%s: is of another version of this method; training starts anew", path)
-        return None
-    progress = Progress(**state["progress"])
+    """Put the last saved state back that can be read, random states included; None if there is none."""
+    for file in (path, before(path)):
+        if not file.exists():
+            continue
+        try:
+            state = torch.load(file, weights_only=True)
+        except Exception as error:
+            log.warning("%s: cannot be read (%s); taking the state before it, if there is one", file, error)
+            continue
+        if _shapes(state.get("parameters", {})) != _shapes(_trained(method)):
+            log.warning("%s: is of another version of this method; it is not used", file)
+            continue
+        progress = _put_back(state, method, optimiser, schedule)
+        log.info("going on after epoch %d, step %d of the next", progress.epoch, progress.step)
+        return progress
+    return None
+
+
+def _put_back(state: dict[str, Any], method: nn.Module, optimiser: Any, schedule: Any) -> Progress:
     with torch.no_grad():
-        for name, tensor in trained.items():
-            tensor.copy_(saved[name])
+        for name, tensor in _trained(method).items():
+            tensor.copy_(state["parameters"][name])
     optimiser.load_state_dict(state["optimiser"])
     schedule.last_epoch = state["schedule"]["last_epoch"]
     schedule._last_lr = [group["lr"] for group in optimiser.param_groups]
-    log.info("going on after epoch %d", progress.epoch)
-    return progress
+    torch.set_rng_state(state["random"])
+    if state["random_gpu"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["random_gpu"])
+    return Progress(**state["progress"])
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def _trained(method: nn.Module) -> dict[str, Tensor]:

@@ -1,7 +1,8 @@
 """train_method: one plain loop. A run, its training clips and its texts in; a checkpoint, its curves and its cost out.
 
-Every epoch starts from random states that depend on the seed and the epoch alone, and its end is saved in the cache, so
-a killed training goes on where it was and ends with the same weights as one that was not killed.
+Every epoch starts from random states that depend on the seed and the epoch alone, and the state between two steps is
+saved in the cache now and then (resume.py), so a killed training goes on and ends with the weights of one that was not.
+Losses are read once in a while: each reading waits for the device.
 
 What it minimises is the task's (tasks.py): classes or captions, as the clips have them.
 
@@ -31,10 +32,11 @@ from kinetext.models.texts import read_texts
 from kinetext.tables import read_rows, written_whole
 from kinetext.tracking import code_commit
 from kinetext.training.batches import Batches
-from kinetext.training.resume import Progress, load_state, save_state, state_path
+from kinetext.training.resume import Progress, Saver, clear_state, load_state, save_state, state_path
 from kinetext.training.tasks import Recognition, Retrieval
 
 log = logging.getLogger(__name__)
+READ_EVERY = 50  # steps whose losses are read together
 
 
 @dataclass(frozen=True)
@@ -76,32 +78,41 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
         raise ValueError(f"{spec.run}: select: best_val, but there are no validation clips; take select: last")
 
     optimiser, schedule = make_optimiser(method, training, len(seen))
-    path = state_path(
-        cache, [run, inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
-    )
+    made_from = [run, inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
+    path = state_path(cache, made_from, store.digest())
     progress = load_state(path, method, optimiser, schedule) or Progress()
     progress.seconds += prepared_s
-    with tqdm(total=training.epochs, initial=progress.epoch, desc=f"train {spec.run}", disable=None) as bar:
+    clock_s = time.perf_counter()
+
+    def save() -> None:
+        nonlocal clock_s
+        now_s = time.perf_counter()
+        progress.seconds, clock_s = progress.seconds + now_s - clock_s, now_s
+        save_state(path, progress, method, optimiser, schedule)
+
+    with (
+        tqdm(total=training.epochs, initial=progress.epoch, desc=f"train {spec.run}", disable=None) as bar,
+        Saver(path, save) as saver,
+    ):
         while progress.epoch < training.epochs:
-            started = time.perf_counter()
-            epoch = progress.epoch
-            torch.manual_seed(spec.seed * 100_003 + epoch)
-            loss = train_epoch(method, task, seen.epoch(epoch), optimiser, schedule, training)
+            if progress.step == 0:
+                torch.manual_seed(spec.seed * 100_003 + progress.epoch)
+            batches = seen.epoch(progress.epoch, progress.step)
+            loss = train_epoch(method, task, batches, optimiser, schedule, training, progress, saver)
             now = {"train_loss": loss, "lr": schedule.get_last_lr()[0]}
             if len(held_out):
                 now |= validate(method, task, held_out)
-            progress.epoch += 1
-            progress.seconds += time.perf_counter() - started
-            progress.curves += [{"epoch": epoch + 1, "metric": m, "value": v} for m, v in now.items()]
+            progress.epoch, progress.step, progress.losses = progress.epoch + 1, 0, []
+            progress.curves += [{"epoch": progress.epoch, "metric": m, "value": v} for m, v in now.items()]
             if training.select == "last" or now.get(task.best_by, 0.0) > progress.best:
                 progress.best = now.get(task.best_by, 0.0)
                 progress.keep(method)
-            save_state(path, progress, method, optimiser, schedule)
+            saver.save()
             bar.update()
             bar.set_postfix({k: f"{v:.3f}" for k, v in now.items() if k != "lr"})
     progress.restore(method)
     write_results(spec, method, progress, seen.items, threads, device, output)
-    path.unlink(missing_ok=True)
+    clear_state(path)
 
 
 def make_task(
@@ -178,11 +189,13 @@ def train_epoch(
     optimiser: Any,
     schedule: Any,
     training: TrainingOptions,
+    progress: Progress,
+    saver: Saver,
 ) -> float:
-    """One pass; the mean loss. Raises RuntimeError with the clips of the batch when the loss is no longer a number."""
+    """What remains of one pass; the mean loss of all of it. Raises RuntimeError, as `read_losses`."""
     method.train()
     trained = [p for p in method.parameters() if p.requires_grad]
-    losses = []
+    unread: list[tuple[Tensor, list[str]]] = []
     for batch in batches:
         with torch.autocast(batch.target_B.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
             loss = task.loss(batch)
@@ -191,13 +204,31 @@ def train_epoch(
         nn.utils.clip_grad_norm_(trained, training.clip_norm)
         optimiser.step()
         schedule.step()
-        losses.append(loss.detach())
-        if not torch.isfinite(losses[-1]):
-            clips = ", ".join(batch.clip_ids[:5])
+        unread.append((loss.detach(), batch.clip_ids))
+        progress.step += 1
+        if saver.due() or len(unread) == READ_EVERY:
+            read_losses(unread, progress)
+        if saver.due():
+            saver.save()
+    read_losses(unread, progress)
+    return sum(progress.losses) / len(progress.losses)
+
+
+def read_losses(unread: list[tuple[Tensor, list[str]]], progress: Progress) -> None:
+    """Move the losses of the last steps, with the clips of each, to `progress`, which is saved only afterwards: the last
+    state on disk is always a good one. Raises RuntimeError, with step and clips, if one is no longer a number.
+    """
+    if not unread:
+        return
+    values = torch.stack([loss for loss, _ in unread]).tolist()
+    for number, (value, (_, clip_ids)) in enumerate(zip(values, unread, strict=True)):
+        if not math.isfinite(value):
+            step = progress.step - len(unread) + number + 1
             raise RuntimeError(
-                f"the loss is {losses[-1].item()} after {len(losses)} steps; clips {clips}, ...; lower lr"
+                f"the loss is {value} at step {step} of epoch {progress.epoch + 1}; clips {', '.join(clip_ids)}; lower lr"
             )
-    return torch.stack(losses).mean().item()
+    progress.losses += values
+    unread.clear()
 
 
 @torch.inference_mode()
