@@ -9,6 +9,7 @@ from kinetext import tables
 from kinetext.config import FrameOptions
 from kinetext.data import decode, frames
 from kinetext.data.decode import decode_clip
+from kinetext.data.demux import demux, opened, position_of
 from kinetext.data.frames import count_statuses, decode_image, encode_image, extract_frames, resize
 from kinetext.data.sampling import uniform_indices
 from videos import all_frames, hangs_or_crashes, packet_places, write_audio, write_video
@@ -126,6 +127,16 @@ def test_a_cut_by_edit_list_hides_frames_and_is_no_truncation(clean, tmp_path):
     assert all(
         np.array_equal(frame, full[i]) for frame, i in zip(decoded.frames_HWC, uniform_indices(79, 8), strict=True)
     )
+
+
+def test_freeing_one_video_takes_nothing_from_another(clean):
+    """PyAV keys what a packet carries by the object's identity: small numbers would be one object in both."""
+    with opened(clean) as one, opened(clean) as other:
+        first, second = (demux(video, video.streams.video[0]) for video in (one, other))
+        del first
+        frames = [frame for packet in second.packets for frame in second.context.decode(packet)]
+        assert {position_of(frame) for frame in frames} <= set(range(len(second.packets)))
+        assert len(frames) > 20
 
 
 def test_a_clip_within_a_file_is_sampled_between_its_times(clean):

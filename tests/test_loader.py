@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from kinetext import tables
-from kinetext.data.frames import encode_image
+from kinetext.data.frames import decode_image, decode_images, encode_image
 from kinetext.data.loader import ClipDataset, FrameStore
 
 T, SIZE = 3, 16
@@ -115,3 +115,12 @@ def test_a_crop_leaves_the_global_generator_alone(shards):
 def test_clips_and_targets_must_match(shards):
     with pytest.raises(ValueError, match="1 clips and 2 targets"):
         ClipDataset(FrameStore(shards), ["clip0"], [0, 1])
+
+
+def test_the_images_of_a_clip_are_decoded_as_each_alone_and_are_of_one_size():
+    for encoding in ("jpeg", "raw"):
+        images = [encode_image(frame_HWC, encoding, 95) for frame_HWC in pixels(0)]
+        assert np.array_equal(decode_images(images), np.stack([decode_image(image) for image in images]))
+        smaller = encode_image(pixels(0)[0, 4:, 4:], encoding, 95)
+        with pytest.raises(ValueError, match="image of 12x12 px among others of 16x16"):
+            decode_images([*images, smaller])

@@ -11,10 +11,12 @@ taken instead. Nothing raises: a bad video gives a Decoded that says why.
 PyAV's logging stays as it is: av.logging.set_level together with threads can deadlock on close.
 """
 
+import statistics
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from kinetext.data.demux import (
     demux,
     is_zeroed,
     opened,
+    position_of,
     too_long,
     usable_stream,
 )
@@ -162,7 +165,7 @@ def _feed(video: Video, first: int, last: int, wanted: set[int] | None) -> Itera
 
     With `wanted`, pictures that are neither wanted nor referred to are not decoded.
     """
-    context = video.context
+    context, length_bytes = video.context, video.length_bytes
     context.open(strict=False)  # with the default skip_frame: dav1d reads it only here
     context.flush_buffers()
     for position in [*range(first, last + 1), None]:
@@ -173,11 +176,12 @@ def _feed(video: Video, first: int, last: int, wanted: set[int] | None) -> Itera
         except (av.error.FFmpegError, ValueError):
             frames = []
             video.bad.add(last if position is None else position)
-        if packet is not None and (packet.is_corrupt or is_zeroed(packet, video.codec, context.extradata)):
-            video.bad.add(packet.opaque)
+        if packet is not None and (packet.is_corrupt or (length_bytes and is_zeroed(bytes(packet), length_bytes))):
+            video.bad.add(position)
         for frame in frames:
             if frame.is_corrupt:
-                video.bad.add(first if frame.opaque is None else frame.opaque)
+                place = position_of(frame)
+                video.bad.add(first if place is None else place)
             yield frame
 
 
@@ -199,8 +203,9 @@ def _by_gop(video: Video, ranks: list[int], image: Callable[[Any], _Image]) -> d
     frames = {}
     for first, last in ranges:
         for frame in _feed(video, first, last, set(rank_of)):
-            if frame.opaque in rank_of:
-                frames[rank_of[frame.opaque]] = image(frame)
+            place = position_of(frame)
+            if place in rank_of:
+                frames[rank_of[place]] = image(frame)
             if video.bad:
                 return None
     return frames if len(frames) == len(rank_of) and not video.bad else None
@@ -217,7 +222,7 @@ def _sequentially(
     for frame in _feed(video, 0, len(video.packets) - 1, None):
         if len(positions) in arrivals:
             images[len(positions)] = image(frame)
-        positions.append(frame.opaque)
+        positions.append(position_of(frame))
         times_s.append(len(times_s) / video.rate if frame.time is None else frame.time)
     if not positions:
         raise UnusableError(f"no_frame: nothing decodes to a picture; {len(video.bad)} damaged packets")
@@ -255,5 +260,6 @@ def is_vfr(times_s: list[float]) -> bool:
     """Whether the steps between frames differ by more than half (95th against 5th percentile)."""
     if len(times_s) < 3:
         return False
-    low, high = np.percentile(np.diff(times_s), [5, 95])
-    return bool(high > 1.5 * low)
+    steps_s = (later - earlier for earlier, later in pairwise(times_s))
+    low, *_, high = statistics.quantiles(steps_s, n=20, method="inclusive")
+    return high > 1.5 * low

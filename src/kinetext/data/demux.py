@@ -17,12 +17,28 @@ MOV = "mov,mp4,m4a,3gp,3g2,mj2"
 GOP_CONTAINERS = {MOV, "matroska,webm"}  # the others' time stamps are not to be relied on (AVI) or seldom indexed
 GOP_CODECS = {"h264", "hevc", "vp9", "av1"}  # one packet is one shown frame, always; VP8 and MPEG-4 may hide some
 ENTRY_NALS = {"h264": {5}, "hevc": set(range(16, 22))}  # IDR; IRAP: whatever comes later refers to nothing before them
+PICTURE = b"\0\0\1\xb6"  # where one begins in MPEG-4
 LIMIT_PACKETS = 1_000_000  # all are held in memory; 4.6 hours at 60 frames a second
 OPEN: dict[str, Any] = {"metadata_errors": "ignore"}  # a title in an old encoding is no reason to fail
 
 
 class UnusableError(Exception):
     """No frame can be had from this file; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A packet's position, as PyAV carries it to the frame: it keys what it carries by the object's identity, and a small
+    number is one object in all videos, so freeing one video's packet would take it from another's.
+    """
+
+    position: int
+
+
+def position_of(frame: Any) -> int | None:
+    """The position of the packet that a frame comes from; None if the decoder does not say."""
+    place = frame.opaque
+    return None if place is None else place.position
 
 
 @dataclass
@@ -34,6 +50,7 @@ class Video:
     packets: list[Any]
     stamps: list[int]  # by position: presentation time where the file has it
     entries: list[int]  # positions at which decoding may start
+    length_bytes: int  # of each NAL unit's length; see unit_length_bytes
     order: list[int]  # by rank: the position of the frame's packet
     times_s: list[float]  # by rank, from the first frame
     rate: float  # frames a second as the header has it, for frames without a time
@@ -98,37 +115,40 @@ def demux(container: Any, stream: Any, limit_s: float | None = None) -> Video:
     if not packets:
         raise UnusableError("no_frame: the video stream is empty")
     for position, packet in enumerate(packets):
-        packet.opaque = position
+        packet.opaque = Place(position)
     shown = [position for position, packet in enumerate(packets) if not packet.is_discard]  # an edit list hides some
     if not shown:
         raise UnusableError("no_frame: the file's edit list hides every frame")
-    stamped = len({packets[position].pts for position in shown} - {None}) == len(shown)
-    stamps = [packet.pts if stamped and packet.pts is not None else i for i, packet in enumerate(packets)]
-    order = sorted(shown, key=lambda position: stamps[position])
+    given = [packet.pts for packet in packets]
+    stamped = len({given[position] for position in shown} - {None}) == len(shown)
+    stamps = [pts if stamped and pts is not None else i for i, pts in enumerate(given)]
+    order = sorted(shown, key=stamps.__getitem__)
     rate = float(stream.average_rate or 25)
     unit_s = float(stream.time_base) if stamped else 1 / rate
     times_s = [(stamps[position] - stamps[order[0]]) * unit_s for position in order]
-    entries = [i for i, p in enumerate(packets) if i == 0 or (p.is_keyframe and _is_entry(p, codec, context.extradata))]
+    length_bytes = unit_length_bytes(codec, context.extradata)
+    entries = [i for i, p in enumerate(packets) if i == 0 or (p.is_keyframe and _is_entry(p, codec, length_bytes))]
     by_gop = stamped and container.format.name in GOP_CONTAINERS and codec in GOP_CODECS
     if codec == "mpeg4" and order == list(range(len(packets))) and (plain := _plain_mpeg4(packets)):
         by_gop, entries = True, plain
-    return Video(context, codec, packets, stamps, entries, order, times_s, rate, by_gop, set(broken), frozenset(broken))
+    bad, broken_for_good = set(broken), frozenset(broken)
+    return Video(
+        context, codec, packets, stamps, entries, length_bytes, order, times_s, rate, by_gop, bad, broken_for_good
+    )
 
 
 def _read(container: Any, stream: Any, limit_s: float | None) -> Iterator[Any]:
     """The packets of a stream, until they are too many or too far apart: that raises UnusableError."""
     limit = float("inf") if limit_s is None else limit_s / stream.time_base
     first: Any = None
-    number = 0
-    for packet in container.demux(stream):
-        if not packet.size:
-            continue
-        number += 1
-        if number > LIMIT_PACKETS:
+    filled = (packet for packet in container.demux(stream) if packet.size)
+    for number, packet in enumerate(filled):
+        if number == LIMIT_PACKETS:
             raise UnusableError(f"too_long: more than {LIMIT_PACKETS} packets")
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is not None and not packet.is_discard:
-            first = stamp if first is None else min(first, stamp)
+            if first is None or stamp < first:
+                first = stamp
             if stamp - first > limit:
                 raise too_long(float((stamp - first) * stream.time_base), limit_s)
         yield packet
@@ -139,23 +159,28 @@ def too_long(length_s: float, limit_s: float | None) -> UnusableError:
     return UnusableError(f"too_long: {length_s:.1f} s or more, at most {limit_s:g} s are decoded")
 
 
-def is_zeroed(packet: Any, codec: str, extradata: bytes | None) -> bool:
+def is_zeroed(data: bytes, length_bytes: int) -> bool:
     """Whether an H.264 or HEVC packet has zeros that no encoder writes, as where a sector was lost. Decoders make a
-    picture of it and say nothing.
+    picture of it and say nothing. `length_bytes` as `unit_length_bytes` gives it.
     """
-    if codec not in ENTRY_NALS or not extradata or extradata[0] != 1:
+    if length_bytes == 4 and data.find(b"\0\0\0", 1) < 0:  # nearly all; the first length may begin with three zeros
         return False
-    data = bytes(packet)
-    for unit in _units(data, codec, extradata):
+    for unit in _units(data, length_bytes):
         written = unit.rstrip(b"\0")
         if b"\0\0\0" in written or len(unit) - len(written) >= 16 or not unit:
             return True
     return False
 
 
-def _units(data: bytes, codec: str, extradata: bytes) -> Iterator[bytes]:
+def unit_length_bytes(codec: str, extradata: bytes | None) -> int:
+    """How many bytes say how long a NAL unit is, in the packets of avcC and hvcC; 0 where packets are not so made."""
+    if codec not in ENTRY_NALS or not extradata or extradata[0] != 1:
+        return 0
+    return (extradata[4 if codec == "h264" else 21] & 3) + 1
+
+
+def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
     """The NAL units of a packet as avcC and hvcC have them: each is preceded by its length."""
-    length_bytes = (extradata[4 if codec == "h264" else 21] & 3) + 1
     start = 0
     while start + length_bytes < len(data):
         length = int.from_bytes(data[start : start + length_bytes], "big")
@@ -163,13 +188,13 @@ def _units(data: bytes, codec: str, extradata: bytes) -> Iterator[bytes]:
         yield data[start - length : start]
 
 
-def _is_entry(packet: Any, codec: str, extradata: bytes | None) -> bool:
+def _is_entry(packet: Any, codec: str, length_bytes: int) -> bool:
     """Whether decoding may start at a keyframe. An H.264 keyframe that is no IDR promises too little: a recovery point."""
     if codec not in ENTRY_NALS:
         return True
     data = bytes(packet)
-    if extradata and extradata[0] == 1:
-        headers = [unit[0] for unit in _units(data, codec, extradata) if unit]
+    if length_bytes:
+        headers = [unit[0] for unit in _units(data, length_bytes) if unit]
     else:
         headers = [data[match.end()] for match in re.finditer(b"\0\0\1(?=.)", data, re.DOTALL)]
     types = {header & 31 if codec == "h264" else header >> 1 & 63 for header in headers}
@@ -180,10 +205,11 @@ def _plain_mpeg4(packets: list[Any]) -> list[int]:
     """Where decoding MPEG-4 may start: its I-pictures; empty unless each packet is one I- or P-picture that is shown."""
     entries = []
     for position, packet in enumerate(packets):
-        pictures = bytes(packet).split(b"\0\0\1\xb6")[1:]
-        if len(pictures) != 1 or len(pictures[0]) < 8:  # two in a packet, or one that only says: the last one again
-            return []
-        kind = pictures[0][0] >> 6  # 0: I, 1: P, 2: B
+        data = bytes(packet)
+        picture = data.find(PICTURE) + 4
+        if picture < 4 or len(data) < picture + 8 or data.find(PICTURE, picture) >= 0:
+            return []  # none or two in a packet, or one that only says: the last one again
+        kind = data[picture] >> 6  # 0: I, 1: P, 2: B
         if kind == 0:
             entries.append(position)
         elif kind != 1:

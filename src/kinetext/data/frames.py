@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,17 +58,39 @@ def encode_image(frame_HWC: np.ndarray, encoding: str, quality: int, chroma: str
     return simplejpeg.encode_jpeg(frame_HWC, quality, colorspace="RGB", colorsubsampling=chroma)
 
 
-def decode_image(data: bytes | memoryview) -> np.ndarray:
+def decode_image(data: bytes | memoryview, out: np.ndarray | None = None) -> np.ndarray:
     """The image that `encode_image` encoded, uint8 [H, W, 3]; raw bytes are taken for a square, not copied.
 
-    Raises ValueError if it is neither.
+    With `out`, the image is written into that array of its shape, and it is returned. Raises ValueError if the bytes are
+    neither JPEG nor raw, or of another shape than `out`.
     """
     if data[:3] == b"\xff\xd8\xff" and data[-2:] == b"\xff\xd9":
-        return simplejpeg.decode_jpeg(data, "RGB")
+        if out is None:
+            return simplejpeg.decode_jpeg(data, "RGB")
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        if (height, width, 3) != out.shape:  # a smaller one would leave the rest of `out` as it was
+            raise ValueError(f"image of {width}x{height} px among others of {out.shape[1]}x{out.shape[0]}")
+        return simplejpeg.decode_jpeg(data, "RGB", buffer=out)
     side = round((len(data) / 3) ** 0.5)
     if side == 0 or 3 * side * side != len(data):
         raise ValueError(f"image of {len(data)} bytes: neither JPEG nor a square of raw RGB; extract the frames again")
-    return np.frombuffer(data, np.uint8).reshape(side, side, 3)
+    image_HWC = np.frombuffer(data, np.uint8).reshape(side, side, 3)
+    if out is None:
+        return image_HWC
+    if out.shape != image_HWC.shape:
+        raise ValueError(f"image of {side}x{side} px among others of {out.shape[1]}x{out.shape[0]}")
+    out[:] = image_HWC
+    return out
+
+
+def decode_images(images: Sequence[bytes | memoryview]) -> np.ndarray:
+    """The images of a clip, uint8 [T, H, W, 3], all of one size: decoded to where they stay, which saves a copy."""
+    first_HWC = decode_image(images[0])
+    frames_THWC = np.empty((len(images), *first_HWC.shape), np.uint8)
+    frames_THWC[0] = first_HWC
+    for image, frame_HWC in zip(images[1:], frames_THWC[1:], strict=True):
+        decode_image(image, frame_HWC)
+    return frames_THWC
 
 
 def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Dataset
 
 from kinetext import tables
-from kinetext.data.frames import decode_image
+from kinetext.data.frames import decode_images
 
 
 class FrameStore:
@@ -53,7 +53,7 @@ class FrameStore:
         if number not in self._images:
             self._images[number] = tables.open_shard("frames", self.shards[number])["images"]
         images = self._images[number][row].values
-        frames_THWC = np.stack([decode_image(memoryview(image.as_buffer()).cast("B")) for image in images])
+        frames_THWC = decode_images([memoryview(image.as_buffer()).cast("B") for image in images])
         return torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)
 
     def batch(self, clip_ids: Sequence[str]) -> torch.Tensor:

@@ -4,6 +4,7 @@ frames are then missing from the middle, and all later ones are counted wrongly.
 
 import mmap
 import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ IN_SEGMENT = {  # seek head, info, tracks, cues, chapters, tags, attachments (RF
 IN_CLUSTER = {bytes.fromhex(name) for name in ["e7", "5854", "a7", "ab", "a3", "a0", "af"]}  # its time, its blocks
 ELEMENTS = {EBML, SEGMENT, CLUSTER, VOID, CHECKSUM} | IN_SEGMENT | IN_CLUSTER
 CHUNK = re.compile(rb"[ -~]{4}")  # the name of a part of an AVI, in printable letters
+NAME_AND_SIZE = struct.Struct("<4sI")
 
 Break = tuple[str, str]  # a status, truncated or damaged, and where the file's parts stop following one another
 
@@ -42,25 +44,24 @@ def _walk_matroska(data: mmap.mmap) -> Break | None:
 
 
 def _walk_avi(data: mmap.mmap) -> Break | None:
-    at = 0
+    at, known = 0, {b"RIFF", b"LIST"}
     while at + 8 <= len(data):
-        name, size, kind = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little"), data[at + 8 : at + 12]
-        if name == b"idx1":  # the index stands last
-            return None
-        if not CHUNK.fullmatch(name):
-            return _damaged(at) if any(data[at:]) else None  # some are filled up with zeros
-        if name == b"RIFF" or (name == b"LIST" and kind in (b"movi", b"rec ")):
+        name, size = NAME_AND_SIZE.unpack_from(data, at)
+        if name not in known:
+            if name == b"idx1":  # the index stands last
+                return None
+            if not CHUNK.match(name):
+                return _damaged(at) if any(data[at:]) else None  # some are filled up with zeros
+            known.add(name)
+        if name == b"RIFF" or (name == b"LIST" and data[at + 8 : at + 12] in (b"movi", b"rec ")):
             at += 12
             continue
         stop = at + 8 + size
         if stop > len(data):
             return _truncated(stop - len(data))
-        padded = stop + size % 2  # as it should be, and seldom is not
-        at = (
-            stop
-            if CHUNK.fullmatch(data[stop : stop + 4]) and not CHUNK.fullmatch(data[padded : padded + 4])
-            else padded
-        )
+        at = stop + size % 2  # as it should be, and seldom is not
+        if at != stop and CHUNK.match(data, stop) and not CHUNK.match(data, at):
+            at = stop
     return None
 
 
