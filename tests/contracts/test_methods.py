@@ -2,6 +2,8 @@
 each says of itself before training.
 """
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,12 +15,18 @@ from kinetext.models import methods
 from kinetext.models.backbone import Architecture, Backbone
 from kinetext.models.checkpoint import load_backbone, load_trained, save_trained
 from kinetext.models.methods import build_method
-from kinetext.models.texts import tabulate_texts
+from kinetext.models.methods.ordered_descriptions import best_alignment, steps_of_sentences
+from kinetext.models.texts import encode_table, tabulate_texts
 from kinetext.training.train import choose_trained
 
 # smaller than the defaults, for speed; a method that is not named here is tried with its defaults
 OPTIONS = {"stan": {"layers": 2}, "moted": {"queries": 2, "visual_options": {"layers": 2}}}
-SEES_ORDER = {"stan", "moted", "seq_transformer"}  # methods whose docstring says that the order of frames matters
+SEES_ORDER = {
+    "stan",
+    "moted",
+    "seq_transformer",
+    "ordered_descriptions",
+}  # methods whose docstring says that the order of frames matters
 LABELS = ["rising", "falling", "growing", "gate opening"]
 PX, PATCHES = 64, 16
 
@@ -180,6 +188,15 @@ def test_mean_pool_before_training_is_zero_shot(tiny, table):
         text_KD = torch.stack([F.normalize(said(tiny, label), dim=-1).mean(0) for label in LABELS])
         cosine_BK = F.normalize(video_BD, dim=-1) @ F.normalize(text_KD, dim=-1).T
         same(scores_BK, cosine_BK * tiny.clip.logit_scale.exp())
+
+
+def names_of(backbone):
+    return tabulate_texts(text_rows(LABELS, descriptions=False), LABELS, backbone)
+
+
+def said_by(backbone, rows) -> torch.Tensor:
+    """The features of these rows' sentences, from open_clip itself."""
+    return backbone.clip.encode_text(backbone.tokenizer([row["sentence"] for row in rows]))
 
 
 def said(backbone, label, kinds=("name", "motion")) -> torch.Tensor:
@@ -398,32 +415,100 @@ def test_seq_transformer_refuses_more_frames_than_positions_and_more_copies_than
 @torch.inference_mode()
 def test_moteds_texts_before_training_are_names_and_the_descriptions_of_each_phase(tiny, table):
     """Here every class has a sentence about its start and one about its end; of the whole clip both speak."""
-    text = build(tiny, "moted").encode_texts(table)
+    three = {"phases": ["whole", "start", "end"]}
+    text = build(tiny, "moted", **three).encode_texts(table)
     for k, label in enumerate(LABELS):
         start_D, end_D = F.normalize(said(tiny, label, ("motion",)), dim=-1)
         same(text.appearance[k], F.normalize(said(tiny, label, ("name",)), dim=-1).mean(0))
         same(text.motion[k], torch.stack([(start_D + end_D) / 2, start_D, end_D]))
-    assert torch.equal(build(tiny, "moted", reader=False).encode_texts(table).motion, text.motion)
-    one = build(tiny, "moted", phases=False).encode_texts(table)
-    same(one.motion, text.motion[:, :1])
+    for options in ({"reader": False}, {"weights": "learned"}):
+        assert torch.equal(build(tiny, "moted", **three, **options).encode_texts(table).motion, text.motion)
+    same(build(tiny, "moted").encode_texts(table).motion, text.motion[:, 1:])
+    same(build(tiny, "moted", phases=["whole"]).encode_texts(table).motion, text.motion[:, :1])
+
+
+@torch.inference_mode()
+def test_whole_speaks_of_the_whole_where_it_is_one_phase_of_several_and_of_everything_where_it_is_the_only_one(tiny):
+    rows = told(("start", "low"), ("whole", "it climbs"), ("end", "high"))
+    table = tabulate_texts(rows, ["rising"], tiny)
+    low_D, climbs_D, high_D = F.normalize(said_by(tiny, rows[1:]), dim=-1)
+    several = build(tiny, "moted", phases=["whole", "end"], reader=False).encode_texts(table)
+    same(several.motion[0], torch.stack([climbs_D, high_D]))
+    alone = build(tiny, "moted", phases=["whole"], reader=False).encode_texts(table)
+    same(alone.motion[0], (low_D + climbs_D + high_D)[None] / 3)
+
+
+@torch.inference_mode()
+def test_moteds_learned_weights_are_a_softmax_over_the_sentences_of_a_class_and_phase(tiny):
+    rows = told(("start", "low"), ("start", "at the bottom"), ("end", "high"))
+    method = build(tiny, "moted", weights="learned", reader=False)
+    method.scorer_D.normal_(std=4)
+    start_SD = F.normalize(said_by(tiny, rows[1:3]), dim=-1)
+    weight_S = (start_SD @ method.scorer_D).softmax(0)
+    assert weight_S.max() > 0.55  # not uniform, so that the test tells
+    motion_PD = method.encode_texts(tabulate_texts(rows, ["rising"], tiny)).motion[0]
+    same(motion_PD[0], weight_S @ start_SD)
+    same(motion_PD[1], F.normalize(said_by(tiny, rows[3:]), dim=-1)[0])
+
+
+@pytest.mark.parametrize("visual", ["stan", "seq_transformer", "mean_pool", None])
+@torch.inference_mode()
+def test_moteds_motion_before_training_is_ordered_descriptions(tiny, table, visual):
+    """Whatever temporal method is inside, and whatever reads the words: both start at zero."""
+    moted = build(tiny, "moted", visual=visual, visual_options={}, weights="learned")
+    ordered = build(tiny, "ordered_descriptions")
+    motion_BK = score(moted, frames(7), table) - score(build(tiny, "mean_pool"), frames(7), names_of(tiny))
+    same(motion_BK, score(ordered, frames(7), table))
 
 
 @torch.inference_mode()
 def test_moteds_video_before_training_is_the_mean_frame_of_each_phase(tiny):
     """Seven frames: the start is the first two, the end the last two."""
     frames_BTD = tiny.clip.encode_image(frames(7).flatten(0, 1)).unflatten(0, (B, 7))
-    phases = [frames_BTD.mean(1), frames_BTD[:, :2].mean(1), frames_BTD[:, 5:].mean(1)]
-    for visual in ("stan", None):
-        video = build(tiny, "moted", visual=visual, **({} if visual else {"visual_options": {}})).encode_video(
-            frames(7)
-        )
-        same(video.appearance, frames_BTD.mean(1))
-        same(video.motion, torch.stack(phases, 1))
+    parts = {"whole": frames_BTD.mean(1), "start": frames_BTD[:, :2].mean(1), "end": frames_BTD[:, 5:].mean(1)}
+    for phases in (["start", "end"], ["end", "whole"], ["whole"]):
+        video = build(tiny, "moted", phases=phases).encode_video(frames(7))
+        same(video.appearance, parts["whole"])
+        same(video.motion, torch.stack([parts[phase] for phase in phases], 1))
+
+
+MOTEDS = [
+    {"visual": "stan", "visual_options": {"layers": 1, "variant": "paper"}},
+    {"visual": "seq_transformer", "visual_options": {"layers": 1}},
+    {"visual": "mean_pool", "visual_options": {}},
+    {"visual": None, "visual_options": {}},
+    {"reader": False},
+    {"weights": "learned"},
+    {"phases": ["whole"]},
+    {"phases": ["whole", "start", "end"], "weights": "learned"},
+    {"align": 0},
+    {"hard": 0},
+]
+
+
+@pytest.mark.parametrize("options", MOTEDS, ids=str)
+def test_every_moted_scores_and_trains_all_it_adds_with_texts_encoded_once(tiny, options):
+    rows = [
+        row
+        for label in LABELS
+        for row in told(("start", f"{label} waits"), ("start", "it waits"), ("end", "over"), label=label)
+    ]
+    table = tabulate_texts(rows, LABELS, tiny)
+    method = build(tiny, "moted", **options)
+    stir(method)
+    choose_trained(method.train(), TrainingOptions(trunk="frozen", text="frozen"))
+    with torch.no_grad():
+        frozen = method.encode_words(table)  # as training does (training/tasks.py)
+    text = method.pool_texts(frozen, table)
+    assert torch.isfinite(method.score(method.encode_video(frames()), text)).all()
+    method.loss(method.encode_video(frames()), text, TARGET_B, RIVALS_KK, 0.0).backward()
+    silent = [n for n, p in method.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+    assert not silent
 
 
 @torch.inference_mode()
 def test_moteds_reader_looks_at_a_classs_own_words_and_at_when_they_happen(tiny, table):
-    method = build(tiny, "moted", phases=False)
+    method = build(tiny, "moted", phases=["whole"])
     stir(method)
     whole = method.encode_texts(table).motion
     rows = text_rows(LABELS)
@@ -457,17 +542,98 @@ def test_moteds_hard_loss_is_among_a_class_and_its_rivals(tiny, table):
     method = build(tiny, "moted", align=0, hard=1)
     video, text = method.encode_video(frames()), method.encode_texts(table)
     names_only = F.cross_entropy(methods.scores(video.appearance, text.appearance) * tiny.logit_scale, TARGET_B)
-    cosines = [methods.scores(video.motion[:, p], text.motion[:, p]) for p in range(3)]
-    motion_BK = sum(cosines) / 3 * tiny.logit_scale
+    cosines = [methods.scores(video.motion[:, p], text.motion[:, p]) for p in range(2)]
+    motion_BK = sum(cosines) / 2 * tiny.logit_scale
     pairs = [(0, 0, 1), (1, 1, 0), (2, 3, 2)]  # clip, its class, that class's rival
     two_way = [F.softplus(motion_BK[b, rival] - motion_BK[b, own]) for b, own, rival in pairs]
     same(method.loss(video, text, TARGET_B, RIVALS_KK, 0.0), names_only + torch.stack(two_way).mean())
 
 
-def test_moted_refuses_a_class_without_a_description(tiny):
+@pytest.mark.parametrize("name", ["moted", "ordered_descriptions", "description_ensemble"])
+def test_a_class_without_a_description_is_refused(tiny, name):
     names = tabulate_texts(text_rows(LABELS, descriptions=False), LABELS, tiny)
-    with pytest.raises(ValueError, match="class 'rising' has no usable motion description"):
-        build(tiny, "moted").encode_texts(names)
+    with pytest.raises(ValueError, match=f"{name}: class 'rising' has no usable motion description"):
+        build(tiny, name).encode_texts(names)
+
+
+def told(*sentences: tuple[str, str], label: str = "rising") -> list[dict]:
+    """Rows of one class: its name, then descriptions as (phase, sentence)."""
+    rows = [("name", "whole", label), *(("motion", phase, said) for phase, said in sentences)]
+    return [
+        {"label": label, "kind": k, "phase": p, "sentence": s, "source": "test", "status": "ok"} for k, p, s in rows
+    ]
+
+
+@torch.inference_mode()
+def test_description_ensembles_score_is_the_mean_cosine_of_a_classs_descriptions(tiny, table):
+    method = build(tiny, "description_ensemble")
+    frame_BTD = tiny.clip.encode_image(frames().flatten(0, 1)).unflatten(0, (B, T))
+    video_BD = F.normalize(frame_BTD.mean(1), dim=-1)
+    cosines = [video_BD @ F.normalize(said(tiny, label, ("motion",)), dim=-1).T for label in LABELS]
+    same(score(method, frames(), table), tiny.logit_scale * torch.stack([c.mean(1) for c in cosines], 1))
+    one = told(("whole", "it climbs"))
+    name = [{**one[1], "kind": "name"}]
+    same(
+        score(method, frames(), tabulate_texts(one, ["rising"], tiny)),
+        score(build(tiny, "zero_shot"), frames(), tabulate_texts(name, ["rising"], tiny)),
+    )
+
+
+@pytest.mark.parametrize(("num_frames", "num_steps"), [(1, 1), (6, 1), (7, 2), (7, 3), (6, 6), (2, 3)])
+def test_the_best_alignment_is_the_best_of_all_monotone_assignments(num_frames, num_steps):
+    """Against all of them: where in the clip each next step begins. Two frames for three steps are four frames."""
+    cosine_BKTM = torch.randn(4, 3, num_frames, 6, generator=torch.Generator().manual_seed(4))
+    frame_T = sorted([*range(num_frames)] * -(-6 // num_frames))
+    values_BKA = []
+    for begins in itertools.combinations(range(1, len(frame_T)), num_steps - 1):
+        step_T = [sum(t >= b for b in begins) for t in range(len(frame_T))]
+        values_BKA.append(cosine_BKTM[:, :, frame_T, step_T].mean(-1))
+    found_BK = best_alignment(cosine_BKTM, torch.full((3,), num_steps))
+    same(found_BK, torch.stack(values_BKA).amax(0))
+
+
+@torch.inference_mode()
+def test_ordered_descriptions_of_two_steps_is_the_best_moment_to_change(tiny, table):
+    found_BK = score(build(tiny, "ordered_descriptions", steps="phases"), frames(), table) / tiny.logit_scale
+    frame_BTD = F.normalize(tiny.clip.encode_image(frames().flatten(0, 1)).unflatten(0, (B, T)), dim=-1)
+    for k, label in enumerate(LABELS):
+        start_BT, end_BT = (frame_BTD @ F.normalize(said(tiny, label, ("motion",)), dim=-1).T).unbind(-1)
+        cuts = [(start_BT[:, :t].sum(1) + end_BT[:, t:].sum(1)) / T for t in range(1, T)]
+        same(found_BK[:, k], torch.stack(cuts).amax(0))
+
+
+def test_steps_are_in_the_order_of_time_and_of_the_table(tiny):
+    rows = told(("end", "e1"), ("whole", "w1"), ("start", "s1"), ("start", "s2"), ("whole", "w2"))
+    table = tabulate_texts([*rows, *told(("whole", "w3"), label="falling")], ["rising", "falling"], tiny)
+    assert steps_of_sentences(table, each=True).tolist() == [-1, 4, 2, 0, 1, 3, -1, 0]
+    assert steps_of_sentences(table, each=False).tolist() == [-1, 1, -1, 0, 0, -1, -1, 0]
+    only_end = tabulate_texts(told(("end", "e1"), ("whole", "w1")), ["rising"], tiny)
+    assert steps_of_sentences(only_end, each=False).tolist() == [-1, 0, -1]
+
+
+@pytest.mark.parametrize("steps", ["ends", "phases", "sentences"])
+def test_classes_may_have_as_many_sentences_as_they_like(tiny, steps):
+    """A class's score is its own affair: the same beside a class with more or fewer steps."""
+    rows = told(("start", "low"), ("end", "high")), told(("whole", "it sinks"), label="falling")
+    method = build(tiny, "ordered_descriptions", steps=steps)
+    both = score(method, frames(), tabulate_texts([*rows[0], *rows[1]], ["rising", "falling"], tiny))
+    for k, label in enumerate(["rising", "falling"]):
+        same(score(method, frames(), tabulate_texts(rows[k], [label], tiny)), both[:, k : k + 1])
+
+
+def test_a_table_is_encoded_as_sentence_by_sentence_padding_apart(tiny):
+    """Each distinct sentence once, in groups of alike length, and every one of them back in its place."""
+    sentences = ["up", "it goes " + "up and " * 9 + "up", "up", "a " * 28, "nothing is there"]
+    table = tabulate_texts(told(*(("start", s) for s in sentences)), ["rising"], tiny)
+    rows = []
+    encode, tiny.encode_text = tiny.encode_text, lambda tokens: (rows.append(tokens.shape), encode(tokens))[1]
+    with torch.inference_mode():
+        words, (sentence_SD, word_SLD) = encode_table(tiny, table), encode(table.tokens_SL)
+    same(words.sentence_SD, sentence_SD)
+    seen_SL1 = (torch.arange(table.tokens_SL.shape[1]) <= table.tokens_SL.argmax(-1)[:, None])[..., None]
+    same(words.word_SLD * seen_SL1, word_SLD * seen_SL1)
+    assert sum(n for n, _ in rows) == 5  # "rising" and four distinct sentences
+    assert sum(n * length for n, length in rows) < table.tokens_SL.numel() / 2
 
 
 def test_a_class_without_a_name_is_refused(tiny):

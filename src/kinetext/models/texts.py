@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CAPTION_BATCH = 512  # captions at once through the text tower
+LENGTHS = (8, 12, 16, 24, 32, 48, 1024)  # tokens: sentences up to one of these go through the text tower together
 PHASES = ("whole", "start", "end")
 
 
@@ -111,10 +112,46 @@ def tabulate_texts(
     )
 
 
-def class_means(sentence_SD: Tensor, table: TextTable, keep_S: Tensor) -> Tensor:
-    """The mean over each class's kept sentences of their normalised features, [K, D]; zero for a class with none."""
+def encode_table(backbone: Backbone, table: TextTable) -> WordFeatures:
+    """The text tower's features of a table. What two classes share (one ends as the other starts) is encoded once, and
+    sentences go with others of about their length: padding costs as much as words do. Its features mean nothing.
+    """
+    tokens_UL, place_S = torch.unique(table.tokens_SL, dim=0, return_inverse=True)
+    length_U = tokens_UL.argmax(-1) + 1  # the end token has the largest id
+    parts, rows, shortest = [], [], 0
+    for longest in LENGTHS:
+        row_P = ((length_U > shortest) & (length_U <= longest)).nonzero()[:, 0]
+        shortest = longest
+        if len(row_P):
+            tokens_PL = tokens_UL[row_P, : int(length_U[row_P].max())]
+            sentence_PD, word_PLD = backbone.encode_text(tokens_PL)
+            missing = tokens_UL.shape[1] - tokens_PL.shape[1]
+            parts.append((sentence_PD, F.pad(word_PLD, (0, 0, 0, missing))))
+            rows.append(row_P)
+    back_U = torch.cat(rows).argsort()
+    sentence_UD, word_ULD = (torch.cat(part)[back_U] for part in zip(*parts, strict=True))
+    return WordFeatures(sentence_UD[place_S], word_ULD[place_S])
+
+
+def class_means(sentence_SD: Tensor, table: TextTable, keep_S: Tensor, weight_S: Tensor | None = None) -> Tensor:
+    """The mean over each class's kept sentences of their normalised features, [K, D]; zero for a class with none. With
+    positive weights a weighted mean.
+    """
     unit_SD = F.normalize(sentence_SD, dim=-1)[keep_S]
     owner_S = table.owner_S[keep_S]
-    sums_KD = unit_SD.new_zeros(len(table.labels), unit_SD.shape[-1]).index_add(0, owner_S, unit_SD)
-    counts_K = torch.bincount(owner_S, minlength=len(table.labels)).clamp(min=1)
-    return sums_KD / counts_K[:, None]
+    weight_S = unit_SD.new_ones(len(unit_SD)) if weight_S is None else weight_S[keep_S]
+    sums_KD = unit_SD.new_zeros(len(table.labels), unit_SD.shape[-1])
+    sums_KD = sums_KD.index_add(0, owner_S, unit_SD * weight_S[:, None])
+    total_K = weight_S.new_zeros(len(table.labels)).index_add(0, owner_S, weight_S)
+    return sums_KD / torch.where(total_K > 0, total_K, 1.0)[:, None]
+
+
+def need_descriptions(table: TextTable, method: str) -> None:
+    """Raise ValueError, in the name of a method, for the first class without a motion description."""
+    described_K = torch.bincount(table.owner_S[table.motion_S], minlength=len(table.labels)) > 0
+    if not bool(described_K.all()):
+        silent = table.labels[int((~described_K).nonzero()[0])]
+        raise ValueError(
+            f"{method}: class '{silent}' has no usable motion description; its rows of the table texts say why. Take texts "
+            "that describe it, not `names`; after a failed request `snakemake --forcerun describe_classes` asks again"
+        )

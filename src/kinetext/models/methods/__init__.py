@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kinetext import registry
-from kinetext.models.texts import TextTable, WordFeatures, class_means
+from kinetext.models.texts import TextTable, WordFeatures, class_means, encode_table
 from kinetext.registry import Options
 
 if TYPE_CHECKING:  # open_clip takes seconds to import, and a check of config.yaml reads every method's Config
@@ -63,7 +63,7 @@ class Method(nn.Module):
 
     def encode_words(self, table: TextTable) -> WordFeatures:
         """The text tower's features of every sentence and word; the same for every method."""
-        return WordFeatures(*self.backbone.encode_text(table.tokens_SL))
+        return encode_table(self.backbone, table)
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Any:
         """The classes' features from their sentences': here [K, D], the mean over all of a class's sentences."""

@@ -3,25 +3,26 @@ is public to us as its abstract only: GPT-4's descriptions of how confusable cla
 in both encoders, and a contrastive loss between visual and textual motion features. Everything below that is OURS
 (reference/field.md 1.5); no number of it may be called MoTED's.
 
-- Image side: appearance is the mean of CLIP's frame features. Motion is one feature per phase of the clip (whole, start,
-  end): the mean of the frames of that phase, plus what a temporal method of this registry (`visual`, STAN by default)
-  adds through a Linear that starts at zero.
-- Text side: appearance is the class's names. Motion is, per phase, the mean of the descriptions of that phase, plus what
-  a few learned queries read from the words of all descriptions through a Linear that starts at zero.
+- Image side: appearance is the mean of CLIP's frame features. Motion is one feature per phase of the clip: the mean of
+  the frames of that phase, plus what a temporal method of this registry (`visual`, STAN by default) adds through a Linear
+  that starts at zero.
+- Text side: appearance is the class's names. Motion is, per phase, the mean of the descriptions of that phase (by
+  `weights: learned` a weighted mean that starts as the plain one), plus what a few learned queries read from the words of
+  all descriptions through a Linear that starts at zero.
 - Loss: class names + `align` x motion over all classes + `hard` x motion among a class and its rivals.
 - Score: appearance + `motion` x the mean of the phases' motion scores.
 
-Trains CLIP, the temporal method and the reader. Before training the motion score compares descriptions of the start with
-the first third of the frames and of the end with the last third: ordered descriptions, the training-free score that was
-the best on unseen classes (reference/demo.md 4). With align = hard = motion = 0 it is mean_pool on the names
-(tests/contracts/test_methods.py).
+Trains CLIP, the temporal method and the reader. Before training the motion score is ordered_descriptions, the
+training-free score that was the best on unseen classes (reference/demo.md 4). What lets a trained one keep most of that, found on
+the shapes (LOG.md): a frozen text tower, and a `motion` large enough for names not to drown what the descriptions say.
+With align = hard = motion = 0 it is mean_pool on the names (tests/contracts/test_methods.py).
 
 B clips, T frames, K classes, S sentences, L words, P phases, Q queries, D joint width.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +30,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kinetext.models.methods import Method, Tokens, build_method, configure_method, scores
+from kinetext.models.methods.ordered_descriptions import WHOLE, end_frames, phase_means
 from kinetext.models.temporal import Attention, zero_linear
-from kinetext.models.texts import PHASES, TextTable, WordFeatures, class_means
+from kinetext.models.texts import PHASES, TextTable, WordFeatures, class_means, need_descriptions
 from kinetext.registry import Options
 
 if TYPE_CHECKING:
@@ -47,7 +49,15 @@ class Config(Options):
     )
     visual_options: dict[str, Any] = Field(default_factory=dict, description="options of that method")
     reader: bool = Field(True, description="learned queries that read the descriptions' words; off: their means alone")
-    phases: bool = Field(True, description="start and end of clip and descriptions apart; off: one motion feature")
+    phases: tuple[Literal["whole", "start", "end"], ...] = Field(
+        ("start", "end"),
+        min_length=1,
+        description="parts of clip and descriptions that have a motion feature each; whole alone: all descriptions",
+    )
+    weights: Literal["uniform", "learned"] = Field(
+        "uniform",
+        description="of a class's descriptions of one phase; learned: softmax of a linear score that starts at zero",
+    )
     queries: int = Field(4, ge=1, description="learned queries of the reader per phase")
     heads: int = Field(8, ge=1, description="attention heads of the reader")
     align: float = Field(1.0, ge=0, description="weight of the motion alignment loss over all classes")
@@ -92,13 +102,14 @@ class Moted(Method):
 
     def __init__(self, backbone: Backbone, config: Config) -> None:
         super().__init__(backbone, config)
-        self.weights = config
-        self.phases = len(PHASES) if config.phases else 1
+        self.options = config
+        self.phases = [PHASES.index(phase) for phase in config.phases]
         width = backbone.embed_dim
         self.visual = build_method(backbone, config.visual, config.visual_options) if config.visual else None
-        self.visual_out = zero_linear(width, self.phases * width) if config.visual else None
+        self.visual_out = zero_linear(width, len(self.phases) * width) if config.visual else None
         self.patches = self.visual.patches if self.visual else False
-        self.reader = Reader(width, self.phases, config.queries, config.heads) if config.reader else None
+        self.reader = Reader(width, len(self.phases), config.queries, config.heads) if config.reader else None
+        self.scorer_D = nn.Parameter(torch.zeros(width)) if config.weights == "learned" else None
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -109,9 +120,8 @@ class Moted(Method):
         """Appearance [B, D] and motion [B, P, D]."""
         frames_BTD = self.backbone.project(tokens[self.backbone.num_layers][:, :, 0])
         appearance_BD = frames_BTD.mean(1)
-        third = max(1, frames_BTD.shape[1] // 3)
-        phases = [appearance_BD, frames_BTD[:, :third].mean(1), frames_BTD[:, -third:].mean(1)]  # as PHASES
-        motion_BPD = torch.stack(phases[: self.phases], 1)
+        parts = (appearance_BD, *end_frames(frames_BTD))  # as PHASES
+        motion_BPD = torch.stack([parts[phase] for phase in self.phases], 1)
         if self.visual is not None and self.visual_out is not None:
             seen = self.visual_out(self.visual.encode_tokens(tokens))
             motion_BPD = motion_BPD + seen.unflatten(-1, motion_BPD.shape[1:])
@@ -120,14 +130,8 @@ class Moted(Method):
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Both:
         """Names [K, D] and descriptions [K, P, D]. Raises ValueError for a class without a description."""
         motion_S = table.motion_S
-        described_K = torch.bincount(table.owner_S[motion_S], minlength=len(table.labels)) > 0
-        if not bool(described_K.all()):
-            silent = table.labels[int((~described_K).nonzero()[0])]
-            raise ValueError(
-                f"moted: class '{silent}' has no usable motion description; its rows of the table texts say why. Take texts "
-                "that describe it, not `names`; after a failed request `snakemake --forcerun describe_classes` asks again"
-            )
-        motion_KPD = torch.stack([self._phase_means(words, table, p) for p in range(self.phases)], 1)
+        need_descriptions(table, "moted")
+        motion_KPD = torch.stack([self._described(words, table, phase) for phase in self.phases], 1)
         if self.reader is not None:
             last_S = table.tokens_SL.argmax(-1)  # where the end token is
             seen_SL = torch.arange(table.tokens_SL.shape[1], device=motion_S.device) <= last_S[:, None]
@@ -135,33 +139,35 @@ class Moted(Method):
             motion_KPD = motion_KPD + self.reader(*(x[motion_S] for x in described), len(table.labels))
         return Both(class_means(words.sentence_SD, table, ~motion_S), motion_KPD)
 
-    def _phase_means(self, words: WordFeatures, table: TextTable, phase: int) -> Tensor:
-        """Mean of a class's descriptions of one phase, [K, D]; of all of them where it has none of that phase."""
-        of_phase_S = table.motion_S & (table.phase_S == phase) if self.phases > 1 else table.motion_S
-        has_K = torch.bincount(table.owner_S[of_phase_S], minlength=len(table.labels)) > 0
-        means_KD, all_KD = (class_means(words.sentence_SD, table, keep) for keep in (of_phase_S, table.motion_S))
-        return torch.where(has_K[:, None], means_KD, all_KD)
+    def _described(self, words: WordFeatures, table: TextTable, phase: int) -> Tensor:
+        """The (weighted) mean of each class's descriptions of a phase, [K, D]; of all, where whole is the only phase."""
+        weight_S = None
+        if self.scorer_D is not None:
+            weight_S = (F.normalize(words.sentence_SD, dim=-1) @ self.scorer_D).exp()
+        if len(self.phases) == 1 and phase == WHOLE:
+            return class_means(words.sentence_SD, table, table.motion_S, weight_S)
+        return phase_means(words, table, phase, weight_S)
 
     def _cosines(self, video: Both, text: Both) -> tuple[Tensor, Tensor]:
         """Appearance [B, K] and motion [B, K], the latter the mean over phases."""
         video_BPD, text_KPD = F.normalize(video.motion, dim=-1), F.normalize(text.motion, dim=-1)
-        motion_BK = torch.einsum("bpd,kpd->bk", video_BPD, text_KPD) / self.phases
+        motion_BK = torch.einsum("bpd,kpd->bk", video_BPD, text_KPD) / len(self.phases)
         return scores(video.appearance, text.appearance), motion_BK
 
     def score(self, video: Both, text: Both) -> Tensor:
         """Logits [B, K]."""
         appearance_BK, motion_BK = self._cosines(video, text)
-        return self.backbone.logit_scale * (appearance_BK + self.weights.motion * motion_BK)
+        return self.backbone.logit_scale * (appearance_BK + self.options.motion * motion_BK)
 
     def loss(self, video: Both, text: Both, target_B: Tensor, rivals_KK: Tensor, label_smoothing: float) -> Tensor:
         """Names, then motion over all classes, then motion among rivals."""
         appearance_BK, motion_BK = (self.backbone.logit_scale * c for c in self._cosines(video, text))
         loss = F.cross_entropy(appearance_BK, target_B, label_smoothing=label_smoothing)
-        if self.weights.align:
-            loss = loss + self.weights.align * F.cross_entropy(motion_BK, target_B, label_smoothing=label_smoothing)
-        if self.weights.hard:
+        if self.options.align:
+            loss = loss + self.options.align * F.cross_entropy(motion_BK, target_B, label_smoothing=label_smoothing)
+        if self.options.hard:
             among_BK = motion_BK.masked_fill(~rivals_KK[target_B], -torch.inf)
-            loss = loss + self.weights.hard * F.cross_entropy(among_BK, target_B)
+            loss = loss + self.options.hard * F.cross_entropy(among_BK, target_B)
         return loss
 
 
