@@ -252,3 +252,16 @@ def test_the_bank_is_captions_of_training_clips_evenly_spaced(captioned, tmp_pat
     assert whole_BP[0] == pytest.approx(by_hand.numpy(), abs=1e-4)
     monkeypatch.setattr("kinetext.evaluation.predict.BANK_CAPTIONS", 5)
     assert bank("few.parquet")[:-1] == pytest.approx(whole_BP[:-1, [0, 4, 9, 14, 19]], abs=1e-4)
+
+
+def test_neighbours_share_a_batch_and_an_epoch_has_every_clip_once(captioned):
+    backbone = load_backbone(captioned.backbone)
+    method, store = build_method(backbone, "zero_shot", {}), FrameStore([captioned.frames])
+    train = read_splits(captioned.splits())["train"]
+    training = TrainingOptions(batch_size=2, neighbours=2, trunk="frozen")
+    batches = Batches(method, store, train, training, 0, torch.device("cpu"))
+    listed = [row["clip_id"] for row in train.rows]
+    twins = {frozenset(listed[i : i + 2]) for i in range(0, 6, 2)}
+    epochs = [[frozenset(batch.clip_ids) for batch in batches.epoch(number)] for number in range(6)]
+    assert all(set(epoch) == twins and len(epoch) == 3 for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
