@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from kinetext.registry import Options, nearest
 
@@ -144,6 +144,14 @@ class TrainingOptions(Options):
     cache_gib: float = Field(
         8.0, ge=0, description="most memory for the tokens of a frozen trunk, GiB; over it: anew each epoch"
     )
+
+    @model_validator(mode="after")
+    def _whole_neighbourhoods(self) -> "TrainingOptions":
+        if self.neighbours > 1 and self.captions_per_video == "all":
+            raise ValueError("neighbours: with captions_per_video: all these would be captions of one clip; take one")
+        if self.batch_size % self.neighbours:
+            raise ValueError(f"neighbours: batch_size {self.batch_size} is no multiple of {self.neighbours}")
+        return self
 
 
 class MethodOptions(Options):
