@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -98,12 +99,14 @@ def test_a_run_from_training_to_ranks(ran, method):
     metadata = tables.read_metadata(folder / "predictions.parquet")
     assert [len(row["score_K"]) for row in rows] == [16] * 4
     assert metadata["captioned"]
+    assert [len(row["bank_P"]) for row in rows] == [24] * 4  # four captions of each of six training clips
+    assert [np.isnan(row["bank_P"]).all() for row in rows] == [True, False, False, False]  # one clip has no frames
     for row in rows:
         assert next(k for k, clip in enumerate(metadata["labels"]["test"]) if clip == row["clip_id"]) == row["target"]
     found = measured(folder)
     assert (found["t2v_r1"]["clips"], found["t2v_mnr"]["high"] <= 4) == (4, True)
     assert found["t2v_r1"]["value"] <= 12 / 16  # the failed clip is never found
-    assert {"v2t_r5", "t2v_mdr:dsl", "v2t_mnr:inverted"} <= set(found)
+    assert {"v2t_r5", "t2v_mdr:dsl", "v2t_mnr:inverted", "t2v_r1:qb_norm"} <= set(found)
     assert not any(":" in name for name in measured(folder, "reversed"))
     if method == "mean_pool":
         backwards = measured(folder, "reversed")
@@ -225,3 +228,40 @@ def test_draws_by_class_need_classes(captioned, tmp_path):
 
     with pytest.raises(ValueError, match="few_shot_2: the clips have captions, and few_shot draws by class"):
         split_clips("x", captioned.clips, [], "few_shot_2", ProtocolOptions(), tmp_path / "splits.parquet")
+
+
+def test_the_bank_is_captions_of_training_clips_evenly_spaced(captioned, tmp_path, monkeypatch):
+    run = captioned.write_run(tmp_path, "zero_shot")
+
+    def bank(name):
+        output = tmp_path / name
+        predict_clips(run, captioned.splits(), [captioned.frames], captioned.texts, captioned.backbone, None, output)
+        rows = tables.read_rows("predictions", output)
+        assert {row["view"] for row in rows if row["bank_P"] is not None} == {"ordered"}
+        return np.array([row["bank_P"] for row in rows if row["view"] == "ordered"])
+
+    whole_BP = bank("whole.parquet")
+    backbone = load_backbone(captioned.backbone)
+    method = build_method(backbone, "zero_shot", {}).eval()
+    splits, store = read_splits(captioned.splits()), FrameStore([captioned.frames])
+    table = read_texts(captioned.texts, splits["train"].labels, backbone)
+    frames_TCHW = store.frames(splits["test"].rows[0]["clip_id"])  # the second row: clips without frames come first
+    with torch.inference_mode():
+        (part,) = table.captions()
+        by_hand = method.score(method.encode_video(frames_TCHW[None]), method.encode_texts(part))[0]
+    assert whole_BP[1] == pytest.approx(by_hand.numpy(), abs=1e-4)
+    monkeypatch.setattr("kinetext.evaluation.predict.BANK_CAPTIONS", 5)
+    assert bank("few.parquet")[1:] == pytest.approx(whole_BP[1:, [0, 4, 9, 14, 19]], abs=1e-4)
+
+
+def test_neighbours_share_a_batch_and_an_epoch_has_every_clip_once(captioned):
+    backbone = load_backbone(captioned.backbone)
+    method, store = build_method(backbone, "zero_shot", {}), FrameStore([captioned.frames])
+    train = read_splits(captioned.splits())["train"]
+    training = TrainingOptions(batch_size=2, neighbours=2, trunk="frozen")
+    batches = Batches(method, store, train, training, 0, torch.device("cpu"))
+    listed = [row["clip_id"] for row in train.rows]
+    twins = {frozenset(listed[i : i + 2]) for i in range(0, 6, 2)}
+    epochs = [[frozenset(batch.clip_ids) for batch in batches.epoch(number)] for number in range(6)]
+    assert all(set(epoch) == twins and len(epoch) == 3 for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1

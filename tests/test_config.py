@@ -81,6 +81,16 @@ MISTAKES = [
         "methods.stan.training.epochs: input should be a valid integer, unable to parse string as an integer, not 'many'",
     ),
     (
+        "methods.stan.training",
+        {"neighbours": 3, "batch_size": 32},
+        "methods.stan.training: neighbours: batch_size 32 is no multiple of 3",
+    ),
+    (
+        "methods.stan.training",
+        {"neighbours": 2, "captions_per_video": "all"},
+        "methods.stan.training: neighbours: with captions_per_video: all these would be captions of one clip; take one",
+    ),
+    (
         "confusables.rule",
         "feature",
         "confusables.rule: input should be 'features', 'text', 'given' or 'file', not 'feature'",

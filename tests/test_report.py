@@ -469,7 +469,8 @@ def told(tmp_path_factory):
             for b in range(6):
                 score_K = noise_BK[b] + skill * order * (np.arange(12) // 2 == b) + (np.nan if b == 0 else 0)
                 row = {"clip_id": f"c{b}", "split": "test", "view": view, "target": 2 * b}
-                rows.append({**row, "score_K": score_K})
+                bank_P = np.arange(3.0) if view == "ordered" else None
+                rows.append({**row, "score_K": score_K, "bank_P": bank_P})
         metadata = {"labels": {"test": [f"c{k // 2}" for k in range(12)]}, "captioned": True}
         write_table("predictions", rows, folder / "predictions.parquet", metadata)
         measure_run(folder, folder / "predictions.parquet", root / "confusables.parquet", folder / "metrics.parquet")
@@ -497,7 +498,11 @@ def test_retrieval_has_its_own_headline_and_table(told):
         (row,) = [r for r in rows if (r["method"], r["metric"], r["view"]) == ("stan", metric, "ordered")]
         value, low, high = (f"{unit * row[c]:.1f}" for c in ("value", "low", "high"))
         assert f"{value} [{low}, {high}] 1 seed, 6 clips" in page.text["retrieval"]
-    assert "stan : inverted" in page.text["retrieval"]
+    t2v, v2t = page.text["retrieval"].split("video to text")
+    assert "stan : inverted" in t2v
+    assert "stan : inverted" in v2t
+    assert "stan : qb_norm" in t2v
+    assert "stan : qb_norm" not in v2t
     rows = pq.read_table(told / "tables" / "differences.parquet").to_pylist()
     assert {row["metric"] for row in rows} == {"t2v_r1"}
 

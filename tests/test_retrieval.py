@@ -6,7 +6,14 @@ import pytest
 from kinetext.evaluation import retrieval
 from kinetext.evaluation.measure import bootstrap_interval, main_values
 from kinetext.evaluation.predictions import Predictions
-from kinetext.evaluation.retrieval import MEASURES, Ranks, dual_softmax, inverted_softmax, rank_queries
+from kinetext.evaluation.retrieval import (
+    MEASURES,
+    Ranks,
+    dual_softmax,
+    inverted_softmax,
+    querybank_norm,
+    rank_queries,
+)
 
 NAN = float("nan")
 
@@ -143,6 +150,36 @@ def test_an_item_that_suits_every_query_is_put_back_by_inverted_softmax():
     plain = {f"{way}_{measure}" for way in ("t2v", "v2t") for measure in MEASURES}
     assert set(rows) == plain | {f"{name}:{change}" for name in plain for change in ("dsl", "inverted")}
     assert {name for name, _, _ in retrieval.measurements(made, transductive=False)} == plain
+
+
+def test_querybank_norm_by_hand():
+    """Bank queries find items 0, 0 and 1: these are activated, item 2 is not."""
+    bank = np.log([[8.0, 1.0, 2.0], [4.0, 3.0, 1.0], [4.0, 6.0, 5.0]])  # summed over the bank: 16, 10, 8
+    queries = np.log([[8.0, 6.0, 2.0], [2.0, 5.0, 1.0], [2.0, 3.0, 4.0]])  # the best are items 0, 1, 2
+    expected = np.log([[8 / 16, 6 / 10, 2 / 8], [2 / 16, 5 / 10, 1 / 8], [2.0, 3.0, 4.0]])
+    assert querybank_norm(queries, bank) == pytest.approx(expected)
+    assert querybank_norm(queries, bank).argmax(1).tolist() == [1, 1, 2]  # the hub, item 0, loses its query
+
+
+def test_querybank_norm_answers_each_query_alone_and_lets_clips_without_frames_be():
+    random = np.random.default_rng(0)
+    queries, bank = random.normal(size=(6, 5)) * 30, random.normal(size=(9, 5)) * 30
+    whole = querybank_norm(queries, bank)
+    assert np.concatenate([querybank_norm(queries[q : q + 1], bank) for q in range(6)]) == pytest.approx(whole)
+    for scores in (queries, bank):
+        scores[:, 2] = NAN
+    assert np.isnan(querybank_norm(queries, bank)[:, 2]).all()
+    kept = [0, 1, 3, 4]
+    assert querybank_norm(queries, bank)[:, kept] == pytest.approx(querybank_norm(queries[:, kept], bank[:, kept]))
+
+
+def test_rows_of_querybank_norm_are_there_with_a_bank_and_from_text_to_video_only():
+    hub_BK, bank_BP = np.array([[5, 4, 0], [6, 7, 0], [4, 0, 3.0]]), np.array([[4.5, 0.0], [7.0, 3.0], [3.8, 0.0]])
+    made = Predictions(list("abc"), np.arange(3), hub_BK, list("abc"), bank_BP)
+    rows = {name: measure(found) for name, measure, found in retrieval.measurements(made, transductive=True)}
+    assert (rows["t2v_r1"], rows["t2v_r1:qb_norm"]) == (2 / 3, 1.0)
+    assert "v2t_r1:qb_norm" not in rows
+    assert made.take(np.array([2, 0])).bank_BP.tolist() == [[3.8, 0.0], [4.5, 0.0]]
 
 
 def test_rows_are_compared_by_the_clips_share_of_captions_found():

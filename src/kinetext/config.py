@@ -125,6 +125,12 @@ class TrainingOptions(Options):
         description="captions of a clip that an epoch takes: one, drawn anew each epoch, so that no batch holds two of a "
         "clip; all, each an item of its own as in CLIP4Clip's and STAN's code, where two in a batch are false negatives",
     )
+    neighbours: int = Field(
+        1,
+        ge=1,
+        description="clips that stand side by side in the list of clips and share a batch; 2 on shapes_captions: every clip "
+        "meets its twin, which differs by the motion alone (hard negatives in the batch, as NegCLIP, ICLR 2023)",
+    )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16: autocast, for a GPU that has it"
     )
@@ -138,6 +144,14 @@ class TrainingOptions(Options):
     cache_gib: float = Field(
         8.0, ge=0, description="most memory for the tokens of a frozen trunk, GiB; over it: anew each epoch"
     )
+
+    @model_validator(mode="after")
+    def _whole_neighbourhoods(self) -> "TrainingOptions":
+        if self.neighbours > 1 and self.captions_per_video == "all":
+            raise ValueError("neighbours: with captions_per_video: all these would be captions of one clip; take one")
+        if self.batch_size % self.neighbours:
+            raise ValueError(f"neighbours: batch_size {self.batch_size} is no multiple of {self.neighbours}")
+        return self
 
 
 class MethodOptions(Options):

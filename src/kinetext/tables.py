@@ -92,6 +92,11 @@ PREDICTIONS: tuple[Column, ...] = (
         pa.list_(pa.float32()),
         "score for each of the split's labels (file metadata: labels; of captions, the clip of each)",
     ),
+    (
+        "bank_P",
+        pa.list_(pa.float32()),
+        "score for each of some captions of training clips, for QB-Norm; null under other views, and for classes",
+    ),
 )
 METRICS: tuple[Column, ...] = (
     ("dataset", pa.string(), "data set"),

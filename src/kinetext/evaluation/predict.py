@@ -21,12 +21,13 @@ from kinetext.config import read_run
 from kinetext.data.loader import ClipDataset, FrameStore
 from kinetext.data.protocols import read_splits
 from kinetext.models.checkpoint import load_backbone, load_trained
-from kinetext.models.methods import build_method
+from kinetext.models.methods import Method, build_method
 from kinetext.models.texts import read_texts
 from kinetext.tables import write_table
 
 VIEWS = ("ordered", "reversed", "shuffled", "repeated")
 BATCH_CLIPS = 32
+BANK_CAPTIONS = 5000  # captions of training clips that are scored, too, for QB-Norm; its authors take all of them
 
 
 def predict_clips(
@@ -40,7 +41,7 @@ def predict_clips(
     threads: int = 1,
 ) -> None:
     """Write the table `predictions` for the splits test, novel and unseen. A clip without frames has NaN scores: it is counted
-    as wrong, the same for every method.
+    as wrong, the same for every method. Clips with captions are scored for captions of training clips, too (`bank_P`).
     """
     torch.set_num_threads(threads)
     spec = read_run(run)
@@ -53,12 +54,18 @@ def predict_clips(
         load_trained(method, checkpoint)
     method = method.to(device).eval()
     store = FrameStore(frames)
-    tested = {name: split for name, split in read_splits(splits).items() if name not in ("train", "val") and split.rows}
+    found = read_splits(splits)
+    tested = {name: split for name, split in found.items() if name not in ("train", "val") and split.rows}
 
     rows: list[dict[str, Any]] = []
     labels: dict[str, list[str]] = {}
     seconds, counted = 0.0, 0
     with torch.inference_mode():
+        bank, bank_size = [], 0
+        if found["train"].captioned and found["train"].rows:
+            trained = read_texts(texts, found["train"].labels, backbone).to(device)
+            bank = [method.encode_texts(part) for part in trained.captions(BANK_CAPTIONS)]
+            bank_size = min(len(trained.owner_S), BANK_CAPTIONS)
         for name, split in tested.items():
             table = read_texts(texts, split.labels, backbone).to(device)
             labels[name] = split.labels
@@ -73,7 +80,8 @@ def predict_clips(
             have = [row for row in split.rows if row["clip_id"] in store]
             for row in (row for row in split.rows if row["clip_id"] not in store):
                 nothing = np.full(len(labels[name]), np.nan, np.float32)
-                rows += [_row(row, name, view, place, nothing) for view in VIEWS]
+                nothing_P = np.full(bank_size, np.nan, np.float32)
+                rows += [_row(row, name, view, place, nothing, nothing_P if bank else None) for view in VIEWS]
             clip_ids = [row["clip_id"] for row in have]
             loader = DataLoader(ClipDataset(store, clip_ids, [0] * len(have)), BATCH_CLIPS, num_workers=threads - 1)
             began = time.perf_counter()
@@ -85,10 +93,13 @@ def predict_clips(
                     order_BT = torch.stack([frame_order(view, T, row["clip_id"]) for row in batch]).to(device)
                     at = torch.arange(len(batch), device=device)[:, None]
                     video = method.encode_tokens({level: t[at, order_BT] for level, t in tokens.items()})
-                    scores_BK = torch.cat([method.score(video, part) for part in text], 1).float().cpu().numpy()
-                    rows += [_row(row, name, view, place, s) for row, s in zip(batch, scores_BK, strict=True)]
+                    scores_BK = _scores(method, video, text)
                     if view == "ordered":
                         seconds, counted = seconds + time.perf_counter() - began, counted + len(batch)
+                    bank_BP = _scores(method, video, bank) if bank and view == "ordered" else [None] * len(batch)
+                    rows += [
+                        _row(row, name, view, place, s, b) for row, s, b in zip(batch, scores_BK, bank_BP, strict=True)
+                    ]
                 began = time.perf_counter()
     metadata = {
         "labels": labels,
@@ -114,11 +125,24 @@ def frame_order(view: str, num_frames: int, clip_id: str) -> Tensor:
     return order
 
 
-def _row(clip: dict[str, Any], split: str, view: str, place: dict[str, int], score_K: np.ndarray) -> dict[str, Any]:
+def _scores(method: Method, video: Any, text: list[Any]) -> np.ndarray:
+    """Scores of some clips for texts that were encoded some at a time."""
+    return torch.cat([method.score(video, part) for part in text], 1).float().cpu().numpy()
+
+
+def _row(
+    clip: dict[str, Any],
+    split: str,
+    view: str,
+    place: dict[str, int],
+    score_K: np.ndarray,
+    bank_P: np.ndarray | None,
+) -> dict[str, Any]:
     return {
         "clip_id": clip["clip_id"],
         "split": split,
         "view": view,
         "target": place[clip["label"]],
         "score_K": score_K,
+        "bank_P": bank_P if view == "ordered" else None,
     }

@@ -112,7 +112,7 @@ MEASURES: dict[str, Callable[[Ranks], float]] = {f.__name__: f for f in (r1, r5,
 RANKED = ("mdr", "mnr")  # numbers from 1, lower is better; the others are shares
 
 
-# ---- transductive scores: what a system could say that sees all queries of the test at once
+# ---- changed scores. Transductive ones: what a system could say that sees all queries of the test at once
 
 
 def dual_softmax(scores_QN: np.ndarray) -> np.ndarray:
@@ -133,6 +133,27 @@ def inverted_softmax(scores_QN: np.ndarray) -> np.ndarray:
 TRANSDUCTIVE = {"dsl": dual_softmax, "inverted": inverted_softmax}
 
 
+def querybank_norm(scores_QN: np.ndarray, bank_PN: np.ndarray) -> np.ndarray:
+    """QB-Norm with the dynamic inverted softmax (Bogolin et al., CVPR 2022; code: ioanacroi/qb-norm). An item is activated
+    if some query p of a bank scores it highest. A query whose highest item is activated has its scores s(n) become
+
+        exp(s(n)) / sum over p of exp(bank(p, n))
+
+    (here the logarithm of that, which ranks the same); any other query keeps its scores. The bank is captions of
+    training clips, so that no query of the test is seen and a search that answers one query at a time can do it, too.
+    Scores are taken at the model's own temperature; the authors take 20 x the cosine, and other factors for some models.
+    """
+    activated_N = np.zeros(scores_QN.shape[1], bool)
+    activated_N[_highest(bank_PN)] = True
+    with np.errstate(invalid="ignore"):
+        log_sum_N = np.logaddexp.reduce(bank_PN, axis=0)
+    return np.where(activated_N[_highest(scores_QN)][:, None], scores_QN - log_sum_N, scores_QN)
+
+
+def _highest(scores_QN: np.ndarray) -> np.ndarray:
+    return np.where(np.isnan(scores_QN), -np.inf, scores_QN).argmax(1)
+
+
 def owners(predictions: Predictions) -> np.ndarray:
     """The clip of each caption, as a row of the scores, owner_K."""
     assert predictions.clip_ids is not None
@@ -141,13 +162,19 @@ def owners(predictions: Predictions) -> np.ndarray:
 
 
 def measurements(predictions: Predictions, transductive: bool) -> list[tuple[str, Callable[[Ranks], float], Ranks]]:
-    """What to measure: name, measure and ranks, as t2v_r1 or, of changed scores, t2v_r1:dsl."""
+    """What to measure: name, measure and ranks, as t2v_r1 or, of changed scores, t2v_r1:dsl.
+
+    QB-Norm is measured from text to video alone, where there is a bank: the other way would take training videos.
+    """
     owner_K, scores_BK = owners(predictions), predictions.scores_BK
     ranked = {f"{way}_{{}}": ranks for way, ranks in rank_queries(scores_BK, owner_K).items()}
     for name, change in TRANSDUCTIVE.items() if transductive else ():
         changed = {"t2v": change(scores_BK.T).T, "v2t": change(scores_BK)}  # over captions, over clips
         for way, changed_BK in changed.items():
             ranked[f"{way}_{{}}:{name}"] = rank_queries(changed_BK, owner_K)[way]
+    if predictions.bank_BP is not None:
+        changed_BK = querybank_norm(scores_BK.T, predictions.bank_BP.T).T
+        ranked["t2v_{}:qb_norm"] = rank_queries(changed_BK, owner_K)["t2v"]
     return [(name.format(what), f, ranks) for name, ranks in ranked.items() for what, f in MEASURES.items()]
 
 

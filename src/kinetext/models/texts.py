@@ -60,10 +60,14 @@ class TextTable:
             self.phase_S[rows_K],
         )
 
-    def captions(self) -> Iterator[TextTable]:
-        """All sentences, each as a class of its own, some at a time."""
-        for rows_K in torch.arange(len(self.owner_S), device=self.owner_S.device).split(CAPTION_BATCH):
-            yield self.take(rows_K)
+    def captions(self, most: int | None = None) -> Iterator[TextTable]:
+        """All sentences, or `most` of them, evenly spaced, each as a class of its own, some at a time."""
+        S = len(self.owner_S)
+        rows_K = torch.arange(S, device=self.owner_S.device)
+        if most is not None and most < S:
+            rows_K = rows_K[:most] * S // most
+        for part_K in rows_K.split(CAPTION_BATCH):
+            yield self.take(part_K)
 
 
 @dataclass(frozen=True)

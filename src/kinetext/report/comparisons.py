@@ -112,7 +112,7 @@ def _headline(found: dict[tuple[str, str], dict[Key, Estimate]], options: Report
 
 
 def _retrieval(keys: list[Key], found: dict[tuple[str, str], dict[Key, Estimate]]) -> dict[str, Any] | None:
-    """Every measure of retrieval for each row, and apart for each way to change scores by all queries together."""
+    """Every measure of retrieval for each row, and apart for each way to change scores."""
     ordered = {metric: cells for (metric, view), cells in found.items() if view == "ordered"}
     changes = sorted({metric.partition(":")[2] for metric in ordered if _of_captions(metric)})  # "" is first: unchanged
     directions = {
@@ -123,7 +123,7 @@ def _retrieval(keys: list[Key], found: dict[tuple[str, str], dict[Key, Estimate]
     for change in changes:
         for key in keys:
             cells = {
-                metric: ordered[f"{metric}:{change}" if change else metric].get(key)
+                metric: ordered.get(f"{metric}:{change}" if change else metric, {}).get(key)
                 for metrics in directions.values()
                 for metric in metrics
             }

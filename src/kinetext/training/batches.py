@@ -105,6 +105,11 @@ class Batches:
             return clip_N, text_N
         generator = torch.Generator().manual_seed(self.seed * 100_003 + number)
         order_N = torch.randperm(self.items, generator=generator)
+        together = self.training.neighbours
+        if together > 1:
+            group_G = torch.randperm(-(-self.items // together), generator=generator)
+            order_N = (group_G[:, None] * together + torch.arange(together)).flatten()
+            order_N = order_N[order_N < self.items]
         if self.training.captions_per_video == "all":
             clip_N = clip_N.repeat_interleave(self.texts)
             before_N = (self.texts.cumsum(0) - self.texts)[clip_N]
