@@ -1,12 +1,13 @@
 """Controls: the same sentences at the wrong classes, noise in their place, and what a class looks like."""
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from kinetext import registry
 from kinetext.config import TextOptions
-from kinetext.plan import check_config
+from kinetext.plan import check_config, text_sources
 from kinetext.tables import read_metadata, read_rows
 from kinetext.text.confusables import top_rivals
 from kinetext.text.describe import describe_classes
@@ -209,3 +210,14 @@ def test_a_control_is_made_from_the_bank_that_it_rearranges():
     assert bundled.list_files(bundled.Config())[0].is_file()
     edited = registry.configure(shuffled, {"of": {"module": "chat_api"}})
     assert shuffled.list_files(edited) == []
+
+
+def test_a_table_is_made_again_when_the_code_of_its_provider_changes():
+    def sources(name, **options):
+        return text_sources(TextOptions(**options), name)
+
+    assert sources("random_words") == sources("noise", module="random_words") == ["text/providers/random_words.py"]
+    rearranged = sources("mixed", module="shuffled", options={"of": SHAPES})
+    assert rearranged == [f"text/providers/{name}.py" for name in ("shuffled", "bundled", "_rearranged")]
+    package = Path(bundled.__file__).parents[2]
+    assert all((package / file).is_file() for file in rearranged)

@@ -132,6 +132,14 @@ def text_inputs(options: TextOptions, name: str) -> list[str]:
     return [str(path) for path in ask(module, "list_files", registry.configure(module, options.options), [])]
 
 
+def text_sources(options: TextOptions, name: str) -> list[str]:
+    """The source files, below src/kinetext, of the provider of a table of texts and of the one that it rearranges."""
+    modules = [options.module or name]
+    if "of" in options.options:
+        modules += [options.options["of"]["module"], "_rearranged"]
+    return [f"text/providers/{module}.py" for module in modules]
+
+
 def mining_options(config: Config, dataset: str) -> ConfusablesOptions:
     """How a data set's confusables are mined: the user's file is that of this data set; captions have none."""
     how = config.confusables

@@ -15,6 +15,7 @@ from kinetext.plan import (
     plan_runs,
     protocol_options,
     text_inputs,
+    text_sources,
 )
 
 try:
@@ -65,6 +66,11 @@ def made_from(w):
 def written(w):
     """The files that a table of texts is made from, such as one that you edit."""
     return text_inputs(CONFIG.texts[w.texts], w.texts)
+
+
+def provider(w):
+    """The source files of the provider of the wildcards' texts, for a digest."""
+    return text_sources(CONFIG.texts[w.texts], w.texts)
 
 
 def shard_digests(dataset):

@@ -64,7 +64,9 @@ rule describe_classes:
         rule=CONFIG.confusables.rule,
         backbone=lambda w: f"{RESULTS}/backbones/{w.backbone}",
         cache=f"{RESULTS}/cache",
-        code=code("text/describe.py", "text/prompts.py", "text/validate.py", "text/chat/client.py"),
+        code=lambda w: code(
+            "text/describe.py", "text/prompts.py", "text/validate.py", "text/chat/client.py", *provider(w)
+        ),
     shell:
         "kinetext describe-classes --name {wildcards.texts} --clips {input.clips} --splits {input.splits}"
         " --confusables {input.confusables} --options {params.options:q} --rule {params.rule}"
