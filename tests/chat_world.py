@@ -47,10 +47,12 @@ def write_classes(folder: Path, labels: list[str]) -> Path:
     return folder
 
 
-def describe_table(folder: Path, options: dict, cache: str = "cache", table: str = "texts") -> list[dict]:
+def describe_table(
+    folder: Path, options: dict, cache: str = "cache", table: str = "texts", module: str = "chat_api"
+) -> list[dict]:
     """describe_classes over what write_classes wrote; the rows that are not names."""
     clips, output = folder / "clips.parquet", folder / f"{table}.parquet"
-    text_options = TextOptions(module="chat_api", options=options)
+    text_options = TextOptions(module=module, options=options)
     describe_classes(
         clips,
         folder / "splits.parquet",

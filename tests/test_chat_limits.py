@@ -204,17 +204,18 @@ def test_an_unreadable_answer_can_be_mended(server, tmp_path, reply, said, fault
     assert str(tmp_path) not in request["content"]
 
 
+@pytest.mark.parametrize("reply", [error(500), (200, "<html>")], ids=["none", "no completion"])
+def test_a_class_without_an_answer_is_not_asked_about_again(server, tmp_path, reply):
+    server.script = lambda asked: reply if label_of(asked) == "falling" else about_the_class(asked)
+    write_classes(tmp_path, LABELS)
+    rows = describe_table(tmp_path, options(server, retries=0, reasks=2))
+    assert [row["status"].split(":")[0] for row in rows if row["label"] == "falling"] == ["failed"]
+    assert sorted(label_of(asked) for *_, asked in server.requests) == sorted(LABELS)
+
+
 def test_what_cannot_be_mended_stays(server, tmp_path):
     asked, context = config(server, retries=0), Context(LABELS, tmp_path)
-    server.script = [error(500)]
-    failed = chat_api.describe("rising", [], asked, context)
-    assert chat_api.mend("rising", [], failed, asked, context) == failed  # no reply came, so there is no conversation
-    assert len(server.requests) == 1
-    server.script = [(200, "<html>")]
-    failed = chat_api.describe("rising", [], asked, context)
-    assert chat_api.mend("rising", [], failed, asked, context) == failed
-    assert len(server.requests) == 2
-    server.script = [completion(), completion(), completion(), completion("no")]
+    server.script = [completion(), completion("no")]
     good = chat_api.describe("falling", [], asked, context)
     half = [replace(good[0], status="empty sentence"), *good[1:]]
     assert chat_api.mend("falling", [], half, asked, context) == half  # better than nothing at all

@@ -1,5 +1,6 @@
 """Three classes: `push` and `pull` look the same to the classifier, `jump` does not."""
 
+import hashlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -168,10 +169,11 @@ def test_rivals_stay_among_the_classes_that_a_label_is_scored_with(tmp_path):
 
 @pytest.fixture
 def telling(monkeypatch):
-    """A provider that says what its rivals are, so that its texts depend on all that was mined."""
+    """A provider whose sentences depend on all that was mined, and name no rival: such sentences are not used."""
 
     def describe(label, rivals, config, context):
-        return [Text(label, f"{label} moves unlike {rival}", "motion", rival=rival) for rival in rivals]
+        digests = [hashlib.sha256(f"{label} {rival}".encode()).hexdigest() for rival in rivals]
+        return [Text(label, f"moves {digest}", "motion", source="test") for digest in digests]
 
     module = SimpleNamespace(Config=registry.Options, describe=describe)
     monkeypatch.setattr(registry, "load", lambda package, name: module)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from chat_server import about_the_class
+from chat_world import describe_table, options, serving, write_classes
 from kinetext import registry
 from kinetext.config import TextOptions
 from kinetext.plan import check_config, text_sources
@@ -202,6 +204,26 @@ def test_what_cannot_be_rearranged_is_refused_early(tmp_path, module, of, compla
     }
     with pytest.raises(ValueError, match=rf"texts.mine.{complaint}"):
         check_config(plain, "config.yaml")
+
+
+def test_the_provider_that_a_control_rearranges_is_prepared(tmp_path, monkeypatch, capfd):
+    """Only prepared can chat_api send a batch, and refuse what costs too much."""
+    write_classes(tmp_path, LABELS)
+    with serving(monkeypatch) as server:
+        server.script = about_the_class
+        asked = options(server, batch=True, batch_poll_s=0.01, price_in=1000.0, price_out=1000.0)
+        of = {"module": "chat_api", "options": asked | {"max_usd": 0.1}}
+        with pytest.raises(ValueError, match="nothing was sent"):
+            describe_table(tmp_path, {"of": of}, module="shuffled")
+        assert server.requests == []
+        capfd.readouterr()
+        rows = describe_table(tmp_path, {"of": {"module": "chat_api", "options": asked}}, module="shuffled")
+        assert capfd.readouterr().err.count("4 of 4 classes to ask") == 1
+        assert describe_table(tmp_path, asked) != rows  # its own table, from the same replies
+        assert (len(server.batches), len(server.requests)) == (1, 4)
+    assert {row["status"] for row in rows} == {"ok"}
+    assert all(row["source"].startswith("shuffled, written about '") for row in rows)
+    assert not any(row["label"] in row["sentence"] for row in rows)
 
 
 def test_a_control_is_made_from_the_bank_that_it_rearranges():

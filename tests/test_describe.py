@@ -206,6 +206,27 @@ def test_bad_sentences_are_asked_for_again_with_their_reasons(tmp_path, provider
     assert "class 'growing' has no usable motion sentence: numbered: '1.'" in capfd.readouterr().err
 
 
+def test_only_a_class_with_an_answer_is_asked_about_again(tmp_path, provider):
+    mended = []
+
+    def tell(label, rivals):
+        if label == "rising":
+            raise OSError("line is dead")
+        status = {"falling": "failed: batch 1: no answer", "growing": "failed: the answer is empty"}.get(label, "ok")
+        return [motion(label, "" if status != "ok" else f"the {label} way", status=status)]
+
+    def mend(label, rivals, texts, config, context):
+        mended.append(label)
+        return [motion(label, f"the {label} way")]
+
+    provider(tell, Reasking).mend = mend
+    describe_classes(**(world := write_world(tmp_path)))
+    assert mended == ["growing"]
+    assert rows_of(world, "rising")[1] == ("", "failed: OSError: line is dead")
+    assert rows_of(world, "falling")[1] == ("", "failed: batch 1: no answer")
+    assert rows_of(world, "growing")[1] == ("the growing way", "ok")
+
+
 def test_what_cannot_be_asked_again_stays(tmp_path, provider, capfd):
     tried = []
 

@@ -74,9 +74,6 @@ def describe_classes(
         raise ValueError(f"texts.{name}.options.{error}") from None
     if hasattr(provider, "prepare"):
         provider.prepare(rivals, config, context)
-
-    if hasattr(provider, "prepare"):
-        provider.prepare(rivals, config, context)
     told = ask(provider, rivals, config, context, name)
     for label, texts in told.items():
         if all(_describes(text) for text in texts):
@@ -130,9 +127,10 @@ def ask_again(
     context: Context,
     name: str,
 ) -> Told:
-    """The texts with their status, after up to `reasks` rounds in which the provider mends classes with a bad sentence.
+    """The texts with their status, after up to `reasks` rounds in which the provider mends classes with a faulty answer.
 
-    A class that cannot be asked about again, for want of a key or of money, keeps what it has.
+    Where no answer came there is no fault to name: the next run asks anew. A class that cannot be asked about again, for
+    want of a key or of money, keeps what it has.
     """
     problems: dict[str, Exception] = {}
 
@@ -148,9 +146,7 @@ def ask_again(
     told = check(told)
     for _ in range(getattr(config, "reasks", 0) if hasattr(provider, "mend") else 0):
         bad = [
-            texts
-            for label, texts in told.items()
-            if label not in problems and any(_describes(text) and text.status != "ok" for text in texts)
+            texts for label, texts in told.items() if label not in problems and any(_is_faulty(text) for text in texts)
         ]
         if not bad:
             break
@@ -192,6 +188,11 @@ def choose_rivals(confusables: Path, labels: list[str], rule: str) -> dict[str, 
         of_label = found.get(label, {})
         chosen[label] = of_label.get(rule) or of_label.get("text") or of_label.get("given") or []
     return chosen
+
+
+def _is_faulty(text: Text) -> bool:
+    """Whether a description is part of an answer, and cannot be used."""
+    return _describes(text) and text.status != "ok" and not named_failure(text.status).startswith("failed:")
 
 
 def _describes(text: Text) -> bool:

@@ -10,7 +10,8 @@
 - `prepare(asked, config, context) -> None` (optional): called once before any class is described, with the rivals of each
   class; raises ValueError to refuse the table as a whole, such as one that costs too much.
 - `mend(label, rivals, texts, config, context) -> list[Text]` (optional): all rows of a class anew, given its rows with
-  their statuses (text/validate.py), some not `ok`; called up to `reasks` (of its Config) times for such a class.
+  their statuses (text/validate.py); called up to `reasks` (of its Config) times for a class in which an answer has a
+  fault, and not for want of an answer (`failed`). What it raises costs nothing but this class's mending.
 - `list_files(config) -> list[Path]` (optional): files that it reads; when one changes, its tables are made again.
 - `OF_CAPTIONS = True` if it is for data sets with captions, where `label` is a clip's name.
 - `CONTROL = True` if it says nothing about motion that is true of the class: what descriptions have to beat.

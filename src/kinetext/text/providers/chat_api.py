@@ -91,24 +91,16 @@ def describe(label: str, rivals: list[str], config: Config, context: Context) ->
 def mend(label: str, rivals: list[str], texts: list[Text], config: Config, context: Context) -> list[Text]:
     """Ask once more about a class, in the same conversation, with the faults that the rows' statuses name.
 
-    The new rows; the same rows where there is nothing to mend, where the model had said nothing that could be mended,
-    or where the new answer cannot be read and the old one could. Raises NoReplyError if there was no reply, which may
-    be for the cap, and ValueError as `describe`.
+    The new rows; the same rows where there is nothing to mend, or where the new answer cannot be read and the old one
+    could. Raises NoReplyError if there was no reply, which may be for the cap, and ValueError as `describe`.
     """
     of_reply = [text for text in texts if text.request_hash and text.kind == config.about]
     if not of_reply or all(text.status == "ok" for text in of_reply):
         return texts
-    path = cache.hash_path(str(of_reply[0].request_hash), context.cache)
-    if not path.exists():  # no reply came: asking the same again is not a correction
-        return texts
-    record = cache.read_record(path)
-    answer = client.said(record["reply"])
-    if answer is None:
-        return texts
+    record = cache.read_record(cache.hash_path(str(of_reply[0].request_hash), context.cache))
+    answer = client.said(record["reply"]) or "(no answer)"
     asked = dict(record["request"])
-    asked["messages"] = prompts.correction(
-        asked["messages"], answer or "(no answer)", _faults(of_reply, record, config)
-    )
+    asked["messages"] = prompts.correction(asked["messages"], answer, _faults(of_reply, record, config))
     asked["prompt_version"] = f"{prompts.VERSIONS[config.about]}+{prompts.VERSIONS['correction']}"
     mended = _told(label, of_reply[0].rival, asked, config, context)
     readable = any(not text.status.startswith("failed") for text in of_reply)
