@@ -21,8 +21,8 @@ def reason(fault):
 @pytest.mark.parametrize(
     ("expected", "sentence"),
     [
-        ("control", "the arm rises\nthen falls"),
-        ("control", "the arm\u200b rises"),
+        ("character", "the arm rises\nthen falls"),
+        ("character", "the arm\u200b rises"),
         ("fence", "```the arm rises"),
         ("fence", "the arm `rises`"),
         ("refusal", "I'm sorry, I can't describe people."),

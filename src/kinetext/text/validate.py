@@ -23,7 +23,7 @@ REASONS = {
     "missing": "an edited file has no sentence about the class",
     "count": "more or fewer sentences about the whole movement than were asked for",
     "empty": "no sentence",
-    "control": "a line break or another control character inside",
+    "character": "a line break or another control character inside",
     "fence": "marks of a code block",
     "preamble": "words about the answer instead of an answer",
     "numbered": "begins with a number",
@@ -110,7 +110,7 @@ def form_fault(sentence: str, limit: TokenLimit | None = None) -> str | None:
     """What is wrong with how a sentence is written, as `reason: what exactly`; None if nothing is."""
     odd = next((c for c in sentence if unicodedata.category(c) in _CONTROL and c not in "\u200c\u200d"), None)
     if odd:
-        return f"control: holds the character U+{ord(odd):04X}"
+        return f"character: holds U+{ord(odd):04X}"
     plain = _straight(sentence).strip()
     for reason, pattern in _FORMS:
         found = re.search(pattern, plain)

@@ -173,6 +173,9 @@ class Moted(Method):
 
 def check(config: Config) -> None:
     """Refuse a temporal method that does not exist, or options that it does not have, before anything runs."""
+    twice = [phase for phase in config.phases if config.phases.count(phase) > 1]
+    if twice:
+        raise ValueError(f"phases: {twice[0]} stands twice")
     if config.visual:
         _, visual = configure_method(config.visual, config.visual_options)
         if getattr(visual, "head", "mean") != "mean":

@@ -156,7 +156,7 @@ def _take_in(batch: Any, note: dict[str, Any], server: Server, folder: Path) -> 
         asked, body = note["requests"].get(key), response.get("body")
         if asked is None:
             continue
-        if response.get("status_code") == 200:
+        if response.get("status_code") == 200 and isinstance(body, dict):
             raw = server.without_key(json.dumps(body, ensure_ascii=False))
             cache.reply_to(asked, folder, partial(dict, mode=_mode(asked), reply=raw, batch=batch.id))
             failures.pop(key, None)
