@@ -55,10 +55,10 @@ def embed_frames(backbone_folder: Path, shard: Path, output: Path, threads: int 
 
 def embed_labels(backbone_folder: Path, clips: Path, output: Path) -> None:
     """One feature per class name: an .npz with `labels` and `text_KD`; without rows where clips have captions."""
-    backbone = load_backbone(backbone_folder)
     labels = read_metadata(clips)["labels"]
-    text_KD = torch.zeros(0, backbone.embed_dim)
+    text_KD = torch.zeros(0, 0)
     if labels:
+        backbone = load_backbone(backbone_folder)
         with torch.inference_mode():
             text_KD, _ = backbone.encode_text(backbone.tokenise(labels))
     with written_whole(output) as part, part.open("wb") as file:

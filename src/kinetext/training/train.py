@@ -206,9 +206,10 @@ def train_epoch(
         schedule.step()
         unread.append((loss.detach(), batch.clip_ids))
         progress.step += 1
-        if saver.due() or len(unread) == READ_EVERY:
+        save_now = saver.due()  # asked once: a SIGTERM between two answers would save without the losses
+        if save_now or len(unread) == READ_EVERY:
             read_losses(unread, progress)
-        if saver.due():
+        if save_now:
             saver.save()
     read_losses(unread, progress)
     return sum(progress.losses) / len(progress.losses)
