@@ -1,5 +1,6 @@
 """Descriptions of classes: rivals in, sentences with a status out, and no look at a test clip."""
 
+import resource
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -366,3 +367,15 @@ def test_bank_of_shapes_covers_the_data_set_and_tells_reversals_apart():
         for phase in bundled.PHASES:
             assert classes[first][phase]
             assert not set(classes[first][phase]) & set(classes[second][phase])
+
+
+def test_a_reply_that_cannot_be_kept_stops_before_the_next_is_paid_for(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # as a full disk would, when the bytes leave the process
+    try:
+        with pytest.raises(ValueError, match="replies: a reply cannot be kept .*; make room and run again"):
+            cache.reply_to({"n": 1}, tmp_path, lambda: {"reply": "x" * 1000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list((tmp_path / "replies").iterdir())
+    assert cache.reply_to({"n": 1}, tmp_path, lambda: {"reply": "y"})["reply"] == "y"

@@ -270,7 +270,7 @@ def test_a_killed_training_and_a_killed_snakemake_go_on_where_they_were(copied, 
         if call.poll() is None:
             os.killpg(call.pid, signal.SIGKILL)
     assert not (copied / RUNS / "mean_pool/names/seed0/checkpoint.safetensors").exists()
-    assert len(list((copied / "results/cache/train").glob("*.pt"))) == 1
+    assert list((copied / "results/cache/train").glob("*.pt"))  # the last state and, by now, perhaps the one before it
     del again["plan_run"]  # that one was finished
     assert planned(copied, configs=configs) == again
 
