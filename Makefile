@@ -13,7 +13,7 @@ demo: setup
 	@echo "open results/report.html"
 
 test: setup
-	pytest
+	pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 check: setup
 	ruff format --check src tests tools benchmarks

@@ -373,7 +373,7 @@ def test_a_reply_that_cannot_be_kept_stops_before_the_next_is_paid_for(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # as a full disk would, when the bytes leave the process
     try:
-        with pytest.raises(ValueError, match="replies: a reply cannot be kept .*; make room and run again"):
+        with pytest.raises(ValueError, match=r"replies: a reply cannot be kept .*; make room and run again"):
             cache.reply_to({"n": 1}, tmp_path, lambda: {"reply": "x" * 1000})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

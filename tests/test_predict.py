@@ -112,12 +112,17 @@ def test_a_clip_without_frames_has_no_scores_but_stays(world, tmp_path):
 def test_novel_classes_are_a_split_of_their_own_with_their_own_labels(world, tmp_path):
     novel = ("shrinking", "moving left")
     rows, metadata = predict(world, tmp_path, novel=novel)
-    assert metadata["labels"] == {"test": ["moving right", "growing"], "novel": ["moving left", "shrinking"]}
+    labels = {
+        "test": ["moving right", "growing"],
+        "novel": ["moving left", "shrinking"],
+        "novel_among_all": world.labels,
+    }
+    assert metadata["labels"] == labels
     whole, _ = predict(world, tmp_path / "supervised")
     labels = {row["clip_id"]: row["label"] for row in tables.read_rows("clips", world.clips)}
     assert {clip_id for _, _, clip_id in rows} == {clip_id for _, _, clip_id in whole}
     for (split, view, clip_id), row in rows.items():
-        assert split == ("novel" if labels[clip_id] in novel else "test")
+        assert split in (("novel", "novel_among_all") if labels[clip_id] in novel else ("test",))
         assert metadata["labels"][split][row["target"]] == labels[clip_id]
         # a class's score is what it is among all classes; only the rivals are fewer
         among_all = dict(zip(world.labels, whole["test", view, clip_id]["score_K"], strict=True))

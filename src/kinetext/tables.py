@@ -31,7 +31,8 @@ SPLITS: tuple[Column, ...] = (
     (
         "split",
         pa.string(),
-        "train | val | test | novel (classes without training clips) | unseen (names not trained on)",
+        "train | val | test | novel (classes without training clips) | novel_among_all (the same clips, scored among all "
+        "classes) | unseen (names not trained on)",
     ),
     ("label", pa.string(), "as in clips; the file's metadata has each split's classes in order"),
 )

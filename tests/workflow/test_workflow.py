@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from filelock import FileLock
 
 from kinetext import tables
 
@@ -77,8 +78,21 @@ def overlay(folder, **values):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("finished")
+def finished(tmp_path_factory, worker_id):
+    """A folder with one finished run; made once, and copied for each further process that tests in it."""
+    if worker_id == "master":
+        return make_finished(tmp_path_factory.mktemp("finished"))
+    first = tmp_path_factory.getbasetemp().parent / "finished"  # the folder of all processes
+    with FileLock(first.with_suffix(".lock")):
+        if not first.exists():
+            made = make_finished(tmp_path_factory.mktemp("making"))
+            shutil.copytree(made, first, symlinks=True)
+            return made
+    shutil.copytree(first, tmp_path_factory.getbasetemp() / "finished", symlinks=True)
+    return tmp_path_factory.getbasetemp() / "finished"
+
+
+def make_finished(folder):
     before = planned(folder)
     # how many shards there are is known later: extract_frames and embed_frames are not among them yet
     assert before.pop("index_clips") == 1

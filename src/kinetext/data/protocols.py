@@ -3,7 +3,9 @@
 - `supervised`: the data set's own splits.
 - `few_shot_{K}`: K training clips a class (and at most K to validate), all test clips. ViFi-CLIP (CVPR 2023) uses 2, 4, 8, 16.
 - `base_to_novel`, `base_to_novel_{K}`: the classes named `novel` are taken out of training and validation; their test
-  clips become a split of their own, scored among the novel classes only (ViFi-CLIP, with K = 16).
+  clips become a split of their own, scored among the novel classes only (ViFi-CLIP, with K = 16). Scored among all
+  classes they are the split `novel_among_all` (generalised zero-shot, Chao et al., ECCV 2016): a method that takes
+  everything for what it was trained on shows there.
 - `zero_shot_from_{data set}`: nothing here trains; the run of that data set is tested on all classes, and on `unseen`, the
   classes whose names do not occur there, scored among themselves. (22 of UCF101's 101 names are Kinetics-400's.)
 
@@ -114,7 +116,8 @@ def read_splits(path: Path) -> dict[str, Split]:
 def protocol_splits(
     rows: Rows, labels: list[str], protocol: str, options: ProtocolOptions, usable: set[str] | None = None
 ) -> dict[str, Split]:
-    """The splits train, val, test, and novel where there are novel classes, of clips with clip_id, split, label.
+    """The splits train, val, test, and where there are novel classes novel and novel_among_all, of clips with clip_id,
+    split, label.
 
     Shots are drawn among the `usable` clips, those with frames. Raises ValueError if there is nothing to train on, if a
     novel class does not exist, or if a list of shots names what is no training clip, or one twice.
@@ -135,6 +138,7 @@ def protocol_splits(
     splits = {"train": part("train", base), "val": part("val", base), "test": part("test", base)}
     if held_out:
         splits["novel"] = part("test", [label for label in labels if label in held_out])
+        splits["novel_among_all"] = Split(splits["novel"].rows, labels)
     if not splits["train"].rows:
         raise ValueError(f"protocol {protocol}: no training clips; splits found: {sorted({r['split'] for r in rows})}")
     if found["shots"]:

@@ -40,7 +40,7 @@ def predict_clips(
     output: Path,
     threads: int = 1,
 ) -> None:
-    """Write the table `predictions` for the splits test, novel and unseen. A clip without frames has NaN scores: it is counted
+    """Write the table `predictions` for all splits but train and val. A clip without frames has NaN scores: it is counted
     as wrong, the same for every method. Clips with captions are scored for captions of training clips, too (`bank_P`).
     """
     torch.set_num_threads(threads)

@@ -51,7 +51,7 @@ def place(row: dict[str, Any]) -> Comparison:
 
 def order(at: Comparison) -> tuple[str, str, int]:
     """Test before novel before anything else."""
-    return at[0], at[1], {"test": 0, "novel": 1}.get(at[2], 2)
+    return at[0], at[1], {"test": 0, "novel": 1, "novel_among_all": 2}.get(at[2], 3)
 
 
 def title(at: Comparison) -> str:

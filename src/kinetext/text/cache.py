@@ -43,8 +43,9 @@ def reply_to(request: dict[str, Any], folder: Path, ask: Callable[[], dict[str, 
     """The record of a request: {"request", "date" (ISO 8601, UTC), ...what `ask` returned}.
 
     `ask` is called only where there is no record; of several jobs that want the same one, one asks and the rest wait.
-    What `ask` raises goes through and leaves no record; raises ValueError where a reply cannot be written. Between the return of `ask` and the bytes being with the
-    operating system, which a SIGKILL cannot take from it, there is one write to a file that is open already.
+    What `ask` raises goes through and leaves no record. Raises ValueError where a reply cannot be written. Between the
+    return of `ask` and the bytes being with the operating system, which a SIGKILL cannot take from it, there is one write
+    to a file that is open already.
     """
     path = reply_path(request, folder)
     if path.exists():  # without the lock, so that a cache on a read-only disk can be used
@@ -54,17 +55,21 @@ def reply_to(request: dict[str, Any], folder: Path, ask: Callable[[], dict[str, 
         if path.exists():
             return read_record(path)
         if not _is_whole(part):
+            asking = False
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with part.open("w", encoding="utf-8") as file:
+                    asking = True
                     record = {"request": request, "date": None, **ask()}
+                    asking = False
                     record["date"] = datetime.now(UTC).isoformat(timespec="seconds")
                     file.write(json.dumps(record, ensure_ascii=False))
-            except OSError as error:  # every further reply would be paid for and lost, too
+            except BaseException as error:
                 part.unlink(missing_ok=True)
-                raise ValueError(f"{part.parent}: a reply cannot be kept ({error}); make room and run again") from None
-            except BaseException:
-                part.unlink(missing_ok=True)
+                if isinstance(error, OSError) and not asking:  # every further reply would be paid for and lost, too
+                    raise ValueError(
+                        f"{part.parent}: a reply cannot be kept ({error}); make room and run again"
+                    ) from None
                 raise
         os.replace(part, path)
     return read_record(path)
