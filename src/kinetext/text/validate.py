@@ -11,6 +11,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from kinetext.text.providers import Text
 
@@ -74,6 +75,7 @@ _FILLER = re.findall(
 )
 _CONTROL = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # Unicode's categories, but for the two joiners of Indic scripts
 _ARTICLES = {"a", "an", "the"}
+_TYPEWRITER = str.maketrans("\u2018\u2019\u201a\u201c\u201d\u201e", "'''\"\"\"")
 _NAMES = ("name", "caption")  # kinds that describe nothing
 
 
@@ -138,6 +140,7 @@ def content_fault(sentence: str, label: str, rivals: Collection[str] = (), phase
     return None
 
 
+@lru_cache(100_000)  # the words of one table, most of which come again
 def fold(word: str) -> str:
     """A word without its inflection: -s, -es, -ing, a last -e and a doubled last consonant go, -y becomes -i.
 
@@ -239,7 +242,7 @@ def _split(text: str) -> list[str]:
 
 def _straight(text: str) -> str:
     """In small letters, with typewriter's quotation marks: double for the low, left and right ones, single likewise."""
-    return re.sub("[\u2018\u2019\u201a]", "'", re.sub("[\u201c\u201d\u201e]", '"', text.casefold()))
+    return text.casefold().translate(_TYPEWRITER)
 
 
 def _inside(part: list[str], whole: list[str]) -> bool:
