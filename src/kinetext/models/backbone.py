@@ -150,7 +150,8 @@ class Backbone(nn.Module):
         x_KLW = self.clip.token_embedding(tokens_KL) + self.clip.positional_embedding[:L]
         x_KLW = self.clip.transformer(x_KLW, attn_mask=self.clip.attn_mask[:L, :L])
         words_KLD = self.clip.ln_final(x_KLW) @ self.clip.text_projection
-        return words_KLD[torch.arange(len(tokens_KL)), tokens_KL.argmax(-1)], words_KLD
+        row_K = torch.arange(len(tokens_KL), device=tokens_KL.device)
+        return words_KLD[row_K, tokens_KL.argmax(-1)], words_KLD
 
     @property
     def logit_scale(self) -> Tensor:
