@@ -47,15 +47,17 @@ class FrameStore:
 
     def frames(self, clip_id: str) -> torch.Tensor:
         """The frames of a clip, uint8 [T, C, H, W], channels last in memory. Raises ValueError if there are none."""
+        return torch.from_numpy(decode_images(self.images(clip_id))).permute(0, 3, 1, 2)
+
+    def images(self, clip_id: str) -> list[memoryview]:
+        """The frames of a clip as they are stored, encoded, not copied. Raises ValueError if there are none."""
         status, error = self._known(clip_id)
         if status == "failed":
             raise ValueError(f"clip {clip_id} has no frames ({error}); leave it out: `clip_id in store` tells")
         number, row = self._place[clip_id]
         if number not in self._images:
             self._images[number] = tables.open_shard("frames", self.shards[number])["images"]
-        images = self._images[number][row].values
-        frames_THWC = decode_images([memoryview(image.as_buffer()).cast("B") for image in images])
-        return torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)
+        return [memoryview(image.as_buffer()).cast("B") for image in self._images[number][row].values]
 
     def digest(self) -> str:
         """A hash of all clips' frames."""
@@ -108,7 +110,10 @@ class ClipDataset(Dataset):
         return len(self.clip_ids)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        frames_TCHW = self.store.frames(self.clip_ids[index])
+        return self.augmented(self.store.frames(self.clip_ids[index]), index), self.targets[index]
+
+    def augmented(self, frames_TCHW: torch.Tensor, index: int) -> torch.Tensor:
+        """What augmentation makes of an item's frames, on whichever device they are."""
         if self.augment == "crop":
             from torchvision.transforms import InterpolationMode, v2  # half a second, only where it is used
 
@@ -119,4 +124,4 @@ class ClipDataset(Dataset):
             with torch.random.fork_rng(devices=[]):  # the transform draws from the global generator: give it back
                 torch.manual_seed(int(item_seed))
                 frames_TCHW = crop(frames_TCHW)
-        return frames_TCHW, self.targets[index]
+        return frames_TCHW
