@@ -152,7 +152,8 @@ class TrainingOptions(Options):
         "can (nvJPEG), whose pixels differ by rounding",
     )
     deterministic: bool = Field(
-        False, description="torch.use_deterministic_algorithms: the same bits from the same GPU, slower; a CPU gives them anyway"
+        False,
+        description="torch.use_deterministic_algorithms: the same bits from the same GPU, slower; a CPU gives them anyway",
     )
     explode: float | None = Field(
         3.0,

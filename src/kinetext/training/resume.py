@@ -145,7 +145,9 @@ def load_state(path: Path, method: nn.Module, optimiser: Any, schedule: Any) -> 
     progress = _last_state(path, method, optimiser, schedule)
     places = distributed.collected([(progress.epoch, progress.step) if progress else None])
     if len(set(places)) > 1:
-        raise RuntimeError(f"{path}: processes have read different states (epoch, step): {places}; is it on a shared disk?")
+        raise RuntimeError(
+            f"{path}: processes have read different states (epoch, step): {places}; is it on a shared disk?"
+        )
     return progress
 
 

@@ -102,7 +102,9 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
 
     step = make_step(method, task, seen, optimiser, training)
     with (
-        tqdm(total=training.epochs, initial=progress.epoch, desc=f"train {spec.run}", disable=distributed.quiet()) as bar,
+        tqdm(
+            total=training.epochs, initial=progress.epoch, desc=f"train {spec.run}", disable=distributed.quiet()
+        ) as bar,
         Saver(path, save) as saver,
     ):
         while progress.epoch < training.epochs:
