@@ -24,6 +24,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 Out = Annotated[Path, typer.Option(help="the file that is written")]
 Json = Annotated[str, typer.Option(help="options as JSON, as in config.yaml")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads or processes")]
+Gpus = Annotated[int, typer.Option(min=0, help="GPUs on each node, one process a GPU; without any, processes on the CPU")]
+Nodes = Annotated[int, typer.Option(min=1, help="nodes of a SLURM job")]
 In = Annotated[Path, typer.Option(help="a file or folder that is read")]
 Files = Annotated[list[Path], typer.Argument(help="files or folders that are read")]
 Text = Annotated[str, typer.Option()]
@@ -177,6 +179,9 @@ def import_weights(
 @app.command()
 def embed_frames(backbone: In, frames: In, output: Out, threads: Threads = 1) -> None:
     """One CLIP feature per frame of a shard."""
+    from kinetext.launch import take_gpus
+
+    take_gpus(1)
     from kinetext.models.embed import embed_frames as run
 
     run(backbone, frames, output, threads)
@@ -252,12 +257,20 @@ def train_method(
     cache: In,
     output: Out,
     threads: Threads = 1,
+    gpus: Gpus = 1,
+    nodes: Nodes = 1,
 ) -> None:
     """Train a method; killed and started again it goes on where it was."""
+    from kinetext.launch import launch
+
+    if launch(gpus, nodes):
+        return
+    from kinetext.distributed import joined
     from kinetext.training.train import Inputs
     from kinetext.training.train import train_method as train
 
-    train(run, Inputs(splits, frames, texts, confusables, backbone), cache, output, threads)
+    with joined():
+        train(run, Inputs(splits, frames, texts, confusables, backbone), cache, output, threads)
 
 
 @app.command()
@@ -270,11 +283,19 @@ def predict_clips(
     output: Out,
     checkpoint: Path | None = None,
     threads: Threads = 1,
+    gpus: Gpus = 1,
+    nodes: Nodes = 1,
 ) -> None:
     """Score every test clip, with its frames in order and in three wrong orders."""
+    from kinetext.launch import launch
+
+    if launch(gpus, nodes):
+        return
+    from kinetext.distributed import joined
     from kinetext.evaluation.predict import predict_clips as predict
 
-    predict(run, splits, frames, texts, backbone, checkpoint, output, threads)
+    with joined():
+        predict(run, splits, frames, texts, backbone, checkpoint, output, threads)
 
 
 @app.command()

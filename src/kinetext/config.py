@@ -132,7 +132,33 @@ class TrainingOptions(Options):
         "meets its twin, which differs by the motion alone (hard negatives in the batch, as NegCLIP, ICLR 2023)",
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16: autocast, for a GPU that has it"
+        "float32", description="bfloat16: autocast, for a GPU that has it; scores and losses stay float32"
+    )
+    micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        "auto",
+        description="clips that go through a GPU at once: a larger batch goes through in pieces with the same gradient, "
+        "accumulated for classes, cached for captions (GradCache, Gao et al. 2021); auto: as many as fit, found out before "
+        "the first step; null: the whole batch",
+    )
+    recompute: bool = Field(
+        False,
+        description="gradient checkpointing (Chen et al. 2016) of the image tower and STAN's branch: less memory, a forward "
+        "pass more",
+    )
+    compile: bool = Field(False, description="torch.compile of the image tower's layers and the method's video side")
+    decode: Literal["auto", "workers", "device"] = Field(
+        "auto",
+        description="where stored JPEGs are decoded: by workers on the CPU (threads), or on the device; auto: on a GPU that "
+        "can (nvJPEG), whose pixels differ by rounding",
+    )
+    deterministic: bool = Field(
+        False, description="torch.use_deterministic_algorithms: the same bits from the same GPU, slower; a CPU gives them anyway"
+    )
+    explode: float | None = Field(
+        3.0,
+        gt=1,
+        description="stop when the median of the last 50 losses is over so many times that of the first 50 (or 1, if that is "
+        "less); null: never",
     )
     augment: Literal["none", "crop"] = Field(
         "none", description="crop: random resized crop, the same for a clip's frames"

@@ -132,6 +132,7 @@ RUNS: tuple[Column, ...] = (
     ("train_seconds", pa.float64(), "wall time of training, seconds"),
     ("train_clips_seen", pa.int64(), "clips times epochs"),
     ("predict_clips_per_s", pa.float64(), "clips a second at prediction, cached features included"),
+    ("processes", pa.int32(), "processes that trained together, one a GPU"),
     ("threads", pa.int32(), "CPU threads used"),
     ("device", pa.string(), "cpu or the GPU's name"),
 )
@@ -161,7 +162,7 @@ TABLES = {
     "differences": DIFFERENCES,
 }
 SCHEMA_VERSION = "1"
-ADDED = {"clips": ("group",)}  # columns that older files lack: read as null
+ADDED = {"clips": ("group",), "runs": ("processes",)}  # columns that older files lack: read as null
 
 
 def schema(name: str) -> pa.Schema:

@@ -85,7 +85,7 @@ class Backbone(nn.Module):
             _check_towers(architecture.model, clip)  # first: other towers' tokenizers need packages that we lack
             tokenizer = open_clip.get_tokenizer(architecture.model)
         self.architecture = architecture
-        self.recompute = False  # gradient checkpointing of the image tower's layers, for methods that ask for it
+        self.recompute = False  # gradient checkpointing of the image tower's layers (training.recompute)
         self.clip = clip
         self.visual = clip.visual
         self.tokenizer = tokenizer

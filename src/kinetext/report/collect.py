@@ -19,7 +19,7 @@ from kinetext.evaluation.measure import main_values
 from kinetext.evaluation.predictions import read_predictions
 from kinetext.tables import read_metadata, read_rows, read_table, schema, write_table
 
-COST = ("new_parameters", "trained_parameters", "train_seconds", "train_clips_seen", "threads", "device", "commit")
+COST = ("new_parameters", "trained_parameters", "train_seconds", "train_clips_seen", "processes", "threads", "device", "commit")
 
 Key = tuple[str, str]  # method, texts
 
