@@ -153,7 +153,8 @@ def test_whole_frames_are_stored_and_seen_from_three_sides(tmp_path, spec):
     images = [encode_image(resize(frame, 16, "whole"), "jpeg", 95) for frame in wide]
     tables.write_shard("frames", [[{"clip_id": "c", "status": "ok", "images": images}]], tmp_path / "0.arrow")
     store = FrameStore([tmp_path / "0.arrow"])
-    views = ClipViews(store, ["c"], spec(num_frames=2, testing=TestingOptions(clips=2, crops=3)))[0]
+    views = ClipViews(store, ["c"], spec(num_frames=2, testing=TestingOptions(clips=2, crops=3)))[0][0]
+    views = views.unflatten(0, (6, 2))
     assert views.shape == (6, 2, 3, 16, 16)
     centre_TCHW = store.frames("c")
     assert centre_TCHW.shape == (4, 3, 16, 16)

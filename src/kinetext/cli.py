@@ -24,7 +24,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 Out = Annotated[Path, typer.Option(help="the file that is written")]
 Json = Annotated[str, typer.Option(help="options as JSON, as in config.yaml")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads or processes")]
-Gpus = Annotated[int, typer.Option(min=0, help="GPUs on each node, one process a GPU; without any, processes on the CPU")]
+Gpus = Annotated[
+    int, typer.Option(min=0, help="GPUs on each node, one process a GPU; without any, processes on the CPU")
+]
 Nodes = Annotated[int, typer.Option(min=1, help="nodes of a SLURM job")]
 In = Annotated[Path, typer.Option(help="a file or folder that is read")]
 Files = Annotated[list[Path], typer.Argument(help="files or folders that are read")]

@@ -86,7 +86,7 @@ def collected(mine: Sequence[T]) -> list[T]:
         return list(mine)
     hands: list[Sequence[T]] = [[] for _ in range(size())]
     dist.all_gather_object(hands, mine)
-    nothing = object()
+    nothing: Any = object()
     return [thing for turn in zip_longest(*hands, fillvalue=nothing) for thing in turn if thing is not nothing]
 
 

@@ -107,7 +107,9 @@ def take_gpus(count: int, wait_s: float = 1.0) -> None:
     if not gpus or count == 0:
         return
     if count > len(gpus):
-        raise ValueError(f"--gpus {count}: this machine has {len(gpus)} (CUDA_VISIBLE_DEVICES is {setting}); ask for fewer")
+        raise ValueError(
+            f"--gpus {count}: this machine has {len(gpus)} (CUDA_VISIBLE_DEVICES is {setting}); ask for fewer"
+        )
     folder = Path(tempfile.gettempdir())
     locks = free(gpus, count, folder)
     if not locks:

@@ -247,32 +247,33 @@ def protocol_options(data: DatasetOptions, protocol: str) -> ProtocolOptions:
     return ProtocolOptions(novel=novel, shots={k: path for k, path in data.shots.items() if k == shots})
 
 
-def _check_recipe(where: str, method: MethodOptions, data: str, frames: FrameOptions, captioned: bool | None) -> None:
+def _check_recipe(
+    where: str, name: str, method: MethodOptions, data: str, frames: FrameOptions, captions: bool
+) -> None:
     """Raise ValueError where a method asks of clips what their stored frames, or captions, do not give."""
     stored, taken, how = frames.num_frames, method.num_frames or frames.num_frames, method.training
     if taken > stored:
-        raise ValueError(f"{where}.num_frames is {taken}, but {data}.frames.num_frames stores {stored}; store more")
-    if taken == stored and how.sampling != "uniform":
-        raise ValueError(
-            f"{where}.training.sampling: {how.sampling} chooses among {stored} stored frames, and the method takes all; set "
-            f"{where.partition(': ')[2]}.num_frames to fewer, or {data}.frames.num_frames to more"
+        wrong = f"num_frames is {taken}, but {data}.frames.num_frames stores {stored}; store more"
+    elif taken == stored and how.sampling != "uniform":
+        wrong = (
+            f"training.sampling: {how.sampling} chooses among {stored} stored frames, and the method takes all; set {name}."
+            f"num_frames to fewer, or {data}.frames.num_frames to more"
         )
-    if how.sampling == "dense" and (taken - 1) * how.stride >= stored:
-        raise ValueError(
-            f"{where}.training.stride: {taken} frames, {how.stride} from one to the next, do not fit into {stored} stored ones"
+    elif how.sampling == "dense" and (taken - 1) * how.stride >= stored:
+        wrong = (
+            f"training.stride: {taken} frames, {how.stride} from one to the next, do not fit into {stored} stored ones"
         )
-    if taken == stored and method.testing.clips > 1:
-        raise ValueError(
-            f"{where}.testing.clips: with num_frames {taken} of {stored} stored all views are the same; store more"
-        )
-    if method.testing.crops > 1 and frames.crop == "centre":
-        raise ValueError(f"{where}.testing.crops: {method.testing.crops} crops take {data}.frames.crop: whole")
-    if captioned and method.testing.average == "probabilities" and method.testing.views > 1:
-        raise ValueError(
-            f"{where}.testing.average: {data} has captions, whose scores are no probabilities; take logits"
-        )
-    if captioned and (option := how.of_classes()):
-        raise ValueError(f"{where}.training.{option} is for clips with classes, and {data} has captions; take it out")
+    elif taken == stored and method.testing.clips > 1:
+        wrong = f"testing.clips: with num_frames {taken} of {stored} stored all views are the same; store more"
+    elif method.testing.crops > 1 and frames.crop == "centre":
+        wrong = f"testing.crops: {method.testing.crops} crops take {data}.frames.crop: whole"
+    elif captions and method.testing.average == "probabilities":
+        wrong = f"testing.average: {data} has captions, whose scores are no probabilities; take logits"
+    elif captions and (option := how.of_classes()):
+        wrong = f"training.{option} is for clips with classes, and {data} has captions; take it out"
+    else:
+        return
+    raise ValueError(f"{where}: {name}.{wrong}")
 
 
 def _package(part: str) -> ModuleType:
@@ -335,7 +336,9 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
                 )
                 raise ValueError(f"{where}.texts: {dataset} has {has} and cannot take '{texts}'; take {takes}")
         for name in experiment.methods:
-            _check_recipe(f"{where}: methods.{name}", config.methods[name], f"datasets.{dataset}", frames, captioned)
+            _check_recipe(
+                where, f"methods.{name}", config.methods[name], f"datasets.{dataset}", frames, bool(captioned)
+            )
         if experiment.protocol.startswith("base_to_novel") and not novel:
             raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
     for name in experiment.methods:

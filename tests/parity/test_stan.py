@@ -16,10 +16,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kinetext.config import TrainingOptions
 from kinetext.models.backbone import Architecture, Backbone
 from kinetext.models.methods import build_method, scores, stan
 from kinetext.models.mug import mug_scores
 from kinetext.models.temporal import TimeConv
+from kinetext.training.train import choose_kernels
 
 RECORDED = json.loads(Path(__file__).with_name("stan_closed_form.json").read_text())
 

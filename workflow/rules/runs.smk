@@ -41,13 +41,14 @@ rule train_method:
     threads: 1
     resources:
         gpu=1,
+        nodes=1,
     params:
         backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
         cache=f"{RESULTS}/cache",
     shell:
         "kinetext train-method --run {input.run} --splits {input.splits} --texts {input.texts}"
         " --confusables {input.confusables} --backbone {params.backbone} --cache {params.cache} --threads {threads}"
-        " --output {output.checkpoint} {input.frames} 2> {log}"
+        " --gpus {resources.gpu} --nodes {resources.nodes} --output {output.checkpoint} {input.frames} 2> {log}"
 
 
 rule predict_clips:
@@ -69,12 +70,14 @@ rule predict_clips:
     threads: 1
     resources:
         gpu=1,
+        nodes=1,
     params:
         backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
         checkpoint=lambda w, input: f"--checkpoint {input.checkpoint}" if input.checkpoint else "",
     shell:
         "kinetext predict-clips --run {input.run} --splits {input.splits} --texts {input.texts}"
-        " --backbone {params.backbone} {params.checkpoint} --threads {threads} --output {output} {input.frames} 2> {log}"
+        " --backbone {params.backbone} {params.checkpoint} --threads {threads} --gpus {resources.gpu}"
+        " --nodes {resources.nodes} --output {output} {input.frames} 2> {log}"
 
 
 rule measure_run:

@@ -138,24 +138,28 @@ class ClipDataset(Dataset):
         return None if self.epoch is None else (self.seed, self.epoch, index)
 
 
-class ClipViews(Dataset):
-    """Clips as they are tested: item -> frames of all its views, uint8 [V, T, C, H, W], the crops of each choice of frames
-    side by side.
+class ClipViews(ClipDataset):
+    """Clips as they are tested: an item's frames are those of all its views, uint8 [V x T, C, H, W], the crops of each
+    choice of frames side by side.
     """
 
     def __init__(self, store: FrameStore, clip_ids: Sequence[str], spec: RunSpec) -> None:
-        self.store, self.clip_ids = store, list(clip_ids)
+        super().__init__(store, clip_ids, [0] * len(clip_ids))
         self.testing, self.num_frames, self.training = spec.testing, spec.num_frames, spec.training
 
-    def __len__(self) -> int:
-        return len(self.clip_ids)
+    def images(self, index: int) -> list[memoryview]:
+        """The stored frames that some view has, once each."""
+        images = self.store.images(self.clip_ids[index])
+        return [images[i] for i in sorted(set(self._chosen(index)))]
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        images, clips = self.store.images(self.clip_ids[index]), self.testing.clips
-        T, how, stride = self.num_frames or len(images), self.training.sampling, self.training.stride
-        chosen = [view_indices(how, len(images), T, stride, view, clips) for view in range(clips)]
-        needed = sorted({i for indices in chosen for i in indices})
-        frames_MCHW = decoded([images[i] for i in needed])
-        places = {1: [0.5], 3: [0.0, 0.5, 1.0]}[self.testing.crops]
-        views = [frames_MCHW[[needed.index(i) for i in indices]] for indices in chosen]
-        return torch.stack([square(view_TCHW, at) for view_TCHW in views for at in places])
+    def augmented(self, frames_TCHW: torch.Tensor, index: int) -> torch.Tensor:
+        """The views of an item, of whose frames each is there once."""
+        chosen, places = self._chosen(index), {1: [0.5], 3: [0.0, 0.5, 1.0]}[self.testing.crops]
+        number = {i: n for n, i in enumerate(sorted(set(chosen)))}
+        views = frames_TCHW[[number[i] for i in chosen]].chunk(self.testing.clips)
+        return torch.cat([square(view_TCHW, at) for view_TCHW in views for at in places])
+
+    def _chosen(self, index: int) -> list[int]:
+        stored, clips = len(self.store.images(self.clip_ids[index])), self.testing.clips
+        T, how, stride = self.num_frames or stored, self.training.sampling, self.training.stride
+        return [i for view in range(clips) for i in view_indices(how, stored, T, stride, view, clips)]

@@ -147,6 +147,7 @@ class Batches:
         """The batch with its clips on the device, without waiting for them."""
         if isinstance(batch.clips, dict):
             return replace(batch, clips={level: sent(t, self.device) for level, t in batch.clips.items()})
+        assert batch.clips is not None  # `epoch` gave it
         return replace(batch, clips=self.feed.send(batch.clips, batch.places, batch.epoch))
 
     def _cut(self, clip_N: Tensor, text_N: Tensor, number: int | None) -> Batch:

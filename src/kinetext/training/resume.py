@@ -38,7 +38,8 @@ HOW = {"micro_batch", "decode", "compile", "recompute", "deterministic", "explod
 @dataclass
 class Progress:
     """How far a training is: whole epochs, then steps of the next one with their losses. `start` and `recent` are the first
-    and the last losses of all epochs; `kept` holds the trained parameters of the epoch that will be written, `averaged` those that are averaged over steps (recipes.py).
+    and the last losses of all epochs; `kept` holds the trained parameters of the epoch that will be written,
+    `averaged` those that are averaged over steps (recipes.py).
     """
 
     epoch: int = 0

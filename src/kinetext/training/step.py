@@ -89,7 +89,9 @@ class Step:
         return None
 
 
-def accumulated(task: Recognition, batch: Batch, pieces: list[slice], seeds: Seeds, last: Callable[[Loss], Tensor]) -> Tensor:
+def accumulated(
+    task: Recognition, batch: Batch, pieces: list[slice], seeds: Seeds, last: Callable[[Loss], Tensor]
+) -> Tensor:
     """Gradients of a loss that is a sum over pieces; the loss."""
     draw_anew(*seeds[-1])
     text = task.text()
@@ -182,7 +184,9 @@ def pieces_that_fit(step: Step, batch: Batch, spare_bytes: int = 0) -> int | Non
     reason = None
     while full := step.try_out(batch, most, spare_bytes):
         if most == 1:
-            raise ValueError(f"not even one clip fits into memory ({full}); set training.recompute: true, or take fewer frames")
+            raise ValueError(
+                f"not even one clip fits into memory ({full}); set training.recompute: true, or take fewer frames"
+            )
         reason, most = full, -(-most // 2)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

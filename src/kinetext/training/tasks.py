@@ -29,6 +29,8 @@ def encode_clips(method: Method, training: TrainingOptions, batch: Batch, piece:
     with precise(training):
         if isinstance(batch.clips, dict):  # float16, as they were kept
             tokens: Tokens = {level: t[piece].float() for level, t in batch.clips.items()}
+        elif not isinstance(batch.clips, Tensor):
+            raise TypeError("the batch was not sent to the device: Batches.send")
         elif training.trunk == "trained":
             tokens = method.trunk(batch.clips[piece])
         else:

@@ -228,7 +228,7 @@ def choose_kernels(method: Method, training: TrainingOptions, device: torch.devi
     if training.recompute:
         for module in method.modules():
             if hasattr(module, "recompute"):
-                module.recompute = True
+                setattr(module, "recompute", True)  # noqa: B010 - a plain attribute, which Module's stubs do not know
     if training.compile:
         for block in method.backbone.visual.transformer.resblocks:
             block.compile()
