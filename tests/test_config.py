@@ -271,6 +271,30 @@ def test_captions_and_classes_take_their_own_texts_and_protocols(changes, senten
         assert complaint(config) == f"mine.yaml: experiments.told.{sentence}"
 
 
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        ({"training": {"mixup": 0.8}}, "training.mixup is for clips with classes, and {}; take it out"),
+        (
+            {"training": {"repeats": 2, "augment": "crop"}},
+            "training.repeats is for clips with classes, and {}; take it out",
+        ),
+        (
+            {"testing": {"average": "probabilities"}},
+            "testing.average: {}, whose scores are no probabilities; take logits",
+        ),
+    ],
+)
+def test_what_is_for_classes_is_refused_where_clips_have_captions(method, sentence):
+    config = changed("texts.captions", {})
+    config["datasets"]["spoken"] = {"module": "shapes_captions", "frames": {"size_px": 64}}
+    config["methods"]["mean_pool"] = method
+    told = {"datasets": ["spoken"], "backbone": "tiny", "methods": ["mean_pool"], "texts": ["captions"]}
+    config["experiments"] = {"told": told}
+    expected = sentence.format("datasets.spoken has captions")
+    assert complaint(config) == f"mine.yaml: experiments.told: methods.mean_pool.{expected}"
+
+
 def test_two_experiments_may_not_define_one_run_differently():
     config = copy.deepcopy(SMALL)
     config["experiments"]["again"] = dict(SMALL["experiments"]["first"], seeds=[1, 2])
