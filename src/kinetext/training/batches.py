@@ -11,7 +11,7 @@ N items of an epoch or of a batch of all processes, B clips of one of them, T fr
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor
@@ -60,7 +60,7 @@ class Batch:
         B = len(self.places)
         count = -(-B // most)
         ends = [B * n // count for n in range(count + 1)]
-        return [slice(*pair) for pair in zip(ends, ends[1:], strict=False)]
+        return [slice(*pair) for pair in pairwise(ends)]
 
     def alone(self) -> "Batch":
         """The clips here as a whole batch."""
@@ -127,7 +127,7 @@ class Batches:
         return int(self.texts.sum()) if self.training.captions_per_video == "all" else len(self.clip_ids)
 
     def epoch(self, number: int | None, first: int = 0) -> Iterator[Batch]:
-        """This process's part of every batch, but for the `first` ones, which a resumed training has seen; of `epoch(None)`
+        """Give this process's part of every batch, but for the `first` ones, which a resumed training has seen; of `epoch(None)`
         its own batches, whole. All still on the CPU: `send` takes them to the device.
         """
         clip_N, text_N = (items_N[first * self.training.batch_size :] for items_N in self._pairs(number))
