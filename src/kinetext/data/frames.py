@@ -120,13 +120,16 @@ def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
 
 def source(clip: dict[str, Any], options: FrameOptions) -> str:
     """A hash of what a clip's row is made from: as long as it stays, so do the frames."""
+    how = options.model_dump(mode="json")
+    if how["crop"] == "centre":
+        del how["crop"]  # frames that were stored when there was no choice stay
     made_from = [
         clip["path"],
         file_state(clip["path"]),
         clip["start_s"],
         clip["end_s"],
         clip["error"],
-        options.model_dump(mode="json"),
+        how,
     ]
     return hashlib.blake2b(json.dumps(made_from).encode(), digest_size=16).hexdigest()
 
