@@ -244,5 +244,5 @@ def test_neighbours_share_a_batch_and_an_epoch_has_every_clip_once(captioned):
 
 
 def test_a_recipe_for_classes_is_refused_where_clips_have_captions(ran):
-    with pytest.raises(ValueError, match="training.mixup is for clips with classes, and these have captions"):
+    with pytest.raises(ValueError, match=r"training\.mixup is for clips with classes, and these have captions"):
         ran("mean_pool", mixup=0.8)

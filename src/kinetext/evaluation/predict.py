@@ -92,11 +92,8 @@ def predict_clips(
                 rows += [_row(row, name, view, place, nothing, nothing_P if bank else None) for view in VIEWS]
             clip_ids = [row["clip_id"] for row in have]
             feed = Feed(ClipViews(store, clip_ids, spec), device, threads_each - 1, spec.training.decode)
-            order = (
-                [places.tolist() for places in torch.arange(len(have)).split(max(1, BATCH_CLIPS // views))]
-                if have
-                else []
-            )
+            at_once = max(1, BATCH_CLIPS // views)
+            order = [places.tolist() for places in torch.arange(len(have)).split(at_once)] if have else []
             mine = list(distributed.dealt(order))
             found_rows: list[list[dict[str, Any]]] = []  # of each batch here
             began = time.perf_counter()
