@@ -147,10 +147,11 @@ def test_views_of_a_clip():
 
 def test_whole_frames_are_stored_and_seen_from_three_sides(tmp_path, spec):
     rng = np.random.default_rng(0)
-    wide = [rng.integers(0, 256, (32, 64, 3), dtype=np.uint8) for _ in range(4)]
-    assert resize(wide[0], 16, "whole").shape == (16, 32, 3)
-    assert np.array_equal(resize(wide[0], 16, "whole")[:, 8:24], resize(wide[0], 16))
-    images = [encode_image(resize(frame, 16, "whole"), "jpeg", 95) for frame in wide]
+    wide_THWC = rng.integers(0, 256, (4, 32, 64, 3), dtype=np.uint8)
+    whole_THWC = resize(wide_THWC, 16, "whole")
+    assert whole_THWC.shape == (4, 16, 32, 3)
+    assert np.array_equal(whole_THWC[:, :, 8:24], resize(wide_THWC, 16))
+    images = [encode_image(frame_HWC, "jpeg", 95) for frame_HWC in whole_THWC]
     tables.write_shard("frames", [[{"clip_id": "c", "status": "ok", "images": images}]], tmp_path / "0.arrow")
     store = FrameStore([tmp_path / "0.arrow"])
     views = ClipViews(store, ["c"], spec(num_frames=2, testing=TestingOptions(clips=2, crops=3)))[0][0]
