@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,11 +14,13 @@ import time
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 
 from kinetext import launch, tables
 from kinetext.config import TrainingOptions
 from kinetext.data.loader import FrameStore
 from kinetext.data.protocols import read_splits
+from kinetext.evaluation.measure import measure_run
 from kinetext.models.checkpoint import load_backbone, load_tensors
 from kinetext.models.methods import build_method
 from kinetext.training import step as steps
@@ -27,6 +30,8 @@ from kinetext.training.step import Step, pieces_that_fit
 from kinetext.training.train import Inputs, choose_trained, make_task, train_method
 
 METHODS = {"recognition": "moted", "retrieval": "mean_pool"}
+# no stochastic depth: what is dropped depends on the process and the piece
+OPTIONS = {"moted": {"queries": 2, "visual_options": {"layers": 2, "drop_path": 0.0}}, "mean_pool": {}}
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +44,11 @@ def on_cpu(monkeypatch):
 def task(request, world, captioned):
     """Data with classes or with captions, and a method."""
     return {"recognition": world, "retrieval": captioned}[request.param], METHODS[request.param]
+
+
+def write_run(data, folder, method, **options):
+    file = data.write_run(folder, method, **options)
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"method_options": OPTIONS[method]}))
 
 
 def command(data, folder, name, processes, **options):
@@ -74,39 +84,21 @@ def equal(one, other):
 
 
 def test_two_processes_have_the_losses_of_one(task, tmp_path):
-    """20 steps, one an epoch, so that each has a row; 5 clips of a batch are 3 and 2, and of two clips in pieces."""
+    """20 steps, one an epoch, so that each has a row; to 1e-6 of the loss, which float32 gives to 1e-7."""
     data, method = task
     clips = sum(row["split"] == "train" for row in tables.read_rows("clips", data.clips))
     options = {"epochs": 20, "batch_size": clips, "trunk": "trained", "text": "trained"}
     losses = {}
     for processes, micro_batch in ((1, None), (2, None), (2, 2)):
         folder = tmp_path / f"{processes}{micro_batch}"
-        data.write_run(folder, method, micro_batch=micro_batch, **options)
+        write_run(data, folder, method, micro_batch=micro_batch, **options)
         run(*training(data, folder, processes))
         losses[processes, micro_batch] = curve(folder, "train_loss")
         assert json.loads((folder / "cost.json").read_text())["processes"] == processes
     assert len(losses[1, None]) == 20
-    assert losses[2, None] == pytest.approx(losses[1, None], abs=1e-6)
-    assert losses[2, 2] == pytest.approx(losses[1, None], abs=1e-6)
+    assert losses[2, None] == pytest.approx(losses[1, None], rel=1e-6)
+    assert losses[2, 2] == pytest.approx(losses[1, None], rel=1e-6)
     assert losses[1, None][-1] < losses[1, None][0]
-
-
-def test_any_number_of_processes_predicts_the_same(task, tmp_path, monkeypatch):
-    data, method = task
-    data.write_run(tmp_path, method)
-    found = {}
-    for processes in (1, 2, 4):
-        output = tmp_path / f"{processes}.parquet"
-        script = [sys.executable, "-c", SMALL_BATCHES]
-        arguments = command(data, tmp_path, "predict-clips", processes, output=output)[3:]
-        run(*script, *arguments) if processes == 1 else run(
-            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
-            "--no-python", *script, *arguments,
-        )  # fmt: skip
-        found[processes] = tables.read_table("predictions", output)
-    assert found[1].num_rows > 0
-    assert found[2].equals(found[1])
-    assert found[4].equals(found[1])
 
 
 # batches of 3 clips, so that there are some for every process and the last is smaller
@@ -115,11 +107,44 @@ SMALL_BATCHES = (
 )
 
 
+def test_any_number_of_processes_predicts_the_same(task, tmp_path):
+    data, method = task
+    data.write_run(tmp_path, method)
+    found = {}
+    for processes in (1, 2, 4):
+        output = tmp_path / f"{processes}.parquet"
+        arguments = command(data, tmp_path, "predict-clips", processes, output=output)[3:]
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            meet = {
+                "MASTER_ADDR": "localhost",
+                "MASTER_PORT": str(free.getsockname()[1]),
+                "TORCHELASTIC_RUN_ID": "test",
+            }
+        size = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", SMALL_BATCHES, *arguments],
+                env=os.environ | meet | size | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(processes)
+        ]
+        assert [process.wait(timeout=120) for process in started] == [0] * processes
+        found[processes] = tables.read_table("predictions", output)
+        measure_run(tmp_path, output, data.confusables, tmp_path / f"{processes}.metrics.parquet")
+    assert found[1].num_rows > 0
+    assert found[2].equals(found[1])
+    assert found[4].equals(found[1])
+    one, two, four = (tables.read_table("metrics", tmp_path / f"{n}.metrics.parquet") for n in (1, 2, 4))
+    assert two.equals(one)
+    assert four.equals(one)
+
+
 def prepared(data, method, **options):
     """A step of a fresh method, and the first batch."""
     options = TrainingOptions(trunk="trained", text="trained", batch_size=6, **options)
     torch.manual_seed(0)
-    built = build_method(load_backbone(data.backbone), method, METHOD_OPTIONS.get(method, {}))
+    built = build_method(load_backbone(data.backbone), method, OPTIONS[method])
     choose_trained(built, options)
     splits = read_splits(data.splits())
     inputs = Inputs(data.splits(), [data.frames], data.texts, data.confusables, data.backbone)
@@ -128,9 +153,6 @@ def prepared(data, method, **options):
     batches = Batches(built, FrameStore([data.frames]), splits["train"], options, 0, cpu, texts_K.get("train"))
     built.train()
     return Step(task, [p for p in built.parameters() if p.requires_grad]), batches.send(next(batches.epoch(0)))
-
-
-METHOD_OPTIONS = {"moted": {"queries": 2, "visual_options": {"layers": 2}}}
 
 
 @pytest.mark.parametrize("most", [1, 4, 5])
@@ -176,7 +198,7 @@ def test_one_clip_that_does_not_fit_is_one_sentence(task, monkeypatch):
 
     monkeypatch.setattr(steps, "accumulated", full)
     monkeypatch.setattr(steps, "cached", full)
-    with pytest.raises(ValueError, match="not even one clip fits into memory .*set training.recompute: true"):
+    with pytest.raises(ValueError, match=r"not even one clip fits into memory .*set training.recompute: true"):
         pieces_that_fit(step, batch)
 
 

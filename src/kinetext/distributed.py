@@ -76,7 +76,7 @@ def shares(count: int) -> tuple[int, ...]:
 
 
 def dealt(things: Iterable[T]) -> Iterator[T]:
-    """This process's things of all, dealt in turn."""
+    """Those of all things that are dealt to this process, in turn."""
     return islice(things, rank(), None, size())
 
 
@@ -115,7 +115,7 @@ class Vote:
         self._asked: tuple[Any, Tensor] | None = None
 
     def ask(self, own: int) -> int:
-        """This step's question; the answer to the one before."""
+        """Ask at this step; the answer is to the step before."""
         if size() == 1:
             return own
         answer = self._answer()

@@ -62,7 +62,7 @@ def start_on_nodes(nodes: int) -> None:
 
 
 def start_processes(each: int, nodes: int, meet: str | None) -> None:
-    """This command `each` times on this node, joined with those of the other nodes."""
+    """Run this command `each` times on this node, joined with those of the other nodes."""
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

@@ -131,6 +131,9 @@ RUNS: tuple[Column, ...] = (
     ("trained_parameters", pa.int64(), "parameters that were trained"),
     ("train_seconds", pa.float64(), "wall time of training, seconds"),
     ("train_clips_seen", pa.int64(), "clips times epochs"),
+    ("test_clips", pa.int32(), "choices of frames of a test clip whose scores are averaged"),
+    ("test_crops", pa.int32(), "crops of each"),
+    ("test_average", pa.string(), "what was averaged: logits | probabilities"),
     ("predict_clips_per_s", pa.float64(), "clips a second at prediction, cached features included"),
     ("processes", pa.int32(), "processes that trained together, one a GPU"),
     ("threads", pa.int32(), "CPU threads used"),
@@ -162,7 +165,10 @@ TABLES = {
     "differences": DIFFERENCES,
 }
 SCHEMA_VERSION = "1"
-ADDED = {"clips": ("group",), "runs": ("processes",)}  # columns that older files lack: read as null
+ADDED = {
+    "clips": ("group",),
+    "runs": ("processes", "test_clips", "test_crops", "test_average"),
+}  # columns that older files lack: read as null
 
 
 def schema(name: str) -> pa.Schema:

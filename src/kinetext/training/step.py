@@ -180,7 +180,7 @@ def pieces_that_fit(step: Step, batch: Batch, spare_bytes: int = 0) -> int | Non
     """How many clips at once fit into the memory of every process; None: all that it has. Where that is not all, says so.
     Raises ValueError where not even one fits.
     """
-    most = whole = len(batch.places)
+    most = len(batch.places)
     reason = None
     while full := step.try_out(batch, most, spare_bytes):
         if most == 1:
