@@ -44,7 +44,10 @@ def make_store(path: Path, clips: int, frames: int, size_px: int) -> FrameStore:
 
     def images() -> list[bytes]:
         noise = [torch.rand(frames, 3, size_px // k, size_px // k, generator=generator) for k in (28, 8, 2)]
-        parts = [F.interpolate(n, (size_px, size_px), mode="bicubic") * w for n, w in zip(noise, (0.6, 0.3, 0.1), strict=True)]
+        parts = [
+            F.interpolate(n, (size_px, size_px), mode="bicubic") * w
+            for n, w in zip(noise, (0.6, 0.3, 0.1), strict=True)
+        ]
         pixels = (sum(parts).clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
         return [encode_image(frame_HWC, "jpeg", 95) for frame_HWC in pixels]
 
@@ -95,6 +98,7 @@ def ours(name: str, store: FrameStore, split: Split, device: torch.device, optio
     show(found, lambda line: print(f"{name:10} ours   {line}", flush=True))
     options.found[name] = found["clips_per_s"]
     if options.kernels:
+        print(dict(torch._dynamo.utils.counters) if options.compile else "not compiled")
         with torch.profiler.profile() as profiler:
             step(batches.send(next(batches.epoch(0))), (0,))
         by = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
@@ -127,6 +131,7 @@ def written_out(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None
 def plain(name: str, store: FrameStore, split: Split, device: torch.device, options: argparse.Namespace) -> None:
     """Measure the field's loop and print it."""
     method = build(name, options.model, device)
+    method.backbone.layer = lambda block, x: block(x)  # open_clip's, with nn.MultiheadAttention
     training = TrainingOptions(batch_size=options.batch)
     choose_trained(method, training)
     table = tabulate_texts(text_rows(), split.labels, method.backbone).to(device)

@@ -41,6 +41,8 @@ def time_steps(
     device, source = batches.device, endless(batches)
     totals = dict.fromkeys((*PARTS, "step", "wait"), 0.0)
 
+    clock = time.perf_counter()
+
     def lap(part: str | None) -> None:
         nonlocal clock
         if part is not None:

@@ -230,8 +230,7 @@ def choose_kernels(method: Method, training: TrainingOptions, device: torch.devi
             if hasattr(module, "recompute"):
                 setattr(module, "recompute", True)  # noqa: B010 - a plain attribute, which Module's stubs do not know
     if training.compile:
-        for block in method.backbone.visual.transformer.resblocks:
-            block.compile()
+        method.backbone.layer = torch.compile(method.backbone.layer)
         method.encode_tokens = torch.compile(method.encode_tokens)  # type: ignore[method-assign]
     if device.type == "cuda":
         method.backbone.visual.conv1.to(memory_format=torch.channels_last)
