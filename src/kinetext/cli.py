@@ -278,6 +278,19 @@ def predict_clips(
 
 
 @app.command()
+def classify(
+    videos: Annotated[list[Path], typer.Argument(help="video files")],
+    run: Annotated[Path, typer.Option(help="a run folder in its results folder")],
+    top: Annotated[int, typer.Option(min=1, help="answers a video")] = 5,
+) -> None:
+    """What a run says of video files."""
+    from kinetext.evaluation.answer import classify as run_classify
+
+    if run_classify(videos, run, top):
+        sys.exit(1)
+
+
+@app.command()
 def measure_run(run: In, predictions: In, confusables: In, output: Out) -> None:
     """Each metric of a run with its interval."""
     from kinetext.evaluation.measure import measure_run as measure
@@ -286,23 +299,24 @@ def measure_run(run: In, predictions: In, confusables: In, output: Out) -> None:
 
 
 @app.command()
-def init_tracking(results: In, options: Json, experiments: Text, output: Out) -> None:
-    """Create MLflow's database and experiments once, before several jobs could try to at the same time."""
-    from kinetext import tracking
+def log_run(runs: Files, results: In, options: Json, output: Out) -> None:
+    """Log run folders to MLflow, each once, and the mean of their seeds."""
     from kinetext.config import TrackingOptions
+    from kinetext.tracking.log import log_runs as run
 
-    uri = tracking.tracking_uri(_parse(TrackingOptions, options), results)
-    tracking.init_tracking(uri, json.loads(experiments))
-    output.write_text(tracking.public(uri) + "\n")
+    run(runs, results, _parse(TrackingOptions, options), output)
 
 
 @app.command()
-def log_run(runs: Files, results: In, options: Json, output: Out) -> None:
-    """Log run folders to MLflow, each once."""
-    from kinetext import tracking
+def sync_tracking(
+    results: Annotated[Path, typer.Argument(help="a results folder")],
+    options: Annotated[str, typer.Option(help="`tracking` of the configuration, as JSON")] = "{}",
+) -> None:
+    """Make MLflow say again what the run folders say; a lost database costs nothing."""
     from kinetext.config import TrackingOptions
+    from kinetext.tracking.log import sync_tracking as run
 
-    tracking.log_runs(runs, tracking.tracking_uri(_parse(TrackingOptions, options), results), output)
+    run(results, _parse(TrackingOptions, options))
 
 
 @app.command()

@@ -114,10 +114,10 @@ def checkpoint(w):
 
 
 def compared():
-    """Runs that are compared with each other, one MLflow experiment: {dataset}/{protocol} -> run folders."""
+    """Runs that are compared with each other, one MLflow experiment: data set -> run folders."""
     found = {}
     for run in RUNS.values():
-        found.setdefault(f"{run.dataset}/{run.protocol}", []).append(f"{RESULTS}/runs/{run.run}")
+        found.setdefault(run.dataset, []).append(f"{RESULTS}/runs/{run.run}")
     return found
 
 

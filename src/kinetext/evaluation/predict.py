@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from kinetext.config import read_run
+from kinetext.config import RunSpec, read_run
 from kinetext.data.loader import ClipDataset, FrameStore
 from kinetext.data.protocols import read_splits
 from kinetext.models.checkpoint import load_backbone, load_trained
@@ -46,13 +46,8 @@ def predict_clips(
     torch.set_num_threads(threads)
     spec = read_run(run)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    backbone = load_backbone(backbone_folder)
-    method = build_method(backbone, spec.method_module, spec.method_options)
-    if checkpoint is not None:
-        if spec.training.temperature is not None:
-            method.set_temperature(spec.training.temperature)
-        load_trained(method, checkpoint)
-    method = method.to(device).eval()
+    method = load_method(spec, backbone_folder, checkpoint, device)
+    backbone = method.backbone
     store = FrameStore(frames)
     found = read_splits(splits)
     tested = {name: split for name, split in found.items() if name not in ("train", "val") and split.rows}
@@ -110,6 +105,16 @@ def predict_clips(
         "predict_clips_per_s": counted / seconds if seconds else None,
     }
     write_table("predictions", rows, output, metadata)
+
+
+def load_method(spec: RunSpec, backbone_folder: Path, checkpoint: Path | None, device: torch.device) -> Method:
+    """The method of a run as it is tested, with its checkpoint's parameters if it has one."""
+    method = build_method(load_backbone(backbone_folder), spec.method_module, spec.method_options)
+    if checkpoint is not None:
+        if spec.training.temperature is not None:
+            method.set_temperature(spec.training.temperature)
+        load_trained(method, checkpoint)
+    return method.to(device).eval()
 
 
 def frame_order(view: str, num_frames: int, clip_id: str) -> Tensor:

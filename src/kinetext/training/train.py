@@ -29,8 +29,7 @@ from kinetext.data.protocols import Split, read_splits
 from kinetext.models.checkpoint import load_backbone, save_trained
 from kinetext.models.methods import Method, build_method
 from kinetext.models.texts import read_texts
-from kinetext.tables import read_rows, written_whole
-from kinetext.tracking import code_commit
+from kinetext.tables import code_commit, read_rows, written_whole
 from kinetext.training.batches import Batches
 from kinetext.training.resume import Progress, Saver, clear_state, load_state, save_state, state_path
 from kinetext.training.tasks import Recognition, Retrieval
