@@ -27,6 +27,7 @@ Threads = Annotated[int, typer.Option(min=1, help="CPU threads or processes")]
 In = Annotated[Path, typer.Option(help="a file or folder that is read")]
 Files = Annotated[list[Path], typer.Argument(help="files or folders that are read")]
 Text = Annotated[str, typer.Option()]
+Tracking = Annotated[str, typer.Option(envvar="KINETEXT_TRACKING", help="`tracking` of config.yaml, as JSON")]
 
 
 def main() -> None:
@@ -252,12 +253,32 @@ def train_method(
     cache: In,
     output: Out,
     threads: Threads = 1,
+    tracking: Tracking = "",
 ) -> None:
-    """Train a method; killed and started again it goes on where it was."""
+    """Train a method; killed and started again it goes on where it was. TRACKING is for curves while it trains; Snakemake
+    sets the variable, as an option would have every run trained again when it changes.
+    """
+    from kinetext.config import TrackingOptions, read_run
+    from kinetext.tracking.live import followed
+    from kinetext.training.system import sampled
     from kinetext.training.train import Inputs
     from kinetext.training.train import train_method as train
 
-    train(run, Inputs(splits, frames, texts, confusables, backbone), cache, output, threads)
+    options = _parse(TrackingOptions, tracking or '{"enabled": false}')
+    with sampled(output.parent, read_run(run).fingerprint), followed(run, splits, cache.parent, options) as points:
+        inputs = Inputs(splits, frames, texts, confusables, backbone)
+        train(run, inputs, cache, output, threads, points.write if points else None)
+
+
+@app.command()
+def follow_run(
+    run: In, splits: In, results: In, folder: In, pid: Annotated[int, typer.Option()], tracking: Tracking = "{}"
+) -> None:
+    """Send the curves of the training PID to MLflow while it runs; `train-method` starts this."""
+    from kinetext.config import TrackingOptions
+    from kinetext.tracking.live import follow_run as follow
+
+    follow(run, splits, results, _parse(TrackingOptions, tracking), folder, pid)
 
 
 @app.command()
@@ -308,15 +329,12 @@ def log_run(runs: Files, results: In, options: Json, output: Out) -> None:
 
 
 @app.command()
-def sync_tracking(
-    results: Annotated[Path, typer.Argument(help="a results folder")],
-    options: Annotated[str, typer.Option(help="`tracking` of the configuration, as JSON")] = "{}",
-) -> None:
+def sync_tracking(results: Annotated[Path, typer.Argument(help="a results folder")], tracking: Tracking = "{}") -> None:
     """Make MLflow say again what the run folders say; a lost database costs nothing."""
     from kinetext.config import TrackingOptions
     from kinetext.tracking.log import sync_tracking as run
 
-    run(results, _parse(TrackingOptions, options))
+    run(results, _parse(TrackingOptions, tracking))
 
 
 @app.command()

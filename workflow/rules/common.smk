@@ -1,6 +1,7 @@
 # Checks the configuration and says where things lie. No science: what to do is in the package, how much in config.yaml.
 
 import json
+import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -26,6 +27,9 @@ except ValueError as error:
 RESULTS = CONFIG.results
 RUNS = plan_runs(CONFIG)
 ROOT = Path(workflow.basedir)
+
+# how train_method hears of tracking: as a parameter, a change of server would have every run trained again
+os.environ["KINETEXT_TRACKING"] = CONFIG.tracking.model_dump_json()
 
 
 wildcard_constraints:

@@ -48,7 +48,7 @@ class Answerer:
         clip = {"clip_id": str(path), "path": str(path), "start_s": start_s, "end_s": end_s, "error": None}
         row = extract_clip(clip, self.frames)
         if row["status"] == "failed":
-            raise ValueError(f"{path}: {row['error']}")
+            raise ValueError(row["error"])
         frames_1TCHW = torch.from_numpy(decode_images(row["images"])).permute(0, 3, 1, 2)[None].to(self.device)
         with torch.inference_mode():
             video = self.method.encode_video(frames_1TCHW)

@@ -55,9 +55,9 @@ def save_model(run: Path, options: TrackingOptions, folder: Path) -> None:
     about["backbone.yaml"] = (parts.backbone / "backbone.yaml").read_text()  # the folder may hold another one by then
     (made / "parts.json").write_text(json.dumps(about))
     strings = {name: ColSpec("string", name, required=name == "path") for name in ("path", "label", "error")}
-    inputs = [strings["path"], *(ColSpec("double", name, required=False) for name in ("start_s", "end_s"))]
+    inputs: list[Any] = [strings["path"], *(ColSpec("double", name, required=False) for name in ("start_s", "end_s"))]
     kinds = {"rank": "long", "score": "double", "share": "double"}
-    outputs = [strings.get(name) or ColSpec(kinds[name], name, required=False) for name in COLUMNS]
+    outputs: list[Any] = [strings.get(name) or ColSpec(kinds[name], name, required=False) for name in COLUMNS]
     mlflow.pyfunc.save_model(
         folder / "model",
         python_model=Path(__file__).with_name("served.py"),

@@ -7,11 +7,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
+from mlflow.models import set_model
+from mlflow.pyfunc import PythonModel
 
 
-class Served(mlflow.pyfunc.PythonModel):
+class Served(PythonModel):
     """A run that answers for video files: a table with a column `path` (and start_s, end_s, if need be) in, the table of
     evaluation/answer.COLUMNS out, `top` rows a video.
     """
@@ -45,9 +46,7 @@ class Served(mlflow.pyfunc.PythonModel):
             )
             self.answerer = Answerer(parts)
 
-    def predict(
-        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
-    ) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """The likeliest labels of each video."""
         from kinetext.evaluation.parts import COLUMNS
 
@@ -58,4 +57,4 @@ class Served(mlflow.pyfunc.PythonModel):
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-mlflow.models.set_model(Served())
+set_model(Served())

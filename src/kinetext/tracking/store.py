@@ -77,7 +77,12 @@ def open_client(store: Store) -> Any:
         os.environ.setdefault(key, value)
     from mlflow import MlflowClient
 
-    for name in ("mlflow", "alembic", "urllib3.connectionpool", "sqlalchemy.pool"):  # schema migrations, retries: not the reader's concern
+    for name in (
+        "mlflow",
+        "alembic",
+        "urllib3.connectionpool",
+        "sqlalchemy.pool",
+    ):  # schema migrations, retries: not the reader's concern
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with _alone(store):
         return MlflowClient(tracking_uri=store.uri)  # the constructor makes the schema

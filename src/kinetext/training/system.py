@@ -21,7 +21,9 @@ from kinetext.tables import read_metadata, read_rows, write_table
 
 log = logging.getLogger(__name__)
 EVERY_S = 10.0
-MOST = 500  # readings that are kept; when there are more, every other is dropped and half as many are taken from then on
+MOST = (
+    500  # readings that are kept; when there are more, every other is dropped and half as many are taken from then on
+)
 
 Reading = tuple[float, dict[str, float]]  # seconds since 1970, name -> value
 

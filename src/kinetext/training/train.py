@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,16 @@ class Inputs:
     backbone: Path
 
 
-def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: int = 1) -> None:
-    """Train the run's method; write the checkpoint, and curves.parquet and cost.json beside it.
+def train_method(
+    run: Path,
+    inputs: Inputs,
+    cache: Path,
+    output: Path,
+    threads: int = 1,
+    tell: Callable[[list[dict[str, Any]]], None] | None = None,
+) -> None:
+    """Train the run's method; write the checkpoint, and curves.parquet and cost.json beside it. `tell` is given the curves
+    so far whenever they have grown (tracking/live.py).
 
     Raises ValueError where the run asks for what cannot be, RuntimeError when the loss is no longer a number.
     """
@@ -103,6 +112,8 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
                 now |= validate(method, task, held_out)
             progress.epoch, progress.step, progress.losses = progress.epoch + 1, 0, []
             progress.curves += [{"epoch": progress.epoch, "metric": m, "value": v} for m, v in now.items()]
+            if tell:
+                tell(progress.curves)
             if training.select == "last" or now.get(task.best_by, 0.0) > progress.best:
                 progress.best = now.get(task.best_by, 0.0)
                 progress.keep(method)
