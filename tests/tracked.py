@@ -22,14 +22,15 @@ METRIC = {"split": "test", "view": "ordered", "metric": "top1", "low": 0.6, "hig
 CURVES = {"epoch": [0, 1, 2], "metric": ["loss"] * 3, "value": [2.0, 1.0, float("nan")]}
 
 
-def make_run(results, seed, value=0.75, curves=CURVES, metric="top1", **spec):
-    """A measured run folder in its place below `results`."""
+def make_run(results, seed, value=0.75, curves=CURVES, metric="top1", measured=None, **spec):
+    """A measured run folder in its place below `results`; `measured`: the fingerprint that was."""
     spec = {**SPEC, "fingerprint": f"f{seed}", **spec, "seed": seed}
     spec["run"] = "/".join(spec[key] for key in ("dataset", "protocol", "method", "texts")) + f"/seed{seed}"
     folder = results / "runs" / spec["run"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.yaml").write_text(yaml.safe_dump(spec))
-    write_table("metrics", [{**METRIC, "metric": metric, "value": value}], folder / "metrics.parquet")
+    row = {**METRIC, "metric": metric, "value": value, "fingerprint": measured or spec["fingerprint"]}
+    write_table("metrics", [row], folder / "metrics.parquet")
     pq.write_table(pa.table(curves), folder / "curves.parquet")
     (folder / "cost.json").write_text(json.dumps({"new_parameters": 12, "commit": "abc1234", "train_seconds": 60.0}))
     return folder

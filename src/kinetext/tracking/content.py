@@ -66,6 +66,11 @@ class Run:
         return self.name.rsplit("/seed", 1)[0]
 
     @property
+    def results(self) -> str:
+        """The results folder, a tag: two that are tracked in one place leave each other's runs alone."""
+        return str(results_of(self.folder, self.name) or self.folder)
+
+    @property
     def settings(self) -> str:
         """A hash of all that defines the run but its seed: seeds with other settings are not averaged with these."""
         own = ("run", "seed", "fingerprint", "trained_on", "trained_fingerprint")
@@ -104,7 +109,7 @@ class Run:
     def tags(self) -> dict[str, str]:
         """What runs are found by."""
         commit = str(self.cost.get("commit") or (self.metrics[0]["commit"] if self.metrics else None))
-        tags = {key: str(self.spec[key]) for key in (*NAMES, "seed", "fingerprint")}
+        tags = {key: str(self.spec[key]) for key in (*NAMES, "seed", "fingerprint")} | {"results": self.results}
         return {**tags, "commit": commit, "mlflow.source.name": "kinetext", "mlflow.source.git.commit": commit}
 
     def params(self) -> dict[str, str]:
@@ -151,13 +156,17 @@ class Run:
 
 
 def read_folder(folder: Path) -> Run:
-    """The run of a run folder. Raises ValueError if it lacks run.yaml or metrics.parquet, or if one cannot be read."""
+    """The run of a run folder. Raises ValueError if run.yaml or metrics.parquet is missing, cannot be read, or is older
+    than the other.
+    """
     for name in NEEDED:
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: {name} is missing; measure the run before it is logged")
     spec = yaml.safe_load((folder / "run.yaml").read_text())
     cost = folder / "cost.json"
     metrics = read_rows("metrics", folder / "metrics.parquet")
+    if any(row["fingerprint"] not in (None, spec["fingerprint"]) for row in metrics[:1]):
+        raise ValueError(f"{folder}: was planned anew and is not measured yet; run `snakemake` first")
     return Run(folder.resolve(), spec, metrics, json.loads(cost.read_text()) if cost.is_file() else {})
 
 

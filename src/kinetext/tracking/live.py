@@ -92,7 +92,7 @@ def follow_run(run: Path, splits: Path, results: Path, options: TrackingOptions,
     _step_back()
     points = Points(folder / "points.json")
     threading.Thread(target=_end_with, args=(pid, folder), daemon=True).start()
-    sender = Sender(find_store(options, results), yaml.safe_load(run.read_text()), splits)
+    sender = Sender(find_store(options, results), yaml.safe_load(run.read_text()), splits, results)
     pause_s = LOOK_EVERY_S
     while True:
         over = not is_running(pid)  # asked first: what it wrote last is read below
@@ -115,8 +115,8 @@ def follow_run(run: Path, splits: Path, results: Path, options: TrackingOptions,
 class Sender:
     """The live run in MLflow; made with the first point."""
 
-    def __init__(self, store: Store, spec: dict[str, Any], splits: Path) -> None:
-        self.store, self.spec, self.splits = store, spec, splits
+    def __init__(self, store: Store, spec: dict[str, Any], splits: Path, results: Path) -> None:
+        self.store, self.spec, self.splits, self.results = store, spec, splits, results.resolve()
         self.client: Any = None
         self.run_id: str | None = None
         self.sent: set[tuple[str, int]] = set()
@@ -138,9 +138,11 @@ class Sender:
         self.client = self.client or open_client(self.store)
         captions = read_splits(self.splits)["train"].captioned
         place = experiment_id(self.client, experiment_name(self.spec["dataset"], captions), self.store)
+        mine = {"kind": "live", "results": str(self.results)}
         for earlier in self.client.search_runs([place], f"tags.run = '{self.spec['run']}' and tags.kind = 'live'"):
-            self.client.delete_run(earlier.info.run_id)  # of the training that was killed before
-        tags = {key: str(self.spec[key]) for key in (*NAMES, "seed")} | {"kind": "live"}
+            if earlier.data.tags.items() >= mine.items():
+                self.client.delete_run(earlier.info.run_id)  # of the training that was killed before
+        tags = {key: str(self.spec[key]) for key in (*NAMES, "seed")} | mine
         self.run_id = self.client.create_run(place, tags=tags, run_name=f"{self.spec['run']} (live)").info.run_id
 
     def close(self, whole: bool) -> None:

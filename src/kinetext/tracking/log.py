@@ -27,12 +27,15 @@ logger = logging.getLogger(__name__)
 
 
 def log_runs(folders: Sequence[Path], results: Path, options: TrackingOptions, output: Path) -> None:
-    """Log run folders, each once; write to `output` a JSON with the MLflow run id, or the error, of each.
+    """Log run folders, each once; write to `output` a JSON with the MLflow run id, or the error, of each. Other seeds that
+    lie beside them go along: the mean is of all that there are, whichever were asked for.
 
     With tracking off nothing is imported. A store that fails for a while costs a warning, and the other runs are not tried:
     each would wait as long. Raises ValueError if a run folder lacks run.yaml or metrics.parquet.
     """
     store, runs = find_store(options, results), [read_folder(folder) for folder in folders]
+    beside = {path.parent for folder in folders for path in folder.resolve().parent.glob("seed*/metrics.parquet")}
+    runs += _read_those_that_can_be(sorted(beside - {run.folder for run in runs}))
     logged, problem = _log_all(runs, store, options) if store.uri else ({}, "tracking is off")
     if problem and store.uri:
         logger.warning(
@@ -56,17 +59,22 @@ def sync_tracking(results: Path, options: TrackingOptions) -> None:
         raise ValueError("tracking.enabled is false: there is no store to fill")
     if not measured:
         raise ValueError(f"{results}: has {len(folders)} planned runs and no measured one; is it a results folder?")
-    began_s, runs = time.monotonic(), []
-    for folder in measured:
-        try:
-            runs.append(read_folder(folder))
-        except ValueError as error:
-            logger.warning("%s; the run is left out", error)
-    logged, problem = _log_all(runs, store, options)
+    began_s = time.monotonic()
+    logged, problem = _log_all(_read_those_that_can_be(measured), store, options)
     rest = f"; {len(folders) - len(measured)} are not measured yet" if len(measured) < len(folders) else ""
     print(f"{store}: {len(logged)} of {len(measured)} runs after {time.monotonic() - began_s:.0f} s{rest}")
     if problem:
         raise ValueError(f"{store}: MLflow failed ({problem}); the same command goes on from there")
+
+
+def _read_those_that_can_be(folders: Sequence[Path]) -> list[Run]:
+    runs = []
+    for folder in folders:
+        try:
+            runs.append(read_folder(folder))
+        except ValueError as error:
+            logger.warning("%s; the run is left out", error)
+    return runs
 
 
 def _log_all(runs: Sequence[Run], store: Store, options: TrackingOptions) -> tuple[dict[str, str], str | None]:
@@ -86,7 +94,7 @@ def _log_all(runs: Sequence[Run], store: Store, options: TrackingOptions) -> tup
                     parent = parent_of(there, [_digest(run, options) for run in there])
                     children = [logged[run.name] for run in there]
                     parents.append(patiently(partial(send.log_parent, client, parent, children, store), store))
-            patiently(partial(send.keep_only, client, groups[0][0].experiment, name, parents, store), store)
+            patiently(partial(send.keep_only, client, groups[0][0], name, parents, store), store)
     except StoreError as error:  # whatever a tracking server may do, the results do not depend on it
         return logged, str(error)
     return logged, None
@@ -95,7 +103,7 @@ def _log_all(runs: Sequence[Run], store: Store, options: TrackingOptions) -> tup
 def _log_run(client: Any, run: Run, store: Store, options: TrackingOptions) -> str | None:
     """Log one run folder; the id of the one MLflow run that then stands for it, or None if its files cannot be read."""
     digest = _digest(run, options)
-    kept = patiently(partial(send.find_same, client, run.experiment, run.name, digest, store), store)
+    kept = patiently(partial(send.find_same, client, run, run.name, digest, store), store)
     if kept is None:
         with tempfile.TemporaryDirectory(prefix="kinetext-run-") as folder:
             try:
@@ -104,7 +112,7 @@ def _log_run(client: Any, run: Run, store: Store, options: TrackingOptions) -> s
                 logger.warning("%s: is not logged: %s", run.folder, error)
                 return None
             kept = patiently(partial(send.log_run, client, content, store), store)
-    patiently(partial(send.keep_only, client, run.experiment, run.name, [kept], store), store)
+    patiently(partial(send.keep_only, client, run, run.name, [kept], store), store)
     return kept
 
 

@@ -14,9 +14,9 @@ BATCH = {"metrics": 1000, "params": 100}  # most that one call of log_batch may 
 PARENT, CONTEXT = "mlflow.parentRunId", "mlflow.data.context"  # tags of MLflow's own
 
 
-def find_same(client: Any, experiment: str, name: str, digest: str, store: Store) -> str | None:
+def find_same(client: Any, like: Run, name: str, digest: str, store: Store) -> str | None:
     """The id of a run of this name that has this content, whole; None if there is none."""
-    for run in _named(client, experiment_id(client, experiment, store), name):
+    for run in _named(client, experiment_id(client, like.experiment, store), name, like.results):
         if run.data.tags.get("content") == digest and run.info.status == "FINISHED":
             return run.info.run_id
     return None
@@ -51,7 +51,7 @@ def log_run(client: Any, content: Content, store: Store) -> str:
 def log_parent(client: Any, parent: Parent, children: Sequence[str], store: Store) -> str:
     """The run that has the mean of some seeds, made if it is not there, with their runs below it; its id."""
     first, (began_ms, ended_ms) = parent.runs[0], parent.times_ms()
-    run_id = find_same(client, first.experiment, first.group, parent.digest, store)
+    run_id = find_same(client, first, first.group, parent.digest, store)
     experiment = experiment_id(client, first.experiment, store)
     if run_id is None:
         tags = {**parent.tags(), "kind": "mean", "content": parent.digest}
@@ -67,10 +67,10 @@ def log_parent(client: Any, parent: Parent, children: Sequence[str], store: Stor
     return run_id
 
 
-def keep_only(client: Any, experiment: str, name: str, kept: Sequence[str], store: Store) -> None:
+def keep_only(client: Any, like: Run, name: str, kept: Sequence[str], store: Store) -> None:
     """Delete the other runs of this name, with their models."""
-    place = experiment_id(client, experiment, store)
-    for run in _named(client, place, name):
+    place = experiment_id(client, like.experiment, store)
+    for run in _named(client, place, name, like.results):
         if run.info.run_id not in kept:
             for model in client.search_logged_models([place], f"source_run_id = '{run.info.run_id}'"):
                 client.delete_logged_model(model.model_id)
@@ -113,5 +113,7 @@ def _log_model(client: Any, run_id: str, experiment: str, folder: Path) -> None:
     client.finalize_logged_model(model, "READY")
 
 
-def _named(client: Any, experiment: str, name: str) -> Sequence[Any]:
-    return client.search_runs([experiment], f"tags.run = '{name}'")
+def _named(client: Any, experiment: str, name: str, results: str) -> list[Any]:
+    """The runs of this name from this results folder."""
+    found = client.search_runs([experiment], f"tags.run = '{name}'")
+    return [run for run in found if run.data.tags.get("results") == results]

@@ -29,6 +29,7 @@ QUIET = {  # read when mlflow is imported
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a run, where there is a server
     "GIT_PYTHON_REFRESH": "quiet",
 }
 T = TypeVar("T")
@@ -77,12 +78,7 @@ def open_client(store: Store) -> Any:
         os.environ.setdefault(key, value)
     from mlflow import MlflowClient
 
-    for name in (
-        "mlflow",
-        "alembic",
-        "urllib3.connectionpool",
-        "sqlalchemy.pool",
-    ):  # schema migrations, retries: not the reader's concern
+    for name in ("mlflow", "alembic", "urllib3.connectionpool", "sqlalchemy.pool"):  # migrations, retries
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with _alone(store):
         return MlflowClient(tracking_uri=store.uri)  # the constructor makes the schema
