@@ -117,6 +117,6 @@ rule log_run:
         options=CONFIG.tracking.model_dump_json(exclude={"live"}),
         results=lambda w, output: Path(output[0]).parents[2],
         runs=lambda w: compared()[w.dataset],
-        code=code(*(f"tracking/{file.name}" for file in sorted((ROOT / "src/kinetext/tracking").glob("*.py")))),
+        code=code("tracking/content.py"),  # LAYOUT is there: the number of what is logged how
     shell:
         "kinetext log-run --results {params.results} --options {params.options:q} --output {output} {params.runs} 2> {log}"
