@@ -420,7 +420,20 @@ class TrackingOptions(Options):
     """MLflow. MLFLOW_TRACKING_URI in the environment goes before `uri`."""
 
     enabled: bool = True
-    uri: str | None = Field(None, description="absent: sqlite in the results folder (one machine)")
+    uri: str | None = Field(
+        None,
+        description="absent: sqlite in the results folder (one machine); http://HOST:PORT of an mlflow server, or "
+        "postgresql://USER@HOST/DATABASE (docs/tracking.md)",
+    )
+    models: Literal["none", "trained", "whole"] = Field(
+        "trained",
+        description="what is logged for mlflow.pyfunc.load_model: trained, what a run trained and its texts, the backbone "
+        "being read from the results folder or fetched again; whole, with the backbone",
+    )
+    max_model_mib: int = Field(200, ge=0, description="MiB over which a model is not logged")
+    live: Literal["auto", "on", "off"] = Field(
+        "auto", description="curves while training, best effort; auto: where the store is no sqlite file"
+    )
 
 
 class Config(Options):
@@ -467,3 +480,13 @@ def read_run(path: Path) -> RunSpec:
     if not path.is_file():
         raise ValueError(f"{path.parent}: is no run folder, {path.name} is missing; make it with `kinetext plan-run`")
     return RunSpec(**yaml.safe_load(path.read_text()))
+
+
+def results_of(folder: Path, run: str) -> Path | None:
+    """The results folder that a run's folder lies in; None for one that was taken out of its place."""
+    results = folder.resolve()
+    for part in reversed(["runs", *Path(run).parts]):
+        if results.name != part:
+            return None
+        results = results.parent
+    return results

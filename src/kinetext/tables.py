@@ -4,6 +4,7 @@ kinetext is written here, to a temporary name that is renamed when it is whole, 
 
 import json
 import os
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,6 +122,11 @@ METRICS: tuple[Column, ...] = (
     ("fingerprint", pa.string(), "hash of everything that defines the run"),
     ("commit", pa.string(), "git commit of the code that measured"),
 )
+SYSTEM: tuple[Column, ...] = (
+    ("time_s", pa.float64(), "when it was read, seconds since 1970"),
+    ("metric", pa.string(), "what was read, by MLflow's names (training/system.py)"),
+    ("value", pa.float64(), "in the unit that ends the name"),
+)
 RUNS: tuple[Column, ...] = (
     ("run", pa.string(), "{dataset}/{protocol}/{method}/{texts}/seed{n}"),
     *METRICS[:1],
@@ -161,6 +167,7 @@ TABLES = {
     "texts": TEXTS,
     "predictions": PREDICTIONS,
     "metrics": METRICS,
+    "system": SYSTEM,
     "runs": RUNS,
     "differences": DIFFERENCES,
 }
@@ -245,3 +252,20 @@ def open_shard(name: str, path: Path) -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: cannot be read as a shard of {name} ({error}); delete it and run again") from error
+
+
+def code_commit() -> str | None:
+    """The git commit of the code, short, for the columns `commit`; None where the package lies in no git checkout of its
+    own.
+    """
+
+    def git(*words: str) -> str | None:
+        done = subprocess.run(["git", "-C", str(here.parent), *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    here = Path(__file__)
+    try:
+        # an installed copy may lie inside someone else's repository, whose commit says nothing about us
+        return git("rev-parse", "--short", "HEAD") if git("ls-files", "--error-unmatch", here.name) else None
+    except OSError:  # no git here
+        return None

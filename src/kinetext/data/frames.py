@@ -221,6 +221,16 @@ def count_statuses(shards: list[Path]) -> dict[str, int]:
     return dict(counts)
 
 
+def frames_digest(shards: Iterable[Path]) -> str:
+    """A hash of the pictures of all clips of these frame shards, in their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in shards:
+        table = tables.open_shard("frames", path)
+        for name in ("clip_id", "content_hash"):
+            digest.update("\n".join(str(value) for value in table[name].to_pylist()).encode())
+    return digest.hexdigest()
+
+
 def _work(extract: Any, options: FrameOptions, clip: dict[str, Any]) -> dict[str, Any]:
     import torch
 

@@ -3,7 +3,6 @@
 B clips, T frames, C channels (RGB), H, W pixels.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch.utils.data import Dataset
 from kinetext import tables
 from kinetext.config import AugmentOptions, RunSpec
 from kinetext.data.augment import augmented, square
-from kinetext.data.frames import decode_images
+from kinetext.data.frames import decode_images, frames_digest
 from kinetext.data.sampling import Choice, view_indices
 
 
@@ -65,12 +64,7 @@ class FrameStore:
 
     def digest(self) -> str:
         """A hash of all clips' frames."""
-        digest = hashlib.blake2b(digest_size=16)
-        for path in self.shards:
-            table = tables.open_shard("frames", path)
-            for name in ("clip_id", "content_hash"):
-                digest.update("\n".join(str(value) for value in table[name].to_pylist()).encode())
-        return digest.hexdigest()
+        return frames_digest(self.shards)
 
     def batch(self, clip_ids: Sequence[str]) -> torch.Tensor:
         """The frames of several clips, uint8 [B, T, C, H, W]."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from kinetext import distributed
-from kinetext.config import read_run
+from kinetext.config import RunSpec, read_run
 from kinetext.data.feed import Feed
 from kinetext.data.loader import ClipViews, FrameStore
 from kinetext.data.protocols import read_splits
@@ -53,13 +53,8 @@ def predict_clips(
     torch.set_num_threads(threads_each)
     spec = read_run(run)
     device = distributed.device()
-    backbone = load_backbone(backbone_folder)
-    method = build_method(backbone, spec.method_module, spec.method_options)
-    if checkpoint is not None:
-        if spec.training.temperature is not None:
-            method.set_temperature(spec.training.temperature)
-        load_trained(method, checkpoint)
-    method = method.to(device).eval()
+    method = load_method(spec, backbone_folder, checkpoint, device)
+    backbone = method.backbone
     store = FrameStore(frames)
     found = read_splits(splits)
     tested = {name: split for name, split in found.items() if name not in ("train", "val") and split.rows}
@@ -132,6 +127,16 @@ def predict_clips(
         "predict_clips_per_s": counted / seconds if seconds else None,
     }
     write_table("predictions", rows, output, metadata)
+
+
+def load_method(spec: RunSpec, backbone_folder: Path, checkpoint: Path | None, device: torch.device) -> Method:
+    """The method of a run as it is tested, with its checkpoint's parameters if it has one."""
+    method = build_method(load_backbone(backbone_folder), spec.method_module, spec.method_options)
+    if checkpoint is not None:
+        if spec.training.temperature is not None:
+            method.set_temperature(spec.training.temperature)
+        load_trained(method, checkpoint)
+    return method.to(device).eval()
 
 
 def frame_order(view: str, num_frames: int, clip_id: str) -> Tensor:

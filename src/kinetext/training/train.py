@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,7 @@ from kinetext.data.protocols import Split, read_splits
 from kinetext.models.checkpoint import load_backbone, save_trained
 from kinetext.models.methods import Method, build_method
 from kinetext.models.texts import read_texts
-from kinetext.tables import read_rows, written_whole
-from kinetext.tracking import code_commit
+from kinetext.tables import code_commit, read_rows, written_whole
 from kinetext.training import step as steps
 from kinetext.training.batches import Batches
 from kinetext.training.mixing import mixed
@@ -57,9 +57,17 @@ class Inputs:
     backbone: Path
 
 
-def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: int = 1) -> None:
+def train_method(
+    run: Path,
+    inputs: Inputs,
+    cache: Path,
+    output: Path,
+    threads: int = 1,
+    tell: Callable[[list[dict[str, Any]]], None] | None = None,
+) -> None:
     """Train the run's method; write the checkpoint, and curves.parquet and cost.json beside it. Among several processes
-    each calls it, with the threads of all on its machine, and the first one writes.
+    each calls it, with the threads of all on its machine, and the first one writes. `tell` is given the curves so far
+    whenever they have grown (tracking/live.py).
 
     Raises ValueError where the run asks for what cannot be, RuntimeError when the loss is no longer a number.
     """
@@ -137,6 +145,8 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
                     progress.keep(method)
             progress.epoch, progress.step, progress.losses = progress.epoch + 1, 0, []
             progress.curves += [{"epoch": progress.epoch, "metric": m, "value": v} for m, v in now.items()]
+            if tell:
+                tell(progress.curves)
             saver.due(whole_epoch=True)
             saver.save()
             bar.update()
