@@ -109,7 +109,7 @@ def make_report(root, methods, texts, seeds, protocols, clips_per_class=6, confu
     data, page = root / "shapes", root / "report.html"
     confusables = confusables or data / "confusables.parquet"
     runs = [make_run(root, *key, clips_per_class, confusables) for key in keys]
-    collect_metrics(runs, root / "tables")
+    collect_metrics(runs, root, root / "tables")
     frames = [data / "frames" / "0000.arrow"]
     sources = (
         [("shapes", data / "clips.parquet", frames)],
@@ -218,7 +218,7 @@ def test_the_gallery_shows_frames_in_order_and_skips_the_failed_clip(report):
 
 def test_figures_and_csv_are_written_for_snakemakes_report(report):
     written = {path.name for path in (report.root / "figures").iterdir()}
-    assert {"metrics.csv", "differences.csv", "runs.csv", "rank-shapes-base_to_novel-test.png"} <= written
+    assert {"metrics.csv", "differences.csv", "costs.csv", "rank-shapes-base_to_novel-test.png"} <= written
     assert all((report.root / "figures" / name).stat().st_size > 100 for name in written)
 
 
@@ -270,18 +270,19 @@ def test_a_headline_metric_that_was_not_measured_is_an_error_with_the_known_ones
 
 
 def test_collect_reads_only_the_runs_it_is_given(report, tmp_path):
-    collect_metrics(report.runs[:3], tmp_path)
+    collect_metrics(report.runs[:3], report.root, tmp_path)
     runs = read_rows("runs", tmp_path / "runs.parquet")
     assert [run["run"] for run in runs] == [str(r.relative_to(report.root / "runs")) for r in report.runs[:3]]
-    assert runs[0]["predict_clips_per_s"] == 50.0
-    assert (runs[1]["train_seconds"], runs[1]["commit"]) == (21.0, "abc1234")
+    costs = read_rows("costs", tmp_path / "costs.parquet")
+    assert costs[0]["predict_clips_per_s"] == 50.0
+    assert (costs[1]["train_seconds"], runs[1]["commit"]) == (21.0, "abc1234")
     names = {(row["method"], row["texts"], row["seed"]) for row in read_rows("metrics", tmp_path / "metrics.parquet")}
     assert len(names) == 3
 
 
 def test_an_unmeasured_run_is_an_error_with_its_folder(report, tmp_path):
     with pytest.raises(ValueError, match=r"elsewhere: metrics\.parquet is missing"):
-        collect_metrics([tmp_path / "elsewhere"], tmp_path / "tables")
+        collect_metrics([tmp_path / "elsewhere"], tmp_path, tmp_path / "tables")
 
 
 def test_differences_are_paired_and_mirrored(report):
@@ -425,7 +426,7 @@ def test_each_protocol_has_the_pairs_and_the_numbers_of_its_own(tmp_path):
         measure_run(folder, folder / "predictions.parquet", path, folder / "metrics.parquet")
         runs.append(folder)
         mined.append(("shapes", protocol, backbone, path))
-    collect_metrics(runs, tmp_path / "tables")
+    collect_metrics(runs, tmp_path, tmp_path / "tables")
     datasets = [("shapes", data / "clips.parquet", [data / "frames" / "0000.arrow"])]
     texts = [data / "texts" / "names.parquet"]
     render_report(tmp_path / "tables", ReportOptions(), datasets, mined, texts, tmp_path / "r.html", tmp_path / "f")
@@ -475,7 +476,7 @@ def told(tmp_path_factory):
         write_table("predictions", rows, folder / "predictions.parquet", metadata)
         measure_run(folder, folder / "predictions.parquet", root / "confusables.parquet", folder / "metrics.parquet")
         runs.append(folder)
-    collect_metrics(runs, root / "tables")
+    collect_metrics(runs, root, root / "tables")
     return root
 
 

@@ -306,11 +306,11 @@ def log_run(runs: Files, results: In, options: Json, output: Out) -> None:
 
 
 @app.command()
-def collect_metrics(runs: Files, output: Out) -> None:
-    """Every run's metrics in one table."""
+def collect_metrics(runs: Files, results: In, output: Out) -> None:
+    """Every run of every experiment in a few tables."""
     from kinetext.report.collect import collect_metrics as run
 
-    run(runs, output)
+    run(runs, results, output)
 
 
 @app.command()

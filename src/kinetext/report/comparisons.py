@@ -18,7 +18,7 @@ def about_comparison(
     found: dict[tuple[str, str], dict[Key, Estimate]],
     options: ReportOptions,
     differences: list[dict[str, Any]],
-    runs: list[dict[str, Any]],
+    costs: list[dict[str, Any]],
     described: list[str],
     figures: Path,
 ) -> dict[str, Any]:
@@ -59,9 +59,9 @@ def about_comparison(
             keys=methods,
         ),
         "help": against_others(name, keys, apart, described, figures),
-        "pairs": _pairs(at, name, keys, found, rules, runs, figures),
+        "pairs": _pairs(at, name, keys, found, rules, costs, figures),
         "motion": _motion(name, keys, found, motion, figures),
-        **_cost(at, name, keys, first, runs, f"{headline[0]}, percent", figures),
+        **_cost(at, name, keys, first, costs, f"{headline[0]}, percent", figures),
     }
 
 
@@ -71,13 +71,13 @@ def _pairs(
     keys: list[Key],
     found: dict[tuple[str, str], dict[Key, Estimate]],
     rules: list[str],
-    runs: list[dict[str, Any]],
+    costs: list[dict[str, Any]],
     figures: Path,
 ) -> list[dict[str, Any]]:
     """Accuracy inside confusable pairs, rule by rule; apart for each backbone where it was the backbone that was mined,
     since rows are then measured on different pairs.
     """
-    of_key = {(r["method"], r["texts"]): r["backbone"] for r in runs if (r["dataset"], r["protocol"]) == at[:2]}
+    of_key = {(r["method"], r["texts"]): r["backbone"] for r in costs if (r["dataset"], r["protocol"]) == at[:2]}
     backbones, methods = sorted({of_key[key] for key in keys}), sorted({method for method, _ in keys})
     shown = []
     for rule in rules:
@@ -176,7 +176,7 @@ def _cost(
     name: str,
     keys: list[Key],
     first: dict[Key, Estimate],
-    runs: list[dict[str, Any]],
+    costs: list[dict[str, Any]],
     axis: str,
     figures: Path,
 ) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def _cost(
         return {"cost": {}, "cost_plot": ""}
     cost: dict[Key, dict[str, Any]] = {}
     for key in keys:
-        own = [r for r in runs if (r["dataset"], r["protocol"], r["method"], r["texts"]) == (*at[:2], *key)]
+        own = [r for r in costs if (r["dataset"], r["protocol"], r["method"], r["texts"]) == (*at[:2], *key)]
         seconds, speed = ([r[c] for r in own if r[c] is not None] for c in ("train_seconds", "predict_clips_per_s"))
         parameters = {
             c: next((r[c] for r in own if r[c] is not None), None) for c in ("new_parameters", "trained_parameters")

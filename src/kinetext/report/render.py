@@ -37,7 +37,8 @@ def render_report(
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    metrics, runs, differences = read_tables(tables)
+    read = read_tables(tables)
+    metrics, runs, costs, differences = (read[name] for name in ("metrics", "runs", "costs", "differences"))
     if not metrics:
         raise ValueError(f"{tables}/metrics.parquet: holds no metrics; run at least one experiment before the report")
     found, figures = estimates(metrics), Path(figures)
@@ -46,7 +47,7 @@ def render_report(
     shown = {
         "title": options.title,
         "comparisons": [
-            about_comparison(at, found[at], options, differences, runs, described, figures)
+            about_comparison(at, found[at], options, differences, costs, described, figures)
             for at in sorted(found, key=order)
         ],
         "datasets": [about_dataset(dataset, metrics, runs) for dataset in datasets],
@@ -60,7 +61,7 @@ def render_report(
     }
     _write_csv(figures / "metrics.csv", long_rows(found))
     _write_csv(figures / "differences.csv", differences)
-    _write_csv(figures / "runs.csv", runs)
+    _write_csv(figures / "costs.csv", costs)
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
