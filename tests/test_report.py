@@ -17,10 +17,11 @@ from kinetext.evaluation.measure import measure_run
 from kinetext.report.collect import collect_metrics
 from kinetext.report.confusion import confusion_picture, find_blocks, score_matrix
 from kinetext.report.descriptions import described_tables, finding, verdict
-from kinetext.report.estimates import estimates
+from kinetext.report.estimates import Difference, corrected, difference, estimates, mean_over_datasets
 from kinetext.report.figures import Estimate, frame_strip
+from kinetext.report.novel import harmonic_mean
 from kinetext.report.reference import beside
-from kinetext.report.render import render_report
+from kinetext.report.render import render_report, words_for_p
 from kinetext.tables import read_rows, write_shard, write_table
 
 BASE = ["moves left", "moves right", "grows", "shrinks"]
@@ -175,9 +176,9 @@ def test_every_section_is_there(report):
     assert "reconstruction" in page.text["notes"]
 
 
-def test_the_page_needs_no_network_and_no_script(report):
+def test_the_page_needs_no_network_and_is_whole_without_its_script(report):
     page = Page(report.html)
-    assert page.scripts == 0
+    assert page.scripts == 1  # tests/test_page.py runs it; all other tests read the page without it
     assert [link for link in page.links if not link.startswith(("#", "data:image/"))] == []
     assert "url(http" not in report.html
     assert "@import" not in report.html
@@ -321,19 +322,19 @@ def test_raw_frames_are_shown_too(tmp_path):
 # ---- do descriptions help?
 
 
-def apart(value, low, high):
-    return Estimate(value, low, high, value, value, 2, 30)
+def apart(value, p):
+    return Difference(value, value - 0.1, value + 0.1, value, value, 2, 30, p=p, holm=p)
 
 
-def test_a_verdict_is_what_the_interval_says():
-    assert verdict(apart(0.1, 0.01, 0.2)) == "ahead of"
-    assert verdict(apart(0.1, 0.0, 0.2)) == verdict(apart(-0.1, -0.2, 0.0)) == "not told apart from"
-    assert verdict(apart(-0.1, -0.2, -0.01)) == "behind"
+def test_a_verdict_is_what_the_corrected_test_says():
+    assert verdict(apart(0.1, 0.05)) == "ahead of"
+    assert verdict(apart(0.1, 0.051)) == verdict(apart(-0.1, 1.0)) == "not told apart from"
+    assert verdict(apart(-0.1, 0.001)) == "behind"
     cells = {
-        ("stan", "names"): apart(0.1, 0.01, 0.2),
-        ("stan", "templates"): apart(0.2, 0.1, 0.3),
-        ("stan", "shuffled"): apart(0.0, -0.1, 0.1),
-        ("moted", "names"): apart(-0.1, -0.2, -0.01),
+        ("stan", "names"): apart(0.1, 0.01),
+        ("stan", "templates"): apart(0.2, 0.001),
+        ("stan", "shuffled"): apart(0.2, 0.2),
+        ("moted", "names"): apart(-0.1, 0.01),
     }
     assert (
         finding("stan", "gpt4", cells)
@@ -345,13 +346,16 @@ def test_a_verdict_is_what_the_interval_says():
 def test_descriptions_stand_against_names_and_controls(report):
     rows = pq.read_table(report.tables / "differences.parquet").to_pylist()
     text = Page(report.html).text["help"].replace("\N{MINUS SIGN}", "-")
+    own = [r for r in rows if r["split"] == "test" and r["texts"] == "motion" and r["method"] == r["than_method"]]
+    family = corrected({(r["method"], r["than_texts"]): difference(r) for r in own})
+    assert len(family) == 4  # two methods, less names and less the control
     for other in ("names", "shuffled"):
         pair = {"split": "test", "method": "moted", "texts": "motion", "than_method": "moted", "than_texts": other}
         (row,) = [r for r in rows if all(r[key] == value for key, value in pair.items())]
         shown = f"{100 * row['value']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] 2 seeds, 24 clips"
         assert shown.replace("+0.0", "0.0").replace("-0.0", "0.0") in text.replace("+0.0", "0.0")
-        words = "ahead of" if row["low"] > 0 else "behind" if row["high"] < 0 else "not told apart from"
-        assert words in text.partition("With moted, motion is")[2].partition(".")[0]
+        assert verdict(family["moted", other]) in text.partition("With moted, motion is")[2].partition(".")[0]
+        assert words_for_p(family["moted", other].holm) in text
     assert "Controls here: shuffled." in text
     assert "shuffled is" not in text  # a control is not asked whether it helps
     assert "Descriptions: With" in Page(report.html).text["top"]
@@ -492,7 +496,7 @@ def test_retrieval_has_its_own_headline_and_table(told):
     page = render_told(told)
     assert page.sections == ["compared", "headline", "retrieval", "motion", "cost", "texts", "notes"]
     assert "6 test; 12 captions" in page.text["compared"]
-    assert "t2v_r1 v2t_r1 t2v_r1 minus the first row's, points" in page.text["headline"]
+    assert "t2v_r1 t2v_r1 minus the first row's, points v2t_r1" in page.text["headline"]
     assert "it is <3>" in page.text["texts"]
     rows = read_rows("metrics", told / "tables" / "metrics.parquet")
     for metric, unit in (("t2v_r1", 100), ("v2t_r10", 100), ("t2v_mdr", 1), ("v2t_mnr:dsl", 1)):
@@ -510,7 +514,7 @@ def test_retrieval_has_its_own_headline_and_table(told):
 
 def test_a_rank_may_stand_in_the_headline_but_not_first(told):
     page = render_told(told, headline=["t2v_r5", "t2v_mdr"])
-    assert "t2v_r5 t2v_mdr t2v_r1 minus" in page.text["headline"]
+    assert "t2v_r5 t2v_r1 minus the first row's, points t2v_mdr" in page.text["headline"]
     with pytest.raises(ValueError, match=r"t2v_mdr is a rank; let a share such as t2v_r1 stand before it"):
         render_told(told, headline=["t2v_mdr"])
     with pytest.raises(ValueError, match=r"no metric 'top1' was measured; known: t2v_mdr"):

@@ -142,7 +142,15 @@ def _joined(name: str, parts: list[pa.Table]) -> pa.Table:
 
 
 def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
-    """The rows that the report reads of what `collect_metrics` wrote."""
+    """The rows that the report reads of what `collect_metrics` wrote.
+
+    Raises ValueError for tables of a version that did not test differences.
+    """
     wanted = {"metrics": "metrics", "runs": "runs", "costs": "costs", "curves": "collected_curves"}
     wanted |= {"confusions": "confusions", "differences": "differences"}
-    return {file: read_rows(name, tables / f"{file}.parquet") for file, name in wanted.items()}
+    read = {file: read_rows(name, tables / f"{file}.parquet") for file, name in wanted.items()}
+    if any(row["p"] is None for row in read["differences"]):
+        raise ValueError(
+            f"{tables}/differences.parquet: is of an earlier version; run `kinetext collect-metrics` again"
+        )
+    return read

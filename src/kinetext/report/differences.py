@@ -33,7 +33,7 @@ def pools(comparisons: Comparisons) -> Iterator[Comparisons]:
 
 def pool_name(datasets: int, metric: str) -> str:
     """What stands for the data set; no data set can be called so, for names have no blanks."""
-    return f"mean of {datasets}" + (" with captions" if metric.startswith("t2v") else "")
+    return f"mean of {datasets}" + (" captioned" if metric.startswith("t2v") else "")
 
 
 def _rows(pool: Comparisons) -> Iterator[dict[str, Any]]:
