@@ -328,6 +328,17 @@ def render_report(tables: In, options: Json, sources: Json, output: Out, figures
     run(tables, _parse(ReportOptions, options), datasets, mined, texts, output, figures)
 
 
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="a run folder, or the folder of its seeds")],
+    second: Annotated[Path, typer.Argument(help="another one of the same data set and protocol")],
+) -> None:
+    """Two runs on the same clips: the difference, its interval and p, and the classes that change most."""
+    from kinetext.report.compare import compare as run
+
+    print(run(first, second))
+
+
 def _token_limit(backbone: Path) -> "TokenLimit":
     """What fits into the text tower of a prepared backbone; open_clip is imported when the first text is counted."""
     from kinetext.models.catalogue import context_length
