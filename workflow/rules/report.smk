@@ -71,12 +71,17 @@ rule render_report:
             "report/render.py",
             "report/comparisons.py",
             "report/confusion.py",
+            "report/curves.py",
             "report/descriptions.py",
             "report/estimates.py",
+            "report/novel.py",
+            "report/paired.py",
             "report/reference.py",
             "report/figures.py",
             "report/material.py",
             "report/report.html.j2",
+            "report/report.css",
+            "report/report.js",
         ),
     shell:
         "kinetext render-report --tables {params.tables} --options {params.options:q} --sources {params.sources:q}"
