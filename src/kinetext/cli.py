@@ -364,11 +364,11 @@ def sync_tracking(results: Annotated[Path, typer.Argument(help="a results folder
 
 
 @app.command()
-def collect_metrics(runs: Files, output: Out) -> None:
-    """Every run's metrics in one table."""
+def collect_metrics(runs: Files, results: In, output: Out) -> None:
+    """Every run of every experiment in a few tables."""
     from kinetext.report.collect import collect_metrics as run
 
-    run(runs, output)
+    run(runs, results, output)
 
 
 @app.command()
@@ -384,6 +384,17 @@ def render_report(tables: In, options: Json, sources: Json, output: Out, figures
     mined = [(*place, Path(path)) for *place, path in found["mined"]]
     texts = [Path(path) for path in found["texts"]]
     run(tables, _parse(ReportOptions, options), datasets, mined, texts, output, figures)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="a run folder, or the folder of its seeds")],
+    second: Annotated[Path, typer.Argument(help="another one of the same data set and protocol")],
+) -> None:
+    """Two runs on the same clips: the difference, its interval and p, and the classes that change most."""
+    from kinetext.report.compare import compare as run
+
+    print(run(first, second))
 
 
 def _token_limit(backbone: Path) -> "TokenLimit":

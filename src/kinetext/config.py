@@ -479,7 +479,9 @@ def read_run(path: Path) -> RunSpec:
     """The run that a run.yaml specifies. Raises ValueError if there is no such file."""
     if not path.is_file():
         raise ValueError(f"{path.parent}: is no run folder, {path.name} is missing; make it with `kinetext plan-run`")
-    return RunSpec(**yaml.safe_load(path.read_text()))
+    return RunSpec(
+        **yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    )  # C: 10 times faster
 
 
 def results_of(folder: Path, run: str) -> Path | None:

@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import psutil
@@ -113,6 +114,15 @@ def copied(finished, tmp_path):
     """A copy of the finished run that a test may change; Snakemake's notes come with it."""
     shutil.copytree(finished, tmp_path / "copied", symlinks=True)
     return tmp_path / "copied"
+
+
+def test_snakemakes_own_report_holds_the_page_its_figures_and_its_numbers(copied):
+    done = snakemake(copied, "--report", "report.zip")
+    assert done.returncode == 0, done.output
+    with zipfile.ZipFile(copied / "report.zip") as packed:
+        names = {Path(name).name for name in packed.namelist()}
+    assert {"report.html", "metrics.csv", "differences.csv", "costs.csv"} <= names
+    assert {path.name for path in (copied / "results/figures").glob("[!.]*")} <= names
 
 
 def test_one_call_writes_everything(finished):
