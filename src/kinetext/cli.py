@@ -300,6 +300,23 @@ def follow_run(
 
 
 @app.command()
+def profile(
+    run: Annotated[Path, typer.Argument(help="a run folder in its results folder")],
+    steps: Annotated[int, typer.Option(min=1, help="steps that are measured")] = 20,
+    threads: Threads = 1,
+    clips: Annotated[
+        int | None, typer.Option(min=1, help="clips of the data set to reckon for; else the run's")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="passes over them; else the run's")] = None,
+    price: Annotated[float, typer.Option(min=0, help="of an hour of this machine, in any currency")] = 0.0,
+) -> None:
+    """Where the time of a training step goes, what share of the device it uses, what a whole training takes and costs."""
+    from kinetext.training.profile import profile_run
+
+    profile_run(run, steps, threads, clips, epochs, price)
+
+
+@app.command()
 def predict_clips(
     run: In,
     splits: In,

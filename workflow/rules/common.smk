@@ -29,7 +29,7 @@ RUNS = plan_runs(CONFIG)
 ROOT = Path(workflow.basedir)
 
 # how train_method hears of tracking: as a parameter, a change of server would have every run trained again
-os.environ["KINETEXT_TRACKING"] = CONFIG.tracking.model_dump_json()
+os.environ.update(KINETEXT_TRACKING=CONFIG.tracking.model_dump_json())
 
 
 wildcard_constraints:

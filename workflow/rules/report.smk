@@ -25,7 +25,7 @@ rule collect_metrics:
         "../../envs/kinetext.yaml"
     params:
         folder=lambda w, output: Path(output[0]).parent,
-        results=RESULTS,
+        results=lambda w, output: Path(output[0]).parents[1],
         runs=[f"{RESULTS}/runs/{run}" for run in RUNS],
         code=code("report/collect.py", "report/differences.py", "report/outcomes.py", "report/paired.py"),
     shell:

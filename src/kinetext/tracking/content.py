@@ -23,7 +23,7 @@ from kinetext.tables import pq, read_rows
 
 LAYOUT = 2  # what is logged how; a new number has every run logged again
 NEEDED = ("run.yaml", "metrics.parquet")
-FILES = (*NEEDED, "curves.parquet", "cost.json", "system.parquet")
+FILES = (*NEEDED, "curves.parquet", "cost.json", "profile.json", "system.parquet")
 NAMES = ("run", "dataset", "protocol", "method", "texts", "backbone")  # a run's coordinates, but for its seed
 
 
@@ -163,11 +163,14 @@ def read_folder(folder: Path) -> Run:
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: {name} is missing; measure the run before it is logged")
     spec = yaml.safe_load((folder / "run.yaml").read_text())
-    cost = folder / "cost.json"
+    cost: dict[str, Any] = {}
+    for name, found in (("cost.json", cost), ("profile.json", cost.setdefault("profile", {}))):
+        if (folder / name).is_file():
+            found |= json.loads((folder / name).read_text())
     metrics = read_rows("metrics", folder / "metrics.parquet")
     if any(row["fingerprint"] not in (None, spec["fingerprint"]) for row in metrics[:1]):
         raise ValueError(f"{folder}: was planned anew and is not measured yet; run `snakemake` first")
-    return Run(folder.resolve(), spec, metrics, json.loads(cost.read_text()) if cost.is_file() else {})
+    return Run(folder.resolve(), spec, metrics, cost)
 
 
 def experiment_name(dataset: str, captions: bool | None) -> str:

@@ -6,16 +6,21 @@ PaLM, 2022, appendix B) is the arithmetic of the products that the model asks fo
 gradient checkpointing repeats, over what the device does of the largest products in the same precision.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from itertools import count, islice
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from kinetext.config import read_run, results_of
+from kinetext.tables import written_whole
 from kinetext.training.batches import Batch, Batches
 from kinetext.training.step import Step, update
+from kinetext.training.train import Inputs, make_optimiser, make_step, prepare
 
 PARTS = ("data_wait", "transfer", "forward", "backward", "optimiser")
 
@@ -132,11 +137,71 @@ def show(found: dict[str, float], say: Callable[[str], None] = print) -> None:
     """The figures for a terminal."""
     parts = sum(found[f"{part}_s"] for part in PARTS)
     say(
-        f"{found['clips_per_s']:.1f} clips/s; {found['flops_per_clip'] / 1e9:.0f} GFLOP a clip, "
-        f"{100 * found['mfu']:.1f} % of {found['matmul_flops'] / 1e12:.1f} TFLOP/s; peak {found['memory_gib']:.1f} GiB"
+        f"{found['clips_per_s']:.1f} clips/s; {found['flops_per_clip'] / 1e9:.3g} GFLOP a clip, "
+        f"{100 * found['mfu']:.1f} % of {found['matmul_flops'] / 1e12:.3g} TFLOP/s; peak {found['memory_gib']:.1f} GiB"
     )
     say(
         f"a step takes {1000 * found['step_s']:.1f} ms, {100 * found['wait_s'] / found['step_s']:.1f} % of it waits for data;"
     )
     shares = ", ".join(f"{part} {1000 * found[f'{part}_s']:.1f}" for part in PARTS)
     say(f"part by part, each waited for ({1000 * parts:.1f} ms): {shares}")
+
+
+def inputs_of(folder: Path) -> Inputs:
+    """The tables that a run folder's run is trained from, in its results folder. Raises ValueError for one that is missing."""
+    spec = read_run(folder / "run.yaml")
+    results = results_of(folder, spec.run)
+    if results is None:
+        raise ValueError(f"{folder}: is not runs/{spec.run} of a results folder, where its frames and texts lie")
+    data = results / "data" / spec.dataset
+    about = data / spec.protocol / spec.backbone
+    frames = sorted((data / "frames").glob("*.arrow"))
+    inputs = Inputs(
+        data / spec.protocol / "splits.parquet",
+        frames,
+        about / "texts" / f"{spec.texts}.parquet",
+        about / "confusables.parquet",
+        results / "backbones" / spec.backbone,
+    )
+    needed = [inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
+    missing = [path for path in needed if not path.is_file()]
+    if missing or not frames:
+        raise ValueError(f"{missing[0] if missing else data / 'frames'}: is missing; run `snakemake` first")
+    return inputs
+
+
+def profile_run(
+    folder: Path,
+    steps: int = 20,
+    threads: int = 1,
+    clips: int | None = None,
+    epochs: int | None = None,
+    price: float = 0.0,
+) -> dict[str, float]:
+    """Train a run for some steps without keeping anything; write what was measured to profile.json in its folder.
+
+    `hours` and `cost` are those of `epochs` passes over `clips` clips at `price` an hour; as the run has them where they are
+    not given. Raises ValueError for a folder without what training needs, or a run that trains nothing.
+    """
+    inputs = inputs_of(folder)
+    prepared = prepare(folder / "run.yaml", inputs, threads)
+    training, seen = prepared.spec.training, prepared.seen
+    if not len(seen) or not training.epochs:
+        raise ValueError(f"{folder}: trains nothing; profile a run of a method that trains")
+    optimiser, schedule = make_optimiser(prepared.method, training, len(seen))
+    step = make_step(prepared.method, prepared.task, seen, optimiser, training)
+    half = training.precision == "bfloat16"
+    side = 8192 if seen.device.type == "cuda" else 1024
+    rate = matmul_rate(seen.device, torch.bfloat16 if half else torch.float32, side)
+    found = measure(step, seen, optimiser, schedule, training.clip_norm, steps, rate)
+    total = (clips or seen.items) * (epochs or training.epochs)
+    found["hours"] = total / found["clips_per_s"] / 3600
+    found["cost"] = found["hours"] * price
+    with written_whole(folder / "profile.json") as part:
+        part.write_text(json.dumps({name: round(value, 6) for name, value in found.items()}, indent=1))
+    show(found)
+    print(
+        f"{total} clips in all: {found['hours']:.3g} hours"
+        + (f", {found['cost']:.2f} at {price:g} an hour" if price else "")
+    )
+    return found

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -71,46 +71,8 @@ def train_method(
 
     Raises ValueError where the run asks for what cannot be, RuntimeError when the loss is no longer a number.
     """
-    spec = read_run(run)
-    training = spec.training
-    threads_each = max(1, threads // distributed.on_this_machine())
-    torch.set_num_threads(threads_each)
-    if training.deterministic:
-        compute_deterministically()
-    splits = read_splits(inputs.splits)
-    if splits["train"].captioned and (option := training.of_classes()):
-        raise ValueError(
-            f"{spec.run}: training.{option} is for clips with classes, and these have captions; take it out"
-        )
-    store = FrameStore(inputs.frames)
-    torch.manual_seed(spec.seed)  # new parameters
-    device = distributed.device()
-    backbone = load_backbone(inputs.backbone)
-    method = build_method(backbone, spec.method_module, spec.method_options).to(device)
-    if training.temperature is not None:
-        method.set_temperature(training.temperature)
-    choose_trained(method, training)
-    choose_kernels(method, training, device)
-    started = time.perf_counter()
-    task, texts_K = make_task(method, splits, inputs, training, device)
-    seen, held_out = (
-        Batches(
-            method,
-            store,
-            splits[name],
-            training,
-            spec.seed,
-            device,
-            texts_K.get(name),
-            threads_each - 1,
-            spec.num_frames,
-        )
-        for name in ("train", "val")
-    )
-    prepared_s = time.perf_counter() - started  # a frozen trunk has run
-    if training.select == "best_val" and not len(held_out):
-        raise ValueError(f"{spec.run}: select: best_val, but there are no validation clips; take select: last")
-
+    spec, store, method, task, seen, held_out, prepared_s = prepare(run, inputs, threads)
+    training, device = spec.training, seen.device
     optimiser, schedule = make_optimiser(method, training, len(seen))
     made_from = [inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
     path = state_path(cache, spec, made_from, store.digest())
@@ -157,6 +119,62 @@ def train_method(
             interpolate(trained, start, training.interpolate)
         write_results(spec, method, progress, seen.items, threads, device, output)
         clear_state(path)
+
+
+class Prepared(NamedTuple):
+    """What is trained, on its device, and the clips; `seconds` is what computing a frozen trunk's tokens took."""
+
+    spec: RunSpec
+    store: FrameStore
+    method: Method
+    task: Recognition | Retrieval
+    seen: Batches
+    held_out: Batches
+    seconds: float
+
+
+def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
+    """Everything that a training needs before its first step. Raises ValueError where the run asks for what cannot be."""
+    spec = read_run(run)
+    training = spec.training
+    threads_each = max(1, threads // distributed.on_this_machine())
+    torch.set_num_threads(threads_each)
+    if training.deterministic:
+        compute_deterministically()
+    splits = read_splits(inputs.splits)
+    if splits["train"].captioned and (option := training.of_classes()):
+        raise ValueError(
+            f"{spec.run}: training.{option} is for clips with classes, and these have captions; take it out"
+        )
+    store = FrameStore(inputs.frames)
+    torch.manual_seed(spec.seed)  # new parameters
+    device = distributed.device()
+    backbone = load_backbone(inputs.backbone)
+    method = build_method(backbone, spec.method_module, spec.method_options).to(device)
+    if training.temperature is not None:
+        method.set_temperature(training.temperature)
+    choose_trained(method, training)
+    choose_kernels(method, training, device)
+    started = time.perf_counter()
+    task, texts_K = make_task(method, splits, inputs, training, device)
+    seen, held_out = (
+        Batches(
+            method,
+            store,
+            splits[name],
+            training,
+            spec.seed,
+            device,
+            texts_K.get(name),
+            threads_each - 1,
+            spec.num_frames,
+        )
+        for name in ("train", "val")
+    )
+    seconds = time.perf_counter() - started  # a frozen trunk has run
+    if training.select == "best_val" and not len(held_out):
+        raise ValueError(f"{spec.run}: select: best_val, but there are no validation clips; take select: last")
+    return Prepared(spec, store, method, task, seen, held_out, seconds)
 
 
 def make_task(
