@@ -241,3 +241,8 @@ def test_neighbours_share_a_batch_and_an_epoch_has_every_clip_once(captioned):
     epochs = [[frozenset(batch.clip_ids) for batch in batches.epoch(number)] for number in range(6)]
     assert all(set(epoch) == twins and len(epoch) == 3 for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_a_recipe_for_classes_is_refused_where_clips_have_captions(ran):
+    with pytest.raises(ValueError, match=r"training\.mixup is for clips with classes, and these have captions"):
+        ran("mean_pool", mixup=0.8)

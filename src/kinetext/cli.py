@@ -31,6 +31,7 @@ Nodes = Annotated[int, typer.Option(min=1, help="nodes of a SLURM job")]
 In = Annotated[Path, typer.Option(help="a file or folder that is read")]
 Files = Annotated[list[Path], typer.Argument(help="files or folders that are read")]
 Text = Annotated[str, typer.Option()]
+Tracking = Annotated[str, typer.Option(envvar="KINETEXT_TRACKING", help="`tracking` of config.yaml, as JSON")]
 
 
 def main() -> None:
@@ -261,18 +262,41 @@ def train_method(
     threads: Threads = 1,
     gpus: Gpus = 1,
     nodes: Nodes = 1,
+    tracking: Tracking = "",
 ) -> None:
-    """Train a method; killed and started again it goes on where it was."""
+    """Train a method; killed and started again it goes on where it was. TRACKING is for curves while it trains; Snakemake
+    sets the variable, as an option would have every run trained again when it changes.
+    """
     from kinetext.launch import launch
 
     if launch(gpus, nodes):
         return
-    from kinetext.distributed import joined
+    from kinetext import distributed
+    from kinetext.config import TrackingOptions, read_run
+    from kinetext.tracking.live import followed
+    from kinetext.training.system import sampled
     from kinetext.training.train import Inputs
     from kinetext.training.train import train_method as train
 
-    with joined():
-        train(run, Inputs(splits, frames, texts, confusables, backbone), cache, output, threads)
+    inputs = Inputs(splits, frames, texts, confusables, backbone)
+    options = _parse(TrackingOptions, tracking or '{"enabled": false}')
+    with distributed.joined():
+        if distributed.rank() > 0:  # the first one tells for all
+            train(run, inputs, cache, output, threads)
+            return
+        with sampled(output.parent, read_run(run).fingerprint), followed(run, splits, cache.parent, options) as points:
+            train(run, inputs, cache, output, threads, points.write if points else None)
+
+
+@app.command()
+def follow_run(
+    run: In, splits: In, results: In, folder: In, pid: Annotated[int, typer.Option()], tracking: Tracking = "{}"
+) -> None:
+    """Send the curves of the training PID to MLflow while it runs; `train-method` starts this."""
+    from kinetext.config import TrackingOptions
+    from kinetext.tracking.live import follow_run as follow
+
+    follow(run, splits, results, _parse(TrackingOptions, tracking), folder, pid)
 
 
 @app.command()
@@ -301,6 +325,19 @@ def predict_clips(
 
 
 @app.command()
+def classify(
+    videos: Annotated[list[Path], typer.Argument(help="video files")],
+    run: Annotated[Path, typer.Option(help="a run folder in its results folder")],
+    top: Annotated[int, typer.Option(min=1, help="answers a video")] = 5,
+) -> None:
+    """What a run says of video files."""
+    from kinetext.evaluation.answer import classify as run_classify
+
+    if run_classify(videos, run, top):
+        sys.exit(1)
+
+
+@app.command()
 def measure_run(run: In, predictions: In, confusables: In, output: Out) -> None:
     """Each metric of a run with its interval."""
     from kinetext.evaluation.measure import measure_run as measure
@@ -309,23 +346,21 @@ def measure_run(run: In, predictions: In, confusables: In, output: Out) -> None:
 
 
 @app.command()
-def init_tracking(results: In, options: Json, experiments: Text, output: Out) -> None:
-    """Create MLflow's database and experiments once, before several jobs could try to at the same time."""
-    from kinetext import tracking
+def log_run(runs: Files, results: In, options: Json, output: Out) -> None:
+    """Log run folders to MLflow, each once, and the mean of their seeds."""
     from kinetext.config import TrackingOptions
+    from kinetext.tracking.log import log_runs as run
 
-    uri = tracking.tracking_uri(_parse(TrackingOptions, options), results)
-    tracking.init_tracking(uri, json.loads(experiments))
-    output.write_text(tracking.public(uri) + "\n")
+    run(runs, results, _parse(TrackingOptions, options), output)
 
 
 @app.command()
-def log_run(runs: Files, results: In, options: Json, output: Out) -> None:
-    """Log run folders to MLflow, each once."""
-    from kinetext import tracking
+def sync_tracking(results: Annotated[Path, typer.Argument(help="a results folder")], tracking: Tracking = "{}") -> None:
+    """Make MLflow say again what the run folders say; a lost database costs nothing."""
     from kinetext.config import TrackingOptions
+    from kinetext.tracking.log import sync_tracking as run
 
-    tracking.log_runs(runs, tracking.tracking_uri(_parse(TrackingOptions, options), results), output)
+    run(results, _parse(TrackingOptions, tracking))
 
 
 @app.command()

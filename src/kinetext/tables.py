@@ -4,6 +4,7 @@ kinetext is written here, to a temporary name that is renamed when it is whole, 
 
 import json
 import os
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,6 +122,11 @@ METRICS: tuple[Column, ...] = (
     ("fingerprint", pa.string(), "hash of everything that defines the run"),
     ("commit", pa.string(), "git commit of the code that measured"),
 )
+SYSTEM: tuple[Column, ...] = (
+    ("time_s", pa.float64(), "when it was read, seconds since 1970"),
+    ("metric", pa.string(), "what was read, by MLflow's names (training/system.py)"),
+    ("value", pa.float64(), "in the unit that ends the name"),
+)
 RUNS: tuple[Column, ...] = (
     ("run", pa.string(), "{dataset}/{protocol}/{method}/{texts}/seed{n}"),
     *METRICS[:1],
@@ -131,6 +137,9 @@ RUNS: tuple[Column, ...] = (
     ("trained_parameters", pa.int64(), "parameters that were trained"),
     ("train_seconds", pa.float64(), "wall time of training, seconds"),
     ("train_clips_seen", pa.int64(), "clips times epochs"),
+    ("test_clips", pa.int32(), "choices of frames of a test clip whose scores are averaged"),
+    ("test_crops", pa.int32(), "crops of each"),
+    ("test_average", pa.string(), "what was averaged: logits | probabilities"),
     ("predict_clips_per_s", pa.float64(), "clips a second at prediction, cached features included"),
     ("processes", pa.int32(), "processes that trained together, one a GPU"),
     ("threads", pa.int32(), "CPU threads used"),
@@ -158,11 +167,15 @@ TABLES = {
     "texts": TEXTS,
     "predictions": PREDICTIONS,
     "metrics": METRICS,
+    "system": SYSTEM,
     "runs": RUNS,
     "differences": DIFFERENCES,
 }
 SCHEMA_VERSION = "1"
-ADDED = {"clips": ("group",), "runs": ("processes",)}  # columns that older files lack: read as null
+ADDED = {
+    "clips": ("group",),
+    "runs": ("processes", "test_clips", "test_crops", "test_average"),
+}  # columns that older files lack: read as null
 
 
 def schema(name: str) -> pa.Schema:
@@ -239,3 +252,20 @@ def open_shard(name: str, path: Path) -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: cannot be read as a shard of {name} ({error}); delete it and run again") from error
+
+
+def code_commit() -> str | None:
+    """The git commit of the code, short, for the columns `commit`; None where the package lies in no git checkout of its
+    own.
+    """
+
+    def git(*words: str) -> str | None:
+        done = subprocess.run(["git", "-C", str(here.parent), *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    here = Path(__file__)
+    try:
+        # an installed copy may lie inside someone else's repository, whose commit says nothing about us
+        return git("rev-parse", "--short", "HEAD") if git("ls-files", "--error-unmatch", here.name) else None
+    except OSError:  # no git here
+        return None

@@ -1,6 +1,7 @@
 # Checks the configuration and says where things lie. No science: what to do is in the package, how much in config.yaml.
 
 import json
+import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -26,6 +27,9 @@ except ValueError as error:
 RESULTS = CONFIG.results
 RUNS = plan_runs(CONFIG)
 ROOT = Path(workflow.basedir)
+
+# how train_method hears of tracking: as a parameter, a change of server would have every run trained again
+os.environ["KINETEXT_TRACKING"] = CONFIG.tracking.model_dump_json()
 
 
 wildcard_constraints:
@@ -114,10 +118,10 @@ def checkpoint(w):
 
 
 def compared():
-    """Runs that are compared with each other, one MLflow experiment: {dataset}/{protocol} -> run folders."""
+    """Runs that are compared with each other, one MLflow experiment: data set -> run folders."""
     found = {}
     for run in RUNS.values():
-        found.setdefault(f"{run.dataset}/{run.protocol}", []).append(f"{RESULTS}/runs/{run.run}")
+        found.setdefault(run.dataset, []).append(f"{RESULTS}/runs/{run.run}")
     return found
 
 

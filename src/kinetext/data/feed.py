@@ -36,7 +36,7 @@ class Feed:
         """`decode` is where JPEGs are: `workers`, `device`, or `auto`, a GPU that can and else workers."""
         self.clips, self.device = clips, device
         self.on_device = decode == "device" or (decode == "auto" and len(clips) > 0 and _gpu_decodes(clips, device))
-        self._order: list[list[tuple[int, int]]] = []
+        self._order: list[list[tuple[int | None, int]]] = []
         self._loader = DataLoader(
             _Items(clips, self.on_device),
             batch_sampler=self._order,
@@ -47,19 +47,19 @@ class Feed:
             generator=torch.Generator(),  # its own: it would draw from the one that training draws from
         )
 
-    def batches(self, order: Sequence[Sequence[int]], epoch: int = 0) -> Iterator[Tensor | Encoded]:
+    def batches(self, order: Sequence[Sequence[int]], epoch: int | None = None) -> Iterator[Tensor | Encoded]:
         """The clips of these places, batch by batch, still on the CPU: uint8 [B, T, H, W, C], or encoded."""
         self._order[:] = [[(epoch, place) for place in batch] for batch in order]
         return iter(self._loader)
 
-    def send(self, batch: Tensor | Encoded, places: Sequence[int], epoch: int = 0) -> Tensor:
+    def send(self, batch: Tensor | Encoded, places: Sequence[int], epoch: int | None = None) -> Tensor:
         """A batch on the device, uint8 [B, T, C, H, W] and channels last in memory, without waiting for it."""
         if isinstance(batch, Tensor):
             return batch.to(self.device, non_blocking=True).permute(0, 1, 4, 2, 3)
-        frames_BTCHW = decode_on(self.device, batch).unflatten(0, (len(places), -1))
+        images, T = decode_on(self.device, batch), len(batch.lengths) // len(places)
         self.clips.set_epoch(epoch)
-        clips = zip(frames_BTCHW, places, strict=True)
-        return torch.stack([self.clips.augmented(frames_TCHW, place) for frames_TCHW, place in clips])
+        clips = ((torch.stack(images[T * b : T * (b + 1)]), place) for b, place in enumerate(places))
+        return torch.stack([self.clips.augmented(f_THWC.permute(0, 3, 1, 2), place) for f_THWC, place in clips])
 
 
 class _Items(Dataset):
@@ -70,13 +70,13 @@ class _Items(Dataset):
     def __init__(self, clips: ClipDataset, encoded: bool) -> None:
         self.clips, self.encoded = clips, encoded
 
-    def __getitem__(self, item: tuple[int, int]) -> Tensor | Encoded:
+    def __getitem__(self, item: tuple[int | None, int]) -> Tensor | Encoded:
         epoch, place = item
+        self.clips.set_epoch(epoch)
         if self.encoded:
-            images = self.clips.store.images(self.clips.clip_ids[place])
+            images = self.clips.images(place)
             joined = np.concatenate([np.frombuffer(image, np.uint8) for image in images])
             return Encoded(torch.from_numpy(joined), [len(image) for image in images])
-        self.clips.set_epoch(epoch)
         return self.clips[place][0].permute(0, 2, 3, 1).contiguous()
 
 
@@ -84,16 +84,16 @@ def _put_together(clips: list[Encoded]) -> Encoded:
     return Encoded(torch.cat([clip.bytes_P for clip in clips]), [n for clip in clips for n in clip.lengths])
 
 
-def decode_on(device: torch.device, encoded: Encoded) -> Tensor:
-    """Images of one size, decoded there: uint8 [images, C, H, W], channels last in memory."""
+def decode_on(device: torch.device, encoded: Encoded) -> list[Tensor]:
+    """Images decoded there: each uint8 [H, W, C]."""
     from torchvision.io import ImageReadMode, decode_jpeg
 
     images = encoded.bytes_P.split(encoded.lengths)
     if bytes(images[0][:3].numpy()) != JPEG:
-        pixels = torch.stack([torch.from_numpy(decode_image(image.numpy().tobytes())) for image in images])
-        return pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)
+        pixels = np.stack([decode_image(image.numpy().tobytes()) for image in images])  # raw: all squares of one size
+        return list(torch.from_numpy(pixels).to(device, non_blocking=True))
     decoded = decode_jpeg(list(images), ImageReadMode.RGB, device)
-    return torch.stack([image_CHW.permute(1, 2, 0) for image_CHW in decoded]).permute(0, 3, 1, 2)
+    return [image_CHW.permute(1, 2, 0) for image_CHW in decoded]
 
 
 def _gpu_decodes(clips: ClipDataset, device: torch.device) -> bool:

@@ -15,8 +15,7 @@ import numpy as np
 from kinetext.config import read_run
 from kinetext.evaluation import metrics, retrieval
 from kinetext.evaluation.predictions import Predictions, read_predictions
-from kinetext.tables import read_rows, write_table
-from kinetext.tracking import code_commit
+from kinetext.tables import code_commit, read_rows, write_table
 
 Metric = Callable[[Any], float]  # of Predictions, or of retrieval.Ranks
 Rivals = dict[str, list[str]]  # label -> the labels that it is taken for, the likeliest first

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kinetext.models.temporal import again
+from kinetext.models.temporal import again, layer
 
 ASSETS = Path(__file__).parent / "assets"
 TINY = "kinetext-tiny"
@@ -85,6 +85,7 @@ class Backbone(nn.Module):
             _check_towers(architecture.model, clip)  # first: other towers' tokenizers need packages that we lack
             tokenizer = open_clip.get_tokenizer(architecture.model)
         self.architecture = architecture
+        self.layer = layer  # of the image tower; compiled by training.compile
         self.recompute = False  # gradient checkpointing of the image tower's layers (training.recompute)
         self.clip = clip
         self.visual = clip.visual
@@ -116,10 +117,10 @@ class Backbone(nn.Module):
             raise ValueError(f"frames are {size} px, {self.architecture.model} takes {self.image_size_px}")
         x = self.visual._embeds(self.normalise(frames_BTCHW).flatten(0, 1))
         tokens = {0: x} if 0 in layers else {}
-        for layer, block in enumerate(self.visual.transformer.resblocks[: max(layers)], start=1):
-            x = again(block, x) if self.recompute else block(x)
-            if layer in layers:
-                tokens[layer] = x
+        for number, block in enumerate(self.visual.transformer.resblocks[: max(layers)], start=1):
+            x = again(self.layer, block, x) if self.recompute else self.layer(block, x)
+            if number in layers:
+                tokens[number] = x
         return {layer: t.unflatten(0, (B, T)) for layer, t in tokens.items()}
 
     def project(self, cls: Tensor) -> Tensor:

@@ -59,6 +59,7 @@ def _run_row(run: Path) -> dict[str, Any]:
         key: getattr(spec, key)
         for key in ("run", "dataset", "protocol", "method", "texts", "backbone", "seed", "fingerprint")
     }
+    about |= {f"test_{key}": value for key, value in spec.testing.model_dump().items()}
     predictions = run / "predictions.parquet"
     speed = read_metadata(predictions).get("predict_clips_per_s") if predictions.is_file() else None
     return {**about, **{key: cost.get(key) for key in COST}, "predict_clips_per_s": speed}

@@ -19,9 +19,11 @@ from tqdm import tqdm
 
 from kinetext import distributed
 from kinetext.config import TrainingOptions
+from kinetext.data.augment import flips
 from kinetext.data.feed import Encoded, Feed
 from kinetext.data.loader import ClipDataset, FrameStore
 from kinetext.data.protocols import Split
+from kinetext.data.sampling import choice
 from kinetext.models.methods import Method, Tokens
 from kinetext.models.texts import sent
 
@@ -44,7 +46,9 @@ class Batch:
     rank: int
     places: list[int]
     clips: Tensor | Encoded | Tokens | None = None
-    epoch: int = 0
+    epoch: int | None = None
+    other_B: Tensor | None = None  # the text of what is mixed into each clip here (mixing.py)
+    share: float = 1.0  # and what is left of the clip itself
 
     @property
     def part(self) -> slice:
@@ -87,6 +91,7 @@ class Batches:
         device: torch.device,
         texts_K: Tensor | None = None,
         workers: int = 0,
+        num_frames: int | None = None,
     ) -> None:
         place = {label: k for k, label in enumerate(split.labels)}
         rows = [row for row in split.rows if row["clip_id"] in store]
@@ -97,7 +102,15 @@ class Batches:
         target = torch.tensor([place[row["label"]] for row in rows], dtype=torch.long)
         texts_K = torch.ones(len(place), dtype=torch.long) if texts_K is None else texts_K
         self.first, self.texts = (texts_K.cumsum(0) - texts_K)[target], texts_K[target]
-        self.clips = ClipDataset(store, self.clip_ids, self.first.tolist(), training.augment, seed)
+        self.clips = ClipDataset(
+            store,
+            self.clip_ids,
+            self.first.tolist(),
+            training.augment,
+            seed,
+            flips(training.augment, split.labels, split.captioned),
+            choice(training.sampling, num_frames, training.stride) if num_frames is not None else None,
+        )
         self.feed = Feed(self.clips, device, workers, training.decode)
         self.cached = self._run_trunk() if self._fits() else None
 
@@ -108,6 +121,9 @@ class Batches:
     @property
     def items(self) -> int:
         """Clips, each with a text, that an epoch sees."""
+        return self._count() * self.training.repeats
+
+    def _count(self) -> int:
         return int(self.texts.sum()) if self.training.captions_per_video == "all" else len(self.clip_ids)
 
     def epoch(self, number: int | None, first: int = 0) -> Iterator[Batch]:
@@ -124,7 +140,7 @@ class Batches:
                 yield replace(part, clips={level: t[part.places] for level, t in self.cached.items()})
             return
         order = [part.places for part in parts]
-        for part, clips in zip(parts, self.feed.batches(order, number or 0), strict=True):
+        for part, clips in zip(parts, self.feed.batches(order, number), strict=True):
             yield replace(part, clips=clips)
 
     def send(self, batch: Batch) -> Batch:
@@ -137,8 +153,8 @@ class Batches:
     def _cut(self, clip_N: Tensor, text_N: Tensor, number: int | None) -> Batch:
         whole = number is None  # then each process has batches of its own
         sizes, rank = ((len(clip_N),), 0) if whole else (distributed.shares(len(clip_N)), distributed.rank())
-        clip_ids, places = [self.clip_ids[i] for i in clip_N], clip_N[_part(sizes, rank)].tolist()
-        return Batch(clip_ids, text_N, sizes, rank, places, epoch=number or 0)
+        clip_ids, places = [self.clip_ids[i % len(self.clip_ids)] for i in clip_N], clip_N[_part(sizes, rank)].tolist()
+        return Batch(clip_ids, text_N, sizes, rank, places, epoch=number)
 
     def _pairs(self, number: int | None) -> tuple[Tensor, Tensor]:
         """The clips of an epoch in its order, and the text of each, as indices."""
@@ -146,25 +162,29 @@ class Batches:
         if number is None:
             return clip_N, text_N
         generator = torch.Generator().manual_seed(self.seed * 100_003 + number)
-        order_N = torch.randperm(self.items, generator=generator)
+        order_N = torch.randperm(self._count(), generator=generator)
         together = self.training.neighbours
         if together > 1:
-            group_G = torch.randperm(-(-self.items // together), generator=generator)
+            group_G = torch.randperm(-(-self._count() // together), generator=generator)
             order_N = (group_G[:, None] * together + torch.arange(together)).flatten()
-            order_N = order_N[order_N < self.items]
+            order_N = order_N[order_N < self._count()]
         if self.training.captions_per_video == "all":
             clip_N = clip_N.repeat_interleave(self.texts)
             before_N = (self.texts.cumsum(0) - self.texts)[clip_N]
             text_N = self.first[clip_N] + torch.arange(len(clip_N)) - before_N
         else:
             text_N = text_N + (torch.rand(len(clip_N), generator=generator) * self.texts).long()
-        return clip_N[order_N], text_N[order_N]
+        clip_N, text_N, repeats = clip_N[order_N], text_N[order_N], self.training.repeats
+        if repeats > 1:  # each copy of a clip has an index of its own, and so draws of its own (data/loader.py)
+            copies_R = torch.arange(repeats) * len(self.clip_ids)
+            clip_N, text_N = (clip_N[:, None] + copies_R).flatten(), text_N.repeat_interleave(repeats)
+        return clip_N, text_N
 
     def _fits(self) -> bool:
         """Whether a frozen trunk's tokens can be kept; what does not change is then computed once."""
-        if self.training.trunk == "trained" or self.training.augment != "none" or not self.clip_ids:
+        if self.training.trunk == "trained" or self.training.sees_anew or not self.clip_ids:
             return False
-        backbone, T = self.method.backbone, len(self.clips.store.images(self.clip_ids[0]))
+        backbone, T = self.method.backbone, len(self.clips.images(0))
         tokens = 1 + backbone.grid[0] * backbone.grid[1] if self.method.patches else 1
         gib = len(self.clip_ids) * T * tokens * backbone.width * len(self.method.levels) * 2 / 2**30
         gib *= distributed.on_this_machine()

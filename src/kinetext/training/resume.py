@@ -38,7 +38,8 @@ HOW = {"micro_batch", "decode", "compile", "recompute", "deterministic", "explod
 @dataclass
 class Progress:
     """How far a training is: whole epochs, then steps of the next one with their losses. `start` and `recent` are the first
-    and the last losses of all epochs; `kept` holds the trained parameters of the epoch that will be written.
+    and the last losses of all epochs; `kept` holds the trained parameters of the epoch that will be written,
+    `averaged` those that are averaged over steps (recipes.py).
     """
 
     epoch: int = 0
@@ -47,9 +48,11 @@ class Progress:
     start: list[float] = field(default_factory=list)
     recent: list[float] = field(default_factory=list)
     best: float = -math.inf
+    best_epoch: int = 0
     seconds: float = 0.0
     curves: list[dict[str, Any]] = field(default_factory=list)
     kept: dict[str, Tensor] = field(default_factory=dict)
+    averaged: dict[str, Tensor] = field(default_factory=dict)
 
     def keep(self, method: nn.Module) -> None:
         """Remember the parameters as they are now."""

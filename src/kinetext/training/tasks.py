@@ -85,6 +85,10 @@ class Recognition:
         smoothing = self.training.label_smoothing
         text = self.text() if text is None else text
         loss = self.method.loss(video, text, target_B, self.rivals_KK, smoothing)
+        if batch.other_B is not None:
+            other_B = sent(batch.other_B[piece], self.rivals_KK.device)
+            mixed_in = self.method.loss(video, text, other_B, self.rivals_KK, smoothing)
+            loss = batch.share * loss + (1 - batch.share) * mixed_in
         counted = len(text_B) if batch.sizes[batch.rank] else 0
         weight = counted * len(batch.sizes) / len(batch.text_N)
         return loss if weight == 1 else weight * loss

@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,11 @@ from kinetext.data.protocols import Split, read_splits
 from kinetext.models.checkpoint import load_backbone, save_trained
 from kinetext.models.methods import Method, build_method
 from kinetext.models.texts import read_texts
-from kinetext.tables import read_rows, written_whole
-from kinetext.tracking import code_commit
+from kinetext.tables import code_commit, read_rows, written_whole
 from kinetext.training import step as steps
 from kinetext.training.batches import Batches
+from kinetext.training.mixing import mixed
+from kinetext.training.recipes import Average, depth_scales, finished, interpolate
 from kinetext.training.resume import Progress, Saver, clear_state, load_state, save_state, state_path
 from kinetext.training.step import Step, pieces_that_fit, told, update
 from kinetext.training.tasks import Recognition, Retrieval
@@ -55,9 +57,17 @@ class Inputs:
     backbone: Path
 
 
-def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: int = 1) -> None:
+def train_method(
+    run: Path,
+    inputs: Inputs,
+    cache: Path,
+    output: Path,
+    threads: int = 1,
+    tell: Callable[[list[dict[str, Any]]], None] | None = None,
+) -> None:
     """Train the run's method; write the checkpoint, and curves.parquet and cost.json beside it. Among several processes
-    each calls it, with the threads of all on its machine, and the first one writes.
+    each calls it, with the threads of all on its machine, and the first one writes. `tell` is given the curves so far
+    whenever they have grown (tracking/live.py).
 
     Raises ValueError where the run asks for what cannot be, RuntimeError when the loss is no longer a number.
     """
@@ -68,6 +78,10 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
     if training.deterministic:
         compute_deterministically()
     splits = read_splits(inputs.splits)
+    if splits["train"].captioned and (option := training.of_classes()):
+        raise ValueError(
+            f"{spec.run}: training.{option} is for clips with classes, and these have captions; take it out"
+        )
     store = FrameStore(inputs.frames)
     torch.manual_seed(spec.seed)  # new parameters
     device = distributed.device()
@@ -80,7 +94,17 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
     started = time.perf_counter()
     task, texts_K = make_task(method, splits, inputs, training, device)
     seen, held_out = (
-        Batches(method, store, splits[name], training, spec.seed, device, texts_K.get(name), workers=threads_each - 1)
+        Batches(
+            method,
+            store,
+            splits[name],
+            training,
+            spec.seed,
+            device,
+            texts_K.get(name),
+            threads_each - 1,
+            spec.num_frames,
+        )
         for name in ("train", "val")
     )
     prepared_s = time.perf_counter() - started  # a frozen trunk has run
@@ -90,8 +114,11 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
     optimiser, schedule = make_optimiser(method, training, len(seen))
     made_from = [inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
     path = state_path(cache, spec, made_from, store.digest())
+    trained = [p for p in method.parameters() if p.requires_grad]
+    start = [p.detach().clone() for p in trained] if training.interpolate < 1 else []
     progress = load_state(path, method, optimiser, schedule) or Progress()
     progress.seconds += prepared_s
+    average = Average(trained, training, training.epochs * len(seen), progress)
     clock_s = time.perf_counter()
 
     def save() -> None:
@@ -107,22 +134,27 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
         ) as bar,
         Saver(path, save) as saver,
     ):
-        while progress.epoch < training.epochs:
-            loss = train_epoch(step, seen, optimiser, schedule, training, spec.seed, progress, saver)
+        while not finished(progress, training):
+            loss = train_epoch(step, seen, optimiser, schedule, training, spec.seed, progress, saver, average)
             now = {"train_loss": loss, "lr": schedule.get_last_lr()[0]}
-            if len(held_out):
-                now |= validate(method, task, held_out)
+            with average.in_place():
+                if len(held_out):
+                    now |= validate(method, task, held_out)
+                if training.select == "last" or now.get(task.best_by, 0.0) > progress.best:
+                    progress.best, progress.best_epoch = now.get(task.best_by, 0.0), progress.epoch + 1
+                    progress.keep(method)
             progress.epoch, progress.step, progress.losses = progress.epoch + 1, 0, []
             progress.curves += [{"epoch": progress.epoch, "metric": m, "value": v} for m, v in now.items()]
-            if training.select == "last" or now.get(task.best_by, 0.0) > progress.best:
-                progress.best = now.get(task.best_by, 0.0)
-                progress.keep(method)
+            if tell:
+                tell(progress.curves)
             saver.due(whole_epoch=True)
             saver.save()
             bar.update()
             bar.set_postfix({k: f"{v:.3f}" for k, v in now.items() if k != "lr"})
     if distributed.rank() == 0:
         progress.restore(method)
+        if start:
+            interpolate(trained, start, training.interpolate)
         write_results(spec, method, progress, seen.items, threads, device, output)
         clear_state(path)
 
@@ -166,20 +198,24 @@ def choose_trained(method: Method, training: TrainingOptions) -> None:
 
 
 def make_optimiser(method: Method, training: TrainingOptions, steps_per_epoch: int) -> tuple[Any, Any]:
-    """AdamW over four groups (new or pretrained, decayed or not) and linear warm-up, then cosine to zero, by step."""
+    """AdamW over groups (new or pretrained, decayed or not, and by layer under layer_decay); linear warm-up, then cosine to
+    zero, by step.
+    """
     new = {id(p) for p in method.new_parameters().values()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for parameter in method.parameters():
+    scales = depth_scales(method, training.layer_decay)
+    groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
+    for name, parameter in method.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((id(parameter) in new, parameter.ndim >= 2), []).append(parameter)
+            rule = (id(parameter) in new, parameter.ndim >= 2, scales.get(name, 1.0))
+            groups.setdefault(rule, []).append(parameter)
     optimiser = torch.optim.AdamW(
         [
             {
                 "params": parameters,
-                "lr": training.new_lr if is_new else training.lr,
+                "lr": training.new_lr if is_new else training.lr * scale,
                 "weight_decay": training.weight_decay if decayed else 0.0,
             }
-            for (is_new, decayed), parameters in groups.items()
+            for (is_new, decayed, scale), parameters in groups.items()
         ],
         betas=training.betas,
         fused=next(method.parameters()).device.type == "cuda" or None,  # None: torch's choice
@@ -204,8 +240,7 @@ def choose_kernels(method: Method, training: TrainingOptions, device: torch.devi
             if hasattr(module, "recompute"):
                 setattr(module, "recompute", True)  # noqa: B010 - a plain attribute, which Module's stubs do not know
     if training.compile:
-        for block in method.backbone.visual.transformer.resblocks:
-            block.compile()
+        method.backbone.layer = torch.compile(method.backbone.layer)
         method.encode_tokens = torch.compile(method.encode_tokens)  # type: ignore[method-assign]
     if device.type == "cuda":
         method.backbone.visual.conv1.to(memory_format=torch.channels_last)
@@ -242,6 +277,7 @@ def train_epoch(
     seed: int,
     progress: Progress,
     saver: Saver,
+    average: Average,
 ) -> float:
     """What remains of one pass; the mean loss of all of it. Raises RuntimeError, as `read_losses`, and ValueError where
     memory runs out.
@@ -250,8 +286,10 @@ def train_epoch(
     unread: Unread = []
     for batch in seen.epoch(progress.epoch, progress.step):
         try:
-            loss = step(seen.send(batch), (seed, progress.epoch, progress.step))
+            place = (seed, progress.epoch, progress.step)
+            loss = step(mixed(seen.send(batch), seen.method.backbone, training, place), place)
             update(step.trained, optimiser, schedule, training.clip_norm)
+            average.update(progress.epoch * len(seen) + progress.step + 1)
         except torch.OutOfMemoryError as error:
             pieces = step.most or len(batch.places)
             raise ValueError(
@@ -296,7 +334,7 @@ def write_results(
         "new_parameters": new,
         "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
         "train_seconds": progress.seconds,
-        "train_clips_seen": clips * spec.training.epochs,
+        "train_clips_seen": clips * progress.epoch,
         "processes": distributed.size(),
         "threads": threads,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
