@@ -22,6 +22,7 @@ BY_HAND = {  # for people, and follow-run for train-method
         "follow-run",
         "import-weights",
         "inspect",
+        "profile",
     ),
     *("probe-backbone", "sync-tracking"),
 }

@@ -43,11 +43,12 @@ def picture(options: FrameOptions, clip: Clip) -> Cell:
     return Cell(decoded.status, decoded.error, *decoded.frames_HWC)
 
 
-def _fitted(frame_HWC: np.ndarray) -> np.ndarray:
-    height, width = frame_HWC.shape[:2]
+def _fitted(frames_THWC: np.ndarray) -> np.ndarray:
+    height, width = frames_THWC.shape[1:3]
     scale = min(WIDTH / width, HEIGHT / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(Image.fromarray(frame_HWC).resize(size, Image.Resampling.LANCZOS))
+    images = (Image.fromarray(frame_HWC) for frame_HWC in frames_THWC)
+    return np.stack([np.asarray(image.resize(size, Image.Resampling.LANCZOS)) for image in images])
 
 
 def draw_sheet(cells: list[tuple[str, str, Cell]], output: Path) -> None:

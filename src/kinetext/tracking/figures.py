@@ -27,7 +27,7 @@ def draw_figures(predictions: Path) -> Iterator[tuple[str, Any]]:
     for (split, view), made in read_predictions(predictions).items():
         if view != "ordered":
             continue
-        if made.clip_ids is None:
+        if not made.captioned:
             ranks[split] = class_ranks(made)
             if split in CONFUSED and len(made.labels) <= MOST_CLASSES:
                 yield f"confusion-{split}.png", _confusion_figure(made, split)
