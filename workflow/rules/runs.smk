@@ -41,6 +41,9 @@ rule train_method:
     threads: 1
     resources:
         gpu=1,
+        nodes=1,
+        mem_mb=growing(training_mb),
+        runtime=1440,
     params:
         backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
         cache=f"{RESULTS}/cache",
@@ -69,6 +72,8 @@ rule predict_clips:
     threads: 1
     resources:
         gpu=1,
+        mem_mb=growing(16000),
+        runtime=growing(60),
     params:
         backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
         checkpoint=lambda w, input: f"--checkpoint {input.checkpoint}" if input.checkpoint else "",
@@ -90,6 +95,9 @@ rule measure_run:
         f"{RESULTS}/benchmarks/measure_run/{NAME}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         folder=lambda w, input: Path(input.run).parent,
         code=code("evaluation/metrics.py", "evaluation/retrieval.py", "evaluation/measure.py"),
