@@ -9,7 +9,7 @@ the wall time:
     Snakemake   wall time of the call less the wall time of its jobs (results/benchmarks/*/*.tsv)
     start       a job's wall time less what its process did itself: shell, interpreter, tidying up
     imports     import statements, also those inside the commands (benchmarks/hook/sitecustomize.py)
-    MLflow      what init_tracking and log_run do once everything is imported
+    MLflow      what log_run does once everything is imported
     own work    everything else that the commands do; where workers of theirs used more CPU time than that, theirs
 
 On more cores the share is of cores x wall time, so a core that waits counts as overhead.
@@ -28,7 +28,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TRACKING = ("init_tracking", "log_run")
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Measured:
         """Where the time of all cores went, in seconds; they sum to cores x wall time."""
         total = self.wall_s * self.cores
         in_jobs, imports, work = self.job_s.total(), self.imports_s.total(), self.work_s.total()
-        tracking = sum(self.work_s[rule] for rule in TRACKING)
+        tracking = self.work_s["log_run"]
         return {
             "Snakemake" if self.cores == 1 else "Snakemake and waiting cores": total - in_jobs,
             "start of jobs": in_jobs - imports - work,

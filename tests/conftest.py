@@ -128,3 +128,29 @@ def world(tmp_path_factory, tiny_folder) -> World:
         made.confusables,
     )
     return made
+
+
+@pytest.fixture(scope="session")
+def captioned(tmp_path_factory, tiny_folder):
+    """Six training, two validation and four test clips with four captions each; the last test clip has no frames."""
+    from kinetext.config import ConfusablesOptions, DatasetOptions, FrameOptions, TextOptions
+    from kinetext.data.clips import index_clips
+    from kinetext.data.frames import extract_clip
+    from kinetext.models.embed import embed_labels
+    from kinetext.text.confusables import mine_confusables
+    from kinetext.text.describe import describe_classes
+
+    folder = tmp_path_factory.mktemp("captioned")
+    world = World(folder, tiny_folder, [])
+    options = {"pairs": ["across"], "train": 3, "val": 1, "test": 2, "workers": 1}
+    paths = (folder / name for name in ("shards.txt", "media", "cache"))
+    index_clips("shapes_captions", DatasetOptions(options=options), world.clips, *paths)
+    frames = FrameOptions(num_frames=8, size_px=64, encoding="raw")
+    rows = [extract_clip(row, frames) for row in tables.read_rows("clips", world.clips)]
+    rows[-1] |= {"status": "failed", "error": "empty_file", "images": []}
+    tables.write_shard("frames", [rows], world.frames)
+    embed_labels(tiny_folder, world.clips, folder / "labels.npz")
+    about = (world.clips, world.splits())
+    mine_confusables(*about, [], folder / "labels.npz", ConfusablesOptions(), world.confusables)
+    describe_classes(*about, world.confusables, TextOptions(), "captions", "text", folder / "cache", world.texts)
+    return world

@@ -7,20 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from conftest import World
 from kinetext import tables
-from kinetext.config import ConfusablesOptions, DatasetOptions, FrameOptions, TextOptions, TrainingOptions
-from kinetext.data.clips import index_clips
-from kinetext.data.frames import extract_clip
+from kinetext.config import TextOptions, TrainingOptions
 from kinetext.data.loader import FrameStore
 from kinetext.data.protocols import read_splits, split_clips
 from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.predict import predict_clips
 from kinetext.models.checkpoint import load_backbone, load_tensors
-from kinetext.models.embed import embed_labels
 from kinetext.models.methods import build_method
 from kinetext.models.texts import read_texts
-from kinetext.text.confusables import mine_confusables
 from kinetext.text.describe import describe_classes
 from kinetext.training.batches import Batches
 from kinetext.training.losses import contrastive_loss
@@ -31,25 +26,6 @@ from kinetext.training.train import Inputs, train_method
 @pytest.fixture(autouse=True)
 def on_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-
-
-@pytest.fixture(scope="module")
-def captioned(tmp_path_factory, tiny_folder):
-    """Six training, two validation and four test clips with four captions each; the last test clip has no frames."""
-    folder = tmp_path_factory.mktemp("captioned")
-    world = World(folder, tiny_folder, [])
-    options = {"pairs": ["across"], "train": 3, "val": 1, "test": 2, "workers": 1}
-    paths = (folder / name for name in ("shards.txt", "media", "cache"))
-    index_clips("shapes_captions", DatasetOptions(options=options), world.clips, *paths)
-    frames = FrameOptions(num_frames=8, size_px=64, encoding="raw")
-    rows = [extract_clip(row, frames) for row in tables.read_rows("clips", world.clips)]
-    rows[-1] |= {"status": "failed", "error": "empty_file", "images": []}
-    tables.write_shard("frames", [rows], world.frames)
-    embed_labels(tiny_folder, world.clips, folder / "labels.npz")
-    about = (world.clips, world.splits())
-    mine_confusables(*about, [], folder / "labels.npz", ConfusablesOptions(), world.confusables)
-    describe_classes(*about, world.confusables, TextOptions(), "captions", "text", folder / "cache", world.texts)
-    return world
 
 
 @pytest.fixture
@@ -265,3 +241,8 @@ def test_neighbours_share_a_batch_and_an_epoch_has_every_clip_once(captioned):
     epochs = [[frozenset(batch.clip_ids) for batch in batches.epoch(number)] for number in range(6)]
     assert all(set(epoch) == twins and len(epoch) == 3 for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_a_recipe_for_classes_is_refused_where_clips_have_captions(ran):
+    with pytest.raises(ValueError, match=r"training\.mixup is for clips with classes, and these have captions"):
+        ran("mean_pool", mixup=0.8)

@@ -85,16 +85,16 @@ def test_the_key_is_in_nothing_that_a_run_writes(server, tmp_path):
         assert_absent(path.read_bytes(), path)
 
 
-def test_the_key_is_not_in_mlflow(tmp_path, server):
-    from kinetext.tracking import init_tracking, log_runs
-    from test_tracking import make_run
+def test_the_key_is_not_in_mlflow(tmp_path, server, monkeypatch):
+    from kinetext.config import TrackingOptions
+    from kinetext.tracking.log import log_runs
+    from tracked import make_run
 
-    run = make_run(tmp_path / "seed0", 0)
+    run = make_run(tmp_path, 0)
     spec = yaml.safe_load((run / "run.yaml").read_text())
     (run / "run.yaml").write_text(yaml.safe_dump(spec | {"text_options": options(server)}))
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    init_tracking(uri, ["supervised/shapes"])
-    log_runs([run], uri, tmp_path / "logged.json")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    log_runs([run], tmp_path, TrackingOptions(), tmp_path / "logged.json")
     written = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert any(b"TEST_KEY" in content for content in written.values())  # its name is there
     for path, content in written.items():

@@ -171,6 +171,48 @@ MISTAKES = [
         {"model": "ViT-B-32"},
         "backbones.own: give `pretrained` (a tag of open_clip) or `weights` (a file)",
     ),
+    (
+        "methods.stan.training.patience",
+        2,
+        "methods.stan.training: patience: stops by validation, and select is last; take select: best_val",
+    ),
+    (
+        "methods.stan.training.augment",
+        {"crops": 0.5},
+        "methods.stan.training.augment.crops: unknown key; did you mean 'crop'?",
+    ),
+    (
+        "methods.stan.num_frames",
+        9,
+        "experiments.first: methods.stan.num_frames is 9, but datasets.shapes.frames.num_frames stores 8; store more",
+    ),
+    (
+        "methods.stan.training.sampling",
+        "segment",
+        "experiments.first: methods.stan.training.sampling: segment chooses among 8 stored frames, and the method takes all; "
+        "set methods.stan.num_frames to fewer, or datasets.shapes.frames.num_frames to more",
+    ),
+    (
+        "methods.stan",
+        {"num_frames": 4, "training": {"sampling": "dense", "stride": 3}},
+        "experiments.first: methods.stan.training.stride: 4 frames, 3 from one to the next, do not fit into 8 stored ones",
+    ),
+    (
+        "methods.stan.testing",
+        {"clips": 2},
+        "experiments.first: methods.stan.testing.clips: with num_frames 8 of 8 stored all views are the same; store more",
+    ),
+    (
+        "methods.stan.testing",
+        {"crops": 3},
+        "experiments.first: methods.stan.testing.crops: 3 crops take datasets.shapes.frames.crop: whole",
+    ),
+    (
+        "datasets.shapes.frames",
+        {"size_px": 64, "crop": "whole", "encoding": "raw"},
+        "datasets.shapes.frames: crop: whole frames are stored as JPEG, for raw bytes do not say their shape; take "
+        "encoding: jpeg",
+    ),
     ("experiments.first.seeds", [1, 0, 1], "experiments.first.seeds: a seed stands twice in [1, 0, 1]"),
     (
         "methods.zero_shot.training",
@@ -227,6 +269,30 @@ def test_captions_and_classes_take_their_own_texts_and_protocols(changes, senten
         assert len(plan_runs(check_config(config))) == 4
     else:
         assert complaint(config) == f"mine.yaml: experiments.told.{sentence}"
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        ({"training": {"mixup": 0.8}}, "training.mixup is for clips with classes, and {}; take it out"),
+        (
+            {"training": {"repeats": 2, "augment": "crop"}},
+            "training.repeats is for clips with classes, and {}; take it out",
+        ),
+        (
+            {"testing": {"average": "probabilities"}},
+            "testing.average: {}, whose scores are no probabilities; take logits",
+        ),
+    ],
+)
+def test_what_is_for_classes_is_refused_where_clips_have_captions(method, sentence):
+    config = changed("texts.captions", {})
+    config["datasets"]["spoken"] = {"module": "shapes_captions", "frames": {"size_px": 64}}
+    config["methods"]["mean_pool"] = method
+    told = {"datasets": ["spoken"], "backbone": "tiny", "methods": ["mean_pool"], "texts": ["captions"]}
+    config["experiments"] = {"told": told}
+    expected = sentence.format("datasets.spoken has captions")
+    assert complaint(config) == f"mine.yaml: experiments.told: methods.mean_pool.{expected}"
 
 
 def test_two_experiments_may_not_define_one_run_differently():

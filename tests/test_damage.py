@@ -285,12 +285,13 @@ def test_where_an_avi_file_is_broken(source, tmp_path):
 
 
 def test_a_video_over_the_limits_is_not_decoded(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(demux, "CHUNK_PACKETS", 5)  # 0.2 s
     for name in ("front.mp4", "x264.mkv", "x264.ts", "divx.avi"):  # 1.92 s
         path = source(name)[0]
         assert decode_clip(path, eight, limit_s=2, limit_px=128 * 96).status == "ok"
         long = decode_clip(path, eight, limit_s=1)
         assert (long.status, long.frames_HWC) == ("failed", [])
-        assert long.error.startswith("too_long: 1.0 s or more, at most 1 s"), long.error  # it did not read on
+        assert long.error.startswith(("too_long: 1.0 ", "too_long: 1.2 ")), long.error  # it did not read on
         assert decode_clip(path, eight, limit_px=128 * 96 - 1).error.startswith("too_large: 128x96 px, at most 12287")
     grows = tmp_path / "grows.ts"
     larger = write_video(tmp_path / "larger.ts", 12, size=(256, 192)).read_bytes()

@@ -9,7 +9,7 @@ from kinetext import tables
 from kinetext.config import FrameOptions
 from kinetext.data import decode, frames
 from kinetext.data.decode import decode_clip
-from kinetext.data.demux import demux, opened, position_of
+from kinetext.data.demux import demux, name_packets, opened, position_of
 from kinetext.data.frames import count_statuses, decode_image, encode_image, extract_frames, resize
 from kinetext.data.sampling import uniform_indices
 from videos import all_frames, hangs_or_crashes, packet_places, write_audio, write_video
@@ -133,6 +133,8 @@ def test_freeing_one_video_takes_nothing_from_another(clean):
     """PyAV keys what a packet carries by the object's identity: small numbers would be one object in both."""
     with opened(clean) as one, opened(clean) as other:
         first, second = (demux(video, video.streams.video[0]) for video in (one, other))
+        name_packets(first.packets, range(len(first.packets)))
+        name_packets(second.packets, range(len(second.packets)))
         del first
         frames = [frame for packet in second.packets for frame in second.context.decode(packet)]
         assert {position_of(frame) for frame in frames} <= set(range(len(second.packets)))
@@ -291,7 +293,7 @@ def test_resize_is_clips_preprocessing(size):
     frame_HWC = (smooth.clamp(0, 1) * 255).byte().permute(1, 2, 0).contiguous().numpy()
     # what open_clip does to a PIL image
     image = CenterCrop(224)(Resize(224, interpolation=InterpolationMode.BICUBIC)(Image.fromarray(frame_HWC)))
-    ours = resize(frame_HWC, 224)
+    ours = resize(frame_HWC[None], 224)[0]
     assert ours.shape == (224, 224, 3)
     assert np.abs(ours.astype(int) - np.asarray(image)).mean() < 0.01
 
@@ -328,7 +330,7 @@ def test_every_clip_has_a_row_whatever_happens(tmp_path, monkeypatch, capsys):
     assert [len(row["images"]) for row in rows] == [4, 0, 0, 4, 0]
     full = all_frames(videos[0])
     for index, image in zip(rows[0]["frame_indices"], rows[0]["images"], strict=True):
-        assert np.array_equal(decode_image(image), resize(full[index], 32))
+        assert np.array_equal(decode_image(image), resize(full[index][None], 32)[0])
     assert count_statuses([tmp_path / "00000.arrow"]) == {"ok": 2, "failed": 3}
     assert "5 clips: 3 failed, 2 ok; first failed: hangs.mp4 (timeout" in capsys.readouterr().err
 

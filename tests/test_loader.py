@@ -6,10 +6,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from kinetext import tables
+from kinetext.config import AugmentOptions
 from kinetext.data.frames import decode_image, decode_images, encode_image
 from kinetext.data.loader import ClipDataset, FrameStore
 
 T, SIZE = 3, 16
+CROP = AugmentOptions(crop=0.6)
 
 
 def pixels(seed):
@@ -63,7 +65,7 @@ def test_a_pickled_store_opens_the_files_anew(shards):
 
 
 def test_a_loader_with_workers_gives_the_same_batches(shards):
-    dataset = ClipDataset(FrameStore(shards), ["clip0", "clip1", "clip3"], [5, 6, 7], augment="crop")
+    dataset = ClipDataset(FrameStore(shards), ["clip0", "clip1", "clip3"], [5, 6, 7], augment=CROP)
     dataset[0]  # opens a shard before the workers start
     alone = list(DataLoader(dataset, batch_size=2))
     helped = list(DataLoader(dataset, batch_size=2, num_workers=1))
@@ -82,7 +84,7 @@ def test_without_augmentation_items_are_the_frames(shards):
 def test_a_crop_is_the_same_for_all_frames_of_a_clip(tmp_path):
     images = [encode_image(pixels(0)[0], "raw", 95)] * T
     tables.write_shard("frames", [[{"clip_id": "still", "status": "ok", "images": images}]], tmp_path / "0.arrow")
-    dataset = ClipDataset(FrameStore([tmp_path / "0.arrow"]), ["still"], [0], augment="crop")
+    dataset = ClipDataset(FrameStore([tmp_path / "0.arrow"]), ["still"], [0], augment=CROP)
     frames_TCHW, _ = dataset[0]
     assert frames_TCHW.shape == (T, 3, SIZE, SIZE)
     assert frames_TCHW.dtype == torch.uint8
@@ -92,7 +94,7 @@ def test_a_crop_is_the_same_for_all_frames_of_a_clip(tmp_path):
 
 def test_a_crop_depends_on_seed_epoch_and_index_alone(shards):
     def item(index=0, epoch=0, seed=0):
-        dataset = ClipDataset(FrameStore(shards), ["clip0", "clip0"], [0, 0], augment="crop", seed=seed)
+        dataset = ClipDataset(FrameStore(shards), ["clip0", "clip0"], [0, 0], augment=CROP, seed=seed)
         dataset.set_epoch(epoch)
         return dataset[index][0]
 
@@ -104,7 +106,7 @@ def test_a_crop_depends_on_seed_epoch_and_index_alone(shards):
 
 
 def test_a_crop_leaves_the_global_generator_alone(shards):
-    dataset = ClipDataset(FrameStore(shards), ["clip0"], [0], augment="crop")
+    dataset = ClipDataset(FrameStore(shards), ["clip0"], [0], augment=CROP)
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import yaml
 
 from kinetext import tables
 from kinetext.data.loader import FrameStore
@@ -13,9 +14,10 @@ from kinetext.models.methods import build_method
 from kinetext.models.texts import read_texts
 
 
-def predict(world, folder, method="zero_shot", frames=None, checkpoint=None, novel=()):
+def predict(world, folder, method="zero_shot", frames=None, checkpoint=None, novel=(), **spec):
     """The rows of the table by (split, view, clip), and its metadata."""
     run = world.write_run(folder, method, novel=novel)
+    run.write_text(run.read_text() + yaml.safe_dump(spec) if spec else run.read_text())
     output = folder / "predictions.parquet"
     predict_clips(run, world.splits(novel), [frames or world.frames], world.texts, world.backbone, checkpoint, output)
     rows = tables.read_rows("predictions", output)
@@ -139,3 +141,22 @@ def test_a_trained_checkpoint_is_what_predicts(world, tmp_path):
     turned, _ = predict(world, tmp_path / "turned", "mean_pool", checkpoint=tmp_path / "checkpoint.safetensors")
     for key, row in turned.items():
         assert row["score_K"] == pytest.approx([-score for score in plain[key]["score_K"]], abs=1e-4)
+
+
+@pytest.mark.parametrize("average", ["logits", "probabilities"])
+def test_a_clips_score_is_the_average_over_its_views(world, tmp_path, average):
+    testing = {"clips": 2, "crops": 3, "average": average}  # of square frames the three crops are one
+    rows, metadata = predict(world, tmp_path, num_frames=4, testing=testing)
+    assert metadata["testing"] == testing
+    backbone, store = load_backbone(world.backbone), FrameStore([world.frames])
+    method = build_method(backbone, "zero_shot", {}).eval()
+    text = method.encode_texts(read_texts(world.texts, world.labels, backbone))
+    for (_, view, clip_id), row in rows.items():
+        if view == "ordered":
+            frames_TCHW = store.frames(clip_id)
+            views = torch.stack([frames_TCHW[[0, 2, 4, 6]], frames_TCHW[[1, 3, 5, 7]]])
+            with torch.inference_mode():
+                scores_VK = method.score(method.encode_video(views), text)
+            expected_K = scores_VK.mean(0) if average == "logits" else scores_VK.softmax(1).mean(0).log()
+            assert row["score_K"] == pytest.approx(expected_K.tolist(), abs=1e-4)
+            assert not torch.allclose(scores_VK[0], scores_VK[1], atol=1e-3)  # so that an average is something

@@ -1,10 +1,6 @@
 """The report over small made-up runs: what it must hold, and that its numbers are those of the tables."""
 
 import base64
-import json
-from html.parser import HTMLParser
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,133 +13,12 @@ from kinetext.evaluation.measure import measure_run
 from kinetext.report.collect import collect_metrics
 from kinetext.report.confusion import confusion_picture, find_blocks, score_matrix
 from kinetext.report.descriptions import described_tables, finding, verdict
-from kinetext.report.estimates import estimates
+from kinetext.report.estimates import Difference, corrected, difference, estimates
 from kinetext.report.figures import Estimate, frame_strip
 from kinetext.report.reference import beside
-from kinetext.report.render import render_report
+from kinetext.report.render import render_report, words_for_p
 from kinetext.tables import read_rows, write_shard, write_table
-
-BASE = ["moves left", "moves right", "grows", "shrinks"]
-NOVEL = ["rises", "falls"]
-SKILL = {
-    "zero_shot": (0.4, 0.0),
-    "stan": (2.0, 1.5),
-    "moted": (2.2, 2.0),
-    "mean_pool": (2.0, 0.0),
-    "ordered": (1.0, 1.2),
-}
-VIEW = {"ordered": 1.0, "reversed": -1.0, "shuffled": 0.1, "repeated": 0.0}
-
-
-def make_data(root: Path, clips_per_class: int) -> None:
-    """Clips, one frame shard (a square on its way, the first clip failed), confusables and texts of `shapes`."""
-    data, clips, frames, mined = root / "shapes", [], [], []
-    for k, label in enumerate(BASE + NOVEL):
-        for split in ("train", "test"):
-            for i in range(clips_per_class if split == "test" else 2):
-                clip_id, images = f"{split}-{label}-{i}", []
-                for t in range(8):
-                    frame = np.full((48, 48, 3), 232, np.uint8)
-                    x = 4 + 4 * t if k % 2 else 32 - 4 * t
-                    frame[10 + 4 * (k // 2) : 22 + 4 * (k // 2), x : x + 12] = (20, 90, 160)
-                    images.append(simplejpeg.encode_jpeg(frame, quality=90))
-                failed = clip_id == "test-moves left-0"
-                clips.append({"clip_id": clip_id, "path": "x", "split": split, "label": label, "shard": "0000"})
-                status = {"status": "failed", "error": "no video stream"} if failed else {"status": "ok"}
-                frames.append({"clip_id": clip_id, "images": [] if failed else images, **status})
-    for pair in (BASE[:2], BASE[2:], NOVEL):
-        for (label, rival), rule in (((pair[0], pair[1]), "given"), ((pair[1], pair[0]), "given")):
-            mined.append({"label": label, "rival": rival, "score": 1.0, "rule": rule, "rank": 1})
-    odd = {"sizes": {"test": [12, 20], "classes": [6, 6]}, "absent": {"count": 2}, "unlisted": {"count": 0}}
-    write_table("clips", clips, data / "clips.parquet", odd)
-    write_shard("frames", [frames], data / "frames" / "0000.arrow")
-    write_table("confusables", mined, data / "confusables.parquet")
-    for provider, kind in (("names", "name"), ("motion", "motion"), ("shuffled", "motion")):
-        about = {"source": provider, "kind": kind}
-        texts = [{**about, "label": c, "sentence": f"the thing {c} <slowly>", "status": "ok"} for c in BASE]
-        texts.append({**about, "label": BASE[0], "sentence": "moves", "status": "short: 1 word"})
-        if provider == "motion":
-            texts[3]["status"] = "short: 4 words"
-        control = {"control": "shuffled" if provider == "shuffled" else None}
-        write_table("texts", texts, data / "texts" / f"{provider}.parquet", control)
-
-
-def make_run(
-    root: Path, method: str, texts: str, seed: int, protocol: str, clips_per_class: int, confusables: Path
-) -> Path:
-    """A run folder with made-up predictions, measured for real."""
-    run = f"shapes/{protocol}/{method}/{texts}/seed{seed}"
-    folder, random = root / "runs" / run, np.random.default_rng([seed, *map(ord, method + texts)])
-    keys = {"run": run, "dataset": "shapes", "protocol": protocol, "method": method, "texts": texts}
-    spec = {"backbone": "tiny", "seed": seed, "method_module": method, "method_options": {}, "training": {}}
-    empty = {"dataset_options": {}, "backbone_options": {}, "text_options": {}, "fingerprint": run}
-    folder.mkdir(parents=True)
-    (folder / "run.yaml").write_text(yaml.safe_dump({**keys, **spec, **empty}))
-    if method != "zero_shot":
-        cost = {"new_parameters": 1200, "trained_parameters": 34567, "train_seconds": 20.0 + seed, "threads": 2}
-        (folder / "cost.json").write_text(json.dumps({**cost, "device": "cpu", "commit": "abc1234"}))
-    class_skill, order_skill = SKILL[method]
-    order_skill += 0.4 * (texts == "motion") * (order_skill > 0)
-    splits, rows = {"test": BASE} | ({"novel": NOVEL} if protocol == "base_to_novel" else {}), []
-    for split, labels in splits.items():
-        noise = random.normal(size=(len(labels) * clips_per_class, len(labels)))
-        for view, order in VIEW.items():
-            for b, score in enumerate(noise):
-                target = b // clips_per_class
-                label, score = labels[target], score.copy()
-                score[[target, target ^ 1]] += class_skill
-                score[target] += order * order_skill * (0.4 if split == "novel" else 1.0)
-                if (split, b) == ("test", 0):
-                    score[:] = np.nan
-                row = {"clip_id": f"test-{label}-{b % clips_per_class}", "split": split, "view": view}
-                rows.append({**row, "target": target, "score_K": score.tolist()})
-    metadata = {"labels": splits, "predict_clips_per_s": 50.0, "failed": {"test": ["test-moves left-0"]}}
-    write_table("predictions", rows, folder / "predictions.parquet", metadata)
-    measure_run(folder, folder / "predictions.parquet", confusables, folder / "metrics.parquet")
-    return folder
-
-
-def make_report(root, methods, texts, seeds, protocols, clips_per_class=6, confusables=None, **options):
-    make_data(root, clips_per_class)
-    keys = [(m, t, s, p) for m in methods for t in texts for s in range(seeds) for p in protocols]
-    data, page = root / "shapes", root / "report.html"
-    confusables = confusables or data / "confusables.parquet"
-    runs = [make_run(root, *key, clips_per_class, confusables) for key in keys]
-    collect_metrics(runs, root / "tables")
-    frames = [data / "frames" / "0000.arrow"]
-    sources = (
-        [("shapes", data / "clips.parquet", frames)],
-        [("shapes", protocol, "tiny", confusables) for protocol in protocols],
-        [data / "texts" / f"{provider}.parquet" for provider in ("names", "motion", "shuffled")],
-    )
-    render_report(root / "tables", ReportOptions(**options), *sources, page, root / "figures")
-    return SimpleNamespace(root=root, runs=runs, html=page.read_text(), tables=root / "tables", sources=sources)
-
-
-class Page(HTMLParser):
-    """Ids of sections, every link and image source, and the text of each section."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.sections, self.links, self.open_tags, self.text, self.scripts = [], [], [], {}, 0
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        attributes = dict(attributes)
-        if tag == "section":
-            self.sections.append(attributes["id"])
-        self.scripts += tag == "script"
-        self.links += [v for k, v in attributes.items() if k in ("src", "href", "xlink:href", "srcset", "data")]
-        self.open_tags.append(tag)
-
-    def handle_endtag(self, tag):
-        while self.open_tags and self.open_tags.pop() != tag:
-            pass
-
-    def handle_data(self, data):
-        here = self.sections[-1] if self.sections else "top"
-        if "svg" not in self.open_tags:
-            self.text[here] = " ".join([*self.text.get(here, "").split(), *data.split()])
+from reported import BASE, VIEW, Page, make_data, make_report, make_run
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +39,7 @@ def test_every_section_is_there(report):
         "gallery",
         "motion",
         "novel",
+        "curves",
         "cost",
         "rejected",
         "texts",
@@ -175,9 +51,9 @@ def test_every_section_is_there(report):
     assert "reconstruction" in page.text["notes"]
 
 
-def test_the_page_needs_no_network_and_no_script(report):
+def test_the_page_needs_no_network_and_is_whole_without_its_script(report):
     page = Page(report.html)
-    assert page.scripts == 0
+    assert page.scripts == 1  # tests/test_page.py runs it; all other tests read the page without it
     assert [link for link in page.links if not link.startswith(("#", "data:image/"))] == []
     assert "url(http" not in report.html
     assert "@import" not in report.html
@@ -192,7 +68,8 @@ def test_headline_numbers_are_the_means_of_the_tables(report):
             own = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
             value, low, high = (f"{100 * sum(row[c] for row in own) / 2:.1f}" for c in ("value", "low", "high"))
             least, most = (f"{100 * f(row['value'] for row in own):.1f}" for f in (min, max))
-            assert f"{value} [{low}, {high}] 2 seeds {least} to {most}, {own[0]['clips']} clips" in text
+            seeds = "2 seeds" if least == most else f"2 seeds {least} to {most}"
+            assert f"{value} [{low}, {high}] {seeds}, {own[0]['clips']} clips" in text
 
 
 def test_failed_clips_rejected_texts_and_methods_are_named(report):
@@ -218,7 +95,7 @@ def test_the_gallery_shows_frames_in_order_and_skips_the_failed_clip(report):
 
 def test_figures_and_csv_are_written_for_snakemakes_report(report):
     written = {path.name for path in (report.root / "figures").iterdir()}
-    assert {"metrics.csv", "differences.csv", "runs.csv", "rank-shapes-base_to_novel-test.png"} <= written
+    assert {"metrics.csv", "differences.csv", "costs.csv", "rank-shapes-base_to_novel-test.png"} <= written
     assert all((report.root / "figures" / name).stat().st_size > 100 for name in written)
 
 
@@ -270,18 +147,19 @@ def test_a_headline_metric_that_was_not_measured_is_an_error_with_the_known_ones
 
 
 def test_collect_reads_only_the_runs_it_is_given(report, tmp_path):
-    collect_metrics(report.runs[:3], tmp_path)
+    collect_metrics(report.runs[:3], report.root, tmp_path)
     runs = read_rows("runs", tmp_path / "runs.parquet")
     assert [run["run"] for run in runs] == [str(r.relative_to(report.root / "runs")) for r in report.runs[:3]]
-    assert runs[0]["predict_clips_per_s"] == 50.0
-    assert (runs[1]["train_seconds"], runs[1]["commit"]) == (21.0, "abc1234")
+    costs = read_rows("costs", tmp_path / "costs.parquet")
+    assert costs[0]["predict_clips_per_s"] == 50.0
+    assert (costs[1]["train_seconds"], runs[1]["commit"]) == (21.0, "abc1234")
     names = {(row["method"], row["texts"], row["seed"]) for row in read_rows("metrics", tmp_path / "metrics.parquet")}
     assert len(names) == 3
 
 
 def test_an_unmeasured_run_is_an_error_with_its_folder(report, tmp_path):
     with pytest.raises(ValueError, match=r"elsewhere: metrics\.parquet is missing"):
-        collect_metrics([tmp_path / "elsewhere"], tmp_path / "tables")
+        collect_metrics([tmp_path / "elsewhere"], tmp_path, tmp_path / "tables")
 
 
 def test_differences_are_paired_and_mirrored(report):
@@ -320,19 +198,19 @@ def test_raw_frames_are_shown_too(tmp_path):
 # ---- do descriptions help?
 
 
-def apart(value, low, high):
-    return Estimate(value, low, high, value, value, 2, 30)
+def apart(value, p):
+    return Difference(value, value - 0.1, value + 0.1, value, value, 2, 30, p=p, holm=p)
 
 
-def test_a_verdict_is_what_the_interval_says():
-    assert verdict(apart(0.1, 0.01, 0.2)) == "ahead of"
-    assert verdict(apart(0.1, 0.0, 0.2)) == verdict(apart(-0.1, -0.2, 0.0)) == "not told apart from"
-    assert verdict(apart(-0.1, -0.2, -0.01)) == "behind"
+def test_a_verdict_is_what_the_corrected_test_says():
+    assert verdict(apart(0.1, 0.05)) == "ahead of"
+    assert verdict(apart(0.1, 0.051)) == verdict(apart(-0.1, 1.0)) == "not told apart from"
+    assert verdict(apart(-0.1, 0.001)) == "behind"
     cells = {
-        ("stan", "names"): apart(0.1, 0.01, 0.2),
-        ("stan", "templates"): apart(0.2, 0.1, 0.3),
-        ("stan", "shuffled"): apart(0.0, -0.1, 0.1),
-        ("moted", "names"): apart(-0.1, -0.2, -0.01),
+        ("stan", "names"): apart(0.1, 0.01),
+        ("stan", "templates"): apart(0.2, 0.001),
+        ("stan", "shuffled"): apart(0.2, 0.2),
+        ("moted", "names"): apart(-0.1, 0.01),
     }
     assert (
         finding("stan", "gpt4", cells)
@@ -344,13 +222,16 @@ def test_a_verdict_is_what_the_interval_says():
 def test_descriptions_stand_against_names_and_controls(report):
     rows = pq.read_table(report.tables / "differences.parquet").to_pylist()
     text = Page(report.html).text["help"].replace("\N{MINUS SIGN}", "-")
+    own = [r for r in rows if r["split"] == "test" and r["texts"] == "motion" and r["method"] == r["than_method"]]
+    family = corrected({(r["method"], r["than_texts"]): difference(r) for r in own})
+    assert len(family) == 4  # two methods, less names and less the control
     for other in ("names", "shuffled"):
         pair = {"split": "test", "method": "moted", "texts": "motion", "than_method": "moted", "than_texts": other}
         (row,) = [r for r in rows if all(r[key] == value for key, value in pair.items())]
         shown = f"{100 * row['value']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] 2 seeds, 24 clips"
         assert shown.replace("+0.0", "0.0").replace("-0.0", "0.0") in text.replace("+0.0", "0.0")
-        words = "ahead of" if row["low"] > 0 else "behind" if row["high"] < 0 else "not told apart from"
-        assert words in text.partition("With moted, motion is")[2].partition(".")[0]
+        assert verdict(family["moted", other]) in text.partition("With moted, motion is")[2].partition(".")[0]
+        assert words_for_p(family["moted", other].holm) in text
     assert "Controls here: shuffled." in text
     assert "shuffled is" not in text  # a control is not asked whether it helps
     assert "Descriptions: With" in Page(report.html).text["top"]
@@ -425,7 +306,7 @@ def test_each_protocol_has_the_pairs_and_the_numbers_of_its_own(tmp_path):
         measure_run(folder, folder / "predictions.parquet", path, folder / "metrics.parquet")
         runs.append(folder)
         mined.append(("shapes", protocol, backbone, path))
-    collect_metrics(runs, tmp_path / "tables")
+    collect_metrics(runs, tmp_path, tmp_path / "tables")
     datasets = [("shapes", data / "clips.parquet", [data / "frames" / "0000.arrow"])]
     texts = [data / "texts" / "names.parquet"]
     render_report(tmp_path / "tables", ReportOptions(), datasets, mined, texts, tmp_path / "r.html", tmp_path / "f")
@@ -475,7 +356,7 @@ def told(tmp_path_factory):
         write_table("predictions", rows, folder / "predictions.parquet", metadata)
         measure_run(folder, folder / "predictions.parquet", root / "confusables.parquet", folder / "metrics.parquet")
         runs.append(folder)
-    collect_metrics(runs, root / "tables")
+    collect_metrics(runs, root, root / "tables")
     return root
 
 
@@ -491,7 +372,7 @@ def test_retrieval_has_its_own_headline_and_table(told):
     page = render_told(told)
     assert page.sections == ["compared", "headline", "retrieval", "motion", "cost", "texts", "notes"]
     assert "6 test; 12 captions" in page.text["compared"]
-    assert "t2v_r1 v2t_r1 t2v_r1 minus the first row's, points" in page.text["headline"]
+    assert "t2v_r1 t2v_r1 minus the first row's, points v2t_r1" in page.text["headline"]
     assert "it is <3>" in page.text["texts"]
     rows = read_rows("metrics", told / "tables" / "metrics.parquet")
     for metric, unit in (("t2v_r1", 100), ("v2t_r10", 100), ("t2v_mdr", 1), ("v2t_mnr:dsl", 1)):
@@ -509,7 +390,7 @@ def test_retrieval_has_its_own_headline_and_table(told):
 
 def test_a_rank_may_stand_in_the_headline_but_not_first(told):
     page = render_told(told, headline=["t2v_r5", "t2v_mdr"])
-    assert "t2v_r5 t2v_mdr t2v_r1 minus" in page.text["headline"]
+    assert "t2v_r5 t2v_r1 minus the first row's, points t2v_mdr" in page.text["headline"]
     with pytest.raises(ValueError, match=r"t2v_mdr is a rank; let a share such as t2v_r1 stand before it"):
         render_told(told, headline=["t2v_mdr"])
     with pytest.raises(ValueError, match=r"no metric 'top1' was measured; known: t2v_mdr"):

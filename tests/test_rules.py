@@ -12,7 +12,10 @@ from kinetext.plan import code_digest
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = {c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands}
-BY_HAND = {"check-config", "export-schema", "export-texts", "import-weights", "inspect", "probe-backbone"}  # for people
+BY_HAND = {  # for people, and follow-run for train-method
+    *("check-config", "classify", "export-schema", "export-texts", "follow-run", "import-weights", "inspect"),
+    *("probe-backbone", "sync-tracking"),
+}
 
 
 def rules():

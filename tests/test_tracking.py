@@ -1,42 +1,23 @@
-"""MLflow for real, in a sqlite file: one run per run folder however often it is logged, and never a lost result."""
+"""MLflow for real, in a SQLite file: one run per run folder however often it is logged, a mean above its seeds, and never a
+lost result. Stores of a cluster: test_tracking_stores.py; models and files: test_tracking_model.py.
+"""
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import yaml
 
-from kinetext.tables import write_table
-from kinetext.tracking import init_tracking, log_runs, tracking_uri
+from kinetext.config import TrackingOptions
+from kinetext.tracking.log import log_runs, sync_tracking
+from kinetext.tracking.seeds import t_interval
+from kinetext.tracking.store import find_store
+from tracked import client_of, everything, make_run, said_to_another
 
-SPEC = {
-    "dataset": "shapes",
-    "protocol": "supervised",
-    "method": "stan",
-    "texts": "names",
-    "backbone": "tiny",
-    "method_options": {"layers": 2},
-    "training": {"epochs": 3},
-    "fingerprint": "f00d",
-}
-METRIC = {"split": "test", "view": "ordered", "metric": "top1", "low": 0.6, "high": 0.9, "clips": 40, "commit": "abc"}
-
-
-def make_run(folder, seed, value=0.75):
-    folder.mkdir(parents=True, exist_ok=True)
-    run = f"shapes/supervised/stan/names/seed{seed}"
-    (folder / "run.yaml").write_text(yaml.safe_dump({**SPEC, "seed": seed, "run": run}))
-    write_table("metrics", [{**METRIC, "value": value}], folder / "metrics.parquet")
-    curves = {"epoch": [0, 1, 2], "metric": ["loss"] * 3, "value": [2.0, 1.0, float("nan")]}
-    pq.write_table(pa.table(curves), folder / "curves.parquet")
-    (folder / "cost.json").write_text(json.dumps({"new_parameters": 12, "commit": "abc1234"}))
-    return folder
+STAN = "shapes/supervised/stan/names"
 
 
 @pytest.fixture(autouse=True)
@@ -44,93 +25,176 @@ def _no_uri_in_the_environment(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
-def everything(uri):
-    """Every run that MLflow shows."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(tracking_uri=uri)
-    return client, client.search_runs([e.experiment_id for e in client.search_experiments()])
+@pytest.fixture
+def uri(tmp_path):
+    return f"sqlite:///{tmp_path}/mlflow.db"
 
 
-def test_logged_twice_is_one_run_and_changed_content_replaces_it(tmp_path):
-    uri = tracking_uri(SimpleNamespace(enabled=True, uri=None), tmp_path)
-    runs = [make_run(tmp_path / f"seed{seed}", seed) for seed in (0, 1)]
-    output = tmp_path / "logged.json"
-    init_tracking(uri, ["supervised/shapes"])
-    log_runs(runs, uri, output)
-    first = json.loads(output.read_text())["runs"]
-    log_runs(runs, uri, output)
-    assert json.loads(output.read_text())["runs"] == first
+def log(results, *runs, **options):
+    """Log them into the results folder's own SQLite; the MLflow run id of each."""
+    output = results / "logged.json"
+    log_runs(runs, results, TrackingOptions(**options), output)
+    return {name: entry["mlflow_run_id"] for name, entry in json.loads(output.read_text())["runs"].items()}
 
-    client, found = everything(uri)
-    assert (
-        {run.info.run_name for run in found} == set(first) == {f"shapes/supervised/stan/names/seed{s}" for s in (0, 1)}
-    )
-    logged = client.get_run(first["shapes/supervised/stan/names/seed0"]["mlflow_run_id"])
+
+def test_logged_twice_is_one_run_and_changed_content_replaces_it(tmp_path, uri):
+    runs = [make_run(tmp_path, seed) for seed in (0, 1)]
+    first = log(tmp_path, *runs)
+    assert log(tmp_path, *runs) == first
+    client, found = client_of(uri), everything(uri, "seed")
+    assert {run.info.run_name: run.info.run_id for run in found} == first
+    assert set(first) == {f"{STAN}/seed0", f"{STAN}/seed1"}
+    assert {e.name for e in client.search_experiments()} == {"Default", "recognition/shapes"}
+    logged = client.get_run(first[f"{STAN}/seed0"])
     assert logged.data.metrics["test/ordered/top1"] == 0.75
     assert (logged.data.metrics["test/ordered/top1.low"], logged.data.metrics["test/ordered/top1.high"]) == (0.6, 0.9)
-    assert [m.value for m in client.get_metric_history(logged.info.run_id, "train/loss")] == [2.0, 1.0]
+    assert [m.value for m in client.get_metric_history(logged.info.run_id, "train/loss")] == [2.0, 1.0]  # NaN is none
     assert (logged.data.params["training.epochs"], logged.data.params["cost.new_parameters"]) == ("3", "12")
-    assert (logged.data.tags["fingerprint"], logged.data.tags["commit"]) == ("f00d", "abc1234")
+    assert (logged.data.tags["fingerprint"], logged.data.tags["commit"]) == ("f0", "abc1234")
+    assert logged.info.end_time - logged.info.start_time == 60_000  # train_seconds
     assert {a.path for a in client.list_artifacts(logged.info.run_id)} >= {"run.yaml", "metrics.parquet"}
     assert (tmp_path / "mlartifacts").is_dir()
 
-    make_run(runs[0], 0, value=0.25)
-    log_runs(runs, uri, output)
-    second = json.loads(output.read_text())["runs"]
-    changed = [run for run in first if first[run] != second[run]]
-    assert changed == ["shapes/supervised/stan/names/seed0"]
-    client, found = everything(uri)
-    assert sorted(run.data.metrics["test/ordered/top1"] for run in found) == [0.25, 0.75]
+    make_run(tmp_path, 0, value=0.25)
+    second = log(tmp_path, *runs)
+    assert [run for run in first if first[run] != second[run]] == [f"{STAN}/seed0"]
+    assert sorted(run.data.metrics["test/ordered/top1"] for run in everything(uri, "seed")) == [0.25, 0.75]
+    (parent,) = everything(uri, "mean")
+    assert parent.data.metrics["test/ordered/top1"] == 0.5
 
 
-def test_a_run_that_was_killed_half_way_is_replaced(tmp_path):
-    uri = tracking_uri(SimpleNamespace(enabled=True, uri=None), tmp_path)
-    run, output = make_run(tmp_path / "seed0", 0), tmp_path / "logged.json"
-    log_runs([run], uri, output)
-    client, (only,) = everything(uri)
-    client.set_terminated(only.info.run_id, status="KILLED")
-    log_runs([run], uri, output)
-    _, (only_now,) = everything(uri)
-    assert only_now.info.run_id != only.info.run_id
-    assert only_now.info.status == "FINISHED"
+def test_seeds_are_below_their_mean_which_has_two_intervals(tmp_path, uri):
+    """The t interval of 0.5, 0.6, 0.7 by hand: 0.6 ± 4.302653 x 0.1 / √3."""
+    runs = [make_run(tmp_path, seed, value=value) for seed, value in enumerate((0.5, 0.6, 0.7))]
+    log(tmp_path, *runs)
+    (parent,) = everything(uri, "mean")
+    numbers = parent.data.metrics
+    assert numbers["test/ordered/top1"] == pytest.approx(0.6)
+    assert numbers["test/ordered/top1.seeds_low"] == pytest.approx(0.6 - 0.2484138, abs=1e-6)
+    assert numbers["test/ordered/top1.seeds_high"] == pytest.approx(0.6 + 0.2484138, abs=1e-6)
+    assert (numbers["test/ordered/top1.low"], numbers["test/ordered/top1.high"]) == pytest.approx((0.6, 0.9))
+    assert parent.data.params["method_options.layers"] == "2"
+    assert "seed" not in parent.data.params
+    below = {
+        run.info.run_name
+        for run in everything(uri, "seed")
+        if run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    }
+    assert below == {f"{STAN}/seed{seed}" for seed in range(3)}
 
 
-def test_a_dead_server_costs_one_warning(tmp_path, caplog):
-    runs = [make_run(tmp_path / f"seed{seed}", seed) for seed in (0, 1, 2)]
-    output, started = tmp_path / "logged.json", time.monotonic()
+def test_one_seed_has_no_interval_over_seeds_and_a_constant_one_has_none_to_speak_of(tmp_path, uri):
+    log(tmp_path, make_run(tmp_path, 0))
+    (parent,) = everything(uri, "mean")
+    assert not [key for key in parent.data.metrics if "seeds_" in key]
+    assert t_interval([0.25, 0.25, 0.25]) == (0.25, 0.25)
+
+
+def test_a_seed_more_joins_those_that_are_there(tmp_path, uri):
+    """Whichever seeds are asked for: the mean is of all that lie there."""
+    first = log(tmp_path, make_run(tmp_path, 0))
+    second = log(tmp_path, make_run(tmp_path, 1, value=0.25))
+    assert second.items() >= first.items()  # the first is left alone
+    (parent,) = everything(uri, "mean")
+    assert (parent.data.tags["seeds"], parent.data.metrics["test/ordered/top1"]) == ("2", 0.5)
+
+
+def test_seeds_of_other_settings_are_not_averaged_with_these(tmp_path, uri):
+    log(tmp_path, make_run(tmp_path, 0), make_run(tmp_path, 1, value=0.25, training={"epochs": 9}))
+    found = {
+        run.data.params["training.epochs"]: run.data.metrics["test/ordered/top1"] for run in everything(uri, "mean")
+    }
+    assert found == {"3": 0.75, "9": 0.25}
+
+
+def test_two_results_folders_in_one_place_leave_each_other_alone(tmp_path, uri, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    for name, value in (("mine", 0.25), ("yours", 0.75), ("mine", 0.5)):
+        log(tmp_path / name, make_run(tmp_path / name, 0, value=value))
+    for kind in ("seed", "mean"):
+        assert sorted(run.data.metrics["test/ordered/top1"] for run in everything(uri, kind)) == [0.5, 0.75]
+
+
+def test_a_run_that_was_killed_half_way_is_replaced(tmp_path, uri):
+    run = make_run(tmp_path, 0)
+    (first,) = log(tmp_path, run).values()
+    client_of(uri).set_terminated(first, status="KILLED")
+    (second,) = log(tmp_path, run).values()
+    (only,) = everything(uri, "seed")
+    assert (only.info.run_id, only.info.status) == (second, "FINISHED") != (first, "FINISHED")
+
+
+def sync(results):
+    """What `kinetext sync-tracking` prints, a process of its own: MLflow keeps a deleted file open."""
+    command = [sys.executable, "-m", "kinetext", "sync-tracking", str(results)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_a_deleted_database_is_made_again_by_one_command(tmp_path, uri):
+    """What the user sees: one line. What MLflow says afterwards: what it said before."""
+    for seed in (0, 1):
+        make_run(tmp_path, seed)
+    make_run(tmp_path, 0, method="zero_shot", metric="t2v_r1", dataset="films")
+    (make_run(tmp_path, 7) / "metrics.parquet").unlink()  # is still being trained
+    sync(tmp_path)
+    before = said_to_another(uri)
+    assert len(before) == 5
+    assert {experiment for experiment, _ in before} == {"recognition/shapes", "retrieval/films"}
+    (tmp_path / "mlflow.db").unlink()
+    shutil.rmtree(tmp_path / "mlartifacts")
+    printed = sync(tmp_path)
+    assert printed.startswith(f"{uri}: 3 of 3 runs after ")
+    assert printed.endswith(" s; 1 are not measured yet\n")
+    assert said_to_another(uri) == before
+
+
+def test_sync_leaves_out_what_was_planned_anew(tmp_path, uri, caplog):
+    make_run(tmp_path, 0)
+    make_run(tmp_path, 1, measured="f0")  # run.yaml says f1
     with caplog.at_level(logging.WARNING):
-        log_runs(runs, "http://someone:secret@127.0.0.1:9", output)
+        sync_tracking(tmp_path, TrackingOptions())
+    assert [run.info.run_name for run in everything(uri, "seed")] == [f"{STAN}/seed0"]
+    assert "was planned anew and is not measured yet" in caplog.text
+
+
+def test_sync_of_a_folder_without_results_says_so(tmp_path):
+    with pytest.raises(ValueError, match="0 planned runs and no measured one; is it a results folder"):
+        sync_tracking(tmp_path, TrackingOptions())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dead_server_costs_one_warning(tmp_path, caplog, monkeypatch):
+    runs = [make_run(tmp_path, seed) for seed in (0, 1, 2)]
+    output, started = tmp_path / "logged.json", time.monotonic()
+    monkeypatch.setattr("kinetext.tracking.store.PATIENCE_S", 3.0)
+    with caplog.at_level(logging.WARNING):
+        log_runs(runs, tmp_path, TrackingOptions(uri="http://someone:secret@127.0.0.1:9"), output)
     assert time.monotonic() - started < 60
     (warning,) = caplog.records
-    assert "snakemake --forcerun log_run" in warning.getMessage()
+    assert f"kinetext sync-tracking {tmp_path}" in warning.getMessage()
     assert "secret" not in warning.getMessage() + output.read_text()
     logged = json.loads(output.read_text())["runs"]
     assert len(logged) == 3
     assert all(entry["mlflow_run_id"] is None and entry["error"] for entry in logged.values())
 
 
-def test_a_dead_server_does_not_stop_init_tracking(caplog):
-    with caplog.at_level(logging.WARNING):
-        init_tracking("http://127.0.0.1:9", ["supervised/shapes"])
-    assert len(caplog.records) == 1
-
-
 def test_a_run_without_metrics_is_an_error_before_anything_is_sent(tmp_path):
-    run = make_run(tmp_path / "seed0", 0)
+    run = make_run(tmp_path, 0)
     (run / "metrics.parquet").unlink()
     with pytest.raises(ValueError, match=r"metrics\.parquet is missing"):
-        log_runs([run], "http://127.0.0.1:9", tmp_path / "logged.json")
+        log_runs([run], tmp_path, TrackingOptions(uri="http://127.0.0.1:9"), tmp_path / "logged.json")
 
 
 def test_tracking_switched_off_imports_nothing(tmp_path):
-    make_run(tmp_path / "seed0", 0)
+    run = make_run(tmp_path, 0)
     code = f"""
-import sys; from pathlib import Path; from types import SimpleNamespace
-from kinetext.tracking import init_tracking, log_runs, tracking_uri
+import sys; from pathlib import Path
+from kinetext.config import TrackingOptions
+from kinetext.tracking.log import log_runs
 folder = Path({str(tmp_path)!r})
-uri = tracking_uri(SimpleNamespace(enabled=False, uri="http://127.0.0.1:9"), folder)
-init_tracking(uri, ["a"]); log_runs([folder / "seed0"], uri, folder / "logged.json")
+log_runs([Path({str(run)!r})], folder, TrackingOptions(enabled=False, uri="http://127.0.0.1:9"), folder / "logged.json")
 assert not [name for name in sys.modules if name.split(".")[0] == "mlflow"], "mlflow was imported"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -138,23 +202,20 @@ assert not [name for name in sys.modules if name.split(".")[0] == "mlflow"], "ml
     assert entry == {"mlflow_run_id": None, "error": "tracking is off"}
 
 
-def test_the_uri_comes_from_the_environment_then_the_options_then_the_results(tmp_path, monkeypatch):
+def test_the_store_comes_from_the_environment_then_the_options_then_the_results(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert tracking_uri(SimpleNamespace(enabled=True, uri="http://there"), tmp_path) == "http://there"
-    from_results = tracking_uri(SimpleNamespace(enabled=True, uri=None), tmp_path / "results")
-    assert from_results == f"sqlite:///{tmp_path}/results/mlflow.db"
+    (tmp_path / "results").mkdir()
+
+    def found(uri=None):
+        store = find_store(TrackingOptions(uri=uri), tmp_path / "results")
+        return store.uri, store.artifacts
+
+    assert found() == (f"sqlite:///{tmp_path}/results/mlflow.db", tmp_path / "results/mlartifacts")
+    assert found("sqlite:///here.db") == (f"sqlite:///{tmp_path}/here.db", tmp_path / "mlartifacts")
+    assert found("http://there") == ("http://there", None)  # the server minds the files
+    assert found("postgresql://me@there/runs") == (
+        "postgresql+psycopg://me@there/runs",
+        tmp_path / "results/mlartifacts",
+    )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
-    assert tracking_uri(SimpleNamespace(enabled=True, uri="http://there"), tmp_path) == "http://elsewhere"
-
-
-def test_first_use_by_several_at_once_makes_one_experiment(tmp_path):
-    code = f"""
-from kinetext.tracking import init_tracking
-init_tracking("sqlite:///{tmp_path}/mlflow.db", ["supervised/shapes"])
-"""
-    jobs = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(2)]
-    assert [job.communicate()[1] for job in jobs] == [b"", b""]  # no warning, no traceback
-    from mlflow import MlflowClient
-
-    names = [e.name for e in MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db").search_experiments()]
-    assert sorted(names) == ["Default", "supervised/shapes"]
+    assert found("http://there") == ("http://elsewhere", None)

@@ -24,9 +24,14 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 Out = Annotated[Path, typer.Option(help="the file that is written")]
 Json = Annotated[str, typer.Option(help="options as JSON, as in config.yaml")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads or processes")]
+Gpus = Annotated[
+    int, typer.Option(min=0, help="GPUs on each node, one process a GPU; without any, processes on the CPU")
+]
+Nodes = Annotated[int, typer.Option(min=1, help="nodes of a SLURM job")]
 In = Annotated[Path, typer.Option(help="a file or folder that is read")]
 Files = Annotated[list[Path], typer.Argument(help="files or folders that are read")]
 Text = Annotated[str, typer.Option()]
+Tracking = Annotated[str, typer.Option(envvar="KINETEXT_TRACKING", help="`tracking` of config.yaml, as JSON")]
 
 
 def main() -> None:
@@ -177,6 +182,9 @@ def import_weights(
 @app.command()
 def embed_frames(backbone: In, frames: In, output: Out, threads: Threads = 1) -> None:
     """One CLIP feature per frame of a shard."""
+    from kinetext.launch import take_gpus
+
+    take_gpus(1)
     from kinetext.models.embed import embed_frames as run
 
     run(backbone, frames, output, threads)
@@ -252,12 +260,60 @@ def train_method(
     cache: In,
     output: Out,
     threads: Threads = 1,
+    gpus: Gpus = 1,
+    nodes: Nodes = 1,
+    tracking: Tracking = "",
 ) -> None:
-    """Train a method; killed and started again it goes on where it was."""
+    """Train a method; killed and started again it goes on where it was. TRACKING is for curves while it trains; Snakemake
+    sets the variable, as an option would have every run trained again when it changes.
+    """
+    from kinetext.launch import launch
+
+    if launch(gpus, nodes):
+        return
+    from kinetext import distributed
+    from kinetext.config import TrackingOptions, read_run
+    from kinetext.tracking.live import followed
+    from kinetext.training.system import sampled
     from kinetext.training.train import Inputs
     from kinetext.training.train import train_method as train
 
-    train(run, Inputs(splits, frames, texts, confusables, backbone), cache, output, threads)
+    inputs = Inputs(splits, frames, texts, confusables, backbone)
+    options = _parse(TrackingOptions, tracking or '{"enabled": false}')
+    with distributed.joined():
+        if distributed.rank() > 0:  # the first one tells for all
+            train(run, inputs, cache, output, threads)
+            return
+        with sampled(output.parent, read_run(run).fingerprint), followed(run, splits, cache.parent, options) as points:
+            train(run, inputs, cache, output, threads, points.write if points else None)
+
+
+@app.command()
+def follow_run(
+    run: In, splits: In, results: In, folder: In, pid: Annotated[int, typer.Option()], tracking: Tracking = "{}"
+) -> None:
+    """Send the curves of the training PID to MLflow while it runs; `train-method` starts this."""
+    from kinetext.config import TrackingOptions
+    from kinetext.tracking.live import follow_run as follow
+
+    follow(run, splits, results, _parse(TrackingOptions, tracking), folder, pid)
+
+
+@app.command()
+def profile(
+    run: Annotated[Path, typer.Argument(help="a run folder in its results folder")],
+    steps: Annotated[int, typer.Option(min=1, help="steps that are measured")] = 20,
+    threads: Threads = 1,
+    clips: Annotated[
+        int | None, typer.Option(min=1, help="clips of the data set to reckon for; else the run's")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="passes over them; else the run's")] = None,
+    price: Annotated[float, typer.Option(min=0, help="of an hour of this machine, in any currency")] = 0.0,
+) -> None:
+    """Where the time of a training step goes, what share of the device it uses, what a whole training takes and costs."""
+    from kinetext.training.profile import profile_run
+
+    profile_run(run, steps, threads, clips, epochs, price)
 
 
 @app.command()
@@ -270,11 +326,32 @@ def predict_clips(
     output: Out,
     checkpoint: Path | None = None,
     threads: Threads = 1,
+    gpus: Gpus = 1,
+    nodes: Nodes = 1,
 ) -> None:
     """Score every test clip, with its frames in order and in three wrong orders."""
+    from kinetext.launch import launch
+
+    if launch(gpus, nodes):
+        return
+    from kinetext.distributed import joined
     from kinetext.evaluation.predict import predict_clips as predict
 
-    predict(run, splits, frames, texts, backbone, checkpoint, output, threads)
+    with joined():
+        predict(run, splits, frames, texts, backbone, checkpoint, output, threads)
+
+
+@app.command()
+def classify(
+    videos: Annotated[list[Path], typer.Argument(help="video files")],
+    run: Annotated[Path, typer.Option(help="a run folder in its results folder")],
+    top: Annotated[int, typer.Option(min=1, help="answers a video")] = 5,
+) -> None:
+    """What a run says of video files."""
+    from kinetext.evaluation.answer import classify as run_classify
+
+    if run_classify(videos, run, top):
+        sys.exit(1)
 
 
 @app.command()
@@ -286,31 +363,29 @@ def measure_run(run: In, predictions: In, confusables: In, output: Out) -> None:
 
 
 @app.command()
-def init_tracking(results: In, options: Json, experiments: Text, output: Out) -> None:
-    """Create MLflow's database and experiments once, before several jobs could try to at the same time."""
-    from kinetext import tracking
-    from kinetext.config import TrackingOptions
-
-    uri = tracking.tracking_uri(_parse(TrackingOptions, options), results)
-    tracking.init_tracking(uri, json.loads(experiments))
-    output.write_text(tracking.public(uri) + "\n")
-
-
-@app.command()
 def log_run(runs: Files, results: In, options: Json, output: Out) -> None:
-    """Log run folders to MLflow, each once."""
-    from kinetext import tracking
+    """Log run folders to MLflow, each once, and the mean of their seeds."""
     from kinetext.config import TrackingOptions
+    from kinetext.tracking.log import log_runs as run
 
-    tracking.log_runs(runs, tracking.tracking_uri(_parse(TrackingOptions, options), results), output)
+    run(runs, results, _parse(TrackingOptions, options), output)
 
 
 @app.command()
-def collect_metrics(runs: Files, output: Out) -> None:
-    """Every run's metrics in one table."""
+def sync_tracking(results: Annotated[Path, typer.Argument(help="a results folder")], tracking: Tracking = "{}") -> None:
+    """Make MLflow say again what the run folders say; a lost database costs nothing."""
+    from kinetext.config import TrackingOptions
+    from kinetext.tracking.log import sync_tracking as run
+
+    run(results, _parse(TrackingOptions, tracking))
+
+
+@app.command()
+def collect_metrics(runs: Files, results: In, output: Out) -> None:
+    """Every run of every experiment in a few tables."""
     from kinetext.report.collect import collect_metrics as run
 
-    run(runs, output)
+    run(runs, results, output)
 
 
 @app.command()
@@ -326,6 +401,17 @@ def render_report(tables: In, options: Json, sources: Json, output: Out, figures
     mined = [(*place, Path(path)) for *place, path in found["mined"]]
     texts = [Path(path) for path in found["texts"]]
     run(tables, _parse(ReportOptions, options), datasets, mined, texts, output, figures)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="a run folder, or the folder of its seeds")],
+    second: Annotated[Path, typer.Argument(help="another one of the same data set and protocol")],
+) -> None:
+    """Two runs on the same clips: the difference, its interval and p, and the classes that change most."""
+    from kinetext.report.compare import compare as run
+
+    print(run(first, second))
 
 
 def _token_limit(backbone: Path) -> "TokenLimit":

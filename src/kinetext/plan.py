@@ -24,6 +24,8 @@ from kinetext.config import (
     ConfusablesOptions,
     DatasetOptions,
     ExperimentOptions,
+    FrameOptions,
+    MethodOptions,
     ProtocolOptions,
     RunSpec,
     TextOptions,
@@ -207,6 +209,8 @@ def _run_spec(
         seed=seed,
         protocol_options=protocol_options(data, experiment.protocol),
         method_module=how.module or method,
+        num_frames=how.num_frames,
+        testing=how.testing,
         method_options=how.options,
         training=how.training,
         dataset_options={
@@ -241,6 +245,35 @@ def protocol_options(data: DatasetOptions, protocol: str) -> ProtocolOptions:
     novel = data.novel if found["kind"] == "base_to_novel" else []
     shots = int(found["shots"] or 0)
     return ProtocolOptions(novel=novel, shots={k: path for k, path in data.shots.items() if k == shots})
+
+
+def _check_recipe(
+    where: str, name: str, method: MethodOptions, data: str, frames: FrameOptions, captions: bool
+) -> None:
+    """Raise ValueError where a method asks of clips what their stored frames, or captions, do not give."""
+    stored, taken, how = frames.num_frames, method.num_frames or frames.num_frames, method.training
+    if taken > stored:
+        wrong = f"num_frames is {taken}, but {data}.frames.num_frames stores {stored}; store more"
+    elif taken == stored and how.sampling != "uniform":
+        wrong = (
+            f"training.sampling: {how.sampling} chooses among {stored} stored frames, and the method takes all; set {name}."
+            f"num_frames to fewer, or {data}.frames.num_frames to more"
+        )
+    elif how.sampling == "dense" and (taken - 1) * how.stride >= stored:
+        wrong = (
+            f"training.stride: {taken} frames, {how.stride} from one to the next, do not fit into {stored} stored ones"
+        )
+    elif taken == stored and method.testing.clips > 1:
+        wrong = f"testing.clips: with num_frames {taken} of {stored} stored all views are the same; store more"
+    elif method.testing.crops > 1 and frames.crop == "centre":
+        wrong = f"testing.crops: {method.testing.crops} crops take {data}.frames.crop: whole"
+    elif captions and method.testing.average == "probabilities":
+        wrong = f"testing.average: {data} has captions, whose scores are no probabilities; take logits"
+    elif captions and (option := how.of_classes()):
+        wrong = f"training.{option} is for clips with classes, and {data} has captions; take it out"
+    else:
+        return
+    raise ValueError(f"{where}: {name}.{wrong}")
 
 
 def _package(part: str) -> ModuleType:
@@ -302,6 +335,10 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
                     ("captions", "texts: [captions]") if captioned else ("classes", "other texts, such as names")
                 )
                 raise ValueError(f"{where}.texts: {dataset} has {has} and cannot take '{texts}'; take {takes}")
+        for name in experiment.methods:
+            _check_recipe(
+                where, f"methods.{name}", config.methods[name], f"datasets.{dataset}", frames, bool(captioned)
+            )
         if experiment.protocol.startswith("base_to_novel") and not novel:
             raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
     for name in experiment.methods:

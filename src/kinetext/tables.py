@@ -4,6 +4,7 @@ kinetext is written here, to a temporary name that is renamed when it is whole, 
 
 import json
 import os
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,22 +122,72 @@ METRICS: tuple[Column, ...] = (
     ("fingerprint", pa.string(), "hash of everything that defines the run"),
     ("commit", pa.string(), "git commit of the code that measured"),
 )
-RUNS: tuple[Column, ...] = (
+SYSTEM: tuple[Column, ...] = (
+    ("time_s", pa.float64(), "when it was read, seconds since 1970"),
+    ("metric", pa.string(), "what was read, by MLflow's names (training/system.py)"),
+    ("value", pa.float64(), "in the unit that ends the name"),
+)
+_RUN: tuple[Column, ...] = (
     ("run", pa.string(), "{dataset}/{protocol}/{method}/{texts}/seed{n}"),
     *METRICS[:1],
     *METRICS[2:7],
+)
+RUNS: tuple[Column, ...] = (
+    *_RUN,
     ("fingerprint", pa.string(), "hash of everything that defines the run"),
-    ("commit", pa.string(), "git commit of the code that trained"),
-    ("new_parameters", pa.int64(), "parameters that the method adds to the backbone"),
+    ("commit", pa.string(), "git commit of the code that trained; null where nothing was trained"),
+    ("method_module", pa.string(), "module of models/methods"),
+    ("method_options", pa.string(), "its options, as JSON"),
+    ("training", pa.string(), "how it is trained, as JSON"),
+    ("test_clips", pa.int32(), "choices of frames of a test clip whose scores are averaged"),
+    ("test_crops", pa.int32(), "crops of each"),
+    ("test_average", pa.string(), "what was averaged: logits | probabilities"),
+)
+COSTS: tuple[Column, ...] = (
+    *_RUN,
+    ("new_parameters", pa.int64(), "parameters that the method adds to the backbone; null where nothing was trained"),
     ("trained_parameters", pa.int64(), "parameters that were trained"),
-    ("train_seconds", pa.float64(), "wall time of training, seconds"),
+    ("train_seconds", pa.float64(), "wall time of training, seconds, without imports and reading"),
     ("train_clips_seen", pa.int64(), "clips times epochs"),
     ("predict_clips_per_s", pa.float64(), "clips a second at prediction, cached features included"),
-    ("threads", pa.int32(), "CPU threads used"),
-    ("device", pa.string(), "cpu or the GPU's name"),
+    ("processes", pa.int32(), "processes that trained together, one a GPU"),
+    ("threads", pa.int32(), "CPU threads of the training"),
+    ("device", pa.string(), "cpu or the GPU's name, of the training"),
+    ("train_method_s", pa.float64(), "wall time of the whole job of that rule, seconds (Snakemake's benchmark)"),
+    ("train_method_mib", pa.float64(), "most resident memory of that job, MiB"),
+    ("predict_clips_s", pa.float64(), "the same of the rule predict_clips"),
+    ("predict_clips_mib", pa.float64(), "the same"),
+    ("measure_run_s", pa.float64(), "the same of the rule measure_run"),
+    ("measure_run_mib", pa.float64(), "the same"),
+)
+COLLECTED_CURVES: tuple[Column, ...] = (
+    *_RUN,
+    ("epoch", pa.int64(), "passes over the training clips, from 1"),
+    ("metric", pa.string(), "train_loss, lr, and where there are validation clips val_loss, val_top1 or val_t2v_r1"),
+    ("value", pa.float64(), "of that epoch"),
+)
+COLLECTED_TEXTS: tuple[Column, ...] = (
+    *METRICS[:1],
+    METRICS[2],
+    METRICS[5],
+    ("texts", pa.string(), "the table's name in config.yaml"),
+    *TEXTS,
+)
+CONFUSIONS: tuple[Column, ...] = (
+    *METRICS[:5],
+    METRICS[6],
+    ("label", pa.string(), "class of the clips"),
+    (
+        "predicted",
+        pa.string(),
+        "the class that scores highest, frames in order; of a tie with their own class the other one, as top1 counts it; "
+        "null for clips without frames",
+    ),
+    ("clips", pa.int32(), "how many"),
 )
 DIFFERENCES: tuple[Column, ...] = (
-    *METRICS[:3],
+    ("dataset", pa.string(), 'data set; "mean of N" where N of them are averaged (column pooled)'),
+    *METRICS[1:3],
     ("metric", pa.string(), "top1 (classes) or t2v_r1 (captions)"),
     ("method", pa.string(), "method, as named in config.yaml"),
     ("texts", pa.string(), "texts, as named in config.yaml"),
@@ -147,6 +198,10 @@ DIFFERENCES: tuple[Column, ...] = (
     ("high", pa.float64(), "upper end of it"),
     ("clips", pa.int32(), "clips that both have scored"),
     ("seeds", pa.int32(), "the smaller of the two numbers of seeds"),
+    ("p", pa.float64(), "two-sided p of the paired permutation test (report/paired.py), not corrected for other rows"),
+    ("pooled", pa.list_(pa.string()), "the data sets averaged, each weighing the same; null for a single one"),
+    ("least", pa.float64(), "lowest value of a data set among them; null for a single one"),
+    ("most", pa.float64(), "highest value of a data set among them"),
 )
 TABLES = {
     "clips": CLIPS,
@@ -157,17 +212,28 @@ TABLES = {
     "texts": TEXTS,
     "predictions": PREDICTIONS,
     "metrics": METRICS,
+    "system": SYSTEM,
     "runs": RUNS,
+    "costs": COSTS,
+    "collected_curves": COLLECTED_CURVES,  # tables/curves.parquet: those of all runs
+    "collected_texts": COLLECTED_TEXTS,  # tables/texts.parquet: all tables of texts
+    "confusions": CONFUSIONS,
     "differences": DIFFERENCES,
 }
-SCHEMA_VERSION = "1"
-ADDED = {"clips": ("group",)}  # columns that older files lack: read as null
+SCHEMA_VERSION = 2  # one more whenever a column is added (name it in ADDED), renamed or removed
+ADDED = {  # columns that files of an earlier version lack: read as null
+    "clips": ("group",),
+    "predictions": ("bank_P",),
+    "runs": ("method_module", "method_options", "training", "test_clips", "test_crops", "test_average"),
+    "costs": ("processes",),
+    "differences": ("p", "pooled", "least", "most"),
+}
 
 
 def schema(name: str) -> pa.Schema:
     """The Arrow schema of a table, with each column's meaning as its field metadata."""
     fields = [pa.field(column, kind, metadata={"meaning": meaning}) for column, kind, meaning in TABLES[name]]
-    return pa.schema(fields, metadata={"kinetext_table": name, "schema_version": SCHEMA_VERSION})
+    return pa.schema(fields, metadata={"kinetext_table": name, "schema_version": str(SCHEMA_VERSION)})
 
 
 @contextmanager
@@ -182,26 +248,43 @@ def written_whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_table(name: str, rows: Iterable[dict[str, Any]], path: Path, metadata: dict[str, Any] | None = None) -> None:
-    """Write rows as Parquet. A column that a row lacks is null; a column that the table does not declare is an error."""
+def write_table(
+    name: str, rows: Iterable[dict[str, Any]] | pa.Table, path: Path, metadata: dict[str, Any] | None = None
+) -> None:
+    """Write rows, or an Arrow table of them, as Parquet. A column that a row lacks is null; a column that the table does
+    not declare is an error.
+    """
     kind = schema(name)
     if metadata:
         kind = kind.with_metadata({**(kind.metadata or {}), **{k: json.dumps(v) for k, v in metadata.items()}})
-    rows = list(rows)
-    unknown = {key for row in rows for key in row} - set(kind.names)
-    if unknown:
-        raise ValueError(f"table {name} declares no column {sorted(unknown)}; see tables.py")
+    if isinstance(rows, pa.Table):
+        table = rows.cast(kind)
+    else:
+        rows = list(rows)
+        unknown = {key for row in rows for key in row} - set(kind.names)
+        if unknown:
+            raise ValueError(f"table {name} declares no column {sorted(unknown)}; see tables.py")
+        table = pa.Table.from_pylist(rows, schema=kind)
     with written_whole(path) as part:
-        pq.write_table(pa.Table.from_pylist(rows, schema=kind), part, compression="zstd")
+        pq.write_table(table, part, compression="zstd")
 
 
 def read_table(name: str, path: Path) -> pa.Table:
-    """Read a Parquet table; ValueError with the path if it is no table of this name, or not whole."""
+    """Read a Parquet table, its declared columns in their order. A file of an earlier version is read too: what it lacks
+    is null (ADDED), what is no longer declared is left out.
+
+    Raises ValueError with the path if it is no table of this name, is not whole, or was written by a later version.
+    """
     try:
         with pq.ParquetFile(path) as file:  # pq.read_table imports pyarrow.dataset and pandas, half a second
             table = file.read()
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: cannot be read as the table {name} ({error}); delete it and run again") from error
+    version = int((table.schema.metadata or {}).get(b"schema_version", SCHEMA_VERSION))
+    if version > SCHEMA_VERSION:
+        raise ValueError(
+            f"{path}: was written by a later kinetext (schema {version}, this one reads up to {SCHEMA_VERSION}); update it"
+        )
     for column in ADDED.get(name, ()):
         if column not in table.column_names:
             field = schema(name).field(column)
@@ -209,7 +292,7 @@ def read_table(name: str, path: Path) -> pa.Table:
     missing = [column for column in schema(name).names if column not in table.column_names]
     if missing:
         raise ValueError(f"{path}: is no table {name}: column {missing[0]} is missing")
-    return table
+    return table.select(schema(name).names)
 
 
 def read_rows(name: str, path: Path) -> list[dict[str, Any]]:
@@ -219,7 +302,12 @@ def read_rows(name: str, path: Path) -> list[dict[str, Any]]:
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """What `write_table` was given as metadata."""
-    raw = pq.read_schema(path).metadata or {}
+    return metadata_of(pq.read_schema(path))
+
+
+def metadata_of(read: pa.Schema) -> dict[str, Any]:
+    """The same, of a table that was read."""
+    raw = read.metadata or {}
     own = {"kinetext_table", "schema_version", "ARROW:schema"}
     return {k.decode(): json.loads(v) for k, v in raw.items() if k.decode() not in own}
 
@@ -238,3 +326,20 @@ def open_shard(name: str, path: Path) -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: cannot be read as a shard of {name} ({error}); delete it and run again") from error
+
+
+def code_commit() -> str | None:
+    """The git commit of the code, short, for the columns `commit`; None where the package lies in no git checkout of its
+    own.
+    """
+
+    def git(*words: str) -> str | None:
+        done = subprocess.run(["git", "-C", str(here.parent), *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    here = Path(__file__)
+    try:
+        # an installed copy may lie inside someone else's repository, whose commit says nothing about us
+        return git("rev-parse", "--short", "HEAD") if git("ls-files", "--error-unmatch", here.name) else None
+    except OSError:  # no git here
+        return None

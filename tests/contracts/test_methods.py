@@ -17,7 +17,7 @@ from kinetext.models.checkpoint import load_backbone, load_trained, save_trained
 from kinetext.models.methods import build_method
 from kinetext.models.methods.ordered_descriptions import best_alignment, steps_of_sentences
 from kinetext.models.texts import encode_table, tabulate_texts
-from kinetext.training.train import choose_trained
+from kinetext.training.train import choose_kernels, choose_trained
 
 # smaller than the defaults, for speed; a method that is not named here is tried with its defaults
 OPTIONS = {"stan": {"layers": 2}, "moted": {"queries": 2, "visual_options": {"layers": 2}}}
@@ -331,7 +331,8 @@ def test_papers_stan_starts_as_the_text_says(tiny):
 def test_recomputing_changes_memory_and_not_the_gradient(tiny, tiny_folder, table):
     found = []
     for recompute in (False, True):
-        method = build(load_backbone(tiny_folder), "stan", recompute=recompute).train()
+        method = build(load_backbone(tiny_folder), "stan").train()
+        choose_kernels(method, TrainingOptions(recompute=recompute), torch.device("cpu"))
         kept = 0
 
         def count(tensor):

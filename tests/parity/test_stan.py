@@ -16,10 +16,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kinetext.config import TrainingOptions
 from kinetext.models.backbone import Architecture, Backbone
 from kinetext.models.methods import build_method, scores, stan
 from kinetext.models.mug import mug_scores
 from kinetext.models.temporal import TimeConv
+from kinetext.training.train import choose_kernels
 
 RECORDED = json.loads(Path(__file__).with_name("stan_closed_form.json").read_text())
 
@@ -208,8 +210,8 @@ def plain(method: stan.Stan, frames_BTCHW: Tensor) -> Tensor:
 @pytest.mark.parametrize("recompute", [False, True])
 def test_gradients_are_those_of_the_original_written_out(small_model, temporal, recompute):
     """The recorded numbers hold no gradients; `plain` gives the recorded result, so its gradients are the original's."""
-    options = {"temporal": temporal, "recompute": recompute}
-    method = filled(build_method(Backbone(small_model), "stan", options))
+    method = filled(build_method(Backbone(small_model), "stan", {"temporal": temporal}))
+    choose_kernels(method, TrainingOptions(recompute=recompute), torch.device("cpu"))
     frames_BTCHW = closed_form("input", (2, 5, 3, 64, 64))
     case = RECORDED["tiny_selfattn_d4_B2_T5" if temporal == "attention" else "tiny_conv_d4_B2_T5"]
     direction_BD = closed_form("video_feat", (2, 32))

@@ -1,6 +1,7 @@
 # Checks the configuration and says where things lie. No science: what to do is in the package, how much in config.yaml.
 
 import json
+import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -27,6 +28,7 @@ RESULTS = CONFIG.results
 RUNS = plan_runs(CONFIG)
 ROOT = Path(workflow.basedir)
 
+
 # On a cluster these stay with Snakemake itself: they take seconds, or they need the network (a language model, MLflow's
 # server), which compute nodes may lack. So does prepare_backbone, unless it trains (data.smk).
 localrules:
@@ -36,6 +38,10 @@ localrules:
     log_run,
     collect_metrics,
     render_report,
+
+
+# how train_method hears of tracking: as a parameter, a change of server would have every run trained again
+os.environ.update(KINETEXT_TRACKING=CONFIG.tracking.model_dump_json())
 
 
 wildcard_constraints:
@@ -142,10 +148,10 @@ def checkpoint(w):
 
 
 def compared():
-    """Runs that are compared with each other, one MLflow experiment: {dataset}/{protocol} -> run folders."""
+    """Runs that are compared with each other, one MLflow experiment: data set -> run folders."""
     found = {}
     for run in RUNS.values():
-        found.setdefault(f"{run.dataset}/{run.protocol}", []).append(f"{RESULTS}/runs/{run.run}")
+        found.setdefault(run.dataset, []).append(f"{RESULTS}/runs/{run.run}")
     return found
 
 

@@ -10,10 +10,13 @@ rule collect_metrics:
     input:
         metrics=[f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS],
         predictions=[f"{RESULTS}/runs/{run}/predictions.parquet" for run in RUNS],
+        texts=TEXTS,
     output:
-        f"{RESULTS}/tables/metrics.parquet",
-        f"{RESULTS}/tables/runs.parquet",
-        f"{RESULTS}/tables/differences.parquet",
+        expand(
+            "{results}/tables/{table}.parquet",
+            results=RESULTS,
+            table=["metrics", "runs", "texts", "confusions", "costs", "curves", "differences"],
+        ),
     log:
         f"{RESULTS}/logs/collect_metrics.log",
     benchmark:
@@ -22,10 +25,11 @@ rule collect_metrics:
         "../../envs/kinetext.yaml"
     params:
         folder=lambda w, output: Path(output[0]).parent,
+        results=lambda w, output: Path(output[0]).parents[1],
         runs=[f"{RESULTS}/runs/{run}" for run in RUNS],
-        code=code("report/collect.py"),
+        code=code("report/collect.py", "report/differences.py", "report/outcomes.py", "report/paired.py"),
     shell:
-        "kinetext collect-metrics --output {params.folder} {params.runs} 2> {log}"
+        "kinetext collect-metrics --results {params.results} --output {params.folder} {params.runs} 2> {log}"
 
 
 rule render_report:
@@ -67,12 +71,17 @@ rule render_report:
             "report/render.py",
             "report/comparisons.py",
             "report/confusion.py",
+            "report/curves.py",
             "report/descriptions.py",
             "report/estimates.py",
+            "report/novel.py",
+            "report/paired.py",
             "report/reference.py",
             "report/figures.py",
             "report/material.py",
             "report/report.html.j2",
+            "report/report.css",
+            "report/report.js",
         ),
     shell:
         "kinetext render-report --tables {params.tables} --options {params.options:q} --sources {params.sources:q}"

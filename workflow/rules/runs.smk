@@ -50,7 +50,7 @@ rule train_method:
     shell:
         "kinetext train-method --run {input.run} --splits {input.splits} --texts {input.texts}"
         " --confusables {input.confusables} --backbone {params.backbone} --cache {params.cache} --threads {threads}"
-        " --output {output.checkpoint} {input.frames} 2> {log}"
+        " --gpus {resources.gpu} --nodes {resources.nodes} --output {output.checkpoint} {input.frames} 2> {log}"
 
 
 rule predict_clips:
@@ -72,6 +72,7 @@ rule predict_clips:
     threads: 1
     resources:
         gpu=1,
+        nodes=1,
         mem_mb=growing(16000),
         runtime=growing(60),
     params:
@@ -79,7 +80,8 @@ rule predict_clips:
         checkpoint=lambda w, input: f"--checkpoint {input.checkpoint}" if input.checkpoint else "",
     shell:
         "kinetext predict-clips --run {input.run} --splits {input.splits} --texts {input.texts}"
-        " --backbone {params.backbone} {params.checkpoint} --threads {threads} --output {output} {input.frames} 2> {log}"
+        " --backbone {params.backbone} {params.checkpoint} --threads {threads} --gpus {resources.gpu}"
+        " --nodes {resources.nodes} --output {output} {input.frames} 2> {log}"
 
 
 rule measure_run:
@@ -106,44 +108,25 @@ rule measure_run:
         " --confusables {input.confusables} --output {output} 2> {log}"
 
 
-rule init_tracking:
-    output:
-        f"{RESULTS}/tracking.txt",
-    log:
-        f"{RESULTS}/logs/init_tracking.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/init_tracking.tsv"
-    conda:
-        "../../envs/kinetext.yaml"
-    params:
-        options=CONFIG.tracking.model_dump_json(),
-        experiments=json.dumps(sorted({f"{run.protocol}/{run.dataset}" for run in RUNS.values()})),
-        results=lambda w, output: Path(output[0]).parent,
-    shell:
-        "kinetext init-tracking --results {params.results} --options {params.options:q}"
-        " --experiments {params.experiments:q} --output {output} 2> {log}"
-
-
 # one job for all runs of an MLflow experiment: importing mlflow takes longer than logging a run, and a run whose content is
 # there already is left alone
 rule log_run:
     input:
-        tracking=f"{RESULTS}/tracking.txt",
-        metrics=lambda w: [f"{run}/metrics.parquet" for run in compared()[f"{w.dataset}/{w.protocol}"]],
+        metrics=lambda w: [f"{run}/metrics.parquet" for run in compared()[w.dataset]],
     output:
-        f"{RESULTS}/runs/{{dataset}}/{{protocol}}/mlflow.json",
+        f"{RESULTS}/runs/{{dataset}}/mlflow.json",
     log:
-        f"{RESULTS}/logs/log_run/{{dataset}}/{{protocol}}.log",
+        f"{RESULTS}/logs/log_run/{{dataset}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/log_run/{{dataset}}/{{protocol}}.tsv"
+        f"{RESULTS}/benchmarks/log_run/{{dataset}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
     resources:
         tracking=1,
     params:
-        options=CONFIG.tracking.model_dump_json(),
-        results=lambda w, input: Path(input.tracking).parent,
-        runs=lambda w: compared()[f"{w.dataset}/{w.protocol}"],
-        code=code("tracking.py"),
+        options=CONFIG.tracking.model_dump_json(exclude={"live"}),
+        results=lambda w, output: Path(output[0]).parents[2],
+        runs=lambda w: compared()[w.dataset],
+        code=code("tracking/content.py"),  # LAYOUT is there: the number of what is logged how
     shell:
         "kinetext log-run --results {params.results} --options {params.options:q} --output {output} {params.runs} 2> {log}"

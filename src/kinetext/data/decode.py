@@ -14,6 +14,7 @@ PyAV's logging stays as it is: av.logging.set_level together with threads can de
 import statistics
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -25,19 +26,23 @@ import numpy as np
 
 from kinetext.data.demux import (
     MOV,
+    QUICK,
     UnusableError,
     Video,
     count_without_edit_list,
     demux,
     is_zeroed,
+    name_packets,
     opened,
     position_of,
+    says_what_is_in_it,
     too_long,
     usable_stream,
 )
 from kinetext.data.structure import find_break
 
 LIMIT_PX = 40_000_000  # width * height; 8K is 33 million
+TOGETHER_BYTES = 2**22  # frames that are shrunk in one call, at most; one alone may be larger
 
 
 @dataclass(frozen=True)
@@ -66,35 +71,88 @@ class _Image:
     rotation_deg: int
 
 
+class _Images:
+    """The wanted frames of a pass as they are displayed, shrunk some at a time, which is faster than one by one."""
+
+    def __init__(self, shrink: Callable[[np.ndarray], np.ndarray], limit_px: int) -> None:
+        self._shrink, self._limit_px = shrink, limit_px
+        self._waiting: dict[int, tuple[np.ndarray, int]] = {}  # of one shape
+        self._done: dict[int, _Image] = {}
+
+    def add(self, key: int, frame: Any) -> None:
+        """Take a frame of the decoder. Raises UnusableError if it is too large."""
+        if frame.width * frame.height > self._limit_px:
+            raise UnusableError(
+                f"too_large: a frame of {frame.width}x{frame.height} px, at most {self._limit_px} px are decoded"
+            )
+        turns = round(frame.rotation / 90) % 4  # no decoder applies the display matrix by itself
+        frame_HWC = frame.to_ndarray(format="rgb24", threads=1)  # the default starts threads for each frame
+        if turns:
+            frame_HWC = np.rot90(frame_HWC, turns)
+        others = [image_HWC for image_HWC, _ in self._waiting.values()]
+        if others and (others[0].shape != frame_HWC.shape or (len(others) + 1) * frame_HWC.nbytes > TOGETHER_BYTES):
+            self._shrink_waiting()
+        self._waiting[key] = frame_HWC, turns
+
+    def _shrink_waiting(self) -> None:
+        shrunk_THWC = self._shrink(np.stack([frame_HWC for frame_HWC, _ in self._waiting.values()]))
+        for frame_HWC, (key, (before_HWC, turns)) in zip(shrunk_THWC, self._waiting.items(), strict=True):
+            height_px, width_px = before_HWC.shape[:2]
+            self._done[key] = _Image(frame_HWC, width_px, height_px, 90 * turns)
+        self._waiting = {}
+
+    def all(self) -> dict[int, _Image]:
+        """The frames by the keys that they were added with."""
+        if self._waiting:
+            self._shrink_waiting()
+        return self._done
+
+
 def decode_clip(
     path: Path,
     choose: Callable[[Sequence[float]], list[int]],
     start_s: float | None = None,
     end_s: float | None = None,
-    shrink: Callable[[np.ndarray], np.ndarray] = lambda frame_HWC: frame_HWC,
+    shrink: Callable[[np.ndarray], np.ndarray] = lambda frames_THWC: frames_THWC,
     limit_px: int = LIMIT_PX,
     limit_s: float | None = None,
 ) -> Decoded:
     """Decode the frames of a clip that `choose(times of its frames in seconds)` names, ascending, repeats allowed.
 
-    Only frames with start_s <= time < end_s are counted and chosen from. `shrink` is applied to each frame as it comes,
-    so that large frames need not be held together. Frames of more than `limit_px` pixels and clips of more than `limit_s`
-    seconds are not decoded. Never raises: what goes wrong is in `status` and `error`.
+    Only frames with start_s <= time < end_s are counted and chosen from. `shrink` is applied to a few frames at a time,
+    uint8 [T, H, W, 3], so that large frames need not be held together. Frames of more than `limit_px` pixels and clips of
+    more than `limit_s` seconds are not decoded. Never raises: what goes wrong is in `status` and `error`.
     """
+    decode = partial(_decode, path, choose, start_s, end_s, shrink, limit_px, limit_s)
+    if says_what_is_in_it(path):  # opening it quickly saves up to a tenth; with any surprise all is done again
+        with suppress(UnusableError), opened(path, QUICK) as container:
+            if decoded := decode(container, only_by_gop=True):
+                return decoded
     try:
         with opened(path) as container:
-            return _decode(path, container, choose, start_s, end_s, shrink, limit_px, limit_s)
+            decoded = decode(container, only_by_gop=False)
+            assert decoded is not None
+            return decoded
     except UnusableError as error:
         return Decoded("failed", str(error))
 
 
 def _decode(
-    path: Path, container: Any, choose: Any, start_s: Any, end_s: Any, shrink: Any, limit_px: int, limit_s: float | None
-) -> Decoded:
+    path: Path,
+    choose: Any,
+    start_s: Any,
+    end_s: Any,
+    shrink: Any,
+    limit_px: int,
+    limit_s: float | None,
+    container: Any,
+    only_by_gop: bool,
+) -> Decoded | None:
+    """What `decode_clip` gives; None with `only_by_gop` if all has to be decoded, which needs a container fully opened."""
     stream = usable_stream(container, limit_px)
     whole = start_s is None and end_s is None  # a clip within a file may be short and the file long
     video = demux(container, stream, limit_s if whole else None)
-    image = partial(_image, shrink=shrink, limit_px=limit_px)
+    images_of_pass = partial(_Images, shrink, limit_px)
 
     def wanted(times_s: list[float]) -> tuple[range, list[int]]:
         window = window_ranks(times_s, start_s, end_s)
@@ -106,19 +164,21 @@ def _decode(
     times_s = video.times_s
     window, ranks = wanted(times_s)
     taken = ranks
-    images = _by_gop(video, ranks, image) if video.by_gop else None
+    images = _by_gop(video, ranks, images_of_pass()) if video.by_gop else None
+    if images is None and only_by_gop:
+        return None
     if images is None:
-        positions, seen_s, images = _sequentially(video, set(ranks), image)
+        positions, seen_s, images = _sequentially(video, set(ranks), images_of_pass())
         if video.bad:
             taken = _nearest_untainted(video, positions, window, ranks)
             arrivals = {rank: positions.index(video.order[rank]) for rank in taken}
-            _, _, images = _sequentially(video, set(arrivals.values()), image)
+            _, _, images = _sequentially(video, set(arrivals.values()), images_of_pass())
             images = {rank: images[arrival] for rank, arrival in arrivals.items()}
         elif len(positions) != len(video.order):  # hidden or skipped pictures: count what is really shown
             times_s = seen_s
             window, ranks = wanted(times_s)
             taken = ranks
-            _, _, images = _sequentially(video, set(ranks), image)
+            _, _, images = _sequentially(video, set(ranks), images_of_pass())
     substituted = sum(a != b for a, b in zip(taken, ranks, strict=True))
 
     reasons = {}
@@ -185,7 +245,7 @@ def _feed(video: Video, first: int, last: int, wanted: set[int] | None) -> Itera
             yield frame
 
 
-def _by_gop(video: Video, ranks: list[int], image: Callable[[Any], _Image]) -> dict[int, _Image] | None:
+def _by_gop(video: Video, ranks: list[int], images: _Images) -> dict[int, _Image] | None:
     """The frames of these ranks from the GOPs that hold them; None if anything was not as expected."""
     rank_of = {video.order[rank]: rank for rank in ranks}
     spans = [(0, 0)] if video.codec == "mpeg4" else []  # there it says who encoded it: decoders differ by it
@@ -200,33 +260,34 @@ def _by_gop(video: Video, ranks: list[int], image: Callable[[Any], _Image]) -> d
             ranges[-1][1] = max(last, ranges[-1][1])
         else:
             ranges.append([first, last])
-    frames = {}
+    name_packets(video.packets, rank_of)
     for first, last in ranges:
         for frame in _feed(video, first, last, set(rank_of)):
             place = position_of(frame)
             if place in rank_of:
-                frames[rank_of[place]] = image(frame)
+                images.add(rank_of[place], frame)
             if video.bad:
                 return None
-    return frames if len(frames) == len(rank_of) and not video.bad else None
+    found = images.all()
+    return found if len(found) == len(rank_of) and not video.bad else None
 
 
 def _sequentially(
-    video: Video, arrivals: set[int], image: Callable[[Any], _Image]
+    video: Video, arrivals: set[int], images: _Images
 ) -> tuple[list[int | None], list[float], dict[int, _Image]]:
     """Decode everything: each frame's packet and time as they arrive, and the images of the arrivals asked for."""
     positions: list[int | None] = []
     times_s: list[float] = []
-    images = {}
     video.bad = set(video.broken)
+    name_packets(video.packets, range(len(video.packets)))
     for frame in _feed(video, 0, len(video.packets) - 1, None):
         if len(positions) in arrivals:
-            images[len(positions)] = image(frame)
+            images.add(len(positions), frame)
         positions.append(position_of(frame))
         times_s.append(len(times_s) / video.rate if frame.time is None else frame.time)
     if not positions:
         raise UnusableError(f"no_frame: nothing decodes to a picture; {len(video.bad)} damaged packets")
-    return positions, [time_s - times_s[0] for time_s in times_s], images
+    return positions, [time_s - times_s[0] for time_s in times_s], images.all()
 
 
 def _nearest_untainted(video: Video, positions: list[int | None], window: range, ranks: list[int]) -> list[int]:
@@ -242,18 +303,6 @@ def _nearest_untainted(video: Video, positions: list[int | None], window: range,
     if not candidates:
         raise UnusableError(f"damaged: {len(video.bad)} damaged packets leave no frame that is sure to be intact")
     return [min(candidates, key=lambda candidate: abs(candidate - rank)) for rank in ranks]
-
-
-def _image(frame: Any, shrink: Any, limit_px: int) -> _Image:
-    """A frame as displayed: no decoder applies the display matrix by itself."""
-    if frame.width * frame.height > limit_px:
-        raise UnusableError(f"too_large: a frame of {frame.width}x{frame.height} px, at most {limit_px} px are decoded")
-    turns = round(frame.rotation / 90) % 4
-    frame_HWC = frame.to_ndarray(format="rgb24", threads=1)  # the default starts threads for each frame
-    if turns:
-        frame_HWC = np.ascontiguousarray(np.rot90(frame_HWC, turns))
-    height_px, width_px = frame_HWC.shape[:2]
-    return _Image(shrink(frame_HWC), width_px, height_px, 90 * turns)
 
 
 def is_vfr(times_s: list[float]) -> bool:

@@ -4,9 +4,10 @@ Frames are counted by packets, because headers lie: of an AVI's length, of an ed
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ GOP_CODECS = {"h264", "hevc", "vp9", "av1"}  # one packet is one shown frame, al
 ENTRY_NALS = {"h264": {5}, "hevc": set(range(16, 22))}  # IDR; IRAP: whatever comes later refers to nothing before them
 PICTURE = b"\0\0\1\xb6"  # where one begins in MPEG-4
 LIMIT_PACKETS = 1_000_000  # all are held in memory; 4.6 hours at 60 frames a second
+CHUNK_PACKETS = 1000  # read between two looks at the limits
 OPEN: dict[str, Any] = {"metadata_errors": "ignore"}  # a title in an old encoding is no reason to fail
+QUICK = {"probesize": "32", "codec_whitelist": "none"}  # no frame is decoded to see what is in the file
 
 
 class UnusableError(Exception):
@@ -35,8 +38,14 @@ class Place:
     position: int
 
 
+def name_packets(packets: list[Any], positions: Iterable[int]) -> None:
+    """Let the frames of these packets tell which packet they come from."""
+    for position in positions:
+        packets[position].opaque = Place(position)
+
+
 def position_of(frame: Any) -> int | None:
-    """The position of the packet that a frame comes from; None if the decoder does not say."""
+    """The position of the packet that a frame comes from; None if the packet has no name."""
     place = frame.opaque
     return None if place is None else place.position
 
@@ -59,8 +68,20 @@ class Video:
     broken: frozenset[int]  # those of the demuxer
 
 
+def says_what_is_in_it(path: Path) -> bool:
+    """Whether this is a container whose header alone tells what decoding by GOP needs: MOV and MP4, Matroska and WebM."""
+    try:
+        if not path.is_file():  # opening a pipe would wait for its writer
+            return False
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError:
+        return False
+    return start[4:] == b"ftyp" or start[:4] == b"\x1a\x45\xdf\xa3"
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
+def opened(path: Path, options: dict[str, str] | None = None) -> Iterator[Any]:
     """The file's container. Raises UnusableError, with the reason, for whatever goes wrong in opening it or inside."""
     try:
         if not path.exists():
@@ -69,7 +90,7 @@ def opened(path: Path) -> Iterator[Any]:
             raise UnusableError("not_a_file: a folder or a device")
         if path.stat().st_size == 0:
             raise UnusableError("empty_file: zero bytes")
-        with av.open(str(path.absolute()), **OPEN) as container:
+        with av.open(str(path.absolute()), options=options, **OPEN) as container:
             yield container
     except UnusableError:
         raise
@@ -104,18 +125,16 @@ def demux(container: Any, stream: Any, limit_s: float | None = None) -> Video:
     """
     context = stream.codec_context
     context.thread_type, context.thread_count = "NONE", 1  # one process a core is faster, and AUTO swallows errors
-    context.copy_opaque = True  # a frame then names the packet that it comes from
+    context.copy_opaque = True  # see name_packets
     codec = context.codec.canonical_name
     packets: list[Any] = []
     broken = set()
     try:
-        packets.extend(_read(container, stream, limit_s))
+        _read(container, stream, limit_s, packets)
     except av.error.FFmpegError:
         broken.add(max(len(packets) - 1, 0))
     if not packets:
         raise UnusableError("no_frame: the video stream is empty")
-    for position, packet in enumerate(packets):
-        packet.opaque = Place(position)
     shown = [position for position, packet in enumerate(packets) if not packet.is_discard]  # an edit list hides some
     if not shown:
         raise UnusableError("no_frame: the file's edit list hides every frame")
@@ -137,21 +156,22 @@ def demux(container: Any, stream: Any, limit_s: float | None = None) -> Video:
     )
 
 
-def _read(container: Any, stream: Any, limit_s: float | None) -> Iterator[Any]:
-    """The packets of a stream, until they are too many or too far apart: that raises UnusableError."""
-    limit = float("inf") if limit_s is None else limit_s / stream.time_base
-    first: Any = None
+def _read(container: Any, stream: Any, limit_s: float | None, packets: list[Any]) -> None:
+    """Append the packets of a stream to `packets`. Raises UnusableError if they are too many or too far apart."""
+    limit = float("inf") if limit_s is None else float(limit_s / stream.time_base)
     filled = (packet for packet in container.demux(stream) if packet.size)
-    for number, packet in enumerate(filled):
-        if number == LIMIT_PACKETS:
+    seen: list[int] = []  # the first and the last time stamp so far
+    read = -1
+    while read < len(packets):
+        read = len(packets)
+        packets.extend(islice(filled, CHUNK_PACKETS))
+        if len(packets) > LIMIT_PACKETS:
             raise UnusableError(f"too_long: more than {LIMIT_PACKETS} packets")
-        stamp = packet.dts if packet.pts is None else packet.pts
-        if stamp is not None and not packet.is_discard:
-            if first is None or stamp < first:
-                first = stamp
-            if stamp - first > limit:
-                raise too_long(float((stamp - first) * stream.time_base), limit_s)
-        yield packet
+        given = (packet.dts if packet.pts is None else packet.pts for packet in packets[read:] if not packet.is_discard)
+        seen += (stamp for stamp in given if stamp is not None)
+        seen = [min(seen), max(seen)] if seen else []
+        if seen and seen[1] - seen[0] > limit:
+            raise too_long(float((seen[1] - seen[0]) * stream.time_base), limit_s)
 
 
 def too_long(length_s: float, limit_s: float | None) -> UnusableError:
@@ -207,7 +227,7 @@ def _plain_mpeg4(packets: list[Any]) -> list[int]:
     for position, packet in enumerate(packets):
         data = bytes(packet)
         picture = data.find(PICTURE) + 4
-        if picture < 4 or len(data) < picture + 8 or data.find(PICTURE, picture) >= 0:
+        if picture < 4 or len(data) < picture + 8 or data.rfind(PICTURE) >= picture:
             return []  # none or two in a packet, or one that only says: the last one again
         kind = data[picture] >> 6  # 0: I, 1: P, 2: B
         if kind == 0:

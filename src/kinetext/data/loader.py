@@ -3,17 +3,18 @@
 B clips, T frames, C channels (RGB), H, W pixels.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from kinetext import tables
-from kinetext.data.frames import decode_images
+from kinetext.config import AugmentOptions, RunSpec
+from kinetext.data.augment import augmented, square
+from kinetext.data.frames import decode_images, frames_digest
+from kinetext.data.sampling import Choice, view_indices
 
 
 class FrameStore:
@@ -46,25 +47,24 @@ class FrameStore:
         return self._known(clip_id)[0]
 
     def frames(self, clip_id: str) -> torch.Tensor:
-        """The frames of a clip, uint8 [T, C, H, W], channels last in memory. Raises ValueError if there are none."""
+        """The frames of a clip, uint8 [T, C, H, W], channels last in memory; of whole frames the centre. Raises ValueError
+        if there are none.
+        """
+        return square(decoded(self.images(clip_id)))
+
+    def images(self, clip_id: str) -> list[memoryview]:
+        """The frames of a clip as they are stored, encoded, not copied. Raises ValueError if there are none."""
         status, error = self._known(clip_id)
         if status == "failed":
             raise ValueError(f"clip {clip_id} has no frames ({error}); leave it out: `clip_id in store` tells")
         number, row = self._place[clip_id]
         if number not in self._images:
             self._images[number] = tables.open_shard("frames", self.shards[number])["images"]
-        images = self._images[number][row].values
-        frames_THWC = decode_images([memoryview(image.as_buffer()).cast("B") for image in images])
-        return torch.from_numpy(frames_THWC).permute(0, 3, 1, 2)
+        return [memoryview(image.as_buffer()).cast("B") for image in self._images[number][row].values]
 
     def digest(self) -> str:
         """A hash of all clips' frames."""
-        digest = hashlib.blake2b(digest_size=16)
-        for path in self.shards:
-            table = tables.open_shard("frames", path)
-            for name in ("clip_id", "content_hash"):
-                digest.update("\n".join(str(value) for value in table[name].to_pylist()).encode())
-        return digest.hexdigest()
+        return frames_digest(self.shards)
 
     def batch(self, clip_ids: Sequence[str]) -> torch.Tensor:
         """The frames of several clips, uint8 [B, T, C, H, W]."""
@@ -76,12 +76,18 @@ class FrameStore:
         return self._status[clip_id]
 
 
+def decoded(images: Sequence[memoryview]) -> torch.Tensor:
+    """Stored images of one clip, uint8 [T, C, H, W], channels last in memory."""
+    return torch.from_numpy(decode_images(images)).permute(0, 3, 1, 2)
+
+
 class ClipDataset(Dataset):
     """Clips with their targets, for a DataLoader: item -> (frames uint8 [T, C, H, W], target).
 
-    With augment="crop" each clip is cut to a random part, the same for all its frames, and resized back. What an item
-    is depends on (seed, epoch, index) alone, so a resumed training sees what it would have seen. Call `set_epoch`
-    before each epoch's iterator is made; workers that live on between epochs do not hear of it.
+    Which of the stored frames an item has and how they are augmented depends on (seed, epoch, index) alone, so a resumed
+    training sees what it would have seen. Without an epoch (None: validation, tests) nothing is drawn. Index n + clips is
+    clip n once more, with draws of its own. Call `set_epoch` before each epoch's iterator is made; workers that live on
+    between epochs do not hear of it.
     """
 
     def __init__(
@@ -89,18 +95,18 @@ class ClipDataset(Dataset):
         store: FrameStore,
         clip_ids: Sequence[str],
         targets: Sequence[int],
-        augment: str = "none",
+        augment: AugmentOptions = AugmentOptions(),  # noqa: B008  it is frozen
         seed: int = 0,
-        scale: tuple[float, float] = (0.6, 1.0),  # share of the area that is kept
+        flip: bool = False,
+        choose: Choice | None = None,  # None: all stored frames
     ) -> None:
         if len(clip_ids) != len(targets):
             raise ValueError(f"{len(clip_ids)} clips and {len(targets)} targets; give each clip one")
-        if augment not in ("none", "crop"):
-            raise ValueError(f"augment: no '{augment}'; known: none, crop")
         self.store, self.clip_ids, self.targets = store, list(clip_ids), list(targets)
-        self.augment, self.seed, self.scale, self.epoch = augment, seed, scale, 0
+        self.augment, self.seed, self.flip, self.choose = augment, seed, flip, choose
+        self.epoch: int | None = 0
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: int | None) -> None:
         """Choose the epoch whose random parts the items have."""
         self.epoch = epoch
 
@@ -108,15 +114,46 @@ class ClipDataset(Dataset):
         return len(self.clip_ids)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        frames_TCHW = self.store.frames(self.clip_ids[index])
-        if self.augment == "crop":
-            from torchvision.transforms import InterpolationMode, v2  # half a second, only where it is used
+        return self.augmented(decoded(self.images(index)), index), self.targets[index % len(self)]
 
-            crop = v2.RandomResizedCrop(
-                list(frames_TCHW.shape[-2:]), scale=self.scale, interpolation=InterpolationMode.BICUBIC, antialias=True
-            )
-            item_seed = np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)[0]
-            with torch.random.fork_rng(devices=[]):  # the transform draws from the global generator: give it back
-                torch.manual_seed(int(item_seed))
-                frames_TCHW = crop(frames_TCHW)
-        return frames_TCHW, self.targets[index]
+    def images(self, index: int) -> list[memoryview]:
+        """The frames of an item as they are stored, encoded."""
+        images = self.store.images(self.clip_ids[index % len(self)])
+        return [images[i] for i in self.choose(len(images), self._place(index))] if self.choose else images
+
+    def augmented(self, frames_TCHW: torch.Tensor, index: int) -> torch.Tensor:
+        """What augmentation makes of an item's frames, on whichever device they are."""
+        place = self._place(index)
+        if place is None or not self.augment.changes:
+            return square(frames_TCHW)
+        return augmented(frames_TCHW, self.augment, self.flip, place)
+
+    def _place(self, index: int) -> tuple[int, ...] | None:
+        return None if self.epoch is None else (self.seed, self.epoch, index)
+
+
+class ClipViews(ClipDataset):
+    """Clips as they are tested: an item's frames are those of all its views, uint8 [V x T, C, H, W], the crops of each
+    choice of frames side by side.
+    """
+
+    def __init__(self, store: FrameStore, clip_ids: Sequence[str], spec: RunSpec) -> None:
+        super().__init__(store, clip_ids, [0] * len(clip_ids))
+        self.testing, self.num_frames, self.training = spec.testing, spec.num_frames, spec.training
+
+    def images(self, index: int) -> list[memoryview]:
+        """The stored frames that some view has, once each."""
+        images = self.store.images(self.clip_ids[index])
+        return [images[i] for i in sorted(set(self._chosen(index)))]
+
+    def augmented(self, frames_TCHW: torch.Tensor, index: int) -> torch.Tensor:
+        """The views of an item, of whose frames each is there once."""
+        chosen, places = self._chosen(index), {1: [0.5], 3: [0.0, 0.5, 1.0]}[self.testing.crops]
+        number = {i: n for n, i in enumerate(sorted(set(chosen)))}
+        views = frames_TCHW[[number[i] for i in chosen]].chunk(self.testing.clips)
+        return torch.cat([square(view_TCHW, at) for view_TCHW in views for at in places])
+
+    def _chosen(self, index: int) -> list[int]:
+        stored, clips = len(self.store.images(self.clip_ids[index])), self.testing.clips
+        T, how, stride = self.num_frames or stored, self.training.sampling, self.training.stride
+        return [i for view in range(clips) for i in view_indices(how, stored, T, stride, view, clips)]

@@ -79,6 +79,40 @@ def rate_indices(times_s: Sequence[float], num_wanted: int, rate_fps: float) -> 
     return [at_rate[i] for i in uniform_indices(len(at_rate), num_wanted)]
 
 
+Choice = Callable[[int, Sequence[int] | None], list[int]]
+
+
+def choice(how: str, num_wanted: int | None, stride: int = 1) -> Choice:
+    """Which of a clip's stored frames an epoch sees: a function of how many there are and of the clip's place in the training
+    (seed, epoch, number), which alone decides; without a place, as in validation, the middle of what may be drawn.
+    """
+
+    def choose(stored: int, place: Sequence[int] | None) -> list[int]:
+        T = num_wanted or stored
+        if how == "uniform" or place is None:
+            return view_indices(how, stored, T, stride, 0, 1)
+        random = np.random.default_rng([*place, 1])
+        if how == "segment":
+            return [min(int((i + u) * stored / T), stored - 1) for i, u in enumerate(random.random(T))]
+        first = int(random.integers(max(1, stored - (T - 1) * stride)))
+        return [min(first + i * stride, stored - 1) for i in range(T)]
+
+    return choose
+
+
+def view_indices(how: str, stored: int, num_wanted: int, stride: int, view: int, views: int) -> list[int]:
+    """The stored frames of one of several views of a clip, counted from 0. Of segments each view takes another place (the
+    centres of `views` equal parts); dense ones begin at equal steps, the first at the beginning, the last ending at the end
+    (Wang et al., Non-local, CVPR 2018). One view takes the centres, or the middle.
+    """
+    _check(stored)
+    if how != "dense":
+        return [(2 * (i * views + view) + 1) * stored // (2 * num_wanted * views) for i in range(num_wanted)]
+    room = max(0, stored - (num_wanted - 1) * stride - 1)
+    first = round(view * room / (views - 1)) if views > 1 else room // 2
+    return [min(first + i * stride, stored - 1) for i in range(num_wanted)]
+
+
 def _shown(times_s: Sequence[float], wanted_s: list[float]) -> list[int]:
     """The index of the frame that is on the screen at each time from the clip's beginning, a microsecond forgiven."""
     return [max(0, bisect_right(times_s, times_s[0] + at_s + 1e-6) - 1) for at_s in wanted_s]

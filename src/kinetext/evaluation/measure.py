@@ -15,8 +15,7 @@ import numpy as np
 from kinetext.config import read_run
 from kinetext.evaluation import metrics, retrieval
 from kinetext.evaluation.predictions import Predictions, read_predictions
-from kinetext.tables import read_rows, write_table
-from kinetext.tracking import code_commit
+from kinetext.tables import code_commit, read_rows, write_table
 
 Metric = Callable[[Any], float]  # of Predictions, or of retrieval.Ranks
 Rivals = dict[str, list[str]]  # label -> the labels that it is taken for, the likeliest first
@@ -38,9 +37,9 @@ def measure_run(run: Path, predictions: Path, confusables: Path, output: Path) -
     for (split, view), made in read_predictions(predictions).items():
         ordered = view == "ordered"
         todo = (
-            _measurements(made, mined, ordered)
-            if made.clip_ids is None
-            else retrieval.measurements(made, transductive=ordered)
+            retrieval.measurements(made, transductive=ordered)
+            if made.captioned
+            else _measurements(made, mined, ordered)
         )
         for name, metric, clips in todo:
             low, high = bootstrap_interval(metric, clips)
@@ -73,8 +72,8 @@ def bootstrap_interval(
         return float("nan"), float("nan")
     random = np.random.default_rng(seed)
     rows_D = (random.integers(num_clips, size=num_clips) for _ in range(draws))
-    if getattr(getattr(metric, "func", metric), "clip_mean", False):  # .func: partial(pair_accuracy, rivals=...)
-        value_B = clip_values(metric, predictions)
+    value_B = clip_values(metric, predictions)
+    if value_B is not None:
         counted_B, value_B = ~np.isnan(value_B), np.nan_to_num(value_B)
         drawn = [(value_B[rows].sum(), counted_B[rows].sum()) for rows in rows_D]
         drawn_D = np.array([total / count if count else np.nan for total, count in drawn])
@@ -87,17 +86,22 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def clip_values(metric: Metric, predictions: Predictions | retrieval.Ranks) -> np.ndarray:
-    """The metric on each clip alone, value_B; NaN for a clip that it leaves out."""
-    return np.array([metric(predictions.take(np.array([b]))) for b in range(len(predictions))])
+def clip_values(metric: Metric, predictions: Predictions | retrieval.Ranks) -> np.ndarray | None:
+    """The metric on each clip alone, value_B, NaN for a clip that it leaves out; None of a metric that is no mean over
+    clips.
+    """
+    values_B = getattr(getattr(metric, "func", metric), "values_B", None)  # .func: partial(pair_accuracy, rivals=...)
+    return None if values_B is None else values_B(predictions, **getattr(metric, "keywords", {}))
 
 
-def main_values(predictions: Predictions) -> tuple[str, np.ndarray]:
-    """The metric that rows are compared by, clip by clip: top1 of classes, t2v_r1 of captions; its name and value_B."""
-    if predictions.clip_ids is None:
-        return "top1", clip_values(metrics.top1, predictions)
-    ranks = retrieval.rank_queries(predictions.scores_BK, retrieval.owners(predictions))["t2v"]
-    return "t2v_r1", clip_values(retrieval.r1, ranks)
+def main_values(predictions: Predictions) -> dict[str, np.ndarray]:
+    """The metrics that rows are compared by, clip by clip, the main one first: top1 of classes; of captions t2v_r1, a
+    clip's share of its captions that find it, and v2t_r1. Name -> value_B.
+    """
+    if not predictions.captioned:
+        return {"top1": metrics.top1.values_B(predictions)}  # type: ignore[attr-defined]
+    ranks = retrieval.rank_queries(predictions.scores_BK, retrieval.owners(predictions))
+    return {f"{way}_r1": retrieval.found_first(ranks[way]) for way in ("t2v", "v2t")}
 
 
 def split_rivals(mined: list[dict[str, Any]], rule: str, labels: list[str]) -> Rivals:

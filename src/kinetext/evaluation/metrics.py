@@ -8,34 +8,42 @@ method gains by failing on a clip. Nothing to count gives NaN. Clips B, classes 
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any
 
 import numpy as np
 
 from kinetext.evaluation.predictions import Predictions
 
-F = TypeVar("F", bound=Callable[..., Any])
 
+def _mean_over_clips(values_B: Callable[..., np.ndarray]) -> Callable[..., float]:
+    """A metric that is the mean of a value that each clip has by itself, NaN for a clip that is left out.
 
-def _clip_mean(metric: F) -> F:
-    """Mark a metric that is the mean of its values on single clips: its bootstrap need not score the clips again."""
-    metric.clip_mean = True  # type: ignore[attr-defined]
+    The values stay at hand as `metric.values_B`: bootstraps and paired tests need them, and not the scores again.
+    """
+
+    @wraps(values_B)
+    def metric(*args: Any, **kwargs: Any) -> float:
+        value_B = values_B(*args, **kwargs)
+        return _mean(value_B[~np.isnan(value_B)])
+
+    metric.values_B = values_B  # type: ignore[attr-defined]
     return metric
 
 
-@_clip_mean
-def top1(predictions: Predictions) -> float:
+@_mean_over_clips
+def top1(predictions: Predictions) -> np.ndarray:
     """Share of clips whose own class scores strictly above every other class (a tie is wrong), 0 to 1."""
-    return _mean(_ahead_B(predictions) < 1)
+    return (_ahead_B(predictions) < 1).astype(float)
 
 
-@_clip_mean
-def top5(predictions: Predictions) -> float:
+@_mean_over_clips
+def top5(predictions: Predictions) -> np.ndarray:
     """Share of clips with at most four other classes scoring as high as their own (a tie is wrong), 0 to 1.
 
     With five classes or fewer that is every clip that has frames.
     """
-    return _mean(_ahead_B(predictions) < 5)
+    return (_ahead_B(predictions) < 5).astype(float)
 
 
 def mean_class_accuracy(predictions: Predictions) -> float:
@@ -47,8 +55,8 @@ def mean_class_accuracy(predictions: Predictions) -> float:
     return _mean(right_K[clips_K > 0] / clips_K[clips_K > 0])
 
 
-@_clip_mean
-def pair_accuracy(predictions: Predictions, rivals: dict[str, list[str]]) -> float:
+@_mean_over_clips
+def pair_accuracy(predictions: Predictions, rivals: dict[str, list[str]]) -> np.ndarray:
     """Share of clips whose own class scores strictly above its first rival (a tie is wrong), 0 to 1; chance is 0.5.
 
     `rivals` gives for each label the labels that it is taken for, the likeliest first. Clips whose class has none are
@@ -62,9 +70,9 @@ def pair_accuracy(predictions: Predictions, rivals: dict[str, list[str]]) -> flo
                 raise ValueError(f"rivals: '{others[0]}', rival of '{label}', is none of the labels; leave it out")
             rival_K[index[label]] = index[others[0]]
     rival_B = rival_K[predictions.target_B]
-    rows = np.flatnonzero(rival_B >= 0)
-    own_B = predictions.scores_BK[rows, predictions.target_B[rows]]
-    return _mean(own_B > predictions.scores_BK[rows, rival_B[rows]])  # NaN > NaN is False: wrong
+    rows = np.arange(len(rival_B))
+    right_B = predictions.scores_BK[rows, predictions.target_B] > predictions.scores_BK[rows, rival_B]
+    return np.where(rival_B < 0, np.nan, right_B)  # NaN > NaN is False: wrong
 
 
 def _ahead_B(predictions: Predictions) -> np.ndarray:

@@ -108,6 +108,11 @@ def ties(ranks: Ranks) -> float:
     return _share(ranks.tied_Q)
 
 
+def found_first(ranks: Ranks) -> np.ndarray:
+    """Each clip's share of its queries whose own item no other beats, value_B: what paired comparisons are made of."""
+    return np.add.reduceat(ranks.rank_Q <= 1, ranks.start_B) / ranks.count_B if len(ranks) else np.zeros(0)
+
+
 MEASURES: dict[str, Callable[[Ranks], float]] = {f.__name__: f for f in (r1, r5, r10, mdr, mnr, ties)}
 RANKED = ("mdr", "mnr")  # numbers from 1, lower is better; the others are shares
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kinetext.models.temporal import again
+from kinetext.models.temporal import again, layer
 
 ASSETS = Path(__file__).parent / "assets"
 TINY = "kinetext-tiny"
@@ -85,7 +85,8 @@ class Backbone(nn.Module):
             _check_towers(architecture.model, clip)  # first: other towers' tokenizers need packages that we lack
             tokenizer = open_clip.get_tokenizer(architecture.model)
         self.architecture = architecture
-        self.recompute = False  # gradient checkpointing of the image tower's layers, for methods that ask for it
+        self.layer = layer  # of the image tower; compiled by training.compile
+        self.recompute = False  # gradient checkpointing of the image tower's layers (training.recompute)
         self.clip = clip
         self.visual = clip.visual
         self.tokenizer = tokenizer
@@ -116,10 +117,10 @@ class Backbone(nn.Module):
             raise ValueError(f"frames are {size} px, {self.architecture.model} takes {self.image_size_px}")
         x = self.visual._embeds(self.normalise(frames_BTCHW).flatten(0, 1))
         tokens = {0: x} if 0 in layers else {}
-        for layer, block in enumerate(self.visual.transformer.resblocks[: max(layers)], start=1):
-            x = again(block, x) if self.recompute else block(x)
-            if layer in layers:
-                tokens[layer] = x
+        for number, block in enumerate(self.visual.transformer.resblocks[: max(layers)], start=1):
+            x = again(self.layer, block, x) if self.recompute else self.layer(block, x)
+            if number in layers:
+                tokens[number] = x
         return {layer: t.unflatten(0, (B, T)) for layer, t in tokens.items()}
 
     def project(self, cls: Tensor) -> Tensor:
@@ -150,7 +151,8 @@ class Backbone(nn.Module):
         x_KLW = self.clip.token_embedding(tokens_KL) + self.clip.positional_embedding[:L]
         x_KLW = self.clip.transformer(x_KLW, attn_mask=self.clip.attn_mask[:L, :L])
         words_KLD = self.clip.ln_final(x_KLW) @ self.clip.text_projection
-        return words_KLD[torch.arange(len(tokens_KL)), tokens_KL.argmax(-1)], words_KLD
+        row_K = torch.arange(len(tokens_KL), device=tokens_KL.device)
+        return words_KLD[row_K, tokens_KL.argmax(-1)], words_KLD
 
     @property
     def logit_scale(self) -> Tensor:

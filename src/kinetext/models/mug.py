@@ -51,7 +51,7 @@ def spoken(words: WordFeatures, table: TextTable) -> Spoken:
     K, (S, L) = len(table.labels), table.tokens_SL.shape
     owner_S = table.owner_S
     place_S = torch.arange(S, device=owner_S.device) - torch.searchsorted(owner_S, owner_S)
-    M = int(place_S.max()) + 1
+    M = table.most
     seen_SL = torch.arange(L, device=owner_S.device) <= table.tokens_SL.argmax(-1, keepdim=True)
     word_SLD = F.normalize(words.word_SLD, dim=-1)
     return Spoken(
@@ -63,7 +63,9 @@ def spoken(words: WordFeatures, table: TextTable) -> Spoken:
 def class_scores(video_BTD: Tensor, text: Spoken) -> Tensor:
     """Scores [B, K]: the mean over a class's sentences (the original knows one sentence only)."""
     there_KM = text.seen_KML.any(-1)
-    scores_BS = mug_scores(F.normalize(video_BTD, dim=-1), text.word_KMLD[there_KM], text.seen_KML[there_KM])
-    owner_S = there_KM.nonzero()[:, 0]
-    sums_BK = scores_BS.new_zeros(len(video_BTD), len(there_KM)).index_add(1, owner_S, scores_BS)
-    return sums_BK / there_KM.sum(1)
+    # an empty place is scored as one word of zeros and counts for nothing: to pick the others is to wait for the device
+    seen_KML = torch.cat([text.seen_KML[..., :1] | ~there_KM[..., None], text.seen_KML[..., 1:]], -1)
+    video_BTD = F.normalize(video_BTD, dim=-1)
+    scores_BS = mug_scores(video_BTD, text.word_KMLD.flatten(0, 1), seen_KML.flatten(0, 1))
+    scores_BKM = scores_BS.unflatten(1, there_KM.shape) * there_KM
+    return scores_BKM.sum(-1) / there_KM.sum(1)

@@ -3,7 +3,10 @@
 Captions take the same form: first a clip stands where a class stands, with its captions as sentences; then `take` makes
 a table in which each of some captions is a class of its own, which is what retrieval scores videos against.
 
-K classes, S sentences of all classes together, L words, D joint width.
+What a table's numbers decide (which sentences go through the text tower together, which describe) is worked out once, before
+the table goes to the device: to ask a GPU for a number is to wait for it.
+
+K classes, S sentences of all classes together, U of them distinct, L words, D joint width.
 """
 
 from __future__ import annotations
@@ -11,8 +14,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +34,16 @@ LENGTHS = (8, 12, 16, 24, 32, 48, 1024)  # tokens: sentences up to one of these 
 PHASES = ("whole", "start", "end")
 
 
+class Groups(NamedTuple):
+    """The distinct sentences, those of about one length together, as the text tower takes them: their tokens [P, L], how
+    many columns of padding each lacks, and which of their rows each sentence of the table is.
+    """
+
+    tokens: list[Tensor]
+    missing: list[int]
+    place_S: Tensor
+
+
 @dataclass(frozen=True)
 class TextTable:
     """Tokenised sentences. `owner_S` is the class of each, `motion_S` true for a description (false: a name or caption):
@@ -44,9 +58,60 @@ class TextTable:
     phase_S: Tensor
 
     def to(self, device: torch.device) -> TextTable:
-        """The same table on another device."""
+        """The same table on another device, without waiting for it."""
         tensors = (self.tokens_SL, self.owner_S, self.motion_S, self.phase_S)
-        return TextTable(self.labels, *(t.to(device) for t in tensors))
+        moved = TextTable(self.labels, *(sent(t, device) for t in tensors))
+        tokens, missing, place_S = self.groups
+        moved.__dict__["groups"] = Groups([sent(t, device) for t in tokens], missing, sent(place_S, device))
+        moved.__dict__["described"] = sent(self.described, device)
+        moved.__dict__.update(most=self.most, most_described=self.most_described, silent=self.silent)
+        return moved
+
+    @cached_property
+    def most(self) -> int:
+        """The sentences of the class that has the most."""
+        return int(torch.bincount(self.owner_S).max())
+
+    @cached_property
+    @torch.inference_mode(False)  # what is kept may go through autograd later
+    def described(self) -> Tensor:
+        """The rows that describe."""
+        return self.motion_S.nonzero()[:, 0]
+
+    @cached_property
+    def most_described(self) -> int:
+        """The descriptions of the class that has the most."""
+        return int(torch.bincount(self.owner_S[self.described], minlength=1).max())
+
+    @cached_property
+    def silent(self) -> str | None:
+        """The first class without a description."""
+        found = torch.bincount(self.owner_S[self.described], minlength=len(self.labels)).tolist()
+        return self.labels[found.index(0)] if 0 in found else None
+
+    @cached_property
+    @torch.inference_mode(False)
+    def groups(self) -> Groups:
+        """How the text tower takes the table. What two classes share (one ends as the other starts) is encoded once, and
+        sentences go with others of about their length: padding costs as much as words do.
+        """
+        tokens_UL, place_S = torch.unique(self.tokens_SL, dim=0, return_inverse=True)
+        length_U = tokens_UL.argmax(-1) + 1  # the end token has the largest id
+        tokens, missing, rows, shortest = [], [], [], 0
+        for longest in LENGTHS:
+            row_P = ((length_U > shortest) & (length_U <= longest)).nonzero()[:, 0]
+            shortest = longest
+            if len(row_P):
+                tokens.append(tokens_UL[row_P, : int(length_U[row_P].max())])
+                missing.append(tokens_UL.shape[1] - tokens[-1].shape[1])
+                rows.append(row_P)
+        return Groups(tokens, missing, torch.cat(rows).argsort()[place_S])
+
+    def rows(self, part: slice) -> TextTable:
+        """Some of the captions that `take` took, as wide as all of them."""
+        tensors = (self.tokens_SL, self.owner_S, self.motion_S, self.phase_S)
+        tokens_KL, owner_K, motion_K, phase_K = (t[part] for t in tensors)
+        return TextTable(self.labels[part], tokens_KL, owner_K - part.start, motion_K, phase_K)
 
     def take(self, rows_K: Tensor) -> TextTable:
         """Some sentences, each as a class of its own, no longer than the longest of them."""
@@ -117,23 +182,13 @@ def tabulate_texts(
 
 
 def encode_table(backbone: Backbone, table: TextTable) -> WordFeatures:
-    """The text tower's features of a table. What two classes share (one ends as the other starts) is encoded once, and
-    sentences go with others of about their length: padding costs as much as words do. Its features mean nothing.
-    """
-    tokens_UL, place_S = torch.unique(table.tokens_SL, dim=0, return_inverse=True)
-    length_U = tokens_UL.argmax(-1) + 1  # the end token has the largest id
-    parts, rows, shortest = [], [], 0
-    for longest in LENGTHS:
-        row_P = ((length_U > shortest) & (length_U <= longest)).nonzero()[:, 0]
-        shortest = longest
-        if len(row_P):
-            tokens_PL = tokens_UL[row_P, : int(length_U[row_P].max())]
-            sentence_PD, word_PLD = backbone.encode_text(tokens_PL)
-            missing = tokens_UL.shape[1] - tokens_PL.shape[1]
-            parts.append((sentence_PD, F.pad(word_PLD, (0, 0, 0, missing))))
-            rows.append(row_P)
-    back_U = torch.cat(rows).argsort()
-    sentence_UD, word_ULD = (torch.cat(part)[back_U] for part in zip(*parts, strict=True))
+    """The text tower's features of a table; those of padding mean nothing."""
+    tokens, missing, place_S = table.groups
+    parts = []
+    for tokens_PL, columns in zip(tokens, missing, strict=True):
+        sentence_PD, word_PLD = backbone.encode_text(tokens_PL)
+        parts.append((sentence_PD, F.pad(word_PLD, (0, 0, 0, columns))))
+    sentence_UD, word_ULD = (torch.cat(part) for part in zip(*parts, strict=True))
     return WordFeatures(sentence_UD[place_S], word_ULD[place_S])
 
 
@@ -141,21 +196,26 @@ def class_means(sentence_SD: Tensor, table: TextTable, keep_S: Tensor, weight_S:
     """The mean over each class's kept sentences of their normalised features, [K, D]; zero for a class with none. With
     positive weights a weighted mean.
     """
-    unit_SD = F.normalize(sentence_SD, dim=-1)[keep_S]
-    owner_S = table.owner_S[keep_S]
-    weight_S = unit_SD.new_ones(len(unit_SD)) if weight_S is None else weight_S[keep_S]
+    unit_SD = F.normalize(sentence_SD, dim=-1)
+    keep_S = keep_S.to(unit_SD.dtype)  # a weight of zero, for to pick rows is to wait for the device
+    weight_S = keep_S if weight_S is None else keep_S * weight_S
     sums_KD = unit_SD.new_zeros(len(table.labels), unit_SD.shape[-1])
-    sums_KD = sums_KD.index_add(0, owner_S, unit_SD * weight_S[:, None])
-    total_K = weight_S.new_zeros(len(table.labels)).index_add(0, owner_S, weight_S)
+    sums_KD = sums_KD.index_add(0, table.owner_S, unit_SD * weight_S[:, None])
+    total_K = weight_S.new_zeros(len(table.labels)).index_add(0, table.owner_S, weight_S)
     return sums_KD / torch.where(total_K > 0, total_K, 1.0)[:, None]
 
 
 def need_descriptions(table: TextTable, method: str) -> None:
     """Raise ValueError, in the name of a method, for the first class without a motion description."""
-    described_K = torch.bincount(table.owner_S[table.motion_S], minlength=len(table.labels)) > 0
-    if not bool(described_K.all()):
-        silent = table.labels[int((~described_K).nonzero()[0])]
+    if table.silent is not None:
         raise ValueError(
-            f"{method}: class '{silent}' has no usable motion description; its rows of the table texts say why. Take texts "
-            "that describe it, not `names`; after a failed request `snakemake --forcerun describe_classes` asks again"
+            f"{method}: class '{table.silent}' has no usable motion description; its rows of the table texts say why. Take "
+            "texts that describe it, not `names`; after a failed request `snakemake --forcerun describe_classes` asks again"
         )
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device, on its way while the program goes on."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()  # the only memory that a copy need not be waited for from
+    return tensor.to(device, non_blocking=True)

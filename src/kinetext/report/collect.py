@@ -1,118 +1,165 @@
-"""The tables of every run put together: `kinetext collect-metrics`.
+"""The tables of every run put together: `kinetext collect-metrics`. Each is declared in tables.py.
 
-`metrics` and `runs` are as tables.py declares them. `differences` says for each two rows of a comparison (method with
-texts) by how much the one is above the other on the same clips: each clip's top1 (t2v_r1 where clips have captions) is
-averaged over seeds, subtracted, and bootstrapped over clips. On the same clips, for two methods stumble over the same ones, and the interval of the
-difference is then much narrower than two separate intervals suggest.
+- `metrics`, `curves`, `texts`: what lies beside the runs, in long form.
+- `runs`, `costs`: one row a run: how it is defined, what it cost.
+- `confusions`: which class's clips were taken for which (outcomes.py); `differences`: every row of a comparison less every
+  other, tested on the same clips (differences.py, paired.py).
+
+A thousand runs take seconds (benchmarks/collect.py): files are read once and stay Arrow and numpy columns.
 """
 
+import csv
 import json
-from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from kinetext.config import read_run
-from kinetext.evaluation.measure import main_values
-from kinetext.evaluation.predictions import read_predictions
-from kinetext.tables import read_metadata, read_rows, read_table, schema, write_table
+from kinetext.config import RunSpec, read_run
+from kinetext.report.differences import difference_rows
+from kinetext.report.outcomes import Outcomes
+from kinetext.tables import read_rows, read_table, schema, write_table
 
-COST = ("new_parameters", "trained_parameters", "train_seconds", "train_clips_seen", "threads", "device", "commit")
+TABLES = ("metrics", "runs", "texts", "confusions", "costs", "curves", "differences")
+RUN = schema("costs").names[:7]  # the columns that name a run
+TRAINED = (
+    "new_parameters",
+    "trained_parameters",
+    "train_seconds",
+    "train_clips_seen",
+    "processes",
+    "threads",
+    "device",
+)
+JOBS = ("train_method", "predict_clips", "measure_run")  # rules that run once a run
 
-Key = tuple[str, str]  # method, texts
+
+class Run(NamedTuple):
+    """A run folder and what its run.yaml says."""
+
+    folder: Path
+    spec: RunSpec
+
+    def names(self) -> dict[str, Any]:
+        """The columns that name it."""
+        return {column: getattr(self.spec, column) for column in RUN}
+
+    def texts(self, results: Path) -> Path:
+        """Its table of texts."""
+        spec = self.spec
+        return results / "data" / spec.dataset / spec.protocol / spec.backbone / "texts" / f"{spec.texts}.parquet"
 
 
-def collect_metrics(runs: list[Path], output: Path) -> None:
-    """Read the run folders; write metrics.parquet, runs.parquet and differences.parquet into the folder `output`.
+def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
+    """Read the run folders; write TABLES into the folder `output`.
 
-    Only files of the folders handed over are read: what lies in results/ from an earlier configuration stays out.
+    Only files of the folders handed over are read: what lies in results/ from an earlier configuration stays out. From
+    the folder `results` come the runs' tables of texts and Snakemake's benchmarks; what is not there is null or left out.
     Raises ValueError if a run has not been measured.
     """
-    unmeasured = [str(run) for run in runs if not (run / "metrics.parquet").is_file()]
+    unmeasured = [str(folder) for folder in folders if not (folder / "metrics.parquet").is_file()]
     if unmeasured:
         raise ValueError(f"{unmeasured[0]}: metrics.parquet is missing; run `kinetext measure-run` for it first")
+    runs = [Run(folder, read_run(folder / "run.yaml")) for folder in folders]
+    texts = {path: run.spec for run in runs if (path := run.texts(results)).is_file()}
+    outcomes = Outcomes()
+    speeds = [outcomes.add(run.spec, run.folder / "predictions.parquet") for run in runs]
+    costs = [_cost_row(run, speed, results / "benchmarks") for run, speed in zip(runs, speeds, strict=True)]
+    write_table("costs", costs, output / "costs.parquet")
     write_table("runs", [_run_row(run) for run in runs], output / "runs.parquet")
-    rows = _differences(runs)
-    write_table("differences", rows, output / "differences.parquet")
-    columns = schema("metrics").names
-    parts = [read_table("metrics", run / "metrics.parquet").select(columns) for run in runs]
-    whole = pa.concat_tables(parts).to_pylist() if parts else []
-    write_table("metrics", whole, output / "metrics.parquet")
+    write_table("collected_curves", _curves(runs), output / "curves.parquet")
+    write_table("collected_texts", _texts(texts), output / "texts.parquet")
+    write_table("confusions", _joined("confusions", outcomes.confusions), output / "confusions.parquet")
+    write_table("differences", difference_rows(outcomes.comparisons), output / "differences.parquet")
+    metrics = [read_table("metrics", run.folder / "metrics.parquet") for run in runs]
+    write_table("metrics", _joined("metrics", metrics), output / "metrics.parquet")
 
 
-def _run_row(run: Path) -> dict[str, Any]:
+def _run_row(run: Run) -> dict[str, Any]:
     """One row of the table `runs`."""
-    spec = read_run(run / "run.yaml")
-    cost = json.loads((run / "cost.json").read_text()) if (run / "cost.json").is_file() else {}
-    about = {
-        key: getattr(spec, key)
-        for key in ("run", "dataset", "protocol", "method", "texts", "backbone", "seed", "fingerprint")
-    }
-    predictions = run / "predictions.parquet"
-    speed = read_metadata(predictions).get("predict_clips_per_s") if predictions.is_file() else None
-    return {**about, **{key: cost.get(key) for key in COST}, "predict_clips_per_s": speed}
+    spec = run.spec
+    about = {"method_module": spec.method_module, "method_options": json.dumps(spec.method_options, sort_keys=True)}
+    about |= {f"test_{key}": value for key, value in spec.testing.model_dump().items()}
+    about |= {"training": spec.training.model_dump_json(), "fingerprint": spec.fingerprint}
+    return {**run.names(), **about, "commit": _json(run.folder / "cost.json").get("commit")}
 
 
-def _differences(runs: list[Path]) -> list[dict[str, Any]]:
-    """The table `differences`: every ordered pair of rows of every comparison, under the ordered view."""
-    seeds: dict[tuple[str, ...], dict[Key, list[dict[str, float]]]] = defaultdict(lambda: defaultdict(list))
+def _cost_row(run: Run, speed: float | None, benchmarks: Path) -> dict[str, Any]:
+    """One row of the table `costs`."""
+    trained = _json(run.folder / "cost.json")
+    jobs: dict[str, float | None] = {}
+    for rule in JOBS:
+        took = _benchmark(benchmarks / rule / f"{run.spec.run}.tsv")
+        jobs |= {f"{rule}_s": took.get("s"), f"{rule}_mib": took.get("max_rss")}
+    of_training = {key: trained.get(key) for key in TRAINED}
+    return {**run.names(), **of_training, "predict_clips_per_s": speed, **jobs}
+
+
+def _benchmark(path: Path) -> dict[str, float]:
+    """The numbers of Snakemake's benchmark file; none where there is no file, or where a job was too short to be seen."""
+    if not path.is_file():
+        return {}
+    with path.open() as file:
+        row = next(csv.DictReader(file, delimiter="\t"), {})
+    return {key: float(value) for key, value in row.items() if key in ("s", "max_rss") and _is_number(value)}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False  # "NA", "-"
+    return True
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _curves(runs: Iterable[Run]) -> pa.Table:
+    """The rows of the runs' curves.parquet; a run that did not train has none."""
+    parts = []
     for run in runs:
-        if (run / "predictions.parquet").is_file():
-            spec = read_run(run / "run.yaml")
-            for (split, metric), right in _right_clips(run / "predictions.parquet").items():
-                seeds[spec.dataset, split, spec.protocol, metric][spec.method, spec.texts].append(right)
-    found = []
-    for (dataset, split, protocol, metric), made in seeds.items():
-        about = {"dataset": dataset, "split": split, "protocol": protocol, "metric": metric}
-        found += [{**about, **row} for row in _paired(made)]
-    return found
+        if (path := run.folder / "curves.parquet").is_file():
+            with pq.ParquetFile(path) as file:
+                parts.append(with_columns(run.names(), file.read()))
+    return _joined("collected_curves", parts)
 
 
-def _right_clips(predictions: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """For each split under the ordered view, and the name of what is compared, its value for each clip by name."""
-    table = read_table("predictions", predictions)
-    names: dict[tuple[str, str], list[str]] = defaultdict(list)
-    columns = (table[column].to_pylist() for column in ("split", "view", "clip_id"))
-    for split, view, clip_id in zip(*columns, strict=True):
-        names[split, view].append(clip_id)  # in the order of the table, as read_predictions has them
-    found = {}
-    for (split, view), made in read_predictions(predictions).items():
-        if view == "ordered":
-            metric, value_B = main_values(made)
-            found[split, metric] = dict(zip(names[split, view], value_B.tolist(), strict=True))
-    return found
+def _texts(texts: dict[Path, RunSpec]) -> pa.Table:
+    """All tables of texts, each once."""
+    keys = ("dataset", "protocol", "backbone", "texts")
+    parts = [
+        with_columns({k: getattr(spec, k) for k in keys}, read_table("texts", path)) for path, spec in texts.items()
+    ]
+    return _joined("collected_texts", parts)
 
 
-def _paired(made: dict[Key, list[dict[str, float]]], draws: int = 1000, seed: int = 0) -> list[dict[str, Any]]:
-    """Differences of all pairs of rows N over the clips B that all have, one bootstrap draw of clips for all rows."""
-    keys = sorted(made)
-    clips = sorted(set.intersection(*(set(right) for key in keys for right in made[key])))
-    if not clips:
-        return []
-    value_BN = np.array([[np.mean([right[clip] for right in made[key]]) for key in keys] for clip in clips])
-    random = np.random.default_rng(seed)
-    drawn_DN = np.stack([value_BN[random.integers(len(clips), size=len(clips))].mean(axis=0) for _ in range(draws)])
-    mean_N, rows = value_BN.mean(axis=0), []
-    for a, ours in enumerate(keys):
-        for b, theirs in enumerate(keys):
-            if a != b:
-                low, high = np.quantile(drawn_DN[:, a] - drawn_DN[:, b], [0.025, 0.975])
-                row: dict[str, Any] = {
-                    "method": ours[0],
-                    "texts": ours[1],
-                    "than_method": theirs[0],
-                    "than_texts": theirs[1],
-                }
-                row |= {"value": float(mean_N[a] - mean_N[b]), "low": float(low), "high": float(high)}
-                rows.append({**row, "clips": len(clips), "seeds": min(len(made[ours]), len(made[theirs]))})
-    return rows
+def with_columns(values: dict[str, Any], table: pa.Table) -> pa.Table:
+    """The table with columns before it that hold one value each."""
+    constant = {name: pa.repeat(value, len(table)) for name, value in values.items()}
+    return pa.table({**constant, **{name: table[name] for name in table.column_names}})
 
 
-def read_tables(tables: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of the tables metrics, runs and differences that `collect_metrics` wrote."""
-    metrics, runs, differences = (
-        read_rows(name, tables / f"{name}.parquet") for name in ("metrics", "runs", "differences")
-    )
-    return metrics, runs, differences
+def _joined(name: str, parts: list[pa.Table]) -> pa.Table:
+    """The parts under one another, as the table `name` declares its columns."""
+    kind = schema(name).remove_metadata()
+    parts = [part.select(kind.names).replace_schema_metadata(None).cast(kind) for part in parts if len(part)]
+    return pa.concat_tables(parts) if parts else kind.empty_table()
+
+
+def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows that the report reads of what `collect_metrics` wrote.
+
+    Raises ValueError for tables of a version that did not test differences.
+    """
+    wanted = {"metrics": "metrics", "runs": "runs", "costs": "costs", "curves": "collected_curves"}
+    wanted |= {"confusions": "confusions", "differences": "differences"}
+    read = {file: read_rows(name, tables / f"{file}.parquet") for file, name in wanted.items()}
+    if any(row["p"] is None for row in read["differences"]):
+        raise ValueError(
+            f"{tables}/differences.parquet: is of an earlier version; run `kinetext collect-metrics` again"
+        )
+    return read

@@ -2,15 +2,15 @@
 
 What an image-text model gains from longer texts need not come from what they say (WaffleCLIP, ICCV 2023: random words do
 nearly as well on images). So the answer is a row of paired differences: descriptions less names, less templates, and less
-each control, each with its interval, and a sentence that says no more than these intervals do.
+each control, each with its interval and p, and a sentence that says no more than the tests do, corrected for their number.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kinetext.report.estimates import Key, label
-from kinetext.report.figures import Estimate, Row, dot_plot
+from kinetext.report.estimates import Difference, Key, corrected, label
+from kinetext.report.figures import Row, dot_plot
 from kinetext.tables import read_metadata, read_rows
 
 VERDICTS = ("ahead of", "not told apart from", "behind")
@@ -40,7 +40,7 @@ def control_of(path: Path) -> str | None:
 
 
 def against_others(
-    name: str, keys: list[Key], apart: dict[tuple[Key, Key], Estimate], described: list[str], figures: Path
+    name: str, keys: list[Key], apart: dict[tuple[Key, Key], Difference], described: list[str], figures: Path
 ) -> list[dict[str, Any]]:
     """For each table of descriptions: by how much every method is better with it than with each other texts.
 
@@ -50,12 +50,13 @@ def against_others(
     for texts in described:
         others = sorted({other for _, other in keys if other != texts}, key=lambda other: (other != "names", other))
         methods = list(dict.fromkeys(method for method, own in keys if own == texts))
-        cells = {
+        family = {
             (method, other): apart[(method, texts), (method, other)]
             for method in methods
             for other in others
             if ((method, texts), (method, other)) in apart
         }
+        cells = corrected(family)
         if cells:
             rows: list[Row] = [(label(key), [(key[0], estimate)]) for key, estimate in cells.items()]
             axis = f"with {texts} minus with these texts, points"
@@ -65,19 +66,21 @@ def against_others(
     return shown
 
 
-def finding(method: str, texts: str, cells: dict[Key, Estimate]) -> str:
-    """What the intervals of one method say: "With stan, bundled is ahead of names; not told apart from shuffled."""
+def finding(method: str, texts: str, cells: dict[Key, Difference]) -> str:
+    """What the tests of one method say: "With stan, bundled is ahead of names; not told apart from shuffled."""
     verdicts: dict[str, list[str]] = {words: [] for words in VERDICTS}
-    for (of, other), estimate in cells.items():
+    for (of, other), apart in cells.items():
         if of == method:
-            verdicts[verdict(estimate)].append(other)
+            verdicts[verdict(apart)].append(other)
     said = [f"{words} {_listed(others)}" for words, others in verdicts.items() if others]
     return f"With {method}, {texts} is {'; '.join(said)}."
 
 
-def verdict(difference: Estimate) -> str:
-    """What the interval of a difference says; one that reaches zero tells nothing apart."""
-    return VERDICTS[0] if difference.low > 0 else VERDICTS[2] if difference.high < 0 else VERDICTS[1]
+def verdict(difference: Difference) -> str:
+    """What the corrected test of a difference says."""
+    if not difference.told_apart:
+        return VERDICTS[1]
+    return VERDICTS[0] if difference.value > 0 else VERDICTS[2]
 
 
 def _listed(names: list[str]) -> str:

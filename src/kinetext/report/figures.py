@@ -1,4 +1,4 @@
-"""The pictures of the report: dot plots with intervals (Cleveland 1984), a cost plot, and frames of example clips.
+"""The pictures of the report: dot plots with intervals (Cleveland 1984), cost, learning curves, frames of example clips.
 
 One drawing function serves every comparison, so that all of them read alike. Colours are Okabe and Ito's, which
 colour-blind readers can tell apart, and no meaning hangs on colour alone: each has its own marker. Figures are narrow,
@@ -21,13 +21,16 @@ from kinetext.tables import open_shard
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 WIDTH_IN = 6.2
 GREY, INK = "#c9ccd1", "#22262b"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval: the mean over seeds of value, low and high, and the range of value over seeds."""
+    """A number with its interval: the mean over seeds of value, low and high, and the range of value over seeds. Of several
+    data sets: the mean over them, and the range over them.
+    """
 
     value: float
     low: float
@@ -36,6 +39,7 @@ class Estimate:
     most: float
     seeds: int
     clips: int
+    datasets: int = 1
 
 
 Row = tuple[str, list[tuple[str, Estimate | None]]]  # what the line is called; its points with the key of each
@@ -111,6 +115,30 @@ def cost_plot(name: str, points: list[tuple[str, str, float, Estimate]], axis: s
             axes.plot([], [], MARKERS[i % len(MARKERS)], color="#999999", label=t)[0] for i, t in enumerate(texts)
         ]
         axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
+        return _written(figure, name, folder)
+
+
+def curve_plot(name: str, curves: dict[str, list[list[tuple[float, float]]]], axis: str, folder: Path) -> str:
+    """Lines over epochs, as SVG: `curves` has for each row of a comparison the (epoch, value) of each seed. The line is the
+    mean over seeds, the area reaches from the lowest to the highest. Rows differ in colour and in the dashes of their line.
+    """
+    with _figure(3.2 + 0.16 * len(curves)) as (figure, axes):
+        for k, (row, seeds) in enumerate(curves.items()):
+            values: dict[float, list[float]] = {}
+            for epoch, value in (point for seed in seeds for point in seed):
+                values.setdefault(epoch, []).append(value)
+            epochs = sorted(values)
+            style = {"color": COLOURS[k % len(COLOURS)]}
+            means = [sum(values[epoch]) / len(values[epoch]) for epoch in epochs]
+            dashes = DASHES[k // len(COLOURS) % len(DASHES)]
+            marker = {"marker": MARKERS[k % len(MARKERS)], "markersize": 4, "markevery": max(1, len(epochs) // 8)}
+            axes.plot(epochs, means, linestyle=dashes, linewidth=1.5, label=row, **marker, **style)
+            ends = [[end(values[epoch]) for epoch in epochs] for end in (min, max)]
+            axes.fill_between(epochs, *ends, alpha=0.12, linewidth=0, **style)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(axis)
+        axes.grid(axis="y", color="#eef0f2")
+        figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8)
         return _written(figure, name, folder)
 
 

@@ -5,17 +5,20 @@ out. Every number is an Estimate, and the template prints none without its inter
 """
 
 import csv
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from kinetext.config import ReportOptions
 from kinetext.report.collect import read_tables
-from kinetext.report.comparisons import about_comparison, novel_classes
+from kinetext.report.comparisons import about_comparison
 from kinetext.report.confusion import confusion_picture
+from kinetext.report.curves import learning_curves
 from kinetext.report.descriptions import control_of, described_tables
-from kinetext.report.estimates import Estimates, estimates, long_rows, order
+from kinetext.report.estimates import Estimates, estimates, long_rows, order, place, pooled, pools, title
 from kinetext.report.material import RULES, Dataset, Mined, about_dataset, about_texts, gallery
+from kinetext.report.novel import novel_classes
 from kinetext.report.reference import beside
 from kinetext.tables import written_whole
 
@@ -37,36 +40,49 @@ def render_report(
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    metrics, runs, differences = read_tables(tables)
+    read = read_tables(tables)
+    metrics, runs, costs, differences = (read[name] for name in ("metrics", "runs", "costs", "differences"))
     if not metrics:
         raise ValueError(f"{tables}/metrics.parquet: holds no metrics; run at least one experiment before the report")
     found, figures = estimates(metrics), Path(figures)
     figures.mkdir(parents=True, exist_ok=True)
     described = described_tables(texts, options.descriptions)
+    pool = pools(differences)
+    for at, of in pool.items():
+        rows = {(row["method"], row["texts"]) for row in differences if place(row) == at}
+        found[at] = defaultdict(dict, pooled(found, at, of, rows))
+    comparisons = []
+    for at in sorted(found, key=order):
+        own = [row for row in differences if place(row) == at]
+        paid = [row for row in costs if row["dataset"] in pool.get(at, [at[0]]) and row["protocol"] == at[1]]
+        comparisons.append(about_comparison(at, found[at], options, own, paid, described, figures))
+    parts = {(dataset, *at[1:]) for at, of in pool.items() for dataset in of}
     shown = {
         "title": options.title,
-        "comparisons": [
-            about_comparison(at, found[at], options, differences, runs, described, figures)
-            for at in sorted(found, key=order)
-        ],
+        "comparisons": comparisons,
+        "parts": parts,
+        "pools": pool,
         "datasets": [about_dataset(dataset, metrics, runs) for dataset in datasets],
         "reference": beside(options.reference, found),
         "confusion": [picture for place in mined if (picture := confusion_picture(place, figures))],
         "galleries": _galleries(datasets, mined, found, runs, options.examples),
-        "novel": novel_classes(found, options, figures),
+        "novel": novel_classes(found, options, {c["at"]: c["help"] for c in comparisons}, figures),
+        "curves": learning_curves(read["curves"], figures),
         "texts": [about_texts(path) for path in texts],
         "controls": sorted({path.stem for path in texts if control_of(path) not in (None, "names")}),
         "rules": RULES,
     }
     _write_csv(figures / "metrics.csv", long_rows(found))
     _write_csv(figures / "differences.csv", differences)
-    _write_csv(figures / "runs.csv", runs)
+    _write_csv(figures / "costs.csv", costs)
     page = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     page.filters |= {
         "percent": _percent,
         "rank": "{:.1f}".format,
+        "title": title,
+        "p": words_for_p,
         "count": lambda n: "not recorded" if n is None else f"{n:,}",
     }
     with written_whole(output) as part:
@@ -96,6 +112,11 @@ def _galleries(
 def _percent(value: float, sign: bool = False) -> str:
     """A fraction in percent with one decimal; a true minus sign, for it is as wide as the plus."""
     return f"{round(100 * value, 1) + 0.0:{'+' if sign else ''}.1f}".replace("-", "−")  # noqa: RUF001
+
+
+def words_for_p(p: float) -> str:
+    """A p as it is read: the small ones by their bound."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:

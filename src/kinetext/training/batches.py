@@ -1,23 +1,31 @@
 """Batches of a split as a method reads them: from frames, or from a frozen trunk's tokens computed once. Each clip goes
 with a text: that of its class, or one of its captions.
 
-N items of an epoch, B clips, T frames, N tokens, V width.
+A batch is the same for any number of processes: each takes a part of it, one after the other in the order of the batch.
+Clips that are only looked at (validation) go the other way, whole batches in turn, so that nothing is left out or seen
+twice, and a clip's numbers are those that one process gives it, to the bit.
+
+N items of an epoch or of a batch of all processes, B clips of one of them, T frames, N tokens, V width.
 """
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from kinetext import distributed
 from kinetext.config import TrainingOptions
+from kinetext.data.augment import flips
+from kinetext.data.feed import Encoded, Feed
 from kinetext.data.loader import ClipDataset, FrameStore
 from kinetext.data.protocols import Split
+from kinetext.data.sampling import choice
 from kinetext.models.methods import Method, Tokens
+from kinetext.models.texts import sent
 
 log = logging.getLogger(__name__)
 TRUNK_BATCH = 32  # clips at once through a frozen trunk
@@ -25,13 +33,44 @@ TRUNK_BATCH = 32  # clips at once through a frozen trunk
 
 @dataclass(frozen=True)
 class Batch:
-    """Some clips: the text that each goes with, and their tokens when asked for (a trained trunk runs in the step, with
-    gradients).
+    """One process's part of a batch. `clip_ids` and `text_N`, the text that each goes with, are of the whole batch, `sizes`
+    says how many of them each process has; `places` (in the split) and `clips` are this one's: frames, uint8
+    [B, T, C, H, W] once they were sent, or a frozen trunk's tokens.
+
+    A process for which no clip is left has the batch's first, which then counts nothing.
     """
 
     clip_ids: list[str]
-    target_B: Tensor
-    tokens: "partial[Tokens]"
+    text_N: Tensor
+    sizes: tuple[int, ...]
+    rank: int
+    places: list[int]
+    clips: Tensor | Encoded | Tokens | None = None
+    epoch: int | None = None
+    other_B: Tensor | None = None  # the text of what is mixed into each clip here (mixing.py)
+    share: float = 1.0  # and what is left of the clip itself
+
+    @property
+    def part(self) -> slice:
+        """Which of the whole batch's clips are here."""
+        return _part(self.sizes, self.rank)
+
+    def pieces(self, most: int) -> list[slice]:
+        """The clips here in pieces of at most so many, as equal as can be."""
+        B = len(self.places)
+        count = -(-B // most)
+        ends = [B * n // count for n in range(count + 1)]
+        return [slice(*pair) for pair in pairwise(ends)]
+
+    def alone(self) -> "Batch":
+        """The clips here as a whole batch."""
+        part = self.part
+        return replace(self, clip_ids=self.clip_ids[part], text_N=self.text_N[part], sizes=(len(self.places),), rank=0)
+
+
+def _part(sizes: tuple[int, ...], rank: int) -> slice:
+    first = sum(sizes[:rank])
+    return slice(first, first + sizes[rank]) if sizes[rank] else slice(0, 1)
 
 
 class Batches:
@@ -52,51 +91,70 @@ class Batches:
         device: torch.device,
         texts_K: Tensor | None = None,
         workers: int = 0,
+        num_frames: int | None = None,
     ) -> None:
         place = {label: k for k, label in enumerate(split.labels)}
         rows = [row for row in split.rows if row["clip_id"] in store]
         if len(rows) < len(split.rows):
             log.warning("%d of %d clips have no frames and are left out", len(split.rows) - len(rows), len(split.rows))
         self.method, self.training, self.seed, self.device = method, training, seed, device
-        self.workers = workers  # processes that decode frames
         self.clip_ids = [row["clip_id"] for row in rows]
         target = torch.tensor([place[row["label"]] for row in rows], dtype=torch.long)
         texts_K = torch.ones(len(place), dtype=torch.long) if texts_K is None else texts_K
         self.first, self.texts = (texts_K.cumsum(0) - texts_K)[target], texts_K[target]
-        self.clips = ClipDataset(store, self.clip_ids, self.first.tolist(), training.augment, seed)
+        self.clips = ClipDataset(
+            store,
+            self.clip_ids,
+            self.first.tolist(),
+            training.augment,
+            seed,
+            flips(training.augment, split.labels, split.captioned),
+            choice(training.sampling, num_frames, training.stride) if num_frames is not None else None,
+        )
+        self.feed = Feed(self.clips, device, workers, training.decode)
         self.cached = self._run_trunk() if self._fits() else None
 
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Batches per epoch, of all processes together."""
         return -(-self.items // self.training.batch_size)
 
     @property
     def items(self) -> int:
         """Clips, each with a text, that an epoch sees."""
+        return self._count() * self.training.repeats
+
+    def _count(self) -> int:
         return int(self.texts.sum()) if self.training.captions_per_video == "all" else len(self.clip_ids)
 
     def epoch(self, number: int | None, first: int = 0) -> Iterator[Batch]:
-        """Every clip once, or every text; without the first batches, which a resumed training has seen."""
+        """Give this process's part of every batch, but for the `first` ones, which a resumed training has seen; of `epoch(None)`
+        its own batches, whole. All still on the CPU: `send` takes them to the device.
+        """
         clip_N, text_N = (items_N[first * self.training.batch_size :] for items_N in self._pairs(number))
         if not len(clip_N):
             return
-        if number is not None:
-            self.clips.set_epoch(number)
-        parts = zip(clip_N.split(self.training.batch_size), text_N.split(self.training.batch_size), strict=True)
+        pairs = zip(clip_N.split(self.training.batch_size), text_N.split(self.training.batch_size), strict=True)
+        parts = [self._cut(*pair, number) for pair in (distributed.dealt(pairs) if number is None else pairs)]
         if self.cached is not None:
-            for clip_B, text_B in parts:
-                tokens = partial(_take, self.cached, clip_B, self.device)
-                yield Batch([self.clip_ids[i] for i in clip_B], text_B.to(self.device), tokens)
+            for part in parts:
+                yield replace(part, clips={level: t[part.places] for level, t in self.cached.items()})
             return
-        loader = DataLoader(
-            Subset(self.clips, clip_N.tolist()),
-            self.training.batch_size,
-            num_workers=self.workers,
-            generator=torch.Generator(),  # its own: it would draw from the one that training draws from
-        )
-        for (clip_B, text_B), (frames_BTCHW, _) in zip(parts, loader, strict=True):
-            tokens = partial(self.method.trunk, frames_BTCHW.to(self.device))
-            yield Batch([self.clip_ids[i] for i in clip_B], text_B.to(self.device), tokens)
+        order = [part.places for part in parts]
+        for part, clips in zip(parts, self.feed.batches(order, number), strict=True):
+            yield replace(part, clips=clips)
+
+    def send(self, batch: Batch) -> Batch:
+        """The batch with its clips on the device, without waiting for them."""
+        if isinstance(batch.clips, dict):
+            return replace(batch, clips={level: sent(t, self.device) for level, t in batch.clips.items()})
+        assert batch.clips is not None  # `epoch` gave it
+        return replace(batch, clips=self.feed.send(batch.clips, batch.places, batch.epoch))
+
+    def _cut(self, clip_N: Tensor, text_N: Tensor, number: int | None) -> Batch:
+        whole = number is None  # then each process has batches of its own
+        sizes, rank = ((len(clip_N),), 0) if whole else (distributed.shares(len(clip_N)), distributed.rank())
+        clip_ids, places = [self.clip_ids[i % len(self.clip_ids)] for i in clip_N], clip_N[_part(sizes, rank)].tolist()
+        return Batch(clip_ids, text_N, sizes, rank, places, epoch=number)
 
     def _pairs(self, number: int | None) -> tuple[Tensor, Tensor]:
         """The clips of an epoch in its order, and the text of each, as indices."""
@@ -104,43 +162,49 @@ class Batches:
         if number is None:
             return clip_N, text_N
         generator = torch.Generator().manual_seed(self.seed * 100_003 + number)
-        order_N = torch.randperm(self.items, generator=generator)
+        order_N = torch.randperm(self._count(), generator=generator)
         together = self.training.neighbours
         if together > 1:
-            group_G = torch.randperm(-(-self.items // together), generator=generator)
+            group_G = torch.randperm(-(-self._count() // together), generator=generator)
             order_N = (group_G[:, None] * together + torch.arange(together)).flatten()
-            order_N = order_N[order_N < self.items]
+            order_N = order_N[order_N < self._count()]
         if self.training.captions_per_video == "all":
             clip_N = clip_N.repeat_interleave(self.texts)
             before_N = (self.texts.cumsum(0) - self.texts)[clip_N]
             text_N = self.first[clip_N] + torch.arange(len(clip_N)) - before_N
         else:
             text_N = text_N + (torch.rand(len(clip_N), generator=generator) * self.texts).long()
-        return clip_N[order_N], text_N[order_N]
+        clip_N, text_N, repeats = clip_N[order_N], text_N[order_N], self.training.repeats
+        if repeats > 1:  # each copy of a clip has an index of its own, and so draws of its own (data/loader.py)
+            copies_R = torch.arange(repeats) * len(self.clip_ids)
+            clip_N, text_N = (clip_N[:, None] + copies_R).flatten(), text_N.repeat_interleave(repeats)
+        return clip_N, text_N
 
     def _fits(self) -> bool:
         """Whether a frozen trunk's tokens can be kept; what does not change is then computed once."""
-        if self.training.trunk == "trained" or self.training.augment != "none" or not self.clip_ids:
+        if self.training.trunk == "trained" or self.training.sees_anew or not self.clip_ids:
             return False
-        backbone, T = self.method.backbone, self.clips[0][0].shape[0]
+        backbone, T = self.method.backbone, len(self.clips.images(0))
         tokens = 1 + backbone.grid[0] * backbone.grid[1] if self.method.patches else 1
         gib = len(self.clip_ids) * T * tokens * backbone.width * len(self.method.levels) * 2 / 2**30
+        gib *= distributed.on_this_machine()
         fits = gib <= self.training.cache_gib
         log.info(
             "tokens of %d clips: %.2f GiB, %s", len(self.clip_ids), gib, "kept" if fits else "computed anew each epoch"
         )
         return fits
 
-    @torch.no_grad()
     def _run_trunk(self) -> Tokens:
+        """The tokens of all clips, each process running the trunk over its share of them."""
         self.method.eval()
+        order = [places.tolist() for places in torch.arange(len(self.clip_ids)).split(TRUNK_BATCH)]
+        mine = list(distributed.dealt(order))
         parts: list[Tokens] = []
-        loader = DataLoader(self.clips, TRUNK_BATCH, num_workers=self.workers)
-        for frames_BTCHW, _ in tqdm(loader, desc="trunk", disable=None, leave=False):
-            tokens = self.method.trunk(frames_BTCHW.to(self.device))
-            parts.append({level: t.half().cpu() for level, t in tokens.items()})
+        bar = tqdm(desc="trunk", total=len(order), disable=distributed.quiet(), leave=False)
+        with bar, torch.inference_mode():
+            frames = (self.feed.send(*pair) for pair in zip(self.feed.batches(mine), mine, strict=True))
+            tokens = ({k: t.half().cpu() for k, t in self.method.trunk(f).items()} for f in frames)
+            while len(parts) < len(order):  # exchanged turn by turn, so that little is held twice
+                parts += distributed.collected(list(islice(tokens, 1)))
+                bar.update(distributed.size())
         return {level: torch.cat([part[level] for part in parts]) for level in self.method.levels}
-
-
-def _take(tokens: Tokens, index: Tensor, device: torch.device) -> Tokens:
-    return {level: t[index].to(device).float() for level, t in tokens.items()}

@@ -3,12 +3,16 @@
 B videos and their B texts, row b of each belonging together.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
+
+from kinetext import distributed
+from kinetext.training.features import each
 
 
 def contrastive_loss(scores_BB: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -22,34 +26,36 @@ def contrastive_loss(scores_BB: Tensor, label_smoothing: float = 0.0) -> Tensor:
     return (to_text + to_video) / 2
 
 
-def gathered(features: Any) -> Any:
-    """Features of the whole batch from each process's part of it: a tensor with the clips (or texts) first, or a tuple of
-    such. Without torch.distributed, or with one process, what came in. Every part must have the same shape.
+def gathered(features: Any, sizes: Sequence[int]) -> Any:
+    """Features of the whole batch from each process's part of it, of which process r has `sizes[r]` rows: a tensor with the
+    clips (or texts) first, or a tuple of such. With one process, what came in.
 
     Each process works out the whole loss; what it says of another's features goes back to that process. Averaged over
     processes, as DistributedDataParallel does, the gradient is then that of one process with the whole batch. (CLIP4Clip's
     and STAN's gather keep the own part alone, a gradient too small by the number of processes.)
     """
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+    if len(sizes) == 1:
         return features
-    if isinstance(features, Tensor):
-        return _Gather.apply(features)
-    parts = [gathered(part) for part in features]
-    return type(features)(*parts) if hasattr(features, "_fields") else type(features)(parts)
+    return each(lambda tensor: _Gather.apply(tensor, sizes), features)
 
 
 class _Gather(torch.autograd.Function):
-    """all_gather along the first axis; backwards the sum over processes of the own part's gradients."""
+    """all_gather along the first axis, shorter parts filled up on the way; backwards the sum over processes of the own
+    part's gradients.
+    """
 
     @staticmethod
-    def forward(context: Any, part: Tensor) -> Tensor:
-        context.length = len(part)
-        parts = [torch.empty_like(part) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, part.contiguous())
-        return torch.cat(parts)
+    def forward(context: Any, part: Tensor, sizes: Sequence[int]) -> Tensor:
+        context.rows = sum(sizes[: distributed.rank()]), len(part)
+        filled = part.new_zeros(max(sizes), *part.shape[1:])
+        filled[: len(part)] = part
+        parts = [torch.empty_like(filled) for _ in sizes]
+        dist.all_gather(parts, filled)
+        return torch.cat([whole[:count] for whole, count in zip(parts, sizes, strict=True)])
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Tensor:
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         total = gradients[0].contiguous()
         dist.all_reduce(total)
-        return total[dist.get_rank() * context.length :][: context.length]
+        first, count = context.rows
+        return total[first : first + count], None

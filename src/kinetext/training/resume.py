@@ -1,7 +1,11 @@
 """The state of a training between two steps, kept outside the declared outputs (Snakemake deletes those of a killed job).
 
 Saved after every epoch, every few minutes, and when a scheduler says that its time is up (SIGTERM). Written whole or not
-at all; the state before the last is kept too, and taken where the last cannot be read.
+at all; the state before the last is kept too, and taken where the last cannot be read. Random states are not in it: what a
+step draws depends on its place in the training alone (step.py), and so does the order of clips (batches.py).
+
+Among several processes the first one writes, all read, and all stop after the same step. How many there are is not in the
+state: two may go on where one stopped.
 """
 
 import hashlib
@@ -19,26 +23,36 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from kinetext import distributed
+from kinetext.config import RunSpec
 from kinetext.tables import written_whole
 
 log = logging.getLogger(__name__)
 SAVE_EVERY_S = 300.0  # at most so much work is lost with the machine
 STOPPED = 128 + signal.SIGTERM  # exit status of a training that was told to stop, as a shell has it
+SAVE, STOP = 1, 2  # what a process votes for after a step
+# settings that change how a training is computed, and nothing of what: a state goes on under others
+HOW = {"micro_batch", "decode", "compile", "recompute", "deterministic", "explode", "cache_gib"}
 
 
 @dataclass
 class Progress:
-    """How far a training is: whole epochs, then steps of the next one with their losses. `kept` holds the trained
-    parameters of the epoch that will be written.
+    """How far a training is: whole epochs, then steps of the next one with their losses. `start` and `recent` are the first
+    and the last losses of all epochs; `kept` holds the trained parameters of the epoch that will be written,
+    `averaged` those that are averaged over steps (recipes.py).
     """
 
     epoch: int = 0
     step: int = 0
     losses: list[float] = field(default_factory=list)
+    start: list[float] = field(default_factory=list)
+    recent: list[float] = field(default_factory=list)
     best: float = -math.inf
+    best_epoch: int = 0
     seconds: float = 0.0
     curves: list[dict[str, Any]] = field(default_factory=list)
     kept: dict[str, Tensor] = field(default_factory=dict)
+    averaged: dict[str, Tensor] = field(default_factory=dict)
 
     def keep(self, method: nn.Module) -> None:
         """Remember the parameters as they are now."""
@@ -52,43 +66,52 @@ class Progress:
                     parameter.copy_(self.kept[name])
 
 
-def state_path(cache: Path, inputs: Sequence[Path], frames: str) -> Path:
-    """Where the state of a training from these files and frames lies: another run, or other texts, have another one."""
+def state_path(cache: Path, spec: RunSpec, inputs: Sequence[Path], frames: str) -> Path:
+    """Where the state of this run's training from these files and frames lies: another run, or other texts, have another
+    one; the same run computed in another way has the same.
+    """
     digest = hashlib.sha256(frames.encode())
+    digest.update(spec.model_dump_json(exclude={"fingerprint": True, "training": HOW}).encode())
     for path in inputs:
         digest.update(path.read_bytes())
     return cache / "train" / f"{digest.hexdigest()[:24]}.pt"
 
 
 class Saver:
-    """Saves a training's state when it is time to. Inside `with`, SIGTERM no longer kills: it makes `due` true."""
+    """Saves a training's state when it is time to. Inside `with`, SIGTERM no longer kills: it makes `due` true, of all
+    processes at the same step.
+    """
 
     def __init__(self, path: Path, save: Callable[[], None]) -> None:
-        self.path, self._save = path, save
-        self.stop, self._last_s = False, time.monotonic()
+        self.path, self._save, self._vote = path, save, distributed.Vote()
+        self._told, self._agreed, self._last_s = False, 0, time.monotonic()
         self._before: Any = None  # how SIGTERM was handled
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # nobody else may
-            self._before = signal.signal(signal.SIGTERM, self._told)
+            self._before = signal.signal(signal.SIGTERM, self._tell)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
 
-    def _told(self, *_: object) -> None:
-        self.stop = True
+    def _tell(self, *_: object) -> None:
+        self._told = True
 
-    def due(self) -> bool:
-        """Whether to save after this step."""
-        return self.stop or time.monotonic() - self._last_s >= SAVE_EVERY_S
+    def due(self, whole_epoch: bool = False) -> bool:
+        """Whether to save after this step; always after a whole epoch."""
+        late = time.monotonic() - self._last_s >= SAVE_EVERY_S
+        wanted = STOP if self._told else SAVE if late or whole_epoch else 0
+        self._agreed = self._vote.settle(wanted) if whole_epoch else self._vote.ask(wanted)
+        return self._agreed > 0
 
     def save(self) -> None:
         """Save now. Raises SystemExit if the training was told to stop."""
-        self._save()
+        if distributed.rank() == 0:
+            self._save()
         self._last_s = time.monotonic()
-        if self.stop:
+        if self._agreed == STOP:
             log.warning("told to stop: saved as %s; the same command goes on from there", self.path)
             raise SystemExit(STOPPED)
 
@@ -100,8 +123,6 @@ def save_state(path: Path, progress: Progress, method: nn.Module, optimiser: Any
         "parameters": _trained(method),
         "optimiser": optimiser.state_dict(),
         "schedule": {"last_epoch": schedule.last_epoch},
-        "random": torch.get_rng_state(),
-        "random_gpu": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     with written_whole(path) as part:
         torch.save(state, part)
@@ -121,12 +142,24 @@ def clear_state(path: Path) -> None:
 
 
 def load_state(path: Path, method: nn.Module, optimiser: Any, schedule: Any) -> Progress | None:
-    """Put the last saved state back that can be read, random states included; None if there is none."""
+    """Put the last saved state back that can be read; None if there is none. Raises RuntimeError where processes have read
+    different ones.
+    """
+    progress = _last_state(path, method, optimiser, schedule)
+    places = distributed.collected([(progress.epoch, progress.step) if progress else None])
+    if len(set(places)) > 1:
+        raise RuntimeError(
+            f"{path}: processes have read different states (epoch, step): {places}; is it on a shared disk?"
+        )
+    return progress
+
+
+def _last_state(path: Path, method: nn.Module, optimiser: Any, schedule: Any) -> Progress | None:
     for file in (path, before(path)):
         if not file.exists():
             continue
         try:
-            state = torch.load(file, weights_only=True)
+            state = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:
             log.warning("%s: cannot be read (%s); taking the state before it, if there is one", file, error)
             continue
@@ -146,9 +179,6 @@ def _put_back(state: dict[str, Any], method: nn.Module, optimiser: Any, schedule
     optimiser.load_state_dict(state["optimiser"])
     schedule.last_epoch = state["schedule"]["last_epoch"]
     schedule._last_lr = [group["lr"] for group in optimiser.param_groups]
-    torch.set_rng_state(state["random"])
-    if state["random_gpu"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["random_gpu"])
     return Progress(**state["progress"])
 
 

@@ -1,10 +1,11 @@
 """train_method: one plain loop. A run, its training clips and its texts in; a checkpoint, its curves and its cost out.
 
-Every epoch starts from random states that depend on the seed and the epoch alone, and the state between two steps is
-saved in the cache now and then (resume.py), so a killed training goes on and ends with the weights of one that was not.
-Losses are read once in a while: each reading waits for the device.
+Every epoch and every step draw from random states that depend on nothing but the seed and their number, and the state
+between two steps is saved in the cache now and then (resume.py), so a killed training goes on and ends with the weights of
+one that was not. Nothing in the loop waits for the device but the reading of losses, once in a while (watch.py).
 
-What it minimises is the task's (tasks.py): classes or captions, as the clips have them.
+What it minimises is the task's (tasks.py): classes or captions, as the clips have them. How a batch becomes a gradient, in
+pieces and among processes, is the step's (step.py).
 
 B clips, T frames, K classes.
 """
@@ -12,10 +13,12 @@ B clips, T frames, K classes.
 import json
 import logging
 import math
+import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,20 +26,24 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from kinetext import distributed
 from kinetext.config import RunSpec, TrainingOptions, read_run
 from kinetext.data.loader import FrameStore
 from kinetext.data.protocols import Split, read_splits
 from kinetext.models.checkpoint import load_backbone, save_trained
 from kinetext.models.methods import Method, build_method
 from kinetext.models.texts import read_texts
-from kinetext.tables import read_rows, written_whole
-from kinetext.tracking import code_commit
+from kinetext.tables import code_commit, read_rows, written_whole
+from kinetext.training import step as steps
 from kinetext.training.batches import Batches
+from kinetext.training.mixing import mixed
+from kinetext.training.recipes import Average, depth_scales, finished, interpolate
 from kinetext.training.resume import Progress, Saver, clear_state, load_state, save_state, state_path
+from kinetext.training.step import Step, pieces_that_fit, told, update
 from kinetext.training.tasks import Recognition, Retrieval
+from kinetext.training.watch import READ_EVERY, Unread, read_losses
 
 log = logging.getLogger(__name__)
-READ_EVERY = 50  # steps whose losses are read together
 
 
 @dataclass(frozen=True)
@@ -50,38 +57,30 @@ class Inputs:
     backbone: Path
 
 
-def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: int = 1) -> None:
-    """Train the run's method; write the checkpoint, and curves.parquet and cost.json beside it.
+def train_method(
+    run: Path,
+    inputs: Inputs,
+    cache: Path,
+    output: Path,
+    threads: int = 1,
+    tell: Callable[[list[dict[str, Any]]], None] | None = None,
+) -> None:
+    """Train the run's method; write the checkpoint, and curves.parquet and cost.json beside it. Among several processes
+    each calls it, with the threads of all on its machine, and the first one writes. `tell` is given the curves so far
+    whenever they have grown (tracking/live.py).
 
     Raises ValueError where the run asks for what cannot be, RuntimeError when the loss is no longer a number.
     """
-    torch.set_num_threads(threads)
-    spec = read_run(run)
-    training = spec.training
-    splits = read_splits(inputs.splits)
-    store = FrameStore(inputs.frames)
-    torch.manual_seed(spec.seed)  # new parameters
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    backbone = load_backbone(inputs.backbone)
-    method = build_method(backbone, spec.method_module, spec.method_options).to(device)
-    if training.temperature is not None:
-        method.set_temperature(training.temperature)
-    choose_trained(method, training)
-    started = time.perf_counter()
-    task, texts_K = make_task(method, splits, inputs, training, device)
-    seen, held_out = (
-        Batches(method, store, splits[name], training, spec.seed, device, texts_K.get(name), workers=threads - 1)
-        for name in ("train", "val")
-    )
-    prepared_s = time.perf_counter() - started  # a frozen trunk has run
-    if training.select == "best_val" and not len(held_out):
-        raise ValueError(f"{spec.run}: select: best_val, but there are no validation clips; take select: last")
-
+    spec, store, method, task, seen, held_out, prepared_s = prepare(run, inputs, threads)
+    training, device = spec.training, seen.device
     optimiser, schedule = make_optimiser(method, training, len(seen))
-    made_from = [run, inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
-    path = state_path(cache, made_from, store.digest())
+    made_from = [inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
+    path = state_path(cache, spec, made_from, store.digest())
+    trained = [p for p in method.parameters() if p.requires_grad]
+    start = [p.detach().clone() for p in trained] if training.interpolate < 1 else []
     progress = load_state(path, method, optimiser, schedule) or Progress()
     progress.seconds += prepared_s
+    average = Average(trained, training, training.epochs * len(seen), progress)
     clock_s = time.perf_counter()
 
     def save() -> None:
@@ -90,29 +89,92 @@ def train_method(run: Path, inputs: Inputs, cache: Path, output: Path, threads: 
         progress.seconds, clock_s = progress.seconds + now_s - clock_s, now_s
         save_state(path, progress, method, optimiser, schedule)
 
+    step = make_step(method, task, seen, optimiser, training)
     with (
-        tqdm(total=training.epochs, initial=progress.epoch, desc=f"train {spec.run}", disable=None) as bar,
+        tqdm(
+            total=training.epochs, initial=progress.epoch, desc=f"train {spec.run}", disable=distributed.quiet()
+        ) as bar,
         Saver(path, save) as saver,
     ):
-        while progress.epoch < training.epochs:
-            if progress.step == 0:
-                torch.manual_seed(spec.seed * 100_003 + progress.epoch)
-            batches = seen.epoch(progress.epoch, progress.step)
-            loss = train_epoch(method, task, batches, optimiser, schedule, training, progress, saver)
+        while not finished(progress, training):
+            loss = train_epoch(step, seen, optimiser, schedule, training, spec.seed, progress, saver, average)
             now = {"train_loss": loss, "lr": schedule.get_last_lr()[0]}
-            if len(held_out):
-                now |= validate(method, task, held_out)
+            with average.in_place():
+                if len(held_out):
+                    now |= validate(method, task, held_out)
+                if training.select == "last" or now.get(task.best_by, 0.0) > progress.best:
+                    progress.best, progress.best_epoch = now.get(task.best_by, 0.0), progress.epoch + 1
+                    progress.keep(method)
             progress.epoch, progress.step, progress.losses = progress.epoch + 1, 0, []
             progress.curves += [{"epoch": progress.epoch, "metric": m, "value": v} for m, v in now.items()]
-            if training.select == "last" or now.get(task.best_by, 0.0) > progress.best:
-                progress.best = now.get(task.best_by, 0.0)
-                progress.keep(method)
+            if tell:
+                tell(progress.curves)
+            saver.due(whole_epoch=True)
             saver.save()
             bar.update()
             bar.set_postfix({k: f"{v:.3f}" for k, v in now.items() if k != "lr"})
-    progress.restore(method)
-    write_results(spec, method, progress, seen.items, threads, device, output)
-    clear_state(path)
+    if distributed.rank() == 0:
+        progress.restore(method)
+        if start:
+            interpolate(trained, start, training.interpolate)
+        write_results(spec, method, progress, seen.items, threads, device, output)
+        clear_state(path)
+
+
+class Prepared(NamedTuple):
+    """What is trained, on its device, and the clips; `seconds` is what computing a frozen trunk's tokens took."""
+
+    spec: RunSpec
+    store: FrameStore
+    method: Method
+    task: Recognition | Retrieval
+    seen: Batches
+    held_out: Batches
+    seconds: float
+
+
+def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
+    """Everything that a training needs before its first step. Raises ValueError where the run asks for what cannot be."""
+    spec = read_run(run)
+    training = spec.training
+    threads_each = max(1, threads // distributed.on_this_machine())
+    torch.set_num_threads(threads_each)
+    if training.deterministic:
+        compute_deterministically()
+    splits = read_splits(inputs.splits)
+    if splits["train"].captioned and (option := training.of_classes()):
+        raise ValueError(
+            f"{spec.run}: training.{option} is for clips with classes, and these have captions; take it out"
+        )
+    store = FrameStore(inputs.frames)
+    torch.manual_seed(spec.seed)  # new parameters
+    device = distributed.device()
+    backbone = load_backbone(inputs.backbone)
+    method = build_method(backbone, spec.method_module, spec.method_options).to(device)
+    if training.temperature is not None:
+        method.set_temperature(training.temperature)
+    choose_trained(method, training)
+    choose_kernels(method, training, device)
+    started = time.perf_counter()
+    task, texts_K = make_task(method, splits, inputs, training, device)
+    seen, held_out = (
+        Batches(
+            method,
+            store,
+            splits[name],
+            training,
+            spec.seed,
+            device,
+            texts_K.get(name),
+            threads_each - 1,
+            spec.num_frames,
+        )
+        for name in ("train", "val")
+    )
+    seconds = time.perf_counter() - started  # a frozen trunk has run
+    if training.select == "best_val" and not len(held_out):
+        raise ValueError(f"{spec.run}: select: best_val, but there are no validation clips; take select: last")
+    return Prepared(spec, store, method, task, seen, held_out, seconds)
 
 
 def make_task(
@@ -120,15 +182,15 @@ def make_task(
 ) -> tuple[Recognition | Retrieval, dict[str, Tensor]]:
     """What is trained for, and for each split how many captions its clips have; none where they have classes."""
     labels = splits["train"].labels
-    table = read_texts(inputs.texts, labels, method.backbone).to(device)
+    table = read_texts(inputs.texts, labels, method.backbone)
     if not splits["train"].captioned:
         rivals_KK = rival_mask(read_rows("confusables", inputs.confusables), labels).to(device)
-        return Recognition(method, table, rivals_KK, training), {}
+        return Recognition(method, table.to(device), rivals_KK, training), {}
     tables = {"train": table}
     if splits["val"].rows:
-        tables["val"] = read_texts(inputs.texts, splits["val"].labels, method.backbone).to(device)
-    counts = {name: torch.bincount(table.owner_S).cpu() for name, table in tables.items()}
-    return Retrieval(method, table, tables.get("val"), training), counts
+        tables["val"] = read_texts(inputs.texts, splits["val"].labels, method.backbone)
+    counts = {name: torch.bincount(table.owner_S) for name, table in tables.items()}
+    return Retrieval(method, table, tables["val"].to(device) if "val" in tables else None, training), counts
 
 
 def choose_trained(method: Method, training: TrainingOptions) -> None:
@@ -154,22 +216,27 @@ def choose_trained(method: Method, training: TrainingOptions) -> None:
 
 
 def make_optimiser(method: Method, training: TrainingOptions, steps_per_epoch: int) -> tuple[Any, Any]:
-    """AdamW over four groups (new or pretrained, decayed or not) and linear warm-up, then cosine to zero, by step."""
+    """AdamW over groups (new or pretrained, decayed or not, and by layer under layer_decay); linear warm-up, then cosine to
+    zero, by step.
+    """
     new = {id(p) for p in method.new_parameters().values()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for parameter in method.parameters():
+    scales = depth_scales(method, training.layer_decay)
+    groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
+    for name, parameter in method.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((id(parameter) in new, parameter.ndim >= 2), []).append(parameter)
+            rule = (id(parameter) in new, parameter.ndim >= 2, scales.get(name, 1.0))
+            groups.setdefault(rule, []).append(parameter)
     optimiser = torch.optim.AdamW(
         [
             {
                 "params": parameters,
-                "lr": training.new_lr if is_new else training.lr,
+                "lr": training.new_lr if is_new else training.lr * scale,
                 "weight_decay": training.weight_decay if decayed else 0.0,
             }
-            for (is_new, decayed), parameters in groups.items()
+            for (is_new, decayed, scale), parameters in groups.items()
         ],
         betas=training.betas,
+        fused=next(method.parameters()).device.type == "cuda" or None,  # None: torch's choice
     )
     total = max(1, training.epochs * steps_per_epoch)
     warm = min(total, round(training.warmup_epochs * steps_per_epoch))
@@ -182,54 +249,81 @@ def make_optimiser(method: Method, training: TrainingOptions, steps_per_epoch: i
     return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
 
 
+def choose_kernels(method: Method, training: TrainingOptions, device: torch.device) -> None:
+    """How the device computes what the method says: with gradient checkpointing, compiled, with the patch embedding in the
+    order in memory that tensor cores take.
+    """
+    if training.recompute:
+        for module in method.modules():
+            if hasattr(module, "recompute"):
+                setattr(module, "recompute", True)  # noqa: B010 - a plain attribute, which Module's stubs do not know
+    if training.compile:
+        method.backbone.layer = torch.compile(method.backbone.layer)
+        method.encode_tokens = torch.compile(method.encode_tokens)  # type: ignore[method-assign]
+    if device.type == "cuda":
+        method.backbone.visual.conv1.to(memory_format=torch.channels_last)
+
+
+def compute_deterministically() -> None:
+    """The same bits from the same device (docs.pytorch.org/docs/stable/notes/randomness.html)."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+
+
+def make_step(
+    method: Method, task: Recognition | Retrieval, seen: Batches, optimiser: Any, training: TrainingOptions
+) -> Step:
+    """What gives a batch's gradients, in pieces that fit into memory. Raises ValueError where a clip does not."""
+    trained = [p for p in method.parameters() if p.requires_grad]
+    step = Step(task, trained)
+    if training.micro_batch != "auto":
+        step.most = training.micro_batch
+    elif trained[0].device.type in steps.RUN_OUT:
+        method.train()
+        moments = 0 if optimiser.state else 2 * sum(p.numel() * p.element_size() for p in trained)
+        step.most = pieces_that_fit(step, seen.send(next(seen.epoch(0))), moments)
+    return step
+
+
 def train_epoch(
-    method: Method,
-    task: Recognition | Retrieval,
-    batches: Any,
+    step: Step,
+    seen: Batches,
     optimiser: Any,
     schedule: Any,
     training: TrainingOptions,
+    seed: int,
     progress: Progress,
     saver: Saver,
+    average: Average,
 ) -> float:
-    """What remains of one pass; the mean loss of all of it. Raises RuntimeError, as `read_losses`."""
-    method.train()
-    trained = [p for p in method.parameters() if p.requires_grad]
-    unread: list[tuple[Tensor, list[str]]] = []
-    for batch in batches:
-        with torch.autocast(batch.target_B.device.type, torch.bfloat16, enabled=training.precision == "bfloat16"):
-            loss = task.loss(batch)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, training.clip_norm)
-        optimiser.step()
-        schedule.step()
-        unread.append((loss.detach(), batch.clip_ids))
+    """What remains of one pass; the mean loss of all of it. Raises RuntimeError, as `read_losses`, and ValueError where
+    memory runs out.
+    """
+    seen.method.train()
+    unread: Unread = []
+    for batch in seen.epoch(progress.epoch, progress.step):
+        try:
+            place = (seed, progress.epoch, progress.step)
+            loss = step(mixed(seen.send(batch), seen.method.backbone, training, place), place)
+            update(step.trained, optimiser, schedule, training.clip_norm)
+            average.update(progress.epoch * len(seen) + progress.step + 1)
+        except torch.OutOfMemoryError as error:
+            pieces = step.most or len(batch.places)
+            raise ValueError(
+                f"memory is full at step {progress.step + 1} of epoch {progress.epoch + 1} with {pieces} clips at once "
+                f"({told(error)}); set training.micro_batch to {max(1, pieces // 2)}: the same command goes on from the last "
+                "saved state"
+            ) from None
+        unread.append((loss, batch.clip_ids))
         progress.step += 1
         save_now = saver.due()  # asked once: a SIGTERM between two answers would save without the losses
         if save_now or len(unread) == READ_EVERY:
-            read_losses(unread, progress)
+            read_losses(unread, progress, training.explode)
         if save_now:
             saver.save()
-    read_losses(unread, progress)
+    read_losses(unread, progress, training.explode)
     return sum(progress.losses) / len(progress.losses)
-
-
-def read_losses(unread: list[tuple[Tensor, list[str]]], progress: Progress) -> None:
-    """Move the losses of the last steps, with the clips of each, to `progress`, which is saved only afterwards: the last
-    state on disk is always a good one. Raises RuntimeError, with step and clips, if one is no longer a number.
-    """
-    if not unread:
-        return
-    values = torch.stack([loss for loss, _ in unread]).tolist()
-    for number, (value, (_, clip_ids)) in enumerate(zip(values, unread, strict=True)):
-        if not math.isfinite(value):
-            step = progress.step - len(unread) + number + 1
-            raise RuntimeError(
-                f"the loss is {value} at step {step} of epoch {progress.epoch + 1}; clips {', '.join(clip_ids)}; lower lr"
-            )
-    progress.losses += values
-    unread.clear()
 
 
 @torch.inference_mode()
@@ -258,7 +352,8 @@ def write_results(
         "new_parameters": new,
         "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
         "train_seconds": progress.seconds,
-        "train_clips_seen": clips * spec.training.epochs,
+        "train_clips_seen": clips * progress.epoch,
+        "processes": distributed.size(),
         "threads": threads,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "commit": code_commit(),

@@ -83,11 +83,14 @@ class Reader(nn.Module):
         self.attn = Attention(width, heads)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), zero_linear(4 * width, width))
 
-    def forward(self, word_SLD: Tensor, phase_S: Tensor, seen_SL: Tensor, owner_S: Tensor, classes: int) -> Tensor:
-        """What the queries read for each class, averaged over the queries of a phase, [K, P, D]."""
+    def forward(
+        self, word_SLD: Tensor, phase_S: Tensor, seen_SL: Tensor, owner_S: Tensor, classes: int, most: int
+    ) -> Tensor:
+        """What the queries read for each class, of at most `most` sentences, averaged over the queries of a phase,
+        [K, P, D].
+        """
         word_SLD = self.ln_words(word_SLD) + self.phase(phase_S)[:, None]
         S, L, D = word_SLD.shape
-        most = int(torch.bincount(owner_S, minlength=classes).max())
         # the sentences of one class in one row: place j of class k (owners are sorted)
         place_S = torch.arange(S, device=owner_S.device) - torch.searchsorted(owner_S, owner_S)
         words = word_SLD.new_zeros(classes, most, L, D).index_put((owner_S, place_S), word_SLD)
@@ -129,14 +132,14 @@ class Moted(Method):
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Both:
         """Names [K, D] and descriptions [K, P, D]. Raises ValueError for a class without a description."""
-        motion_S = table.motion_S
+        motion_S, rows = table.motion_S, table.described
         need_descriptions(table, "moted")
         motion_KPD = torch.stack([self._described(words, table, phase) for phase in self.phases], 1)
         if self.reader is not None:
             last_S = table.tokens_SL.argmax(-1)  # where the end token is
             seen_SL = torch.arange(table.tokens_SL.shape[1], device=motion_S.device) <= last_S[:, None]
-            described = (words.word_SLD, table.phase_S, seen_SL, table.owner_S)
-            motion_KPD = motion_KPD + self.reader(*(x[motion_S] for x in described), len(table.labels))
+            described = (x[rows] for x in (words.word_SLD, table.phase_S, seen_SL, table.owner_S))
+            motion_KPD = motion_KPD + self.reader(*described, len(table.labels), table.most_described)
         return Both(class_means(words.sentence_SD, table, ~motion_S), motion_KPD)
 
     def _described(self, words: WordFeatures, table: TextTable, phase: int) -> Tensor:

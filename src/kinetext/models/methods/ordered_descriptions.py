@@ -105,7 +105,7 @@ def end_frames(frames_BTD: Tensor) -> tuple[Tensor, Tensor]:
 def phase_means(words: WordFeatures, table: TextTable, phase: int, weight_S: Tensor | None = None) -> Tensor:
     """(Weighted) mean of a class's descriptions of one phase, [K, D]; of all of them where it has none of that phase."""
     of_phase_S = table.motion_S & (table.phase_S == phase)
-    has_K = torch.bincount(table.owner_S[of_phase_S], minlength=len(table.labels)) > 0
+    has_K = torch.zeros_like(table.owner_S[: len(table.labels)]).index_add(0, table.owner_S, of_phase_S.long()) > 0
     means_KD, all_KD = (class_means(words.sentence_SD, table, keep, weight_S) for keep in (of_phase_S, table.motion_S))
     return torch.where(has_K[:, None], means_KD, all_KD)
 

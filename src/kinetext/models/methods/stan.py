@@ -80,9 +80,6 @@ class Config(Options):
         1.0, ge=0, description="deviation of the time embedding's start; the code: N(0, 1); 0: zeros"
     )
     max_frames: int = Field(64, ge=1, description="rows of the time embedding; the code: 64")
-    recompute: bool = Field(
-        False, description="gradient checkpointing of trunk and branch: less memory, a forward pass more"
-    )
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> Config:
@@ -117,6 +114,7 @@ class Branch(nn.Module):
     def __init__(self, backbone: Backbone, config: Config) -> None:
         super().__init__()
         self.config, self.grid, V = config, backbone.grid, backbone.width
+        self.recompute = False  # gradient checkpointing (training.recompute)
         blocks = backbone.visual.transformer.resblocks
         heads, last = blocks[0].attn.num_heads, backbone.num_layers
         self.levels = config.levels or tuple(range(last - config.layers + 1, last + 1))  # [12]
@@ -150,7 +148,7 @@ class Branch(nn.Module):
                 cls_B1V, patches_BLTV = cls_B1V + mean_B1V, patches_BLTV + level_BLTV
             whole = k < len(self.levels) - 1  # of the last layer only the video token is used
             layer = (self.layer, k, cls_B1V, patches_BLTV, whole)
-            cls_B1V, patches_BLTV = again(*layer) if self.config.recompute else layer[0](*layer[1:])
+            cls_B1V, patches_BLTV = again(*layer) if self.recompute else layer[0](*layer[1:])
         return (cls_B1V if self.config.intra_frame else patches_BLTV[:, 0].mean(1, keepdim=True))[:, 0]
 
     def start(self, tokens_BTNV: Tensor, class_embedding_V: Tensor, positions_NV: Tensor) -> tuple[Tensor, Tensor]:
@@ -204,7 +202,6 @@ class Stan(Method):
         self.options = config
         self.patches = config.intra_frame
         self.branch = Branch(backbone, config)
-        backbone.recompute = config.recompute
 
     @property
     def levels(self) -> tuple[int, ...]:

@@ -1,0 +1,90 @@
+"""How long a thousand runs take to collect: python benchmarks/collect.py [--runs 1000] [--clips 2000] [--classes 20]
+
+Ten data sets of ten methods with two texts and five seeds, made up in a temporary folder; every run has its predictions under
+four views. Printed: seconds of `collect_metrics`, of them those of the tests, and the size of the predictions.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from kinetext.report import collect
+from kinetext.tables import write_table
+
+VIEWS = ("ordered", "reversed", "shuffled", "repeated")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--clips", type=int, default=2000)
+    parser.add_argument("--classes", type=int, default=20)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder)
+        runs = [make_run(results, number, options.clips, options.classes) for number in range(options.runs)]
+        size = sum((run / "predictions.parquet").stat().st_size for run in runs)
+        spent = timed(collect, "difference_rows")
+        started = time.perf_counter()
+        collect.collect_metrics(runs, results, results / "tables")
+        seconds = time.perf_counter() - started
+    print(f"{len(runs)} runs of {options.clips} clips, {size / 2**20:.0f} MiB of predictions")
+    print(f"{seconds:.1f} s, of them {spent[0]:.1f} s of paired tests")
+
+
+def timed(module, name: str) -> list[float]:
+    """Seconds spent in a function of a module from now on, in a list of one."""
+    inner, spent = getattr(module, name), [0.0]
+
+    def outer(*args):
+        started = time.perf_counter()
+        try:
+            return inner(*args)
+        finally:
+            spent[0] += time.perf_counter() - started
+
+    setattr(module, name, outer)
+    return spent
+
+
+def make_run(results: Path, number: int, clips: int, classes: int) -> Path:
+    dataset, row, seed = f"d{number // 100}", number % 100 // 5, number % 5
+    about = {"dataset": dataset, "protocol": "supervised", "method": f"m{row // 2}", "texts": f"t{row % 2}"}
+    about |= {"backbone": "b", "seed": seed}
+    run = f"{dataset}/supervised/m{row // 2}/t{row % 2}/seed{seed}"
+    folder = results / "runs" / run
+    folder.mkdir(parents=True)
+    spec = {**about, "run": run, "method_module": "stan", "method_options": {}, "training": {}, "fingerprint": run}
+    spec |= {"dataset_options": {}, "backbone_options": {}, "text_options": {}}
+    (folder / "run.yaml").write_text(yaml.safe_dump(spec))
+    random = np.random.default_rng(number)
+    target_B = np.arange(clips) % classes
+    score_BK = random.normal(size=(clips, classes)).astype(np.float32)
+    score_BK[np.arange(clips), target_B] += 1 + row / 20
+    table = pa.table(
+        {
+            "clip_id": [f"clip{b}" for b in range(clips)] * len(VIEWS),
+            "split": ["test"] * clips * len(VIEWS),
+            "view": np.repeat(VIEWS, clips),
+            "target": pa.array(np.tile(target_B, len(VIEWS)), pa.int32()),
+            "score_K": pa.array(list(score_BK) * len(VIEWS), pa.list_(pa.float32())),
+            "bank_P": pa.nulls(clips * len(VIEWS), pa.list_(pa.float32())),
+        }
+    )
+    labels = {"test": [f"class {k}" for k in range(classes)]}
+    write_table("predictions", table, folder / "predictions.parquet", {"labels": labels})
+    metric = {"split": "test", "metric": "top1", "value": 0.5, "low": 0.4, "high": 0.6, "clips": clips}
+    write_table("metrics", [{**about, **metric, "view": view} for view in VIEWS * 12], folder / "metrics.parquet")
+    curve = {"epoch": range(1, 21), "metric": ["train_loss"] * 20, "value": random.normal(size=20)}
+    pq.write_table(pa.table(curve), folder / "curves.parquet")
+    return folder
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The losses of a training, read once in a while, for each reading waits for the device. A training that has gone wrong
+stops there; the last state on disk is one from before, for nothing is saved before its losses are read.
+"""
+
+import math
+from statistics import median
+
+import torch
+from torch import Tensor
+
+from kinetext import distributed
+from kinetext.training.resume import Progress
+
+READ_EVERY = 50  # steps whose losses are read together
+
+Unread = list[tuple[Tensor, list[str]]]  # the losses of the last steps, with the clips of each
+
+
+def read_losses(unread: Unread, progress: Progress, explode: float | None = None) -> None:
+    """Move the losses of the last steps to `progress`: of each the mean over processes, which is the whole batch's.
+
+    Raises RuntimeError, with step and clips, if one is no longer a number, or if the last of them have grown to more than
+    `explode` times the first.
+    """
+    if not unread:
+        return
+    values = distributed.mean(torch.stack([loss for loss, _ in unread])).tolist()
+    for number, value in enumerate(values):
+        if not math.isfinite(value):
+            raise RuntimeError(f"the loss is {value} {_where(unread, number, progress)}")
+    progress.losses += values
+    progress.start += values[: READ_EVERY - len(progress.start)]
+    progress.recent = (progress.recent + values)[-READ_EVERY:]
+    if explode is not None and len(progress.recent) == READ_EVERY:
+        now, then = median(progress.recent), max(1.0, median(progress.start))
+        if now > explode * then:
+            worst = values.index(max(values))
+            raise RuntimeError(
+                f"the loss has exploded: {now:.3g} is the median of the last {READ_EVERY} steps, {then:.3g} at the start, "
+                f"{values[worst]:.3g} {_where(unread, worst, progress)}, or raise training.explode"
+            )
+    unread.clear()
+
+
+def _where(unread: Unread, number: int, progress: Progress) -> str:
+    step = progress.step - len(unread) + number + 1
+    return f"at step {step} of epoch {progress.epoch + 1}; clips {', '.join(unread[number][1])}; lower lr"

@@ -1,0 +1,154 @@
+"""Small made-up runs and the report over them, for the tests of the report."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import simplejpeg
+import yaml
+
+from kinetext.config import ReportOptions
+from kinetext.evaluation.measure import measure_run
+from kinetext.report.collect import collect_metrics
+from kinetext.report.render import render_report
+from kinetext.tables import write_shard, write_table
+
+BASE = ["moves left", "moves right", "grows", "shrinks"]
+NOVEL = ["rises", "falls"]
+SKILL = {
+    "zero_shot": (0.4, 0.0),
+    "stan": (2.0, 1.5),
+    "moted": (2.2, 2.0),
+    "mean_pool": (2.0, 0.0),
+    "ordered": (1.0, 1.2),
+}
+VIEW = {"ordered": 1.0, "reversed": -1.0, "shuffled": 0.1, "repeated": 0.0}
+
+
+def make_data(root: Path, clips_per_class: int, dataset: str = "shapes") -> None:
+    """Clips, one frame shard (a square on its way, the first clip failed), confusables and texts of a data set."""
+    data, clips, frames, mined = root / dataset, [], [], []
+    for k, label in enumerate(BASE + NOVEL):
+        for split in ("train", "test"):
+            for i in range(clips_per_class if split == "test" else 2):
+                clip_id, images = f"{split}-{label}-{i}", []
+                for t in range(8):
+                    frame = np.full((48, 48, 3), 232, np.uint8)
+                    x = 4 + 4 * t if k % 2 else 32 - 4 * t
+                    frame[10 + 4 * (k // 2) : 22 + 4 * (k // 2), x : x + 12] = (20, 90, 160)
+                    images.append(simplejpeg.encode_jpeg(frame, quality=90))
+                failed = clip_id == "test-moves left-0"
+                clips.append({"clip_id": clip_id, "path": "x", "split": split, "label": label, "shard": "0000"})
+                status = {"status": "failed", "error": "no video stream"} if failed else {"status": "ok"}
+                frames.append({"clip_id": clip_id, "images": [] if failed else images, **status})
+    for pair in (BASE[:2], BASE[2:], NOVEL):
+        for (label, rival), rule in (((pair[0], pair[1]), "given"), ((pair[1], pair[0]), "given")):
+            mined.append({"label": label, "rival": rival, "score": 1.0, "rule": rule, "rank": 1})
+    odd = {"sizes": {"test": [12, 20], "classes": [6, 6]}, "absent": {"count": 2}, "unlisted": {"count": 0}}
+    write_table("clips", clips, data / "clips.parquet", odd)
+    write_shard("frames", [frames], data / "frames" / "0000.arrow")
+    write_table("confusables", mined, data / "confusables.parquet")
+    for provider, kind in (("names", "name"), ("motion", "motion"), ("shuffled", "motion")):
+        about = {"source": provider, "kind": kind}
+        texts = [{**about, "label": c, "sentence": f"the thing {c} <slowly>", "status": "ok"} for c in BASE]
+        texts.append({**about, "label": BASE[0], "sentence": "moves", "status": "short: 1 word"})
+        if provider == "motion":
+            texts[3]["status"] = "short: 4 words"
+        control = {"control": "shuffled" if provider == "shuffled" else None}
+        write_table("texts", texts, data / "texts" / f"{provider}.parquet", control)
+
+
+def make_run(
+    root: Path,
+    method: str,
+    texts: str,
+    seed: int,
+    protocol: str,
+    clips_per_class: int,
+    confusables: Path,
+    dataset: str = "shapes",
+) -> Path:
+    """A run folder with made-up predictions, measured for real, and a learning curve if it trained."""
+    run = f"{dataset}/{protocol}/{method}/{texts}/seed{seed}"
+    folder, random = root / "runs" / run, np.random.default_rng([seed, *map(ord, method + texts + dataset)])
+    keys = {"run": run, "dataset": dataset, "protocol": protocol, "method": method, "texts": texts}
+    spec = {"backbone": "tiny", "seed": seed, "method_module": method, "method_options": {}, "training": {}}
+    empty = {"dataset_options": {}, "backbone_options": {}, "text_options": {}, "fingerprint": run}
+    folder.mkdir(parents=True)
+    (folder / "run.yaml").write_text(yaml.safe_dump({**keys, **spec, **empty}))
+    if method != "zero_shot":
+        cost = {"new_parameters": 1200, "trained_parameters": 34567, "train_seconds": 20.0 + seed, "threads": 2}
+        (folder / "cost.json").write_text(json.dumps({**cost, "device": "cpu", "commit": "abc1234"}))
+        losses = {"epoch": [1, 2, 3], "metric": ["train_loss"] * 3, "value": [2.0, 1.0 + 0.1 * seed, 0.5]}
+        pq.write_table(pa.table(losses), folder / "curves.parquet")
+    class_skill, order_skill = SKILL[method]
+    order_skill += 0.4 * (texts == "motion") * (order_skill > 0)
+    splits, rows = {"test": BASE}, []
+    if protocol == "base_to_novel":
+        splits |= {"novel": NOVEL, "novel_among_all": NOVEL + BASE}
+    for split, labels in splits.items():
+        own = NOVEL if split == "novel_among_all" else labels
+        noise = random.normal(size=(len(own) * clips_per_class, len(labels)))
+        for view, order in VIEW.items():
+            for b, score in enumerate(noise):
+                target = b // clips_per_class
+                label, score = labels[target], score.copy()
+                score[[target, target ^ 1]] += class_skill
+                score[target] += order * order_skill * (1.0 if split == "test" else 0.4)
+                if (split, b) == ("test", 0):
+                    score[:] = np.nan
+                row = {"clip_id": f"test-{label}-{b % clips_per_class}", "split": split, "view": view}
+                rows.append({**row, "target": target, "score_K": score.tolist()})
+    metadata = {"labels": splits, "predict_clips_per_s": 50.0, "failed": {"test": ["test-moves left-0"]}}
+    write_table("predictions", rows, folder / "predictions.parquet", metadata)
+    measure_run(folder, folder / "predictions.parquet", confusables, folder / "metrics.parquet")
+    return folder
+
+
+def make_report(
+    root, methods, texts, seeds, protocols, clips_per_class=6, confusables=None, datasets=("shapes",), **options
+):
+    """Data, runs, tables and the page of them, under `root`."""
+    keys = [(m, t, s, p) for m in methods for t in texts for s in range(seeds) for p in protocols]
+    page, runs, sources = root / "report.html", [], ([], [], [])
+    for name in datasets:
+        make_data(root, clips_per_class, name)
+        data = root / name
+        mined = confusables or data / "confusables.parquet"
+        runs += [make_run(root, *key, clips_per_class, mined, name) for key in keys]
+        sources[0].append((name, data / "clips.parquet", [data / "frames" / "0000.arrow"]))
+        sources[1].extend((name, protocol, "tiny", mined) for protocol in protocols)
+        sources[2].extend(data / "texts" / f"{provider}.parquet" for provider in ("names", "motion", "shuffled"))
+    collect_metrics(runs, root, root / "tables")
+    render_report(root / "tables", ReportOptions(**options), *sources, page, root / "figures")
+    return SimpleNamespace(root=root, runs=runs, html=page.read_text(), tables=root / "tables", sources=sources)
+
+
+class Page(HTMLParser):
+    """Ids of sections, every link and image source, and the text of each section."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.sections, self.links, self.open_tags, self.text, self.scripts = [], [], [], {}, 0
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        if tag == "section":
+            self.sections.append(attributes["id"])
+        self.scripts += tag == "script"
+        self.links += [v for k, v in attributes.items() if k in ("src", "href", "xlink:href", "srcset", "data")]
+        self.open_tags.append(tag)
+
+    def handle_endtag(self, tag):
+        while self.open_tags and self.open_tags.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        here = self.sections[-1] if self.sections else "top"
+        if "svg" not in self.open_tags:
+            self.text[here] = " ".join([*self.text.get(here, "").split(), *data.split()])

@@ -1,0 +1,263 @@
+"""One training by several processes (gloo, on the CPU) against the same by one; and what one does in pieces against the
+whole. Processes are started as users start them, `kinetext train-method --gpus N`.
+"""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+
+from kinetext import launch, tables
+from kinetext.config import TrainingOptions
+from kinetext.data.loader import FrameStore
+from kinetext.data.protocols import read_splits
+from kinetext.evaluation.measure import measure_run
+from kinetext.models.checkpoint import load_backbone, load_tensors
+from kinetext.models.methods import build_method
+from kinetext.training import step as steps
+from kinetext.training import train
+from kinetext.training.batches import Batches
+from kinetext.training.step import Step, pieces_that_fit
+from kinetext.training.train import Inputs, choose_trained, make_task, train_method
+
+METHODS = {"recognition": "moted", "retrieval": "mean_pool"}
+# no stochastic depth: what is dropped depends on the process and the piece
+OPTIONS = {"moted": {"queries": 2, "visual_options": {"layers": 2, "drop_path": 0.0}}, "mean_pool": {}}
+
+
+@pytest.fixture(autouse=True)
+def on_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+@pytest.fixture(params=METHODS)
+def task(request, world, captioned):
+    """Data with classes or with captions, and a method."""
+    return {"recognition": world, "retrieval": captioned}[request.param], METHODS[request.param]
+
+
+def write_run(data, folder, method, **options):
+    file = data.write_run(folder, method, **options)
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"method_options": OPTIONS[method]}))
+
+
+def command(data, folder, name, processes, **options):
+    inputs = {"splits": data.splits(), "texts": data.texts, "backbone": data.backbone, **options}
+    named = [part for key, value in inputs.items() for part in (f"--{key}", str(value))]
+    program = [sys.executable, "-m", "kinetext", name, "--run", str(folder / "run.yaml"), *named]
+    return [*program, "--gpus", str(processes), str(data.frames)]
+
+
+def training(data, folder, processes):
+    return command(
+        data, folder, "train-method", processes,
+        confusables=data.confusables, cache=folder / "cache", output=folder / "checkpoint.safetensors",
+    )  # fmt: skip
+
+
+def run(*arguments):
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def curve(folder, metric):
+    return [row["value"] for row in pq.read_table(folder / "curves.parquet").to_pylist() if row["metric"] == metric]
+
+
+def weights(folder):
+    return load_tensors(folder / "checkpoint.safetensors")[0]
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_two_processes_have_the_losses_of_one(task, tmp_path):
+    """20 steps, one an epoch, so that each has a row; to 1e-6 of the loss, which float32 gives to 1e-7."""
+    data, method = task
+    clips = sum(row["split"] == "train" for row in tables.read_rows("clips", data.clips))
+    options = {"epochs": 20, "batch_size": clips, "trunk": "trained", "text": "trained"}
+    losses = {}
+    for processes, micro_batch in ((1, None), (2, None), (2, 2)):
+        folder = tmp_path / f"{processes}{micro_batch}"
+        write_run(data, folder, method, micro_batch=micro_batch, **options)
+        run(*training(data, folder, processes))
+        losses[processes, micro_batch] = curve(folder, "train_loss")
+        assert json.loads((folder / "cost.json").read_text())["processes"] == processes
+    assert len(losses[1, None]) == 20
+    assert losses[2, None] == pytest.approx(losses[1, None], rel=1e-6)
+    assert losses[2, 2] == pytest.approx(losses[1, None], rel=1e-6)
+    assert losses[1, None][-1] < losses[1, None][0]
+
+
+# batches of 3 clips, so that there are some for every process and the last is smaller
+SMALL_BATCHES = (
+    "from kinetext.evaluation import predict; predict.BATCH_CLIPS = 3; from kinetext.cli import main; main()"
+)
+
+
+def test_any_number_of_processes_predicts_the_same(task, tmp_path):
+    data, method = task
+    data.write_run(tmp_path, method)
+    found = {}
+    for processes in (1, 2, 4):
+        output = tmp_path / f"{processes}.parquet"
+        arguments = command(data, tmp_path, "predict-clips", processes, output=output)[3:]
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            meet = {
+                "MASTER_ADDR": "localhost",
+                "MASTER_PORT": str(free.getsockname()[1]),
+                "TORCHELASTIC_RUN_ID": "test",
+            }
+        size = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", SMALL_BATCHES, *arguments],
+                env=os.environ | meet | size | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(processes)
+        ]
+        assert [process.wait(timeout=120) for process in started] == [0] * processes
+        found[processes] = tables.read_table("predictions", output)
+        measure_run(tmp_path, output, data.confusables, tmp_path / f"{processes}.metrics.parquet")
+    assert found[1].num_rows > 0
+    assert found[2].equals(found[1])
+    assert found[4].equals(found[1])
+    one, two, four = (tables.read_table("metrics", tmp_path / f"{n}.metrics.parquet") for n in (1, 2, 4))
+    assert two.equals(one)
+    assert four.equals(one)
+
+
+def prepared(data, method, **options):
+    """A step of a fresh method, and the first batch."""
+    options = TrainingOptions(trunk="trained", text="trained", batch_size=6, **options)
+    torch.manual_seed(0)
+    built = build_method(load_backbone(data.backbone), method, OPTIONS[method])
+    choose_trained(built, options)
+    splits = read_splits(data.splits())
+    inputs = Inputs(data.splits(), [data.frames], data.texts, data.confusables, data.backbone)
+    cpu = torch.device("cpu")
+    task, texts_K = make_task(built, splits, inputs, options, cpu)
+    batches = Batches(built, FrameStore([data.frames]), splits["train"], options, 0, cpu, texts_K.get("train"))
+    built.train()
+    return Step(task, [p for p in built.parameters() if p.requires_grad]), batches.send(next(batches.epoch(0)))
+
+
+@pytest.mark.parametrize("most", [1, 4, 5])
+def test_pieces_have_the_gradient_of_the_whole(task, most):
+    found = []
+    for pieces in (None, most):
+        step, batch = prepared(*task)
+        step.most = pieces
+        loss = step(batch, (0, 0, 0))
+        found.append([loss, *(p.grad for p in step.trained if p.grad is not None)])
+    assert len(found[0]) == len(found[1]) > 10
+    for whole, in_pieces in zip(*found, strict=True):
+        torch.testing.assert_close(in_pieces, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(task, monkeypatch, caplog):
+    """Memory for two clips, which says of more what CUDA would."""
+    step, batch = prepared(*task)
+    encode, asked = steps.Recognition.loss if isinstance(step.task, steps.Recognition) else steps.Retrieval.encode, []
+
+    def short_of_memory(self, batch, piece, *rest):
+        clips = piece.stop - piece.start
+        asked.append(clips)
+        if clips > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 is small. And more.")
+        return encode(self, batch, piece, *rest)
+
+    monkeypatch.setattr(type(step.task), encode.__name__, short_of_memory)
+    assert pieces_that_fit(step, batch) == 2
+    assert asked[:3] == [6, 3, 2]
+    assert (
+        "a batch of 6 clips does not fit into memory (CUDA out of memory. Tried to allocate 20.00 MiB)" in caplog.text
+    )
+    assert "3 parts of 2, with the same gradient" in caplog.text
+    assert all(p.grad is None for p in step.trained)
+
+
+def test_one_clip_that_does_not_fit_is_one_sentence(task, monkeypatch):
+    step, batch = prepared(*task)
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB. And more.")
+
+    monkeypatch.setattr(steps, "accumulated", full)
+    monkeypatch.setattr(steps, "cached", full)
+    with pytest.raises(ValueError, match=r"not even one clip fits into memory .*set training.recompute: true"):
+        pieces_that_fit(step, batch)
+
+
+def test_memory_that_runs_out_later_is_one_sentence(world, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB. And more.")
+
+    monkeypatch.setattr(train, "update", full)
+    run_yaml = world.write_run(tmp_path, "mean_pool", trunk="frozen")
+    inputs = Inputs(world.splits(), [world.frames], world.texts, world.confusables, world.backbone)
+    with pytest.raises(
+        ValueError, match=r"memory is full at step 1 of epoch 1 with 6 clips .* training.micro_batch to 3: "
+    ):
+        train_method(run_yaml, inputs, tmp_path / "cache", tmp_path / "checkpoint.safetensors")
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGKILL])
+def test_two_processes_that_are_stopped_end_as_if_they_had_not_been(world, tmp_path, told):
+    options = {"epochs": 40, "trunk": "trained", "text": "trained"}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        world.write_run(folder, "mean_pool", **options)
+    run(*training(world, whole, 2))
+    process = subprocess.Popen(training(world, stopped, 2), stderr=subprocess.PIPE, text=True)
+    deadline_s = time.monotonic() + 60
+    while not list(stopped.glob("cache/train/*.before.pt")) and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+    time.sleep(random.Random(int(told)).uniform(0, 0.3))
+    assert process.poll() is None
+    process.send_signal(told)
+    _, said = process.communicate(timeout=60)
+    assert not (stopped / "checkpoint.safetensors").exists()
+    if told == signal.SIGTERM:
+        assert process.returncode == 143, said
+        assert "the same command goes on from there" in said
+    again = run(*training(world, stopped, 2))
+    assert "going on after epoch" in again.stderr
+    assert equal(weights(stopped), weights(whole))
+    assert curve(stopped, "train_loss") == curve(whole, "train_loss")
+
+
+def test_a_gpu_is_taken_by_one_job_at_a_time(tmp_path):
+    gpus = ["GPU-a", "GPU-b", "GPU-c"]
+    first = launch.free(gpus, 1, tmp_path)
+    second = launch.free(gpus, 2, tmp_path)
+    assert (list(first), list(second)) == (["GPU-a"], ["GPU-b", "GPU-c"])
+    assert launch.free(gpus, 1, tmp_path) == {}
+    first["GPU-a"].release()
+    assert launch.free(gpus, 2, tmp_path) == {}  # and holds none of them afterwards
+    assert list(launch.free(gpus, 1, tmp_path)) == ["GPU-a"]
+
+
+def test_a_job_leaves_gpus_alone_that_it_was_not_given(monkeypatch):
+    monkeypatch.setattr(launch, "installed", lambda: ["GPU-a", "GPU-b", "GPU-c"])
+    monkeypatch.setattr(launch, "_taken", [])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,GPU-c")
+    with pytest.raises(ValueError, match=r"--gpus 3: this machine has 2 \(CUDA_VISIBLE_DEVICES is 1,GPU-c\)"):
+        launch.take_gpus(3)
+    launch.take_gpus(1)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-b"
+    launch.take_gpus(0)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""

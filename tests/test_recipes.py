@@ -1,0 +1,283 @@
+"""Recipes of training: each option gives what its paper's formula gives by hand, and a killed training goes on with all of it."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kinetext.config import TrainingOptions
+from kinetext.data.loader import FrameStore
+from kinetext.data.protocols import read_splits
+from kinetext.evaluation.predict import average_views
+from kinetext.models.checkpoint import load_backbone, load_tensors
+from kinetext.models.methods import build_method
+from kinetext.models.texts import read_texts
+from kinetext.training import train
+from kinetext.training.batches import Batches
+from kinetext.training.mixing import mixed
+from kinetext.training.recipes import Average, depth_scales, finished, interpolate
+from kinetext.training.resume import Progress, save_state
+from kinetext.training.tasks import Recognition
+from kinetext.training.train import Inputs, train_method
+
+RECIPE = {
+    "augment": {"crop": 0.5, "flip": "on", "rand_augment": 9, "erasing": 0.25},
+    "mixup": 0.8,
+    "cutmix": 1.0,
+    "label_smoothing": 0.1,
+    "repeats": 2,
+    "sampling": "segment",
+    "layer_decay": 0.7,
+    "average": "ema",
+    "ema_decay": 0.8,
+    "interpolate": 0.5,
+    "select": "best_val",
+    "patience": 3,
+}
+
+
+@pytest.fixture(autouse=True)
+def on_cpu(monkeypatch):
+    """Equality to the last bit is promised on the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
+def trained(world, tmp_path):
+    """A function of a method and its training to the folder that it was trained in; it looks at 4 of the 8 stored frames."""
+
+    def do(method, name, **training):
+        folder = tmp_path / name
+        run = world.write_run(folder, method, **training)
+        run.write_text(run.read_text() + "num_frames: 4\n")
+        inputs = Inputs(world.splits(), [world.frames], world.texts, world.confusables, world.backbone)
+        train_method(run, inputs, tmp_path / "cache" / name, folder / "checkpoint.safetensors")
+        return folder
+
+    return do
+
+
+def weights(folder):
+    return load_tensors(folder / "checkpoint.safetensors")[0]
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("method", ["mean_pool", "moted"])
+def test_a_killed_training_with_a_recipe_ends_as_one_that_was_not_killed(trained, monkeypatch, method):
+    whole = trained(method, "whole", **RECIPE)
+
+    def save_and_die(path, progress, *state):
+        save_state(path, progress, *state)
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "save_state", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            trained(method, "killed", **RECIPE)
+    resumed = trained(method, "killed", **RECIPE)
+    assert equal(weights(resumed), weights(whole))
+    curves = [pq.read_table(folder / "curves.parquet").to_pylist() for folder in (resumed, whole)]
+    assert curves[0] == curves[1]
+
+
+# ---- mixing
+
+
+@pytest.fixture
+def recognition(world, tiny):
+    """A task, a batch of its clips on the device, and the method."""
+
+    def make(**training):
+        options = TrainingOptions(batch_size=6, trunk="trained", **training)
+        method = build_method(tiny, "mean_pool", {}).eval()
+        split = read_splits(world.splits())["train"]
+        table = read_texts(world.texts, split.labels, tiny)
+        task = Recognition(method, table, torch.eye(4, dtype=torch.bool), options)
+        batches = Batches(method, FrameStore([world.frames]), split, options, 0, torch.device("cpu"))
+        return task, batches.send(next(batches.epoch(0))), method
+
+    return make
+
+
+def test_the_loss_of_mixed_clips_is_that_of_both_classes_by_share(recognition):
+    task, batch, method = recognition(mixup=0.8, label_smoothing=0.1)
+    made = mixed(batch, method.backbone, task.training, (0, 0, 0))
+    assert 0 < made.share < 1
+    frames_BTCHW = method.backbone.normalise(batch.clips)
+    by_hand_BTCHW = made.share * frames_BTCHW + (1 - made.share) * frames_BTCHW.roll(1, 0)
+    assert torch.allclose(made.clips, by_hand_BTCHW, atol=1e-6)
+    own_BK, other_BK = (F.one_hot(text, 4).float() for text in (batch.text_N, batch.text_N.roll(1)))
+    target_BK = 0.9 * (made.share * own_BK + (1 - made.share) * other_BK) + 0.1 / 4
+    scores_BK = method.score(method.encode_video(by_hand_BTCHW), task.text())
+    by_hand = -(target_BK * scores_BK.log_softmax(1)).sum(1).mean()
+    assert task.loss(made).item() == pytest.approx(by_hand.item(), rel=1e-5)
+    parts = sum(task.loss(made, piece) for piece in (slice(0, 2), slice(2, 6)))  # as they go through a small GPU
+    assert parts.item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_cutmix_takes_one_box_from_the_same_place_of_every_frame(recognition):
+    task, batch, method = recognition(cutmix=1.0)
+    for step in range(5):
+        made = mixed(batch, method.backbone, task.training, (0, 0, step))
+        frames_BTCHW = method.backbone.normalise(batch.clips)
+        taken_BTHW = (made.clips != frames_BTCHW).any(2)
+        from_partner_BTHW = (made.clips == frames_BTCHW.roll(1, 0)).all(2)
+        assert (from_partner_BTHW | ~taken_BTHW).all()
+        H, W = made.clips.shape[-2:]
+        rows, columns = taken_BTHW.any((0, 1)).nonzero().T  # where anything was taken: inside one box
+        box = (1 + rows.max() - rows.min()) * (1 + columns.max() - columns.min()) if len(rows) else 0
+        assert 1 - box / (H * W) == pytest.approx(made.share, abs=0.05)
+
+
+def test_what_a_step_mixes_depends_on_its_place_alone(recognition):
+    task, batch, method = recognition(mixup=0.8, cutmix=1.0)
+
+    def made(step):
+        return mixed(batch, method.backbone, task.training, (0, 1, step)).clips
+
+    first = made(0)
+    torch.rand(7)
+    assert torch.equal(made(0), first)
+    assert not torch.equal(made(1), first)
+
+
+def test_nothing_is_mixed_unless_asked_for(recognition):
+    task, batch, method = recognition()
+    assert mixed(batch, method.backbone, task.training, (0, 0, 0)) is batch
+
+
+def test_copies_of_a_clip_share_a_batch_and_look_different(world, tiny):
+    training = TrainingOptions(batch_size=6, repeats=3, augment="crop")
+    method, split = build_method(tiny, "mean_pool", {}), read_splits(world.splits())["train"]
+    batches = Batches(method, FrameStore([world.frames]), split, training, 0, torch.device("cpu"))
+    found = [batches.send(batch) for batch in batches.epoch(0)]
+    assert len(found) == len(batches) == 8  # 16 clips, three times
+    for batch in found:
+        assert [batch.clip_ids[i] for i in (0, 3)] == [batch.clip_ids[i] for i in (2, 5)]
+        assert not torch.equal(batch.clips[0], batch.clips[1])
+    assert sorted(clip for batch in found for clip in batch.clip_ids) == sorted(3 * batches.clip_ids)
+
+
+# ---- weights
+
+
+def test_each_layer_learns_slower_than_the_one_above(tiny):
+    method = build_method(tiny, "stan", {"layers": 1})
+    scales, L = depth_scales(method, 0.5), tiny.num_layers
+    visual = "backbone.clip.visual."
+    assert scales[f"{visual}proj"] == scales[f"{visual}ln_post.weight"] == 1
+    for number in range(L):
+        assert scales[f"{visual}transformer.resblocks.{number}.ln_1.weight"] == 0.5 ** (L - number)
+    assert scales[f"{visual}conv1.weight"] == scales[f"{visual}positional_embedding"] == 0.5 ** (L + 1)
+    text_L = len(tiny.clip.transformer.resblocks)
+    assert scales["backbone.clip.transformer.resblocks.0.ln_1.weight"] == 0.5**text_L
+    assert scales["backbone.clip.positional_embedding"] == 0.5 ** (text_L + 1)
+    assert not any(name.startswith("branch.") for name in scales)
+
+    training = TrainingOptions(lr=1e-3, new_lr=1e-2, layer_decay=0.5, warmup_epochs=0)
+    train.choose_trained(method, training)
+    optimiser, _ = train.make_optimiser(method, training, 1)
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    for name, parameter in method.named_parameters():
+        if parameter.requires_grad:
+            assert rates[id(parameter)] == pytest.approx(1e-3 * scales[name] if name in scales else 1e-2)
+
+
+@pytest.mark.parametrize(("how", "expected"), [("ema", 0.9 * (0.9 * 3 + 0.1 * 4) + 0.1 * 8), ("mean", (3 + 4 + 8) / 3)])
+def test_an_average_is_that_by_hand_and_goes_on_from_its_state(how, expected):
+    training = TrainingOptions(average=how, ema_decay=0.9, average_from=0.5)
+    weight, progress = nn.Parameter(torch.tensor([1.0])), Progress()
+    average = Average([weight], training, 4, progress)
+    for step, value in enumerate((2.0, 5.0, 3.0, 4.0), start=1):  # the first half is not averaged
+        with torch.no_grad():
+            weight.fill_(value)
+        average.update(step)
+    saved = {key: tensor.clone() for key, tensor in progress.averaged.items()}
+    average = Average([weight], training, 4, Progress(averaged=saved))
+    with torch.no_grad():
+        weight.fill_(8.0)
+    average.update(5)
+    with average.in_place():
+        assert weight.item() == pytest.approx(expected)
+    assert weight.item() == 8.0
+
+
+def test_the_averaged_weights_are_the_ones_that_are_written(trained, monkeypatch):
+    """With a decay of zero the average is the weights themselves; with a mean it is not."""
+    options = {"trunk": "frozen", "epochs": 2}
+    plain = weights(trained("mean_pool", "plain", **options))
+    assert equal(weights(trained("mean_pool", "last", average="ema", ema_decay=0.0, **options)), plain)
+    seen, update = [], train.update
+
+    def watched(trained, *rest):
+        update(trained, *rest)
+        seen.append(torch.cat([p.detach().flatten() for p in trained]))
+
+    monkeypatch.setattr(train, "update", watched)
+    written = weights(trained("mean_pool", "mean", average="mean", **options))
+    assert len(seen) == 6
+    total = sum(t.double().sum() for t in written.values())
+    assert total.item() == pytest.approx(torch.stack(seen).double().mean(0).sum().item(), abs=1e-4)
+    assert not equal(written, plain)
+
+
+def test_interpolation_goes_from_the_beginning_to_the_end(trained, world):
+    ends = {share: weights(trained("stan", f"at{share}", trunk="frozen", interpolate=share)) for share in (0, 0.5, 1)}
+    plain = weights(trained("stan", "plain", trunk="frozen"))
+    assert equal(ends[1], plain)
+    clip = dict(load_backbone(world.backbone).named_parameters())
+    for name, tensor in ends[0].items():
+        if name.startswith("backbone."):
+            assert torch.equal(tensor, clip[name.removeprefix("backbone.")])
+    for name, tensor in ends[0.5].items():
+        assert torch.allclose(tensor, (ends[0][name] + plain[name]) / 2, atol=1e-7)
+    weight = nn.Parameter(torch.tensor([3.0]))
+    interpolate([weight], [torch.tensor([1.0])], 0.25)
+    assert weight.item() == 1.5
+
+
+def test_training_stops_after_epochs_without_a_better_validation(trained, monkeypatch):
+    top1 = iter((0.25, 0.5, 0.5, 0.25, 0.75))
+    monkeypatch.setattr(train, "validate", lambda *given: {"val_loss": 1.0, "val_top1": next(top1)})
+    folder = trained("mean_pool", "run", trunk="frozen", epochs=5, select="best_val", patience=2)
+    curves = pq.read_table(folder / "curves.parquet").to_pylist()
+    assert [row["value"] for row in curves if row["metric"] == "val_top1"] == [0.25, 0.5, 0.5, 0.25]
+    assert json.loads((folder / "cost.json").read_text())["train_clips_seen"] == 4 * 16
+    assert not finished(Progress(epoch=4, best_epoch=3), TrainingOptions(patience=2, select="best_val"))
+
+
+# ---- test views
+
+
+def test_views_are_averaged_as_logits_or_as_probabilities():
+    scores_NK = torch.tensor([[2.0, 0.0], [0.0, 1.0], [5.0, 5.0], [1.0, 3.0]])  # two clips, two views
+    assert average_views(scores_NK, 2, "logits").tolist() == [[1.0, 0.5], [3.0, 4.0]]
+    p = scores_NK.softmax(1)
+    expected_BK = torch.stack([(p[0] + p[1]) / 2, (p[2] + p[3]) / 2])
+    assert torch.allclose(average_views(scores_NK, 2, "probabilities").exp(), expected_BK)
+    assert average_views(scores_NK, 1, "probabilities") is scores_NK
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("training", "complaint"),
+    [
+        ({"patience": 2}, "patience: stops by validation, and select is last; take select: best_val"),
+        ({"repeats": 2}, "repeats: 2 times the same pixels; set augment or sampling"),
+        ({"repeats": 3, "augment": "crop"}, "repeats: batch_size 32 is no multiple of 3"),
+        ({"augment": {"flips": "on"}}, "extra inputs"),
+        ({"augment": "crops"}, "AugmentOptions"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_refused(training, complaint):
+    with pytest.raises(ValueError, match=f"(?i){complaint}"):
+        TrainingOptions(**training)

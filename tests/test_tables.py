@@ -1,0 +1,178 @@
+"""The collected tables: what they hold, that any reader opens them, and that files of an earlier version are read.
+
+The sizes are small, but the counts are those of a thousand runs: benchmarks/collect.py measures the time.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from kinetext import tables
+from kinetext.evaluation.metrics import top1
+from kinetext.evaluation.predictions import Predictions, predicted
+from kinetext.report.collect import TABLES, collect_metrics
+from kinetext.tables import read_rows, read_table, schema, write_table
+
+LABELS = ["up", "down"]
+
+
+def make_run(results: Path, seed: int, scores_BK: list[list[float]], trained: bool = True) -> Path:
+    """A measured run of four clips, the second half of class `down`."""
+    run = f"shapes/supervised/stan/names/seed{seed}"
+    folder = results / "runs" / run
+    folder.mkdir(parents=True)
+    about = {"dataset": "shapes", "protocol": "supervised", "method": "stan", "texts": "names", "backbone": "tiny"}
+    spec = {**about, "run": run, "seed": seed, "method_module": "stan", "method_options": {"layers": 1}, "training": {}}
+    spec |= {"dataset_options": {}, "backbone_options": {}, "text_options": {}, "fingerprint": "f"}
+    (folder / "run.yaml").write_text(yaml.safe_dump(spec))
+    rows = [
+        {"clip_id": f"c{b}", "split": "test", "view": view, "target": b // 2, "score_K": score_K}
+        for view in ("ordered", "reversed")
+        for b, score_K in enumerate(scores_BK)
+    ]
+    write_table("predictions", rows, folder / "predictions.parquet", {"labels": {"test": LABELS}})
+    metric = {"split": "test", "metric": "top1", "view": "ordered", "value": 0.5, "low": 0.2, "high": 0.8, "clips": 4}
+    write_table("metrics", [{**about, "seed": seed, **metric}], folder / "metrics.parquet")
+    if trained:
+        curve = {"epoch": [1, 2], "metric": ["train_loss"] * 2, "value": [2.0, 1.0]}
+        pq.write_table(pa.table(curve), folder / "curves.parquet")
+        benchmark = results / "benchmarks" / "train_method" / f"{run}.tsv"
+        benchmark.parent.mkdir(parents=True, exist_ok=True)
+        benchmark.write_text("s\th:m:s\tmax_rss\tcpu_time\n12.5\t0:00:12\t-\t10\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    texts = [{"label": "up", "kind": "name", "sentence": "going up", "status": "ok"}]
+    write_table("texts", texts, results / "data/shapes/supervised/tiny/texts/names.parquet")
+    tied_and_failed = [[2.0, 2.0], [1.0, 0.0], [0.0, 1.0], [np.nan, np.nan]]
+    runs = [make_run(results, 0, tied_and_failed), make_run(results, 1, [[0.0, 1.0]] * 4, trained=False)]
+    collect_metrics(runs, results, results / "tables")
+    return results / "tables"
+
+
+def test_every_table_is_there_with_its_schema(collected):
+    assert {path.stem for path in collected.iterdir()} == set(TABLES)
+    for name in ("metrics", "runs", "confusions", "costs", "differences"):
+        found = pq.read_schema(collected / f"{name}.parquet")
+        assert found.names == schema(name).names
+        assert found.metadata[b"schema_version"] == str(tables.SCHEMA_VERSION).encode()
+        assert all(b"meaning" in field.metadata for field in found)
+
+
+def test_a_tie_and_a_clip_without_frames_are_confusions(collected):
+    rows = read_rows("confusions", collected / "confusions.parquet")
+    found = {(row["seed"], row["label"], row["predicted"]): row["clips"] for row in rows}
+    assert found == {
+        (0, "up", "down"): 1,  # the tie
+        (0, "up", "up"): 1,
+        (0, "down", "down"): 1,
+        (0, "down", None): 1,  # no frames
+        (1, "up", "down"): 2,
+        (1, "down", "down"): 2,
+    }
+
+
+def test_what_is_right_is_what_top1_counts():
+    scores_BK = np.random.default_rng(0).integers(0, 4, size=(200, 5)).astype(float)
+    made = Predictions(list("abcde"), np.arange(200) % 5, scores_BK)
+    assert np.mean(predicted(made) == made.target_B) == top1(made)
+
+
+def test_costs_curves_and_texts_are_those_beside_the_runs(collected):
+    first, second = read_rows("costs", collected / "costs.parquet")
+    assert (first["train_method_s"], first["train_method_mib"]) == (12.5, None)  # "-": too short to be seen
+    assert second["train_method_s"] is None
+    curves = read_rows("collected_curves", collected / "curves.parquet")
+    assert [(row["seed"], row["epoch"], row["value"]) for row in curves] == [(0, 1, 2.0), (0, 2, 1.0)]
+    (text,) = read_rows("collected_texts", collected / "texts.parquet")  # once, though two runs use it
+    assert (text["dataset"], text["texts"], text["sentence"]) == ("shapes", "names", "going up")
+    assert read_rows("runs", collected / "runs.parquet")[0]["method_options"] == '{"layers": 1}'
+
+
+READERS = {
+    "pandas": 'pandas.read_parquet("{path}")',
+    "polars": 'polars.read_parquet("{path}")',
+    "duckdb": "duckdb.sql(\"from '{path}'\")",
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("reader", READERS)
+def test_one_line_of_docs_opens_each_table(collected, reader, table):
+    module = pytest.importorskip(reader, reason=f"{reader} is not installed (pip install kinetext[dev])")
+    line = READERS[reader]
+    assert (
+        line.format(path="results/tables/metrics.parquet") in (Path(__file__).parents[1] / "docs/report.md").read_text()
+    )
+    found = eval(line.format(path=collected / f"{table}.parquet"), {reader: module})
+    assert list(found.columns) == pq.read_schema(collected / f"{table}.parquet").names
+    assert len(found) == pq.read_metadata(collected / f"{table}.parquet").num_rows
+
+
+# ---- versions
+
+
+def version_1(name: str, rows: list[dict], path: Path) -> None:
+    """The table as version 1 wrote it: without the columns that were added since."""
+    old = [column for column in schema(name).names if column not in tables.ADDED[name]]
+    kind = pa.schema([schema(name).field(c) for c in old], {"kinetext_table": name, "schema_version": "1"})
+    pq.write_table(pa.Table.from_pylist(rows, schema=kind), path)
+
+
+@pytest.mark.parametrize("name", list(tables.ADDED))
+def test_files_of_version_1_are_read_with_nulls_for_what_they_lack(name, tmp_path):
+    version_1(name, [{schema(name).names[0]: "x"}], tmp_path / "t.parquet")
+    table = read_table(name, tmp_path / "t.parquet")
+    assert table.column_names == schema(name).names
+    assert all(table[column].null_count == 1 for column in tables.ADDED[name])
+
+
+def test_runs_of_version_1_had_costs_which_are_left_out(tmp_path):
+    kind = [("run", pa.string()), ("train_seconds", pa.float64())]
+    rest = [(c, schema("runs").field(c).type) for c in schema("runs").names[1:] if c not in tables.ADDED["runs"]]
+    old = pa.schema(kind + rest, {"schema_version": "1"})
+    pq.write_table(pa.Table.from_pylist([{"run": "x", "train_seconds": 3.0}], schema=old), tmp_path / "runs.parquet")
+    assert read_table("runs", tmp_path / "runs.parquet").column_names == schema("runs").names
+
+
+def test_predictions_of_version_1_are_collected(collected, tmp_path):
+    folder = make_run(tmp_path, 0, [[1.0, 0.0]] * 4)
+    path = folder / "predictions.parquet"
+    old = pq.read_table(path).drop_columns(["bank_P"])
+    pq.write_table(old.replace_schema_metadata({**old.schema.metadata, b"schema_version": b"1"}), path)
+    collect_metrics([folder], tmp_path, tmp_path / "tables")
+    assert [row["clips"] for row in read_rows("confusions", tmp_path / "tables/confusions.parquet")] == [2, 2]
+
+
+def test_a_file_of_a_later_version_is_refused_with_what_to_do(tmp_path):
+    path = tmp_path / "runs.parquet"
+    write_table("runs", [], path)
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({"schema_version": "99"}), path)
+    with pytest.raises(ValueError, match=r"runs\.parquet: was written by a later kinetext \(schema 99.*update"):
+        read_table("runs", path)
+
+
+# ---- a thousand runs
+
+
+def test_each_file_of_a_run_is_opened_once(collected, tmp_path, monkeypatch):
+    folders = [make_run(tmp_path, seed, [[1.0, 0.0]] * 4) for seed in range(3)]
+    opened: list[str] = []
+    whole = pq.ParquetFile
+
+    def counted(path, *args, **kwargs):
+        opened.append(str(path))
+        return whole(path, *args, **kwargs)
+
+    monkeypatch.setattr(pq, "ParquetFile", counted)
+    collect_metrics(folders, tmp_path, tmp_path / "tables")
+    of_runs = [path for path in opened if "/runs/" in path]
+    assert len(of_runs) == len(set(of_runs)) == 3 * 3  # predictions, metrics, curves

@@ -1,0 +1,63 @@
+"""The model that a run leaves in MLflow: loaded by mlflow.pyfunc, it answers for a video file what the run answered."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from kinetext.config import TrackingOptions
+from kinetext.evaluation.measure import measure_run
+from kinetext.evaluation.predict import predict_clips
+from kinetext.evaluation.predictions import read_predictions
+from kinetext.tables import read_rows
+from kinetext.tracking.log import log_runs
+from kinetext.training.train import Inputs, train_method
+from tracked import client_of, everything
+
+
+def test_the_logged_model_answers_for_a_video_file(world, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "runs/shapes/supervised/mean_pool/test/seed0"
+    run = world.write_run(folder, "mean_pool")
+    spec = yaml.safe_load(run.read_text()) | {"fingerprint": "f00d"}
+    spec["dataset_options"] = {"frames": {"num_frames": 8, "size_px": 64, "encoding": "raw"}}
+    run.write_text(yaml.safe_dump(spec))
+    about = tmp_path / "data/shapes/supervised"
+    (about / "tiny/texts").mkdir(parents=True)
+    shutil.copy(world.texts, about / "tiny/texts/test.parquet")
+    shutil.copy(world.splits(), about / "splits.parquet")
+    shutil.copytree(world.backbone, tmp_path / "backbones/tiny")
+    inputs = Inputs(world.splits(), [world.frames], world.texts, world.confusables, world.backbone)
+    checkpoint, predictions = folder / "checkpoint.safetensors", folder / "predictions.parquet"
+    train_method(run, inputs, tmp_path / "cache", checkpoint)
+    predict_clips(run, inputs.splits, [world.frames], world.texts, world.backbone, checkpoint, predictions)
+    measure_run(folder, predictions, world.confusables, folder / "metrics.parquet")
+    log_runs([folder], tmp_path, TrackingOptions(), tmp_path / "logged.json")
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    (logged,) = everything(uri, "seed")
+    assert logged.data.tags["model"] == "trained"
+    client = client_of(uri)
+    assert {a.path for a in client.list_artifacts(logged.info.run_id)} >= {"texts.csv", "figures"}
+    figures = {a.path for a in client.list_artifacts(logged.info.run_id, "figures")}
+    assert figures == {"figures/ranks.png", "figures/confusion-test.png"}
+    roles = {i.tags[0].value: i.dataset.digest for i in logged.inputs.dataset_inputs}
+    assert roles.keys() == {"splits", "texts"}  # this folder has no frames of its own
+    assert all(len(digest) == 32 for digest in roles.values())
+
+    import mlflow
+
+    mlflow.set_tracking_uri(uri)
+    (model,) = client.search_logged_models([logged.info.experiment_id])
+    loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
+    made = read_predictions(predictions)["test", "ordered"]
+    clip = next(row for row in read_rows("clips", world.clips) if row["split"] == "test")
+    answer = loaded.predict(pd.DataFrame({"path": [clip["path"]]}), params={"top": 4})
+    assert set(answer["label"]) == set(made.labels)
+    assert answer["score"].is_monotonic_decreasing
+    assert np.isclose(answer["share"].sum(), 1)
+    said = np.sort(answer["score"].to_numpy(float))
+    assert np.isclose(np.sort(made.scores_BK, 1), said, atol=1e-4).all(1).any()  # a row of predictions.parquet
+    nothing = loaded.predict(pd.DataFrame({"path": [str(tmp_path / "no.mp4")]}))
+    assert nothing["error"].notna().all()

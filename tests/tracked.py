@@ -1,0 +1,100 @@
+"""Run folders to track, and what a store then says of them."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from kinetext.tables import write_table
+
+HERE = Path(__file__).parent
+SPEC = {
+    "dataset": "shapes",
+    "protocol": "supervised",
+    "method": "stan",
+    "texts": "names",
+    "backbone": "tiny",
+    "method_options": {"layers": 2},
+    "training": {"epochs": 3},
+    "dataset_options": {"frames": {"num_frames": 8}},
+}
+METRIC = {"split": "test", "view": "ordered", "metric": "top1", "low": 0.6, "high": 0.9, "clips": 40, "commit": "abc"}
+CURVES = {"epoch": [0, 1, 2], "metric": ["loss"] * 3, "value": [2.0, 1.0, float("nan")]}
+
+
+def make_run(results, seed, value=0.75, curves=CURVES, metric="top1", measured=None, **spec):
+    """A measured run folder in its place below `results`; `measured`: the fingerprint that was."""
+    spec = {**SPEC, "fingerprint": f"f{seed}", **spec, "seed": seed}
+    spec["run"] = "/".join(spec[key] for key in ("dataset", "protocol", "method", "texts")) + f"/seed{seed}"
+    folder = results / "runs" / spec["run"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "run.yaml").write_text(yaml.safe_dump(spec))
+    row = {**METRIC, "metric": metric, "value": value, "fingerprint": measured or spec["fingerprint"]}
+    write_table("metrics", [row], folder / "metrics.parquet")
+    pq.write_table(pa.table(curves), folder / "curves.parquet")
+    (folder / "cost.json").write_text(json.dumps({"new_parameters": 12, "commit": "abc1234", "train_seconds": 60.0}))
+    return folder
+
+
+def long_curves(points):
+    """Curves of so many points, four an epoch."""
+    names = ("train_loss", "lr", "val_loss", "val_top1")
+    return {
+        "epoch": [1 + n // 4 for n in range(points)],
+        "metric": [names[n % 4] for n in range(points)],
+        "value": [1 / (n + 1) for n in range(points)],
+    }
+
+
+def client_of(uri):
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def everything(uri, kind=None):
+    """Every run that MLflow shows, or those of a kind."""
+    client = client_of(uri)
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    return client.search_runs(experiments, f"tags.kind = '{kind}'" if kind else "")
+
+
+def said(uri):
+    """What the store says, without what MLflow names anew each time: ids and the numbers' places in its tables."""
+    client = client_of(uri)
+    names = {e.experiment_id: e.name for e in client.search_experiments()}
+    runs = {run.info.run_id: run for run in everything(uri)}
+    found = {}
+    for run in runs.values():
+        tags = dict(run.data.tags)
+        above = tags.pop("mlflow.parentRunId", None)
+        history = {
+            key: [(m.step, m.value, m.timestamp) for m in client.get_metric_history(run.info.run_id, key)]
+            for key in run.data.metrics
+        }
+        inputs = sorted((i.dataset.name, i.dataset.digest, i.tags[0].value) for i in run.inputs.dataset_inputs)
+        files = sorted(a.path for a in client.list_artifacts(run.info.run_id))
+        models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+        found[names[run.info.experiment_id], run.info.run_name] = {
+            "tags": tags,
+            "above": runs[above].info.run_name if above else None,
+            "params": run.data.params,
+            "metrics": history,
+            "inputs": inputs,
+            "files": files,
+            "models": [(model.name, str(model.status)) for model in models],
+            "times": (run.info.status, run.info.start_time, run.info.end_time),
+        }
+    return found
+
+
+def said_to_another(uri):
+    """`said` by a process of its own."""
+    code = f"from tracked import said; print(said({uri!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=HERE, stdout=subprocess.PIPE, text=True, check=True)
+    return ast.literal_eval(done.stdout)
