@@ -50,7 +50,7 @@ rule train_method:
     shell:
         "kinetext train-method --run {input.run} --splits {input.splits} --texts {input.texts}"
         " --confusables {input.confusables} --backbone {params.backbone} --cache {params.cache} --threads {threads}"
-        " --gpus {resources.gpu} --nodes {resources.nodes} --output {output.checkpoint} {input.frames} 2> {log}"
+        " --gpus $(({resources.gpu} / {resources.nodes})) --nodes {resources.nodes} --output {output.checkpoint} {input.frames} 2> {log}"
 
 
 rule predict_clips:
@@ -80,7 +80,7 @@ rule predict_clips:
         checkpoint=lambda w, input: f"--checkpoint {input.checkpoint}" if input.checkpoint else "",
     shell:
         "kinetext predict-clips --run {input.run} --splits {input.splits} --texts {input.texts}"
-        " --backbone {params.backbone} {params.checkpoint} --threads {threads} --gpus {resources.gpu}"
+        " --backbone {params.backbone} {params.checkpoint} --threads {threads} --gpus $(({resources.gpu} / {resources.nodes}))"
         " --nodes {resources.nodes} --output {output} {input.frames} 2> {log}"
 
 
