@@ -130,14 +130,19 @@ def test_any_number_of_processes_predicts_the_same(task, tmp_path):
             for rank in range(processes)
         ]
         assert [process.wait(timeout=120) for process in started] == [0] * processes
-        found[processes] = tables.read_table("predictions", output)
+        found[processes] = said("predictions", output)
         measure_run(tmp_path, output, data.confusables, tmp_path / f"{processes}.metrics.parquet")
-    assert found[1].num_rows > 0
-    assert found[2].equals(found[1])
-    assert found[4].equals(found[1])
-    one, two, four = (tables.read_table("metrics", tmp_path / f"{n}.metrics.parquet") for n in (1, 2, 4))
-    assert two.equals(one)
-    assert four.equals(one)
+    assert "ordered" in found[1]
+    assert found[2] == found[1]
+    assert found[4] == found[1]
+    one, two, four = (said("metrics", tmp_path / f"{n}.metrics.parquet") for n in (1, 2, 4))
+    assert two == one
+    assert four == one
+
+
+def said(table, path):
+    """All of a table to the last bit, in which a NaN equals another."""
+    return repr(tables.read_rows(table, path))
 
 
 def prepared(data, method, **options):
@@ -217,7 +222,7 @@ def test_memory_that_runs_out_later_is_one_sentence(world, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGKILL])
 def test_two_processes_that_are_stopped_end_as_if_they_had_not_been(world, tmp_path, told):
-    options = {"epochs": 40, "trunk": "trained", "text": "trained"}
+    options = {"epochs": 12, "trunk": "trained", "text": "trained"}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     for folder in (whole, stopped):
         world.write_run(folder, "mean_pool", **options)
@@ -229,11 +234,11 @@ def test_two_processes_that_are_stopped_end_as_if_they_had_not_been(world, tmp_p
     time.sleep(random.Random(int(told)).uniform(0, 0.3))
     assert process.poll() is None
     process.send_signal(told)
-    _, said = process.communicate(timeout=60)
+    _, words = process.communicate(timeout=60)
     assert not (stopped / "checkpoint.safetensors").exists()
     if told == signal.SIGTERM:
-        assert process.returncode == 143, said
-        assert "the same command goes on from there" in said
+        assert process.returncode == 143, words
+        assert "the same command goes on from there" in words
     again = run(*training(world, stopped, 2))
     assert "going on after epoch" in again.stderr
     assert equal(weights(stopped), weights(whole))

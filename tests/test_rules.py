@@ -13,7 +13,16 @@ from kinetext.plan import code_digest
 ROOT = Path(__file__).parents[1]
 COMMANDS = {c.name or c.callback.__name__.replace("_", "-") for c in app.registered_commands}
 BY_HAND = {  # for people, and follow-run for train-method
-    *("check-config", "classify", "export-schema", "export-texts", "follow-run", "import-weights", "inspect"),
+    *(
+        "check-config",
+        "classify",
+        "compare",
+        "export-schema",
+        "export-texts",
+        "follow-run",
+        "import-weights",
+        "inspect",
+    ),
     *("probe-backbone", "sync-tracking"),
 }
 

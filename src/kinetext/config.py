@@ -219,7 +219,7 @@ class TrainingOptions(Options):
     decode: Literal["auto", "workers", "device"] = Field(
         "auto",
         description="where stored JPEGs are decoded: by workers on the CPU (threads), or on the device; auto: on a GPU that "
-        "can (nvJPEG), whose pixels differ by rounding",
+        "can (nvJPEG), whose pixels differ by rounding, where there are fewer than four workers",
     )
     deterministic: bool = Field(
         False,

@@ -91,16 +91,17 @@ def dot_plot(
 
 
 def cost_plot(name: str, points: list[tuple[str, str, float, Estimate]], axis: str, folder: Path) -> str:
-    """Accuracy over training seconds, as SVG: points of (method, texts, seconds, accuracy); colour is the method,
-    marker the texts. Zero seconds means not trained, so the scale is linear up to one second, then logarithmic.
+    """Accuracy over training seconds, as SVG: points of (method, texts, seconds, accuracy); colour, and past the last
+    colour a dark edge, is the method, marker the texts. Zero seconds means not trained, so the scale is linear up to one second, then logarithmic.
     """
     methods, texts = sorted({point[0] for point in points}), sorted({point[1] for point in points})
-    with _figure(3.6) as (figure, axes):
+    edges = {method: "white" if i < len(COLOURS) else INK for i, method in enumerate(methods)}
+    with _figure(max(3.6, 0.3 * (len(methods) + len(texts)))) as (figure, axes):
         for method, text, seconds, estimate in points:
             style = {"color": COLOURS[methods.index(method) % len(COLOURS)]}
             axes.plot([seconds] * 2, [100 * estimate.low, 100 * estimate.high], linewidth=1.4, alpha=0.55, **style)
             marker = MARKERS[texts.index(text) % len(MARKERS)]
-            axes.plot([seconds], [100 * estimate.value], marker, markersize=7, markeredgecolor="white", **style)
+            axes.plot([seconds], [100 * estimate.value], marker, markersize=7, markeredgecolor=edges[method], **style)
         axes.set_xscale("symlog", linthresh=1.0, linscale=0.4)
         slowest = max(point[2] for point in points)
         axes.set_xlim(-0.3, max(2.0, slowest * 2))
@@ -110,7 +111,10 @@ def cost_plot(name: str, points: list[tuple[str, str, float, Estimate]], axis: s
         axes.grid(axis="y", color="#eef0f2")
         axes.set_xlabel("training time in seconds, one seed")
         axes.set_ylabel(axis)
-        handles = [axes.plot([], [], "o", color=COLOURS[i % len(COLOURS)], label=m)[0] for i, m in enumerate(methods)]
+        handles = [
+            axes.plot([], [], "o", color=COLOURS[i % len(COLOURS)], markeredgecolor=edges[m], label=m)[0]
+            for i, m in enumerate(methods)
+        ]
         handles += [
             axes.plot([], [], MARKERS[i % len(MARKERS)], color="#999999", label=t)[0] for i, t in enumerate(texts)
         ]
