@@ -245,11 +245,11 @@ def test_a_misspelt_key_stops_within_seconds(tmp_path):
 # ---- killed
 
 
-def start(folder, **options):
+def start(folder, *arguments, **options):
     """A call in a session of its own, which can be killed together with its jobs."""
     with open(folder / "said.txt", "a") as said:
         return subprocess.Popen(
-            [str(part) for part in command(folder, **options)],
+            [str(part) for part in command(folder, *arguments, **options)],
             env=environment(),
             stdout=said,
             stderr=subprocess.STDOUT,

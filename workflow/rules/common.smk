@@ -28,6 +28,18 @@ RESULTS = CONFIG.results
 RUNS = plan_runs(CONFIG)
 ROOT = Path(workflow.basedir)
 
+
+# On a cluster these stay with Snakemake itself: they take seconds, or they need the network (a language model, MLflow's
+# server), which compute nodes may lack. So does prepare_backbone, unless it trains (data.smk).
+localrules:
+    describe_classes,
+    plan_run,
+    init_tracking,
+    log_run,
+    collect_metrics,
+    render_report,
+
+
 # how train_method hears of tracking: as a parameter, a change of server would have every run trained again
 os.environ.update(KINETEXT_TRACKING=CONFIG.tracking.model_dump_json())
 
@@ -50,6 +62,24 @@ def options(part, wildcard, without=None):
 def code(*files):
     """A digest of source files: Snakemake does not see code behind a shell line. For rules that are cheap to run again."""
     return code_digest([ROOT / "src/kinetext" / f for f in files])
+
+
+def growing(first):
+    """What a job asks its cluster for: `first`, a number or a function of wildcards, and half as much again each time that
+    it is tried again.
+    """
+
+    def asked(w, attempt):
+        amount = first(w) if callable(first) else first
+        return amount + amount * (attempt - 1) // 2
+
+    return asked
+
+
+def training_mb(w):
+    """Memory for a training, MB: the process and its loaders, and the tokens of a frozen trunk."""
+    training = spec(w).training
+    return 16_000 + (int(1024 * training.cache_gib) if training.trunk == "frozen" else 0)
 
 
 def mining(w):

@@ -14,6 +14,9 @@ checkpoint index_clips:
     conda:
         "../../envs/kinetext.yaml"
     threads: 2
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         options=options("datasets", "dataset", without={"frames", "max_failed", "shots", "novel"}),
         media=lambda w: f"{RESULTS}/data/{w.dataset}/media",
@@ -36,6 +39,9 @@ rule extract_frames:
     conda:
         "../../envs/kinetext.yaml"
     threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(lambda w: 10 + CONFIG.datasets[w.dataset].shard_clips // 100),
     params:
         options=lambda w: CONFIG.datasets[w.dataset].frames.model_dump_json(),
         cache=f"{RESULTS}/cache/frames/{{dataset}}",
@@ -56,6 +62,9 @@ rule check_frames:
         f"{RESULTS}/benchmarks/check_frames/{{dataset}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         max_failed=lambda w: CONFIG.datasets[w.dataset].max_failed,
     shell:
@@ -78,6 +87,9 @@ rule split_clips:
         f"{RESULTS}/benchmarks/split_clips/{{dataset}}/{{protocol}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(10),
     params:
         options=lambda w: protocol_options(CONFIG.datasets[w.dataset], w.protocol).model_dump_json(),
         source=lambda w, input: (
@@ -88,6 +100,7 @@ rule split_clips:
         " --options {params.options:q} {params.source} --output {output} {input.frames} 2> {log}"
 
 
+# fetching needs the network, and one job has it: where Snakemake runs; to pretrain is a job for a node
 rule prepare_backbone:
     output:
         f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
@@ -96,8 +109,12 @@ rule prepare_backbone:
         f"{RESULTS}/logs/prepare_backbone/{{backbone}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/prepare_backbone/{{backbone}}.tsv"
+    localrule: all(backbone.pretrain_steps is None for backbone in CONFIG.backbones.values())
     conda:
         "../../envs/kinetext.yaml"
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(240),
     params:
         options=options("backbones", "backbone"),
         folder=lambda w: f"{RESULTS}/backbones/{w.backbone}",
@@ -120,6 +137,8 @@ rule embed_frames:
     threads: 1
     resources:
         gpu=1,
+        mem_mb=growing(8000),
+        runtime=growing(lambda w: 10 + CONFIG.datasets[w.dataset].shard_clips // 100),
     params:
         backbone=lambda w: f"{RESULTS}/backbones/{w.backbone}",
     shell:

@@ -42,13 +42,15 @@ rule train_method:
     resources:
         gpu=1,
         nodes=1,
+        mem_mb=growing(training_mb),
+        runtime=1440,
     params:
         backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
         cache=f"{RESULTS}/cache",
     shell:
         "kinetext train-method --run {input.run} --splits {input.splits} --texts {input.texts}"
         " --confusables {input.confusables} --backbone {params.backbone} --cache {params.cache} --threads {threads}"
-        " --gpus {resources.gpu} --nodes {resources.nodes} --output {output.checkpoint} {input.frames} 2> {log}"
+        " --gpus $(({resources.gpu} / {resources.nodes})) --nodes {resources.nodes} --output {output.checkpoint} {input.frames} 2> {log}"
 
 
 rule predict_clips:
@@ -71,12 +73,14 @@ rule predict_clips:
     resources:
         gpu=1,
         nodes=1,
+        mem_mb=growing(16000),
+        runtime=growing(60),
     params:
         backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
         checkpoint=lambda w, input: f"--checkpoint {input.checkpoint}" if input.checkpoint else "",
     shell:
         "kinetext predict-clips --run {input.run} --splits {input.splits} --texts {input.texts}"
-        " --backbone {params.backbone} {params.checkpoint} --threads {threads} --gpus {resources.gpu}"
+        " --backbone {params.backbone} {params.checkpoint} --threads {threads} --gpus $(({resources.gpu} / {resources.nodes}))"
         " --nodes {resources.nodes} --output {output} {input.frames} 2> {log}"
 
 
@@ -93,6 +97,9 @@ rule measure_run:
         f"{RESULTS}/benchmarks/measure_run/{NAME}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         folder=lambda w, input: Path(input.run).parent,
         code=code("evaluation/metrics.py", "evaluation/retrieval.py", "evaluation/measure.py"),

@@ -13,6 +13,9 @@ rule embed_labels:
         f"{RESULTS}/benchmarks/embed_labels/{{dataset}}/{{backbone}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(10),
     params:
         backbone=lambda w: f"{RESULTS}/backbones/{w.backbone}",
     shell:
@@ -34,6 +37,9 @@ rule mine_confusables:
         f"{RESULTS}/benchmarks/mine_confusables/{{dataset}}/{{protocol}}/{{backbone}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    resources:
+        mem_mb=growing(8000),
+        runtime=growing(60),
     params:
         options=lambda w: mining(w).model_dump_json(exclude={"rule"}),
         code=code("text/confusables.py"),
