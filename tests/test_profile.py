@@ -51,7 +51,8 @@ def test_operations_are_those_of_the_products(results):
     """mean_pool with a frozen trunk: LayerNorm, a projection of T class tokens, K cosines; forwards once, backwards twice."""
     folder = results("mean_pool", trunk="frozen", batch_size=4)
     ready = prepare(folder / "run.yaml", inputs_of(folder), 1)
-    step = make_step(ready.method, ready.task, ready.seen, None, ready.spec.training)
+    optimiser, _ = make_optimiser(ready.method, ready.spec.training, len(ready.seen))
+    step = make_step(ready.method, ready.task, ready.seen, optimiser, ready.spec.training)
     width, joint = ready.method.backbone.width, ready.method.backbone.embed_dim
     per_clip = 8 * 2 * width * joint + 2 * joint * 4
     # backwards: the projection's own gradient; the tokens need none, but LayerNorm trains: its input to the projection does

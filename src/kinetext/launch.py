@@ -49,7 +49,7 @@ def start_on_nodes(nodes: int) -> None:
     if "SLURM_JOB_ID" not in os.environ or not shutil.which("srun"):
         raise ValueError(
             f"--nodes {nodes}: this is no SLURM job; elsewhere run on every node: torchrun --nnodes {nodes} "
-            "--nproc-per-node GPUS --rdzv-backend c10d --rdzv-endpoint FIRST_NODE:29400 -m kinetext "
+            "--nproc-per-node GPUS --rdzv-backend c10d --rdzv-endpoint FIRST_NODE:29400 -m -- kinetext "
             f"{shlex.join(sys.argv[1:])}"
         )
     with socket.socket() as free:
