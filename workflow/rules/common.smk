@@ -34,7 +34,6 @@ ROOT = Path(workflow.basedir)
 localrules:
     describe_classes,
     plan_run,
-    init_tracking,
     log_run,
     collect_metrics,
     render_report,
