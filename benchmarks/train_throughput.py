@@ -32,8 +32,8 @@ from kinetext.models.methods import Method, build_method
 from kinetext.models.texts import tabulate_texts
 from kinetext.training.batches import Batches
 from kinetext.training.profile import matmul_rate, measure, show
+from kinetext.training.setup import choose_kernels, choose_trained, make_optimiser, make_step
 from kinetext.training.tasks import Recognition
-from kinetext.training.train import choose_kernels, choose_trained, make_optimiser, make_step
 
 CLASSES = 400
 

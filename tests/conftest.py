@@ -154,3 +154,29 @@ def captioned(tmp_path_factory, tiny_folder):
     mine_confusables(*about, [], folder / "labels.npz", ConfusablesOptions(), world.confusables)
     describe_classes(*about, world.confusables, TextOptions(), "captions", "text", folder / "cache", world.texts)
     return world
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """Equality to the last bit is promised on the CPU."""
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
+def trained(world, tmp_path, on_cpu):
+    """A function of a method and its training to the folder that it was trained in; `name` keeps two of them apart."""
+    from kinetext.training.setup import Inputs
+    from kinetext.training.train import train_method
+
+    def do(method, name="run", seed=0, splits=None, num_frames=None, **training):
+        folder = tmp_path / name
+        run = world.write_run(folder, method, seed, **training)
+        if num_frames is not None:
+            run.write_text(run.read_text() + f"num_frames: {num_frames}\n")
+        inputs = Inputs(splits or world.splits(), [world.frames], world.texts, world.confusables, world.backbone)
+        train_method(run, inputs, tmp_path / "cache" / name, folder / "checkpoint.safetensors")
+        return folder
+
+    return do

@@ -19,13 +19,11 @@ from kinetext.models.texts import read_texts
 from kinetext.text.describe import describe_classes
 from kinetext.training.batches import Batches
 from kinetext.training.losses import contrastive_loss
+from kinetext.training.setup import Inputs
 from kinetext.training.tasks import Retrieval
-from kinetext.training.train import Inputs, train_method
+from kinetext.training.train import train_method
 
-
-@pytest.fixture(autouse=True)
-def on_cpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+pytestmark = pytest.mark.usefixtures("on_cpu")
 
 
 @pytest.fixture

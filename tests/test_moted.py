@@ -8,7 +8,8 @@ from kinetext.data.protocols import read_splits, split_clips
 from kinetext.evaluation.predict import predict_clips
 from kinetext.evaluation.predictions import read_predictions
 from kinetext.models.backbone import Backbone
-from kinetext.training.train import Inputs, train_method
+from kinetext.training.setup import Inputs
+from kinetext.training.train import train_method
 
 NOVEL = ["growing", "shrinking"]
 TRAINING = {"trunk": "frozen", "text": "frozen", "epochs": 1, "lr": 1e-3, "new_lr": 1e-2}

@@ -26,8 +26,9 @@ from kinetext.models.methods import build_method
 from kinetext.training import step as steps
 from kinetext.training import train
 from kinetext.training.batches import Batches
+from kinetext.training.setup import Inputs, choose_trained, make_task
 from kinetext.training.step import Step, pieces_that_fit
-from kinetext.training.train import Inputs, choose_trained, make_task, train_method
+from kinetext.training.train import train_method
 
 METHODS = {"recognition": "moted", "retrieval": "mean_pool"}
 # no stochastic depth: what is dropped depends on the process and the piece

@@ -9,7 +9,7 @@ from torch import nn
 
 from kinetext.training import profile
 from kinetext.training.profile import PARTS, count_flops, inputs_of, matmul_rate, profile_run
-from kinetext.training.train import make_optimiser, make_step, prepare
+from kinetext.training.setup import make_optimiser, make_step, prepare
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Recipes of training: each option gives what its paper's formula gives by hand, and a killed training goes on with all of it."""
 
 import json
+from functools import partial
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,16 +13,16 @@ from kinetext.config import TrainingOptions
 from kinetext.data.loader import FrameStore
 from kinetext.data.protocols import read_splits
 from kinetext.evaluation.predict import average_views
-from kinetext.models.checkpoint import load_backbone, load_tensors
+from kinetext.models.checkpoint import load_backbone
 from kinetext.models.methods import build_method
 from kinetext.models.texts import read_texts
-from kinetext.training import train
+from kinetext.training import setup, train
 from kinetext.training.batches import Batches
 from kinetext.training.mixing import mixed
 from kinetext.training.recipes import Average, depth_scales, finished, interpolate
 from kinetext.training.resume import Progress, save_state
 from kinetext.training.tasks import Recognition
-from kinetext.training.train import Inputs, train_method
+from weights import equal, weights
 
 RECIPE = {
     "augment": {"crop": 0.5, "flip": "on", "rand_augment": 9, "erasing": 0.25},
@@ -38,34 +39,13 @@ RECIPE = {
     "patience": 3,
 }
 
-
-@pytest.fixture(autouse=True)
-def on_cpu(monkeypatch):
-    """Equality to the last bit is promised on the CPU."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+pytestmark = pytest.mark.usefixtures("on_cpu")
 
 
 @pytest.fixture
-def trained(world, tmp_path):
-    """A function of a method and its training to the folder that it was trained in; it looks at 4 of the 8 stored frames."""
-
-    def do(method, name, **training):
-        folder = tmp_path / name
-        run = world.write_run(folder, method, **training)
-        run.write_text(run.read_text() + "num_frames: 4\n")
-        inputs = Inputs(world.splits(), [world.frames], world.texts, world.confusables, world.backbone)
-        train_method(run, inputs, tmp_path / "cache" / name, folder / "checkpoint.safetensors")
-        return folder
-
-    return do
-
-
-def weights(folder):
-    return load_tensors(folder / "checkpoint.safetensors")[0]
-
-
-def equal(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+def trained(trained):
+    """As everywhere, but the method looks at 4 of the 8 stored frames."""
+    return partial(trained, num_frames=4)
 
 
 @pytest.mark.parametrize("method", ["mean_pool", "moted"])
@@ -182,8 +162,8 @@ def test_each_layer_learns_slower_than_the_one_above(tiny):
     assert not any(name.startswith("branch.") for name in scales)
 
     training = TrainingOptions(lr=1e-3, new_lr=1e-2, layer_decay=0.5, warmup_epochs=0)
-    train.choose_trained(method, training)
-    optimiser, _ = train.make_optimiser(method, training, 1)
+    setup.choose_trained(method, training)
+    optimiser, _ = setup.make_optimiser(method, training, 1)
     rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
     for name, parameter in method.named_parameters():
         if parameter.requires_grad:

@@ -11,7 +11,8 @@ import torch
 from kinetext.config import TrackingOptions
 from kinetext.models.checkpoint import load_tensors
 from kinetext.tracking.live import followed
-from kinetext.training.train import Inputs, train_method
+from kinetext.training.setup import Inputs
+from kinetext.training.train import train_method
 
 
 def train(world, folder, uri=None):

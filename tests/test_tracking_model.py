@@ -12,7 +12,8 @@ from kinetext.evaluation.predict import predict_clips
 from kinetext.evaluation.predictions import read_predictions
 from kinetext.tables import read_rows
 from kinetext.tracking.log import log_runs
-from kinetext.training.train import Inputs, train_method
+from kinetext.training.setup import Inputs
+from kinetext.training.train import train_method
 from tracked import client_of, everything
 
 
@@ -21,6 +22,7 @@ def test_the_logged_model_answers_for_a_video_file(world, tmp_path, monkeypatch)
     folder = tmp_path / "runs/shapes/supervised/mean_pool/test/seed0"
     run = world.write_run(folder, "mean_pool")
     spec = yaml.safe_load(run.read_text()) | {"fingerprint": "f00d"}
+    spec |= {"num_frames": 3, "testing": {"clips": 2, "average": "probabilities"}}  # an answer is made as a test is
     spec["dataset_options"] = {"frames": {"num_frames": 8, "size_px": 64, "encoding": "raw"}}
     run.write_text(yaml.safe_dump(spec))
     about = tmp_path / "data/shapes/supervised"

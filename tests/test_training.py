@@ -15,42 +15,17 @@ import torch
 from kinetext import tables
 from kinetext.config import TrainingOptions
 from kinetext.models.checkpoint import load_backbone, load_tensors
-from kinetext.training import resume, train
+from kinetext.training import resume, setup, train
 from kinetext.training.resume import save_state
-from kinetext.training.train import Inputs, rival_mask, train_method
+from kinetext.training.setup import rival_mask
 from splits import write_splits
+from weights import equal, weights
 
-
-@pytest.fixture(autouse=True)
-def on_cpu(monkeypatch):
-    """Equality to the last bit is promised on the CPU."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-
-
-@pytest.fixture
-def trained(world, tmp_path):
-    """A function of a method and its training to the folder that it was trained in; `name` keeps two of them apart."""
-
-    def do(method, name="run", seed=0, splits=None, **training):
-        folder = tmp_path / name
-        run = world.write_run(folder, method, seed, **training)
-        inputs = Inputs(splits or world.splits(), [world.frames], world.texts, world.confusables, world.backbone)
-        train_method(run, inputs, tmp_path / "cache" / name, folder / "checkpoint.safetensors")
-        return folder
-
-    return do
-
-
-def weights(folder):
-    return load_tensors(folder / "checkpoint.safetensors")[0]
+pytestmark = pytest.mark.usefixtures("on_cpu")
 
 
 def curve(folder, metric):
     return [row["value"] for row in pq.read_table(folder / "curves.parquet").to_pylist() if row["metric"] == metric]
-
-
-def equal(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
 @pytest.fixture
@@ -308,8 +283,8 @@ def test_decay_and_rates_by_group(tiny):
 
     method = build_method(tiny, "stan", {"layers": 1})
     training = TrainingOptions(lr=1e-5, new_lr=1e-4, weight_decay=0.1, warmup_epochs=0)
-    train.choose_trained(method, training)
-    optimiser, _ = train.make_optimiser(method, training, 1)
+    setup.choose_trained(method, training)
+    optimiser, _ = setup.make_optimiser(method, training, 1)
     rule = {id(p): (g["lr"], g["weight_decay"]) for g in optimiser.param_groups for p in g["params"]}
     assert rule[id(tiny.visual.conv1.weight)] == (1e-5, 0.1)
     assert rule[id(tiny.visual.ln_post.bias)] == (1e-5, 0.0)

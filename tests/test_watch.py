@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kinetext.training import train
+from kinetext.training import setup
 from kinetext.training.resume import Progress
 from kinetext.training.watch import READ_EVERY, read_losses
 
@@ -50,9 +50,9 @@ def test_a_short_outburst_is_no_explosion():
 def test_deterministic_mode_asks_torch_for_it(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     try:
-        train.compute_deterministically()
+        setup.compute_deterministically()
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.backends.cudnn.benchmark
-        assert train.os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert setup.os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     finally:
         torch.use_deterministic_algorithms(False)

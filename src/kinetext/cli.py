@@ -274,8 +274,8 @@ def train_method(
     from kinetext import distributed
     from kinetext.config import TrackingOptions, read_run
     from kinetext.tracking.live import followed
+    from kinetext.training.setup import Inputs
     from kinetext.training.system import sampled
-    from kinetext.training.train import Inputs
     from kinetext.training.train import train_method as train
 
     inputs = Inputs(splits, frames, texts, confusables, backbone)

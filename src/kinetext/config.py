@@ -135,9 +135,7 @@ class AugmentOptions(Options):
     @field_validator("flip", mode="before")
     @classmethod
     def _a_word(cls, flip: Any) -> Any:
-        return (
-            {True: "on", False: "off"}.get(flip, flip) if isinstance(flip, bool) else flip
-        )  # YAML reads on and off so
+        return ("off", "on")[flip] if isinstance(flip, bool) else flip  # YAML reads on and off so
 
     @property
     def changes(self) -> bool:
@@ -482,13 +480,3 @@ def read_run(path: Path) -> RunSpec:
     return RunSpec(
         **yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     )  # C: 10 times faster
-
-
-def results_of(folder: Path, run: str) -> Path | None:
-    """The results folder that a run's folder lies in; None for one that was taken out of its place."""
-    results = folder.resolve()
-    for part in reversed(["runs", *Path(run).parts]):
-        if results.name != part:
-            return None
-        results = results.parent
-    return results

@@ -17,7 +17,7 @@ from kinetext.models.checkpoint import load_backbone, load_trained, save_trained
 from kinetext.models.methods import build_method
 from kinetext.models.methods.ordered_descriptions import best_alignment, steps_of_sentences
 from kinetext.models.texts import encode_table, tabulate_texts
-from kinetext.training.train import choose_kernels, choose_trained
+from kinetext.training.setup import choose_kernels, choose_trained
 
 # smaller than the defaults, for speed; a method that is not named here is tried with its defaults
 OPTIONS = {"stan": {"layers": 2}, "moted": {"queries": 2, "visual_options": {"layers": 2}}}

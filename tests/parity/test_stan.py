@@ -21,7 +21,7 @@ from kinetext.models.backbone import Architecture, Backbone
 from kinetext.models.methods import build_method, scores, stan
 from kinetext.models.mug import mug_scores
 from kinetext.models.temporal import TimeConv
-from kinetext.training.train import choose_kernels
+from kinetext.training.setup import choose_kernels
 
 RECORDED = json.loads(Path(__file__).with_name("stan_closed_form.json").read_text())
 

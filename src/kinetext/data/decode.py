@@ -126,13 +126,10 @@ def decode_clip(
     decode = partial(_decode, path, choose, start_s, end_s, shrink, limit_px, limit_s)
     if says_what_is_in_it(path):  # opening it quickly saves up to a tenth; with any surprise all is done again
         with suppress(UnusableError), opened(path, QUICK) as container:
-            if decoded := decode(container, only_by_gop=True):
-                return decoded
+            return decode(container, only_by_gop=True)
     try:
         with opened(path) as container:
-            decoded = decode(container, only_by_gop=False)
-            assert decoded is not None
-            return decoded
+            return decode(container, only_by_gop=False)
     except UnusableError as error:
         return Decoded("failed", str(error))
 
@@ -147,8 +144,10 @@ def _decode(
     limit_s: float | None,
     container: Any,
     only_by_gop: bool,
-) -> Decoded | None:
-    """What `decode_clip` gives; None with `only_by_gop` if all has to be decoded, which needs a container fully opened."""
+) -> Decoded:
+    """What `decode_clip` gives. Raises UnusableError, as it does with `only_by_gop` if all has to be decoded: that needs a
+    container fully opened.
+    """
     stream = usable_stream(container, limit_px)
     whole = start_s is None and end_s is None  # a clip within a file may be short and the file long
     video = demux(container, stream, limit_s if whole else None)
@@ -166,7 +165,7 @@ def _decode(
     taken = ranks
     images = _by_gop(video, ranks, images_of_pass()) if video.by_gop else None
     if images is None and only_by_gop:
-        return None
+        raise UnusableError("not_by_gop: all of it has to be decoded")
     if images is None:
         positions, seen_s, images = _sequentially(video, set(ranks), images_of_pass())
         if video.bad:

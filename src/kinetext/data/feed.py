@@ -19,7 +19,9 @@ from kinetext.data.frames import decode_image
 from kinetext.data.loader import ClipDataset
 
 log = logging.getLogger(__name__)
-FEW = 4  # workers that decode less than nvJPEG does: 34 ms for 512 frames of 224 px on an H200, about 0.2 a frame of one CPU
+# workers that decode less than nvJPEG does: 512 frames of 224 px take it 34 ms on an H200 (docs/training.md), and one CPU
+# core about 0.2 ms a frame (reference/video.md 3)
+FEW = 4
 JPEG = b"\xff\xd8\xff"
 
 

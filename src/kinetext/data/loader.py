@@ -76,7 +76,7 @@ class FrameStore:
         return self._status[clip_id]
 
 
-def decoded(images: Sequence[memoryview]) -> torch.Tensor:
+def decoded(images: Sequence[bytes | memoryview]) -> torch.Tensor:
     """Stored images of one clip, uint8 [T, C, H, W], channels last in memory."""
     return torch.from_numpy(decode_images(images)).permute(0, 3, 1, 2)
 
@@ -139,21 +139,30 @@ class ClipViews(ClipDataset):
 
     def __init__(self, store: FrameStore, clip_ids: Sequence[str], spec: RunSpec) -> None:
         super().__init__(store, clip_ids, [0] * len(clip_ids))
-        self.testing, self.num_frames, self.training = spec.testing, spec.num_frames, spec.training
+        self.spec = spec
 
     def images(self, index: int) -> list[memoryview]:
         """The stored frames that some view has, once each."""
         images = self.store.images(self.clip_ids[index])
-        return [images[i] for i in sorted(set(self._chosen(index)))]
+        return [images[i] for i in sorted(set(tested_frames(self.spec, len(images))))]
 
     def augmented(self, frames_TCHW: torch.Tensor, index: int) -> torch.Tensor:
         """The views of an item, of whose frames each is there once."""
-        chosen, places = self._chosen(index), {1: [0.5], 3: [0.0, 0.5, 1.0]}[self.testing.crops]
-        number = {i: n for n, i in enumerate(sorted(set(chosen)))}
-        views = frames_TCHW[[number[i] for i in chosen]].chunk(self.testing.clips)
-        return torch.cat([square(view_TCHW, at) for view_TCHW in views for at in places])
+        return cut_views(frames_TCHW, self.spec, len(self.store.images(self.clip_ids[index])))
 
-    def _chosen(self, index: int) -> list[int]:
-        stored, clips = len(self.store.images(self.clip_ids[index])), self.testing.clips
-        T, how, stride = self.num_frames or stored, self.training.sampling, self.training.stride
-        return [i for view in range(clips) for i in view_indices(how, stored, T, stride, view, clips)]
+
+def tested_frames(spec: RunSpec, stored: int) -> list[int]:
+    """Which of a clip's stored frames the views of a run's test have, view after view."""
+    clips, training = spec.testing.clips, spec.training
+    T = spec.num_frames or stored
+    return [
+        i for view in range(clips) for i in view_indices(training.sampling, stored, T, training.stride, view, clips)
+    ]
+
+
+def cut_views(frames_TCHW: torch.Tensor, spec: RunSpec, stored: int) -> torch.Tensor:
+    """The views of a clip, uint8 [V x T, C, H, W], from the frames that `tested_frames` names, once each and in order."""
+    chosen, places = tested_frames(spec, stored), {1: [0.5], 3: [0.0, 0.5, 1.0]}[spec.testing.crops]
+    number = {i: n for n, i in enumerate(sorted(set(chosen)))}
+    views = frames_TCHW[[number[i] for i in chosen]].chunk(spec.testing.clips)
+    return torch.cat([square(view_TCHW, at) for view_TCHW in views for at in places])

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from kinetext import distributed
 from kinetext.config import FrameOptions, read_run
-from kinetext.data.frames import decode_images, extract_clip
+from kinetext.data.frames import extract_clip
+from kinetext.data.loader import cut_views, decoded, tested_frames
 from kinetext.evaluation.parts import COLUMNS, Parts, find_parts
-from kinetext.evaluation.predict import load_method
+from kinetext.evaluation.predict import load_method, score_clips
 from kinetext.models.methods import configure_method
 from kinetext.models.texts import read_texts
 from kinetext.tables import read_rows
@@ -30,7 +32,7 @@ class Answerer:
         if parts.checkpoint is None and getattr(module, "TRAINS", True) and self.spec.training.epochs:
             raise ValueError(f"{parts.run.parent}: {self.spec.method} is not trained yet; run `snakemake` first")
         self.frames = FrameOptions(**self.spec.dataset_options.get("frames", {}))
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = distributed.device()
         self.method = load_method(self.spec, parts.backbone, parts.checkpoint, self.device)
         table = read_texts(parts.texts, parts.labels, self.method.backbone).to(self.device)
         with torch.inference_mode():
@@ -49,10 +51,12 @@ class Answerer:
         row = extract_clip(clip, self.frames)
         if row["status"] == "failed":
             raise ValueError(row["error"])
-        frames_1TCHW = torch.from_numpy(decode_images(row["images"])).permute(0, 3, 1, 2)[None].to(self.device)
+        images, testing = row["images"], self.spec.testing
+        seen = sorted(set(tested_frames(self.spec, len(images))))
+        frames_TCHW = cut_views(decoded([images[i] for i in seen]), self.spec, len(images))
         with torch.inference_mode():
-            video = self.method.encode_video(frames_1TCHW)
-            return torch.cat([self.method.score(video, part) for part in self.text], 1)[0].float().cpu().numpy()
+            video = self.method.encode_video(frames_TCHW.unflatten(0, (testing.views, -1)).to(self.device))
+            return score_clips(self.method, video, self.text, testing.views, testing.average)[0]
 
     def answer(
         self, path: str | Path, start_s: float | None = None, end_s: float | None = None, top: int = 5

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinetext.config import read_run, results_of
+from kinetext.config import read_run
 from kinetext.data.protocols import read_splits
+from kinetext.folders import need_places
 
 COLUMNS = ("path", "rank", "label", "score", "share", "error")  # of an answer
 
@@ -28,24 +29,17 @@ def find_parts(folder: Path) -> Parts:
     Raises ValueError, with the rule that makes it, for a part that is missing.
     """
     spec = read_run(folder / "run.yaml")
-    results = results_of(folder, spec.run)
-    if results is None:
-        raise ValueError(f"{folder}: is not runs/{spec.run} of a results folder, where its backbone and texts lie")
-    about = results / "data" / spec.dataset / spec.protocol
-    splits = about / "splits.parquet"
-    texts = about / spec.backbone / "texts" / f"{spec.texts}.parquet"
-    weights = results / "backbones" / spec.backbone / "weights.safetensors"
-    trained = results / "runs" / (spec.trained_on or spec.run)
+    places = need_places(folder, spec.run, spec.backbone)
+    trained = places.results / "runs" / (spec.trained_on or spec.run)
     checkpoint = trained / "checkpoint.safetensors"
-    needed = {splits: "split_clips", texts: "describe_classes", weights: "prepare_backbone"}
+    needed = {places.splits: "split_clips", places.texts: "describe_classes", places.weights: "prepare_backbone"}
     if (trained / "cost.json").is_file():  # only a training writes it
         needed[checkpoint] = "train_method"
     for path, rule in needed.items():
         if not path.is_file():
             raise ValueError(f"{path}: is missing; {rule} makes it: run `snakemake` first")
-    tested = [split for name, split in read_splits(splits).items() if name not in ("train", "val")]
+    tested = [split for name, split in read_splits(places.splits).items() if name not in ("train", "val")]
     widest = max(tested, key=lambda split: len(split.labels))
     labels, captions = widest.labels, widest.captioned
-    return Parts(
-        folder / "run.yaml", weights.parent, texts, checkpoint if checkpoint in needed else None, labels, captions
-    )
+    tested_with = checkpoint if checkpoint in needed else None
+    return Parts(folder / "run.yaml", places.weights.parent, places.texts, tested_with, labels, captions)

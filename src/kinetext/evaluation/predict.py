@@ -104,10 +104,12 @@ def predict_clips(
                     order_BT = order_BT.repeat_interleave(views, 0).to(device)
                     at = torch.arange(len(order_BT), device=device)[:, None]
                     video = method.encode_tokens({level: t[at, order_BT] for level, t in tokens.items()})
-                    scores_BK = _scores(method, video, text, views, spec.testing.average)
+                    scores_BK = score_clips(method, video, text, views, spec.testing.average)
                     if view == "ordered":
                         seconds, counted = seconds + time.perf_counter() - began, counted + len(batch)
-                    bank_BP = _scores(method, video, bank, views) if bank and view == "ordered" else [None] * len(batch)
+                    bank_BP = (
+                        score_clips(method, video, bank, views) if bank and view == "ordered" else [None] * len(batch)
+                    )
                     found_rows[-1] += [
                         _row(row, name, view, place, s, b) for row, s, b in zip(batch, scores_BK, bank_BP, strict=True)
                     ]
@@ -152,8 +154,8 @@ def frame_order(view: str, num_frames: int, clip_id: str) -> Tensor:
     return order
 
 
-def _scores(method: Method, video: Any, text: list[Any], views: int, average: str = "logits") -> np.ndarray:
-    """Scores of some clips, each with so many views side by side, for texts that were encoded some at a time."""
+def score_clips(method: Method, video: Any, text: list[Any], views: int, average: str = "logits") -> np.ndarray:
+    """Scores [B, K] of clips, each with so many views one after the other, for texts that were encoded some at a time."""
     scores_NK = torch.cat([method.score(video, part) for part in text], 1).float()
     return average_views(scores_NK, views, average).cpu().numpy()
 

@@ -61,6 +61,7 @@ def feed_forward(block: Any, x: Tensor) -> Tensor:
     after, which the weights beside it take: one pass over memory where there were three, and five backwards.
     """
     x = block.ln_2(x)
+    # by name: only backbone.py knows open_clip
     if not hasattr(block.mlp, "gelu") or type(block.mlp.gelu).__name__ != "QuickGELU":
         return block.ls_2(block.mlp(x))
     inner, outer = block.mlp.c_fc, block.mlp.c_proj

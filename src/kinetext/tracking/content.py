@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from kinetext.config import results_of
 from kinetext.data.frames import frames_digest
 from kinetext.data.protocols import read_splits
+from kinetext.folders import Places, find_places
 from kinetext.tables import pq, read_rows
 
 LAYOUT = 2  # what is logged how; a new number has every run logged again
@@ -66,9 +66,15 @@ class Run:
         return self.name.rsplit("/seed", 1)[0]
 
     @property
+    def places(self) -> Places | None:
+        """What lies where in its results folder; None for a run folder that was taken out of one."""
+        return find_places(self.folder, self.name, self.spec["backbone"])
+
+    @property
     def results(self) -> str:
         """The results folder, a tag: two that are tracked in one place leave each other's runs alone."""
-        return str(results_of(self.folder, self.name) or self.folder)
+        places = self.places
+        return str(places.results if places else self.folder)
 
     @property
     def settings(self) -> str:
@@ -86,16 +92,9 @@ class Run:
     @property
     def made_from(self) -> dict[str, Path]:
         """Where the splits, the texts and the frames of the run lie, those of them that are there: role -> path."""
-        results = results_of(self.folder, self.name)
-        if results is None:
-            return {}
-        spec, data = self.spec, results / "data" / self.spec["dataset"]
-        places = {
-            "splits": data / spec["protocol"] / "splits.parquet",
-            "texts": data / spec["protocol"] / spec["backbone"] / "texts" / f"{spec['texts']}.parquet",
-            "frames": data / "frames",
-        }
-        return {role: path for role, path in places.items() if path.exists()}
+        places = self.places
+        roles = {"splits": places.splits, "texts": places.texts, "frames": places.frames} if places else {}
+        return {role: path for role, path in roles.items() if path.exists()}
 
     def digest(self, *more: Any) -> str:
         """sha256 of what is logged of the run. Predictions, checkpoint and frames are spoken for by the metrics."""

@@ -2,8 +2,9 @@
 
 Each part is timed by the clock with the device waited for at its end, so the parts add up to a little more than a step in
 which nothing waits; `clips_per_s` comes from steps in which nothing does. Model FLOP utilisation (MFU: Chowdhery et al.,
-PaLM, 2022, appendix B) is the arithmetic of the products that the model asks for, as torch counts them, without what
-gradient checkpointing repeats, over what the device does of the largest products in the same precision.
+PaLM, 2022, appendix B) is the arithmetic of the products of a step, as torch counts them, over what the device does of large
+products in the same precision. What gradient checkpointing and GradCache compute a second time is counted too, so with
+them the share is that of the hardware that works, not of the model that learns.
 """
 
 import json
@@ -16,11 +17,12 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kinetext.config import read_run, results_of
+from kinetext.config import read_run
+from kinetext.folders import need_places
 from kinetext.tables import written_whole
 from kinetext.training.batches import Batch, Batches
+from kinetext.training.setup import Inputs, make_optimiser, make_step, prepare
 from kinetext.training.step import Step, update
-from kinetext.training.train import Inputs, make_optimiser, make_step, prepare
 
 PARTS = ("data_wait", "transfer", "forward", "backward", "optimiser")
 
@@ -45,16 +47,13 @@ def time_steps(
     """
     device, source = batches.device, endless(batches)
     totals = dict.fromkeys((*PARTS, "step", "wait"), 0.0)
+    clock = 0.0
 
-    clock = time.perf_counter()
-
-    def lap(part: str | None) -> None:
+    def lap(part: str) -> None:
         nonlocal clock
-        if part is not None:
-            wait_for(device)
+        wait_for(device)
         now = time.perf_counter()
-        if part is not None:
-            totals[part] += now - clock
+        totals[part] += now - clock
         clock = now
 
     batches.method.train()
@@ -67,9 +66,9 @@ def time_steps(
 
     started, clips = time.perf_counter(), 0
     for _ in range(steps):
-        clock = time.perf_counter()
+        asked = time.perf_counter()
         batch = next(source)
-        totals["wait"] += time.perf_counter() - clock
+        totals["wait"] += time.perf_counter() - asked
         step(batches.send(batch), (0,))
         update(step.trained, optimiser, schedule, clip_norm)
         clips += len(batch.places)
@@ -78,7 +77,6 @@ def time_steps(
 
     clock = time.perf_counter()
     for _ in range(steps):
-        lap(None)
         batch = next(source)
         lap("data_wait")
         batch = batches.send(batch)
@@ -99,7 +97,9 @@ def time_steps(
 
 
 def count_flops(step: Step, batches: Batches) -> float:
-    """The floating-point operations of the products of one step, forwards and backwards, per clip."""
+    """The floating-point operations of the products of one step, forwards and backwards, per clip: two for each
+    multiplication that is added up.
+    """
     batch = batches.send(next(batches.epoch(0)))
     batches.method.train()
     with FlopCounterMode(display=False) as counter:
@@ -150,24 +150,13 @@ def show(found: dict[str, float], say: Callable[[str], None] = print) -> None:
 def inputs_of(folder: Path) -> Inputs:
     """The tables that a run folder's run is trained from, in its results folder. Raises ValueError for one that is missing."""
     spec = read_run(folder / "run.yaml")
-    results = results_of(folder, spec.run)
-    if results is None:
-        raise ValueError(f"{folder}: is not runs/{spec.run} of a results folder, where its frames and texts lie")
-    data = results / "data" / spec.dataset
-    about = data / spec.protocol / spec.backbone
-    frames = sorted((data / "frames").glob("*.arrow"))
-    inputs = Inputs(
-        data / spec.protocol / "splits.parquet",
-        frames,
-        about / "texts" / f"{spec.texts}.parquet",
-        about / "confusables.parquet",
-        results / "backbones" / spec.backbone,
-    )
-    needed = [inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
+    places = need_places(folder, spec.run, spec.backbone)
+    frames = sorted(places.frames.glob("*.arrow"))
+    needed = [places.splits, places.texts, places.confusables, places.weights, *(frames or [places.frames])]
     missing = [path for path in needed if not path.is_file()]
-    if missing or not frames:
-        raise ValueError(f"{missing[0] if missing else data / 'frames'}: is missing; run `snakemake` first")
-    return inputs
+    if missing:
+        raise ValueError(f"{missing[0]}: is missing; run `snakemake` first")
+    return Inputs(places.splits, frames, places.texts, places.confusables, places.weights.parent)
 
 
 def profile_run(

@@ -1,7 +1,7 @@
 """How busy the machine was while a run trained: system.parquet in its run folder, whether anything tracks it or not.
 
-A thread reads what MLflow's SystemMetricsMonitor reads, under its names, every ten seconds; that takes a millisecond or
-two and talks to nobody. All but `process_*` is of the whole machine, other jobs and all its GPUs (in NVML's order)
+A thread reads what MLflow's SystemMetricsMonitor reads, under its names, every ten seconds, and talks to nobody. Why not
+that monitor itself: it sends what it reads to a server, and importing MLflow costs every training seconds. All but `process_*` is of the whole machine, other jobs and all its GPUs (in NVML's order)
 included: on a shared node it says what the training had to live with, not what it used. `process_*` is the training
 process alone, without its data loaders.
 """
@@ -21,9 +21,8 @@ from kinetext.tables import read_metadata, read_rows, write_table
 
 log = logging.getLogger(__name__)
 EVERY_S = 10.0
-MOST = (
-    500  # readings that are kept; when there are more, every other is dropped and half as many are taken from then on
-)
+# readings that are kept; when there are more, every other is dropped and half as many are taken from then on
+MOST = 500
 
 Reading = tuple[float, dict[str, float]]  # seconds since 1970, name -> value
 

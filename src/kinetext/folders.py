@@ -1,0 +1,45 @@
+"""What lies where in a results folder, as the rules put it there: for commands that are given a run folder alone."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Places(NamedTuple):
+    """The files that a run is made from; they need not be there."""
+
+    results: Path
+    splits: Path
+    frames: Path  # the folder of the shards
+    texts: Path
+    confusables: Path
+    weights: Path  # of the backbone, in its folder
+
+
+def find_places(folder: Path, run: str, backbone: str) -> Places | None:
+    """The places of a run, {dataset}/{protocol}/{method}/{texts}/seed{n}, from its run folder; None for a folder that was
+    taken out of its results folder.
+    """
+    results = folder.resolve()
+    for part in reversed(["runs", *Path(run).parts]):
+        if results.name != part:
+            return None
+        results = results.parent
+    dataset, protocol, _, texts, _ = Path(run).parts
+    data = results / "data" / dataset
+    about = data / protocol / backbone
+    return Places(
+        results,
+        data / protocol / "splits.parquet",
+        data / "frames",
+        about / "texts" / f"{texts}.parquet",
+        about / "confusables.parquet",
+        results / "backbones" / backbone / "weights.safetensors",
+    )
+
+
+def need_places(folder: Path, run: str, backbone: str) -> Places:
+    """As `find_places`. Raises ValueError for a folder out of its place."""
+    places = find_places(folder, run, backbone)
+    if places is None:
+        raise ValueError(f"{folder}: is not runs/{run} of a results folder, where its frames, texts and backbone lie")
+    return places
