@@ -3,7 +3,6 @@
 import logging
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -22,6 +21,7 @@ from kinetext.training.losses import contrastive_loss
 from kinetext.training.setup import Inputs
 from kinetext.training.tasks import Retrieval
 from kinetext.training.train import train_method
+from left import curve
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
 
@@ -50,10 +50,6 @@ def ran(captioned, tmp_path):
 
 def measured(folder, view="ordered"):
     return {r["metric"]: r for r in tables.read_rows("metrics", folder / "metrics.parquet") if r["view"] == view}
-
-
-def curve(folder, metric):
-    return [row["value"] for row in pq.read_table(folder / "curves.parquet").to_pylist() if row["metric"] == metric]
 
 
 def test_the_texts_are_the_captions_of_every_clip(captioned):

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import time
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -21,7 +20,7 @@ from kinetext.config import TrainingOptions
 from kinetext.data.loader import FrameStore
 from kinetext.data.protocols import read_splits
 from kinetext.evaluation.measure import measure_run
-from kinetext.models.checkpoint import load_backbone, load_tensors
+from kinetext.models.checkpoint import load_backbone
 from kinetext.models.methods import build_method
 from kinetext.training import step as steps
 from kinetext.training import train
@@ -29,6 +28,7 @@ from kinetext.training.batches import Batches
 from kinetext.training.setup import Inputs, choose_trained, make_task
 from kinetext.training.step import Step, pieces_that_fit
 from kinetext.training.train import train_method
+from left import curve, equal, weights
 
 METHODS = {"recognition": "moted", "retrieval": "mean_pool"}
 # no stochastic depth: what is dropped depends on the process and the piece
@@ -70,18 +70,6 @@ def run(*arguments):
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done
-
-
-def curve(folder, metric):
-    return [row["value"] for row in pq.read_table(folder / "curves.parquet").to_pylist() if row["metric"] == metric]
-
-
-def weights(folder):
-    return load_tensors(folder / "checkpoint.safetensors")[0]
-
-
-def equal(one, other):
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_two_processes_have_the_losses_of_one(task, tmp_path):

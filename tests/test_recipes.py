@@ -22,7 +22,7 @@ from kinetext.training.mixing import mixed
 from kinetext.training.recipes import Average, depth_scales, finished, interpolate
 from kinetext.training.resume import Progress, save_state
 from kinetext.training.tasks import Recognition
-from weights import equal, weights
+from left import equal, weights
 
 RECIPE = {
     "augment": {"crop": 0.5, "flip": "on", "rand_augment": 9, "erasing": 0.25},

@@ -8,7 +8,6 @@ import random
 import signal
 from threading import Timer
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -18,14 +17,10 @@ from kinetext.models.checkpoint import load_backbone, load_tensors
 from kinetext.training import resume, setup, train
 from kinetext.training.resume import save_state
 from kinetext.training.setup import rival_mask
+from left import curve, equal, weights
 from splits import write_splits
-from weights import equal, weights
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
-
-
-def curve(folder, metric):
-    return [row["value"] for row in pq.read_table(folder / "curves.parquet").to_pylist() if row["metric"] == metric]
 
 
 @pytest.fixture
