@@ -18,7 +18,8 @@ from tracked import client_of, everything
 
 
 def test_the_logged_model_answers_for_a_video_file(world, tmp_path, monkeypatch):
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # mlflow.set_tracking_uri would set it for the tests after this one
     folder = tmp_path / "runs/shapes/supervised/mean_pool/test/seed0"
     run = world.write_run(folder, "mean_pool")
     spec = yaml.safe_load(run.read_text()) | {"fingerprint": "f00d"}
@@ -37,7 +38,6 @@ def test_the_logged_model_answers_for_a_video_file(world, tmp_path, monkeypatch)
     measure_run(folder, predictions, world.confusables, folder / "metrics.parquet")
     log_runs([folder], tmp_path, TrackingOptions(), tmp_path / "logged.json")
 
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
     (logged,) = everything(uri, "seed")
     assert logged.data.tags["model"] == "trained"
     client = client_of(uri)
@@ -50,7 +50,6 @@ def test_the_logged_model_answers_for_a_video_file(world, tmp_path, monkeypatch)
 
     import mlflow
 
-    mlflow.set_tracking_uri(uri)
     (model,) = client.search_logged_models([logged.info.experiment_id])
     loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
     made = read_predictions(predictions)["test", "ordered"]

@@ -105,10 +105,10 @@ class Slurm:
         daemon.wait(10)
 
     def jobs(self) -> list[dict[str, str]]:
-        """Every job that was ever submitted: its number, state, node, partition, GPUs and what it is (the comment)."""
+        """Every job that was ever submitted, in that order: number, state, node, partition, GPUs, what it is (the comment)."""
         keys = ("JobID", "State", "NodeList", "Partition", "tres-per-job", "Comment")
         asked = ",".join(f"{key}:|" for key in keys)
-        lines = say("squeue", "--states=all", "--noheader", f"--Format={asked}").splitlines()
+        lines = say("squeue", "--states=all", "--noheader", "--sort=i", f"--Format={asked}").splitlines()
         return [dict(zip(keys, (part.strip() for part in line.split("|")), strict=False)) for line in lines]
 
 
