@@ -71,7 +71,7 @@ def missing() -> str | None:
     if os.geteuid() != 0:
         return "SLURM's daemons need root"
     if LINK.exists() or LINK.is_symlink():
-        return f"{LINK} exists: this machine is part of a cluster, or another test runs"
+        return f"{LINK} exists: this machine is part of a cluster, another test runs, or one was killed and left it"
     return None
 
 
