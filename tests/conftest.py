@@ -68,7 +68,11 @@ class World:
 
     @property
     def frames(self) -> Path:
-        return self.folder / "00000.arrow"
+        return self.folder / "frames/00000.arrow"
+
+    @property
+    def shards(self) -> Path:
+        return self.folder / "frames.json"
 
     @property
     def texts(self) -> Path:
@@ -77,6 +81,14 @@ class World:
     @property
     def confusables(self) -> Path:
         return self.folder / "confusables.parquet"
+
+    def keep_frames(self, rows: list[dict]) -> None:
+        """The rows of one shard, and the list of shards; any number may have failed."""
+        from kinetext.data.checks import check_frames
+
+        self.frames.parent.mkdir()
+        tables.write_shard("frames", [rows], self.frames)
+        check_frames(self.folder / "shards.txt", self.frames.parent, 1.0, self.shards)
 
     def write_run(self, folder: Path, method: str, seed: int = 0, novel: tuple[str, ...] = (), **training) -> Path:
         """A run.yaml of this method; the branch of STAN has two layers, which is quicker than four."""
@@ -117,9 +129,7 @@ def world(tmp_path_factory, tiny_folder) -> World:
     paths = (folder / name for name in ("shards.txt", "media", "cache"))
     index_clips("shapes", DatasetOptions(options=options), made.clips, *paths)
     frames = FrameOptions(num_frames=8, size_px=64, encoding="raw")
-    tables.write_shard(
-        "frames", [[extract_clip(row, frames) for row in tables.read_rows("clips", made.clips)]], made.frames
-    )
+    made.keep_frames([extract_clip(row, frames) for row in tables.read_rows("clips", made.clips)])
     tables.write_table("texts", text_rows(labels), made.texts)
     rivals = [(a, b) for pair in (labels[:2], labels[2:]) for a, b in (pair, pair[::-1])]
     tables.write_table(
@@ -148,7 +158,7 @@ def captioned(tmp_path_factory, tiny_folder):
     frames = FrameOptions(num_frames=8, size_px=64, encoding="raw")
     rows = [extract_clip(row, frames) for row in tables.read_rows("clips", world.clips)]
     rows[-1] |= {"status": "failed", "error": "empty_file", "images": []}
-    tables.write_shard("frames", [rows], world.frames)
+    world.keep_frames(rows)
     embed_labels(tiny_folder, world.clips, folder / "labels.npz")
     about = (world.clips, world.splits())
     mine_confusables(*about, [], folder / "labels.npz", ConfusablesOptions(), world.confusables)

@@ -9,7 +9,7 @@ from kinetext import registry, tables
 from kinetext.config import DatasetOptions, FrameOptions
 from kinetext.data.clips import index_clips
 from kinetext.data.datasets import Clip, folder
-from kinetext.data.frames import count_statuses, extract_frames
+from kinetext.data.frames import extract_frames
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "videos"
 
@@ -195,4 +195,4 @@ def test_real_videos_from_folders_to_frames(tmp_path):
         turned = row["rotation_deg"] in (90, 270)
         size = (row["height_px"], row["width_px"]) if turned else (row["width_px"], row["height_px"])
         assert size == (int(known["width_px"]), int(known["height_px"]))
-    assert count_statuses(files) == {"ok": 25, "short": 5, "damaged": 1}
+    assert Counter(row["status"] for row in rows) == {"ok": 25, "short": 5, "damaged": 1}

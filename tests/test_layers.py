@@ -39,7 +39,18 @@ def test_an_import_that_points_up_or_aside_is_found(tmp_path):
     for part in ("report", "training", "evaluation", "models", "text", "data", "tracking"):
         (package / part).mkdir(parents=True)
         (package / part / "__init__.py").touch()
-    for module in ("__init__", "cli", "plan", "tables", "config", "registry", "distributed", "launch", "folders"):
+    for module in (
+        "__init__",
+        "cli",
+        "plan",
+        "tables",
+        "config",
+        "registry",
+        "disk",
+        "distributed",
+        "launch",
+        "folders",
+    ):
         (package / f"{module}.py").touch()
     toml = (ROOT / "pyproject.toml").read_text()
     first, *_ = toml[toml.index("[tool.importlinter]") :].split('\n[[tool.importlinter.contracts]]\nname = "only')

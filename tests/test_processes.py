@@ -53,10 +53,10 @@ def write_run(data, folder, method, **options):
 
 
 def command(data, folder, name, processes, **options):
-    inputs = {"splits": data.splits(), "texts": data.texts, "backbone": data.backbone, **options}
+    inputs = {"splits": data.splits(), "texts": data.texts, "backbone": data.backbone, "frames": data.shards, **options}
     named = [part for key, value in inputs.items() for part in (f"--{key}", str(value))]
     program = [sys.executable, "-m", "kinetext", name, "--run", str(folder / "run.yaml"), *named]
-    return [*program, "--gpus", str(processes), str(data.frames)]
+    return [*program, "--gpus", str(processes)]
 
 
 def training(data, folder, processes):

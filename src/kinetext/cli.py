@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
+from kinetext.disk import refusal
 from kinetext.registry import Options, nearest, sentence
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ Gpus = Annotated[
 ]
 Nodes = Annotated[int, typer.Option(min=1, help="nodes of a SLURM job")]
 In = Annotated[Path, typer.Option(help="a file or folder that is read")]
+Frames = Annotated[Path, typer.Option(help="frames.json of the data set, which lists its shards")]
 Files = Annotated[list[Path], typer.Argument(help="files or folders that are read")]
 Text = Annotated[str, typer.Option()]
 Tracking = Annotated[str, typer.Option(envvar="KINETEXT_TRACKING", help="`tracking` of config.yaml, as JSON")]
@@ -47,6 +49,11 @@ def main() -> None:
         app()
     except ValueError as error:
         print(f"kinetext: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if refusal(error) is None:
+            raise
+        print(f"kinetext: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -124,30 +131,31 @@ def extract_frames(
 
 
 @app.command()
-def check_frames(frames: Files, max_failed: Annotated[float, typer.Option()], output: Out) -> None:
+def check_frames(shards: In, frames: In, max_failed: Annotated[float, typer.Option()], output: Out) -> None:
     """Stop here when too many clips have no frames."""
     from kinetext.data.checks import check_frames as run
 
-    run(frames, max_failed, output)
+    run(shards, frames, max_failed, output)
 
 
 @app.command()
 def split_clips(
     name: Text,
     clips: In,
-    frames: Files,
+    frames: Frames,
     protocol: Text,
     options: Json,
     output: Out,
     source: Path | None = None,
-    source_frames: Annotated[str, typer.Option(help="the source's shards, separated by blanks")] = "",
+    source_frames: Annotated[Path | None, typer.Option(help="frames.json of the source's data set")] = None,
 ) -> None:
     """Which clips train and test under a protocol; none may do both."""
     from kinetext.config import ProtocolOptions
+    from kinetext.data.checks import list_shards
     from kinetext.data.protocols import split_clips as run
 
-    shards = [Path(path) for path in source_frames.split()]
-    run(name, clips, frames, protocol, _parse(ProtocolOptions, options), output, source, shards)
+    of_source = list_shards(source_frames) if source_frames else []
+    run(name, clips, list_shards(frames), protocol, _parse(ProtocolOptions, options), output, source, of_source)
 
 
 @app.command()
@@ -205,13 +213,16 @@ def mine_confusables(
     names: In,
     options: Json,
     output: Out,
-    features: Annotated[list[Path] | None, typer.Argument(help="shards; none where clips have captions")] = None,
+    frames: Frames,
+    features: Annotated[Path | None, typer.Option(help="folder of shards; none where clips have captions")] = None,
 ) -> None:
     """Which classes are taken for each other; training clips only."""
     from kinetext.config import ConfusablesOptions
+    from kinetext.data.checks import list_shards
     from kinetext.text.confusables import mine_confusables as run
 
-    run(clips, splits, features or [], names, _parse(ConfusablesOptions, options), output)
+    shards = list_shards(frames, features) if features else []
+    run(clips, splits, shards, names, _parse(ConfusablesOptions, options), output)
 
 
 @app.command()
@@ -253,7 +264,7 @@ def plan_run(spec: Json, output: Out) -> None:
 def train_method(
     run: In,
     splits: In,
-    frames: Files,
+    frames: Frames,
     texts: In,
     confusables: In,
     backbone: In,
@@ -273,12 +284,13 @@ def train_method(
         return
     from kinetext import distributed
     from kinetext.config import TrackingOptions, read_run
+    from kinetext.data.checks import list_shards
     from kinetext.tracking.live import followed
     from kinetext.training.setup import Inputs
     from kinetext.training.system import sampled
     from kinetext.training.train import train_method as train
 
-    inputs = Inputs(splits, frames, texts, confusables, backbone)
+    inputs = Inputs(splits, list_shards(frames), texts, confusables, backbone)
     options = _parse(TrackingOptions, tracking or '{"enabled": false}')
     with distributed.joined():
         if distributed.rank() > 0:  # the first one tells for all
@@ -320,7 +332,7 @@ def profile(
 def predict_clips(
     run: In,
     splits: In,
-    frames: Files,
+    frames: Frames,
     texts: In,
     backbone: In,
     output: Out,
@@ -334,11 +346,12 @@ def predict_clips(
 
     if launch(gpus, nodes):
         return
+    from kinetext.data.checks import list_shards
     from kinetext.distributed import joined
     from kinetext.evaluation.predict import predict_clips as predict
 
     with joined():
-        predict(run, splits, frames, texts, backbone, checkpoint, output, threads)
+        predict(run, splits, list_shards(frames), texts, backbone, checkpoint, output, threads)
 
 
 @app.command()
@@ -390,14 +403,15 @@ def collect_metrics(runs: Files, results: In, output: Out) -> None:
 
 @app.command()
 def render_report(tables: In, options: Json, sources: Json, output: Out, figures: In) -> None:
-    """The page that lets a reader decide. SOURCES: {"datasets": [[name, clips, [shards]]], "texts": [...],
+    """The page that lets a reader decide. SOURCES: {"datasets": [[name, clips, frames.json]], "texts": [...],
     "mined": [[data set, protocol, backbone, confusables]]}.
     """
     from kinetext.config import ReportOptions
+    from kinetext.data.checks import list_shards
     from kinetext.report.render import render_report as run
 
     found = json.loads(sources)
-    datasets = [(name, Path(c), [Path(s) for s in shards]) for name, c, shards in found["datasets"]]
+    datasets = [(name, Path(clips), list_shards(Path(frames))) for name, clips, frames in found["datasets"]]
     mined = [(*place, Path(path)) for *place, path in found["mined"]]
     texts = [Path(path) for path in found["texts"]]
     run(tables, _parse(ReportOptions, options), datasets, mined, texts, output, figures)

@@ -32,8 +32,8 @@ from kinetext.config import (
 )
 from kinetext.data.datasets import ask
 from kinetext.data.lists import need_path
+from kinetext.disk import written_whole
 from kinetext.models.catalogue import vision_settings
-from kinetext.tables import written_whole
 
 PARTS = {"datasets": "kinetext.data.datasets", "texts": "kinetext.text.providers", "methods": "kinetext.models.methods"}
 

@@ -1,17 +1,17 @@
 """The tables between the commands: for each column its name, type and meaning. Every arrow file and Parquet file of
-kinetext is written here, to a temporary name that is renamed when it is whole, so a killed job leaves no half table.
+kinetext is written here, whole or not at all (disk.py), so a killed job leaves no half table.
 """
 
 import json
-import os
 import subprocess
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from kinetext.disk import written_whole
 
 Column = tuple[str, pa.DataType, str]
 
@@ -234,18 +234,6 @@ def schema(name: str) -> pa.Schema:
     """The Arrow schema of a table, with each column's meaning as its field metadata."""
     fields = [pa.field(column, kind, metadata={"meaning": meaning}) for column, kind, meaning in TABLES[name]]
     return pa.schema(fields, metadata={"kinetext_table": name, "schema_version": str(SCHEMA_VERSION)})
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; renamed to `path` when the block ends well, removed when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_table(

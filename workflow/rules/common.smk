@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -108,8 +109,14 @@ def provider(w):
 
 def shard_digests(dataset):
     """The names of a data set's frame shards, known once its clips are listed, and what each is made from."""
-    lines = Path(checkpoints.index_clips.get(dataset=dataset).output.shards).read_text().splitlines()
-    return dict(line.split() for line in lines)
+    path = checkpoints.index_clips.get(dataset=dataset).output.shards
+    return read_digests(path, os.stat(path).st_mtime_ns)
+
+
+@cache
+def read_digests(path, written):
+    """What a shards.txt says; read once, not for each of its shards."""
+    return dict(line.split() for line in Path(path).read_text().splitlines())
 
 
 def shards(dataset):
@@ -117,17 +124,12 @@ def shards(dataset):
     return [f"{RESULTS}/data/{dataset}/frames/{name}.arrow" for name in shard_digests(dataset)]
 
 
-def frames(w):
-    """The frame shards of the wildcards' data set."""
-    return shards(w.dataset)
-
-
 def features(w):
     """The feature shards of a data set under a backbone; none where clips have captions, for no class is mined."""
     if has_captions(CONFIG.datasets[w.dataset], w.dataset):
         return []
     folder = f"{RESULTS}/data/{w.dataset}/features/{w.backbone}"
-    return [f"{folder}/{Path(shard).name}" for shard in frames(w)]
+    return [f"{folder}/{Path(shard).name}" for shard in shards(w.dataset)]
 
 
 def about(w):
@@ -152,6 +154,27 @@ def compared():
     for run in RUNS.values():
         found.setdefault(run.dataset, []).append(f"{RESULTS}/runs/{run.run}")
     return found
+
+
+def run_folders(dataset=None):
+    """The folders of all runs, or of those on one data set, in bash's braces, which bash multiplies out: a shell line holds
+    128 KiB, and ten thousand run folders are more. A run of two experiments is named twice.
+    """
+
+    def braces(names):
+        return f"{{{','.join(names)}}}" if len(names) > 1 else names[0]
+
+    folders = []
+    for e in CONFIG.experiments.values():
+        sets = {e.protocol: e.datasets}
+        if e.protocol.startswith("zero_shot_from_"):
+            sets["supervised"] = [e.protocol.removeprefix("zero_shot_from_")]
+        for protocol, names in sets.items():
+            names = [name for name in names if dataset in (None, name)]
+            if names:
+                parts = [names, [protocol], e.methods, e.texts, [f"seed{seed}" for seed in e.seeds]]
+                folders.append("/".join(map(braces, parts)))
+    return [f"{RESULTS}/runs/{folder}" for folder in folders]
 
 
 def logged_runs():

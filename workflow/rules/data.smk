@@ -51,9 +51,11 @@ rule extract_frames:
         " --cache {params.cache} --threads {threads} --output {output} 2> {log}"
 
 
+# frames.json stands for all shards: ten thousand runs of a thousand shards each would be ten million edges of the graph
 rule check_frames:
     input:
-        frames=frames,
+        shards=f"{RESULTS}/data/{{dataset}}/shards.txt",
+        frames=lambda w: shards(w.dataset),
     output:
         f"{RESULTS}/data/{{dataset}}/frames.json",
     log:
@@ -66,18 +68,19 @@ rule check_frames:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
+        folder=f"{RESULTS}/data/{{dataset}}/frames",
         max_failed=lambda w: CONFIG.datasets[w.dataset].max_failed,
     shell:
-        "kinetext check-frames --max-failed {params.max_failed} --output {output} {input.frames} 2> {log}"
+        "kinetext check-frames --shards {input.shards} --frames {params.folder} --max-failed {params.max_failed}"
+        " --output {output} 2> {log}"
 
 
 rule split_clips:
     input:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
-        frames=frames,
-        frames_checked=f"{RESULTS}/data/{{dataset}}/frames.json",
+        frames=f"{RESULTS}/data/{{dataset}}/frames.json",
         source=lambda w: [f"{RESULTS}/data/{source(w)}/supervised/splits.parquet"] if source(w) else [],
-        source_frames=lambda w: shards(source(w)) if source(w) else [],
+        source_frames=lambda w: [f"{RESULTS}/data/{source(w)}/frames.json"] if source(w) else [],
         shots=lambda w: list(protocol_options(CONFIG.datasets[w.dataset], w.protocol).shots.values()),
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
@@ -93,11 +96,11 @@ rule split_clips:
     params:
         options=lambda w: protocol_options(CONFIG.datasets[w.dataset], w.protocol).model_dump_json(),
         source=lambda w, input: (
-            f"--source {input.source} --source-frames '{input.source_frames}'" if input.source else ""
+            f"--source {input.source} --source-frames {input.source_frames}" if input.source else ""
         ),
     shell:
         "kinetext split-clips --name {wildcards.dataset} --clips {input.clips} --protocol {wildcards.protocol}"
-        " --options {params.options:q} {params.source} --output {output} {input.frames} 2> {log}"
+        " --frames {input.frames} --options {params.options:q} {params.source} --output {output} 2> {log}"
 
 
 # fetching needs the network, and one job has it: where Snakemake runs; to pretrain is a job for a node

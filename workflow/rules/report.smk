@@ -26,7 +26,7 @@ rule collect_metrics:
     params:
         folder=lambda w, output: Path(output[0]).parent,
         results=lambda w, output: Path(output[0]).parents[1],
-        runs=[f"{RESULTS}/runs/{run}" for run in RUNS],
+        runs=lambda w: run_folders(),
         code=code("report/collect.py", "report/differences.py", "report/outcomes.py", "report/paired.py"),
     shell:
         "kinetext collect-metrics --results {params.results} --output {params.folder} {params.runs} 2> {log}"
@@ -36,7 +36,7 @@ rule render_report:
     input:
         tables=rules.collect_metrics.output,
         clips=expand("{results}/data/{dataset}/clips.parquet", results=RESULTS, dataset=DATASETS),
-        frames=lambda w: [shard for dataset in DATASETS for shard in shards(dataset)],
+        frames=expand("{results}/data/{dataset}/frames.json", results=RESULTS, dataset=DATASETS),
         confusables=CONFUSABLES,
         texts=TEXTS,
     output:
@@ -55,14 +55,7 @@ rule render_report:
         options=CONFIG.report.model_dump_json(),
         sources=lambda w, input: json.dumps(
             {
-                "datasets": [
-                    [
-                        d,
-                        f"{RESULTS}/data/{d}/clips.parquet",
-                        [f for f in input.frames if f.startswith(f"{RESULTS}/data/{d}/")],
-                    ]
-                    for d in DATASETS
-                ],
+                "datasets": list(zip(DATASETS, input.clips, input.frames)),
                 "mined": [[*place, path] for place, path in zip(PLACES, CONFUSABLES)],
                 "texts": list(input.texts),
             }

@@ -23,7 +23,7 @@ rule train_method:
     input:
         run=f"{RUN}/run.yaml",
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
-        frames=frames,
+        frames=f"{RESULTS}/data/{{dataset}}/frames.json",
         texts=lambda w: f"{about(w)}/texts/{w.texts}.parquet",
         confusables=lambda w: f"{about(w)}/confusables.parquet",
         weights=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/weights.safetensors",
@@ -48,16 +48,16 @@ rule train_method:
         backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
         cache=f"{RESULTS}/cache",
     shell:
-        "kinetext train-method --run {input.run} --splits {input.splits} --texts {input.texts}"
+        "kinetext train-method --run {input.run} --splits {input.splits} --frames {input.frames} --texts {input.texts}"
         " --confusables {input.confusables} --backbone {params.backbone} --cache {params.cache} --threads {threads}"
-        " --gpus $(({resources.gpu} / {resources.nodes})) --nodes {resources.nodes} --output {output.checkpoint} {input.frames} 2> {log}"
+        " --gpus $(({resources.gpu} / {resources.nodes})) --nodes {resources.nodes} --output {output.checkpoint} 2> {log}"
 
 
 rule predict_clips:
     input:
         run=f"{RUN}/run.yaml",
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
-        frames=frames,
+        frames=f"{RESULTS}/data/{{dataset}}/frames.json",
         texts=lambda w: f"{about(w)}/texts/{w.texts}.parquet",
         weights=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/weights.safetensors",
         checkpoint=checkpoint,
@@ -79,9 +79,9 @@ rule predict_clips:
         backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
         checkpoint=lambda w, input: f"--checkpoint {input.checkpoint}" if input.checkpoint else "",
     shell:
-        "kinetext predict-clips --run {input.run} --splits {input.splits} --texts {input.texts}"
+        "kinetext predict-clips --run {input.run} --splits {input.splits} --frames {input.frames} --texts {input.texts}"
         " --backbone {params.backbone} {params.checkpoint} --threads {threads} --gpus $(({resources.gpu} / {resources.nodes}))"
-        " --nodes {resources.nodes} --output {output} {input.frames} 2> {log}"
+        " --nodes {resources.nodes} --output {output} 2> {log}"
 
 
 rule measure_run:
@@ -126,7 +126,7 @@ rule log_run:
     params:
         options=CONFIG.tracking.model_dump_json(exclude={"live"}),
         results=lambda w, output: Path(output[0]).parents[2],
-        runs=lambda w: compared()[w.dataset],
+        runs=lambda w: run_folders(w.dataset),
         code=code("tracking/content.py"),  # LAYOUT is there: the number of what is logged how
     shell:
         "kinetext log-run --results {params.results} --options {params.options:q} --output {output} {params.runs} 2> {log}"

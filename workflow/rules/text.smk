@@ -26,6 +26,7 @@ rule mine_confusables:
     input:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
+        frames=f"{RESULTS}/data/{{dataset}}/frames.json",
         features=features,
         names=f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/labels.npz",
         rivals=lambda w: mining(w).file or [],  # the user's own; the command finds it in its options
@@ -42,10 +43,11 @@ rule mine_confusables:
         runtime=growing(60),
     params:
         options=lambda w: mining(w).model_dump_json(exclude={"rule"}),
+        features=lambda w, input: f"--features {Path(input.features[0]).parent}" if input.features else "",
         code=code("text/confusables.py"),
     shell:
         "kinetext mine-confusables --clips {input.clips} --splits {input.splits} --names {input.names}"
-        " --options {params.options:q} --output {output} {input.features} 2> {log}"
+        " --frames {input.frames} {params.features} --options {params.options:q} --output {output} 2> {log}"
 
 
 rule describe_classes:

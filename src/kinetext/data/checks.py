@@ -1,28 +1,53 @@
-"""check_frames: stop before any training when too many clips have no frames."""
+"""check_frames: stop before any training when too many clips have no frames; and the list of a data set's shards, frames.json,
+that stands for all of them: what reads frames depends on this one file, however many shards there are.
+"""
 
 import json
+from collections import Counter
 from pathlib import Path
 
-from kinetext.data.frames import count_statuses
-from kinetext.tables import open_shard, written_whole
+from kinetext.data.frames import frames_digest
+from kinetext.disk import written_whole
+from kinetext.tables import open_shard
 
 
-def check_frames(shards: list[Path], max_failed: float, output: Path) -> None:
-    """Write how many clips have which status, as JSON. Raises ValueError, with the first failed clips and their errors,
-    when more than the share `max_failed` (0 to 1) has no frames.
+def check_frames(shards: Path, frames: Path, max_failed: float, output: Path) -> None:
+    """Write frames.json: how many clips have which status, and of each shard a hash of its pictures, so that it stays the
+    same as long as they do. `shards` is what index_clips wrote: a name a line; they lie in the folder `frames`.
+
+    Raises ValueError, with the first failed clips and their errors, when more than the share `max_failed` (0 to 1) has no
+    frames.
     """
-    counts = count_statuses(shards)
-    failed, total = counts.get("failed", 0), sum(counts.values())
-    if failed > max_failed * total:
-        rows = [
-            row
-            for shard in shards
-            for row in open_shard("frames", shard).select(["clip_id", "status", "error"]).to_pylist()
-        ]
-        first = "; ".join(f"{row['clip_id']}: {row['error']}" for row in rows if row["status"] == "failed")
+    names = [line.split()[0] for line in shards.read_text().splitlines()]
+    counts: Counter[str] = Counter()
+    failed: list[str] = []
+    digests = {}
+    for name in names:
+        path = frames / f"{name}.arrow"
+        digests[name] = frames_digest([path])
+        rows = open_shard("frames", path).select(["clip_id", "status", "error"]).to_pylist()
+        counts.update(row["status"] for row in rows)
+        failed += [f"{row['clip_id']}: {row['error']}" for row in rows if row["status"] == "failed"]
+    total = sum(counts.values())
+    if len(failed) > max_failed * total:
         raise ValueError(
-            f"{shards[0].parent}: {failed} of {total} clips have no frames, more than max_failed {max_failed} allows "
-            f"(datasets.{shards[0].parents[1].name}.max_failed); first of them: {first[:500]}"
+            f"{frames}: {len(failed)} of {total} clips have no frames, more than max_failed {max_failed} allows "
+            f"(datasets.{frames.parent.name}.max_failed); first of them: {'; '.join(failed)[:500]}"
         )
     with written_whole(output) as part:
-        part.write_text(json.dumps(counts, indent=1) + "\n")
+        part.write_text(json.dumps({"clips": counts, "shards": digests}, indent=1) + "\n")
+
+
+def list_shards(frames: Path, folder: Path | None = None) -> list[Path]:
+    """The shards that a frames.json stands for, or those of the same names in another folder, as of features.
+
+    Raises ValueError if one is missing: Snakemake does not see it.
+    """
+    folder = folder or frames.parent / "frames"
+    shards = [folder / f"{name}.arrow" for name in json.loads(frames.read_text())["shards"]]
+    for shard in shards:
+        if not shard.is_file():
+            raise ValueError(
+                f"{shard}: is missing, but {frames} lists it; delete {frames.name} and run snakemake again"
+            )
+    return shards

@@ -19,6 +19,7 @@ from kinetext.config import DatasetOptions
 from kinetext.data import datasets
 from kinetext.data.datasets import Clip, ask
 from kinetext.data.lists import file_state, need_path, read_lines, scan, sha256
+from kinetext.disk import written_whole
 
 SPLITS = ("train", "val", "test")
 NAMED = 20  # absent and unlisted files that the metadata names; `kinetext inspect` names them all
@@ -48,7 +49,7 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
         "unlisted": {"count": len(unlisted), "first": unlisted[:NAMED]},
     }
     tables.write_table("clips", rows, output, metadata)
-    with tables.written_whole(shards) as part:
+    with written_whole(shards) as part:
         part.write_text("".join(f"{shard} {digest}\n" for shard, digest in _digests(rows).items()))
     counts = Counter(clip.split for clip in clips)
     splits = ", ".join(f"{split} {counts[split]}" for split in SPLITS)

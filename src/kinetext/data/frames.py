@@ -28,6 +28,7 @@ from kinetext.data.decode import decode_clip
 from kinetext.data.lists import file_state
 from kinetext.data.sampling import sampler
 from kinetext.data.watchdog import Lost, watched
+from kinetext.disk import written_whole
 
 BATCH_CLIPS, BATCH_BYTES = 100, 2**29  # an Arrow binary column holds 2 GiB at most
 
@@ -204,21 +205,13 @@ def _failed(clip: dict[str, Any], reason: str) -> dict[str, Any]:
 def _link(output: Path, cached: Path) -> None:
     """A second name for the finished shard, where Snakemake does not delete it before making it again."""
     try:
-        with tables.written_whole(cached) as part:
+        with written_whole(cached) as part:
             os.link(output, part)
     except OSError as error:  # a file system without links
         print(
             f"extract_frames: {cached} is not kept, all clips will be decoded again next time ({error})",
             file=sys.stderr,
         )
-
-
-def count_statuses(shards: list[Path]) -> dict[str, int]:
-    """How many clips of these frame shards have each status."""
-    counts: Counter[str] = Counter()
-    for path in shards:
-        counts.update(tables.open_shard("frames", path)["status"].to_pylist())
-    return dict(counts)
 
 
 def frames_digest(shards: Iterable[Path]) -> str:

@@ -27,8 +27,9 @@ from typing import Any
 
 from kinetext.config import PROTOCOL, ProtocolOptions
 from kinetext.data.lists import read_lines
+from kinetext.disk import written_whole
 from kinetext.registry import nearest
-from kinetext.tables import open_shard, read_metadata, read_rows, write_table, written_whole
+from kinetext.tables import open_shard, read_metadata, read_rows, write_table
 
 Rows = list[dict[str, Any]]
 

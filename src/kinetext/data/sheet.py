@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from kinetext.config import FrameOptions
 from kinetext.data.datasets import Clip
 from kinetext.data.decode import decode_clip
-from kinetext.tables import written_whole
+from kinetext.disk import written_whole
 
 COLUMNS = 8
 WIDTH, HEIGHT, GAP, LINE = 176, 132, 12, 16  # of a picture, between cells, of a line of text; px

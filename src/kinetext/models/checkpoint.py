@@ -14,8 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kinetext.disk import written_whole
 from kinetext.models.backbone import Architecture, Backbone
-from kinetext.tables import written_whole
 
 _EMBEDDING = "token_embedding.weight"
 

@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from kinetext.config import BackboneOptions
 from kinetext.data.loader import FrameStore
+from kinetext.disk import written_whole
 from kinetext.models.backbone import ASSETS, TINY, fetch
 from kinetext.models.checkpoint import load_backbone, save_backbone
-from kinetext.tables import open_shard, read_metadata, write_shard, written_whole
+from kinetext.tables import open_shard, read_metadata, write_shard
 
 BATCH_CLIPS = 32
 

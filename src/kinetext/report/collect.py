@@ -55,14 +55,14 @@ class Run(NamedTuple):
 def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
     """Read the run folders; write TABLES into the folder `output`.
 
-    Only files of the folders handed over are read: what lies in results/ from an earlier configuration stays out. From
+    Only files of the folders handed over are read, each once: what lies in results/ from an earlier configuration stays out. From
     the folder `results` come the runs' tables of texts and Snakemake's benchmarks; what is not there is null or left out.
     Raises ValueError if a run has not been measured.
     """
     unmeasured = [str(folder) for folder in folders if not (folder / "metrics.parquet").is_file()]
     if unmeasured:
         raise ValueError(f"{unmeasured[0]}: metrics.parquet is missing; run `kinetext measure-run` for it first")
-    runs = [Run(folder, read_run(folder / "run.yaml")) for folder in folders]
+    runs = [Run(folder, read_run(folder / "run.yaml")) for folder in dict.fromkeys(folders)]
     texts = {path: run.spec for run in runs if (path := run.texts(results)).is_file()}
     outcomes = Outcomes()
     speeds = [outcomes.add(run.spec, run.folder / "predictions.parquet") for run in runs]

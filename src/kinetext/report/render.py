@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.config import ReportOptions
+from kinetext.disk import written_whole
 from kinetext.report.collect import read_tables
 from kinetext.report.comparisons import about_comparison
 from kinetext.report.confusion import confusion_picture
@@ -20,7 +21,6 @@ from kinetext.report.estimates import Estimates, estimates, long_rows, order, pl
 from kinetext.report.material import RULES, Dataset, Mined, about_dataset, about_texts, gallery
 from kinetext.report.novel import novel_classes
 from kinetext.report.reference import beside
-from kinetext.tables import written_whole
 
 
 def render_report(

@@ -28,7 +28,7 @@ import yaml
 
 from kinetext.config import TrackingOptions
 from kinetext.data.protocols import read_splits
-from kinetext.tables import written_whole
+from kinetext.disk import written_whole
 from kinetext.tracking import send
 from kinetext.tracking.content import NAMES, Point, experiment_name, is_number
 from kinetext.tracking.store import Store, experiment_id, find_store, first_line, open_client

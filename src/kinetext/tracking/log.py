@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.config import TrackingOptions
-from kinetext.tables import written_whole
+from kinetext.disk import written_whole
 from kinetext.tracking import send
 from kinetext.tracking.content import NEEDED, Run, read_folder
 from kinetext.tracking.files import write_files
@@ -33,7 +33,7 @@ def log_runs(folders: Sequence[Path], results: Path, options: TrackingOptions, o
     With tracking off nothing is imported. A store that fails for a while costs a warning, and the other runs are not tried:
     each would wait as long. Raises ValueError if a run folder lacks run.yaml or metrics.parquet.
     """
-    store, runs = find_store(options, results), [read_folder(folder) for folder in folders]
+    store, runs = find_store(options, results), [read_folder(folder) for folder in dict.fromkeys(folders)]
     beside = {path.parent for folder in folders for path in folder.resolve().parent.glob("seed*/metrics.parquet")}
     runs += _read_those_that_can_be(sorted(beside - {run.folder for run in runs}))
     logged, problem = _log_all(runs, store, options) if store.uri else ({}, "tracking is off")

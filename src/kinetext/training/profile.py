@@ -18,8 +18,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kinetext.config import read_run
+from kinetext.disk import written_whole
 from kinetext.folders import need_places
-from kinetext.tables import written_whole
 from kinetext.training.batches import Batch, Batches
 from kinetext.training.setup import Inputs, make_optimiser, make_step, prepare
 from kinetext.training.step import Step, update

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from kinetext import distributed
 from kinetext.config import RunSpec
-from kinetext.tables import written_whole
+from kinetext.disk import written_whole
 
 log = logging.getLogger(__name__)
 SAVE_EVERY_S = 300.0  # at most so much work is lost with the machine
@@ -125,7 +125,8 @@ def save_state(path: Path, progress: Progress, method: nn.Module, optimiser: Any
         "schedule": {"last_epoch": schedule.last_epoch},
     }
     with written_whole(path) as part:
-        torch.save(state, part)
+        with part.open("wb") as file:  # given a path, torch does not say that the disk is full
+            torch.save(state, file)
         if path.exists():
             os.replace(path, before(path))
 

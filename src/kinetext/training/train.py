@@ -4,8 +4,8 @@ Every epoch and every step draw from random states that depend on nothing but th
 between two steps is saved in the cache now and then (resume.py), so a killed training goes on and ends with the weights of
 one that was not. Nothing in the loop waits for the device but the reading of losses, once in a while (watch.py).
 
-What comes before the first step is setup.py. What the loop minimises is the task's (tasks.py): classes or captions, as the clips have them. How a batch becomes a gradient, in
-pieces and among processes, is the step's (step.py).
+What comes before the first step is setup.py. What the loop minimises is the task's (tasks.py): classes or captions, as the
+clips have them. How a batch becomes a gradient, in pieces and among processes, is the step's (step.py).
 
 B clips, T frames, K classes.
 """
@@ -24,9 +24,10 @@ from tqdm import tqdm
 
 from kinetext import distributed
 from kinetext.config import RunSpec, TrainingOptions
+from kinetext.disk import written_whole
 from kinetext.models.checkpoint import save_trained
 from kinetext.models.methods import Method
-from kinetext.tables import code_commit, written_whole
+from kinetext.tables import code_commit
 from kinetext.training.batches import Batches
 from kinetext.training.mixing import mixed
 from kinetext.training.recipes import Average, finished, interpolate

@@ -20,8 +20,8 @@ from pydantic import Field
 
 from kinetext.data.datasets import Clip
 from kinetext.data.scenes import BACKGROUNDS, COLOURS, SHAPES, Figure, Scene, distractors, draw_scene, jittered_colour
+from kinetext.disk import written_whole
 from kinetext.registry import Options
-from kinetext.tables import written_whole
 
 # pair -> the class that runs forwards, the class that runs backwards
 PAIRS = {

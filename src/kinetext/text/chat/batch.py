@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kinetext.tables import written_whole
+from kinetext.disk import written_whole
 from kinetext.text import cache
 from kinetext.text.chat.client import NoReplyError, Server, arguments, line, plain_errors
 

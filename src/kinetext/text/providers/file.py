@@ -16,8 +16,9 @@ from typing import Any
 from pydantic import Field
 
 from kinetext.data.lists import file_state, known_class, need_path, read_csv, read_entries
+from kinetext.disk import written_whole
 from kinetext.registry import Options, nearest
-from kinetext.tables import DESCRIPTIONS, TABLES, read_rows, written_whole
+from kinetext.tables import DESCRIPTIONS, TABLES, read_rows
 from kinetext.text.providers import Context, Text
 
 KINDS = ("name", *DESCRIPTIONS)
