@@ -1,0 +1,178 @@
+"""What Snakemake itself costs on a large study: the graph of 10 000 runs, and the jobs of such a graph one after the other.
+
+    python benchmarks/dag.py [--runs 10000] [--shards 260] [--work-s 60]
+
+Every command but index_clips is a stub that makes its outputs and nothing else, so what is measured is Snakemake, the
+Snakefile and the rules. The study is one data set after another of `shards` shards (Kinetics-400 has 260), each under 12
+methods, 7 texts and 30 seeds. Printed are the seconds and the peak memory of a dry run, whose work is the whole graph, and
+then how many stub jobs a second a real call gets done within `work-s` seconds and what CPU time Snakemake takes for each.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+METHODS, TEXTS, SEEDS = 12, 7, 30
+STUB = r"""#!/bin/sh
+# stands in for kinetext: makes what the command was told to write
+case $1 in index-clips) exec {kinetext} "$@" ;; esac
+command=$1
+while [ $# -gt 0 ]; do
+    case $1 in
+        --output) output=$2 ;;
+        --figures) mkdir -p "$2" ;;
+    esac
+    shift
+done
+case $command in
+    prepare-backbone) mkdir -p "$output"; touch "$output/weights.safetensors" "$output/backbone.yaml" ;;
+    collect-metrics)
+        mkdir -p "$output"
+        for name in metrics runs texts confusions costs curves differences; do touch "$output/$name.parquet"; done ;;
+    train-method) touch "$output" "${output%/*}/curves.parquet" "${output%/*}/cost.json" ;;
+    *) touch "$output" ;;
+esac
+"""
+
+
+def write_study(folder: Path, runs: int, shards: int) -> Path:
+    """A configuration of at least so many runs, with the lists of its data sets and the stub in `folder`/bin."""
+    (folder / "bin").mkdir()
+    stub = folder / "bin/kinetext"
+    stub.write_text(STUB.replace("{kinetext}", str(Path(sys.executable).parent / "kinetext")))
+    stub.chmod(0o755)
+    clips = "path,split,label\n" + "".join(
+        f"{n}.mp4,{('train', 'train', 'val', 'test')[n % 4]},class {n // 4 % 2}\n" for n in range(max(8, shards))
+    )
+    (folder / "videos").mkdir()
+    (folder / "clips.csv").write_text(clips)
+    of_a_dataset = METHODS * TEXTS * SEEDS
+    datasets = [f"set{n}" for n in range(-(-runs // of_a_dataset))]
+    seeds = -(-runs // (len(datasets) * METHODS * TEXTS))
+    values: dict[str, Any] = {
+        "results": "results",
+        "backbones": {"tiny": {}},
+        "datasets": {
+            name: {
+                "module": "csv",
+                "options": {"root": str(folder / "videos"), "list": str(folder / "clips.csv")},
+                "frames": {"size_px": 64},
+                "shard_clips": -(-max(8, shards) // shards),
+            }
+            for name in datasets
+        },
+        "confusables": {"rule": "text"},
+        "texts": {f"texts{n}": {"module": "names"} for n in range(TEXTS)},
+        "methods": {f"method{n:02d}": {"module": "mean_pool"} for n in range(METHODS)},
+        "experiments": {
+            "all": {
+                "datasets": datasets,
+                "backbone": "tiny",
+                "methods": [f"method{n:02d}" for n in range(METHODS)],
+                "texts": [f"texts{n}" for n in range(TEXTS)],
+                "seeds": list(range(seeds)),
+            }
+        },
+    }
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump(values, sort_keys=False))
+    return config
+
+
+def command(config: Path, *arguments: str) -> list[str]:
+    """A call of Snakemake on the study."""
+    return [
+        *(sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(config.parent)),
+        *("--configfile", str(config), "--cores", "2", *arguments),
+    ]
+
+
+def environment(config: Path) -> dict[str, str]:
+    """The stub goes before everything else on the PATH."""
+    return {**os.environ, "PATH": f"{config.parent}/bin:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src")}
+
+
+def call(config: Path, *arguments: str) -> tuple[str, float, float, float]:
+    """What a call of Snakemake says, its wall seconds, its CPU seconds and its peak memory in MiB."""
+    started = time.perf_counter()
+    said = config.with_name("said.txt")
+    with said.open("w") as file:
+        process = subprocess.Popen(
+            command(config, *arguments), env=environment(config), stdout=file, stderr=subprocess.STDOUT
+        )
+        _, status, used = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"Snakemake failed; it said\n{said.read_text()[-3000:]}")
+    return said.read_text(), time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def list_clips(config: Path) -> None:
+    """Run the checkpoints, after which the whole graph is known."""
+    call(config, "--until", "index_clips")
+
+
+def jobs(said: str) -> int:
+    """How many jobs a call has planned."""
+    (total,) = re.findall(r"^total +(\d+)$", said, flags=re.MULTILINE)[:1]
+    return int(total)
+
+
+def work(config: Path, seconds: float) -> tuple[int, float, float]:
+    """Let Snakemake do stub jobs for so long: how many were finished, in how many seconds from the first on, and what CPU
+    seconds Snakemake's own process took meanwhile.
+    """
+    said = config.with_name("work.txt")
+    with said.open("w") as file:
+        process = subprocess.Popen(command(config), env=environment(config), stdout=file, stderr=subprocess.STDOUT)
+        while "steps" not in said.read_text() and process.poll() is None:
+            time.sleep(0.2)
+        before, started = _cpu_s(process.pid), time.perf_counter()
+        first = done(said)
+        while time.perf_counter() - started < seconds and process.poll() is None:
+            time.sleep(0.2)
+        finished, wall_s = done(said) - first, time.perf_counter() - started
+        used_s = _cpu_s(process.pid) - before if process.poll() is None else float("nan")
+        process.kill()  # its folder is thrown away
+        process.wait()
+    return finished, wall_s, used_s
+
+
+def done(said: Path) -> int:
+    """How many jobs are finished by what Snakemake has said."""
+    return int((re.findall(r"^(\d+) of \d+ steps", said.read_text(), flags=re.MULTILINE) or [0])[-1])
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--shards", type=int, default=260)
+    parser.add_argument("--work-s", type=float, default=60.0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="dag-") as folder:
+        config = write_study(Path(folder), options.runs, options.shards)
+        list_clips(config)
+        said, wall_s, cpu_s, mib = call(config, "-n", "--quiet", "rules")
+        print(f"{options.runs} runs, {options.shards} shards a data set: {jobs(said)} jobs")
+        print(f"graph: {wall_s:.1f} s, of them {cpu_s:.1f} s of CPU time; at most {mib:.0f} MiB")
+        if options.work_s:
+            finished, wall_s, cpu_s = work(config, options.work_s)
+            each_ms = 1000 * cpu_s / max(1, finished)
+            print(f"work: {finished} jobs in {wall_s:.0f} s; Snakemake took {each_ms:.0f} ms of CPU for each")
+
+
+if __name__ == "__main__":
+    main()
