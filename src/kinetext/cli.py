@@ -92,6 +92,18 @@ def export_schema(output: Out = Path("workflow/config.schema.json")) -> None:
 
 
 @app.command()
+def doctor(
+    results: Annotated[Path | None, typer.Argument(help="a results folder; default: that of the configuration")] = None,
+    config: In = Path("config.yaml"),
+) -> None:
+    """Check the installation and a results folder: a line for what is wrong and what to do; changes nothing."""
+    from kinetext.doctor.examine import examine
+
+    if examine(results, config):
+        sys.exit(1)
+
+
+@app.command()
 def inspect(
     dataset: Annotated[str, typer.Argument(help="a data set of the configuration")],
     config: In = Path("config.yaml"),

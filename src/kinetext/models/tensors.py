@@ -41,7 +41,7 @@ def tensors_hash(names: Iterable[str], tensor: Callable[[str], Tensor]) -> str:
     for name in sorted(names):
         found = tensor(name)
         digest.update(f"{name} {found.dtype} {tuple(found.shape)} ".encode())
-        digest.update(found.reshape(-1).view(torch.uint8).numpy())
+        digest.update(found.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
