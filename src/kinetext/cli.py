@@ -48,13 +48,20 @@ def main() -> None:
     try:
         app()
     except ValueError as error:
-        print(f"kinetext: {error}", file=sys.stderr)
+        _tell(f"kinetext: {error}")
         sys.exit(1)
     except OSError as error:
         if refusal(error) is None:
             raise
-        print(f"kinetext: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        _tell(f"kinetext: {error.filename or 'a file'}: {error.strerror}")
         sys.exit(1)
+
+
+def _tell(sentence: str) -> None:
+    try:
+        print(sentence, file=sys.stderr, flush=True)
+    except OSError:  # the rule's log is on the full disk, too; what goes here is shown by Snakemake
+        print(sentence, flush=True)
 
 
 def spare_pandas() -> None:
