@@ -29,12 +29,12 @@ def mount(*arguments):
     subprocess.run(["mount", *arguments], check=True)
 
 
-def fill(folder, leave_bytes=0):
-    """The file that takes all room but so much."""
+def fill(folder):
+    """The file that takes all room there is."""
     space = os.statvfs(folder)
     filler = folder / "filler"
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize - leave_bytes)
+        os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize)
     return filler
 
 
