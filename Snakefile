@@ -13,6 +13,10 @@ include: "workflow/rules/runs.smk"
 include: "workflow/rules/report.smk"
 
 
+onstart:
+    need_writable()
+
+
 rule all:
     default_target: True
     input:

@@ -12,8 +12,9 @@ from kinetext.data.loader import FrameStore
 from kinetext.data.protocols import read_splits, split_clips
 from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.predict import predict_clips
-from kinetext.models.checkpoint import load_backbone, load_tensors
+from kinetext.models.checkpoint import load_backbone
 from kinetext.models.methods import build_method
+from kinetext.models.tensors import load_tensors
 from kinetext.models.texts import read_texts
 from kinetext.text.describe import describe_classes
 from kinetext.training.batches import Batches

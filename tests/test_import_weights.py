@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from kinetext.models.backbone import TINY, Architecture, Backbone
-from kinetext.models.checkpoint import load_tensors, load_trained
+from kinetext.models.checkpoint import load_trained
 from kinetext.models.import_weights import import_weights
 from kinetext.models.methods import build_method
+from kinetext.models.tensors import load_tensors
 
 # ours -> the original's, written once more than in the module: reference/stan.md 7.1
 WHOLE = [

@@ -36,7 +36,7 @@ def test_every_part_of_the_package_has_a_layer():
 def test_an_import_that_points_up_or_aside_is_found(tmp_path):
     """The contract can fail: a small package of the same shape with training importing evaluation."""
     package = tmp_path / "src" / "kinetext"
-    for part in ("report", "training", "evaluation", "models", "text", "data", "tracking"):
+    for part in ("doctor", "report", "training", "evaluation", "models", "text", "data", "tracking"):
         (package / part).mkdir(parents=True)
         (package / part / "__init__.py").touch()
     for module in (

@@ -17,6 +17,7 @@ BY_HAND = {  # for people, and follow-run for train-method
         "check-config",
         "classify",
         "compare",
+        "doctor",
         "export-schema",
         "export-texts",
         "follow-run",

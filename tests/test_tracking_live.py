@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kinetext.config import TrackingOptions
-from kinetext.models.checkpoint import load_tensors
+from kinetext.models.tensors import load_tensors
 from kinetext.tracking.live import followed
 from kinetext.training.setup import Inputs
 from kinetext.training.train import train_method

@@ -13,7 +13,8 @@ import torch
 
 from kinetext import tables
 from kinetext.config import TrainingOptions
-from kinetext.models.checkpoint import load_backbone, load_tensors
+from kinetext.models.checkpoint import load_backbone
+from kinetext.models.tensors import load_tensors
 from kinetext.training import resume, setup, train
 from kinetext.training.resume import save_state
 from kinetext.training.setup import rival_mask

@@ -48,13 +48,20 @@ def main() -> None:
     try:
         app()
     except ValueError as error:
-        print(f"kinetext: {error}", file=sys.stderr)
+        _tell(f"kinetext: {error}")
         sys.exit(1)
     except OSError as error:
         if refusal(error) is None:
             raise
-        print(f"kinetext: {error.filename or 'a file'}: {error.strerror}", file=sys.stderr)
+        _tell(f"kinetext: {error.filename or 'a file'}: {error.strerror}")
         sys.exit(1)
+
+
+def _tell(sentence: str) -> None:
+    try:
+        print(sentence, file=sys.stderr, flush=True)
+    except OSError:  # the rule's log is on the full disk, too; what goes here is shown by Snakemake
+        print(sentence, flush=True)
 
 
 def spare_pandas() -> None:
@@ -89,6 +96,18 @@ def export_schema(output: Out = Path("workflow/config.schema.json")) -> None:
     from kinetext.config import Config
 
     output.write_text(json.dumps(Config.model_json_schema(), indent=1) + "\n")
+
+
+@app.command()
+def doctor(
+    results: Annotated[Path | None, typer.Argument(help="a results folder; default: that of the configuration")] = None,
+    config: In = Path("config.yaml"),
+) -> None:
+    """Check the installation and a results folder: a line for what is wrong and what to do; changes nothing."""
+    from kinetext.doctor.examine import examine
+
+    if examine(results, config):
+        sys.exit(1)
 
 
 @app.command()

@@ -20,8 +20,10 @@ ADVICE = {
 }
 
 
-class DiskError(ValueError):
-    """A file that could not be written: a mistake of nobody's, said in one sentence like a user's."""
+class DiskError(OSError, ValueError):
+    """A file that could not be written: an OSError to whoever goes on without the file, and, as a ValueError, said in one
+    sentence like a user's mistake.
+    """
 
 
 @contextmanager

@@ -228,6 +228,7 @@ ADDED = {  # columns that files of an earlier version lack: read as null
     "costs": ("processes",),
     "differences": ("p", "pooled", "least", "most"),
 }
+BROKEN = (pa.ArrowException, OSError, ValueError)  # what reading a file raises that is not whole, or none of ours
 
 
 def schema(name: str) -> pa.Schema:
@@ -254,7 +255,7 @@ def write_table(
             raise ValueError(f"table {name} declares no column {sorted(unknown)}; see tables.py")
         table = pa.Table.from_pylist(rows, schema=kind)
     with written_whole(path) as part:
-        pq.write_table(table, part, compression="zstd")
+        pq.write_table(table, part, compression="zstd", write_page_checksum=True)
 
 
 def read_table(name: str, path: Path) -> pa.Table:
@@ -264,11 +265,12 @@ def read_table(name: str, path: Path) -> pa.Table:
     Raises ValueError with the path if it is no table of this name, is not whole, or was written by a later version.
     """
     try:
-        with pq.ParquetFile(path) as file:  # pq.read_table imports pyarrow.dataset and pandas, half a second
+        # pq.read_table imports pyarrow.dataset and pandas, half a second
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
-    except (pa.ArrowInvalid, OSError) as error:
+        version = int((table.schema.metadata or {}).get(b"schema_version", SCHEMA_VERSION))
+    except BROKEN as error:
         raise ValueError(f"{path}: cannot be read as the table {name} ({error}); delete it and run again") from error
-    version = int((table.schema.metadata or {}).get(b"schema_version", SCHEMA_VERSION))
     if version > SCHEMA_VERSION:
         raise ValueError(
             f"{path}: was written by a later kinetext (schema {version}, this one reads up to {SCHEMA_VERSION}); update it"
@@ -289,8 +291,11 @@ def read_rows(name: str, path: Path) -> list[dict[str, Any]]:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """What `write_table` was given as metadata."""
-    return metadata_of(pq.read_schema(path))
+    """What `write_table` was given as metadata. Raises ValueError with the path if it is no table, or not whole."""
+    try:
+        return metadata_of(pq.read_schema(path))
+    except BROKEN as error:
+        raise ValueError(f"{path}: cannot be read as a table ({error}); delete it and run again") from error
 
 
 def metadata_of(read: pa.Schema) -> dict[str, Any]:
@@ -312,7 +317,7 @@ def open_shard(name: str, path: Path) -> pa.Table:
     """Memory-map an Arrow IPC file; ValueError with the path if it is not whole."""
     try:
         return pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
+    except BROKEN as error:
         raise ValueError(f"{path}: cannot be read as a shard of {name} ({error}); delete it and run again") from error
 
 

@@ -11,10 +11,9 @@ import pytest
 
 from kinetext import tables
 
+from .calls import ROOT, RUNS, overlay, snakemake, start, wait_for
 from .slurm_machine import missing, say, slurm
-from .test_workflow import ROOT, RUNS, finished, overlay, snakemake, start, wait_for
 
-__all__ = ["finished"]  # the fixture: one finished local run
 reason = missing()
 pytestmark = [pytest.mark.workflow, pytest.mark.skipif(reason is not None, reason=f"no SLURM here: {reason}")]
 
@@ -39,7 +38,7 @@ def rows(folder, name):
 
 def test_the_tiny_experiment_gives_the_same_tables_as_here(cluster, finished, tmp_path):
     before = len(cluster.jobs())
-    done = snakemake(tmp_path, *PROFILE)
+    done = snakemake(tmp_path, *PROFILE, fresh=True)
     assert done.returncode == 0, done.output
     jobs = cluster.jobs()[before:]
     assert {job["State"] for job in jobs} == {"COMPLETED"}

@@ -5,115 +5,21 @@ beside it, and the few that run something work in a copy of its folder.
 """
 
 import os
-import re
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
 
 import psutil
 import pytest
-import yaml
-from filelock import FileLock
 
 from kinetext import tables
 
+from .calls import AFTER_METRICS, ROOT, RUNS, TINY, jobs, overlay, planned, snakemake, start, wait_for
+
 pytestmark = pytest.mark.workflow
-
-ROOT = Path(__file__).parents[2]
-TINY = Path(__file__).parent / "tiny.yaml"
-BIN = Path(sys.executable).parent
-RUNS = Path("results/runs/shapes/base_to_novel")
-AFTER_METRICS = {"log_run": 1, "collect_metrics": 1, "render_report": 1, "all": 1}
-
-
-def command(folder, *arguments, configs=(TINY,), source=ROOT):
-    return [
-        *(BIN / "snakemake", "-s", source / "Snakefile", "--directory", folder, *arguments),
-        *("--cores", "2", "--configfile", *configs),
-    ]
-
-
-def environment():
-    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
-
-
-def snakemake(folder, *arguments, **options):
-    """A call to its end; `.output` is what it said."""
-    done = subprocess.run(
-        [str(part) for part in command(folder, *arguments, **options)],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=1800,
-    )
-    done.output = done.stdout
-    return done
-
-
-def jobs(output):
-    """Rule -> how many of its jobs a call has planned."""
-    if "Nothing to be done" in output:
-        return {}
-    assert "Job stats:" in output, output
-    table = output.split("Job stats:")[1].split("total")[0]
-    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)}
-
-
-def planned(folder, **options):
-    done = snakemake(folder, "-n", **options)
-    assert done.returncode == 0, done.output
-    return jobs(done.output)
-
-
-def overlay(folder, **values):
-    """A configuration file that goes on top of tiny.yaml."""
-    path = folder / "overlay.yaml"
-    path.write_text(yaml.safe_dump(values))
-    return (TINY, path)
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory, worker_id):
-    """A folder with one finished run; made once, and copied for each further process that tests in it."""
-    if worker_id == "master":
-        return make_finished(tmp_path_factory.mktemp("finished"))
-    first = tmp_path_factory.getbasetemp().parent / "finished"  # the folder of all processes
-    with FileLock(first.with_suffix(".lock")):
-        if not first.exists():
-            made = make_finished(tmp_path_factory.mktemp("making"))
-            shutil.copytree(made, first, symlinks=True)
-            return made
-    shutil.copytree(first, tmp_path_factory.getbasetemp() / "finished", symlinks=True)
-    return tmp_path_factory.getbasetemp() / "finished"
-
-
-def make_finished(folder):
-    before = planned(folder)
-    # how many shards there are is known later: extract_frames and embed_frames are not among them yet
-    assert before.pop("index_clips") == 1
-    assert before == {
-        **{"prepare_backbone": 1, "check_frames": 1, "split_clips": 1, "embed_labels": 1, "mine_confusables": 1},
-        **{"describe_classes": 1},
-        **{"plan_run": 2, "train_method": 1, "predict_clips": 2, "measure_run": 2, "log_run": 1},
-        **{"collect_metrics": 1, "render_report": 1, "all": 1},
-    }
-    assert not (folder / "results").exists()
-    done = snakemake(folder)
-    assert done.returncode == 0, done.output
-    return folder
-
-
-@pytest.fixture
-def copied(finished, tmp_path):
-    """A copy of the finished run that a test may change; Snakemake's notes come with it."""
-    shutil.copytree(finished, tmp_path / "copied", symlinks=True)
-    return tmp_path / "copied"
 
 
 def test_snakemakes_own_report_holds_the_page_its_figures_and_its_numbers(copied):
@@ -234,7 +140,7 @@ def test_a_changed_source_file_reruns_what_is_cheap(finished, tmp_path, file, li
 def test_a_misspelt_key_stops_within_seconds(tmp_path):
     configs = overlay(tmp_path, experiment={})
     started = time.monotonic()
-    done = snakemake(tmp_path, configs=configs)
+    done = snakemake(tmp_path, configs=configs, fresh=True)
     assert time.monotonic() - started < 30  # about 6 on an idle machine, nearly all of it imports
     assert done.returncode != 0
     assert f"{TINY}, {configs[1]}: experiment: unknown key; did you mean 'experiments'?" in done.output
@@ -243,29 +149,6 @@ def test_a_misspelt_key_stops_within_seconds(tmp_path):
 
 
 # ---- killed
-
-
-def start(folder, *arguments, **options):
-    """A call in a session of its own, which can be killed together with its jobs."""
-    with open(folder / "said.txt", "a") as said:
-        return subprocess.Popen(
-            [str(part) for part in command(folder, *arguments, **options)],
-            env=environment(),
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def wait_for(condition, process, seconds=600):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        assert process.poll() is None, "Snakemake ended before"
-        time.sleep(0.02)
-    raise AssertionError("waited too long")
 
 
 def training_job(process):

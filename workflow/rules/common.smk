@@ -54,6 +54,14 @@ wildcard_constraints:
     shard="[^/]+",
 
 
+def need_writable():
+    """One sentence instead of the traceback that Snakemake has for a results folder that may not be written to."""
+    if os.path.isdir(RESULTS) and not os.access(RESULTS, os.W_OK):
+        raise WorkflowError(
+            f"{RESULTS}: cannot be written to; mount it writable, make it yours, or set `results` to another"
+        )
+
+
 def options(part, wildcard, without=None):
     """The options of one part of config.yaml as JSON; a change of them reruns the rule that takes them."""
     return lambda w: getattr(CONFIG, part)[w[wildcard]].model_dump_json(exclude=without)

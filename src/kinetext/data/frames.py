@@ -115,8 +115,12 @@ def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
             encoded[index] = encode_image(frame_HWC, options.encoding, options.quality, options.chroma)
     images = [encoded[index] for index in decoded.frame_indices]
     row = {name: value for name, value in vars(decoded).items() if name != "frames_HWC"}
-    content = hashlib.blake2b(b"".join(images), digest_size=16).hexdigest() if images else None
-    return {"clip_id": clip["clip_id"], **row, "images": images, "content_hash": content}
+    return {"clip_id": clip["clip_id"], **row, "images": images, "content_hash": content_hash(images)}
+
+
+def content_hash(images: Sequence[bytes]) -> str | None:
+    """A hash of a clip's encoded images; None without any."""
+    return hashlib.blake2b(b"".join(images), digest_size=16).hexdigest() if images else None
 
 
 def source(clip: dict[str, Any], options: FrameOptions) -> str:
@@ -177,7 +181,9 @@ def extract_frames(
 
 
 class _Earlier:
-    """The rows of a shard made before, by their source. What failed is not kept: it is tried again."""
+    """The rows of a shard made before, by their source. What failed is not kept, nor pictures that are not those that were
+    written: both are tried again.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._place: dict[str, int] = {}
@@ -185,10 +191,15 @@ class _Earlier:
             return
         try:
             self._table = tables.open_shard("frames", path)
-            columns = self._table.select(["source", "status"]).to_pylist()
+            self._table.validate(full=True)  # of a broken file, reading rows could end the process
+            columns = self._table.select(["source", "status", "content_hash"]).to_pylist()
         except (ValueError, KeyError):  # half a file, or one of an older kinetext
             return
-        self._place = {row["source"]: place for place, row in enumerate(columns) if row["status"] != "failed"}
+        self._place = {
+            row["source"]: place
+            for place, row in enumerate(columns)
+            if row["status"] != "failed" and content_hash(self._table["images"][place].as_py()) == row["content_hash"]
+        }
 
     def __contains__(self, key: str) -> bool:
         return key in self._place
@@ -218,8 +229,9 @@ def frames_digest(shards: Iterable[Path]) -> str:
     """A hash of the pictures of all clips of these frame shards, in their order."""
     digest = hashlib.blake2b(digest_size=16)
     for path in shards:
-        table = tables.open_shard("frames", path)
-        for name in ("clip_id", "content_hash"):
+        table = tables.open_shard("frames", path).select(["clip_id", "content_hash"])
+        table.validate(full=True)  # of a broken file, reading rows could end the process
+        for name in table.column_names:
             digest.update("\n".join(str(value) for value in table[name].to_pylist()).encode())
     return digest.hexdigest()
 

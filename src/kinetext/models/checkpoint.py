@@ -1,41 +1,21 @@
-"""Weights on disk: safetensors, with what made them in the header.
+"""Weights on disk: of a method what was trained, of a backbone all.
 
 Of the small CLIP's 49 408 word embeddings only the rows that its captions use were trained; the file holds those rows,
 the others are drawn anew from a fixed seed when it is read.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kinetext.disk import written_whole
 from kinetext.models.backbone import Architecture, Backbone
+from kinetext.models.tensors import load_tensors, save_tensors
 
 _EMBEDDING = "token_embedding.weight"
-
-
-def save_tensors(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]) -> None:
-    """Write tensors with a header of plain values."""
-    with written_whole(path) as part:
-        save_file(
-            {k: t.detach().cpu().contiguous() for k, t in tensors.items()}, part, {"kinetext": json.dumps(header)}
-        )
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the header. Raises ValueError with the path if the file is not whole."""
-    try:
-        with safe_open(path, "pt") as file:
-            header = json.loads((file.metadata() or {}).get("kinetext", "{}"))
-            return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118 (no mapping)
-    except Exception as error:
-        raise ValueError(f"{path}: cannot be read as safetensors ({error}); delete it and run again") from error
 
 
 def save_trained(model: nn.Module, path: Path, header: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from kinetext.models.checkpoint import load_tensors, save_tensors
+from kinetext.models.tensors import load_tensors, save_tensors
 
 log = logging.getLogger(__name__)
 

@@ -167,7 +167,7 @@ def write_results(
         "commit": code_commit(),
     }
     with written_whole(output.parent / "curves.parquet") as part:
-        pq.write_table(pa.Table.from_pylist(progress.curves), part)
+        pq.write_table(pa.Table.from_pylist(progress.curves), part, write_page_checksum=True)
     with written_whole(output.parent / "cost.json") as part:
         part.write_text(json.dumps(cost, indent=1))
     save_trained(method, output, {"run": spec.model_dump(mode="json"), "commit": cost["commit"]})

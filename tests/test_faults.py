@@ -1,0 +1,211 @@
+"""What a disk does to us: a full one costs one sentence and no finished file, what it has changed is noticed. The same with
+Snakemake: workflow/test_faults.py.
+"""
+
+import errno
+import json
+import logging
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from disks import files_up_to, fill, no_mounts, small_disk
+from kinetext import tables
+from kinetext.config import FrameOptions
+from kinetext.data.frames import extract_frames
+from kinetext.disk import DiskError
+from kinetext.models.tensors import load_tensors, save_tensors
+from kinetext.tracking.live import Points
+from kinetext.training.resume import Progress, load_state, save_state
+from kinetext.training.system import sampled
+from videos import write_video
+
+unmountable = no_mounts()
+needs_mounts = pytest.mark.skipif(unmountable is not None, reason=str(unmountable))
+MIB = 2**20
+
+
+def write_table(path, size):
+    tables.write_table("clips", [{"clip_id": random.Random(0).randbytes(size).hex()}], path)
+
+
+def write_shard(path, size):
+    tables.write_shard("frames", ([{"clip_id": str(n), "images": [bytes(size // 4)]}] for n in range(4)), path)
+
+
+def write_weights(path, size):
+    save_tensors({"a": torch.zeros(size // 4)}, path, {})
+
+
+def training(size):
+    """A method of so many bytes with the optimiser and the schedule of its training."""
+    method = torch.nn.Linear(size // 4, 1, bias=False)
+    optimiser = torch.optim.SGD(method.parameters(), 0.1)
+    return method, optimiser, torch.optim.lr_scheduler.ConstantLR(optimiser)
+
+
+def write_state(path, size):
+    save_state(path, Progress(epoch=1), *training(size))
+
+
+WRITERS = [write_table, write_shard, write_weights, write_state]
+
+
+@pytest.fixture(params=["limit", pytest.param("disk", marks=needs_mounts)])
+def refusing(request, tmp_path):
+    """A folder and what makes it refuse large files, with what the user is told about it."""
+    if request.param == "limit":
+        yield tmp_path, lambda: files_up_to(MIB), "File too large", "raise the limit on the size of files (ulimit -f)"
+    else:
+        with small_disk(tmp_path / "disk", 2048) as folder:
+            yield folder, lambda: files_up_to(-1), "No space left on device", "free space there"
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_full_disk_is_one_sentence_and_leaves_the_file_that_was_there(refusing, write):
+    folder, refuse, why, advice = refusing
+    path = folder / "file"
+    write(path, 1000)
+    before = path.read_bytes()
+    with refuse(), pytest.raises(DiskError) as raised:
+        write(path, 4 * MIB)
+    assert str(raised.value) == f"{path}: cannot be written ({why}); {advice} and run it again"
+    assert path.read_bytes() == before
+    assert list(folder.iterdir()) == [path]  # nothing half written
+    write(path, 2000)  # there is room again
+    assert path.read_bytes() != before
+
+
+def test_a_training_goes_on_from_the_state_before_the_full_disk(tmp_path):
+    path = tmp_path / "state.pt"
+    write_state(path, 1000)
+    with files_up_to(500), pytest.raises(DiskError):
+        save_state(path, Progress(epoch=2), *training(1000))
+    assert load_state(path, *training(1000)).epoch == 1
+
+
+def test_a_command_on_a_full_disk_says_the_sentence_and_nothing_else(tmp_path):
+    spec = {"run": "a/supervised/b/c/seed0", "dataset": "a", "protocol": "supervised", "method": "b", "texts": "c"}
+    spec |= {"backbone": "tiny", "seed": 0, "protocol_options": {}, "method_module": "b", "method_options": {}}
+    spec |= {"training": {}, "dataset_options": {}, "backbone_options": {}, "text_options": {}}
+    command = [
+        sys.executable,
+        "-m",
+        "kinetext",
+        "plan-run",
+        "--spec",
+        json.dumps(spec),
+        "--output",
+        tmp_path / "run.yaml",
+    ]
+    limit = ["bash", "-c", 'ulimit -f 0; exec "$@"', "bash"]
+    done = subprocess.run([*limit, *command], capture_output=True, text=True, check=False)
+    said = "cannot be written (File too large); raise the limit on the size of files (ulimit -f) and run it again"
+    assert (done.returncode, done.stderr) == (1, f"kinetext: {tmp_path / 'run.yaml'}: {said}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_mounts
+def test_a_disk_without_any_room_takes_no_file_at_all(tmp_path):
+    with small_disk(tmp_path / "disk", 1024) as folder:
+        filler = fill(folder)
+        with pytest.raises(DiskError, match="No space left on device"):
+            write_table(folder / "a.parquet", 1000)
+        assert list(folder.iterdir()) == [filler]
+
+
+# ---- what is not worth stopping for
+
+
+def test_a_training_does_without_what_only_describes_it(tmp_path, caplog):
+    """system.parquet and the curves for MLflow: the checkpoint is what counts."""
+    with files_up_to(10), caplog.at_level(logging.WARNING):
+        Points(tmp_path / "points.json").write([{"epoch": 1, "metric": "train_loss", "value": 1.0}] * 10)
+        with sampled(tmp_path, "f0"):
+            pass
+    assert "system.parquet: was not written" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_clip(folder):
+    video = write_video(folder / "a.mp4", 12)
+    row = {"clip_id": "a", "path": str(video), "split": "train", "label": "a", "shard": "00000"}
+    tables.write_table("clips", [row], folder / "clips.parquet", {"labels": ["a"]})
+
+
+def extract(folder):
+    options = FrameOptions(num_frames=2, size_px=32, encoding="raw")
+    shard = folder / "frames/00000.arrow"
+    extract_frames(folder / "clips.parquet", "00000", options, shard, cache=folder / "cache")
+    return tables.open_shard("frames", shard)["images"].to_pylist()
+
+
+def test_a_disk_without_links_keeps_no_second_name_of_a_shard(tmp_path, monkeypatch, capsys):
+    write_clip(tmp_path)
+
+    def refused(*_):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+    assert len(extract(tmp_path)[0]) == 2
+    assert "is not kept, all clips will be decoded again next time" in capsys.readouterr().err
+
+
+# ---- what a disk has changed
+
+
+def test_pictures_that_changed_on_disk_are_decoded_again(tmp_path, capsys):
+    write_clip(tmp_path)
+    before = extract(tmp_path)
+    shard = tmp_path / "frames/00000.arrow"
+    raw = bytearray(shard.read_bytes())
+    raw[raw.index(before[0][0]) + 100] ^= 1  # the same file as the one in the cache
+    shard.write_bytes(raw)
+    assert tables.open_shard("frames", tmp_path / "cache/00000.arrow")["images"].to_pylist() != before
+    shard.unlink()
+    assert extract(tmp_path) == before
+    assert "kept from before" not in capsys.readouterr().err
+    shard.unlink()
+    assert extract(tmp_path) == before
+    assert "1 kept from before" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("read", [tables.read_rows, lambda _, path: tables.read_metadata(path)])
+def test_whatever_happened_to_a_table_its_reader_names_the_file(tmp_path, read):
+    path = tmp_path / "clips.parquet"
+    tables.write_table("clips", [{"clip_id": f"c{n}", "label": "a"} for n in range(100)], path, {"labels": ["a"]})
+    raw, said = path.read_bytes(), []
+    flipped = [raw[:at] + bytes([raw[at] ^ 0x11]) + raw[at + 1 :] for at in range(0, len(raw), 5)]
+    for damaged in [*flipped, *(raw[:length] for length in range(0, len(raw), 50))]:
+        path.write_bytes(damaged)
+        try:
+            read("clips", path)
+        except ValueError as error:
+            said.append(str(error))
+    assert len(said) > len(raw) // 50
+    assert all(sentence.startswith(f"{path}: ") for sentence in said)
+
+
+def test_a_byte_of_a_tables_values_is_noticed(tmp_path):
+    """Without its checksums zstd gives other values for one flipped bit in twenty, and says nothing."""
+    path = tmp_path / "clips.parquet"
+    write_table(path, 4000)
+    raw = path.read_bytes()
+    for at in range(100, 3000, 100):
+        path.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+        with pytest.raises(ValueError, match=r"clips\.parquet: cannot be read as the table clips \(.*CRC"):
+            tables.read_rows("clips", path)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.999])
+def test_a_truncated_shard_or_checkpoint_is_named_whoever_reads_it(tmp_path, share):
+    for write, read in ((write_shard, lambda p: tables.open_shard("frames", p)), (write_weights, load_tensors)):
+        path = tmp_path / write.__name__
+        write(path, 4000)
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+        with pytest.raises(ValueError, match=f"{path.name}: cannot be read as .*; delete it and run again"):
+            read(path)
