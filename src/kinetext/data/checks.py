@@ -47,7 +47,5 @@ def list_shards(frames: Path, folder: Path | None = None) -> list[Path]:
     shards = [folder / f"{name}.arrow" for name in json.loads(frames.read_text())["shards"]]
     for shard in shards:
         if not shard.is_file():
-            raise ValueError(
-                f"{shard}: is missing, but {frames} lists it; delete {frames.name} and run snakemake again"
-            )
+            raise ValueError(f"{shard}: is missing, but {frames} lists it; `snakemake {shard}` makes it again")
     return shards
