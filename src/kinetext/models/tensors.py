@@ -26,10 +26,12 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, header: dict[str, Any])
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the header; its hash is not worked out again. Raises ValueError with the path if the file is not whole."""
+    """The tensors and the header as it was given; the hash is not worked out again. Raises ValueError with the path if the
+    file is not whole.
+    """
     try:
         with safe_open(path, "pt") as file:
-            header = _header(file)
+            header = {key: value for key, value in _header(file).items() if key != "hash"}
             return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118 (no mapping)
     except Exception as error:
         raise ValueError(f"{path}: cannot be read as safetensors ({error}); delete it and run again") from error

@@ -1,0 +1,188 @@
+"""What live curves cost a step of training, whatever the state of MLflow's server.
+
+    python benchmarks/live.py                                            # on a GPU: ViT-B-16, 64 clips a step
+    python benchmarks/live.py --model ViT-B-32 --batch 4 --clips 16      # where there is none
+
+For each state of the server a training's steps are timed in turns of `turn-s` seconds: with the process that follows it
+running and the curves told after every step (a real training tells them once an epoch), and with that process stopped and
+nothing told. Printed is the median, over pairs of turns, of how much longer a step took, with its 95 % bootstrap interval.
+
+The server `answering` is MLflow's own on a file of this machine, with processor time that nobody else wants: a cluster's is elsewhere.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+import yaml
+from scipy.stats import bootstrap
+
+from kinetext.config import TrackingOptions, TrainingOptions
+from kinetext.data.protocols import Split
+from kinetext.models.texts import tabulate_texts
+from kinetext.tables import write_table
+from kinetext.tracking.live import Points, followed
+from kinetext.training.batches import Batches
+from kinetext.training.setup import choose_kernels, choose_trained, make_optimiser, make_step
+from kinetext.training.step import update
+from kinetext.training.tasks import Recognition
+from train_throughput import CLASSES, build, make_store, text_rows
+
+
+class Full(BaseHTTPRequestHandler):
+    """A server whose disk is full."""
+
+    def answer(self) -> None:
+        """Refuse, whatever it is."""
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_error(507)
+
+    do_GET = do_POST = answer
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as found:
+        return found.getsockname()[1]
+
+
+@contextmanager
+def server(state: str, folder: Path) -> Iterator[str]:
+    """The address of a server that is so."""
+    if state == "dead":
+        yield f"http://127.0.0.1:{free_port()}"
+    elif state == "hanging":  # takes connections and never answers
+        with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    elif state == "full":
+        with ThreadingHTTPServer(("127.0.0.1", 0), Full) as serving:
+            threading.Thread(target=serving.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{serving.server_port}"
+            serving.shutdown()
+    else:
+        port, place = free_port(), ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
+        program = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *place]
+        process = subprocess.Popen(
+            program, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            preexec_fn=lambda: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)),
+        )  # fmt: skip
+        try:
+            while True:
+                with closing(socket.socket()) as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def make_steps(options: argparse.Namespace, folder: Path, device: torch.device) -> Iterator[None]:
+    """One step of training each time that it is asked."""
+    store = make_store(folder / "frames.arrow", options.clips, 8, 224)
+    rows = [{"clip_id": f"{i}", "label": f"{i % CLASSES}"} for i in range(options.clips)]
+    split = Split(rows, [f"{k}" for k in range(CLASSES)])
+    precision = "bfloat16" if device.type == "cuda" else "float32"
+    training = TrainingOptions(batch_size=options.batch, precision=precision)
+    method = build("mean_pool", options.model, device)
+    choose_trained(method, training)
+    choose_kernels(method, training, device)
+    table = tabulate_texts(text_rows(), split.labels, method.backbone).to(device)
+    task = Recognition(method, table, torch.eye(CLASSES, dtype=torch.bool, device=device), training)
+    batches = Batches(method, store, split, training, 0, device, workers=options.workers)
+    optimiser, schedule = make_optimiser(method, training, len(batches))
+    step = make_step(method, task, batches, optimiser, training)
+    epoch = 0
+    while True:
+        for batch in batches.epoch(epoch):
+            step(batches.send(batch), (0, epoch))
+            update(step.trained, optimiser, schedule, training.clip_norm)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            yield
+        epoch += 1
+
+
+def turn(steps: Iterator[None], seconds: float, points: Points | None, curves: list[dict[str, Any]]) -> float:
+    """Seconds a step, over so many seconds; with `points` the curves grow by a row a step and are told."""
+    done, began_s = 0, time.perf_counter()
+    while (took_s := time.perf_counter() - began_s) < seconds:
+        next(steps)
+        done += 1
+        if points:
+            curves.append({"epoch": len(curves) + 1, "metric": "train_loss", "value": 1.0})
+            points.write(curves[-200:])  # as many as a long training has epochs
+    return took_s / done
+
+
+def compare(steps: Iterator[None], options: argparse.Namespace, run: Path, splits: Path, uri: str) -> list[float]:
+    """How much longer a step took, as a share, in each pair of turns."""
+    curves: list[dict[str, Any]] = []
+    longer = []
+    with followed(run, splits, run.parent, TrackingOptions(enabled=True, uri=uri, live="on")) as points:
+        follower = next(child for child in psutil.Process().children() if "follow-run" in child.cmdline())
+        turn(steps, options.turn_s, points, curves)
+        for pair in range(options.pairs):
+            took_s = {}
+            for live in (True, False) if pair % 2 else (False, True):
+                (follower.resume if live else follower.suspend)()
+                took_s[live] = turn(steps, options.turn_s, points if live else None, curves)
+            longer.append(took_s[True] / took_s[False] - 1)
+        follower.kill()
+        follower.wait()
+    return longer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="ViT-B-16")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--clips", type=int, default=1024)
+    parser.add_argument("--workers", type=int, default=max(0, (os.cpu_count() or 1) - 2))
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--turn-s", type=float, default=2.0)
+    parser.add_argument("--states", nargs="+", default=["answering", "dead", "hanging", "full"])
+    options = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(os.cpu_count() or 1)
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    print(f"mean_pool on {options.model}, {options.batch} clips a step, {where}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="live-") as name:
+        folder = Path(name)
+        run, splits = folder / "run.yaml", folder / "splits.parquet"
+        names = {"dataset": "noise", "protocol": "supervised", "method": "mean_pool", "texts": "names", "backbone": "b"}
+        run.write_text(yaml.safe_dump(names | {"seed": 0, "run": "noise/supervised/mean_pool/names/seed0"}))
+        write_table("splits", [{"clip_id": "0", "split": "train", "label": "0"}], splits)
+        steps = make_steps(options, folder, device)
+        for _ in range(5):
+            next(steps)
+        for state in options.states:
+            with server(state, folder) as uri:
+                longer = compare(steps, options, run, splits, uri)
+            low, high = bootstrap((np.array(longer),), np.median, rng=0).confidence_interval
+            print(
+                f"{state:10} a step takes {100 * statistics.median(longer):+.2f} % longer"
+                f" [{100 * low:+.2f}, {100 * high:+.2f}]",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
