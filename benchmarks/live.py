@@ -137,7 +137,8 @@ def compare(steps: Iterator[None], options: argparse.Namespace, run: Path, split
     curves: list[dict[str, Any]] = []
     longer = []
     with followed(run, splits, run.parent, TrackingOptions(enabled=True, uri=uri, live="on")) as points:
-        follower = next(child for child in psutil.Process().children() if "follow-run" in child.cmdline())
+        running = (child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE)
+        follower = next(child for child in running if "follow-run" in child.cmdline())
         turn(steps, options.turn_s, points, curves)
         for pair in range(options.pairs):
             took_s = {}
@@ -154,7 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="ViT-B-16")
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--clips", type=int, default=1024)
+    parser.add_argument("--clips", type=int, default=16384)  # an epoch's first batch is waited for: as few as can be
     parser.add_argument("--workers", type=int, default=max(0, (os.cpu_count() or 1) - 2))
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--turn-s", type=float, default=2.0)

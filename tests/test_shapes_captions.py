@@ -68,3 +68,11 @@ def test_clips_are_rendered_once(tmp_path):
     assert [clip.path.stat().st_mtime_ns for clip in clips] == times
     with pytest.raises(ValueError, match="no pair 'gatee'"):
         Config(pairs=("gatee",))
+
+
+def test_a_clip_has_the_same_bytes_each_time(tmp_path):
+    clips = [shapes.draw_clip(label, np.random.default_rng(0)) for label in ("growing", "shrinking", "moving right")]
+    for number, frames_THWC in enumerate(clips):
+        for attempt in range(8):  # what differed did so once in ten times or so
+            shapes.write_video(frames_THWC, tmp_path / f"{number}_{attempt}.mp4")
+        assert len({path.read_bytes() for path in tmp_path.glob(f"{number}_*.mp4")}) == 1

@@ -23,7 +23,7 @@ from kinetext.data.scenes import BACKGROUNDS, COLOURS, SHAPES
 from kinetext.registry import Options
 
 CAPTIONED = True
-FORMAT_VERSION = 1  # raise it when clips change: their folder's name depends on it
+FORMAT_VERSION = 2  # raise it when clips change: their folder's name depends on it
 
 # class of shapes -> two ways to say what happens
 HAPPENS = {
