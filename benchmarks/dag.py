@@ -1,10 +1,11 @@
 """What Snakemake itself costs on a large study: the graph of 10 000 runs, and the jobs of such a graph one after the other.
 
     python benchmarks/dag.py [--runs 10000] [--shards 260] [--work-s 60]
+    python benchmarks/dag.py --runs 36 --texts 1 --seeds 3 --shards 10000  # ten million clips
 
 Every command but index_clips is a stub that makes its outputs and nothing else, so what is measured is Snakemake, the
 Snakefile and the rules. The study is one data set after another of `shards` shards (Kinetics-400 has 260), each under 12
-methods, 7 texts and 30 seeds. Printed are the seconds of a dry run until it knows all jobs, which is the graph; the seconds
+methods, 7 `texts` and 30 `seeds`. Printed are the seconds of a dry run until it knows all jobs, which is the graph; the seconds
 that it goes on for, in which it formats each job's message; its peak memory; and then how many stub jobs a second a real
 call gets done within `work-s` seconds and what CPU time Snakemake takes for each.
 """
@@ -22,7 +23,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).parents[1]
-METHODS, TEXTS, SEEDS = 12, 7, 30
+METHODS = 12
 STUB = r"""#!/bin/sh
 # stands in for kinetext: makes what the command was told to write
 case $1 in index-clips) exec {kinetext} "$@" ;; esac
@@ -45,7 +46,7 @@ esac
 """
 
 
-def write_study(folder: Path, runs: int, shards: int) -> Path:
+def write_study(folder: Path, runs: int, shards: int, texts: int, most_seeds: int) -> Path:
     """A configuration of at least so many runs, with the lists of its data sets and the stub in `folder`/bin."""
     (folder / "bin").mkdir()
     stub = folder / "bin/kinetext"
@@ -56,9 +57,9 @@ def write_study(folder: Path, runs: int, shards: int) -> Path:
     )
     (folder / "videos").mkdir()
     (folder / "clips.csv").write_text(clips)
-    of_a_dataset = METHODS * TEXTS * SEEDS
+    of_a_dataset = METHODS * texts * most_seeds
     datasets = [f"set{n}" for n in range(-(-runs // of_a_dataset))]
-    seeds = -(-runs // (len(datasets) * METHODS * TEXTS))
+    seeds = -(-runs // (len(datasets) * METHODS * texts))
     values: dict[str, Any] = {
         "results": "results",
         "backbones": {"tiny": {}},
@@ -72,14 +73,14 @@ def write_study(folder: Path, runs: int, shards: int) -> Path:
             for name in datasets
         },
         "confusables": {"rule": "text"},
-        "texts": {f"texts{n}": {"module": "names"} for n in range(TEXTS)},
+        "texts": {f"texts{n}": {"module": "names"} for n in range(texts)},
         "methods": {f"method{n:02d}": {"module": "mean_pool"} for n in range(METHODS)},
         "experiments": {
             "all": {
                 "datasets": datasets,
                 "backbone": "tiny",
                 "methods": [f"method{n:02d}" for n in range(METHODS)],
-                "texts": [f"texts{n}" for n in range(TEXTS)],
+                "texts": [f"texts{n}" for n in range(texts)],
                 "seeds": list(range(seeds)),
             }
         },
@@ -169,10 +170,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--shards", type=int, default=260)
+    parser.add_argument("--texts", type=int, default=7)
+    parser.add_argument("--seeds", type=int, default=30, help="at most, of a data set")
     parser.add_argument("--work-s", type=float, default=60.0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dag-") as folder:
-        config = write_study(Path(folder), options.runs, options.shards)
+        config = write_study(Path(folder), options.runs, options.shards, options.texts, options.seeds)
         list_clips(config)
         said, known_s, wall_s, mib = call(config, "-n", "--quiet", "rules")
         print(f"{options.runs} runs, {options.shards} shards a data set: {jobs(said)} jobs")
