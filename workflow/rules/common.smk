@@ -7,6 +7,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+import kinetext
 from kinetext.plan import (
     check_config,
     code_digest,
@@ -27,7 +28,28 @@ except ValueError as error:
 
 RESULTS = CONFIG.results
 RUNS = plan_runs(CONFIG)
-ROOT = Path(workflow.basedir)
+SOURCE = Path(workflow.basedir) / "src/kinetext"
+if not SOURCE.is_dir():  # a pod gets the workflow alone; the package is in its image
+    SOURCE = Path(kinetext.__file__).parent
+
+# With results in a bucket (--default-storage-provider) a job has no file but those that it declares. What a command finds for
+# itself in a folder is declared there by `in_bucket`, and only there, for it makes edges of the graph. Folders are named
+# by HERE, where Snakemake keeps what it has fetched.
+BUCKET = workflow.storage_settings.default_storage_provider is not None
+HERE = RESULTS
+if BUCKET:
+    prefix = workflow.storage_settings.default_storage_prefix.rstrip("/")
+    HERE = str(workflow.storage_registry.default_storage_provider.object(f"{prefix}/{RESULTS}").local_path())
+
+
+def in_bucket(files):
+    """An input function: these files, or what a function of wildcards says, where results lie in a bucket; else none."""
+    return lambda w: (files(w) if callable(files) else files) if BUCKET else []
+
+
+def yours(files):
+    """Files that are the user's own, such as videos and lists: they lie in no bucket, but in a volume that every job sees."""
+    return [local(file) for file in files] if BUCKET else files
 
 
 # On a cluster these stay with Snakemake itself: they take seconds, or they need the network (a language model, MLflow's
@@ -69,7 +91,7 @@ def options(part, wildcard, without=None):
 
 def code(*files):
     """A digest of source files: Snakemake does not see code behind a shell line. For rules that are cheap to run again."""
-    return code_digest([ROOT / "src/kinetext" / f for f in files])
+    return code_digest([SOURCE / f for f in files])
 
 
 def growing(first):
@@ -102,12 +124,12 @@ def spec(w):
 
 def made_from(w):
     """The list files of a data set and the folders of its videos: a video more changes its folder's time."""
-    return dataset_inputs(CONFIG.datasets[w.dataset], w.dataset)
+    return yours(dataset_inputs(CONFIG.datasets[w.dataset], w.dataset))
 
 
 def written(w):
     """The files that a table of texts is made from, such as one that you edit."""
-    return text_inputs(CONFIG.texts[w.texts], w.texts)
+    return yours(text_inputs(CONFIG.texts[w.texts], w.texts))
 
 
 def provider(w):
@@ -118,6 +140,9 @@ def provider(w):
 def shard_digests(dataset):
     """The names of a data set's frame shards, known once its clips are listed, and what each is made from."""
     path = checkpoints.index_clips.get(dataset=dataset).output.shards
+    if BUCKET and not os.path.exists(path):  # another machine made it
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        path.storage_object.retrieve_object()
     return read_digests(path, os.stat(path).st_mtime_ns)
 
 
@@ -132,6 +157,17 @@ def shards(dataset):
     return [f"{RESULTS}/data/{dataset}/frames/{name}.arrow" for name in shard_digests(dataset)]
 
 
+def shards_of(w):
+    """The frame shards that frames.json stands for, of the data set and of the one that the protocol trains on."""
+    return [shard for dataset in {w.dataset, source(w) or w.dataset} for shard in shards(dataset)]
+
+
+def run_files(run):
+    """What a finished run folder holds for those who read the folder."""
+    trained = ["checkpoint.safetensors", "curves.parquet", "cost.json"] if method_trains(run) else []
+    return [f"{RESULTS}/runs/{run.run}/{name}" for name in ("run.yaml", "predictions.parquet", *trained)]
+
+
 def features(w):
     """The feature shards of a data set under a backbone; none where clips have captions, for no class is mined."""
     if has_captions(CONFIG.datasets[w.dataset], w.dataset):
@@ -143,6 +179,15 @@ def features(w):
 def about(w):
     """Where the confusables and texts of a run lie: they depend on data set, protocol and backbone."""
     return f"{RESULTS}/data/{w.dataset}/{w.protocol}/{spec(w).backbone}"
+
+
+def logged(run):
+    """What MLflow gets of a run, beside its metrics: its folder, what it was made from, and what its model needs."""
+    data = f"{RESULTS}/data/{run.dataset}"
+    made_from = [f"{data}/frames.json", f"{data}/{run.protocol}/splits.parquet", *shards(run.dataset)]
+    texts = f"{data}/{run.protocol}/{run.backbone}/texts/{run.texts}.parquet"
+    backbone = [f"{RESULTS}/backbones/{run.backbone}/{name}" for name in ("weights.safetensors", "backbone.yaml")]
+    return [*run_files(run), *made_from, texts, *backbone]
 
 
 def source(w):
@@ -182,7 +227,7 @@ def run_folders(dataset=None):
             if names:
                 parts = [names, [protocol], e.methods, e.texts, [f"seed{seed}" for seed in e.seeds]]
                 folders.append("/".join(map(braces, parts)))
-    return [f"{RESULTS}/runs/{folder}" for folder in folders]
+    return [f"{HERE}/runs/{folder}" for folder in folders]
 
 
 def logged_runs():

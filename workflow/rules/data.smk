@@ -68,7 +68,7 @@ rule check_frames:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        folder=f"{RESULTS}/data/{{dataset}}/frames",
+        folder=f"{HERE}/data/{{dataset}}/frames",
         max_failed=lambda w: CONFIG.datasets[w.dataset].max_failed,
     shell:
         "kinetext check-frames --shards {input.shards} --frames {params.folder} --max-failed {params.max_failed}"
@@ -81,7 +81,8 @@ rule split_clips:
         frames=f"{RESULTS}/data/{{dataset}}/frames.json",
         source=lambda w: [f"{RESULTS}/data/{source(w)}/supervised/splits.parquet"] if source(w) else [],
         source_frames=lambda w: [f"{RESULTS}/data/{source(w)}/frames.json"] if source(w) else [],
-        shots=lambda w: list(protocol_options(CONFIG.datasets[w.dataset], w.protocol).shots.values()),
+        shots=lambda w: yours(list(protocol_options(CONFIG.datasets[w.dataset], w.protocol).shots.values())),
+        stored=in_bucket(shards_of),
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
     log:
@@ -120,7 +121,7 @@ rule prepare_backbone:
         runtime=growing(240),
     params:
         options=options("backbones", "backbone"),
-        folder=lambda w: f"{RESULTS}/backbones/{w.backbone}",
+        folder=lambda w: f"{HERE}/backbones/{w.backbone}",
     shell:
         "kinetext prepare-backbone --options {params.options:q} --output {params.folder} 2> {log}"
 
@@ -129,6 +130,7 @@ rule embed_frames:
     input:
         frames=f"{RESULTS}/data/{{dataset}}/frames/{{shard}}.arrow",
         weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
+        backbone=in_bucket(lambda w: f"{RESULTS}/backbones/{w.backbone}/backbone.yaml"),
     output:
         f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/{{shard}}.arrow",
     log:
@@ -143,7 +145,7 @@ rule embed_frames:
         mem_mb=growing(8000),
         runtime=growing(lambda w: 10 + CONFIG.datasets[w.dataset].shard_clips // 100),
     params:
-        backbone=lambda w: f"{RESULTS}/backbones/{w.backbone}",
+        backbone=lambda w: f"{HERE}/backbones/{w.backbone}",
     shell:
         "kinetext embed-frames --backbone {params.backbone} --frames {input.frames} --threads {threads}"
         " --output {output} 2> {log}"

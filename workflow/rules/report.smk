@@ -11,6 +11,7 @@ rule collect_metrics:
         metrics=[f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS],
         predictions=[f"{RESULTS}/runs/{run}/predictions.parquet" for run in RUNS],
         texts=TEXTS,
+        about=in_bucket([file for run in RUNS.values() for file in run_files(run)]),
     output:
         expand(
             "{results}/tables/{table}.parquet",
@@ -39,6 +40,7 @@ rule render_report:
         frames=expand("{results}/data/{dataset}/frames.json", results=RESULTS, dataset=DATASETS),
         confusables=CONFUSABLES,
         texts=TEXTS,
+        stored=in_bucket(lambda w: [shard for dataset in DATASETS for shard in shards(dataset)]),
     output:
         html=report(f"{RESULTS}/report.html", category="Report"),
         figures=report(
@@ -56,7 +58,7 @@ rule render_report:
         sources=lambda w, input: json.dumps(
             {
                 "datasets": list(zip(DATASETS, input.clips, input.frames)),
-                "mined": [[*place, path] for place, path in zip(PLACES, CONFUSABLES)],
+                "mined": [[*place, path] for place, path in zip(PLACES, input.confusables)],
                 "texts": list(input.texts),
             }
         ),

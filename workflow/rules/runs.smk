@@ -27,6 +27,8 @@ rule train_method:
         texts=lambda w: f"{about(w)}/texts/{w.texts}.parquet",
         confusables=lambda w: f"{about(w)}/confusables.parquet",
         weights=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/weights.safetensors",
+        backbone=in_bucket(lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/backbone.yaml"),
+        stored=in_bucket(shards_of),
     output:
         checkpoint=f"{RUN}/checkpoint.safetensors",
         curves=f"{RUN}/curves.parquet",
@@ -45,7 +47,7 @@ rule train_method:
         mem_mb=growing(training_mb),
         runtime=1440,
     params:
-        backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
+        backbone=lambda w: f"{HERE}/backbones/{spec(w).backbone}",
         cache=f"{RESULTS}/cache",
     shell:
         "kinetext train-method --run {input.run} --splits {input.splits} --frames {input.frames} --texts {input.texts}"
@@ -60,6 +62,8 @@ rule predict_clips:
         frames=f"{RESULTS}/data/{{dataset}}/frames.json",
         texts=lambda w: f"{about(w)}/texts/{w.texts}.parquet",
         weights=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/weights.safetensors",
+        backbone=in_bucket(lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/backbone.yaml"),
+        stored=in_bucket(shards_of),
         checkpoint=checkpoint,
     output:
         f"{RUN}/predictions.parquet",
@@ -76,7 +80,7 @@ rule predict_clips:
         mem_mb=growing(16000),
         runtime=growing(60),
     params:
-        backbone=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}",
+        backbone=lambda w: f"{HERE}/backbones/{spec(w).backbone}",
         checkpoint=lambda w, input: f"--checkpoint {input.checkpoint}" if input.checkpoint else "",
     shell:
         "kinetext predict-clips --run {input.run} --splits {input.splits} --frames {input.frames} --texts {input.texts}"
@@ -113,6 +117,9 @@ rule measure_run:
 rule log_run:
     input:
         metrics=lambda w: [f"{run}/metrics.parquet" for run in compared()[w.dataset]],
+        about=in_bucket(
+            lambda w: sorted({file for run in RUNS.values() if run.dataset == w.dataset for file in logged(run)})
+        ),
     output:
         f"{RESULTS}/runs/{{dataset}}/mlflow.json",
     log:

@@ -5,6 +5,7 @@ rule embed_labels:
     input:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
         weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
+        backbone=in_bucket(lambda w: f"{RESULTS}/backbones/{w.backbone}/backbone.yaml"),
     output:
         f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/labels.npz",
     log:
@@ -17,7 +18,7 @@ rule embed_labels:
         mem_mb=growing(8000),
         runtime=growing(10),
     params:
-        backbone=lambda w: f"{RESULTS}/backbones/{w.backbone}",
+        backbone=lambda w: f"{HERE}/backbones/{w.backbone}",
     shell:
         "kinetext embed-labels --backbone {params.backbone} --clips {input.clips} --output {output} 2> {log}"
 
@@ -29,7 +30,7 @@ rule mine_confusables:
         frames=f"{RESULTS}/data/{{dataset}}/frames.json",
         features=features,
         names=f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/labels.npz",
-        rivals=lambda w: mining(w).file or [],  # the user's own; the command finds it in its options
+        rivals=lambda w: yours([mining(w).file] if mining(w).file else []),  # the user's own; the command finds it in its options
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
     log:
@@ -70,7 +71,7 @@ rule describe_classes:
     params:
         options=options("texts", "texts"),
         rule=CONFIG.confusables.rule,
-        backbone=lambda w: f"{RESULTS}/backbones/{w.backbone}",
+        backbone=lambda w: f"{HERE}/backbones/{w.backbone}",
         cache=f"{RESULTS}/cache",
         code=lambda w: code(
             "text/describe.py", "text/prompts.py", "text/validate.py", "text/chat/client.py", *provider(w)
