@@ -16,7 +16,7 @@ import pytest
 
 from kinetext import tables
 
-from .calls import BIN, ROOT, TINY
+from .calls import BIN, ROOT, TINY, jobs, planned
 
 pytest.importorskip("snakemake_storage_plugin_s3", reason="no S3 plugin: pip install kinetext[cluster]")
 pytest.importorskip("moto", reason="no S3 server: pip install kinetext[dev]")
@@ -66,11 +66,11 @@ def bucket():
         server.wait()
 
 
-def call(checkout, address, *arguments):
+def call(checkout, address, *arguments, executor="cluster-generic"):
     """Snakemake, as the profile has it but for its executor, the bucket and what a machine of two cores has."""
     words = [
         *(BIN / "snakemake", "--workflow-profile", "workflow/profiles/kubernetes", "--configfile", "tiny.yaml"),
-        *("--executor", "cluster-generic", "--cluster-generic-submit-cmd", checkout.parent / "submit.sh"),
+        *("--executor", executor, "--cluster-generic-submit-cmd", checkout.parent / "submit.sh"),
         *("--cluster-generic-status-cmd", checkout.parent / "status.sh", "--seconds-between-status-checks", "1"),
         *("--default-storage-prefix", "s3://lab/study", "--storage-s3-endpoint-url", address),
         *("--storage-s3-region", "us-east-1", "--jobs", "2", "--retries", "0", "--latency-wait", "5"),
@@ -97,6 +97,8 @@ def test_the_tiny_experiment_in_a_bucket(finished, bucket, tmp_path):
         (tmp_path / name).write_text(script.replace("{nodes}", str(nodes)).replace("{checkout}", str(checkout)))
         (tmp_path / name).chmod(0o755)
 
+    done = call(checkout, address, "-n", executor="kubernetes")
+    assert jobs(done.stdout) == planned(tmp_path)
     done = call(checkout, address)
     said = "".join(path.read_text() for path in nodes.glob("*/said.txt"))
     assert done.returncode == 0, f"{done.stdout[-5000:]}\n{said[-5000:]}"
