@@ -258,9 +258,14 @@ def describe_classes(
 ) -> None:
     """What each class is called and how it moves, unlike its rivals."""
     from kinetext.config import TextOptions
+    from kinetext.outlive import step_aside
+    from kinetext.text.describe import are_paid
     from kinetext.text.describe import describe_classes as run
 
-    run(clips, splits, confusables, _parse(TextOptions, options), name, rule, cache, output, _token_limit(backbone))
+    said = _parse(TextOptions, options)
+    if are_paid(said, name):
+        step_aside()
+    run(clips, splits, confusables, said, name, rule, cache, output, _token_limit(backbone))
 
 
 @app.command()

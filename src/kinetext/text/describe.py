@@ -27,6 +27,17 @@ from kinetext.text.validate import TokenLimit, check_texts, named_failure
 Told = dict[str, list[Text]]  # label -> its rows
 
 
+def are_paid(options: TextOptions, name: str) -> bool:
+    """Whether these texts, or those that a control rearranges, come from a provider whose answers cost money."""
+    try:
+        provider = registry.load(providers, options.module or name)
+        if hasattr(provider, "rearrange"):
+            provider, _ = provider.of(registry.configure(provider, options.options))
+    except ValueError:  # describe_classes says what is wrong
+        return False
+    return getattr(provider, "PAID", False)
+
+
 def describe_classes(
     clips: Path,
     splits: Path,

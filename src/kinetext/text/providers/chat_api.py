@@ -5,9 +5,9 @@ One request per class, with its rivals; a row's `rival` holds them all, separate
 under the hash of its request before it is parsed (text/cache.py), so a table that was made once is made again without
 a key, a network or a cent. The key is read from the environment when a request is sent, and goes nowhere else.
 
-What a kill (SIGKILL) can cost: a reply that was written is never asked for again, and it is written as soon as it has
-arrived whole, before it is parsed. One that was still on its way, or in the fraction of a millisecond before the write,
-is asked for again: at most `max_in_flight` of them. With `batch` replies wait at the server, and a kill costs nothing.
+A kill (SIGKILL) costs no answer: a reply that was written is never asked for again, and those on their way are written by a
+process that outlives the one that is killed (outlive.py), as soon as they have arrived whole, before they are parsed. Only what
+kills both, such as a power cut, costs up to `max_in_flight` of them. With `batch` replies wait at the server.
 """
 
 import sys
@@ -16,12 +16,15 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from kinetext.outlive import go_on
 from kinetext.text import cache, prompts
 from kinetext.text.chat import batch, client, limits
 from kinetext.text.chat.options import Config
 from kinetext.text.providers import Context, Text
 
 __all__ = ["Config", "describe", "mend", "prepare", "request"]
+
+PAID = True  # its answers cost money: `kinetext describe-classes` sees to it that they outlive it
 
 
 class _Table:
@@ -157,6 +160,7 @@ def _ask(asked: dict[str, Any], table: _Table, config: Config) -> dict[str, str]
     expected = _estimate(asked, config)
     with table.ledger.hold(expected):
         table.pace.wait(expected)
+        go_on()
         record = client.ask(config.server, asked)
         _count(key, asked, record, table, config)
     return record
