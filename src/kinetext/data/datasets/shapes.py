@@ -107,7 +107,7 @@ def render_clip(clip: Clip, seed: int) -> None:
 
 def write_video(clip_frames: np.ndarray, path: Path) -> None:
     """Write frames, uint8 [T, H, W, 3], at 12 frames a second, H.264, with the same bytes each time on every machine."""
-    # with x264's macroblock tree, the bytes of 1 clip in 5 differ between processes; its assembler differs between CPUs
+    # with x264's macroblock tree the bytes of some clips differ now and then; its assembler differs between CPUs
     same = "mbtree=0:cpu-independent=1"
     with written_whole(path) as part, av.open(str(part), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"crf": "20", "preset": "fast", "x264-params": same})
