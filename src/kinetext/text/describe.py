@@ -18,6 +18,7 @@ from tqdm import tqdm
 from kinetext import registry
 from kinetext.config import TextOptions
 from kinetext.data.protocols import read_splits
+from kinetext.outlive import go_on
 from kinetext.tables import DESCRIPTIONS, read_metadata, read_rows, write_table
 from kinetext.text import providers
 from kinetext.text.confusables import class_labels
@@ -103,6 +104,7 @@ def describe_classes(
     warn_of_undescribed(told, name)
     texts = [text for of_class in told.values() for text in of_class]
     metadata = {"control": providers.control_name(control, texts)}
+    go_on()  # what outlives a killed command keeps answers, but the table is the next command's
     write_table("texts", [text.row() for text in texts], output, metadata)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.disk import written_whole
+from kinetext.outlive import pause
 from kinetext.text import cache
 from kinetext.text.chat.client import NoReplyError, Server, arguments, line, plain_errors
 
@@ -110,7 +111,7 @@ def _send(note: dict[str, Any], server: Server, folder: Path) -> None:
                 tries += 1  # it may have been made all the same: look again before the next try
                 if tries > server.retries:
                     raise
-                time.sleep(min(0.5 * 2**tries, 8.0))
+                pause(min(0.5 * 2**tries, 8.0))
     note["batch"] = batch.id
     _write(note, folder)
     print(f"chat_api: batch {batch.id} of {len(lines)} requests is with {server.base_url}", file=sys.stderr)
@@ -138,7 +139,7 @@ def _wait(note: dict[str, Any], server: Server, until: float, wait_s: float, pol
                 f"chat_api: batch {batch.id} is {batch.status} after {wait_s:g} s of waiting (batch_wait_s){answered}; "
                 "run again, now or days later, to fetch its answers: nothing is sent twice"
             )
-        time.sleep(poll_s)
+        pause(poll_s)
 
 
 def _take_in(batch: Any, note: dict[str, Any], server: Server, folder: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
+from kinetext.outlive import go_on
 from kinetext.text.chat.limits import Tokens
 
 MODES = ("json_schema", "json_object", "text")  # of answering, the strictest first
@@ -75,7 +76,10 @@ def _client(server: Server, key: str) -> Any:
     for library in ("openai", "httpcore2"):  # at DEBUG they log what a server sends, and some send the key back
         logger = logging.getLogger(library)
         logger.setLevel(max(logger.level, logging.INFO))
-    return openai.OpenAI(api_key=key, base_url=server.base_url, timeout=server.timeout_s, max_retries=server.retries)
+    # before each try, openai's own second ones too: nothing is sent once the command is gone
+    http = openai.DefaultHttpxClient(event_hooks={"request": [lambda _: go_on()]})
+    patience: dict[str, Any] = {"timeout": server.timeout_s, "max_retries": server.retries}
+    return openai.OpenAI(api_key=key, base_url=server.base_url, http_client=http, **patience)
 
 
 def ask(server: Server, asked: dict[str, Any]) -> dict[str, str]:

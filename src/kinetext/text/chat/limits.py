@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from threading import Condition, Lock
 from typing import Any
 
+from kinetext.outlive import pause
+
 CHARACTERS_A_TOKEN = 4  # of English, OpenAI's rule of thumb; other languages take more tokens
 TOKENS_A_SENTENCE = 35  # 25 words, the most that is asked for, at 4/3 tokens a word
 BATCH_SHARE = 0.5  # OpenAI's price of a request in a batch
@@ -125,7 +127,7 @@ class Pace:
         self.lock = Lock()
 
     def wait(self, tokens: Tokens) -> None:
-        """Sleep until it is this request's turn."""
+        """Sleep until it is this request's turn. Raises SystemExit once it is time to stop (outlive.py)."""
         if not self.requests_per_minute and not self.tokens_per_minute:
             return
         takes_s = 60 / self.requests_per_minute if self.requests_per_minute else 0.0
@@ -135,4 +137,4 @@ class Pace:
             now = time.monotonic()
             turn = max(now, self.free_at)
             self.free_at = turn + takes_s
-        time.sleep(turn - now)
+        pause(turn - now)

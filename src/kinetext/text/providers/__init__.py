@@ -14,6 +14,7 @@
   fault, and not for want of an answer (`failed`). What it raises costs nothing but this class's mending.
 - `list_files(config) -> list[Path]` (optional): files that it reads; when one changes, its tables are made again.
 - `OF_CAPTIONS = True` if it is for data sets with captions, where `label` is a clip's name.
+- `PAID = True` if its answers cost money: they are then waited for by a process that outlives the command (outlive.py).
 - `CONTROL = True` if it says nothing about motion that is true of the class: what descriptions have to beat.
 
 Read from a Config where it has them: `max_in_flight`, classes at once; `reasks`; `sentences`, how many about the whole

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from kinetext.outlive import go_on
+from kinetext.outlive import on_its_way
 from kinetext.text import cache, prompts
 from kinetext.text.chat import batch, client, limits
 from kinetext.text.chat.options import Config
@@ -160,8 +160,8 @@ def _ask(asked: dict[str, Any], table: _Table, config: Config) -> dict[str, str]
     expected = _estimate(asked, config)
     with table.ledger.hold(expected):
         table.pace.wait(expected)
-        go_on()
-        record = client.ask(config.server, asked)
+        with on_its_way():
+            record = client.ask(config.server, asked)
         _count(key, asked, record, table, config)
     return record
 
