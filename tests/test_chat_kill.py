@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from chat_server import about_the_class, label_of
+from chat_server import about_the_class, error, label_of
 from chat_world import KEY, options, serving, write_classes
 from kinetext.tables import read_rows
 
@@ -74,9 +74,10 @@ def nursery():
     process.wait(30)
 
 
-def start(nursery, server, folder: Path, *tables: str) -> list[int]:
+def start(nursery, server, folder: Path, *tables: str, **others) -> list[int]:
     """Processes that describe the classes into these tables, with one cache."""
-    asked = {"folder": str(folder), "options": options(server, max_in_flight=IN_FLIGHT, sentences=1, retries=0)}
+    others = {"max_in_flight": IN_FLIGHT, "sentences": 1, "retries": 0} | others
+    asked = {"folder": str(folder), "options": options(server, **others)}
     nursery.stdin.write(json.dumps([asked | {"table": table} for table in tables]) + "\n")
     nursery.stdin.flush()
     return [int(pid) for pid in nursery.stdout.readline().split()]
@@ -155,15 +156,36 @@ def test_what_is_on_its_way_is_kept_and_nothing_more_is_asked_for(server, nurser
     assert ended(tmp_path)
     assert len(server.requests) == len(replies(tmp_path)) == IN_FLIGHT
     assert not (tmp_path / "texts.parquet").exists()
-    told = (
-        "stopping when the answers that are on their way, and paid for, have come"
-        in (tmp_path / "said.txt").read_text()
-    )
-    assert told == (number != signal.SIGKILL)
+    told = f"stopping when answers that are paid for have come ({IN_FLIGHT} on their way)"
+    assert (told in (tmp_path / "said.txt").read_text()) == (number != signal.SIGKILL)
     server.script = about_the_class
     start(nursery, server, tmp_path, "texts")
     assert nursery.stdout.readline().split() == ["0"]
     assert len(server.requests) == 24
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stop_ends_every_wait(server, nursery, tmp_path, number):
+    """For a second try (openai sleeps to its end, a minute at most), for the pace, for a batch: nothing is sent any more."""
+    server.polls = 10**9
+    server.script = lambda asked: error(429, Retry_After="3")
+    for what, waits in {
+        "try": {"retries": 5},
+        "pace": {"requests_per_minute": 1},
+        "batch": {"batch": True, "batch_poll_s": 30.0},
+    }.items():
+        folder = write_classes(tmp_path / what, [f"class {n}" for n in range(2)])
+        server.requests.clear()
+        (child,) = start(nursery, server, folder, "texts", **waits)
+        until = time.monotonic() + 20
+        while not (server.batches if what == "batch" else server.requests) and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        asked = len(server.requests)
+        os.kill(child, number)
+        assert nursery.stdout.readline().split() == [str(-number if number == signal.SIGKILL else 128 + number)], what
+        assert ended(folder, within_s=6), what
+        assert len(server.requests) == asked, what
 
 
 def test_told_twice_it_ends_at_once(server, nursery, tmp_path):
@@ -177,7 +199,7 @@ def test_told_twice_it_ends_at_once(server, nursery, tmp_path):
     time.sleep(0.2)
     os.kill(child, signal.SIGINT)
     assert nursery.stdout.readline().split() == ["130"]
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 2  # the answer takes three
     assert ended(tmp_path)
 
 

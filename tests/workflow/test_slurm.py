@@ -6,8 +6,10 @@ The overlay is all that such a SLURM needs beside workflow/profiles/slurm: it ha
 import os
 import shutil
 import signal
+import tempfile
 
 import pytest
+from filelock import FileLock
 
 from kinetext import tables
 
@@ -26,7 +28,7 @@ PROFILE = (
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    with slurm(tmp_path_factory.mktemp("slurm")) as up:
+    with FileLock(f"{tempfile.gettempdir()}/kinetext-slurm.lock"), slurm(tmp_path_factory.mktemp("slurm")) as up:
         yield up
 
 
