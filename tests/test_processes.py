@@ -1,12 +1,11 @@
 """One training by several processes (gloo, on the CPU) against the same by one; and what one does in pieces against the
-whole. Processes are started as users start them, `kinetext train-method --gpus N`.
+whole. Where one is stopped, processes are started as users start them, `kinetext train-method --gpus N`.
 """
 
 import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+from forked import kinetext
 from kinetext import launch, tables
 from kinetext.config import TrainingOptions
 from kinetext.data.loader import FrameStore
@@ -66,8 +66,13 @@ def training(data, folder, processes):
     )  # fmt: skip
 
 
-def run(*arguments):
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+def arguments(words):
+    """Those of the command itself."""
+    return words[words.index("kinetext") + 1 :]
+
+
+def run(*words):
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -83,7 +88,7 @@ def test_two_processes_have_the_losses_of_one(task, tmp_path):
     for processes, micro_batch in ((1, None), (2, None), (2, 2)):
         folder = tmp_path / f"{processes}{micro_batch}"
         write_run(data, folder, method, micro_batch=micro_batch, **options)
-        run(*training(data, folder, processes))
+        kinetext(*arguments(training(data, folder, processes)), processes=processes)
         losses[processes, micro_batch] = curve(folder, "train_loss")
         assert json.loads((folder / "cost.json").read_text())["processes"] == processes
     assert len(losses[1, None]) == 20
@@ -92,35 +97,15 @@ def test_two_processes_have_the_losses_of_one(task, tmp_path):
     assert losses[1, None][-1] < losses[1, None][0]
 
 
-# batches of 3 clips, so that there are some for every process and the last is smaller
-SMALL_BATCHES = (
-    "from kinetext.evaluation import predict; predict.BATCH_CLIPS = 3; from kinetext.cli import main; main()"
-)
-
-
 def test_any_number_of_processes_predicts_the_same(task, tmp_path):
     data, method = task
     data.write_run(tmp_path, method)
     found = {}
     for processes in (1, 2, 4):
         output = tmp_path / f"{processes}.parquet"
-        arguments = command(data, tmp_path, "predict-clips", processes, output=output)[3:]
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            meet = {
-                "MASTER_ADDR": "localhost",
-                "MASTER_PORT": str(free.getsockname()[1]),
-                "TORCHELASTIC_RUN_ID": "test",
-            }
-        size = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-c", SMALL_BATCHES, *arguments],
-                env=os.environ | meet | size | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            )
-            for rank in range(processes)
-        ]
-        assert [process.wait(timeout=120) for process in started] == [0] * processes
+        words = arguments(command(data, tmp_path, "predict-clips", processes, output=output))
+        # batches of 3 clips, so that there are some for every process and the last is smaller
+        kinetext(*words, processes=processes, variables={"kinetext.evaluation.predict.BATCH_CLIPS": 3})
         found[processes] = said("predictions", output)
         measure_run(tmp_path, output, data.confusables, tmp_path / f"{processes}.metrics.parquet")
     assert "ordered" in found[1]

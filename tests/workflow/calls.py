@@ -4,7 +4,6 @@ Most are made by a process that has imported Snakemake and torch before: of the 
 A test that is about starting, or that kills, starts the program itself.
 """
 
-import multiprocessing
 import os
 import re
 import subprocess
@@ -16,15 +15,14 @@ from types import SimpleNamespace
 
 import yaml
 
+from forked import FORKS
+
 ROOT = Path(__file__).parents[2]
 TINY = Path(__file__).parent / "tiny.yaml"
 BIN = Path(sys.executable).parent
 RUNS = Path("results/runs/shapes/base_to_novel")
 AFTER_METRICS = {"log_run": 1, "collect_metrics": 1, "render_report": 1, "all": 1}
 LIMIT_S = 1800
-
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["snakemake.cli", "kinetext.plan", "torch"])
 
 
 def command(folder, *arguments, configs=(TINY,), source=ROOT):
@@ -55,7 +53,7 @@ def snakemake(folder, *arguments, fresh=False, **options):
 
 def _forked(arguments, said):
     with tempfile.NamedTemporaryFile("r") as told:
-        process = _forks.Process(target=_answer, args=(arguments, told.name, environment(), os.getcwd()))
+        process = FORKS.Process(target=_answer, args=(arguments, told.name, environment(), os.getcwd()))
         process.start()
         process.join(LIMIT_S)
         process.kill()
