@@ -25,10 +25,10 @@ AFTER_METRICS = {"log_run": 1, "collect_metrics": 1, "render_report": 1, "all": 
 LIMIT_S = 1800
 
 
-def command(folder, *arguments, configs=(TINY,), source=ROOT):
+def command(folder, *arguments, configs=(TINY,), source=ROOT, program=(BIN / "snakemake",)):
     """The words of a call."""
     words = [
-        *(BIN / "snakemake", "-s", source / "Snakefile", "--directory", folder, *arguments),
+        *(*program, "-s", source / "Snakefile", "--directory", folder, *arguments),
         *("--cores", "2", "--configfile", *configs),
     ]
     return [str(word) for word in words]

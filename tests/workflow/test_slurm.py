@@ -6,6 +6,7 @@ The overlay is all that such a SLURM needs beside workflow/profiles/slurm: it ha
 import os
 import shutil
 import signal
+import sys
 import tempfile
 
 import pytest
@@ -19,10 +20,18 @@ from .slurm_machine import missing, say, slurm
 reason = missing()
 pytestmark = [pytest.mark.workflow, pytest.mark.skipif(reason is not None, reason=f"no SLURM here: {reason}")]
 
+# Snakemake, but that the plugin does not ask ten seconds later than the last time whether a job has ended
+PROMPT = """
+from snakemake.cli import main
+from snakemake_executor_plugin_slurm import Executor
+Executor.next_seconds_between_status_checks = property(lambda self: 1, lambda self, seconds: None)
+main()
+"""
+HOW = {"program": (sys.executable, "-c", PROMPT)}
 PROFILE = (
     *("--workflow-profile", ROOT / "workflow/profiles/slurm"),
     *("--slurm-status-command", "squeue", "--slurm-no-account"),
-    *("--slurm-init-seconds-before-status-checks", "2", "--seconds-between-status-checks", "1", "--latency-wait", "10"),
+    *("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10"),
 )
 
 
@@ -40,7 +49,7 @@ def rows(folder, name):
 
 def test_the_tiny_experiment_gives_the_same_tables_as_here(cluster, finished, tmp_path):
     before = len(cluster.jobs())
-    done = snakemake(tmp_path, *PROFILE, fresh=True)
+    done = snakemake(tmp_path, *PROFILE, fresh=True, **HOW)
     assert done.returncode == 0, done.output
     jobs = cluster.jobs()[before:]
     assert {job["State"] for job in jobs} == {"COMPLETED"}
@@ -65,7 +74,7 @@ def test_a_cancelled_training_and_one_on_a_lost_node_go_on_where_they_were(clust
     def trains():
         return [job for job in new_jobs() if "train_method" in job["Comment"]]
 
-    call = start(work, *PROFILE, configs=configs)
+    call = start(work, *PROFILE, configs=configs, **HOW)
     try:
         # scancel: Snakemake submits it again, and it goes on after the last epoch that was kept
         wait_for(lambda: list((work / "results/cache/train").glob("*.pt")), call)
