@@ -165,7 +165,7 @@ def test_errors_name_the_place_in_the_configuration(tmp_path):
 
 class Reasking(registry.Options):
     reasks: int = 2
-    max_in_flight: int = 4
+    at_once: int = 4
     sentences: int = 1
 
 

@@ -109,7 +109,7 @@ def describe_classes(
 
 
 def ask(provider: ModuleType, rivals: dict[str, list[str]], config: Any, context: Context, name: str) -> Told:
-    """What the provider says of each class, several at once if its `max_in_flight` allows that.
+    """What the provider says of each class, several at once if its `at_once` says so.
 
     Raises ValueError if the configuration is wrong, or if no class could be described.
     """
@@ -122,7 +122,7 @@ def ask(provider: ModuleType, rivals: dict[str, list[str]], config: Any, context
         except Exception as error:  # one class must not cost the others
             return [Text(label, "", kind="motion", status=f"failed: {type(error).__name__}: {error}")]
 
-    with ThreadPoolExecutor(getattr(config, "max_in_flight", 1)) as pool:
+    with ThreadPoolExecutor(getattr(config, "at_once", 1)) as pool:
         bar = tqdm(pool.map(told_of, rivals), f"describe {name}", len(rivals), unit="class", disable=None)
         told = dict(zip(rivals, bar, strict=True))
     failed = [text.status for texts in told.values() for text in texts if text.status.startswith("failed")]
@@ -163,7 +163,7 @@ def ask_again(
         ]
         if not bad:
             break
-        with ThreadPoolExecutor(getattr(config, "max_in_flight", 1)) as pool:
+        with ThreadPoolExecutor(getattr(config, "at_once", 1)) as pool:
             bar = tqdm(pool.map(mended, bad), f"ask {name} again", len(bad), unit="class", disable=None)
             told = check(told | {texts[0].label: texts for texts in bar})
     if problems:

@@ -231,9 +231,10 @@ def _key(text: Text) -> tuple[str, str, str]:
     return text.kind, text.phase, " ".join(text.sentence.casefold().split()).rstrip(".!; ")
 
 
-def _words(text: str) -> list[str]:
+@lru_cache(10_000)  # each class's name is looked for in all that is said of its rivals
+def _words(text: str) -> tuple[str, ...]:
     """Folded words, without articles."""
-    return [fold(word) for word in _split(text) if word not in _ARTICLES]
+    return tuple(fold(word) for word in _split(text) if word not in _ARTICLES)
 
 
 def _split(text: str) -> list[str]:
@@ -245,7 +246,7 @@ def _straight(text: str) -> str:
     return text.casefold().translate(_TYPEWRITER)
 
 
-def _inside(part: list[str], whole: list[str]) -> bool:
+def _inside(part: tuple[str, ...], whole: tuple[str, ...]) -> bool:
     """Whether the words `part` stand in `whole` one after the other."""
     return bool(part) and any(whole[i : i + len(part)] == part for i in range(len(whole) - len(part) + 1))
 

@@ -83,6 +83,11 @@ class Config(Options):
         return DEFAULT_PRICES if self.model == DEFAULT_MODEL and self.base_url is None else None
 
     @property
+    def at_once(self) -> int:
+        """Classes: two more than requests, so that one can go out as soon as an answer has come, before that is looked at."""
+        return self.max_in_flight + 2
+
+    @property
     def server(self) -> Server:
         """Where requests go."""
         return Server(self.base_url or OPENAI_URL, self.api_key_env, self.timeout_s, self.retries)

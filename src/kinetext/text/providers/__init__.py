@@ -17,14 +17,14 @@
 - `PAID = True` if its answers cost money: they are then waited for by a process that outlives the command (outlive.py).
 - `CONTROL = True` if it says nothing about motion that is true of the class: what descriptions have to beat.
 
-Read from a Config where it has them: `max_in_flight`, classes at once; `reasks`; `sentences`, how many about the whole
+Read from a Config where it has them: `at_once`, how many classes are worked on at once; `reasks`; `sentences`, how many about the whole
 movement each answer must have; `verbatim`, whether sentences are used unchecked.
 
 `Context` carries what is common to a table: every label of the data set, a folder for cached replies, and the captions
 of clips.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,7 +48,7 @@ class Text:
 
     def row(self) -> dict[str, Any]:
         """The row of the table `texts`."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ kills both, such as a power cut, costs up to `max_in_flight` of them. With `batc
 import sys
 from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Semaphore
 from typing import Any
 
 from kinetext.outlive import on_its_way
@@ -33,6 +33,7 @@ class _Table:
     def __init__(self, config: Config, asked: dict[str, list[str]]):
         self.ledger = limits.Ledger(config.prices, config.max_usd)
         self.pace = limits.Pace(config.requests_per_minute, config.tokens_per_minute)
+        self.in_flight = Semaphore(config.max_in_flight)
         self.failures: dict[str, str] = {}  # of a batch, by hash of the request
         self.to_tell = set(asked)
 
@@ -158,7 +159,7 @@ def _ask(asked: dict[str, Any], table: _Table, config: Config) -> dict[str, str]
     if config.batch and len(asked["messages"]) == 1:  # a correction is sent by itself, at full price
         raise client.NoReplyError(table.failures.get(key, "it is in no batch"))
     expected = _estimate(asked, config)
-    with table.ledger.hold(expected):
+    with table.in_flight, table.ledger.hold(expected):
         table.pace.wait(expected)
         with on_its_way():
             record = client.ask(config.server, asked)
