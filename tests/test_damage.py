@@ -178,7 +178,8 @@ def test_a_damaged_file_has_the_status_that_says_so(name, damage, status, source
     assert all(right) or decoded.status != "ok"
     assert decoded.status == status, decoded.error
     assert (decoded.error is None) == (status == "ok")
-    if name in ("front.mp4", "back.mp4"):  # an index says where each packet is: what is shown is right in any case
+    spotted = getattr(damage, "func", None) is spots  # one that the decoder takes for a picture without complaint shows
+    if name in ("front.mp4", "back.mp4") and not spotted:  # else, as an index says where each packet is, all is right
         assert all(right)
 
 

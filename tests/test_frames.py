@@ -38,7 +38,7 @@ def eight(times_s):
 def clean(tmp_path_factory):
     """A video whose index stands first, so that it survives being cut short."""
     path = tmp_path_factory.mktemp("videos") / "clean.mp4"
-    return write_video(path, 96, g=12, bf=3, container={"movflags": "+faststart"})
+    return write_video(path, 96, g=12, bf=3, sc_threshold=0, container={"movflags": "+faststart"})
 
 
 @pytest.mark.parametrize("name", ENCODINGS)
