@@ -96,6 +96,12 @@ class World:
         tables.write_shard("frames", [rows], self.frames)
         check_frames(self.folder / "shards.txt", self.frames.parent, 1.0, self.shards)
 
+    def inputs(self, splits: Path | None = None):
+        """What a training reads beside its run.yaml."""
+        from kinetext.training.setup import Inputs
+
+        return Inputs(splits or self.splits(), [self.frames], self.texts, self.confusables, self.backbone)
+
     def write_run(self, folder: Path, method: str, seed: int = 0, novel: tuple[str, ...] = (), **training) -> Path:
         """A run.yaml of this method; the branch of STAN has two layers, which is quicker than four."""
         options = {"stan": {"layers": 2}, "moted": {"queries": 2, "visual_options": {"layers": 2}}}.get(method, {})
@@ -183,7 +189,6 @@ def on_cpu(monkeypatch):
 @pytest.fixture
 def trained(world, tmp_path, on_cpu):
     """A function of a method and its training to the folder that it was trained in; `name` keeps two of them apart."""
-    from kinetext.training.setup import Inputs
     from kinetext.training.train import train_method
 
     def do(method, name="run", seed=0, splits=None, num_frames=None, **training):
@@ -191,8 +196,7 @@ def trained(world, tmp_path, on_cpu):
         run = world.write_run(folder, method, seed, **training)
         if num_frames is not None:
             run.write_text(run.read_text() + f"num_frames: {num_frames}\n")
-        inputs = Inputs(splits or world.splits(), [world.frames], world.texts, world.confusables, world.backbone)
-        train_method(run, inputs, tmp_path / "cache" / name, folder / "checkpoint.safetensors")
+        train_method(run, world.inputs(splits), tmp_path / "cache" / name, folder / "checkpoint.safetensors")
         return folder
 
     return do

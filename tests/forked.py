@@ -10,7 +10,13 @@ import tempfile
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["snakemake.cli", "kinetext.plan", "torch", "kinetext.training.train", "kinetext.evaluation.predict"]
+    [
+        "snakemake.cli",
+        "kinetext.plan",
+        "torch._dynamo",  # an optimiser imports it at its first step, 3.6 s
+        "kinetext.training.train",
+        "kinetext.evaluation.predict",
+    ]
 )
 
 

@@ -19,7 +19,6 @@ from kinetext.models.texts import read_texts
 from kinetext.text.describe import describe_classes
 from kinetext.training.batches import Batches
 from kinetext.training.losses import contrastive_loss
-from kinetext.training.setup import Inputs
 from kinetext.training.tasks import Retrieval
 from kinetext.training.train import train_method
 from left import curve
@@ -34,9 +33,7 @@ def ran(captioned, tmp_path):
     def do(method, name="run", **training):
         folder = tmp_path / name
         run = captioned.write_run(folder, method, **{"epochs": 2, "text": "trained", **training})
-        inputs = Inputs(
-            captioned.splits(), [captioned.frames], captioned.texts, captioned.confusables, captioned.backbone
-        )
+        inputs = captioned.inputs()
         checkpoint = folder / "checkpoint.safetensors" if method != "zero_shot" else None
         if checkpoint:
             train_method(run, inputs, tmp_path / "cache", checkpoint)

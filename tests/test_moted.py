@@ -8,7 +8,6 @@ from kinetext.data.protocols import read_splits, split_clips
 from kinetext.evaluation.predict import predict_clips
 from kinetext.evaluation.predictions import read_predictions
 from kinetext.models.backbone import Backbone
-from kinetext.training.setup import Inputs
 from kinetext.training.train import train_method
 
 NOVEL = ["growing", "shrinking"]
@@ -29,7 +28,7 @@ def path(world, tmp_path):
 
 def train(world, folder, splits):
     run = world.write_run(folder, "moted", **TRAINING)
-    inputs = Inputs(splits, [world.frames], world.texts, world.confusables, world.backbone)
+    inputs = world.inputs(splits)
     train_method(run, inputs, folder / "cache", folder / "checkpoint.safetensors")
     return folder
 

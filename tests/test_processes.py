@@ -25,7 +25,7 @@ from kinetext.models.methods import build_method
 from kinetext.training import step as steps
 from kinetext.training import train
 from kinetext.training.batches import Batches
-from kinetext.training.setup import Inputs, choose_trained, make_task
+from kinetext.training.setup import choose_trained, make_task
 from kinetext.training.step import Step, pieces_that_fit
 from kinetext.training.train import train_method
 from left import curve, equal, weights
@@ -128,7 +128,7 @@ def prepared(data, method, **options):
     built = build_method(load_backbone(data.backbone), method, OPTIONS[method])
     choose_trained(built, options)
     splits = read_splits(data.splits())
-    inputs = Inputs(data.splits(), [data.frames], data.texts, data.confusables, data.backbone)
+    inputs = data.inputs()
     cpu = torch.device("cpu")
     task, texts_K = make_task(built, splits, inputs, options, cpu)
     batches = Batches(built, FrameStore([data.frames]), splits["train"], options, 0, cpu, texts_K.get("train"))
@@ -189,7 +189,7 @@ def test_memory_that_runs_out_later_is_one_sentence(world, tmp_path, monkeypatch
 
     monkeypatch.setattr(train, "update", full)
     run_yaml = world.write_run(tmp_path, "mean_pool", trunk="frozen")
-    inputs = Inputs(world.splits(), [world.frames], world.texts, world.confusables, world.backbone)
+    inputs = world.inputs()
     with pytest.raises(
         ValueError, match=r"memory is full at step 1 of epoch 1 with 6 clips .* training.micro_batch to 3: "
     ):

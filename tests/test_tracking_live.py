@@ -11,14 +11,13 @@ import torch
 from kinetext.config import TrackingOptions
 from kinetext.models.tensors import load_tensors
 from kinetext.tracking.live import followed
-from kinetext.training.setup import Inputs
 from kinetext.training.train import train_method
 
 
 def train(world, folder, uri=None):
     """The trained parameters and the curves; how long it took to begin and to end being followed, in seconds."""
     run = world.write_run(folder, "mean_pool")
-    inputs = Inputs(world.splits(), [world.frames], world.texts, world.confusables, world.backbone)
+    inputs = world.inputs()
     options, began_s = TrackingOptions(enabled=uri is not None, uri=uri, live="on"), time.monotonic()
     with followed(run, inputs.splits, folder, options) as points:
         started_s = time.monotonic() - began_s

@@ -12,7 +12,6 @@ from kinetext.evaluation.predict import predict_clips
 from kinetext.evaluation.predictions import read_predictions
 from kinetext.tables import read_rows
 from kinetext.tracking.log import log_runs
-from kinetext.training.setup import Inputs
 from kinetext.training.train import train_method
 from tracked import client_of, everything
 
@@ -31,7 +30,7 @@ def test_the_logged_model_answers_for_a_video_file(world, tmp_path, monkeypatch)
     shutil.copy(world.texts, about / "tiny/texts/test.parquet")
     shutil.copy(world.splits(), about / "splits.parquet")
     shutil.copytree(world.backbone, tmp_path / "backbones/tiny")
-    inputs = Inputs(world.splits(), [world.frames], world.texts, world.confusables, world.backbone)
+    inputs = world.inputs()
     checkpoint, predictions = folder / "checkpoint.safetensors", folder / "predictions.parquet"
     train_method(run, inputs, tmp_path / "cache", checkpoint)
     predict_clips(run, inputs.splits, [world.frames], world.texts, world.backbone, checkpoint, predictions)

@@ -11,6 +11,7 @@ from threading import Timer
 import pytest
 import torch
 
+from forked import FORKS
 from kinetext import tables
 from kinetext.config import TrainingOptions
 from kinetext.models.checkpoint import load_backbone
@@ -138,25 +139,38 @@ def test_a_training_told_to_stop_saves_and_says_so(trained, tmp_path, monkeypatc
         assert curve(resumed, metric) == curve(whole, metric)
 
 
-def test_twenty_kills_change_nothing(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(resume, "SAVE_EVERY_S", 0.0)  # after each step
+def test_twenty_kills_change_nothing(world, trained, tmp_path):
     options = {"trunk": "frozen", "text": "trained", "epochs": 28}  # 84 steps; a life has at most 4
     whole = trained("stan", "whole", **options)
+    killed = tmp_path / "killed"
+    training = (
+        world.write_run(killed, "stan", **options),
+        world.inputs(),
+        tmp_path / "cache",
+        killed / "checkpoint.safetensors",
+    )
     chance = random.Random(0)
-    for life in range(21):
-        steps_to_live, then_s = chance.choice((1, 2)), chance.uniform(0.0, 0.03)
-        child = os.fork()
-        if child == 0:  # never comes back to pytest
-            try:
-                if life < 20:
-                    die_after(steps_to_live, then_s)
-                trained("stan", "killed", **options)
-            finally:
-                os._exit(0 if (tmp_path / "killed" / "checkpoint.safetensors").exists() else 1)
-        _, status = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(status) if life < 20 else os.waitstatus_to_exitcode(status) == 0
-    assert equal(weights(tmp_path / "killed"), weights(whole))
-    assert curve(tmp_path / "killed", "train_loss") == curve(whole, "train_loss")
+    for _ in range(20):
+        assert live(training, chance.choice((1, 2)), chance.uniform(0.0, 0.03)) == -signal.SIGKILL
+    assert live(training) == 0
+    assert equal(weights(killed), weights(whole))
+    assert curve(killed, "train_loss") == curve(whole, "train_loss")
+
+
+def live(training, *death):
+    """Train in a process of its own, which has touched no GPU before; how it ended."""
+    life = FORKS.Process(target=_live, args=(training, death))
+    life.start()
+    life.join()
+    return life.exitcode
+
+
+def _live(training, death):
+    torch.cuda.is_available = lambda: False
+    resume.SAVE_EVERY_S = 0.0  # after each step
+    if death:
+        die_after(*death)
+    train.train_method(*training)
 
 
 def die_after(steps, then_s):
