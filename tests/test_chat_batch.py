@@ -7,6 +7,7 @@ import pytest
 
 from chat_server import about_the_class, completion, error, label_of
 from chat_world import config, describe_table, options, serving, write_classes
+from kinetext.doctor.files import look
 from kinetext.text import cache
 from kinetext.text.chat import batch
 from kinetext.text.providers import Context, chat_api
@@ -50,6 +51,9 @@ def test_a_table_from_a_batch_is_the_table_from_single_requests(server, folder, 
     lines = [json.loads(line) for line in uploaded.splitlines()]
     assert {line["custom_id"] for line in lines} == {row["request_hash"] for row in rows}
     assert [line["body"] for line in lines] == [asked for path, _, asked in server.requests if path == "batch"]
+    replies = list(folder.rglob("replies/*.json"))
+    assert len(replies) == 8
+    assert not [said for reply in replies for said in look(reply)]  # kinetext doctor finds each to be its request's
     said = capfd.readouterr().err
     assert "USD in a batch" in said
     assert "4 requests is with" in said

@@ -29,6 +29,7 @@ from kinetext.data.checks import check_frames
 from kinetext.data.frames import content_hash
 from kinetext.doctor import environment, examine, folder
 from kinetext.models.tensors import hash_holds, load_tensors, save_tensors
+from kinetext.text.cache import reply_to, request_hash
 
 CLIPS = 6
 RUN = "runs/shapes/supervised/mean_pool/names/seed0"
@@ -69,6 +70,7 @@ def results(tmp_path, monkeypatch):
     tables.write_table("metrics", [{"metric": "top1", "value": 0.5, "fingerprint": "f0"}], run / "metrics.parquet")
     pq.write_table(pa.table({"epoch": [1], "metric": ["train_loss"], "value": [1.0]}), run / "curves.parquet")
     (run / "cost.json").write_text("{}")
+    reply_to({"model": "m", "label": "a"}, made / "cache/describe", lambda: {"reply": "it turns"})
     with sqlite3.connect(made / "mlflow.db") as database:
         database.execute("create table runs (name text)")
         database.executemany("insert into runs values (?)", [["x" * 500]] * 200)
@@ -95,7 +97,10 @@ def test_a_healthy_folder_has_no_finding_and_stays_as_it_is(results, capsys):
     before = state(results)
     assert examine.examine(results, results.parent / "config.yaml") == 0
     said = capsys.readouterr().out
-    assert "looked at 3 tables, 2 shards, 2 files of weights, 1 runs, 11 files in all; nothing to do" in said
+    assert (
+        "looked at 3 tables, 2 shards, 2 files of weights, 1 runs, 1 cached replies, 12 files in all; nothing to do"
+        in said
+    )
     assert f"torch {torch.__version__}" in said
     assert state(results) == before
 
@@ -151,6 +156,7 @@ CLIPS_TABLE, SHARD, FEATURES = (
     "data/shapes/frames/00000.arrow",
     "data/shapes/features/tiny",
 )
+REPLY = f"cache/describe/replies/{request_hash({'model': 'm', 'label': 'a'})}.json"
 DAMAGE = [
     (CLIPS_TABLE, lambda p: cut(p, 0.5), WHOLE),
     (CLIPS_TABLE, lambda p: cut(p, 0), WHOLE),
@@ -170,6 +176,8 @@ DAMAGE = [
     (f"{RUN}/run.yaml", lambda p: write(p, "run: a"), WHOLE),
     (f"{RUN}/curves.parquet", lambda p: cut(p, 0.5), WHOLE),
     (f"{RUN}/cost.json", lambda p: write(p, "{"), WHOLE),
+    (REPLY, lambda p: cut(p, 0.5), "is not the reply that was kept here"),
+    (REPLY, lambda p: write(p, p.read_text().replace('"label": "a"', '"label": "b"')), "is not the reply that was"),
     ("mlflow.db", lambda p: flip(p, 0.0), "is not whole (file is not a database)"),
     ("mlflow.db", lambda p: cut(p, 0.5), "is not whole ("),
 ]
@@ -182,7 +190,7 @@ def test_a_damaged_file_is_named_with_what_to_do(results, capsys, name, harm, sa
     assert found.startswith(f"{results / name}: ")
     assert said in found
     todo = found.rsplit("; ", 1)[1] if "touch -r" not in found else found
-    assert ("snakemake" in todo or "sync-tracking" in todo) or "update this one" in todo
+    assert any(words in todo for words in ("snakemake", "sync-tracking", "update this one", "will be asked for again"))
 
 
 def test_all_of_them_are_named_at_once(results, capsys):

@@ -12,9 +12,16 @@ from kinetext.doctor.environment import check_environment
 from kinetext.doctor.files import Said, first_line, kind, look
 from kinetext.doctor.folder import check_clock, check_database, check_disk, check_left, check_locks
 
-# below a results folder: what is broken in a cache is not used, MLflow's files are copies, the others are for people
+REPLIES = "replies/.json"
+# below a results folder: of a cache all but replies is not used when broken, MLflow's files are copies, the others are for people
 UNSEEN = ("cache", "mlartifacts", "logs", "benchmarks", "figures")
-KINDS = {".parquet": "tables", ".arrow": "shards", ".safetensors": "files of weights", "run.yaml": "runs"}
+KINDS = {
+    ".parquet": "tables",
+    ".arrow": "shards",
+    ".safetensors": "files of weights",
+    "run.yaml": "runs",
+    REPLIES: "cached replies",
+}
 
 
 def examine(results: Path | None, config: Path) -> int:
@@ -50,7 +57,11 @@ def _all(results: Path | None, config: Path, found: Counter[str]) -> Iterator[Sa
     files = sorted(path for path in results.rglob("*") if not path.is_dir())
     yield from check_left(files)
     yield from check_clock(results, files)
-    looked_at = [path for path in files if path.relative_to(results).parts[0] not in UNSEEN and kind(path)]
+    looked_at = [path for path in files if kind(path) == REPLIES or (kind(path) and not _unseen(path, results))]
     for path in tqdm(looked_at, "looking", unit="file", disable=None, leave=False):
         found[kind(path) or ""] += 1
         yield from look(path)
+
+
+def _unseen(path: Path, results: Path) -> bool:
+    return path.relative_to(results).parts[0] in UNSEEN

@@ -1,5 +1,5 @@
 """One file of a results folder: is it whole, and what it should be? A table is read to its end against its schema, a shard
-too with the hash of each clip's pictures, weights against the hash in their header.
+too with the hash of each clip's pictures, weights against the hash in their header, a reply against that of its request.
 """
 
 import json
@@ -13,6 +13,7 @@ import yaml
 
 from kinetext.config import read_run
 from kinetext.tables import ADDED, SCHEMA_VERSION, TABLES, schema
+from kinetext.text.cache import read_record, request_hash
 
 UNDECLARED = ("system.parquet", "profile.json")  # no rule makes these: they come with others
 OF_TRAINING = ("curves.parquet", "cost.json")  # beside a checkpoint, and only made with it
@@ -58,8 +59,9 @@ def look(path: Path) -> Iterator[Said]:
 
 
 def kind(path: Path) -> str | None:
-    """How a file is looked at: by its name or its suffix."""
-    return next((name for name in (path.name, path.suffix) if name in LOOKS), None)
+    """How a file is looked at: by its name, its folder's and its suffix, or its suffix."""
+    names = (path.name, f"{path.parent.name}/{path.suffix}", path.suffix)
+    return next((name for name in names if name in LOOKS), None)
 
 
 def first_line(error: BaseException) -> str:
@@ -151,6 +153,16 @@ def _list_of_shards(path: Path) -> Iterator[Said]:
             yield Said(path, f"stands for other pictures than {shard} holds", again(path))
 
 
+def _reply(path: Path) -> Iterator[Said]:
+    """What a language model was paid for; it is called after the hash of its request."""
+    try:
+        holds = request_hash(read_record(path)["request"]) == path.stem
+    except ValueError:
+        holds = False
+    if not holds:
+        yield Said(path, "is not the reply that was kept here", "delete it: its class will be asked for again")
+
+
 def _json(path: Path) -> Iterator[Said]:
     json.loads(path.read_text())
     yield from ()
@@ -174,6 +186,7 @@ def _arrays(path: Path) -> Iterator[Said]:
 LOOKS: dict[str, Callable[[Path], Iterator[Said]]] = {
     "run.yaml": _run,
     "frames.json": _list_of_shards,
+    "replies/.json": _reply,
     ".parquet": _table,
     ".arrow": _shard,
     ".safetensors": _weights,
