@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from kinetext.core.tables import write_table
 from kinetext.report import collect
-from kinetext.tables import write_table
 
 VIEWS = ("ordered", "reversed", "shuffled", "repeated")
 

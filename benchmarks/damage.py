@@ -23,8 +23,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from kinetext.data.decode import decode_clip
-from kinetext.data.sampling import uniform_indices
+from kinetext.video.decode import decode_clip
+from kinetext.video.sampling import uniform_indices
 
 ROOT = Path(__file__).parents[1]
 CLIPS = (

@@ -20,12 +20,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from kinetext.config import ProtocolOptions, TextOptions
-from kinetext.data.protocols import split_clips
-from kinetext.tables import read_rows, write_table
-from kinetext.text.chat.client import arguments
-from kinetext.text.describe import describe_classes
-from kinetext.text.providers import Context, chat_api
+from kinetext.config.data import ProtocolOptions
+from kinetext.config.texts import TextOptions
+from kinetext.core.tables import read_rows, write_table
+from kinetext.data.splits import split_clips
+from kinetext.texts.chat.client import arguments
+from kinetext.texts.describe import describe_classes
+from kinetext.texts.providers import Context, chat_api
 
 ROOT = Path(__file__).parents[1]
 

@@ -62,15 +62,15 @@ def resize_pil(frame_HWC: np.ndarray) -> np.ndarray:
 
 
 def with_kinetext(path: Path, _: list[int]) -> list[np.ndarray]:  # only ffmpeg and PyAV use the frames' numbers
-    from kinetext.data.decode import decode_clip
     from kinetext.data.frames import resize
+    from kinetext.video.decode import decode_clip
 
     shrink = partial(resize, size_px=SIZE_PX)
     return decode_clip(path, lambda times_s: centres(len(times_s)), shrink=shrink).frames_HWC
 
 
 def with_kinetext_jpeg(path: Path, _: list[int]) -> list[bytes]:
-    from kinetext.config import FrameOptions
+    from kinetext.config.data import FrameOptions
     from kinetext.data.frames import extract_clip
 
     clip = {"clip_id": path.name, "path": str(path), "start_s": None, "end_s": None, "error": None}

@@ -33,8 +33,8 @@ def make_list(lines: int, there: bool, folder: Path) -> None:
 
 def index(folder: Path, connection: Any) -> None:
     """A child: sends (wall s, CPU s, peak MiB)."""
-    from kinetext.config import DatasetOptions
-    from kinetext.data.clips import index_clips
+    from kinetext.config.data import DatasetOptions
+    from kinetext.data.index import index_clips
 
     options = DatasetOptions(module="csv", options={"root": str(folder / "videos"), "list": str(folder / "list.csv")})
     wall_s, cpu_s = time.perf_counter(), time.process_time()

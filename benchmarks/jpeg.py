@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kinetext.config import FrameOptions
-from kinetext.data.decode import decode_clip
+from kinetext.config.data import FrameOptions
 from kinetext.data.frames import decode_image, encode_image, resize
 from kinetext.data.lists import SUFFIXES
-from kinetext.data.sampling import sampler
+from kinetext.video.decode import decode_clip
+from kinetext.video.sampling import sampler
 
 
 def read_frames(videos: Path, size_px: int) -> list[np.ndarray]:

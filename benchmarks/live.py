@@ -32,15 +32,16 @@ import torch
 import yaml
 from scipy.stats import bootstrap
 
-from kinetext.config import TrackingOptions, TrainingOptions
-from kinetext.data.protocols import Split
-from kinetext.models.texts import tabulate_texts
-from kinetext.tables import write_table
+from kinetext.backbones.text_table import tabulate_texts
+from kinetext.config.report import TrackingOptions
+from kinetext.config.training import TrainingOptions
+from kinetext.core.tables import write_table
+from kinetext.data.splits import Split
 from kinetext.tracking.live import Points, followed
 from kinetext.training.batches import Batches
+from kinetext.training.objectives import Recognition
 from kinetext.training.setup import choose_kernels, choose_trained, make_optimiser, make_step
 from kinetext.training.step import update
-from kinetext.training.tasks import Recognition
 from train_throughput import CLASSES, build, make_store, text_rows
 
 

@@ -27,8 +27,8 @@ STORED: dict[str, dict[str, Any]] = {  # FrameOptions
 
 def make_shard(videos: Path, num_clips: int, stored: dict[str, Any], path: Path) -> list[str]:
     """A shard of the same real clips over and over; the clips' names."""
-    from kinetext import tables
-    from kinetext.config import FrameOptions
+    from kinetext.config.data import FrameOptions
+    from kinetext.core import tables
     from kinetext.data.frames import extract_clip
 
     options = FrameOptions(**stored)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kinetext import tables
-from kinetext.config import FrameOptions
+from kinetext.config.data import FrameOptions
+from kinetext.core import tables
 from kinetext.data.frames import extract_clip
 from kinetext.data.loader import FrameStore
 

@@ -23,10 +23,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kinetext.models.backbone import Architecture, Backbone
-from kinetext.models.methods import build_method
-from kinetext.models.methods.stan import Branch
-from kinetext.models.temporal import TimeConv
+from kinetext.backbones.open_clip_vit import Architecture, Backbone
+from kinetext.methods import build_method
+from kinetext.methods.stan import Branch
+from kinetext.methods.stan.cross_frame import TimeConv
 
 # reference/stan.md 1.1; those in millions as they are given there
 PUBLISHED = [
@@ -100,7 +100,7 @@ class Steps:
         px = backbone.image_size_px
         self.frames_BTCHW = torch.randn(options.batch, options.frames, 3, px, px, device=self.device)
         with torch.no_grad():
-            self.tokens = self.method.trunk(self.frames_BTCHW)
+            self.tokens = self.method.image_tokens(self.frames_BTCHW)
         self.tokens = {level: t.requires_grad_() for level, t in self.tokens.items()}
 
     def step(self, part: str, side: str) -> Tensor:
@@ -109,7 +109,7 @@ class Steps:
         for module in (self.method, self.sides[side]):
             module.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            tokens = self.tokens if part == "branch" else self.method.trunk(self.frames_BTCHW)
+            tokens = self.tokens if part == "branch" else self.method.image_tokens(self.frames_BTCHW)
             video_BD = self.method.encode_tokens(tokens)
         video_BD.float().square().mean().backward()
         if self.device.type == "cuda":

@@ -22,18 +22,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kinetext import tables
-from kinetext.config import TrainingOptions
+from kinetext.backbones.open_clip_vit import Architecture, Backbone
+from kinetext.backbones.text_table import tabulate_texts
+from kinetext.config.training import TrainingOptions
+from kinetext.core import tables
 from kinetext.data.frames import encode_image
 from kinetext.data.loader import ClipDataset, FrameStore
-from kinetext.data.protocols import Split
-from kinetext.models.backbone import Architecture, Backbone
-from kinetext.models.methods import Method, build_method
-from kinetext.models.texts import tabulate_texts
+from kinetext.data.splits import Split
+from kinetext.methods import Method, build_method
 from kinetext.training.batches import Batches
+from kinetext.training.objectives import Recognition
 from kinetext.training.profile import matmul_rate, measure, show
 from kinetext.training.setup import choose_kernels, choose_trained, make_optimiser, make_step
-from kinetext.training.tasks import Recognition
 
 CLASSES = 400
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from threading import Thread
 
 from chat_server import Server
-from kinetext.config import TextOptions
-from kinetext.tables import read_rows, write_table
-from kinetext.text.describe import describe_classes
-from kinetext.text.providers import chat_api
+from kinetext.config.texts import TextOptions
+from kinetext.core.tables import read_rows, write_table
+from kinetext.texts.describe import describe_classes
+from kinetext.texts.providers import chat_api
 from splits import write_splits
 
 KEY = "sk-secret-0123456789"
@@ -30,7 +30,7 @@ def serving(monkeypatch):
 
 def options(server, **others):
     """Options that reach the server."""
-    return {"model": "m", "base_url": server.url, "api_key_env": "TEST_KEY", "retries": 2, "reasks": 0} | others
+    return {"model": "m", "base_url": server.url, "api_key_env": "TEST_KEY", "retries": 2, "max_repairs": 0} | others
 
 
 def config(server, **others):

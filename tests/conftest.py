@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kinetext import tables
+from kinetext.core import tables
 from splits import write_splits
 
 
@@ -23,8 +23,8 @@ def tiny_folder(tmp_path_factory) -> Path:
     """kinetext-tiny with random weights, as a backbone folder."""
     import torch
 
-    from kinetext.models.backbone import TINY, Architecture, Backbone
-    from kinetext.models.checkpoint import save_backbone
+    from kinetext.backbones.checkpoint import save_backbone
+    from kinetext.backbones.open_clip_vit import TINY, Architecture, Backbone
 
     folder = tmp_path_factory.mktemp("backbone")
     torch.manual_seed(0)
@@ -35,7 +35,7 @@ def tiny_folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def tiny(tiny_folder):
     """That backbone, a new one for each test: methods change what they are built on."""
-    from kinetext.models.checkpoint import load_backbone
+    from kinetext.backbones.checkpoint import load_backbone
 
     return load_backbone(tiny_folder)
 
@@ -117,7 +117,7 @@ class World:
             "protocol_options": {"novel": list(novel)},
             "method_module": method,
             "method_options": options,
-            "training": {"epochs": 3, "batch_size": 6, "lr": 1e-4, "new_lr": 1e-3, **training},
+            "training": {"epochs": 3, "batch_size": 6, "lr": 1e-4, "lr_new": 1e-3, **training},
             "dataset_options": {},
             "backbone_options": {},
             "text_options": {},
@@ -130,9 +130,9 @@ class World:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory, tiny_folder) -> World:
     """Four classes, each with 4 training, 2 validation and 2 test clips of 8 frames, 64 px, as raw pixels."""
-    from kinetext.config import DatasetOptions, FrameOptions
-    from kinetext.data.clips import index_clips
+    from kinetext.config.data import DatasetOptions, FrameOptions
     from kinetext.data.frames import extract_clip
+    from kinetext.data.index import index_clips
 
     folder = tmp_path_factory.mktemp("world")
     options = {"pairs": ["across", "size"], "train": 4, "val": 2, "test": 2, "workers": 1}
@@ -146,7 +146,7 @@ def world(tmp_path_factory, tiny_folder) -> World:
     rivals = [(a, b) for pair in (labels[:2], labels[2:]) for a, b in (pair, pair[::-1])]
     tables.write_table(
         "confusables",
-        [{"label": a, "rival": b, "score": 1.0, "rule": "given", "rank": 1} for a, b in rivals],
+        [{"label": a, "rival": b, "score": 1.0, "rule": "declared", "rank": 1} for a, b in rivals],
         made.confusables,
     )
     return made
@@ -155,12 +155,13 @@ def world(tmp_path_factory, tiny_folder) -> World:
 @pytest.fixture(scope="session")
 def captioned(tmp_path_factory, tiny_folder):
     """Six training, two validation and four test clips with four captions each; the last test clip has no frames."""
-    from kinetext.config import ConfusablesOptions, DatasetOptions, FrameOptions, TextOptions
-    from kinetext.data.clips import index_clips
+    from kinetext.backbones.embed import embed_labels
+    from kinetext.config.data import DatasetOptions, FrameOptions
+    from kinetext.config.texts import ConfusablesOptions, TextOptions
     from kinetext.data.frames import extract_clip
-    from kinetext.models.embed import embed_labels
-    from kinetext.text.confusables import mine_confusables
-    from kinetext.text.describe import describe_classes
+    from kinetext.data.index import index_clips
+    from kinetext.texts.describe import describe_classes
+    from kinetext.texts.mining import mine_confusables
 
     folder = tmp_path_factory.mktemp("captioned")
     world = World(folder, tiny_folder, [])

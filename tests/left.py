@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 import torch
 
-from kinetext.models.tensors import load_tensors
+from kinetext.core.tensors import load_tensors
 
 
 def weights(folder):

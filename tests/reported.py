@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import simplejpeg
 import yaml
 
-from kinetext.config import ReportOptions
+from kinetext.config.report import ReportOptions
+from kinetext.core.tables import write_shard, write_table
 from kinetext.evaluation.measure import measure_run
 from kinetext.report.collect import collect_metrics
 from kinetext.report.render import render_report
-from kinetext.tables import write_shard, write_table
 
 BASE = ["moves left", "moves right", "grows", "shrinks"]
 NOVEL = ["rises", "falls"]
@@ -46,7 +46,7 @@ def make_data(root: Path, clips_per_class: int, dataset: str = "shapes") -> None
                 status = {"status": "failed", "error": "no video stream"} if failed else {"status": "ok"}
                 frames.append({"clip_id": clip_id, "images": [] if failed else images, **status})
     for pair in (BASE[:2], BASE[2:], NOVEL):
-        for (label, rival), rule in (((pair[0], pair[1]), "given"), ((pair[1], pair[0]), "given")):
+        for (label, rival), rule in (((pair[0], pair[1]), "declared"), ((pair[1], pair[0]), "declared")):
             mined.append({"label": label, "rival": rival, "score": 1.0, "rule": rule, "rank": 1})
     odd = {"sizes": {"test": [12, 20], "classes": [6, 6]}, "absent": {"count": 2}, "unlisted": {"count": 0}}
     write_table("clips", clips, data / "clips.parquet", odd)

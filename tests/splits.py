@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from kinetext.config import ProtocolOptions
-from kinetext.data.protocols import split_clips
+from kinetext.config.data import ProtocolOptions
+from kinetext.data.splits import split_clips
 
 
 def write_splits(clips: Path, novel: Sequence[str] = (), frames: Sequence[Path] = ()) -> Path:

@@ -5,14 +5,15 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from kinetext import tables
-from kinetext.config import AugmentOptions, FrameOptions, TestingOptions
+from kinetext.config.data import FrameOptions
+from kinetext.config.training import AugmentOptions, TestingOptions
+from kinetext.core import tables
 from kinetext.data.augment import augmented, flips, square
 from kinetext.data.datasets import shapes
 from kinetext.data.feed import Feed
 from kinetext.data.frames import encode_image, resize
 from kinetext.data.loader import ClipDataset, ClipViews, FrameStore
-from kinetext.data.sampling import choice, view_indices
+from kinetext.video.sampling import choice, view_indices
 
 ALL = AugmentOptions(crop=0.3, flip="on", rand_augment=9, erasing=1.0)
 M, SIZE = 12, 24
@@ -187,7 +188,7 @@ def test_raw_bytes_cannot_be_whole():
 @pytest.fixture
 def spec(world, tmp_path):
     """A function of what a run has otherwise than `world`'s."""
-    from kinetext.config import read_run
+    from kinetext.config.run import read_run
 
     run = read_run(world.write_run(tmp_path / "run", "mean_pool"))
     return lambda **other: run.model_copy(update=other)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kinetext.data.datasets import hmdb51, shapes, ssv2, ucf101
-from kinetext.text.providers import Context, bundled
+from kinetext.texts.providers import Context, bundled
 
 NAMES = Path(__file__).parent / "banks"
 BANKS = sorted(path.stem for path in bundled.BANKS.glob("*.yaml"))
@@ -83,7 +83,7 @@ def test_bank_is_complete_and_clean(bank):
 
 @pytest.mark.parametrize("bank", BANKS)
 def test_sentences_fit_into_clip(bank):
-    from kinetext.models.backbone import open_clip  # imports it faster than open_clip itself
+    from kinetext.backbones.open_clip_vit import open_clip  # imports it faster than open_clip itself
 
     tokenizer = open_clip.get_tokenizer("ViT-B-32")
     sentences = [

@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from kinetext import tables
-from kinetext.config import TextOptions, TrainingOptions
+from kinetext.backbones.checkpoint import load_backbone
+from kinetext.backbones.text_table import read_texts
+from kinetext.config.texts import TextOptions
+from kinetext.config.training import TrainingOptions
+from kinetext.core import tables
+from kinetext.core.tensors import load_tensors
 from kinetext.data.loader import FrameStore
-from kinetext.data.protocols import read_splits, split_clips
+from kinetext.data.splits import read_splits, split_clips
 from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.predict import predict_clips
-from kinetext.models.checkpoint import load_backbone
-from kinetext.models.methods import build_method
-from kinetext.models.tensors import load_tensors
-from kinetext.models.texts import read_texts
-from kinetext.text.describe import describe_classes
+from kinetext.methods import build_method
+from kinetext.texts.describe import describe_classes
 from kinetext.training.batches import Batches
 from kinetext.training.losses import contrastive_loss
-from kinetext.training.tasks import Retrieval
+from kinetext.training.objectives import Retrieval
 from kinetext.training.train import train_method
 from left import curve
 
@@ -32,7 +33,7 @@ def ran(captioned, tmp_path):
 
     def do(method, name="run", **training):
         folder = tmp_path / name
-        run = captioned.write_run(folder, method, **{"epochs": 2, "text": "trained", **training})
+        run = captioned.write_run(folder, method, **{"epochs": 2, "text_encoder": "trained", **training})
         inputs = captioned.inputs()
         checkpoint = folder / "checkpoint.safetensors" if method != "zero_shot" else None
         if checkpoint:
@@ -85,7 +86,7 @@ def test_a_run_from_training_to_ranks(ran, method):
 
 
 def test_training_lowers_the_loss(ran):
-    losses = curve(ran("stan", trunk="frozen", epochs=40, lr=1e-3, new_lr=1e-3), "train_loss")
+    losses = curve(ran("stan", image_encoder="frozen", epochs=40, lr=1e-3, lr_new=1e-3), "train_loss")
     assert losses[-1] < 0.7 * losses[0]
 
 
@@ -138,7 +139,7 @@ def test_all_captions_are_all_items_of_an_epoch(captioned):
 
 
 def test_the_loss_of_a_batch_is_that_of_its_clips_and_their_captions(captioned):
-    task, batches = make(captioned, trunk="frozen")
+    task, batches = make(captioned, image_encoder="frozen")
     batch = next(iter(batches["train"].epoch(0)))
     clips = tables.read_rows("clips", captioned.clips)
     of_train = [said for clip in clips if clip["split"] == "train" for said in clip["captions"]]
@@ -192,7 +193,7 @@ def test_texts_of_classes_and_of_captions_are_not_taken_for_each_other(captioned
 
 
 def test_draws_by_class_need_classes(captioned, tmp_path):
-    from kinetext.config import ProtocolOptions
+    from kinetext.config.data import ProtocolOptions
 
     with pytest.raises(ValueError, match="few_shot_2: the clips have captions, and few_shot draws by class"):
         split_clips("x", captioned.clips, [], "few_shot_2", ProtocolOptions(), tmp_path / "splits.parquet")
@@ -226,7 +227,7 @@ def test_neighbours_share_a_batch_and_an_epoch_has_every_clip_once(captioned):
     backbone = load_backbone(captioned.backbone)
     method, store = build_method(backbone, "zero_shot", {}), FrameStore([captioned.frames])
     train = read_splits(captioned.splits())["train"]
-    training = TrainingOptions(batch_size=2, neighbours=2, trunk="frozen")
+    training = TrainingOptions(batch_size=2, hard_negative_group=2, image_encoder="frozen")
     batches = Batches(method, store, train, training, 0, torch.device("cpu"))
     listed = [row["clip_id"] for row in train.rows]
     twins = {frozenset(listed[i : i + 2]) for i in range(0, 6, 2)}

@@ -10,8 +10,8 @@ import pytest
 
 from chat_server import ANSWER, CUT, completion, error, label_of
 from chat_world import KEY, config, describe_table, options, serving, write_classes
-from kinetext import registry
-from kinetext.text.providers import Context, chat_api
+from kinetext.core import plugins
+from kinetext.texts.providers import Context, chat_api
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_a_key_in_the_wrong_field_is_not_repeated():
         {"base_url": f"https://h?k={KEY}"},
     ):
         with pytest.raises(ValueError, match=r"api_key_env: must be|base_url: must be") as caught:
-            registry.configure(chat_api, wrong)
+            plugins.configure(chat_api, wrong)
         assert KEY not in str(caught.value)
         with pytest.raises(ValueError, match="must be") as caught:
             chat_api.Config(**wrong)

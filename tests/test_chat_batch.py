@@ -8,9 +8,9 @@ import pytest
 from chat_server import about_the_class, completion, error, label_of
 from chat_world import config, describe_table, options, serving, write_classes
 from kinetext.doctor.files import look
-from kinetext.text import cache
-from kinetext.text.chat import batch
-from kinetext.text.providers import Context, chat_api
+from kinetext.texts import cache
+from kinetext.texts.chat import batch
+from kinetext.texts.providers import Context, chat_api
 
 LABELS = ["rising", "falling", "growing", "shrinking"]
 
@@ -185,5 +185,5 @@ def test_the_cap_holds_for_batches_and_corrections_are_sent_by_themselves(server
     server.script = [completion("no"), completion()]
     chat_api.prepare({"rising": []}, asked, context)
     failed_rows = chat_api.describe("rising", [], asked, context)
-    assert chat_api.mend("rising", [], failed_rows, asked, context)[0].status == "ok"
+    assert chat_api.repair("rising", [], failed_rows, asked, context)[0].status == "ok"
     assert [path for path, *_ in server.requests] == ["batch", "/v1/chat/completions"]

@@ -19,13 +19,13 @@ import json, logging, sys
 from pathlib import Path
 logging.basicConfig(level=logging.DEBUG)
 from chat_world import describe_table
-from kinetext.text import prompts
-from kinetext.text.providers import Context, chat_api
+from kinetext.texts import prompts
+from kinetext.texts.providers import Context, chat_api
 folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
 describe_table(folder, options)
 config, context = chat_api.Config(**options), Context([], folder / "cache")
 texts = chat_api.describe("growing", [], config, context)
-print(chat_api.mend("growing", [], texts, config, context))
+print(chat_api.repair("growing", [], texts, config, context))
 in_batch = options | {"batch": True, "batch_poll_s": 0.01, "model": "n"}
 describe_table(folder, in_batch, table="batch")
 try:
@@ -86,7 +86,7 @@ def test_the_key_is_in_nothing_that_a_run_writes(server, tmp_path):
 
 
 def test_the_key_is_not_in_mlflow(tmp_path, server, monkeypatch):
-    from kinetext.config import TrackingOptions
+    from kinetext.config.report import TrackingOptions
     from kinetext.tracking.log import log_runs
     from tracked import make_run
 

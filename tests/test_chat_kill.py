@@ -1,6 +1,6 @@
 """Paid answers survive SIGKILL: chat_api in processes that are killed at random points, against a server that counts.
 
-What is promised (text/providers/chat_api.py, outlive.py): nothing is asked for twice, not even what was on its way at the
+What is promised (texts/providers/chat_api.py, outlive.py): nothing is asked for twice, not even what was on its way at the
 kill, for the process that talks to the server outlives the one that is killed, and the next one waits for it.
 """
 
@@ -20,7 +20,7 @@ import pytest
 
 from chat_server import about_the_class, error, label_of
 from chat_world import KEY, options, serving, write_classes
-from kinetext.tables import read_rows
+from kinetext.core.tables import read_rows
 
 KILLS, IN_FLIGHT, CLASSES = 50, 4, 700
 
@@ -30,7 +30,7 @@ import json, os, sys
 from pathlib import Path
 import openai.resources.chat, filelock, tqdm
 from chat_world import describe_table
-from kinetext.outlive import step_aside
+from kinetext.core.detached import step_aside
 openai.OpenAI(api_key="none", base_url="http://127.0.0.1:1")
 print("ready", flush=True)
 for line in sys.stdin:

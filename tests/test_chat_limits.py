@@ -9,10 +9,10 @@ import pytest
 
 from chat_server import ANSWER, CUT, about_the_class, completion, error, label_of
 from chat_world import config, describe_table, options, serving, write_classes
-from kinetext import registry
-from kinetext.text import prompts
-from kinetext.text.chat.limits import CapError, Ledger, Pace, Prices, Tokens, estimate
-from kinetext.text.providers import Context, chat_api
+from kinetext.core import plugins
+from kinetext.texts import prompts
+from kinetext.texts.chat.limits import CapError, Ledger, Pace, Prices, Tokens, estimate
+from kinetext.texts.providers import Context, chat_api
 
 LABELS = ["rising", "falling", "growing", "shrinking"]
 # a reply of the server takes 400 tokens in and 100 out: 0.5 USD at these prices
@@ -60,12 +60,12 @@ def test_nothing_is_sent_where_the_estimate_is_above_the_cap(server, tmp_path):
 
 def test_the_cap_needs_a_price_and_one_is_known():
     with pytest.raises(ValueError, match="max_usd: the price of this model is not known here; give price_in"):
-        registry.configure(chat_api, {"model": "other", "max_usd": 1})
+        plugins.configure(chat_api, {"model": "other", "max_usd": 1})
     with pytest.raises(ValueError, match="max_usd: the price"):
-        registry.configure(chat_api, {"base_url": "http://localhost/v1", "max_usd": 1})
+        plugins.configure(chat_api, {"base_url": "http://localhost/v1", "max_usd": 1})
     with pytest.raises(ValueError, match="price_in, price_out: give both"):
-        registry.configure(chat_api, {"price_in": 1})
-    assert registry.configure(chat_api, {"max_usd": 1}).prices == Prices(2.5, 10.0)
+        plugins.configure(chat_api, {"price_in": 1})
+    assert plugins.configure(chat_api, {"max_usd": 1}).prices == Prices(2.5, 10.0)
 
 
 def test_at_the_cap_the_table_stops_cleanly_and_goes_on_where_it_stopped(server, tmp_path, capfd):
@@ -156,11 +156,11 @@ def test_a_correction_continues_the_conversation(server, tmp_path):
     asked, context = config(server, sentences=2), Context(LABELS, tmp_path)
     server.script = [completion()]
     texts = chat_api.describe("rising", ["falling"], asked, context)
-    assert chat_api.mend("rising", ["falling"], texts, asked, context) == texts  # nothing to mend
+    assert chat_api.repair("rising", ["falling"], texts, asked, context) == texts  # nothing to repair
     texts[0] = replace(texts[0], status="same sentence as class 'falling'")
     texts[2] = replace(texts[2], status="names the rival 'falling'")
     server.script = [completion(json.dumps({"start": "x", "end": "high", "whole": ["y", "it climbs"]}))]
-    mended = chat_api.mend("rising", ["falling"], texts, asked, context)
+    mended = chat_api.repair("rising", ["falling"], texts, asked, context)
     assert [(text.phase, text.sentence, text.status) for text in mended] == [
         ("start", "x", "ok"),
         ("end", "high", "ok"),
@@ -176,10 +176,10 @@ def test_a_correction_continues_the_conversation(server, tmp_path):
     assert mended[0].rival == "falling"
     assert mended[0].request_hash != texts[0].request_hash
     # cached like any other, and the second correction continues the first
-    assert chat_api.mend("rising", ["falling"], texts, asked, context) == mended
+    assert chat_api.repair("rising", ["falling"], texts, asked, context) == mended
     assert len(server.requests) == 2
     again = [replace(mended[0], status="empty sentence"), *mended[1:]]
-    chat_api.mend("rising", ["falling"], again, asked, context)
+    chat_api.repair("rising", ["falling"], again, asked, context)
     assert [message["role"] for message in server.requests[-1][2]["messages"]] == ["user", "assistant"] * 2 + ["user"]
 
 
@@ -197,7 +197,7 @@ def test_an_unreadable_answer_can_be_mended(server, tmp_path, reply, said, fault
     server.script = [reply, completion()]
     texts = chat_api.describe("rising", [], asked, context)
     assert texts[0].status.startswith("failed")
-    assert {text.status for text in chat_api.mend("rising", [], texts, asked, context)} == {"ok"}
+    assert {text.status for text in chat_api.repair("rising", [], texts, asked, context)} == {"ok"}
     _, answer, request = server.requests[-1][2]["messages"]
     assert answer["content"] == said
     assert fault in request["content"]
@@ -208,7 +208,7 @@ def test_an_unreadable_answer_can_be_mended(server, tmp_path, reply, said, fault
 def test_a_class_without_an_answer_is_not_asked_about_again(server, tmp_path, reply):
     server.script = lambda asked: reply if label_of(asked) == "falling" else about_the_class(asked)
     write_classes(tmp_path, LABELS)
-    rows = describe_table(tmp_path, options(server, retries=0, reasks=2))
+    rows = describe_table(tmp_path, options(server, retries=0, max_repairs=2))
     assert [row["status"].split(":")[0] for row in rows if row["label"] == "falling"] == ["failed"]
     assert sorted(label_of(asked) for *_, asked in server.requests) == sorted(LABELS)
 
@@ -218,11 +218,11 @@ def test_what_cannot_be_mended_stays(server, tmp_path):
     server.script = [completion(), completion("no")]
     good = chat_api.describe("falling", [], asked, context)
     half = [replace(good[0], status="empty sentence"), *good[1:]]
-    assert chat_api.mend("falling", [], half, asked, context) == half  # better than nothing at all
+    assert chat_api.repair("falling", [], half, asked, context) == half  # better than nothing at all
     good = chat_api.describe("growing", [], asked, context)
     server.script = [CUT]
     with pytest.raises(Exception, match="the connection was cut"):
-        chat_api.mend("growing", [], [replace(good[0], status="empty sentence")], asked, context)
+        chat_api.repair("growing", [], [replace(good[0], status="empty sentence")], asked, context)
 
 
 def test_appearance_is_asked_for_as_a_control(server, tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from kinetext import tables
+from kinetext.core import tables
 from kinetext.data.checks import check_frames, list_shards
 
 

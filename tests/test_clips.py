@@ -6,11 +6,11 @@ import shutil
 
 import pytest
 
-from kinetext import tables
-from kinetext.config import DatasetOptions, FrameOptions
+from kinetext.config.data import DatasetOptions, FrameOptions
+from kinetext.core import tables
 from kinetext.data import frames
-from kinetext.data.clips import index_clips
 from kinetext.data.frames import extract_frames
+from kinetext.data.index import index_clips
 from kinetext.data.lists import Videos
 from videos import write_video
 

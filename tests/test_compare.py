@@ -7,8 +7,8 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from kinetext.cli import app
+from kinetext.core.tables import write_table
 from kinetext.report.compare import compare
-from kinetext.tables import write_table
 
 LABELS = ["up", "down", "left"]
 

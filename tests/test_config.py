@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kinetext.config import Config, read_run
+from kinetext.config.experiment import Config
+from kinetext.config.run import read_run
 from kinetext.plan import check_config, load_config, plan_run, plan_runs
 
 ROOT = Path(__file__).parents[1]
@@ -82,18 +83,18 @@ MISTAKES = [
     ),
     (
         "methods.stan.training",
-        {"neighbours": 3, "batch_size": 32},
-        "methods.stan.training: neighbours: batch_size 32 is no multiple of 3",
+        {"hard_negative_group": 3, "batch_size": 32},
+        "methods.stan.training: hard_negative_group: batch_size 32 is no multiple of 3",
     ),
     (
         "methods.stan.training",
-        {"neighbours": 2, "captions_per_video": "all"},
-        "methods.stan.training: neighbours: with captions_per_video: all these would be captions of one clip; take one",
+        {"hard_negative_group": 2, "captions_per_video": "all"},
+        "methods.stan.training: hard_negative_group: with captions_per_video: all these would be captions of one clip; take one",
     ),
     (
         "confusables.rule",
         "feature",
-        "confusables.rule: input should be 'features', 'text', 'given' or 'file', not 'feature'",
+        "confusables.rule: input should be 'features', 'text', 'declared' or 'file', not 'feature'",
     ),
     ("confusables.rule", "file", "confusables: rule is 'file', but `file` is not given; name your csv of rivals there"),
     ("confusables.file", "/nowhere/{dataset}.csv", "confusables.file: there is no file /nowhere/shapes.csv"),
@@ -227,7 +228,7 @@ MISTAKES = [
     (
         "texts.bundled.options",
         {"bank": "shape"},
-        f"texts.bundled.options.bank: no bank 'shape' in {ROOT}/src/kinetext/text/banks; did you mean 'shapes'?",
+        f"texts.bundled.options.bank: no bank 'shape' in {ROOT}/src/kinetext/texts/banks; did you mean 'shapes'?",
     ),
 ]
 

@@ -7,18 +7,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kinetext import registry
-from kinetext.config import ConfusablesOptions, TextOptions
-from kinetext.tables import read_rows, write_shard, write_table
-from kinetext.text.confusables import (
+from kinetext.config.texts import ConfusablesOptions, TextOptions
+from kinetext.core import plugins
+from kinetext.core.tables import read_rows, write_shard, write_table
+from kinetext.texts.describe import describe_classes
+from kinetext.texts.mining import (
     confusion_scores,
     mine_confusables,
     pooled_features,
     text_scores,
     top_rivals,
 )
-from kinetext.text.describe import describe_classes
-from kinetext.text.providers import Text
+from kinetext.texts.providers import Text
 from splits import write_splits
 
 LABELS = ["push", "pull", "jump", "wave"]
@@ -148,9 +148,9 @@ def test_mined_table(tmp_path):
     assert rivals_of(rows, "push", "features")[0] == "pull"
     assert rivals_of(rows, "pull", "features")[0] == "push"
     assert rivals_of(rows, "pull", "text") == ["jump", "push"]  # 0.8, 0.6
-    assert rivals_of(rows, "jump", "given") == ["wave"]
-    assert rivals_of(rows, "wave", "given") == ["jump"]
-    assert rivals_of(rows, "push", "given") == []
+    assert rivals_of(rows, "jump", "declared") == ["wave"]
+    assert rivals_of(rows, "wave", "declared") == ["jump"]
+    assert rivals_of(rows, "push", "declared") == []
 
 
 def test_rivals_stay_among_the_classes_that_a_label_is_scored_with(tmp_path):
@@ -164,7 +164,7 @@ def test_rivals_stay_among_the_classes_that_a_label_is_scored_with(tmp_path):
     }
     assert rivals_of(rows, "pull", "text") == ["wave"]
     assert rivals_of(rows, "push", "text") == []  # the cosine with jump, the only other base class, is 0
-    assert [row for row in rows if row["rule"] == "given"] == []  # both pairs lie across the split
+    assert [row for row in rows if row["rule"] == "declared"] == []  # both pairs lie across the split
 
 
 @pytest.fixture
@@ -175,8 +175,8 @@ def telling(monkeypatch):
         digests = [hashlib.sha256(f"{label} {rival}".encode()).hexdigest() for rival in rivals]
         return [Text(label, f"moves {digest}", "motion", source="test") for digest in digests]
 
-    module = SimpleNamespace(Config=registry.Options, describe=describe)
-    monkeypatch.setattr(registry, "load", lambda package, name: module)
+    module = SimpleNamespace(Config=plugins.Options, describe=describe)
+    monkeypatch.setattr(plugins, "load", lambda package, name: module)
 
 
 def test_labels_of_test_and_validation_clips_change_no_byte(tmp_path, telling):
@@ -189,13 +189,13 @@ def test_labels_of_test_and_validation_clips_change_no_byte(tmp_path, telling):
         world = write_world(tmp_path / name, rows, [["push", "jump"]], looks)
         mine_confusables(**world)
         mined[name] = world["output"].read_bytes()
-        for rule in ("features", "text", "given"):
+        for rule in ("features", "text", "declared"):
             output = tmp_path / name / f"{rule}.parquet"
             arguments = (world["clips"], world["splits"], world["output"], TextOptions(), "telling", rule, tmp_path)
             describe_classes(*arguments, output)
             texts[name, rule] = output.read_bytes()
     assert mined["true"] == mined["permuted"]
-    assert all(texts["true", rule] == texts["permuted", rule] for rule in ("features", "text", "given"))
+    assert all(texts["true", rule] == texts["permuted", rule] for rule in ("features", "text", "declared"))
     assert mined["true"] != mined["train"]  # the labels of training clips do matter
     assert texts["true", "features"] != texts["train", "features"]
 
@@ -222,7 +222,7 @@ def test_groups_of_the_clips_are_kept_whole(tmp_path):
 def test_a_large_class_gives_a_drawn_part_of_its_clips(tmp_path, monkeypatch):
     world = write_world(tmp_path, train_clips(9)) | {"options": ConfusablesOptions(clips_per_class=4)}
     seen = []
-    monkeypatch.setattr("kinetext.text.confusables.confusion_scores", lambda x, y, *rest: seen.append(y) or np.eye(4))
+    monkeypatch.setattr("kinetext.texts.mining.confusion_scores", lambda x, y, *rest: seen.append(y) or np.eye(4))
     mine_confusables(**world)
     mine_confusables(**world | {"options": ConfusablesOptions(clips_per_class=20)})
     assert [np.bincount(target_B).tolist() for target_B in seen] == [[4] * 4, [9] * 4]

@@ -7,13 +7,13 @@ import pytest
 
 from chat_server import about_the_class
 from chat_world import describe_table, options, serving, write_classes
-from kinetext import registry
-from kinetext.config import TextOptions
+from kinetext.config.texts import TextOptions
+from kinetext.core import plugins
+from kinetext.core.tables import read_metadata, read_rows
 from kinetext.plan import check_config, text_sources
-from kinetext.tables import read_metadata, read_rows
-from kinetext.text.confusables import top_rivals
-from kinetext.text.describe import describe_classes
-from kinetext.text.providers import Context, Text, bundled, random_words, shuffled, swapped
+from kinetext.texts.describe import describe_classes
+from kinetext.texts.mining import top_rivals
+from kinetext.texts.providers import Context, Text, bundled, random_words, shuffled, swapped
 from test_describe import LABELS, write_world
 
 SHAPES = {"module": "bundled", "options": {"bank": "shapes"}}
@@ -96,7 +96,7 @@ def test_every_class_with_a_rival_is_in_one_group_of_two_or_more():
 
 def test_a_class_without_anyone_to_swap_with_says_so():
     told = {"a": [Text("a", "a"), Text("a", "it moves", kind="motion")], "b": [Text("b", "it rests", kind="motion")]}
-    config = registry.configure(swapped, {"of": SHAPES})
+    config = plugins.configure(swapped, {"of": SHAPES})
     handed = swapped.rearrange(told, {"a": ["c"], "b": []}, config)  # c is not among the described
     assert handed["a"][0] == told["a"][0]
     assert [t.status for texts in handed.values() for t in texts if t.kind != "name"] == [
@@ -227,10 +227,10 @@ def test_the_provider_that_a_control_rearranges_is_prepared(tmp_path, monkeypatc
 
 
 def test_a_control_is_made_from_the_bank_that_it_rearranges():
-    config = registry.configure(swapped, {"of": SHAPES})
+    config = plugins.configure(swapped, {"of": SHAPES})
     assert swapped.list_files(config) == bundled.list_files(bundled.Config()) == [bundled.BANKS / "shapes.yaml"]
     assert bundled.list_files(bundled.Config())[0].is_file()
-    edited = registry.configure(shuffled, {"of": {"module": "chat_api"}})
+    edited = plugins.configure(shuffled, {"of": {"module": "chat_api"}})
     assert shuffled.list_files(edited) == []
 
 
@@ -238,8 +238,8 @@ def test_a_table_is_made_again_when_the_code_of_its_provider_changes():
     def sources(name, **options):
         return text_sources(TextOptions(**options), name)
 
-    assert sources("random_words") == sources("noise", module="random_words") == ["text/providers/random_words.py"]
+    assert sources("random_words") == sources("noise", module="random_words") == ["texts/providers/random_words.py"]
     rearranged = sources("mixed", module="shuffled", options={"of": SHAPES})
-    assert rearranged == [f"text/providers/{name}.py" for name in ("shuffled", "bundled", "_rearranged")]
+    assert rearranged == [f"texts/providers/{name}.py" for name in ("shuffled", "bundled", "_rearranged")]
     package = Path(bundled.__file__).parents[2]
     assert all((package / file).is_file() for file in rearranged)

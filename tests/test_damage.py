@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinetext import tables
-from kinetext.config import DatasetOptions, FrameOptions
-from kinetext.data import demux
-from kinetext.data.clips import index_clips
-from kinetext.data.decode import decode_clip
+from kinetext.config.data import DatasetOptions, FrameOptions
+from kinetext.core import tables
 from kinetext.data.frames import extract_clip, extract_frames
-from kinetext.data.sampling import uniform_indices
-from kinetext.data.structure import find_break
+from kinetext.data.index import index_clips
+from kinetext.video import demux
+from kinetext.video.decode import decode_clip
+from kinetext.video.integrity import find_break
+from kinetext.video.sampling import uniform_indices
 from videos import all_frames, packet_places, write_audio, write_video
 
 MATROSKA = "matroska,webm"

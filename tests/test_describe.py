@@ -8,15 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from kinetext import registry
-from kinetext.config import TextOptions
+from kinetext.config.texts import TextOptions
+from kinetext.core import plugins
+from kinetext.core.tables import read_rows, write_table
 from kinetext.data import stills
-from kinetext.tables import read_rows, write_table
-from kinetext.text import cache
-from kinetext.text.describe import choose_rivals, describe_classes
-from kinetext.text.prompts import messages, parse_answer
-from kinetext.text.providers import Text, bundled, names
-from kinetext.text.validate import TokenLimit
+from kinetext.texts import cache
+from kinetext.texts.checks import TokenLimit
+from kinetext.texts.describe import choose_rivals, describe_classes
+from kinetext.texts.prompts import messages, parse_answer
+from kinetext.texts.providers import Text, bundled, names
 from splits import write_splits
 
 LABELS = ["rising", "falling", "growing", "shrinking"]
@@ -34,8 +34,8 @@ def write_world(folder, labels=LABELS, test_labels=LABELS, novel=(), **arguments
         ("rising", "falling", "features", 1),
         ("rising", "shrinking", "text", 1),
         ("falling", "growing", "text", 1),
-        ("falling", "rising", "given", 1),
-        ("growing", "shrinking", "given", 1),
+        ("falling", "rising", "declared", 1),
+        ("growing", "shrinking", "declared", 1),
     ]
     table = [dict(zip(("label", "rival", "rule", "rank"), row, strict=True)) | {"score": 1.0} for row in rivals]
     write_table("confusables", table, folder / "confusables.parquet")
@@ -55,12 +55,12 @@ def write_world(folder, labels=LABELS, test_labels=LABELS, novel=(), **arguments
 def provider(monkeypatch):
     """A provider that exists for one test; `tell(label, rivals)` is its describe."""
 
-    def install(tell, config=registry.Options):
+    def install(tell, config=plugins.Options):
         module = SimpleNamespace(
             Config=config, describe=lambda label, rivals, config, context: tell(label, rivals), checked=[]
         )
         module.check = module.checked.append
-        monkeypatch.setattr(registry, "load", lambda package, name: module)
+        monkeypatch.setattr(plugins, "load", lambda package, name: module)
         return module
 
     return install
@@ -74,7 +74,7 @@ def test_each_class_gets_its_rivals_under_the_rule_or_the_next_one(tmp_path):
         "growing": ["shrinking"],
         "shrinking": [],
     }
-    assert choose_rivals(world["confusables"], LABELS, "given")["falling"] == ["rising"]
+    assert choose_rivals(world["confusables"], LABELS, "declared")["falling"] == ["rising"]
 
 
 def test_the_table_has_names_and_motion_for_every_label(tmp_path):
@@ -160,11 +160,11 @@ def test_errors_name_the_place_in_the_configuration(tmp_path):
     with pytest.raises(ValueError, match=r"shapes.yaml: has no class 'risin'; did you mean 'rising'\?"):
         describe_classes(**write_world(tmp_path, labels=["risin", "falling"], test_labels=[]))
     with pytest.raises(ValueError, match=r"templates: 'a clip' needs {} once"):
-        registry.configure(names, {"templates": ["a clip"]})
+        plugins.configure(names, {"templates": ["a clip"]})
 
 
-class Reasking(registry.Options):
-    reasks: int = 2
+class Reasking(plugins.Options):
+    max_repairs: int = 2
     at_once: int = 4
     sentences: int = 1
 
@@ -181,7 +181,7 @@ def test_bad_sentences_are_asked_for_again_with_their_reasons(tmp_path, provider
     asked = {label: [] for label in LABELS}
     world = write_world(tmp_path)
 
-    def mend(label, rivals, texts, config, context):
+    def repair(label, rivals, texts, config, context):
         asked[label].append(([(text.sentence, text.status.split(":")[0]) for text in texts], rivals))
         if label == "growing":
             return texts  # the model insists
@@ -193,7 +193,7 @@ def test_bad_sentences_are_asked_for_again_with_their_reasons(tmp_path, provider
         ],
         Reasking,
     )
-    module.mend = mend
+    module.repair = repair
     describe_classes(**world)
     assert asked == {
         "rising": [([(first, fault)], ["falling", "growing"]) for first, fault in (("1. it goes up", "numbered"), ("it falls at once", "rival"))],
@@ -216,11 +216,11 @@ def test_only_a_class_with_an_answer_is_asked_about_again(tmp_path, provider):
         status = {"falling": "failed: batch 1: no answer", "growing": "failed: the answer is empty"}.get(label, "ok")
         return [motion(label, "" if status != "ok" else f"the {label} way", status=status)]
 
-    def mend(label, rivals, texts, config, context):
+    def repair(label, rivals, texts, config, context):
         mended.append(label)
         return [motion(label, f"the {label} way")]
 
-    provider(tell, Reasking).mend = mend
+    provider(tell, Reasking).repair = repair
     describe_classes(**(world := write_world(tmp_path)))
     assert mended == ["growing"]
     assert rows_of(world, "rising")[1] == ("", "failed: OSError: line is dead")
@@ -231,13 +231,13 @@ def test_only_a_class_with_an_answer_is_asked_about_again(tmp_path, provider):
 def test_what_cannot_be_asked_again_stays(tmp_path, provider, capfd):
     tried = []
 
-    def mend(label, rivals, texts, config, context):
+    def repair(label, rivals, texts, config, context):
         tried.append(label)
         raise ValueError("set the variable")
 
     provider(
         lambda label, rivals: [motion(label, "- " * (label == "rising") + f"the {label} way")], Reasking
-    ).mend = mend
+    ).repair = repair
     describe_classes(**(world := write_world(tmp_path)))
     assert tried == ["rising"]
     assert rows_of(world, "rising") == [("rising", "ok"), ("- the rising way", "bullet: '-'")]
@@ -255,7 +255,7 @@ def test_a_table_without_any_usable_description_is_none(tmp_path, provider):
 
 
 def test_too_many_tokens_and_too_few_sentences_are_in_the_table(tmp_path, provider):
-    class Config(registry.Options):
+    class Config(plugins.Options):
         sentences: int = 2
 
     provider(lambda label, rivals: [motion(label, f"{label} slowly"), motion(label, f"{label} fast")], Config)
@@ -304,7 +304,7 @@ def test_cache_asks_once_and_keeps_nothing_of_a_failure(tmp_path):
 
 def test_two_jobs_that_want_the_same_reply_ask_once(tmp_path):
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom kinetext.text import cache\nfolder = Path(sys.argv[1])\n"
+        "import sys, time\nfrom pathlib import Path\nfrom kinetext.texts import cache\nfolder = Path(sys.argv[1])\n"
         "def ask():\n    with open(folder / 'calls', 'a') as f: f.write('x')\n    time.sleep(0.3)\n    return {'reply': 1}\n"
         "cache.reply_to({'q': 1}, folder, ask)\n"
     )

@@ -23,13 +23,13 @@ import yaml
 from safetensors import safe_open
 from typer.testing import CliRunner
 
-from kinetext import tables
 from kinetext.cli import app
+from kinetext.core import tables
+from kinetext.core.tensors import hash_holds, load_tensors, save_tensors
 from kinetext.data.checks import check_frames
 from kinetext.data.frames import content_hash
 from kinetext.doctor import environment, examine, folder
-from kinetext.models.tensors import hash_holds, load_tensors, save_tensors
-from kinetext.text.cache import reply_to, request_hash
+from kinetext.texts.cache import reply_to, request_hash
 
 CLIPS = 6
 RUN = "runs/shapes/supervised/mean_pool/names/seed0"

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kinetext.config import Config
+from kinetext.config.experiment import Config
+from kinetext.core.plugins import load
 from kinetext.data import datasets
 from kinetext.plan import check_config, plan_runs
-from kinetext.registry import load
 
 FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.yaml"))
 LISTS = {  # what check-config looks for among the annotations

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from disks import files_up_to, fill, no_mounts, small_disk
-from kinetext import tables
-from kinetext.config import FrameOptions
+from kinetext.config.data import FrameOptions
+from kinetext.core import tables
+from kinetext.core.files import DiskError
+from kinetext.core.tensors import load_tensors, save_tensors
 from kinetext.data.frames import extract_frames
-from kinetext.disk import DiskError
-from kinetext.models.tensors import load_tensors, save_tensors
 from kinetext.tracking.live import Points
-from kinetext.training.resume import Progress, load_state, save_state
+from kinetext.training.state import Progress, load_state, save_state
 from kinetext.training.system import sampled
 from videos import write_video
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from kinetext import registry, tables
-from kinetext.config import DatasetOptions, FrameOptions
-from kinetext.data.clips import index_clips
+from kinetext.config.data import DatasetOptions, FrameOptions
+from kinetext.core import plugins, tables
 from kinetext.data.datasets import Clip, folder
 from kinetext.data.frames import extract_frames
+from kinetext.data.index import index_clips
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "videos"
 
@@ -102,7 +102,7 @@ def test_a_link_out_of_the_root_is_listed_and_not_read(tmp_path):
 
 def test_shares_that_leave_nothing_to_train_on_are_refused():
     with pytest.raises(ValueError, match=r"val \+ test is 1.1; below 1"):
-        registry.configure(folder, {"root": ".", "val": 0.5, "test": 0.6})
+        plugins.configure(folder, {"root": ".", "val": 0.5, "test": 0.6})
 
 
 # ---- index_clips

@@ -7,13 +7,14 @@ import torch
 from PIL import Image
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
-from kinetext import tables
-from kinetext.config import FrameOptions
-from kinetext.data import decode, frames
-from kinetext.data.decode import decode_clip
-from kinetext.data.demux import demux, name_packets, opened, position_of
+from kinetext.config.data import FrameOptions
+from kinetext.core import tables
+from kinetext.data import frames
 from kinetext.data.frames import decode_image, encode_image, extract_frames, resize
-from kinetext.data.sampling import uniform_indices
+from kinetext.video import decode
+from kinetext.video.decode import decode_clip
+from kinetext.video.demux import demux, name_packets, opened, position_of
+from kinetext.video.sampling import uniform_indices
 from videos import all_frames, hangs_or_crashes, packet_places, write_audio, write_video
 
 ENCODINGS = {

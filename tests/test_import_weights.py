@@ -9,11 +9,11 @@ import sys
 import pytest
 import torch
 
-from kinetext.models.backbone import TINY, Architecture, Backbone
-from kinetext.models.checkpoint import load_trained
-from kinetext.models.import_weights import import_weights
-from kinetext.models.methods import build_method
-from kinetext.models.tensors import load_tensors
+from kinetext.backbones.checkpoint import load_trained
+from kinetext.backbones.open_clip_vit import TINY, Architecture, Backbone
+from kinetext.core.tensors import load_tensors
+from kinetext.methods import build_method
+from kinetext.methods.stan.import_weights import import_weights
 
 # ours -> the original's, written once more than in the module: reference/stan.md 7.1
 WHOLE = [

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from captioned import write_msrvtt
 from kinetext import cli
-from kinetext.config import DatasetOptions
+from kinetext.config.data import DatasetOptions
 from kinetext.data.duplicates import find_duplicates
 from kinetext.data.inspect import inspect
 from kinetext.data.sheet import Cell, draw_sheet

@@ -62,9 +62,9 @@ def test_an_import_that_points_up_or_aside_is_found(tmp_path):
 
     assert kept()
     for module, line in (
-        ("training/__init__.py", "import kinetext.evaluation"),
-        ("data/__init__.py", "import kinetext.models"),
-        ("registry.py", "import kinetext.config"),
+        ("evaluation/__init__.py", "import kinetext.training"),
+        ("data/__init__.py", "import kinetext.methods"),
+        ("core/__init__.py", "import kinetext.config"),
         ("report/__init__.py", "import kinetext.cli"),
     ):
         (package / module).write_text(line + "\n")

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from kinetext import tables
-from kinetext.config import AugmentOptions
+from kinetext.config.training import AugmentOptions
+from kinetext.core import tables
 from kinetext.data.frames import decode_image, decode_images, encode_image
 from kinetext.data.loader import ClipDataset, FrameStore
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
+from kinetext.core.tables import read_rows, write_table
 from kinetext.evaluation import metrics
 from kinetext.evaluation.measure import bootstrap_interval, first_pairs, measure_run, split_rivals
 from kinetext.evaluation.predictions import Predictions
-from kinetext.tables import read_rows, write_table
 
 SPEC = {
     "run": "shapes/supervised/stan/names/seed0",
@@ -31,7 +31,7 @@ MINED = [
     {"label": "left", "rival": "down", "score": 0.9, "rule": "features", "rank": 1},  # "down" is not in the split
     {"label": "left", "rival": "right", "score": 0.8, "rule": "features", "rank": 2},
     {"label": "right", "rival": "left", "score": 0.7, "rule": "features", "rank": 1},
-    {"label": "down", "rival": "left", "score": 0.9, "rule": "given", "rank": 1},
+    {"label": "down", "rival": "left", "score": 0.9, "rule": "declared", "rank": 1},
 ]
 
 
@@ -60,7 +60,7 @@ def measured(run):
 def test_every_metric_of_every_view(run):
     rows = measured(run)
     plain = {"top1", "top5", "mean_class_accuracy", "pair_accuracy:features"}
-    assert {name for view, name in rows if view == "repeated"} == plain  # "given" has no rival in this split
+    assert {name for view, name in rows if view == "repeated"} == plain  # "declared" has no rival in this split
     assert {name for view, name in rows if view == "ordered"} == plain | {"pair_accuracy:features:left/right"}
     top1 = rows["ordered", "top1"]
     assert (top1["value"], top1["clips"], rows["repeated", "top1"]["value"]) == (3 / 4, 4, 0.0)
@@ -88,7 +88,7 @@ def test_a_folder_without_run_yaml_is_an_error_with_its_path(run):
 def test_rivals_outside_the_split_make_room_for_the_next():
     assert split_rivals(MINED, "features", ["left", "right"]) == {"left": ["right"], "right": ["left"]}
     assert split_rivals(MINED, "features", ["left", "down"]) == {"left": ["down"]}
-    assert split_rivals(MINED, "given", ["left", "right"]) == {}
+    assert split_rivals(MINED, "declared", ["left", "right"]) == {}
 
 
 def test_rivals_stand_by_rank_wherever_their_rows_stand():

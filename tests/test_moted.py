@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from kinetext.config import ProtocolOptions
-from kinetext.data.protocols import read_splits, split_clips
+from kinetext.backbones.open_clip_vit import Backbone
+from kinetext.config.data import ProtocolOptions
+from kinetext.data.splits import read_splits, split_clips
 from kinetext.evaluation.predict import predict_clips
 from kinetext.evaluation.predictions import read_predictions
-from kinetext.models.backbone import Backbone
 from kinetext.training.train import train_method
 
 NOVEL = ["growing", "shrinking"]
-TRAINING = {"trunk": "frozen", "text": "frozen", "epochs": 1, "lr": 1e-3, "new_lr": 1e-2}
+TRAINING = {"image_encoder": "frozen", "text_encoder": "frozen", "epochs": 1, "lr": 1e-3, "lr_new": 1e-2}
 
 
 @pytest.fixture

@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 
 import official
-from kinetext import registry, tables
-from kinetext.config import DatasetOptions
+from kinetext.config.data import DatasetOptions
+from kinetext.core import plugins, tables
 from kinetext.data import datasets
-from kinetext.data.clips import index_clips
 from kinetext.data.datasets import Clip
+from kinetext.data.index import index_clips
 from kinetext.data.lists import set_aside
 
 OFFICIAL = [name for name in official.WRITERS if name != "csv"]
 
 
 def configured(name: str, options: dict):
-    module = registry.load(datasets, name)
-    return module, registry.configure(module, options)
+    module = plugins.load(datasets, name)
+    return module, plugins.configure(module, options)
 
 
 def listed(name: str, options: dict) -> dict[str, Clip]:

@@ -6,14 +6,14 @@ import pickle
 import pytest
 
 from captioned import UNBREAKABLE, WRITERS, lsmdc_line, write_didemo, write_lsmdc, write_msrvtt, write_msvd
-from kinetext import registry
+from kinetext.core import plugins
 from kinetext.data import datasets
 from kinetext.data.datasets import Clip, didemo, lsmdc, msrvtt, msvd
 from kinetext.data.lists import set_aside
 
 
 def listed(module, options, **more):
-    return list(module.list_clips(registry.configure(module, {**options, **more}), None))
+    return list(module.list_clips(plugins.configure(module, {**options, **more}), None))
 
 
 def captions(clips):
@@ -36,7 +36,7 @@ def rewrite(options, name, text):
 
 @pytest.fixture(params=sorted(WRITERS))
 def any_set(request, tmp_path):
-    return registry.load(datasets, request.param), WRITERS[request.param](tmp_path, videos=False)
+    return plugins.load(datasets, request.param), WRITERS[request.param](tmp_path, videos=False)
 
 
 def test_absent_videos_are_listed_where_they_should_be(any_set, tmp_path):
@@ -49,7 +49,7 @@ def test_absent_videos_are_listed_where_they_should_be(any_set, tmp_path):
 
 def test_a_missing_folder_or_list_is_named(any_set, tmp_path):
     module, options = any_set
-    module.check(registry.configure(module, options))
+    module.check(plugins.configure(module, options))
     with pytest.raises(ValueError, match=r"^root: no folder .*/videos/deep; what there is ends at"):
         module.check(module.Config(**options | {"root": f"{tmp_path}/videos/deep"}))
     file = module.list_files(module.Config(**options))[0]

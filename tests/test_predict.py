@@ -6,12 +6,12 @@ import pytest
 import torch
 import yaml
 
-from kinetext import tables
+from kinetext.backbones.checkpoint import load_backbone, save_trained
+from kinetext.backbones.text_table import read_texts
+from kinetext.core import tables
 from kinetext.data.loader import FrameStore
 from kinetext.evaluation.predict import VIEWS, frame_order, predict_clips
-from kinetext.models.checkpoint import load_backbone, save_trained
-from kinetext.models.methods import build_method
-from kinetext.models.texts import read_texts
+from kinetext.methods import build_method
 
 NEAR = 2e-3 if torch.cuda.is_available() else 1e-4  # cuDNN convolves in TF32
 

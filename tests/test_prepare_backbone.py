@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from kinetext.config import BackboneOptions
-from kinetext.models.backbone import ASSETS, TINY, Architecture, Backbone
-from kinetext.models.checkpoint import load_backbone, save_backbone
-from kinetext.models.embed import prepare_backbone
+from kinetext.backbones.checkpoint import load_backbone, save_backbone
+from kinetext.backbones.embed import prepare_backbone
+from kinetext.backbones.open_clip_vit import ASSETS, TINY, Architecture, Backbone
+from kinetext.config.backbone import BackboneOptions
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_shipped_tiny_weights_are_small_and_load_the_same_each_time(tmp_path: Pa
 
 
 def test_tiny_can_be_pretrained_by_the_pipeline(tmp_path: Path, monkeypatch) -> None:
-    from kinetext.models import pretrain
+    from kinetext.backbones.tiny import pretrain
 
     draw = pretrain.draw_stills
     monkeypatch.setattr(pretrain, "draw_stills", lambda count, seed: draw(64, seed))  # 30 000 take 15 s

@@ -15,13 +15,13 @@ import torch
 import yaml
 
 from forked import kinetext
-from kinetext import launch, tables
-from kinetext.config import TrainingOptions
+from kinetext.backbones.checkpoint import load_backbone
+from kinetext.config.training import TrainingOptions
+from kinetext.core import launch, tables
 from kinetext.data.loader import FrameStore
-from kinetext.data.protocols import read_splits
+from kinetext.data.splits import read_splits
 from kinetext.evaluation.measure import measure_run
-from kinetext.models.checkpoint import load_backbone
-from kinetext.models.methods import build_method
+from kinetext.methods import build_method
 from kinetext.training import step as steps
 from kinetext.training import train
 from kinetext.training.batches import Batches
@@ -83,7 +83,14 @@ def test_two_processes_have_the_losses_of_one(task, tmp_path):
     """
     data, method = task
     clips = sum(row["split"] == "train" for row in tables.read_rows("clips", data.clips))
-    options = {"epochs": 20, "batch_size": clips, "trunk": "trained", "text": "trained", "lr": 1e-5, "new_lr": 1e-4}
+    options = {
+        "epochs": 20,
+        "batch_size": clips,
+        "image_encoder": "trained",
+        "text_encoder": "trained",
+        "lr": 1e-5,
+        "lr_new": 1e-4,
+    }
     losses = {}
     for processes, micro_batch in ((1, None), (2, None), (2, 2)):
         folder = tmp_path / f"{processes}{micro_batch}"
@@ -123,7 +130,7 @@ def said(table, path):
 
 def prepared(data, method, **options):
     """A step of a fresh method, and the first batch."""
-    options = TrainingOptions(trunk="trained", text="trained", batch_size=6, **options)
+    options = TrainingOptions(image_encoder="trained", text_encoder="trained", batch_size=6, **options)
     torch.manual_seed(0)
     built = build_method(load_backbone(data.backbone), method, OPTIONS[method])
     choose_trained(built, options)
@@ -179,7 +186,9 @@ def test_one_clip_that_does_not_fit_is_one_sentence(task, monkeypatch):
 
     monkeypatch.setattr(steps, "accumulated", full)
     monkeypatch.setattr(steps, "cached", full)
-    with pytest.raises(ValueError, match=r"not even one clip fits into memory .*set training.recompute: true"):
+    with pytest.raises(
+        ValueError, match=r"not even one clip fits into memory .*set training.gradient_checkpointing: true"
+    ):
         pieces_that_fit(step, batch)
 
 
@@ -188,7 +197,7 @@ def test_memory_that_runs_out_later_is_one_sentence(world, tmp_path, monkeypatch
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB. And more.")
 
     monkeypatch.setattr(train, "update", full)
-    run_yaml = world.write_run(tmp_path, "mean_pool", trunk="frozen")
+    run_yaml = world.write_run(tmp_path, "mean_pool", image_encoder="frozen")
     inputs = world.inputs()
     with pytest.raises(
         ValueError, match=r"memory is full at step 1 of epoch 1 with 6 clips .* training.micro_batch to 3: "
@@ -198,7 +207,7 @@ def test_memory_that_runs_out_later_is_one_sentence(world, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGKILL])
 def test_two_processes_that_are_stopped_end_as_if_they_had_not_been(world, tmp_path, told):
-    options = {"epochs": 12, "trunk": "trained", "text": "trained"}
+    options = {"epochs": 12, "image_encoder": "trained", "text_encoder": "trained"}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     for folder in (whole, stopped):
         world.write_run(folder, "mean_pool", **options)

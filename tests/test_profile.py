@@ -49,7 +49,7 @@ def test_a_run_is_measured_and_nothing_of_it_is_kept(results, capsys):
 
 def test_operations_are_those_of_the_products(results):
     """mean_pool with a frozen trunk: LayerNorm, a projection of T class tokens, K cosines; forwards once, backwards twice."""
-    folder = results("mean_pool", trunk="frozen", batch_size=4)
+    folder = results("mean_pool", image_encoder="frozen", batch_size=4)
     ready = prepare(folder / "run.yaml", inputs_of(folder), 1)
     optimiser, _ = make_optimiser(ready.method, ready.spec.training, len(ready.seen))
     step = make_step(ready.method, ready.task, ready.seen, optimiser, ready.spec.training)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from kinetext import tables
-from kinetext.config import PROTOCOL, ProtocolOptions
-from kinetext.data.protocols import protocol_splits, read_splits, split_clips
+from kinetext.config.data import PROTOCOL, ProtocolOptions
+from kinetext.core import tables
+from kinetext.data.splits import protocol_splits, read_splits, split_clips
 
 LABELS = ["push", "pull", "jump"]
 PLAIN = ProtocolOptions()

@@ -9,19 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kinetext.config import TrainingOptions
+from kinetext.backbones.checkpoint import load_backbone
+from kinetext.backbones.text_table import read_texts
+from kinetext.config.training import TrainingOptions
 from kinetext.data.loader import FrameStore
-from kinetext.data.protocols import read_splits
+from kinetext.data.splits import read_splits
 from kinetext.evaluation.predict import average_views
-from kinetext.models.checkpoint import load_backbone
-from kinetext.models.methods import build_method
-from kinetext.models.texts import read_texts
+from kinetext.methods import build_method
 from kinetext.training import setup, train
 from kinetext.training.batches import Batches
 from kinetext.training.mixing import mixed
+from kinetext.training.objectives import Recognition
 from kinetext.training.recipes import Average, depth_scales, finished, interpolate
-from kinetext.training.resume import Progress, save_state
-from kinetext.training.tasks import Recognition
+from kinetext.training.state import Progress, save_state
 from left import equal, weights
 
 RECIPE = {
@@ -32,9 +32,9 @@ RECIPE = {
     "repeats": 2,
     "sampling": "segment",
     "layer_decay": 0.7,
-    "average": "ema",
+    "weight_averaging": "ema",
     "ema_decay": 0.8,
-    "interpolate": 0.5,
+    "wise_ft_alpha": 0.5,
     "select": "best_val",
     "patience": 3,
 }
@@ -75,7 +75,7 @@ def recognition(world, tiny):
     """A task, a batch of its clips on the device, and the method."""
 
     def make(**training):
-        options = TrainingOptions(batch_size=6, trunk="trained", **training)
+        options = TrainingOptions(batch_size=6, image_encoder="trained", **training)
         method = build_method(tiny, "mean_pool", {}).eval()
         split = read_splits(world.splits())["train"]
         table = read_texts(world.texts, split.labels, tiny)
@@ -161,7 +161,7 @@ def test_each_layer_learns_slower_than_the_one_above(tiny):
     assert scales["backbone.clip.positional_embedding"] == 0.5 ** (text_L + 1)
     assert not any(name.startswith("branch.") for name in scales)
 
-    training = TrainingOptions(lr=1e-3, new_lr=1e-2, layer_decay=0.5, warmup_epochs=0)
+    training = TrainingOptions(lr=1e-3, lr_new=1e-2, layer_decay=0.5, warmup_epochs=0)
     setup.choose_trained(method, training)
     optimiser, _ = setup.make_optimiser(method, training, 1)
     rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
@@ -170,9 +170,9 @@ def test_each_layer_learns_slower_than_the_one_above(tiny):
             assert rates[id(parameter)] == pytest.approx(1e-3 * scales[name] if name in scales else 1e-2)
 
 
-@pytest.mark.parametrize(("how", "expected"), [("ema", 0.9 * (0.9 * 3 + 0.1 * 4) + 0.1 * 8), ("mean", (3 + 4 + 8) / 3)])
+@pytest.mark.parametrize(("how", "expected"), [("ema", 0.9 * (0.9 * 3 + 0.1 * 4) + 0.1 * 8), ("swa", (3 + 4 + 8) / 3)])
 def test_an_average_is_that_by_hand_and_goes_on_from_its_state(how, expected):
-    training = TrainingOptions(average=how, ema_decay=0.9, average_from=0.5)
+    training = TrainingOptions(weight_averaging=how, ema_decay=0.9, average_from=0.5)
     weight, progress = nn.Parameter(torch.tensor([1.0])), Progress()
     average = Average([weight], training, 4, progress)
     for step, value in enumerate((2.0, 5.0, 3.0, 4.0), start=1):  # the first half is not averaged
@@ -191,9 +191,9 @@ def test_an_average_is_that_by_hand_and_goes_on_from_its_state(how, expected):
 
 def test_the_averaged_weights_are_the_ones_that_are_written(trained, monkeypatch):
     """With a decay of zero the average is the weights themselves; with a mean it is not."""
-    options = {"trunk": "frozen", "epochs": 2}
+    options = {"image_encoder": "frozen", "epochs": 2}
     plain = weights(trained("mean_pool", "plain", **options))
-    assert equal(weights(trained("mean_pool", "last", average="ema", ema_decay=0.0, **options)), plain)
+    assert equal(weights(trained("mean_pool", "last", weight_averaging="ema", ema_decay=0.0, **options)), plain)
     seen, update = [], train.update
 
     def watched(trained, *rest):
@@ -201,7 +201,7 @@ def test_the_averaged_weights_are_the_ones_that_are_written(trained, monkeypatch
         seen.append(torch.cat([p.detach().flatten() for p in trained]))
 
     monkeypatch.setattr(train, "update", watched)
-    written = weights(trained("mean_pool", "mean", average="mean", **options))
+    written = weights(trained("mean_pool", "mean", weight_averaging="swa", **options))
     assert len(seen) == 6
     total = sum(t.double().sum() for t in written.values())
     assert total.item() == pytest.approx(torch.stack(seen).double().mean(0).sum().item(), abs=1e-4)
@@ -209,8 +209,11 @@ def test_the_averaged_weights_are_the_ones_that_are_written(trained, monkeypatch
 
 
 def test_interpolation_goes_from_the_beginning_to_the_end(trained, world):
-    ends = {share: weights(trained("stan", f"at{share}", trunk="frozen", interpolate=share)) for share in (0, 0.5, 1)}
-    plain = weights(trained("stan", "plain", trunk="frozen"))
+    ends = {
+        share: weights(trained("stan", f"at{share}", image_encoder="frozen", wise_ft_alpha=share))
+        for share in (0, 0.5, 1)
+    }
+    plain = weights(trained("stan", "plain", image_encoder="frozen"))
     assert equal(ends[1], plain)
     clip = dict(load_backbone(world.backbone).named_parameters())
     for name, tensor in ends[0].items():
@@ -226,7 +229,7 @@ def test_interpolation_goes_from_the_beginning_to_the_end(trained, world):
 def test_training_stops_after_epochs_without_a_better_validation(trained, monkeypatch):
     top1 = iter((0.25, 0.5, 0.5, 0.25, 0.75))
     monkeypatch.setattr(train, "validate", lambda *given: {"val_loss": 1.0, "val_top1": next(top1)})
-    folder = trained("mean_pool", "run", trunk="frozen", epochs=5, select="best_val", patience=2)
+    folder = trained("mean_pool", "run", image_encoder="frozen", epochs=5, select="best_val", patience=2)
     curves = pq.read_table(folder / "curves.parquet").to_pylist()
     assert [row["value"] for row in curves if row["metric"] == "val_top1"] == [0.25, 0.5, 0.5, 0.25]
     assert json.loads((folder / "cost.json").read_text())["train_clips_seen"] == 4 * 16

@@ -8,7 +8,8 @@ import pytest
 import simplejpeg
 import yaml
 
-from kinetext.config import Published, ReportOptions
+from kinetext.config.report import Published, ReportOptions
+from kinetext.core.tables import read_rows, write_shard, write_table
 from kinetext.evaluation.measure import measure_run
 from kinetext.report.collect import collect_metrics
 from kinetext.report.confusion import confusion_picture, find_blocks, score_matrix
@@ -17,7 +18,6 @@ from kinetext.report.estimates import Difference, corrected, difference, estimat
 from kinetext.report.figures import Estimate, frame_strip
 from kinetext.report.reference import beside
 from kinetext.report.render import render_report, words_for_p
-from kinetext.tables import read_rows, write_shard, write_table
 from reported import BASE, VIEW, Page, make_data, make_report, make_run
 
 
@@ -276,7 +276,7 @@ def test_a_picture_of_few_and_of_many_classes(tmp_path, count):
     mined = [
         {"label": labels[k], "rival": labels[k ^ 1], "score": 0.1 + k / 999, "rule": rule, "rank": 1}
         for k in range(count)
-        for rule in ("features", "given")
+        for rule in ("features", "declared")
     ]
     write_table("confusables", mined, tmp_path / "confusables.parquet")
     picture = confusion_picture(("d", "supervised", "tiny", tmp_path / "confusables.parquet"), tmp_path)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from kinetext.core.tables import read_rows
 from kinetext.report.estimates import mean_over_datasets
 from kinetext.report.figures import Estimate
 from kinetext.report.novel import harmonic_mean
-from kinetext.tables import read_rows
 from reported import Page, make_report
 
 

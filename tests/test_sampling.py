@@ -2,8 +2,8 @@
 
 import pytest
 
-from kinetext.config import FrameOptions
-from kinetext.data.sampling import (
+from kinetext.config.data import FrameOptions
+from kinetext.video.sampling import (
     dense_indices,
     rate_indices,
     sampler,

@@ -7,7 +7,7 @@ import pytest
 
 from kinetext.data import scenes, stills
 from kinetext.data.datasets import shapes
-from kinetext.data.sampling import uniform_indices
+from kinetext.video.sampling import uniform_indices
 
 ANY_WORDING = np.random.default_rng(0)
 

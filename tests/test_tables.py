@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from kinetext import tables
+from kinetext.core import tables
+from kinetext.core.tables import read_rows, read_table, schema, write_table
 from kinetext.evaluation.metrics import top1
 from kinetext.evaluation.predictions import Predictions, predicted
 from kinetext.report.collect import TABLES, collect_metrics
-from kinetext.tables import read_rows, read_table, schema, write_table
 
 LABELS = ["up", "down"]
 

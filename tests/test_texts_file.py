@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from kinetext import registry
-from kinetext.tables import read_rows, write_table
-from kinetext.text.describe import describe_classes
-from kinetext.text.providers import Context, Text, file
-from kinetext.text.providers.file import export_texts
+from kinetext.core import plugins
+from kinetext.core.tables import read_rows, write_table
+from kinetext.texts.describe import describe_classes
+from kinetext.texts.providers import Context, Text, file
+from kinetext.texts.providers.file import export_texts
 from test_describe import LABELS, write_world
 
 ASKED = {"source": "https://x/v1", "prompt_version": "p-1", "model": "m", "date": "2026-11-21", "request_hash": "abc"}
@@ -36,7 +36,7 @@ def table(tmp_path):
 
 
 def read(path, labels=LABELS, **options):
-    config = registry.configure(file, {"path": str(path), **options})
+    config = plugins.configure(file, {"path": str(path), **options})
     file.check(config)
     return [text for label in labels for text in file.describe(label, [], config, Context(list(labels)))]
 
@@ -104,7 +104,7 @@ def test_a_described_table_goes_through_a_file_unchanged(tmp_path):
     assert found["rising", "- something low"] == "bullet: '-'"
     assert found["growing", "growing"] == "ok"
     assert found["growing", ""] == "missing: edited.json says nothing about it"
-    assert {row["status"] for row in again(verbatim=True) if row["sentence"]} == {"ok"}
+    assert {row["status"] for row in again(skip_checks=True) if row["sentence"]} == {"ok"}
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_a_class_without_a_usable_description_takes_its_name(tiny, tmp_path, cap
     """So that one failed answer does not stop a run, under moted either, which compares descriptions."""
     import torch
 
-    from kinetext.models.methods import build_method
-    from kinetext.models.texts import read_texts
+    from kinetext.backbones.text_table import read_texts
+    from kinetext.methods import build_method
 
     texts = [
         *(Text(label, label) for label in ("rising", "falling")),

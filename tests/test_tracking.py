@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from kinetext.config import TrackingOptions
+from kinetext.config.report import TrackingOptions
 from kinetext.tracking.log import log_runs, sync_tracking
 from kinetext.tracking.seeds import t_interval
 from kinetext.tracking.store import find_store
@@ -191,7 +191,7 @@ def test_tracking_switched_off_imports_nothing(tmp_path):
     run = make_run(tmp_path, 0)
     code = f"""
 import sys; from pathlib import Path
-from kinetext.config import TrackingOptions
+from kinetext.config.report import TrackingOptions
 from kinetext.tracking.log import log_runs
 folder = Path({str(tmp_path)!r})
 log_runs([Path({str(run)!r})], folder, TrackingOptions(enabled=False, uri="http://127.0.0.1:9"), folder / "logged.json")

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from kinetext.config import TrackingOptions
-from kinetext.models.tensors import load_tensors
+from kinetext.config.report import TrackingOptions
+from kinetext.core.tensors import load_tensors
 from kinetext.tracking.live import followed
 from kinetext.training.train import train_method
 

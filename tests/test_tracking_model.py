@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from kinetext.config import TrackingOptions
+from kinetext.config.report import TrackingOptions
+from kinetext.core.tables import read_rows
 from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.predict import predict_clips
 from kinetext.evaluation.predictions import read_predictions
-from kinetext.tables import read_rows
 from kinetext.tracking.log import log_runs
 from kinetext.training.train import train_method
 from tracked import client_of, everything

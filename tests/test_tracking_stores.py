@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kinetext.config import TrackingOptions
+from kinetext.config.report import TrackingOptions
 from kinetext.tracking.log import log_runs
 from kinetext.tracking.store import find_store
 from stores import mlflow_server, needs_postgres, postgres

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from forked import FORKS
-from kinetext import tables
-from kinetext.config import TrainingOptions
-from kinetext.models.checkpoint import load_backbone
-from kinetext.models.tensors import load_tensors
-from kinetext.training import resume, setup, train
-from kinetext.training.resume import save_state
+from kinetext.backbones.checkpoint import load_backbone
+from kinetext.config.training import TrainingOptions
+from kinetext.core import tables
+from kinetext.core.tensors import load_tensors
+from kinetext.training import setup, state, train
 from kinetext.training.setup import rival_mask
+from kinetext.training.state import save_state
 from left import curve, equal, weights
 from splits import write_splits
 
@@ -48,7 +48,7 @@ def states(tmp_path, name):
 
 
 def test_a_training_leaves_a_checkpoint_its_curves_and_its_cost(trained, world, tmp_path):
-    folder = trained("stan", trunk="frozen")
+    folder = trained("stan", image_encoder="frozen")
     tensors, header = load_tensors(folder / "checkpoint.safetensors")
     assert header["run"]["method"] == "stan"
     backbone = load_backbone(world.backbone)
@@ -68,13 +68,16 @@ def test_a_training_leaves_a_checkpoint_its_curves_and_its_cost(trained, world, 
 
 
 def test_training_lowers_the_loss(trained):
-    losses = curve(trained("mean_pool", trunk="frozen", epochs=8, new_lr=1e-2, lr=1e-2), "train_loss")
+    losses = curve(trained("mean_pool", image_encoder="frozen", epochs=8, lr_new=1e-2, lr=1e-2), "train_loss")
     assert losses[-1] < 0.8 * losses[0]
 
 
 @pytest.mark.parametrize(
     ("method", "training"),
-    [("stan", {"trunk": "frozen"}), ("moted", {"trunk": "trained", "text": "trained", "augment": "crop"})],
+    [
+        ("stan", {"image_encoder": "frozen"}),
+        ("moted", {"image_encoder": "trained", "text_encoder": "trained", "augment": "crop"}),
+    ],
 )
 def test_a_killed_training_ends_as_one_that_was_not_killed(trained, killed, tmp_path, caplog, method, training):
     whole = trained(method, "whole", **training)
@@ -90,30 +93,30 @@ def test_a_killed_training_ends_as_one_that_was_not_killed(trained, killed, tmp_
 
 
 def test_a_state_that_cannot_be_read_gives_way_to_the_one_before(trained, killed, tmp_path, caplog):
-    whole = trained("mean_pool", "whole", trunk="frozen")
-    killed(2, "mean_pool", "killed", trunk="frozen")
+    whole = trained("mean_pool", "whole", image_encoder="frozen")
+    killed(2, "mean_pool", "killed", image_encoder="frozen")
     state, earlier = sorted(states(tmp_path, "killed"), key=lambda path: "before" in path.name)
     state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
     with caplog.at_level(logging.INFO):
-        again = trained("mean_pool", "killed", trunk="frozen")
+        again = trained("mean_pool", "killed", image_encoder="frozen")
     assert f"{state}: cannot be read" in caplog.text
     assert "going on after epoch 1, step 0" in caplog.text
     assert equal(weights(again), weights(whole))
     assert not states(tmp_path, "killed")
 
-    killed(2, "mean_pool", "killed", trunk="frozen")
+    killed(2, "mean_pool", "killed", image_encoder="frozen")
     for path in (state, earlier):
         path.write_bytes(b"half")
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        again = trained("mean_pool", "killed", trunk="frozen")
+        again = trained("mean_pool", "killed", image_encoder="frozen")
     assert "going on" not in caplog.text
     assert equal(weights(again), weights(whole))
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])  # 3: all of the epoch's, but not yet validated
 def test_a_training_told_to_stop_saves_and_says_so(trained, tmp_path, monkeypatch, caplog, step):
-    whole = trained("moted", "whole", text="trained", augment="crop")
+    whole = trained("moted", "whole", text_encoder="trained", augment="crop")
     steps = 0
 
     def step_and_be_told(self, *arguments, **options):
@@ -127,12 +130,12 @@ def test_a_training_told_to_stop_saves_and_says_so(trained, tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.AdamW, "step", step_and_be_told)
         with pytest.raises(SystemExit) as stopped:
-            trained("moted", "stopped", text="trained", augment="crop")
+            trained("moted", "stopped", text_encoder="trained", augment="crop")
     assert stopped.value.code == 143  # what a shell says of SIGTERM: Snakemake sees a failed job, and may retry it
     assert "the same command goes on from there" in caplog.text
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     with caplog.at_level(logging.INFO):
-        resumed = trained("moted", "stopped", text="trained", augment="crop")
+        resumed = trained("moted", "stopped", text_encoder="trained", augment="crop")
     assert f"going on after epoch 1, step {step}" in caplog.text
     assert equal(weights(resumed), weights(whole))
     for metric in ("train_loss", "val_loss", "lr"):
@@ -140,7 +143,7 @@ def test_a_training_told_to_stop_saves_and_says_so(trained, tmp_path, monkeypatc
 
 
 def test_twenty_kills_change_nothing(world, trained, tmp_path):
-    options = {"trunk": "frozen", "text": "trained", "epochs": 28}  # 84 steps; a life has at most 4
+    options = {"image_encoder": "frozen", "text_encoder": "trained", "epochs": 28}  # 84 steps; a life has at most 4
     whole = trained("stan", "whole", **options)
     killed = tmp_path / "killed"
     training = (
@@ -167,7 +170,7 @@ def live(training, *death):
 
 def _live(training, death):
     torch.cuda.is_available = lambda: False
-    resume.SAVE_EVERY_S = 0.0  # after each step
+    state.SAVE_EVERY_S = 0.0  # after each step
     if death:
         die_after(*death)
     train.train_method(*training)
@@ -191,22 +194,22 @@ def die_after(steps, then_s):
 
 
 def test_a_state_is_not_used_by_another_run(trained, killed, tmp_path):
-    killed(2, "mean_pool", "run", trunk="frozen")
-    alone = trained("mean_pool", "alone", trunk="frozen", seed=1)
-    beside = trained("mean_pool", "run", trunk="frozen", seed=1)
+    killed(2, "mean_pool", "run", image_encoder="frozen")
+    alone = trained("mean_pool", "alone", image_encoder="frozen", seed=1)
+    beside = trained("mean_pool", "run", image_encoder="frozen", seed=1)
     assert equal(weights(beside), weights(alone))
     assert len(states(tmp_path, "run")) == 2  # the first run's still wait
 
 
 def test_the_seed_decides(trained):
-    one, again, other = (trained("stan", f"run{n}", seed, trunk="frozen") for n, seed in enumerate((0, 0, 1)))
+    one, again, other = (trained("stan", f"run{n}", seed, image_encoder="frozen") for n, seed in enumerate((0, 0, 1)))
     assert equal(weights(one), weights(again))
     assert not equal(weights(one), weights(other))
 
 
 def test_a_loss_that_is_no_number_stops_and_names_clips(trained, tmp_path):
     with pytest.raises(RuntimeError, match=r"the loss is nan at step 2 of epoch 1; clips train/\w+/000\d, .*lower lr"):
-        trained("mean_pool", trunk="frozen", lr=1e30, warmup_epochs=0.0, batch_size=2)
+        trained("mean_pool", image_encoder="frozen", lr=1e30, warmup_epochs=0.0, batch_size=2)
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
 
 
@@ -220,7 +223,7 @@ def test_the_epoch_that_is_kept(trained, monkeypatch, select, kept):
         return {"val_loss": 1.0, "val_top1": next(top1)}
 
     monkeypatch.setattr(train, "validate", validate)
-    folder = trained("mean_pool", trunk="frozen", select=select, epochs=4)
+    folder = trained("mean_pool", image_encoder="frozen", select=select, epochs=4)
     written = weights(folder)["backbone.clip.visual.proj"]
     assert [torch.equal(written, proj) for proj in seen].index(True) + 1 == kept
 
@@ -231,29 +234,29 @@ def test_the_best_epoch_is_remembered_by_a_killed_training(trained, killed, monk
         monkeypatch.setattr(train, "validate", lambda *given: {"val_loss": 1.0, "val_top1": next(values)})
 
     with_validation(0.75, 0.25, 0.5)
-    whole = trained("mean_pool", "whole", trunk="frozen", select="best_val")
+    whole = trained("mean_pool", "whole", image_encoder="frozen", select="best_val")
     with_validation(0.75, 0.25)
-    killed(2, "mean_pool", "killed", trunk="frozen", select="best_val")
+    killed(2, "mean_pool", "killed", image_encoder="frozen", select="best_val")
     with_validation(0.5)
-    assert equal(weights(trained("mean_pool", "killed", trunk="frozen", select="best_val")), weights(whole))
+    assert equal(weights(trained("mean_pool", "killed", image_encoder="frozen", select="best_val")), weights(whole))
 
 
 def test_the_best_epoch_cannot_be_chosen_without_validation_clips(trained, world, tmp_path):
     clips = [row for row in tables.read_rows("clips", world.clips) if row["split"] != "val"]
     tables.write_table("clips", clips, tmp_path / "clips.parquet", {"labels": world.labels})
     splits = write_splits(tmp_path / "clips.parquet")
-    assert curve(trained("mean_pool", trunk="frozen", splits=splits), "val_loss") == []
+    assert curve(trained("mean_pool", image_encoder="frozen", splits=splits), "val_loss") == []
     with pytest.raises(ValueError, match="best_val, but there are no validation clips"):
-        trained("mean_pool", trunk="frozen", select="best_val", splits=splits)
+        trained("mean_pool", image_encoder="frozen", select="best_val", splits=splits)
 
 
 @pytest.mark.parametrize("method", ["mean_pool", "stan"])
 def test_kept_tokens_give_what_computing_them_anew_gives(trained, caplog, method):
     with caplog.at_level(logging.INFO):
-        kept = trained(method, "kept", trunk="frozen")
+        kept = trained(method, "kept", image_encoder="frozen")
         assert "GiB, kept" in caplog.text
         caplog.clear()
-        anew = trained(method, "anew", trunk="frozen", cache_gib=0.0)
+        anew = trained(method, "anew", image_encoder="frozen", cache_gib=0.0)
         assert "computed anew" in caplog.text
     # kept tokens are float16, with 11 bits: a relative rounding of 5e-4
     assert curve(kept, "train_loss") == pytest.approx(curve(anew, "train_loss"), rel=2e-3)
@@ -270,8 +273,8 @@ def test_what_trains_is_what_was_asked_for(trained, world):
     def near(key, tensor):
         return torch.equal(tensor, clip[key.removeprefix("backbone.")])
 
-    frozen = moved(trained("mean_pool", "frozen", trunk="frozen", epochs=1))
-    both = moved(trained("mean_pool", "both", trunk="trained", text="trained", epochs=1))
+    frozen = moved(trained("mean_pool", "frozen", image_encoder="frozen", epochs=1))
+    both = moved(trained("mean_pool", "both", image_encoder="trained", text_encoder="trained", epochs=1))
     assert not any("resblocks" in key for key in frozen)
     assert {"backbone.clip.visual.conv1.weight", "backbone.clip.visual.transformer.resblocks.0.ln_1.weight"} <= both
     assert {"backbone.clip.text_projection", "backbone.clip.transformer.resblocks.0.ln_1.weight"} <= both
@@ -289,10 +292,10 @@ def test_rivals_are_a_classs_own_and_those_it_is_taken_for():
 
 def test_decay_and_rates_by_group(tiny):
     """STAN's rule: new parameters learn faster; biases, LayerNorms and other vectors do not decay."""
-    from kinetext.models.methods import build_method
+    from kinetext.methods import build_method
 
     method = build_method(tiny, "stan", {"layers": 1})
-    training = TrainingOptions(lr=1e-5, new_lr=1e-4, weight_decay=0.1, warmup_epochs=0)
+    training = TrainingOptions(lr=1e-5, lr_new=1e-4, weight_decay=0.1, warmup_epochs=0)
     setup.choose_trained(method, training)
     optimiser, _ = setup.make_optimiser(method, training, 1)
     rule = {id(p): (g["lr"], g["weight_decay"]) for g in optimiser.param_groups for p in g["params"]}

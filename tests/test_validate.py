@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from kinetext import registry
+from kinetext.core import plugins
 from kinetext.data.datasets import shapes
-from kinetext.text import validate
-from kinetext.text.prompts import parse_answer
-from kinetext.text.providers import Context, Text, bundled
-from kinetext.text.validate import REASONS, TokenLimit, check_texts, content_fault, fold, form_fault, named_failure
+from kinetext.texts import validate
+from kinetext.texts.checks import REASONS, TokenLimit, check_texts, content_fault, fold, form_fault, named_failure
+from kinetext.texts.prompts import parse_answer
+from kinetext.texts.providers import Context, Text, bundled
 
 WORDS = TokenLimit(12, lambda text: len(text.split()) + 2)
 
@@ -232,7 +232,7 @@ def test_each_answer_has_as_many_sentences_as_were_asked_for():
 
 def test_verbatim_leaves_all_but_the_empty():
     told = {"up": motion("up", "1. up", "up", "up", " ")}
-    assert [text.status for text in check_texts(told, {}, 9, verbatim=True)["up"]] == [
+    assert [text.status for text in check_texts(told, {}, 9, skip_checks=True)["up"]] == [
         *["ok"] * 3,
         "empty: no sentence",
     ]
@@ -242,7 +242,7 @@ def test_verbatim_leaves_all_but_the_empty():
 def test_bundled_banks_are_clean(bank):
     """With the rivals that shapes declares; elsewhere training decides which are, so any other class may be one."""
     classes = list(bundled.read_bank(bank)["classes"])
-    config, context = registry.configure(bundled, {"bank": bank}), Context(classes)
+    config, context = plugins.configure(bundled, {"bank": bank}), Context(classes)
     told = {label: bundled.describe(label, [], config, context) for label in classes}
     pairs = {label: [other for other in classes if other != label] for label in classes}
     if bank == "shapes":

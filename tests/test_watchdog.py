@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from kinetext.data.watchdog import Lost, watched
+from kinetext.video.pool import Lost, watched
 
 
 def work(item):

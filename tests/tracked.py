@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from kinetext.tables import write_table
+from kinetext.core.tables import write_table
 
 HERE = Path(__file__).parent
 SPEC = {

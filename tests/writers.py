@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from kinetext.config import TrackingOptions
+from kinetext.config.report import TrackingOptions
 from kinetext.tracking import store
 from kinetext.tracking.log import log_runs
 

@@ -17,25 +17,18 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from kinetext import registry
-from kinetext.config import (
-    PROTOCOL,
-    Config,
-    ConfusablesOptions,
-    DatasetOptions,
-    ExperimentOptions,
-    FrameOptions,
-    MethodOptions,
-    ProtocolOptions,
-    RunSpec,
-    TextOptions,
-)
+from kinetext.backbones.catalogue import vision_settings
+from kinetext.config.data import PROTOCOL, DatasetOptions, FrameOptions, ProtocolOptions
+from kinetext.config.experiment import Config, ExperimentOptions
+from kinetext.config.run import RunSpec
+from kinetext.config.texts import ConfusablesOptions, TextOptions
+from kinetext.config.training import MethodOptions
+from kinetext.core import plugins
+from kinetext.core.files import written_whole
 from kinetext.data.datasets import ask
 from kinetext.data.lists import need_path
-from kinetext.disk import written_whole
-from kinetext.models.catalogue import vision_settings
 
-PARTS = {"datasets": "kinetext.data.datasets", "texts": "kinetext.text.providers", "methods": "kinetext.models.methods"}
+PARTS = {"datasets": "kinetext.data.datasets", "texts": "kinetext.texts.providers", "methods": "kinetext.methods"}
 
 
 def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
@@ -46,7 +39,7 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
     try:
         config = Config(**values)
     except ValidationError as error:
-        raise ValueError(f"{where}: {registry.sentence(error, Config)}") from None
+        raise ValueError(f"{where}: {plugins.sentence(error, Config)}") from None
     for part in PARTS:
         for name, options in getattr(config, part).items():
             _check_plugin(f"{where}: {part}.{name}", _package(part), options.module or name, options.options)
@@ -72,7 +65,7 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
             known = list(getattr(config, part))
             if name not in known:
                 raise ValueError(
-                    f"{where}: report.reference.{i}: '{name}' is not in {part}{registry.nearest(name, known)}"
+                    f"{where}: report.reference.{i}: '{name}' is not in {part}{plugins.nearest(name, known)}"
                 )
     return config
 
@@ -116,8 +109,8 @@ def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
     """What a data set is listed from: its annotation files, and its root with two levels of folders below it. A folder's
     time changes when a video is added, so Snakemake lists the clips again.
     """
-    module = registry.load(_package("datasets"), options.module or name)
-    config = registry.configure(module, options.options)
+    module = plugins.load(_package("datasets"), options.module or name)
+    config = plugins.configure(module, options.options)
     found = [str(path) for path in ask(module, "list_files", config, [])]
     found += [options.exclude] if options.exclude else []
     root = getattr(config, "root", None)
@@ -130,8 +123,8 @@ def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
 
 def text_inputs(options: TextOptions, name: str) -> list[str]:
     """The files that a provider reads, by its optional `list_files`: when one changes, its table is made again."""
-    module = registry.load(_package("texts"), options.module or name)
-    return [str(path) for path in ask(module, "list_files", registry.configure(module, options.options), [])]
+    module = plugins.load(_package("texts"), options.module or name)
+    return [str(path) for path in ask(module, "list_files", plugins.configure(module, options.options), [])]
 
 
 def text_sources(options: TextOptions, name: str) -> list[str]:
@@ -139,7 +132,7 @@ def text_sources(options: TextOptions, name: str) -> list[str]:
     modules = [options.module or name]
     if "of" in options.options:
         modules += [options.options["of"]["module"], "_rearranged"]
-    return [f"text/providers/{module}.py" for module in modules]
+    return [f"texts/providers/{module}.py" for module in modules]
 
 
 def mining_options(config: Config, dataset: str) -> ConfusablesOptions:
@@ -152,12 +145,12 @@ def mining_options(config: Config, dataset: str) -> ConfusablesOptions:
 
 def has_captions(options: DatasetOptions, name: str) -> bool | None:
     """Whether a data set's clips have captions instead of classes; None where only its list can tell."""
-    return getattr(registry.load(_package("datasets"), options.module or name), "CAPTIONED", False)
+    return getattr(plugins.load(_package("datasets"), options.module or name), "CAPTIONED", False)
 
 
 def method_trains(spec: RunSpec) -> bool:
     """Whether the run has a checkpoint."""
-    module = registry.load(_package("methods"), spec.method_module)
+    module = plugins.load(_package("methods"), spec.method_module)
     return getattr(module, "TRAINS", True) and spec.training.epochs > 0 and spec.trained_on is None
 
 
@@ -282,11 +275,11 @@ def _package(part: str) -> ModuleType:
 
 def _check_plugin(where: str, package: ModuleType, module: str, options: dict[str, Any]) -> None:
     try:
-        plugin = registry.load(package, module)
+        plugin = plugins.load(package, module)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     try:
-        config = registry.configure(plugin, options)
+        config = plugins.configure(plugin, options)
         if hasattr(plugin, "check"):
             plugin.check(config)
     except ValueError as error:
@@ -306,11 +299,11 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
         for name in [value] if isinstance(value, str) else value:
             if name not in names:
                 part = key if key != "backbone" else "backbones"
-                raise ValueError(f"{where}.{key}: '{name}' is not in {part}{registry.nearest(name, list(names))}")
+                raise ValueError(f"{where}.{key}: '{name}' is not in {part}{plugins.nearest(name, list(names))}")
     source = _source(experiment.protocol)
     if source is not None and source not in config.datasets:
         raise ValueError(
-            f"{where}.protocol: '{source}' is not in datasets{registry.nearest(source, list(config.datasets))}"
+            f"{where}.protocol: '{source}' is not in datasets{plugins.nearest(source, list(config.datasets))}"
         )
     if source in experiment.datasets:
         raise ValueError(f"{where}: {experiment.protocol} tests on other data sets; take {source} out of `datasets`")
@@ -329,7 +322,7 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
         if captioned and not (experiment.protocol == "supervised" or source):
             raise ValueError(f"{where}.protocol: {dataset} has captions and no classes; take supervised")
         for texts in experiment.texts:
-            provider = registry.load(_package("texts"), config.texts[texts].module or texts)
+            provider = plugins.load(_package("texts"), config.texts[texts].module or texts)
             if captioned is not None and captioned != getattr(provider, "OF_CAPTIONS", False):
                 has, takes = (
                     ("captions", "texts: [captions]") if captioned else ("classes", "other texts, such as names")
@@ -343,7 +336,7 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
             raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
     for name in experiment.methods:
         options = config.methods[name]
-        module = registry.load(_package("methods"), options.module or name)
+        module = plugins.load(_package("methods"), options.module or name)
         if (
             not getattr(module, "TRAINS", True)
             and options.training.epochs
@@ -354,12 +347,12 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
             )
         if hasattr(module, "check_depth"):
             try:
-                chosen = registry.configure(module, options.options)
+                chosen = plugins.configure(module, options.options)
                 module.check_depth(chosen, vision["layers"], f"backbone {experiment.backbone}")
             except ValueError as error:
                 raise ValueError(f"{where}: methods.{name}.options.{error}") from None
         for texts in experiment.texts:
-            provider = registry.load(_package("texts"), config.texts[texts].module or texts)
+            provider = plugins.load(_package("texts"), config.texts[texts].module or texts)
             if getattr(module, "NEEDS_DESCRIPTIONS", False) and not getattr(provider, "DESCRIBES", True):
                 raise ValueError(
                     f"{where}: {name} needs motion descriptions and texts '{texts}' gives only names; "

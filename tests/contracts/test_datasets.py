@@ -9,12 +9,12 @@ from pydantic import ValidationError
 
 import official
 from captioned import WRITERS
-from kinetext import registry, tables
-from kinetext.config import DatasetOptions, FrameOptions
+from kinetext.config.data import DatasetOptions, FrameOptions
+from kinetext.core import plugins, tables
 from kinetext.data import datasets
-from kinetext.data.clips import index_clips
 from kinetext.data.datasets import Clip
 from kinetext.data.frames import extract_clip
+from kinetext.data.index import index_clips
 
 
 def folder_options(place: Path) -> dict:
@@ -41,23 +41,23 @@ SMALL = {
 }
 
 
-@pytest.fixture(params=registry.names(datasets))
+@pytest.fixture(params=plugins.names(datasets))
 def small(request, tmp_path):
     """The module, its small configuration, its options and its media folder."""
     if request.param not in SMALL:
         pytest.fail(f"data set '{request.param}' has no entry in SMALL; add a small config for it here")
-    module = registry.load(datasets, request.param)
+    module = plugins.load(datasets, request.param)
     options = SMALL[request.param](tmp_path)
-    return module, registry.configure(module, options), options, tmp_path / "media"
+    return module, plugins.configure(module, options), options, tmp_path / "media"
 
 
 def test_the_configuration_is_frozen_and_refuses_unknown_options(small):
     module, config, options, _ = small
-    assert issubclass(module.Config, registry.Options)
+    assert issubclass(module.Config, plugins.Options)
     with pytest.raises(ValidationError):
         setattr(config, next(iter(module.Config.model_fields)), None)
     with pytest.raises(ValueError, match="unknown key"):
-        registry.configure(module, {**options, "no_such_option": 1})
+        plugins.configure(module, {**options, "no_such_option": 1})
 
 
 def test_clips_are_listed_twice_alike_with_names_of_their_own(small):

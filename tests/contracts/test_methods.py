@@ -1,4 +1,4 @@
-"""What every method promises (src/kinetext/models/methods/__init__.py), on a small CLIP with random weights, and what
+"""What every method promises (src/kinetext/methods/__init__.py), on a small CLIP with random weights, and what
 each says of itself before training.
 """
 
@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F
 
 from conftest import text_rows
-from kinetext import registry
-from kinetext.config import TrainingOptions
-from kinetext.models import methods
-from kinetext.models.backbone import Architecture, Backbone
-from kinetext.models.checkpoint import load_backbone, load_trained, save_trained
-from kinetext.models.methods import build_method
-from kinetext.models.methods.ordered_descriptions import best_alignment, steps_of_sentences
-from kinetext.models.texts import encode_table, tabulate_texts
+from kinetext import methods
+from kinetext.backbones.attention import cosine_scores
+from kinetext.backbones.checkpoint import load_backbone, load_trained, save_trained
+from kinetext.backbones.open_clip_vit import Architecture, Backbone
+from kinetext.backbones.text_table import encode_table, tabulate_texts
+from kinetext.config.training import TrainingOptions
+from kinetext.core import plugins
+from kinetext.methods import build_method
+from kinetext.methods.ordered_descriptions import best_alignment, steps_of_sentences
 from kinetext.training.setup import choose_kernels, choose_trained
 
 # smaller than the defaults, for speed; a method that is not named here is tried with its defaults
@@ -67,7 +68,7 @@ def same(a, b) -> None:
     torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.fixture(params=registry.names(methods))
+@pytest.fixture(params=plugins.names(methods))
 def name(request):
     return request.param
 
@@ -108,7 +109,7 @@ def test_a_classs_score_does_not_depend_on_its_place(method, tiny):
 
 
 def test_a_video_is_its_trunks_tokens_encoded(method):
-    tokens = method.trunk(frames())
+    tokens = method.image_tokens(frames())
     assert set(tokens) == set(method.levels)
     num_tokens = 1 + (PX // PATCHES) ** 2 if method.patches else 1
     assert all(t.shape == (B, T, num_tokens, method.backbone.width) for t in tokens.values())
@@ -117,7 +118,7 @@ def test_a_video_is_its_trunks_tokens_encoded(method):
 
 def test_the_trunk_sees_each_frame_alone(method):
     """So that prediction may put its tokens in another order instead of running it again."""
-    backwards, tokens = method.trunk(frames().flip(1)), method.trunk(frames())
+    backwards, tokens = method.image_tokens(frames().flip(1)), method.image_tokens(frames())
     for level, tokens_BTNV in tokens.items():
         same(backwards[level], tokens_BTNV.flip(1))
 
@@ -143,9 +144,11 @@ def test_only_methods_that_say_so_see_the_order_of_frames(name, method, table):
 
 @pytest.mark.parametrize("trunk", ["trained", "frozen"])
 def test_the_gradient_reaches_whatever_trains(name, method, table, trunk):
-    if not getattr(registry.load(methods, name), "TRAINS", True):
+    if not getattr(plugins.load(methods, name), "TRAINS", True):
         pytest.skip("there is nothing to train")
-    choose_trained(method, TrainingOptions(trunk=trunk, text="trained" if trunk == "trained" else "frozen"))
+    choose_trained(
+        method, TrainingOptions(image_encoder=trunk, text_encoder="trained" if trunk == "trained" else "frozen")
+    )
     method.loss(method.encode_video(frames()), method.encode_texts(table), TARGET_B, RIVALS_KK, 0.1).backward()
     moved = {n for n, p in method.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     assert moved == {n for n, p in method.named_parameters() if p.requires_grad}
@@ -157,7 +160,7 @@ def test_the_gradient_reaches_whatever_trains(name, method, table, trunk):
 
 
 def test_what_was_trained_can_be_saved_and_put_back(name, method, table, tiny_folder, tmp_path):
-    choose_trained(method, TrainingOptions(trunk="trained", text="trained"))
+    choose_trained(method, TrainingOptions(image_encoder="trained", text_encoder="trained"))
     save_trained(method, tmp_path / "checkpoint.safetensors", {"run": name})
     other = build(load_backbone(tiny_folder), name)
     with torch.no_grad():  # not saved, since they do not train: as in the backbone's folder
@@ -280,7 +283,7 @@ def test_every_stan_scores_trains_all_it_adds_and_sees_order(tiny, table, option
     assert torch.isfinite(scores_BK).all()
     assert (score(method, frames().flip(1), table) - scores_BK).abs().max() > 1e-4
     same(score(method, frames()[1:2], table), scores_BK[1:2])
-    choose_trained(method.train(), TrainingOptions(trunk="frozen", text="frozen"))
+    choose_trained(method.train(), TrainingOptions(image_encoder="frozen", text_encoder="frozen"))
     method.loss(method.encode_video(frames()), method.encode_texts(table), TARGET_B, RIVALS_KK, 0.0).backward()
     silent = [n for n, p in method.new_parameters().items() if p.grad is None or not p.grad.any()]
     assert not silent
@@ -313,7 +316,7 @@ def test_papers_stan_starts_as_the_text_says(tiny):
     """The branch's input: mean class token, own positions; later levels through a projection that starts as identity."""
     method = build(tiny, "stan", variant="paper", temporal="none", layers=1)
     method.branch.space_embed.normal_()
-    tokens = method.trunk(frames())
+    tokens = method.image_tokens(frames())
     cls_B1V, patches_BLTV = method.branch.start(
         tokens[4], tiny.visual.class_embedding, tiny.visual.positional_embedding
     )
@@ -330,9 +333,9 @@ def test_papers_stan_starts_as_the_text_says(tiny):
 
 def test_recomputing_changes_memory_and_not_the_gradient(tiny, tiny_folder, table):
     found = []
-    for recompute in (False, True):
+    for gradient_checkpointing in (False, True):
         method = build(load_backbone(tiny_folder), "stan").train()
-        choose_kernels(method, TrainingOptions(recompute=recompute), torch.device("cpu"))
+        choose_kernels(method, TrainingOptions(gradient_checkpointing=gradient_checkpointing), torch.device("cpu"))
         kept = 0
 
         def count(tensor):
@@ -497,7 +500,7 @@ def test_every_moted_scores_and_trains_all_it_adds_with_texts_encoded_once(tiny,
     table = tabulate_texts(rows, LABELS, tiny)
     method = build(tiny, "moted", **options)
     stir(method)
-    choose_trained(method.train(), TrainingOptions(trunk="frozen", text="frozen"))
+    choose_trained(method.train(), TrainingOptions(image_encoder="frozen", text_encoder="frozen"))
     with torch.no_grad():
         frozen = method.encode_words(table)  # as training does (training/tasks.py)
     text = method.pool_texts(frozen, table)
@@ -542,8 +545,8 @@ def test_moted_with_every_weight_at_zero_is_mean_pool_on_the_names(tiny, table):
 def test_moteds_hard_loss_is_among_a_class_and_its_rivals(tiny, table):
     method = build(tiny, "moted", align=0, hard=1)
     video, text = method.encode_video(frames()), method.encode_texts(table)
-    names_only = F.cross_entropy(methods.scores(video.appearance, text.appearance) * tiny.logit_scale, TARGET_B)
-    cosines = [methods.scores(video.motion[:, p], text.motion[:, p]) for p in range(2)]
+    names_only = F.cross_entropy(cosine_scores(video.appearance, text.appearance) * tiny.logit_scale, TARGET_B)
+    cosines = [cosine_scores(video.motion[:, p], text.motion[:, p]) for p in range(2)]
     motion_BK = sum(cosines) / 2 * tiny.logit_scale
     pairs = [(0, 0, 1), (1, 1, 0), (2, 3, 2)]  # clip, its class, that class's rival
     two_way = [F.softplus(motion_BK[b, rival] - motion_BK[b, own]) for b, own, rival in pairs]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kinetext import registry
-from kinetext.tables import DESCRIPTIONS
-from kinetext.text import cache, providers
-from kinetext.text.providers import Context, Text, chat_api
+from kinetext.core import plugins
+from kinetext.core.tables import DESCRIPTIONS
+from kinetext.texts import cache, providers
+from kinetext.texts.providers import Context, Text, chat_api
 
 LABELS = ["rising", "falling"]
 
@@ -50,15 +50,15 @@ CASES: dict[str, tuple[dict, Callable[[Path, dict], None] | None]] = {
 }
 
 
-@pytest.mark.parametrize("name", registry.names(providers))
+@pytest.mark.parametrize("name", plugins.names(providers))
 def test_contract(name, tmp_path, monkeypatch):
     assert name in CASES, f"provider {name} has no entry in CASES of {__file__}: add its options there"
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     options, prepare = CASES[name]
     if prepare:
         prepare(tmp_path, options)
-    provider = registry.load(providers, name)
-    config = registry.configure(provider, options)
+    provider = plugins.load(providers, name)
+    config = plugins.configure(provider, options)
     said = {label: [f"it is {label}", f"it is {label}"] for label in LABELS}
     context = Context(LABELS, tmp_path, said)
     if hasattr(provider, "check"):
@@ -100,10 +100,10 @@ def check_rearranged(provider, config, context):
     assert provider.rearrange(dict(reversed(told.items())), rivals, config) == handed
 
 
-@pytest.mark.parametrize("name", registry.names(providers))
+@pytest.mark.parametrize("name", plugins.names(providers))
 def test_config_is_frozen_and_refuses_unknown_options(name):
-    provider = registry.load(providers, name)
+    provider = plugins.load(providers, name)
     with pytest.raises(ValueError, match="colour: unknown key"):
-        registry.configure(provider, {**CASES[name][0], "colour": "red"})
+        plugins.configure(provider, {**CASES[name][0], "colour": "red"})
     assert provider.Config.model_config["frozen"]
     assert all(field.description for field in provider.Config.model_fields.values())

@@ -9,8 +9,8 @@ import open_clip
 import pytest
 import torch
 
-from kinetext.models.backbone import TINY, Architecture, Backbone
-from kinetext.models.catalogue import vision_settings
+from kinetext.backbones.catalogue import vision_settings
+from kinetext.backbones.open_clip_vit import TINY, Architecture, Backbone
 
 # CLIP's published preprocessing, written out (openai/CLIP, clip.py)
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -114,7 +114,7 @@ def test_frames_of_another_size_are_refused(tiny):
 def test_importing_it_quickly_leaves_nothing_behind():
     """torch.compile and timm are as without kinetext."""
     program = (
-        "import sys, kinetext.models.backbone\n"
+        "import sys, kinetext.backbones.open_clip_vit\n"
         "assert 'torch._dynamo' not in sys.modules and 'timm' not in sys.modules, 'slow'\n"
         "import timm, torch, torch._dynamo.utils\n"
         "assert torch._dynamo.utils.counters is not None and timm.list_models\n"

@@ -16,11 +16,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kinetext.config import TrainingOptions
-from kinetext.models.backbone import Architecture, Backbone
-from kinetext.models.methods import build_method, scores, stan
-from kinetext.models.mug import mug_scores
-from kinetext.models.temporal import TimeConv
+from kinetext.backbones.attention import cosine_scores
+from kinetext.backbones.open_clip_vit import Architecture, Backbone
+from kinetext.config.training import TrainingOptions
+from kinetext.methods import build_method, stan
+from kinetext.methods.stan.cross_frame import TimeConv
+from kinetext.methods.stan.mug import mug_scores
 from kinetext.training.setup import choose_kernels
 
 RECORDED = json.loads(Path(__file__).with_name("stan_closed_form.json").read_text())
@@ -207,11 +208,11 @@ def plain(method: stan.Stan, frames_BTCHW: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("temporal", ["attention", "conv3d"])
-@pytest.mark.parametrize("recompute", [False, True])
-def test_gradients_are_those_of_the_original_written_out(small_model, temporal, recompute):
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+def test_gradients_are_those_of_the_original_written_out(small_model, temporal, gradient_checkpointing):
     """The recorded numbers hold no gradients; `plain` gives the recorded result, so its gradients are the original's."""
     method = filled(build_method(Backbone(small_model), "stan", {"temporal": temporal}))
-    choose_kernels(method, TrainingOptions(recompute=recompute), torch.device("cpu"))
+    choose_kernels(method, TrainingOptions(gradient_checkpointing=gradient_checkpointing), torch.device("cpu"))
     frames_BTCHW = closed_form("input", (2, 5, 3, 64, 64))
     case = RECORDED["tiny_selfattn_d4_B2_T5" if temporal == "attention" else "tiny_conv_d4_B2_T5"]
     direction_BD = closed_form("video_feat", (2, 32))
@@ -230,7 +231,7 @@ def test_gradients_are_those_of_the_original_written_out(small_model, temporal, 
 def test_the_originals_loss_is_the_sum_of_two_cross_entropies(temperature):
     """The definition that a retrieval loss has to meet (reference/stan.md 2.1), and its gradient written out."""
     video_BD, text_BD = (closed_form(n, (12, 16)).requires_grad_() for n in ("video_feat", "text_feat"))
-    logits_BB = scores(video_BD, text_BD) / float(temperature)
+    logits_BB = cosine_scores(video_BD, text_BD) / float(temperature)
     logits_BB.retain_grad()
     own_B = torch.arange(12)
     loss = nn.functional.cross_entropy(logits_BB, own_B) + nn.functional.cross_entropy(logits_BB.T, own_B)

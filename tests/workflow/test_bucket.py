@@ -14,7 +14,7 @@ from contextlib import closing
 
 import pytest
 
-from kinetext import tables
+from kinetext.core import tables
 
 from .calls import BIN, ROOT, TINY, jobs, planned
 

@@ -16,7 +16,7 @@ import pytest
 from disks import fill, mount, no_mounts, small_disk
 from kinetext.data.checks import list_shards
 from kinetext.data.loader import FrameStore
-from kinetext.data.protocols import read_splits
+from kinetext.data.splits import read_splits
 from kinetext.doctor import folder as place_checks
 from kinetext.doctor.examine import examine
 from kinetext.evaluation.predictions import read_predictions

@@ -12,7 +12,7 @@ import tempfile
 import pytest
 from filelock import FileLock
 
-from kinetext import tables
+from kinetext.core import tables
 
 from .calls import ROOT, RUNS, overlay, snakemake, start, wait_for
 from .slurm_machine import missing, say, slurm

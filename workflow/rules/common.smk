@@ -109,7 +109,7 @@ def growing(first):
 def training_mb(w):
     """Memory for a training, MB: the process and its loaders, and the tokens of a frozen trunk."""
     training = spec(w).training
-    return 16_000 + (int(1024 * training.cache_gib) if training.trunk == "frozen" else 0)
+    return 16_000 + (int(1024 * training.cache_gib) if training.image_encoder == "frozen" else 0)
 
 
 def mining(w):

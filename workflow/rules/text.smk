@@ -45,7 +45,7 @@ rule mine_confusables:
     params:
         options=lambda w: mining(w).model_dump_json(exclude={"rule"}),
         features=lambda w, input: f"--features {Path(input.features[0]).parent}" if input.features else "",
-        code=code("text/confusables.py"),
+        code=code("texts/mining.py"),
     shell:
         "kinetext mine-confusables --clips {input.clips} --splits {input.splits} --names {input.names}"
         " --frames {input.frames} {params.features} --options {params.options:q} --output {output} 2> {log}"
@@ -74,7 +74,7 @@ rule describe_classes:
         backbone=lambda w: f"{HERE}/backbones/{w.backbone}",
         cache=f"{RESULTS}/cache",
         code=lambda w: code(
-            "text/describe.py", "text/prompts.py", "text/validate.py", "text/chat/client.py", *provider(w)
+            "texts/describe.py", "texts/prompts.py", "texts/checks.py", "texts/chat/client.py", *provider(w)
         ),
     shell:
         "kinetext describe-classes --name {wildcards.texts} --clips {input.clips} --splits {input.splits}"

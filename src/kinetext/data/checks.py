@@ -6,9 +6,9 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from kinetext.core.files import written_whole
+from kinetext.core.tables import open_shard
 from kinetext.data.frames import frames_digest
-from kinetext.disk import written_whole
-from kinetext.tables import open_shard
 
 
 def check_frames(shards: Path, frames: Path, max_failed: float, output: Path) -> None:

@@ -22,13 +22,13 @@ import pyarrow.compute as pc
 import simplejpeg
 from tqdm import tqdm
 
-from kinetext import tables
-from kinetext.config import FrameOptions
-from kinetext.data.decode import decode_clip
+from kinetext.config.data import FrameOptions
+from kinetext.core import tables
+from kinetext.core.files import written_whole
 from kinetext.data.lists import file_state
-from kinetext.data.sampling import sampler
-from kinetext.data.watchdog import Lost, watched
-from kinetext.disk import written_whole
+from kinetext.video.decode import decode_clip
+from kinetext.video.pool import Lost, watched
+from kinetext.video.sampling import sampler
 
 BATCH_CLIPS, BATCH_BYTES = 100, 2**29  # an Arrow binary column holds 2 GiB at most
 

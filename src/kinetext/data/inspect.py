@@ -15,15 +15,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from kinetext.config import DatasetOptions, FrameOptions
-from kinetext.data.clips import SPLITS, checksums, compare_sizes, list_dataset, missing_and_unlisted
+from kinetext.config.data import DatasetOptions, FrameOptions
 from kinetext.data.datasets import Clip
 from kinetext.data.duplicates import find_duplicates
+from kinetext.data.index import SPLITS, checksums, compare_sizes, list_dataset, missing_and_unlisted
 from kinetext.data.lists import printable
 from kinetext.data.measure import Measured, measure
-from kinetext.data.sampling import uniform_indices
 from kinetext.data.sheet import Cell, draw_sheet, picture
-from kinetext.data.watchdog import Lost, watched
+from kinetext.video.pool import Lost, watched
+from kinetext.video.sampling import uniform_indices
 
 FIRST = 5  # files and classes that are named; the others are in the files
 CELLS = 48  # clips of the contact sheet

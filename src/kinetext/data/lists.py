@@ -16,8 +16,8 @@ from typing import Any
 
 from pydantic import Field
 
+from kinetext.core.plugins import Options, nearest
 from kinetext.data.datasets import Clip
-from kinetext.registry import Options, nearest
 
 SUFFIXES = {".mp4", ".avi", ".webm", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp"}
 

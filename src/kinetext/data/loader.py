@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from kinetext import tables
-from kinetext.config import AugmentOptions, RunSpec
+from kinetext.config.run import RunSpec
+from kinetext.config.training import AugmentOptions
+from kinetext.core import tables
 from kinetext.data.augment import augmented, square
 from kinetext.data.frames import decode_images, frames_digest
-from kinetext.data.sampling import Choice, view_indices
+from kinetext.video.sampling import Choice, view_indices
 
 
 class FrameStore:

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from kinetext.config import FrameOptions
+from kinetext.config.data import FrameOptions
 from kinetext.data.datasets import Clip
-from kinetext.data.decode import is_vfr, window_ranks
-from kinetext.data.demux import UnusableError, demux, opened, usable_stream
-from kinetext.data.watchdog import Lost
+from kinetext.video.decode import is_vfr, window_ranks
+from kinetext.video.demux import UnusableError, demux, opened, usable_stream
+from kinetext.video.pool import Lost
 
 
 @dataclass(frozen=True)

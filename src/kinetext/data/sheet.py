@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from kinetext.config import FrameOptions
+from kinetext.config.data import FrameOptions
+from kinetext.core.files import written_whole
 from kinetext.data.datasets import Clip
-from kinetext.data.decode import decode_clip
-from kinetext.disk import written_whole
+from kinetext.video.decode import decode_clip
 
 COLUMNS = 8
 WIDTH, HEIGHT, GAP, LINE = 176, 132, 12, 16  # of a picture, between cells, of a line of text; px

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from tqdm import tqdm
 
-from kinetext.config import TrackingOptions
+from kinetext.config.report import TrackingOptions
 from kinetext.doctor.environment import check_environment
 from kinetext.doctor.files import Said, first_line, kind, look
 from kinetext.doctor.folder import check_clock, check_database, check_disk, check_left, check_locks

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from kinetext.config import read_run
-from kinetext.tables import ADDED, SCHEMA_VERSION, TABLES, schema
-from kinetext.text.cache import read_record, request_hash
+from kinetext.config.run import read_run
+from kinetext.core.tables import ADDED, SCHEMA_VERSION, TABLES, schema
+from kinetext.texts.cache import read_record, request_hash
 
 UNDECLARED = ("system.parquet", "profile.json")  # no rule makes these: they come with others
 OF_TRAINING = ("curves.parquet", "cost.json")  # beside a checkpoint, and only made with it
@@ -113,7 +113,7 @@ def _columns(path: Path, found: pa.Schema) -> Iterator[Said]:
 
 
 def _weights(path: Path) -> Iterator[Said]:
-    from kinetext.models.tensors import hash_holds
+    from kinetext.core.tensors import hash_holds
 
     holds = hash_holds(path)
     if holds is None:

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import psutil
 
-from kinetext.config import TrackingOptions
-from kinetext.disk import ADVICE
+from kinetext.config.report import TrackingOptions
+from kinetext.core.files import ADVICE
 from kinetext.doctor.files import Said, first_line
 from kinetext.tracking.store import find_store
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from kinetext.config import read_run
+from kinetext.config.run import read_run
+from kinetext.core.tables import code_commit, read_rows, write_table
 from kinetext.evaluation import metrics, retrieval
 from kinetext.evaluation.predictions import Predictions, read_predictions
-from kinetext.tables import code_commit, read_rows, write_table
 
 Metric = Callable[[Any], float]  # of Predictions, or of retrieval.Ranks
 Rivals = dict[str, list[str]]  # label -> the labels that it is taken for, the likeliest first

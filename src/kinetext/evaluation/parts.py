@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinetext.config import read_run
-from kinetext.data.protocols import read_splits
-from kinetext.folders import need_places
+from kinetext.config.run import read_run
+from kinetext.core.paths import need_places
+from kinetext.data.splits import read_splits
 
 COLUMNS = ("path", "rank", "label", "score", "share", "error")  # of an answer
 

@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from kinetext import distributed
-from kinetext.config import RunSpec, read_run
+from kinetext.backbones.checkpoint import load_backbone, load_trained
+from kinetext.backbones.text_table import read_texts
+from kinetext.config.run import RunSpec, read_run
+from kinetext.core import distributed
+from kinetext.core.tables import write_table
 from kinetext.data.feed import Feed
 from kinetext.data.loader import ClipViews, FrameStore
-from kinetext.data.protocols import read_splits
-from kinetext.models.checkpoint import load_backbone, load_trained
-from kinetext.models.methods import Method, build_method
-from kinetext.models.texts import read_texts
-from kinetext.tables import write_table
+from kinetext.data.splits import read_splits
+from kinetext.methods import Method, build_method
 
 VIEWS = ("ordered", "reversed", "shuffled", "repeated")
 BATCH_CLIPS = 32
@@ -96,7 +96,7 @@ def predict_clips(
             for places, sent in zip(mine, bar, strict=True):
                 batch = [have[place] for place in places]
                 frames_BTCHW = feed.send(sent, places).unflatten(1, (views, -1)).flatten(0, 1)  # B: views of clips
-                tokens = method.trunk(frames_BTCHW)
+                tokens = method.image_tokens(frames_BTCHW)
                 found_rows.append([])
                 T = next(iter(tokens.values())).shape[1]
                 for view in VIEWS:

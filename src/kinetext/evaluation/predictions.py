@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kinetext.tables import metadata_of, read_table
+from kinetext.core.tables import metadata_of, read_table
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kinetext.config import RunSpec, read_run
+from kinetext.config.run import RunSpec, read_run
+from kinetext.core.tables import read_rows, read_table, schema, write_table
 from kinetext.report.differences import difference_rows
 from kinetext.report.outcomes import Outcomes
-from kinetext.tables import read_rows, read_table, schema, write_table
 
 TABLES = ("metrics", "runs", "texts", "confusions", "costs", "curves", "differences")
 RUN = schema("costs").names[:7]  # the columns that name a run

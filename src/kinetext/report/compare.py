@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kinetext.config import RunSpec, read_run
+from kinetext.config.run import RunSpec, read_run
 from kinetext.evaluation.measure import main_values
 from kinetext.evaluation.predictions import Predictions, read_predictions
 from kinetext.report.outcomes import Outcome, value_matrix

@@ -5,7 +5,7 @@ sorted best first.
 from pathlib import Path
 from typing import Any
 
-from kinetext.config import ReportOptions
+from kinetext.config.report import ReportOptions
 from kinetext.evaluation.retrieval import MEASURES, RANKED
 from kinetext.report.descriptions import against_others
 from kinetext.report.estimates import Comparison, Key, Measured, corrected, difference, file_name, label, title

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from kinetext.core.tables import read_rows
 from kinetext.report.figures import block_plot
 from kinetext.report.material import MINED, RULES, Mined
-from kinetext.tables import read_rows
 
 MOST_BLOCKS = 12  # blocks named beside the picture
 MOST_CLASSES = 60  # whose names can be read; of more, the most confused blocks are shown

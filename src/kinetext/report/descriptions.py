@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kinetext.core.tables import read_metadata, read_rows
 from kinetext.report.estimates import Difference, Key, corrected, label
 from kinetext.report.figures import Row, dot_plot
-from kinetext.tables import read_metadata, read_rows
 
 VERDICTS = ("ahead of", "not told apart from", "behind")
 

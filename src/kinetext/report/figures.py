@@ -16,8 +16,8 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from kinetext.core.tables import open_shard
 from kinetext.data.frames import decode_image, encode_image
-from kinetext.tables import open_shard
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

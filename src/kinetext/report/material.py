@@ -4,12 +4,12 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+from kinetext.core.tables import DESCRIPTIONS, open_shard, read_metadata, read_rows
 from kinetext.report.descriptions import control_of
 from kinetext.report.figures import Estimate, frame_strip
-from kinetext.tables import DESCRIPTIONS, open_shard, read_metadata, read_rows
 
 RULES = {
-    "given": "given by the data set",
+    "declared": "given by the data set",
     "features": "confused by the image-text model",
     "text": "alike in their names",
     "file": "named in your file",

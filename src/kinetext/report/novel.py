@@ -6,7 +6,7 @@ if both are.
 from pathlib import Path
 from typing import Any
 
-from kinetext.config import ReportOptions
+from kinetext.config.report import ReportOptions
 from kinetext.report.comparisons import headline_of
 from kinetext.report.estimates import Estimates, file_name, label, order
 from kinetext.report.figures import Estimate, Row, dot_plot

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from kinetext.config import RunSpec
+from kinetext.config.run import RunSpec
+from kinetext.core.tables import read_metadata
 from kinetext.evaluation.measure import main_values
 from kinetext.evaluation.predictions import Predictions, predicted, read_predictions
-from kinetext.tables import read_metadata
 
 Key = tuple[str, str]  # method, texts
 Place = tuple[str, str, str, str]  # dataset, protocol, split, metric

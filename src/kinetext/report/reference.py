@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kinetext.config import Published
+from kinetext.config.report import Published
 from kinetext.report.figures import Estimate
 
 RANKS = ("mdr", "mnr")  # their unit is a place in a list; every other metric is a share

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from kinetext.config import ReportOptions
-from kinetext.disk import written_whole
+from kinetext.config.report import ReportOptions
+from kinetext.core.files import written_whole
 from kinetext.report.collect import read_tables
 from kinetext.report.comparisons import about_comparison
 from kinetext.report.confusion import confusion_picture

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from kinetext.core.paths import Places, find_places
+from kinetext.core.tables import pq, read_rows
 from kinetext.data.frames import frames_digest
-from kinetext.data.protocols import read_splits
-from kinetext.folders import Places, find_places
-from kinetext.tables import pq, read_rows
+from kinetext.data.splits import read_splits
 
 LAYOUT = 2  # what is logged how; a new number has every run logged again
 NEEDED = ("run.yaml", "metrics.parquet")

@@ -7,8 +7,8 @@ import csv
 import warnings
 from pathlib import Path
 
-from kinetext.config import TrackingOptions
-from kinetext.tables import read_rows
+from kinetext.config.report import TrackingOptions
+from kinetext.core.tables import read_rows
 from kinetext.tracking.content import FILES, Run
 from kinetext.tracking.figures import draw_figures
 from kinetext.tracking.model import link, save_model, why_not

@@ -26,9 +26,9 @@ from typing import Any
 
 import yaml
 
-from kinetext.config import TrackingOptions
-from kinetext.data.protocols import read_splits
-from kinetext.disk import written_whole
+from kinetext.config.report import TrackingOptions
+from kinetext.core.files import written_whole
+from kinetext.data.splits import read_splits
 from kinetext.tracking import send
 from kinetext.tracking.content import NAMES, Point, experiment_name, is_number
 from kinetext.tracking.store import Store, experiment_id, find_store, first_line, open_client

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kinetext.config import TrackingOptions
-from kinetext.disk import written_whole
+from kinetext.config.report import TrackingOptions
+from kinetext.core.files import written_whole
 from kinetext.tracking import send
 from kinetext.tracking.content import NEEDED, Run, read_folder
 from kinetext.tracking.files import write_files

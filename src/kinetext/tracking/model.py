@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kinetext.config import TrackingOptions
+from kinetext.config.report import TrackingOptions
+from kinetext.core.tables import pq, read_table
 from kinetext.evaluation.parts import COLUMNS, Parts, find_parts
-from kinetext.tables import pq, read_table
 
 # what loading a model and asking it imports, beside kinetext itself; working that out takes MLflow a process and a network
 PACKAGES = (

@@ -21,10 +21,11 @@ class Served(PythonModel):
         """Load the parts that tracking/model.py put together. The backbone is in the model, or where it was when the model
         was logged, or is fetched again.
         """
-        from kinetext.config import BackboneOptions, read_run
-        from kinetext.evaluation.answer import Answerer
+        from kinetext.backbones.embed import prepare_backbone
+        from kinetext.config.backbone import BackboneOptions
+        from kinetext.config.run import read_run
+        from kinetext.evaluation.classify import Answerer
         from kinetext.evaluation.parts import Parts
-        from kinetext.models.embed import prepare_backbone
 
         folder = Path(context.artifacts["run"])
         about = json.loads((folder / "parts.json").read_text())

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kinetext.config import TrackingOptions
+from kinetext.config.report import TrackingOptions
 
 logger = logging.getLogger(__name__)
 

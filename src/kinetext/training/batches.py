@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from kinetext import distributed
-from kinetext.config import TrainingOptions
+from kinetext.backbones.text_table import to_device_async
+from kinetext.config.training import TrainingOptions
+from kinetext.core import distributed
 from kinetext.data.augment import flips
 from kinetext.data.feed import Encoded, Feed
 from kinetext.data.loader import ClipDataset, FrameStore
-from kinetext.data.protocols import Split
-from kinetext.data.sampling import choice
-from kinetext.models.methods import Method, Tokens
-from kinetext.models.texts import sent
+from kinetext.data.splits import Split
+from kinetext.methods import Method, Tokens
+from kinetext.video.sampling import choice
 
 log = logging.getLogger(__name__)
 TRUNK_BATCH = 32  # clips at once through a frozen trunk
@@ -35,7 +35,7 @@ TRUNK_BATCH = 32  # clips at once through a frozen trunk
 class Batch:
     """One process's part of a batch. `clip_ids` and `text_N`, the text that each goes with, are of the whole batch, `sizes`
     says how many of them each process has; `places` (in the split) and `clips` are this one's: frames, uint8
-    [B, T, C, H, W] once they were sent, or a frozen trunk's tokens.
+    [B, T, C, H, W] once they were to_device_async, or a frozen trunk's tokens.
 
     A process for which no clip is left has the batch's first, which then counts nothing.
     """
@@ -146,7 +146,7 @@ class Batches:
     def send(self, batch: Batch) -> Batch:
         """The batch with its clips on the device, without waiting for them."""
         if isinstance(batch.clips, dict):
-            return replace(batch, clips={level: sent(t, self.device) for level, t in batch.clips.items()})
+            return replace(batch, clips={level: to_device_async(t, self.device) for level, t in batch.clips.items()})
         assert batch.clips is not None  # `epoch` gave it
         return replace(batch, clips=self.feed.send(batch.clips, batch.places, batch.epoch))
 
@@ -163,7 +163,7 @@ class Batches:
             return clip_N, text_N
         generator = torch.Generator().manual_seed(self.seed * 100_003 + number)
         order_N = torch.randperm(self._count(), generator=generator)
-        together = self.training.neighbours
+        together = self.training.hard_negative_group
         if together > 1:
             group_G = torch.randperm(-(-self._count() // together), generator=generator)
             order_N = (group_G[:, None] * together + torch.arange(together)).flatten()
@@ -182,7 +182,7 @@ class Batches:
 
     def _fits(self) -> bool:
         """Whether a frozen trunk's tokens can be kept; what does not change is then computed once."""
-        if self.training.trunk == "trained" or self.training.sees_anew or not self.clip_ids:
+        if self.training.image_encoder == "trained" or self.training.sees_anew or not self.clip_ids:
             return False
         backbone, T = self.method.backbone, len(self.clips.images(0))
         tokens = 1 + backbone.grid[0] * backbone.grid[1] if self.method.patches else 1
@@ -203,7 +203,7 @@ class Batches:
         bar = tqdm(desc="trunk", total=len(order), disable=distributed.quiet(), leave=False)
         with bar, torch.inference_mode():
             frames = (self.feed.send(*pair) for pair in zip(self.feed.batches(mine), mine, strict=True))
-            tokens = ({k: t.half().cpu() for k, t in self.method.trunk(f).items()} for f in frames)
+            tokens = ({k: t.half().cpu() for k, t in self.method.image_tokens(f).items()} for f in frames)
             while len(parts) < len(order):  # exchanged turn by turn, so that little is held twice
                 parts += distributed.collected(list(islice(tokens, 1)))
                 bar.update(distributed.size())

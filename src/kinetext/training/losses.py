@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from kinetext import distributed
+from kinetext.core import distributed
 from kinetext.training.features import each
 
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from kinetext import distributed
-from kinetext.config import TrainingOptions
-from kinetext.models.backbone import Backbone
+from kinetext.backbones.open_clip_vit import Backbone
+from kinetext.config.training import TrainingOptions
+from kinetext.core import distributed
 from kinetext.training.batches import Batch
 from kinetext.training.step import draw_anew
 

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from kinetext.config import read_run
-from kinetext.disk import written_whole
-from kinetext.folders import need_places
+from kinetext.config.run import read_run
+from kinetext.core.files import written_whole
+from kinetext.core.paths import need_places
 from kinetext.training.batches import Batch, Batches
 from kinetext.training.setup import Inputs, make_optimiser, make_step, prepare
 from kinetext.training.step import Step, update

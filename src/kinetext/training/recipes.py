@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from kinetext.config import TrainingOptions
-from kinetext.training.resume import Progress
+from kinetext.config.training import TrainingOptions
+from kinetext.training.state import Progress
 
 BLOCK = re.compile(r"^backbone\.clip\.(visual\.)?transformer\.resblocks\.(\d+)\.")
 FIRST = re.compile(
@@ -47,8 +47,8 @@ class Average:
     def __init__(self, trained: list[nn.Parameter], training: TrainingOptions, steps: int, progress: Progress) -> None:
         """`steps` is how many the whole training has; averaging begins after `average_from` of them."""
         self._trained = nn.ParameterList(trained)
-        ema = get_ema_multi_avg_fn(training.ema_decay) if training.average == "ema" else None
-        self._model = AveragedModel(self._trained, multi_avg_fn=ema) if training.average != "none" else None
+        ema = get_ema_multi_avg_fn(training.ema_decay) if training.weight_averaging == "ema" else None
+        self._model = AveragedModel(self._trained, multi_avg_fn=ema) if training.weight_averaging != "none" else None
         self._first = training.average_from * steps
         if self._model is not None:
             if progress.averaged:

@@ -14,19 +14,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from kinetext import distributed
-from kinetext.config import RunSpec, TrainingOptions, read_run
+from kinetext.backbones.checkpoint import load_backbone
+from kinetext.backbones.text_table import read_texts
+from kinetext.config.run import RunSpec, read_run
+from kinetext.config.training import TrainingOptions
+from kinetext.core import distributed
+from kinetext.core.tables import read_rows
 from kinetext.data.loader import FrameStore
-from kinetext.data.protocols import Split, read_splits
-from kinetext.models.checkpoint import load_backbone
-from kinetext.models.methods import Method, build_method
-from kinetext.models.texts import read_texts
-from kinetext.tables import read_rows
+from kinetext.data.splits import Split, read_splits
+from kinetext.methods import Method, build_method
 from kinetext.training import step as steps
 from kinetext.training.batches import Batches
+from kinetext.training.objectives import Recognition, Retrieval
 from kinetext.training.recipes import depth_scales
 from kinetext.training.step import Step, pieces_that_fit
-from kinetext.training.tasks import Recognition, Retrieval
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,11 @@ def choose_trained(method: Method, training: TrainingOptions) -> None:
     backbone = method.backbone
     backbone.requires_grad_(False)
     visual, clip = backbone.visual, backbone.clip
-    if training.trunk == "trained":
+    if training.image_encoder == "trained":
         visual.requires_grad_(True)
     visual.ln_post.requires_grad_(True)
     visual.proj.requires_grad_(True)
-    if training.text == "trained":
+    if training.text_encoder == "trained":
         clip.transformer.requires_grad_(True)
         clip.ln_final.requires_grad_(True)
         clip.text_projection.requires_grad_(True)
@@ -149,7 +150,7 @@ def make_optimiser(method: Method, training: TrainingOptions, steps_per_epoch: i
         [
             {
                 "params": parameters,
-                "lr": training.new_lr if is_new else training.lr * scale,
+                "lr": training.lr_new if is_new else training.lr * scale,
                 "weight_decay": training.weight_decay if decayed else 0.0,
             }
             for (is_new, decayed, scale), parameters in groups.items()
@@ -172,10 +173,10 @@ def choose_kernels(method: Method, training: TrainingOptions, device: torch.devi
     """How the device computes what the method says: with gradient checkpointing, compiled, with the patch embedding in the
     order in memory that tensor cores take.
     """
-    if training.recompute:
+    if training.gradient_checkpointing:
         for module in method.modules():
-            if hasattr(module, "recompute"):
-                setattr(module, "recompute", True)  # noqa: B010 - a plain attribute, which Module's stubs do not know
+            if hasattr(module, "gradient_checkpointing"):
+                setattr(module, "gradient_checkpointing", True)  # noqa: B010 - a plain attribute, which Module's stubs do not know
     if training.compile:
         method.backbone.layer = torch.compile(method.backbone.layer)
         method.encode_tokens = torch.compile(method.encode_tokens)  # type: ignore[method-assign]

@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from kinetext import distributed
+from kinetext.core import distributed
 from kinetext.training.batches import Batch
 from kinetext.training.features import cut, each, joined, leaf, pull
-from kinetext.training.tasks import Recognition, Retrieval
+from kinetext.training.objectives import Recognition, Retrieval
 
 log = logging.getLogger(__name__)
 RUN_OUT = ("cuda",)  # devices that say so when their memory is full; what fills a CPU's is killed
@@ -185,7 +185,7 @@ def pieces_that_fit(step: Step, batch: Batch, spare_bytes: int = 0) -> int | Non
     while full := step.try_out(batch, most, spare_bytes):
         if most == 1:
             raise ValueError(
-                f"not even one clip fits into memory ({full}); set training.recompute: true, or take fewer frames"
+                f"not even one clip fits into memory ({full}); set training.gradient_checkpointing: true, or take fewer frames"
             )
         reason, most = full, -(-most // 2)
         if torch.cuda.is_available():

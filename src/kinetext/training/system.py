@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from kinetext.tables import read_metadata, read_rows, write_table
+from kinetext.core.tables import read_metadata, read_rows, write_table
 
 log = logging.getLogger(__name__)
 EVERY_S = 10.0

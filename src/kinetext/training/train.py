@@ -22,19 +22,20 @@ import pyarrow.parquet as pq
 import torch
 from tqdm import tqdm
 
-from kinetext import distributed
-from kinetext.config import RunSpec, TrainingOptions
-from kinetext.disk import written_whole
-from kinetext.models.checkpoint import save_trained
-from kinetext.models.methods import Method
-from kinetext.tables import code_commit
+from kinetext.backbones.checkpoint import save_trained
+from kinetext.config.run import RunSpec
+from kinetext.config.training import TrainingOptions
+from kinetext.core import distributed
+from kinetext.core.files import written_whole
+from kinetext.core.tables import code_commit
+from kinetext.methods import Method
 from kinetext.training.batches import Batches
 from kinetext.training.mixing import mixed
+from kinetext.training.objectives import Recognition, Retrieval
 from kinetext.training.recipes import Average, finished, interpolate
-from kinetext.training.resume import Progress, Saver, clear_state, load_state, save_state, state_path
 from kinetext.training.setup import Inputs, make_optimiser, make_step, prepare
+from kinetext.training.state import Progress, Saver, clear_state, load_state, save_state, state_path
 from kinetext.training.step import Step, told, update
-from kinetext.training.tasks import Recognition, Retrieval
 from kinetext.training.watch import READ_EVERY, Unread, read_losses
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def train_method(
     made_from = [inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
     path = state_path(cache, spec, made_from, store.digest())
     trained = [p for p in method.parameters() if p.requires_grad]
-    start = [p.detach().clone() for p in trained] if training.interpolate < 1 else []
+    start = [p.detach().clone() for p in trained] if training.wise_ft_alpha < 1 else []
     progress = load_state(path, method, optimiser, schedule) or Progress()
     progress.seconds += prepared_s
     average = Average(trained, training, training.epochs * len(seen), progress)
@@ -99,7 +100,7 @@ def train_method(
     if distributed.rank() == 0:
         progress.restore(method)
         if start:
-            interpolate(trained, start, training.interpolate)
+            interpolate(trained, start, training.wise_ft_alpha)
         write_results(spec, method, progress, seen.items, threads, device, output)
         clear_state(path)
 
@@ -137,10 +138,10 @@ def train_epoch(
         progress.step += 1
         save_now = saver.due()  # asked once: a SIGTERM between two answers would save without the losses
         if save_now or len(unread) == READ_EVERY:
-            read_losses(unread, progress, training.explode)
+            read_losses(unread, progress, training.divergence_factor)
         if save_now:
             saver.save()
-    read_losses(unread, progress, training.explode)
+    read_losses(unread, progress, training.divergence_factor)
     return sum(progress.losses) / len(progress.losses)
 
 

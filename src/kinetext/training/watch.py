@@ -8,19 +8,19 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from kinetext import distributed
-from kinetext.training.resume import Progress
+from kinetext.core import distributed
+from kinetext.training.state import Progress
 
 READ_EVERY = 50  # steps whose losses are read together
 
 Unread = list[tuple[Tensor, list[str]]]  # the losses of the last steps, with the clips of each
 
 
-def read_losses(unread: Unread, progress: Progress, explode: float | None = None) -> None:
+def read_losses(unread: Unread, progress: Progress, divergence_factor: float | None = None) -> None:
     """Move the losses of the last steps to `progress`: of each the mean over processes, which is the whole batch's.
 
     Raises RuntimeError, with step and clips, if one is no longer a number, or if the last of them have grown to more than
-    `explode` times the first.
+    `divergence_factor` times the first.
     """
     if not unread:
         return
@@ -31,13 +31,13 @@ def read_losses(unread: Unread, progress: Progress, explode: float | None = None
     progress.losses += values
     progress.start += values[: READ_EVERY - len(progress.start)]
     progress.recent = (progress.recent + values)[-READ_EVERY:]
-    if explode is not None and len(progress.recent) == READ_EVERY:
+    if divergence_factor is not None and len(progress.recent) == READ_EVERY:
         now, then = median(progress.recent), max(1.0, median(progress.start))
-        if now > explode * then:
+        if now > divergence_factor * then:
             worst = values.index(max(values))
             raise RuntimeError(
                 f"the loss has exploded: {now:.3g} is the median of the last {READ_EVERY} steps, {then:.3g} at the start, "
-                f"{values[worst]:.3g} {_where(unread, worst, progress)}, or raise training.explode"
+                f"{values[worst]:.3g} {_where(unread, worst, progress)}, or raise training.divergence_factor"
             )
     unread.clear()
 

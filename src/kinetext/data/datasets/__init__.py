@@ -1,6 +1,6 @@
 """The contract of a data set: a module here, named after itself, with
 
-- `Config`: a frozen registry.Options;
+- `Config`: a frozen plugins.Options;
 - `list_clips(config, folder) -> Iterator[Clip]`: every clip of the data set, broken or absent ones too. `folder` is a
   place of its own for data sets that make or convert their files;
 - `labels(config) -> list[str]` (optional): class names in their official order; without it those of the clips, sorted;

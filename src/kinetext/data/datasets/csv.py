@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import Field
 
+from kinetext.core.plugins import Options, nearest
 from kinetext.data.datasets import Clip
 from kinetext.data.lists import Videos, known_class, need_folder, need_path, read_csv, seconds
-from kinetext.registry import Options, nearest
 
 SPLITS = ["train", "val", "test"]
 CAPTIONED = None  # the list says

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pydantic import Field, model_validator
 
+from kinetext.core.plugins import Options
 from kinetext.data.datasets import Clip
-from kinetext.registry import Options
 
 SUFFIXES = {".mp4", ".avi", ".webm", ".mkv", ".mov"}
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from pydantic import Field
 
+from kinetext.core.plugins import Options
 from kinetext.data.captions import Captions, captioned_clips
 from kinetext.data.datasets import Clip
 from kinetext.data.lists import Videos, need_file, need_folder, read_lines
-from kinetext.registry import Options
 
 FILES = {
     "train": "LSMDC16_annos_training.csv",

@@ -11,10 +11,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from kinetext.core.plugins import Options
 from kinetext.data.captions import Captions, captioned_clips, pick, read_captions
 from kinetext.data.datasets import Clip
 from kinetext.data.lists import Videos, need_file, need_folder, read_csv, read_json, set_aside
-from kinetext.registry import Options
 
 CAPTIONED = True
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import Field
 
+from kinetext.core.plugins import Options
 from kinetext.data.captions import Captions, captioned_clips, pick
 from kinetext.data.datasets import Clip
 from kinetext.data.lists import Videos, need_file, need_folder, read_json, read_lines
-from kinetext.registry import Options
 
 SPLITS = ("train", "val", "test")
 HARMLESS = ("dict", "list", "tuple", "set", "frozenset", "str", "unicode")

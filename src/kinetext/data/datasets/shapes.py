@@ -18,10 +18,10 @@ import av
 import numpy as np
 from pydantic import Field
 
+from kinetext.core.files import written_whole
+from kinetext.core.plugins import Options
 from kinetext.data.datasets import Clip
 from kinetext.data.scenes import BACKGROUNDS, COLOURS, SHAPES, Figure, Scene, distractors, draw_scene, jittered_colour
-from kinetext.disk import written_whole
-from kinetext.registry import Options
 
 # pair -> the class that runs forwards, the class that runs backwards
 PAIRS = {

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
+from kinetext.core.plugins import Options
 from kinetext.data.datasets import Clip
 from kinetext.data.datasets.shapes import PAIRS, Look, draw_clip, write_video
 from kinetext.data.scenes import BACKGROUNDS, COLOURS, SHAPES
-from kinetext.registry import Options
 
 CAPTIONED = True
 FORMAT_VERSION = 2  # raise it when clips change: their folder's name depends on it

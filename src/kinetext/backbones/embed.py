@@ -1,0 +1,66 @@
+"""prepare_backbone, embed_frames, embed_labels: weights on disk once, then one CLIP feature per frame and class name.
+
+T frames, K classes, D joint width.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from kinetext.backbones.checkpoint import load_backbone, save_backbone
+from kinetext.backbones.open_clip_vit import ASSETS, TINY, fetch
+from kinetext.config.backbone import BackboneOptions
+from kinetext.core.files import written_whole
+from kinetext.core.tables import open_shard, read_metadata, write_shard
+from kinetext.data.loader import FrameStore
+
+BATCH_CLIPS = 32
+
+
+def prepare_backbone(options: BackboneOptions, folder: Path, seed: int = 0) -> None:
+    """Write backbones/{name}/: shipped, trained anew, fetched by open_clip, or read from a local file."""
+    if options.model == TINY and options.weights is None:
+        if options.pretrain_steps is None:
+            shipped = load_backbone(ASSETS / "tiny")
+            save_backbone(shipped, folder, {"weights": "shipped with kinetext"})
+        else:
+            from kinetext.backbones.tiny.pretrain import pretrain_tiny
+
+            backbone, rows = pretrain_tiny(options.pretrain_steps, seed=seed)
+            save_backbone(backbone, folder, {"weights": f"{options.pretrain_steps} steps, seed {seed}"}, rows)
+        return
+    backbone = fetch(options.model, options.pretrained, options.weights)
+    save_backbone(backbone, folder, {"weights": options.weights or options.pretrained})
+
+
+def embed_frames(backbone_folder: Path, shard: Path, output: Path, threads: int = 1) -> None:
+    """One feature per frame for every clip of a frame shard that has frames."""
+    torch.set_num_threads(threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    backbone = load_backbone(backbone_folder).to(device)
+    store = FrameStore([shard])
+    clip_ids = [clip_id for clip_id in open_shard("frames", shard)["clip_id"].to_pylist() if clip_id in store]
+
+    def batches():
+        for start in tqdm(range(0, len(clip_ids), BATCH_CLIPS), desc=f"embed {shard.stem}", disable=None):
+            batch = clip_ids[start : start + BATCH_CLIPS]
+            with torch.inference_mode():
+                frames_BTD, _ = backbone.encode_frames(store.batch(batch).to(device))
+            features = frames_BTD.half().cpu().numpy()
+            yield [{"clip_id": c, "frame_TD": list(f)} for c, f in zip(batch, features, strict=True)]
+
+    write_shard("features", batches(), output)
+
+
+def embed_labels(backbone_folder: Path, clips: Path, output: Path) -> None:
+    """One feature per class name: an .npz with `labels` and `text_KD`; without rows where clips have captions."""
+    labels = read_metadata(clips)["labels"]
+    text_KD = torch.zeros(0, 0)
+    if labels:
+        backbone = load_backbone(backbone_folder)
+        with torch.inference_mode():
+            text_KD, _ = backbone.encode_text(backbone.tokenise(labels))
+    with written_whole(output) as part, part.open("wb") as file:
+        np.savez(file, labels=np.array(labels, str), text_KD=text_KD.numpy())

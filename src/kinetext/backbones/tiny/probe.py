@@ -1,0 +1,78 @@
+"""probe_backbone: what the small CLIP knows of single stills, attribute by attribute.
+
+Zero-shot: of the captions that differ in one attribute only, does the still's own have the highest cosine? A retrieval
+score alone would hide that a CLIP solves the task by colour and background (reference/demo.md 3).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kinetext.backbones.attention import cosine_scores
+from kinetext.backbones.checkpoint import load_backbone
+from kinetext.backbones.open_clip_vit import Backbone
+from kinetext.data import stills
+from kinetext.data.scenes import draw_scene
+
+# attribute -> the kind of still that it is read from
+PROBES = {
+    "position": "single",
+    "size": "single",
+    "colour": "single",
+    "shape": "single",
+    "background": "single",
+    "orientation": "single",
+    "visibility": "single",
+    "gate": "gate",
+    "box": "box",
+    "distance": "pair",
+    "side": "pair",
+    "height": "pair",
+}
+SEED = 20_000_003  # stills that no training has seen: pretraining draws from small seeds
+
+
+def probe_backbone(folder: Path, count: int) -> dict[str, float]:
+    """Print and return the accuracy, 0 to 1, on `count` stills per attribute."""
+    backbone = load_backbone(folder)
+    random = np.random.default_rng(SEED)
+    found = {}
+    print(f"{'attribute':12} {'choices':>7} {'chance':>7} {'accuracy':>9}   ({count} stills each)")
+    for name, kind in PROBES.items():
+        choices = len(stills.ATTRIBUTES[name])
+        found[name] = _accuracy(backbone, name, kind, count, random)
+        print(f"{name:12} {choices:7} {1 / choices:7.2f} {found[name]:9.2f}")
+    return found
+
+
+@torch.inference_mode()
+def _accuracy(backbone: Backbone, name: str, kind: str, count: int, random: np.random.Generator) -> float:
+    right = done = 0
+    while done < count:
+        drawn = [stills.draw_still(kind, random) for _ in range(64)]
+        drawn = [still for still in drawn if still.values[name] >= 0 and _clear(still, name)][: count - done]
+        if not drawn:
+            continue
+        images = np.stack([draw_scene(still.scene, random) for still in drawn]).transpose(0, 3, 1, 2)
+        image_BD = backbone.encode_frames(torch.from_numpy(images)[:, None])[0][:, 0]
+        for still, image_D in zip(drawn, image_BD, strict=True):
+            said = [_statement(still, name, value) for value in range(len(stills.ATTRIBUTES[name]))]
+            captions = [stills.caption_text(values, np.random.default_rng(0)) for values in said]
+            text_KD, _ = backbone.encode_text(backbone.tokenise(captions))
+            right += int(cosine_scores(image_D[None], text_KD).argmax()) == still.values[name]
+        done += len(drawn)
+    return right / count
+
+
+def _statement(still: stills.Still, name: str, value: int) -> dict[str, int]:
+    """The attribute alone; of two figures also which they are, or nobody could say who is left of whom."""
+    who = ("shape", "colour", "other_shape", "other_colour") if name in ("side", "height") else ()
+    values = {key: still.values[key] for key in who} | {name: value}
+    return {key: values[key] for key in stills.NAMES if key in values}
+
+
+def _clear(still: stills.Still, name: str) -> bool:
+    """Two figures of one kind are left of each other both ways round."""
+    v = still.values
+    return name not in ("side", "height") or (v["shape"], v["colour"]) != (v["other_shape"], v["other_colour"])

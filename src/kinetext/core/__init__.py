@@ -1,0 +1,1 @@
+"""What every part stands on: tables, files, paths, plug-ins, processes. No science."""

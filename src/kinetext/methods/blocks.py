@@ -1,0 +1,49 @@
+"""Building blocks of methods: attention, linear layers that start at zero or as the identity, stochastic depth.
+
+B batch, Q queries, S keys, V width, H heads.
+"""
+
+from torch import Tensor, nn
+
+from kinetext.backbones.attention import fused_attention, project_qkv
+
+
+class Attention(nn.Module):
+    """Multi-head attention with biases on all four projections, as CLIP's; keys and values from another sequence if
+    one is given. Initialised as torch's Linear (uniform, +-1/sqrt(V)).
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj = nn.Linear(width, 3 * width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, query_BQV: Tensor, source_BSV: Tensor | None = None, mask_BS: Tensor | None = None) -> Tensor:
+        """Attend, [B, Q, V]. `mask_BS` is true where a key may be seen."""
+        weight, bias = self.in_proj.weight, self.in_proj.bias
+        q, k, v = project_qkv(query_BQV, source_BSV, weight, bias)
+        mask = None if mask_BS is None else mask_BS[:, None, None, :]
+        return self.out_proj(fused_attention(q, k, v, self.heads, mask))
+
+
+def zero_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A Linear whose output is zero before training: what it is added to is left as it was."""
+    linear = nn.Linear(inputs, outputs)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+def identity_linear(width: int) -> nn.Linear:
+    """A Linear without bias that changes nothing before training."""
+    linear = nn.Linear(width, width, bias=False)
+    nn.init.eye_(linear.weight)
+    return linear
+
+
+def drop_path(rate: float) -> nn.Module:
+    """Drops the whole residual of a row, a member of the first axis, with this probability (Huang et al., ECCV 2016)."""
+    from torchvision.ops import StochasticDepth  # 4 s, which a check of config.yaml need not spend
+
+    return StochasticDepth(rate, "row")

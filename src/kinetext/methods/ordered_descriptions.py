@@ -1,0 +1,151 @@
+"""Ordered descriptions: what a class's sentences say of its start is compared with the first frames, what they say of its
+end with the last. After ActAlign (arXiv:2506.22967), which aligns the sub-actions that a language model lists with the
+frames by dynamic time warping, and the training-free score of our prototype (reference/demo.md 4).
+
+Nothing trains, nothing is added, and yet it sees order: of all baselines this is the one that a trained method has to
+beat on classes without training clips. What is compared is the option `steps`:
+
+- `ends` (default): start sentences with the first third of the frames, end sentences with the last third; the mean of the
+  two cosines. Of a class that lacks one of the two, all descriptions stand in for it. This is moted's motion score
+  before training (tests/contracts/test_methods.py).
+- `phases`: two steps, start and end. Every frame goes to one step, steps in order, none left out; of all such
+  assignments the one with the best mean cosine over the frames counts: the best moment to change from one to the other.
+- `sentences`: the same with every sentence as a step, in the order of the table: start, whole, end. For lists of
+  sub-actions of any length.
+
+`ends` and `phases` leave sentences about the whole out, for no single frame shows what they say, unless a class has no
+others. On the shapes `ends` is the best of the three (LOG.md): a warp may cut a clip of the reversed class so that it fits.
+
+B clips, T frames, K classes, S sentences, M the most steps of a class, D joint width.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from kinetext.backbones.text_table import PHASES, TextTable, WordFeatures, class_means, need_descriptions
+from kinetext.core.plugins import Options
+from kinetext.methods import Method, Tokens
+
+if TYPE_CHECKING:
+    from kinetext.backbones.open_clip_vit import Backbone
+
+TRAINS = False  # there is nothing to train
+NEEDS_DESCRIPTIONS = True  # class names alone do not do
+
+WHOLE, START, END = range(len(PHASES))
+
+
+class Config(Options):
+    """What is compared with what."""
+
+    steps: Literal["ends", "phases", "sentences"] = Field(
+        "ends",
+        description="ends: first third with start, last third with end; phases: the best moment to change from one to "
+        "the other; sentences: the best monotone alignment of every sentence, in order",
+    )
+
+
+class Steps(NamedTuple):
+    """What each class shows step by step, [K, M, D], and how many steps it has, [K]."""
+
+    step_KMD: Tensor
+    count_K: Tensor
+
+
+class OrderedDescriptions(Method):
+    """Frames as they are, steps as they are told."""
+
+    def __init__(self, backbone: Backbone, config: Config) -> None:
+        super().__init__(backbone, config)
+        self.steps = config.steps
+
+    def encode_tokens(self, tokens: Tokens) -> Tensor:
+        """Frame features [B, T, D], or the ends' [B, 2, D]."""
+        frames_BTD = self.backbone.project(tokens[self.backbone.num_layers][:, :, 0])
+        return torch.stack(end_frames(frames_BTD), 1) if self.steps == "ends" else frames_BTD
+
+    def pool_texts(self, words: WordFeatures, table: TextTable) -> Steps:
+        """The steps of each class. Raises ValueError for a class without a description."""
+        need_descriptions(table, "ordered_descriptions")
+        if self.steps == "ends":
+            ends_KMD = torch.stack([phase_means(words, table, phase) for phase in (START, END)], 1)
+            return Steps(ends_KMD, torch.full_like(table.owner_S, 2)[: len(table.labels)])
+        step_S = steps_of_sentences(table, each=self.steps == "sentences")
+        used_S = step_S >= 0
+        owner_S, step_S = table.owner_S[used_S], step_S[used_S]
+        count_K = torch.bincount(table.owner_S, minlength=len(table.labels)) * 0
+        count_K = count_K.scatter_reduce(0, owner_S, step_S + 1, "amax")
+        unit_SD = F.normalize(words.sentence_SD, dim=-1)[used_S]
+        step_KMD = unit_SD.new_zeros(len(table.labels), int(count_K.max()), unit_SD.shape[-1])
+        return Steps(step_KMD.index_put((owner_S, step_S), unit_SD, accumulate=True), count_K)
+
+    def score(self, video: Tensor, text: Steps) -> Tensor:
+        """Logits [B, K]."""
+        unit_KMD = F.normalize(text.step_KMD, dim=-1)
+        if self.steps == "ends":
+            cosine_BK = torch.einsum("bmd,kmd->bk", F.normalize(video, dim=-1), unit_KMD) / 2
+        else:
+            cosine_BKTM = torch.einsum("btd,kmd->bktm", F.normalize(video, dim=-1), unit_KMD)
+            cosine_BK = best_alignment(cosine_BKTM, text.count_K)
+        return self.backbone.logit_scale * cosine_BK
+
+
+def end_frames(frames_BTD: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of the first third of the frames and of the last, each [B, D]; a third is one frame at least."""
+    third = max(1, frames_BTD.shape[1] // 3)
+    return frames_BTD[:, :third].mean(1), frames_BTD[:, -third:].mean(1)
+
+
+def phase_means(words: WordFeatures, table: TextTable, phase: int, weight_S: Tensor | None = None) -> Tensor:
+    """(Weighted) mean of a class's descriptions of one phase, [K, D]; of all of them where it has none of that phase."""
+    of_phase_S = table.motion_S & (table.phase_S == phase)
+    has_K = torch.zeros_like(table.owner_S[: len(table.labels)]).index_add(0, table.owner_S, of_phase_S.long()) > 0
+    means_KD, all_KD = (class_means(words.sentence_SD, table, keep, weight_S) for keep in (of_phase_S, table.motion_S))
+    return torch.where(has_K[:, None], means_KD, all_KD)
+
+
+def steps_of_sentences(table: TextTable, each: bool) -> Tensor:
+    """The step of its class that each sentence belongs to, from 0, [S]; -1 for one that belongs to none. With `each`
+    every description is a step.
+    """
+    when_S = torch.where(table.phase_S == START, 0, torch.where(table.phase_S == END, 2, 1))
+    step_S = torch.full_like(table.owner_S, -1)
+    for k in range(len(table.labels)):
+        mine = (table.motion_S & (table.owner_S == k)).nonzero()[:, 0]
+        when = when_S[mine]
+        if each:
+            step_S[mine[when.argsort(stable=True)]] = torch.arange(len(mine), device=mine.device)
+            continue
+        at_end = when != 1
+        if bool(at_end.any()):
+            mine, when = mine[at_end], when[at_end]
+        step_S[mine] = torch.unique(when, return_inverse=True)[1]  # an end without a start is the only step
+    return step_S
+
+
+def best_alignment(cosine_BKTM: Tensor, count_K: Tensor) -> Tensor:
+    """The mean cosine of the best way to give every frame one step, steps in order and none left out, [B, K].
+
+    `count_K` is how many of the M steps a class has. With fewer frames than steps frames are repeated until there are
+    enough. Dynamic programming: the best sum up to frame t that ends in step m came from step m or step m - 1.
+    """
+    T, M = cosine_BKTM.shape[-2:]
+    cosine_BKTM = cosine_BKTM.repeat_interleave(-(-M // T), dim=2)
+    best_BKM = torch.full_like(cosine_BKTM[:, :, 0], -torch.inf)
+    best_BKM[..., 0] = cosine_BKTM[:, :, 0, 0]
+    for t in range(1, cosine_BKTM.shape[2]):
+        before_BKM = F.pad(best_BKM[..., :-1], (1, 0), value=-torch.inf)
+        best_BKM = cosine_BKTM[:, :, t] + torch.maximum(best_BKM, before_BKM)
+    last_BK1 = (count_K - 1).expand(len(best_BKM), -1)[..., None]
+    return best_BKM.gather(-1, last_BK1)[..., 0] / cosine_BKTM.shape[2]
+
+
+def build(backbone: Backbone, config: Config) -> Method:
+    """The method on this backbone."""
+    return OrderedDescriptions(backbone, config)

@@ -1,0 +1,69 @@
+"""STAN's cross-frame modules: each takes patches [B, L, T, V] and returns them with a residual added.
+
+The axes are in that order so that attention over T needs no copy.
+
+B clips, L patches of a frame, T frames, V width, (h, w) the patch grid.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kinetext.methods.blocks import Attention, drop_path, zero_linear
+
+
+class TimeAttention(nn.Module):
+    """The released code's: LayerNorm, attention over T at each place, a Linear that starts at zero."""
+
+    def __init__(self, width: int, heads: int, rate: float) -> None:
+        super().__init__()
+        self.ln = nn.LayerNorm(width)
+        self.attn = Attention(width, heads)
+        self.drop_path = drop_path(rate)
+        self.fc = zero_linear(width, width)
+
+    def forward(self, patches_BLTV: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Patches that have seen the same place in other frames."""
+        x = self.attn(self.ln(patches_BLTV).flatten(0, 1))
+        return patches_BLTV + self.fc(self.drop_path(x)).view(patches_BLTV.shape)
+
+
+class PlainTimeAttention(nn.Module):
+    """The paper's Eq. 7 and 8: attention with a single head, scaled by sqrt(V), and nothing else."""
+
+    def __init__(self, width: int, heads: int, rate: float) -> None:
+        super().__init__()
+        self.attn = Attention(width, 1)
+
+    def forward(self, patches_BLTV: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Patches that have seen the same place in other frames."""
+        return patches_BLTV + self.attn(patches_BLTV.flatten(0, 1)).view(patches_BLTV.shape)
+
+
+class TimeConv(nn.Module):
+    """The released code's: one full 3 x 3 x 3 convolution, no norm, no activation, then a Linear that starts at zero."""
+
+    def __init__(self, width: int, heads: int, rate: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(width, width, 3, padding=1)
+        self.drop_path = drop_path(rate)
+        self.fc = zero_linear(width, width)
+
+    def forward(self, patches_BLTV: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Patches that have seen their neighbours in space and time."""
+        x = self.conv(patches_BLTV.unflatten(1, grid).permute(0, 4, 3, 1, 2))  # B V T h w
+        return patches_BLTV + self.fc(self.drop_path(x.permute(0, 3, 4, 2, 1).flatten(1, 2)))
+
+
+class TimeBottleneck(nn.Module):
+    """The paper's Eq. 9: down to V / 8, a convolution over three frames, GELU, up to V. That it starts at zero is ours."""
+
+    def __init__(self, width: int, heads: int, rate: float) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, width // 8)
+        self.conv = nn.Conv1d(width // 8, width // 8, 3, padding=1)
+        self.up = zero_linear(width // 8, width)
+
+    def forward(self, patches_BLTV: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Patches that have seen the same place in the frames before and after."""
+        x = self.conv(self.down(patches_BLTV).flatten(0, 1).transpose(1, 2))
+        return patches_BLTV + self.up(F.gelu(x.transpose(1, 2))).view(patches_BLTV.shape)

@@ -1,1 +1,0 @@
-"""Frames and class texts in, scores out."""

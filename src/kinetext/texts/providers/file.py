@@ -1,0 +1,138 @@
+"""Sentences from a file that you wrote or edited: `kinetext export-texts` writes a table of texts as .csv or .json, and
+this provider reads it back. They are checked like a language model's.
+
+One row a sentence. Only `label` and `sentence` are needed; `kind` is motion unless it says otherwise, `phase` whole. An
+exported row carries a digest of what it said: while that fits, the row keeps its provenance; otherwise it is yours.
+"""
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from kinetext.core.files import written_whole
+from kinetext.core.plugins import Options, nearest
+from kinetext.core.tables import DESCRIPTIONS, TABLES, read_rows
+from kinetext.data.lists import file_state, known_class, need_path, read_csv, read_entries
+from kinetext.texts.providers import Context, Text
+
+KINDS = ("name", *DESCRIPTIONS)
+PHASES = ("whole", "start", "end")
+EDITED = ("label", "kind", "phase", "sentence", "status", "rival")  # in the order that an editor wants to see
+COLUMNS = (*EDITED, "source", "prompt_version", "model", "date", "request_hash", "digest")
+HOW = "write one with `kinetext export-texts --texts results/data/.../texts/NAME.parquet --output FILE`"
+
+
+class Config(Options):
+    """Which file."""
+
+    path: str = Field(description="the .csv or .json file, UTF-8")
+    skip_checks: bool = Field(False, description="use every sentence as it stands, whatever the checks would say")
+
+
+def check(config: Config) -> None:
+    """Raise ValueError, with file and line, if there is no such file or a row is wrong."""
+    for _ in _rows(*list_files(config)):
+        pass
+
+
+def list_files(config: Config) -> list[Path]:
+    """The file."""
+    try:
+        return [need_path(config.path, "path")]
+    except ValueError as error:
+        raise ValueError(f"{error}; {HOW}") from None
+
+
+def describe(label: str, rivals: list[str], config: Config, context: Context) -> list[Text]:
+    """The file's rows about a class, or one with status `missing: ...`.
+
+    Raises ValueError, with file and line and the nearest class, for a row about a class that the data set does not have.
+    """
+    (path,) = list_files(config)
+    texts = _by_label(path, file_state(str(path)), tuple(context.labels)).get(label)
+    return texts or [
+        Text(label, "", kind="motion", source=path.name, status=f"missing: {path.name} says nothing about it")
+    ]
+
+
+def export_texts(texts: Path, output: Path) -> None:
+    """Write a table `texts` as a file that can be edited. Raises ValueError if there is a file already, or no way to write it."""
+    if output.suffix not in (".csv", ".json"):
+        raise ValueError(f"--output: {output} ends in '{output.suffix}'; it must end in .csv or .json")
+    if output.exists():
+        raise ValueError(f"--output: {output} exists, and edits in it would be lost; give another name")
+    table = [row | {"digest": digest(row)} for row in read_rows("texts", texts)]
+    if any(row["kind"] == "caption" for row in table):
+        raise ValueError(f"{texts}: holds captions; those are the data set's own, edit them there")
+    rows = [{column: row[column] for column in COLUMNS} for row in table]
+    with written_whole(output) as part:
+        if output.suffix == ".json":  # a row a line
+            lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+            part.write_text(f"[\n{lines}\n]\n", "utf-8")
+        else:
+            with part.open("w", encoding="utf-8-sig", newline="") as file:  # with the mark that tells Excel UTF-8
+                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(rows)
+
+
+def digest(row: dict[str, Any]) -> str:
+    """What tells an edited row from an exported one."""
+    said = "\0".join(row[column].strip() for column in ("label", "kind", "phase", "sentence"))
+    return hashlib.sha256(said.encode()).hexdigest()[:12]
+
+
+@cache
+def _by_label(path: Path, state: tuple[int, ...], labels: tuple[str, ...]) -> dict[str, list[Text]]:
+    """The file's rows class by class; `state` has a changed file read again."""
+    known = set(labels)
+    found: dict[str, list[Text]] = {}
+    for place, text in _rows(path):
+        found.setdefault(known_class(text.label, known, place, "the data set"), []).append(text)
+    return found
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Text]]:
+    """Each row with its place for errors."""
+    if path.suffix == ".json":
+        entries = read_entries(path, "label", "sentence")
+    elif path.suffix == ".csv":
+        entries = (
+            (f"{path}:{line}", row) for line, row in read_csv(path, "label", "sentence", delimiter=_delimiter(path))
+        )
+    else:
+        raise ValueError(f"path: {path} ends in '{path.suffix}'; it must end in .csv or .json")
+    for place, entry in entries:
+        odd = next((key for key, value in entry.items() if value is not None and not isinstance(value, str)), None)
+        if odd:
+            raise ValueError(f"{place}: {odd} is {entry[odd]!r}; it must be text")
+        yield place, _text({key: (value or "").strip() for key, value in entry.items()}, place, path)
+
+
+def _text(row: dict[str, str], place: str, path: Path) -> Text:
+    row |= {"kind": row.get("kind") or "motion", "phase": row.get("phase") or "whole"}
+    for key, known in (("kind", KINDS), ("phase", PHASES)):
+        if row[key] not in known:
+            raise ValueError(f"{place}: {key} is '{row[key]}'{nearest(row[key], list(known))}")
+    if not row["label"]:
+        raise ValueError(f"{place}: label is empty; it must name a class")
+    written = {key: row[key] for key in ("label", "kind", "phase", "sentence")} | {"rival": row.get("rival") or None}
+    if row.get("digest") != digest(row):
+        return Text(**written, source=f"edited by hand: {path.name}")  # type: ignore[arg-type]
+    columns = [name for name, _, _ in TABLES["texts"]]
+    kept = {key: value or None for key, value in row.items() if key in columns and key not in written}
+    kept |= {"source": kept.get("source") or "", "status": kept.get("status") or "ok"}
+    return Text(**written, **kept)  # type: ignore[arg-type]
+
+
+def _delimiter(path: Path) -> str:
+    """What a spreadsheet has put between the values: of comma, semicolon and tab the one that its header has most of."""
+    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        header = file.readline()
+    return max(",;\t", key=header.count)

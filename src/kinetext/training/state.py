@@ -1,0 +1,191 @@
+"""The state of a training between two steps, kept outside the declared outputs (Snakemake deletes those of a killed job).
+
+Saved after every epoch, every few minutes, and when a scheduler says that its time is up (SIGTERM). Written whole or not
+at all; the state before the last is kept too, and taken where the last cannot be read. Random states are not in it: what a
+step draws depends on its place in the training alone (step.py), and so does the order of clips (batches.py).
+
+Among several processes the first one writes, all read, and all stop after the same step. How many there are is not in the
+state: two may go on where one stopped.
+"""
+
+import hashlib
+import logging
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from kinetext.config.run import RunSpec
+from kinetext.core import distributed
+from kinetext.core.files import written_whole
+
+log = logging.getLogger(__name__)
+SAVE_EVERY_S = 300.0  # at most so much work is lost with the machine
+STOPPED = 128 + signal.SIGTERM  # exit status of a training that was told to stop, as a shell has it
+SAVE, STOP = 1, 2  # what a process votes for after a step
+# settings that change how a training is computed, and nothing of what: a state goes on under others
+HOW = {"micro_batch", "decode", "compile", "gradient_checkpointing", "deterministic", "divergence_factor", "cache_gib"}
+
+
+@dataclass
+class Progress:
+    """How far a training is: whole epochs, then steps of the next one with their losses. `start` and `recent` are the first
+    and the last losses of all epochs; `kept` holds the trained parameters of the epoch that will be written,
+    `averaged` those that are averaged over steps (recipes.py).
+    """
+
+    epoch: int = 0
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    start: list[float] = field(default_factory=list)
+    recent: list[float] = field(default_factory=list)
+    best: float = -math.inf
+    best_epoch: int = 0
+    seconds: float = 0.0
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    kept: dict[str, Tensor] = field(default_factory=dict)
+    averaged: dict[str, Tensor] = field(default_factory=dict)
+
+    def keep(self, method: nn.Module) -> None:
+        """Remember the parameters as they are now."""
+        self.kept = {name: tensor.clone() for name, tensor in _trained(method).items()}
+
+    def restore(self, method: nn.Module) -> None:
+        """Go back to the parameters that were kept (none, if there was no epoch)."""
+        with torch.no_grad():
+            for name, parameter in method.named_parameters():
+                if name in self.kept:
+                    parameter.copy_(self.kept[name])
+
+
+def state_path(cache: Path, spec: RunSpec, inputs: Sequence[Path], frames: str) -> Path:
+    """Where the state of this run's training from these files and frames lies: another run, or other texts, have another
+    one; the same run computed in another way has the same.
+    """
+    digest = hashlib.sha256(frames.encode())
+    digest.update(spec.model_dump_json(exclude={"fingerprint": True, "training": HOW}).encode())
+    for path in inputs:
+        digest.update(path.read_bytes())
+    return cache / "train" / f"{digest.hexdigest()[:24]}.pt"
+
+
+class Saver:
+    """Saves a training's state when it is time to. Inside `with`, SIGTERM no longer kills: it makes `due` true, of all
+    processes at the same step.
+    """
+
+    def __init__(self, path: Path, save: Callable[[], None]) -> None:
+        self.path, self._save, self._vote = path, save, distributed.Vote()
+        self._told, self._agreed, self._last_s = False, 0, time.monotonic()
+        self._before: Any = None  # how SIGTERM was handled
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # nobody else may
+            self._before = signal.signal(signal.SIGTERM, self._tell)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _tell(self, *_: object) -> None:
+        self._told = True
+
+    def due(self, whole_epoch: bool = False) -> bool:
+        """Whether to save after this step; always after a whole epoch."""
+        late = time.monotonic() - self._last_s >= SAVE_EVERY_S
+        wanted = STOP if self._told else SAVE if late or whole_epoch else 0
+        self._agreed = self._vote.settle(wanted) if whole_epoch else self._vote.ask(wanted)
+        return self._agreed > 0
+
+    def save(self) -> None:
+        """Save now. Raises SystemExit if the training was told to stop."""
+        if distributed.rank() == 0:
+            self._save()
+        self._last_s = time.monotonic()
+        if self._agreed == STOP:
+            log.warning("told to stop: saved as %s; the same command goes on from there", self.path)
+            raise SystemExit(STOPPED)
+
+
+def save_state(path: Path, progress: Progress, method: nn.Module, optimiser: Any, schedule: Any) -> None:
+    """Save after a step; the state that was there stays as the one before."""
+    state = {
+        "progress": vars(progress),
+        "parameters": _trained(method),
+        "optimiser": optimiser.state_dict(),
+        "schedule": {"last_epoch": schedule.last_epoch},
+    }
+    with written_whole(path) as part:
+        with part.open("wb") as file:  # given a path, torch does not say that the disk is full
+            torch.save(state, file)
+        if path.exists():
+            os.replace(path, before(path))
+
+
+def before(path: Path) -> Path:
+    """Where the state before the last lies."""
+    return path.with_suffix(".before.pt")
+
+
+def clear_state(path: Path) -> None:
+    """Forget a finished training, and what it was writing when it was killed."""
+    for file in (path, before(path), *path.parent.glob(f".{path.name}.*")):
+        file.unlink(missing_ok=True)
+
+
+def load_state(path: Path, method: nn.Module, optimiser: Any, schedule: Any) -> Progress | None:
+    """Put the last saved state back that can be read; None if there is none. Raises RuntimeError where processes have read
+    different ones.
+    """
+    progress = _last_state(path, method, optimiser, schedule)
+    places = distributed.collected([(progress.epoch, progress.step) if progress else None])
+    if len(set(places)) > 1:
+        raise RuntimeError(
+            f"{path}: processes have read different states (epoch, step): {places}; is it on a shared disk?"
+        )
+    return progress
+
+
+def _last_state(path: Path, method: nn.Module, optimiser: Any, schedule: Any) -> Progress | None:
+    for file in (path, before(path)):
+        if not file.exists():
+            continue
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:
+            log.warning("%s: cannot be read (%s); taking the state before it, if there is one", file, error)
+            continue
+        if _shapes(state.get("parameters", {})) != _shapes(_trained(method)):
+            log.warning("%s: is of another version of this method; it is not used", file)
+            continue
+        progress = _put_back(state, method, optimiser, schedule)
+        log.info("going on after epoch %d, step %d of the next", progress.epoch, progress.step)
+        return progress
+    return None
+
+
+def _put_back(state: dict[str, Any], method: nn.Module, optimiser: Any, schedule: Any) -> Progress:
+    with torch.no_grad():
+        for name, tensor in _trained(method).items():
+            tensor.copy_(state["parameters"][name])
+    optimiser.load_state_dict(state["optimiser"])
+    schedule.last_epoch = state["schedule"]["last_epoch"]
+    schedule._last_lr = [group["lr"] for group in optimiser.param_groups]
+    return Progress(**state["progress"])
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
+
+
+def _trained(method: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in method.named_parameters() if p.requires_grad}
