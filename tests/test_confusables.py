@@ -176,7 +176,7 @@ def telling(monkeypatch):
         return [Text(label, f"moves {digest}", "motion", source="test") for digest in digests]
 
     module = SimpleNamespace(Config=plugins.Options, describe=describe)
-    monkeypatch.setattr(plugins, "load", lambda package, name: module)
+    monkeypatch.setattr(plugins, "load_module", lambda package, name: module)
 
 
 def test_labels_of_test_and_validation_clips_change_no_byte(tmp_path, telling):

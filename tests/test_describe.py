@@ -60,7 +60,7 @@ def provider(monkeypatch):
             Config=config, describe=lambda label, rivals, config, context: tell(label, rivals), checked=[]
         )
         module.check = module.checked.append
-        monkeypatch.setattr(plugins, "load", lambda package, name: module)
+        monkeypatch.setattr(plugins, "load_module", lambda package, name: module)
         return module
 
     return install

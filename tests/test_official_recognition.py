@@ -18,7 +18,7 @@ OFFICIAL = [name for name in official.WRITERS if name != "csv"]
 
 
 def configured(name: str, options: dict):
-    module = plugins.load(datasets, name)
+    module = plugins.load_module(datasets, name)
     return module, plugins.configure(module, options)
 
 

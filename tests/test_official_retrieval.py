@@ -36,7 +36,7 @@ def rewrite(options, name, text):
 
 @pytest.fixture(params=sorted(WRITERS))
 def any_set(request, tmp_path):
-    return plugins.load(datasets, request.param), WRITERS[request.param](tmp_path, videos=False)
+    return plugins.load_module(datasets, request.param), WRITERS[request.param](tmp_path, videos=False)
 
 
 def test_absent_videos_are_listed_where_they_should_be(any_set, tmp_path):

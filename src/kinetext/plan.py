@@ -109,7 +109,7 @@ def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
     """What a data set is listed from: its annotation files, and its root with two levels of folders below it. A folder's
     time changes when a video is added, so Snakemake lists the clips again.
     """
-    module = plugins.load(_package("datasets"), options.module or name)
+    module = plugins.load_module(_package("datasets"), options.module or name)
     config = plugins.configure(module, options.options)
     found = [str(path) for path in ask(module, "list_files", config, [])]
     found += [options.exclude] if options.exclude else []
@@ -123,7 +123,7 @@ def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
 
 def text_inputs(options: TextOptions, name: str) -> list[str]:
     """The files that a provider reads, by its optional `list_files`: when one changes, its table is made again."""
-    module = plugins.load(_package("texts"), options.module or name)
+    module = plugins.load_module(_package("texts"), options.module or name)
     return [str(path) for path in ask(module, "list_files", plugins.configure(module, options.options), [])]
 
 
@@ -145,12 +145,12 @@ def mining_options(config: Config, dataset: str) -> ConfusablesOptions:
 
 def has_captions(options: DatasetOptions, name: str) -> bool | None:
     """Whether a data set's clips have captions instead of classes; None where only its list can tell."""
-    return getattr(plugins.load(_package("datasets"), options.module or name), "CAPTIONED", False)
+    return getattr(plugins.load_module(_package("datasets"), options.module or name), "CAPTIONED", False)
 
 
 def method_trains(spec: RunSpec) -> bool:
     """Whether the run has a checkpoint."""
-    module = plugins.load(_package("methods"), spec.method_module)
+    module = plugins.load_module(_package("methods"), spec.method_module)
     return getattr(module, "TRAINS", True) and spec.training.epochs > 0 and spec.trained_on is None
 
 
@@ -275,7 +275,7 @@ def _package(part: str) -> ModuleType:
 
 def _check_plugin(where: str, package: ModuleType, module: str, options: dict[str, Any]) -> None:
     try:
-        plugin = plugins.load(package, module)
+        plugin = plugins.load_module(package, module)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     try:
@@ -322,7 +322,7 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
         if captioned and not (experiment.protocol == "supervised" or source):
             raise ValueError(f"{where}.protocol: {dataset} has captions and no classes; take supervised")
         for texts in experiment.texts:
-            provider = plugins.load(_package("texts"), config.texts[texts].module or texts)
+            provider = plugins.load_module(_package("texts"), config.texts[texts].module or texts)
             if captioned is not None and captioned != getattr(provider, "OF_CAPTIONS", False):
                 has, takes = (
                     ("captions", "texts: [captions]") if captioned else ("classes", "other texts, such as names")
@@ -336,7 +336,7 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
             raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
     for name in experiment.methods:
         options = config.methods[name]
-        module = plugins.load(_package("methods"), options.module or name)
+        module = plugins.load_module(_package("methods"), options.module or name)
         if (
             not getattr(module, "TRAINS", True)
             and options.training.epochs
@@ -352,7 +352,7 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
             except ValueError as error:
                 raise ValueError(f"{where}: methods.{name}.options.{error}") from None
         for texts in experiment.texts:
-            provider = plugins.load(_package("texts"), config.texts[texts].module or texts)
+            provider = plugins.load_module(_package("texts"), config.texts[texts].module or texts)
             if getattr(module, "NEEDS_DESCRIPTIONS", False) and not getattr(provider, "DESCRIBES", True):
                 raise ValueError(
                     f"{where}: {name} needs motion descriptions and texts '{texts}' gives only names; "

@@ -41,12 +41,12 @@ SMALL = {
 }
 
 
-@pytest.fixture(params=plugins.names(datasets))
+@pytest.fixture(params=plugins.module_names(datasets))
 def small(request, tmp_path):
     """The module, its small configuration, its options and its media folder."""
     if request.param not in SMALL:
         pytest.fail(f"data set '{request.param}' has no entry in SMALL; add a small config for it here")
-    module = plugins.load(datasets, request.param)
+    module = plugins.load_module(datasets, request.param)
     options = SMALL[request.param](tmp_path)
     return module, plugins.configure(module, options), options, tmp_path / "media"
 

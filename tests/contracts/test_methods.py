@@ -68,7 +68,7 @@ def same(a, b) -> None:
     torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.fixture(params=plugins.names(methods))
+@pytest.fixture(params=plugins.module_names(methods))
 def name(request):
     return request.param
 
@@ -144,7 +144,7 @@ def test_only_methods_that_say_so_see_the_order_of_frames(name, method, table):
 
 @pytest.mark.parametrize("trunk", ["trained", "frozen"])
 def test_the_gradient_reaches_whatever_trains(name, method, table, trunk):
-    if not getattr(plugins.load(methods, name), "TRAINS", True):
+    if not getattr(plugins.load_module(methods, name), "TRAINS", True):
         pytest.skip("there is nothing to train")
     choose_trained(
         method, TrainingOptions(image_encoder=trunk, text_encoder="trained" if trunk == "trained" else "frozen")

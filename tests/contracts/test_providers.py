@@ -50,14 +50,14 @@ CASES: dict[str, tuple[dict, Callable[[Path, dict], None] | None]] = {
 }
 
 
-@pytest.mark.parametrize("name", plugins.names(providers))
+@pytest.mark.parametrize("name", plugins.module_names(providers))
 def test_contract(name, tmp_path, monkeypatch):
     assert name in CASES, f"provider {name} has no entry in CASES of {__file__}: add its options there"
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     options, prepare = CASES[name]
     if prepare:
         prepare(tmp_path, options)
-    provider = plugins.load(providers, name)
+    provider = plugins.load_module(providers, name)
     config = plugins.configure(provider, options)
     said = {label: [f"it is {label}", f"it is {label}"] for label in LABELS}
     context = Context(LABELS, tmp_path, said)
@@ -100,9 +100,9 @@ def check_rearranged(provider, config, context):
     assert provider.rearrange(dict(reversed(told.items())), rivals, config) == handed
 
 
-@pytest.mark.parametrize("name", plugins.names(providers))
+@pytest.mark.parametrize("name", plugins.module_names(providers))
 def test_config_is_frozen_and_refuses_unknown_options(name):
-    provider = plugins.load(providers, name)
+    provider = plugins.load_module(providers, name)
     with pytest.raises(ValueError, match="colour: unknown key"):
         plugins.configure(provider, {**CASES[name][0], "colour": "red"})
     assert provider.Config.model_config["frozen"]

@@ -1,12 +1,21 @@
-"""A plug-in is a module named after itself: `plugins.load(methods, "stan")` is kinetext/methods/stan.py.
+"""Plug-ins: six kinds of classes, each found by the name of its module, by a dotted path, by a file, or as an entry point.
 
-Each plug-in module has a frozen `Config` (a pydantic model, so that options are checked by name, type and range) and
-the functions of its folder's contract, written in that folder's __init__.py.
+A plug-in is one class in a module of its own. The class extends its kind's base class (`base.py` of the kind's package), which
+gives a default to everything that is optional, and holds a frozen `Config` (a pydantic model, so that options are checked
+by name, type and range).
 """
 
+from __future__ import annotations
+
 import difflib
+import hashlib
 import importlib
+import importlib.util
 import pkgutil
+import sys
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,27 +28,105 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def names(package: ModuleType) -> list[str]:
-    """Return the plug-ins of a package, sorted; its modules `base` and `blocks` hold what they share."""
-    shared = ("base", "blocks")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in shared and m.name[0] != "_")
+@dataclass(frozen=True)
+class Kind:
+    """A kind of plug-in: the package of the built-in ones, their base class, and modules of the package that are none."""
+
+    package: str
+    base: str
+    shared: tuple[str, ...] = ("base",)
 
 
-def load(package: ModuleType, name: str) -> ModuleType:
-    """The plug-in's module. Raises ValueError that names the nearest plug-in when there is none of this name."""
-    known = names(package)
-    if name not in known:
-        kind = package.__name__.rsplit(".", 1)[-1]
-        raise ValueError(f"no module '{name}' among {kind}{nearest(name, known)}")
-    return importlib.import_module(f"{package.__name__}.{name}")
+KINDS = {
+    "datasets": Kind("kinetext.data.datasets", "Dataset"),
+    "texts": Kind("kinetext.texts.providers", "Provider"),
+    "backbones": Kind(
+        "kinetext.backbones",
+        "Backbone",
+        ("base", "attention", "catalogue", "checkpoint", "embed", "text_table"),
+    ),
+    "methods": Kind("kinetext.methods", "Method", ("base", "blocks")),
+    "terms": Kind("kinetext.training.loss_terms", "LossTerm"),
+    "metrics": Kind("kinetext.evaluation.metrics", "Metric"),
+}
 
 
-def configure(module: ModuleType, options: dict[str, Any]) -> Any:
-    """The plug-in's Config from plain values. Raises ValueError: one sentence with option, value and what is right."""
+def names(kind: str) -> list[str]:
+    """Return the built-in plug-ins of a kind and those that installed packages register, sorted."""
+    package = importlib.import_module(KINDS[kind].package)
+    modules = {m.name for m in pkgutil.iter_modules(package.__path__)}
+    own = {name for name in modules - set(KINDS[kind].shared) if not name.startswith("_")}
+    return sorted(own | {point.name for point in entry_points(group=f"kinetext.{kind}")})
+
+
+def load(kind: str, name: str) -> type[Any]:
+    """Return the class of a plug-in.
+
+    `name` is a built-in or registered plug-in (`stan`), a dotted path to a module (`my_lab.methods.foo`) or the path of a
+    Python file. Raises ValueError that names the nearest plug-in when there is none of this name, or says what a module lacks.
+    """
+    module = _module(kind, name)
+    base = getattr(importlib.import_module(f"{KINDS[kind].package}.base"), KINDS[kind].base)
+    classes = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, base) and _defined_in(value, module)
+    ]
+    leaves = [c for c in classes if not any(c is not other and issubclass(other, c) for other in classes)]
+    if len(leaves) != 1:
+        found = ", ".join(c.__name__ for c in leaves) or "none"
+        raise ValueError(f"{kind}: module '{name}' must define one subclass of {base.__name__}; it defines {found}")
+    return leaves[0]
+
+
+def _module(kind: str, name: str) -> ModuleType:
+    """Import the module of a plug-in."""
+    if name.endswith(".py"):
+        return _from_file(kind, name)
+    registered = {point.name: point for point in entry_points(group=f"kinetext.{kind}")}
+    if name in registered:
+        loaded = registered[name].load()
+        return sys.modules[loaded.__module__] if isinstance(loaded, type) else loaded
+    if name in names(kind):
+        return importlib.import_module(f"{KINDS[kind].package}.{name}")
+    if "." not in name:
+        raise ValueError(f"no module '{name}' among {kind}{nearest(name, names(kind))}")
     try:
-        return module.Config(**options)
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{kind}: cannot import module '{name}' ({error}); is its package installed?") from None
+
+
+def _from_file(kind: str, name: str) -> ModuleType:
+    """Import a Python file as a module; the same file twice is one module."""
+    path = Path(name).expanduser().resolve()
+    if not path.is_file():
+        raise ValueError(f"{kind}: there is no file {path}")
+    known_as = f"kinetext_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if known_as not in sys.modules:
+        spec = importlib.util.spec_from_file_location(known_as, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[known_as] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[known_as]
+            raise
+    return sys.modules[known_as]
+
+
+def _defined_in(value: type, module: ModuleType) -> bool:
+    return value.__module__ == module.__name__ or value.__module__.startswith(f"{module.__name__}.")
+
+
+def configure(plugin: Any, options: dict[str, Any]) -> Any:
+    """Return the plug-in's Config from plain values. Raises ValueError: one sentence with option, value and what is right."""
+    try:
+        return plugin.Config(**options)
     except ValidationError as error:
-        raise ValueError(sentence(error, module.Config)) from None
+        raise ValueError(sentence(error, plugin.Config)) from None
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -79,3 +166,21 @@ def _innermost(annotation: Any) -> Any:
     """The model inside list[...], dict[str, ...] or X | None."""
     arguments = [a for a in getattr(annotation, "__args__", ()) if a is not type(None)]
     return _innermost(arguments[-1]) if arguments else annotation
+
+
+# Until every kind is a class: plug-ins that are modules.
+
+
+def module_names(package: ModuleType) -> list[str]:
+    """Return the plug-in modules of a package, sorted."""
+    shared = ("base", "blocks")
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in shared and m.name[0] != "_")
+
+
+def load_module(package: ModuleType, name: str) -> ModuleType:
+    """Return a plug-in's module. Raises ValueError that names the nearest plug-in when there is none of this name."""
+    known = module_names(package)
+    if name not in known:
+        kind = package.__name__.rsplit(".", 1)[-1]
+        raise ValueError(f"no module '{name}' among {kind}{nearest(name, known)}")
+    return importlib.import_module(f"{package.__name__}.{name}")

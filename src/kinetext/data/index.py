@@ -68,7 +68,7 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
 
 def list_dataset(name: str, options: DatasetOptions, media: Path) -> tuple[ModuleType, Any, list[Clip], list[str]]:
     """The data set's module, its Config, its clips and its class names in order. Raises ValueError, as index_clips."""
-    module = plugins.load(datasets, options.module or name)
+    module = plugins.load_module(datasets, options.module or name)
     config = plugins.configure(module, options.options)
     clips = _without(list(module.list_clips(config, media)), options.exclude)
     labels = ask(module, "labels", config, None)

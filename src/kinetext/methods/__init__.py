@@ -96,7 +96,7 @@ class Method(nn.Module):
 
 def configure_method(name: str, options: dict[str, Any]) -> tuple[Any, Any]:
     """A method's module and its Config. Raises ValueError for an unknown name or option."""
-    module = plugins.load(sys.modules[__name__], name)
+    module = plugins.load_module(sys.modules[__name__], name)
     return module, plugins.configure(module, options)
 
 

@@ -31,7 +31,7 @@ Told = dict[str, list[Text]]  # label -> its rows
 def are_paid(options: TextOptions, name: str) -> bool:
     """Whether these texts, or those that a control rearranges, come from a provider whose answers cost money."""
     try:
-        provider = plugins.load(providers, options.module or name)
+        provider = plugins.load_module(providers, options.module or name)
         if hasattr(provider, "rearrange"):
             provider, _ = provider.of(plugins.configure(provider, options.options))
     except ValueError:  # describe_classes says what is wrong
@@ -58,7 +58,7 @@ def describe_classes(
     one about the configuration, stops everything, and so does a table in which no description can be used.
     """
     try:
-        provider = plugins.load(providers, options.module or name)
+        provider = plugins.load_module(providers, options.module or name)
     except ValueError as error:
         raise ValueError(f"texts.{name}: {error}") from None
     captioned = not read_metadata(clips).get("labels")

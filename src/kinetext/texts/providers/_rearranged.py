@@ -34,7 +34,7 @@ class Config(plugins.Options):
 def of(config: Config) -> tuple[ModuleType, Any]:
     """The provider whose rows are rearranged, and its Config. Raises ValueError, with the option's name, if it will not do."""
     try:
-        provider = plugins.load(providers, config.of.module)
+        provider = plugins.load_module(providers, config.of.module)
     except ValueError as error:
         raise ValueError(f"of.module: {error}") from None
     if hasattr(provider, "rearrange") or not getattr(provider, "DESCRIBES", True):
