@@ -1,0 +1,159 @@
+"""Commands for users: check, inspect, compare, classify, export, repair."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kinetext.cli.options import Config, RunFile, SplitsFile, Threads, Tracking, parse_options
+from kinetext.core.plugins import nearest
+
+app = typer.Typer()
+
+
+@app.command()
+def check_config(config: Annotated[Path, typer.Argument(help="config.yaml")] = Path("config.yaml")) -> None:
+    """Check a config.yaml and print how many runs it plans."""
+    from kinetext.plan import load_config, plan_runs
+
+    print(f"{config}: {len(plan_runs(load_config(config)))} runs")
+
+
+@app.command()
+def export_schema(
+    output: Annotated[Path, typer.Option(help="JSON schema to write")] = Path("workflow/config.schema.json"),
+) -> None:
+    """Write the JSON schema of config.yaml, which editors use for completion and checks."""
+    from kinetext.config.experiment import Config
+
+    output.write_text(json.dumps(Config.model_json_schema(), indent=1) + "\n")
+
+
+@app.command()
+def doctor(
+    results: Annotated[Path | None, typer.Argument(help="results folder; default: that of the configuration")] = None,
+    config: Config = Path("config.yaml"),
+) -> None:
+    """Check the installation and a results folder; print a line per problem with its remedy. Changes nothing."""
+    from kinetext.doctor.examine import examine
+
+    if examine(results, config):
+        sys.exit(1)
+
+
+@app.command()
+def inspect(
+    dataset: Annotated[str, typer.Argument(help="data set of the configuration")],
+    config: Config = Path("config.yaml"),
+    clips: Annotated[int, typer.Option(min=1, help="clips whose durations are read")] = 200,
+    output: Annotated[Path | None, typer.Option(help="folder; default: inspect/DATASET in the results folder")] = None,
+) -> None:
+    """Summarise a data set: classes, splits, unusual and duplicate files, and a contact sheet of its clips."""
+    from kinetext.data import inspect as module
+    from kinetext.plan import load_config
+
+    settings = load_config(config)
+    if dataset not in settings.datasets:
+        raise ValueError(f"{config}: there is no data set '{dataset}'{nearest(dataset, list(settings.datasets))}")
+    results = Path(settings.results)
+    media = results / "data" / dataset / "media"
+    module.inspect(dataset, settings.datasets[dataset], media, output or results / "inspect" / dataset, clips)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="run folder, or the folder of its seeds")],
+    second: Annotated[Path, typer.Argument(help="another one of the same data set and protocol")],
+) -> None:
+    """Compare two runs on the same clips: difference, interval, p-value, and the classes that differ most."""
+    from kinetext.report import compare as module
+
+    print(module.compare(first, second))
+
+
+@app.command()
+def classify(
+    videos: Annotated[list[Path], typer.Argument(help="video files")],
+    run: Annotated[Path, typer.Option(help="run folder inside its results folder")],
+    top: Annotated[int, typer.Option(min=1, help="labels printed per video")] = 5,
+) -> None:
+    """Classify video files with a trained run."""
+    from kinetext.evaluation import classify as module
+
+    if module.classify(videos, run, top):
+        sys.exit(1)
+
+
+@app.command()
+def export_texts(
+    texts: Annotated[Path, typer.Option(help="texts/{texts}.parquet")],
+    output: Annotated[Path, typer.Option(help="new .csv or .json file")],
+) -> None:
+    """Write a text set as a file that you can edit; the text provider `file` reads it."""
+    from kinetext.texts.providers import file as module
+
+    module.export_texts(texts, output)
+
+
+@app.command()
+def profile(
+    run: Annotated[Path, typer.Argument(help="run folder inside its results folder")],
+    steps: Annotated[int, typer.Option(min=1, help="steps to measure")] = 20,
+    threads: Threads = 1,
+    clips: Annotated[int | None, typer.Option(min=1, help="clips to extrapolate to; default: the run's")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="epochs to extrapolate to; default: the run's")] = None,
+    price: Annotated[float, typer.Option(min=0, help="price of an hour of this machine, in any currency")] = 0.0,
+) -> None:
+    """Measure the parts of a training step and the device's utilisation; extrapolate a training's duration and cost."""
+    from kinetext.training.profile import profile_run
+
+    profile_run(run, steps, threads, clips, epochs, price)
+
+
+@app.command()
+def sync_tracking(results: Annotated[Path, typer.Argument(help="results folder")], tracking: Tracking = "{}") -> None:
+    """Log all run folders to MLflow again, for instance after its database was lost."""
+    from kinetext.config.report import TrackingOptions
+    from kinetext.tracking import log as module
+
+    module.sync_tracking(results, parse_options(TrackingOptions, tracking))
+
+
+@app.command()
+def probe_backbone(
+    backbone: Annotated[Path, typer.Argument(help="folder of a prepared backbone")],
+    stills: Annotated[int, typer.Option(help="images per attribute")] = 1000,
+) -> None:
+    """Print the zero-shot accuracy of kinetext-tiny on single images, attribute by attribute."""
+    from kinetext.backbones.tiny import probe as module
+
+    module.probe_backbone(backbone, stills)
+
+
+@app.command()
+def import_weights(
+    checkpoint: Annotated[Path, typer.Argument(help="weights of STAN's released code")],
+    output: Annotated[Path, typer.Option(help="safetensors file to write")],
+) -> None:
+    """Convert a checkpoint of STAN's released code to the parameter names of the method `stan`."""
+    from kinetext.methods.stan import import_weights as module
+
+    module.import_weights(checkpoint, output)
+
+
+@app.command(hidden=True)
+def follow_run(
+    run: RunFile,
+    splits: SplitsFile,
+    results: Annotated[Path, typer.Option(help="results folder")],
+    folder: Annotated[Path, typer.Option(help="folder of the points that the training writes")],
+    pid: Annotated[int, typer.Option(help="process id of the training")],
+    tracking: Tracking = "{}",
+) -> None:
+    """Send the curves of a training process to MLflow while it runs; `train-method` starts this."""
+    from kinetext.config.report import TrackingOptions
+    from kinetext.tracking import live as module
+
+    module.follow_run(run, splits, results, parse_options(TrackingOptions, tracking), folder, pid)
