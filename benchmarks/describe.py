@@ -2,7 +2,7 @@
 
     python benchmarks/describe.py [--classes 700] [--rivals 3] [--in_flight 16] [--delay_s 0.1]
 
-The server (tests/chat_server.py, a process of its own) answers each request after `delay_s`, so that it can answer
+The server (tests/helpers/chat_server.py, a process of its own) answers each request after `delay_s`, so that it can answer
 in_flight / delay_s requests a second. `bare` is what 16 threads reach that send the same bodies over open connections and
 do nothing with the answers. Imports are not counted: one class is described before.
 """
@@ -90,7 +90,7 @@ def main() -> None:
     chosen = parser.parse_args()
     os.environ |= {"BENCHMARK_KEY": "none", "NO_PROXY": "127.0.0.1"}
     server = subprocess.Popen(
-        [sys.executable, ROOT / "tests/chat_server.py", "--delay_s", str(chosen.delay_s)],
+        [sys.executable, ROOT / "tests/helpers/chat_server.py", "--delay_s", str(chosen.delay_s)],
         stdout=subprocess.PIPE,
         text=True,
     )

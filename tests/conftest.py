@@ -2,20 +2,20 @@
 torch and open_clip are imported inside them, so that tests of tables and texts start fast.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
 from kinetext.core import tables
-from splits import write_splits
+from worlds import World, text_rows
+
+pytest_plugins = ["finished_run"]  # the fixtures `finished` and `copied`
 
 
 def pytest_collection_modifyitems(items):
-    """The longest first: what is left for the last minute shall be short. The two of SLURM are one worker's, there is one SLURM."""
-    longest = ("workflow/test_slurm", "workflow/test_bucket", "workflow/", "")
-    items.sort(key=lambda item: next(place for place, part in enumerate(longest) if part in item.nodeid))
+    """Run the longest tests first, so that no worker is left alone with one at the end."""
+    longest = ("test_slurm", "test_bucket", "test_workflow", "integration/", "stress/", "")
+    items.sort(key=lambda item: next(rank for rank, part in enumerate(longest) if part in item.nodeid))
 
 
 @pytest.fixture(scope="session")
@@ -38,93 +38,6 @@ def tiny(tiny_folder):
     from kinetext.backbones.checkpoint import load_backbone
 
     return load_backbone(tiny_folder)
-
-
-def text_rows(labels: list[str], descriptions: bool = True) -> list[dict]:
-    """Rows of the table `texts`: a name for each class and, if asked for, how it starts and how it ends."""
-    rows = []
-    for label in labels:
-        sentences = [("name", "whole", label)]
-        if descriptions:
-            sentences += [
-                ("motion", "start", f"before {label} it waits"),
-                ("motion", "end", f"then the {label} is over"),
-            ]
-        rows += [
-            {"label": label, "kind": kind, "phase": phase, "sentence": said, "source": "test", "status": "ok"}
-            for kind, phase, said in sentences
-        ]
-    return rows
-
-
-@dataclass(frozen=True)
-class World:
-    """Clips of two pairs of shapes, indexed and extracted, with texts and confusables."""
-
-    folder: Path
-    backbone: Path
-    labels: list[str]
-
-    @property
-    def clips(self) -> Path:
-        return self.folder / "clips.parquet"
-
-    def splits(self, novel: tuple[str, ...] = ()) -> Path:
-        return write_splits(self.clips, novel)
-
-    @property
-    def frames(self) -> Path:
-        return self.folder / "frames/00000.arrow"
-
-    @property
-    def shards(self) -> Path:
-        return self.folder / "frames.json"
-
-    @property
-    def texts(self) -> Path:
-        return self.folder / "texts.parquet"
-
-    @property
-    def confusables(self) -> Path:
-        return self.folder / "confusables.parquet"
-
-    def keep_frames(self, rows: list[dict]) -> None:
-        """The rows of one shard, and the list of shards; any number may have failed."""
-        from kinetext.data.checks import check_frames
-
-        self.frames.parent.mkdir()
-        tables.write_shard("frames", [rows], self.frames)
-        check_frames(self.folder / "shards.txt", self.frames.parent, 1.0, self.shards)
-
-    def inputs(self, splits: Path | None = None):
-        """What a training reads beside its run.yaml."""
-        from kinetext.training.setup import Inputs
-
-        return Inputs(splits or self.splits(), [self.frames], self.texts, self.confusables, self.backbone)
-
-    def write_run(self, folder: Path, method: str, seed: int = 0, novel: tuple[str, ...] = (), **training) -> Path:
-        """A run.yaml of this method; the branch of STAN has two layers, which is quicker than four."""
-        options = {"stan": {"layers": 2}, "moted": {"queries": 2, "visual_options": {"layers": 2}}}.get(method, {})
-        protocol = "base_to_novel" if novel else "supervised"
-        spec = {
-            "run": f"shapes/{protocol}/{method}/test/seed{seed}",
-            "dataset": "shapes",
-            "protocol": protocol,
-            "method": method,
-            "texts": "test",
-            "backbone": "tiny",
-            "seed": seed,
-            "protocol_options": {"novel": list(novel)},
-            "method_module": method,
-            "method_options": options,
-            "training": {"epochs": 3, "batch_size": 6, "lr": 1e-4, "lr_new": 1e-3, **training},
-            "dataset_options": {},
-            "backbone_options": {},
-            "text_options": {},
-        }
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.yaml").write_text(yaml.safe_dump(spec))
-        return folder / "run.yaml"
 
 
 @pytest.fixture(scope="session")

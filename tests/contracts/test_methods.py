@@ -8,7 +8,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from conftest import text_rows
 from kinetext import methods
 from kinetext.backbones.attention import cosine_scores
 from kinetext.backbones.checkpoint import load_backbone, load_trained, save_trained
@@ -19,6 +18,7 @@ from kinetext.core import plugins
 from kinetext.methods import build_method
 from kinetext.methods.ordered_descriptions import best_alignment, steps_of_sentences
 from kinetext.training.setup import choose_kernels, choose_trained
+from worlds import text_rows
 
 # smaller than the defaults, for speed; a method that is not named here is tried with its defaults
 OPTIONS = {"stan": {"layers": 2}, "moted": {"queries": 2, "visual_options": {"layers": 2}}}

@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from calls import AFTER_METRICS, RUNS, TINY, jobs, overlay, planned, snakemake, start, wait_for
 from kinetext.core import tables
-
-from .calls import AFTER_METRICS, ROOT, RUNS, TINY, jobs, overlay, planned, snakemake, start, wait_for
+from repository import ROOT
 
 pytestmark = pytest.mark.workflow
 

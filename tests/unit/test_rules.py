@@ -3,14 +3,13 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from kinetext.cli import workflow
 from kinetext.plan import code_digest
+from repository import ROOT
 
-ROOT = Path(__file__).parents[1]
 COMMANDS = {c.name or c.callback.__name__.replace("_", "-") for c in workflow.app.registered_commands}
 
 

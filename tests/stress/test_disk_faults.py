@@ -1,5 +1,5 @@
 """What a disk does to us: a full one costs one sentence and no finished file, what it has changed is noticed. The same with
-Snakemake: workflow/test_faults.py.
+Snakemake: test_workflow_faults.py.
 """
 
 import errno

@@ -1,6 +1,6 @@
 """A chat-completions server on this machine, with files and batches, that answers as a test or a benchmark wants.
 
-python tests/chat_server.py --delay_s 0.1    serves until it is killed; prints its address
+python tests/helpers/chat_server.py --delay_s 0.1    serves until it is killed; prints its address
 """
 
 import argparse

@@ -16,9 +16,9 @@ from types import SimpleNamespace
 import yaml
 
 from forked import FORKS
+from repository import ROOT
 
-ROOT = Path(__file__).parents[2]
-TINY = Path(__file__).parent / "tiny.yaml"
+TINY = Path(__file__).with_name("tiny.yaml")
 BIN = Path(sys.executable).parent
 RUNS = Path("results/runs/shapes/base_to_novel")
 AFTER_METRICS = {"log_run": 1, "collect_metrics": 1, "render_report": 1, "all": 1}

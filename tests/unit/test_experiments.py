@@ -9,8 +9,9 @@ from kinetext.config.experiment import Config
 from kinetext.core.plugins import load_module
 from kinetext.data import datasets
 from kinetext.plan import check_config, plan_runs
+from repository import ROOT
 
-FILES = sorted((Path(__file__).parents[1] / "experiments").glob("*.yaml"))
+FILES = sorted((ROOT / "experiments").glob("*.yaml"))
 LISTS = {  # what check-config looks for among the annotations
     "kinetics": ["train.csv", "validate.csv"],
     "ssv2": ["train.json", "validation.json", "labels.json"],

@@ -12,10 +12,10 @@ import tempfile
 import pytest
 from filelock import FileLock
 
+from calls import RUNS, overlay, snakemake, start, wait_for
 from kinetext.core import tables
-
-from .calls import ROOT, RUNS, overlay, snakemake, start, wait_for
-from .slurm_machine import missing, say, slurm
+from repository import ROOT
+from slurm_machine import missing, say, slurm
 
 reason = missing()
 pytestmark = [pytest.mark.workflow, pytest.mark.skipif(reason is not None, reason=f"no SLURM here: {reason}")]

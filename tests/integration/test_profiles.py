@@ -9,7 +9,8 @@ import subprocess
 import pytest
 import yaml
 
-from .calls import ROOT, command, environment, jobs, planned, snakemake
+from calls import command, environment, jobs, planned, snakemake
+from repository import ROOT
 
 pytestmark = pytest.mark.workflow
 

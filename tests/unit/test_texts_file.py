@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from describe_world import LABELS, write_world
 from kinetext.core import plugins
 from kinetext.core.tables import read_rows, write_table
 from kinetext.texts.describe import describe_classes
 from kinetext.texts.providers import Context, Text, file
 from kinetext.texts.providers.file import export_texts
-from test_describe import LABELS, write_world
 
 ASKED = {"source": "https://x/v1", "prompt_version": "p-1", "model": "m", "date": "2026-11-21", "request_hash": "abc"}
 

@@ -1,7 +1,7 @@
 """Faults under Snakemake: what the user sees, what `kinetext doctor` says, and that nothing finished is lost or made twice.
 
 A node that is lost: test_slurm.py; a killed training: test_workflow.py; MLflow's database deleted, or PostgreSQL restarted:
-../test_tracking.py, ../test_tracking_stores.py.
+test_tracking.py, test_tracking_stores.py.
 """
 
 import os
@@ -13,6 +13,7 @@ import time
 
 import pytest
 
+from calls import AFTER_METRICS, RUNS, jobs, planned, snakemake, start, wait_for
 from disks import fill, mount, no_mounts, small_disk
 from kinetext.data.checks import list_shards
 from kinetext.data.loader import FrameStore
@@ -20,8 +21,6 @@ from kinetext.data.splits import read_splits
 from kinetext.doctor import folder as place_checks
 from kinetext.doctor.examine import examine
 from kinetext.evaluation.predictions import read_predictions
-
-from .calls import AFTER_METRICS, RUNS, jobs, planned, snakemake, start, wait_for
 
 pytestmark = pytest.mark.workflow
 unmountable = no_mounts()

@@ -10,8 +10,9 @@ from kinetext.core import plugins, tables
 from kinetext.data.datasets import Clip, folder
 from kinetext.data.frames import extract_frames
 from kinetext.data.index import index_clips
+from repository import ROOT
 
-REAL = Path(__file__).parents[2] / "shared" / "data" / "videos"
+REAL = ROOT.parent / "shared" / "data" / "videos"
 
 
 def touch(root, *names):

@@ -3,7 +3,7 @@
 It needs root and Debian's packages slurmctld, slurmd, slurm-client and munge; no systemd, no cgroups, no accounting
 database. GPUs are null devices that SLURM counts and hands out. All lies in one folder, but for the link
 /etc/slurm/slurm.conf: the Snakemake plugin clears SLURM_CONF inside a job, and the srun that it starts there looks at the
-built-in place. By hand: `python tests/workflow/slurm_machine.py` keeps one up until Ctrl-C.
+built-in place. By hand: `python tests/helpers/slurm_machine.py` keeps one up until Ctrl-C.
 """
 
 import os

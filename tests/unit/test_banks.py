@@ -1,6 +1,6 @@
 """The bundled descriptions, every bank that is there: complete, short enough, and each sentence its class's own.
 
-tests/banks/{bank}.txt holds the class names of a public data set, one a line, as its loader gives them. Those of ssv2 are
+tests/unit/banks/{bank}.txt holds the class names of a public data set, one a line, as its loader gives them. Those of ssv2 are
 the 174 templates of something-something-v2-labels.json, which has no brackets, in the order of their numbers; those of
 hmdb51 and ucf101 are the names in the official lists, as words.
 """

@@ -7,6 +7,7 @@ import pytest
 
 from chat_server import about_the_class
 from chat_world import describe_table, options, serving, write_classes
+from describe_world import LABELS, write_world
 from kinetext.config.texts import TextOptions
 from kinetext.core import plugins
 from kinetext.core.tables import read_metadata, read_rows
@@ -14,7 +15,6 @@ from kinetext.plan import check_config, text_sources
 from kinetext.texts.describe import describe_classes
 from kinetext.texts.mining import top_rivals
 from kinetext.texts.providers import Context, Text, bundled, random_words, shuffled, swapped
-from test_describe import LABELS, write_world
 
 SHAPES = {"module": "bundled", "options": {"bank": "shapes"}}
 

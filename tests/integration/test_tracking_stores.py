@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -16,10 +15,11 @@ import pytest
 from kinetext.config.report import TrackingOptions
 from kinetext.tracking.log import log_runs
 from kinetext.tracking.store import find_store
+from repository import HELPERS
 from stores import mlflow_server, needs_postgres, postgres
 from tracked import client_of, everything, long_curves, make_run
 
-WRITERS = Path(__file__).with_name("writers.py")
+WRITERS = HELPERS / "writers.py"
 
 
 @pytest.fixture(scope="session")

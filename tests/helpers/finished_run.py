@@ -5,7 +5,7 @@ import shutil
 import pytest
 from filelock import FileLock
 
-from .calls import planned, snakemake
+from calls import planned, snakemake
 
 
 @pytest.fixture(scope="session")

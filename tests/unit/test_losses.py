@@ -1,7 +1,6 @@
 """The contrastive loss against numbers by hand and of STAN's code, and its gradient over several processes."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,8 +9,9 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 
 from kinetext.training.losses import contrastive_loss, gathered
+from repository import ROOT
 
-RECORDED = json.loads((Path(__file__).parent / "parity/stan_closed_form.json").read_text())
+RECORDED = json.loads((ROOT / "tests/parity/stan_closed_form.json").read_text())
 
 
 def cosines(video_BD, text_BD):

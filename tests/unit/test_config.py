@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -13,8 +12,7 @@ import yaml
 from kinetext.config.experiment import Config
 from kinetext.config.run import read_run
 from kinetext.plan import check_config, load_config, plan_run, plan_runs
-
-ROOT = Path(__file__).parents[1]
+from repository import ROOT
 
 SMALL = yaml.safe_load("""
 backbones:

@@ -6,7 +6,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from repository import ROOT
+
 LINT = Path(sys.executable).parent / "lint-imports"
 
 

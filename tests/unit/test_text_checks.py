@@ -1,15 +1,14 @@
 """Every reason why a sentence may not be used: sentences that have it, and near misses that have not."""
 
-from pathlib import Path
-
 import pytest
 
 from kinetext.core import plugins
 from kinetext.data.datasets import shapes
-from kinetext.texts import validate
+from kinetext.texts import checks
 from kinetext.texts.checks import REASONS, TokenLimit, check_texts, content_fault, fold, form_fault, named_failure
 from kinetext.texts.prompts import parse_answer
 from kinetext.texts.providers import Context, Text, bundled
+from repository import ROOT
 
 WORDS = TokenLimit(12, lambda text: len(text.split()) + 2)
 
@@ -253,7 +252,7 @@ def test_bundled_banks_are_clean(bank):
 
 
 def test_reasons_are_declared_and_documented():
-    assert {reason for reason, _ in validate._FORMS} | {reason for _, reason in validate._FAILURES} <= set(REASONS)
-    page = (Path(__file__).parents[1] / "docs/texts.md").read_text()
+    assert {reason for reason, _ in checks._FORMS} | {reason for _, reason in checks._FAILURES} <= set(REASONS)
+    page = (ROOT / "docs/texts.md").read_text()
     missing = [name for name, meaning in REASONS.items() if f"| `{name}` | {meaning} |" not in page]
     assert missing == []

@@ -8,47 +8,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from describe_world import LABELS, write_world
 from kinetext.config.texts import TextOptions
 from kinetext.core import plugins
-from kinetext.core.tables import read_rows, write_table
+from kinetext.core.tables import read_rows
 from kinetext.data import stills
 from kinetext.texts import cache
 from kinetext.texts.checks import TokenLimit
 from kinetext.texts.describe import choose_rivals, describe_classes
 from kinetext.texts.prompts import messages, parse_answer
 from kinetext.texts.providers import Text, bundled, names
-from splits import write_splits
-
-LABELS = ["rising", "falling", "growing", "shrinking"]
-
-
-def write_world(folder, labels=LABELS, test_labels=LABELS, novel=(), **arguments):
-    """Two training clips and a test clip per class, a small table of confusables; the arguments of describe_classes."""
-    clips = [("train", label) for label in labels * 2] + [("test", label) for label in test_labels]
-    rows = [
-        {"clip_id": str(n), "split": split, "label": label, "captions": []} for n, (split, label) in enumerate(clips)
-    ]
-    write_table("clips", rows, folder / "clips.parquet", {"labels": labels, "pairs": []})
-    rivals = [
-        ("rising", "growing", "features", 2),
-        ("rising", "falling", "features", 1),
-        ("rising", "shrinking", "text", 1),
-        ("falling", "growing", "text", 1),
-        ("falling", "rising", "declared", 1),
-        ("growing", "shrinking", "declared", 1),
-    ]
-    table = [dict(zip(("label", "rival", "rule", "rank"), row, strict=True)) | {"score": 1.0} for row in rivals]
-    write_table("confusables", table, folder / "confusables.parquet")
-    return {
-        "clips": folder / "clips.parquet",
-        "splits": write_splits(folder / "clips.parquet", novel),
-        "confusables": folder / "confusables.parquet",
-        "options": TextOptions(),
-        "name": "bundled",
-        "rule": "features",
-        "cache": folder / "cache",
-        "output": folder / "texts.parquet",
-    } | arguments
 
 
 @pytest.fixture

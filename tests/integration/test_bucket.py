@@ -14,9 +14,9 @@ from contextlib import closing
 
 import pytest
 
+from calls import BIN, TINY, jobs, planned
 from kinetext.core import tables
-
-from .calls import BIN, ROOT, TINY, jobs, planned
+from repository import ROOT
 
 pytest.importorskip("snakemake_storage_plugin_s3", reason="no S3 plugin: pip install kinetext[cluster]")
 pytest.importorskip("moto", reason="no S3 server: pip install kinetext[dev]")

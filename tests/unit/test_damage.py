@@ -21,6 +21,7 @@ from kinetext.video import demux
 from kinetext.video.decode import decode_clip
 from kinetext.video.integrity import find_break
 from kinetext.video.sampling import uniform_indices
+from repository import HELPERS
 from videos import all_frames, packet_places, write_audio, write_video
 
 MATROSKA = "matroska,webm"
@@ -352,6 +353,6 @@ def resident_mb():
 def test_memory_does_not_grow_with_the_number_of_clips():
     # 2000 clips: PYTHONPATH=tests python -c "import test_damage; print(test_damage.grown_mb(2000))"
     code = "import test_damage; print(test_damage.grown_mb(300))"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(HELPERS)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert float(done.stdout) < 5

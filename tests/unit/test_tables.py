@@ -16,6 +16,7 @@ from kinetext.core.tables import read_rows, read_table, schema, write_table
 from kinetext.evaluation.metrics import top1
 from kinetext.evaluation.predictions import Predictions, predicted
 from kinetext.report.collect import TABLES, collect_metrics
+from repository import ROOT
 
 LABELS = ["up", "down"]
 
@@ -108,9 +109,7 @@ READERS = {
 def test_one_line_of_docs_opens_each_table(collected, reader, table):
     module = pytest.importorskip(reader, reason=f"{reader} is not installed (pip install kinetext[dev])")
     line = READERS[reader]
-    assert (
-        line.format(path="results/tables/metrics.parquet") in (Path(__file__).parents[1] / "docs/report.md").read_text()
-    )
+    assert line.format(path="results/tables/metrics.parquet") in (ROOT / "docs/report.md").read_text()
     found = eval(line.format(path=collected / f"{table}.parquet"), {reader: module})
     assert list(found.columns) == pq.read_schema(collected / f"{table}.parquet").names
     assert len(found) == pq.read_metadata(collected / f"{table}.parquet").num_rows

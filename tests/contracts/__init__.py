@@ -1,1 +1,0 @@
-"""What every plug-in promises, over all that the registry finds."""
