@@ -1,34 +1,49 @@
 # Verbs only. Everything runs in .venv, which `make setup` keeps in step with requirements.lock.
-.PHONY: setup demo test check bench dashboard clean
+.PHONY: help setup demo smoke test test-slow check bench dashboard clean
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # one thread per job: Snakemake runs as many jobs as there are cores
 export OMP_NUM_THREADS ?= 1
 
-setup:
+PYTEST := pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
+
+help:  ## list these commands
+	@sed -nE 's/^([a-z-]+):[^#]*## */\1\t/p' Makefile | expand -t 12
+
+setup:  ## install the pinned packages into .venv
 	@tools/setup.sh
 
-demo: setup
+demo: setup  ## run the whole pipeline offline on moving shapes; writes results/report.html
 	snakemake
 	@echo "open results/report.html"
 
-test: setup
-	pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
+smoke: setup  ## run the tiny experiment from clips to report (about a minute)
+	rm -rf results_smoke
+	snakemake --quiet rules --cores 2 --directory results_smoke --configfile tests/helpers/tiny.yaml
+	test -s results_smoke/results/report.html
 
-check: setup
+test: setup  ## run the quick tests: unit, contracts, methods, parity, one tiny workflow
+	$(PYTEST) tests/unit tests/contracts tests/methods tests/parity \
+		tests/integration/test_workflow.py::test_one_call_writes_everything
+
+test-slow: setup  ## run the other tests: workflow, processes, browser, stores, kills, full disks
+	$(PYTEST) tests/integration tests/stress
+
+check: setup  ## run all that must be clean: format, lint, types, layers, language
 	ruff format --check src tests tools benchmarks
 	ruff check src tests tools benchmarks
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 	lint-imports
+	python tools/lint_language.py
 
-bench: setup
+bench: setup  ## measure what Snakemake and the commands cost beside the work
 	python benchmarks/overhead.py
 
-dashboard: setup
+dashboard: setup  ## serve the runs in MLflow at http://127.0.0.1:5000
 	mlflow server --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/results/mlflow.db} --host 127.0.0.1 --port 5000
 
-clean:  # all but results/cache, which holds paid answers of language models
+clean:  ## delete results, but not results/cache, which holds paid replies of language models
 	find results -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
-	rm -rf .snakemake results/cache/frames
+	rm -rf .snakemake results_smoke results/cache/frames

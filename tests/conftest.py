@@ -9,7 +9,7 @@ import pytest
 from kinetext.core import tables
 from worlds import World, text_rows
 
-pytest_plugins = ["finished_run"]  # the fixtures `finished` and `copied`
+pytest_plugins = ["finished_run", "skips"]
 
 
 def pytest_collection_modifyitems(items):

@@ -16,7 +16,7 @@ import pytest
 BIN = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 needs_postgres = pytest.mark.skipif(
     BIN is None or not (BIN / "initdb").exists(),
-    reason="no PostgreSQL server in /usr/lib/postgresql; on Debian: apt-get install postgresql",
+    reason="PostgreSQL: no server in /usr/lib/postgresql; on Debian: apt-get install postgresql",
 )
 
 

@@ -15,7 +15,7 @@ import pytest
 from reported import make_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (Debian: apt-get install chromium)")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium: not installed (Debian: apt-get install chromium)")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from kinetext.training.system import sampled
 from videos import write_video
 
 unmountable = no_mounts()
-needs_mounts = pytest.mark.skipif(unmountable is not None, reason=str(unmountable))
+needs_mounts = pytest.mark.skipif(unmountable is not None, reason=f"mounts: {unmountable}")
 MIB = 2**20
 
 

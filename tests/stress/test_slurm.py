@@ -18,7 +18,7 @@ from repository import ROOT
 from slurm_machine import missing, say, slurm
 
 reason = missing()
-pytestmark = [pytest.mark.workflow, pytest.mark.skipif(reason is not None, reason=f"no SLURM here: {reason}")]
+pytestmark = [pytest.mark.workflow, pytest.mark.skipif(reason is not None, reason=f"SLURM: {reason}")]
 
 # Snakemake, but that the plugin does not ask ten seconds later than the last time whether a job has ended
 PROMPT = """

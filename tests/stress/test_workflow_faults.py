@@ -63,7 +63,7 @@ def in_shell(line, folder):
     subprocess.run(line, shell=True, check=True, cwd=folder)
 
 
-@pytest.mark.skipif(unmountable is not None, reason=str(unmountable))
+@pytest.mark.skipif(unmountable is not None, reason=f"mounts: {unmountable}")
 def test_a_read_only_and_then_a_full_disk(finished, tmp_path, doctor):
     folder, metrics = tmp_path / "work", RUN / "metrics.parquet"
     shutil.copytree(finished, folder, symlinks=True, ignore=shutil.ignore_patterns("results"))

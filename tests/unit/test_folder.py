@@ -166,7 +166,7 @@ def test_clips_that_are_excluded_are_left_out(tmp_path):
 # ---- real videos
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"the real clips are not at {REAL}")
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"sample videos: not at {REAL}")
 def test_real_videos_from_folders_to_frames(tmp_path):
     with open(REAL / "manifest.csv", newline="") as file:
         manifest = {row["file"]: row for row in csv.DictReader(file)}
