@@ -230,24 +230,63 @@ def test_two_processes_that_are_stopped_end_as_if_they_had_not_been(world, tmp_p
     assert curve(stopped, "train_loss") == curve(whole, "train_loss")
 
 
-def test_a_gpu_is_taken_by_one_job_at_a_time(tmp_path):
+def test_a_gpu_is_reserved_by_one_job_at_a_time(tmp_path):
     gpus = ["GPU-a", "GPU-b", "GPU-c"]
-    first = launch.free(gpus, 1, tmp_path)
-    second = launch.free(gpus, 2, tmp_path)
+    first = launch.lock_gpus(gpus, 1, tmp_path)
+    second = launch.lock_gpus(gpus, 2, tmp_path)
     assert (list(first), list(second)) == (["GPU-a"], ["GPU-b", "GPU-c"])
-    assert launch.free(gpus, 1, tmp_path) == {}
+    assert launch.lock_gpus(gpus, 1, tmp_path) == {}
     first["GPU-a"].release()
-    assert launch.free(gpus, 2, tmp_path) == {}  # and holds none of them afterwards
-    assert list(launch.free(gpus, 1, tmp_path)) == ["GPU-a"]
+    assert launch.lock_gpus(gpus, 2, tmp_path) == {}  # and keeps no lock
+    assert list(launch.lock_gpus(gpus, 1, tmp_path)) == ["GPU-a"]
 
 
-def test_a_job_leaves_gpus_alone_that_it_was_not_given(monkeypatch):
-    monkeypatch.setattr(launch, "installed", lambda: ["GPU-a", "GPU-b", "GPU-c"])
-    monkeypatch.setattr(launch, "_taken", [])
+def test_a_job_uses_no_gpu_outside_cuda_visible_devices(monkeypatch):
+    monkeypatch.setattr(launch, "installed_gpus", lambda: ["GPU-a", "GPU-b", "GPU-c"])
+    monkeypatch.setattr(launch, "_gpu_locks", [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,GPU-c")
     with pytest.raises(ValueError, match=r"--gpus 3: this machine has 2 \(CUDA_VISIBLE_DEVICES is 1,GPU-c\)"):
-        launch.take_gpus(3)
-    launch.take_gpus(1)
+        launch.reserve_gpus(3)
+    launch.reserve_gpus(1)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-b"
-    launch.take_gpus(0)
+    launch.reserve_gpus(0)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+class FakeNvml:
+    """NVML with two GPUs; as the module pynvml."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, driver=True):
+        self.driver, self.open = driver, 0
+
+    def nvmlInit(self):
+        if not self.driver:
+            raise self.NVMLError("Driver Not Loaded")
+        self.open += 1
+
+    def nvmlShutdown(self):
+        self.open -= 1
+
+    def nvmlDeviceGetCount(self):
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index):
+        return index
+
+    def nvmlDeviceGetUUID(self, handle):
+        return f"GPU-{handle}"
+
+
+def test_installed_gpus_are_named_by_their_uuids(monkeypatch):
+    nvml = FakeNvml()
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    assert launch.installed_gpus() == ["GPU-0", "GPU-1"]
+    assert nvml.open == 0
+
+
+def test_a_machine_without_a_driver_has_no_gpus(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(driver=False))
+    assert launch.installed_gpus() == []

@@ -120,9 +120,9 @@ def embed_frames(
     threads: Threads = 1,
 ) -> None:
     """Compute one image feature per frame of a shard."""
-    from kinetext.core.launch import take_gpus
+    from kinetext.core.launch import reserve_gpus
 
-    take_gpus(1)
+    reserve_gpus(1)
     from kinetext.backbones import embed as module
 
     module.embed_frames(backbone, frames, output, threads)
@@ -245,7 +245,7 @@ def train_method(
 
     inputs = Inputs(splits, list_shards(frames), texts, confusables, backbone)
     options = parse_options(TrackingOptions, tracking or '{"enabled": false}')
-    with distributed.joined():
+    with distributed.process_group():
         if distributed.rank() > 0:  # only the first process reports
             module.train_method(run, inputs, cache, output, threads)
             return
@@ -275,7 +275,7 @@ def predict_clips(
     from kinetext.data.checks import list_shards
     from kinetext.evaluation import predict as module
 
-    with distributed.joined():
+    with distributed.process_group():
         module.predict_clips(run, splits, list_shards(frames), texts, backbone, checkpoint, output, threads)
 
 

@@ -1,8 +1,7 @@
-"""Several processes as one: which of them this is, what each takes, what they say to each other.
+"""Communication between the processes of one command.
 
-torchrun starts them (launch.py), torch.distributed joins them: NCCL between GPUs, gloo on CPUs and for what the processes
-themselves have to say. In one process every function says what is true of one, so nobody else has to ask how many there
-are, and `training` and `evaluation` cut batches and clips in the same way for any number.
+torchrun starts the processes (launch.py); torch.distributed connects them with NCCL between GPUs and gloo between CPUs. With a
+single process every function returns what holds for one process, so callers need no special case.
 """
 
 import ctypes
@@ -24,12 +23,12 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @contextmanager
-def joined() -> Iterator[None]:
-    """Join the others that torchrun has started, if it has; leave them at the end. All but the first are quiet."""
+def process_group() -> Iterator[None]:
+    """Connect the processes that torchrun started, and disconnect them at the end. Only the first one logs below ERROR."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
-    if sys.platform == "linux":  # a launcher that is killed cannot end its processes: they would go on without it
+    if sys.platform == "linux":  # a launcher that is killed cannot end its processes
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -43,94 +42,95 @@ def joined() -> Iterator[None]:
 
 
 def device() -> torch.device:
-    """The device of this process: the GPU of its number on this machine, or the CPU."""
+    """Return the device of this process: the GPU of its local rank, or the CPU."""
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ["LOCAL_RANK"]) if size() > 1 else 0)
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]) if world_size() > 1 else 0)
 
 
-def size() -> int:
-    """How many processes there are."""
+def world_size() -> int:
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
-    return dist.get_rank() if size() > 1 else 0
+    """Return the number of this process, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
 
 
-def on_this_machine() -> int:
-    """How many of them share this machine's memory and cores."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if size() > 1 else 1
+def local_world_size() -> int:
+    """Return the number of processes on this machine, which share its memory and cores."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if world_size() > 1 else 1
 
 
-def quiet() -> bool | None:
-    """What tqdm takes as `disable`: only the first process has a bar, and only on a terminal."""
+def hide_progress() -> bool | None:
+    """Return the `disable` argument of tqdm: only the first process shows a bar, and only on a terminal (None)."""
     return True if rank() else None
 
 
-def shares(count: int) -> tuple[int, ...]:
-    """How many of `count` things each process takes, one after the other: as equal as can be (torch.tensor_split)."""
-    least, more = divmod(count, size())
-    return tuple(least + (number < more) for number in range(size()))
+def split_sizes(count: int) -> tuple[int, ...]:
+    """Return how many of `count` consecutive items each process takes, as equal as possible (torch.tensor_split)."""
+    size, larger = divmod(count, world_size())
+    return tuple(size + (process < larger) for process in range(world_size()))
 
 
-def dealt(things: Iterable[T]) -> Iterator[T]:
-    """Those of all things that are dealt to this process, in turn."""
-    return islice(things, rank(), None, size())
+def local_items(items: Iterable[T]) -> Iterator[T]:
+    """Yield the items of this process: every `world_size()`-th one, from `rank()` on."""
+    return islice(items, rank(), None, world_size())
 
 
-def collected(mine: Sequence[T]) -> list[T]:
-    """The things of all processes, in the order in which they were dealt, on each of them."""
-    if size() == 1:
-        return list(mine)
-    hands: list[Sequence[T]] = [[] for _ in range(size())]
-    dist.all_gather_object(hands, mine)
-    nothing: Any = object()
-    return [thing for turn in zip_longest(*hands, fillvalue=nothing) for thing in turn if thing is not nothing]
+def gather(items: Sequence[T]) -> list[T]:
+    """Return the items of all processes, on each of them, in the order before `local_items` distributed them."""
+    if world_size() == 1:
+        return list(items)
+    by_rank: list[Sequence[T]] = [[] for _ in range(world_size())]
+    dist.all_gather_object(by_rank, items)
+    missing: Any = object()
+    return [item for row in zip_longest(*by_rank, fillvalue=missing) for item in row if item is not missing]
 
 
 def mean(values: Tensor) -> Tensor:
-    """The mean over processes of a tensor of plain numbers."""
-    if size() > 1:
+    """Return the mean over processes of a tensor without gradients; changes the tensor in place."""
+    if world_size() > 1:
         dist.all_reduce(values)
-        values /= size()
+        values /= world_size()
     return values
 
 
-def largest(value: int) -> int:
-    """The largest of the processes' values, waited for."""
-    box = torch.tensor(value)
-    if size() > 1:
-        dist.all_reduce(box, dist.ReduceOp.MAX)
-    return int(box)
+def maximum(value: int) -> int:
+    """Return the maximum over processes; waits for all of them."""
+    tensor = torch.tensor(value)
+    if world_size() > 1:
+        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return int(tensor)
 
 
-class Vote:
-    """The largest of the processes' answers to a question that is asked at every step, without waiting for each other: an
-    answer comes at the next step, to all at the same one. Alone, a process hears itself at once.
+class DelayedMax:
+    """The maximum over processes of a value that each sends at every step, without waiting for the others.
+
+    Every process receives the maximum one step later, all at the same step. A single process receives its value at once.
     """
 
     def __init__(self) -> None:
-        self._asked: tuple[Any, Tensor] | None = None
+        self._pending: tuple[Any, Tensor] | None = None
 
-    def ask(self, own: int) -> int:
-        """Ask at this step; the answer is to the step before."""
-        if size() == 1:
-            return own
-        answer = self._answer()
-        box = torch.tensor(own)
-        self._asked = dist.all_reduce(box, dist.ReduceOp.MAX, async_op=True), box
-        return answer
+    def exchange(self, value: int) -> int:
+        """Send the value of this step; return the maximum of the step before."""
+        if world_size() == 1:
+            return value
+        previous = self._receive()
+        tensor = torch.tensor(value)
+        self._pending = dist.all_reduce(tensor, dist.ReduceOp.MAX, async_op=True), tensor
+        return previous
 
-    def settle(self, own: int) -> int:
-        """The answer to this question and the one before, waited for."""
-        return max(self._answer(), largest(own))
+    def finish(self, value: int) -> int:
+        """Return the maximum of this step's values and those of the step before; waits for all processes."""
+        return max(self._receive(), maximum(value))
 
-    def _answer(self) -> int:
-        if self._asked is None:
+    def _receive(self) -> int:
+        if self._pending is None:
             return 0
-        work, box = self._asked
-        self._asked = None
+        work, tensor = self._pending
+        self._pending = None
         work.wait()
-        return int(box)
+        return int(tensor)

@@ -1,8 +1,7 @@
-"""A command as several processes: one a GPU, on one machine or several, by torchrun, which is part of torch. And which of a
-machine's GPUs a command takes, so that two jobs of Snakemake do not share one while another is idle.
+"""Start a command as several processes, one per GPU, on one machine or several; reserve the GPUs that a command uses.
 
-On several nodes the command runs once on each, started by SLURM's srun; the nodes meet at the first (c10d rendezvous).
-Nothing here imports torch unless there are several processes to start.
+torchrun, a part of torch, starts the processes of a machine. On several nodes SLURM's srun runs the command once per node, and
+the nodes find each other at the first one (c10d rendezvous). torch is imported only if there are several processes to start.
 """
 
 import logging
@@ -11,7 +10,6 @@ import shlex
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,88 +18,96 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
-MEET = "KINETEXT_MEET"  # in the environment of what srun starts: host:port of the first node
-GRACE_S = 120  # a process told to stop may finish its step and save for so long; SLURM itself grants 30 s (KillWait)
+RENDEZVOUS = "KINETEXT_RENDEZVOUS"  # environment variable that srun passes on: host:port of the first node
+SHUTDOWN_S = 120  # a process that receives SIGTERM may finish its step and save; SLURM itself allows 30 s (KillWait)
 
-_taken: list[FileLock] = []  # held as long as this process lives
+_gpu_locks: list[FileLock] = []  # held as long as this process lives
 
 
 def launch(gpus: int, nodes: int) -> bool:
-    """Run this command again as gpus x nodes processes, one a GPU, and wait for their end; False if it is to be run right
-    here: as one process, or as one of those.
+    """Run this command as gpus x nodes processes, one per GPU, and wait for them.
 
-    Takes the GPUs. Without a GPU in the machine there are as many processes on the CPU; with `gpus` 0 there is one, and GPUs
-    are left alone. Raises ValueError where that cannot be, SystemExit with the exit status of a process that failed.
+    Return False if the caller is to run the command itself: as the only process, or as one that torchrun started. Reserves the
+    GPUs. A machine without GPUs runs as many processes on the CPU; with `gpus` 0 there is one process, and it uses no GPU.
+    Raises ValueError if there are not so many GPUs or nodes, SystemExit with the exit status of a process that failed.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun started it
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # started by torchrun
         return False
-    if nodes > 1 and MEET not in os.environ:
-        start_on_nodes(nodes)
-    take_gpus(gpus)
+    if nodes > 1 and RENDEZVOUS not in os.environ:
+        exec_srun(nodes)
+    reserve_gpus(gpus)
     if gpus * nodes <= 1:
         return False
-    start_processes(max(1, gpus), nodes, os.environ.get(MEET))
+    start_processes(max(1, gpus), nodes, os.environ.get(RENDEZVOUS))
     return True
 
 
-def start_on_nodes(nodes: int) -> None:
-    """Become the srun that runs this command once on each node of a SLURM job."""
+def exec_srun(nodes: int) -> None:
+    """Replace this process by an srun that runs this command once on each node of a SLURM job.
+
+    Raises ValueError outside a SLURM job.
+    """
     if "SLURM_JOB_ID" not in os.environ or not shutil.which("srun"):
         raise ValueError(
-            f"--nodes {nodes}: this is no SLURM job; elsewhere run on every node: torchrun --nnodes {nodes} "
+            f"--nodes {nodes}: not inside a SLURM job. Without SLURM run on every node: torchrun --nnodes {nodes} "
             "--nproc-per-node GPUS --rdzv-backend c10d --rdzv-endpoint FIRST_NODE:29400 -m -- kinetext "
             f"{shlex.join(sys.argv[1:])}"
         )
-    with socket.socket() as free:
-        free.bind(("", 0))
-        os.environ[MEET] = f"{socket.gethostname()}:{free.getsockname()[1]}"
-    many = ["--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
-    if "SLURM_CPUS_PER_TASK" in os.environ:  # srun does not take it over from sbatch (since 22.05)
-        many += ["--cpus-per-task", os.environ["SLURM_CPUS_PER_TASK"]]
-    os.execvp("srun", ["srun", "--overlap", "--kill-on-bad-exit=1", *many, *_again()])
+    with socket.socket() as unused:
+        unused.bind(("", 0))
+        os.environ[RENDEZVOUS] = f"{socket.gethostname()}:{unused.getsockname()[1]}"
+    options = ["--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
+    if "SLURM_CPUS_PER_TASK" in os.environ:  # since SLURM 22.05 srun does not inherit it from sbatch
+        options += ["--cpus-per-task", os.environ["SLURM_CPUS_PER_TASK"]]
+    os.execvp("srun", ["srun", "--overlap", "--kill-on-bad-exit=1", *options, *_this_command()])
 
 
-def start_processes(each: int, nodes: int, meet: str | None) -> None:
-    """Run this command `each` times on this node, joined with those of the other nodes."""
+def start_processes(per_node: int, nodes: int, rendezvous: str | None) -> None:
+    """Run this command `per_node` times on this node, connected with the processes of the other nodes.
+
+    Raises SystemExit with the exit status of a process that failed, or 128 + the number of the signal that ended it.
+    """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what failed speaks for itself
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the failed process prints its own error
     config = LaunchConfig(
         min_nodes=nodes,
         max_nodes=nodes,
-        nproc_per_node=each,
-        run_id=meet or f"kinetext-{os.getpid()}",
+        nproc_per_node=per_node,
+        run_id=rendezvous or f"kinetext-{os.getpid()}",
         rdzv_backend="c10d",
-        rdzv_endpoint=meet or "localhost:0",
-        local_addr=None if meet else "localhost",
-        max_restarts=0,  # Snakemake's to decide (--retries)
-        shutdown_timeout=GRACE_S,
+        rdzv_endpoint=rendezvous or "localhost:0",
+        local_addr=None if rendezvous else "localhost",
+        max_restarts=0,  # restarting is Snakemake's decision (--retries)
+        shutdown_timeout=SHUTDOWN_S,
     )
-    program, *arguments = _again()
+    program, *arguments = _this_command()
     try:
         elastic_launch(config, program)(*arguments)
     except ChildFailedError as error:
-        first, failure = error.get_first_failure()
-        if failure.exitcode < 0:  # it could not say why itself
+        process, failure = error.get_first_failure()
+        if failure.exitcode < 0:  # ended by a signal, so it printed no error
             name = signal.Signals(-failure.exitcode).name
-            print(f"kinetext: process {first} of {each * nodes} was ended by {name}", file=sys.stderr)
+            print(f"kinetext: process {process} of {per_node * nodes} was ended by {name}", file=sys.stderr)
         sys.exit(failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode)
-    except SignalException as told:
-        sys.exit(128 + told.sigval)
+    except SignalException as error:
+        sys.exit(128 + error.sigval)
 
 
-def _again() -> list[str]:
+def _this_command() -> list[str]:
     return [sys.executable, "-m", "kinetext", *sys.argv[1:]]
 
 
-def take_gpus(count: int, wait_s: float = 1.0) -> None:
-    """Leave this process, and those that it starts, `count` GPUs that no other kinetext process of yours has, waiting for
-    them if need be. What CUDA_VISIBLE_DEVICES leaves out, as a scheduler sets it, is left alone.
+def reserve_gpus(count: int, poll_s: float = 1.0) -> None:
+    """Restrict this process and its children to `count` GPUs that no other kinetext process of this user holds.
+
+    Waits until enough are free. GPUs that CUDA_VISIBLE_DEVICES excludes, as set by a scheduler, are never used. Raises
+    ValueError if the machine has fewer than `count`.
     """
     setting = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = visible(installed(), setting)
+    gpus = visible_gpus(installed_gpus(), setting)
     if count == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if not gpus or count == 0:
@@ -111,19 +117,20 @@ def take_gpus(count: int, wait_s: float = 1.0) -> None:
             f"--gpus {count}: this machine has {len(gpus)} (CUDA_VISIBLE_DEVICES is {setting}); ask for fewer"
         )
     folder = Path(tempfile.gettempdir())
-    locks = free(gpus, count, folder)
+    locks = lock_gpus(gpus, count, folder)
     if not locks:
-        log.warning("other jobs have taken so many of the %d GPUs that no %d are free; waiting", len(gpus), count)
+        log.warning("fewer than %d of the %d GPUs are free; waiting for other kinetext jobs", count, len(gpus))
     while not locks:
-        time.sleep(wait_s)
-        locks = free(gpus, count, folder)
-    _taken[:] = locks.values()
+        time.sleep(poll_s)
+        locks = lock_gpus(gpus, count, folder)
+    _gpu_locks[:] = locks.values()
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(locks)
 
 
-def free(gpus: list[str], count: int, folder: Path) -> dict[str, FileLock]:
-    """Locks of the first `count` GPUs that are free, by the GPUs' names; none if there are not so many. The system lets go
-    of them when the process ends, whatever ends it.
+def lock_gpus(gpus: list[str], count: int, folder: Path) -> dict[str, FileLock]:
+    """Return locks of the first `count` free GPUs by their UUIDs, or none if fewer are free.
+
+    The operating system releases a lock when its process ends, however it ends.
     """
     locks: dict[str, FileLock] = {}
     for gpu in gpus:
@@ -140,18 +147,24 @@ def free(gpus: list[str], count: int, folder: Path) -> dict[str, FileLock]:
     return {}
 
 
-def visible(gpus: list[str], setting: str | None) -> list[str]:
-    """The GPUs that CUDA_VISIBLE_DEVICES names, by number or by name, of all that there are."""
+def visible_gpus(gpus: list[str], setting: str | None) -> list[str]:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES names, by number or UUID; all of them if it is not set."""
     if setting is None:
         return gpus
     names = [name.strip() for name in setting.split(",") if name.strip()]
     return [gpus[int(name)] if name.isdecimal() and int(name) < len(gpus) else name for name in names]
 
 
-def installed() -> list[str]:
-    """The names of this machine's NVIDIA GPUs, which stay the same whatever part of them a job may see."""
-    if not shutil.which("nvidia-smi"):
+def installed_gpus() -> list[str]:
+    """Return the UUIDs of this machine's NVIDIA GPUs, whatever CUDA_VISIBLE_DEVICES says; none without a driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:  # no driver, or no GPU
         return []
-    query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-    said = subprocess.run(query, capture_output=True, text=True, check=False)
-    return [line.strip() for line in said.stdout.splitlines() if line.startswith("GPU-")]
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
+    finally:
+        pynvml.nvmlShutdown()

@@ -49,7 +49,7 @@ def predict_clips(
     as wrong, the same for every method. Clips with captions are scored for captions of training clips, too (`bank_P`).
     Among several processes each calls it, and the first one writes.
     """
-    threads_each = max(1, threads // distributed.on_this_machine())
+    threads_each = max(1, threads // distributed.local_world_size())
     torch.set_num_threads(threads_each)
     spec = read_run(run)
     device = distributed.device()
@@ -89,10 +89,10 @@ def predict_clips(
             feed = Feed(ClipViews(store, clip_ids, spec), device, threads_each - 1, spec.training.decode)
             at_once = max(1, BATCH_CLIPS // views)
             order = [places.tolist() for places in torch.arange(len(have)).split(at_once)] if have else []
-            mine = list(distributed.dealt(order))
+            mine = list(distributed.local_items(order))
             found_rows: list[list[dict[str, Any]]] = []  # of each batch here
             began = time.perf_counter()
-            bar = tqdm(feed.batches(mine), f"predict {spec.run} {name}", len(mine), disable=distributed.quiet())
+            bar = tqdm(feed.batches(mine), f"predict {spec.run} {name}", len(mine), disable=distributed.hide_progress())
             for places, sent in zip(mine, bar, strict=True):
                 batch = [have[place] for place in places]
                 frames_BTCHW = feed.send(sent, places).unflatten(1, (views, -1)).flatten(0, 1)  # B: views of clips
@@ -114,8 +114,8 @@ def predict_clips(
                         _row(row, name, view, place, s, b) for row, s, b in zip(batch, scores_BK, bank_BP, strict=True)
                     ]
                 began = time.perf_counter()
-            rows += [row for of_batch in distributed.collected(found_rows) for row in of_batch]
-    seen = distributed.collected([(counted, seconds)])
+            rows += [row for of_batch in distributed.gather(found_rows) for row in of_batch]
+    seen = distributed.gather([(counted, seconds)])
     counted, seconds = sum(count for count, _ in seen), max(took for _, took in seen)  # they work at the same time
     if distributed.rank() > 0:
         return

@@ -134,7 +134,7 @@ class Batches:
         if not len(clip_N):
             return
         pairs = zip(clip_N.split(self.training.batch_size), text_N.split(self.training.batch_size), strict=True)
-        parts = [self._cut(*pair, number) for pair in (distributed.dealt(pairs) if number is None else pairs)]
+        parts = [self._cut(*pair, number) for pair in (distributed.local_items(pairs) if number is None else pairs)]
         if self.cached is not None:
             for part in parts:
                 yield replace(part, clips={level: t[part.places] for level, t in self.cached.items()})
@@ -152,7 +152,7 @@ class Batches:
 
     def _cut(self, clip_N: Tensor, text_N: Tensor, number: int | None) -> Batch:
         whole = number is None  # then each process has batches of its own
-        sizes, rank = ((len(clip_N),), 0) if whole else (distributed.shares(len(clip_N)), distributed.rank())
+        sizes, rank = ((len(clip_N),), 0) if whole else (distributed.split_sizes(len(clip_N)), distributed.rank())
         clip_ids, places = [self.clip_ids[i % len(self.clip_ids)] for i in clip_N], clip_N[_part(sizes, rank)].tolist()
         return Batch(clip_ids, text_N, sizes, rank, places, epoch=number)
 
@@ -187,7 +187,7 @@ class Batches:
         backbone, T = self.method.backbone, len(self.clips.images(0))
         tokens = 1 + backbone.grid[0] * backbone.grid[1] if self.method.patches else 1
         gib = len(self.clip_ids) * T * tokens * backbone.width * len(self.method.levels) * 2 / 2**30
-        gib *= distributed.on_this_machine()
+        gib *= distributed.local_world_size()
         fits = gib <= self.training.cache_gib
         log.info(
             "tokens of %d clips: %.2f GiB, %s", len(self.clip_ids), gib, "kept" if fits else "computed anew each epoch"
@@ -198,13 +198,13 @@ class Batches:
         """The tokens of all clips, each process running the trunk over its share of them."""
         self.method.eval()
         order = [places.tolist() for places in torch.arange(len(self.clip_ids)).split(TRUNK_BATCH)]
-        mine = list(distributed.dealt(order))
+        mine = list(distributed.local_items(order))
         parts: list[Tokens] = []
-        bar = tqdm(desc="trunk", total=len(order), disable=distributed.quiet(), leave=False)
+        bar = tqdm(desc="trunk", total=len(order), disable=distributed.hide_progress(), leave=False)
         with bar, torch.inference_mode():
             frames = (self.feed.send(*pair) for pair in zip(self.feed.batches(mine), mine, strict=True))
             tokens = ({k: t.half().cpu() for k, t in self.method.image_tokens(f).items()} for f in frames)
             while len(parts) < len(order):  # exchanged turn by turn, so that little is held twice
-                parts += distributed.collected(list(islice(tokens, 1)))
-                bar.update(distributed.size())
+                parts += distributed.gather(list(islice(tokens, 1)))
+                bar.update(distributed.world_size())
         return {level: torch.cat([part[level] for part in parts]) for level in self.method.levels}

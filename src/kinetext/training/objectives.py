@@ -104,7 +104,7 @@ class Recognition:
             mine.append(torch.stack([loss, right.to(loss.dtype)]))
             counts.append(len(target_B))
         read = torch.stack(mine).tolist() if mine else []
-        rows = distributed.collected([(*row, count) for row, count in zip(read, counts, strict=True)])
+        rows = distributed.gather([(*row, count) for row, count in zip(read, counts, strict=True)])
         clips = sum(count for *_, count in rows)
         loss, right = sum(loss * count for loss, _, count in rows), sum(right for _, right, _ in rows)
         return {"val_loss": loss / clips, "val_top1": right / clips}
@@ -159,7 +159,7 @@ class Retrieval:
             own_B = to_device_async(batch.text_N, scores[-1].device)
             losses.append(contrastive_loss(scores[-1][:, own_B]))
         read = torch.stack(losses).tolist() if losses else []
-        parts = distributed.collected([(s.cpu(), loss) for s, loss in zip(scores, read, strict=True)])
+        parts = distributed.gather([(s.cpu(), loss) for s, loss in zip(scores, read, strict=True)])
         scores_BK = torch.cat([part for part, _ in parts])
         loss = sum(loss * len(part) for part, loss in parts)
         place = {clip: b for b, clip in enumerate(batches.clip_ids)}  # clips without frames have none

@@ -57,7 +57,7 @@ def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
     """Everything that a training needs before its first step. Raises ValueError where the run asks for what cannot be."""
     spec = read_run(run)
     training = spec.training
-    threads_each = max(1, threads // distributed.on_this_machine())
+    threads_each = max(1, threads // distributed.local_world_size())
     torch.set_num_threads(threads_each)
     if training.deterministic:
         compute_deterministically()

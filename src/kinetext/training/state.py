@@ -83,7 +83,7 @@ class Saver:
     """
 
     def __init__(self, path: Path, save: Callable[[], None]) -> None:
-        self.path, self._save, self._vote = path, save, distributed.Vote()
+        self.path, self._save, self._request = path, save, distributed.DelayedMax()
         self._told, self._agreed, self._last_s = False, 0, time.monotonic()
         self._before: Any = None  # how SIGTERM was handled
 
@@ -103,7 +103,7 @@ class Saver:
         """Whether to save after this step; always after a whole epoch."""
         late = time.monotonic() - self._last_s >= SAVE_EVERY_S
         wanted = STOP if self._told else SAVE if late or whole_epoch else 0
-        self._agreed = self._vote.settle(wanted) if whole_epoch else self._vote.ask(wanted)
+        self._agreed = self._request.finish(wanted) if whole_epoch else self._request.exchange(wanted)
         return self._agreed > 0
 
     def save(self) -> None:
@@ -147,7 +147,7 @@ def load_state(path: Path, method: nn.Module, optimiser: Any, schedule: Any) -> 
     different ones.
     """
     progress = _last_state(path, method, optimiser, schedule)
-    places = distributed.collected([(progress.epoch, progress.step) if progress else None])
+    places = distributed.gather([(progress.epoch, progress.step) if progress else None])
     if len(set(places)) > 1:
         raise RuntimeError(
             f"{path}: processes have read different states (epoch, step): {places}; is it on a shared disk?"

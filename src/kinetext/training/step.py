@@ -41,7 +41,7 @@ class Step:
     def __init__(self, task: Recognition | Retrieval, trained: list[nn.Parameter], most: int | None = None) -> None:
         self.task, self.trained, self.most = task, trained, most
         self._reduced = None
-        if distributed.size() > 1:
+        if distributed.world_size() > 1:
             self._reduced = DistributedDataParallel(_Reduced(trained), gradient_as_bucket_view=True)
 
     def __call__(self, batch: Batch, place: tuple[int, ...]) -> Tensor:
@@ -190,10 +190,10 @@ def pieces_that_fit(step: Step, batch: Batch, spare_bytes: int = 0) -> int | Non
         reason, most = full, -(-most // 2)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-    least = -distributed.largest(-(most if reason else ALL))
+    least = -distributed.maximum(-(most if reason else ALL))
     if least == ALL:
         return None
-    shared = f" for {distributed.size()} processes" if distributed.size() > 1 else ""
+    shared = f" for {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
     log.warning(
         "a batch of %d clips%s does not fit into memory (%s): it goes through in %d parts of %d, with the same gradient",
         *(len(batch.text_N), shared, reason or "another process's", -(-max(batch.sizes) // least), least),

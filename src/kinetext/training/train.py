@@ -76,7 +76,7 @@ def train_method(
     step = make_step(method, task, seen, optimiser, training)
     with (
         tqdm(
-            total=training.epochs, initial=progress.epoch, desc=f"train {spec.run}", disable=distributed.quiet()
+            total=training.epochs, initial=progress.epoch, desc=f"train {spec.run}", disable=distributed.hide_progress()
         ) as bar,
         Saver(path, save) as saver,
     ):
@@ -162,7 +162,7 @@ def write_results(
         "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
         "train_seconds": progress.seconds,
         "train_clips_seen": clips * progress.epoch,
-        "processes": distributed.size(),
+        "processes": distributed.world_size(),
         "threads": threads,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "commit": code_commit(),
