@@ -26,7 +26,8 @@ from kinetext.core.tables import read_rows, write_table
 from kinetext.data.splits import split_clips
 from kinetext.texts.chat.client import arguments
 from kinetext.texts.describe import describe_classes
-from kinetext.texts.providers import Context, chat_api
+from kinetext.texts.providers.base import Context
+from kinetext.texts.providers.chat_api import ChatApi
 
 ROOT = Path(__file__).parents[1]
 
@@ -104,13 +105,13 @@ def main() -> None:
             describe(Path(scratch) / "one", options)
             write_classes(Path(scratch) / "all", labels, chosen.rivals)
 
-            config = chat_api.Config(**options)
+            provider = ChatApi(ChatApi.Config(**options))
             asked = {label: [labels[(n + i) % len(labels)] for i in range(1, 4)] for n, label in enumerate(labels)}
             start = time.perf_counter()
-            chat_api.prepare(asked, config, Context(labels, Path(scratch) / "plan"))
+            provider.prepare(asked, Context(labels, Path(scratch) / "plan"))
             plan_s = time.perf_counter() - start
 
-            requests = (chat_api.request(label, rivals, config) for label, rivals in asked.items())
+            requests = (provider.request(label, rivals) for label, rivals in asked.items())
             bare_s = bare([json.dumps(arguments(r, "json_schema")) for r in requests], url, chosen.in_flight)
             all_s = describe(Path(scratch) / "all", options)
     finally:

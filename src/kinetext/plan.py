@@ -27,8 +27,9 @@ from kinetext.core import plugins
 from kinetext.core.files import written_whole
 from kinetext.data.datasets import ask
 from kinetext.data.lists import need_path
+from kinetext.texts.providers.base import load_provider
 
-PARTS = {"datasets": "kinetext.data.datasets", "texts": "kinetext.texts.providers", "methods": "kinetext.methods"}
+PARTS = {"datasets": "kinetext.data.datasets", "methods": "kinetext.methods"}
 
 
 def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
@@ -43,6 +44,8 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
     for part in PARTS:
         for name, options in getattr(config, part).items():
             _check_plugin(f"{where}: {part}.{name}", _package(part), options.module or name, options.options)
+    for name, texts in config.texts.items():
+        load_provider(f"{where}: texts.{name}", texts.module or name, texts.options)
     for name, data in config.datasets.items():
         files = {"exclude": data.exclude, **{f"shots.{k}": path for k, path in data.shots.items()}}
         for key, path in files.items():
@@ -122,9 +125,9 @@ def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
 
 
 def text_inputs(options: TextOptions, name: str) -> list[str]:
-    """The files that a provider reads, by its optional `list_files`: when one changes, its table is made again."""
-    module = plugins.load_module(_package("texts"), options.module or name)
-    return [str(path) for path in ask(module, "list_files", plugins.configure(module, options.options), [])]
+    """Return the files that a text provider reads. When one changes, its table is made again."""
+    provider = plugins.load("texts", options.module or name)
+    return [str(path) for path in provider(plugins.configure(provider, options.options)).list_files()]
 
 
 def text_sources(options: TextOptions, name: str) -> list[str]:
@@ -132,6 +135,7 @@ def text_sources(options: TextOptions, name: str) -> list[str]:
     modules = [options.module or name]
     if "of" in options.options:
         modules += [options.options["of"]["module"], "_rearranged"]
+    modules += ["base"]
     return [f"texts/providers/{module}.py" for module in modules]
 
 
@@ -322,8 +326,8 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
         if captioned and not (experiment.protocol == "supervised" or source):
             raise ValueError(f"{where}.protocol: {dataset} has captions and no classes; take supervised")
         for texts in experiment.texts:
-            provider = plugins.load_module(_package("texts"), config.texts[texts].module or texts)
-            if captioned is not None and captioned != getattr(provider, "OF_CAPTIONS", False):
+            provider = plugins.load("texts", config.texts[texts].module or texts)
+            if captioned is not None and captioned != provider.of_captions:
                 has, takes = (
                     ("captions", "texts: [captions]") if captioned else ("classes", "other texts, such as names")
                 )
@@ -352,8 +356,8 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
             except ValueError as error:
                 raise ValueError(f"{where}: methods.{name}.options.{error}") from None
         for texts in experiment.texts:
-            provider = plugins.load_module(_package("texts"), config.texts[texts].module or texts)
-            if getattr(module, "NEEDS_DESCRIPTIONS", False) and not getattr(provider, "DESCRIBES", True):
+            provider = plugins.load("texts", config.texts[texts].module or texts)
+            if getattr(module, "NEEDS_DESCRIPTIONS", False) and not provider.gives_descriptions:
                 raise ValueError(
                     f"{where}: {name} needs motion descriptions and texts '{texts}' gives only names; "
                     "put it in an experiment of its own with texts such as bundled or chat_api"

@@ -9,15 +9,16 @@ import pytest
 
 from kinetext.core import plugins
 from kinetext.core.tables import DESCRIPTIONS
-from kinetext.texts import cache, providers
-from kinetext.texts.providers import Context, Text, chat_api
+from kinetext.texts import cache
+from kinetext.texts.providers.base import Context, Provider, Text, load_provider
+from kinetext.texts.providers.chat_api import ChatApi
 
 LABELS = ["rising", "falling"]
 
 
 def cached_replies(folder: Path, options: dict) -> None:
     """Replies as chat_api would have cached them: the contract needs no server and no key."""
-    config = chat_api.Config(**options)
+    provider = ChatApi(ChatApi.Config(**options))
     for label, rival in (LABELS, LABELS[::-1]):
         answer = {
             "start": f"{label} starts",
@@ -26,7 +27,7 @@ def cached_replies(folder: Path, options: dict) -> None:
         }
         message = {"role": "assistant", "content": json.dumps(answer)}
         body = {"model": "m-1", "choices": [{"finish_reason": "stop", "message": message}]}
-        asked = chat_api.request(label, [rival], config)
+        asked = provider.request(label, [rival])
         cache.reply_to(asked, folder, lambda body=body: {"mode": "text", "reply": json.dumps(body)})
 
 
@@ -50,35 +51,33 @@ CASES: dict[str, tuple[dict, Callable[[Path, dict], None] | None]] = {
 }
 
 
-@pytest.mark.parametrize("name", plugins.module_names(providers))
+@pytest.mark.parametrize("name", plugins.names("texts"))
 def test_contract(name, tmp_path, monkeypatch):
     assert name in CASES, f"provider {name} has no entry in CASES of {__file__}: add its options there"
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     options, prepare = CASES[name]
     if prepare:
         prepare(tmp_path, options)
-    provider = plugins.load_module(providers, name)
-    config = plugins.configure(provider, options)
+    provider = load_provider("texts.mine", name, options)
+    assert isinstance(provider, Provider)
     said = {label: [f"it is {label}", f"it is {label}"] for label in LABELS}
     context = Context(LABELS, tmp_path, said)
-    if hasattr(provider, "check"):
-        provider.check(config)
-    if hasattr(provider, "rearrange"):
-        check_rearranged(provider, config, context)
+    if provider.source:
+        check_rearranged(provider, context)
         return
     for label, rival in (LABELS, LABELS[::-1]):
-        texts = provider.describe(label, [rival], config, context)
+        texts = provider.describe(label, [rival], context)
         assert texts
         for text in texts:
             assert isinstance(text, Text)
             assert text.label == label
-            assert text.kind in (("caption",) if getattr(provider, "OF_CAPTIONS", False) else ("name", *DESCRIPTIONS))
+            assert text.kind in (("caption",) if provider.of_captions else ("name", *DESCRIPTIONS))
             assert text.phase in ("whole", "start", "end")
             assert text.sentence.strip() == text.sentence != ""
             assert text.source
             assert text.status == "ok"
-        assert provider.describe(label, [rival], config, context) == texts
-        assert provider.describe(label, [rival], config, Context(LABELS[::-1], tmp_path, said)) == texts
+        assert provider.describe(label, [rival], context) == texts
+        assert provider.describe(label, [rival], Context(LABELS[::-1], tmp_path, said)) == texts
 
 
 def without_owner(told):
@@ -87,22 +86,21 @@ def without_owner(told):
     )
 
 
-def check_rearranged(provider, config, context):
-    given, options = provider.of(config)
+def check_rearranged(provider, context):
     rivals = dict(zip(LABELS, ([k] for k in LABELS[::-1]), strict=True))
-    told = {label: [Text(label, label), *given.describe(label, rivals[label], options, context)] for label in LABELS}
-    handed = provider.rearrange(told, rivals, config)
+    told = {label: [Text(label, label), *provider.source.describe(label, rivals[label], context)] for label in LABELS}
+    handed = provider.rearrange(told, rivals)
     assert list(handed) == LABELS
     for label, texts in handed.items():
         assert texts[0] == told[label][0]
         assert {text.label for text in texts} == {label}
     assert without_owner(handed) == without_owner(told)
-    assert provider.rearrange(dict(reversed(told.items())), rivals, config) == handed
+    assert provider.rearrange(dict(reversed(told.items())), rivals) == handed
 
 
-@pytest.mark.parametrize("name", plugins.module_names(providers))
+@pytest.mark.parametrize("name", plugins.names("texts"))
 def test_config_is_frozen_and_refuses_unknown_options(name):
-    provider = plugins.load_module(providers, name)
+    provider = plugins.load("texts", name)
     with pytest.raises(ValueError, match="colour: unknown key"):
         plugins.configure(provider, {**CASES[name][0], "colour": "red"})
     assert provider.Config.model_config["frozen"]

@@ -8,7 +8,7 @@ from chat_server import Server
 from kinetext.config.texts import TextOptions
 from kinetext.core.tables import read_rows, write_table
 from kinetext.texts.describe import describe_classes
-from kinetext.texts.providers import chat_api
+from kinetext.texts.providers.chat_api import ChatApi
 from splits import write_splits
 
 KEY = "sk-secret-0123456789"
@@ -33,9 +33,9 @@ def options(server, **others):
     return {"model": "m", "base_url": server.url, "api_key_env": "TEST_KEY", "retries": 2, "max_repairs": 0} | others
 
 
-def config(server, **others):
-    """A Config that reaches the server."""
-    return chat_api.Config(**options(server, **others))
+def chat_api(server, **others) -> ChatApi:
+    """Return a provider that reaches the server."""
+    return ChatApi(ChatApi.Config(**options(server, **others)))
 
 
 def write_classes(folder: Path, labels: list[str]) -> Path:

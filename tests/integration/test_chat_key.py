@@ -20,12 +20,13 @@ from pathlib import Path
 logging.basicConfig(level=logging.DEBUG)
 from chat_world import describe_table
 from kinetext.texts import prompts
-from kinetext.texts.providers import Context, chat_api
+from kinetext.texts.providers.base import Context
+from kinetext.texts.providers.chat_api import ChatApi
 folder, options = Path(sys.argv[1]), json.loads(sys.argv[2])
 describe_table(folder, options)
-config, context = chat_api.Config(**options), Context([], folder / "cache")
-texts = chat_api.describe("growing", [], config, context)
-print(chat_api.repair("growing", [], texts, config, context))
+provider, context = ChatApi(ChatApi.Config(**options)), Context([], folder / "cache")
+texts = provider.describe("growing", [], context)
+print(provider.repair("growing", [], texts, context))
 in_batch = options | {"batch": True, "batch_poll_s": 0.01, "model": "n"}
 describe_table(folder, in_batch, table="batch")
 try:
@@ -36,8 +37,8 @@ import openai
 def interrupt(*arguments, **others):
     raise KeyboardInterrupt
 openai.OpenAI._sleep_for_retry = interrupt
-print(config, options)
-chat_api.describe("limited", [], config.model_copy(update={"model": "new"}), context)
+print(provider.config, options)
+ChatApi(provider.config.model_copy(update={"model": "new"})).describe("limited", [], context)
 """
 
 

@@ -184,11 +184,9 @@ def test_texts_of_classes_and_of_captions_are_not_taken_for_each_other(captioned
             of.clips, of.splits(), of.confusables, TextOptions(), name, "text", tmp_path, tmp_path / "texts.parquet"
         )
 
-    with pytest.raises(
-        ValueError, match=r"texts.names: .*clips.parquet has captions; it takes texts of the module captions"
-    ):
+    with pytest.raises(ValueError, match=r"texts.names: .*clips.parquet has captions; use the module captions"):
         describe(captioned, "names")
-    with pytest.raises(ValueError, match=r"texts.captions: .*clips.parquet has classes; it takes other texts"):
+    with pytest.raises(ValueError, match=r"texts.captions: .*clips.parquet has classes; use any module but captions"):
         describe(world, "captions")
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from kinetext.data.datasets import hmdb51, shapes, ssv2, ucf101
-from kinetext.texts.providers import Context, bundled
+from kinetext.texts.providers import bundled
+from kinetext.texts.providers.base import Context, load_provider
 
 NAMES = Path(__file__).parent / "banks"
 BANKS = sorted(path.stem for path in bundled.BANKS.glob("*.yaml"))
@@ -138,7 +139,7 @@ def test_ssv2_describes_every_class_of_the_official_list(tmp_path):
     for part, content in (("train", []), ("validation", []), ("labels", {n: str(i) for i, n in enumerate(names)})):
         (tmp_path / f"something-something-v2-{part}.json").write_text(json.dumps(content))
     for label in ssv2.labels(config):
-        texts = bundled.describe(label, [], bundled.Config(bank="ssv2"), Context())
+        texts = load_provider("", "bundled", {"bank": "ssv2"}).describe(label, [], Context())
         assert [text.phase for text in texts] == ["start", "end", "whole", "whole"]
 
 
@@ -168,7 +169,7 @@ def test_every_class_of_the_official_lists_is_described_under_the_loaders_name(t
     assert labels == names
     assert len(set(labels)) == count
     for label in labels:
-        texts = bundled.describe(label, [], bundled.Config(bank=bank, about=about), Context())
+        texts = load_provider("", "bundled", {"bank": bank, "about": about}).describe(label, [], Context())
         phases = ["start", "end", "whole", "whole"] if about == "motion" else ["whole", "whole"]
         assert [text.phase for text in texts] == phases
         assert {text.kind for text in texts} == {about}

@@ -9,9 +9,10 @@ from threading import Lock
 import pytest
 
 from chat_server import ANSWER, CUT, completion, error, label_of
-from chat_world import KEY, config, describe_table, options, serving, write_classes
+from chat_world import KEY, chat_api, describe_table, options, serving, write_classes
 from kinetext.core import plugins
-from kinetext.texts.providers import Context, chat_api
+from kinetext.texts.providers.base import Context
+from kinetext.texts.providers.chat_api import ChatApi
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def server(monkeypatch):
 
 
 def describe(server, tmp_path, label="rising", rivals=("falling", "growing"), **options):
-    return chat_api.describe(label, list(rivals), config(server, **options), Context([label], tmp_path))
+    return chat_api(server, **options).describe(label, list(rivals), Context([label], tmp_path))
 
 
 def modes(server):
@@ -134,7 +135,7 @@ def test_bad_reply_is_kept_and_gives_a_failed_row(server, tmp_path, reply, compl
     assert text.status.startswith("failed: ")
     assert complaint in text.status
     (kept,) = (tmp_path / "replies").glob("*.json")
-    assert f"to ask again, delete {kept}" in text.status
+    assert f"to query the model again, delete {kept}" in text.status
     raw = reply[1] if isinstance(reply[1], str) else json.dumps(reply[1])
     assert json.loads(kept.read_text())["reply"] == raw
     assert describe(server, tmp_path) == [text]
@@ -202,10 +203,10 @@ def test_a_key_in_the_wrong_field_is_not_repeated():
         {"base_url": f"https://h?k={KEY}"},
     ):
         with pytest.raises(ValueError, match=r"api_key_env: must be|base_url: must be") as caught:
-            plugins.configure(chat_api, wrong)
+            plugins.configure(ChatApi, wrong)
         assert KEY not in str(caught.value)
         with pytest.raises(ValueError, match="must be") as caught:
-            chat_api.Config(**wrong)
+            ChatApi.Config(**wrong)
         assert KEY not in str(caught.value)
 
 
@@ -220,9 +221,7 @@ def test_a_whole_table_with_one_broken_class_and_again_without_a_key(server, tmp
     tables = []
     for name in ("one", "two"):
         tables.append(describe_table(tmp_path, options(server, sentences=1), table=name))
-        assert (
-            "class 'falling' has no usable motion sentence: not_json: the answer is not JSON" in capfd.readouterr().err
-        )
+        assert "class 'falling' has no usable description: not_json: the answer is not JSON" in capfd.readouterr().err
         monkeypatch.delenv("TEST_KEY", raising=False)
     assert tables[0] == tables[1]
     assert len(server.requests) == 3
@@ -263,7 +262,7 @@ def test_a_fault_costs_one_class_and_is_named(server, tmp_path, capfd, fault, se
     statuses = {row["label"]: row["status"] for row in rows}
     assert statuses["rising"] == "ok"
     assert statuses["falling"].startswith(seen)
-    assert f"class 'falling' has no usable motion sentence: {seen}" in capfd.readouterr().err
+    assert f"class 'falling' has no usable description: {seen}" in capfd.readouterr().err
     assert [label_of(asked) for *_, asked in server.requests].count("falling") == requests
 
 

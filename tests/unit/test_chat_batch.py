@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from chat_server import about_the_class, completion, error, label_of
-from chat_world import config, describe_table, options, serving, write_classes
+from chat_world import chat_api, describe_table, options, serving, write_classes
 from kinetext.doctor.files import look
 from kinetext.texts import cache
 from kinetext.texts.chat import batch
-from kinetext.texts.providers import Context, chat_api
+from kinetext.texts.providers.base import Context
 
 LABELS = ["rising", "falling", "growing", "shrinking"]
 
@@ -162,8 +162,7 @@ def test_a_batch_that_the_server_refuses_stops_the_table(server, folder):
     server.batch_end = "completed"
     assert not failed(describe_table(folder, in_batch(server)))
     del server.batches["batch-1"]
-    asked, context = config(server, **in_batch(server, model="n")), Context(LABELS, folder / "cache")
-    chat_api.prepare({"rising": []}, asked, context)
+    chat_api(server, **in_batch(server, model="n")).prepare({"rising": []}, Context(LABELS, folder / "cache"))
 
 
 def test_a_batch_of_another_key_or_a_server_without_batches_is_named(server, folder):
@@ -181,9 +180,9 @@ def test_the_cap_holds_for_batches_and_corrections_are_sent_by_themselves(server
     with pytest.raises(ValueError, match="nothing was sent"):
         describe_table(folder, in_batch(server, price_in=1000.0, price_out=1000.0, max_usd=0.5))
     assert server.batches == {}
-    asked, context = config(server, **in_batch(server)), Context(LABELS, folder / "cache")
+    provider, context = chat_api(server, **in_batch(server)), Context(LABELS, folder / "cache")
     server.script = [completion("no"), completion()]
-    chat_api.prepare({"rising": []}, asked, context)
-    failed_rows = chat_api.describe("rising", [], asked, context)
-    assert chat_api.repair("rising", [], failed_rows, asked, context)[0].status == "ok"
+    provider.prepare({"rising": []}, context)
+    failed_rows = provider.describe("rising", [], context)
+    assert provider.repair("rising", [], failed_rows, context)[0].status == "ok"
     assert [path for path, *_ in server.requests] == ["batch", "/v1/chat/completions"]

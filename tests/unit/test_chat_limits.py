@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from chat_server import ANSWER, CUT, about_the_class, completion, error, label_of
-from chat_world import config, describe_table, options, serving, write_classes
+from chat_world import chat_api, describe_table, options, serving, write_classes
 from kinetext.core import plugins
 from kinetext.texts import prompts
 from kinetext.texts.chat.limits import CapError, Ledger, Pace, Prices, Tokens, estimate
-from kinetext.texts.providers import Context, chat_api
+from kinetext.texts.providers.base import Context
+from kinetext.texts.providers.chat_api import ChatApi
 
 LABELS = ["rising", "falling", "growing", "shrinking"]
 # a reply of the server takes 400 tokens in and 100 out: 0.5 USD at these prices
@@ -27,25 +28,25 @@ def server(monkeypatch):
 
 
 def prepare(server, tmp_path, **others):
-    chat_api.prepare({label: [] for label in LABELS}, config(server, **others), Context(LABELS, tmp_path))
+    chat_api(server, **others).prepare({label: [] for label in LABELS}, Context(LABELS, tmp_path))
 
 
 def test_the_estimate_comes_before_the_first_request(server, tmp_path, capfd):
-    expected = [estimate(chat_api.request(label, [], config(server)), 5) for label in LABELS]
+    expected = [estimate(chat_api(server).request(label, []), 5) for label in LABELS]
     put_in = sum(tokens.put_in for tokens in expected)
     assert 4 * 300 < put_in < 4 * 600  # a request is some 1500 characters and a schema of 500
     prepare(server, tmp_path)
     said = capfd.readouterr().err
-    assert f"4 of 4 classes to ask {server.url} for, 0 cached; about {put_in} tokens in and 780 out" in said
-    assert "estimated from characters; the price is not known here (price_in, price_out)" in said
+    assert f"4 of 4 classes to request from {server.url}, 0 cached; about {put_in} tokens in and 780 out" in said
+    assert "estimated from characters; price unknown (set price_in, price_out)" in said
     prepare(server, tmp_path, price_in=2.0, price_out=10.0)
     assert f"about {(put_in * 2 + 780 * 10) / 1e6:.4g} USD, 0 USD paid before" in capfd.readouterr().err
     prepare(server, tmp_path, price_in=2.0, price_out=10.0, max_usd=1.0)
     assert server.requests == []
-    chat_api.describe("rising", [], config(server), Context(LABELS, tmp_path))
+    chat_api(server).describe("rising", [], Context(LABELS, tmp_path))
     capfd.readouterr()
     prepare(server, tmp_path, **PRICES)
-    assert "3 of 4 classes to ask" in (said := capfd.readouterr().err)
+    assert "3 of 4 classes to request" in (said := capfd.readouterr().err)
     assert "0.5 USD paid before" in said
 
 
@@ -60,12 +61,12 @@ def test_nothing_is_sent_where_the_estimate_is_above_the_cap(server, tmp_path):
 
 def test_the_cap_needs_a_price_and_one_is_known():
     with pytest.raises(ValueError, match="max_usd: the price of this model is not known here; give price_in"):
-        plugins.configure(chat_api, {"model": "other", "max_usd": 1})
+        plugins.configure(ChatApi, {"model": "other", "max_usd": 1})
     with pytest.raises(ValueError, match="max_usd: the price"):
-        plugins.configure(chat_api, {"base_url": "http://localhost/v1", "max_usd": 1})
+        plugins.configure(ChatApi, {"base_url": "http://localhost/v1", "max_usd": 1})
     with pytest.raises(ValueError, match="price_in, price_out: give both"):
-        plugins.configure(chat_api, {"price_in": 1})
-    assert plugins.configure(chat_api, {"max_usd": 1}).prices == Prices(2.5, 10.0)
+        plugins.configure(ChatApi, {"price_in": 1})
+    assert plugins.configure(ChatApi, {"max_usd": 1}).prices == Prices(2.5, 10.0)
 
 
 def test_at_the_cap_the_table_stops_cleanly_and_goes_on_where_it_stopped(server, tmp_path, capfd):
@@ -84,7 +85,7 @@ def test_at_the_cap_the_table_stops_cleanly_and_goes_on_where_it_stopped(server,
     assert len(server.requests) == 7  # 2.45 USD: not one too many, though 8 could have been in flight
     assert len(capped) == 3
     assert {row["status"] for row in capped} == {"failed: cost cap of 2.5 USD (2.45 spent); raise max_usd"}
-    assert "replies took 2800 tokens in and 2450 out, 2.45 USD, cached ones included" in capfd.readouterr().err
+    assert "replies took 2800 tokens in and 2450 out, 2.45 USD, including cached ones" in capfd.readouterr().err
     # what was paid counts against the cap of the next run, and is not paid again
     with pytest.raises(
         ValueError, match=r"about 2.825 USD \(2.45 of it paid before\), the cap is 2.5; nothing was sent"
@@ -153,14 +154,14 @@ def test_requests_are_evenly_spaced(server, tmp_path):
 
 
 def test_a_correction_continues_the_conversation(server, tmp_path):
-    asked, context = config(server, sentences=2), Context(LABELS, tmp_path)
+    provider, context = chat_api(server, sentences=2), Context(LABELS, tmp_path)
     server.script = [completion()]
-    texts = chat_api.describe("rising", ["falling"], asked, context)
-    assert chat_api.repair("rising", ["falling"], texts, asked, context) == texts  # nothing to repair
+    texts = provider.describe("rising", ["falling"], context)
+    assert provider.repair("rising", ["falling"], texts, context) == texts  # nothing to repair
     texts[0] = replace(texts[0], status="same sentence as class 'falling'")
     texts[2] = replace(texts[2], status="names the rival 'falling'")
     server.script = [completion(json.dumps({"start": "x", "end": "high", "whole": ["y", "it climbs"]}))]
-    mended = chat_api.repair("rising", ["falling"], texts, asked, context)
+    mended = provider.repair("rising", ["falling"], texts, context)
     assert [(text.phase, text.sentence, text.status) for text in mended] == [
         ("start", "x", "ok"),
         ("end", "high", "ok"),
@@ -176,10 +177,10 @@ def test_a_correction_continues_the_conversation(server, tmp_path):
     assert mended[0].rival == "falling"
     assert mended[0].request_hash != texts[0].request_hash
     # cached like any other, and the second correction continues the first
-    assert chat_api.repair("rising", ["falling"], texts, asked, context) == mended
+    assert provider.repair("rising", ["falling"], texts, context) == mended
     assert len(server.requests) == 2
     again = [replace(mended[0], status="empty sentence"), *mended[1:]]
-    chat_api.repair("rising", ["falling"], again, asked, context)
+    provider.repair("rising", ["falling"], again, context)
     assert [message["role"] for message in server.requests[-1][2]["messages"]] == ["user", "assistant"] * 2 + ["user"]
 
 
@@ -193,11 +194,11 @@ def test_a_correction_continues_the_conversation(server, tmp_path):
     ],
 )
 def test_an_unreadable_answer_can_be_mended(server, tmp_path, reply, said, fault):
-    asked, context = config(server), Context(LABELS, tmp_path)
+    provider, context = chat_api(server), Context(LABELS, tmp_path)
     server.script = [reply, completion()]
-    texts = chat_api.describe("rising", [], asked, context)
+    texts = provider.describe("rising", [], context)
     assert texts[0].status.startswith("failed")
-    assert {text.status for text in chat_api.repair("rising", [], texts, asked, context)} == {"ok"}
+    assert {text.status for text in provider.repair("rising", [], texts, context)} == {"ok"}
     _, answer, request = server.requests[-1][2]["messages"]
     assert answer["content"] == said
     assert fault in request["content"]
@@ -214,21 +215,21 @@ def test_a_class_without_an_answer_is_not_asked_about_again(server, tmp_path, re
 
 
 def test_what_cannot_be_mended_stays(server, tmp_path):
-    asked, context = config(server, retries=0), Context(LABELS, tmp_path)
+    provider, context = chat_api(server, retries=0), Context(LABELS, tmp_path)
     server.script = [completion(), completion("no")]
-    good = chat_api.describe("falling", [], asked, context)
+    good = provider.describe("falling", [], context)
     half = [replace(good[0], status="empty sentence"), *good[1:]]
-    assert chat_api.repair("falling", [], half, asked, context) == half  # better than nothing at all
-    good = chat_api.describe("growing", [], asked, context)
+    assert provider.repair("falling", [], half, context) == half  # better than nothing at all
+    good = provider.describe("growing", [], context)
     server.script = [CUT]
     with pytest.raises(Exception, match="the connection was cut"):
-        chat_api.repair("growing", [], [replace(good[0], status="empty sentence")], asked, context)
+        provider.repair("growing", [], [replace(good[0], status="empty sentence")], context)
 
 
 def test_appearance_is_asked_for_as_a_control(server, tmp_path):
     server.script = [completion(json.dumps({"whole": ["a red box", "a grey wall"]}))]
-    asked = config(server, about="appearance", sentences=2)
-    texts = chat_api.describe("rising", ["falling"], asked, Context(LABELS, tmp_path))
+    provider = chat_api(server, about="appearance", sentences=2)
+    texts = provider.describe("rising", ["falling"], Context(LABELS, tmp_path))
     assert [(text.kind, text.phase, text.sentence, text.status) for text in texts] == [
         ("appearance", "whole", "a red box", "ok"),
         ("appearance", "whole", "a grey wall", "ok"),
@@ -243,5 +244,5 @@ def test_appearance_is_asked_for_as_a_control(server, tmp_path):
     assert "start" not in request.replace("starts", "")
     assert label_of(body) == "rising"
     server.script = [completion("{}")]
-    (failed,) = chat_api.describe("falling", [], asked, Context(LABELS, tmp_path))
+    (failed,) = provider.describe("falling", [], Context(LABELS, tmp_path))
     assert (failed.kind, failed.status[:31]) == ("appearance", "failed: the answer has no 'whol")

@@ -100,7 +100,7 @@ MISTAKES = [
     ("methods.stann", {}, "methods.stann: no module 'stann' among methods; did you mean 'stan'?"),
     ("methods.own", {"module": "stann"}, "methods.own: no module 'stann' among methods; did you mean 'stan'?"),
     ("datasets.mine.module", "foldr", "datasets.mine: no module 'foldr' among datasets; did you mean 'folder'?"),
-    ("texts.own", {"module": "bundle"}, "texts.own: no module 'bundle' among providers; did you mean 'bundled'?"),
+    ("texts.own", {"module": "bundle"}, "texts.own: no module 'bundle' among texts; did you mean 'bundled'?"),
     (
         "experiments.first.methods",
         ["stam"],

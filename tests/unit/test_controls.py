@@ -9,12 +9,12 @@ from chat_server import about_the_class
 from chat_world import describe_table, options, serving, write_classes
 from describe_world import LABELS, write_world
 from kinetext.config.texts import TextOptions
-from kinetext.core import plugins
 from kinetext.core.tables import read_metadata, read_rows
 from kinetext.plan import check_config, text_sources
 from kinetext.texts.describe import describe_classes
 from kinetext.texts.mining import top_rivals
-from kinetext.texts.providers import Context, Text, bundled, random_words, shuffled, swapped
+from kinetext.texts.providers import bundled, random_words, shuffled, swapped
+from kinetext.texts.providers.base import Context, Text, load_provider
 
 SHAPES = {"module": "bundled", "options": {"bank": "shapes"}}
 
@@ -48,13 +48,13 @@ def test_shuffled_gives_every_class_all_sentences_of_one_other(tmp_path, seed):
 
 def test_shuffled_draws_one_circle_that_the_seed_decides():
     labels = {f"class {n}" for n in range(20)}
-    found = [shuffled.random_giver(labels, seed) for seed in range(10)]
-    assert found[0] == shuffled.random_giver(labels, 0)
+    found = [shuffled.random_givers(labels, seed) for seed in range(10)]
+    assert found[0] == shuffled.random_givers(labels, 0)
     assert len({tuple(sorted(giver.items())) for giver in found}) == 10
     for giver in found:
         assert set(giver) == set(giver.values()) == labels
         assert not any(label == of for label, of in giver.items())
-    assert shuffled.random_giver({"alone"}, 0) == {}
+    assert shuffled.random_givers({"alone"}, 0) == {}
 
 
 def test_swapped_exchanges_the_sentences_of_a_pair(tmp_path):
@@ -96,8 +96,8 @@ def test_every_class_with_a_rival_is_in_one_group_of_two_or_more():
 
 def test_a_class_without_anyone_to_swap_with_says_so():
     told = {"a": [Text("a", "a"), Text("a", "it moves", kind="motion")], "b": [Text("b", "it rests", kind="motion")]}
-    config = plugins.configure(swapped, {"of": SHAPES})
-    handed = swapped.rearrange(told, {"a": ["c"], "b": []}, config)  # c is not among the described
+    provider = load_provider("", "swapped", {"of": SHAPES})
+    handed = provider.rearrange(told, {"a": ["c"], "b": []})  # c is not among the described
     assert handed["a"][0] == told["a"][0]
     assert [t.status for texts in handed.values() for t in texts if t.kind != "name"] == [
         "failed: no other class to take sentences from"
@@ -119,8 +119,7 @@ def test_statuses_are_those_of_the_sentences_own_table(tmp_path, monkeypatch):
 
 def test_random_words_are_noise_after_the_name():
     context = Context(LABELS)
-    config = random_words.Config(sentences=4, words=3)
-    texts = random_words.describe("rising", [], config, context)
+    texts = load_provider("", "random_words", {"sentences": 4, "words": 3}).describe("rising", [], context)
     assert [text.phase for text in texts] == ["start", "end", *["whole"] * 4]
     assert all(text.sentence.startswith("rising, which has ") for text in texts)
     noise = [text.sentence.removeprefix("rising, which has ").split() for text in texts]
@@ -131,7 +130,7 @@ def test_random_words_are_noise_after_the_name():
     def said(label, **options):
         return [
             t.sentence.removeprefix(label)
-            for t in random_words.describe(label, [], random_words.Config(**options), context)
+            for t in load_provider("", "random_words", options).describe(label, [], context)
         ]
 
     assert said("rising") != said("falling")
@@ -141,7 +140,7 @@ def test_random_words_are_noise_after_the_name():
 
 def test_random_words_are_no_part_of_a_class_name():
     named = [f"playing {word}" for word in random_words.WORDS[5:]]
-    texts = random_words.describe(named[0], [], random_words.Config(words=5), Context(named))
+    texts = load_provider("", "random_words", {"words": 5}).describe(named[0], [], Context(named))
     assert set(texts[0].sentence.partition(" has ")[2].split()) == set(random_words.WORDS[:5])
 
 
@@ -161,7 +160,7 @@ def test_appearance_may_be_the_same_in_two_classes(tmp_path):
 
 def test_a_bank_without_appearance_is_refused_early(tmp_path):
     with pytest.raises(
-        ValueError, match=r"texts.mine.options.about: the bank 'ssv2' does not say what its classes look"
+        ValueError, match=r"texts.mine.options.about: the bank 'ssv2' has no sentences about appearance"
     ):
         table(tmp_path, "bundled", bank="ssv2", about="appearance")
 
@@ -181,10 +180,13 @@ def test_names_are_a_control_and_motion_is_none(tmp_path):
 @pytest.mark.parametrize(
     ("of", "complaint"),
     [
-        ({"module": "bundeld"}, r"options.of.module: no module 'bundeld' among providers; did you mean 'bundled'\?"),
-        ({"module": "names"}, r"options.of.module: names describes no class by itself"),
-        ({"module": "captions"}, r"options.of.module: captions describes no class by itself"),
-        ({"module": "swapped", "options": {"of": SHAPES}}, r"options.of.module: swapped describes no class by itself"),
+        ({"module": "bundeld"}, r"options.of: no module 'bundeld' among texts; did you mean 'bundled'\?"),
+        ({"module": "names"}, r"options.of.module: names has no descriptions of its own"),
+        ({"module": "captions"}, r"options.of.module: captions has no descriptions of its own"),
+        (
+            {"module": "swapped", "options": {"of": SHAPES}},
+            r"options.of.module: swapped has no descriptions of its own",
+        ),
         ({"module": "bundled", "options": {"bnk": "x"}}, r"options.of.options.bnk: unknown key; did you mean 'bank'\?"),
         ({"module": "bundled", "options": {"bank": "shape"}}, r"options.of.options.bank: no bank 'shape'"),
         ({}, r"options.of.module: is missing"),
@@ -218,7 +220,7 @@ def test_the_provider_that_a_control_rearranges_is_prepared(tmp_path, monkeypatc
         assert server.requests == []
         capfd.readouterr()
         rows = describe_table(tmp_path, {"of": {"module": "chat_api", "options": asked}}, module="shuffled")
-        assert capfd.readouterr().err.count("4 of 4 classes to ask") == 1
+        assert capfd.readouterr().err.count("4 of 4 classes to request") == 1
         assert describe_table(tmp_path, asked) != rows  # its own table, from the same replies
         assert (len(server.batches), len(server.requests)) == (1, 4)
     assert {row["status"] for row in rows} == {"ok"}
@@ -227,19 +229,25 @@ def test_the_provider_that_a_control_rearranges_is_prepared(tmp_path, monkeypatc
 
 
 def test_a_control_is_made_from_the_bank_that_it_rearranges():
-    config = plugins.configure(swapped, {"of": SHAPES})
-    assert swapped.list_files(config) == bundled.list_files(bundled.Config()) == [bundled.BANKS / "shapes.yaml"]
-    assert bundled.list_files(bundled.Config())[0].is_file()
-    edited = plugins.configure(shuffled, {"of": {"module": "chat_api"}})
-    assert shuffled.list_files(edited) == []
+    (file,) = load_provider("", "swapped", {"of": SHAPES}).list_files()
+    assert [file] == load_provider("", "bundled", {}).list_files() == [bundled.BANKS / "shapes.yaml"]
+    assert file.is_file()
+    assert load_provider("", "shuffled", {"of": {"module": "chat_api"}}).list_files() == []
 
 
 def test_a_table_is_made_again_when_the_code_of_its_provider_changes():
     def sources(name, **options):
         return text_sources(TextOptions(**options), name)
 
-    assert sources("random_words") == sources("noise", module="random_words") == ["texts/providers/random_words.py"]
+    assert (
+        sources("random_words")
+        == sources("noise", module="random_words")
+        == [
+            "texts/providers/random_words.py",
+            "texts/providers/base.py",
+        ]
+    )
     rearranged = sources("mixed", module="shuffled", options={"of": SHAPES})
-    assert rearranged == [f"texts/providers/{name}.py" for name in ("shuffled", "bundled", "_rearranged")]
+    assert rearranged == [f"texts/providers/{name}.py" for name in ("shuffled", "bundled", "_rearranged", "base")]
     package = Path(bundled.__file__).parents[2]
     assert all((package / file).is_file() for file in rearranged)

@@ -3,7 +3,6 @@
 import resource
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,20 +16,21 @@ from kinetext.texts import cache
 from kinetext.texts.checks import TokenLimit
 from kinetext.texts.describe import choose_rivals, describe_classes
 from kinetext.texts.prompts import messages, parse_answer
-from kinetext.texts.providers import Text, bundled, names
+from kinetext.texts.providers import bundled
+from kinetext.texts.providers.base import Provider, Text
+from kinetext.texts.providers.names import Names
 
 
 @pytest.fixture
 def provider(monkeypatch):
-    """A provider that exists for one test; `tell(label, rivals)` is its describe."""
+    """Return a function that installs a provider: `describe(label, rivals)`, `repair(label, rivals, texts)`, attributes."""
 
-    def install(tell, config=plugins.Options):
-        module = SimpleNamespace(
-            Config=config, describe=lambda label, rivals, config, context: tell(label, rivals), checked=[]
-        )
-        module.check = module.checked.append
-        monkeypatch.setattr(plugins, "load_module", lambda package, name: module)
-        return module
+    def install(describe, repair=None, **attributes):
+        functions = {"describe": lambda self, label, rivals, context: describe(label, rivals)}
+        if repair:
+            functions["repair"] = lambda self, label, rivals, texts, context: repair(label, rivals, texts)
+        cls = type("Installed", (Provider,), functions | attributes)
+        monkeypatch.setattr(plugins, "load", lambda kind, name: cls)
 
     return install
 
@@ -83,11 +83,14 @@ def test_novel_classes_are_described_too(tmp_path):
 
 
 def test_rivals_reach_the_provider_and_it_is_checked_first(tmp_path, provider):
-    asked = {}
-    module = provider(lambda label, rivals: asked.update({label: rivals}) or [Text(label, f"{label} moves", "motion")])
+    asked, checked = {}, []
+    provider(
+        lambda label, rivals: asked.update({label: rivals}) or [Text(label, f"{label} moves", "motion")],
+        check=lambda self: checked.append(self),
+    )
     describe_classes(**write_world(tmp_path))
     assert asked["rising"] == ["falling", "growing"]
-    assert len(module.checked) == 1
+    assert len(checked) == 1
 
 
 def test_one_class_that_fails_does_not_cost_the_others(tmp_path, provider, capfd):
@@ -101,7 +104,7 @@ def test_one_class_that_fails_does_not_cost_the_others(tmp_path, provider, capfd
     rows = {row["label"]: row for row in read_rows("texts", world["output"]) if row["kind"] == "motion"}
     assert rows["falling"]["status"] == "failed: OSError: line is dead"
     assert {rows[label]["status"] for label in LABELS if label != "falling"} == {"ok"}
-    assert "class 'falling' has no usable motion sentence: failed: OSError: line is dead" in capfd.readouterr().err
+    assert "class 'falling' has no usable description: failed: OSError: line is dead" in capfd.readouterr().err
 
 
 def test_no_table_where_every_class_fails_or_the_configuration_is_wrong(tmp_path, provider):
@@ -120,7 +123,7 @@ def test_no_table_where_every_class_fails_or_the_configuration_is_wrong(tmp_path
 
 
 def test_errors_name_the_place_in_the_configuration(tmp_path):
-    with pytest.raises(ValueError, match=r"texts.mine: no module 'bundle' among providers; did you mean 'bundled'\?"):
+    with pytest.raises(ValueError, match=r"texts.mine: no module 'bundle' among texts; did you mean 'bundled'\?"):
         describe_classes(**write_world(tmp_path, name="mine", options=TextOptions(module="bundle")))
     with pytest.raises(ValueError, match=r"texts.bundled.options.bnk: unknown key; did you mean 'bank'\?"):
         describe_classes(**write_world(tmp_path, options=TextOptions(options={"bnk": "shapes"})))
@@ -129,13 +132,10 @@ def test_errors_name_the_place_in_the_configuration(tmp_path):
     with pytest.raises(ValueError, match=r"shapes.yaml: has no class 'risin'; did you mean 'rising'\?"):
         describe_classes(**write_world(tmp_path, labels=["risin", "falling"], test_labels=[]))
     with pytest.raises(ValueError, match=r"templates: 'a clip' needs {} once"):
-        plugins.configure(names, {"templates": ["a clip"]})
+        plugins.configure(Names, {"templates": ["a clip"]})
 
 
-class Reasking(plugins.Options):
-    max_repairs: int = 2
-    at_once: int = 4
-    sentences: int = 1
+REPAIRING = {"max_repairs": 2, "at_once": 4, "sentences": 1}
 
 
 def motion(label, sentence, **fields):
@@ -150,19 +150,19 @@ def test_bad_sentences_are_asked_for_again_with_their_reasons(tmp_path, provider
     asked = {label: [] for label in LABELS}
     world = write_world(tmp_path)
 
-    def repair(label, rivals, texts, config, context):
+    def repair(label, rivals, texts):
         asked[label].append(([(text.sentence, text.status.split(":")[0]) for text in texts], rivals))
         if label == "growing":
             return texts  # the model insists
         return [motion(label, "it goes up" if len(asked[label]) == 2 else "it falls at once")]
 
-    module = provider(
+    provider(
         lambda label, rivals: [
             motion(label, "1. it goes up" if label in ("rising", "growing") else f"the {label} way")
         ],
-        Reasking,
+        repair,
+        **REPAIRING,
     )
-    module.repair = repair
     describe_classes(**world)
     assert asked == {
         "rising": [([(first, fault)], ["falling", "growing"]) for first, fault in (("1. it goes up", "numbered"), ("it falls at once", "rival"))],
@@ -173,7 +173,7 @@ def test_bad_sentences_are_asked_for_again_with_their_reasons(tmp_path, provider
     assert rows_of(world, "rising") == [("rising", "ok"), ("it goes up", "ok")]
     assert rows_of(world, "growing") == [("growing", "ok"), ("1. it goes up", "numbered: '1.'")]
     assert rows_of(world, "falling") == [("falling", "ok"), ("the falling way", "ok")]
-    assert "class 'growing' has no usable motion sentence: numbered: '1.'" in capfd.readouterr().err
+    assert "class 'growing' has no usable description: numbered: '1.'" in capfd.readouterr().err
 
 
 def test_only_a_class_with_an_answer_is_asked_about_again(tmp_path, provider):
@@ -185,11 +185,11 @@ def test_only_a_class_with_an_answer_is_asked_about_again(tmp_path, provider):
         status = {"falling": "failed: batch 1: no answer", "growing": "failed: the answer is empty"}.get(label, "ok")
         return [motion(label, "" if status != "ok" else f"the {label} way", status=status)]
 
-    def repair(label, rivals, texts, config, context):
+    def repair(label, rivals, texts):
         mended.append(label)
         return [motion(label, f"the {label} way")]
 
-    provider(tell, Reasking).repair = repair
+    provider(tell, repair, **REPAIRING)
     describe_classes(**(world := write_world(tmp_path)))
     assert mended == ["growing"]
     assert rows_of(world, "rising")[1] == ("", "failed: OSError: line is dead")
@@ -200,39 +200,34 @@ def test_only_a_class_with_an_answer_is_asked_about_again(tmp_path, provider):
 def test_what_cannot_be_asked_again_stays(tmp_path, provider, capfd):
     tried = []
 
-    def repair(label, rivals, texts, config, context):
+    def repair(label, rivals, texts):
         tried.append(label)
         raise ValueError("set the variable")
 
     provider(
-        lambda label, rivals: [motion(label, "- " * (label == "rising") + f"the {label} way")], Reasking
-    ).repair = repair
+        lambda label, rivals: [motion(label, "- " * (label == "rising") + f"the {label} way")], repair, **REPAIRING
+    )
     describe_classes(**(world := write_world(tmp_path)))
     assert tried == ["rising"]
     assert rows_of(world, "rising") == [("rising", "ok"), ("- the rising way", "bullet: '-'")]
-    assert "warning: texts.bundled: 1 classes not mended; 'rising': set the variable" in capfd.readouterr().err
+    assert "warning: texts.bundled: 1 classes not repaired; 'rising': set the variable" in capfd.readouterr().err
 
 
 def test_a_table_without_any_usable_description_is_none(tmp_path, provider):
     provider(lambda label, rivals: [motion(label, label)])
     world = write_world(tmp_path)
-    with pytest.raises(
-        ValueError, match=r"no description of any class can be used; of 'rising': name_only: .*'rising'"
-    ):
+    with pytest.raises(ValueError, match=r"no class has a usable description; 'rising': name_only: .*'rising'"):
         describe_classes(**world)
     assert not world["output"].exists()
 
 
 def test_too_many_tokens_and_too_few_sentences_are_in_the_table(tmp_path, provider):
-    class Config(plugins.Options):
-        sentences: int = 2
-
-    provider(lambda label, rivals: [motion(label, f"{label} slowly"), motion(label, f"{label} fast")], Config)
+    provider(lambda label, rivals: [motion(label, f"{label} slowly"), motion(label, f"{label} fast")], sentences=2)
     limit = TokenLimit(8, lambda text: 9 if text == "rising slowly" else 8)
     describe_classes(**(world := write_world(tmp_path, limit=limit)))
     long = ("rising slowly", "long: 9 tokens, the backbone takes 8")
     assert rows_of(world, "rising") == [("rising", "ok"), long, ("rising fast", "ok")]
-    provider(lambda label, rivals: [motion(label, f"{label} slowly")], Config)
+    provider(lambda label, rivals: [motion(label, f"{label} slowly")], sentences=2)
     describe_classes(**world)
     gap = ("", "count: 1 of the 2 that were asked for")
     assert rows_of(world, "falling") == [("falling", "ok"), ("falling slowly", "ok"), gap]

@@ -2,12 +2,12 @@
 
 import pytest
 
-from kinetext.core import plugins
 from kinetext.data.datasets import shapes
 from kinetext.texts import checks
 from kinetext.texts.checks import REASONS, TokenLimit, check_texts, content_fault, fold, form_fault, named_failure
 from kinetext.texts.prompts import parse_answer
-from kinetext.texts.providers import Context, Text, bundled
+from kinetext.texts.providers import bundled
+from kinetext.texts.providers.base import Context, Text, load_provider
 from repository import ROOT
 
 WORDS = TokenLimit(12, lambda text: len(text.split()) + 2)
@@ -241,8 +241,8 @@ def test_verbatim_leaves_all_but_the_empty():
 def test_bundled_banks_are_clean(bank):
     """With the rivals that shapes declares; elsewhere training decides which are, so any other class may be one."""
     classes = list(bundled.read_bank(bank)["classes"])
-    config, context = plugins.configure(bundled, {"bank": bank}), Context(classes)
-    told = {label: bundled.describe(label, [], config, context) for label in classes}
+    provider = load_provider("", "bundled", {"bank": bank})
+    told = {label: provider.describe(label, [], Context(classes)) for label in classes}
     pairs = {label: [other for other in classes if other != label] for label in classes}
     if bank == "shapes":
         pairs = {a: [b] for pair in shapes.given_pairs(shapes.Config()) for a, b in (pair, pair[::-1])}

@@ -8,10 +8,9 @@ from dataclasses import replace
 import pytest
 
 from describe_world import LABELS, write_world
-from kinetext.core import plugins
 from kinetext.core.tables import read_rows, write_table
 from kinetext.texts.describe import describe_classes
-from kinetext.texts.providers import Context, Text, file
+from kinetext.texts.providers.base import Context, Text, load_provider
 from kinetext.texts.providers.file import export_texts
 
 ASKED = {"source": "https://x/v1", "prompt_version": "p-1", "model": "m", "date": "2026-11-21", "request_hash": "abc"}
@@ -36,9 +35,8 @@ def table(tmp_path):
 
 
 def read(path, labels=LABELS, **options):
-    config = plugins.configure(file, {"path": str(path), **options})
-    file.check(config)
-    return [text for label in labels for text in file.describe(label, [], config, Context(list(labels)))]
+    provider = load_provider("texts.mine", "file", {"path": str(path), **options})
+    return [text for label in labels for text in provider.describe(label, [], Context(list(labels)))]
 
 
 @pytest.mark.parametrize("ending", [".csv", ".json"])
@@ -103,7 +101,7 @@ def test_a_described_table_goes_through_a_file_unchanged(tmp_path):
     found = {(row["label"], row["sentence"]): row["status"] for row in again()}
     assert found["rising", "- something low"] == "bullet: '-'"
     assert found["growing", "growing"] == "ok"
-    assert found["growing", ""] == "missing: edited.json says nothing about it"
+    assert found["growing", ""] == "missing: edited.json has no sentence about it"
     assert {row["status"] for row in again(skip_checks=True) if row["sentence"]} == {"ok"}
 
 

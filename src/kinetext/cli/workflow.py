@@ -177,7 +177,7 @@ def describe_classes(
     from kinetext.texts import describe as module
 
     text_options = parse_options(TextOptions, options)
-    if module.are_paid(text_options, name):
+    if module.is_paid(text_options, name):
         step_aside()
     token_limit = _token_limit(backbone)
     module.describe_classes(clips, splits, confusables, text_options, name, rule, cache, output, token_limit)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from kinetext.texts.providers import Text
+from kinetext.texts.providers.base import Text
 
 REASONS = {
     "failed": "no answer, or none that can be read",
@@ -88,7 +88,7 @@ class TokenLimit:
 
 
 def check_texts(
-    told: dict[str, list[Text]],
+    texts_by_label: dict[str, list[Text]],
     rivals: dict[str, list[str]],
     sentences: int | None = None,
     limit: TokenLimit | None = None,
@@ -102,7 +102,7 @@ def check_texts(
     provider's own failure stays. With `skip_checks` only emptiness counts.
     """
     checked = {}
-    for label, texts in told.items():
+    for label, texts in texts_by_label.items():
         own = [_judged(text, rivals.get(label, []), limit, skip_checks) for text in texts if not _is_gap(text)]
         checked[label] = _counted(own, sentences) if sentences and not skip_checks else own
     return checked if skip_checks else _compared(checked, rivals)
@@ -199,17 +199,17 @@ def _counted(texts: list[Text], sentences: int) -> list[Text]:
     return counted
 
 
-def _compared(told: dict[str, list[Text]], rivals: dict[str, list[str]]) -> dict[str, list[Text]]:
+def _compared(texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str]]) -> dict[str, list[Text]]:
     """Equal sentences of one kind and phase: in a class the first of them stays; between classes all go, as none has a
     better claim. What one class starts with, another may end with.
     """
     said_by: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for label, texts in told.items():
+    for label, texts in texts_by_label.items():
         for text in texts:
             if text.status == "ok" and label not in said_by[_key(text)]:
                 said_by[_key(text)].append(label)
     compared: dict[str, list[Text]] = {}
-    for label, texts in told.items():
+    for label, texts in texts_by_label.items():
         seen: set[tuple[str, str, str]] = set()
         compared[label] = []
         for text in texts:

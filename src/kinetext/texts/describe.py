@@ -1,17 +1,15 @@
-"""What each class is called and how it moves: asks a provider about every class and writes the table `texts`.
-Where clips have captions instead of classes, those are the texts, and a clip stands where a class stands.
+"""Describe each class with a text provider, check the sentences, and write the table `texts`.
 
-Sentences are checked (texts/checks.py), a provider that can is asked again about those that fail, and one that is not
-used in the end stays in the table with the reason as its status.
+Sentences that fail a check (texts/checks.py) are repaired where the provider can do so. Those that still fail stay in the
+table with the reason as their status. For a data set with captions the captions are the texts, one label per clip.
 """
 
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 from tqdm import tqdm
 
@@ -20,23 +18,21 @@ from kinetext.core import plugins
 from kinetext.core.detached import go_on
 from kinetext.core.tables import DESCRIPTIONS, read_metadata, read_rows, write_table
 from kinetext.data.splits import read_splits
-from kinetext.texts import providers
 from kinetext.texts.checks import TokenLimit, check_texts, named_failure
 from kinetext.texts.mining import class_labels
-from kinetext.texts.providers import Context, Text, names
+from kinetext.texts.providers.base import Context, Provider, Text, load_provider
+from kinetext.texts.providers.names import Names
 
-Told = dict[str, list[Text]]  # label -> its rows
+TextsByLabel = dict[str, list[Text]]
 
 
-def are_paid(options: TextOptions, name: str) -> bool:
-    """Whether these texts, or those that a control rearranges, come from a provider whose answers cost money."""
+def is_paid(options: TextOptions, name: str) -> bool:
+    """Return whether answers cost money, of this provider or of the one that a control rearranges."""
     try:
-        provider = plugins.load_module(providers, options.module or name)
-        if hasattr(provider, "rearrange"):
-            provider, _ = provider.of(plugins.configure(provider, options.options))
-    except ValueError:  # describe_classes says what is wrong
+        provider = plugins.load("texts", options.module or name)
+        return provider(plugins.configure(provider, options.options)).paid
+    except ValueError:  # describe_classes reports it
         return False
-    return getattr(provider, "PAID", False)
 
 
 def describe_classes(
@@ -50,164 +46,143 @@ def describe_classes(
     output: Path,
     limit: TokenLimit | None = None,
 ) -> None:
-    """Write the table `texts` for every label of every split, with one or more rows of kind `name` for each.
+    """Write the table `texts`: for every label of every split one or more rows of kind `name`, and its descriptions.
 
-    `name` is the table's name in config.yaml; `limit` is the backbone's. Of a clip, only its data set's class names matter
-    here, never its label. A data set with captions takes the provider `captions`, and no other does.
-    A class that cannot be described becomes a row whose status says why (validate.REASONS); a ValueError of the provider, which is
-    one about the configuration, stops everything, and so does a table in which no description can be used.
+    `name` is the table's name in config.yaml; `limit` is the backbone's. Only the class names of the data set are read, never
+    the label of a clip. A data set with captions needs the provider `captions`, any other data set another provider.
+    A class without a description becomes a row whose status says why (checks.REASONS). Raises ValueError if the provider
+    refuses its options or the whole table, and if no description can be used.
     """
-    try:
-        provider = plugins.load_module(providers, options.module or name)
-    except ValueError as error:
-        raise ValueError(f"texts.{name}: {error}") from None
-    captioned = not read_metadata(clips).get("labels")
-    if captioned != getattr(provider, "OF_CAPTIONS", False):
-        has, takes = ("captions", "texts of the module captions") if captioned else ("classes", "other texts")
-        raise ValueError(f"texts.{name}: {clips} has {has}; it takes {takes}")
-    found = read_splits(splits)
-    asked = {label for split in found.values() for label in split.labels}
-    if captioned:
-        said = {row["clip_id"]: row["captions"] for row in read_rows("clips", clips) if row["clip_id"] in asked}
-        labels = described = list(said)
-    else:
-        said, labels = {}, class_labels(read_metadata(clips), clips)
-        described = [label for label in labels if label in asked]
-    rivals = choose_rivals(confusables, described, rule)
-    context = Context(labels, cache, said)
-    try:
-        config = plugins.configure(provider, options.options)
-        if hasattr(provider, "check"):
-            provider.check(config)
-        control, options_of_control = provider, config
-        if hasattr(control, "rearrange"):  # described and checked as the table that it rearranges
-            provider, config = control.of(config)
-    except ValueError as error:
-        raise ValueError(f"texts.{name}.options.{error}") from None
-    if hasattr(provider, "prepare"):
-        provider.prepare(rivals, config, context)
-    told = ask(provider, rivals, config, context, name)
-    for label, texts in told.items():
-        if all(_describes(text) for text in texts):
-            told[label] = [*names.describe(label, [], names.Config(), context), *texts]
+    table = load_provider(f"texts.{name}", options.module or name, options.options)
+    metadata = read_metadata(clips)
+    captioned = not metadata.get("labels")
+    if captioned != table.of_captions:
+        kind, suitable = ("captions", "the module captions") if captioned else ("classes", "any module but captions")
+        raise ValueError(f"texts.{name}: {clips} has {kind}; use {suitable}")
+    scored = {label for split in read_splits(splits).values() for label in split.labels}
+    captions = (
+        {row["clip_id"]: row["captions"] for row in read_rows("clips", clips) if row["clip_id"] in scored}
+        if captioned
+        else {}
+    )
+    labels = list(captions) if captioned else class_labels(metadata, clips)
+    rivals = choose_rivals(confusables, [label for label in labels if label in scored], rule)
+    context = Context(labels, cache, captions)
+
+    provider = table.source or table  # a control is described and checked as the table that it rearranges
+    provider.prepare(rivals, context)
+    texts = describe_all(provider, rivals, context, name)
+    for label, rows in texts.items():
+        if all(_describes(text) for text in rows):
+            texts[label] = [*Names(Names.Config()).describe(label, [], context), *rows]
     if not captioned:
-        sentences, skip_checks = getattr(config, "sentences", None), getattr(config, "skip_checks", False)
-
-        def check(told: Told) -> Told:
-            return check_texts(told, rivals, sentences, limit, skip_checks)
-
-        told = ask_again(told, check, provider, rivals, config, context, name)
-    for label, texts in told.items():
-        told[label] = [replace(text, status=named_failure(text.status)) for text in texts]
-    if hasattr(control, "rearrange"):
-        told = control.rearrange(told, rivals, options_of_control)
-    warn_of_undescribed(told, name)
-    texts = [text for of_class in told.values() for text in of_class]
-    metadata = {"control": providers.control_name(control, texts)}
-    go_on()  # what outlives a killed command keeps answers, but the table is the next command's
-    write_table("texts", [text.row() for text in texts], output, metadata)
+        sentences, skip_checks = provider.sentences, provider.skip_checks
+        check = partial(check_texts, rivals=rivals, sentences=sentences, limit=limit, skip_checks=skip_checks)
+        texts = repair_all(check(texts), check, provider, rivals, context, name)
+    texts = {
+        label: [replace(text, status=named_failure(text.status)) for text in rows] for label, rows in texts.items()
+    }
+    if table.source:
+        texts = table.rearrange(texts, rivals)
+    warn_undescribed(texts, name)
+    rows = [text for of_class in texts.values() for text in of_class]
+    go_on()  # a process that survived its command stores paid answers but leaves the table to the next command
+    write_table("texts", [text.row() for text in rows], output, {"control": table.control_name(rows)})
 
 
-def ask(provider: ModuleType, rivals: dict[str, list[str]], config: Any, context: Context, name: str) -> Told:
-    """What the provider says of each class, several at once if its `at_once` says so.
+def describe_all(provider: Provider, rivals: dict[str, list[str]], context: Context, name: str) -> TextsByLabel:
+    """Return the provider's rows of each class. Raises ValueError if the options are wrong or every class failed."""
 
-    Raises ValueError if the configuration is wrong, or if no class could be described.
-    """
-
-    def told_of(label: str) -> list[Text]:
+    def describe(label: str) -> list[Text]:
         try:
-            return provider.describe(label, rivals[label], config, context)
-        except ValueError:  # the configuration is wrong, so every other class would fail too
+            return provider.describe(label, rivals[label], context)
+        except ValueError:  # every other class would fail too
             raise
-        except Exception as error:  # one class must not cost the others
+        except Exception as error:  # costs this class only
             return [Text(label, "", kind="motion", status=f"failed: {type(error).__name__}: {error}")]
 
-    with ThreadPoolExecutor(getattr(config, "at_once", 1)) as pool:
-        bar = tqdm(pool.map(told_of, rivals), f"describe {name}", len(rivals), unit="class", disable=None)
-        told = dict(zip(rivals, bar, strict=True))
-    failed = [text.status for texts in told.values() for text in texts if text.status.startswith("failed")]
-    if len(failed) == sum(len(texts) for texts in told.values()):
-        raise ValueError(f"texts.{name}: none of {len(told)} classes could be described; {(failed or [''])[0]}")
-    return told
+    with ThreadPoolExecutor(provider.at_once) as pool:
+        bar = tqdm(pool.map(describe, rivals), f"describe {name}", len(rivals), unit="class", disable=None)
+        texts = dict(zip(rivals, bar, strict=True))
+    statuses = [text.status for rows in texts.values() for text in rows]
+    if all(status.startswith("failed") for status in statuses):
+        raise ValueError(f"texts.{name}: none of {len(texts)} classes could be described; {(statuses or [''])[0]}")
+    return texts
 
 
-def ask_again(
-    told: Told,
-    check: Callable[[Told], Told],
-    provider: ModuleType,
+def repair_all(
+    texts: TextsByLabel,
+    check: Callable[[TextsByLabel], TextsByLabel],
+    provider: Provider,
     rivals: dict[str, list[str]],
-    config: Any,
     context: Context,
     name: str,
-) -> Told:
-    """The texts with their status, after up to `max_repairs` rounds in which the provider mends classes with a faulty answer.
+) -> TextsByLabel:
+    """Return the checked texts after up to `max_repairs` rounds of repairs of the classes whose answer has faults.
 
-    Where no answer came there is no fault to name: the next run asks anew. A class that cannot be asked about again, for
-    want of a key or of money, keeps what it has.
+    A class without an answer has no fault to name; the next run requests it again. A class whose repair fails, for lack of
+    a key or of money, keeps its rows.
     """
-    problems: dict[str, Exception] = {}
+    errors: dict[str, Exception] = {}
 
-    def mended(texts: list[Text]) -> list[Text]:
-        own = [text for text in texts if _describes(text)]
-        label = own[0].label
+    def repair(rows: list[Text]) -> list[Text]:
+        descriptions = [text for text in rows if _describes(text)]
+        label = descriptions[0].label
         try:
-            own = provider.repair(label, rivals[label], own, config, context)
-        except Exception as error:  # what there is can be used
-            problems[label] = error
-        return [text for text in texts if not _describes(text)] + own
+            descriptions = provider.repair(label, rivals[label], descriptions, context)
+        except Exception as error:
+            errors[label] = error
+        return [text for text in rows if not _describes(text)] + descriptions
 
-    told = check(told)
-    for _ in range(getattr(config, "max_repairs", 0) if hasattr(provider, "repair") else 0):
-        bad = [
-            texts for label, texts in told.items() if label not in problems and any(_is_faulty(text) for text in texts)
-        ]
-        if not bad:
+    for _ in range(provider.max_repairs):
+        faulty = [rows for label, rows in texts.items() if label not in errors and any(map(_is_faulty, rows))]
+        if not faulty:
             break
-        with ThreadPoolExecutor(getattr(config, "at_once", 1)) as pool:
-            bar = tqdm(pool.map(mended, bad), f"ask {name} again", len(bad), unit="class", disable=None)
-            told = check(told | {texts[0].label: texts for texts in bar})
-    if problems:
-        label, error = next(iter(problems.items()))
-        print(f"warning: texts.{name}: {len(problems)} classes not mended; '{label}': {error}", file=sys.stderr)
-    return told
+        with ThreadPoolExecutor(provider.at_once) as pool:
+            bar = tqdm(pool.map(repair, faulty), f"repair {name}", len(faulty), unit="class", disable=None)
+            texts = check(texts | {rows[0].label: rows for rows in bar})
+    if errors:
+        label, error = next(iter(errors.items()))
+        print(f"warning: texts.{name}: {len(errors)} classes not repaired; '{label}': {error}", file=sys.stderr)
+    return texts
 
 
-def warn_of_undescribed(told: Told, name: str) -> None:
-    """Name the classes that have no usable description; methods take their names instead (models/texts.py).
+def warn_undescribed(texts: TextsByLabel, name: str) -> None:
+    """Name the classes without a usable description; methods use their names instead (backbones/text_table.py).
 
-    Raises ValueError where all sentences fail: what was to be tested is not there. A table of names has none, rightly.
+    Raises ValueError if no class has one. A table of names has no descriptions at all, which is right.
     """
-    described = {label: [text for text in texts if _describes(text)] for label, texts in told.items()}
-    silent = [label for label, texts in described.items() if all(text.status != "ok" for text in texts)]
-    if not any(described.values()):
+    descriptions = {label: [text for text in rows if _describes(text)] for label, rows in texts.items()}
+    undescribed = [label for label, rows in descriptions.items() if all(text.status != "ok" for text in rows)]
+    if not any(descriptions.values()):
         return
-    for label in silent:
-        why = "; ".join(sorted({text.status for text in described[label]})) or "the provider gave none"
-        if len(silent) == len(told):
-            raise ValueError(f"texts.{name}: no description of any class can be used; of '{label}': {why}")
-        print(f"warning: texts.{name}: class '{label}' has no usable motion sentence: {why}", file=sys.stderr)
+    for label in undescribed:
+        reasons = "; ".join(sorted({text.status for text in descriptions[label]})) or "the provider gave none"
+        if len(undescribed) == len(texts):
+            raise ValueError(f"texts.{name}: no class has a usable description; '{label}': {reasons}")
+        print(f"warning: texts.{name}: class '{label}' has no usable description: {reasons}", file=sys.stderr)
 
 
 def choose_rivals(confusables: Path, labels: list[str], rule: str) -> dict[str, list[str]]:
-    """Each label's rivals, the likeliest first: under `rule`, else by the likeness of names, else as given. A novel
-    class has no training clips, so the rule `features` has no rivals for it.
+    """Return each label's rivals, the most easily confused first: by `rule`, else by `text`, else by `declared`.
+
+    A novel class has no training clips, so the rule `features` has no rivals for it.
     """
     rows = sorted(read_rows("confusables", confusables), key=lambda row: row["rank"])
-    found: dict[str, dict[str, list[str]]] = {}
+    rivals: dict[str, dict[str, list[str]]] = {}
     for row in rows:
-        found.setdefault(row["label"], {}).setdefault(row["rule"], []).append(row["rival"])
+        rivals.setdefault(row["label"], {}).setdefault(row["rule"], []).append(row["rival"])
     chosen = {}
     for label in labels:
-        of_label = found.get(label, {})
-        chosen[label] = of_label.get(rule) or of_label.get("text") or of_label.get("declared") or []
+        by_rule = rivals.get(label, {})
+        chosen[label] = by_rule.get(rule) or by_rule.get("text") or by_rule.get("declared") or []
     return chosen
 
 
 def _is_faulty(text: Text) -> bool:
-    """Whether a description is part of an answer, and cannot be used."""
+    """Return whether a description comes from an answer and cannot be used."""
     return _describes(text) and text.status != "ok" and not named_failure(text.status).startswith("failed:")
 
 
 def _describes(text: Text) -> bool:
-    """Whether a row describes its class, or a control stands where a description would."""
     return text.kind in DESCRIPTIONS

@@ -15,7 +15,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 DEFAULT_MODEL, DEFAULT_PRICES = "gpt-4o", Prices(2.5, 10.0)
 
 
-class Config(Options):
+class ChatOptions(Options):
     """Which model, where, how patiently and for how much."""
 
     # a key that was put into the wrong field must not be printed with the complaint
@@ -68,7 +68,7 @@ class Config(Options):
         return url.rstrip("/") if url else None
 
     @model_validator(mode="after")
-    def _priced(self) -> "Config":
+    def _priced(self) -> "ChatOptions":
         if (self.price_in is None) != (self.price_out is None):
             raise ValueError("price_in, price_out: give both, in USD per million tokens")
         if self.max_usd is not None and self.prices is None:
@@ -81,11 +81,6 @@ class Config(Options):
         if self.price_in is not None and self.price_out is not None:
             return Prices(self.price_in, self.price_out)
         return DEFAULT_PRICES if self.model == DEFAULT_MODEL and self.base_url is None else None
-
-    @property
-    def at_once(self) -> int:
-        """Classes: two more than requests, so that one can go out as soon as an answer has come, before that is looked at."""
-        return self.max_in_flight + 2
 
     @property
     def server(self) -> Server:

@@ -1,82 +1,79 @@
-"""What `shuffled` and `swapped` share: which provider's rows they rearrange, and how a class is given another's.
+"""Base class of the controls `shuffled` and `swapped`, which give each class the descriptions of another class.
 
-Of WaffleCLIP's (Roth et al., ICCV 2023) sanity checks: if descriptions of the wrong class do as well as those of the
-right one, it is not what they say that helps. The rows are described and checked as the table that they come from, so
-that a control has exactly the sentences of that table, and differs in whose they are. Names stay with their class.
+A sanity check of WaffleCLIP (Roth et al., ICCV 2023): if descriptions of the wrong class work as well as those of the
+right class, their content is not what helps. The rows are described and checked as in the table of their source, so
+both tables have the same sentences and differ only in the assignment. Names stay with their class.
 """
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pydantic import Field
 
-from kinetext.core import plugins
+from kinetext.core.plugins import Options
 from kinetext.core.tables import DESCRIPTIONS
-from kinetext.texts import providers
-from kinetext.texts.providers import Text
+from kinetext.texts.providers.base import Provider, Text, load_provider
 
 
-class Of(plugins.Options):
+class SourceOptions(Options):
     """A provider and its options, as under `texts` of config.yaml."""
 
-    module: str = Field(description="module of texts/providers that describes")
-    options: dict[str, Any] = Field(default_factory=dict, description="the module's Config")
+    module: str = Field(description="text provider that describes")
+    options: dict[str, Any] = Field(default_factory=dict, description="the provider's Config")
 
 
-class Config(plugins.Options):
-    """Whose rows are rearranged."""
+class Rearranged(Provider):
+    """A control made of the table of another provider."""
 
-    of: Of = Field(description="the provider whose descriptions are given to other classes")
+    control = True
 
+    class Config(Options):
+        """The table that is rearranged."""
 
-def of(config: Config) -> tuple[ModuleType, Any]:
-    """The provider whose rows are rearranged, and its Config. Raises ValueError, with the option's name, if it will not do."""
-    try:
-        provider = plugins.load_module(providers, config.of.module)
-    except ValueError as error:
-        raise ValueError(f"of.module: {error}") from None
-    if hasattr(provider, "rearrange") or not getattr(provider, "DESCRIBES", True):
-        raise ValueError(
-            f"of.module: {config.of.module} describes no class by itself; take one such as bundled or chat_api"
-        )
-    try:
-        return provider, plugins.configure(provider, config.of.options)
-    except ValueError as error:
-        raise ValueError(f"of.options.{error}") from None
+        of: SourceOptions = Field(description="the provider whose descriptions are given to other classes")
 
+    @cached_property
+    def source(self) -> Provider:
+        """The provider whose rows are rearranged. Raises ValueError, `of...: `, if it is not suitable."""
+        of = self.config.of
+        provider = load_provider("of", of.module, of.options)
+        if isinstance(provider, Rearranged) or not provider.gives_descriptions:
+            raise ValueError(
+                f"of.module: {of.module} has no descriptions of its own; use one that has, such as bundled or chat_api"
+            )
+        return provider
 
-def check(config: Config) -> None:
-    """Raise ValueError for what the provider itself would refuse."""
-    provider, options = of(config)
-    if hasattr(provider, "check"):
-        try:
-            provider.check(options)
-        except ValueError as error:
-            raise ValueError(f"of.options.{error}") from None
+    @property
+    def paid(self) -> bool:
+        """Whether the source's answers cost money."""
+        return self.source.paid
 
+    def check(self) -> None:
+        """Raise ValueError if the source is not suitable or refuses its options."""
+        self.source.check()
 
-def list_files(config: Config) -> list[Path]:
-    """The files that the provider reads."""
-    provider, options = of(config)
-    return provider.list_files(options) if hasattr(provider, "list_files") else []
+    def list_files(self) -> list[Path]:
+        """Return the files of the source."""
+        return self.source.list_files()
 
 
-def hand_over(told: dict[str, list[Text]], giver: dict[str, str], how: str) -> dict[str, list[Text]]:
-    """The same table with every class's descriptions replaced by those of its `giver`.
+def reassign(texts: dict[str, list[Text]], givers: dict[str, str], control: str) -> dict[str, list[Text]]:
+    """Return the table with the descriptions of every class replaced by those of its giver (label -> label).
 
-    Each keeps its provenance and status, and its source says whose it was. A class without a giver gets a row that says so.
+    Each row keeps its provenance and status; its source names the original class. A class without a giver gets a row
+    with status `failed`.
     """
-    handed = {}
-    for label, own in told.items():
-        handed[label] = [text for text in own if text.kind not in DESCRIPTIONS]
-        if label not in giver:
+    reassigned = {}
+    for label, rows in texts.items():
+        reassigned[label] = [text for text in rows if text.kind not in DESCRIPTIONS]
+        if label not in givers:
             status = "failed: no other class to take sentences from"
-            handed[label].append(Text(label, "", kind="motion", source=how, status=status))
+            reassigned[label].append(Text(label, "", kind="motion", source=control, status=status))
             continue
-        for text in told[giver[label]]:
+        for text in texts[givers[label]]:
             if text.kind in DESCRIPTIONS:
-                source = f"{how}, written about '{giver[label]}': {text.source}"
-                handed[label].append(replace(text, label=label, source=source))
-    return handed
+                source = f"{control}, written about '{givers[label]}': {text.source}"
+                reassigned[label].append(replace(text, label=label, source=source))
+    return reassigned

@@ -1,16 +1,14 @@
-"""The captions of clips as the data set has them: the texts of text-video retrieval."""
+"""The captions of a data set that has them: the texts of text-video retrieval."""
 
-from kinetext.core.plugins import Options
-from kinetext.texts.providers import Context, Text
-
-OF_CAPTIONS = True  # for data sets with captions
-DESCRIBES = False  # whatever captions say is said; there is nothing beside them
+from kinetext.texts.providers.base import Context, Provider, Text
 
 
-class Config(Options):
-    """No options."""
+class Captions(Provider):
+    """One row per caption of a clip."""
 
+    of_captions = True
+    gives_descriptions = False
 
-def describe(label: str, rivals: list[str], config: Config, context: Context) -> list[Text]:
-    """One row of kind `caption` per caption of the clip `label`, equal ones too: at the test each is a query."""
-    return [Text(label, said, kind="caption", source="the data set") for said in context.captions[label]]
+    def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
+        """Return one row of kind `caption` per caption of the clip, duplicates included: each is a query of the test."""
+        return [Text(label, caption, kind="caption", source="the data set") for caption in context.captions[label]]

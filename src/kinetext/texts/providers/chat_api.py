@@ -1,188 +1,214 @@
-"""Descriptions by a language model, over the chat-completions API of OpenAI or of any server that speaks it (vLLM,
-Ollama, ...). After MoTED (CVPR 2024), which asked GPT-4; the wording is ours (texts/prompts.py).
+"""Descriptions by a language model, through the chat-completions API of OpenAI or of any compatible server (vLLM,
+Ollama, ...). After MoTED (CVPR 2024), which used GPT-4; the prompts are ours (texts/prompts.py).
 
-One request per class, with its rivals; a row's `rival` holds them all, separated by " | ". Every raw reply is kept
-under the hash of its request before it is parsed (texts/cache.py), so a table that was made once is made again without
-a key, a network or a cent. The key is read from the environment when a request is sent, and goes nowhere else.
+One request per class, with its rivals; `rival` of a row holds them all, separated by " | ". Every raw reply is stored under
+the hash of its request before it is parsed (texts/cache.py), so the same table costs nothing a second time and needs
+neither key nor network. The key is read from the environment when a request is sent; it is never stored or logged.
 
-A kill (SIGKILL) costs no answer: a reply that was written is never asked for again, and those on their way are written by a
-process that outlives the one that is killed (outlive.py), as soon as they have arrived whole, before they are parsed. Only what
-kills both, such as a power cut, costs up to `max_in_flight` of them. With `batch` replies wait at the server.
+SIGKILL costs no paid answer: stored replies are never requested again, and open requests are finished by a process that
+survives the killed one (core/detached.py). Only what kills both, such as a power cut, costs up to `max_in_flight`
+answers. With `batch`, replies wait at the server.
 """
 
 import sys
 from functools import partial
-from pathlib import Path
 from threading import Lock, Semaphore
 from typing import Any
 
 from kinetext.core.detached import on_its_way
 from kinetext.texts import cache, prompts
 from kinetext.texts.chat import batch, client, limits
-from kinetext.texts.chat.options import Config
-from kinetext.texts.providers import Context, Text
-
-__all__ = ["Config", "describe", "prepare", "repair", "request"]
-
-PAID = True  # its answers cost money: `kinetext describe-classes` sees to it that they outlive it
+from kinetext.texts.chat.options import ChatOptions
+from kinetext.texts.providers.base import Context, Provider, Text
 
 
-class _Table:
-    """What the requests of one table share."""
+class ChatApi(Provider):
+    """One table of answers from a chat-completions server."""
 
-    def __init__(self, config: Config, asked: dict[str, list[str]]):
+    Config = ChatOptions
+
+    def __init__(self, config: ChatOptions):
+        super().__init__(config)
         self.ledger = limits.Ledger(config.prices, config.max_usd)
         self.pace = limits.Pace(config.requests_per_minute, config.tokens_per_minute)
         self.in_flight = Semaphore(config.max_in_flight)
-        self.failures: dict[str, str] = {}  # of a batch, by hash of the request
-        self.to_tell = set(asked)
+        self.batch_failures: dict[str, str] = {}  # hash of the request -> reason
+        self._undescribed: set[str] = set()
+        self._lock = Lock()
 
+    @property
+    def paid(self) -> bool:
+        """Every answer may cost money."""
+        return True
 
-_tables: dict[tuple[Config, Path], _Table] = {}
-_lock = Lock()
+    @property
+    def at_once(self) -> int:
+        """Two classes more than requests, so that a new request leaves while an answer is being parsed."""
+        return self.config.max_in_flight + 2
 
+    @property
+    def max_repairs(self) -> int:
+        """How many corrections are requested per class."""
+        return self.config.max_repairs
 
-def prepare(asked: dict[str, list[str]], config: Config, context: Context) -> None:
-    """Say on stderr what the classes (with their rivals) will cost, before anything is sent; with `batch`, have them
-    answered.
+    @property
+    def sentences(self) -> int:
+        """How many sentences about the whole movement are requested."""
+        return self.config.sentences
 
-    Raises ValueError if that is more than `max_usd`, if there is no key for what is not cached, if a batch is not done
-    within `batch_wait_s`, or if replies that are wanted are in a batch that was sent before and `batch` is off.
-    """
-    table = _Table(config, asked)
-    with _lock:
-        _tables[config, context.cache] = table
-    wanted: dict[str, dict[str, Any]] = {}
-    expected = limits.Tokens(0, 0)
-    for label, rivals in asked.items():
-        sent = request(label, rivals, config)
-        path = cache.reply_path(sent, context.cache)
-        if cache.has_reply(sent, context.cache):
-            _count(path.stem, sent, cache.read_record(path), table, config)
-        elif path.stem not in wanted:
-            wanted[path.stem] = sent
-            expected += _estimate(sent, config)
-    _tell_costs(len(asked), len(wanted), expected, table, config)
-    if not wanted:
-        return
-    config.server.key()
-    if config.batch:
-        table.failures = batch.collect(wanted, config.server, context.cache, config.batch_wait_s, config.batch_poll_s)
-        return
-    for note in batch.pending(wanted, config.server, context.cache):
-        raise ValueError(
-            f"chat_api: batch: {len(wanted.keys() & note['requests'].keys())} of these requests are in batch {note['batch']}; "
-            f"set batch: true to fetch its answers, or delete {batch.note_path(note, context.cache)} to ask again"
-        )
+    def prepare(self, rivals: dict[str, list[str]], context: Context) -> None:
+        """Print the estimated cost on stderr before anything is sent; with `batch`, fetch all answers.
 
+        Raises ValueError if the estimate exceeds `max_usd`, if there is no key and a reply is not cached, if a batch is
+        not done within `batch_wait_s`, or if requests are in an open batch while `batch` is off.
+        """
+        self._undescribed = set(rivals)
+        missing: dict[str, dict[str, Any]] = {}
+        expected = limits.Tokens(0, 0)
+        for label in rivals:
+            request = self.request(label, rivals[label])
+            key = cache.request_hash(request)
+            if cache.has_reply(request, context.cache):
+                self._count(key, request, cache.read_record(cache.hash_path(key, context.cache)))
+            elif key not in missing:
+                missing[key] = request
+                expected += self._estimate(request)
+        self._report_cost(len(rivals), len(missing), expected)
+        if not missing:
+            return
+        server = self.config.server
+        server.key()
+        if self.config.batch:
+            wait_s, poll_s = self.config.batch_wait_s, self.config.batch_poll_s
+            self.batch_failures = batch.collect(missing, server, context.cache, wait_s, poll_s)
+            return
+        for note in batch.pending(missing, server, context.cache):
+            raise ValueError(
+                f"chat_api: batch: {len(missing.keys() & note['requests'].keys())} of these requests are in batch "
+                f"{note['batch']}; set batch: true to fetch its answers, or delete "
+                f"{batch.note_path(note, context.cache)} to send them again"
+            )
 
-def describe(label: str, rivals: list[str], config: Config, context: Context) -> list[Text]:
-    """Start, end and `sentences` whole-motion sentences about a class, or one row with status `failed: ...`.
+    def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
+        """Return start, end and `sentences` whole-motion sentences of a class, or one row with status `failed: ...`.
 
-    Raises ValueError where every class would fail: no key and no cached reply, key refused, no such model, no server.
-    """
-    table = _table(config, context)
-    texts = _told(label, " | ".join(rivals) or None, request(label, rivals, config), config, context)
-    if label in table.to_tell:
-        table.to_tell.discard(label)
-        if not table.to_tell:
-            taken = table.ledger.tokens
-            usd = f", {table.ledger.spent_usd:.4g} USD" if config.prices else ""
-            _say(f"the table's replies took {taken.put_in} tokens in and {taken.out} out{usd}, cached ones included")
-    return texts
-
-
-def repair(label: str, rivals: list[str], texts: list[Text], config: Config, context: Context) -> list[Text]:
-    """Ask once more about a class, in the same conversation, with the faults that the rows' statuses name.
-
-    The new rows; the same rows where there is nothing to repair, or where the new answer cannot be read and the old one
-    could. Raises NoReplyError if there was no reply, which may be for the cap, and ValueError as `describe`.
-    """
-    of_reply = [text for text in texts if text.request_hash and text.kind == config.about]
-    if not of_reply or all(text.status == "ok" for text in of_reply):
+        Raises ValueError if every class would fail: no key and no cached reply, key refused, no such model, no server.
+        """
+        texts = self._texts(label, " | ".join(rivals) or None, self.request(label, rivals), context)
+        with self._lock:
+            is_last = self._undescribed == {label}
+            self._undescribed.discard(label)
+        if is_last:
+            tokens = self.ledger.tokens
+            usd = f", {self.ledger.spent_usd:.4g} USD" if self.config.prices else ""
+            _print(
+                f"the table's replies took {tokens.put_in} tokens in and {tokens.out} out{usd}, including cached ones"
+            )
         return texts
-    record = cache.read_record(cache.hash_path(str(of_reply[0].request_hash), context.cache))
-    answer = client.said(record["reply"]) or "(no answer)"
-    asked = dict(record["request"])
-    asked["messages"] = prompts.correction(asked["messages"], answer, _faults(of_reply, record, config))
-    asked["prompt_version"] = f"{prompts.VERSIONS[config.about]}+{prompts.VERSIONS['correction']}"
-    mended = _told(label, of_reply[0].rival, asked, config, context)
-    readable = any(not text.status.startswith("failed") for text in of_reply)
-    if not cache.reply_path(asked, context.cache).exists():
-        raise client.NoReplyError(mended[0].status)
-    if readable and mended[0].status.startswith("failed"):
-        return texts
-    return [text for text in texts if text not in of_reply] + mended
+
+    def repair(self, label: str, rivals: list[str], texts: list[Text], context: Context) -> list[Text]:
+        """Request a correction in the same conversation, with the faults named by the statuses of the rows.
+
+        Returns the same rows if nothing is wrong, or if the old answer was readable and the new one is not. Raises
+        NoReplyError if no reply came, also because of the cost cap, and ValueError as `describe`.
+        """
+        config = self.config
+        of_reply = [text for text in texts if text.request_hash and text.kind == config.about]
+        if not of_reply or all(text.status == "ok" for text in of_reply):
+            return texts
+        record = cache.read_record(cache.hash_path(str(of_reply[0].request_hash), context.cache))
+        answer = client.said(record["reply"]) or "(no answer)"
+        request = dict(record["request"])
+        request["messages"] = prompts.correction(request["messages"], answer, _faults(of_reply, record, config))
+        request["prompt_version"] = f"{prompts.VERSIONS[config.about]}+{prompts.VERSIONS['correction']}"
+        repaired = self._texts(label, of_reply[0].rival, request, context)
+        readable = any(not text.status.startswith("failed") for text in of_reply)
+        if not cache.reply_path(request, context.cache).exists():
+            raise client.NoReplyError(repaired[0].status)
+        if readable and repaired[0].status.startswith("failed"):
+            return texts
+        return [text for text in texts if text not in of_reply] + repaired
+
+    def request(self, label: str, rivals: list[str]) -> dict[str, Any]:
+        """Return everything that determines the reply. Its hash is the name of the reply in the cache."""
+        config = self.config
+        return {
+            "base_url": config.server.base_url,
+            "model": config.model,
+            "temperature": config.temperature,
+            "messages": prompts.messages(label, rivals, config.sentences, config.about),
+            "schema": prompts.ANSWER_SCHEMAS[config.about] if config.structured else None,
+            "prompt_version": prompts.VERSIONS[config.about],
+        }
+
+    def _texts(self, label: str, rival: str | None, request: dict[str, Any], context: Context) -> list[Text]:
+        """Return the rows of one request."""
+        fields: dict[str, Any] = {
+            "rival": rival,
+            "kind": self.config.about,
+            "source": request["base_url"],
+            "prompt_version": request["prompt_version"],
+            "request_hash": cache.request_hash(request),
+        }
+        try:
+            record = cache.reply_to(request, context.cache, partial(self._send, request))
+        except (client.NoReplyError, limits.CapError) as error:
+            return [Text(label, "", status=f"failed: {error}", **fields)]
+        self._count(fields["request_hash"], request, record)
+        fields["date"] = record["date"]
+        try:
+            fields["model"], content = client.read_reply(record["reply"])
+            answer = prompts.parse_answer(content, self.config.about)
+        except ValueError as error:
+            path = cache.reply_path(request, context.cache)
+            return [Text(label, "", status=f"failed: {error}; to query the model again, delete {path}", **fields)]
+        whole = answer.pop("whole")
+        phases = [*answer.items(), *(("whole", sentence) for sentence in whole)]
+        return [Text(label, sentence, phase=phase, **fields) for phase, sentence in phases]
+
+    def _send(self, request: dict[str, Any]) -> dict[str, str]:
+        key = cache.request_hash(request)
+        if self.config.batch and len(request["messages"]) == 1:  # corrections are sent singly, at full price
+            raise client.NoReplyError(self.batch_failures.get(key, "it is in no batch"))
+        expected = self._estimate(request)
+        with self.in_flight, self.ledger.hold(expected):
+            self.pace.wait(expected)
+            with on_its_way():
+                record = client.ask(self.config.server, request)
+            self._count(key, request, record)
+        return record
+
+    def _count(self, key: str, request: dict[str, Any], record: dict[str, Any]) -> None:
+        tokens = client.usage(record["reply"]) or self._estimate(request)
+        self.ledger.count(key, tokens, limits.BATCH_SHARE if "batch" in record else 1.0)
+
+    def _estimate(self, request: dict[str, Any]) -> limits.Tokens:
+        return limits.estimate(request, self.config.sentences + (2 if self.config.about == "motion" else 0))
+
+    def _report_cost(self, classes: int, missing: int, expected: limits.Tokens) -> None:
+        """Print the estimate. Raises ValueError if it exceeds the cap."""
+        config = self.config
+        if not missing:
+            _print(f"all {classes} classes have cached replies; nothing is sent")
+            return
+        text = f"{missing} of {classes} classes to request from {config.server.base_url}, {classes - missing} cached; about "
+        text += f"{expected.put_in} tokens in and {expected.out} out, estimated from characters; "
+        if config.prices is None:
+            _print(text + "price unknown (set price_in, price_out)")
+            return
+        usd = config.prices.cost(expected) * (limits.BATCH_SHARE if config.batch else 1.0)
+        spent = self.ledger.spent_usd
+        _print(f"{text}about {usd:.4g} USD{' in a batch' if config.batch else ''}, {spent:.4g} USD paid before")
+        if config.max_usd is not None and spent + usd > config.max_usd:
+            raise ValueError(
+                f"chat_api: max_usd: the table would cost about {spent + usd:.4g} USD ({spent:.4g} of it paid before), the "
+                f"cap is {config.max_usd:g}; nothing was sent; raise max_usd, or use a cheaper model, fewer sentences or "
+                "batch: true"
+            )
 
 
-def request(label: str, rivals: list[str], config: Config) -> dict[str, Any]:
-    """All that shapes the reply. Its hash is the reply's name in the cache."""
-    return {
-        "base_url": config.server.base_url,
-        "model": config.model,
-        "temperature": config.temperature,
-        "messages": prompts.messages(label, rivals, config.sentences, config.about),
-        "schema": prompts.ANSWER_SCHEMAS[config.about] if config.structured else None,
-        "prompt_version": prompts.VERSIONS[config.about],
-    }
-
-
-def _told(label: str, rival: str | None, asked: dict[str, Any], config: Config, context: Context) -> list[Text]:
-    """The rows of one request."""
-    about: dict[str, Any] = {
-        "rival": rival,
-        "kind": config.about,
-        "source": asked["base_url"],
-        "prompt_version": asked["prompt_version"],
-        "request_hash": cache.request_hash(asked),
-    }
-    table = _table(config, context)
-    try:
-        record = cache.reply_to(asked, context.cache, partial(_ask, asked, table, config))
-    except (client.NoReplyError, limits.CapError) as error:
-        return [Text(label, "", status=f"failed: {error}", **about)]
-    _count(about["request_hash"], asked, record, table, config)
-    about["date"] = record["date"]
-    try:
-        about["model"], content = client.read_reply(record["reply"])
-        answer = prompts.parse_answer(content, config.about)
-    except ValueError as error:
-        path = cache.reply_path(asked, context.cache)
-        return [Text(label, "", status=f"failed: {error}; to ask again, delete {path}", **about)]
-    whole = answer.pop("whole")
-    phases = [*answer.items(), *(("whole", sentence) for sentence in whole)]
-    return [Text(label, sentence, phase=phase, **about) for phase, sentence in phases]
-
-
-def _ask(asked: dict[str, Any], table: _Table, config: Config) -> dict[str, str]:
-    key = cache.request_hash(asked)
-    if config.batch and len(asked["messages"]) == 1:  # a correction is sent by itself, at full price
-        raise client.NoReplyError(table.failures.get(key, "it is in no batch"))
-    expected = _estimate(asked, config)
-    with table.in_flight, table.ledger.hold(expected):
-        table.pace.wait(expected)
-        with on_its_way():
-            record = client.ask(config.server, asked)
-        _count(key, asked, record, table, config)
-    return record
-
-
-def _count(key: str, asked: dict[str, Any], record: dict[str, Any], table: _Table, config: Config) -> None:
-    taken = client.usage(record["reply"]) or _estimate(asked, config)
-    table.ledger.count(key, taken, limits.BATCH_SHARE if "batch" in record else 1.0)
-
-
-def _estimate(asked: dict[str, Any], config: Config) -> limits.Tokens:
-    return limits.estimate(asked, config.sentences + (2 if config.about == "motion" else 0))
-
-
-def _table(config: Config, context: Context) -> _Table:
-    with _lock:
-        return _tables.setdefault((config, context.cache), _Table(config, {}))
-
-
-def _faults(texts: list[Text], record: dict[str, Any], config: Config) -> list[str]:
-    """What is wrong with a reply, a line each; without the paths and hints that a status has for the user."""
+def _faults(texts: list[Text], record: dict[str, Any], config: ChatOptions) -> list[str]:
+    """Return the faults of a reply, one line each, without the paths and hints that a status has for the user."""
     try:
         prompts.parse_answer(client.read_reply(record["reply"])[1], config.about)
     except ValueError as error:
@@ -194,25 +220,5 @@ def _faults(texts: list[Text], record: dict[str, Any], config: Config) -> list[s
     ]
 
 
-def _tell_costs(classes: int, wanted: int, expected: limits.Tokens, table: _Table, config: Config) -> None:
-    """Say the estimate. Raises ValueError if it is above the cap."""
-    if not wanted:
-        _say(f"all {classes} classes have cached replies; nothing is sent")
-        return
-    text = f"{wanted} of {classes} classes to ask {config.server.base_url} for, {classes - wanted} cached; about "
-    text += f"{expected.put_in} tokens in and {expected.out} out, estimated from characters; "
-    if config.prices is None:
-        _say(text + "the price is not known here (price_in, price_out)")
-        return
-    usd = config.prices.cost(expected) * (limits.BATCH_SHARE if config.batch else 1.0)
-    spent = table.ledger.spent_usd
-    _say(f"{text}about {usd:.4g} USD{' in a batch' if config.batch else ''}, {spent:.4g} USD paid before")
-    if config.max_usd is not None and spent + usd > config.max_usd:
-        raise ValueError(
-            f"chat_api: max_usd: the table would cost about {spent + usd:.4g} USD ({spent:.4g} of it paid before), the cap is "
-            f"{config.max_usd:g}; nothing was sent; raise max_usd, or take a cheaper model, fewer sentences or batch: true"
-        )
-
-
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(f"chat_api: {text}", file=sys.stderr)

@@ -19,46 +19,50 @@ from kinetext.core.files import written_whole
 from kinetext.core.plugins import Options, nearest
 from kinetext.core.tables import DESCRIPTIONS, TABLES, read_rows
 from kinetext.data.lists import file_state, known_class, need_path, read_csv, read_entries
-from kinetext.texts.providers import Context, Text
+from kinetext.texts.providers.base import Context, Provider, Text
 
 KINDS = ("name", *DESCRIPTIONS)
 PHASES = ("whole", "start", "end")
 EDITED = ("label", "kind", "phase", "sentence", "status", "rival")  # in the order that an editor wants to see
 COLUMNS = (*EDITED, "source", "prompt_version", "model", "date", "request_hash", "digest")
-HOW = "write one with `kinetext export-texts --texts results/data/.../texts/NAME.parquet --output FILE`"
+HINT = "write one with `kinetext export-texts --texts results/data/.../texts/NAME.parquet --output FILE`"
 
 
-class Config(Options):
-    """Which file."""
+class File(Provider):
+    """Sentences from a file of the user."""
 
-    path: str = Field(description="the .csv or .json file, UTF-8")
-    skip_checks: bool = Field(False, description="use every sentence as it stands, whatever the checks would say")
+    class Config(Options):
+        """Which file."""
 
+        path: str = Field(description="the .csv or .json file, UTF-8")
+        skip_checks: bool = Field(False, description="use every sentence unchecked")
 
-def check(config: Config) -> None:
-    """Raise ValueError, with file and line, if there is no such file or a row is wrong."""
-    for _ in _rows(*list_files(config)):
-        pass
+    @property
+    def skip_checks(self) -> bool:
+        """Whether sentences are used unchecked."""
+        return self.config.skip_checks
 
+    def check(self) -> None:
+        """Raise ValueError, with file and line, if there is no such file or a row is wrong."""
+        for _ in _rows(*self.list_files()):
+            pass
 
-def list_files(config: Config) -> list[Path]:
-    """The file."""
-    try:
-        return [need_path(config.path, "path")]
-    except ValueError as error:
-        raise ValueError(f"{error}; {HOW}") from None
+    def list_files(self) -> list[Path]:
+        """Return the file."""
+        try:
+            return [need_path(self.config.path, "path")]
+        except ValueError as error:
+            raise ValueError(f"{error}; {HINT}") from None
 
+    def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
+        """Return the rows of a class, or one with status `missing: ...`.
 
-def describe(label: str, rivals: list[str], config: Config, context: Context) -> list[Text]:
-    """The file's rows about a class, or one with status `missing: ...`.
-
-    Raises ValueError, with file and line and the nearest class, for a row about a class that the data set does not have.
-    """
-    (path,) = list_files(config)
-    texts = _by_label(path, file_state(str(path)), tuple(context.labels)).get(label)
-    return texts or [
-        Text(label, "", kind="motion", source=path.name, status=f"missing: {path.name} says nothing about it")
-    ]
+        Raises ValueError, with file, line and nearest class, for a row about a class that the data set does not have.
+        """
+        (path,) = self.list_files()
+        texts = _texts_by_label(path, file_state(str(path)), tuple(context.labels)).get(label)
+        missing = f"missing: {path.name} has no sentence about it"
+        return texts or [Text(label, "", kind="motion", source=path.name, status=missing)]
 
 
 def export_texts(texts: Path, output: Path) -> None:
@@ -89,7 +93,7 @@ def digest(row: dict[str, Any]) -> str:
 
 
 @cache
-def _by_label(path: Path, state: tuple[int, ...], labels: tuple[str, ...]) -> dict[str, list[Text]]:
+def _texts_by_label(path: Path, state: tuple[int, ...], labels: tuple[str, ...]) -> dict[str, list[Text]]:
     """The file's rows class by class; `state` has a changed file read again."""
     known = set(labels)
     found: dict[str, list[Text]] = {}

@@ -1,28 +1,30 @@
-"""The class name in one or more templates, as CLIP (Radford et al., 2021) uses it: what descriptions have to beat."""
+"""The class name in one or more templates, as in CLIP (Radford et al., 2021): the baseline of all descriptions."""
 
 from pydantic import Field, field_validator
 
 from kinetext.core.plugins import Options
-from kinetext.texts.providers import Context, Text
-
-DESCRIBES = False  # names say nothing of motion
-CONTROL = True
+from kinetext.texts.providers.base import Context, Provider, Text
 
 
-class Config(Options):
-    """The templates."""
+class Names(Provider):
+    """Class names in templates."""
 
-    templates: tuple[str, ...] = Field(("{}",), min_length=1, description="sentences with {} where the class name goes")
+    gives_descriptions = False
+    control = True
 
-    @field_validator("templates")
-    @classmethod
-    def _one_place(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
-        for template in templates:
-            if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
-                raise ValueError(f"'{template}' needs {{}} once, where the class name goes, and no other brace")
-        return templates
+    class Config(Options):
+        """The templates."""
 
+        templates: tuple[str, ...] = Field(("{}",), min_length=1, description="sentences with {} for the class name")
 
-def describe(label: str, rivals: list[str], config: Config, context: Context) -> list[Text]:
-    """One row of kind `name` per template; the class name is left as it is written."""
-    return [Text(label, template.format(label), source="class name") for template in config.templates]
+        @field_validator("templates")
+        @classmethod
+        def _one_placeholder(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+            for template in templates:
+                if template.count("{}") != 1 or template.count("{") != 1 or template.count("}") != 1:
+                    raise ValueError(f"'{template}' needs {{}} once, for the class name, and no other brace")
+            return templates
+
+    def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
+        """Return one row of kind `name` per template, with the class name as it is spelled."""
+        return [Text(label, template.format(label), source="class name") for template in self.config.templates]

@@ -1,8 +1,8 @@
-"""Control: the class name followed by random words or random letters, where a description would stand.
+"""Control: the class name followed by random words or random letters in place of a description.
 
-WaffleCLIP (Roth et al., "Waffling around for Performance", ICCV 2023): such sentences do about as well as a language
-model's descriptions on many image data sets, so that what descriptions add has to be measured against them. As there,
-words and letters take turns; WaffleCLIP gives all classes the same noise (`shared`), its ablation gives each its own.
+WaffleCLIP (Roth et al., "Waffling around for Performance", ICCV 2023): on many image data sets such sentences work about
+as well as descriptions of a language model, so descriptions have to be compared with them. As in WaffleCLIP, words and
+letters alternate. WaffleCLIP gives all classes the same noise (`shared`); its ablation gives each class its own.
 """
 
 import random
@@ -11,10 +11,9 @@ import string
 from pydantic import Field
 
 from kinetext.core.plugins import Options
-from kinetext.texts.providers import Context, Text
+from kinetext.texts.providers.base import Context, Provider, Text
 
-CONTROL = True
-# nothing that moves by itself or names a place in the picture
+# nothing that moves by itself or names a position in the picture
 WORDS = """
     acorn album almond amber anchor apron attic autumn badge bagel barley barrel basil beacon beige bishop blanket bottle
     bronze button cabbage cactus candle canvas carbon carpet cedar cellar cement chalk cherry chimney cinnamon clay clover
@@ -29,25 +28,35 @@ WORDS = """
 """.split()  # noqa: SIM905 (a list of 150 lines)
 
 
-class Config(Options):
-    """How much noise, and which."""
+class RandomWords(Provider):
+    """Noise in the form of a description."""
 
-    sentences: int = Field(
-        3, ge=1, le=20, description="about the whole clip, beside one of the start and one of the end"
-    )
-    words: int = Field(2, ge=1, le=10, description="random words, or random strings of five letters, per sentence")
-    shared: bool = Field(False, description="all classes have the same noise (WaffleCLIP); otherwise each its own")
-    seed: int = Field(0, ge=0, description="of the draw")
+    control = True
 
+    class Config(Options):
+        """How much noise, and which."""
 
-def describe(label: str, rivals: list[str], config: Config, context: Context) -> list[Text]:
-    """Rows of kind `random`, in the phases that a description has. No word is drawn that is part of a class name."""
-    draw = random.Random(f"{config.seed}" if config.shared else f"{config.seed} {label}")
-    taken = {word for name in context.labels for word in name.casefold().split()}
-    free = [word for word in WORDS if word not in taken]
-    texts = []
-    for i, phase in enumerate(("start", "end", *["whole"] * config.sentences)):
-        letters = ["".join(draw.choices(string.ascii_lowercase, k=5)) for _ in range(config.words)]
-        noise = " ".join(letters if i % 2 else draw.sample(free, config.words))
-        texts.append(Text(label, f"{label}, which has {noise}", kind="random", phase=phase, source="random words"))
-    return texts
+        sentences: int = Field(
+            3, ge=1, le=20, description="about the whole clip, besides one of the start and one of the end"
+        )
+        words: int = Field(2, ge=1, le=10, description="random words, or random strings of five letters, per sentence")
+        shared: bool = Field(False, description="same noise for all classes (WaffleCLIP); otherwise each class its own")
+        seed: int = Field(0, ge=0, description="of the random words")
+
+    @property
+    def sentences(self) -> int:
+        """How many sentences about the whole clip each class has."""
+        return self.config.sentences
+
+    def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
+        """Return rows of kind `random`, in the phases of a description. No word is part of a class name."""
+        config = self.config
+        generator = random.Random(f"{config.seed}" if config.shared else f"{config.seed} {label}")
+        in_names = {word for name in context.labels for word in name.casefold().split()}
+        words = [word for word in WORDS if word not in in_names]
+        texts = []
+        for i, phase in enumerate(("start", "end", *["whole"] * config.sentences)):
+            letters = ["".join(generator.choices(string.ascii_lowercase, k=5)) for _ in range(config.words)]
+            noise = " ".join(letters if i % 2 else generator.sample(words, config.words))
+            texts.append(Text(label, f"{label}, which has {noise}", kind="random", phase=phase, source="random words"))
+        return texts

@@ -2,7 +2,6 @@
 
 import hashlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from kinetext.texts.mining import (
     text_scores,
     top_rivals,
 )
-from kinetext.texts.providers import Text
+from kinetext.texts.providers.base import Provider, Text
 from splits import write_splits
 
 LABELS = ["push", "pull", "jump", "wave"]
@@ -171,12 +170,12 @@ def test_rivals_stay_among_the_classes_that_a_label_is_scored_with(tmp_path):
 def telling(monkeypatch):
     """A provider whose sentences depend on all that was mined, and name no rival: such sentences are not used."""
 
-    def describe(label, rivals, config, context):
+    def describe(self, label, rivals, context):
         digests = [hashlib.sha256(f"{label} {rival}".encode()).hexdigest() for rival in rivals]
         return [Text(label, f"moves {digest}", "motion", source="test") for digest in digests]
 
-    module = SimpleNamespace(Config=plugins.Options, describe=describe)
-    monkeypatch.setattr(plugins, "load_module", lambda package, name: module)
+    provider = type("Telling", (Provider,), {"describe": describe})
+    monkeypatch.setattr(plugins, "load", lambda kind, name: provider)
 
 
 def test_labels_of_test_and_validation_clips_change_no_byte(tmp_path, telling):
