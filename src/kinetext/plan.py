@@ -46,6 +46,8 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
             _check_plugin(f"{where}: {part}.{name}", _package(part), options.module or name, options.options)
     for name, texts in config.texts.items():
         load_provider(f"{where}: texts.{name}", texts.module or name, texts.options)
+    if config.metrics:
+        _check_metrics(config, where)
     for name, data in config.datasets.items():
         files = {"exclude": data.exclude, **{f"shots.{k}": path for k, path in data.shots.items()}}
         for key, path in files.items():
@@ -289,6 +291,15 @@ def _check_plugin(where: str, package: ModuleType, module: str, options: dict[st
     except ValueError as error:
         keyed = re.match(r"[\w.]+: ", str(error))  # a complaint about all options together begins otherwise
         raise ValueError(f"{where}.options{'.' if keyed else ': '}{error}") from None
+
+
+def _check_metrics(config: Config, where: str) -> None:
+    from kinetext.evaluation.metrics import all_metrics  # imports pyarrow
+
+    try:
+        all_metrics(config.metrics)
+    except ValueError as error:
+        raise ValueError(f"{where}: metrics.{error}") from None
 
 
 def _check_experiment(where: str, config: Config, experiment: ExperimentOptions) -> None:

@@ -1,21 +1,39 @@
-"""What every metric promises, over every public function of metrics.py."""
-
-from functools import partial
+"""Contract of metrics, over every built-in one, and what accuracies promise beyond it."""
 
 import numpy as np
 import pytest
 
-from kinetext.evaluation.measure import all_metrics, bootstrap_interval, clip_values, needs_rivals
+from kinetext.contracts import Case, checks
+from kinetext.core import plugins
+from kinetext.evaluation.measure import bootstrap_interval
+from kinetext.evaluation.metrics import BUILT_IN, all_metrics
+from kinetext.evaluation.metrics.base import Metric
 from kinetext.evaluation.predictions import Predictions
 
 LABELS = list("abcdefgh")
 RIVALS = {"a": ["b", "c"], "b": ["a"], "c": ["d"], "d": ["c"]}
 
 
-@pytest.fixture(params=sorted(all_metrics()))
-def metric(request):
-    function = all_metrics()[request.param]
-    return partial(function, rivals=RIVALS) if needs_rivals(function) else function
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("check", checks("metrics"), ids=lambda check: check.__name__)
+def test_contract(name, check, tmp_path):
+    module, options = BUILT_IN[name]
+    check(Case("metrics", plugins.load("metrics", module), tmp_path, options))
+
+
+def test_every_module_is_measured():
+    assert {module for module, _ in BUILT_IN.values()} == set(plugins.names("metrics"))
+
+
+ACCURACIES = {
+    name: metric for name, metric in all_metrics().items() if metric.task == "classes" and metric.unit == "share"
+}
+
+
+@pytest.fixture(params=ACCURACIES)
+def measure(request):
+    metric = ACCURACIES[request.param]
+    return lambda sample: metric.measure(sample, RIVALS if metric.needs_rivals else None)
 
 
 @pytest.fixture
@@ -28,46 +46,39 @@ def predictions():
     return Predictions(LABELS, target_B, scores_BK)
 
 
-def test_metrics_are_found():
-    assert {"top1", "top5", "mean_class_accuracy", "pair_accuracy"} <= set(all_metrics())
-
-
-def test_perfect_predictions_give_one_and_reversed_ones_zero(metric):
+def test_perfect_predictions_give_one_and_reversed_ones_zero(measure):
     target_B = np.repeat(np.arange(len(LABELS)), 3)
     perfect_BK = np.eye(len(LABELS))[target_B]
-    assert metric(Predictions(LABELS, target_B, perfect_BK)) == 1.0
-    assert metric(Predictions(LABELS, target_B, -perfect_BK)) == 0.0
+    assert measure(Predictions(LABELS, target_B, perfect_BK)) == 1.0
+    assert measure(Predictions(LABELS, target_B, -perfect_BK)) == 0.0
 
 
-def test_no_frames_at_all_give_zero(metric, predictions):
-    nothing = Predictions(LABELS, predictions.target_B, np.full_like(predictions.scores_BK, np.nan))
-    assert metric(nothing) == 0.0
+def test_clips_without_frames_give_zero(measure, predictions):
+    assert measure(Predictions(LABELS, predictions.target_B, np.full_like(predictions.scores_BK, np.nan))) == 0.0
 
 
-def test_equal_scores_for_all_classes_give_zero(metric, predictions):
-    assert metric(Predictions(LABELS, predictions.target_B, np.zeros_like(predictions.scores_BK))) == 0.0
+def test_equal_scores_of_all_classes_give_zero(measure, predictions):
+    assert measure(Predictions(LABELS, predictions.target_B, np.zeros_like(predictions.scores_BK))) == 0.0
 
 
-def test_the_order_of_the_clips_changes_nothing(metric, predictions):
-    shuffled = np.random.default_rng(0).permutation(len(predictions.target_B))
-    assert metric(predictions.take(shuffled)) == pytest.approx(metric(predictions), abs=1e-12)
+def test_only_the_order_of_the_scores_counts(measure, predictions):
+    assert measure(Predictions(LABELS, predictions.target_B, np.exp(predictions.scores_BK / 7))) == measure(predictions)
 
 
-def test_only_the_order_of_the_scores_counts(metric, predictions):
-    assert metric(Predictions(LABELS, predictions.target_B, np.exp(predictions.scores_BK / 7))) == metric(predictions)
+@pytest.mark.parametrize("name", ACCURACIES)
+def test_the_interval_is_inside_zero_and_one_around_the_value(name, predictions):
+    metric, rivals = ACCURACIES[name], RIVALS if ACCURACIES[name].needs_rivals else None
+    low, high = bootstrap_interval(metric, predictions, rivals, draws=200)
+    assert 0 <= low < metric.measure(predictions, rivals) < high <= 1
 
 
-def test_values_and_interval_lie_between_zero_and_one(metric, predictions):
-    low, high = bootstrap_interval(metric, predictions, draws=200)
-    assert 0 <= low < metric(predictions) < high <= 1
+@pytest.mark.parametrize("name", ["top1", "top5", "pair_accuracy"])
+def test_averaging_clip_values_gives_the_interval_of_measuring_each_draw(name, predictions):
+    metric, rivals = ACCURACIES[name], RIVALS if ACCURACIES[name].needs_rivals else None
 
+    class Slow(Metric):
+        def measure(self, sample, rivals=None):
+            return metric.measure(sample, rivals)
 
-def test_a_mean_over_clips_says_so_truly(metric, predictions):
-    value_B = clip_values(metric, predictions)
-    if value_B is None:
-        pytest.skip("no mean over clips")
-    alone = [metric(predictions.take(np.array([b]))) for b in range(len(predictions))]
-    assert value_B.tolist() == pytest.approx(alone, nan_ok=True)
-    assert np.nanmean(value_B) == pytest.approx(metric(predictions))
-    slowly = bootstrap_interval(lambda drawn: metric(drawn), predictions, draws=50)
-    assert bootstrap_interval(metric, predictions, draws=50) == pytest.approx(slowly)
+    slow = bootstrap_interval(Slow(), predictions, rivals, draws=50)
+    assert bootstrap_interval(metric, predictions, rivals, draws=50) == pytest.approx(slow)

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from kinetext.core.tables import read_rows, write_table
-from kinetext.evaluation import metrics
 from kinetext.evaluation.measure import bootstrap_interval, first_pairs, measure_run, split_rivals
+from kinetext.evaluation.metrics.top_k import TopK
 from kinetext.evaluation.predictions import Predictions
 
 SPEC = {
@@ -112,14 +112,14 @@ def coin(num_clips, num_right):
 
 
 def test_the_interval_is_as_wide_as_the_binomial_says():
-    low, high = bootstrap_interval(metrics.top1, coin(400, 300))
+    low, high = bootstrap_interval(TopK(), coin(400, 300))
     wanted = 1.96 * math.sqrt(0.75 * 0.25 / 400)  # 0.042
     assert (0.75 - low, high - 0.75) == (pytest.approx(wanted, rel=0.15), pytest.approx(wanted, rel=0.15))
 
 
 def test_fewer_clips_or_a_higher_level_give_a_wider_interval():
     def width(clips, level=0.95):
-        low, high = bootstrap_interval(metrics.top1, clips, level=level)
+        low, high = bootstrap_interval(TopK(), clips, level=level)
         return high - low
 
     assert width(coin(40, 30)) > 2 * width(coin(400, 300))
@@ -127,4 +127,4 @@ def test_fewer_clips_or_a_higher_level_give_a_wider_interval():
 
 
 def test_no_clips_no_interval():
-    assert all(math.isnan(end) for end in bootstrap_interval(metrics.top1, coin(0, 0)))
+    assert all(math.isnan(end) for end in bootstrap_interval(TopK(), coin(0, 0)))

@@ -134,7 +134,7 @@ def test_published_numbers_stand_beside_ours(tmp_path):
 
 
 def test_published_ranks_are_ranks():
-    near = Estimate(2.5, 2.0, 3.0, 2.5, 2.5, 1, 1000)
+    near = Estimate(2.5, 2.0, 3.0, 2.5, 2.5, 1, 1000, unit="rank", higher_is_better=False)
     number = Published(metric="t2v_mdr", value=2.0, source="Table 1", dataset="msrvtt", method="stan", texts="captions")
     found = {("msrvtt", "supervised", "test"): {("t2v_mdr", "ordered"): {("stan", "captions"): near}}}
     (row,) = beside([number], found)

@@ -3,19 +3,25 @@
 import numpy as np
 import pytest
 
-from kinetext.evaluation import retrieval
 from kinetext.evaluation.measure import bootstrap_interval, main_values
+from kinetext.evaluation.metrics import all_metrics
 from kinetext.evaluation.predictions import Predictions
 from kinetext.evaluation.retrieval import (
-    MEASURES,
     Ranks,
     dual_softmax,
     inverted_softmax,
     querybank_norm,
     rank_queries,
+    rank_samples,
 )
 
 NAN = float("nan")
+MEASURES = {name: metric for name, metric in all_metrics().items() if metric.task == "captions"}
+
+
+def measured(predictions, transductive):
+    samples = rank_samples(predictions, transductive).items()
+    return {pattern.format(name): m.measure(ranks) for pattern, ranks in samples for name, m in MEASURES.items()}
 
 
 def ranks(scores, owners=None):
@@ -39,7 +45,7 @@ def test_a_rank_is_one_and_how_many_score_strictly_higher():
 
 
 def test_equal_captions_share_their_rank_and_count_once():
-    """1k-A repeats five captions; the common formula makes 1010 ranks of its 1000 clips (field.md 0.2)."""
+    """1k-A repeats five captions; the common formula makes 1010 ranks of its 1000 clips."""
     scores_BK, owner_K = noisy(50)
     scores_BK[:, 7] = scores_BK[:, 3]
     found = rank_queries(scores_BK, owner_K)
@@ -64,7 +70,7 @@ def test_equal_clips_share_their_rank_and_count_once():
 
 def test_scores_that_are_all_alike_are_ties_and_told_as_such():
     found = rank_queries(np.zeros((4, 4)), np.arange(4))["t2v"]
-    assert (retrieval.r1(found), retrieval.ties(found)) == (1.0, 1.0)
+    assert (MEASURES["r1"].measure(found), MEASURES["ties"].measure(found)) == (1.0, 1.0)
 
 
 def test_every_caption_is_a_query_and_a_clip_is_as_good_as_its_best_caption():
@@ -76,12 +82,12 @@ def test_every_caption_is_a_query_and_a_clip_is_as_good_as_its_best_caption():
 
 
 def test_several_captions_a_clip_do_not_repeat_the_clip():
-    """The common formula over one (clip, caption) item a caption finds a clip behind its own repeats (field.md 0.2)."""
+    """The common formula over one (clip, caption) item a caption finds a clip behind its own repeats."""
     scores_BK, owner_K = noisy(40, captions_each=20, seed=1)
     found = rank_queries(scores_BK + 3 * (owner_K == np.arange(40)[:, None]), owner_K)
     assert len(found["t2v"].rank_Q) == 800
     assert len(found["v2t"].rank_Q) == 40
-    assert retrieval.r1(found["t2v"]) > 0.9
+    assert MEASURES["r1"].measure(found["t2v"]) > 0.9
     assert max(found["v2t"].rank_Q) <= 40
 
 
@@ -93,7 +99,7 @@ def test_the_order_of_captions_and_clips_changes_nothing():
     one, other = rank_queries(scores_BK, owner_K), rank_queries(scores_BK[rows][:, columns], place[owner_K[columns]])
     for way in ("t2v", "v2t"):
         for measure in MEASURES.values():
-            assert measure(other[way]) == pytest.approx(measure(one[way]))
+            assert measure.measure(other[way]) == pytest.approx(measure.measure(one[way]))
 
 
 def test_a_clip_without_frames_has_the_worst_rank_and_is_in_nobodys_way():
@@ -113,9 +119,9 @@ def test_a_clip_without_captions_is_an_error():
 
 def test_measures_of_known_ranks():
     known = Ranks(np.array([1, 2, 6, 11]), np.array([True, False, False, False]), np.arange(4), np.ones(4, int))
-    values = {name: measure(known) for name, measure in MEASURES.items()}
+    values = {name: measure.measure(known) for name, measure in MEASURES.items()}
     assert values == {"r1": 0.25, "r5": 0.5, "r10": 0.75, "mdr": 4.0, "mnr": 5.0, "ties": 0.25}
-    assert all(np.isnan(measure(known.take(np.array([], int)))) for measure in MEASURES.values())
+    assert all(np.isnan(measure.measure(known.take(np.array([], int)))) for measure in MEASURES.values())
 
 
 def test_a_draw_of_clips_takes_all_of_their_captions():
@@ -129,11 +135,11 @@ def test_intervals_hold_the_value_and_widen_where_captions_of_a_clip_are_alike()
     one = rank_queries(scores_BK, owner_K)["t2v"]
     for measure in MEASURES.values():
         low, high = bootstrap_interval(measure, one, draws=200)
-        assert low <= measure(one) <= high
+        assert low <= measure.measure(one) <= high
     repeated = rank_queries(np.repeat(scores_BK, 10, 1), np.repeat(owner_K, 10))[
         "t2v"
     ]  # ten equal captions say no more
-    assert bootstrap_interval(retrieval.r5, repeated, draws=200) == bootstrap_interval(retrieval.r5, one, draws=200)
+    assert bootstrap_interval(MEASURES["r5"], repeated, draws=200) == bootstrap_interval(MEASURES["r5"], one, draws=200)
 
 
 def test_transductive_scores_by_hand():
@@ -145,11 +151,11 @@ def test_transductive_scores_by_hand():
 def test_an_item_that_suits_every_query_is_put_back_by_inverted_softmax():
     hub = [[5, 4, 0], [6, 7, 0], [4, 0, 3.0]]  # clips x captions: clip 1 is above all
     made = Predictions(list("abc"), np.arange(3), np.array(hub), list("abc"), captioned=True)
-    rows = {name: measure(found) for name, measure, found in retrieval.measurements(made, transductive=True)}
+    rows = measured(made, transductive=True)
     assert (rows["t2v_r1"], rows["t2v_r1:inverted"]) == (2 / 3, 1.0)
     plain = {f"{way}_{measure}" for way in ("t2v", "v2t") for measure in MEASURES}
     assert set(rows) == plain | {f"{name}:{change}" for name in plain for change in ("dsl", "inverted")}
-    assert {name for name, _, _ in retrieval.measurements(made, transductive=False)} == plain
+    assert set(measured(made, transductive=False)) == plain
 
 
 def test_querybank_norm_by_hand():
@@ -176,7 +182,7 @@ def test_querybank_norm_answers_each_query_alone_and_lets_clips_without_frames_b
 def test_rows_of_querybank_norm_are_there_with_a_bank_and_from_text_to_video_only():
     hub_BK, bank_BP = np.array([[5, 4, 0], [6, 7, 0], [4, 0, 3.0]]), np.array([[4.5, 0.0], [7.0, 3.0], [3.8, 0.0]])
     made = Predictions(list("abc"), np.arange(3), hub_BK, list("abc"), bank_BP, captioned=True)
-    rows = {name: measure(found) for name, measure, found in retrieval.measurements(made, transductive=True)}
+    rows = measured(made, transductive=True)
     assert (rows["t2v_r1"], rows["t2v_r1:qb_norm"]) == (2 / 3, 1.0)
     assert "v2t_r1:qb_norm" not in rows
     assert made.take(np.array([2, 0])).bank_BP.tolist() == [[3.8, 0.0], [4.5, 0.0]]

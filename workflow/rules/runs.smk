@@ -106,10 +106,11 @@ rule measure_run:
         runtime=growing(30),
     params:
         folder=lambda w, input: Path(input.run).parent,
-        code=code("evaluation/metrics.py", "evaluation/retrieval.py", "evaluation/measure.py"),
+        metrics=json.dumps({name: metric.model_dump() for name, metric in CONFIG.metrics.items()}),
+        code=code("evaluation/metrics", "evaluation/retrieval.py", "evaluation/measure.py"),
     shell:
         "kinetext measure-run --run {params.folder} --predictions {input.predictions}"
-        " --confusables {input.confusables} --output {output} 2> {log}"
+        " --confusables {input.confusables} --metrics {params.metrics:q} --output {output} 2> {log}"
 
 
 # one job for all runs of an MLflow experiment: importing mlflow takes longer than logging a run, and a run whose content is

@@ -285,11 +285,14 @@ def measure_run(
     predictions: Annotated[Path, typer.Option(help="predictions.parquet of the run")],
     confusables: ConfusablesFile,
     output: Annotated[Path, typer.Option(help="metrics.parquet to write")],
+    metrics: Annotated[str, typer.Option(help="`metrics` of config.yaml, as JSON: beside the built-in ones")] = "{}",
 ) -> None:
     """Compute the metrics of a run with their intervals."""
+    from kinetext.config.report import MetricOptions
     from kinetext.evaluation import measure as module
 
-    module.measure_run(run, predictions, confusables, output)
+    added = {name: parse_options(MetricOptions, json.dumps(one)) for name, one in json.loads(metrics).items()}
+    module.measure_run(run, predictions, confusables, output, added)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from kinetext.config.backbone import BackboneOptions
 from kinetext.config.base import Name
 from kinetext.config.data import PROTOCOL, DatasetOptions
-from kinetext.config.report import ReportOptions, TrackingOptions
+from kinetext.config.report import MetricOptions, ReportOptions, TrackingOptions
 from kinetext.config.texts import ConfusablesOptions, TextOptions
 from kinetext.config.training import MethodOptions
 from kinetext.core.plugins import Options, nearest
@@ -53,5 +53,8 @@ class Config(Options):
     texts: dict[Name, TextOptions]
     methods: dict[Name, MethodOptions]
     experiments: dict[Name, ExperimentOptions] = Field(min_length=1)
+    metrics: dict[Name, MetricOptions] = Field(
+        default_factory=dict, description="metrics measured beside the built-in ones, by their names in the tables"
+    )
     report: ReportOptions = ReportOptions()
     tracking: TrackingOptions = TrackingOptions()

@@ -1,10 +1,19 @@
-"""The report and experiment tracking, as config.yaml describes them."""
+"""Metrics, the report and experiment tracking, as config.yaml describes them."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from kinetext.core.plugins import Options
+
+
+class MetricOptions(Options):
+    """A metric that is measured beside the built-in ones."""
+
+    module: str | None = Field(
+        None, description="module of evaluation/metrics, a dotted path or a Python file; absent: the metric's own name"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="the module's Config")
 
 
 class Published(Options):

@@ -111,16 +111,18 @@ METRICS: tuple[Column, ...] = (
     (
         "metric",
         pa.string(),
-        "function in evaluation/metrics.py with its confusables' rule after a colon; for captions a direction and a "
-        "function of evaluation/retrieval.py, with what was done to the scores after a colon",
+        "name of the metric (evaluation/metrics/), with the rule of confusables after a colon; for captions after a "
+        "direction, with what was done to the scores after a colon",
     ),
     ("view", pa.string(), "as in predictions"),
-    ("value", pa.float64(), "the metric: a share, 0 to 1; mdr and mnr: a rank, from 1"),
+    ("value", pa.float64(), "the metric, in its unit"),
     ("low", pa.float64(), "lower end of the 95 % bootstrap interval over clips"),
     ("high", pa.float64(), "upper end of it"),
     ("clips", pa.int32(), "how many clips it is over"),
     ("fingerprint", pa.string(), "hash of everything that defines the run"),
     ("commit", pa.string(), "git commit of the code that measured"),
+    ("unit", pa.string(), "unit of the value: share (0 to 1) | rank (from 1) | number; null: share"),
+    ("higher_is_better", pa.bool_(), "whether a higher value is better; null: yes"),
 )
 SYSTEM: tuple[Column, ...] = (
     ("time_s", pa.float64(), "when it was read, seconds since 1970"),
@@ -220,12 +222,13 @@ TABLES = {
     "confusions": CONFUSIONS,
     "differences": DIFFERENCES,
 }
-SCHEMA_VERSION = 2  # one more whenever a column is added (name it in ADDED), renamed or removed
+SCHEMA_VERSION = 3  # one more whenever a column is added (name it in ADDED), renamed or removed
 ADDED = {  # columns that files of an earlier version lack: read as null
     "clips": ("group",),
     "predictions": ("bank_P",),
     "runs": ("method_module", "method_options", "training", "test_clips", "test_crops", "test_average"),
     "costs": ("processes",),
+    "metrics": ("unit", "higher_is_better"),
     "differences": ("p", "pooled", "least", "most"),
 }
 BROKEN = (pa.ArrowException, OSError, ValueError)  # what reading a file raises that is not whole, or none of ours

@@ -4,81 +4,94 @@ The intervals are percentile bootstraps over clips (Efron 1979): draw as many cl
 measure again. They say how far the number would move with other clips of the same kind, not with another seed.
 """
 
-import inspect
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kinetext.config.report import MetricOptions
 from kinetext.config.run import read_run
 from kinetext.core.tables import code_commit, read_rows, write_table
-from kinetext.evaluation import metrics, retrieval
+from kinetext.evaluation import retrieval
+from kinetext.evaluation.metrics import all_metrics
+from kinetext.evaluation.metrics.base import Metric, Rivals
+from kinetext.evaluation.metrics.top_k import TopK
 from kinetext.evaluation.predictions import Predictions, read_predictions
 
-Metric = Callable[[Any], float]  # of Predictions, or of retrieval.Ranks
-Rivals = dict[str, list[str]]  # label -> the labels that it is taken for, the likeliest first
 PAIRS = 20  # confusable pairs per rule that are measured one by one
 
 
-def measure_run(run: Path, predictions: Path, confusables: Path, output: Path) -> None:
+@dataclass(frozen=True)
+class Measurement:
+    """One row of the table `metrics`: a metric, the clips that it is measured on, and the rivals of their classes."""
+
+    name: str
+    metric: Metric
+    sample: Predictions | retrieval.Ranks
+    rivals: Rivals | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Return the columns of the table that the metric fills."""
+        low, high = bootstrap_interval(self.metric, self.sample, self.rivals)
+        return {
+            "metric": self.name,
+            "value": self.metric.measure(self.sample, self.rivals),
+            "low": low,
+            "high": high,
+            "clips": len(self.sample),
+            "unit": self.metric.unit,
+            "higher_is_better": self.metric.higher_is_better,
+        }
+
+
+def measure_run(
+    run: Path, predictions: Path, confusables: Path, output: Path, added: Mapping[str, MetricOptions] | None = None
+) -> None:
     """Measure every split and view of a run's predictions; write the table `metrics`.
 
-    A metric of confusable classes is measured once per rule of the table `confusables`, as "pair_accuracy:features";
-    under the ordered view also for the first pairs one by one, as "pair_accuracy:features:left/right". Captions have
-    ranks instead (retrieval.py), transductive ones under the ordered view only.
+    `added` are the metrics of the configuration, measured beside the built-in ones. A metric that needs rivals is
+    measured once per rule of the table `confusables`, as "pair_accuracy:features"; under the ordered view also for the
+    first pairs one by one, as "pair_accuracy:features:left/right". Captions have ranks instead (retrieval.py),
+    transductive ones under the ordered view only.
     """
     spec = read_run(run / "run.yaml")
     about = {key: getattr(spec, key) for key in ("dataset", "protocol", "method", "texts", "backbone", "seed")}
     about |= {"fingerprint": spec.fingerprint, "commit": code_commit()}
-    mined = read_rows("confusables", confusables)
+    mined, metrics = read_rows("confusables", confusables), all_metrics(added)
     rows: list[dict[str, Any]] = []
-    for (split, view), made in read_predictions(predictions).items():
-        ordered = view == "ordered"
-        todo = (
-            retrieval.measurements(made, transductive=ordered)
-            if made.captioned
-            else _measurements(made, mined, ordered)
-        )
-        for name, metric, clips in todo:
-            low, high = bootstrap_interval(metric, clips)
-            found = {"metric": name, "value": metric(clips), "low": low, "high": high, "clips": len(clips)}
-            rows.append({**about, "split": split, "view": view, **found})
+    for (split, view), sample in read_predictions(predictions).items():
+        measurements = (_of_captions if sample.captioned else _of_classes)(metrics, sample, mined, view == "ordered")
+        rows += [{**about, "split": split, "view": view, **measurement.row()} for measurement in measurements]
     write_table("metrics", rows, output)
 
 
-def all_metrics() -> dict[str, Callable[..., float]]:
-    """Every public function of metrics.py, by name."""
-    functions = inspect.getmembers(metrics, inspect.isfunction)
-    return {name: f for name, f in functions if f.__module__ == metrics.__name__ and not name.startswith("_")}
-
-
-def needs_rivals(metric: Callable[..., float]) -> bool:
-    """Whether the metric is about confusable classes: its signature asks for `rivals`."""
-    return "rivals" in inspect.signature(metric).parameters
-
-
 def bootstrap_interval(
-    metric: Metric, predictions: Predictions | retrieval.Ranks, draws: int = 1000, seed: int = 0, level: float = 0.95
+    metric: Metric,
+    sample: Predictions | retrieval.Ranks,
+    rivals: Rivals | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a metric over clips, (low, high); NaN where there is nothing to count.
+    """Return the percentile bootstrap interval of a metric over clips, (low, high); NaN where there is nothing to count.
 
-    The same seed draws the same clips for every metric and method. A metric that is a mean over clips is worked out
-    once per clip and only averaged anew: the same numbers, some ten times sooner.
+    The same seed draws the same clips for every metric and method. A metric that is a mean over clips is computed once
+    per clip and only averaged again: the same numbers, some ten times sooner.
     """
-    num_clips = len(predictions)
+    num_clips = len(sample)
     if not num_clips:
         return float("nan"), float("nan")
     random = np.random.default_rng(seed)
     rows_D = (random.integers(num_clips, size=num_clips) for _ in range(draws))
-    value_B = clip_values(metric, predictions)
+    value_B = metric.clip_values(sample, rivals)
     if value_B is not None:
         counted_B, value_B = ~np.isnan(value_B), np.nan_to_num(value_B)
         drawn = [(value_B[rows].sum(), counted_B[rows].sum()) for rows in rows_D]
         drawn_D = np.array([total / count if count else np.nan for total, count in drawn])
     else:
-        drawn_D = np.array([metric(predictions.take(rows)) for rows in rows_D])
+        drawn_D = np.array([metric.measure(sample.take(rows), rivals) for rows in rows_D])
     drawn_D = drawn_D[~np.isnan(drawn_D)]
     if not len(drawn_D):
         return float("nan"), float("nan")
@@ -86,20 +99,12 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def clip_values(metric: Metric, predictions: Predictions | retrieval.Ranks) -> np.ndarray | None:
-    """The metric on each clip alone, value_B, NaN for a clip that it leaves out; None of a metric that is no mean over
-    clips.
-    """
-    values_B = getattr(getattr(metric, "func", metric), "values_B", None)  # .func: partial(pair_accuracy, rivals=...)
-    return None if values_B is None else values_B(predictions, **getattr(metric, "keywords", {}))
-
-
 def main_values(predictions: Predictions) -> dict[str, np.ndarray]:
     """The metrics that rows are compared by, clip by clip, the main one first: top1 of classes; of captions t2v_r1, a
     clip's share of its captions that find it, and v2t_r1. Name -> value_B.
     """
     if not predictions.captioned:
-        return {"top1": metrics.top1.values_B(predictions)}  # type: ignore[attr-defined]
+        return {"top1": TopK().clip_values(predictions)}
     ranks = retrieval.rank_queries(predictions.scores_BK, retrieval.owners(predictions))
     return {f"{way}_r1": retrieval.found_first(ranks[way]) for way in ("t2v", "v2t")}
 
@@ -125,26 +130,36 @@ def first_pairs(mined: list[dict[str, Any]], rule: str, labels: list[str], limit
     return list(once.values())[:limit]
 
 
-def _measurements(predictions: Predictions, mined: list[dict[str, Any]], pairs: bool) -> list[tuple[str, Metric, Any]]:
-    """What to measure: name, metric, and the clips that it is over."""
-    found: list[tuple[str, Metric, Any]] = []
+def _of_captions(
+    metrics: Mapping[str, Metric], predictions: Predictions, mined: list[dict[str, Any]], ordered: bool
+) -> Iterator[Measurement]:
+    """Yield the measurements of retrieval."""
+    for pattern, ranks in retrieval.rank_samples(predictions, transductive=ordered).items():
+        for name, metric in metrics.items():
+            if metric.task == "captions":
+                yield Measurement(pattern.format(name), metric, ranks)
+
+
+def _of_classes(
+    metrics: Mapping[str, Metric], predictions: Predictions, mined: list[dict[str, Any]], ordered: bool
+) -> Iterator[Measurement]:
+    """Yield the measurements of recognition."""
     rules = sorted({row["rule"] for row in mined})
-    for name, metric in all_metrics().items():
-        if not needs_rivals(metric):
-            found.append((name, metric, predictions))
+    for name, metric in metrics.items():
+        if metric.task != "classes":
+            continue
+        if not metric.needs_rivals:
+            yield Measurement(name, metric, predictions)
             continue
         for rule in rules:
             rivals = split_rivals(mined, rule, predictions.labels)
-            counted = _clips_of(predictions, list(rivals))
-            if len(counted.target_B):
-                found.append((f"{name}:{rule}", partial(metric, rivals=rivals), counted))
-    for rule in rules if pairs else []:
-        for pair in first_pairs(mined, rule, predictions.labels, PAIRS):
-            counted = _clips_of(predictions, list(pair))
-            if len(counted.target_B):
-                metric = partial(metrics.pair_accuracy, rivals={pair[0]: [pair[1]], pair[1]: [pair[0]]})
-                found.append((f"pair_accuracy:{rule}:{pair[0]}/{pair[1]}", metric, counted))
-    return found
+            if counted := _clips_of(predictions, list(rivals)):
+                yield Measurement(f"{name}:{rule}", metric, counted, rivals)
+    for rule in rules if ordered else []:
+        for left, right in first_pairs(mined, rule, predictions.labels, PAIRS):
+            if counted := _clips_of(predictions, [left, right]):
+                rivals = {left: [right], right: [left]}
+                yield Measurement(f"pair_accuracy:{rule}:{left}/{right}", metrics["pair_accuracy"], counted, rivals)
 
 
 def _clips_of(predictions: Predictions, labels: list[str]) -> Predictions:

@@ -2,7 +2,7 @@
 
 The rank of a query's own item is 1 + the number of other items that score strictly higher. Items are never repeated in
 a gallery and each query has one rank, so equal captions and equal clips count once (the widely copied
-`where(sorted - own == 0)` counts every tie as a query of its own: reference/field.md 0.2). A tie is thus in the
+`where(sorted - own == 0)` counts every tie as a query of its own). A tie is thus in the
 query's favour, as papers have it; `ties` says how many there are, since a model that scores everything alike would be
 perfect.
 
@@ -14,7 +14,6 @@ A clip without frames has NaN scores: as an own item, or as a query, it has the 
 ahead. B clips, K captions, Q queries.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,46 +74,9 @@ def _ranks(scores_QN: np.ndarray, own_Q: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.where(np.isnan(own_Q1[:, 0]), scores_QN.shape[1], rank_Q), tied_Q
 
 
-# ---- what is measured of ranks
-
-
-def r1(ranks: Ranks) -> float:
-    """Share of queries whose own item no other beats."""
-    return _share(ranks.rank_Q <= 1)
-
-
-def r5(ranks: Ranks) -> float:
-    """Share of queries whose own item at most four others beat."""
-    return _share(ranks.rank_Q <= 5)
-
-
-def r10(ranks: Ranks) -> float:
-    """Share of queries whose own item at most nine others beat."""
-    return _share(ranks.rank_Q <= 10)
-
-
-def mdr(ranks: Ranks) -> float:
-    """Median rank, from 1."""
-    return float(np.median(ranks.rank_Q)) if len(ranks.rank_Q) else float("nan")
-
-
-def mnr(ranks: Ranks) -> float:
-    """Mean rank, from 1."""
-    return _share(ranks.rank_Q)
-
-
-def ties(ranks: Ranks) -> float:
-    """Share of queries where another item scores exactly as high as the own one, which counts as found."""
-    return _share(ranks.tied_Q)
-
-
 def found_first(ranks: Ranks) -> np.ndarray:
-    """Each clip's share of its queries whose own item no other beats, value_B: what paired comparisons are made of."""
+    """Return each clip's share of its queries whose own item no other beats, value_B, for paired comparisons."""
     return np.add.reduceat(ranks.rank_Q <= 1, ranks.start_B) / ranks.count_B if len(ranks) else np.zeros(0)
-
-
-MEASURES: dict[str, Callable[[Ranks], float]] = {f.__name__: f for f in (r1, r5, r10, mdr, mnr, ties)}
-RANKED = ("mdr", "mnr")  # numbers from 1, lower is better; the others are shares
 
 
 # ---- changed scores. Transductive ones: what a system could say that sees all queries of the test at once
@@ -166,22 +128,19 @@ def owners(predictions: Predictions) -> np.ndarray:
     return np.array([row[clip] for clip in predictions.labels], int)
 
 
-def measurements(predictions: Predictions, transductive: bool) -> list[tuple[str, Callable[[Ranks], float], Ranks]]:
-    """What to measure: name, measure and ranks, as t2v_r1 or, of changed scores, t2v_r1:dsl.
+def rank_samples(predictions: Predictions, transductive: bool) -> dict[str, Ranks]:
+    """Return what metrics of captions are measured on, by the pattern of their names, as "t2v_{}" or, of changed scores,
+    "t2v_{}:dsl".
 
     QB-Norm is measured from text to video alone, where there is a bank: the other way would take training videos.
     """
     owner_K, scores_BK = owners(predictions), predictions.scores_BK
-    ranked = {f"{way}_{{}}": ranks for way, ranks in rank_queries(scores_BK, owner_K).items()}
+    samples = {f"{way}_{{}}": ranks for way, ranks in rank_queries(scores_BK, owner_K).items()}
     for name, change in TRANSDUCTIVE.items() if transductive else ():
         changed = {"t2v": change(scores_BK.T).T, "v2t": change(scores_BK)}  # over captions, over clips
         for way, changed_BK in changed.items():
-            ranked[f"{way}_{{}}:{name}"] = rank_queries(changed_BK, owner_K)[way]
+            samples[f"{way}_{{}}:{name}"] = rank_queries(changed_BK, owner_K)[way]
     if predictions.bank_BP is not None:
         changed_BK = querybank_norm(scores_BK.T, predictions.bank_BP.T).T
-        ranked["t2v_{}:qb_norm"] = rank_queries(changed_BK, owner_K)["t2v"]
-    return [(name.format(what), f, ranks) for name, ranks in ranked.items() for what, f in MEASURES.items()]
-
-
-def _share(values: np.ndarray) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
+        samples["t2v_{}:qb_norm"] = rank_queries(changed_BK, owner_K)["t2v"]
+    return samples

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.config.report import ReportOptions
-from kinetext.evaluation.retrieval import MEASURES, RANKED
 from kinetext.report.descriptions import against_others
 from kinetext.report.estimates import Comparison, Key, Measured, corrected, difference, file_name, label, title
 from kinetext.report.figures import Estimate, Row, cost_plot, dot_plot
@@ -44,7 +43,6 @@ def about_comparison(
         "title": title(at),
         "order": keys,
         "headline": {metric: found[metric, "ordered"] for metric in headline},
-        "ranked": [metric for metric in headline if _is_rank(metric)],
         "compared_by": next((row["metric"] for row in differences), headline[0]),
         "retrieval": _retrieval(keys, found),
         "best": first[keys[0]],
@@ -96,7 +94,7 @@ def _pairs(
 
 def headline_of(found: Measured, options: ReportOptions) -> list[str]:
     """The headline metrics of a comparison: those of classes, or those of captions. Raises ValueError for one that was
-    not measured, for none, or if the first, which sorts the rows, is a rank.
+    not measured, for none, or if the first, which sorts the rows, is no share of which more is better.
     """
     captioned = any(_of_captions(metric) for metric, _ in found)
     own = [metric for metric in options.headline if _of_captions(metric) == captioned]
@@ -104,8 +102,12 @@ def headline_of(found: Measured, options: ReportOptions) -> list[str]:
     if missing:
         known = sorted({metric for metric, _ in found if ":" not in metric})
         raise ValueError(f"report.headline: no metric '{missing[0]}' was measured; known: {', '.join(known)}")
-    if _is_rank(own[0]):
-        raise ValueError(f"report.headline: {own[0]} is a rank; let a share such as {own[0][:4]}r1 stand before it")
+    first = next(iter(found[own[0], "ordered"].values()))
+    if first.unit != "share" or not first.higher_is_better:
+        raise ValueError(
+            f"report.headline: {own[0]} cannot be first, which sorts the rows: it must be a share of which more is "
+            f"better; put {'t2v_r1' if captioned else 'top1'} before it"
+        )
     return own
 
 
@@ -113,8 +115,9 @@ def _retrieval(keys: list[Key], found: Measured) -> dict[str, Any] | None:
     """Every measure of retrieval for each row, and apart for each way to change scores."""
     ordered = {metric: cells for (metric, view), cells in found.items() if view == "ordered"}
     changes = sorted({metric.partition(":")[2] for metric in ordered if _of_captions(metric)})  # "" is first: unchanged
+    measures = dict.fromkeys(metric[4:] for metric in ordered if _of_captions(metric) and ":" not in metric)
     directions = {
-        words: [f"{way}_{measure}" for measure in MEASURES]
+        words: [f"{way}_{measure}" for measure in measures]
         for way, words in (("t2v", "text to video"), ("v2t", "video to text"))
     }
     rows = {}
@@ -126,15 +129,11 @@ def _retrieval(keys: list[Key], found: Measured) -> dict[str, Any] | None:
                 for metric in metrics
             }
             rows[change, key] = cells
-    return {"directions": directions, "rows": rows, "ranked": [*filter(_is_rank, ordered)]} if rows else None
+    return {"directions": directions, "rows": rows} if rows else None
 
 
 def _of_captions(metric: str) -> bool:
     return metric.startswith(("t2v_", "v2t_"))
-
-
-def _is_rank(metric: str) -> bool:
-    return _of_captions(metric) and metric[4:].partition(":")[0] in RANKED
 
 
 def _motion(name: str, keys: list[Key], found: Measured, metrics: list[str], figures: Path) -> dict[str, Any]:

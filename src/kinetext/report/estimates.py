@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from kinetext.evaluation.metrics import unit_of
 from kinetext.report.figures import Estimate
 from kinetext.report.paired import holm
 
@@ -45,7 +46,12 @@ def estimates(metrics: list[dict[str, Any]]) -> Estimates:
         value, low, high = (sum(row[c] for row in rows) / len(rows) for c in ("value", "low", "high"))
         values = [row["value"] for row in rows]
         clips = max(row["clips"] for row in rows)
-        found[comparison][measured][key] = Estimate(value, low, high, min(values), max(values), len(rows), clips)
+        number = Estimate(value, low, high, min(values), max(values), len(rows), clips)
+        found[comparison][measured][key] = replace(
+            number,
+            unit=rows[0].get("unit") or unit_of(measured[0]),
+            higher_is_better=rows[0].get("higher_is_better") is not False,
+        )
     return found
 
 
@@ -77,7 +83,8 @@ def mean_over_datasets(parts: Sequence[Estimate]) -> Estimate:
     low = mean - sum((part.value - part.low) ** 2 for part in parts) ** 0.5 / count
     high = mean + sum((part.high - part.value) ** 2 for part in parts) ** 0.5 / count
     seeds, clips = min(part.seeds for part in parts), sum(part.clips for part in parts)
-    return Estimate(mean, low, high, min(values), max(values), seeds, clips, count)
+    number = Estimate(mean, low, high, min(values), max(values), seeds, clips, count)
+    return replace(number, unit=parts[0].unit, higher_is_better=parts[0].higher_is_better)
 
 
 def difference(row: dict[str, Any]) -> Difference:

@@ -29,7 +29,7 @@ GREY, INK = "#c9ccd1", "#22262b"
 @dataclass(frozen=True)
 class Estimate:
     """A number with its interval: the mean over seeds of value, low and high, and the range of value over seeds. Of several
-    data sets: the mean over them, and the range over them.
+    data sets: the mean over them, and the range over them. The unit is that of the metric.
     """
 
     value: float
@@ -40,6 +40,15 @@ class Estimate:
     seeds: int
     clips: int
     datasets: int = 1
+    unit: str = "share"
+    higher_is_better: bool = True
+
+
+def amount(value: float, unit: str) -> str:
+    """Return a value as it is shown: a share in percent, a rank with one decimal, a number with three digits."""
+    if unit == "share":
+        return f"{round(100 * value, 1) + 0.0:.1f}"
+    return f"{value:.1f}" if unit == "rank" else f"{value:.3g}"
 
 
 Row = tuple[str, list[tuple[str, Estimate | None]]]  # what the line is called; its points with the key of each

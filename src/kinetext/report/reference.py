@@ -1,12 +1,12 @@
 """Ours beside what papers report: `report.reference` of the configuration, each number with its source."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from kinetext.config.report import Published
-from kinetext.report.figures import Estimate
-
-RANKS = ("mdr", "mnr")  # their unit is a place in a list; every other metric is a share
+from kinetext.evaluation.metrics import unit_of
+from kinetext.report.figures import Estimate, amount
 
 Found = Mapping[tuple[str, str, str], Mapping[tuple[str, str], Mapping[tuple[str, str], Estimate]]]
 
@@ -19,9 +19,8 @@ def beside(published: Iterable[Published], found: Found) -> list[dict[str, Any]]
     for number in published:
         measured = found.get((number.dataset, number.protocol, "test"), {}).get((number.metric, "ordered"), {})
         ours = measured.get((number.method, number.texts))
-        rank = number.metric.partition(":")[0].endswith(RANKS)
-        shown = (lambda x: f"{x:.1f}") if rank else (lambda x: f"{100 * x:.1f}")
-        row = {"of": number, "published": shown(number.value), "ours": ours, "rank": rank, "apart": None}
+        shown = partial(amount, unit=ours.unit if ours else unit_of(number.metric))
+        row = {"of": number, "published": shown(number.value), "ours": ours, "apart": None}
         if ours is not None:
             ends = [_signed(shown(end - number.value)) for end in (ours.value, ours.low, ours.high)]
             row |= {"apart": ends, "value": shown(ours.value), "range": [shown(ours.low), shown(ours.high)]}

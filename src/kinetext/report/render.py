@@ -18,6 +18,7 @@ from kinetext.report.confusion import confusion_picture
 from kinetext.report.curves import learning_curves
 from kinetext.report.descriptions import control_of, described_tables
 from kinetext.report.estimates import Estimates, estimates, long_rows, order, place, pooled, pools, title
+from kinetext.report.figures import amount
 from kinetext.report.material import RULES, Dataset, Mined, about_dataset, about_texts, gallery
 from kinetext.report.novel import novel_classes
 from kinetext.report.reference import beside
@@ -80,7 +81,7 @@ def render_report(
     )
     page.filters |= {
         "percent": _percent,
-        "rank": "{:.1f}".format,
+        "amount": amount,
         "title": title,
         "p": words_for_p,
         "count": lambda n: "not recorded" if n is None else f"{n:,}",

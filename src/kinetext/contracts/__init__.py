@@ -1,0 +1,99 @@
+"""Contract checks: what every plug-in of a kind promises, as plain functions that `kinetext check-plugin` and tests call.
+
+`contracts/KIND.py` has the tuple `CHECKS`. A check takes a `Case`, tries one promise and raises `Broken` with a sentence if
+the plug-in does not keep it; the first line of its docstring is the promise.
+"""
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from kinetext.core import plugins
+
+
+class Broken(ValueError):
+    """A plug-in does not keep a promise of its kind."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A plug-in with the options and the empty folder that it is checked with."""
+
+    kind: str
+    cls: type[Any]
+    folder: Path
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def config(self) -> Any:
+        """The options as the plug-in's Config."""
+        return plugins.configure(self.cls, self.options)
+
+
+Check = Callable[[Case], None]
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise Broken with the message unless the condition holds."""
+    if not condition:
+        raise Broken(message)
+
+
+def promise(check: Check) -> str:
+    """Return the first line of a check's docstring, without its full stop."""
+    return (inspect.getdoc(check) or check.__name__).partition("\n")[0].rstrip(".")
+
+
+def checks(kind: str) -> tuple[Check, ...]:
+    """Return the checks of a kind: those of every plug-in, then its own."""
+    return (is_documented, options_are_checked, *importlib.import_module(f"kinetext.contracts.{kind}").CHECKS)
+
+
+def check_plugin(kind: str, module: str, options: dict[str, Any], folder: Path) -> Iterator[str]:
+    """Run the checks of a kind on a plug-in and yield the promise of each that passes.
+
+    Each check gets an empty folder of its own in `folder`. Raises ValueError, which begins with the promise, at the first
+    that fails; an error inside the plug-in counts as a failure.
+    """
+    cls = plugins.load(kind, module)
+    for check in checks(kind):
+        case = Case(kind, cls, folder / check.__name__, options)
+        case.folder.mkdir(parents=True)
+        try:
+            check(case)
+        except Exception as error:
+            detail = str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
+            raise ValueError(f"{module}: '{promise(check)}' does not hold: {detail}") from error
+        yield promise(check)
+
+
+def is_documented(case: Case) -> None:
+    """The class or its module has a docstring."""
+    module = inspect.getmodule(case.cls)
+    documented = case.cls.__dict__.get("__doc__") or (module and module.__doc__)
+    require(bool(documented), f"class {case.cls.__name__} and its module have none")
+
+
+def options_are_checked(case: Case) -> None:
+    """Config is frozen, accepts the given options and refuses unknown ones."""
+    require(
+        isinstance(case.cls.Config, type) and issubclass(case.cls.Config, plugins.Options),
+        f"{case.cls.__name__}.Config must extend kinetext.core.plugins.Options",
+    )
+    config = case.config
+    for name in type(config).model_fields:
+        try:
+            setattr(config, name, getattr(config, name))
+        except ValidationError:
+            continue
+        raise Broken(f"option {name} can be changed afterwards; leave model_config of Options as it is")
+    try:
+        plugins.configure(case.cls, {**case.options, "no_such_option": 1})
+    except ValueError:
+        return
+    raise Broken("it accepts the option no_such_option; leave model_config of Options as it is")

@@ -1,0 +1,151 @@
+"""Contract checks of metrics, on random scores of 90 clips for 8 classes, or of 40 clips for their captions."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from kinetext.contracts import Case, require
+from kinetext.evaluation.measure import bootstrap_interval
+from kinetext.evaluation.metrics.base import Metric, Rivals
+from kinetext.evaluation.predictions import Predictions
+from kinetext.evaluation.retrieval import Ranks, rank_queries
+
+LABELS = list("abcdefgh")
+RIVALS: Rivals = {"a": ["b", "c"], "b": ["a"], "c": ["d"], "d": ["c"]}
+CLIPS = {"classes": 90, "captions": 40}
+
+
+def attributes_have_known_values(case: Case) -> None:
+    """Task, unit and direction have known values."""
+    metric = case.cls
+    require(metric.task in CLIPS, f"task is {metric.task!r}; take classes or captions")
+    require(metric.unit in ("share", "rank", "number"), f"unit is {metric.unit!r}; take share, rank or number")
+    for name in ("higher_is_better", "needs_rivals"):
+        require(isinstance(getattr(metric, name), bool), f"{name} is {getattr(metric, name)!r}; take True or False")
+    require(
+        not (metric.needs_rivals and metric.task == "captions"), "captions have no rivals; leave needs_rivals False"
+    )
+
+
+def value_is_in_its_unit(case: Case) -> None:
+    """The value is a finite float in its unit, clips without frames included."""
+    metric, sample, rivals = _inputs(case)
+    value = metric.measure(sample, rivals)
+    require(isinstance(value, float), f"measure returns {type(value).__name__}; take float(...)")
+    require(math.isfinite(value), f"the value is {value}; one clip has NaN scores, which must count as wrong")
+    require(metric.unit != "share" or 0 <= value <= 1, f"the unit is share, but the value is {value:.4g}")
+    require(metric.unit != "rank" or value >= 1, f"the unit is rank, but the value is {value:.4g}")
+
+
+def measuring_changes_nothing(case: Case) -> None:
+    """Measuring twice gives the same value and leaves the scores as they are."""
+    metric, sample, rivals = _inputs(case)
+    before = _arrays(sample)
+    first, second = metric.measure(sample, rivals), metric.measure(sample, rivals)
+    require(first == second, f"the first value is {first:.6g}, the second {second:.6g}")
+    same = all(np.array_equal(a, b, equal_nan=True) for a, b in zip(before, _arrays(sample), strict=True))
+    require(same, "measure writes into the arrays that it is given; copy them first")
+
+
+def clips_may_come_in_any_order(case: Case) -> None:
+    """The order of the clips does not change the value."""
+    metric, sample, rivals = _inputs(case)
+    order = np.random.default_rng(0).permutation(len(sample))
+    _require_close(metric.measure(sample.take(order), rivals), metric.measure(sample, rivals))
+
+
+def classes_may_come_in_any_order(case: Case) -> None:
+    """The order of the classes does not change the value."""
+    metric, sample, rivals = _inputs(case)
+    if isinstance(sample, Predictions):
+        order = np.random.default_rng(0).permutation(len(sample.labels))
+        turned = replace(
+            sample,
+            labels=[sample.labels[k] for k in order],
+            target_B=np.argsort(order)[sample.target_B],
+            scores_BK=sample.scores_BK[:, order],
+        )
+        _require_close(metric.measure(turned, rivals), metric.measure(sample, rivals))
+
+
+def no_clips_give_nan(case: Case) -> None:
+    """Without clips the value is NaN."""
+    metric, sample, rivals = _inputs(case)
+    value = metric.measure(sample.take(np.array([], int)), rivals)
+    require(math.isnan(value), f"the value of no clips is {value}")
+
+
+def right_is_no_worse_than_wrong(case: Case) -> None:
+    """Scores that are right and certain are no worse than scores that are wrong and certain."""
+    metric = case.cls(case.config)
+    rivals = RIVALS if metric.needs_rivals else None
+    right, wrong = (metric.measure(_certain(metric, sign), rivals) for sign in (1, -1))
+    better = right >= wrong if metric.higher_is_better else right <= wrong
+    direction = "higher" if metric.higher_is_better else "lower"
+    require(better, f"right scores give {right:.4g}, wrong ones {wrong:.4g}, and {direction} is said to be better")
+
+
+def clip_values_agree_with_measure(case: Case) -> None:
+    """Where there are clip values, each is the metric of the clip alone, and their mean is the metric."""
+    metric, sample, rivals = _inputs(case)
+    value_B = metric.clip_values(sample, rivals)
+    if value_B is None:
+        return
+    require(np.shape(value_B) == (len(sample),), f"clip_values has shape {np.shape(value_B)}, not ({len(sample)},)")
+    _require_close(float(np.nanmean(value_B)), metric.measure(sample, rivals))
+    for b in range(len(sample)):
+        _require_close(float(value_B[b]), metric.measure(sample.take(np.array([b])), rivals))
+
+
+def interval_is_finite(case: Case) -> None:
+    """The bootstrap over clips gives an interval."""
+    metric, sample, rivals = _inputs(case)
+    low, high = bootstrap_interval(metric, sample, rivals, draws=50)
+    require(math.isfinite(low) and math.isfinite(high), f"the interval is [{low}, {high}]")
+
+
+CHECKS = (
+    attributes_have_known_values,
+    value_is_in_its_unit,
+    measuring_changes_nothing,
+    clips_may_come_in_any_order,
+    classes_may_come_in_any_order,
+    no_clips_give_nan,
+    right_is_no_worse_than_wrong,
+    clip_values_agree_with_measure,
+    interval_is_finite,
+)
+
+
+def _inputs(case: Case) -> tuple[Metric, Any, Rivals | None]:
+    """Return the metric, a sample with one clip without frames, and rivals where the metric needs them."""
+    metric = case.cls(case.config)
+    random, num_clips = np.random.default_rng(3), CLIPS[metric.task]
+    if metric.task == "captions":
+        scores_BK = random.normal(size=(num_clips, num_clips)) + np.eye(num_clips)
+        scores_BK[7] = np.nan
+        return metric, rank_queries(scores_BK, np.arange(num_clips))["t2v"], None
+    target_B = random.integers(len(LABELS), size=num_clips)
+    scores_BK = random.normal(size=(num_clips, len(LABELS)))
+    scores_BK[np.arange(num_clips), target_B] += 1.0
+    scores_BK[7] = np.nan
+    return metric, Predictions(LABELS, target_B, scores_BK), RIVALS if metric.needs_rivals else None
+
+
+def _certain(metric: Metric, sign: int) -> Predictions | Ranks:
+    """Return scores of which the clip's own is far above (sign 1) or far below (sign -1) all others."""
+    if metric.task == "captions":
+        return rank_queries(100.0 * sign * np.eye(24), np.arange(24))["t2v"]
+    target_B = np.repeat(np.arange(len(LABELS)), 3)
+    return Predictions(LABELS, target_B, 100.0 * sign * np.eye(len(LABELS))[target_B])
+
+
+def _arrays(sample: Predictions | Ranks) -> list[np.ndarray]:
+    return [value.copy() for value in vars(sample).values() if isinstance(value, np.ndarray)]
+
+
+def _require_close(value: float, expected: float) -> None:
+    close = (math.isnan(value) and math.isnan(expected)) or math.isclose(value, expected, rel_tol=1e-9, abs_tol=1e-12)
+    require(close, f"it is {value:.6g} instead of {expected:.6g}")

@@ -1,0 +1,49 @@
+"""Metrics: those that every run is measured by, and those that a configuration adds. The contract is in base.py."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kinetext.config.report import MetricOptions
+from kinetext.core import plugins
+from kinetext.evaluation.metrics.base import Metric
+
+BUILT_IN: dict[str, tuple[str, dict[str, Any]]] = {  # name in the table `metrics` -> module and its options
+    "mean_class_accuracy": ("mean_class_accuracy", {}),
+    "pair_accuracy": ("pair_accuracy", {}),
+    "top1": ("top_k", {"k": 1}),
+    "top5": ("top_k", {"k": 5}),
+    "r1": ("recall", {"k": 1}),
+    "r5": ("recall", {"k": 5}),
+    "r10": ("recall", {"k": 10}),
+    "mdr": ("median_rank", {}),
+    "mnr": ("mean_rank", {}),
+    "ties": ("ties", {}),
+}
+
+
+def build_metric(module: str, options: dict[str, Any]) -> Metric:
+    """Return the metric of a module. Raises ValueError for an unknown module or option."""
+    cls = plugins.load("metrics", module)
+    return cls(plugins.configure(cls, options))
+
+
+def all_metrics(added: Mapping[str, MetricOptions] | None = None) -> dict[str, Metric]:
+    """Return the built-in metrics by name, then those that a configuration adds.
+
+    Raises ValueError that begins with the name for an unknown module or option, or a name that is taken.
+    """
+    metrics = {name: build_metric(module, options) for name, (module, options) in BUILT_IN.items()}
+    for name, metric in (added or {}).items():
+        if name in metrics:
+            raise ValueError(f"{name}: is a built-in metric, which is always measured; choose another name")
+        try:
+            metrics[name] = build_metric(metric.module or name, metric.options)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    return metrics
+
+
+def unit_of(name: str) -> str:
+    """Return the unit of a built-in metric by its name in the table `metrics`, as `t2v_mdr:dsl`; of others, share."""
+    module, _ = BUILT_IN.get(name.partition(":")[0].removeprefix("t2v_").removeprefix("v2t_"), ("top_k", {}))
+    return str(plugins.load("metrics", module).unit)

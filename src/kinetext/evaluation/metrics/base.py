@@ -1,0 +1,64 @@
+"""The contract of a metric: one class in a module of its own that extends `Metric`.
+
+A tie counts as wrong: the clip's own class must score strictly higher than its competitor. A method that cannot tell
+two classes apart gives both the same score (mean-pooled frames do so for a clip and its reversal), and numpy's argmax
+would call half of those right. A clip without frames has NaN scores and counts as wrong, so that no method gains by
+failing on a clip. Nothing to count gives NaN.
+
+Clips B, classes K.
+"""
+
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from kinetext.core.plugins import Options
+from kinetext.evaluation.predictions import Predictions
+
+Rivals = dict[str, list[str]]  # label -> the labels that it is confused with, the most confusable first
+Unit = Literal["share", "rank", "number"]
+
+
+class Metric:
+    """A number that measures a run.
+
+    A subclass overrides `clip_values` if the metric is a mean over clips, else `measure`. `sample` is a `Predictions`;
+    for a metric of captions it is a `Ranks`, once for each direction of retrieval (evaluation/retrieval.py).
+    """
+
+    class Config(Options):
+        """No options."""
+
+    task: ClassVar[Literal["classes", "captions"]] = "classes"
+    unit: ClassVar[Unit] = "share"  # a share from 0 to 1 is shown in percent, a rank with one decimal
+    higher_is_better: ClassVar[bool] = True
+    needs_rivals: ClassVar[bool] = False  # measured once for each rule of the table `confusables`
+
+    def __init__(self, config: Any = None) -> None:
+        self.config = self.Config() if config is None else config
+
+    def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray | None:
+        """Return the metric of each clip alone, value_B, NaN for a clip that is left out; None if it is no mean over clips.
+
+        The bootstrap then averages these values again instead of measuring every draw.
+        """
+        return None
+
+    def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
+        """Return the metric of all clips, NaN if there is nothing to count."""
+        value_B = self.clip_values(sample, rivals)
+        if value_B is None:
+            raise NotImplementedError(f"{type(self).__name__} defines neither clip_values nor measure")
+        return mean(value_B[~np.isnan(value_B)])
+
+
+def num_not_below(predictions: Predictions) -> np.ndarray:
+    """Return how many other classes score as high as the clip's own class or higher, [B]; NaN scores: a huge number."""
+    own_B1 = np.take_along_axis(predictions.scores_BK, predictions.target_B[:, None], axis=1)
+    not_below_B = (~(predictions.scores_BK < own_B1)).sum(axis=1) - 1  # minus the class itself
+    return np.where(np.isnan(own_B1[:, 0]), np.iinfo(np.int32).max, not_below_B)
+
+
+def mean(values: np.ndarray) -> float:
+    """Return the mean, or NaN of nothing (without numpy's warning)."""
+    return float(np.mean(values)) if len(values) else float("nan")

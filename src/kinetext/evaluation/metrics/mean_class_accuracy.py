@@ -1,0 +1,18 @@
+"""Mean class accuracy."""
+
+from typing import Any
+
+import numpy as np
+
+from kinetext.evaluation.metrics.base import Metric, Rivals, mean, num_not_below
+
+
+class MeanClassAccuracy(Metric):
+    """Mean over the classes that have clips of the class's own top-1 accuracy: rare classes weigh as much as common ones."""
+
+    def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
+        right_B = num_not_below(sample) < 1
+        num_classes = len(sample.labels)
+        clips_K = np.bincount(sample.target_B, minlength=num_classes)
+        right_K = np.bincount(sample.target_B, weights=right_B, minlength=num_classes)
+        return mean(right_K[clips_K > 0] / clips_K[clips_K > 0])

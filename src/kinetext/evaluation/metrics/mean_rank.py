@@ -1,0 +1,14 @@
+"""Mean rank of text-video retrieval (MnR)."""
+
+from typing import Any
+
+from kinetext.evaluation.metrics.base import Metric, Rivals, mean
+
+
+class MeanRank(Metric):
+    """Mean over queries of the rank of their own item, from 1."""
+
+    task, unit, higher_is_better = "captions", "rank", False
+
+    def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
+        return mean(sample.rank_Q)

@@ -1,0 +1,22 @@
+"""Recall at k of text-video retrieval (R@k)."""
+
+from typing import Any
+
+from pydantic import Field
+
+from kinetext.core.plugins import Options
+from kinetext.evaluation.metrics.base import Metric, Rivals, mean
+
+
+class Recall(Metric):
+    """Share of queries whose own item has a rank of at most k."""
+
+    class Config(Options):
+        """Options of the metric."""
+
+        k: int = Field(1, ge=1, description="highest rank that counts as found")
+
+    task = "captions"
+
+    def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
+        return mean(sample.rank_Q <= self.config.k)

@@ -1,0 +1,24 @@
+"""Top-k accuracy."""
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from kinetext.core.plugins import Options
+from kinetext.evaluation.metrics.base import Metric, Rivals, num_not_below
+
+
+class TopK(Metric):
+    """Share of clips with fewer than k other classes that score as high as their own (a tie is wrong).
+
+    If there are at most k classes, every clip that has frames counts as right.
+    """
+
+    class Config(Options):
+        """Options of the metric."""
+
+        k: int = Field(1, ge=1, description="number of highest classes among which the clip's own must be")
+
+    def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray:
+        return (num_not_below(sample) < self.config.k).astype(float)
