@@ -391,7 +391,7 @@ def test_retrieval_has_its_own_headline_and_table(told):
 def test_a_rank_may_stand_in_the_headline_but_not_first(told):
     page = render_told(told, headline=["t2v_r5", "t2v_mdr"])
     assert "t2v_r5 t2v_r1 minus the first row's, points t2v_mdr" in page.text["headline"]
-    with pytest.raises(ValueError, match=r"t2v_mdr is a rank; let a share such as t2v_r1 stand before it"):
+    with pytest.raises(ValueError, match=r"t2v_mdr cannot come first: .* put t2v_r1 before it"):
         render_told(told, headline=["t2v_mdr"])
     with pytest.raises(ValueError, match=r"no metric 'top1' was measured; known: t2v_mdr"):
         render_told(told, headline=["top1"])

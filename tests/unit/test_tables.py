@@ -13,7 +13,7 @@ import yaml
 
 from kinetext.core import tables
 from kinetext.core.tables import read_rows, read_table, schema, write_table
-from kinetext.evaluation.metrics import top1
+from kinetext.evaluation.metrics.top_k import TopK
 from kinetext.evaluation.predictions import Predictions, predicted
 from kinetext.report.collect import TABLES, collect_metrics
 from repository import ROOT
@@ -83,7 +83,7 @@ def test_a_tie_and_a_clip_without_frames_are_confusions(collected):
 def test_what_is_right_is_what_top1_counts():
     scores_BK = np.random.default_rng(0).integers(0, 4, size=(200, 5)).astype(float)
     made = Predictions(list("abcde"), np.arange(200) % 5, scores_BK)
-    assert np.mean(predicted(made) == made.target_B) == top1(made)
+    assert np.mean(predicted(made) == made.target_B) == TopK().measure(made)
 
 
 def test_costs_curves_and_texts_are_those_beside_the_runs(collected):

@@ -1,6 +1,6 @@
 """Contract checks: what every plug-in of a kind promises, as plain functions that `kinetext check-plugin` and tests call.
 
-`contracts/KIND.py` has the tuple `CHECKS`. A check takes a `Case`, tries one promise and raises `Broken` with a sentence if
+`contracts/KIND.py` has the tuple `CHECKS`. A check takes a `Case`, tries one promise and raises `ContractError` with a sentence if
 the plug-in does not keep it; the first line of its docstring is the promise.
 """
 
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from kinetext.core import plugins
 
 
-class Broken(ValueError):
+class ContractError(ValueError):
     """A plug-in does not keep a promise of its kind."""
 
 
@@ -39,9 +39,9 @@ Check = Callable[[Case], None]
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise Broken with the message unless the condition holds."""
+    """Raise ContractError with the message unless the condition holds."""
     if not condition:
-        raise Broken(message)
+        raise ContractError(message)
 
 
 def promise(check: Check) -> str:
@@ -67,7 +67,7 @@ def check_plugin(kind: str, module: str, options: dict[str, Any], folder: Path) 
         try:
             check(case)
         except Exception as error:
-            detail = str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
+            detail = str(error) if isinstance(error, ContractError) else f"{type(error).__name__}: {error}"
             raise ValueError(f"{module}: '{promise(check)}' does not hold: {detail}") from error
         yield promise(check)
 
@@ -91,9 +91,9 @@ def options_are_checked(case: Case) -> None:
             setattr(config, name, getattr(config, name))
         except ValidationError:
             continue
-        raise Broken(f"option {name} can be changed afterwards; leave model_config of Options as it is")
+        raise ContractError(f"option {name} can be changed afterwards; leave model_config of Options as it is")
     try:
         plugins.configure(case.cls, {**case.options, "no_such_option": 1})
     except ValueError:
         return
-    raise Broken("it accepts the option no_such_option; leave model_config of Options as it is")
+    raise ContractError("it accepts the option no_such_option; leave model_config of Options as it is")

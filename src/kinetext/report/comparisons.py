@@ -94,7 +94,7 @@ def _pairs(
 
 def headline_of(found: Measured, options: ReportOptions) -> list[str]:
     """The headline metrics of a comparison: those of classes, or those of captions. Raises ValueError for one that was
-    not measured, for none, or if the first, which sorts the rows, is no share of which more is better.
+    not measured, for none, or if the first, which sorts the rows, is not a share where higher is better.
     """
     captioned = any(_of_captions(metric) for metric, _ in found)
     own = [metric for metric in options.headline if _of_captions(metric) == captioned]
@@ -105,8 +105,8 @@ def headline_of(found: Measured, options: ReportOptions) -> list[str]:
     first = next(iter(found[own[0], "ordered"].values()))
     if first.unit != "share" or not first.higher_is_better:
         raise ValueError(
-            f"report.headline: {own[0]} cannot be first, which sorts the rows: it must be a share of which more is "
-            f"better; put {'t2v_r1' if captioned else 'top1'} before it"
+            f"report.headline: {own[0]} cannot come first: rows are sorted by the first metric, which must be a share "
+            f"where higher is better; put {'t2v_r1' if captioned else 'top1'} before it"
         )
     return own
 

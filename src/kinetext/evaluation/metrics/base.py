@@ -35,7 +35,7 @@ class Metric:
     needs_rivals: ClassVar[bool] = False  # measured once for each rule of the table `confusables`
 
     def __init__(self, config: Any = None) -> None:
-        self.config = self.Config() if config is None else config
+        self.config: Any = self.Config() if config is None else config
 
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray | None:
         """Return the metric of each clip alone, value_B, NaN for a clip that is left out; None if it is no mean over clips.
