@@ -45,8 +45,8 @@ def require(condition: bool, message: str) -> None:
 
 
 def promise(check: Check) -> str:
-    """Return the first line of a check's docstring, without its full stop."""
-    return (inspect.getdoc(check) or check.__name__).partition("\n")[0].rstrip(".")
+    """Return what a check's docstring says that it checks."""
+    return (check.__doc__ or check.__name__).partition("\n")[0].removeprefix("Check that ").rstrip(".")
 
 
 def checks(kind: str) -> tuple[Check, ...]:
@@ -73,14 +73,14 @@ def check_plugin(kind: str, module: str, options: dict[str, Any], folder: Path) 
 
 
 def is_documented(case: Case) -> None:
-    """The class or its module has a docstring."""
+    """Check that the class or its module has a docstring."""
     module = inspect.getmodule(case.cls)
     documented = case.cls.__dict__.get("__doc__") or (module and module.__doc__)
     require(bool(documented), f"class {case.cls.__name__} and its module have none")
 
 
 def options_are_checked(case: Case) -> None:
-    """Config is frozen, accepts the given options and refuses unknown ones."""
+    """Check that Config is frozen, accepts the given options and refuses unknown ones."""
     require(
         isinstance(case.cls.Config, type) and issubclass(case.cls.Config, plugins.Options),
         f"{case.cls.__name__}.Config must extend kinetext.core.plugins.Options",

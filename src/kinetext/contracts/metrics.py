@@ -18,7 +18,7 @@ CLIPS = {"classes": 90, "captions": 40}
 
 
 def attributes_have_known_values(case: Case) -> None:
-    """Task, unit and direction have known values."""
+    """Check that task, unit and direction have known values."""
     metric = case.cls
     require(metric.task in CLIPS, f"task is {metric.task!r}; take classes or captions")
     require(metric.unit in ("share", "rank", "number"), f"unit is {metric.unit!r}; take share, rank or number")
@@ -30,7 +30,7 @@ def attributes_have_known_values(case: Case) -> None:
 
 
 def value_is_in_its_unit(case: Case) -> None:
-    """The value is a finite float in its unit, clips without frames included."""
+    """Check that the value is a finite float in its unit, clips without frames included."""
     metric, sample, rivals = _inputs(case)
     value = metric.measure(sample, rivals)
     require(isinstance(value, float), f"measure returns {type(value).__name__}; take float(...)")
@@ -40,7 +40,7 @@ def value_is_in_its_unit(case: Case) -> None:
 
 
 def measuring_changes_nothing(case: Case) -> None:
-    """Measuring twice gives the same value and leaves the scores as they are."""
+    """Check that measuring twice gives the same value and leaves the scores as they are."""
     metric, sample, rivals = _inputs(case)
     before = _arrays(sample)
     first, second = metric.measure(sample, rivals), metric.measure(sample, rivals)
@@ -50,14 +50,14 @@ def measuring_changes_nothing(case: Case) -> None:
 
 
 def clips_may_come_in_any_order(case: Case) -> None:
-    """The order of the clips does not change the value."""
+    """Check that the order of the clips does not change the value."""
     metric, sample, rivals = _inputs(case)
     order = np.random.default_rng(0).permutation(len(sample))
     _require_close(metric.measure(sample.take(order), rivals), metric.measure(sample, rivals))
 
 
 def classes_may_come_in_any_order(case: Case) -> None:
-    """The order of the classes does not change the value."""
+    """Check that the order of the classes does not change the value."""
     metric, sample, rivals = _inputs(case)
     if isinstance(sample, Predictions):
         order = np.random.default_rng(0).permutation(len(sample.labels))
@@ -71,14 +71,14 @@ def classes_may_come_in_any_order(case: Case) -> None:
 
 
 def no_clips_give_nan(case: Case) -> None:
-    """Without clips the value is NaN."""
+    """Check that without clips the value is NaN."""
     metric, sample, rivals = _inputs(case)
     value = metric.measure(sample.take(np.array([], int)), rivals)
     require(math.isnan(value), f"the value of no clips is {value}")
 
 
 def right_is_no_worse_than_wrong(case: Case) -> None:
-    """Scores that are right and certain are no worse than scores that are wrong and certain."""
+    """Check that scores that are right and certain are no worse than scores that are wrong and certain."""
     metric = case.cls(case.config)
     rivals = RIVALS if metric.needs_rivals else None
     right, wrong = (metric.measure(_certain(metric, sign), rivals) for sign in (1, -1))
@@ -88,7 +88,7 @@ def right_is_no_worse_than_wrong(case: Case) -> None:
 
 
 def clip_values_agree_with_measure(case: Case) -> None:
-    """Where there are clip values, each is the metric of the clip alone, and their mean is the metric."""
+    """Check that where there are clip values, each is the metric of the clip alone, and their mean is the metric."""
     metric, sample, rivals = _inputs(case)
     value_B = metric.clip_values(sample, rivals)
     if value_B is None:
@@ -100,7 +100,7 @@ def clip_values_agree_with_measure(case: Case) -> None:
 
 
 def interval_is_finite(case: Case) -> None:
-    """The bootstrap over clips gives an interval."""
+    """Check that the bootstrap over clips gives an interval."""
     metric, sample, rivals = _inputs(case)
     low, high = bootstrap_interval(metric, sample, rivals, draws=50)
     require(math.isfinite(low) and math.isfinite(high), f"the interval is [{low}, {high}]")
