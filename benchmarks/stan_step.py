@@ -1,5 +1,5 @@
 """One training step of STAN (forward and backward) against the same written with nn.MultiheadAttention and reshapes, as
-reference/stan.md 1.5 has it: how many times faster, how much memory, how many parameters.
+the released code has it: how many times faster, how much memory, how many parameters.
 
     python benchmarks/stan_step.py [--model ViT-B-16] [--frames 8] [--batch 1] [--repeats 5] [--temporal attention]
 
@@ -28,7 +28,7 @@ from kinetext.methods import build_method
 from kinetext.methods.stan import Branch
 from kinetext.methods.stan.cross_frame import TimeConv
 
-# reference/stan.md 1.1; those in millions as they are given there
+# counted in the released code; rounded numbers are the paper's
 PUBLISHED = [
     ("ViT-B-32", "attention", 40_218_624, "40,218,624"),
     ("ViT-B-16", "attention", 40_218_624, "40,218,624"),

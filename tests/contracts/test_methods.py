@@ -406,7 +406,7 @@ def test_seq_transformer_adds_the_published_numbers_of_parameters():
         init: sum(p.numel() for p in build(backbone, "seq_transformer", init=init).new_parameters().values())
         for init in ("clip4clip", "actionclip")
     }
-    assert added == {"clip4clip": 12_648_960, "actionclip": 18_953_728}  # reference/field.md: 12.65 M, 18.95 M
+    assert added == {"clip4clip": 12_648_960, "actionclip": 18_953_728}  # the papers' code: 12.65 M, 18.95 M
 
 
 def test_seq_transformer_refuses_more_frames_than_positions_and_more_copies_than_blocks(tiny):

@@ -81,7 +81,7 @@ def test_a_caption_that_is_too_long_keeps_its_end_and_its_words_and_is_counted(t
     assert tokens_KL.shape == (3, 32)
     assert (tokens_KL[:, 0] == start).all()
     assert tokens_KL[1:, -1].tolist() == [end, end]
-    # STAN's released code loses the end token, and then all long captions are the same (reference/stan.md 1.9, 4)
+    # STAN's released code loses the end token, and then all long captions are the same
     red_D, blue_D = tiny.encode_text(tokens_KL)[0][1:]
     assert not torch.allclose(red_D, blue_D)
     caplog.clear()

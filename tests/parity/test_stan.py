@@ -1,7 +1,7 @@
 """STAN against numbers of the original code (farewellthree/STAN @ c9dc7b6), recorded in stan_closed_form.json.
 
-No weight file is needed: every parameter of the original is a formula of its name and of the index in it
-(reference/stan.md 7.3), so the original was filled by that formula, run in float64, and its numbers noted down. The text
+No weight file is needed: every parameter of the original is a formula of its name and of the index in it. The
+original was filled by that formula, run in float64, and its numbers were recorded. The text
 tower's numbers are float32's. The file does not say how large that tower was, nor which features Mug's head was given; what
 gives its numbers is written at the two tests.
 """
@@ -75,7 +75,7 @@ KINDS = ("weight", "bias")
 
 
 def original_names(method: stan.Stan) -> tuple[dict[str, str], dict[str, str]]:
-    """Name here -> name in the original, of the image tower and of the branch (reference/stan.md 7.1)."""
+    """Name here -> name in the original, of the image tower and of the branch."""
     tower = {
         "class_embedding": "class_embedding",
         "positional_embedding": "position_embedding.weight",
@@ -172,7 +172,7 @@ def test_stan_on_vit_b_32_gives_the_originals_numbers(stan_b32, monkeypatch):
 
 
 def plain(method: stan.Stan, frames_BTCHW: Tensor) -> Tensor:
-    """The same written out as in the original, with nn.MultiheadAttention and reshapes (reference/stan.md 1.4 to 1.6)."""
+    """The same written out as in the original, with nn.MultiheadAttention and reshapes."""
     visual, branch = method.backbone.visual, method.branch
     tokens = method.backbone.visual_tokens(frames_BTCHW, branch.levels)
     position_NV, state = visual.positional_embedding, None
@@ -229,7 +229,7 @@ def test_gradients_are_those_of_the_original_written_out(small_model, temporal, 
 
 @pytest.mark.parametrize("temperature", ["0.01", "0.02", "0.05"])
 def test_the_originals_loss_is_the_sum_of_two_cross_entropies(temperature):
-    """The definition that a retrieval loss has to meet (reference/stan.md 2.1), and its gradient written out."""
+    """The definition that a retrieval loss has to meet, and its gradient written out."""
     video_BD, text_BD = (closed_form(n, (12, 16)).requires_grad_() for n in ("video_feat", "text_feat"))
     logits_BB = cosine_scores(video_BD, text_BD) / float(temperature)
     logits_BB.retain_grad()

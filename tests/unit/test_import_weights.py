@@ -15,7 +15,7 @@ from kinetext.core.tensors import load_tensors
 from kinetext.methods import build_method
 from kinetext.methods.stan.import_weights import import_weights
 
-# ours -> the original's, written once more than in the module: reference/stan.md 7.1
+# our names -> the original's, written independently of the module
 WHOLE = [
     ("visual.conv1.weight", "backbone.patch_embedding.weight"),
     ("visual.positional_embedding", "backbone.position_embedding.weight"),

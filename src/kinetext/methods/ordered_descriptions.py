@@ -14,7 +14,7 @@ beat on classes without training clips. What is compared is the option `steps`:
   sub-actions of any length.
 
 `ends` and `phases` leave sentences about the whole out, for no single frame shows what they say, unless a class has no
-others. On the shapes `ends` is the best of the three (LOG.md): a warp may cut a clip of the reversed class so that it fits.
+others. On the shapes `ends` is the best of the three (docs/lab-log.md): a warp may cut a clip of the reversed class so that it fits.
 
 B clips, T frames, K classes, S sentences, M the most steps of a class, D joint width.
 """

@@ -97,7 +97,7 @@ def confusion_scores(
 
     Logistic regression, because probabilities are what it is fitted to, and because it works from one clip a class on,
     where a discriminant analysis has no covariance to divide by. 30 steps do, as it is the order of rivals that counts:
-    700 classes of 50 clips with 512 numbers take two and a half minutes of one core (LOG.md).
+    700 classes of 50 clips with 512 numbers take two and a half minutes of one core (docs/lab-log.md).
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
