@@ -25,11 +25,11 @@ from kinetext.config.texts import ConfusablesOptions, TextOptions
 from kinetext.config.training import MethodOptions
 from kinetext.core import plugins
 from kinetext.core.files import written_whole
-from kinetext.data.datasets import ask
+from kinetext.data.datasets.base import build_dataset
 from kinetext.data.lists import need_path
 from kinetext.texts.providers.base import load_provider
 
-PARTS = {"datasets": "kinetext.data.datasets", "methods": "kinetext.methods"}
+PARTS = {"methods": "kinetext.methods"}
 
 
 def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
@@ -41,6 +41,8 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
         config = Config(**values)
     except ValidationError as error:
         raise ValueError(f"{where}: {plugins.sentence(error, Config)}") from None
+    for name, data in config.datasets.items():
+        _check_dataset(f"{where}: datasets.{name}", name, data)
     for part in PARTS:
         for name, options in getattr(config, part).items():
             _check_plugin(f"{where}: {part}.{name}", _package(part), options.module or name, options.options)
@@ -114,12 +116,10 @@ def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
     """What a data set is listed from: its annotation files, and its root with two levels of folders below it. A folder's
     time changes when a video is added, so Snakemake lists the clips again.
     """
-    module = plugins.load_module(_package("datasets"), options.module or name)
-    config = plugins.configure(module, options.options)
-    found = [str(path) for path in ask(module, "list_files", config, [])]
+    dataset = build_dataset(name, options)
+    found = [str(path) for path in dataset.list_files()]
     found += [options.exclude] if options.exclude else []
-    root = getattr(config, "root", None)
-    level = [str(Path(root).expanduser())] if root else []
+    level = [str(dataset.root)] if dataset.root else []
     for _ in range(3):
         found += sorted(level)
         level = [e.path for folder in level for e in os.scandir(folder) if e.is_dir() and e.name[0] != "."]
@@ -151,7 +151,8 @@ def mining_options(config: Config, dataset: str) -> ConfusablesOptions:
 
 def has_captions(options: DatasetOptions, name: str) -> bool | None:
     """Whether a data set's clips have captions instead of classes; None where only its list can tell."""
-    return getattr(plugins.load_module(_package("datasets"), options.module or name), "CAPTIONED", False)
+    captioned: bool | None = plugins.load("datasets", options.module or name).captioned
+    return captioned
 
 
 def method_trains(spec: RunSpec) -> bool:
@@ -277,6 +278,18 @@ def _check_recipe(
 
 def _package(part: str) -> ModuleType:
     return importlib.import_module(PARTS[part])
+
+
+def _check_dataset(where: str, name: str, options: DatasetOptions) -> None:
+    try:
+        plugin = plugins.load("datasets", options.module or name)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    try:
+        plugin(plugins.configure(plugin, options.options)).check()
+    except ValueError as error:
+        keyed = re.match(r"[\w.]+: ", str(error))  # a complaint about all options together begins otherwise
+        raise ValueError(f"{where}.options{'.' if keyed else ': '}{error}") from None
 
 
 def _check_plugin(where: str, package: ModuleType, module: str, options: dict[str, Any]) -> None:

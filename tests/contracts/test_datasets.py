@@ -1,4 +1,4 @@
-"""What every data set promises (src/kinetext/data/datasets/__init__.py), tried with a small configuration of each."""
+"""The contract of data sets (data/datasets/base.py), checked with a small configuration of each."""
 
 from pathlib import Path
 
@@ -11,8 +11,7 @@ import official
 from captioned import WRITERS
 from kinetext.config.data import DatasetOptions, FrameOptions
 from kinetext.core import plugins, tables
-from kinetext.data import datasets
-from kinetext.data.datasets import Clip
+from kinetext.data.datasets.base import Clip, build_dataset
 from kinetext.data.frames import extract_clip
 from kinetext.data.index import index_clips
 
@@ -41,53 +40,51 @@ SMALL = {
 }
 
 
-@pytest.fixture(params=plugins.module_names(datasets))
+@pytest.fixture(params=plugins.names("datasets"))
 def small(request, tmp_path):
-    """The module, its small configuration, its options and its media folder."""
+    """The data set with a small configuration, its options and its media folder."""
     if request.param not in SMALL:
         pytest.fail(f"data set '{request.param}' has no entry in SMALL; add a small config for it here")
-    module = plugins.load_module(datasets, request.param)
     options = SMALL[request.param](tmp_path)
-    return module, plugins.configure(module, options), options, tmp_path / "media"
+    return build_dataset(request.param, DatasetOptions(options=options)), options, tmp_path / "media"
 
 
 def test_the_configuration_is_frozen_and_refuses_unknown_options(small):
-    module, config, options, _ = small
-    assert issubclass(module.Config, plugins.Options)
+    dataset, options, _ = small
+    assert issubclass(dataset.Config, plugins.Options)
     with pytest.raises(ValidationError):
-        setattr(config, next(iter(module.Config.model_fields)), None)
+        setattr(dataset.config, next(iter(dataset.Config.model_fields)), None)
     with pytest.raises(ValueError, match="unknown key"):
-        plugins.configure(module, {**options, "no_such_option": 1})
+        plugins.configure(dataset, {**options, "no_such_option": 1})
 
 
-def test_clips_are_listed_twice_alike_with_names_of_their_own(small):
-    module, config, _, media = small
-    clips = list(module.list_clips(config, media))
+def test_clips_have_unique_ids_and_are_the_same_each_time(small):
+    dataset, _, media = small
+    clips = list(dataset.list_clips(media))
     assert clips
     assert all(isinstance(clip, Clip) for clip in clips)
     assert len({clip.clip_id for clip in clips}) == len(clips)
     assert {clip.split for clip in clips} <= {"train", "val", "test"}
     assert any(clip.split == "train" for clip in clips)
     assert all((clip.label is None) == bool(clip.captions) for clip in clips)
-    assert list(module.list_clips(config, media)) == clips
+    assert list(dataset.list_clips(media)) == clips
 
 
-def test_labels_and_pairs_name_classes(small):
-    module, config, _, media = small
-    used = {clip.label for clip in module.list_clips(config, media)} - {None}
-    labels = datasets.ask(module, "labels", config, sorted(used))
-    captioned = getattr(module, "CAPTIONED", False)
-    assert captioned is None or captioned == (labels == [])
+def test_labels_and_declared_pairs_are_classes(small):
+    dataset, _, media = small
+    used = {clip.label for clip in dataset.list_clips(media)} - {None}
+    labels = dataset.labels() or sorted(used)
+    assert dataset.captioned is None or dataset.captioned == (labels == [])
     assert len(set(labels)) == len(labels)
     assert used <= set(labels)
-    for label, rival in datasets.ask(module, "given_pairs", config, []):
+    for label, rival in dataset.declared_pairs():
         assert label != rival
         assert {label, rival} <= set(labels)
 
 
-def test_its_clips_become_a_table_and_a_clip_becomes_frames(small, tmp_path):
-    module, _, options, media = small
-    name = module.__name__.rsplit(".", 1)[-1]
+def test_clips_can_be_indexed_and_extracted(small, tmp_path):
+    dataset, options, media = small
+    name = type(dataset).__module__.rsplit(".", 1)[-1]
     paths = tmp_path / "clips.parquet", tmp_path / "shards.txt", media, tmp_path / "cache"
     index_clips(name, DatasetOptions(options=options), *paths)
     rows = tables.read_rows("clips", tmp_path / "clips.parquet")

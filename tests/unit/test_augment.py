@@ -9,7 +9,7 @@ from kinetext.config.data import FrameOptions
 from kinetext.config.training import AugmentOptions, TestingOptions
 from kinetext.core import tables
 from kinetext.data.augment import augmented, flips, square
-from kinetext.data.datasets import shapes
+from kinetext.data.datasets.shapes import Shapes
 from kinetext.data.feed import Feed
 from kinetext.data.frames import encode_image, resize
 from kinetext.data.loader import ClipDataset, ClipViews, FrameStore
@@ -76,7 +76,7 @@ def test_half_of_the_clips_are_mirrored():
 
 def test_auto_does_not_mirror_where_classes_have_a_direction():
     auto = AugmentOptions(flip="auto")
-    assert not flips(auto, shapes.labels(shapes.Config()))
+    assert not flips(auto, Shapes(Shapes.Config()).labels())
     assert not flips(auto, ["Pulling something from left to right", "Holding something"])
     assert not flips(auto, ["turn_clockwise"])
     assert flips(auto, ["growing", "shrinking", "copyright"])

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from kinetext.data.datasets import hmdb51, shapes, ssv2, ucf101
+from kinetext.data.datasets.hmdb51 import HMDB51
+from kinetext.data.datasets.shapes import Shapes
+from kinetext.data.datasets.ssv2 import SSv2
+from kinetext.data.datasets.ucf101 import UCF101
 from kinetext.texts.providers import bundled
 from kinetext.texts.providers.base import Context, load_provider
 
@@ -28,7 +31,9 @@ UNSEEN = re.compile(r"\b(not|never|without|unlike|cannot|in order to|wants?|tr(y
 def class_names(bank):
     """The classes that a bank has to have."""
     return (
-        shapes.labels(shapes.Config()) if bank == "shapes" else (NAMES / f"{bank}.txt").read_text("utf-8").splitlines()
+        Shapes(Shapes.Config()).labels()
+        if bank == "shapes"
+        else (NAMES / f"{bank}.txt").read_text("utf-8").splitlines()
     )
 
 
@@ -132,13 +137,13 @@ def test_missing_and_unknown_classes_and_too_few_sentences_are_named():
 
 
 def test_ssv2_describes_every_class_of_the_official_list(tmp_path):
-    config = ssv2.Config(root=str(tmp_path), annotations=str(tmp_path))
+    dataset = SSv2(SSv2.Config(root=str(tmp_path), annotations=str(tmp_path)))
     names = class_names("ssv2")
-    assert len(names) == len(set(names)) == ssv2.published(config)["classes"]
+    assert len(names) == len(set(names)) == dataset.published()["classes"]
     assert names == sorted(names)  # the official numbers follow the alphabet
     for part, content in (("train", []), ("validation", []), ("labels", {n: str(i) for i, n in enumerate(names)})):
         (tmp_path / f"something-something-v2-{part}.json").write_text(json.dumps(content))
-    for label in ssv2.labels(config):
+    for label in dataset.labels():
         texts = load_provider("", "bundled", {"bank": "ssv2"}).describe(label, [], Context())
         assert [text.phase for text in texts] == ["start", "end", "whole", "whole"]
 
@@ -154,10 +159,10 @@ def test_ssv2_tells_mirrored_classes_apart_by_words():
             )
 
 
-@pytest.mark.parametrize(("module", "count"), [(hmdb51, 51), (ucf101, 101)])
+@pytest.mark.parametrize(("plugin", "count"), [(HMDB51, 51), (UCF101, 101)])
 @pytest.mark.parametrize("about", ["motion", "appearance"])
-def test_every_class_of_the_official_lists_is_described_under_the_loaders_name(tmp_path, module, count, about):
-    bank = module.__name__.rpartition(".")[2]
+def test_every_class_of_the_official_lists_is_described_under_the_loaders_name(tmp_path, plugin, count, about):
+    bank = plugin.__module__.rpartition(".")[2]
     names = class_names(bank)
     folders = [name.replace(" ", "_" if bank == "hmdb51" else "") for name in names]
     lists = {f"{name}_test_split1.txt": "" for name in folders}
@@ -165,7 +170,7 @@ def test_every_class_of_the_official_lists_is_described_under_the_loaders_name(t
     lists |= {"classInd.txt": numbers, "trainlist01.txt": "", "testlist01.txt": ""}
     for file, content in lists.items():
         (tmp_path / file).write_text(content)
-    labels = module.labels(module.Config(root=str(tmp_path), annotations=str(tmp_path)))
+    labels = plugin(plugin.Config(root=str(tmp_path), annotations=str(tmp_path))).labels()
     assert labels == names
     assert len(set(labels)) == count
     for label in labels:

@@ -136,7 +136,7 @@ MISTAKES = [
     (
         "datasets.mine.options.root",
         "/no/videos",
-        "datasets.mine.options.root: no folder /no/videos; what there is ends at /",
+        "datasets.mine.options.root: no folder /no/videos; nearest existing parent: /",
     ),
     ("datasets.mine.options.root", None, "datasets.mine.options.root: is missing"),
     (

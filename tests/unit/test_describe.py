@@ -321,11 +321,11 @@ def test_bank_of_shapes_speaks_the_words_of_the_stills():
 
 
 def test_bank_of_shapes_covers_the_data_set_and_tells_reversals_apart():
-    from kinetext.data.datasets import shapes
+    from kinetext.data.datasets.shapes import Shapes
 
     classes = bundled.read_bank("shapes")["classes"]
-    assert sorted(classes) == sorted(shapes.labels(shapes.Config()))
-    for first, second in shapes.given_pairs(shapes.Config()):
+    assert sorted(classes) == sorted(Shapes(Shapes.Config()).labels())
+    for first, second in Shapes(Shapes.Config()).declared_pairs():
         assert classes[first]["start"] == classes[second]["end"]
         assert classes[first]["end"] == classes[second]["start"]
         for phase in bundled.PHASES:

@@ -6,8 +6,7 @@ import pytest
 import yaml
 
 from kinetext.config.experiment import Config
-from kinetext.core.plugins import load_module
-from kinetext.data import datasets
+from kinetext.core import plugins
 from kinetext.plan import check_config, plan_runs
 from repository import ROOT
 
@@ -53,7 +52,7 @@ def test_every_experiment_file_passes_the_check(file, tmp_path):
 def test_the_papers_six_data_sets_have_a_file():
     assert {file.stem for file in FILES} >= {f"stan_{n}" for n in ("msrvtt", "didemo", "lsmdc", "msvd", "k400", "ssv2")}
     for name in LISTS:
-        load_module(datasets, name)
+        plugins.load("datasets", name)
 
 
 def test_the_ladder_differs_in_one_option_a_row(tmp_path):

@@ -7,9 +7,11 @@ import pytest
 
 from kinetext.config.data import DatasetOptions, FrameOptions
 from kinetext.core import plugins, tables
-from kinetext.data.datasets import Clip, folder
+from kinetext.data.datasets.base import Clip
+from kinetext.data.datasets.folder import FolderDataset, _random_splits
 from kinetext.data.frames import extract_frames
 from kinetext.data.index import index_clips
+from kinetext.data.lists import SUFFIXES
 from repository import ROOT
 
 REAL = ROOT.parent / "shared" / "data" / "videos"
@@ -23,7 +25,7 @@ def touch(root, *names):
 
 
 def listed(root, **options):
-    return list(folder.list_clips(folder.Config(root=str(root), **options), root))
+    return list(FolderDataset(FolderDataset.Config(root=str(root), **options)).list_clips(root))
 
 
 def test_folders_that_say_the_split(tmp_path):
@@ -41,6 +43,12 @@ def test_folders_that_say_the_split(tmp_path):
 def test_files_that_differ_in_their_suffix_are_two_clips(tmp_path):
     touch(tmp_path, "wave/a.mp4", "wave/a.avi")
     assert [clip.clip_id for clip in listed(tmp_path)] == ["wave/a.avi", "wave/a.mp4"]
+
+
+def test_every_suffix_that_other_data_sets_read_is_read(tmp_path):
+    touch(tmp_path, *(f"wave/a{suffix}" for suffix in SUFFIXES), "wave/a.txt")
+    assert len(SUFFIXES) == 12
+    assert {clip.path.suffix for clip in listed(tmp_path)} == SUFFIXES
 
 
 def test_the_split_by_chance_is_by_class_and_by_seed(tmp_path):
@@ -64,7 +72,7 @@ def test_the_split_by_chance_is_by_class_and_by_seed(tmp_path):
 def test_every_class_keeps_a_training_clip_and_gets_a_test_clip(tmp_path):
     for test in (0.01, 0.5, 0.9):
         for num_clips in range(1, 12):
-            splits = folder._by_chance(num_clips, "a", folder.Config(root=".", val=0.09, test=test))
+            splits = _random_splits(num_clips, "a", FolderDataset.Config(root=".", val=0.09, test=test))
             assert len(splits) == num_clips
             assert "train" in splits
             assert "test" in splits or num_clips < 3
@@ -73,8 +81,8 @@ def test_every_class_keeps_a_training_clip_and_gets_a_test_clip(tmp_path):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (["a.mp4"], "put the videos into one folder a class"),
-        (["train/a/0.mp4", "b/0.mp4"], "train/, a split, beside b/, which is none"),
+        (["a.mp4"], "put the videos into one folder per class"),
+        (["train/a/0.mp4", "b/0.mp4"], "has the split folder train/ beside b/"),
         (["a_b/0.mp4", "a b/0.mp4"], "are both the class 'a b'"),
         (["a/deep/0.mp4"], "is a folder inside a class folder"),
     ],
@@ -86,7 +94,7 @@ def test_a_layout_that_could_be_misread_is_refused(tmp_path, files, message):
 
 
 def test_a_missing_root_is_named_with_what_exists(tmp_path):
-    with pytest.raises(ValueError, match=f"no folder {tmp_path}/videos/mine; what there is ends at {tmp_path}$"):
+    with pytest.raises(ValueError, match=f"no folder {tmp_path}/videos/mine; nearest existing parent: {tmp_path}$"):
         listed(tmp_path / "videos" / "mine")
 
 
@@ -96,14 +104,14 @@ def test_a_link_out_of_the_root_is_listed_and_not_read(tmp_path):
     (root / "wave" / "inner.mp4").symlink_to(root / "wave" / "b.mp4")
     assert len(listed(root)) == 2
     (root / "wave" / "c.mp4").symlink_to(outside)
-    errors = {clip.clip_id: clip.error for clip in folder.list_clips(folder.Config(root=str(root)), tmp_path)}
+    errors = {clip.clip_id: clip.error for clip in listed(root)}
     assert errors.pop("wave/c.mp4").startswith(f"outside_root: a link to {outside}")
     assert errors == {"wave/b.mp4": None, "wave/inner.mp4": None}
 
 
 def test_shares_that_leave_nothing_to_train_on_are_refused():
-    with pytest.raises(ValueError, match=r"val \+ test is 1.1; below 1"):
-        plugins.configure(folder, {"root": ".", "val": 0.5, "test": 0.6})
+    with pytest.raises(ValueError, match=r"val \+ test is 1.1; keep it below 1"):
+        plugins.configure(FolderDataset, {"root": ".", "val": 0.5, "test": 0.6})
 
 
 # ---- index_clips
@@ -139,15 +147,15 @@ def test_the_index_has_labels_shards_and_absolute_paths(tmp_path, capsys):
     ("clips", "message"),
     [
         ([], "no clips found"),
-        ([Clip("x", Path("x"), "train", "a")] * 2, "clip_id 'x' stands twice"),
-        ([Clip("x", Path("x"), "train", "aa")], "a clip has 'aa', which is no class; did you mean 'a'"),
+        ([Clip("x", Path("x"), "train", "a")] * 2, "duplicate clip_id 'x'; ids must be unique"),
+        ([Clip("x", Path("x"), "train", "aa")], "a clip has 'aa', which is not a class; did you mean 'a'"),
         ([Clip("x", Path("x"), "dev", "a")], "clip x has split 'dev'"),
         ([Clip("x", Path("x"), "train")], "clip x has neither a label nor captions"),
     ],
 )
 def test_a_list_that_contradicts_itself_is_refused(tmp_path, monkeypatch, clips, message):
-    monkeypatch.setattr(folder, "list_clips", lambda config, media: iter(clips))
-    monkeypatch.setattr(folder, "labels", lambda config: ["a", "b"], raising=False)
+    monkeypatch.setattr(FolderDataset, "list_clips", lambda dataset, media: iter(clips))
+    monkeypatch.setattr(FolderDataset, "labels", lambda dataset: ["a", "b"])
     with pytest.raises(ValueError, match=message):
         index(tmp_path, tmp_path)
     assert not (tmp_path / "clips.parquet").exists()
@@ -159,7 +167,7 @@ def test_clips_that_are_excluded_are_left_out(tmp_path):
     rows = index(tmp_path, root, exclude=str(tmp_path / "overlap.txt"))
     assert [row["clip_id"] for row in rows] == ["train/falling/1.mp4", "train/rising/0.mp4"]
     (tmp_path / "overlap.txt").write_text("train/falling/7.mp4\n")
-    with pytest.raises(ValueError, match=r"exclude: .*overlap.txt names 'train/falling/7.mp4', which is no clip"):
+    with pytest.raises(ValueError, match=r"exclude: .*overlap.txt names 'train/falling/7.mp4', which is not a clip"):
         index(tmp_path, root, exclude=str(tmp_path / "overlap.txt"))
 
 

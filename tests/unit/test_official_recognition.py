@@ -8,23 +8,20 @@ import pytest
 
 import official
 from kinetext.config.data import DatasetOptions
-from kinetext.core import plugins, tables
-from kinetext.data import datasets
-from kinetext.data.datasets import Clip
+from kinetext.core import tables
+from kinetext.data.datasets.base import Clip, Dataset, build_dataset, set_aside
+from kinetext.data.datasets.diving48 import dive
 from kinetext.data.index import index_clips
-from kinetext.data.lists import set_aside
 
 OFFICIAL = [name for name in official.WRITERS if name != "csv"]
 
 
-def configured(name: str, options: dict):
-    module = plugins.load_module(datasets, name)
-    return module, plugins.configure(module, options)
+def built(name: str, options: dict) -> Dataset:
+    return build_dataset(name, DatasetOptions(options=options))
 
 
 def listed(name: str, options: dict) -> dict[str, Clip]:
-    module, config = configured(name, options)
-    return {clip.clip_id: clip for clip in module.list_clips(config, Path("unused"))}
+    return {clip.clip_id: clip for clip in built(name, options).list_clips(Path("unused"))}
 
 
 def rewrite(options: dict, name: str, old: str, new: str) -> None:
@@ -60,15 +57,15 @@ def test_an_absent_video_is_still_a_clip(tmp_path, name):
 @pytest.mark.parametrize("name", official.WRITERS)
 def test_check_names_what_is_missing(tmp_path, name):
     options = official.WRITERS[name](tmp_path, real=False)
-    module, config = configured(name, options)
-    module.check(config)
-    assert all(path.is_file() for path in module.list_files(config))
-    with pytest.raises(ValueError, match=r"root: no folder .*/nowhere; what there is ends at"):
-        module.check(configured(name, {**options, "root": str(tmp_path / "nowhere")})[1])
+    dataset = built(name, options)
+    dataset.check()
+    assert all(path.is_file() for path in dataset.list_files())
+    with pytest.raises(ValueError, match=r"root: no folder .*/nowhere; nearest existing parent: "):
+        built(name, {**options, "root": str(tmp_path / "nowhere")}).check()
     for path in (tmp_path / "lists").iterdir():
         path.unlink()
     with pytest.raises(ValueError, match=r"annotations: .*/lists has no |list: there is no file .*/mine.csv"):
-        module.check(config)
+        dataset.check()
 
 
 @pytest.mark.parametrize(
@@ -99,8 +96,7 @@ def test_validation_clips_are_set_aside_and_the_test_is_left_alone(tmp_path, nam
         i for i, clip in before.items() if clip.split == "test"
     }
     assert "val" in {clip.split for clip in after.values()}
-    module, config = configured(name, {**options, "val_share": 0.1})
-    assert "train" not in module.published(config)
+    assert "train" not in built(name, {**options, "val_share": 0.1}).published()
 
 
 def test_the_draw_keeps_cuts_of_one_video_together_and_does_not_depend_on_other_clips():
@@ -119,8 +115,7 @@ def test_the_draw_keeps_cuts_of_one_video_together_and_does_not_depend_on_other_
 
 def test_the_published_sizes():
     def sizes(name: str, **options) -> dict[str, int]:
-        module, config = configured(name, {"root": ".", "annotations": ".", **options})
-        return module.published(config)
+        return built(name, {"root": ".", "annotations": ".", **options}).published()
 
     assert sizes("ucf101") == {"train": 9537, "test": 3783, "classes": 101}
     assert sizes("ucf101", fold=3) == {"train": 9624, "test": 3696, "classes": 101}
@@ -153,8 +148,8 @@ def test_kinetics_classes_are_sorted_as_with_underscores(tmp_path):
         f"{label},{i},0,10,train\n" for i, label in enumerate(["tap dancing", "tapPing", "abseiling", "tap dancing"])
     ]
     (tmp_path / "lists" / "train.csv").write_text(header + "".join(rows))
-    module, config = configured("kinetics", options)
-    assert module.labels(config) == ["abseiling", "tapPing", "tap dancing"]
+    dataset = built("kinetics", options)
+    assert dataset.labels() == ["abseiling", "tapPing", "tap dancing"]
 
 
 @pytest.mark.parametrize("place", ["abseiling/{}", "massaging person's head/{}", "videos_train/abseiling/{}", "{}"])
@@ -174,7 +169,7 @@ def test_kinetics_test_clips_without_a_label_are_counted(tmp_path, caplog):
     rewrite(options, "validate.csv", "abseiling,", ",")
     with caplog.at_level(logging.WARNING):
         assert {clip.split for clip in listed("kinetics", options).values()} == {"train"}
-    assert "validate.csv: 1 clips without a label left out" in caplog.text
+    assert "validate.csv: 1 clips without a label are left out" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -203,9 +198,9 @@ def test_flat_lists_of_kinetics(tmp_path):
         "val.txt": "val/c_000001_000011.mp4\t1\n",
     }
     options = {**official.write(tmp_path, lists, ["train/air drumming/-a_000001_000011.mp4"]), "classes": "names.csv"}
-    module, config = configured("kinetics", options)
-    assert module.labels(config) == ["air drumming", "massaging person's head"]
-    assert module.published(config) == {}
+    dataset = built("kinetics", options)
+    assert dataset.labels() == ["air drumming", "massaging person's head"]
+    assert dataset.published() == {}
     clips = listed("kinetics", options)
     assert {i: (clip.split, clip.label) for i, clip in clips.items()} == {
         "train/air drumming/-a_000001_000011.mp4": ("train", "air drumming"),
@@ -216,7 +211,7 @@ def test_flat_lists_of_kinetics(tmp_path):
     rewrite(options, "val.txt", "\t1", " 2")
     refused("kinetics", options, r"val.txt:1: 'val/c_000001_000011.mp4 2' is not `path id` with an id of names.csv")
     rewrite(options, "names.csv", "0,air", "1,air")
-    refused("kinetics", options, r"names.csv:3: '1,air_drumming' is not `id,name` with an id of its own")
+    refused("kinetics", options, r"names.csv:3: '1,air_drumming' is not `id,name` with a unique id")
 
 
 # ---- Something-Something V2
@@ -231,8 +226,8 @@ def test_ssv2_finds_converted_videos_and_old_and_new_list_names(tmp_path, prefix
         "42": ("train", "Moving something up", "42.mp4"),
         "7": ("test", "Holding something", "7.mkv"),
     }
-    module, config = configured("ssv2", options)
-    assert module.labels(config) == ["Holding something", "Moving something up"]
+    dataset = built("ssv2", options)
+    assert dataset.labels() == ["Holding something", "Moving something up"]
 
 
 def test_ssv2_absent_videos_are_looked_for_as_webm_and_withheld_templates_counted(tmp_path, caplog):
@@ -243,7 +238,7 @@ def test_ssv2_absent_videos_are_looked_for_as_webm_and_withheld_templates_counte
         clips = listed("ssv2", options)
     assert clips["42"].path == tmp_path / "videos" / "42.webm"
     assert set(clips) == {"78687", "42"}
-    assert "validation.json: 2 clips without a template left out" in caplog.text
+    assert "validation.json: 2 clips without a template are left out" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -251,7 +246,7 @@ def test_ssv2_absent_videos_are_looked_for_as_webm_and_withheld_templates_counte
     [
         ("Holding [something]", "Holding [somethin]", r"entry 1: 'Holding somethin' is none of the 2 .*did you mean"),
         ('"id": "42"', '"Id": "42"', r"train.json: entry 2 has no 'id'; known: Id, label"),
-        ("[{", "{", r"train.json: is not JSON"),
+        ("[{", "{", r"train.json: not JSON"),
         ('[{"id": "78687"', '["78687", {"id": "78687"', r"train.json: entry 1 is '78687'; it must be an object"),
     ],
 )
@@ -275,9 +270,13 @@ def test_hmdb51_odd_names_unused_clips_and_classes_with_underscores(tmp_path):
     }
     assert all(clip.path.exists() for clip in clips.values())
     assert [clip.split for clip in listed("hmdb51", {**options, "fold": 2}).values()] == ["test"]
-    refused("hmdb51", {**options, "fold": 3}, r"has no \*_test_split3.txt; name testTrainMulti_7030_splits itself")
-    module, config = configured("hmdb51", options)
-    assert module.labels(config) == ["brush hair", "clap"]
+    refused(
+        "hmdb51",
+        {**options, "fold": 3},
+        r"has no \*_test_split3.txt; give the folder testTrainMulti_7030_splits itself",
+    )
+    dataset = built("hmdb51", options)
+    assert dataset.labels() == ["brush hair", "clap"]
 
 
 def test_hmdb51_videos_may_lie_in_one_folder(tmp_path):
@@ -292,7 +291,7 @@ def test_hmdb51_a_name_that_is_not_utf8_becomes_a_clip_that_says_so(tmp_path):
     (tmp_path / "lists" / "clap_test_split1.txt").write_bytes(b"Kr\xe9mer_clap_u_0.avi 1 \nok_clap_u_0.avi 2\n")
     Path(os.fsdecode(os.fsencode(tmp_path / "videos" / "clap") + b"/Kr\xe9mer_clap_u_0.avi")).touch()
     clip = listed("hmdb51", options)["clap/Kr\\xe9mer_clap_u_0.avi"]
-    assert clip.error == "odd_name: not in UTF-8; rename the file, in the list as well"
+    assert clip.error == "odd_name: not UTF-8; rename the file, also in the list"
     paths = tmp_path / "clips.parquet", tmp_path / "shards.txt", tmp_path / "media", tmp_path / "cache"
     index_clips("hmdb51", DatasetOptions(options=options), *paths)
     assert clip.clip_id in {row["clip_id"] for row in tables.read_rows("clips", paths[0])}
@@ -322,8 +321,8 @@ def test_hmdb51_sets_whole_films_aside(tmp_path):
 
 def test_ucf101_words_spellings_and_suffixes(tmp_path):
     options = official.write_ucf101(tmp_path, real=False)
-    module, config = configured("ucf101", options)
-    assert module.labels(config) == ["Apply Eye Makeup", "Handstand Pushups", "Yo Yo"]
+    dataset = built("ucf101", options)
+    assert dataset.labels() == ["Apply Eye Makeup", "Handstand Pushups", "Yo Yo"]
     clips = listed("ucf101", options)
     assert {i: (clip.split, clip.label) for i, clip in clips.items()} == {
         "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi": ("train", "Apply Eye Makeup"),
@@ -339,8 +338,8 @@ def test_ucf101_words_spellings_and_suffixes(tmp_path):
 def test_ucf101_classes_may_be_spelt_either_way(tmp_path, stand):
     options = official.write_ucf101(tmp_path, real=False)
     rewrite(options, "classInd.txt", "Handstand", stand)
-    module, config = configured("ucf101", options)
-    assert module.labels(config)[1] == "Handstand Pushups"
+    dataset = built("ucf101", options)
+    assert dataset.labels()[1] == "Handstand Pushups"
     assert len(listed("ucf101", options)) == 5
 
 
@@ -355,7 +354,7 @@ def test_ucf101_classes_may_be_spelt_either_way(tmp_path, stand):
             "classInd.txt",
             "10 YoYo",
             "1 YoYo",
-            r"classInd.txt:3: '1 YoYo' is not `number class` with a number of its own",
+            r"classInd.txt:3: '1 YoYo' is not `number class` with a unique number",
         ),
     ],
 )
@@ -369,7 +368,7 @@ def test_ucf101_has_three_folds(tmp_path):
     options = official.write_ucf101(tmp_path, real=False)
     refused("ucf101", {**options, "fold": 2}, r"has no trainlist02.txt; did you mean 'trainlist01.txt'")
     with pytest.raises(ValueError, match=r"fold: input should be 1, 2 or 3, not 4"):
-        configured("ucf101", {**options, "fold": 4})
+        built("ucf101", {**options, "fold": 4})
 
 
 # ---- Diving48
@@ -377,16 +376,16 @@ def test_ucf101_has_three_folds(tmp_path):
 
 def test_diving48_classes_are_words(tmp_path):
     options = official.write_diving48(tmp_path, real=False)
-    module, config = configured("diving48", options)
-    assert module.labels(config) == [
+    dataset = built("diving48", options)
+    assert dataset.labels() == [
         "back dive with one and a half somersaults and half a twist in free position",
         "inward dive in pike position",
     ]
-    assert module.dive("Forward", "1som", "NoTwis", "PIKE") == "forward dive with one somersault in pike position"
-    assert module.dive("Forward", "45som", "NoTwis", "TUCK").endswith("four and a half somersaults in tuck position")
-    assert module.dive("Reverse", "2som", "1Twis", "STR").endswith("two somersaults and one twist in straight position")
+    assert dive("Forward", "1som", "NoTwis", "PIKE") == "forward dive with one somersault in pike position"
+    assert dive("Forward", "45som", "NoTwis", "TUCK").endswith("four and a half somersaults in tuck position")
+    assert dive("Reverse", "2som", "1Twis", "STR").endswith("two somersaults and one twist in straight position")
     clips = listed("diving48", options)
-    assert [clip.label for clip in clips.values()] == [*module.labels(config), module.labels(config)[1]]
+    assert [clip.label for clip in clips.values()] == [*dataset.labels(), dataset.labels()[1]]
     assert clips["-mmq0PT-u8k_00150"].path.exists()
 
 
@@ -456,8 +455,8 @@ def test_a_list_of_test_clips_alone_may_name_any_class(tmp_path):
         ("path,split,label\na.mp4,dev,x\n", r"mine.csv:2: split is 'dev'; known: train, val, test"),
         ("path,split,label\n,train,x\n", r"mine.csv:2: path is empty"),
         ("path,split,caption\na.mp4,train,a man, a plan\n", r"mine.csv:2: more values than columns; quote"),
-        ("path,split,label\na.mp4,train,x\na.mp4,train,x\n", r"mine.csv:3: clip 'a.mp4' stands in line 2 already"),
-        ("path,split,caption\na.mp4,train,x\na.mp4,test,y\n", r"mine.csv:3: clip 'a.mp4' stands in line 2 already"),
+        ("path,split,label\na.mp4,train,x\na.mp4,train,x\n", r"mine.csv:3: clip 'a.mp4' is already in line 2"),
+        ("path,split,caption\na.mp4,train,x\na.mp4,test,y\n", r"mine.csv:3: clip 'a.mp4' is already in line 2"),
         (
             "path,split,label\na.mp4,train,wave\nb.mp4,test,wavee\n",
             r"mine.csv:3: 'wavee' is none of .*did you mean 'wave'",

@@ -7,13 +7,19 @@ import pytest
 
 from captioned import UNBREAKABLE, WRITERS, lsmdc_line, write_didemo, write_lsmdc, write_msrvtt, write_msvd
 from kinetext.core import plugins
-from kinetext.data import datasets
-from kinetext.data.datasets import Clip, didemo, lsmdc, msrvtt, msvd
-from kinetext.data.lists import set_aside
+from kinetext.data.datasets.base import Clip, Dataset, set_aside
+from kinetext.data.datasets.didemo import DiDeMo
+from kinetext.data.datasets.lsmdc import LSMDC
+from kinetext.data.datasets.msrvtt import MSRVTT
+from kinetext.data.datasets.msvd import MSVD
 
 
-def listed(module, options, **more):
-    return list(module.list_clips(plugins.configure(module, {**options, **more}), None))
+def built(plugin: type[Dataset], options: dict, **more) -> Dataset:
+    return plugin(plugins.configure(plugin, {**options, **more}))
+
+
+def listed(plugin: type[Dataset], options: dict, **more) -> list[Clip]:
+    return list(built(plugin, options, **more).list_clips(None))
 
 
 def captions(clips):
@@ -36,44 +42,45 @@ def rewrite(options, name, text):
 
 @pytest.fixture(params=sorted(WRITERS))
 def any_set(request, tmp_path):
-    return plugins.load_module(datasets, request.param), WRITERS[request.param](tmp_path, videos=False)
+    return plugins.load("datasets", request.param), WRITERS[request.param](tmp_path, videos=False)
 
 
 def test_absent_videos_are_listed_where_they_should_be(any_set, tmp_path):
-    module, options = any_set
-    clips = listed(module, options)
+    plugin, options = any_set
+    clips = listed(plugin, options)
     assert {clip.split for clip in clips} >= {"train", "test"}
     assert all(clip.path.is_relative_to(tmp_path / "videos") and clip.path.suffix for clip in clips)
     assert all(clip.error is None and not clip.path.exists() for clip in clips)
 
 
 def test_a_missing_folder_or_list_is_named(any_set, tmp_path):
-    module, options = any_set
-    module.check(plugins.configure(module, options))
-    with pytest.raises(ValueError, match=r"^root: no folder .*/videos/deep; what there is ends at"):
-        module.check(module.Config(**options | {"root": f"{tmp_path}/videos/deep"}))
-    file = module.list_files(module.Config(**options))[0]
+    plugin, options = any_set
+    built(plugin, options).check()
+    with pytest.raises(ValueError, match=r"^root: no folder .*/videos/deep; nearest existing parent: "):
+        built(plugin, options, root=f"{tmp_path}/videos/deep").check()
+    file = built(plugin, options).list_files()[0]
     file.rename(file.with_name(f"{file.name}.bak"))
     with pytest.raises(ValueError, match=rf"has no {file.name}; did you mean '{file.name}.bak'"):
-        module.check(module.Config(**options))
+        built(plugin, options).check()
 
 
 def test_every_list_is_named_and_sizes_are_of_splits(any_set):
-    module, options = any_set
-    config = module.Config(**options)
-    files = module.list_files(config)
+    plugin, options = any_set
+    dataset = built(plugin, options)
+    files = dataset.list_files()
     assert len(set(files)) == len(files) >= 3
     assert all(file.is_file() for file in files)
-    assert set(module.published(config)) <= {"train", "val", "test"}
-    assert not {"labels", "given_pairs"} & set(vars(module))
-    assert module.CAPTIONED
+    assert set(dataset.published()) <= {"train", "val", "test"}
+    assert dataset.labels() is None
+    assert dataset.declared_pairs() == []
+    assert dataset.captioned
 
 
 # ---- MSR-VTT
 
 
 def test_msrvtt_sentences_with_commas_and_quotes(tmp_path):
-    clips = listed(msrvtt, write_msrvtt(tmp_path, videos=False))
+    clips = listed(MSRVTT, write_msrvtt(tmp_path, videos=False))
     assert captions(clips) == {
         "video0": ["a man, a plan", "a car"],
         "video1": ['she says "hi"'],
@@ -86,15 +93,15 @@ def test_msrvtt_sentences_with_commas_and_quotes(tmp_path):
 
 def test_msrvtt_7k(tmp_path):
     options = {**write_msrvtt(tmp_path, videos=False), "train": "7k"}
-    assert list(captions(listed(msrvtt, options))) == ["video1", "video9770", "video9771"]
-    assert msrvtt.published(msrvtt.Config(**options)) == {"train": 7010, "test": 1000}
+    assert list(captions(listed(MSRVTT, options))) == ["video1", "video9770", "video9771"]
+    assert built(MSRVTT, options).published() == {"train": 7010, "test": 1000}
 
 
 def test_msrvtt_sets_training_videos_aside(tmp_path):
     options = write_msrvtt(tmp_path, videos=False)
-    found = splits(listed(msrvtt, options, val_share=0.999999))
+    found = splits(listed(MSRVTT, options, val_share=0.999999))
     assert found == {"video0": "val", "video1": "val", "video9770": "test", "video9771": "test"}
-    assert msrvtt.published(msrvtt.Config(**options, val_share=0.5)) == {"test": 1000}
+    assert built(MSRVTT, options, val_share=0.5).published() == {"test": 1000}
 
 
 def test_setting_aside_is_by_name_and_seed(tmp_path):
@@ -113,17 +120,17 @@ def test_msrvtt_rows_that_cannot_be_read(tmp_path):
     header = "key,vid_key,video_id,sentence\nret0,msr9770,video9770,ok\n"
     path = rewrite(options, "MSRVTT_JSFUSION_test.csv", f"{header}ret1,msr9771,video9771\n")
     with pytest.raises(ValueError, match=f"^{path}:3: no value for column 'sentence'"):
-        listed(msrvtt, options)
+        listed(MSRVTT, options)
     rewrite(options, "MSRVTT_JSFUSION_test.csv", f"{header}ret1,msr9771,video9771,a man, a plan\n")
-    with pytest.raises(ValueError, match=f"^{path}:3: more values than columns; quote what"):
-        listed(msrvtt, options)
+    with pytest.raises(ValueError, match=f"^{path}:3: more values than columns; quote values"):
+        listed(MSRVTT, options)
 
 
 def test_msrvtt_videos_of_training_and_test_are_refused(tmp_path):
     options = write_msrvtt(tmp_path, videos=False)
     rewrite(options, "MSRVTT_train.9k.csv", "video_id\nvideo0\nvideo9770\nvideo9771\n")
-    with pytest.raises(ValueError, match="has 2 videos in train and test: video9770, video9771; leave each"):
-        listed(msrvtt, options)
+    with pytest.raises(ValueError, match="has 2 videos in train and test: video9770, video9771; keep each"):
+        listed(MSRVTT, options)
 
 
 def test_empty_captions_and_silent_videos_are_counted(tmp_path, caplog):
@@ -132,7 +139,7 @@ def test_empty_captions_and_silent_videos_are_counted(tmp_path, caplog):
     content = {"sentences": [{"video_id": video, "caption": text} for video, text in said]}
     rewrite(options, "MSRVTT_data.json", json.dumps(content))
     rewrite(options, "MSRVTT_train.9k.csv", "video_id\nvideo0\nvideo1\nvideo2\n")
-    clips = listed(msrvtt, options)
+    clips = listed(MSRVTT, options)
     assert captions(clips[:1]) == {"video0": ["a car"]}
     assert splits(clips) == {"video0": "train", "video9770": "test", "video9771": "test"}
     assert "lists: 2 empty captions are left out" in caplog.text
@@ -145,15 +152,15 @@ def test_empty_captions_and_silent_videos_are_counted(tmp_path, caplog):
         ({"sentences": [{"video_id": "video0"}]}, "caption 1 has no text 'caption'"),
         ({"sentences": [{"video_id": "video0", "caption": 3}]}, "caption 1 has no text 'caption'"),
         ({"sentences": ["video0"]}, "caption 1 has no text 'video_id'"),
-        ({"videos": []}, "holds no list of captions"),
-        ([], "holds a list; the official file holds a dict"),
+        ({"videos": []}, "no list of captions"),
+        ([], "contains a list; the official file contains a dict"),
     ],
 )
 def test_another_json_than_the_official_one(tmp_path, content, message):
     options = write_msrvtt(tmp_path, videos=False)
     path = rewrite(options, "MSRVTT_data.json", json.dumps(content))
     with pytest.raises(ValueError, match=f"^{path}: {message}"):
-        listed(msrvtt, options)
+        listed(MSRVTT, options)
 
 
 # ---- MSVD
@@ -163,7 +170,7 @@ def test_msvd_stems_with_a_dash_and_of_other_case(tmp_path):
     options = write_msvd(tmp_path, videos=False)
     for name in ("-4wsuPCjDBc_5_15.mp4", "aBcdefghijk_0_10.avi"):
         (tmp_path / "videos" / name).touch()
-    clips = {clip.clip_id: clip for clip in listed(msvd, options)}
+    clips = {clip.clip_id: clip for clip in listed(MSVD, options)}
     assert splits(clips.values()) == {
         "-4wsuPCjDBc_5_15": "train",
         "aBcdefghijk_0_10": "train",
@@ -179,10 +186,10 @@ def test_msvd_stems_with_a_dash_and_of_other_case(tmp_path):
 
 def test_msvd_from_json(tmp_path):
     options = write_msvd(tmp_path, videos=False)
-    before = listed(msvd, options)
+    before = listed(MSVD, options)
     (tmp_path / "lists" / "raw-captions.pkl").unlink()
     rewrite(options, "captions_msvd.json", json.dumps(captions(before)))
-    assert listed(msvd, options) == before
+    assert listed(MSVD, options) == before
 
 
 class Evil:
@@ -196,9 +203,9 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, protocol)
     Evil.path = str(tmp_path / "ran")
     path = rewrite(options, "raw-captions.pkl", pickle.dumps({"-4wsuPCjDBc_5_15": [Evil()]}, protocol))
     with pytest.raises(
-        ValueError, match=rf"^{path}: is no pickle of captions: asks for \w+.open, and captions need only"
+        ValueError, match=rf"^{path}: not a pickle of captions \(it needs \w+.open, but captions need only"
     ):
-        listed(msvd, options)
+        listed(MSVD, options)
     assert not (tmp_path / "ran").exists()
 
 
@@ -208,8 +215,8 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, protocol)
 def test_other_pickles_are_refused(tmp_path, content):
     options = write_msvd(tmp_path, videos=False)
     path = rewrite(options, "raw-captions.pkl", content)
-    with pytest.raises(ValueError, match=rf"^{path}: .*; take the file as"):
-        listed(msvd, options)
+    with pytest.raises(ValueError, match=rf"^{path}: .*; use the file as"):
+        listed(MSVD, options)
 
 
 def test_every_protocol_and_builtin_containers_are_read(tmp_path):
@@ -217,14 +224,14 @@ def test_every_protocol_and_builtin_containers_are_read(tmp_path):
     said = {"-4wsuPCjDBc_5_15": [("caf\xe9", "at"), "plain"], "x": [], "y": [{"one"}, frozenset({"two"})]}
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         rewrite(options, "raw-captions.pkl", pickle.dumps(said, protocol))
-        assert captions(listed(msvd, options)) == {"-4wsuPCjDBc_5_15": ["caf\xe9 at", "plain"]}
+        assert captions(listed(MSVD, options)) == {"-4wsuPCjDBc_5_15": ["caf\xe9 at", "plain"]}
 
 
 def test_a_name_that_is_no_text_is_an_error_of_its_clip(tmp_path):
     options = write_msvd(tmp_path, videos=False)
     rewrite(options, "val_list.txt", b"caf\xe9_0_10\n")
     rewrite(options, "raw-captions.pkl", pickle.dumps({"caf\udce9_0_10": [["a", "cat"]]}))
-    (clip,) = listed(msvd, options)
+    (clip,) = listed(MSVD, options)
     assert (clip.clip_id, clip.captions) == ("caf\\xe9_0_10", ["a cat"])
     assert clip.error.startswith("odd_name")
 
@@ -236,19 +243,19 @@ def test_didemo_paragraphs_and_other_suffixes(tmp_path, caplog):
     options = write_didemo(tmp_path, videos=False)
     name = "10015567@N08_3655084291_a8b58478dc.mov"
     (tmp_path / "videos" / "10015567@N08_3655084291_a8b58478dc.mp4").touch()
-    first, *rest = listed(didemo, options)
+    first, *rest = listed(DiDeMo, options)
     assert (first.clip_id, first.split, first.end_s) == (name, "train", 31)
     assert first.captions == ["The sun sets. A dog runs."]
     assert first.path == tmp_path / "videos" / "10015567@N08_3655084291_a8b58478dc.mp4"
     assert [(clip.split, clip.path.name) for clip in rest] == [("val", "1@N0_2_b.m4v"), ("test", "1@N0_3_c.avi")]
     assert "train_list.txt: 1 described videos are not in it, first 0@N00_0_z.mov" in caplog.text
-    assert listed(didemo, options, end_s=None)[0].end_s is None
+    assert listed(DiDeMo, options, end_s=None)[0].end_s is None
 
 
 def test_didemo_listed_videos_without_a_description_are_counted(tmp_path, caplog):
     options = write_didemo(tmp_path, videos=False)
     rewrite(options, "val_list.txt", "1@N0_2_b.m4v\n1@N0_7_q.mov\n")
-    assert [clip.clip_id for clip in listed(didemo, options) if clip.split == "val"] == ["1@N0_2_b.m4v"]
+    assert [clip.clip_id for clip in listed(DiDeMo, options) if clip.split == "val"] == ["1@N0_2_b.m4v"]
     assert "1 videos without a caption are left out, first 1@N0_7_q.mov" in caplog.text
 
 
@@ -258,7 +265,7 @@ def test_a_name_that_leads_out_of_the_root_is_an_error_of_its_clip(tmp_path):
     for name in ("../secret.mp4", f"{tmp_path}/secret.mp4"):
         rewrite(options, "val_list.txt", f"{name}\n")
         rewrite(options, "val_data.json", json.dumps([{"video": name, "description": "It leaks."}]))
-        clip = next(clip for clip in listed(didemo, options) if clip.split == "val")
+        clip = next(clip for clip in listed(DiDeMo, options) if clip.split == "val")
         assert clip.error.startswith(f"outside_root: the list names {name}")
 
 
@@ -266,7 +273,7 @@ def test_a_name_that_leads_out_of_the_root_is_an_error_of_its_clip(tmp_path):
 
 
 def test_lsmdc_quotes_are_text_and_names_are_grouped(tmp_path):
-    clips = listed(lsmdc, write_lsmdc(tmp_path, videos=False))
+    clips = listed(LSMDC, write_lsmdc(tmp_path, videos=False))
     blind = "3011_BLIND_DATING_01.11.23.496-01.11.25.853"
     assert [clip.split for clip in clips] == ["train", "train", "val", "test"]
     assert captions(clips)[blind] == ['"Stop!" SOMEONE says, and "goes.', "He goes."]
@@ -276,29 +283,29 @@ def test_lsmdc_quotes_are_text_and_names_are_grouped(tmp_path):
 
 def test_lsmdc_skips_a_clip_as_xpool_does_if_asked(tmp_path):
     options = write_lsmdc(tmp_path, videos=False)
-    assert UNBREAKABLE in captions(listed(lsmdc, options))
-    assert UNBREAKABLE not in captions(listed(lsmdc, options, skip_as_xpool=True))
+    assert UNBREAKABLE in captions(listed(LSMDC, options))
+    assert UNBREAKABLE not in captions(listed(LSMDC, options, skip_as_xpool=True))
 
 
 def test_lsmdc_short_rows_are_refused(tmp_path):
     options = write_lsmdc(tmp_path, videos=False)
     path = rewrite(options, "LSMDC16_annos_val.csv", f"{lsmdc_line('1006_A_00.1-00.2', 'ok')}1006_A_00.3-00.4\ta\tb\n")
-    with pytest.raises(ValueError, match=f"^{path}:2: 3 of 6 tab-separated fields; take the file as"):
-        listed(lsmdc, options)
+    with pytest.raises(ValueError, match=f"^{path}:2: 3 of 6 tab-separated fields; use the file as"):
+        listed(LSMDC, options)
 
 
 def test_lsmdc_lines_that_a_spreadsheet_quoted(tmp_path):
     options = write_lsmdc(tmp_path, videos=False)
     line = lsmdc_line("1006_A_00.1-00.2", 'He says ""no"".').strip()
     rewrite(options, "LSMDC16_annos_val.csv", f'"{line}"\r\n')
-    assert captions(listed(lsmdc, options))["1006_A_00.1-00.2"] == ['He says "no".']
+    assert captions(listed(LSMDC, options))["1006_A_00.1-00.2"] == ['He says "no".']
 
 
 def test_lsmdc_without_a_sentence_or_in_another_encoding(tmp_path, caplog):
     options = write_lsmdc(tmp_path, videos=False)
     lines = f"{lsmdc_line('1006_A_00.1-00.2', '')}{lsmdc_line('1006_A_00.3-00.4', 'caf*')}"
     rewrite(options, "LSMDC16_annos_val.csv", lines.encode().replace(b"*", b"\xe9"))
-    clips = [clip for clip in listed(lsmdc, options) if clip.split == "val"]
+    clips = [clip for clip in listed(LSMDC, options) if clip.split == "val"]
     assert [clip.clip_id for clip in clips] == ["1006_A_00.3-00.4"]
     assert clips[0].captions[0].startswith("caf\N{REPLACEMENT CHARACTER}")
     assert "1 empty captions are left out" in caplog.text

@@ -6,13 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kinetext.data.datasets import shapes, shapes_captions
+from kinetext.data.datasets import shapes
 from kinetext.data.datasets.shapes import PAIRS
-from kinetext.data.datasets.shapes_captions import Config, captions, looks
+from kinetext.data.datasets.shapes_captions import ShapesCaptions, captions, looks
 
-CAPTIONED = [
-    (pair, split, look) for pair in PAIRS for split in ("train", "test") for look in looks(pair, split, seed=0)
-]
+LOOKS = [(pair, split, look) for pair in PAIRS for split in ("train", "test") for look in looks(pair, split, seed=0)]
 
 
 def words(sentence):
@@ -23,7 +21,7 @@ def test_a_clip_is_described_in_four_ways_and_no_other_clip_is_described_so():
     for split in ("train", "test"):
         said = [
             sentence
-            for pair, of, look in CAPTIONED
+            for pair, of, look in LOOKS
             if of == split
             for label in PAIRS[pair]
             for sentence in captions(label, look)
@@ -32,7 +30,7 @@ def test_a_clip_is_described_in_four_ways_and_no_other_clip_is_described_so():
 
 
 def test_captions_of_twins_name_the_same_figures():
-    for pair, _, look in CAPTIONED:
+    for pair, _, look in LOOKS:
         one, other = (captions(label, look) for label in PAIRS[pair])
         for a, b in zip(one, other, strict=True):
             assert a != b
@@ -58,16 +56,16 @@ def test_the_figure_is_that_of_the_caption():
 
 
 def test_clips_are_rendered_once(tmp_path):
-    config = Config(train=1, val=0, test=1, pairs=("across",), workers=1)
-    clips = list(shapes_captions.list_clips(config, tmp_path))
+    dataset = ShapesCaptions(ShapesCaptions.Config(train=1, val=0, test=1, pairs=("across",), workers=1))
+    clips = list(dataset.list_clips(tmp_path))
     assert [clip.clip_id for clip in clips] == [
         f"{split}/{label}/0000" for split in ("train", "test") for label in ("moving_right", "moving_left")
     ]
     times = [clip.path.stat().st_mtime_ns for clip in clips]
-    assert list(shapes_captions.list_clips(config, tmp_path)) == clips
+    assert list(dataset.list_clips(tmp_path)) == clips
     assert [clip.path.stat().st_mtime_ns for clip in clips] == times
     with pytest.raises(ValueError, match="no pair 'gatee'"):
-        Config(pairs=("gatee",))
+        ShapesCaptions.Config(pairs=("gatee",))
 
 
 def test_a_clip_has_the_same_bytes_each_time(tmp_path):

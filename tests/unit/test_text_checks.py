@@ -2,7 +2,7 @@
 
 import pytest
 
-from kinetext.data.datasets import shapes
+from kinetext.data.datasets.shapes import Shapes
 from kinetext.texts import checks
 from kinetext.texts.checks import REASONS, TokenLimit, check_texts, content_fault, fold, form_fault, named_failure
 from kinetext.texts.prompts import parse_answer
@@ -245,7 +245,7 @@ def test_bundled_banks_are_clean(bank):
     told = {label: provider.describe(label, [], Context(classes)) for label in classes}
     pairs = {label: [other for other in classes if other != label] for label in classes}
     if bank == "shapes":
-        pairs = {a: [b] for pair in shapes.given_pairs(shapes.Config()) for a, b in (pair, pair[::-1])}
+        pairs = {a: [b] for pair in Shapes(Shapes.Config()).declared_pairs() for a, b in (pair, pair[::-1])}
     bad = [text for texts in check_texts(told, pairs).values() for text in texts if text.status != "ok"]
     assert bad == []
     assert min(map(len, told.values())) >= 3

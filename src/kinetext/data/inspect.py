@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from kinetext.config.data import DatasetOptions, FrameOptions
-from kinetext.data.datasets import Clip
+from kinetext.data.datasets.base import Clip
 from kinetext.data.duplicates import find_duplicates
 from kinetext.data.index import SPLITS, checksums, compare_sizes, list_dataset, missing_and_unlisted
 from kinetext.data.lists import printable
@@ -36,18 +36,18 @@ def inspect(name: str, options: DatasetOptions, media: Path, output: Path, num_c
     `media` is the data set's own folder, for files that it makes. Durations are those of `num_clips` clips, evenly spaced.
     Raises ValueError, as index_clips does, where lists contradict each other.
     """
-    module, config, clips, labels = list_dataset(name, options, media)
+    dataset, clips, labels = list_dataset(name, options, media)
     output.mkdir(parents=True, exist_ok=True)
-    absent, unlisted = missing_and_unlisted(clips, config)
+    absent, unlisted = missing_and_unlisted(clips, dataset)
     _write_classes(clips, labels, output / "classes.csv")
     _write_lines(absent, output / "absent.txt")
     _write_lines(unlisted, output / "unlisted.txt")
 
     def found() -> Iterator[str]:
         yield from _counted(name, clips, labels)
-        for what, (number, published) in compare_sizes(clips, labels, module, config).items():
+        for what, (number, published) in compare_sizes(clips, labels, dataset).items():
             yield f"{what}: {number} listed, {'as published' if number == published else f'{published} published'}"
-        yield from (f"list {path}: sha256 {digest}" for path, digest in checksums(module, config).items())
+        yield from (f"list {path}: sha256 {digest}" for path, digest in checksums(dataset).items())
         yield f"absent files: {_named(absent)}"
         yield f"files in no list: {_named(unlisted)}"
         yield from _compared(clips, set(absent), output / "duplicates.txt")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from kinetext.config.data import FrameOptions
-from kinetext.data.datasets import Clip
+from kinetext.data.datasets.base import Clip
 from kinetext.video.decode import is_vfr, window_ranks
 from kinetext.video.demux import UnusableError, demux, opened, usable_stream
 from kinetext.video.pool import Lost

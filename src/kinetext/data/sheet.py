@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from kinetext.config.data import FrameOptions
 from kinetext.core.files import written_whole
-from kinetext.data.datasets import Clip
+from kinetext.data.datasets.base import Clip
 from kinetext.video.decode import decode_clip
 
 COLUMNS = 8

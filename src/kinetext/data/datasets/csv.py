@@ -1,8 +1,10 @@
-"""Your own list, a csv file with a header: columns `path`, `split` (train, val, test) and `label` or `caption`; if need be
-`start_s` and `end_s`, where the clip lies in its file, `clip_id`, its name, and `group`, what it was cut from or who is in it.
+"""Your own list of clips: a csv file with a header.
 
-Paths start at the root. A clip may have several rows, a caption each: rows of the same clip_id, or without one of the
-same path, start and end, are one clip. Classes are called as written, underscores read as spaces.
+Columns: `path`, `split` (train, val, test) and `label` or `caption`. Optional: `start_s` and `end_s` (a segment of the
+file), `clip_id`, and `group` (what the clip was cut from, or who is in it).
+
+Paths are relative to the root. A clip may have several rows with one caption each: rows with the same clip_id, or without
+a clip_id the same path, start and end, are one clip. Underscores in labels are read as spaces.
 """
 
 from collections.abc import Iterator
@@ -12,86 +14,90 @@ from pathlib import Path
 from pydantic import Field
 
 from kinetext.core.plugins import Options, nearest
-from kinetext.data.datasets import Clip
+from kinetext.data.datasets.base import Clip, Dataset
 from kinetext.data.lists import Videos, known_class, need_folder, need_path, read_csv, seconds
 
 SPLITS = ["train", "val", "test"]
-CAPTIONED = None  # the list says
 
 
-class Config(Options):
-    """Where the videos and the list are."""
+class CsvDataset(Dataset):
+    """A list that a user writes."""
 
-    root: str = Field(description="folder of the videos; paths in the list start here")
-    list: str = Field(description="the csv file, UTF-8")
-    delimiter: str = Field(",", min_length=1, max_length=1, description="what stands between two values, one character")
+    class Config(Options):
+        """Where the videos and the list are."""
+
+        root: str = Field(description="folder of the videos; paths in the list start here")
+        list: str = Field(description="the csv file, UTF-8")
+        delimiter: str = Field(",", min_length=1, max_length=1, description="the character between two values")
+
+    config: Config
+    captioned = None
+
+    def list_files(self) -> list[Path]:
+        """Return the list."""
+        return [need_path(self.config.list, "list")]
+
+    def list_clips(self, folder: Path) -> Iterator[Clip]:
+        """Yield the clips in the order of their first rows.
+
+        Raises ValueError, with file and line, if a row is wrong or contradicts an earlier one, or if a test clip has a
+        class without training clips although other classes have some.
+        """
+        (path,) = self.list_files()
+        clips, lines = _read_clips(path, Videos(need_folder(self.config.root, "root")), self.config.delimiter)
+        trained = {clip.label for clip in clips.values() if clip.split == "train" and clip.label is not None}
+        for clip in clips.values():
+            if trained and clip.label is not None:
+                known_class(clip.label, trained, f"{path}:{lines[clip.clip_id]}", "the training clips")
+            yield clip
 
 
-def check(config: Config) -> None:
-    """Raise ValueError if the folder or the list is missing."""
-    need_folder(config.root, "root")
-    list_files(config)
-
-
-def list_files(config: Config) -> list[Path]:
-    """The list."""
-    return [need_path(config.list, "list")]
-
-
-def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
-    """The clips in the order of their first rows. Raises ValueError, with file and line, if a row is wrong, contradicts an
-    earlier one, or tests a class that no clip trains, where any are trained.
-    """
-    (path,) = list_files(config)
-    videos = Videos(need_folder(config.root, "root"))
+def _read_clips(path: Path, videos: Videos, delimiter: str) -> tuple[dict[str, Clip], dict[str, int]]:
+    """Return the clips and the first line of each, by clip_id."""
     clips: dict[str, Clip] = {}
     lines: dict[str, int] = {}
-    captioned: tuple[int, bool] | None = None
-    for line, row in read_csv(path, "path", "split", delimiter=config.delimiter):
+    first: tuple[int, bool] | None = None  # line of the first row, whether it has a caption
+    for line, row in read_csv(path, "path", "split", delimiter=delimiter):
         clip = _clip(row, f"{path}:{line}", videos)
-        captioned = captioned or (line, bool(clip.captions))
-        if bool(clip.captions) != captioned[1]:
+        first = first or (line, bool(clip.captions))
+        if bool(clip.captions) != first[1]:
             raise ValueError(
-                f"{path}:{line}: has a {'caption' if clip.captions else 'label'}, line {captioned[0]} has not; a list has "
+                f"{path}:{line}: has a {'caption' if clip.captions else 'label'}, line {first[0]} has not; a list has "
                 "labels or captions, not both"
             )
-        first = clips.get(clip.clip_id)
-        if first is None:
+        earlier = clips.get(clip.clip_id)
+        if earlier is None:
             clips[clip.clip_id], lines[clip.clip_id] = clip, line
-        elif clip.label is not None or replace(first, captions=clip.captions) != clip:
+        elif clip.label is not None or replace(earlier, captions=clip.captions) != clip:
             raise ValueError(
-                f"{path}:{line}: clip '{clip.clip_id}' stands in line {lines[clip.clip_id]} already; only the captions of "
-                "its rows may differ"
+                f"{path}:{line}: clip '{clip.clip_id}' is already in line {lines[clip.clip_id]}; rows of one clip may "
+                "differ only in their captions"
             )
         else:
-            first.captions.extend(clip.captions)
-    trained = {clip.label for clip in clips.values() if clip.split == "train" and clip.label is not None}
-    for clip in clips.values():
-        if trained and clip.label is not None:
-            known_class(clip.label, trained, f"{path}:{lines[clip.clip_id]}", "the training clips")
-        yield clip
+            earlier.captions.extend(clip.captions)
+    return clips, lines
 
 
-def _clip(row: dict[str, str], place: str, videos: Videos) -> Clip:
-    """The clip of one row."""
+def _clip(row: dict[str, str], where: str, videos: Videos) -> Clip:
+    """Return the clip of one row. Raises ValueError if a value is wrong; `where` is its file and line."""
     path, split, label, caption, start, end, clip_id, group = (
         (row.get(column) or "").strip()
         for column in ("path", "split", "label", "caption", "start_s", "end_s", "clip_id", "group")
     )
     if not path:
-        raise ValueError(f"{place}: path is empty; it must name a video below {videos.root}")
+        raise ValueError(f"{where}: path is empty; it must name a video below {videos.root}")
     if split not in SPLITS:
-        raise ValueError(f"{place}: split is '{split}'{nearest(split, SPLITS)}")
+        raise ValueError(f"{where}: split is '{split}'{nearest(split, SPLITS)}")
     if bool(label) == bool(caption):
         raise ValueError(
-            f"{place}: {'a label and a caption' if label else 'no label and no caption'}; give one of them"
+            f"{where}: {'a label and a caption' if label else 'no label and no caption'}; give one of them"
         )
-    start_s = seconds(start, place, "start_s") if start else None
-    end_s = seconds(end, place, "end_s") if end else None
+    start_s = seconds(start, where, "start_s") if start else None
+    end_s = seconds(end, where, "end_s") if end else None
     if end_s is not None and end_s <= (start_s or 0):
-        raise ValueError(f"{place}: end_s is {end}, not after the start; it must be")
-    window = f":{start or 0}-{end}" if start or end else ""
+        raise ValueError(f"{where}: end_s is {end}, not after the start; it must be")
+    segment = f":{start or 0}-{end}" if start or end else ""
     file, error = videos.find(path)
     name = " ".join(label.replace("_", " ").split()) or None
     captions = [caption] if caption else []
-    return Clip(clip_id or path + window, file, split, name, captions, start_s, end_s, error, group or None)
+    return Clip(clip_id or path + segment, file, split, name, captions, start_s, end_s, error, group or None)

@@ -2,11 +2,11 @@
 
 The lists as published: `train.csv` and `validate.csv` with the columns label, youtube_id, time_start, time_end; a clip's
 file is `{youtube_id}_{start}_{end}.mp4`, the times in six digits, in the folders of the CVDF copy (train, val), in class
-folders, or in the root. With `classes`, a csv of `id,name`, the lists are flat instead: `path id` on each line, as those
-of X-CLIP, ST-Adapter, ViFi-CLIP and PySlowFast (whose `train.csv` has spaces, too).
+folders, or in the root. With `classes`, a csv of `id,name`, the lists are flat instead: `path id` in each line, as those
+of X-CLIP, ST-Adapter, ViFi-CLIP and PySlowFast (whose `train.csv` is separated by spaces, too).
 
-The field reports accuracy on the validation list, as the labels of the test list were withheld for years: its clips are
-the split `test` here, and no test list is read. Copies differ in length, because videos vanish from YouTube.
+The field reports accuracy on the validation list, because the labels of the test list were withheld for years. So its
+clips are the split `test` here, and no test list is read. Copies differ in length, because videos vanish from YouTube.
 """
 
 import logging
@@ -17,9 +17,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from kinetext.data.datasets import Clip
+from kinetext.data.datasets.base import Clip
 from kinetext.data.lists import (
-    RecognitionOptions,
     Videos,
     known_class,
     need_file,
@@ -28,8 +27,8 @@ from kinetext.data.lists import (
     read_csv,
     read_lines,
     seconds,
-    set_aside,
 )
+from kinetext.data.recognition import RecognitionDataset, RecognitionOptions
 
 FOLDERS = {
     "train": ("train/", "videos_train/", ""),
@@ -37,104 +36,99 @@ FOLDERS = {
 }
 
 
-class Config(RecognitionOptions):
-    """Where videos and lists are, and which edition they are of."""
+class Kinetics(RecognitionDataset):
+    """Kinetics, in one of its three editions."""
 
-    variant: Literal[400, 600, 700] = Field(400, description="edition, called by its number of classes")
-    classes: str | None = Field(
-        None, description="csv `id,name` in `annotations`: the lists are flat; null: official csv"
-    )
+    class Config(RecognitionOptions):
+        """Where videos and lists are, and which edition is used."""
 
-
-def check(config: Config) -> None:
-    """Raise ValueError if a folder or a list is missing."""
-    need_folder(config.root, "root")
-    list_files(config)
-
-
-def list_files(config: Config) -> list[Path]:
-    """The training list, the validation list and, where the lists are flat, the classes."""
-    folder = need_folder(config.annotations, "annotations")
-    ending = (".txt", ".csv") if config.classes else (".csv",)
-    found = [
-        need_file(
-            folder, *(prefix + name + suffix for suffix in ending for name in names for prefix in ("", "kinetics_"))
+        variant: Literal[400, 600, 700] = Field(400, description="edition, named by its number of classes")
+        classes: str | None = Field(
+            None, description="csv `id,name` in `annotations`: the lists are flat; null: official csv"
         )
-        for names in (("train",), ("validate", "val", "validation"))
-    ]
-    return [*found, need_file(folder, config.classes)] if config.classes else found
 
+    config: Config
 
-def published(config: Config) -> dict[str, int]:
-    """The number of classes; that of clips depends on the copy. Flat lists may be of any choice of classes."""
-    return {} if config.classes else {"classes": config.variant}
+    def list_files(self) -> list[Path]:
+        """Return the training list, the validation list and, for flat lists, the classes."""
+        folder = need_folder(self.config.annotations, "annotations")
+        suffixes = (".txt", ".csv") if self.config.classes else (".csv",)
+        paths = [
+            need_file(
+                folder,
+                *(prefix + name + suffix for suffix in suffixes for name in names for prefix in ("", "kinetics_")),
+            )
+            for names in (("train",), ("validate", "val", "validation"))
+        ]
+        return [*paths, need_file(folder, self.config.classes)] if self.config.classes else paths
 
+    def published(self) -> dict[str, int]:
+        """Return the number of classes; copies differ in clips, and flat lists may be of any selection of classes."""
+        return {} if self.config.classes else {"classes": self.config.variant}
 
-def labels(config: Config) -> list[str]:
-    """The classes of the training list, sorted as everybody numbers them: as if spaces were underscores."""
-    files = list_files(config)
-    if config.classes:
-        return list(_numbered(files[2]).values())
-    found = set()
-    for line, row in read_csv(files[0], "label"):
-        if not _clean(row["label"]):
-            raise ValueError(f"{files[0]}:{line}: the label is empty; take the list as published")
-        found.add(_clean(row["label"]))
-    return sorted(found, key=lambda label: label.replace(" ", "_"))
+    def labels(self) -> list[str]:
+        """Return the classes of the training list in their usual order: sorted as if spaces were underscores."""
+        files = self.list_files()
+        if self.config.classes:
+            return list(_numbered(files[2]).values())
+        labels = set()
+        for line, row in read_csv(files[0], "label"):
+            if not _clean(row["label"]):
+                raise ValueError(f"{files[0]}:{line}: the label is empty; use the list as published")
+            labels.add(_clean(row["label"]))
+        return sorted(labels, key=lambda label: label.replace(" ", "_"))
 
+    def listed_clips(self) -> Iterator[Clip]:
+        """Yield the clips of the training list, then those of the validation list; a group is one YouTube video."""
+        clips = self._flat_clips() if self.config.classes else self._official_clips()
+        return (replace(clip, group=clip.clip_id.rsplit("_", 2)[0]) for clip in clips)
 
-def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
-    """The clips of the training list, then those of the validation list. Raises ValueError, with file and line."""
-    clips = _flat(config) if config.classes else _official(config)
-    grouped = (replace(clip, group=clip.clip_id.rsplit("_", 2)[0]) for clip in clips)  # clips of one YouTube video
-    return set_aside(grouped, config.val_share, config.seed)
+    def _official_clips(self) -> Iterator[Clip]:
+        videos = Videos(need_folder(self.config.root, "root"))
+        train, test = self.list_files()
+        classes = set(self.labels())
+        num_withheld = 0
+        for split, path in (("train", train), ("test", test)):
+            for line, row in read_csv(path, "youtube_id", "time_start", "time_end"):
+                where = f"{path}:{line}"
+                label = _clean(row.get("label") or "")
+                if not label:
+                    num_withheld += 1
+                    continue
+                known_class(label, classes, where, train.name)
+                if not row["youtube_id"]:
+                    raise ValueError(f"{where}: youtube_id is empty; use the list as published")
+                start, end = (int(seconds(row[column], where, column)) for column in ("time_start", "time_end"))
+                name = f"{row['youtube_id']}_{start:06d}_{end:06d}"
+                inner = (name, f"{label}/{name}", f"{label.replace(' ', '_')}/{name}")
+                file, error = videos.find(*(f"{top}{below}.mp4" for top in FOLDERS[split] for below in inner))
+                yield Clip(name, file, split, label, error=error)
+        if num_withheld:
+            logging.getLogger(__name__).warning("%s: %d clips without a label are left out", test, num_withheld)
 
-
-def _official(config: Config) -> Iterator[Clip]:
-    videos = Videos(need_folder(config.root, "root"))
-    train, test = list_files(config)
-    classes = set(labels(config))
-    withheld = 0
-    for split, path in (("train", train), ("test", test)):
-        for line, row in read_csv(path, "youtube_id", "time_start", "time_end"):
-            place = f"{path}:{line}"
-            label = _clean(row.get("label") or "")
-            if not label:
-                withheld += 1
-                continue
-            known_class(label, classes, place, train.name)
-            if not row["youtube_id"]:
-                raise ValueError(f"{place}: youtube_id is empty; take the list as published")
-            start, end = (int(seconds(row[column], place, column)) for column in ("time_start", "time_end"))
-            name = f"{row['youtube_id']}_{start:06d}_{end:06d}"
-            inner = (name, f"{label}/{name}", f"{label.replace(' ', '_')}/{name}")
-            file, error = videos.find(*(f"{top}{below}.mp4" for top in FOLDERS[split] for below in inner))
-            yield Clip(name, file, split, label, error=error)
-    if withheld:
-        logging.getLogger(__name__).warning("%s: %d clips without a label left out", test, withheld)
-
-
-def _flat(config: Config) -> Iterator[Clip]:
-    videos = Videos(need_folder(config.root, "root"))
-    train, test, numbers = list_files(config)
-    classes = _numbered(numbers)
-    for split, path in (("train", train), ("test", test)):
-        for line, text in read_lines(path):
-            name, _, number = text.strip().replace("\t", " ").rpartition(" ")
-            if not name or number not in classes:
-                raise ValueError(f"{path}:{line}: '{printable(text)}' is not `path id` with an id of {numbers.name}")
-            file, error = videos.find(name.strip())
-            yield Clip(printable(name.strip()), file, split, classes[number], error=error)
+    def _flat_clips(self) -> Iterator[Clip]:
+        videos = Videos(need_folder(self.config.root, "root"))
+        train, test, numbers = self.list_files()
+        classes = _numbered(numbers)
+        for split, path in (("train", train), ("test", test)):
+            for line, text in read_lines(path):
+                name, _, number = text.strip().replace("\t", " ").rpartition(" ")
+                if not name or number not in classes:
+                    raise ValueError(
+                        f"{path}:{line}: '{printable(text)}' is not `path id` with an id of {numbers.name}"
+                    )
+                file, error = videos.find(name.strip())
+                yield Clip(printable(name.strip()), file, split, classes[number], error=error)
 
 
 def _numbered(path: Path) -> dict[str, str]:
-    """Class names by their number, in the order of the numbers."""
-    found = {}
+    """Return the class names by their numbers, in the order of the numbers."""
+    names = {}
     for line, row in read_csv(path, "id", "name"):
-        if not row["id"].isdecimal() or row["id"] in found or not _clean(row["name"]):
-            raise ValueError(f"{path}:{line}: '{row['id']},{row['name']}' is not `id,name` with an id of its own")
-        found[row["id"]] = _clean(row["name"])
-    return dict(sorted(found.items(), key=lambda item: int(item[0])))
+        if not row["id"].isdecimal() or row["id"] in names or not _clean(row["name"]):
+            raise ValueError(f"{path}:{line}: '{row['id']},{row['name']}' is not `id,name` with a unique id")
+        names[row["id"]] = _clean(row["name"])
+    return dict(sorted(names.items(), key=lambda item: int(item[0])))
 
 
 def _clean(label: str) -> str:

@@ -1,9 +1,10 @@
-"""LSMDC 2016 (Rohrbach et al. 2017): film clips, each with what a describer says of it; names are SOMEONE.
+"""LSMDC 2016 (Rohrbach et al. 2017): film clips with sentences from audio descriptions; names are SOMEONE.
 
-Files, for which MPII gives permission: LSMDC16_annos_training.csv, LSMDC16_annos_val.csv and, for retrieval,
-LSMDC16_challenge_1000_publictect.csv. They are tab-separated, without a header, quotes being text: clip_id, start and end
-as aligned, start and end as cut out, sentence. Videos are `root/{movie}/{clip_id}.avi`, the movie being the clip_id up to
-its first dot less three characters (the hours). A clip_id of several lines is one clip with several captions.
+Files, which need permission from MPII: LSMDC16_annos_training.csv, LSMDC16_annos_val.csv and, for retrieval,
+LSMDC16_challenge_1000_publictect.csv. They are tab-separated, have no header, and quotes in them are text: clip_id,
+aligned start and end, extracted start and end, sentence. Videos are `root/{movie}/{clip_id}.avi`, where the movie is the
+clip_id up to its first dot without three characters (the hours). A clip_id in several lines is one clip with several
+captions.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pydantic import Field
 
 from kinetext.core.plugins import Options
 from kinetext.data.captions import Captions, captioned_clips
-from kinetext.data.datasets import Clip
+from kinetext.data.datasets.base import Clip, Dataset
 from kinetext.data.lists import Videos, need_file, need_folder, read_lines
 
 FILES = {
@@ -22,42 +23,39 @@ FILES = {
     "test": "LSMDC16_challenge_1000_publictect.csv",
 }
 SKIPPED = "1012_Unbreakable_00.05.16.065-00.05.21.941"
-CAPTIONED = True
 
 
-class Config(Options):
-    """Where videos and lists are."""
+class LSMDC(Dataset):
+    """LSMDC 2016."""
 
-    root: str = Field(description="folder of the movies' folders")
-    annotations: str = Field(description="folder of the three LSMDC16 csv files")
-    skip_as_xpool: bool = Field(False, description=f"leave out clip {SKIPPED}, as X-Pool's code does without a reason")
+    class Config(Options):
+        """Where videos and lists are."""
 
+        root: str = Field(description="folder of the movies' folders")
+        annotations: str = Field(description="folder of the three LSMDC16 csv files")
+        skip_as_xpool: bool = Field(False, description=f"leave out clip {SKIPPED}, as X-Pool's code does")
 
-def check(config: Config) -> None:
-    """Raise ValueError if a folder or a list is missing."""
-    need_folder(config.root, "root")
-    list_files(config)
+    config: Config
+    captioned = True
 
+    def list_files(self) -> list[Path]:
+        """Return the three lists."""
+        folder = need_folder(self.config.annotations, "annotations")
+        return [need_file(folder, name) for name in FILES.values()]
 
-def list_files(config: Config) -> list[Path]:
-    """The three lists."""
-    folder = need_folder(config.annotations, "annotations")
-    return [need_file(folder, name) for name in FILES.values()]
+    def list_clips(self, folder: Path) -> Iterator[Clip]:
+        """Yield the clips of the three lists, ordered by their first lines."""
+        splits = {split: _read(path) for split, path in zip(FILES, self.list_files(), strict=True)}
+        if self.config.skip_as_xpool:
+            for captions in splits.values():
+                captions.pop(SKIPPED, None)
+        videos = Videos(need_folder(self.config.root, "root"))
+        lists = Path(self.config.annotations)
+        yield from captioned_clips(splits, lambda clip_id: videos.find(_file_name(clip_id)), lists)
 
-
-def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
-    """The clips of the three lists, each where its name first stands."""
-    splits = {split: _read(path) for split, path in zip(FILES, list_files(config), strict=True)}
-    if config.skip_as_xpool:
-        for captions in splits.values():
-            captions.pop(SKIPPED, None)
-    videos = Videos(need_folder(config.root, "root"))
-    yield from captioned_clips(splits, lambda clip_id: videos.find(_place(clip_id)), Path(config.annotations))
-
-
-def published(config: Config) -> dict[str, int]:
-    """The test list's size. Of the others the authors state only lines (101 079 and 7 408), and names repeat in them."""
-    return {"test": 1000}  # the challenge's name; lines: the README of LSMDC 2016
+    def published(self) -> dict[str, int]:
+        """Return the size of the test list. For the others the authors count lines, in which clip_ids repeat."""
+        return {"test": 1000}  # the challenge's name; lines (101 079 and 7 408): the README of LSMDC 2016
 
 
 def _read(path: Path) -> Captions:
@@ -67,13 +65,11 @@ def _read(path: Path) -> Captions:
             line = line[1:].removesuffix('"').replace('""', '"')
         fields = line.split("\t", 5)
         if len(fields) < 6:
-            raise ValueError(
-                f"{path}:{number}: {len(fields)} of 6 tab-separated fields; take the file as its authors published it"
-            )
+            raise ValueError(f"{path}:{number}: {len(fields)} of 6 tab-separated fields; use the file as published")
         captions.setdefault(fields[0].strip(), []).append(fields[5])
     return captions
 
 
-def _place(clip_id: str) -> str:
-    """Where a clip is: 1012_Unbreakable_00.05.16.065-00.05.21.941 in 1012_Unbreakable."""
+def _file_name(clip_id: str) -> str:
+    """Return a clip's file: 1012_Unbreakable_00.05.16.065-00.05.21.941 is in the folder 1012_Unbreakable."""
     return f"{clip_id.split('.')[0][:-3]}/{clip_id}.avi"

@@ -1,6 +1,6 @@
-"""MSR-VTT (Xu et al. 2016) in the split 1k-A (Yu et al. 2018, JSFusion): 20 sentences a training video, one a test video.
+"""MSR-VTT (Xu et al. 2016) in the split 1k-A (Yu et al. 2018, JSFusion): 20 sentences per training video, 1 per test video.
 
-Files, as CLIP4Clip's msrvtt_data.zip has them: MSRVTT_data.json (`sentences`: video_id, caption), MSRVTT_train.9k.csv or
+Files, as in CLIP4Clip's msrvtt_data.zip: MSRVTT_data.json (`sentences`: video_id, caption), MSRVTT_train.9k.csv or
 MSRVTT_train.7k.csv (video_id), MSRVTT_JSFUSION_test.csv (key, vid_key, video_id, sentence). Videos are
 `root/{video_id}.mp4`, those of both official folders together. 1k-A has no validation split; papers choose on the test.
 """
@@ -12,53 +12,52 @@ from typing import Literal
 from pydantic import Field
 
 from kinetext.core.plugins import Options
-from kinetext.data.captions import Captions, captioned_clips, pick, read_captions
-from kinetext.data.datasets import Clip
-from kinetext.data.lists import Videos, need_file, need_folder, read_csv, read_json, set_aside
-
-CAPTIONED = True
+from kinetext.data.captions import Captions, captioned_clips, read_captions, select
+from kinetext.data.datasets.base import Clip, Dataset, set_aside
+from kinetext.data.lists import Videos, need_file, need_folder, read_csv, read_json
 
 
-class Config(Options):
-    """Where videos and lists are, and which training list is meant."""
+class MSRVTT(Dataset):
+    """MSR-VTT 1k-A."""
 
-    root: str = Field(description="folder of the videos, video0.mp4 to video9999.mp4")
-    annotations: str = Field(description="folder of MSRVTT_data.json and the csv files")
-    train: Literal["9k", "7k"] = Field(
-        "9k", description="training list: 9k, as CLIP4Clip trains on, or 7k, which is inside 9k"
-    )
-    val_share: float = Field(0, ge=0, lt=1, description="share of the training videos for validation; 0: no validation")
-    seed: int = Field(0, ge=0, description="of which videos those are; no effect on val_share 0")
+    class Config(Options):
+        """Where videos and lists are, and which training list is used."""
 
+        root: str = Field(description="folder of the videos, video0.mp4 to video9999.mp4")
+        annotations: str = Field(description="folder of MSRVTT_data.json and the csv files")
+        train: Literal["9k", "7k"] = Field(
+            "9k", description="training list: 9k, as CLIP4Clip trains on, or 7k, a subset of 9k"
+        )
+        val_share: float = Field(
+            0, ge=0, lt=1, description="share of the training videos for validation; 0: no validation"
+        )
+        seed: int = Field(0, ge=0, description="of the draw of validation videos; no effect with val_share 0")
 
-def check(config: Config) -> None:
-    """Raise ValueError if a folder or a list is missing."""
-    need_folder(config.root, "root")
-    list_files(config)
+    config: Config
+    captioned = True
 
+    def list_files(self) -> list[Path]:
+        """Return the sentences, the training list and the test pairs."""
+        folder = need_folder(self.config.annotations, "annotations")
+        names = ("MSRVTT_data.json", f"MSRVTT_train.{self.config.train}.csv", "MSRVTT_JSFUSION_test.csv")
+        return [need_file(folder, name) for name in names]
 
-def list_files(config: Config) -> list[Path]:
-    """The sentences, the training list, the test pairs."""
-    folder = need_folder(config.annotations, "annotations")
-    names = ("MSRVTT_data.json", f"MSRVTT_train.{config.train}.csv", "MSRVTT_JSFUSION_test.csv")
-    return [need_file(folder, name) for name in names]
+    def list_clips(self, folder: Path) -> Iterator[Clip]:
+        """Yield training videos with all their sentences, then test videos with the one sentence of the test list."""
+        sentences, train, test = self.list_files()
+        captions = read_captions(sentences, read_json(sentences, dict).get("sentences"), "video_id", "caption")
+        tested: Captions = {}
+        for _, row in read_csv(test, "video_id", "sentence"):
+            tested.setdefault(row["video_id"], []).append(row["sentence"])
+        trained = select(captions, (row["video_id"] for _, row in read_csv(train, "video_id")))
+        videos = Videos(need_folder(self.config.root, "root"))
+        clips = captioned_clips(
+            {"train": trained, "test": tested}, lambda video: videos.find(f"{video}.mp4"), sentences.parent
+        )
+        yield from set_aside(clips, self.config.val_share, self.config.seed)
 
-
-def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
-    """Training videos with all their sentences, then test videos with the one of the test list."""
-    sentences, train, test = list_files(config)
-    said = read_captions(sentences, read_json(sentences, dict).get("sentences"), "video_id", "caption")
-    tested: Captions = {}
-    for _, row in read_csv(test, "video_id", "sentence"):
-        tested.setdefault(row["video_id"], []).append(row["sentence"])
-    splits = {"train": pick(said, (row["video_id"] for _, row in read_csv(train, "video_id"))), "test": tested}
-    videos = Videos(need_folder(config.root, "root"))
-    clips = captioned_clips(splits, lambda video: videos.find(f"{video}.mp4"), sentences.parent)
-    yield from set_aside(clips, config.val_share, config.seed)
-
-
-def published(config: Config) -> dict[str, int]:
-    """The lists' sizes; the training list's only if nothing is set aside from it."""
-    # collaborative-experts, misc/datasets/msrvtt/README.md: 9000 and 1000; rows of MSRVTT_train.7k.csv in X-Pool: 7010
-    train = {"9k": 9000, "7k": 7010}[config.train]
-    return {"test": 1000} if config.val_share else {"train": train, "test": 1000}
+    def published(self) -> dict[str, int]:
+        """Return the sizes of the lists; that of the training list only if no clips are set aside."""
+        # collaborative-experts, misc/datasets/msrvtt/README.md: 9000 and 1000; rows of MSRVTT_train.7k.csv in X-Pool: 7010
+        train = {"9k": 9000, "7k": 7010}[self.config.train]
+        return {"test": 1000} if self.config.val_share else {"train": train, "test": 1000}

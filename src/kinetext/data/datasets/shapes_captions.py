@@ -1,32 +1,29 @@
-"""`shapes_captions`: clips of `shapes` with captions instead of classes, for text-video retrieval offline.
+"""`shapes_captions`: clips of `shapes` with captions instead of classes, for offline text-video retrieval.
 
-Clips come in twins: the same figures on the same background at the same places, the one clip running backwards. The
-captions of twins differ by the motion and by nothing else, so a method that averages frames finds the right one of two
-at best every other time, however well it sees. Each clip has four captions that say the same in other words.
+Clips come in twins: the same figures at the same positions on the same background, one clip running backwards. The
+captions of twins differ only in the motion, so a method that averages frames finds the right one of two at best half of
+the time. Each clip has four captions that say the same in different words.
 
-The figures are drawn without repeats: up to 20 clips of a motion and split have captions of their own (15 where an
-arrow turns); more than that repeat the words, and then an equal caption has several right clips, of which one counts.
+Figures are drawn without repeats: up to 20 clips of a motion and split have unique captions (15 if an arrow turns).
+Beyond that captions repeat, and an equal caption then has several right clips, of which only one counts.
 """
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
 from kinetext.core.plugins import Options
-from kinetext.data.datasets import Clip
-from kinetext.data.datasets.shapes import PAIRS, Look, draw_clip, write_video
+from kinetext.data.datasets.base import Clip, Dataset
+from kinetext.data.datasets.shapes import PAIRS, Look, check_pairs, draw_clip, render, write_video
 from kinetext.data.scenes import BACKGROUNDS, COLOURS, SHAPES
 
-CAPTIONED = True
 FORMAT_VERSION = 2  # raise it when clips change: their folder's name depends on it
 
 # class of shapes -> two ways to say what happens
-HAPPENS = {
+EVENTS = {
     "moving right": ("moves to the right", "travels from left to right"),
     "moving left": ("moves to the left", "travels from right to left"),
     "rising": ("rises", "climbs from the bottom to the top"),
@@ -50,7 +47,7 @@ HAPPENS = {
     "lighting up": ("lights up", "becomes bright"),
     "going dark": ("goes dark", "becomes gloomy"),
 }
-# pair of shapes -> what the figure is like before and after the class that runs forwards
+# pair of shapes -> state of the figure before and after the class that runs forwards
 STATES = {
     "across": ("at the left", "at the right"),
     "vertical": ("at the bottom", "at the top"),
@@ -66,64 +63,64 @@ STATES = {
 }
 
 
-class Config(Options):
-    """How many clips of each motion."""
+class ShapesCaptions(Dataset):
+    """Figures that move, with captions."""
 
-    train: int = Field(40, ge=0, description="training clips per motion")
-    val: int = Field(5, ge=0, description="validation clips per motion")
-    test: int = Field(10, ge=0, description="test clips per motion")
-    pairs: tuple[str, ...] = Field(tuple(PAIRS), description="pairs of motions to make, as in shapes")
-    seed: int = Field(0, ge=0, description="of every random choice")
-    workers: int = Field(2, ge=1, description="processes that render")
+    class Config(Options):
+        """How many clips of each motion."""
 
-    def model_post_init(self, context: object, /) -> None:
-        """Refuse a pair that does not exist."""
-        unknown = [pair for pair in self.pairs if pair not in PAIRS]
-        if unknown or not self.pairs:
-            raise ValueError(f"no pair '{(unknown or [''])[0]}'; known: {', '.join(PAIRS)}")
+        train: int = Field(40, ge=0, description="training clips per motion")
+        val: int = Field(5, ge=0, description="validation clips per motion")
+        test: int = Field(10, ge=0, description="test clips per motion")
+        pairs: tuple[str, ...] = Field(tuple(PAIRS), description="pairs of motions to make, as in shapes")
+        seed: int = Field(0, ge=0, description="of every random choice")
+        workers: int = Field(2, ge=1, description="processes that render")
 
+        def model_post_init(self, context: object, /) -> None:
+            """Refuse a pair that does not exist."""
+            check_pairs(self.pairs)
 
-def list_clips(config: Config, folder: Path) -> Iterator[Clip]:
-    """Render what is not there yet, then list every clip, twins side by side."""
-    made_by = f"captions {FORMAT_VERSION} {config.seed}"
-    root = folder / hashlib.sha256(made_by.encode()).hexdigest()[:12]
-    clips, missing = [], []
-    for pair in config.pairs:
-        for split in ("train", "val", "test"):
-            shown = looks(pair, split, config.seed)
-            for number in range(getattr(config, split)):
-                for label in PAIRS[pair]:
-                    clip_id = f"{split}/{label.replace(' ', '_')}/{number:04d}"
-                    path, look = (root / f"{clip_id}.mp4").resolve(), shown[number % len(shown)]
-                    clips.append(Clip(clip_id, path, split, captions=captions(label, look)))
-                    if not path.exists():
-                        missing.append((path, label, look, f"{made_by} {split}/{pair}/{number}"))
-    if missing:
-        with ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool:
-            for _ in pool.map(_render, missing, chunksize=16):
-                pass
-    yield from clips
+    config: Config
+    captioned = True
+
+    def list_clips(self, folder: Path) -> Iterator[Clip]:
+        """Render the clips that are missing, then yield all, twins side by side."""
+        version = f"captions {FORMAT_VERSION} {self.config.seed}"
+        root = folder / hashlib.sha256(version.encode()).hexdigest()[:12]
+        clips, missing = [], []
+        for pair in self.config.pairs:
+            for split in ("train", "val", "test"):
+                choices = looks(pair, split, self.config.seed)
+                for number in range(getattr(self.config, split)):
+                    for label in PAIRS[pair]:
+                        clip_id = f"{split}/{label.replace(' ', '_')}/{number:04d}"
+                        path, look = (root / f"{clip_id}.mp4").resolve(), choices[number % len(choices)]
+                        clips.append(Clip(clip_id, path, split, captions=captions(label, look)))
+                        if not path.exists():
+                            missing.append((path, label, look, f"{version} {split}/{pair}/{number}"))
+        render(_render, missing, self.config.workers)
+        yield from clips
 
 
 def looks(pair: str, split: str, seed: int) -> list[Look]:
-    """Every look that the captions of a pair can tell apart, in an order of the split's own."""
+    """Return all looks that captions of a pair can distinguish, shuffled for each split."""
     subjects: list[tuple[str, str, str | None]]
-    if pair == "turn":  # an arrow in any case, so the background tells more of them apart
+    if pair == "turn":  # the figure is always an arrow, so the background varies, too
         subjects = [(colour, "arrow", background) for colour in COLOURS for background in BACKGROUNDS]
     else:
         subjects = [(colour, shape, None) for colour in COLOURS for shape in SHAPES[:-1]]
     digest = hashlib.sha256(f"{seed} {split} {pair}".encode()).digest()
     order = np.random.default_rng(list(digest)).permutation(len(subjects))
     chosen = [subjects[i] for i in order]
-    beside = chosen[1:] + chosen[:1]
+    others = chosen[1:] + chosen[:1]
     return [
         Look(colour, shape, other_colour, other_shape, background)
-        for (colour, shape, background), (other_colour, other_shape, _) in zip(chosen, beside, strict=True)
+        for (colour, shape, background), (other_colour, other_shape, _) in zip(chosen, others, strict=True)
     ]
 
 
 def captions(label: str, look: Look) -> list[str]:
-    """What is said of a clip, in four ways."""
+    """Return the four captions of a clip."""
     pair = next(pair for pair, both in PAIRS.items() if label in both)
     before, after = STATES[pair] if label == PAIRS[pair][0] else STATES[pair][::-1]
     subject, are = f"a {look.colour} {look.shape}", "is"
@@ -135,7 +132,7 @@ def captions(label: str, look: Look) -> list[str]:
         subject = f"a gate beside {subject}"
     elif pair == "light":
         subject = f"the background of {subject}"
-    first, second = HAPPENS[label]
+    first, second = EVENTS[label]
     return [
         f"{subject} {first}",
         f"{subject} {second}",
@@ -145,7 +142,7 @@ def captions(label: str, look: Look) -> list[str]:
 
 
 def _render(job: tuple[Path, str, Look, str]) -> None:
-    """Write one clip. Twins are drawn from the same random numbers; the noise of the pixels alone differs."""
+    """Write one clip. Twins share their random numbers, so only their pixel noise differs."""
     path, label, look, key = job
     random = np.random.default_rng(list(hashlib.sha256(key.encode()).digest()))
     write_video(draw_clip(label, random, look), path)

@@ -1,0 +1,39 @@
+"""What the data sets with official recognition lists share: their options and how a validation split is made."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from kinetext.core.plugins import Options
+from kinetext.data.datasets.base import Clip, Dataset, set_aside
+
+
+class RecognitionOptions(Options):
+    """Where videos and lists are, and how many training clips validate."""
+
+    root: str = Field(description="folder of the videos")
+    annotations: str = Field(description="folder of the official lists, as published")
+    val_share: float = Field(0.0, ge=0, lt=1, description="share of the training clips set aside for validation")
+    seed: int = Field(0, ge=0, description="of the draw of validation clips; no effect with val_share 0")
+
+
+class RecognitionDataset(Dataset):
+    """A data set whose published lists have training and test clips; `val_share` of the training clips validate."""
+
+    Config: ClassVar[type[RecognitionOptions]] = RecognitionOptions
+    config: RecognitionOptions
+
+    @abstractmethod
+    def listed_clips(self) -> Iterator[Clip]:
+        """Yield the clips in the order and with the splits of the lists."""
+
+    def list_clips(self, folder: Path) -> Iterator[Clip]:
+        """Yield the listed clips, a share of the training clips turned into validation clips."""
+        return set_aside(self.listed_clips(), self.config.val_share, self.config.seed)
+
+    def published_train(self, clips: int) -> dict[str, int]:
+        """Return the published size of the training list, as an entry of `published`; none if clips are set aside."""
+        return {} if self.config.val_share else {"train": clips}
