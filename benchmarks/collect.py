@@ -14,10 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.core.tables import write_table
 from kinetext.report import collect
-
-VIEWS = ("ordered", "reversed", "shuffled", "repeated")
 
 
 def main() -> None:
@@ -69,18 +68,22 @@ def make_run(results: Path, number: int, clips: int, classes: int) -> Path:
     score_BK[np.arange(clips), target_B] += 1 + row / 20
     table = pa.table(
         {
-            "clip_id": [f"clip{b}" for b in range(clips)] * len(VIEWS),
-            "split": ["test"] * clips * len(VIEWS),
-            "view": np.repeat(VIEWS, clips),
-            "target": pa.array(np.tile(target_B, len(VIEWS)), pa.int32()),
-            "score_K": pa.array(list(score_BK) * len(VIEWS), pa.list_(pa.float32())),
-            "bank_P": pa.nulls(clips * len(VIEWS), pa.list_(pa.float32())),
+            "clip_id": [f"clip{b}" for b in range(clips)] * len(FRAME_ORDERS),
+            "split": ["test"] * clips * len(FRAME_ORDERS),
+            "frame_order": np.repeat(FRAME_ORDERS, clips),
+            "target": pa.array(np.tile(target_B, len(FRAME_ORDERS)), pa.int32()),
+            "score_K": pa.array(list(score_BK) * len(FRAME_ORDERS), pa.list_(pa.float32())),
+            "bank_P": pa.nulls(clips * len(FRAME_ORDERS), pa.list_(pa.float32())),
         }
     )
     labels = {"test": [f"class {k}" for k in range(classes)]}
     write_table("predictions", table, folder / "predictions.parquet", {"labels": labels})
     metric = {"split": "test", "metric": "top1", "value": 0.5, "low": 0.4, "high": 0.6, "clips": clips}
-    write_table("metrics", [{**about, **metric, "view": view} for view in VIEWS * 12], folder / "metrics.parquet")
+    write_table(
+        "metrics",
+        [{**about, **metric, "frame_order": order} for order in FRAME_ORDERS * 12],
+        folder / "metrics.parquet",
+    )
     curve = {"epoch": range(1, 21), "metric": ["train_loss"] * 20, "value": random.normal(size=20)}
     pq.write_table(pa.table(curve), folder / "curves.parquet")
     return folder

@@ -54,7 +54,7 @@ class Costs:
     frames_bytes: float  # a clip
     open_s: float  # a clip, in each process that reads frames
     open_bytes: float  # a clip, likewise, of memory
-    score_bytes: float  # a score of one clip, view and class
+    score_bytes: float  # a score of one clip, frame order and class
     checkpoint_bytes: float
 
 
@@ -106,7 +106,7 @@ def scores(clips: int = 1000, classes: int = 400) -> float:
         {
             "clip_id": f"{i}",
             "split": "test",
-            "view": "ordered",
+            "frame_order": "ordered",
             "target": 0,
             "score_K": random.normal(size=classes).astype("f4"),
         }

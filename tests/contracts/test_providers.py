@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kinetext.core import plugins
-from kinetext.core.tables import DESCRIPTIONS
+from kinetext.core.schemas import DESCRIPTIONS
 from kinetext.texts import cache
 from kinetext.texts.providers.base import Context, Provider, Text, load_provider
 from kinetext.texts.providers.chat_api import ChatApi

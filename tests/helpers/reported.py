@@ -26,7 +26,7 @@ SKILL = {
     "mean_pool": (2.0, 0.0),
     "ordered": (1.0, 1.2),
 }
-VIEW = {"ordered": 1.0, "reversed": -1.0, "shuffled": 0.1, "repeated": 0.0}
+FRAME_ORDER_EFFECT = {"ordered": 1.0, "reversed": -1.0, "shuffled": 0.1, "repeated": 0.0}
 
 
 def make_data(root: Path, clips_per_class: int, dataset: str = "shapes") -> None:
@@ -93,15 +93,15 @@ def make_run(
     for split, labels in splits.items():
         own = NOVEL if split == "novel_among_all" else labels
         noise = random.normal(size=(len(own) * clips_per_class, len(labels)))
-        for view, order in VIEW.items():
+        for frame_order, effect in FRAME_ORDER_EFFECT.items():
             for b, score in enumerate(noise):
                 target = b // clips_per_class
                 label, score = labels[target], score.copy()
                 score[[target, target ^ 1]] += class_skill
-                score[target] += order * order_skill * (1.0 if split == "test" else 0.4)
+                score[target] += effect * order_skill * (1.0 if split == "test" else 0.4)
                 if (split, b) == ("test", 0):
                     score[:] = np.nan
-                row = {"clip_id": f"test-{label}-{b % clips_per_class}", "split": split, "view": view}
+                row = {"clip_id": f"test-{label}-{b % clips_per_class}", "split": split, "frame_order": frame_order}
                 rows.append({**row, "target": target, "score_K": score.tolist()})
     metadata = {"labels": splits, "predict_clips_per_s": 50.0, "failed": {"test": ["test-moves left-0"]}}
     write_table("predictions", rows, folder / "predictions.parquet", metadata)

@@ -23,7 +23,15 @@ SPEC = {
     "training": {"epochs": 3},
     "dataset_options": {"frames": {"num_frames": 8}},
 }
-METRIC = {"split": "test", "view": "ordered", "metric": "top1", "low": 0.6, "high": 0.9, "clips": 40, "commit": "abc"}
+METRIC = {
+    "split": "test",
+    "frame_order": "ordered",
+    "metric": "top1",
+    "low": 0.6,
+    "high": 0.9,
+    "clips": 40,
+    "commit": "abc",
+}
 CURVES = {"epoch": [0, 1, 2], "metric": ["loss"] * 3, "value": [2.0, 1.0, float("nan")]}
 
 

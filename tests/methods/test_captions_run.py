@@ -47,8 +47,12 @@ def ran(captioned, tmp_path):
     return do
 
 
-def measured(folder, view="ordered"):
-    return {r["metric"]: r for r in tables.read_rows("metrics", folder / "metrics.parquet") if r["view"] == view}
+def measured(folder, frame_order="ordered"):
+    return {
+        r["metric"]: r
+        for r in tables.read_rows("metrics", folder / "metrics.parquet")
+        if r["frame_order"] == frame_order
+    }
 
 
 def test_the_texts_are_the_captions_of_every_clip(captioned):
@@ -64,7 +68,7 @@ def test_the_texts_are_the_captions_of_every_clip(captioned):
 @pytest.mark.parametrize("method", ["zero_shot", "mean_pool", "stan"])
 def test_a_run_from_training_to_ranks(ran, method):
     folder = ran(method)
-    rows = [r for r in tables.read_rows("predictions", folder / "predictions.parquet") if r["view"] == "ordered"]
+    rows = [r for r in tables.read_rows("predictions", folder / "predictions.parquet") if r["frame_order"] == "ordered"]
     metadata = tables.read_metadata(folder / "predictions.parquet")
     assert [len(row["score_K"]) for row in rows] == [16] * 4
     assert metadata["captioned"]
@@ -204,8 +208,8 @@ def test_the_bank_is_captions_of_training_clips_evenly_spaced(captioned, tmp_pat
         output = tmp_path / name
         predict_clips(run, captioned.splits(), [captioned.frames], captioned.texts, captioned.backbone, None, output)
         rows = tables.read_rows("predictions", output)
-        assert {row["view"] for row in rows if row["bank_P"] is not None} == {"ordered"}
-        return np.array([row["bank_P"] for row in rows if row["view"] == "ordered"])
+        assert {row["frame_order"] for row in rows if row["bank_P"] is not None} == {"ordered"}
+        return np.array([row["bank_P"] for row in rows if row["frame_order"] == "ordered"])
 
     whole_BP = bank("whole.parquet")
     backbone = load_backbone(captioned.backbone)

@@ -37,7 +37,7 @@ def predict(world, folder, splits, trained):
     checkpoint = folder / "checkpoint.safetensors" if trained else None
     output = folder / f"{splits.stem}_{trained}.parquet"
     predict_clips(folder / "run.yaml", splits, [world.frames], world.texts, world.backbone, checkpoint, output)
-    return {split: made for (split, view), made in read_predictions(output).items() if view == "ordered"}
+    return {split: made for (split, order), made in read_predictions(output).items() if order == "ordered"}
 
 
 def test_moted_learns_from_few_clips_and_is_tested_on_all(world, path, tmp_path):

@@ -9,28 +9,29 @@ import yaml
 from kinetext.backbones.checkpoint import load_backbone, save_trained
 from kinetext.backbones.text_table import read_texts
 from kinetext.core import tables
+from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.data.loader import FrameStore
-from kinetext.evaluation.predict import VIEWS, frame_order, predict_clips
+from kinetext.evaluation.predict import frame_indices, predict_clips
 from kinetext.methods import build_method
 
 NEAR = 2e-3 if torch.cuda.is_available() else 1e-4  # cuDNN convolves in TF32
 
 
 def predict(world, folder, method="zero_shot", frames=None, checkpoint=None, novel=(), **spec):
-    """The rows of the table by (split, view, clip), and its metadata."""
+    """The rows of the table by (split, frame order, clip), and its metadata."""
     run = world.write_run(folder, method, novel=novel)
     run.write_text(run.read_text() + yaml.safe_dump(spec) if spec else run.read_text())
     output = folder / "predictions.parquet"
     predict_clips(run, world.splits(novel), [frames or world.frames], world.texts, world.backbone, checkpoint, output)
     rows = tables.read_rows("predictions", output)
-    by_place = {(row["split"], row["view"], row["clip_id"]): row for row in rows}
+    by_place = {(row["split"], row["frame_order"], row["clip_id"]): row for row in rows}
     assert len(by_place) == len(rows)
     return by_place, tables.read_metadata(output)
 
 
 def test_the_four_orders_of_eight_frames():
-    def order(view, clip_id="clip a"):
-        return frame_order(view, 8, clip_id).tolist()
+    def order(name, clip_id="clip a"):
+        return frame_indices(name, 8, clip_id).tolist()
 
     assert order("ordered") == [0, 1, 2, 3, 4, 5, 6, 7]
     assert order("reversed") == [7, 6, 5, 4, 3, 2, 1, 0]
@@ -43,10 +44,10 @@ def test_the_four_orders_of_eight_frames():
     assert order("shuffled") == again
 
 
-def test_every_test_clip_has_a_row_for_each_view(world, tmp_path):
+def test_every_test_clip_has_a_row_for_each_frame_order(world, tmp_path):
     rows, metadata = predict(world, tmp_path)
     test = [row for row in tables.read_rows("clips", world.clips) if row["split"] == "test"]
-    assert set(rows) == {("test", view, row["clip_id"]) for view in VIEWS for row in test}
+    assert set(rows) == {("test", order, row["clip_id"]) for order in FRAME_ORDERS for row in test}
     assert metadata["labels"] == {"test": world.labels}
     assert metadata["failed"] == {"test": []}
     assert metadata["predict_clips_per_s"] > 0
@@ -56,7 +57,7 @@ def test_every_test_clip_has_a_row_for_each_view(world, tmp_path):
         assert len(row["score_K"]) == 4
 
 
-def test_each_views_scores_are_those_of_the_clip_with_its_frames_in_that_order(world, tmp_path):
+def test_scores_of_a_frame_order_equal_those_of_the_reordered_clip(world, tmp_path):
     torch.manual_seed(0)
     backbone = load_backbone(world.backbone)
     method = build_method(backbone, "stan", {"layers": 2}).eval()
@@ -67,29 +68,29 @@ def test_each_views_scores_are_those_of_the_clip_with_its_frames_in_that_order(w
     rows, _ = predict(world, tmp_path, "stan", checkpoint=tmp_path / "checkpoint.safetensors")
     store = FrameStore([world.frames])
     text = method.encode_texts(read_texts(world.texts, world.labels, backbone))
-    for split, view, clip_id in rows:
+    for split, order, clip_id in rows:
         frames_1TCHW = store.batch([clip_id])
         by_hand = {
             "ordered": frames_1TCHW,
             "reversed": frames_1TCHW.flip(1),
-            "shuffled": frames_1TCHW[:, frame_order("shuffled", 8, clip_id)],
+            "shuffled": frames_1TCHW[:, frame_indices("shuffled", 8, clip_id)],
             "repeated": frames_1TCHW[:, 4:5].expand(1, 8, -1, -1, -1),
-        }[view]
+        }[order]
         with torch.inference_mode():
             score_K = method.score(method.encode_video(by_hand), text)[0]
-        assert rows[split, view, clip_id]["score_K"] == pytest.approx(score_K.tolist(), abs=NEAR)
+        assert rows[split, order, clip_id]["score_K"] == pytest.approx(score_K.tolist(), abs=NEAR)
     ordered, backwards = (
-        torch.tensor([row["score_K"] for (_, view, _), row in rows.items() if view == v]) for v in VIEWS[:2]
+        torch.tensor([row["score_K"] for (_, order, _), row in rows.items() if order == o]) for o in FRAME_ORDERS[:2]
     )
     assert (ordered - backwards).abs().max() > 1e-2  # so the comparison above can tell the orders apart
 
 
 def test_a_method_without_time_does_not_mind_the_order(world, tmp_path):
     rows, _ = predict(world, tmp_path, "mean_pool")
-    for (split, view, clip_id), row in rows.items():
-        if view in ("reversed", "shuffled"):
+    for (split, order, clip_id), row in rows.items():
+        if order in ("reversed", "shuffled"):
             assert row["score_K"] == pytest.approx(rows[split, "ordered", clip_id]["score_K"], abs=NEAR)
-        if view == "repeated":
+        if order == "repeated":
             assert row["score_K"] != pytest.approx(rows[split, "ordered", clip_id]["score_K"], abs=NEAR)
 
 
@@ -104,13 +105,13 @@ def test_a_clip_without_frames_has_no_scores_but_stays(world, tmp_path):
     rows, metadata = predict(world, tmp_path / "damaged", frames=tmp_path / "damaged.arrow")
     assert metadata["failed"] == {"test": [lost]}
     assert set(rows) == set(whole)
-    for (split, view, clip_id), row in rows.items():
-        assert row["target"] == whole[split, view, clip_id]["target"]
+    for (split, order, clip_id), row in rows.items():
+        assert row["target"] == whole[split, order, clip_id]["target"]
         if clip_id == lost:
             assert len(row["score_K"]) == 4
             assert all(math.isnan(score) for score in row["score_K"])
         else:
-            assert row["score_K"] == pytest.approx(whole[split, view, clip_id]["score_K"], abs=NEAR)
+            assert row["score_K"] == pytest.approx(whole[split, order, clip_id]["score_K"], abs=NEAR)
 
 
 def test_novel_classes_are_a_split_of_their_own_with_their_own_labels(world, tmp_path):
@@ -125,11 +126,11 @@ def test_novel_classes_are_a_split_of_their_own_with_their_own_labels(world, tmp
     whole, _ = predict(world, tmp_path / "supervised")
     labels = {row["clip_id"]: row["label"] for row in tables.read_rows("clips", world.clips)}
     assert {clip_id for _, _, clip_id in rows} == {clip_id for _, _, clip_id in whole}
-    for (split, view, clip_id), row in rows.items():
+    for (split, order, clip_id), row in rows.items():
         assert split in (("novel", "novel_among_all") if labels[clip_id] in novel else ("test",))
         assert metadata["labels"][split][row["target"]] == labels[clip_id]
         # a class's score is what it is among all classes; only the rivals are fewer
-        among_all = dict(zip(world.labels, whole["test", view, clip_id]["score_K"], strict=True))
+        among_all = dict(zip(world.labels, whole["test", order, clip_id]["score_K"], strict=True))
         assert row["score_K"] == pytest.approx([among_all[label] for label in metadata["labels"][split]], abs=NEAR)
 
 
@@ -153,8 +154,8 @@ def test_a_clips_score_is_the_average_over_its_views(world, tmp_path, average):
     backbone, store = load_backbone(world.backbone), FrameStore([world.frames])
     method = build_method(backbone, "zero_shot", {}).eval()
     text = method.encode_texts(read_texts(world.texts, world.labels, backbone))
-    for (_, view, clip_id), row in rows.items():
-        if view == "ordered":
+    for (_, order, clip_id), row in rows.items():
+        if order == "ordered":
             frames_TCHW = store.frames(clip_id)
             views = torch.stack([frames_TCHW[[0, 2, 4, 6]], frames_TCHW[[1, 3, 5, 7]]])
             with torch.inference_mode():

@@ -27,7 +27,7 @@ def make_run(root, method="stan", seed=0, right=None, dataset="d", protocol="p",
         score_K = np.zeros(len(labels))
         score_K[(b + (b not in (right or ()))) % len(labels)] = 1
         target = {"target": b % len(labels), "score_K": score_K.tolist()}
-        rows.append({"clip_id": f"clip{b}", "split": split, "view": "ordered", **target})
+        rows.append({"clip_id": f"clip{b}", "split": split, "frame_order": "ordered", **target})
     write_table("predictions", rows, folder / "predictions.parquet", {"labels": {split: labels}})
     return folder
 
@@ -65,7 +65,7 @@ def test_captions_are_compared_both_ways_and_have_no_classes(tmp_path):
         folder = make_run(tmp_path, method)
         noise_BK = np.random.default_rng(0).normal(size=(12, 12))
         rows = [
-            {"clip_id": f"c{b}", "split": "test", "view": "ordered", "target": b, "score_K": s.tolist()}
+            {"clip_id": f"c{b}", "split": "test", "frame_order": "ordered", "target": b, "score_K": s.tolist()}
             for b, s in enumerate(noise_BK + 9 * skill * np.eye(12))
         ]
         metadata = {"labels": {"test": [f"c{b}" for b in range(12)]}, "captioned": True}

@@ -41,11 +41,13 @@ def run(tmp_path):
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(SPEC))
     right = {"ordered": [0, 1, 2], "repeated": []}
     rows = []
-    for view, clips in right.items():
+    for frame_order, clips in right.items():
         for b, target in enumerate([0, 1, 2, 0]):
             score = [0.0, 0.0, 0.0]
             score[target if b in clips else (target + 1) % 3] = 1.0
-            rows.append({"clip_id": f"c{b}", "split": "test", "view": view, "target": target, "score_K": score})
+            rows.append(
+                {"clip_id": f"c{b}", "split": "test", "frame_order": frame_order, "target": target, "score_K": score}
+            )
     metadata = {"labels": {"test": ["left", "right", "up"]}, "predict_clips_per_s": 10.0, "failed": {"test": []}}
     write_table("predictions", rows, tmp_path / "predictions.parquet", metadata)
     write_table("confusables", MINED, tmp_path / "confusables.parquet")
@@ -54,14 +56,14 @@ def run(tmp_path):
 
 def measured(run):
     measure_run(run, run / "predictions.parquet", run / "confusables.parquet", run / "metrics.parquet")
-    return {(row["view"], row["metric"]): row for row in read_rows("metrics", run / "metrics.parquet")}
+    return {(row["frame_order"], row["metric"]): row for row in read_rows("metrics", run / "metrics.parquet")}
 
 
-def test_every_metric_of_every_view(run):
+def test_every_metric_of_every_frame_order(run):
     rows = measured(run)
     plain = {"top1", "top5", "mean_class_accuracy", "pair_accuracy:features"}
-    assert {name for view, name in rows if view == "repeated"} == plain  # "declared" has no rival in this split
-    assert {name for view, name in rows if view == "ordered"} == plain | {"pair_accuracy:features:left/right"}
+    assert {name for order, name in rows if order == "repeated"} == plain  # "declared" has no rival in this split
+    assert {name for order, name in rows if order == "ordered"} == plain | {"pair_accuracy:features:left/right"}
     top1 = rows["ordered", "top1"]
     assert (top1["value"], top1["clips"], rows["repeated", "top1"]["value"]) == (3 / 4, 4, 0.0)
     assert top1["low"] < 3 / 4 < top1["high"]

@@ -18,7 +18,7 @@ from kinetext.report.estimates import Difference, corrected, difference, estimat
 from kinetext.report.figures import Estimate, frame_strip
 from kinetext.report.reference import beside
 from kinetext.report.render import render_report, words_for_p
-from reported import BASE, VIEW, Page, make_data, make_report, make_run
+from reported import BASE, FRAME_ORDER_EFFECT, Page, make_data, make_report, make_run
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_headline_numbers_are_the_means_of_the_tables(report):
     text = Page(report.html).text["headline"]
     for method in ("mean_pool", "moted"):
         for split in ("test", "novel"):
-            wanted = {"method": method, "texts": "motion", "metric": "top1", "view": "ordered", "split": split}
+            wanted = {"method": method, "texts": "motion", "metric": "top1", "frame_order": "ordered", "split": split}
             own = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
             value, low, high = (f"{100 * sum(row[c] for row in own) / 2:.1f}" for c in ("value", "low", "high"))
             least, most = (f"{100 * f(row['value'] for row in own):.1f}" for f in (min, max))
@@ -176,7 +176,7 @@ def test_differences_are_paired_and_mirrored(report):
 
 
 def test_estimates_leave_out_what_counted_nothing():
-    row = {"dataset": "d", "protocol": "p", "split": "test", "metric": "top1", "view": "ordered", "method": "m"}
+    row = {"dataset": "d", "protocol": "p", "split": "test", "metric": "top1", "frame_order": "ordered", "method": "m"}
     row |= {"texts": "t", "low": 0.1, "high": 0.3, "clips": 9}
     nan = estimates([{**row, "value": float("nan")}, {**row, "value": None}])
     assert not nan
@@ -346,11 +346,11 @@ def told(tmp_path_factory):
         folder.mkdir(parents=True)
         (folder / "run.yaml").write_text(yaml.safe_dump(spec))
         noise_BK = np.random.default_rng(0).normal(size=(6, 12))
-        for view, order in VIEW.items():
+        for frame_order, effect in FRAME_ORDER_EFFECT.items():
             for b in range(6):
-                score_K = noise_BK[b] + skill * order * (np.arange(12) // 2 == b) + (np.nan if b == 0 else 0)
-                row = {"clip_id": f"c{b}", "split": "test", "view": view, "target": 2 * b}
-                bank_P = np.arange(3.0) if view == "ordered" else None
+                score_K = noise_BK[b] + skill * effect * (np.arange(12) // 2 == b) + (np.nan if b == 0 else 0)
+                row = {"clip_id": f"c{b}", "split": "test", "frame_order": frame_order, "target": 2 * b}
+                bank_P = np.arange(3.0) if frame_order == "ordered" else None
                 rows.append({**row, "score_K": score_K, "bank_P": bank_P})
         metadata = {"labels": {"test": [f"c{k // 2}" for k in range(12)]}, "captioned": True}
         write_table("predictions", rows, folder / "predictions.parquet", metadata)
@@ -376,7 +376,7 @@ def test_retrieval_has_its_own_headline_and_table(told):
     assert "it is <3>" in page.text["texts"]
     rows = read_rows("metrics", told / "tables" / "metrics.parquet")
     for metric, unit in (("t2v_r1", 100), ("v2t_r10", 100), ("t2v_mdr", 1), ("v2t_mnr:dsl", 1)):
-        (row,) = [r for r in rows if (r["method"], r["metric"], r["view"]) == ("stan", metric, "ordered")]
+        (row,) = [r for r in rows if (r["method"], r["metric"], r["frame_order"]) == ("stan", metric, "ordered")]
         value, low, high = (f"{unit * row[c]:.1f}" for c in ("value", "low", "high"))
         assert f"{value} [{low}, {high}] 1 seed, 6 clips" in page.text["retrieval"]
     t2v, v2t = page.text["retrieval"].split("video to text")

@@ -60,7 +60,7 @@ def test_the_mean_and_its_difference_are_those_of_the_tables(report):
     metrics = read_rows("metrics", report.tables / "metrics.parquet")
     differences = read_rows("differences", report.tables / "differences.parquet")
     text = Page(report.html).text["headline"].replace("\N{MINUS SIGN}", "-").partition("one, test clips")[0]
-    wanted = {"method": "moted", "texts": "motion", "metric": "top1", "view": "ordered", "split": "test"}
+    wanted = {"method": "moted", "texts": "motion", "metric": "top1", "frame_order": "ordered", "split": "test"}
     own = [row["value"] for row in metrics if all(row[key] == value for key, value in wanted.items())]
     assert len(own) == 4  # two data sets, two seeds
     assert f"{100 * np.mean(own):.1f} [" in text
@@ -72,7 +72,7 @@ def test_the_mean_and_its_difference_are_those_of_the_tables(report):
 def test_new_classes_have_their_harmonic_mean_and_what_descriptions_add(report):
     text = Page(report.html).text["novel"].replace("\N{MINUS SIGN}", "-")
     metrics = read_rows("metrics", report.tables / "metrics.parquet")
-    of = {"dataset": "one", "method": "moted", "texts": "motion", "metric": "top1", "view": "ordered"}
+    of = {"dataset": "one", "method": "moted", "texts": "motion", "metric": "top1", "frame_order": "ordered"}
     base, new = (
         np.mean([r["value"] for r in metrics if r["split"] == s and all(r[k] == v for k, v in of.items())])
         for s in ("test", "novel_among_all")

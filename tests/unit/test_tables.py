@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from kinetext.core import tables
+from kinetext.core import schemas
 from kinetext.core.tables import read_rows, read_table, schema, write_table
 from kinetext.evaluation.metrics.top_k import TopK
-from kinetext.evaluation.predictions import Predictions, predicted
-from kinetext.report.collect import TABLES, collect_metrics
+from kinetext.evaluation.predictions import Predictions, predicted_classes
+from kinetext.report.collect import collect_metrics
 from repository import ROOT
 
 LABELS = ["up", "down"]
@@ -31,12 +31,20 @@ def make_run(results: Path, seed: int, scores_BK: list[list[float]], trained: bo
     spec |= {"dataset_options": {}, "backbone_options": {}, "text_options": {}, "fingerprint": "f"}
     (folder / "run.yaml").write_text(yaml.safe_dump(spec))
     rows = [
-        {"clip_id": f"c{b}", "split": "test", "view": view, "target": b // 2, "score_K": score_K}
-        for view in ("ordered", "reversed")
+        {"clip_id": f"c{b}", "split": "test", "frame_order": order, "target": b // 2, "score_K": score_K}
+        for order in ("ordered", "reversed")
         for b, score_K in enumerate(scores_BK)
     ]
     write_table("predictions", rows, folder / "predictions.parquet", {"labels": {"test": LABELS}})
-    metric = {"split": "test", "metric": "top1", "view": "ordered", "value": 0.5, "low": 0.2, "high": 0.8, "clips": 4}
+    metric = {
+        "split": "test",
+        "metric": "top1",
+        "frame_order": "ordered",
+        "value": 0.5,
+        "low": 0.2,
+        "high": 0.8,
+        "clips": 4,
+    }
     write_table("metrics", [{**about, "seed": seed, **metric}], folder / "metrics.parquet")
     if trained:
         curve = {"epoch": [1, 2], "metric": ["train_loss"] * 2, "value": [2.0, 1.0]}
@@ -59,11 +67,11 @@ def collected(tmp_path_factory):
 
 
 def test_every_table_is_there_with_its_schema(collected):
-    assert {path.stem for path in collected.iterdir()} == set(TABLES)
+    assert {path.stem for path in collected.iterdir()} == set(schemas.COLLECTED)
     for name in ("metrics", "runs", "confusions", "costs", "differences"):
         found = pq.read_schema(collected / f"{name}.parquet")
         assert found.names == schema(name).names
-        assert found.metadata[b"schema_version"] == str(tables.SCHEMA_VERSION).encode()
+        assert found.metadata[b"schema_version"] == str(schemas.SCHEMA_VERSION).encode()
         assert all(b"meaning" in field.metadata for field in found)
 
 
@@ -83,7 +91,7 @@ def test_a_tie_and_a_clip_without_frames_are_confusions(collected):
 def test_what_is_right_is_what_top1_counts():
     scores_BK = np.random.default_rng(0).integers(0, 4, size=(200, 5)).astype(float)
     made = Predictions(list("abcde"), np.arange(200) % 5, scores_BK)
-    assert np.mean(predicted(made) == made.target_B) == TopK().measure(made)
+    assert np.mean(predicted_classes(made) == made.target_B) == TopK().measure(made)
 
 
 def test_costs_curves_and_texts_are_those_beside_the_runs(collected):
@@ -104,7 +112,7 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", schemas.COLLECTED)
 @pytest.mark.parametrize("reader", READERS)
 def test_one_line_of_docs_opens_each_table(collected, reader, table):
     module = pytest.importorskip(reader, reason=f"{reader} is not installed (pip install kinetext[dev])")
@@ -119,23 +127,32 @@ def test_one_line_of_docs_opens_each_table(collected, reader, table):
 
 
 def version_1(name: str, rows: list[dict], path: Path) -> None:
-    """The table as version 1 wrote it: without the columns that were added since."""
-    old = [column for column in schema(name).names if column not in tables.ADDED[name]]
-    kind = pa.schema([schema(name).field(c) for c in old], {"kinetext_table": name, "schema_version": "1"})
+    """Write the table as version 1 did: without columns added since, and with the former names of renamed ones."""
+    former = {now: then for then, now in schemas.RENAMED.get(name, {}).items()}
+    old = [column for column in schema(name).names if column not in schemas.ADDED.get(name, ())]
+    fields = [schema(name).field(column).with_name(former.get(column, column)) for column in old]
+    kind = pa.schema(fields, {"kinetext_table": name, "schema_version": "1"})
     pq.write_table(pa.Table.from_pylist(rows, schema=kind), path)
 
 
-@pytest.mark.parametrize("name", list(tables.ADDED))
-def test_files_of_version_1_are_read_with_nulls_for_what_they_lack(name, tmp_path):
+@pytest.mark.parametrize("name", list(schemas.ADDED))
+def test_columns_missing_in_version_1_are_read_as_null(name, tmp_path):
     version_1(name, [{schema(name).names[0]: "x"}], tmp_path / "t.parquet")
     table = read_table(name, tmp_path / "t.parquet")
     assert table.column_names == schema(name).names
-    assert all(table[column].null_count == 1 for column in tables.ADDED[name])
+    assert all(table[column].null_count == 1 for column in schemas.ADDED[name])
+
+
+@pytest.mark.parametrize("name", list(schemas.RENAMED))
+def test_columns_renamed_since_version_1_are_read_under_their_new_names(name, tmp_path):
+    version_1(name, [{"view": "reversed"}], tmp_path / "t.parquet")
+    assert "view" in pq.read_schema(tmp_path / "t.parquet").names
+    assert read_rows(name, tmp_path / "t.parquet")[0]["frame_order"] == "reversed"
 
 
 def test_runs_of_version_1_had_costs_which_are_left_out(tmp_path):
     kind = [("run", pa.string()), ("train_seconds", pa.float64())]
-    rest = [(c, schema("runs").field(c).type) for c in schema("runs").names[1:] if c not in tables.ADDED["runs"]]
+    rest = [(c, schema("runs").field(c).type) for c in schema("runs").names[1:] if c not in schemas.ADDED["runs"]]
     old = pa.schema(kind + rest, {"schema_version": "1"})
     pq.write_table(pa.Table.from_pylist([{"run": "x", "train_seconds": 3.0}], schema=old), tmp_path / "runs.parquet")
     assert read_table("runs", tmp_path / "runs.parquet").column_names == schema("runs").names

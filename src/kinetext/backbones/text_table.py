@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kinetext.core.tables import DESCRIPTIONS, read_rows
+from kinetext.core.schemas import DESCRIPTIONS, PHASES
+from kinetext.core.tables import read_rows
 
 if TYPE_CHECKING:
     from kinetext.backbones.open_clip_vit import Backbone
@@ -31,7 +32,6 @@ log = logging.getLogger(__name__)
 
 CAPTION_BATCH = 512  # captions at once through the text tower
 LENGTHS = (8, 12, 16, 24, 32, 48, 1024)  # tokens: sentences up to one of these go through the text tower together
-PHASES = ("whole", "start", "end")
 
 
 class Groups(NamedTuple):
@@ -47,7 +47,7 @@ class Groups(NamedTuple):
 @dataclass(frozen=True)
 class TextTable:
     """Tokenised sentences. `owner_S` is the class of each, `motion_S` true for a description (false: a name or caption):
-    of the motion, or what a control puts in its place (tables.DESCRIPTIONS); `phase_S` the part of the clip that it is
+    of the motion, or what a control puts in its place (schemas.DESCRIPTIONS); `phase_S` the part of the clip that it is
     about, as an index into PHASES.
     """
 

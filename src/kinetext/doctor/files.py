@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from kinetext.config.run import read_run
-from kinetext.core.tables import ADDED, SCHEMA_VERSION, TABLES, schema
+from kinetext.core.schemas import ADDED, SCHEMA_VERSION, TABLES
+from kinetext.core.tables import current_names, schema
 from kinetext.texts.cache import read_record, request_hash
 
 UNDECLARED = ("system.parquet", "profile.json")  # no rule makes these: they come with others
@@ -96,13 +97,18 @@ def _shard(path: Path) -> Iterator[Said]:
 
 
 def _columns(path: Path, found: pa.Schema) -> Iterator[Said]:
-    """A table's columns against those that tables.py declares; some are declared nowhere (a run's curves)."""
+    """A table's columns against those that core/schemas.py declares; some are declared nowhere (a run's curves)."""
     about = found.metadata or {}
     name = about.get(b"kinetext_table", b"").decode()
     version = int(about.get(b"schema_version", SCHEMA_VERSION))
     if version > SCHEMA_VERSION:
         yield Said(path, f"was written by a later kinetext (schema {version}, not {SCHEMA_VERSION})", "update this one")
         return
+    found = (
+        found
+        if name not in TABLES
+        else pa.schema([f.with_name(now) for f, now in zip(found, current_names(name, found.names), strict=True)])
+    )
     for column in schema(name) if name in TABLES else ():
         if column.name not in found.names:
             if column.name not in ADDED.get(name, ()):

@@ -1,5 +1,6 @@
-"""What a run answers for a video file: decoded, sampled and shrunk as the run's own clips were, then scored for the texts
-that the run was tested with. `kinetext classify` prints it; the model in MLflow gives it as a table.
+"""Classify video files with a trained run: decode, sample and resize them as the run's own clips, then score its texts.
+
+`kinetext classify` prints the result; the model in MLflow returns it as a table.
 
 K classes or captions, T frames, C channels, H, W pixels.
 """
@@ -18,78 +19,88 @@ from kinetext.core import distributed
 from kinetext.core.tables import read_rows
 from kinetext.data.frames import extract_clip
 from kinetext.data.loader import cut_views, decoded, tested_frames
-from kinetext.evaluation.parts import COLUMNS, Parts, find_parts
 from kinetext.evaluation.predict import load_method, score_clips
+from kinetext.evaluation.run_files import ANSWER_COLUMNS, RunFiles, find_run_files
 from kinetext.methods import configure_method
 
 
-class Answerer:
-    """A run, loaded once, that answers for any number of videos."""
+class VideoClassifier:
+    """A run, loaded once to classify any number of videos."""
 
-    def __init__(self, parts: Parts) -> None:
-        """Raises ValueError where there is no checkpoint of a method that trains."""
-        self.spec = read_run(parts.run)
+    def __init__(self, files: RunFiles) -> None:
+        """Load the run. Raises ValueError if its method trains and has no checkpoint yet."""
+        self.spec = read_run(files.run)
         module, _ = configure_method(self.spec.method_module, self.spec.method_options)
-        if parts.checkpoint is None and getattr(module, "TRAINS", True) and self.spec.training.epochs:
-            raise ValueError(f"{parts.run.parent}: {self.spec.method} is not trained yet; run `snakemake` first")
+        if files.checkpoint is None and getattr(module, "TRAINS", True) and self.spec.training.epochs:
+            raise ValueError(f"{files.run.parent}: {self.spec.method} is not trained yet; run `snakemake` first")
         self.frames = FrameOptions(**self.spec.dataset_options.get("frames", {}))
         self.device = distributed.device()
-        self.method = load_method(self.spec, parts.backbone, parts.checkpoint, self.device)
-        table = read_texts(parts.texts, parts.labels, self.method.backbone).to(self.device)
+        self.method = load_method(self.spec, files.backbone, files.checkpoint, self.device)
+        table = read_texts(files.texts, files.labels, self.method.backbone).to(self.device)
         with torch.inference_mode():
-            if parts.captions:
+            if files.captions:
                 self.text = [self.method.encode_texts(part) for part in table.captions()]
-                self.names = _captions(parts)
+                self.names = _captions(files)
             else:
-                self.text, self.names = [self.method.encode_texts(table)], parts.labels
+                self.text, self.names = [self.method.encode_texts(table)], files.labels
 
     def scores(self, path: str | Path, start_s: float | None = None, end_s: float | None = None) -> np.ndarray:
-        """The scores of a video, or of a part of it, score_K, in the order of `names`.
+        """Return the scores [K] of a video, or of a part of it, in the order of `names`.
 
-        Raises ValueError, with the reason, for a video that has no frames to give.
+        Raises ValueError, with the reason, for a video without readable frames.
         """
         clip = {"clip_id": str(path), "path": str(path), "start_s": start_s, "end_s": end_s, "error": None}
         row = extract_clip(clip, self.frames)
         if row["status"] == "failed":
             raise ValueError(row["error"])
         images, testing = row["images"], self.spec.testing
-        seen = sorted(set(tested_frames(self.spec, len(images))))
-        frames_TCHW = cut_views(decoded([images[i] for i in seen]), self.spec, len(images))
+        needed = sorted(set(tested_frames(self.spec, len(images))))
+        frames_TCHW = cut_views(decoded([images[i] for i in needed]), self.spec, len(images))
         with torch.inference_mode():
             video = self.method.encode_video(frames_TCHW.unflatten(0, (testing.views, -1)).to(self.device))
             return score_clips(self.method, video, self.text, testing.views, testing.average)[0]
 
-    def answer(
+    def top_labels(
         self, path: str | Path, start_s: float | None = None, end_s: float | None = None, top: int = 5
     ) -> list[dict[str, Any]]:
-        """The likeliest labels first, `top` rows of COLUMNS: `score` as in predictions.parquet, `share` its softmax over all
-        labels (not calibrated). A video without frames has one row, without a label, that says why.
+        """Return the `top` labels of a video, the most likely first, as rows of ANSWER_COLUMNS.
+
+        `score` is that of predictions.parquet, `share` its softmax over all labels (not calibrated). An unreadable video
+        has one row without a label; it records the error.
         """
         try:
             score_K = self.scores(path, start_s, end_s)
         except ValueError as error:
-            return [dict.fromkeys(COLUMNS) | {"path": str(path), "error": str(error)}]
+            return [dict.fromkeys(ANSWER_COLUMNS) | {"path": str(path), "error": str(error)}]
         weight_K = np.exp(score_K - score_K.max())
         share_K = weight_K / weight_K.sum()
-        order = np.argsort(-score_K, kind="stable")[:top]
-        found = [(self.names[k], float(score_K[k]), float(share_K[k])) for k in order]
-        return [dict(zip(COLUMNS, (str(path), n, *one, None), strict=True)) for n, one in enumerate(found, 1)]
+        return [
+            {
+                "path": str(path),
+                "rank": rank,
+                "label": self.names[k],
+                "score": float(score_K[k]),
+                "share": float(share_K[k]),
+                "error": None,
+            }
+            for rank, k in enumerate(np.argsort(-score_K, kind="stable")[:top], 1)
+        ]
 
 
 def classify(videos: Iterable[Path], run: Path, top: int = 5) -> int:
-    """Print a run's answers for videos; how many had none."""
-    answerer, silent = Answerer(find_parts(run)), 0
+    """Print the top labels of each video; return the number of unreadable videos."""
+    classifier, num_unreadable = VideoClassifier(find_run_files(run)), 0
     for video in videos:
-        rows = answerer.answer(video, top=top)
+        rows = classifier.top_labels(video, top=top)
         print(video)
         for row in rows:
-            silent += row["error"] is not None
+            num_unreadable += row["error"] is not None
             print(f"  {row['error']}" if row["error"] else f"  {100 * row['share']:5.1f} %  {row['label']}")
-    return silent
+    return num_unreadable
 
 
-def _captions(parts: Parts) -> list[str]:
-    """The sentences of the captions, in the order in which `read_texts` has them."""
-    place = {label: k for k, label in enumerate(parts.labels)}
-    rows = [row for row in read_rows("texts", parts.texts) if row["status"] == "ok" and row["label"] in place]
-    return [row["sentence"] for row in sorted(rows, key=lambda row: place[row["label"]])]
+def _captions(files: RunFiles) -> list[str]:
+    """Return the captions as sentences, in the order in which `read_texts` encodes them."""
+    index = {label: k for k, label in enumerate(files.labels)}
+    rows = [row for row in read_rows("texts", files.texts) if row["status"] == "ok" and row["label"] in index]
+    return [row["sentence"] for row in sorted(rows, key=lambda row: index[row["label"]])]

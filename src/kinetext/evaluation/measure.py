@@ -49,21 +49,22 @@ class Measurement:
 def measure_run(
     run: Path, predictions: Path, confusables: Path, output: Path, added: Mapping[str, MetricOptions] | None = None
 ) -> None:
-    """Measure every split and view of a run's predictions; write the table `metrics`.
+    """Measure every split and frame order of a run's predictions; write the table `metrics`.
 
     `added` are the metrics of the configuration, measured beside the built-in ones. A metric that needs rivals is
-    measured once per rule of the table `confusables`, as "pair_accuracy:features"; under the ordered view also for the
+    measured once per rule of the table `confusables`, as "pair_accuracy:features"; with the frames in order also for the
     first pairs one by one, as "pair_accuracy:features:left/right". Captions have ranks instead (retrieval.py),
-    transductive ones under the ordered view only.
+    transductive ones with the frames in order only.
     """
     spec = read_run(run / "run.yaml")
     about = {key: getattr(spec, key) for key in ("dataset", "protocol", "method", "texts", "backbone", "seed")}
     about |= {"fingerprint": spec.fingerprint, "commit": code_commit()}
     mined, metrics = read_rows("confusables", confusables), all_metrics(added)
     rows: list[dict[str, Any]] = []
-    for (split, view), sample in read_predictions(predictions).items():
-        measurements = (_of_captions if sample.captioned else _of_classes)(metrics, sample, mined, view == "ordered")
-        rows += [{**about, "split": split, "view": view, **measurement.row()} for measurement in measurements]
+    for (split, frame_order), sample in read_predictions(predictions).items():
+        measurements = _of_captions if sample.captioned else _of_classes
+        for measurement in measurements(metrics, sample, mined, frame_order == "ordered"):
+            rows.append({**about, "split": split, "frame_order": frame_order, **measurement.row()})
     write_table("metrics", rows, output)
 
 

@@ -1,17 +1,20 @@
-"""predict_clips: a trained method's scores for every test clip, with its frames in order and in three wrong orders.
+"""Score every test clip of a run for its classes or captions: `kinetext predict-clips`.
 
-The wrong orders tell how much a method relies on motion: reversed, shuffled (one fixed shuffle per clip), and the middle
-frame repeated. The trunk sees each frame alone, so it runs once and its tokens are put in order.
+Each clip is scored with its frames in order and, as motion probes, reversed, shuffled (one fixed shuffle per clip) and with
+the middle frame repeated: a method that uses motion loses accuracy there. The image encoder sees each frame alone, so it
+runs once per clip and its tokens are reordered.
 
-Several processes take whole batches in turn: no clip is left out or seen twice, and each has the scores that one process
-gives it, to the bit.
+The views of a clip (temporal clips x spatial crops) are another thing: their scores are averaged.
 
-B clips, T frames, K classes or captions.
+Several processes take whole batches in turn; each clip gets the scores that one process would give it, bit by bit.
+
+B clips, T frames, K classes or captions, P captions of the query bank, V views.
 """
 
 import math
 import time
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +27,17 @@ from kinetext.backbones.checkpoint import load_backbone, load_trained
 from kinetext.backbones.text_table import read_texts
 from kinetext.config.run import RunSpec, read_run
 from kinetext.core import distributed
+from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.core.tables import write_table
 from kinetext.data.feed import Feed
 from kinetext.data.loader import ClipViews, FrameStore
-from kinetext.data.splits import read_splits
+from kinetext.data.splits import Split, read_splits
 from kinetext.methods import Method, build_method
 
-VIEWS = ("ordered", "reversed", "shuffled", "repeated")
 BATCH_CLIPS = 32
-BANK_CAPTIONS = 5000  # captions of training clips that are scored, too, for QB-Norm; its authors take all of them
+BANK_CAPTIONS = 5000  # captions of training clips in the query bank of QB-Norm; its authors take all of them
+
+Row = dict[str, Any]
 
 
 def predict_clips(
@@ -45,94 +50,146 @@ def predict_clips(
     output: Path,
     threads: int = 1,
 ) -> None:
-    """Write the table `predictions` for all splits but train and val. A clip without frames has NaN scores: it is counted
-    as wrong, the same for every method. Clips with captions are scored for captions of training clips, too (`bank_P`).
-    Among several processes each calls it, and the first one writes.
+    """Write the table `predictions` for all splits but train and val.
+
+    A clip without frames has NaN scores and counts as wrong, alike for every method. Clips with captions are also scored
+    for captions of training clips (`bank_P`). With several processes, each calls this function and the first one writes.
     """
-    threads_each = max(1, threads // distributed.local_world_size())
-    torch.set_num_threads(threads_each)
+    process_threads = max(1, threads // distributed.local_world_size())
+    torch.set_num_threads(process_threads)
     spec = read_run(run)
     device = distributed.device()
     method = load_method(spec, backbone_folder, checkpoint, device)
-    backbone = method.backbone
     store = FrameStore(frames)
-    found = read_splits(splits)
-    tested = {name: split for name, split in found.items() if name not in ("train", "val") and split.rows}
-
-    views = spec.testing.views
-    rows: list[dict[str, Any]] = []
+    all_splits = read_splits(splits)
+    tested = {name: split for name, split in all_splits.items() if name not in ("train", "val") and split.rows}
+    predictor = _Predictor(spec, method, store, device, process_threads)
+    rows: list[Row] = []
     labels: dict[str, list[str]] = {}
-    seconds, counted = 0.0, 0
     with torch.inference_mode():
-        bank, bank_size = [], 0
-        if found["train"].captioned and found["train"].rows:
-            trained = read_texts(texts, found["train"].labels, backbone).to(device)
-            bank = [method.encode_texts(part) for part in trained.captions(BANK_CAPTIONS)]
-            bank_size = min(len(trained.owner_S), BANK_CAPTIONS)
+        bank = predictor.encode_bank(all_splits["train"], texts)
         for name, split in tested.items():
-            table = read_texts(texts, split.labels, backbone).to(device)
-            labels[name] = split.labels
-            if split.captioned:
-                text = [method.encode_texts(part) for part in table.captions()]
-                labels[name] = [table.labels[k] for k in table.owner_S.tolist()]
-            else:
-                text = [method.encode_texts(table)]
-            place: dict[str, int] = {}
-            for k, label in enumerate(labels[name]):
-                place.setdefault(label, k)  # a clip's first caption
-            have = [row for row in split.rows if row["clip_id"] in store]
-            for row in (row for row in split.rows if row["clip_id"] not in store):
-                nothing = np.full(len(labels[name]), np.nan, np.float32)
-                nothing_P = np.full(bank_size, np.nan, np.float32)
-                rows += [_row(row, name, view, place, nothing, nothing_P if bank else None) for view in VIEWS]
-            clip_ids = [row["clip_id"] for row in have]
-            feed = Feed(ClipViews(store, clip_ids, spec), device, threads_each - 1, spec.training.decode)
-            at_once = max(1, BATCH_CLIPS // views)
-            order = [places.tolist() for places in torch.arange(len(have)).split(at_once)] if have else []
-            mine = list(distributed.local_items(order))
-            found_rows: list[list[dict[str, Any]]] = []  # of each batch here
-            began = time.perf_counter()
-            bar = tqdm(feed.batches(mine), f"predict {spec.run} {name}", len(mine), disable=distributed.hide_progress())
-            for places, sent in zip(mine, bar, strict=True):
-                batch = [have[place] for place in places]
-                frames_BTCHW = feed.send(sent, places).unflatten(1, (views, -1)).flatten(0, 1)  # B: views of clips
-                tokens = method.image_tokens(frames_BTCHW)
-                found_rows.append([])
-                T = next(iter(tokens.values())).shape[1]
-                for view in VIEWS:
-                    order_BT = torch.stack([frame_order(view, T, row["clip_id"]) for row in batch])
-                    order_BT = order_BT.repeat_interleave(views, 0).to(device)
-                    at = torch.arange(len(order_BT), device=device)[:, None]
-                    video = method.encode_tokens({level: t[at, order_BT] for level, t in tokens.items()})
-                    scores_BK = score_clips(method, video, text, views, spec.testing.average)
-                    if view == "ordered":
-                        seconds, counted = seconds + time.perf_counter() - began, counted + len(batch)
-                    bank_BP = (
-                        score_clips(method, video, bank, views) if bank and view == "ordered" else [None] * len(batch)
-                    )
-                    found_rows[-1] += [
-                        _row(row, name, view, place, s, b) for row, s, b in zip(batch, scores_BK, bank_BP, strict=True)
-                    ]
-                began = time.perf_counter()
-            rows += [row for of_batch in distributed.gather(found_rows) for row in of_batch]
-    seen = distributed.gather([(counted, seconds)])
-    counted, seconds = sum(count for count, _ in seen), max(took for _, took in seen)  # they work at the same time
+            split_texts = predictor.encode_split(split, texts)
+            labels[name] = split_texts.labels
+            rows += predictor.rows_without_frames(name, split, split_texts, bank)
+            rows += predictor.rows_with_frames(name, split, split_texts, bank)
+    clips_per_s = predictor.clips_per_s()
     if distributed.rank() > 0:
         return
     metadata = {
         "labels": labels,
         "captioned": any(split.captioned for split in tested.values()),
         "failed": {
-            name: [r["clip_id"] for r in split.rows if r["clip_id"] not in store] for name, split in tested.items()
+            name: [row["clip_id"] for row in split.rows if row["clip_id"] not in store]
+            for name, split in tested.items()
         },
         "testing": spec.testing.model_dump(),
-        "predict_clips_per_s": counted / seconds if seconds else None,
+        "predict_clips_per_s": clips_per_s,
     }
     write_table("predictions", rows, output, metadata)
 
 
+@dataclass(frozen=True)
+class _EncodedTexts:
+    """Texts that clips are scored for: the label of each, and their encodings in chunks."""
+
+    labels: list[str]
+    chunks: list[Any]
+
+    def targets(self) -> dict[str, int]:
+        """Return the index of each class, or of each clip's first caption."""
+        index: dict[str, int] = {}
+        for k, label in enumerate(self.labels):
+            index.setdefault(label, k)
+        return index
+
+
+class _Predictor:
+    """Scores the clips of one split after another and measures how long that takes."""
+
+    def __init__(self, spec: RunSpec, method: Method, store: FrameStore, device: torch.device, threads: int) -> None:
+        self.spec, self.method, self.store, self.device, self.threads = spec, method, store, device, threads
+        self.seconds, self.num_clips = 0.0, 0
+
+    def encode_split(self, split: Split, texts: Path) -> _EncodedTexts:
+        """Encode the classes of a split, or the captions of its clips."""
+        table = read_texts(texts, split.labels, self.method.backbone).to(self.device)
+        if not split.captioned:
+            return _EncodedTexts(split.labels, [self.method.encode_texts(table)])
+        labels = [table.labels[k] for k in table.owner_S.tolist()]
+        return _EncodedTexts(labels, [self.method.encode_texts(part) for part in table.captions()])
+
+    def encode_bank(self, train: Split, texts: Path) -> _EncodedTexts:
+        """Encode up to BANK_CAPTIONS captions of training clips; none where clips have classes."""
+        if not (train.captioned and train.rows):
+            return _EncodedTexts([], [])
+        table = read_texts(texts, train.labels, self.method.backbone).to(self.device)
+        chunks = [self.method.encode_texts(part) for part in table.captions(BANK_CAPTIONS)]
+        return _EncodedTexts([table.labels[k] for k in table.owner_S.tolist()[:BANK_CAPTIONS]], chunks)
+
+    def rows_without_frames(self, name: str, split: Split, texts: _EncodedTexts, bank: _EncodedTexts) -> list[Row]:
+        """Return rows of NaN scores for the clips of a split that have no frames."""
+        nan_K = np.full(len(texts.labels), np.nan, np.float32)
+        nan_P = np.full(len(bank.labels), np.nan, np.float32) if bank.chunks else None
+        targets = texts.targets()
+        return [
+            _row(clip, name, frame_order, targets, nan_K, nan_P)
+            for clip in split.rows
+            if clip["clip_id"] not in self.store
+            for frame_order in FRAME_ORDERS
+        ]
+
+    def rows_with_frames(self, name: str, split: Split, texts: _EncodedTexts, bank: _EncodedTexts) -> list[Row]:
+        """Score the clips of a split that have frames; every process gets the rows of all."""
+        views, targets = self.spec.testing.views, texts.targets()
+        clips = [clip for clip in split.rows if clip["clip_id"] in self.store]
+        clip_views = ClipViews(self.store, [clip["clip_id"] for clip in clips], self.spec)
+        feed = Feed(clip_views, self.device, self.threads - 1, self.spec.training.decode)
+        batch_clips = max(1, BATCH_CLIPS // views)
+        batches = [indices.tolist() for indices in torch.arange(len(clips)).split(batch_clips)] if clips else []
+        local_batches = list(distributed.local_items(batches))
+        rows: list[list[Row]] = []  # of each batch of this process
+        start = time.perf_counter()
+        description = f"predict {self.spec.run} {name}"
+        bar = tqdm(feed.batches(local_batches), description, len(local_batches), disable=distributed.hide_progress())
+        for indices, encoded in zip(local_batches, bar, strict=True):
+            batch = [clips[index] for index in indices]
+            frames_BTCHW = feed.send(encoded, indices).unflatten(1, (views, -1)).flatten(0, 1)  # B: views of clips
+            tokens = self.method.image_tokens(frames_BTCHW)
+            rows.append([])
+            for frame_order in FRAME_ORDERS:
+                video = self._encode_reordered(tokens, frame_order, [clip["clip_id"] for clip in batch])
+                scores_BK = score_clips(self.method, video, texts.chunks, views, self.spec.testing.average)
+                bank_BP: Any = [None] * len(batch)
+                if frame_order == "ordered":
+                    self.seconds += time.perf_counter() - start
+                    self.num_clips += len(batch)
+                    if bank.chunks:
+                        bank_BP = score_clips(self.method, video, bank.chunks, views)
+                rows[-1] += [
+                    _row(clip, name, frame_order, targets, score_K, bank_P)
+                    for clip, score_K, bank_P in zip(batch, scores_BK, bank_BP, strict=True)
+                ]
+            start = time.perf_counter()
+        return [row for batch_rows in distributed.gather(rows) for row in batch_rows]
+
+    def _encode_reordered(self, tokens: dict[Any, Tensor], frame_order: str, clip_ids: list[str]) -> Any:
+        """Encode videos from the tokens of their frames in the given order."""
+        num_frames = next(iter(tokens.values())).shape[1]
+        index_BT = torch.stack([frame_indices(frame_order, num_frames, clip_id) for clip_id in clip_ids])
+        index_BT = index_BT.repeat_interleave(self.spec.testing.views, 0).to(self.device)
+        row_B1 = torch.arange(len(index_BT), device=self.device)[:, None]
+        return self.method.encode_tokens({level: token[row_B1, index_BT] for level, token in tokens.items()})
+
+    def clips_per_s(self) -> float | None:
+        """Return the clips scored per second with their frames in order; all processes call this. None without clips."""
+        measured = distributed.gather([(self.num_clips, self.seconds)])
+        num_clips, seconds = sum(clips for clips, _ in measured), max(seconds for _, seconds in measured)
+        return num_clips / seconds if seconds else None
+
+
 def load_method(spec: RunSpec, backbone_folder: Path, checkpoint: Path | None, device: torch.device) -> Method:
-    """The method of a run as it is tested, with its checkpoint's parameters if it has one."""
+    """Load the method of a run for testing, with the parameters of its checkpoint if it has one."""
     method = build_method(load_backbone(backbone_folder), spec.method_module, spec.method_options)
     if checkpoint is not None:
         if spec.training.temperature is not None:
@@ -141,28 +198,29 @@ def load_method(spec: RunSpec, backbone_folder: Path, checkpoint: Path | None, d
     return method.to(device).eval()
 
 
-def frame_order(view: str, num_frames: int, clip_id: str) -> Tensor:
-    """The indices [T] of a clip's frames under a view. The shuffle depends on the clip's name alone."""
-    order = torch.arange(num_frames)
-    if view == "reversed":
-        return order.flip(0)
-    if view == "shuffled":
+def frame_indices(frame_order: str, num_frames: int, clip_id: str) -> Tensor:
+    """Return the indices [T] of a clip's frames in an order of FRAME_ORDERS. The shuffle depends on the clip_id alone."""
+    indices = torch.arange(num_frames)
+    if frame_order == "reversed":
+        return indices.flip(0)
+    if frame_order == "shuffled":
         generator = torch.Generator().manual_seed(zlib.crc32(clip_id.encode()))
         return torch.randperm(num_frames, generator=generator)
-    if view == "repeated":
-        return torch.full_like(order, num_frames // 2)
-    return order
+    if frame_order == "repeated":
+        return torch.full_like(indices, num_frames // 2)
+    return indices
 
 
 def score_clips(method: Method, video: Any, text: list[Any], views: int, average: str = "logits") -> np.ndarray:
-    """Scores [B, K] of clips, each with so many views one after the other, for texts that were encoded some at a time."""
+    """Return scores [B, K] of videos [B * V] for texts that were encoded in chunks, averaged over the views of a clip."""
     scores_NK = torch.cat([method.score(video, part) for part in text], 1).float()
     return average_views(scores_NK, views, average).cpu().numpy()
 
 
 def average_views(scores_NK: Tensor, views: int, average: str) -> Tensor:
-    """The scores [B, K] of clips whose views stand one after the other: the mean of their logits, or the logarithm of the
-    mean of their probabilities.
+    """Average scores [B * V, K] over the views of a clip, which follow one another, to [B, K].
+
+    `logits`: their mean; `probabilities`: the logarithm of the mean of their softmax.
     """
     if views == 1:
         return scores_NK
@@ -172,18 +230,13 @@ def average_views(scores_NK: Tensor, views: int, average: str) -> Tensor:
 
 
 def _row(
-    clip: dict[str, Any],
-    split: str,
-    view: str,
-    place: dict[str, int],
-    score_K: np.ndarray,
-    bank_P: np.ndarray | None,
-) -> dict[str, Any]:
+    clip: Row, split: str, frame_order: str, targets: dict[str, int], score_K: np.ndarray, bank_P: np.ndarray | None
+) -> Row:
     return {
         "clip_id": clip["clip_id"],
         "split": split,
-        "view": view,
-        "target": place[clip["label"]],
+        "frame_order": frame_order,
+        "target": targets[clip["label"]],
         "score_K": score_K,
-        "bank_P": bank_P if view == "ordered" else None,
+        "bank_P": bank_P if frame_order == "ordered" else None,
     }

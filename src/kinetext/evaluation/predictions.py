@@ -1,4 +1,4 @@
-"""The predictions of one split under one view, as metrics see them. Clips B, classes or captions K."""
+"""The predictions of one split with its frames in one order, as metrics see them. B clips, K classes or captions."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,63 +12,63 @@ from kinetext.core.tables import metadata_of, read_table
 
 @dataclass(frozen=True)
 class Predictions:
-    """Scores of clips for classes, or for captions: a label is then the name of the caption's clip."""
+    """Scores of clips for classes, or for captions: the label of a caption is the clip_id of its clip."""
 
     labels: list[str]
     target_B: np.ndarray  # int, index into labels
-    scores_BK: np.ndarray  # float, larger is likelier; NaN in a row whose clip has no frames
-    clip_ids: list[str] | None = None  # the clips' names, as long as all clips are there
-    bank_BP: np.ndarray | None = None  # scores for captions of training clips, as scores_BK; None under other views
+    scores_BK: np.ndarray  # float, higher is more likely; NaN in the row of a clip without frames
+    clip_ids: list[str] | None = None  # None after `take`
+    bank_BP: np.ndarray | None = None  # scores for captions of training clips; None for frames out of order
     captioned: bool = False  # whether the labels are captions
 
     def __len__(self) -> int:
-        """Clips."""
+        """Return the number of clips."""
         return len(self.target_B)
 
     def take(self, rows: np.ndarray) -> "Predictions":
-        """The predictions of some clips, in the order of `rows` (repeats allowed: a bootstrap draw), without names."""
+        """Return the predictions of some clips without their clip_ids, in the order of `rows`, which may repeat."""
         bank_BP = None if self.bank_BP is None else self.bank_BP[rows]
-        taken = {"target_B": self.target_B[rows], "scores_BK": self.scores_BK[rows], "bank_BP": bank_BP}
-        return replace(self, clip_ids=None, **taken)
+        return replace(
+            self, target_B=self.target_B[rows], scores_BK=self.scores_BK[rows], clip_ids=None, bank_BP=bank_BP
+        )
 
 
-def read_predictions(path: Path, only: str | None = None) -> dict[tuple[str, str], Predictions]:
-    """Every (split, view) of predictions.parquet, or those of the view `only`."""
+def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[str, str], Predictions]:
+    """Read predictions.parquet by (split, frame order), of all frame orders or of one."""
     table = read_table("predictions", path)
     metadata = metadata_of(table.schema)
-    if only is not None:
-        table = table.filter(pc.equal(table["view"], only))
-    splits, views = np.array(table["split"].to_pylist()), np.array(table["view"].to_pylist())
-    found = {}
-    for split, view in sorted(set(zip(splits.tolist(), views.tolist(), strict=True))):
-        rows = table.take(np.flatnonzero((splits == split) & (views == view)))
-        bank_BP = None if rows["bank_P"].null_count else _matrix(rows["bank_P"])
-        found[split, view] = Predictions(
-            metadata["labels"][split],
-            rows["target"].to_numpy(),
-            _matrix(rows["score_K"]),
-            rows["clip_id"].to_pylist(),
-            bank_BP,
-            bool(metadata.get("captioned")),
+    if frame_order is not None:
+        table = table.filter(pc.equal(table["frame_order"], frame_order))
+    splits, orders = np.array(table["split"].to_pylist()), np.array(table["frame_order"].to_pylist())
+    predictions = {}
+    for split, order in sorted(set(zip(splits.tolist(), orders.tolist(), strict=True))):
+        rows = table.take(np.flatnonzero((splits == split) & (orders == order)))
+        predictions[split, order] = Predictions(
+            labels=metadata["labels"][split],
+            target_B=rows["target"].to_numpy(),
+            scores_BK=_matrix(rows["score_K"]),
+            clip_ids=rows["clip_id"].to_pylist(),
+            bank_BP=None if rows["bank_P"].null_count else _matrix(rows["bank_P"]),
+            captioned=bool(metadata.get("captioned")),
         )
-    return found
+    return predictions
 
 
-def predicted(predictions: Predictions) -> np.ndarray:
-    """The class that scores highest for each clip, as an index into the labels, predicted_B; -1 for a clip without frames.
+def predicted_classes(predictions: Predictions) -> np.ndarray:
+    """Return the index [B] of the class that scores highest for each clip; -1 for a clip without frames.
 
-    A clip is its own class's only if that scores strictly higher than every other, as top1 counts it: of a tie with its
-    own class it is the other one's.
+    As in top1, a clip belongs to its own class only if that scores strictly higher than every other; a tie with its own
+    class counts for the other class.
     """
     own_B = predictions.scores_BK[np.arange(len(predictions)), predictions.target_B]
     others_BK = predictions.scores_BK.copy()
     np.put_along_axis(others_BK, predictions.target_B[:, None], -np.inf, axis=1)
     best_B = others_BK.argmax(axis=1)
-    ahead_B = own_B > others_BK.max(axis=1)
-    return np.where(np.isnan(own_B), -1, np.where(ahead_B, predictions.target_B, best_B))
+    own_is_best_B = own_B > others_BK.max(axis=1)
+    return np.where(np.isnan(own_B), -1, np.where(own_is_best_B, predictions.target_B, best_B))
 
 
 def _matrix(lists: pa.ChunkedArray) -> np.ndarray:
-    """A column of equally long lists, float64."""
+    """Return a column of equally long lists as a float64 matrix."""
     values = lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return values.reshape(len(lists), -1).astype(np.float64)

@@ -28,8 +28,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from kinetext.backbones.text_table import PHASES, TextTable, WordFeatures, class_means, need_descriptions
+from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, need_descriptions
 from kinetext.core.plugins import Options
+from kinetext.core.schemas import PHASES
 from kinetext.methods import Method, Tokens
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The tables of every run put together: `kinetext collect-metrics`. Each is declared in tables.py.
+"""The tables of every run put together: `kinetext collect-metrics`. Each is declared in core/schemas.py.
 
 - `metrics`, `curves`, `texts`: what lies beside the runs, in long form.
 - `runs`, `costs`: one row a run: how it is defined, what it cost.
@@ -18,22 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kinetext.config.run import RunSpec, read_run
+from kinetext.core.schemas import COLLECTED, MEASURED_RULES, TRAINING_COSTS
 from kinetext.core.tables import read_rows, read_table, schema, write_table
 from kinetext.report.differences import difference_rows
 from kinetext.report.outcomes import Outcomes
 
-TABLES = ("metrics", "runs", "texts", "confusions", "costs", "curves", "differences")
-RUN = schema("costs").names[:7]  # the columns that name a run
-TRAINED = (
-    "new_parameters",
-    "trained_parameters",
-    "train_seconds",
-    "train_clips_seen",
-    "processes",
-    "threads",
-    "device",
-)
-JOBS = ("train_method", "predict_clips", "measure_run")  # rules that run once a run
+RUN = ("run", "dataset", "protocol", "backbone", "method", "texts", "seed")  # the columns that name a run
 
 
 class Run(NamedTuple):
@@ -53,7 +43,7 @@ class Run(NamedTuple):
 
 
 def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
-    """Read the run folders; write TABLES into the folder `output`.
+    """Read the run folders; write the tables COLLECTED into the folder `output`.
 
     Only files of the folders handed over are read, each once: what lies in results/ from an earlier configuration stays out. From
     the folder `results` come the runs' tables of texts and Snakemake's benchmarks; what is not there is null or left out.
@@ -90,10 +80,10 @@ def _cost_row(run: Run, speed: float | None, benchmarks: Path) -> dict[str, Any]
     """One row of the table `costs`."""
     trained = _json(run.folder / "cost.json")
     jobs: dict[str, float | None] = {}
-    for rule in JOBS:
+    for rule in MEASURED_RULES:
         took = _benchmark(benchmarks / rule / f"{run.spec.run}.tsv")
         jobs |= {f"{rule}_s": took.get("s"), f"{rule}_mib": took.get("max_rss")}
-    of_training = {key: trained.get(key) for key in TRAINED}
+    of_training = {name: trained.get(name) for name, _, _ in TRAINING_COSTS}
     return {**run.names(), **of_training, "predict_clips_per_s": speed, **jobs}
 
 
@@ -155,9 +145,7 @@ def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
 
     Raises ValueError for tables of a version that did not test differences.
     """
-    wanted = {"metrics": "metrics", "runs": "runs", "costs": "costs", "curves": "collected_curves"}
-    wanted |= {"confusions": "confusions", "differences": "differences"}
-    read = {file: read_rows(name, tables / f"{file}.parquet") for file, name in wanted.items()}
+    read = {file: read_rows(name, tables / f"{file}.parquet") for file, name in COLLECTED.items() if file != "texts"}
     if any(row["p"] is None for row in read["differences"]):
         raise ValueError(
             f"{tables}/differences.parquet: is of an earlier version; run `kinetext collect-metrics` again"

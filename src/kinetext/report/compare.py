@@ -65,7 +65,7 @@ def _side(folder: Path) -> Side:
     for seed in seeds:
         if not (seed / "predictions.parquet").is_file():
             raise ValueError(f"{seed}: predictions.parquet is missing; run `kinetext predict-clips` for it first")
-        predictions = read_predictions(seed / "predictions.parquet", only="ordered")
+        predictions = read_predictions(seed / "predictions.parquet", frame_order="ordered")
         found.append({split: made for (split, _), made in predictions.items()})
     return Side(folder, spec, found)
 

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.config.report import ReportOptions
+from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.report.descriptions import against_others
 from kinetext.report.estimates import Comparison, Key, Measured, corrected, difference, file_name, label, title
 from kinetext.report.figures import Estimate, Row, cost_plot, dot_plot
 from kinetext.report.material import MINED, RULES
-
-VIEWS = ("ordered", "reversed", "shuffled", "repeated")
 
 
 def about_comparison(
@@ -113,7 +112,7 @@ def headline_of(found: Measured, options: ReportOptions) -> list[str]:
 
 def _retrieval(keys: list[Key], found: Measured) -> dict[str, Any] | None:
     """Every measure of retrieval for each row, and apart for each way to change scores."""
-    ordered = {metric: cells for (metric, view), cells in found.items() if view == "ordered"}
+    ordered = {metric: cells for (metric, order), cells in found.items() if order == "ordered"}
     changes = sorted({metric.partition(":")[2] for metric in ordered if _of_captions(metric)})  # "" is first: unchanged
     measures = dict.fromkeys(metric[4:] for metric in ordered if _of_captions(metric) and ":" not in metric)
     directions = {
@@ -140,13 +139,13 @@ def _motion(name: str, keys: list[Key], found: Measured, metrics: list[str], fig
     """Accuracy by the order of the frames, metric by metric; nothing where only the true order was predicted."""
     shown = {}
     for metric in metrics:
-        views = [view for view in VIEWS if (metric, view) in found]
-        if len(views) > 1:
-            cells = {key: {view: found[metric, view].get(key) for view in views} for key in keys}
+        orders = [order for order in FRAME_ORDERS if (metric, order) in found]
+        if len(orders) > 1:
+            cells = {key: {order: found[metric, order].get(key) for order in orders} for key in keys}
             rows: list[Row] = [(label(key), list(cells[key].items())) for key in keys]
             line = (0.5, "chance") if metric.startswith("pair_accuracy") else None
             plot = dot_plot(f"motion-{metric.replace(':', '-')}-{name}", rows, f"{metric}, percent", figures, line)
-            shown[metric] = {"views": views, "cells": cells, "plot": plot}
+            shown[metric] = {"orders": orders, "cells": cells, "plot": plot}
     return shown
 
 

@@ -1,4 +1,4 @@
-"""What every part of the report takes its numbers from: one Estimate for each comparison, metric, view and row of it.
+"""What every part of the report takes its numbers from: one Estimate for each comparison, metric, frame order and row of it.
 
 A comparison is a data set under a protocol and a split of its clips, or the mean over several data sets with rows in common;
 its rows are methods with texts.
@@ -15,7 +15,7 @@ from kinetext.report.paired import holm
 
 Comparison = tuple[str, str, str]  # dataset, protocol, split
 Key = tuple[str, str]  # method, texts
-Measured = dict[tuple[str, str], dict[Key, Estimate]]  # (metric, view) -> row -> number
+Measured = dict[tuple[str, str], dict[Key, Estimate]]  # (metric, frame order) -> row -> number
 Estimates = dict[Comparison, Measured]
 ALPHA = 0.05  # differences whose corrected p is above it are not told apart
 Of = TypeVar("Of")
@@ -40,7 +40,7 @@ def estimates(metrics: list[dict[str, Any]]) -> Estimates:
     for row in metrics:
         if row["value"] is not None and row["value"] == row["value"]:
             comparison = (row["dataset"], row["protocol"], row["split"])
-            seeds[comparison, (row["metric"], row["view"]), (row["method"], row["texts"])].append(row)
+            seeds[comparison, (row["metric"], row["frame_order"]), (row["method"], row["texts"])].append(row)
     found: Estimates = defaultdict(lambda: defaultdict(dict))
     for (comparison, measured, key), rows in seeds.items():
         value, low, high = (sum(row[c] for row in rows) / len(rows) for c in ("value", "low", "high"))
@@ -114,9 +114,15 @@ def corrected(family: Mapping[Of, Difference]) -> dict[Of, Difference]:
 def long_rows(found: Estimates) -> Iterable[dict[str, Any]]:
     """The numbers one a row, for a csv file."""
     for (dataset, protocol, split), measured in found.items():
-        for (metric, view), cells in measured.items():
+        for (metric, frame_order), cells in measured.items():
             for (method, texts), estimate in cells.items():
-                about = {"dataset": dataset, "protocol": protocol, "split": split, "metric": metric, "view": view}
+                about = {
+                    "dataset": dataset,
+                    "protocol": protocol,
+                    "split": split,
+                    "metric": metric,
+                    "frame_order": frame_order,
+                }
                 yield {**about, "method": method, "texts": texts, **vars(estimate)}
 
 

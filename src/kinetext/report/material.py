@@ -4,7 +4,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from kinetext.core.tables import DESCRIPTIONS, open_shard, read_metadata, read_rows
+from kinetext.core.schemas import DESCRIPTIONS
+from kinetext.core.tables import open_shard, read_metadata, read_rows
 from kinetext.report.descriptions import control_of
 from kinetext.report.figures import Estimate, frame_strip
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from kinetext.config.run import RunSpec
 from kinetext.core.tables import read_metadata
 from kinetext.evaluation.measure import main_values
-from kinetext.evaluation.predictions import Predictions, predicted, read_predictions
+from kinetext.evaluation.predictions import Predictions, predicted_classes, read_predictions
 
 Key = tuple[str, str]  # method, texts
 Place = tuple[str, str, str, str]  # dataset, protocol, split, metric
@@ -38,7 +38,7 @@ class Outcomes:
         """Take a run's predictions, if there are any; how many clips it predicted a second."""
         if not path.is_file():
             return None
-        for (split, _), made in read_predictions(path, only="ordered").items():
+        for (split, _), made in read_predictions(path, frame_order="ordered").items():
             metric, value_B = next(iter(main_values(made).items()))
             clips = tuple(made.clip_ids or ())
             clips = self._names.setdefault(clips, clips)  # runs of a data set share one copy of the names
@@ -52,11 +52,11 @@ class Outcomes:
 def _confusions(spec: RunSpec, split: str, made: Predictions) -> pa.Table:
     """Rows of the table `confusions`: a pair of classes, and of how many clips."""
     K = len(made.labels)
-    pair_B = made.target_B.astype(np.int64) * (K + 1) + predicted(made) + 1  # 0: no frames
+    pair_B = made.target_B.astype(np.int64) * (K + 1) + predicted_classes(made) + 1  # 0: no frames
     pairs, clips = np.unique(pair_B, return_counts=True)
     names = pa.array([None, *made.labels], pa.string())
     about: dict[str, Any] = {"dataset": spec.dataset, "split": split, "protocol": spec.protocol, "method": spec.method}
-    about |= {"texts": spec.texts, "seed": spec.seed}
+    about |= {"backbone": spec.backbone, "texts": spec.texts, "seed": spec.seed}
     return pa.table(
         {
             **{name: pa.repeat(value, len(pairs)) for name, value in about.items()},

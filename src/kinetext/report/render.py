@@ -100,8 +100,8 @@ def _galleries(
         keys = {(r["method"], r["texts"]) for r in runs if (r["dataset"], r["protocol"], r["backbone"]) == wanted}
         measured = {
             metric: {key: estimate for key, estimate in cells.items() if key in keys}
-            for (metric, view), cells in found.get((dataset, protocol, "test"), {}).items()
-            if view == "ordered" and keys & cells.keys()
+            for (metric, order), cells in found.get((dataset, protocol, "test"), {}).items()
+            if order == "ordered" and keys & cells.keys()
         }
         pairs = gallery(by_name[dataset], path, measured, examples)
         if pairs:

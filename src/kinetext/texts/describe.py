@@ -16,7 +16,8 @@ from tqdm import tqdm
 from kinetext.config.texts import TextOptions
 from kinetext.core import plugins
 from kinetext.core.detached import go_on
-from kinetext.core.tables import DESCRIPTIONS, read_metadata, read_rows, write_table
+from kinetext.core.schemas import DESCRIPTIONS
+from kinetext.core.tables import read_metadata, read_rows, write_table
 from kinetext.data.splits import read_splits
 from kinetext.texts.checks import TokenLimit, check_texts, named_failure
 from kinetext.texts.mining import class_labels

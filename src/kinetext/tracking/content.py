@@ -179,7 +179,7 @@ def experiment_name(dataset: str, captions: bool | None) -> str:
 
 def metric_key(row: dict[str, Any]) -> str:
     """What a row of the table `metrics` is called in MLflow."""
-    return _key(f"{row['split']}/{row['view']}/{row['metric']}")
+    return _key(f"{row['split']}/{row['frame_order']}/{row['metric']}")
 
 
 def shown(row: dict[str, Any]) -> bool:

@@ -24,9 +24,7 @@ def draw_figures(predictions: Path) -> Iterator[tuple[str, Any]]:
     classes are scored among all classes, of those.
     """
     ranks: dict[str, np.ndarray] = {}
-    for (split, view), made in read_predictions(predictions).items():
-        if view != "ordered":
-            continue
+    for (split, _), made in read_predictions(predictions, "ordered").items():
         if not made.captioned:
             ranks[split] = class_ranks(made)
             if split in CONFUSED and len(made.labels) <= MOST_CLASSES:

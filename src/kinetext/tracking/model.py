@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from kinetext.config.report import TrackingOptions
 from kinetext.core.tables import pq, read_table
-from kinetext.evaluation.parts import COLUMNS, Parts, find_parts
+from kinetext.evaluation.run_files import ANSWER_COLUMNS, RunFiles, find_run_files
 
 # what loading a model and asking it imports, beside kinetext itself; working that out takes MLflow a process and a network
 PACKAGES = (
@@ -28,7 +28,7 @@ def why_not(run: Path, options: TrackingOptions) -> str | None:
     if options.models == "none":
         return "tracking.models is none"
     try:
-        parts = find_parts(run)
+        parts = find_run_files(run)
     except ValueError as error:
         return str(error)
     size_mib = sum(path.stat().st_size for path in _files(parts, options)) / 2**20
@@ -43,7 +43,7 @@ def save_model(run: Path, options: TrackingOptions, folder: Path) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    parts, made = find_parts(run), folder / "run"
+    parts, made = find_run_files(run), folder / "run"
     made.mkdir(parents=True)
     for path in _files(parts, options):
         into = made / "backbone" / path.name if path.parent == parts.backbone else made / path.name
@@ -57,7 +57,7 @@ def save_model(run: Path, options: TrackingOptions, folder: Path) -> None:
     strings = {name: ColSpec("string", name, required=name == "path") for name in ("path", "label", "error")}
     inputs: list[Any] = [strings["path"], *(ColSpec("double", name, required=False) for name in ("start_s", "end_s"))]
     kinds = {"rank": "long", "score": "double", "share": "double"}
-    outputs: list[Any] = [strings.get(name) or ColSpec(kinds[name], name, required=False) for name in COLUMNS]
+    outputs: list[Any] = [strings.get(name) or ColSpec(kinds[name], name, required=False) for name in ANSWER_COLUMNS]
     mlflow.pyfunc.save_model(
         folder / "model",
         python_model=Path(__file__).with_name("served.py"),
@@ -67,7 +67,7 @@ def save_model(run: Path, options: TrackingOptions, folder: Path) -> None:
     )
 
 
-def _files(parts: Parts, options: TrackingOptions) -> list[Path]:
+def _files(parts: RunFiles, options: TrackingOptions) -> list[Path]:
     """The files that go into a model as they are."""
     files = [parts.run, *([parts.checkpoint] if parts.checkpoint else [])]
     return files + (sorted(parts.backbone.iterdir()) if options.models == "whole" else [])

@@ -21,7 +21,7 @@ NOTE = """Mean over the runs below it: {seeds}.
 
 | number | what it is |
 |---|---|
-| `split/view/metric` | mean over seeds |
+| `split/frame_order/metric` | mean over seeds |
 | `….seeds_low`, `….seeds_high` | 95 % t interval of that mean over seeds; from two seeds on |
 | `….low`, `….high` | means of the seeds' 95 % bootstrap bounds over clips |
 """

@@ -1,5 +1,5 @@
 """The code of the model that MLflow keeps (its "models from code"): a copy of this file lies beside each model, and
-`mlflow.pyfunc.load_model` runs it. What it does is evaluation/answer.py; kinetext must be installed where it is loaded.
+`mlflow.pyfunc.load_model` runs it. What it does is evaluation/classify.py; kinetext must be installed where it is loaded.
 """
 
 import json
@@ -14,7 +14,7 @@ from mlflow.pyfunc import PythonModel
 
 class Served(PythonModel):
     """A run that answers for video files: a table with a column `path` (and start_s, end_s, if need be) in, the table of
-    evaluation/answer.COLUMNS out, `top` rows a video.
+    evaluation/run_files.ANSWER_COLUMNS out, `top` rows a video.
     """
 
     def load_context(self, context: Any) -> None:
@@ -24,8 +24,8 @@ class Served(PythonModel):
         from kinetext.backbones.embed import prepare_backbone
         from kinetext.config.backbone import BackboneOptions
         from kinetext.config.run import read_run
-        from kinetext.evaluation.classify import Answerer
-        from kinetext.evaluation.parts import Parts
+        from kinetext.evaluation.classify import VideoClassifier
+        from kinetext.evaluation.run_files import RunFiles
 
         folder = Path(context.artifacts["run"])
         about = json.loads((folder / "parts.json").read_text())
@@ -37,7 +37,7 @@ class Served(PythonModel):
                     break
             else:
                 prepare_backbone(BackboneOptions(**read_run(folder / "run.yaml").backbone_options), backbone)
-            parts = Parts(
+            files = RunFiles(
                 folder / "run.yaml",
                 backbone,
                 folder / "texts.parquet",
@@ -45,17 +45,17 @@ class Served(PythonModel):
                 about["labels"],
                 about["captions"],
             )
-            self.answerer = Answerer(parts)
+            self.classifier = VideoClassifier(files)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """The likeliest labels of each video."""
-        from kinetext.evaluation.parts import COLUMNS
+        from kinetext.evaluation.run_files import ANSWER_COLUMNS
 
         rows: list[dict[str, Any]] = []
         for clip in model_input.to_dict("records"):
             start_s, end_s = (None if pd.isna(clip.get(key)) else float(clip[key]) for key in ("start_s", "end_s"))
-            rows += self.answerer.answer(clip["path"], start_s, end_s, top=(params or {}).get("top", 5))
-        return pd.DataFrame(rows, columns=list(COLUMNS))
+            rows += self.classifier.top_labels(clip["path"], start_s, end_s, top=(params or {}).get("top", 5))
+        return pd.DataFrame(rows, columns=list(ANSWER_COLUMNS))
 
 
 set_model(Served())

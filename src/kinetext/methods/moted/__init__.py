@@ -30,8 +30,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kinetext.backbones.attention import cosine_scores
-from kinetext.backbones.text_table import PHASES, TextTable, WordFeatures, class_means, need_descriptions
+from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, need_descriptions
 from kinetext.core.plugins import Options
+from kinetext.core.schemas import PHASES
 from kinetext.methods import Method, Tokens, build_method, configure_method
 from kinetext.methods.blocks import Attention, zero_linear
 from kinetext.methods.ordered_descriptions import WHOLE, end_frames, phase_means

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from kinetext.core.plugins import Options
-from kinetext.core.tables import DESCRIPTIONS
+from kinetext.core.schemas import DESCRIPTIONS
 from kinetext.texts.providers.base import Provider, Text, load_provider
 
 

@@ -17,12 +17,12 @@ from pydantic import Field
 
 from kinetext.core.files import written_whole
 from kinetext.core.plugins import Options, nearest
-from kinetext.core.tables import DESCRIPTIONS, TABLES, read_rows
+from kinetext.core.schemas import DESCRIPTIONS, PHASES, TABLES
+from kinetext.core.tables import read_rows
 from kinetext.data.lists import file_state, known_class, need_path, read_csv, read_entries
 from kinetext.texts.providers.base import Context, Provider, Text
 
 KINDS = ("name", *DESCRIPTIONS)
-PHASES = ("whole", "start", "end")
 EDITED = ("label", "kind", "phase", "sentence", "status", "rival")  # in the order that an editor wants to see
 COLUMNS = (*EDITED, "source", "prompt_version", "model", "date", "request_hash", "digest")
 HINT = "write one with `kinetext export-texts --texts results/data/.../texts/NAME.parquet --output FILE`"

@@ -1,4 +1,4 @@
-"""What an answer for a video takes: the files of a run, wherever they lie. Imports nothing heavy, unlike answer.py."""
+"""Find the files of a run that are needed to classify a video. Imports nothing heavy, unlike classify.py."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +7,11 @@ from kinetext.config.run import read_run
 from kinetext.core.paths import need_places
 from kinetext.data.splits import read_splits
 
-COLUMNS = ("path", "rank", "label", "score", "share", "error")  # of an answer
+ANSWER_COLUMNS = ("path", "rank", "label", "score", "share", "error")  # of the table that `classify` gives
 
 
 @dataclass(frozen=True)
-class Parts:
+class RunFiles:
     """The files of a run, and the labels that a video is scored for, in order."""
 
     run: Path  # run.yaml
@@ -19,27 +19,32 @@ class Parts:
     texts: Path
     checkpoint: Path | None  # None where nothing was trained
     labels: list[str]
-    captions: bool = False  # whether the texts are captions, each an answer of its own
+    captions: bool = False  # whether the texts are captions, each a label of its own
 
 
-def find_parts(folder: Path) -> Parts:
-    """The parts of a run folder, of whose results folder it takes backbone, texts and labels.
+def find_run_files(folder: Path) -> RunFiles:
+    """Find the files of a run folder; backbone, texts and labels come from its results folder.
 
-    The labels are the test classes, or where there are novel ones all classes; captions are those of the test clips.
-    Raises ValueError, with the rule that makes it, for a part that is missing.
+    The labels are the test classes, or all classes where some are novel; captions are those of the test clips. Raises
+    ValueError for a missing file, with the rule that makes it.
     """
     spec = read_run(folder / "run.yaml")
     places = need_places(folder, spec.run, spec.backbone)
     trained = places.results / "runs" / (spec.trained_on or spec.run)
     checkpoint = trained / "checkpoint.safetensors"
     needed = {places.splits: "split_clips", places.texts: "describe_classes", places.weights: "prepare_backbone"}
-    if (trained / "cost.json").is_file():  # only a training writes it
+    if (trained / "cost.json").is_file():  # written by train_method only
         needed[checkpoint] = "train_method"
     for path, rule in needed.items():
         if not path.is_file():
             raise ValueError(f"{path}: is missing; {rule} makes it: run `snakemake` first")
     tested = [split for name, split in read_splits(places.splits).items() if name not in ("train", "val")]
     widest = max(tested, key=lambda split: len(split.labels))
-    labels, captions = widest.labels, widest.captioned
-    tested_with = checkpoint if checkpoint in needed else None
-    return Parts(folder / "run.yaml", places.weights.parent, places.texts, tested_with, labels, captions)
+    return RunFiles(
+        run=folder / "run.yaml",
+        backbone=places.weights.parent,
+        texts=places.texts,
+        checkpoint=checkpoint if checkpoint in needed else None,
+        labels=widest.labels,
+        captions=widest.captioned,
+    )

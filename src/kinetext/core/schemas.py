@@ -1,0 +1,254 @@
+"""The columns of every table between the commands: name, type, and meaning with its unit.
+
+An axis in a column's name says what a list holds: score_K has one score per class or caption, bank_P one per caption of
+the bank, frame_TD a vector per frame.
+"""
+
+import pyarrow as pa
+
+Column = tuple[str, pa.DataType, str]
+
+SCHEMA_VERSION = 3  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
+ADDED = {  # columns that files of an earlier version lack: read as null
+    "clips": ("group",),
+    "predictions": ("bank_P",),
+    "runs": ("method_module", "method_options", "training", "test_clips", "test_crops", "test_average"),
+    "metrics": ("unit", "higher_is_better"),
+    "costs": ("processes",),
+    "confusions": ("backbone",),
+    "differences": ("p", "pooled", "least", "most", "backbone", "than_backbone"),
+}
+RENAMED = {  # columns that files of an earlier version call otherwise: name then -> name now
+    "predictions": {"view": "frame_order"},
+    "metrics": {"view": "frame_order"},
+}
+
+DESCRIPTIONS = ("motion", "appearance", "random")  # kinds of description; only `motion` says how a class moves
+PHASES = ("whole", "start", "end")  # the parts of a clip that a description can be about
+FRAME_ORDERS = ("ordered", "reversed", "shuffled", "repeated")  # orders in which the frames of a test clip are scored
+
+_CLIP_ID: Column = ("clip_id", pa.string(), "name of the clip, unique in its data set")
+_RUN_COLUMNS: dict[str, Column] = {
+    name: (name, pa.int32() if name == "seed" else pa.string(), meaning)
+    for name, meaning in {
+        "run": "the run's folder below runs/",
+        "dataset": "data set, as named in config.yaml",
+        "protocol": "protocol: which clips and classes train and test",
+        "backbone": "image-text model, as named in config.yaml",
+        "method": "method, as named in config.yaml",
+        "texts": "text set, as named in config.yaml",
+        "seed": "seed of the run",
+        "split": "clips that were tested, as in splits",
+        "frame_order": f"order of the frames: {' | '.join(FRAME_ORDERS)} (the middle frame)",
+        "fingerprint": "hash of everything that defines the run",
+    }.items()
+}
+
+
+def _columns(*names: str) -> tuple[Column, ...]:
+    """Return columns that several tables share."""
+    return tuple(_RUN_COLUMNS[name] for name in names)
+
+
+CLIPS: tuple[Column, ...] = (
+    _CLIP_ID,
+    ("path", pa.string(), "video file, absolute"),
+    ("split", pa.string(), "train | val | test"),
+    ("label", pa.string(), "class name; null where the data set has captions"),
+    ("captions", pa.list_(pa.string()), "captions of the clip; empty where it has a label"),
+    ("start_s", pa.float64(), "start of the clip in the file, seconds; null: the beginning"),
+    ("end_s", pa.float64(), "end of the clip in the file, seconds; null: the end"),
+    ("error", pa.string(), "why the file must not be read; null otherwise"),
+    ("shard", pa.string(), "the frame shard that holds the clip"),
+    ("group", pa.string(), "the film or recording that the clip was cut from, never split by mining; null: unknown"),
+)
+SPLITS: tuple[Column, ...] = (
+    _CLIP_ID,
+    (
+        "split",
+        pa.string(),
+        "train | val | test | novel (classes without training clips) | novel_among_all (the same clips, scored among all "
+        "classes) | unseen (classes whose names were not trained on)",
+    ),
+    ("label", pa.string(), "as in clips; the file's metadata lists the classes of each split in order"),
+)
+FRAMES: tuple[Column, ...] = (
+    _CLIP_ID,
+    ("status", pa.string(), "ok | short (fewer frames than asked for, repeated) | truncated | damaged | failed"),
+    ("error", pa.string(), "why the status is not ok; null otherwise"),
+    ("frame_indices", pa.list_(pa.int32()), "index of each frame in presentation order"),
+    ("timestamps_s", pa.list_(pa.float64()), "presentation time of each frame, seconds"),
+    ("images", pa.list_(pa.binary()), "T encoded images, JPEG or raw RGB bytes; empty if failed"),
+    ("width_px", pa.int32(), "width of the video"),
+    ("height_px", pa.int32(), "height of the video"),
+    ("num_packets", pa.int32(), "video packets counted in the file"),
+    ("num_substituted", pa.int32(), "frames replaced by their nearest undamaged neighbour"),
+    ("rotation_deg", pa.int32(), "display rotation that was applied, degrees anticlockwise"),
+    ("vfr", pa.bool_(), "variable frame rate: the steps between frames differ by more than half"),
+    ("codec", pa.string(), "video codec"),
+    ("content_hash", pa.string(), "hash of the images: equal for equal pictures, whatever the file name"),
+    (
+        "source",
+        pa.string(),
+        "hash of the file's path, size and time of change, of the clip's window and of the options",
+    ),
+)
+FEATURES: tuple[Column, ...] = (
+    _CLIP_ID,
+    ("frame_TD", pa.list_(pa.list_(pa.float16())), "one image feature per frame, not normalised"),
+)
+CONFUSABLES: tuple[Column, ...] = (
+    ("label", pa.string(), "a class"),
+    ("rival", pa.string(), "a class that it is confused with"),
+    ("score", pa.float64(), "how easily, higher is easier; comparable within a rule only"),
+    (
+        "rule",
+        pa.string(),
+        "features (cross-fitted confusion) | text (cosine of names) | declared (by the data set) | file",
+    ),
+    ("rank", pa.int32(), "1 is the label's first rival under the rule"),
+)
+TEXTS: tuple[Column, ...] = (
+    ("label", pa.string(), "the class described; the clip_id where clips have captions"),
+    ("rival", pa.string(), "the class it is contrasted with; null if none"),
+    ("kind", pa.string(), f"name | caption | {' | '.join(DESCRIPTIONS)} (appearance and random: controls)"),
+    ("phase", pa.string(), f"{' | '.join(PHASES)}: the part of the clip that the sentence is about"),
+    ("sentence", pa.string(), "the text itself"),
+    ("source", pa.string(), "who wrote it"),
+    ("prompt_version", pa.string(), "version of the prompt sent to the model; null without a model"),
+    ("model", pa.string(), "language model, as the server names it; null without one"),
+    ("date", pa.string(), "when it was written, ISO 8601; null if unknown"),
+    ("request_hash", pa.string(), "key of the raw reply in the cache; null without a model"),
+    ("status", pa.string(), "ok, or why the sentence is not used"),
+)
+PREDICTIONS: tuple[Column, ...] = (
+    _CLIP_ID,
+    *_columns("split", "frame_order"),
+    ("target", pa.int32(), "index of the clip's class, or of its first caption, among the split's labels"),
+    (
+        "score_K",
+        pa.list_(pa.float32()),
+        "score for each label of the split (file metadata `labels`; of captions, the clip of each)",
+    ),
+    (
+        "bank_P",
+        pa.list_(pa.float32()),
+        "score for each of some captions of training clips, for QB-Norm; null for other frame orders, and for classes",
+    ),
+)
+METRICS: tuple[Column, ...] = (
+    *_columns("dataset", "split", "protocol", "backbone", "method", "texts", "seed"),
+    (
+        "metric",
+        pa.string(),
+        "name of the metric; after a colon the rule of its confusable classes or, for captions, the change of the scores",
+    ),
+    *_columns("frame_order"),
+    ("value", pa.float64(), "value of the metric, in its unit"),
+    ("unit", pa.string(), "share (0 to 1) | rank (from 1) | number; null: share"),
+    ("higher_is_better", pa.bool_(), "whether a higher value is better; null: yes"),
+    ("low", pa.float64(), "lower end of the 95 % bootstrap interval over clips"),
+    ("high", pa.float64(), "upper end of that interval"),
+    ("clips", pa.int32(), "number of clips"),
+    *_columns("fingerprint"),
+    ("commit", pa.string(), "git commit of the code that measured"),
+)
+SYSTEM: tuple[Column, ...] = (
+    ("time_s", pa.float64(), "time of the reading, seconds since 1970"),
+    ("metric", pa.string(), "what was read, as MLflow names it"),
+    ("value", pa.float64(), "in the unit at the end of the name"),
+)
+_RUN = _columns("run", "dataset", "protocol", "backbone", "method", "texts", "seed")
+RUNS: tuple[Column, ...] = (
+    *_RUN,
+    *_columns("fingerprint"),
+    ("commit", pa.string(), "git commit of the code that trained; null where nothing was trained"),
+    ("method_module", pa.string(), "module of the method"),
+    ("method_options", pa.string(), "options of the method, JSON"),
+    ("training", pa.string(), "options of the training, JSON"),
+    ("test_clips", pa.int32(), "temporal views of a test clip whose scores are averaged"),
+    ("test_crops", pa.int32(), "spatial views (crops) of each"),
+    ("test_average", pa.string(), "what is averaged: logits | probabilities"),
+)
+TRAINING_COSTS: tuple[Column, ...] = (  # of a run's cost.json
+    ("new_parameters", pa.int64(), "parameters that the method adds to the backbone; null where nothing was trained"),
+    ("trained_parameters", pa.int64(), "parameters that were trained"),
+    ("train_seconds", pa.float64(), "wall time of training, seconds, without imports and reading"),
+    ("train_clips_seen", pa.int64(), "training clips times epochs"),
+    ("processes", pa.int32(), "processes that trained together, one per GPU"),
+    ("threads", pa.int32(), "CPU threads of the training"),
+    ("device", pa.string(), "where it was trained: cpu, or the GPU's name"),
+)
+MEASURED_RULES = ("train_method", "predict_clips", "measure_run")  # rules of a run that Snakemake's benchmarks measure
+COSTS: tuple[Column, ...] = (
+    *_RUN,
+    *TRAINING_COSTS,
+    ("predict_clips_per_s", pa.float64(), "clips per second at prediction, cached features included"),
+    *(
+        (f"{rule}_{unit}", pa.float64(), f"{what} of the rule {rule} (Snakemake's benchmark)")
+        for rule in MEASURED_RULES
+        for unit, what in (("s", "wall time, seconds,"), ("mib", "peak resident memory, MiB,"))
+    ),
+)
+COLLECTED_CURVES: tuple[Column, ...] = (
+    *_RUN,
+    ("epoch", pa.int64(), "passes over the training clips, from 1"),
+    ("metric", pa.string(), "train_loss, lr, and where there are validation clips val_loss, val_top1 or val_t2v_r1"),
+    ("value", pa.float64(), "its value after that epoch"),
+)
+COLLECTED_TEXTS: tuple[Column, ...] = (*_columns("dataset", "protocol", "backbone", "texts"), *TEXTS)
+CONFUSIONS: tuple[Column, ...] = (
+    *_columns("dataset", "split", "protocol", "backbone", "method", "texts", "seed"),
+    ("label", pa.string(), "class of the clips"),
+    (
+        "predicted",
+        pa.string(),
+        "the class that scores highest, frames in order; a tie with the clip's own class counts for the other one, as in "
+        "top1; null for clips without frames",
+    ),
+    ("clips", pa.int32(), "number of clips"),
+)
+DIFFERENCES: tuple[Column, ...] = (
+    ("dataset", pa.string(), 'data set; "mean of N" where N of them are averaged (column pooled)'),
+    *_columns("split", "protocol"),
+    ("metric", pa.string(), "top1 (classes) or t2v_r1 (captions)"),
+    *_columns("backbone", "method", "texts"),
+    ("than_backbone", pa.string(), "image-text model of the row that is subtracted"),
+    ("than_method", pa.string(), "method of that row"),
+    ("than_texts", pa.string(), "text set of that row"),
+    ("value", pa.float64(), "mean over clips of the difference of the two rows, each averaged over its seeds, -1 to 1"),
+    ("low", pa.float64(), "lower end of the 95 % paired bootstrap interval over clips"),
+    ("high", pa.float64(), "upper end of that interval"),
+    ("clips", pa.int32(), "clips that both have scored"),
+    ("seeds", pa.int32(), "the smaller of the two numbers of seeds"),
+    ("p", pa.float64(), "two-sided p of the paired permutation test, not corrected for multiple comparisons"),
+    ("pooled", pa.list_(pa.string()), "the data sets averaged, with equal weights; null for a single one"),
+    ("least", pa.float64(), "lowest value of a data set among them; null for a single one"),
+    ("most", pa.float64(), "highest value of a data set among them; null for a single one"),
+)
+TABLES = {
+    "clips": CLIPS,
+    "splits": SPLITS,
+    "frames": FRAMES,
+    "features": FEATURES,
+    "confusables": CONFUSABLES,
+    "texts": TEXTS,
+    "predictions": PREDICTIONS,
+    "metrics": METRICS,
+    "system": SYSTEM,
+    "runs": RUNS,
+    "costs": COSTS,
+    "collected_curves": COLLECTED_CURVES,
+    "collected_texts": COLLECTED_TEXTS,
+    "confusions": CONFUSIONS,
+    "differences": DIFFERENCES,
+}
+COLLECTED = {  # tables of all runs: the file tables/{name}.parquet -> its schema
+    "metrics": "metrics",
+    "runs": "runs",
+    "texts": "collected_texts",
+    "confusions": "confusions",
+    "costs": "costs",
+    "curves": "collected_curves",
+    "differences": "differences",
+}
