@@ -3,12 +3,14 @@
 import json
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
+import yaml
 
-from kinetext.cli.options import Config, RunFile, SplitsFile, Threads, Tracking, parse_options
-from kinetext.core.plugins import nearest
+from kinetext.cli.options import Config, Json, RunFile, SplitsFile, Threads, Tracking, parse_options
+from kinetext.core.plugins import KINDS, nearest
 
 app = typer.Typer()
 
@@ -157,3 +159,19 @@ def follow_run(
     from kinetext.tracking import live as module
 
     module.follow_run(run, splits, results, parse_options(TrackingOptions, tracking), folder, pid)
+
+
+@app.command()
+def check_plugin(
+    kind: Annotated[str, typer.Argument(help="datasets, texts, backbones, methods, terms or metrics")],
+    module: Annotated[str, typer.Argument(help="name, dotted path or Python file, as in config.yaml")],
+    options: Json = "{}",
+) -> None:
+    """Run the contract checks of its kind on a plug-in; print each that passes and stop at the first that fails."""
+    from kinetext import contracts
+
+    if kind not in KINDS:
+        raise ValueError(f"there is no kind of plug-in '{kind}'{nearest(kind, list(KINDS))}")
+    with TemporaryDirectory() as folder:
+        for promise in contracts.check_plugin(kind, module, yaml.safe_load(options) or {}, Path(folder)):
+            print(f"ok: {promise}")

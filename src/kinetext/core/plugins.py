@@ -1,8 +1,8 @@
-"""Plug-ins: six kinds of classes, each found by the name of its module, by a dotted path, by a file, or as an entry point.
+"""Plug-ins: six kinds of classes, each found by the name of its module, a dotted path, a file or an entry point.
 
-A plug-in is one class in a module of its own. The class extends its kind's base class (`base.py` of the kind's package), which
-gives a default to everything that is optional, and holds a frozen `Config` (a pydantic model, so that options are checked
-by name, type and range).
+A plug-in is one class in a module of its own. The class extends its kind's base class (`base.py` of the kind's package),
+which gives a default to everything that is optional. Its nested `Config` is a frozen pydantic model, so that options are
+checked by name, type and range.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,14 +26,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Options(BaseModel):
-    """Base of every plug-in's Config: frozen, and refuses an option that it does not know."""
+    """Base of every plug-in's Config: frozen, and refuses unknown options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of plug-in: the package of the built-in ones, their base class, and modules of the package that are none."""
+    """A kind of plug-in: the package of the built-in ones, their base class, and modules of it that are no plug-ins."""
 
     package: str
     base: str
@@ -53,76 +56,111 @@ KINDS = {
 
 def names(kind: str) -> list[str]:
     """Return the built-in plug-ins of a kind and those that installed packages register, sorted."""
+    return sorted({*built_in(kind), *(point.name for point in registered(kind))})
+
+
+def built_in(kind: str) -> list[str]:
+    """Return the plug-ins of this package, sorted."""
     package = importlib.import_module(KINDS[kind].package)
     modules = {m.name for m in pkgutil.iter_modules(package.__path__)}
-    own = {name for name in modules - set(KINDS[kind].shared) if not name.startswith("_")}
-    return sorted(own | {point.name for point in entry_points(group=f"kinetext.{kind}")})
+    return sorted(name for name in modules - set(KINDS[kind].shared) if not name.startswith("_"))
+
+
+@cache
+def registered(kind: str) -> tuple[EntryPoint, ...]:
+    """Return the entry points `kinetext.KIND` of the installed packages; each names a module or a class (`module:Class`)."""
+    return tuple(entry_points(group=f"kinetext.{kind}"))
 
 
 def load(kind: str, name: str) -> type[Any]:
     """Return the class of a plug-in.
 
     `name` is a built-in or registered plug-in (`stan`), a dotted path to a module (`my_lab.methods.foo`) or the path of a
-    Python file. Raises ValueError that names the nearest plug-in when there is none of this name, or says what a module lacks.
+    Python file, relative to the working directory as every path of config.yaml. Raises ValueError that names the nearest
+    plug-in if there is none of this name, or says why the module cannot be used.
     """
-    module = _module(kind, name)
     base = getattr(importlib.import_module(f"{KINDS[kind].package}.base"), KINDS[kind].base)
-    classes = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, base) and _defined_in(value, module)
-    ]
+    module = _module(kind, name)
+    if isinstance(module, type):
+        if not issubclass(module, base):
+            raise ValueError(f"{kind}: class {module.__qualname__} of '{name}' does not extend {base.__name__}")
+        return module
+    classes = [value for value in vars(module).values() if isinstance(value, type) and _is_plugin(value, base, module)]
     leaves = [c for c in classes if not any(c is not other and issubclass(other, c) for other in classes)]
     if len(leaves) != 1:
         found = ", ".join(c.__name__ for c in leaves) or "none"
-        raise ValueError(f"{kind}: module '{name}' must define one subclass of {base.__name__}; it defines {found}")
+        raise ValueError(
+            f"{kind}: module '{name}' must define one subclass of {base.__module__}.{base.__name__}; it defines {found}"
+        )
     return leaves[0]
 
 
-def _module(kind: str, name: str) -> ModuleType:
-    """Import the module of a plug-in."""
+def _is_plugin(value: type, base: type, module: ModuleType) -> bool:
+    """Whether a class is a public subclass of the base that the module, or a part of this package, defines."""
+    own = f"{value.__module__}.".startswith(f"{module.__name__}.")
+    return own and issubclass(value, base) and not value.__name__.startswith("_")
+
+
+def _module(kind: str, name: str) -> Any:
+    """Return the module of a plug-in, or the class that an entry point names."""
     if name.endswith(".py"):
         return _from_file(kind, name)
-    registered = {point.name: point for point in entry_points(group=f"kinetext.{kind}")}
-    if name in registered:
-        loaded = registered[name].load()
-        return sys.modules[loaded.__module__] if isinstance(loaded, type) else loaded
-    if name in names(kind):
+    points = [point for point in registered(kind) if point.name == name]
+    own = name in built_in(kind)
+    if len(points) + own > 1:
+        packages = ", ".join(sorted(point.value for point in points) + ["kinetext"] * own)
+        raise ValueError(f"{kind}: '{name}' is defined more than once ({packages}); give the module's dotted path")
+    if points:
+        return _imported(kind, name, points[0].load)
+    if own:
         return importlib.import_module(f"{KINDS[kind].package}.{name}")
     if "." not in name:
         raise ValueError(f"no module '{name}' among {kind}{nearest(name, names(kind))}")
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{kind}: cannot import module '{name}' ({error}); is its package installed?") from None
+    return _imported(kind, name, lambda: importlib.import_module(name))
 
 
 def _from_file(kind: str, name: str) -> ModuleType:
     """Import a Python file as a module; the same file twice is one module."""
     path = Path(name).expanduser().resolve()
     if not path.is_file():
-        raise ValueError(f"{kind}: there is no file {path}")
+        raise ValueError(
+            f"{kind}: there is no file {path}; a relative path starts at the working directory {Path.cwd()}"
+        )
     known_as = f"kinetext_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if known_as not in sys.modules:
         spec = importlib.util.spec_from_file_location(known_as, path)
         assert spec is not None
         assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[known_as] = module
+        module = sys.modules[known_as] = importlib.util.module_from_spec(spec)
         try:
-            spec.loader.exec_module(module)
+            _imported(kind, name, partial(spec.loader.exec_module, module))
         except BaseException:
             del sys.modules[known_as]
             raise
     return sys.modules[known_as]
 
 
-def _defined_in(value: type, module: ModuleType) -> bool:
-    return value.__module__ == module.__name__ or value.__module__.startswith(f"{module.__name__}.")
+def _imported(kind: str, name: str, load_it: Callable[[], Any]) -> Any:
+    """Return what importing a plug-in gives. Raises ValueError that says what the import raised, and on which line."""
+    try:
+        return load_it()
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):
+            advice = "is its package installed, or its folder on PYTHONPATH?"
+        else:
+            advice = f"install '{error.name}'"
+        raise ValueError(f"{kind}: cannot import '{name}' ({error}); {advice}") from error
+    except SyntaxError as error:  # its message has the line
+        raise ValueError(f"{kind}: importing '{name}' raises SyntaxError: {error}") from error
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        raise ValueError(
+            f"{kind}: importing '{name}' raises {type(error).__name__}: {error} ({at.filename}, line {at.lineno})"
+        ) from error
 
 
 def configure(plugin: Any, options: dict[str, Any]) -> Any:
-    """Return the plug-in's Config from plain values. Raises ValueError: one sentence with option, value and what is right."""
+    """Return the plug-in's Config from plain values. Raises ValueError with the wrong option, its value and the right one."""
     try:
         return plugin.Config(**options)
     except ValidationError as error:
@@ -130,13 +168,13 @@ def configure(plugin: Any, options: dict[str, Any]) -> Any:
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """How an error message ends: the nearest right answer, or all of them."""
+    """Return the end of an error message: the nearest known word, or all of them."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
 
 
 def sentence(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first complaint of pydantic as one sentence: the key, the value, what is right."""
+    """Return the first error of pydantic as one sentence: the key, the value, what is right."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
@@ -151,7 +189,7 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _fields(model: Any, path: tuple[Any, ...]) -> list[str]:
-    """Names of the fields of the model that a path of keys leads to."""
+    """Return the names of the fields of the model that a path of keys leads to."""
     for part in path:
         if isinstance(part, int):
             continue
@@ -163,7 +201,7 @@ def _fields(model: Any, path: tuple[Any, ...]) -> list[str]:
 
 
 def _innermost(annotation: Any) -> Any:
-    """The model inside list[...], dict[str, ...] or X | None."""
+    """Return the model inside list[...], dict[str, ...] or X | None."""
     arguments = [a for a in getattr(annotation, "__args__", ()) if a is not type(None)]
     return _innermost(arguments[-1]) if arguments else annotation
 
