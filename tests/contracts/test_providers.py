@@ -1,16 +1,14 @@
-"""What every provider promises, whichever it is. A new provider gets one line in CASES."""
+"""Contract of text providers, over every one found. A new provider gets one line in CASES."""
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kinetext.contracts import Case, checks
 from kinetext.core import plugins
-from kinetext.core.schemas import DESCRIPTIONS
 from kinetext.texts import cache
-from kinetext.texts.providers.base import Context, Provider, Text, load_provider
 from kinetext.texts.providers.chat_api import ChatApi
 
 LABELS = ["rising", "falling"]
@@ -52,56 +50,16 @@ CASES: dict[str, tuple[dict, Callable[[Path, dict], None] | None]] = {
 
 
 @pytest.mark.parametrize("name", plugins.names("texts"))
-def test_contract(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize("check", checks("texts"), ids=lambda check: check.__name__)
+def test_contract(name, check, tmp_path, monkeypatch):
     assert name in CASES, f"provider {name} has no entry in CASES of {__file__}: add its options there"
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     options, prepare = CASES[name]
     if prepare:
         prepare(tmp_path, options)
-    provider = load_provider("texts.mine", name, options)
-    assert isinstance(provider, Provider)
-    said = {label: [f"it is {label}", f"it is {label}"] for label in LABELS}
-    context = Context(LABELS, tmp_path, said)
-    if provider.source:
-        check_rearranged(provider, context)
-        return
-    for label, rival in (LABELS, LABELS[::-1]):
-        texts = provider.describe(label, [rival], context)
-        assert texts
-        for text in texts:
-            assert isinstance(text, Text)
-            assert text.label == label
-            assert text.kind in (("caption",) if provider.of_captions else ("name", *DESCRIPTIONS))
-            assert text.phase in ("whole", "start", "end")
-            assert text.sentence.strip() == text.sentence != ""
-            assert text.source
-            assert text.status == "ok"
-        assert provider.describe(label, [rival], context) == texts
-        assert provider.describe(label, [rival], Context(LABELS[::-1], tmp_path, said)) == texts
-
-
-def without_owner(told):
-    return sorted(
-        str(replace(text, label="", source="")) for texts in told.values() for text in texts if text.kind != "name"
-    )
-
-
-def check_rearranged(provider, context):
-    rivals = dict(zip(LABELS, ([k] for k in LABELS[::-1]), strict=True))
-    told = {label: [Text(label, label), *provider.source.describe(label, rivals[label], context)] for label in LABELS}
-    handed = provider.rearrange(told, rivals)
-    assert list(handed) == LABELS
-    for label, texts in handed.items():
-        assert texts[0] == told[label][0]
-        assert {text.label for text in texts} == {label}
-    assert without_owner(handed) == without_owner(told)
-    assert provider.rearrange(dict(reversed(told.items())), rivals) == handed
+    check(Case("texts", plugins.load("texts", name), tmp_path, options))
 
 
 @pytest.mark.parametrize("name", plugins.names("texts"))
-def test_config_is_frozen_and_refuses_unknown_options(name):
-    provider = plugins.load("texts", name)
-    with pytest.raises(ValueError, match="colour: unknown key"):
-        plugins.configure(provider, {**CASES[name][0], "colour": "red"})
-    assert provider.Config.model_config["frozen"]
-    assert all(field.description for field in provider.Config.model_fields.values())
+def test_every_option_is_described(name):
+    assert all(field.description for field in plugins.load("texts", name).Config.model_fields.values())

@@ -166,6 +166,9 @@ def check_plugin(
     kind: Annotated[str, typer.Argument(help="datasets, texts, backbones, methods, terms or metrics")],
     module: Annotated[str, typer.Argument(help="name, dotted path or Python file, as in config.yaml")],
     options: Json = "{}",
+    label: Annotated[
+        list[str] | None, typer.Option(help="class for texts, at least two; default: rising, falling")
+    ] = None,
 ) -> None:
     """Run the contract checks of its kind on a plug-in; print each that passes and stop at the first that fails."""
     from kinetext import contracts
@@ -173,5 +176,6 @@ def check_plugin(
     if kind not in KINDS:
         raise ValueError(f"there is no kind of plug-in '{kind}'{nearest(kind, list(KINDS))}")
     with TemporaryDirectory() as folder:
-        for promise in contracts.check_plugin(kind, module, yaml.safe_load(options) or {}, Path(folder)):
+        labels = tuple(label or contracts.Case.labels)
+        for promise in contracts.check_plugin(kind, module, Path(folder), yaml.safe_load(options) or {}, labels):
             print(f"ok: {promise}")

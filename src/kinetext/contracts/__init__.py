@@ -22,12 +22,13 @@ class ContractError(ValueError):
 
 @dataclass(frozen=True)
 class Case:
-    """A plug-in with the options and the empty folder that it is checked with."""
+    """A plug-in with the options, the empty folder and (of text providers) the classes that it is checked with."""
 
     kind: str
     cls: type[Any]
     folder: Path
     options: dict[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ("rising", "falling")
 
     @property
     def config(self) -> Any:
@@ -54,7 +55,9 @@ def checks(kind: str) -> tuple[Check, ...]:
     return (is_documented, options_are_checked, *importlib.import_module(f"kinetext.contracts.{kind}").CHECKS)
 
 
-def check_plugin(kind: str, module: str, options: dict[str, Any], folder: Path) -> Iterator[str]:
+def check_plugin(
+    kind: str, module: str, folder: Path, options: dict[str, Any], labels: tuple[str, ...] = Case.labels
+) -> Iterator[str]:
     """Run the checks of a kind on a plug-in and yield the promise of each that passes.
 
     Each check gets an empty folder of its own in `folder`. Raises ValueError, which begins with the promise, at the first
@@ -62,7 +65,7 @@ def check_plugin(kind: str, module: str, options: dict[str, Any], folder: Path) 
     """
     cls = plugins.load(kind, module)
     for check in checks(kind):
-        case = Case(kind, cls, folder / check.__name__, options)
+        case = Case(kind, cls, folder / check.__name__, options, labels)
         case.folder.mkdir(parents=True)
         try:
             check(case)
