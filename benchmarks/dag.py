@@ -25,7 +25,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 METHODS = 12
 STUB = r"""#!/bin/sh
-# stands in for kinetext: makes what the command was told to write
+# replaces kinetext: makes the files that the command should write
 case $1 in index-clips) exec {kinetext} "$@" ;; esac
 command=$1
 while [ $# -gt 0 ]; do
@@ -106,7 +106,7 @@ def environment(config: Path) -> dict[str, str]:
 def call(config: Path, *arguments: str) -> tuple[str, float, float, float]:
     """What a call of Snakemake says, the seconds until it knew its jobs, the seconds of all of it, its peak memory in MiB."""
     started, known_s = time.perf_counter(), float("nan")
-    said = ""
+    output = ""
     process = subprocess.Popen(
         command(config, *arguments),
         env=environment(config),
@@ -116,13 +116,13 @@ def call(config: Path, *arguments: str) -> tuple[str, float, float, float]:
     )
     assert process.stdout
     for line in process.stdout:
-        if line.startswith("Job stats:") and "Job stats:" not in said:
+        if line.startswith("Job stats:") and "Job stats:" not in output:
             known_s = time.perf_counter() - started
-        said += line
+        output += line
     _, status, used = os.wait4(process.pid, 0)
     if status:
-        sys.exit(f"Snakemake failed; it said\n{said[-3000:]}")
-    return said, known_s, time.perf_counter() - started, used.ru_maxrss / 1024
+        sys.exit(f"Snakemake failed; it said\n{output[-3000:]}")
+    return output, known_s, time.perf_counter() - started, used.ru_maxrss / 1024
 
 
 def list_clips(config: Path) -> None:
@@ -130,9 +130,9 @@ def list_clips(config: Path) -> None:
     call(config, "--until", "index_clips")
 
 
-def jobs(said: str) -> int:
+def jobs(output: str) -> int:
     """How many jobs a call has planned."""
-    (total,) = re.findall(r"^total +(\d+)$", said, flags=re.MULTILINE)[:1]
+    (total,) = re.findall(r"^total +(\d+)$", output, flags=re.MULTILINE)[:1]
     return int(total)
 
 
@@ -140,25 +140,25 @@ def work(config: Path, seconds: float) -> tuple[int, float, float]:
     """Let Snakemake do stub jobs for so long: how many were finished, in how many seconds from the first on, and what CPU
     seconds Snakemake's own process took meanwhile.
     """
-    said = config.with_name("work.txt")
-    with said.open("w") as file:
+    log = config.with_name("work.txt")
+    with log.open("w") as file:
         process = subprocess.Popen(command(config), env=environment(config), stdout=file, stderr=subprocess.STDOUT)
-        while "steps" not in said.read_text() and process.poll() is None:
+        while "steps" not in log.read_text() and process.poll() is None:
             time.sleep(0.2)
         before, started = _cpu_s(process.pid), time.perf_counter()
-        first = done(said)
+        first = done(log)
         while time.perf_counter() - started < seconds and process.poll() is None:
             time.sleep(0.2)
-        finished, wall_s = done(said) - first, time.perf_counter() - started
+        finished, wall_s = done(log) - first, time.perf_counter() - started
         used_s = _cpu_s(process.pid) - before if process.poll() is None else float("nan")
         process.kill()  # its folder is thrown away
         process.wait()
     return finished, wall_s, used_s
 
 
-def done(said: Path) -> int:
+def done(log_path: Path) -> int:
     """How many jobs are finished by what Snakemake has said."""
-    return int((re.findall(r"^(\d+) of \d+ steps", said.read_text(), flags=re.MULTILINE) or [0])[-1])
+    return int((re.findall(r"^(\d+) of \d+ steps", log_path.read_text(), flags=re.MULTILINE) or [0])[-1])
 
 
 def _cpu_s(pid: int) -> float:
@@ -177,8 +177,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="dag-") as folder:
         config = write_study(Path(folder), options.runs, options.shards, options.texts, options.seeds)
         list_clips(config)
-        said, known_s, wall_s, mib = call(config, "-n", "--quiet", "rules")
-        print(f"{options.runs} runs, {options.shards} shards a data set: {jobs(said)} jobs")
+        output, known_s, wall_s, mib = call(config, "-n", "--quiet", "rules")
+        print(f"{options.runs} runs, {options.shards} shards a data set: {jobs(output)} jobs")
         print(f"graph: {known_s:.1f} s; the dry run's printing {wall_s - known_s:.1f} s; at most {mib:.0f} MiB")
         if options.work_s:
             finished, wall_s, cpu_s = work(config, options.work_s)

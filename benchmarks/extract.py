@@ -8,7 +8,7 @@ has warmed up on all of them; the methods take turns, set by set and round by ro
     kinetext        decode_clip and resize                      kinetext, JPEG  extract_clip: with encoding and hashes
     torchcodec      exact seek mode, torch's bicubic antialias  decord          and PIL's bicubic
     ffmpeg          the command: select, scale=bicubic, crop;   PyAV            plain: decode to the last frame wanted,
-                    it is told the frames' numbers                              and PIL's bicubic
+                    it gets the frames' numbers                              and PIL's bicubic
 
 What a method differs by is the mean absolute difference, in grey levels, to decoding everything and PIL's bicubic.
 decord and torchcodec are no part of .venv and are listed as missing, unless they are installed beside it:
@@ -216,11 +216,11 @@ def measure(sets: dict[str, list[Path]], names: list[str], rounds: int) -> dict[
     return {title: {n: (statistics.median(seconds[title, n]), off[title, n]) for n in names} for title in sets}
 
 
-def report(found: dict[str, dict[str, tuple[float, float]]]) -> None:
+def report(by_title: dict[str, dict[str, tuple[float, float]]]) -> None:
     """Print a table by set and method, and the geometric means of the ratios over the sets."""
     print(f"{'set':16}{'method':18}{'CPU s/clip':>11}{'kinetext/it':>13}{'difference':>12}")
     ratios: dict[str, list[float]] = {}
-    for title, methods in found.items():
+    for title, methods in by_title.items():
         for name, (seconds, off) in methods.items():
             ratios.setdefault(name, []).append(methods["kinetext"][0] / seconds)
             print(f"{title:16}{name:18}{seconds:11.4f}{ratios[name][-1]:13.2f}{off:12.3f}")
@@ -237,7 +237,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     there = {name: importlib.util.find_spec(name) for name in ("torchcodec", "decord")} | {"ffmpeg": which("ffmpeg")}
-    absent = [name for name, found in there.items() if not found]
+    absent = [name for name, versions in there.items() if not versions]
     with tempfile.TemporaryDirectory(prefix="extract-") as folder:
         sets = make_sets(options.videos, options.clips, Path(folder))
         print(", ".join(f"{title}: {len(paths)} clips" for title, paths in sets.items()))

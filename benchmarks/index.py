@@ -48,17 +48,17 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=300_000)
     lines = parser.parse_args().lines
     context = multiprocessing.get_context("spawn")
-    found = {}
+    measured = {}
     for what, there in {"all absent": False, "half present": True}.items():
         with tempfile.TemporaryDirectory(prefix="index-") as folder:
             make_list(lines, there, Path(folder))
             ours, theirs = context.Pipe()
             child = context.Process(target=index, args=(Path(folder), theirs))
             child.start()
-            found[what] = ours.recv()
+            measured[what] = ours.recv()
             child.join()
     print(f"{lines} lines{'wall s':>17}{'CPU s':>9}{'peak MiB':>11}")
-    for what, (wall_s, cpu_s, peak_mib) in found.items():
+    for what, (wall_s, cpu_s, peak_mib) in measured.items():
         print(f"{what:18}{wall_s:12.1f}{cpu_s:9.1f}{peak_mib:11.0f}")
 
 

@@ -60,8 +60,8 @@ class Full(BaseHTTPRequestHandler):
 
 
 def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as found:
-        return found.getsockname()[1]
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        return server.getsockname()[1]
 
 
 @contextmanager
@@ -78,8 +78,8 @@ def server(state: str, folder: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{serving.server_port}"
             serving.shutdown()
     else:
-        port, place = free_port(), ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
-        program = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *place]
+        port, storage = free_port(), ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
+        program = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), *storage]
         process = subprocess.Popen(
             program, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
             preexec_fn=lambda: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)),
@@ -122,7 +122,7 @@ def make_steps(options: argparse.Namespace, folder: Path, device: torch.device) 
 
 
 def turn(steps: Iterator[None], seconds: float, points: Points | None, curves: list[dict[str, Any]]) -> float:
-    """Seconds a step, over so many seconds; with `points` the curves grow by a row a step and are told."""
+    """Seconds a step, over so many seconds; with `points` the curves grow by a row a step and are sent."""
     done, began_s = 0, time.perf_counter()
     while (took_s := time.perf_counter() - began_s) < seconds:
         next(steps)

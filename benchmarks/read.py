@@ -64,7 +64,7 @@ def best_rates(children: list[Any], num_clips: int, rounds: int) -> tuple[float,
         for child in children:
             child.send(True)
         seconds = [child.recv() for child in children]
-        rates.append([sum(num_clips / each[kind] for each in seconds) for kind in (0, 1)])
+        rates.append([sum(num_clips / times[kind] for times in seconds) for kind in (0, 1)])
     wall, cpu = (max(rate[kind] for rate in rates) for kind in (0, 1))
     return wall, cpu
 

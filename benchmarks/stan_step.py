@@ -119,11 +119,11 @@ class Steps:
     def check(self) -> None:
         """Both sides give the same."""
         tolerance = 5e-2 if self.device.type == "cuda" else 1e-4
-        found = []
+        gradients = []
         for side in self.sides:
             video_BD = self.step("branch", side)
-            found.append([video_BD, *(p.grad for p in self.sides[side].spatial.parameters())])
-        for ours, plain in zip(*found, strict=True):
+            gradients.append([video_BD, *(p.grad for p in self.sides[side].spatial.parameters())])
+        for ours, plain in zip(*gradients, strict=True):
             torch.testing.assert_close(ours, plain, rtol=tolerance, atol=tolerance * plain.abs().max().item())
 
     def seconds(self, part: str, repeats: int) -> dict[str, list[float]]:
@@ -165,14 +165,16 @@ def status_mib(key: str) -> float:
 def count_parameters() -> bool:
     """Print what a branch of four layers adds, beside what the reference says; whether all agree."""
     right, backbones = True, {}
-    for model, temporal, number, said in PUBLISHED:
+    for model, temporal, number, published in PUBLISHED:
         if model not in backbones:
             backbones = {model: Backbone(Architecture(model))}  # one at a time: ViT-L-14 takes 1.7 GB
         method = build_method(backbones[model], "stan", {"layers": 4, "temporal": temporal})
-        found = sum(p.numel() for p in method.new_parameters().values())
-        agree = found == number if number % 1000 else abs(found - number) <= 50_000
+        count = sum(p.numel() for p in method.new_parameters().values())
+        agree = count == number if number % 1000 else abs(count - number) <= 50_000
         right = right and agree
-        print(f"{model:9} {temporal:10} {found:>11,} parameters; reference {said}: {'equal' if agree else 'NOT EQUAL'}")
+        print(
+            f"{model:9} {temporal:10} {count:>11,} parameters; reference {published}: {'equal' if agree else 'NOT EQUAL'}"
+        )
     return right
 
 

@@ -51,10 +51,10 @@ def make_store(path: Path, clips: int, frames: int, size_px: int) -> FrameStore:
         pixels = (sum(parts).clamp(0, 1) * 255).byte().permute(0, 2, 3, 1).contiguous().numpy()
         return [encode_image(frame_HWC, "jpeg", 95) for frame_HWC in pixels]
 
-    made = [images() for _ in range(min(clips, 32))]
+    stills = [images() for _ in range(min(clips, 32))]
     rows = [
         {"clip_id": f"{i}", "status": "ok", "frame_indices": [*range(frames)], "timestamps_s": [0.0] * frames,
-         "images": made[i % len(made)], "content_hash": f"{i}", "source": f"{i}"}
+         "images": stills[i % len(stills)], "content_hash": f"{i}", "source": f"{i}"}
         for i in range(clips)
     ]  # fmt: skip
     tables.write_shard("frames", (rows[i : i + 100] for i in range(0, clips, 100)), path)
@@ -63,12 +63,12 @@ def make_store(path: Path, clips: int, frames: int, size_px: int) -> FrameStore:
 
 def text_rows() -> list[dict[str, Any]]:
     """A name and two motion descriptions for each class."""
-    said = [("name", "whole", "a video of action {}"), ("motion", "start", "at first thing {} lies still at the left"),
+    sentences = [("name", "whole", "a video of action {}"), ("motion", "start", "at first thing {} lies still at the left"),
             ("motion", "end", "in the end thing {} has moved to the right and stops")]  # fmt: skip
     return [
         {"label": f"{k}", "kind": kind, "phase": phase, "sentence": sentence.format(k)}
         for k in range(CLASSES)
-        for kind, phase, sentence in said
+        for kind, phase, sentence in sentences
     ]
 
 
@@ -94,9 +94,9 @@ def ours(name: str, store: FrameStore, split: Split, device: torch.device, optio
     batches = Batches(method, store, split, training, 0, device, workers=options.workers)
     optimiser, schedule = make_optimiser(method, training, len(batches))
     step = make_step(method, task, batches, optimiser, training)
-    found = measure(step, batches, optimiser, schedule, training.clip_norm, options.steps, options.rate)
-    show(found, lambda line: print(f"{name:10} ours   {line}", flush=True))
-    options.found[name] = found["clips_per_s"]
+    result = measure(step, batches, optimiser, schedule, training.clip_norm, options.steps, options.rate)
+    show(result, lambda line: print(f"{name:10} ours   {line}", flush=True))
+    options.rates[name] = result["clips_per_s"]
     if options.kernels:
         print(dict(torch._dynamo.utils.counters) if options.compile else "not compiled")
         with torch.profiler.profile() as profiler:
@@ -173,7 +173,7 @@ def plain(name: str, store: FrameStore, split: Split, device: torch.device, opti
     finally:
         F.scaled_dot_product_attention = sdpa
     rate = options.batch * options.steps / (time.perf_counter() - times[0])
-    faster = options.found.get(name, float("nan")) / rate
+    faster = options.rates.get(name, float("nan")) / rate
     print(f"{name:10} plain  {rate:.1f} clips/s at the same batch; ours is {faster:.2f} times as fast", flush=True)
 
 
@@ -195,7 +195,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     options.rate = matmul_rate(device, torch.bfloat16 if device.type == "cuda" else torch.float32, options.side)
-    options.found = {}
+    options.rates = {}
     print(
         f"{options.model}, {options.batch} x {options.frames} frames, {where}, {options.rate / 1e12:.2f} TFLOP/s",
         flush=True,
@@ -207,14 +207,14 @@ def main() -> None:
         split = Split(rows, [f"{k}" for k in range(CLASSES)])
         for name in options.methods:
             for side in [ours] if options.no_plain else [ours, plain]:
-                with _told(f"{name} {side.__name__}"):
+                with _reported(f"{name} {side.__name__}"):
                     side(name, store, split, device, options)
                 if device.type == "cuda":
                     torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager
-def _told(what: str) -> Any:
+def _reported(what: str) -> Any:
     """One method that fails does not end the others' measurement."""
     try:
         yield

@@ -50,19 +50,19 @@ def world(tmp_path_factory, tiny_folder) -> World:
     folder = tmp_path_factory.mktemp("world")
     options = {"pairs": ["across", "size"], "train": 4, "val": 2, "test": 2, "workers": 1}
     labels = ["moving right", "moving left", "growing", "shrinking"]
-    made = World(folder, tiny_folder, labels)
+    world = World(folder, tiny_folder, labels)
     paths = (folder / name for name in ("shards.txt", "media", "cache"))
-    index_clips("shapes", DatasetOptions(options=options), made.clips, *paths)
+    index_clips("shapes", DatasetOptions(options=options), world.clips, *paths)
     frames = FrameOptions(num_frames=8, size_px=64, encoding="raw")
-    made.keep_frames([extract_clip(row, frames) for row in tables.read_rows("clips", made.clips)])
-    tables.write_table("texts", text_rows(labels), made.texts)
+    world.keep_frames([extract_clip(row, frames) for row in tables.read_rows("clips", world.clips)])
+    tables.write_table("texts", text_rows(labels), world.texts)
     rivals = [(a, b) for pair in (labels[:2], labels[2:]) for a, b in (pair, pair[::-1])]
     tables.write_table(
         "confusables",
         [{"label": a, "rival": b, "score": 1.0, "rule": "declared", "rank": 1} for a, b in rivals],
-        made.confusables,
+        world.confusables,
     )
-    return made
+    return world
 
 
 @pytest.fixture(scope="session")

@@ -14,45 +14,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-REPORT_ONLY: tuple[
-    str, ...
-] = (  # delete your package's line once `python tools/lint_language.py src/kinetext/...` is silent
-    *(f"src/kinetext/{name}" for name in ("backbones", "config", "core", "data", "doctor", "evaluation", "methods")),
-    *(f"src/kinetext/{name}" for name in ("report", "texts", "tracking", "training", "video", "plan.py")),
-    *("tests", "workflow", "config.yaml", "experiments", "benchmarks", "docs", "README.md", "CONTRIBUTING.md"),
-)
-HISTORY = (
-    "CHANGELOG.md",
-    "LOG.md",
-    "docs/lab-log.md",
-    "docs/decisions",
-    "tools/lint_language.py",
-)  # quote old words
+# not held yet: delete your package's entry once `python tools/lint_language.py src/kinetext/PACKAGE` is silent
+UNCLEAN = "backbones config core data doctor evaluation methods report texts tracking training video plan.py"
+REPORT_ONLY = [f"src/kinetext/{name}" for name in UNCLEAN.split()] + [
+    *("tests/unit", "tests/contracts", "tests/methods", "tests/integration", "tests/stress", "tests/helpers"),
+    *("workflow", "config.yaml", "docs/texts.md", "docs/report.md", "docs/tracking.md", "docs/cluster.md"),
+]
+HISTORY = ["CHANGELOG.md", "docs/lab-log.md", "docs/decisions", "tools/lint_language.py"]  # quote old words
 SUFFIXES = (".py", ".smk", ".md", ".yaml", ".toml", ".html", ".js", ".j2", ".sh", "Snakefile", "Makefile")
 
-NAMES = {"found", "said", "told", "made", "own", "place", "given", "again", "each", "yours", "whose"}
-NOT_VERBS = {  # that ruff's D401 lets pass
-    *(
-        "all",
-        "as",
-        "at",
-        "both",
-        "by",
-        "each",
-        "every",
-        "for",
-        "from",
-        "how",
-        "if",
-        "in",
-        "its",
-        "no",
-        "of",
-        "on",
-        "one",
-    ),
-    *("only", "same", "to", "two", "when", "where", "whether", "which", "who", "why", "with", "yes", "you"),
-}
+NAMES = {"found", "said", "told", "made", "own", "place", "given", "again", "each", "yours"}
+NOT_VERBS = re.compile(  # words that ruff's D401 lets pass
+    r"(?i)(all|as|at|both|by|each|every|for|from|how|if|in|its|no|of|on|one|only|same|to|two|when|where|whether|which|"
+    r"who|why|with|yes|you)\b"
+)
 PHRASES = {  # regular expression -> what to write
     r"\bwhoever\b": "name the person or program",
     r"\btold apart\b": "significantly different, or distinguished",
@@ -103,9 +78,8 @@ def check_python(path: str, text: str) -> Iterator[tuple[int, str]]:
         if re.sub(r"_[A-Z0-9]+$", "", name).strip("_") in NAMES:
             yield line, f"the name `{name}`: name what it holds"
     for line, text in docstrings(tree) if path.startswith("src/") else ():
-        word = re.split(r"\W", text, maxsplit=1)[0]
-        if word.lower() in NOT_VERBS:
-            yield line, f"the docstring starts with '{word}': start with an imperative verb"
+        if word := NOT_VERBS.match(text):
+            yield line, f"the docstring starts with '{word[0]}': start with an imperative verb"
 
 
 def check(path: str) -> Iterator[tuple[int, str]]:
@@ -124,7 +98,7 @@ def check(path: str) -> Iterator[tuple[int, str]]:
 def main(paths: list[str]) -> int:
     """Print what breaks a rule; return 1 if anything does that is not report-only."""
 
-    def below(path: str, tops: tuple[str, ...] | list[str]) -> bool:
+    def below(path: str, tops: list[str]) -> bool:
         return any(path == top or path.startswith(f"{top.rstrip('/')}/") for top in tops)
 
     files = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).split()

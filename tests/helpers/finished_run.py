@@ -16,9 +16,9 @@ def finished(tmp_path_factory, worker_id):
     first = tmp_path_factory.getbasetemp().parent / "finished"  # the folder of all processes
     with FileLock(first.with_suffix(".lock")):
         if not first.exists():
-            made = make_finished(tmp_path_factory.mktemp("making"))
-            shutil.copytree(made, first, symlinks=True)
-            return made
+            folder = make_finished(tmp_path_factory.mktemp("making"))
+            shutil.copytree(folder, first, symlinks=True)
+            return folder
     shutil.copytree(first, tmp_path_factory.getbasetemp() / "finished", symlinks=True)
     return tmp_path_factory.getbasetemp() / "finished"
 

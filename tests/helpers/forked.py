@@ -21,33 +21,33 @@ FORKS.set_forkserver_preload(
 
 
 def kinetext(*arguments, processes=1, variables=None, limit_s=180):
-    """Run a command as so many processes that meet as torchrun's do; what they said. Fails if one of them does."""
+    """Run a command as several processes that connect as those of torchrun do; return their output. Fail if one fails."""
     meet = {}
     if processes > 1:
         with socket.socket() as free:
             free.bind(("localhost", 0))
             meet = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
         meet |= {"TORCHELASTIC_RUN_ID": "test", "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
-    with tempfile.NamedTemporaryFile("r") as told:
+    with tempfile.NamedTemporaryFile("r") as log:
         started = []
         for rank in range(processes):
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if meet else {}
-            about = (arguments, {**os.environ, **meet, **own}, variables or {}, told.name)
+            environment = {"RANK": str(rank), "LOCAL_RANK": str(rank)} if meet else {}
+            about = (arguments, {**os.environ, **meet, **environment}, variables or {}, log.name)
             started.append(FORKS.Process(target=_run, args=about))
             started[-1].start()
         for process in started:
             process.join(limit_s)
             process.kill()
             process.join()
-        said = told.read()
-    assert [process.exitcode for process in started] == [0] * processes, said
-    return said
+        output = log.read()
+    assert [process.exitcode for process in started] == [0] * processes, output
+    return output
 
 
-def _run(arguments, environment, variables, told):
+def _run(arguments, environment, variables, log):
     os.environ.clear()
     os.environ.update(environment)
-    file = os.open(told, os.O_WRONLY | os.O_APPEND)
+    file = os.open(log, os.O_WRONLY | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
     from importlib import import_module

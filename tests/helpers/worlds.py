@@ -20,8 +20,8 @@ def text_rows(labels: list[str], descriptions: bool = True) -> list[dict]:
                 ("motion", "end", f"then the {label} is over"),
             ]
         rows += [
-            {"label": label, "kind": kind, "phase": phase, "sentence": said, "source": "test", "status": "ok"}
-            for kind, phase, said in sentences
+            {"label": label, "kind": kind, "phase": phase, "sentence": sentence, "source": "test", "status": "ok"}
+            for kind, phase, sentence in sentences
         ]
     return rows
 

@@ -118,7 +118,9 @@ def compare(method: stan.Stan, frames_BTCHW: Tensor, recorded: dict, monkeypatch
     states, frames = [], []
     layer, project = method.branch.layer, method.backbone.project
     # the last layer's patches, which reach no result, too
-    monkeypatch.setattr(method.branch, "layer", lambda *given: states.append(layer(*given[:-1], True)) or states[-1])
+    monkeypatch.setattr(
+        method.branch, "layer", lambda *arguments: states.append(layer(*arguments[:-1], True)) or states[-1]
+    )
     monkeypatch.setattr(method.backbone, "project", lambda cls: frames.append(project(cls)) or frames[-1])
     near(method.encode_video(frames_BTCHW), video_BD.tolist())
     for k, (cls_B1V, patches_BLTV) in enumerate(states):
@@ -193,8 +195,10 @@ def plain(method: stan.Stan, frames_BTCHW: Tensor) -> Tensor:
             x = x.permute(0, 3, 4, 2, 1).reshape(B, -1, V)
         else:
             attention = nn.MultiheadAttention(V, block.attn.num_heads, batch_first=True).to(state)
-            own = [*temporal.attn.in_proj.parameters(), *temporal.attn.out_proj.parameters()]
-            named = dict(zip(("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"), own, strict=True))
+            tensors = [*temporal.attn.in_proj.parameters(), *temporal.attn.out_proj.parameters()]
+            named = dict(
+                zip(("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"), tensors, strict=True)
+            )
             x = temporal.ln(state[:, 1:].reshape(B * (N - 1), T, V))
             x = torch.func.functional_call(attention, named, (x, x, x))[0].reshape(B, -1, V)
         state = torch.cat([state[:, :1], state[:, 1:] + temporal.fc(x)], 1)
@@ -217,12 +221,12 @@ def test_gradients_are_those_of_the_original_written_out(small_model, temporal, 
     case = RECORDED["tiny_selfattn_d4_B2_T5" if temporal == "attention" else "tiny_conv_d4_B2_T5"]
     direction_BD = closed_form("video_feat", (2, 32))
     parameters = {n: p for n, p in method.named_parameters() if n.startswith(("branch.", "backbone.clip.visual."))}
-    found = []
+    gradients = []
     for encode in (method.encode_video, lambda frames: plain(method, frames)):
         video_BD = encode(frames_BTCHW)
         near(video_BD.detach(), case["out"])
-        found.append(torch.autograd.grad((video_BD * direction_BD).sum(), list(parameters.values())))
-    for name, ours, theirs in zip(parameters, *found, strict=True):
+        gradients.append(torch.autograd.grad((video_BD * direction_BD).sum(), list(parameters.values())))
+    for name, ours, theirs in zip(parameters, *gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9, msg=name)
         assert ours.abs().max() > 0
 
@@ -233,8 +237,8 @@ def test_the_originals_loss_is_the_sum_of_two_cross_entropies(temperature):
     video_BD, text_BD = (closed_form(n, (12, 16)).requires_grad_() for n in ("video_feat", "text_feat"))
     logits_BB = cosine_scores(video_BD, text_BD) / float(temperature)
     logits_BB.retain_grad()
-    own_B = torch.arange(12)
-    loss = nn.functional.cross_entropy(logits_BB, own_B) + nn.functional.cross_entropy(logits_BB.T, own_B)
+    target_B = torch.arange(12)
+    loss = nn.functional.cross_entropy(logits_BB, target_B) + nn.functional.cross_entropy(logits_BB.T, target_B)
     assert loss.item() == pytest.approx(RECORDED["loss"][temperature], rel=1e-9)
     loss.backward()
     wanted_BB = (logits_BB.softmax(0) + logits_BB.softmax(1) - 2 * torch.eye(12)) / 12
@@ -243,7 +247,7 @@ def test_the_originals_loss_is_the_sum_of_two_cross_entropies(temperature):
 
 @torch.inference_mode()
 def test_the_text_tower_gives_the_originals_numbers(tmp_path):
-    """Hugging Face's text tower: width 48, 4 heads, 2 layers. The original ran in float32, so 1e-6 is what there is."""
+    """Hugging Face's text tower: width 48, 4 heads, 2 layers. The original ran in float32, so the tolerance is 1e-6."""
     text = {"context_length": 32, "vocab_size": 49408, "width": 48, "heads": 4, "layers": 2}
     vision = {"image_size": 32, "layers": 1, "width": 8, "head_width": 8, "patch_size": 16}
     settings = {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}

@@ -135,7 +135,7 @@ def _inputs(case: Case) -> tuple[Metric, Any, Rivals | None]:
 
 
 def _certain(metric: Metric, sign: int) -> Predictions | Ranks:
-    """Return scores of which the clip's own is far above (sign 1) or far below (sign -1) all others."""
+    """Return scores where the correct one is far above (sign 1) or far below (sign -1) all others."""
     if metric.task == "captions":
         return rank_queries(100.0 * sign * np.eye(24), np.arange(24))["t2v"]
     target_B = np.repeat(np.arange(len(LABELS)), 3)
