@@ -56,7 +56,7 @@ def make_run(results: Path, number: int, clips: int, classes: int) -> Path:
     dataset, row, seed = f"d{number // 100}", number % 100 // 5, number % 5
     about = {"dataset": dataset, "protocol": "supervised", "method": f"m{row // 2}", "texts": f"t{row % 2}"}
     about |= {"backbone": "b", "seed": seed}
-    run = f"{dataset}/supervised/m{row // 2}/t{row % 2}/seed{seed}"
+    run = f"{dataset}/supervised/tiny/m{row // 2}/t{row % 2}/seed{seed}"
     folder = results / "runs" / run
     folder.mkdir(parents=True)
     spec = {**about, "run": run, "method_module": "stan", "method_options": {}, "training": {}, "fingerprint": run}

@@ -170,7 +170,7 @@ def main() -> None:
         folder = Path(name)
         run, splits = folder / "run.yaml", folder / "splits.parquet"
         names = {"dataset": "noise", "protocol": "supervised", "method": "mean_pool", "texts": "names", "backbone": "b"}
-        run.write_text(yaml.safe_dump(names | {"seed": 0, "run": "noise/supervised/mean_pool/names/seed0"}))
+        run.write_text(yaml.safe_dump(names | {"seed": 0, "run": "noise/supervised/tiny/mean_pool/names/seed0"}))
         write_table("splits", [{"clip_id": "0", "split": "train", "label": "0"}], splits)
         steps = make_steps(options, folder, device)
         for _ in range(5):

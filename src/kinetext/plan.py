@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import re
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -66,43 +67,40 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
             raise ValueError(f"{where}: backbones.{name}: give `pretrained` (a tag of open_clip) or `weights` (a file)")
     for name, experiment in config.experiments.items():
         _check_experiment(f"{where}: experiments.{name}", config, experiment)
-    plan_runs(config, where)
+    runs = plan_runs(config)
     for i, number in enumerate(config.report.reference):
-        for part, name in (("datasets", number.dataset), ("methods", number.method), ("texts", number.texts)):
+        named = {"datasets": number.dataset, "methods": number.method, "texts": number.texts}
+        named |= {"backbones": number.backbone} if number.backbone else {}
+        for part, name in named.items():
             known = list(getattr(config, part))
             if name not in known:
                 raise ValueError(
                     f"{where}: report.reference.{i}: '{name}' is not in {part}{plugins.nearest(name, known)}"
                 )
+        wanted = (number.dataset, number.protocol, number.method, number.texts)
+        backbones = {r.backbone for r in runs.values() if (r.dataset, r.protocol, r.method, r.texts) == wanted}
+        if number.backbone is None and len(backbones) > 1:
+            raise ValueError(f"{where}: report.reference.{i}: add backbone, one of {', '.join(sorted(backbones))}")
     return config
 
 
-def plan_runs(config: Config, where: str = "config.yaml") -> dict[str, RunSpec]:
-    """Every run of every experiment by its name. ValueError where two experiments define one run differently."""
+def plan_runs(config: Config) -> dict[str, RunSpec]:
+    """Return every run of every experiment by its name."""
     runs: dict[str, RunSpec] = {}
-    for name, experiment in config.experiments.items():
-        for dataset in experiment.datasets:
-            for method in experiment.methods:
-                for texts in experiment.texts:
-                    for seed in experiment.seeds:
-                        spec = _run_spec(config, experiment, dataset, method, texts, seed)
-                        source = _source(experiment.protocol)
-                        if source is not None:
-                            first = experiment.model_copy(update={"protocol": "supervised"})
-                            trained = _run_spec(config, first, source, method, texts, seed)
-                            _add(runs, trained, f"{where}: experiments.{name}", experiment.backbone)
-                            made_by = {"trained_on": trained.run, "trained_fingerprint": trained.fingerprint}
-                            spec = _marked(spec.model_copy(update=made_by))
-                        _add(runs, spec, f"{where}: experiments.{name}", experiment.backbone)
+    for experiment in config.experiments.values():
+        source = _source(experiment.protocol)
+        for dataset, backbone, method, texts, seed in product(
+            experiment.datasets, experiment.backbone, experiment.methods, experiment.texts, experiment.seeds
+        ):
+            row = (backbone, method, texts, seed)
+            spec = _run_spec(config, experiment.protocol, dataset, *row)
+            if source is not None:
+                trained = _run_spec(config, "supervised", source, *row)
+                runs[trained.run] = trained
+                trained_by = {"trained_on": trained.run, "trained_fingerprint": trained.fingerprint}
+                spec = _marked(spec.model_copy(update=trained_by))
+            runs[spec.run] = spec
     return runs
-
-
-def _add(runs: dict[str, RunSpec], spec: RunSpec, where: str, backbone: str) -> None:
-    if runs.setdefault(spec.run, spec) != spec:
-        raise ValueError(
-            f"{where}: run {spec.run} stands in another experiment with other "
-            f"settings (backbone {backbone}); give the method another name there"
-        )
 
 
 def plan_run(spec: str, output: Path) -> None:
@@ -196,18 +194,18 @@ def load_config(path: Path) -> Config:
 
 
 def _run_spec(
-    config: Config, experiment: ExperimentOptions, dataset: str, method: str, texts: str, seed: int
+    config: Config, protocol: str, dataset: str, backbone: str, method: str, texts: str, seed: int
 ) -> RunSpec:
     data, how, words = config.datasets[dataset], config.methods[method], config.texts[texts]
     spec = RunSpec(
-        run=f"{dataset}/{experiment.protocol}/{method}/{texts}/seed{seed}",
+        run=f"{dataset}/{protocol}/{backbone}/{method}/{texts}/seed{seed}",
         dataset=dataset,
-        protocol=experiment.protocol,
+        protocol=protocol,
+        backbone=backbone,
         method=method,
         texts=texts,
-        backbone=experiment.backbone,
         seed=seed,
-        protocol_options=protocol_options(data, experiment.protocol),
+        protocol_options=protocol_options(data, protocol),
         method_module=how.module or method,
         num_frames=how.num_frames,
         testing=how.testing,
@@ -219,7 +217,7 @@ def _run_spec(
             "frames": data.frames.model_dump(),
             "exclude": data.exclude,
         },
-        backbone_options=config.backbones[experiment.backbone].model_dump(),
+        backbone_options=config.backbones[backbone].model_dump(),
         text_options={"module": words.module or texts, "options": words.options},
         confusables=mining_options(config, dataset).model_dump(),
     )
@@ -324,7 +322,7 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
     }
     for key, names in known.items():
         value = getattr(experiment, key)
-        for name in [value] if isinstance(value, str) else value:
+        for name in value:
             if name not in names:
                 part = key if key != "backbone" else "backbones"
                 raise ValueError(f"{where}.{key}: '{name}' is not in {part}{plugins.nearest(name, list(names))}")
@@ -335,14 +333,11 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
         )
     if source in experiment.datasets:
         raise ValueError(f"{where}: {experiment.protocol} tests on other data sets; take {source} out of `datasets`")
-    vision = vision_settings(config.backbones[experiment.backbone].model)
-    for dataset in [*experiment.datasets, *([source] if source else [])]:
+    datasets = [*experiment.datasets, *([source] if source else [])]
+    for backbone in experiment.backbone:
+        _check_backbone(where, config, experiment, datasets, backbone)
+    for dataset in datasets:
         frames, novel = config.datasets[dataset].frames, config.datasets[dataset].novel
-        if frames.size_px != vision["image_size"]:
-            raise ValueError(
-                f"{where}: datasets.{dataset}.frames.size_px is {frames.size_px}, but backbone {experiment.backbone} takes "
-                f"{vision['image_size']}; set it to {vision['image_size']}"
-            )
         rivals = mining_options(config, dataset).file
         if rivals is not None:
             need_path(rivals, f"{where.partition(': ')[0]}: confusables.file")
@@ -373,12 +368,6 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
             raise ValueError(
                 f"{where}.methods: {name} does not train, but methods.{name}.training.epochs is set; remove it"
             )
-        if hasattr(module, "check_depth"):
-            try:
-                chosen = plugins.configure(module, options.options)
-                module.check_depth(chosen, vision["layers"], f"backbone {experiment.backbone}")
-            except ValueError as error:
-                raise ValueError(f"{where}: methods.{name}.options.{error}") from None
         for texts in experiment.texts:
             provider = plugins.load("texts", config.texts[texts].module or texts)
             if getattr(module, "NEEDS_DESCRIPTIONS", False) and not provider.gives_descriptions:
@@ -386,3 +375,25 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
                     f"{where}: {name} needs motion descriptions and texts '{texts}' gives only names; "
                     "put it in an experiment of its own with texts such as bundled or chat_api"
                 )
+
+
+def _check_backbone(
+    where: str, config: Config, experiment: ExperimentOptions, datasets: list[str], backbone: str
+) -> None:
+    """Raise ValueError if stored frames do not fit the backbone, or if a method needs more layers than it has."""
+    vision = vision_settings(config.backbones[backbone].model)
+    for dataset in datasets:
+        size_px = config.datasets[dataset].frames.size_px
+        if size_px != vision["image_size"]:
+            raise ValueError(
+                f"{where}: datasets.{dataset}.frames.size_px is {size_px}, but backbone {backbone} takes "
+                f"{vision['image_size']}; set it to {vision['image_size']}"
+            )
+    for name in experiment.methods:
+        module = plugins.load_module(_package("methods"), config.methods[name].module or name)
+        if hasattr(module, "check_depth"):
+            try:
+                chosen = plugins.configure(module, config.methods[name].options)
+                module.check_depth(chosen, vision["layers"], f"backbone {backbone}")
+            except ValueError as error:
+                raise ValueError(f"{where}: methods.{name}.options.{error}") from None

@@ -20,7 +20,7 @@ from repository import ROOT
 
 TINY = Path(__file__).with_name("tiny.yaml")
 BIN = Path(sys.executable).parent
-RUNS = Path("results/runs/shapes/base_to_novel")
+RUNS = Path("results/runs/shapes/base_to_novel/tiny")
 AFTER_METRICS = {"log_run": 1, "collect_metrics": 1, "render_report": 1, "all": 1}
 LIMIT_S = 1800
 

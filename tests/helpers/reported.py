@@ -73,7 +73,7 @@ def make_run(
     dataset: str = "shapes",
 ) -> Path:
     """A run folder with made-up predictions, measured for real, and a learning curve if it trained."""
-    run = f"{dataset}/{protocol}/{method}/{texts}/seed{seed}"
+    run = f"{dataset}/{protocol}/tiny/{method}/{texts}/seed{seed}"
     folder, random = root / "runs" / run, np.random.default_rng([seed, *map(ord, method + texts + dataset)])
     keys = {"run": run, "dataset": dataset, "protocol": protocol, "method": method, "texts": texts}
     spec = {"backbone": "tiny", "seed": seed, "method_module": method, "method_options": {}, "training": {}}

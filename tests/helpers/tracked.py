@@ -38,7 +38,7 @@ CURVES = {"epoch": [0, 1, 2], "metric": ["loss"] * 3, "value": [2.0, 1.0, float(
 def make_run(results, seed, value=0.75, curves=CURVES, metric="top1", measured=None, **spec):
     """A measured run folder in its place below `results`; `measured`: the fingerprint that was."""
     spec = {**SPEC, "fingerprint": f"f{seed}", **spec, "seed": seed}
-    spec["run"] = "/".join(spec[key] for key in ("dataset", "protocol", "method", "texts")) + f"/seed{seed}"
+    spec["run"] = "/".join(spec[key] for key in ("dataset", "protocol", "backbone", "method", "texts")) + f"/seed{seed}"
     folder = results / "runs" / spec["run"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "run.yaml").write_text(yaml.safe_dump(spec))

@@ -76,7 +76,7 @@ class World:
         options = {"stan": {"layers": 2}, "moted": {"queries": 2, "visual_options": {"layers": 2}}}.get(method, {})
         protocol = "base_to_novel" if novel else "supervised"
         spec = {
-            "run": f"shapes/{protocol}/{method}/test/seed{seed}",
+            "run": f"shapes/{protocol}/tiny/{method}/test/seed{seed}",
             "dataset": "shapes",
             "protocol": protocol,
             "method": method,

@@ -17,7 +17,7 @@ from kinetext.tracking.seeds import t_interval
 from kinetext.tracking.store import find_store
 from tracked import client_of, everything, make_run, said_to_another
 
-STAN = "shapes/supervised/stan/names"
+STAN = "shapes/supervised/tiny/stan/names"
 
 
 @pytest.fixture(autouse=True)

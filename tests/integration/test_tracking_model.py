@@ -19,7 +19,7 @@ from tracked import client_of, everything
 def test_the_logged_model_answers_for_a_video_file(world, tmp_path, monkeypatch):
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)  # mlflow.set_tracking_uri would set it for the tests after this one
-    folder = tmp_path / "runs/shapes/supervised/mean_pool/test/seed0"
+    folder = tmp_path / "runs/shapes/supervised/tiny/mean_pool/test/seed0"
     run = world.write_run(folder, "mean_pool")
     spec = yaml.safe_load(run.read_text()) | {"fingerprint": "f00d"}
     spec |= {"num_frames": 3, "testing": {"clips": 2, "average": "probabilities"}}  # an answer is made as a test is

@@ -67,7 +67,7 @@ def test_sixteen_processes_log_a_thousand_points_each_and_nothing_is_lost(databa
     writing = start(tmp_path, database, runs)
     told = writing.communicate(timeout=300)[1]
     assert (writing.returncode, told) == (0, "")  # no warning, no second try
-    assert points(database, tmp_path) == {f"shapes/supervised/m{n}/names/seed0": 1000 for n in range(16)}
+    assert points(database, tmp_path) == {f"shapes/supervised/tiny/m{n}/names/seed0": 1000 for n in range(16)}
     assert len(everything(find_store(TrackingOptions(uri=database), tmp_path).uri, "seed")) == 16
 
 
@@ -99,7 +99,7 @@ def test_postgresql_restarted_under_sixteen_writers_costs_a_second_try(server, t
     assert "trying again" in told
     assert "results are safe" not in told  # no run was given up
     assert "Traceback" not in told
-    assert points(uri, tmp_path) == {f"shapes/supervised/m{n}/names/seed0": 8000 for n in range(16)}
+    assert points(uri, tmp_path) == {f"shapes/supervised/tiny/m{n}/names/seed0": 8000 for n in range(16)}
     assert len(everything(find_store(TrackingOptions(uri=uri), tmp_path).uri, "seed")) == 16  # none half-way
 
 

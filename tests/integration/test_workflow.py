@@ -182,7 +182,7 @@ def test_a_killed_training_and_a_killed_snakemake_go_on_where_they_were(copied, 
     assert planned(copied, configs=configs) == again
 
     # the power fails: Snakemake and its jobs end without a word
-    log = copied / "results/logs/train_method/shapes/base_to_novel/mean_pool/names/seed0.log"
+    log = copied / "results/logs/train_method/shapes/base_to_novel/tiny/mean_pool/names/seed0.log"
     log.unlink()
     call = start(copied, configs=configs)
     try:
@@ -226,7 +226,7 @@ def test_a_bad_video_is_a_row_and_too_many_stop_before_training(copied, tmp_path
         },
         "confusables": {"rule": "text"},
     }
-    run = "results/runs/mine/supervised/{}/names/seed0/predictions.parquet"
+    run = "results/runs/mine/supervised/tiny/{}/names/seed0/predictions.parquet"
 
     values["datasets"]["mine"]["max_failed"] = 0.2
     done = snakemake(copied, run.format("zero_shot"), configs=overlay(tmp_path, **values))
@@ -264,10 +264,10 @@ def test_a_video_more_is_extracted_alone_and_another_data_sets_run_is_tested_on_
     mine = {"module": "folder", "options": {"root": str(root)}, "frames": {"size_px": 64}, "shard_clips": 4}
     experiment = {"datasets": ["mine"], "protocol": "zero_shot_from_shapes", "methods": ["mean_pool"]}
     configs = overlay(tmp_path, datasets={"mine": mine}, experiments={"tiny": experiment}, confusables={"rule": "text"})
-    metrics = "results/runs/mine/zero_shot_from_shapes/mean_pool/names/seed0/metrics.parquet"
+    metrics = "results/runs/mine/zero_shot_from_shapes/tiny/mean_pool/names/seed0/metrics.parquet"
     done = snakemake(copied, metrics, configs=configs)
     assert done.returncode == 0, done.output
-    trained = jobs(done.output)["train_method"], (copied / "results/runs/shapes/supervised/mean_pool/names/seed0")
+    trained = jobs(done.output)["train_method"], (copied / "results/runs/shapes/supervised/tiny/mean_pool/names/seed0")
     assert trained[0] == 1
     assert (trained[1] / "checkpoint.safetensors").exists()
     counted = {(r["split"], r["clips"]) for r in tables.read_rows("metrics", copied / metrics) if r["metric"] == "top1"}
@@ -307,7 +307,7 @@ def test_captions_go_the_same_way(copied, tmp_path):
     experiment = {"datasets": ["shapes_captions"], "protocol": "supervised", "methods": ["zero_shot"]}
     values = {"datasets": {"shapes_captions": told}, "texts": {"captions": {}}}
     configs = overlay(tmp_path, **values, experiments={"tiny": {**experiment, "texts": ["captions"]}})
-    metrics = "results/runs/shapes_captions/supervised/zero_shot/captions/seed0/metrics.parquet"
+    metrics = "results/runs/shapes_captions/supervised/tiny/zero_shot/captions/seed0/metrics.parquet"
     done = snakemake(copied, metrics, configs=configs)
     assert done.returncode == 0, done.output
     assert "embed_frames" not in jobs(done.output)  # there are no classes to mine

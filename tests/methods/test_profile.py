@@ -17,7 +17,7 @@ def results(world, tmp_path):
     """The world as a results folder; the folder of a run in it."""
 
     def put(method: str, **training):
-        run = world.write_run(tmp_path / f"runs/shapes/supervised/{method}/test/seed0", method, **training)
+        run = world.write_run(tmp_path / f"runs/shapes/supervised/tiny/{method}/test/seed0", method, **training)
         about = tmp_path / "data/shapes/supervised/tiny"
         (about / "texts").mkdir(parents=True)
         (tmp_path / "data/shapes/frames").mkdir()
@@ -73,7 +73,7 @@ def test_a_folder_without_what_training_needs_is_refused(results, tmp_path):
     with pytest.raises(ValueError, match=r"confusables.parquet: is missing; run `snakemake` first"):
         profile_run(folder)
     away = folder.rename(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match="is not runs/shapes/supervised/mean_pool"):
+    with pytest.raises(ValueError, match="is not runs/shapes/supervised/tiny/mean_pool"):
         profile_run(away)
 
 

@@ -89,7 +89,7 @@ def test_a_training_goes_on_from_the_state_before_the_full_disk(tmp_path):
 
 
 def test_a_command_on_a_full_disk_says_the_sentence_and_nothing_else(tmp_path):
-    spec = {"run": "a/supervised/b/c/seed0", "dataset": "a", "protocol": "supervised", "method": "b", "texts": "c"}
+    spec = {"run": "a/supervised/tiny/b/c/seed0", "dataset": "a", "protocol": "supervised", "method": "b", "texts": "c"}
     spec |= {"backbone": "tiny", "seed": 0, "protocol_options": {}, "method_module": "b", "method_options": {}}
     spec |= {"training": {}, "dataset_options": {}, "backbone_options": {}, "text_options": {}}
     command = [

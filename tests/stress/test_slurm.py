@@ -64,7 +64,7 @@ def test_a_cancelled_training_and_one_on_a_lost_node_go_on_where_they_were(clust
     shutil.copytree(finished, work, symlinks=True)
     configs = overlay(tmp_path, methods={"mean_pool": {"training": {"epochs": 100}}})
     finished_before = {path: path.stat().st_mtime_ns for path in (work / RUNS / "zero_shot").rglob("*.parquet")}
-    log = work / "results/logs/train_method/shapes/base_to_novel/mean_pool/names/seed0.log"
+    log = work / "results/logs/train_method/shapes/base_to_novel/tiny/mean_pool/names/seed0.log"
     log.unlink()
     before = len(cluster.jobs())
 

@@ -15,7 +15,7 @@ LABELS = ["up", "down", "left"]
 
 def make_run(root, method="stan", seed=0, right=None, dataset="d", protocol="p", split="test", labels=LABELS, clips=30):
     """A run whose clips b in `right` are right; clips go round the classes."""
-    run = f"{dataset}/{protocol}/{method}/names/seed{seed}"
+    run = f"{dataset}/{protocol}/tiny/{method}/names/seed{seed}"
     folder = root / run
     folder.mkdir(parents=True)
     spec = {"run": run, "dataset": dataset, "protocol": protocol, "method": method, "texts": "names", "seed": seed}

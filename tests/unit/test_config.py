@@ -294,16 +294,40 @@ def test_what_is_for_classes_is_refused_where_clips_have_captions(method, senten
     assert complaint(config) == f"mine.yaml: experiments.told: methods.mean_pool.{expected}"
 
 
-def test_two_experiments_may_not_define_one_run_differently():
+def test_an_experiment_takes_one_backbone_or_several():
     config = copy.deepcopy(SMALL)
     config["experiments"]["again"] = dict(SMALL["experiments"]["first"], seeds=[1, 2])
     assert len(plan_runs(check_config(config))) == 6  # zero_shot and stan, seeds 0 to 2: seed 1 stands in both, alike
     config["backbones"]["other"] = {"model": "kinetext-tiny", "pretrain_steps": 5}
-    config["experiments"]["again"]["backbone"] = "other"
+    config["experiments"]["again"]["backbone"] = ["other", "tiny"]
+    runs = plan_runs(check_config(config))
+    assert len(runs) == 10  # "other" adds two methods with two seeds each
+    one, other = (runs[f"shapes/base_to_novel/{b}/stan/names/seed1"] for b in ("tiny", "other"))
+    assert (one.backbone_options["pretrain_steps"], other.backbone_options["pretrain_steps"]) == (None, 5)
+    assert one.fingerprint != other.fingerprint
+    config["experiments"]["again"]["backbone"] = ["tiny", "othr"]
     assert complaint(config) == (
-        "mine.yaml: experiments.again: run shapes/base_to_novel/zero_shot/names/seed1 stands in another experiment with "
-        "other settings (backbone other); give the method another name there"
+        "mine.yaml: experiments.again.backbone: 'othr' is not in backbones; did you mean 'other'?"
     )
+
+
+def test_a_published_number_names_the_backbone_where_several_ran():
+    config = copy.deepcopy(SMALL)
+    config["backbones"]["other"] = {"model": "kinetext-tiny", "pretrain_steps": 5}
+    config["experiments"]["first"]["backbone"] = ["tiny", "other"]
+    number = {
+        "metric": "top1",
+        "value": 0.5,
+        "source": "Table 1",
+        "dataset": "shapes",
+        "method": "stan",
+        "texts": "names",
+    }
+    number["protocol"] = "base_to_novel"
+    config["report"] = {"reference": [number]}
+    assert complaint(config) == "mine.yaml: report.reference.0: add backbone, one of other, tiny"
+    number["backbone"] = "other"
+    check_config(config)
 
 
 @pytest.mark.parametrize(
@@ -331,8 +355,8 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_every_run_of_an_experiment_is_planned():
     runs = plan_runs(check_config(SMALL))
-    assert list(runs) == [f"shapes/base_to_novel/{m}/names/seed{s}" for m in ("zero_shot", "stan") for s in (0, 1)]
-    stan = runs["shapes/base_to_novel/stan/names/seed1"]
+    assert list(runs) == [f"shapes/base_to_novel/tiny/{m}/names/seed{s}" for m in ("zero_shot", "stan") for s in (0, 1)]
+    stan = runs["shapes/base_to_novel/tiny/stan/names/seed1"]
     assert (stan.seed, stan.training.epochs, stan.method_options) == (1, 3, {"layers": 2})
     assert stan.protocol_options.novel == ["gate opening", "gate closing"]
 
@@ -377,12 +401,15 @@ def test_a_zero_shot_run_is_of_the_run_that_was_trained():
     tested = {"protocol": "zero_shot_from_shapes", "datasets": ["more"]}
     config["experiments"]["second"] = config["experiments"]["first"] | tested
     runs = plan_runs(check_config(config))
-    run = runs["more/zero_shot_from_shapes/stan/names/seed1"]
-    assert run.trained_on == "shapes/supervised/stan/names/seed1"
+    run = runs["more/zero_shot_from_shapes/tiny/stan/names/seed1"]
+    assert run.trained_on == "shapes/supervised/tiny/stan/names/seed1"
     assert run.trained_fingerprint == runs[run.trained_on].fingerprint
     config["experiments"]["second"]["backbone"] = "other"
-    with pytest.raises(ValueError, match="second: run shapes/supervised/zero_shot/names/seed0 stands in another"):
-        check_config(config)
+    runs = plan_runs(check_config(config))
+    assert (
+        runs["more/zero_shot_from_shapes/other/stan/names/seed1"].trained_on
+        == "shapes/supervised/other/stan/names/seed1"
+    )
 
 
 def test_the_schema_is_in_step():

@@ -32,9 +32,9 @@ from kinetext.doctor import environment, examine, folder
 from kinetext.texts.cache import reply_to, request_hash
 
 CLIPS = 6
-RUN = "runs/shapes/supervised/mean_pool/names/seed0"
+RUN = "runs/shapes/supervised/tiny/mean_pool/names/seed0"
 SPEC = {
-    **{"run": "shapes/supervised/mean_pool/names/seed0", "dataset": "shapes", "protocol": "supervised", "seed": 0},
+    **{"run": "shapes/supervised/tiny/mean_pool/names/seed0", "dataset": "shapes", "protocol": "supervised", "seed": 0},
     **{"method": "mean_pool", "texts": "names", "backbone": "tiny", "method_module": "mean_pool", "fingerprint": "f0"},
     **{"protocol_options": {}, "method_options": {}, "training": {}},
     **{"dataset_options": {}, "backbone_options": {}, "text_options": {}},

@@ -12,7 +12,7 @@ from kinetext.evaluation.metrics.top_k import TopK
 from kinetext.evaluation.predictions import Predictions
 
 SPEC = {
-    "run": "shapes/supervised/stan/names/seed0",
+    "run": "shapes/supervised/tiny/stan/names/seed0",
     "dataset": "shapes",
     "protocol": "supervised",
     "method": "stan",

@@ -75,8 +75,8 @@ def outcome(clips, value_B):
 
 def test_seeds_are_averaged_and_only_common_clips_count():
     rows = {
-        ("a", "t"): [outcome("xyz", [1, 1, 0]), outcome("xyz", [1, 0, 0])],
-        ("b", "t"): [outcome("zyw", [1, 0, 1])],
+        ("tiny", "a", "t"): [outcome("xyz", [1, 1, 0]), outcome("xyz", [1, 0, 0])],
+        ("tiny", "b", "t"): [outcome("zyw", [1, 0, 1])],
     }
     (ours, _) = difference_rows({("d", "p", "test", "top1"): rows})
     assert (ours["clips"], ours["seeds"]) == (2, 1)
@@ -86,9 +86,13 @@ def test_seeds_are_averaged_and_only_common_clips_count():
 def test_data_sets_with_common_rows_are_pooled_and_others_are_not():
     right, wrong = outcome("xy", [1, 1]), outcome("xy", [0, 0])
     made = {
-        ("d1", "p", "test", "top1"): {("a", "t"): [right], ("b", "t"): [wrong], ("only here", "t"): [right]},
-        ("d2", "p", "test", "top1"): {("a", "t"): [right], ("b", "t"): [right]},
-        ("d3", "q", "test", "top1"): {("a", "t"): [right], ("b", "t"): [right]},
+        ("d1", "p", "test", "top1"): {
+            ("tiny", "a", "t"): [right],
+            ("tiny", "b", "t"): [wrong],
+            ("tiny", "only here", "t"): [right],
+        },
+        ("d2", "p", "test", "top1"): {("tiny", "a", "t"): [right], ("tiny", "b", "t"): [right]},
+        ("d3", "q", "test", "top1"): {("tiny", "a", "t"): [right], ("tiny", "b", "t"): [right]},
     }
     assert [sorted(place[0] for place in pool) for pool in pools(made)] == [["d1", "d2"]]
     pooled = [row for row in difference_rows(made) if row.get("pooled")]

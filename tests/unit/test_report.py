@@ -16,6 +16,7 @@ from kinetext.report.confusion import confusion_picture, find_blocks, score_matr
 from kinetext.report.descriptions import described_tables, finding, verdict
 from kinetext.report.estimates import Difference, corrected, difference, estimates
 from kinetext.report.figures import Estimate, frame_strip
+from kinetext.report.outcomes import Key
 from kinetext.report.reference import beside
 from kinetext.report.render import render_report, words_for_p
 from reported import BASE, FRAME_ORDER_EFFECT, Page, make_data, make_report, make_run
@@ -125,7 +126,7 @@ def test_published_numbers_stand_beside_ours(tmp_path):
     ]
     report = make_report(tmp_path, ["moted"], ["names"], 2, ["supervised"], reference=published)
     rows = read_rows("metrics", report.tables / "metrics.parquet")
-    ours = estimates(rows)["shapes", "supervised", "test"]["top1", "ordered"]["moted", "names"]
+    ours = estimates(rows)["shapes", "supervised", "test"]["top1", "ordered"]["tiny", "moted", "names"]
     text = Page(report.html).text["reference"].replace("\N{MINUS SIGN}", "-")
     value, low, high = (f"{100 * x:.1f}" for x in (ours.value, ours.low, ours.high))
     apart, least, most = (f"{100 * x - 50:+.1f}" for x in (ours.value, ours.low, ours.high))
@@ -136,7 +137,7 @@ def test_published_numbers_stand_beside_ours(tmp_path):
 def test_published_ranks_are_ranks():
     near = Estimate(2.5, 2.0, 3.0, 2.5, 2.5, 1, 1000, unit="rank", higher_is_better=False)
     number = Published(metric="t2v_mdr", value=2.0, source="Table 1", dataset="msrvtt", method="stan", texts="captions")
-    found = {("msrvtt", "supervised", "test"): {("t2v_mdr", "ordered"): {("stan", "captions"): near}}}
+    found = {("msrvtt", "supervised", "test"): {("t2v_mdr", "ordered"): {Key("tiny", "stan", "captions"): near}}}
     (row,) = beside([number], found)
     assert (row["published"], row["value"], row["apart"]) == ("2.0", "2.5", ["+0.5", "0.0", "+1.0"])
 
@@ -166,8 +167,11 @@ def test_differences_are_paired_and_mirrored(report):
     metrics = read_rows("metrics", report.tables / "metrics.parquet")
     found = estimates(metrics)["shapes", "base_to_novel", "test"]["top1", "ordered"]
     rows = pq.read_table(report.tables / "differences.parquet").to_pylist()
-    by = {(r["split"], r["method"], r["texts"], r["than_method"], r["than_texts"]): r for r in rows}
-    ours, theirs = ("moted", "motion"), ("mean_pool", "names")
+    by = {
+        (r["split"], r["backbone"], r["method"], r["texts"], r["than_backbone"], r["than_method"], r["than_texts"]): r
+        for r in rows
+    }
+    ours, theirs = ("tiny", "moted", "motion"), ("tiny", "mean_pool", "names")
     forth, back = by["test", *ours, *theirs], by["test", *theirs, *ours]
     assert forth["value"] == pytest.approx(found[ours].value - found[theirs].value)
     assert (forth["low"], forth["high"]) == (pytest.approx(-back["high"]), pytest.approx(-back["low"]))
@@ -177,10 +181,10 @@ def test_differences_are_paired_and_mirrored(report):
 
 def test_estimates_leave_out_what_counted_nothing():
     row = {"dataset": "d", "protocol": "p", "split": "test", "metric": "top1", "frame_order": "ordered", "method": "m"}
-    row |= {"texts": "t", "low": 0.1, "high": 0.3, "clips": 9}
+    row |= {"backbone": "b", "texts": "t", "low": 0.1, "high": 0.3, "clips": 9}
     nan = estimates([{**row, "value": float("nan")}, {**row, "value": None}])
     assert not nan
-    two = estimates([{**row, "value": 0.2}, {**row, "value": 0.4}])["d", "p", "test"]["top1", "ordered"]["m", "t"]
+    two = estimates([{**row, "value": 0.2}, {**row, "value": 0.4}])["d", "p", "test"]["top1", "ordered"]["b", "m", "t"]
     assert (two.value, two.least, two.most, two.seeds) == (pytest.approx(0.3), 0.2, 0.4, 2)
 
 
@@ -206,17 +210,12 @@ def test_a_verdict_is_what_the_corrected_test_says():
     assert verdict(apart(0.1, 0.05)) == "ahead of"
     assert verdict(apart(0.1, 0.051)) == verdict(apart(-0.1, 1.0)) == "not told apart from"
     assert verdict(apart(-0.1, 0.001)) == "behind"
-    cells = {
-        ("stan", "names"): apart(0.1, 0.01),
-        ("stan", "templates"): apart(0.2, 0.001),
-        ("stan", "shuffled"): apart(0.2, 0.2),
-        ("moted", "names"): apart(-0.1, 0.01),
-    }
+    tested = {"names": apart(0.1, 0.01), "templates": apart(0.2, 0.001), "shuffled": apart(0.2, 0.2)}
     assert (
-        finding("stan", "gpt4", cells)
+        finding("stan", "gpt4", tested)
         == "With stan, gpt4 is ahead of names and templates; not told apart from shuffled."
     )
-    assert finding("moted", "gpt4", cells) == "With moted, gpt4 is behind names."
+    assert finding("moted", "gpt4", {"names": apart(-0.1, 0.01)}) == "With moted, gpt4 is behind names."
 
 
 def test_descriptions_stand_against_names_and_controls(report):
@@ -313,12 +312,38 @@ def test_each_protocol_has_the_pairs_and_the_numbers_of_its_own(tmp_path):
     galleries = Page((tmp_path / "r.html").read_text()).text["gallery"].split("; pairs confused")
     shown = [("moves left moves right" in g, "grows shrinks" in g, "moted" in g) for g in galleries[1:]]
     assert shown == [(True, False, False), (False, True, True), (True, False, False)]
-    pairs = Page((tmp_path / "r.html").read_text()).text["pairs"]
+    page = Page((tmp_path / "r.html").read_text())
+    assert "moted names, large" in page.text["headline"]  # rows name their backbone where the page has several
+    pairs = page.text["pairs"]
     assert "pair_accuracy:features: pairs confused by the image-text model; with large" in pairs
     assert {p.name for p in (tmp_path / "f").glob("pairs-features-shapes-supervised-test-*")} == {
         "pairs-features-shapes-supervised-test-tiny.png",
         "pairs-features-shapes-supervised-test-large.png",
     }
+
+
+def test_one_method_with_two_backbones_is_two_rows(tmp_path):
+    make_data(tmp_path, 6)
+    data, runs = tmp_path / "shapes", []
+    for backbone in ("tiny", "large"):
+        folder = make_run(tmp_path / backbone, "moted", "names", 0, "supervised", 6, data / "confusables.parquet")
+        spec = yaml.safe_load((folder / "run.yaml").read_text()) | {"backbone": backbone}
+        (folder / "run.yaml").write_text(yaml.safe_dump(spec))
+        measure_run(folder, folder / "predictions.parquet", data / "confusables.parquet", folder / "metrics.parquet")
+        runs.append(folder)
+    collect_metrics(runs, tmp_path, tmp_path / "tables")
+    rows = read_rows("differences", tmp_path / "tables" / "differences.parquet")
+    assert {(row["backbone"], row["than_backbone"]) for row in rows} == {("tiny", "large"), ("large", "tiny")}
+    assert {row["backbone"] for row in read_rows("confusions", tmp_path / "tables" / "confusions.parquet")} == {
+        "tiny",
+        "large",
+    }
+    datasets = [("shapes", data / "clips.parquet", [data / "frames" / "0000.arrow"])]
+    texts, page = [data / "texts" / "names.parquet"], tmp_path / "r.html"
+    render_report(tmp_path / "tables", ReportOptions(), datasets, [], texts, page, tmp_path / "f")
+    text = Page(page.read_text()).text
+    assert all(f"moted names, {backbone}" in text["headline"] for backbone in ("tiny", "large"))
+    assert "moted with names, tiny" in text["top"]
 
 
 # ---- captions
@@ -338,7 +363,7 @@ def told(tmp_path_factory):
     write_table("texts", texts, root / "texts" / "captions.parquet")
     runs = []
     for method, skill in (("mean_pool", 0.5), ("stan", 2.0)):
-        run = f"told/supervised/{method}/captions/seed0"
+        run = f"told/supervised/tiny/{method}/captions/seed0"
         spec = {"run": run, "dataset": "told", "protocol": "supervised", "method": method, "texts": "captions"}
         spec |= {"backbone": "tiny", "seed": 0, "method_module": method, "method_options": {}, "training": {}}
         spec |= {"dataset_options": {}, "backbone_options": {}, "text_options": {}, "fingerprint": run}

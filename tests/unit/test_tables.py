@@ -23,7 +23,7 @@ LABELS = ["up", "down"]
 
 def make_run(results: Path, seed: int, scores_BK: list[list[float]], trained: bool = True) -> Path:
     """A measured run of four clips, the second half of class `down`."""
-    run = f"shapes/supervised/stan/names/seed{seed}"
+    run = f"shapes/supervised/tiny/stan/names/seed{seed}"
     folder = results / "runs" / run
     folder.mkdir(parents=True)
     about = {"dataset": "shapes", "protocol": "supervised", "method": "stan", "texts": "names", "backbone": "tiny"}

@@ -119,7 +119,7 @@ def mining(w):
 
 def spec(w):
     """The run of a run folder's wildcards."""
-    return RUNS[f"{w.dataset}/{w.protocol}/{w.method}/{w.texts}/seed{w.seed}"]
+    return RUNS[f"{w.dataset}/{w.protocol}/{w.backbone}/{w.method}/{w.texts}/seed{w.seed}"]
 
 
 def made_from(w):
@@ -176,11 +176,6 @@ def features(w):
     return [f"{folder}/{Path(shard).name}" for shard in shards(w.dataset)]
 
 
-def about(w):
-    """Where the confusables and texts of a run lie: they depend on data set, protocol and backbone."""
-    return f"{RESULTS}/data/{w.dataset}/{w.protocol}/{spec(w).backbone}"
-
-
 def logged(run):
     """What MLflow gets of a run, beside its metrics: its folder, what it was made from, and what its model needs."""
     data = f"{RESULTS}/data/{run.dataset}"
@@ -225,7 +220,7 @@ def run_folders(dataset=None):
         for protocol, names in sets.items():
             names = [name for name in names if dataset in (None, name)]
             if names:
-                parts = [names, [protocol], e.methods, e.texts, [f"seed{seed}" for seed in e.seeds]]
+                parts = [names, [protocol], e.backbone, e.methods, e.texts, [f"seed{seed}" for seed in e.seeds]]
                 folders.append("/".join(map(braces, parts)))
     return [f"{HERE}/runs/{folder}" for folder in folders]
 

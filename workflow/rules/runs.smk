@@ -1,7 +1,7 @@
 # run.yaml -> checkpoint.safetensors -> predictions.parquet -> metrics.parquet -> MLflow
 
-RUN = f"{RESULTS}/runs/{{dataset}}/{{protocol}}/{{method}}/{{texts}}/seed{{seed}}"
-NAME = "{dataset}/{protocol}/{method}/{texts}/seed{seed}"
+RUN = f"{RESULTS}/runs/{{dataset}}/{{protocol}}/{{backbone}}/{{method}}/{{texts}}/seed{{seed}}"
+NAME = "{dataset}/{protocol}/{backbone}/{method}/{texts}/seed{seed}"
 
 
 rule plan_run:
@@ -24,10 +24,10 @@ rule train_method:
         run=f"{RUN}/run.yaml",
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
         frames=f"{RESULTS}/data/{{dataset}}/frames.json",
-        texts=lambda w: f"{about(w)}/texts/{w.texts}.parquet",
-        confusables=lambda w: f"{about(w)}/confusables.parquet",
-        weights=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/weights.safetensors",
-        backbone=in_bucket(lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/backbone.yaml"),
+        texts=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/texts/{{texts}}.parquet",
+        confusables=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
+        weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
+        backbone=in_bucket(lambda w: f"{RESULTS}/backbones/{w.backbone}/backbone.yaml"),
         stored=in_bucket(shards_of),
     output:
         checkpoint=f"{RUN}/checkpoint.safetensors",
@@ -47,7 +47,7 @@ rule train_method:
         mem_mb=growing(training_mb),
         runtime=1440,
     params:
-        backbone=lambda w: f"{HERE}/backbones/{spec(w).backbone}",
+        backbone=lambda w: f"{HERE}/backbones/{w.backbone}",
         cache=f"{RESULTS}/cache",
     shell:
         "kinetext train-method --run {input.run} --splits {input.splits} --frames {input.frames} --texts {input.texts}"
@@ -60,9 +60,9 @@ rule predict_clips:
         run=f"{RUN}/run.yaml",
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
         frames=f"{RESULTS}/data/{{dataset}}/frames.json",
-        texts=lambda w: f"{about(w)}/texts/{w.texts}.parquet",
-        weights=lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/weights.safetensors",
-        backbone=in_bucket(lambda w: f"{RESULTS}/backbones/{spec(w).backbone}/backbone.yaml"),
+        texts=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/texts/{{texts}}.parquet",
+        weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
+        backbone=in_bucket(lambda w: f"{RESULTS}/backbones/{w.backbone}/backbone.yaml"),
         stored=in_bucket(shards_of),
         checkpoint=checkpoint,
     output:
@@ -80,7 +80,7 @@ rule predict_clips:
         mem_mb=growing(16000),
         runtime=growing(60),
     params:
-        backbone=lambda w: f"{HERE}/backbones/{spec(w).backbone}",
+        backbone=lambda w: f"{HERE}/backbones/{w.backbone}",
         checkpoint=lambda w, input: f"--checkpoint {input.checkpoint}" if input.checkpoint else "",
     shell:
         "kinetext predict-clips --run {input.run} --splits {input.splits} --frames {input.frames} --texts {input.texts}"
@@ -92,7 +92,7 @@ rule measure_run:
     input:
         run=f"{RUN}/run.yaml",
         predictions=f"{RUN}/predictions.parquet",
-        confusables=lambda w: f"{about(w)}/confusables.parquet",
+        confusables=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
     output:
         f"{RUN}/metrics.parquet",
     log:

@@ -1,8 +1,8 @@
 """An experiment (a set of runs), and the whole of config.yaml."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from kinetext.config.backbone import BackboneOptions
 from kinetext.config.base import Name
@@ -13,8 +13,13 @@ from kinetext.config.training import MethodOptions
 from kinetext.core.plugins import Options, nearest
 
 
+def _as_list(value: Any) -> Any:
+    """One name stands for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
 class ExperimentOptions(Options):
-    """Runs: every data set x method x texts x seed of the lists."""
+    """Runs: every data set x backbone x method x texts x seed of the lists."""
 
     datasets: list[str] = Field(min_length=1)
     protocol: str = Field(
@@ -22,7 +27,9 @@ class ExperimentOptions(Options):
         description="supervised | few_shot_K | base_to_novel | base_to_novel_K | zero_shot_from_DATASET (data/splits.py); "
         "_drawN after K: another draw of clips",
     )
-    backbone: str
+    backbone: Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])] = Field(
+        min_length=1, description="one name of `backbones`, or a list of them"
+    )
     methods: list[str] = Field(min_length=1)
     texts: list[str] = Field(min_length=1)
     seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)

@@ -24,6 +24,7 @@ class Published(Options):
     source: str = Field(description="paper and table")
     dataset: str
     protocol: str = "supervised"
+    backbone: str | None = Field(None, description="needed if several backbones ran this method on this data set")
     method: str
     texts: str
 

@@ -14,12 +14,12 @@ from kinetext.core.plugins import Options
 class RunSpec(Options):
     """One run, completely specified: the content of run.yaml."""
 
-    run: str = Field(description="{dataset}/{protocol}/{method}/{texts}/seed{n}")
+    run: str = Field(description="{dataset}/{protocol}/{backbone}/{method}/{texts}/seed{n}")
     dataset: str
     protocol: str
+    backbone: str
     method: str
     texts: str
-    backbone: str
     seed: int
     protocol_options: ProtocolOptions = ProtocolOptions()
     trained_on: str | None = Field(None, description="the run whose checkpoint is tested; null: the run's own")

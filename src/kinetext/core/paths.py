@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
+LEVELS = ("dataset", "protocol", "backbone", "method", "texts", "seed")  # of a run's name
+
 
 class Places(NamedTuple):
     """The files that a run is made from; they need not be there."""
@@ -15,16 +17,19 @@ class Places(NamedTuple):
     weights: Path  # of the backbone, in its folder
 
 
-def find_places(folder: Path, run: str, backbone: str) -> Places | None:
-    """The places of a run, {dataset}/{protocol}/{method}/{texts}/seed{n}, from its run folder; None for a folder that was
-    taken out of its results folder.
+def find_places(folder: Path, run: str) -> Places | None:
+    """Return the places of a run, {dataset}/{protocol}/{backbone}/{method}/{texts}/seed{n}, from its run folder.
+
+    None for a folder outside a results folder, or of an earlier version, whose runs had no backbone in their name.
     """
+    if len(Path(run).parts) != len(LEVELS):
+        return None
     results = folder.resolve()
     for part in reversed(["runs", *Path(run).parts]):
         if results.name != part:
             return None
         results = results.parent
-    dataset, protocol, _, texts, _ = Path(run).parts
+    dataset, protocol, backbone, _, texts, _ = Path(run).parts
     data = results / "data" / dataset
     about = data / protocol / backbone
     return Places(
@@ -37,9 +42,9 @@ def find_places(folder: Path, run: str, backbone: str) -> Places | None:
     )
 
 
-def need_places(folder: Path, run: str, backbone: str) -> Places:
+def need_places(folder: Path, run: str) -> Places:
     """As `find_places`. Raises ValueError for a folder out of its place."""
-    places = find_places(folder, run, backbone)
+    places = find_places(folder, run)
     if places is None:
         raise ValueError(f"{folder}: is not runs/{run} of a results folder, where its frames, texts and backbone lie")
     return places

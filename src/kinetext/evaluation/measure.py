@@ -57,7 +57,7 @@ def measure_run(
     transductive ones with the frames in order only.
     """
     spec = read_run(run / "run.yaml")
-    about = {key: getattr(spec, key) for key in ("dataset", "protocol", "method", "texts", "backbone", "seed")}
+    about = {key: getattr(spec, key) for key in ("dataset", "protocol", "backbone", "method", "texts", "seed")}
     about |= {"fingerprint": spec.fingerprint, "commit": code_commit()}
     mined, metrics = read_rows("confusables", confusables), all_metrics(added)
     rows: list[dict[str, Any]] = []

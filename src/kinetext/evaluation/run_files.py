@@ -29,7 +29,7 @@ def find_run_files(folder: Path) -> RunFiles:
     ValueError for a missing file, with the rule that makes it.
     """
     spec = read_run(folder / "run.yaml")
-    places = need_places(folder, spec.run, spec.backbone)
+    places = need_places(folder, spec.run)
     trained = places.results / "runs" / (spec.trained_on or spec.run)
     checkpoint = trained / "checkpoint.safetensors"
     needed = {places.splits: "split_clips", places.texts: "describe_classes", places.weights: "prepare_backbone"}

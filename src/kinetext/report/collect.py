@@ -143,10 +143,10 @@ def _joined(name: str, parts: list[pa.Table]) -> pa.Table:
 def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
     """The rows that the report reads of what `collect_metrics` wrote.
 
-    Raises ValueError for tables of a version that did not test differences.
+    Raises ValueError for tables of an earlier version, without tests or without backbones.
     """
     read = {file: read_rows(name, tables / f"{file}.parquet") for file, name in COLLECTED.items() if file != "texts"}
-    if any(row["p"] is None for row in read["differences"]):
+    if any(row["p"] is None or row["backbone"] is None for row in read["differences"]):
         raise ValueError(
             f"{tables}/differences.parquet: is of an earlier version; run `kinetext collect-metrics` again"
         )

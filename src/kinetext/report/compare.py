@@ -87,10 +87,10 @@ def _about_split(split: str, a: Side, b: Side) -> Iterator[str]:
             )
     for metric in main_values(whole):
         rows = {
-            (side, ""): [Outcome(tuple(one.clip_ids or ()), main_values(one)[metric]) for one in seeds]
+            side: [Outcome(tuple(one.clip_ids or ()), main_values(one)[metric]) for one in seeds]
             for side, seeds in zip("AB", made, strict=True)
         }
-        value_BN = value_matrix(rows, [("A", ""), ("B", "")])
+        value_BN = value_matrix(rows, ["A", "B"])
         if not len(value_BN):
             raise ValueError(
                 f"{a.folder} and {b.folder}: cannot be compared, their {split} clips have no name in common"
@@ -108,9 +108,7 @@ def _difference(value_BN: np.ndarray) -> str:
     return f"{_signed(found['value'])} [{_signed(found['low'])}, {_signed(found['high'])}]   {_p(found['p'])}"
 
 
-def _about_classes(
-    value_BN: np.ndarray, whole: Predictions, rows: dict[tuple[str, str], list[Outcome]]
-) -> Iterator[str]:
+def _about_classes(value_BN: np.ndarray, whole: Predictions, rows: dict[str, list[Outcome]]) -> Iterator[str]:
     """The classes that gain most and those that lose most, nothing of those that stay."""
     common = set.intersection(*(set(seed.clips) for seeds in rows.values() for seed in seeds))
     label = {clip: whole.labels[k] for clip, k in zip(whole.clip_ids or (), whole.target_B, strict=True)}

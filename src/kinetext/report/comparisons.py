@@ -8,7 +8,18 @@ from typing import Any
 from kinetext.config.report import ReportOptions
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.report.descriptions import against_others
-from kinetext.report.estimates import Comparison, Key, Measured, corrected, difference, file_name, label, title
+from kinetext.report.estimates import (
+    Comparison,
+    Key,
+    Measured,
+    corrected,
+    difference,
+    file_name,
+    key_of,
+    labels,
+    method_names,
+    title,
+)
 from kinetext.report.figures import Estimate, Row, cost_plot, dot_plot
 from kinetext.report.material import MINED, RULES
 
@@ -30,11 +41,9 @@ def about_comparison(
     headline = headline_of(found, options)
     first = found[headline[0], "ordered"]
     keys = sorted(first, key=lambda key: -first[key].value)
-    apart = {
-        ((row["method"], row["texts"]), (row["than_method"], row["than_texts"])): difference(row) for row in differences
-    }
+    apart = {(key_of(row), key_of(row, "than_")): difference(row) for row in differences}
     rules = [rule for rule in RULES if (f"pair_accuracy:{rule}", "ordered") in found]
-    name, methods = file_name(at), sorted({method for method, _ in keys})
+    name, methods, called = file_name(at), method_names(keys), labels(keys)
     behind = corrected({key: d for key in keys[1:] if (d := apart.get((key, keys[0])))})
     motion = [headline[0], *(f"pair_accuracy:{rule}" for rule in rules[:1])]
     return {
@@ -49,13 +58,13 @@ def about_comparison(
         "ties": [key for key, d in behind.items() if not d.told_apart],
         "rank": dot_plot(
             f"rank-{name}",
-            [(label(k), [(k[0], first[k])]) for k in keys],
+            [(called[k], [(methods[k], first[k])]) for k in keys],
             f"{headline[0]}, percent",
             figures,
-            keys=methods,
+            keys=sorted(set(methods.values())),
         ),
         "help": against_others(name, keys, apart, described, figures),
-        "pairs": _pairs(name, keys, found, rules, costs, figures),
+        "pairs": _pairs(name, keys, found, rules, figures),
         "motion": _motion(name, keys, found, motion, figures),
         **_cost(at, name, keys, first, costs, f"{headline[0]}, percent", figures),
     }
@@ -66,27 +75,26 @@ def _pairs(
     keys: list[Key],
     found: Measured,
     rules: list[str],
-    costs: list[dict[str, Any]],
     figures: Path,
 ) -> list[dict[str, Any]]:
     """Accuracy inside confusable pairs, rule by rule; apart for each backbone where it was the backbone that was mined,
     since rows are then measured on different pairs.
     """
-    of_key = {(row["method"], row["texts"]): row["backbone"] for row in costs}
-    backbones, methods = sorted({of_key[key] for key in keys}), sorted({method for method, _ in keys})
+    backbones, methods, called = sorted({key.backbone for key in keys}), method_names(keys), labels(keys)
     shown = []
     for rule in rules:
         for own in [[b] for b in backbones] if rule in MINED else [backbones]:
             cells = {
                 key: e
                 for key in keys
-                if of_key[key] in own and (e := found[f"pair_accuracy:{rule}", "ordered"].get(key))
+                if key.backbone in own and (e := found[f"pair_accuracy:{rule}", "ordered"].get(key))
             }
             several = len(own) < len(backbones)
             if cells:
-                rows: list[Row] = [(label(key), [(key[0], e)]) for key, e in cells.items()]
+                rows: list[Row] = [(called[key], [(methods[key], e)]) for key, e in cells.items()]
                 file = "-".join([f"pairs-{rule}-{name}", *(own if several else [])])
-                plot = dot_plot(file, rows, "pair_accuracy, percent", figures, (0.5, "chance"), methods)
+                colours = sorted(set(methods.values()))
+                plot = dot_plot(file, rows, "pair_accuracy, percent", figures, (0.5, "chance"), colours)
                 shown.append({"rule": rule, "backbone": own[0] if several else None, "cells": cells, "plot": plot})
     return shown
 
@@ -137,12 +145,12 @@ def _of_captions(metric: str) -> bool:
 
 def _motion(name: str, keys: list[Key], found: Measured, metrics: list[str], figures: Path) -> dict[str, Any]:
     """Accuracy by the order of the frames, metric by metric; nothing where only the true order was predicted."""
-    shown = {}
+    shown, called = {}, labels(keys)
     for metric in metrics:
         orders = [order for order in FRAME_ORDERS if (metric, order) in found]
         if len(orders) > 1:
             cells = {key: {order: found[metric, order].get(key) for order in orders} for key in keys}
-            rows: list[Row] = [(label(key), list(cells[key].items())) for key in keys]
+            rows: list[Row] = [(called[key], list(cells[key].items())) for key in keys]
             line = (0.5, "chance") if metric.startswith("pair_accuracy") else None
             plot = dot_plot(f"motion-{metric.replace(':', '-')}-{name}", rows, f"{metric}, percent", figures, line)
             shown[metric] = {"orders": orders, "cells": cells, "plot": plot}
@@ -163,12 +171,15 @@ def _cost(
         return {"cost": {}, "cost_plot": ""}
     cost: dict[Key, dict[str, Any]] = {}
     for key in keys:
-        own = [row for row in costs if (row["method"], row["texts"]) == key]
+        own = [row for row in costs if key_of(row) == key]
         seconds, speed = ([r[c] for r in own if r[c] is not None] for c in ("train_seconds", "predict_clips_per_s"))
         parameters = {
             c: next((r[c] for r in own if r[c] is not None), None) for c in ("new_parameters", "trained_parameters")
         }
         where = sorted({f"{r['device']}, {r['threads']} threads" for r in own if r["device"]})
         cost[key] = {"seconds": seconds, "speed": speed, **parameters, "where": "; ".join(where)}
-    points = [(*key, sum(c["seconds"]) / max(1, len(c["seconds"])), first[key]) for key, c in cost.items()]
+    methods = method_names(keys)
+    points = [
+        (methods[key], key.texts, sum(c["seconds"]) / max(1, len(c["seconds"])), first[key]) for key, c in cost.items()
+    ]
     return {"cost": cost, "cost_plot": cost_plot(f"cost-{name}", points, axis, figures)}

@@ -4,7 +4,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from kinetext.report.estimates import Key, label
+from kinetext.report.estimates import Key, key_of, labels
 from kinetext.report.figures import curve_plot
 
 SHOWN = {
@@ -20,16 +20,14 @@ def learning_curves(rows: list[dict[str, Any]], figures: Path) -> list[dict[str,
     seeds: dict[Any, dict[Key, dict[int, list[tuple[float, float]]]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
         if row["metric"] in SHOWN and row["value"] is not None:
-            of_seed = seeds[row["dataset"], row["protocol"], row["metric"]][row["method"], row["texts"]]
+            of_seed = seeds[row["dataset"], row["protocol"], row["metric"]][key_of(row)]
             of_seed.setdefault(row["seed"], []).append((row["epoch"], row["value"] * SHOWN[row["metric"]][1]))
     shown = []
     for dataset, protocol in sorted({at[:2] for at in seeds}):
         plots = []
         for metric, (axis, _) in SHOWN.items():
-            curves = {
-                label(key): list(own.values())
-                for key, own in sorted(seeds.get((dataset, protocol, metric), {}).items())
-            }
+            measured = seeds.get((dataset, protocol, metric), {})
+            curves = {name: list(measured[key].values()) for key, name in labels(sorted(measured)).items()}
             if curves:
                 plots.append(curve_plot(f"curves-{metric}-{dataset}-{protocol}", curves, axis, figures))
         shown.append({"title": f"{dataset}, {protocol}", "plots": plots})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.core.tables import read_metadata, read_rows
-from kinetext.report.estimates import Difference, Key, corrected, label
+from kinetext.report.estimates import Difference, Key, corrected, labels, method_names
 from kinetext.report.figures import Row, dot_plot
 
 VERDICTS = ("ahead of", "not told apart from", "behind")
@@ -48,30 +48,36 @@ def against_others(
     """
     shown = []
     for texts in described:
-        others = sorted({other for _, other in keys if other != texts}, key=lambda other: (other != "names", other))
-        methods = list(dict.fromkeys(method for method, own in keys if own == texts))
+        others = sorted({key.texts for key in keys} - {texts}, key=lambda other: (other != "names", other))
+        ours = method_names(key for key in keys if key.texts == texts)
         family = {
-            (method, other): apart[(method, texts), (method, other)]
-            for method in methods
+            key._replace(texts=other): apart[key, key._replace(texts=other)]
+            for key in ours
             for other in others
-            if ((method, texts), (method, other)) in apart
+            if (key, key._replace(texts=other)) in apart
         }
         cells = corrected(family)
         if cells:
-            rows: list[Row] = [(label(key), [(key[0], estimate)]) for key, estimate in cells.items()]
+            called = labels(cells)
+            rows: list[Row] = [
+                (called[key], [(ours[key._replace(texts=texts)], estimate)]) for key, estimate in cells.items()
+            ]
             axis = f"with {texts} minus with these texts, points"
-            plot = dot_plot(f"help-{texts}-{name}", rows, axis, figures, (0.0, "no difference"), sorted(methods))
-            sentences = [finding(method, texts, cells) for method in methods if any(m == method for m, _ in cells)]
+            plot = dot_plot(f"help-{texts}-{name}", rows, axis, figures, (0.0, "no difference"), sorted(ours.values()))
+            of_row = {
+                name: {other: cells[k] for other in others if (k := key._replace(texts=other)) in cells}
+                for key, name in ours.items()
+            }
+            sentences = [finding(name, texts, tested) for name, tested in of_row.items() if tested]
             shown.append({"texts": texts, "cells": cells, "plot": plot, "sentences": sentences})
     return shown
 
 
-def finding(method: str, texts: str, cells: dict[Key, Difference]) -> str:
-    """What the tests of one method say: "With stan, bundled is ahead of names; not told apart from shuffled."""
+def finding(method: str, texts: str, tested: dict[str, Difference]) -> str:
+    """What the tests of one method against its other texts say: "With stan, bundled is ahead of names; not told apart from shuffled."""
     verdicts: dict[str, list[str]] = {words: [] for words in VERDICTS}
-    for (of, other), apart in cells.items():
-        if of == method:
-            verdicts[verdict(apart)].append(other)
+    for other, apart in tested.items():
+        verdicts[verdict(apart)].append(other)
     said = [f"{words} {_listed(others)}" for words, others in verdicts.items() if others]
     return f"With {method}, {texts} is {'; '.join(said)}."
 

@@ -10,6 +10,7 @@ import numpy as np
 from kinetext.report.outcomes import Key, Outcome, Place, value_matrix
 from kinetext.report.paired import compare_rows
 
+NAMES = (*Key._fields, *(f"than_{field}" for field in Key._fields))
 Comparisons = dict[Place, dict[Key, list[Outcome]]]
 
 
@@ -57,5 +58,5 @@ def _rows(pool: Comparisons) -> Iterator[dict[str, Any]]:
                 if several:
                     apart = of_each[:, a] - of_each[:, b]
                     numbers |= {"least": float(apart.min()), "most": float(apart.max())}
-                names = dict(zip(("method", "texts", "than_method", "than_texts"), (*ours, *theirs), strict=True))
+                names = dict(zip(NAMES, (*ours, *theirs), strict=True))
                 yield {**about, **names, **numbers, "seeds": min(seeds[ours], seeds[theirs])}

@@ -1,7 +1,7 @@
 """What every part of the report takes its numbers from: one Estimate for each comparison, metric, frame order and row of it.
 
 A comparison is a data set under a protocol and a split of its clips, or the mean over several data sets with rows in common;
-its rows are methods with texts.
+its rows are backbones with methods and texts.
 """
 
 from collections import defaultdict
@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 from kinetext.evaluation.metrics import unit_of
 from kinetext.report.figures import Estimate
+from kinetext.report.outcomes import Key
 from kinetext.report.paired import holm
 
 Comparison = tuple[str, str, str]  # dataset, protocol, split
-Key = tuple[str, str]  # method, texts
 Measured = dict[tuple[str, str], dict[Key, Estimate]]  # (metric, frame order) -> row -> number
 Estimates = dict[Comparison, Measured]
 ALPHA = 0.05  # differences whose corrected p is above it are not told apart
@@ -40,7 +40,7 @@ def estimates(metrics: list[dict[str, Any]]) -> Estimates:
     for row in metrics:
         if row["value"] is not None and row["value"] == row["value"]:
             comparison = (row["dataset"], row["protocol"], row["split"])
-            seeds[comparison, (row["metric"], row["frame_order"]), (row["method"], row["texts"])].append(row)
+            seeds[comparison, (row["metric"], row["frame_order"]), key_of(row)].append(row)
     found: Estimates = defaultdict(lambda: defaultdict(dict))
     for (comparison, measured, key), rows in seeds.items():
         value, low, high = (sum(row[c] for row in rows) / len(rows) for c in ("value", "low", "high"))
@@ -115,7 +115,7 @@ def long_rows(found: Estimates) -> Iterable[dict[str, Any]]:
     """The numbers one a row, for a csv file."""
     for (dataset, protocol, split), measured in found.items():
         for (metric, frame_order), cells in measured.items():
-            for (method, texts), estimate in cells.items():
+            for key, estimate in cells.items():
                 about = {
                     "dataset": dataset,
                     "protocol": protocol,
@@ -123,12 +123,17 @@ def long_rows(found: Estimates) -> Iterable[dict[str, Any]]:
                     "metric": metric,
                     "frame_order": frame_order,
                 }
-                yield {**about, "method": method, "texts": texts, **vars(estimate)}
+                yield {**about, **key._asdict(), **vars(estimate)}
 
 
 def place(row: dict[str, Any]) -> Comparison:
     """The comparison that a row of metrics or differences belongs to."""
     return row["dataset"], row["protocol"], row["split"]
+
+
+def key_of(row: dict[str, Any], than: str = "") -> Key:
+    """Return the row of its comparison that a row of a table belongs to; `than` is the prefix of the columns."""
+    return Key(*(row[f"{than}{column}"] for column in Key._fields))
 
 
 def order(at: Comparison) -> tuple[bool, str, str, int]:
@@ -147,6 +152,13 @@ def file_name(at: Sequence[str]) -> str:
     return "-".join(at).replace(" ", "_")
 
 
-def label(key: Key) -> str:
-    """A row of a figure."""
-    return f"{key[0]} · {key[1]}"
+def method_names(keys: Iterable[Key]) -> dict[Key, str]:
+    """Return the method of each row, with its backbone where the rows have several."""
+    keys = list(keys)
+    several = len({key.backbone for key in keys}) > 1
+    return {key: f"{key.method} ({key.backbone})" if several else key.method for key in keys}
+
+
+def labels(keys: Iterable[Key]) -> dict[Key, str]:
+    """Return the name of each row in a figure."""
+    return {key: f"{name} · {key.texts}" for key, name in method_names(keys).items()}

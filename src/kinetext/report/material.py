@@ -70,7 +70,7 @@ def gallery(
 ) -> dict[str, Any] | None:
     """The first confusable pairs with a clip of each class and each row's accuracy inside the pair; None without any.
 
-    `measured` is what was measured with these confusables: metric -> (method, texts) -> number. Of the rules that have
+    `measured` is what was measured with these confusables: metric -> row -> number. Of the rules that have
     pairs, the first in the order of RULES is shown.
     """
     _, clips_path, shards = dataset

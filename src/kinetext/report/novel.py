@@ -8,7 +8,7 @@ from typing import Any
 
 from kinetext.config.report import ReportOptions
 from kinetext.report.comparisons import headline_of
-from kinetext.report.estimates import Estimates, file_name, label, order
+from kinetext.report.estimates import Estimates, file_name, labels, order
 from kinetext.report.figures import Estimate, Row, dot_plot
 
 COLUMNS = {"test": "trained classes", "novel": "never seen", "novel_among_all": "never seen, among all"}
@@ -33,7 +33,8 @@ def novel_classes(
         hard = "novel_among_all" if "novel_among_all" in cells else "novel"
         means = {key: harmonic_mean(cells["test"][key], cells[hard][key]) for key in keys}
         keys.sort(key=lambda key: -means[key].value)
-        rows: list[Row] = [(label(k), [(COLUMNS[split], own[k]) for split, own in cells.items()]) for k in keys]
+        called = labels(keys)
+        rows: list[Row] = [(called[k], [(COLUMNS[split], own[k]) for split, own in cells.items()]) for k in keys]
         plot = dot_plot(f"novel-{file_name(at[:2])}", rows, f"{metric}, percent", figures)
         shown.append(
             {

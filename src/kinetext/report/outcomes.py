@@ -5,7 +5,7 @@ B clips, K classes.
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +15,21 @@ from kinetext.core.tables import read_metadata
 from kinetext.evaluation.measure import main_values
 from kinetext.evaluation.predictions import Predictions, predicted_classes, read_predictions
 
-Key = tuple[str, str]  # method, texts
 Place = tuple[str, str, str, str]  # dataset, protocol, split, metric
+Row = TypeVar("Row")
+
+
+class Key(NamedTuple):
+    """A row of a comparison."""
+
+    backbone: str
+    method: str
+    texts: str
+
+    @property
+    def backbone_method(self) -> tuple[str, str]:
+        """What rows that differ in their texts alone have in common."""
+        return self.backbone, self.method
 
 
 class Outcome(NamedTuple):
@@ -43,7 +56,7 @@ class Outcomes:
             clips = tuple(made.clip_ids or ())
             clips = self._names.setdefault(clips, clips)  # runs of a data set share one copy of the names
             rows = self.comparisons.setdefault((spec.dataset, spec.protocol, split, metric), {})
-            rows.setdefault((spec.method, spec.texts), []).append(Outcome(clips, value_B))
+            rows.setdefault(Key(spec.backbone, spec.method, spec.texts), []).append(Outcome(clips, value_B))
             if not made.captioned:
                 self.confusions.append(_confusions(spec, split, made))
         return read_metadata(path).get("predict_clips_per_s")
@@ -67,7 +80,7 @@ def _confusions(spec: RunSpec, split: str, made: Predictions) -> pa.Table:
     )
 
 
-def value_matrix(rows: dict[Key, list[Outcome]], keys: list[Key]) -> np.ndarray:
+def value_matrix(rows: dict[Row, list[Outcome]], keys: list[Row]) -> np.ndarray:
     """The values of some rows on the clips that all of them have, in the order of the clips' names, averaged over seeds,
     value_BN.
     """

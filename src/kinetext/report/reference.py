@@ -7,8 +7,9 @@ from typing import Any
 from kinetext.config.report import Published
 from kinetext.evaluation.metrics import unit_of
 from kinetext.report.figures import Estimate, amount
+from kinetext.report.outcomes import Key
 
-Found = Mapping[tuple[str, str, str], Mapping[tuple[str, str], Mapping[tuple[str, str], Estimate]]]
+Found = Mapping[tuple[str, str, str], Mapping[tuple[str, str], Mapping[Key, Estimate]]]
 
 
 def beside(published: Iterable[Published], found: Found) -> list[dict[str, Any]]:
@@ -18,7 +19,8 @@ def beside(published: Iterable[Published], found: Found) -> list[dict[str, Any]]
     rows = []
     for number in published:
         measured = found.get((number.dataset, number.protocol, "test"), {}).get((number.metric, "ordered"), {})
-        ours = measured.get((number.method, number.texts))
+        same = [key for key in measured if (key.method, key.texts) == (number.method, number.texts)]
+        ours = next((measured[key] for key in same if number.backbone in (None, key.backbone)), None)
         shown = partial(amount, unit=ours.unit if ours else unit_of(number.metric))
         row = {"of": number, "published": shown(number.value), "ours": ours, "apart": None}
         if ours is not None:

@@ -17,7 +17,7 @@ from kinetext.report.comparisons import about_comparison
 from kinetext.report.confusion import confusion_picture
 from kinetext.report.curves import learning_curves
 from kinetext.report.descriptions import control_of, described_tables
-from kinetext.report.estimates import Estimates, estimates, long_rows, order, place, pooled, pools, title
+from kinetext.report.estimates import Estimates, estimates, key_of, long_rows, order, place, pooled, pools, title
 from kinetext.report.figures import amount
 from kinetext.report.material import RULES, Dataset, Mined, about_dataset, about_texts, gallery
 from kinetext.report.novel import novel_classes
@@ -50,7 +50,7 @@ def render_report(
     described = described_tables(texts, options.descriptions)
     pool = pools(differences)
     for at, of in pool.items():
-        rows = {(row["method"], row["texts"]) for row in differences if place(row) == at}
+        rows = {key_of(row) for row in differences if place(row) == at}
         found[at] = defaultdict(dict, pooled(found, at, of, rows))
     comparisons = []
     for at in sorted(found, key=order):
@@ -63,6 +63,7 @@ def render_report(
         "comparisons": comparisons,
         "parts": parts,
         "pools": pool,
+        "several_backbones": len({run["backbone"] for run in runs}) > 1,
         "datasets": [about_dataset(dataset, metrics, runs) for dataset in datasets],
         "reference": beside(options.reference, found),
         "confusion": [picture for place in mined if (picture := confusion_picture(place, figures))],
@@ -97,7 +98,7 @@ def _galleries(
     by_name, shown = {dataset[0]: dataset for dataset in datasets}, []
     for dataset, protocol, backbone, path in mined:
         wanted = (dataset, protocol, backbone)
-        keys = {(r["method"], r["texts"]) for r in runs if (r["dataset"], r["protocol"], r["backbone"]) == wanted}
+        keys = {key_of(r) for r in runs if (r["dataset"], r["protocol"], r["backbone"]) == wanted}
         measured = {
             metric: {key: estimate for key, estimate in cells.items() if key in keys}
             for (metric, order), cells in found.get((dataset, protocol, "test"), {}).items()

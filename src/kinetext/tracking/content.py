@@ -21,10 +21,10 @@ from kinetext.core.tables import pq, read_rows
 from kinetext.data.frames import frames_digest
 from kinetext.data.splits import read_splits
 
-LAYOUT = 2  # what is logged how; a new number has every run logged again
+LAYOUT = 3  # what is logged how; a new number has every run logged again
 NEEDED = ("run.yaml", "metrics.parquet")
 FILES = (*NEEDED, "curves.parquet", "cost.json", "profile.json", "system.parquet")
-NAMES = ("run", "dataset", "protocol", "method", "texts", "backbone")  # a run's coordinates, but for its seed
+NAMES = ("run", "dataset", "protocol", "backbone", "method", "texts")  # a run's coordinates, but for its seed
 
 
 class Point(NamedTuple):
@@ -57,7 +57,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """{dataset}/{protocol}/{method}/{texts}/seed{n}."""
+        """{dataset}/{protocol}/{backbone}/{method}/{texts}/seed{n}."""
         return self.spec["run"]
 
     @property
@@ -68,7 +68,7 @@ class Run:
     @property
     def places(self) -> Places | None:
         """What lies where in its results folder; None for a run folder that was taken out of one."""
-        return find_places(self.folder, self.name, self.spec["backbone"])
+        return find_places(self.folder, self.name)
 
     @property
     def results(self) -> str:
@@ -148,7 +148,7 @@ class Run:
                 profile = {split: len(part.rows) for split, part in splits.items()}
                 found.append(Data(role, name, file_digest(path)[:32], path, {"clips": profile}))
             else:
-                name = f"{spec['dataset']}/{spec['protocol']}/{spec['texts']}"
+                name = f"{spec['dataset']}/{spec['protocol']}/{spec['backbone']}/{spec['texts']}"
                 kinds = Counter(row["kind"] for row in read_rows("texts", path) if row["status"] == "ok")
                 found.append(Data(role, name, file_digest(path)[:32], path, {"sentences": dict(kinds)}))
         return found

@@ -150,7 +150,7 @@ def show(found: dict[str, float], say: Callable[[str], None] = print) -> None:
 def inputs_of(folder: Path) -> Inputs:
     """The tables that a run folder's run is trained from, in its results folder. Raises ValueError for one that is missing."""
     spec = read_run(folder / "run.yaml")
-    places = need_places(folder, spec.run, spec.backbone)
+    places = need_places(folder, spec.run)
     frames = sorted(places.frames.glob("*.arrow"))
     needed = [places.splits, places.texts, places.confusables, places.weights, *(frames or [places.frames])]
     missing = [path for path in needed if not path.is_file()]
