@@ -18,7 +18,7 @@ RIVALS = {"a": ["b", "c"], "b": ["a"], "c": ["d"], "d": ["c"]}
 @pytest.mark.parametrize("check", checks("metrics"), ids=lambda check: check.__name__)
 def test_contract(name, check, tmp_path):
     module, options = BUILT_IN[name]
-    check(Case("metrics", plugins.load("metrics", module), tmp_path, options))
+    check(Case("metrics", module, tmp_path, options))
 
 
 def test_every_module_is_measured():

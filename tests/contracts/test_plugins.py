@@ -169,3 +169,68 @@ def test_a_metric_that_breaks_the_contract_is_named_with_the_reason(message):
     code, output = check("metrics", outside("calibration", *BROKEN_METRICS[message]))
     assert code == 1
     assert message in output
+
+
+def test_a_data_set_from_outside_keeps_the_contract():
+    code, output = check("datasets", outside("sliding"), "--options", '{"train": 1}')
+    assert code == 0, output
+    assert "ok: the clips can be indexed, and frames extracted from the first readable one" in output
+
+
+BROKEN_DATASETS = {
+    "two clips have the id 'clip'": ('name = f"', 'name = "clip" or f"'),
+    "has split 'exam'; take train, val, test": ('("test", self', '("exam", self'),
+    "has neither label nor captions": ("split, label)", "split)"),
+    "the second time the clips or their order": ("in STEPS.items()", "in list(STEPS.items())[:: next(SIGN)]"),
+    "captioned is True, and the clips have labels": (
+        "    def list_clips",
+        "    captioned = True\n\n    def list_clips",
+    ),
+    "declared_pairs() has 'sliding out', which is not a class; did you mean": (
+        "[(left, right)",
+        '[("sliding out", right)',
+    ),
+    "pairs 'sliding left' with itself": ("[(left, right)", "[(left, left)"),
+    "Can't instantiate abstract class": ("def list_clips", "def clips"),
+    "none of the first": ("if not path.exists()", "if path.exists()"),
+}
+
+
+@pytest.mark.parametrize("message", BROKEN_DATASETS)
+def test_a_data_set_that_breaks_the_contract_is_named_with_the_reason(message):
+    helper = ("STEPS = {", "import itertools\n\nSIGN = itertools.cycle([1, -1])\nSTEPS = {")
+    code, output = check("datasets", outside("sliding", *BROKEN_DATASETS[message], *helper))
+    assert code == 1
+    assert message in output
+
+
+def test_a_text_provider_from_outside_keeps_the_contract():
+    code, output = check("texts", outside("rhymes"), "--label", "open", "--label", "close")
+    assert code == 0, output
+
+
+BROKEN_TEXTS = {
+    "describe('rising') returns a row of 'it'": ("Text(label, label", 'Text("it", label'),
+    "a row of kind 'poem'; take one of name, motion": ('"kind": "motion"', '"kind": "poem"'),
+    "a row of phase 'middle'": ('phase="end"', 'phase="middle"'),
+    "'rising ' has spaces around it": ("Text(label, label", 'Text(label, label + " "'),
+    "'rising' has no source": ('Text(label, label, source="rhymes")', "Text(label, label)"),
+    "describe returns a dict": ("return [", "return [{}] + ["),
+    "gives_descriptions is False, and 'rising' has rows": (
+        "    def describe",
+        "    gives_descriptions = False\n\n    def describe",
+    ),
+    "'rising' has other rows if the classes are reversed": ("is {label}", "is {label} and {context.labels[0]}"),
+    "list_files names absent.csv": (
+        "    def describe",
+        "    def list_files(self):\n        return [P('absent.csv')]\n\n    def describe",
+    ),
+}
+
+
+@pytest.mark.parametrize("message", BROKEN_TEXTS)
+def test_a_text_provider_that_breaks_the_contract_is_named_with_the_reason(message):
+    path = ("from pydantic", "from pathlib import Path as P\n\nfrom pydantic")
+    code, output = check("texts", outside("rhymes", *BROKEN_TEXTS[message], *path))
+    assert code == 1
+    assert message in output

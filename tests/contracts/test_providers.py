@@ -57,7 +57,7 @@ def test_contract(name, check, tmp_path, monkeypatch):
     options, prepare = CASES[name]
     if prepare:
         prepare(tmp_path, options)
-    check(Case("texts", plugins.load("texts", name), tmp_path, options))
+    check(Case("texts", name, tmp_path, options))
 
 
 @pytest.mark.parametrize("name", plugins.names("texts"))

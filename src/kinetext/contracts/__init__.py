@@ -25,10 +25,15 @@ class Case:
     """A plug-in with the options, the empty folder and (of text providers) the classes that it is checked with."""
 
     kind: str
-    cls: type[Any]
+    module: str
     folder: Path
     options: dict[str, Any] = field(default_factory=dict)
     labels: tuple[str, ...] = ("rising", "falling")
+
+    @property
+    def cls(self) -> Any:
+        """The class of the plug-in."""
+        return plugins.load(self.kind, self.module)
 
     @property
     def config(self) -> Any:
@@ -63,9 +68,9 @@ def check_plugin(
     Each check gets an empty folder of its own in `folder`. Raises ValueError, which begins with the promise, at the first
     that fails; an error inside the plug-in counts as a failure.
     """
-    cls = plugins.load(kind, module)
+    plugins.load(kind, module)
     for check in checks(kind):
-        case = Case(kind, cls, folder / check.__name__, options, labels)
+        case = Case(kind, module, folder / check.__name__, options, labels)
         case.folder.mkdir(parents=True)
         try:
             check(case)
