@@ -3,11 +3,12 @@
     python benchmarks/live.py                                            # on a GPU: ViT-B-16, 64 clips a step
     python benchmarks/live.py --model ViT-B-32 --batch 4 --clips 16      # where there is none
 
-For each state of the server a training's steps are timed in turns of `turn-s` seconds: with the process that follows it
-running and the curves told after every step (a real training tells them once an epoch), and with that process stopped and
-nothing told. Printed is the median, over pairs of turns, of how much longer a step took, with its 95 % bootstrap interval.
+For each state of the server a training's steps are timed in turns of `turn-s` seconds: with new curves handed to the
+thread after every step (a training does so once per epoch), and with none. mlflow is imported before the first turn: a
+training imports it once, after ten minutes. MLflow's monitor of the machine runs in both turns. Printed is the median, over pairs of turns, of how much longer a step took,
+with its 95 % bootstrap interval.
 
-The server `answering` is MLflow's own on a file of this machine, with processor time that nobody else wants: a cluster's is elsewhere.
+The server `answering` is MLflow's own on a file of this machine, run at idle priority: a cluster's is on another machine.
 """
 
 import argparse
@@ -20,14 +21,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 import yaml
 from scipy.stats import bootstrap
@@ -37,7 +37,7 @@ from kinetext.config.report import TrackingOptions
 from kinetext.config.training import TrainingOptions
 from kinetext.core.tables import write_table
 from kinetext.data.splits import Split
-from kinetext.tracking.live import Points, followed
+from kinetext.tracking import live
 from kinetext.training.batches import Batches
 from kinetext.training.objectives import Recognition
 from kinetext.training.setup import choose_kernels, choose_trained, make_optimiser, make_step
@@ -66,7 +66,7 @@ def free_port() -> int:
 
 @contextmanager
 def server(state: str, folder: Path) -> Iterator[str]:
-    """The address of a server that is so."""
+    """Run a server in this state; yield its address."""
     if state == "dead":
         yield f"http://127.0.0.1:{free_port()}"
     elif state == "hanging":  # takes connections and never answers
@@ -121,34 +121,31 @@ def make_steps(options: argparse.Namespace, folder: Path, device: torch.device) 
         epoch += 1
 
 
-def turn(steps: Iterator[None], seconds: float, points: Points | None, curves: list[dict[str, Any]]) -> float:
-    """Seconds a step, over so many seconds; with `points` the curves grow by a row a step and are sent."""
+def turn(
+    steps: Iterator[None], seconds: float, on_curves: Callable[[live.Curves], None] | None, curves: list[dict[str, Any]]
+) -> float:
+    """Return the seconds per step over a turn; with `on_curves` the curves grow by a row per step and are handed over."""
     done, began_s = 0, time.perf_counter()
     while (took_s := time.perf_counter() - began_s) < seconds:
         next(steps)
         done += 1
-        if points:
+        if on_curves:
             curves.append({"epoch": len(curves) + 1, "metric": "train_loss", "value": 1.0})
-            points.write(curves[-200:])  # as many as a long training has epochs
+            on_curves(curves[-200:])  # as many as a long training has epochs
     return took_s / done
 
 
 def compare(steps: Iterator[None], options: argparse.Namespace, run: Path, splits: Path, uri: str) -> list[float]:
-    """How much longer a step took, as a share, in each pair of turns."""
+    """Return how much longer a step took, as a share, in each pair of turns."""
     curves: list[dict[str, Any]] = []
     longer = []
-    with followed(run, splits, run.parent, TrackingOptions(enabled=True, uri=uri, live="on")) as points:
-        running = (child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE)
-        follower = next(child for child in running if "follow-run" in child.cmdline())
-        turn(steps, options.turn_s, points, curves)
+    with live.live_curves(run, splits, run.parent, TrackingOptions(uri=uri, live="on")) as on_curves:
+        turn(steps, 3 * live.SEND_EVERY_S, on_curves, curves)  # the live run is created
         for pair in range(options.pairs):
             took_s = {}
-            for live in (True, False) if pair % 2 else (False, True):
-                (follower.resume if live else follower.suspend)()
-                took_s[live] = turn(steps, options.turn_s, points if live else None, curves)
+            for sending in (True, False) if pair % 2 else (False, True):
+                took_s[sending] = turn(steps, options.turn_s, on_curves if sending else None, curves)
             longer.append(took_s[True] / took_s[False] - 1)
-        follower.kill()
-        follower.wait()
     return longer
 
 
@@ -159,7 +156,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=16384)  # an epoch's first batch is waited for: as few as can be
     parser.add_argument("--workers", type=int, default=max(0, (os.cpu_count() or 1) - 2))
     parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--turn-s", type=float, default=2.0)
+    parser.add_argument("--turn-s", type=float, default=6.0)
     parser.add_argument("--states", nargs="+", default=["answering", "dead", "hanging", "full"])
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -169,9 +166,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="live-") as name:
         folder = Path(name)
         run, splits = folder / "run.yaml", folder / "splits.parquet"
-        names = {"dataset": "noise", "protocol": "supervised", "method": "mean_pool", "texts": "names", "backbone": "b"}
+        names = {
+            "dataset": "noise",
+            "protocol": "supervised",
+            "method": "mean_pool",
+            "texts": "names",
+            "backbone": "tiny",
+        }
         run.write_text(yaml.safe_dump(names | {"seed": 0, "run": "noise/supervised/tiny/mean_pool/names/seed0"}))
-        write_table("splits", [{"clip_id": "0", "split": "train", "label": "0"}], splits)
+        rows = [{"clip_id": "0", "split": "train", "label": "0"}]
+        write_table("splits", rows, splits, {"labels": {"train": ["0"]}, "captioned": False})
+        live.import_mlflow()
+        live.SEND_EVERY_S = 2.0  # five times as often as a training
         steps = make_steps(options, folder, device)
         for _ in range(5):
             next(steps)

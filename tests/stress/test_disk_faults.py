@@ -4,7 +4,6 @@ Snakemake: test_workflow_faults.py.
 
 import errno
 import json
-import logging
 import os
 import random
 import subprocess
@@ -19,9 +18,7 @@ from kinetext.core import tables
 from kinetext.core.files import DiskError
 from kinetext.core.tensors import load_tensors, save_tensors
 from kinetext.data.frames import extract_frames
-from kinetext.tracking.live import Points
 from kinetext.training.state import Progress, load_state, save_state
-from kinetext.training.system import sampled
 from videos import write_video
 
 unmountable = no_mounts()
@@ -119,16 +116,6 @@ def test_a_disk_without_any_room_takes_no_file_at_all(tmp_path):
 
 
 # ---- what is not worth stopping for
-
-
-def test_a_training_does_without_what_only_describes_it(tmp_path, caplog):
-    """system.parquet and the curves for MLflow: the checkpoint is what counts."""
-    with files_up_to(10), caplog.at_level(logging.WARNING):
-        Points(tmp_path / "points.json").write([{"epoch": 1, "metric": "train_loss", "value": 1.0}] * 10)
-        with sampled(tmp_path, "f0"):
-            pass
-    assert "system.parquet: was not written" in caplog.text
-    assert list(tmp_path.iterdir()) == []
 
 
 def write_clip(folder):

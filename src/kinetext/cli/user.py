@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from kinetext.cli.options import Config, Json, RunFile, SplitsFile, Threads, Tracking, parse_options
+from kinetext.cli.options import Config, Json, Threads, Tracking, parse_options
 from kinetext.core.plugins import KINDS, nearest
 
 app = typer.Typer()
@@ -143,22 +143,6 @@ def import_weights(
     from kinetext.methods.stan import import_weights as module
 
     module.import_weights(checkpoint, output)
-
-
-@app.command(hidden=True)
-def follow_run(
-    run: RunFile,
-    splits: SplitsFile,
-    results: Annotated[Path, typer.Option(help="results folder")],
-    folder: Annotated[Path, typer.Option(help="folder of the points that the training writes")],
-    pid: Annotated[int, typer.Option(help="process id of the training")],
-    tracking: Tracking = "{}",
-) -> None:
-    """Send the curves of a training process to MLflow while it runs; `train-method` starts this."""
-    from kinetext.config.report import TrackingOptions
-    from kinetext.tracking import live as module
-
-    module.follow_run(run, splits, results, parse_options(TrackingOptions, tracking), folder, pid)
 
 
 @app.command()

@@ -235,13 +235,11 @@ def train_method(
     if launch(gpus, nodes):
         return
     from kinetext.config.report import TrackingOptions
-    from kinetext.config.run import read_run
     from kinetext.core import distributed
     from kinetext.data.checks import list_shards
-    from kinetext.tracking.live import followed
+    from kinetext.tracking.live import live_curves
     from kinetext.training import train as module
     from kinetext.training.setup import Inputs
-    from kinetext.training.system import sampled
 
     inputs = Inputs(splits, list_shards(frames), texts, confusables, backbone)
     options = parse_options(TrackingOptions, tracking or '{"enabled": false}')
@@ -249,8 +247,8 @@ def train_method(
         if distributed.rank() > 0:  # only the first process reports
             module.train_method(run, inputs, cache, output, threads)
             return
-        with sampled(output.parent, read_run(run).fingerprint), followed(run, splits, cache.parent, options) as points:
-            module.train_method(run, inputs, cache, output, threads, points.write if points else None)
+        with live_curves(run, splits, cache.parent, options) as on_curves:
+            module.train_method(run, inputs, cache, output, threads, on_curves)
 
 
 @app.command()

@@ -153,11 +153,6 @@ METRICS: tuple[Column, ...] = (
     *_columns("fingerprint"),
     ("commit", pa.string(), "git commit of the code that measured"),
 )
-SYSTEM: tuple[Column, ...] = (
-    ("time_s", pa.float64(), "time of the reading, seconds since 1970"),
-    ("metric", pa.string(), "what was read, as MLflow names it"),
-    ("value", pa.float64(), "in the unit at the end of the name"),
-)
 _RUN = _columns("run", "dataset", "protocol", "backbone", "method", "texts", "seed")
 RUNS: tuple[Column, ...] = (
     *_RUN,
@@ -235,7 +230,6 @@ TABLES = {
     "texts": TEXTS,
     "predictions": PREDICTIONS,
     "metrics": METRICS,
-    "system": SYSTEM,
     "runs": RUNS,
     "costs": COSTS,
     "collected_curves": COLLECTED_CURVES,

@@ -16,7 +16,7 @@ from kinetext.core.schemas import ADDED, SCHEMA_VERSION, TABLES
 from kinetext.core.tables import current_names, schema
 from kinetext.texts.cache import read_record, request_hash
 
-UNDECLARED = ("system.parquet", "profile.json")  # no rule makes these: they come with others
+UNDECLARED = ("profile.json",)  # no rule makes these: they come with others
 OF_TRAINING = ("curves.parquet", "cost.json")  # beside a checkpoint, and only made with it
 
 

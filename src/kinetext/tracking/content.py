@@ -23,7 +23,7 @@ from kinetext.data.splits import read_splits
 
 LAYOUT = 3  # what is logged how; a new number has every run logged again
 NEEDED = ("run.yaml", "metrics.parquet")
-FILES = (*NEEDED, "curves.parquet", "cost.json", "profile.json", "system.parquet")
+FILES = (*NEEDED, "curves.parquet", "cost.json", "profile.json")
 NAMES = ("run", "dataset", "protocol", "backbone", "method", "texts")  # a run's coordinates, but for its seed
 
 
@@ -121,7 +121,7 @@ class Run:
         return round(1000 * (end_s - (self.cost.get("train_seconds") or 0.0))), round(1000 * end_s)
 
     def points(self) -> Iterator[Point]:
-        """Every number: metrics with both ends of their interval over clips, the curves, and the machine's state."""
+        """Every number: metrics with both ends of their interval over clips, and the curves."""
         at_ms = self.times_ms()[1]
         for row in self.metrics:
             if shown(row):
@@ -131,10 +131,6 @@ class Run:
         for row in _rows(self.folder / "curves.parquet"):
             if is_number(row["value"]):  # a diverged loss is none
                 yield Point(f"train/{row['metric']}", row["value"], row["epoch"], at_ms)
-        readings: Counter[str] = Counter()
-        for row in _rows(self.folder / "system.parquet"):
-            yield Point(f"system/{row['metric']}", row["value"], readings[row["metric"]], round(1000 * row["time_s"]))
-            readings[row["metric"]] += 1
 
     def data(self) -> list[Data]:
         """The tables that the run was made from."""

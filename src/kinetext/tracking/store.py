@@ -72,14 +72,21 @@ def find_store(options: TrackingOptions, results: Path) -> Store:
     return Store(uri, None if uri.startswith("http") else results / "mlartifacts")
 
 
-def open_client(store: Store) -> Any:
-    """An MLflow client of the store, whose database is made if it is empty."""
+def import_mlflow() -> None:
+    """Import mlflow with short timeouts and without its messages. Takes about 4 s."""
     for key, value in QUIET.items():
         os.environ.setdefault(key, value)
-    from mlflow import MlflowClient
+    import mlflow  # noqa: F401
 
     for name in ("mlflow", "alembic", "urllib3.connectionpool", "sqlalchemy.pool"):  # migrations, retries
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def open_client(store: Store) -> Any:
+    """An MLflow client of the store, whose database is made if it is empty."""
+    import_mlflow()
+    from mlflow import MlflowClient
+
     with _alone(store):
         return MlflowClient(tracking_uri=store.uri)  # the constructor makes the schema
 

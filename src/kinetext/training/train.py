@@ -47,11 +47,11 @@ def train_method(
     cache: Path,
     output: Path,
     threads: int = 1,
-    tell: Callable[[list[dict[str, Any]]], None] | None = None,
+    on_curves: Callable[[list[dict[str, Any]]], None] | None = None,
 ) -> None:
     """Train the run's method; write the checkpoint, and curves.parquet and cost.json beside it. Among several processes
-    each calls it, with the threads of all on its machine, and the first one writes. `tell` is given the curves so far
-    whenever they have grown (tracking/live.py).
+    each calls it, with the threads of all on its machine, and the first one writes. `on_curves` is called with
+    the curves so far after each epoch (tracking/live.py).
 
     Raises ValueError where the run asks for what cannot be, RuntimeError when the loss is no longer a number.
     """
@@ -91,8 +91,8 @@ def train_method(
                     progress.keep(method)
             progress.epoch, progress.step, progress.losses = progress.epoch + 1, 0, []
             progress.curves += [{"epoch": progress.epoch, "metric": m, "value": v} for m, v in now.items()]
-            if tell:
-                tell(progress.curves)
+            if on_curves:
+                on_curves(progress.curves)
             saver.due(whole_epoch=True)
             saver.save()
             bar.update()
