@@ -47,7 +47,7 @@ esac
 
 
 def write_study(folder: Path, runs: int, shards: int, texts: int, most_seeds: int) -> Path:
-    """A configuration of at least so many runs, with the lists of its data sets and the stub in `folder`/bin."""
+    """Write a configuration of at least this many runs, with the lists of its data sets and the stub in `folder`/bin."""
     (folder / "bin").mkdir()
     stub = folder / "bin/kinetext"
     stub.write_text(STUB.replace("{kinetext}", str(Path(sys.executable).parent / "kinetext")))
@@ -91,7 +91,7 @@ def write_study(folder: Path, runs: int, shards: int, texts: int, most_seeds: in
 
 
 def command(config: Path, *arguments: str) -> list[str]:
-    """A call of Snakemake on the study."""
+    """Return the words of a call of Snakemake on the study."""
     return [
         *(sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(config.parent)),
         *("--configfile", str(config), "--cores", "2", *arguments),
@@ -99,12 +99,12 @@ def command(config: Path, *arguments: str) -> list[str]:
 
 
 def environment(config: Path) -> dict[str, str]:
-    """The stub goes before everything else on the PATH."""
+    """Put the stub first on the PATH."""
     return {**os.environ, "PATH": f"{config.parent}/bin:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src")}
 
 
 def call(config: Path, *arguments: str) -> tuple[str, float, float, float]:
-    """What a call of Snakemake says, the seconds until it knew its jobs, the seconds of all of it, its peak memory in MiB."""
+    """Return Snakemake's output, the seconds until it knew its jobs, all its seconds, and its peak memory in MiB."""
     started, known_s = time.perf_counter(), float("nan")
     output = ""
     process = subprocess.Popen(
@@ -157,7 +157,7 @@ def work(config: Path, seconds: float) -> tuple[int, float, float]:
 
 
 def done(log_path: Path) -> int:
-    """How many jobs are finished by what Snakemake has said."""
+    """Return the number of finished jobs in a log of Snakemake."""
     return int((re.findall(r"^(\d+) of \d+ steps", log_path.read_text(), flags=re.MULTILINE) or [0])[-1])
 
 

@@ -38,14 +38,14 @@ LENGTHS = (4, 30, 200, 2000, 20_000)  # bytes of a damaged stretch
 
 
 def packets_range(path: Path) -> tuple[int, int]:
-    """The part of a file that holds its video packets: first and last byte."""
+    """Return the first and last byte of the part of a file that has its video packets."""
     with av.open(str(path)) as video:
         places = [(packet.pos, packet.size) for packet in video.demux(video.streams.video[0]) if packet.size]
     return min(pos for pos, _ in places), max(pos + size for pos, size in places)
 
 
 def damage(content: bytes, first: int, last: int, random: np.random.Generator) -> bytes:
-    """The content with one to four stretches between first and last overwritten."""
+    """Return the content with one to four stretches between first and last overwritten."""
     data = bytearray(content)
     for _ in range(random.integers(1, 5)):
         length = min(int(random.choice(LENGTHS)), last - first)
@@ -55,7 +55,7 @@ def damage(content: bytes, first: int, last: int, random: np.random.Generator) -
 
 
 def plain_loop(path: Path) -> Iterator[np.ndarray]:
-    """The frames until the end or the first exception, as `for frame in container.decode()` gives them."""
+    """Yield the frames until the end or the first exception, as `for frame in container.decode()` gives them."""
     try:
         with av.open(str(path)) as video:
             for frame in video.decode(video.streams.video[0]):
@@ -65,7 +65,7 @@ def plain_loop(path: Path) -> Iterator[np.ndarray]:
 
 
 def judge(frame_HWC: np.ndarray, index: int, clean: list[np.ndarray]) -> str:
-    """What a frame that claims to be the clean file's frame `index` is: right, moved or damaged."""
+    """Compare a frame with the clean file's frame `index`: right, moved or damaged."""
     if index < len(clean) and not _differs(frame_HWC, clean[index]):
         return "right"
     return "damaged" if all(_differs(frame_HWC, other_HWC) for other_HWC in clean) else "moved"
@@ -80,7 +80,7 @@ def _differs(frame_HWC: np.ndarray, clean_HWC: np.ndarray) -> bool:
 
 
 def count(clip: Path, variants: int, random: np.random.Generator, folder: Path) -> Counter:
-    """What becomes of the sampled frames of one clip's variants, ours and the plain loop's."""
+    """Count the results of the sampled frames of one clip's variants, for kinetext and for the plain loop."""
     clean = list(plain_loop(clip))
     content, (first, last) = clip.read_bytes(), packets_range(clip)
     wanted = uniform_indices(len(clean), NUM_FRAMES)

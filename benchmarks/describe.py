@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def write_classes(folder: Path, labels: list[str], rivals: int) -> None:
-    """The tables that describe_classes reads."""
+    """Write the tables that describe_classes reads."""
     folder.mkdir()
     clips = [{"clip_id": label, "split": "train", "label": label, "captions": []} for label in labels]
     write_table("clips", clips, folder / "clips.parquet", {"labels": labels, "pairs": []})

@@ -128,7 +128,7 @@ METHODS |= {"torchcodec": with_torchcodec, "decord": with_decord, "ffmpeg": with
 
 
 def encode(source: Path, path: Path, codec: str, size: tuple[int, int], rate: int, count: int, options: Any) -> None:
-    """The video's frames again, from the first one after the last until there are enough."""
+    """Encode the video's frames, repeated until there are `count`."""
     import av
 
     with av.open(str(source)) as video:
@@ -143,7 +143,7 @@ def encode(source: Path, path: Path, codec: str, size: tuple[int, int], rate: in
 
 
 def make_sets(videos: Path, num_clips: int, folder: Path) -> dict[str, list[Path]]:
-    """The paths of each set: what is encoded here, into `folder`, and the real clips by their size."""
+    """Return the paths of each set: clips encoded into `folder`, and the real clips by their size."""
     with (videos / "manifest.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if not row["error"] and int(row["frames_decoded"]) > 25]
     rows = [row for row in rows if row["codec"] in ("h264", "hevc", "mpeg4") and "10" not in row["pix_fmt"]]
@@ -161,7 +161,7 @@ def make_sets(videos: Path, num_clips: int, folder: Path) -> dict[str, list[Path
 
 
 def reference(path: Path) -> tuple[list[int], np.ndarray]:
-    """The numbers of the frames, counted by decoding everything, and the frames."""
+    """Return the indices of the sampled frames, counted by a full decode, and the frames."""
     import av
 
     with av.open(str(path)) as video:
@@ -175,7 +175,7 @@ def cpu_s() -> float:
 
 
 def serve(connection: Any, name: str) -> None:
-    """A child: for clips and whether they are timed, the CPU seconds that they took or else what came of them."""
+    """Receive clips and whether to time them; send the CPU seconds, or the results."""
     with suppress(EOFError):  # the parent is done
         while True:
             clips, timed = connection.recv()
@@ -185,7 +185,7 @@ def serve(connection: Any, name: str) -> None:
 
 
 def start(name: str) -> Callable:
-    """A child to ask."""
+    """Start a child process and return the function that queries it."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     context.Process(target=serve, args=(theirs, name), daemon=True).start()

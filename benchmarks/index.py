@@ -32,7 +32,7 @@ def make_list(lines: int, there: bool, folder: Path) -> None:
 
 
 def index(folder: Path, connection: Any) -> None:
-    """A child: sends (wall s, CPU s, peak MiB)."""
+    """Index in a child process and send (wall s, CPU s, peak MiB)."""
     from kinetext.config.data import DatasetOptions
     from kinetext.data.index import index_clips
 

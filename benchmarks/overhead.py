@@ -56,7 +56,7 @@ class Measured:
 
 
 def run_workflow(configfile: Path, cores: int, folder: Path) -> float:
-    """The wall seconds of one call of Snakemake that makes everything."""
+    """Run the whole workflow with one call of Snakemake; return the wall seconds."""
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -106,7 +106,7 @@ def read_times(folder: Path, wall_s: float, cores: int) -> Measured:
 
 
 def describe(measured: Measured) -> str:
-    """A table by rule, the parts, and the share."""
+    """Format a table by rule, the parts, and the share."""
     lines = [f"{'rule':18}{'jobs':>6}{'core s':>9}{'imports s':>11}{'rest s':>9}"]
     for rule, seconds in measured.job_s.most_common():
         lines.append(

@@ -26,7 +26,7 @@ STORED: dict[str, dict[str, Any]] = {  # FrameOptions
 
 
 def make_shard(videos: Path, num_clips: int, stored: dict[str, Any], path: Path) -> list[str]:
-    """A shard of the same real clips over and over; the clips' names."""
+    """Write a shard that repeats the same real clips; return the clips' names."""
     from kinetext.config.data import FrameOptions
     from kinetext.core import tables
     from kinetext.data.frames import extract_clip
@@ -42,7 +42,7 @@ def make_shard(videos: Path, num_clips: int, stored: dict[str, Any], path: Path)
 
 
 def serve(connection: Any, shard: Path, clip_ids: list[str]) -> None:
-    """A child: reads every clip when told to; answers (wall, CPU) seconds."""
+    """Read every clip on each request and send (wall, CPU) seconds."""
     import torch
 
     from kinetext.data.loader import FrameStore

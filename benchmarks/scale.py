@@ -59,7 +59,7 @@ class Costs:
 
 
 def measure(videos: Path) -> Costs:
-    """What can be measured without a GPU."""
+    """Measure the costs that need no GPU."""
     extract_cpu_s, frames_bytes = frames_of_real_clips(videos)
     open_s, open_bytes = opening()
     return Costs(extract_cpu_s, frames_bytes, open_s, open_bytes, scores(), checkpoint())
@@ -126,7 +126,7 @@ def checkpoint() -> float:
 
 
 def show(study: Study, costs: Costs, train_rate: float, forward_rate: float, graph_ms: float) -> None:
-    """The study's line of docs/scale.md."""
+    """Print the study's column of docs/scale.md."""
     runs, clips = METHODS * SEEDS, study.train + study.test
     shards = -(-clips // SHARD_CLIPS)
     jobs = 2 * shards + JOBS_A_RUN * runs + JOBS_BESIDE

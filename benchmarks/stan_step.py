@@ -54,7 +54,7 @@ class Plain(nn.Module):
                 module.attn.out_proj.load_state_dict(ours.out_proj.state_dict())
 
     def forward(self, tokens: dict[int, Tensor], class_embedding_V: Tensor, positions_NV: Tensor) -> Tensor:
-        """The video token [B, V]."""
+        """Return the video token [B, V]."""
         state = None
         for level, temporal, block in zip(self.levels, self.temporal, self.spatial, strict=True):
             B, T, N, V = tokens[level].shape
@@ -157,7 +157,7 @@ def peak_mib(part: str, side: str, options: argparse.Namespace) -> float:
 
 
 def status_mib(key: str) -> float:
-    """A size of this process that Linux tells, in MiB."""
+    """Return a size of this process in MiB, from /proc/self/status."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(float(line.split()[1]) for line in lines if line.startswith(key)) / 2**10
 

@@ -62,7 +62,7 @@ def make_store(path: Path, clips: int, frames: int, size_px: int) -> FrameStore:
 
 
 def text_rows() -> list[dict[str, Any]]:
-    """A name and two motion descriptions for each class."""
+    """Return a name and two motion descriptions for each class."""
     sentences = [("name", "whole", "a video of action {}"), ("motion", "start", "at first thing {} lies still at the left"),
             ("motion", "end", "in the end thing {} has moved to the right and stops")]  # fmt: skip
     return [

@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def conda_environment() -> dict:
-    """The content of envs/kinetext.yaml."""
+    """Return the content of envs/kinetext.yaml."""
     pins = [line.strip() for line in (ROOT / "requirements.lock").read_text().splitlines() if line.strip()]
     return {"channels": ["conda-forge"], "dependencies": ["python=3.11", "pip", {"pip": pins}]}
 

@@ -11,8 +11,8 @@ for candidate in ${PYTHON:-python3.12 python3.11 python3}; do
     fi
 done
 if [ -z "$python" ]; then
-    found=$("${PYTHON:-python3}" --version 2>/dev/null || echo "no ${PYTHON:-python3}")
-    echo "setup: kinetext needs Python 3.11 or 3.12, found $found; install one, or name it: make setup PYTHON=/path/to/python3.12" >&2
+    version=$("${PYTHON:-python3}" --version 2>/dev/null || echo "no ${PYTHON:-python3}")
+    echo "setup: kinetext needs Python 3.11 or 3.12, found $version; install one, or name it: make setup PYTHON=/path/to/python3.12" >&2
     exit 1
 fi
 

@@ -17,7 +17,7 @@ depth, importing_s = 0, 0.0
 
 
 def timed_import(*arguments, **options):
-    """An import, with the time of the outermost one counted: those inside it are part of it."""
+    """Import a module and count the time of the outermost import, which includes those inside it."""
     global depth, importing_s
     if depth or threading.current_thread() is not threading.main_thread():
         return real_import(*arguments, **options)
