@@ -25,7 +25,7 @@ from kinetext.config.run import RunSpec
 from kinetext.config.texts import ConfusablesOptions, TextOptions
 from kinetext.config.training import MethodOptions
 from kinetext.core import plugins
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.data.datasets.base import build_dataset
 from kinetext.data.lists import need_path
 from kinetext.texts.providers.base import load_provider
@@ -106,7 +106,7 @@ def plan_runs(config: Config) -> dict[str, RunSpec]:
 def plan_run(spec: str, output: Path) -> None:
     """Write run.yaml from the run's JSON."""
     run = RunSpec(**json.loads(spec))
-    with written_whole(output) as part:
+    with atomic_write(output) as part:
         part.write_text(yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False))
 
 

@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 from kinetext.cli import app
 from kinetext.core import tables
-from kinetext.core.tensors import hash_holds, load_tensors, save_tensors
+from kinetext.core.tensors import hash_matches, load_tensors, save_tensors
 from kinetext.data.checks import check_frames
 from kinetext.data.frames import content_hash
 from kinetext.doctor import environment, examine, folder
@@ -236,7 +236,7 @@ def test_the_hash_of_tensors_sees_names_types_shapes_and_bytes(tmp_path):
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # none may share memory
         save_tensors(tensors, tmp_path / "x.safetensors", {"made": "here"})
         assert load_tensors(tmp_path / "x.safetensors")[1] == {"made": "here"}
-        assert hash_holds(tmp_path / "x.safetensors")
+        assert hash_matches(tmp_path / "x.safetensors")
         with safe_open(tmp_path / "x.safetensors", "pt") as file:
             return json.loads(file.metadata()["kinetext"])["hash"]
 

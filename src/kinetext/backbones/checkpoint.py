@@ -12,7 +12,7 @@ import yaml
 from torch import Tensor, nn
 
 from kinetext.backbones.open_clip_vit import Architecture, Backbone
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.core.tensors import load_tensors, save_tensors
 
 _EMBEDDING = "token_embedding.weight"
@@ -52,7 +52,7 @@ def save_backbone(backbone: Backbone, folder: Path, source: dict[str, Any], rows
         **pixels,
         "source": source,
     }
-    with written_whole(folder / "backbone.yaml") as part:
+    with atomic_write(folder / "backbone.yaml") as part:
         part.write_text(yaml.safe_dump(about, sort_keys=False))
 
 

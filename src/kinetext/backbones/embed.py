@@ -12,7 +12,7 @@ from tqdm import tqdm
 from kinetext.backbones.checkpoint import load_backbone, save_backbone
 from kinetext.backbones.open_clip_vit import ASSETS, TINY, fetch
 from kinetext.config.backbone import BackboneOptions
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.core.tables import open_shard, read_metadata, write_shard
 from kinetext.data.loader import FrameStore
 
@@ -62,5 +62,5 @@ def embed_labels(backbone_folder: Path, clips: Path, output: Path) -> None:
         backbone = load_backbone(backbone_folder)
         with torch.inference_mode():
             text_KD, _ = backbone.encode_text(backbone.tokenise(labels))
-    with written_whole(output) as part, part.open("wb") as file:
+    with atomic_write(output) as part, part.open("wb") as file:
         np.savez(file, labels=np.array(labels, str), text_KD=text_KD.numpy())

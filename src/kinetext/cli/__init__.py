@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from kinetext.cli import user, workflow
-from kinetext.core.files import refusal
+from kinetext.core.files import disk_errno
 
 app = typer.Typer(
     add_completion=False,
@@ -42,7 +42,7 @@ def main() -> None:
         _print_error(f"kinetext: {error}")
         sys.exit(1)
     except OSError as error:
-        if refusal(error) is None:
+        if disk_errno(error) is None:
             raise
         _print_error(f"kinetext: {error.filename or 'a file'}: {error.strerror}")
         sys.exit(1)

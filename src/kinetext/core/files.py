@@ -1,5 +1,6 @@
-"""Files that are written whole or not at all, and one sentence where the disk refuses: a full one, a quota, a folder that may
-not be written to. What is finished stays as it is; the same command goes on when the disk takes files again.
+"""Write files atomically, and report in one message why a disk refuses a file: it is full, read-only or over quota.
+
+Files that exist stay as they are; the same command resumes when the disk accepts files again.
 """
 
 import errno
@@ -14,23 +15,23 @@ ADVICE = {
     errno.EDQUOT: "free some of your quota there",
     errno.EFBIG: "raise the limit on the size of files (ulimit -f)",
     errno.EROFS: "mount it writable, or set `results` to another folder",
-    errno.EACCES: "make it yours, or set `results` to another folder",
-    errno.EPERM: "make it yours, or set `results` to another folder",
-    errno.EIO: "the disk or its network fails; look at dmesg",
+    errno.EACCES: "change its owner or mode, or set `results` to another folder",
+    errno.EPERM: "change its owner or mode, or set `results` to another folder",
+    errno.EIO: "the disk or its network fails; see dmesg",
 }
 
 
 class DiskError(OSError, ValueError):
-    """A file that could not be written: an OSError to whoever goes on without the file, and, as a ValueError, said in one
-    sentence like a user's mistake.
+    """A file that could not be written. As an OSError, it can be ignored by code that does not need the file; as a
+    ValueError, the command line prints it without a traceback.
     """
 
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; renamed to `path` when the block ends well, removed when it does not.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, delete it if not.
 
-    Raises DiskError where the disk does not take the file; what else the block raises goes through.
+    Raises DiskError if the disk refuses the file. Other errors of the block are passed on.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -38,7 +39,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield part
         os.replace(part, path)
     except Exception as error:
-        number = refusal(error)
+        number = disk_errno(error)
         if number is None:
             raise
         advice = ADVICE[number]
@@ -48,13 +49,14 @@ def written_whole(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def refusal(error: BaseException) -> int | None:
-    """The errno with which a disk refused to write, if that is what the error is, or what it came from: safetensors, in
-    Rust, puts it into words, and torch.save raises an error of its own over that of its file.
+def disk_errno(error: BaseException) -> int | None:
+    """Return the errno with which a disk refused to write, or None if the error has another cause.
+
+    safetensors has the number in its message only; torch.save raises an error of its own in place of the file's.
     """
     number = error.errno if isinstance(error, OSError) else None
-    if number is None and (said := re.search(r"\(os error (\d+)\)", str(error))):
-        number = int(said[1])
+    if number is None and (match := re.search(r"\(os error (\d+)\)", str(error))):
+        number = int(match[1])
     if number is None and error.__context__ is not None:
-        return refusal(error.__context__)
+        return disk_errno(error.__context__)
     return number if number in ADVICE else None

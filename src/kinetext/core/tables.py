@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.core.schemas import ADDED, RENAMED, SCHEMA_VERSION, TABLES
 
 READ_ERRORS = (pa.ArrowException, OSError, ValueError)  # of a file that is damaged, or no table
@@ -43,7 +43,7 @@ def write_table(
         if unknown:
             raise ValueError(f"table {name} declares no column {sorted(unknown)}; see core/schemas.py")
         table = pa.Table.from_pylist(rows, schema=kind)
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         pq.write_table(table, part, compression="zstd", write_page_checksum=True)
 
 
@@ -106,7 +106,7 @@ def metadata_of(table_schema: pa.Schema) -> dict[str, Any]:
 def write_shard(name: str, batches: Iterable[list[dict[str, Any]]], path: Path) -> None:
     """Write an uncompressed Arrow IPC file, one record batch per list of rows, for random access by memory map."""
     kind = schema(name)
-    with written_whole(path) as part, pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, kind) as writer:
+    with atomic_write(path) as part, pa.OSFile(str(part), "wb") as sink, pa.ipc.new_file(sink, kind) as writer:
         for rows in batches:
             writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=kind))
 

@@ -1,6 +1,4 @@
-"""Tensors on disk: safetensors, with what made them and a hash of them in the header. Apart from checkpoint.py, so that a
-file can be looked at without open_clip.
-"""
+"""Read and write tensors as safetensors, with their origin and their hash in the header. Does not import open_clip."""
 
 import hashlib
 import json
@@ -13,21 +11,22 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]) -> None:
-    """Write tensors with a header of plain values and their hash, which `kinetext doctor` compares."""
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """Write tensors, a header of plain values and the tensors' hash, which `kinetext doctor` verifies."""
+    copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # one entry: safetensors writes several in an order that changes from process to process
-    about = {"kinetext": json.dumps({**header, "hash": tensors_hash(whole, whole.__getitem__)})}
-    with written_whole(path) as part:
-        save_file(whole, part, about)
+    metadata = {"kinetext": json.dumps({**header, "hash": tensors_hash(copies, copies.__getitem__)})}
+    with atomic_write(path) as part:
+        save_file(copies, part, metadata)
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the header as it was given; the hash is not worked out again. Raises ValueError with the path if the
-    file is not whole.
+    """Return the tensors and the header without the hash, which is not verified.
+
+    Raises ValueError with the path if the file is damaged.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -37,23 +36,24 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ValueError(f"{path}: cannot be read as safetensors ({error}); delete it and run again") from error
 
 
-def tensors_hash(names: Iterable[str], tensor: Callable[[str], Tensor]) -> str:
-    """A hash of tensors: of each, in the order of names, its name, type, shape and bytes. They are asked for one by one."""
+def tensors_hash(names: Iterable[str], get_tensor: Callable[[str], Tensor]) -> str:
+    """Return a hash over each tensor's name, type, shape and bytes, in the order of names. Reads one tensor at a time."""
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(names):
-        found = tensor(name)
-        digest.update(f"{name} {found.dtype} {tuple(found.shape)} ".encode())
-        digest.update(found.reshape(-1).view(torch.uint8).numpy().data)
+        tensor = get_tensor(name)
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
-def hash_holds(path: Path) -> bool | None:
-    """Whether a file's tensors are those that were written; None for a file without a hash, of an earlier version or of
-    someone else's. Raises safetensors' errors if it is not whole.
+def hash_matches(path: Path) -> bool | None:
+    """Return whether a file's tensors have the hash in its header; None if there is no hash (an earlier or other writer).
+
+    Raises safetensors' errors if the file is damaged.
     """
     with safe_open(path, "pt") as file:
-        said = _header(file).get("hash")
-        return None if said is None else tensors_hash(file.keys(), file.get_tensor) == said
+        expected = _header(file).get("hash")
+        return None if expected is None else tensors_hash(file.keys(), file.get_tensor) == expected
 
 
 def _header(file: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.core.tables import open_shard
 from kinetext.data.frames import frames_digest
 
@@ -34,7 +34,7 @@ def check_frames(shards: Path, frames: Path, max_failed: float, output: Path) ->
             f"{frames}: {len(failed)} of {total} clips have no frames, more than max_failed {max_failed} allows "
             f"(datasets.{frames.parent.name}.max_failed); first of them: {'; '.join(failed)[:500]}"
         )
-    with written_whole(output) as part:
+    with atomic_write(output) as part:
         part.write_text(json.dumps({"clips": counts, "shards": digests}, indent=1) + "\n")
 
 

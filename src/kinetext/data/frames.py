@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from kinetext.config.data import FrameOptions
 from kinetext.core import tables
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.data.lists import file_state
 from kinetext.video.decode import decode_clip
 from kinetext.video.pool import Lost, watched
@@ -216,7 +216,7 @@ def _failed(clip: dict[str, Any], reason: str) -> dict[str, Any]:
 def _link(output: Path, cached: Path) -> None:
     """A second name for the finished shard, where Snakemake does not delete it before making it again."""
     try:
-        with written_whole(cached) as part:
+        with atomic_write(cached) as part:
             os.link(output, part)
     except OSError as error:  # a file system without links
         print(

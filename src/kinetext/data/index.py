@@ -15,7 +15,7 @@ from typing import Any
 
 from kinetext.config.data import DatasetOptions
 from kinetext.core import plugins, tables
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.data.datasets.base import Clip, Dataset, build_dataset
 from kinetext.data.lists import file_state, need_path, read_lines, scan, sha256
 
@@ -47,7 +47,7 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
         "unlisted": {"count": len(unlisted), "first": unlisted[:MAX_NAMED]},
     }
     tables.write_table("clips", rows, output, metadata)
-    with written_whole(shards) as part:
+    with atomic_write(shards) as part:
         part.write_text("".join(f"{shard} {digest}\n" for shard, digest in _digests(rows).items()))
     counts = Counter(clip.split for clip in clips)
     splits = ", ".join(f"{split} {counts[split]}" for split in SPLITS)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from kinetext.config.data import FrameOptions
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.data.datasets.base import Clip
 from kinetext.video.decode import decode_clip
 
@@ -61,7 +61,7 @@ def draw_sheet(cells: list[tuple[str, str, Cell]], output: Path) -> None:
     for number, (title, note, cell) in enumerate(cells):
         x, y = GAP + number % columns * across, GAP + number // columns * down
         _draw_cell(sheet, draw, x, y, title, note, cell)
-    with written_whole(output) as part:
+    with atomic_write(output) as part:
         sheet.save(part, "PNG")
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.config.data import PROTOCOL, ProtocolOptions
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.core.plugins import nearest
 from kinetext.core.tables import open_shard, read_metadata, read_rows, write_table
 from kinetext.data.lists import read_lines
@@ -76,7 +76,7 @@ def split_clips(
     pairs = overlap(trained, splits, trained_hashes, hashes)
     if pairs:
         offenders = output.with_name("overlap.txt")
-        with written_whole(offenders) as part:
+        with atomic_write(offenders) as part:
             part.write_text("".join(f"{clip}\n" for clip in sorted({clip for clip, _ in pairs})))
         some = "; ".join(f"{a} = {b}" for a, b in pairs[:5])
         raise ValueError(

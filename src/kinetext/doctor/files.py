@@ -119,9 +119,9 @@ def _columns(path: Path, found: pa.Schema) -> Iterator[Said]:
 
 
 def _weights(path: Path) -> Iterator[Said]:
-    from kinetext.core.tensors import hash_holds
+    from kinetext.core.tensors import hash_matches
 
-    holds = hash_holds(path)
+    holds = hash_matches(path)
     if holds is None:
         yield Said(path, "has no hash to compare: an earlier version wrote it")
     elif not holds:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.config.report import ReportOptions
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.report.collect import read_tables
 from kinetext.report.comparisons import about_comparison
 from kinetext.report.confusion import confusion_picture
@@ -87,7 +87,7 @@ def render_report(
         "p": words_for_p,
         "count": lambda n: "not recorded" if n is None else f"{n:,}",
     }
-    with written_whole(output) as part:
+    with atomic_write(output) as part:
         part.write_text(page.get_template("report.html.j2").render(shown), encoding="utf-8")
 
 
@@ -123,7 +123,7 @@ def words_for_p(p: float) -> str:
 
 def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     rows = list(rows)
-    with written_whole(path) as part, part.open("w", newline="") as file:
+    with atomic_write(path) as part, part.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
         writer.writeheader()
         writer.writerows(rows)

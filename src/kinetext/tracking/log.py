@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.config.report import TrackingOptions
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.tracking import send
 from kinetext.tracking.content import NEEDED, Run, read_folder
 from kinetext.tracking.files import write_files
@@ -44,7 +44,7 @@ def log_runs(folders: Sequence[Path], results: Path, options: TrackingOptions, o
         )
     found: dict[str, Any] = {run.name: {"mlflow_run_id": None, "error": problem} for run in runs}
     found |= {name: {"mlflow_run_id": run_id, "error": None} for name, run_id in logged.items()}
-    with written_whole(output) as part:
+    with atomic_write(output) as part:
         part.write_text(json.dumps({"uri": str(store), "runs": found}, indent=1) + "\n")
 
 

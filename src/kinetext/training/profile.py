@@ -18,7 +18,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from kinetext.config.run import read_run
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.core.paths import need_places
 from kinetext.training.batches import Batch, Batches
 from kinetext.training.setup import Inputs, make_optimiser, make_step, prepare
@@ -186,7 +186,7 @@ def profile_run(
     total = (clips or seen.items) * (epochs or training.epochs)
     found["hours"] = total / found["clips_per_s"] / 3600
     found["cost"] = found["hours"] * price
-    with written_whole(folder / "profile.json") as part:
+    with atomic_write(folder / "profile.json") as part:
         part.write_text(json.dumps({name: round(value, 6) for name, value in found.items()}, indent=1))
     show(found)
     print(

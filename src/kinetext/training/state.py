@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from kinetext.config.run import RunSpec
 from kinetext.core import distributed
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 
 log = logging.getLogger(__name__)
 SAVE_EVERY_S = 300.0  # at most so much work is lost with the machine
@@ -124,7 +124,7 @@ def save_state(path: Path, progress: Progress, method: nn.Module, optimiser: Any
         "optimiser": optimiser.state_dict(),
         "schedule": {"last_epoch": schedule.last_epoch},
     }
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         with part.open("wb") as file:  # given a path, torch does not say that the disk is full
             torch.save(state, file)
         if path.exists():

@@ -26,7 +26,7 @@ from kinetext.backbones.checkpoint import save_trained
 from kinetext.config.run import RunSpec
 from kinetext.config.training import TrainingOptions
 from kinetext.core import distributed
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.core.tables import code_commit
 from kinetext.methods import Method
 from kinetext.training.batches import Batches
@@ -167,8 +167,8 @@ def write_results(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "commit": code_commit(),
     }
-    with written_whole(output.parent / "curves.parquet") as part:
+    with atomic_write(output.parent / "curves.parquet") as part:
         pq.write_table(pa.Table.from_pylist(progress.curves), part, write_page_checksum=True)
-    with written_whole(output.parent / "cost.json") as part:
+    with atomic_write(output.parent / "cost.json") as part:
         part.write_text(json.dumps(cost, indent=1))
     save_trained(method, output, {"run": spec.model_dump(mode="json"), "commit": cost["commit"]})

@@ -19,7 +19,7 @@ import av
 import numpy as np
 from pydantic import Field
 
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.core.plugins import Options
 from kinetext.data.datasets.base import Clip, Dataset
 from kinetext.data.scenes import BACKGROUNDS, COLOURS, SHAPES, Figure, Scene, distractors, draw_scene, jittered_colour
@@ -122,7 +122,7 @@ def write_video(clip_frames: np.ndarray, path: Path) -> None:
     """Write frames, uint8 [T, H, W, 3], 12 frames/s, H.264; the bytes are the same each time and on every machine."""
     # with x264's macroblock tree the bytes of some clips differ now and then; its assembler differs between CPUs
     reproducible = "mbtree=0:cpu-independent=1"
-    with written_whole(path) as part, av.open(str(part), "w", format="mp4") as container:
+    with atomic_write(path) as part, av.open(str(part), "w", format="mp4") as container:
         options = {"crf": "20", "preset": "fast", "x264-params": reproducible}
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.height, stream.width, stream.pix_fmt = *clip_frames.shape[1:3], "yuv420p"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.core.detached import pause
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.texts import cache
 from kinetext.texts.chat.client import NoReplyError, Server, arguments, line, plain_errors
 
@@ -80,7 +80,7 @@ def _write_intent(wanted: dict[str, dict[str, Any]], server: Server, folder: Pat
 
 
 def _write(note: dict[str, Any], folder: Path) -> None:
-    with written_whole(note_path(note, folder)) as part:
+    with atomic_write(note_path(note, folder)) as part:
         part.write_text(json.dumps(note, indent=1, ensure_ascii=False), "utf-8")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
-from kinetext.core.files import written_whole
+from kinetext.core.files import atomic_write
 from kinetext.core.plugins import Options, nearest
 from kinetext.core.schemas import DESCRIPTIONS, PHASES, TABLES
 from kinetext.core.tables import read_rows
@@ -75,7 +75,7 @@ def export_texts(texts: Path, output: Path) -> None:
     if any(row["kind"] == "caption" for row in table):
         raise ValueError(f"{texts}: holds captions; those are the data set's own, edit them there")
     rows = [{column: row[column] for column in COLUMNS} for row in table]
-    with written_whole(output) as part:
+    with atomic_write(output) as part:
         if output.suffix == ".json":  # a row a line
             lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
             part.write_text(f"[\n{lines}\n]\n", "utf-8")
