@@ -47,7 +47,7 @@ class World:
 
     @property
     def shards(self) -> Path:
-        return self.folder / "frames.json"
+        return self.folder / "frames/frames.json"
 
     @property
     def texts(self) -> Path:

@@ -67,7 +67,13 @@ def test_jobs_go_through_a_submit_command_with_what_they_ask_for(tmp_path):
     (programs / "qsub").write_text(QSUB.replace("{folder}", str(tmp_path)))
     (programs / "qsub").chmod(0o755)
     profile = ("--workflow-profile", ROOT / "workflow/profiles/cluster-generic", "--seconds-between-status-checks", "1")
-    words = command(place, "results/data/shapes/frames.json", *profile, "--set-threads", "extract_frames=2")
+    words = command(
+        place,
+        "results/data/shapes/frames/64-shortest-bicubic/frames.json",
+        *profile,
+        "--set-threads",
+        "extract_frames=2",
+    )
     paths = environment() | {"PATH": f"{programs}:{environment()['PATH']}"}
     done = subprocess.run(words, env=paths, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -78,5 +84,6 @@ def test_jobs_go_through_a_submit_command_with_what_they_ask_for(tmp_path):
     assert "-q batch" in index
     assert "-l select=1:ncpus=2:mem=4000mb:ngpus=0 -l walltime=3600" in index  # runtime 60 min
     assert "-l select=1:ncpus=2:mem=4000mb:ngpus=0 -l walltime=1200" in extract  # 10 min and 1 for each 100 clips
-    assert (place / "results/data/shapes/frames.json").is_file()
-    assert os.listdir(place / "results/data/shapes/frames") == ["00000.arrow"]
+    assert (place / "results/data/shapes/frames/64-shortest-bicubic/frames.json").is_file()
+    frames = os.listdir(place / "results/data/shapes/frames/64-shortest-bicubic")
+    assert sorted(frames) == ["00000.arrow", "frames.json"]

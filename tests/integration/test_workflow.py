@@ -231,7 +231,7 @@ def test_a_bad_video_is_a_row_and_too_many_stop_before_training(copied, tmp_path
     values["datasets"]["mine"]["max_failed"] = 0.2
     done = snakemake(copied, run.format("zero_shot"), configs=overlay(tmp_path, **values))
     assert done.returncode == 0, done.output
-    rows = tables.open_shard("frames", copied / "results/data/mine/frames/00000.arrow").to_pylist()
+    rows = tables.open_shard("frames", copied / "results/data/mine/frames/64-shortest-bicubic/00000.arrow").to_pylist()
     failed = {row["clip_id"]: row["error"] for row in rows if row["status"] == "failed"}
     assert list(failed) == ["train/moving_left/bad.mp4"]
     assert len(rows) == 9
@@ -274,10 +274,10 @@ def test_a_video_more_is_extracted_alone_and_another_data_sets_run_is_tested_on_
     assert counted == {("test", 6)}  # both names are trained on: none is unseen
 
     assert jobs(snakemake(copied, metrics, "-n", configs=configs).output) == {}
-    full = copied / "results/data/mine/frames/00000.arrow"
+    full = copied / "results/data/mine/frames/64-shortest-bicubic/00000.arrow"
     before = full.stat().st_mtime_ns
     copy_videos(media, root, "test", ["d.mp4"])
-    done = snakemake(copied, "results/data/mine/frames.json", configs=configs)
+    done = snakemake(copied, "results/data/mine/frames/64-shortest-bicubic/frames.json", configs=configs)
     assert done.returncode == 0, done.output
     assert full.stat().st_mtime_ns == before
     assert "4 clips: 4 ok; 2 kept from before" in (copied / "results/logs/extract_frames/mine/00001.log").read_text()

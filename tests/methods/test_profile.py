@@ -20,9 +20,9 @@ def results(world, tmp_path):
         run = world.write_run(tmp_path / f"runs/shapes/supervised/tiny/{method}/test/seed0", method, **training)
         about = tmp_path / "data/shapes/supervised/tiny"
         (about / "texts").mkdir(parents=True)
-        (tmp_path / "data/shapes/frames").mkdir()
+        (tmp_path / "data/shapes/frames/224-shortest-bicubic").mkdir(parents=True)
         shutil.copy(world.splits(), tmp_path / "data/shapes/supervised/splits.parquet")
-        shutil.copy(world.frames, tmp_path / "data/shapes/frames/00000.arrow")
+        shutil.copy(world.frames, tmp_path / "data/shapes/frames/224-shortest-bicubic/00000.arrow")
         shutil.copy(world.texts, about / "texts/test.parquet")
         shutil.copy(world.confusables, about / "confusables.parquet")
         shutil.copytree(world.backbone, tmp_path / "backbones/tiny")

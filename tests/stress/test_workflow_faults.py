@@ -27,7 +27,7 @@ unmountable = no_mounts()
 
 RUN = RUNS / "zero_shot/names/seed0"
 SHAPES = RUNS.parents[1].parent / "data/shapes"
-SPLITS, SHARD = SHAPES / "base_to_novel/splits.parquet", SHAPES / "frames/00000.arrow"
+SPLITS, SHARD = SHAPES / "base_to_novel/splits.parquet", SHAPES / "frames/64-shortest-bicubic/00000.arrow"
 MADE = ("data", "backbones", "runs", "tables")  # what the pipeline has made, without logs and caches
 
 
@@ -138,14 +138,14 @@ def test_a_corrupted_table_is_made_again_and_a_second_snakemake_is_kept_out(copi
 
 
 def test_a_truncated_shard_and_a_corrupted_table_cost_their_own_jobs(copied, doctor):
-    cached = copied / "results/cache/frames/shapes/00000.arrow"
+    cached = copied / "results/cache/frames/shapes/64-shortest-bicubic/00000.arrow"
     cached.unlink()
     os.link(copied / SHARD, cached)  # one file with two names, as extract_frames leaves it
     before = files(copied)
     os.truncate(copied / SHARD, (copied / SHARD).stat().st_size // 2)
     os.truncate(copied / SPLITS, 1000)
     with pytest.raises(ValueError, match=r"00000\.arrow: cannot be read as a shard of frames"):
-        FrameStore(list_shards(copied / SHAPES / "frames.json"))
+        FrameStore(list_shards(copied / SHAPES / "frames/64-shortest-bicubic/frames.json"))
     with pytest.raises(ValueError, match=r"splits\.parquet: cannot be read as"):
         read_splits(copied / SPLITS)
     splits, shard = doctor(copied)
@@ -189,7 +189,7 @@ def test_touch_without_the_date_mended_first_would_delete(copied):
     """Why doctor says `not before`: Snakemake takes what it dated for older than what it is made of, and removes it."""
     os.utime(copied / SHARD, (time.time() + 86_400,) * 2)
     assert snakemake(copied, "--touch").returncode != 0
-    assert not (copied / SHAPES / "frames.json").exists()
+    assert not (copied / SHAPES / "frames/64-shortest-bicubic/frames.json").exists()
 
 
 def test_a_finished_folder_has_no_finding(finished, doctor):

@@ -36,8 +36,8 @@ def shards(tmp_path):
 
 
 def check(folder, max_failed=1.0):
-    check_frames(folder / "shards.txt", folder / "frames", max_failed, folder / "frames.json")
-    return json.loads((folder / "frames.json").read_text())
+    check_frames(folder / "shards.txt", folder / "frames", max_failed, folder / "frames/frames.json")
+    return json.loads((folder / "frames/frames.json").read_text())
 
 
 def test_frames_json_counts_clips_and_lists_the_shards_by_their_pictures(shards):
@@ -56,13 +56,13 @@ def test_too_many_failed_clips_stop_with_the_first_of_them(shards):
         ValueError, match=r"1 of 5 clips have no frames, more than max_failed 0\.1 .*00001/1: empty_file"
     ):
         check(shards, 0.1)
-    assert not (shards / "frames.json").exists()
+    assert not (shards / "frames/frames.json").exists()
     check(shards, 0.2)
 
 
 def test_shards_are_those_that_are_listed_in_their_order(shards):
     check(shards)
     (shards / "frames/00002.arrow").write_bytes(b"of an earlier list")
-    assert list_shards(shards / "frames.json") == [shards / f"frames/0000{i}.arrow" for i in (0, 1)]
+    assert list_shards(shards / "frames/frames.json") == [shards / f"frames/0000{i}.arrow" for i in (0, 1)]
     with pytest.raises(ValueError, match=r"features/00000\.arrow: is missing, but .*frames\.json lists it"):
-        list_shards(shards / "frames.json", shards / "features")
+        list_shards(shards / "frames/frames.json", shards / "features")

@@ -32,6 +32,7 @@ from kinetext.doctor import environment, examine, folder
 from kinetext.texts.cache import reply_to, request_hash
 
 CLIPS = 6
+FRAMES = "frames/64-shortest-bicubic"
 RUN = "runs/shapes/supervised/tiny/mean_pool/names/seed0"
 SPEC = {
     **{"run": "shapes/supervised/tiny/mean_pool/names/seed0", "dataset": "shapes", "protocol": "supervised", "seed": 0},
@@ -56,10 +57,10 @@ def results(tmp_path, monkeypatch):
         {"clip_id": f"c{n}", "status": "ok", "images": images, "content_hash": content_hash(images)}
         for n, images in enumerate(pictures)
     ]
-    (data / "frames").mkdir()
-    tables.write_shard("frames", [rows[:3], rows[3:]], data / "frames/00000.arrow")
+    (data / FRAMES).mkdir(parents=True)
+    tables.write_shard("frames", [rows[:3], rows[3:]], data / FRAMES / "00000.arrow")
     (data / "shards.txt").write_text("00000 aa\n")
-    check_frames(data / "shards.txt", data / "frames", 1.0, data / "frames.json")
+    check_frames(data / "shards.txt", data / FRAMES, 1.0, data / FRAMES / "frames.json")
     features = [{"clip_id": f"c{n}", "frame_TD": [[0.5] * 8] * 2} for n in range(CLIPS)]
     tables.write_shard("features", [features], data / "features/tiny/00000.arrow")
     np.savez(data / "features/tiny/labels.npz", labels=np.array(["a"]), text_KD=np.zeros((1, 8)))
@@ -153,7 +154,7 @@ def write(path, text):
 WHOLE = "is not whole, or cannot be read ("
 CLIPS_TABLE, SHARD, FEATURES = (
     "data/shapes/clips.parquet",
-    "data/shapes/frames/00000.arrow",
+    f"data/shapes/{FRAMES}/00000.arrow",
     "data/shapes/features/tiny",
 )
 REPLY = f"cache/describe/replies/{request_hash({'model': 'm', 'label': 'a'})}.json"
@@ -169,7 +170,7 @@ DAMAGE = [
     (SHARD, redraw, f"1 clips have other pictures than were written, first c{CLIPS - 1}"),
     (f"{FEATURES}/00000.arrow", lambda p: cut(p, 0.5), WHOLE),
     (f"{FEATURES}/labels.npz", lambda p: flip(p, 0.5), WHOLE),
-    ("data/shapes/frames.json", lambda p: write(p, "{"), WHOLE),
+    (f"data/shapes/{FRAMES}/frames.json", lambda p: write(p, "{"), WHOLE),
     ("backbones/tiny/weights.safetensors", lambda p: flip(p, 0.9), "is not what was written"),
     (f"{RUN}/checkpoint.safetensors", lambda p: cut(p, 0.9), WHOLE),
     (f"{RUN}/run.yaml", lambda p: write(p, "run: ["), WHOLE),
@@ -207,7 +208,7 @@ def test_a_column_that_was_added_later_may_be_missing(results, capsys):
 
 def test_frames_json_must_stand_for_the_shards_that_are_there(results, capsys):
     reorder(results / SHARD)
-    listing = results / "data/shapes/frames.json"
+    listing = results / f"data/shapes/{FRAMES}/frames.json"
     (found,) = findings(results, capsys)
     assert found.startswith(f"{listing}: stands for other pictures than {results / SHARD} holds; delete it")
     (results / SHARD).unlink()
@@ -362,4 +363,6 @@ def test_a_configuration_that_cannot_be_read_is_a_finding(results, capsys):
     results.with_name("config.yaml").write_text("results: [\n")
     (found,) = findings(results, capsys)
     assert found.startswith(f"{results.with_name('config.yaml')}: cannot be read (")
-    assert json.loads((results / "data/shapes/frames.json").read_text())  # the rest was looked at: no further line
+    assert json.loads(
+        (results / f"data/shapes/{FRAMES}/frames.json").read_text()
+    )  # the rest was looked at: no further line

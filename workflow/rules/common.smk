@@ -74,6 +74,7 @@ wildcard_constraints:
     texts="[^/]+",
     seed="[0-9]+",
     shard="[^/]+",
+    frame_set="|".join(sorted({data.frames.frame_set for data in CONFIG.datasets.values()})),
 
 
 def need_writable():
@@ -153,8 +154,18 @@ def read_digests(path, written):
 
 
 def shards(dataset):
-    """The frame shards of a data set."""
-    return [f"{RESULTS}/data/{dataset}/frames/{name}.arrow" for name in shard_digests(dataset)]
+    """Return the frame shards of a data set."""
+    return [f"{frame_folder(dataset)}/{name}.arrow" for name in shard_digests(dataset)]
+
+
+def frame_folder(dataset):
+    """Return the folder of a data set's frame set."""
+    return f"{RESULTS}/data/{dataset}/frames/{CONFIG.datasets[dataset].frames.frame_set}"
+
+
+def frame_list(dataset):
+    """Return the frames.json of a data set's frame set, which stands for all of its shards."""
+    return f"{frame_folder(dataset)}/frames.json"
 
 
 def shards_of(w):
@@ -179,7 +190,7 @@ def features(w):
 def logged(run):
     """What MLflow gets of a run, beside its metrics: its folder, what it was made from, and what its model needs."""
     data = f"{RESULTS}/data/{run.dataset}"
-    made_from = [f"{data}/frames.json", f"{data}/{run.protocol}/splits.parquet", *shards(run.dataset)]
+    made_from = [frame_list(run.dataset), f"{data}/{run.protocol}/splits.parquet", *shards(run.dataset)]
     texts = f"{data}/{run.protocol}/{run.backbone}/texts/{run.texts}.parquet"
     backbone = [f"{RESULTS}/backbones/{run.backbone}/{name}" for name in ("weights.safetensors", "backbone.yaml")]
     return [*run_files(run), *made_from, texts, *backbone]

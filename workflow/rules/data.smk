@@ -1,4 +1,4 @@
-# Videos and annotation files -> clips.parquet -> frames/{shard}.arrow -> features/{backbone}/{shard}.arrow
+# Videos and annotation files -> clips.parquet -> frames/{frame_set}/{shard}.arrow -> features/{backbone}/{shard}.arrow
 
 
 checkpoint index_clips:
@@ -31,11 +31,11 @@ rule extract_frames:
     input:
         clips=ancient(f"{RESULTS}/data/{{dataset}}/clips.parquet"),
     output:
-        f"{RESULTS}/data/{{dataset}}/frames/{{shard}}.arrow",
+        f"{RESULTS}/data/{{dataset}}/frames/{{frame_set}}/{{shard}}.arrow",
     log:
-        f"{RESULTS}/logs/extract_frames/{{dataset}}/{{shard}}.log",
+        f"{RESULTS}/logs/extract_frames/{{dataset}}/{{frame_set}}/{{shard}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/extract_frames/{{dataset}}/{{shard}}.tsv"
+        f"{RESULTS}/benchmarks/extract_frames/{{dataset}}/{{frame_set}}/{{shard}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
     threads: 1
@@ -44,7 +44,7 @@ rule extract_frames:
         runtime=growing(lambda w: 10 + CONFIG.datasets[w.dataset].shard_clips // 100),
     params:
         options=lambda w: CONFIG.datasets[w.dataset].frames.model_dump_json(),
-        cache=f"{RESULTS}/cache/frames/{{dataset}}",
+        cache=f"{RESULTS}/cache/frames/{{dataset}}/{{frame_set}}",
         holds=lambda w: shard_digests(w.dataset)[w.shard],
     shell:
         "kinetext extract-frames --clips {input.clips} --shard {wildcards.shard} --options {params.options:q}"
@@ -57,18 +57,18 @@ rule check_frames:
         shards=f"{RESULTS}/data/{{dataset}}/shards.txt",
         frames=lambda w: shards(w.dataset),
     output:
-        f"{RESULTS}/data/{{dataset}}/frames.json",
+        f"{RESULTS}/data/{{dataset}}/frames/{{frame_set}}/frames.json",
     log:
-        f"{RESULTS}/logs/check_frames/{{dataset}}.log",
+        f"{RESULTS}/logs/check_frames/{{dataset}}/{{frame_set}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/check_frames/{{dataset}}.tsv"
+        f"{RESULTS}/benchmarks/check_frames/{{dataset}}/{{frame_set}}.tsv"
     conda:
         "../../envs/kinetext.yaml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(10),
     params:
-        folder=f"{HERE}/data/{{dataset}}/frames",
+        folder=f"{HERE}/data/{{dataset}}/frames/{{frame_set}}",
         max_failed=lambda w: CONFIG.datasets[w.dataset].max_failed,
     shell:
         "kinetext check-frames --shards {input.shards} --frames {params.folder} --max-failed {params.max_failed}"
@@ -78,9 +78,9 @@ rule check_frames:
 rule split_clips:
     input:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
-        frames=f"{RESULTS}/data/{{dataset}}/frames.json",
+        frames=lambda w: frame_list(w.dataset),
         source=lambda w: [f"{RESULTS}/data/{source(w)}/supervised/splits.parquet"] if source(w) else [],
-        source_frames=lambda w: [f"{RESULTS}/data/{source(w)}/frames.json"] if source(w) else [],
+        source_frames=lambda w: [frame_list(source(w))] if source(w) else [],
         shots=lambda w: yours(list(protocol_options(CONFIG.datasets[w.dataset], w.protocol).shots.values())),
         stored=in_bucket(shards_of),
     output:
@@ -128,7 +128,7 @@ rule prepare_backbone:
 
 rule embed_frames:
     input:
-        frames=f"{RESULTS}/data/{{dataset}}/frames/{{shard}}.arrow",
+        frames=lambda w: f"{frame_folder(w.dataset)}/{w.shard}.arrow",
         weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
         backbone=in_bucket(lambda w: f"{RESULTS}/backbones/{w.backbone}/backbone.yaml"),
     output:

@@ -37,7 +37,7 @@ rule render_report:
     input:
         tables=rules.collect_metrics.output,
         clips=expand("{results}/data/{dataset}/clips.parquet", results=RESULTS, dataset=DATASETS),
-        frames=expand("{results}/data/{dataset}/frames.json", results=RESULTS, dataset=DATASETS),
+        frames=[frame_list(dataset) for dataset in DATASETS],
         confusables=CONFUSABLES,
         texts=TEXTS,
         stored=in_bucket(lambda w: [shard for dataset in DATASETS for shard in shards(dataset)]),

@@ -23,7 +23,7 @@ rule train_method:
     input:
         run=f"{RUN}/run.yaml",
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
-        frames=f"{RESULTS}/data/{{dataset}}/frames.json",
+        frames=lambda w: frame_list(w.dataset),
         texts=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/texts/{{texts}}.parquet",
         confusables=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
         weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
@@ -59,7 +59,7 @@ rule predict_clips:
     input:
         run=f"{RUN}/run.yaml",
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
-        frames=f"{RESULTS}/data/{{dataset}}/frames.json",
+        frames=lambda w: frame_list(w.dataset),
         texts=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/texts/{{texts}}.parquet",
         weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
         backbone=in_bucket(lambda w: f"{RESULTS}/backbones/{w.backbone}/backbone.yaml"),

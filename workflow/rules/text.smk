@@ -27,7 +27,7 @@ rule mine_confusables:
     input:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
-        frames=f"{RESULTS}/data/{{dataset}}/frames.json",
+        frames=lambda w: frame_list(w.dataset),
         features=features,
         names=f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/labels.npz",
         rivals=lambda w: yours([mining(w).file] if mining(w).file else []),  # the user's own; the command finds it in its options

@@ -48,6 +48,11 @@ class FrameOptions(Options):
     )
     max_duration_s: float = Field(7200.0, gt=0, description="seconds over which a video is not decoded")
 
+    @property
+    def frame_set(self) -> str:
+        """Return the name of the folder of these frames: {size}-{resize mode}-{interpolation}."""
+        return f"{self.size_px}-shortest-bicubic"  # as data/frames.py resizes
+
     @model_validator(mode="after")
     def _raw_is_square(self) -> "FrameOptions":
         if self.crop == "whole" and self.encoding == "raw":

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from pydantic import Field
 
-from kinetext.config.data import ProtocolOptions
+from kinetext.config.data import FrameOptions, ProtocolOptions
 from kinetext.config.training import TestingOptions, TrainingOptions
 from kinetext.core.plugins import Options
 
@@ -34,6 +34,11 @@ class RunSpec(Options):
     backbone_options: dict[str, Any]
     text_options: dict[str, Any]
     fingerprint: str = ""
+
+    @property
+    def frame_options(self) -> FrameOptions:
+        """Return how the frames of the data set were made."""
+        return FrameOptions(**self.dataset_options.get("frames", {}))
 
 
 def read_run(path: Path) -> RunSpec:

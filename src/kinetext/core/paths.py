@@ -11,7 +11,7 @@ class Places(NamedTuple):
 
     results: Path
     splits: Path
-    frames: Path  # the folder of the shards
+    frames: Path  # the folder of the frame sets, each a folder of shards
     texts: Path
     confusables: Path
     weights: Path  # of the backbone, in its folder

@@ -32,7 +32,7 @@ def check_frames(shards: Path, frames: Path, max_failed: float, output: Path) ->
     if len(failed) > max_failed * total:
         raise ValueError(
             f"{frames}: {len(failed)} of {total} clips have no frames, more than max_failed {max_failed} allows "
-            f"(datasets.{frames.parent.name}.max_failed); first of them: {'; '.join(failed)[:500]}"
+            f"(datasets.{frames.parents[1].name}.max_failed); first of them: {'; '.join(failed)[:500]}"
         )
     with atomic_write(output) as part:
         part.write_text(json.dumps({"clips": counts, "shards": digests}, indent=1) + "\n")
@@ -43,7 +43,7 @@ def list_shards(frames: Path, folder: Path | None = None) -> list[Path]:
 
     Raises ValueError if one is missing: Snakemake does not see it.
     """
-    folder = folder or frames.parent / "frames"
+    folder = folder or frames.parent
     shards = [folder / f"{name}.arrow" for name in json.loads(frames.read_text())["shards"]]
     for shard in shards:
         if not shard.is_file():

@@ -26,7 +26,7 @@ MAX_NAMED = 20  # absent and unlisted files named in the metadata; `kinetext ins
 def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, media: Path, cache: Path) -> None:
     """Write the table `clips` to `output`, and each shard's name with a digest of its clips, one per line, to `shards`.
 
-    `media` is the data set's folder for files that it renders. `cache` has the frames extracted so far: their clips stay
+    `media` is the data set's folder for files that it renders. `cache` has the frames extracted so far, in folders of frame sets: their clips stay
     in their shards. The table's metadata has `labels`, the class names in order, and `pairs`, the pairs that the data set
     declares confusable. Absent files stay listed; they become failed rows of `frames`. Raises ValueError if the clips
     contradict each other or the labels.
@@ -119,7 +119,7 @@ def _assign_shards(clip_ids: list[str], shard_clips: int, cache: Path) -> dict[s
     So ten added videos are ten videos to extract, in one shard.
     """
     cached: dict[str, str] = {}
-    for path in sorted(cache.glob("*.arrow")):
+    for path in sorted(cache.rglob("*.arrow")):
         try:
             shard_ids = tables.open_shard("frames", path)["clip_id"].to_pylist()
         except ValueError:

@@ -40,9 +40,9 @@ def again(path: Path) -> str:
     if path.name in OF_TRAINING:
         return f"delete it: the report does without; `snakemake {path}` would train again"
     advice = f"delete it, then `snakemake {path}` makes it again"
-    if path.suffix == ".arrow" and path.parent.name == "frames":
+    if path.suffix == ".arrow" and path.parents[1].name == "frames":
         # it is too large for Snakemake to compare by content, and comes out the same
-        advice += f"; `touch -r {path.parents[1]}/frames.json {path}` then spares what was made of it"
+        advice += f"; `touch -r {path.parent}/frames.json {path}` then spares what was made of it"
     return advice
 
 
@@ -147,7 +147,7 @@ def _list_of_shards(path: Path) -> Iterator[Said]:
     from kinetext.data.frames import frames_digest
 
     for name, digest in json.loads(path.read_text())["shards"].items():
-        shard = path.parent / "frames" / f"{name}.arrow"
+        shard = path.parent / f"{name}.arrow"
         if not shard.is_file():
             yield Said(shard, f"is missing, but {path} lists it", again(shard).removeprefix("delete it, then "))
             continue

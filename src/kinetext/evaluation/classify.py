@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from kinetext.backbones.text_table import read_texts
-from kinetext.config.data import FrameOptions
 from kinetext.config.run import read_run
 from kinetext.core import distributed
 from kinetext.core.tables import read_rows
@@ -33,7 +32,7 @@ class VideoClassifier:
         module, _ = configure_method(self.spec.method_module, self.spec.method_options)
         if files.checkpoint is None and getattr(module, "TRAINS", True) and self.spec.training.epochs:
             raise ValueError(f"{files.run.parent}: {self.spec.method} is not trained yet; run `snakemake` first")
-        self.frames = FrameOptions(**self.spec.dataset_options.get("frames", {}))
+        self.frames = self.spec.frame_options
         self.device = distributed.device()
         self.method = load_method(self.spec, files.backbone, files.checkpoint, self.device)
         table = read_texts(files.texts, files.labels, self.method.backbone).to(self.device)

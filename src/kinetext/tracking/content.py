@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from kinetext.config.data import FrameOptions
 from kinetext.core.paths import Places, find_places
 from kinetext.core.tables import pq, read_rows
 from kinetext.data.frames import frames_digest
@@ -93,7 +94,10 @@ class Run:
     def made_from(self) -> dict[str, Path]:
         """Where the splits, the texts and the frames of the run lie, those of them that are there: role -> path."""
         places = self.places
-        roles = {"splits": places.splits, "texts": places.texts, "frames": places.frames} if places else {}
+        if places is None:
+            return {}
+        frame_set = FrameOptions(**self.spec["dataset_options"].get("frames", {})).frame_set
+        roles = {"splits": places.splits, "texts": places.texts, "frames": places.frames / frame_set}
         return {role: path for role, path in roles.items() if path.exists()}
 
     def digest(self, *more: Any) -> str:

@@ -151,7 +151,7 @@ def inputs_of(folder: Path) -> Inputs:
     """The tables that a run folder's run is trained from, in its results folder. Raises ValueError for one that is missing."""
     spec = read_run(folder / "run.yaml")
     places = need_places(folder, spec.run)
-    frames = sorted(places.frames.glob("*.arrow"))
+    frames = sorted((places.frames / spec.frame_options.frame_set).glob("*.arrow"))
     needed = [places.splits, places.texts, places.confusables, places.weights, *(frames or [places.frames])]
     missing = [path for path in needed if not path.is_file()]
     if missing:
