@@ -45,7 +45,7 @@ rule mine_confusables:
     params:
         options=lambda w: mining(w).model_dump_json(exclude={"rule"}),
         features=lambda w, input: f"--features {Path(input.features[0]).parent}" if input.features else "",
-        code=code("texts/mining.py"),
+        code=code("texts/mining.py", "texts/confusion.py"),
     shell:
         "kinetext mine-confusables --clips {input.clips} --splits {input.splits} --names {input.names}"
         " --frames {input.frames} {params.features} --options {params.options:q} --output {output} 2> {log}"
@@ -74,7 +74,9 @@ rule describe_classes:
         backbone=lambda w: f"{HERE}/backbones/{w.backbone}",
         cache=f"{RESULTS}/cache",
         code=lambda w: code(
-            "texts/describe.py", "texts/prompts.py", "texts/checks.py", "texts/chat/client.py", *provider(w)
+            *("texts/describe.py", "texts/prompts.py", "texts/checks.py", "texts/answers.py"),
+            *("texts/chat/client.py", "texts/chat/completion.py"),
+            *provider(w),
         ),
     shell:
         "kinetext describe-classes --name {wildcards.texts} --clips {input.clips} --splits {input.splits}"

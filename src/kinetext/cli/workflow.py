@@ -173,12 +173,12 @@ def describe_classes(
 ) -> None:
     """Write the prompts and descriptions of each class, checked, with their source."""
     from kinetext.config.texts import TextOptions
-    from kinetext.core.detached import step_aside
+    from kinetext.core.detached import run_detached
     from kinetext.texts import describe as module
 
     text_options = parse_options(TextOptions, options)
     if module.is_paid(text_options, name):
-        step_aside()
+        run_detached()
     token_limit = _token_limit(backbone)
     module.describe_classes(clips, splits, confusables, text_options, name, rule, cache, output, token_limit)
 

@@ -1,13 +1,13 @@
-"""Work that a kill of its command does not cut off: answers that are paid for arrive after it, too.
+"""Run the work of a command in a detached child process, so that paid answers survive a kill of the command.
 
-A process that is killed (SIGKILL) while a language model answers would lose what the server charges for all the same, and ask
-again when it is started again. So the command steps aside: its work goes on in a child, in a session of its own, and the
-command itself only waits for it and tells it when to stop. Once the command is gone, or is told to stop, the child sends
-nothing more, not even a second try, keeps the answers that are on their way, and ends without an output. A command that is
-started meanwhile waits for them, as each request has a lock (texts/cache.py).
+A process that is killed (SIGKILL) while a language model answers loses an answer that the server charges for, and the next
+run requests it again. So the work runs in a child process with its own session. The command only waits and tells the child
+when to stop. Once the command is gone or asked to stop, the child sends nothing more, not even a retry, stores the answers of
+open requests, and exits without an output. A command started meanwhile waits for these answers, because each request has
+a lock (texts/cache.py).
 
-The child lives on for as long as a request may take, and never for more than LATEST_S. What kills it too loses what is on its
-way: the machine, a container, a scheduler that kills all of a job, the second Ctrl-C.
+The child lives as long as a request may take, at most `MAX_LINGER_S`. Open answers are lost only with what kills the child
+too: a power cut, the end of a container, a scheduler that kills the whole job, a second Ctrl-C.
 """
 
 import os
@@ -19,89 +19,88 @@ from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import Any
 
-LATEST_S = 3600.0  # a server that sends a blank now and then could keep a request open for ever
+MAX_LINGER_S = 3600.0  # a server that sends a byte now and then could keep a request open forever
 
-# lists, for a signal's handler could wait for an Event's lock for ever
-_told: list[int] = []
-_on_their_way: list[int] = []
+# lists, because a signal handler could deadlock on the lock of an Event
+_stop_signals: list[int] = []
+_open_requests: list[int] = []
 
 
-def step_aside() -> None:
-    """Go on in a child; the calling process waits for it here, and ends as it does. Call it before there are threads (that of
-    Arrow's allocator knows about forks).
+def run_detached() -> None:
+    """Continue in a child process; the calling process waits here and exits as the child does.
+
+    Call it before any thread starts (except that of Arrow's allocator, which supports forks).
     """
-    reading, writing = os.pipe()  # its other end closes when this process is gone, however it went
+    read_end, write_end = os.pipe()  # the write end closes when this process ends, however it ends
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
     if child:
-        os.close(reading)
-        sys.exit(_wait_for(child, writing))
-    os.close(writing)
-    os.setsid()  # Ctrl-C in the terminal is for the process that waits
+        os.close(read_end)
+        sys.exit(_wait_for(child, write_end))
+    os.close(write_end)
+    os.setsid()  # Ctrl-C in the terminal reaches the waiting process only
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: _told.append(number))
-    Thread(target=_listen, args=(reading,), daemon=True).start()
+        signal.signal(number, lambda number, _: _stop_signals.append(number))
+    Thread(target=_listen, args=(read_end,), daemon=True).start()
 
 
-def go_on() -> None:
-    """To be called before anything is sent or written. Raises SystemExit, with a sentence, once it is time to stop."""
-    if _told:
-        raise SystemExit(
-            "kinetext: stopped; answers that were on their way are kept, and the same command goes on from there"
-        )
+def raise_if_stopping() -> None:
+    """Raise SystemExit, with a message, once the process should stop. Call it before anything is sent or written."""
+    if _stop_signals:
+        raise SystemExit("kinetext: stopped; paid answers were stored; run the same command again to resume")
 
 
 @contextmanager
-def on_its_way() -> Iterator[None]:
-    """Around a request whose answer is paid for: how many there are is said when it is time to stop. Raises as `go_on`."""
-    go_on()
-    _on_their_way.append(1)
+def paid_request() -> Iterator[None]:
+    """Count a request whose answer is paid, for the message at a stop. Raises as `raise_if_stopping`."""
+    raise_if_stopping()
+    _open_requests.append(1)
     try:
         yield
     finally:
-        _on_their_way.pop()
+        _open_requests.pop()
 
 
-def pause(seconds: float) -> None:
-    """Sleep before something is sent. Raises as `go_on`, soon after it is time to stop."""
-    until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        go_on()
+def sleep(seconds: float) -> None:
+    """Sleep before something is sent. Raises as `raise_if_stopping`, at most 0.1 s late."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        raise_if_stopping()
         time.sleep(min(left, 0.1))
-    go_on()
+    raise_if_stopping()
 
 
-def _wait_for(child: int, writing: int) -> int:
-    """The exit status of this process, once the child has ended."""
-    told: list[int] = []
+def _wait_for(child: int, write_end: int) -> int:
+    """Return the exit status for this process once the child has ended."""
+    received: list[int] = []
 
-    def pass_on(number: int, _: Any) -> None:
-        told.append(number)
-        with suppress(OSError):  # it has just ended
-            if told.count(signal.SIGINT) > 1:  # schedulers repeat SIGTERM; Ctrl-C is a person's
+    def forward(number: int, _: Any) -> None:
+        received.append(number)
+        with suppress(OSError):  # the child has just ended
+            if received.count(signal.SIGINT) > 1:  # schedulers repeat SIGTERM; only a person repeats Ctrl-C
                 os.kill(child, signal.SIGKILL)
-            elif len(told) == 1:
-                os.write(writing, b"!")
+            elif len(received) == 1:
+                os.write(write_end, b"!")
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, pass_on)
+        signal.signal(number, forward)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status and told:
-        return 128 + told[0]
+    if status and received:
+        return 128 + received[0]
     return status if status >= 0 else 128 - status
 
 
-def _listen(reading: int) -> None:
-    """Wait until the command says that it is time to stop, or until nothing more can come, as the command is gone."""
-    said = os.read(reading, 1)
-    _told.append(signal.SIGTERM)
-    if said:
-        with suppress(OSError):  # the terminal may be gone, too
+def _listen(read_end: int) -> None:
+    """Stop when the command sends a byte, or when the pipe closes because the command is gone."""
+    is_asked = bool(os.read(read_end, 1))
+    _stop_signals.append(signal.SIGTERM)
+    if is_asked:
+        with suppress(OSError):  # the terminal may be gone too
             print(
-                f"kinetext: stopping when answers that are paid for have come ({len(_on_their_way)} on their way); "
-                "Ctrl-C again: at once",
+                f"kinetext: waiting for {len(_open_requests)} paid answers before stopping; "
+                "press Ctrl-C again to stop immediately",
                 file=sys.stderr,
             )
-    time.sleep(LATEST_S)
+    time.sleep(MAX_LINGER_S)
     os._exit(1)

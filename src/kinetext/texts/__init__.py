@@ -1,1 +1,1 @@
-"""What classes are called and how they move, unlike the classes they are taken for."""
+"""Class names, descriptions of motion, and the confusable classes that they distinguish."""

@@ -1,7 +1,7 @@
-"""Raw replies of paid services, each kept under the hash of the request: nothing is ever asked, or paid, twice.
+"""Raw replies of paid services, each stored under the hash of its request, so that nothing is requested or paid twice.
 
-The folder is no declared output of the workflow, so a job that fails does not take its replies along. A reply is
-written before anyone tries to understand it; understanding it again costs nothing. To ask again, delete the file.
+The folder is not an output of the workflow, so a failed job does not delete its replies. A reply is stored before it is parsed;
+parsing it again costs nothing. To query the model again, delete the file.
 """
 
 import hashlib
@@ -14,38 +14,38 @@ from typing import Any
 
 
 def request_hash(request: dict[str, Any]) -> str:
-    """SHA-256 of the request as canonical JSON. It must hold all that shapes the reply, and no secret."""
+    """Return the SHA-256 of a request as canonical JSON. It must hold all that determines the reply, and no secret."""
     canonical = json.dumps(request, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def reply_path(request: dict[str, Any], folder: Path) -> Path:
-    """Where the reply to a request lies, or will lie."""
+    """Return the file of the reply to a request."""
     return hash_path(request_hash(request), folder)
 
 
 def hash_path(key: str, folder: Path) -> Path:
-    """The same, where only the request's hash is known."""
+    """Return the file of the reply to the request with this hash."""
     return folder / "replies" / f"{key}.json"
 
 
 def has_reply(request: dict[str, Any], folder: Path) -> bool:
-    """Whether the reply is there, also one that a killed process had written but not yet given its name."""
+    """Return whether a reply is stored. Completes one that a killed process had written but not renamed."""
     path = reply_path(request, folder)
     if not path.exists() and _part(path).exists():
         with _lock(path, folder):
-            if _is_whole(_part(path)):
+            if _is_complete(_part(path)):
                 os.replace(_part(path), path)
     return path.exists()
 
 
-def reply_to(request: dict[str, Any], folder: Path, ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The record of a request: {"request", "date" (ISO 8601, UTC), ...what `ask` returned}.
+def fetch_reply(request: dict[str, Any], folder: Path, send: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the record of a request: {"request", "date" (ISO 8601, UTC), ...what `send` returned}.
 
-    `ask` is called only where there is no record; of several jobs that want the same one, one asks and the rest wait.
-    What `ask` raises goes through and leaves no record. Raises ValueError where a reply cannot be written. Between the
-    return of `ask` and the bytes being with the operating system, which a SIGKILL cannot take from it, there is one write
-    to a file that is open already.
+    `send` is called only if there is no record. Of several jobs with the same request one sends it and the others wait.
+    What `send` raises is passed on and leaves no record. Raises ValueError if a reply cannot be stored. Between the return of
+    `send` and the bytes being with the operating system, where SIGKILL cannot reach them, there is one write to a file that
+    is already open.
     """
     path = reply_path(request, folder)
     if path.exists():  # without the lock, so that a cache on a read-only disk can be used
@@ -54,25 +54,36 @@ def reply_to(request: dict[str, Any], folder: Path, ask: Callable[[], dict[str, 
     with _lock(path, folder):
         if path.exists():
             return read_record(path)
-        if not _is_whole(part):
-            asking = False
+        if not _is_complete(part):
+            sending = False
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with part.open("w", encoding="utf-8") as file:
-                    asking = True
-                    record = {"request": request, "date": None, **ask()}
-                    asking = False
+                    sending = True
+                    record = {"request": request, "date": None, **send()}
+                    sending = False
                     record["date"] = datetime.now(UTC).isoformat(timespec="seconds")
                     file.write(json.dumps(record, ensure_ascii=False))
             except BaseException as error:
                 part.unlink(missing_ok=True)
-                if isinstance(error, OSError) and not asking:  # every further reply would be paid for and lost, too
+                if isinstance(error, OSError) and not sending:  # every further reply would be paid for and lost too
                     raise ValueError(
-                        f"{part.parent}: a reply cannot be kept ({error}); make room and run again"
+                        f"{part.parent}: cannot store a reply ({error}); free some space and run again"
                     ) from None
                 raise
         os.replace(part, path)
     return read_record(path)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return a record of the cache. Raises ValueError if it is incomplete."""
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        if {"request", "date"} <= record.keys():
+            return record
+    except (ValueError, AttributeError):
+        pass
+    raise ValueError(f"{path}: not a valid cached reply; delete it to query the model again")
 
 
 def _part(path: Path) -> Path:
@@ -87,20 +98,9 @@ def _lock(path: Path, folder: Path) -> Any:
     return FileLock(lock)
 
 
-def _is_whole(path: Path) -> bool:
+def _is_complete(path: Path) -> bool:
     try:
         read_record(path)
     except (ValueError, FileNotFoundError):
         return False
     return True
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """A record of the cache. Raises ValueError if it is not whole."""
-    try:
-        record = json.loads(path.read_text("utf-8"))
-        if {"request", "date"} <= record.keys():
-            return record
-    except (ValueError, AttributeError):
-        pass
-    raise ValueError(f"{path}: is no cached reply; delete it, and the class will be asked for again")

@@ -1,9 +1,12 @@
-"""Which sentences may not be used, and why: the faults that language models' descriptions are known for.
+"""Check sentences for the known faults of language models' descriptions.
 
-The list is what is wrong with published description files (reference/field.md 4: numbers left in sentences, sentences that
-hundreds of classes share, refusals, text cut at 77 tokens, steps that nobody can see) and what an image-text model cannot
-understand (a rival's name after "unlike"). Nothing is mended here: a sentence has a status, `ok` or `reason: what exactly`,
-and whoever wrote it may be asked again. The vocabulary is REASONS, and docs/texts.md repeats it.
+The faults are those of published description files (numbers left in sentences, sentences shared by hundreds of classes,
+refusals, text cut at 77 tokens, steps that cannot be seen) and what an image-text model cannot understand (a rival's name
+after "unlike"). Nothing is corrected here. Each sentence gets a status, `ok` or `reason: details`, and its provider may be
+asked to repair it. `REASONS` lists the reasons; docs/texts.md repeats it.
+
+The details after a reason are part of the correction that is sent to a language model (prompts.correction): another wording
+has corrections requested, and paid, again.
 """
 
 import re
@@ -16,30 +19,30 @@ from functools import lru_cache
 from kinetext.texts.providers.base import Text
 
 REASONS = {
-    "failed": "no answer, or none that can be read",
-    "not_json": "the answer is not the JSON object that was asked for",
-    "missing_key": "the answer lacks a part, or a part has the wrong form",
+    "failed": "no answer, or no readable one",
+    "not_json": "the answer is not the requested JSON object",
+    "missing_key": "a part of the answer is missing or has the wrong form",
     "cut_off": "the answer ends at the server's limit of tokens",
-    "refusal": "the model declines to answer",
+    "refusal": "the model refuses to answer",
     "missing": "an edited file has no sentence about the class",
-    "count": "more or fewer sentences about the whole movement than were asked for",
+    "count": "more or fewer sentences about the whole movement than requested",
     "empty": "no sentence",
-    "character": "a line break or another control character inside",
-    "fence": "marks of a code block",
-    "preamble": "words about the answer instead of an answer",
+    "character": "contains a line break or another control character",
+    "fence": "contains code block marks",
+    "preamble": "an introduction instead of a sentence about the class",
     "numbered": "begins with a number",
-    "bullet": "begins with a bullet or a mark of a heading",
-    "quoted": "stands in quotation marks",
-    "name_only": "says no more than the class's name",
-    "rival": "names a class that it shall be told apart from; an image-text model does not understand `unlike`",
-    "not_visual": "thoughts, purposes, preparation or sound, which no frame shows",
-    "long": "over the backbone's limit of tokens: its end would be cut off",
-    "repeated": "stands in its class before, for the same part of the clip",
-    "pair": "the same sentence as a rival's, for the same part of the clip",
-    "shared": "the same sentence as another class's, for the same part of the clip",
+    "bullet": "begins with a bullet or a heading mark",
+    "quoted": "is in quotation marks",
+    "name_only": "adds nothing to the class name",
+    "rival": "names a rival class; an image-text model does not understand `unlike`",
+    "not_visual": "mentions thoughts, purposes, preparation or sound, which no frame shows",
+    "long": "longer than the backbone's token limit, so its end would be cut off",
+    "repeated": "duplicate within the class, for the same part of the clip",
+    "pair": "same sentence as a rival class, for the same part of the clip",
+    "shared": "same sentence as another class, for the same part of the clip",
 }
 
-# how a provider's failures read (texts/prompts.py, providers/chat_api.py) -> their reason
+# beginning of a failure's message (texts/answers.py, chat/completion.py) -> its reason
 _FAILURES = (
     (r"the model refused", "refusal"),
     (r"the answer was cut off", "cut_off"),
@@ -47,20 +50,18 @@ _FAILURES = (
     (r"the answer is empty|the reply has no text", "empty"),
     (r"the answer has no '|'\w+' in the answer", "missing_key"),
 )
-# what a sentence begins with, or holds
+# what a sentence begins with or contains
 _FORMS = (
     ("fence", r"`"),
-    (
-        "refusal",
-        r"^((i'?m|i am) (very |so )?)?sorry\b|^(i'?m|i am) (unable|not able)\b|^i (cannot|can'?t|can not)\b|\bas an ai\b",
-    ),
+    ("refusal", r"^((i'?m|i am) (very |so )?)?sorry\b|\bas an ai\b"),
+    ("refusal", r"^(i'?m|i am) (unable|not able)\b|^i (cannot|can'?t|can not)\b"),
     ("preamble", r"^(sure|certainly|of course|absolutely|okay|ok)\b *[,.!:]|^(here|below) (is|are)\b|^here's\b|:$"),
     ("preamble", r"^(the )?following\b|^(start|end|whole|answer|output|description|sentence)( \d+)? *:"),
     ("numbered", r"^[(\[]?\d{1,3} ?[.):\]](?!\d)|^[(\[]?[a-h][)\]]|^#\d|^(step|number|no\.) \d"),
     ("bullet", r"^([-*+>\u2022\u2023\u25e6\u25aa\u00b7\u2013\u2014]|#+ )"),  # the last ones: dots, a square, dashes
     ("quoted", r"^[\"\u00ab].*[\"\u00bb]\W?$|^'.*'\W?$"),
 )
-# words for what cannot be seen; a class may be called so
+# words for what cannot be seen; allowed where they are in the class name
 _NOT_VISUAL = re.compile(
     r"\b(in order to|so as to|for the purpose|intend\w*|inten(t|tion)(ally)?|feel(s|ing|ings)?|emotion\w*"
     r"|decid(e|es|ing)|wants? to|wishes to|hop(es|ing) to|imagin(e|es|ing)|think(s|ing)?|thoughts?|believ(e|es|ing)"
@@ -73,17 +74,16 @@ _FILLER = re.findall(
     "a an the of in on with and is are be being it its this that there one do does doing some someone somebody "
     "person people man woman human video clip footage movie scene picture frame photo showing shows",
 )
-_CONTROL = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # Unicode's categories, but for the two joiners of Indic scripts
-_ARTICLES = {"a", "an", "the"}
-_TYPEWRITER = str.maketrans("\u2018\u2019\u201a\u201c\u201d\u201e", "'''\"\"\"")
-_NAMES = ("name", "caption")  # kinds that describe nothing
+_CONTROL = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # Unicode categories, except the two joiners of Indic scripts
+_ASCII_QUOTES = str.maketrans("\u2018\u2019\u201a\u201c\u201d\u201e", "'''\"\"\"")
+_NAMES = ("name", "caption")  # kinds that are no descriptions
 
 
 @dataclass(frozen=True)
 class TokenLimit:
-    """The longest text that the backbone's text tower takes, start and end token included, and how to count a text's."""
+    """The context length of the backbone's text encoder, including start and end token, and its token counter."""
 
-    most: int
+    tokens: int
     count: Callable[[str], int]
 
 
@@ -94,59 +94,58 @@ def check_texts(
     limit: TokenLimit | None = None,
     skip_checks: bool = False,
 ) -> dict[str, list[Text]]:
-    """The same texts with their status, class by class. Only motion is judged by what it says, and compared between classes:
-    names are given, and what stands still may be the same in two classes.
+    """Return the same texts with their status, by label.
 
-    `sentences` is how many about the whole movement each answer has to have (rows of one class and rival are one answer);
-    missing ones become a row without a sentence. Rows that have a sentence are judged anew, whatever their status was; a
-    provider's own failure stays. With `skip_checks` only emptiness counts.
+    Only descriptions of motion are checked for content and compared between classes; appearance may be equal in two classes.
+    `sentences` is the number about the whole movement that each answer must have (the rows of one class and rival are one
+    answer); a row without a sentence states how many are missing. Rows with a sentence are checked again, whatever their status
+    was; a provider's own failure stays. With `skip_checks` a sentence is only checked for being empty.
     """
     checked = {}
     for label, texts in texts_by_label.items():
-        own = [_judged(text, rivals.get(label, []), limit, skip_checks) for text in texts if not _is_gap(text)]
-        checked[label] = _counted(own, sentences) if sentences and not skip_checks else own
+        rows = [_checked(text, rivals.get(label, []), limit, skip_checks) for text in texts if not _is_gap(text)]
+        checked[label] = _counted(rows, sentences) if sentences and not skip_checks else rows
     return checked if skip_checks else _compared(checked, rivals)
 
 
 def form_fault(sentence: str, limit: TokenLimit | None = None) -> str | None:
-    """What is wrong with how a sentence is written, as `reason: what exactly`; None if nothing is."""
-    odd = next((c for c in sentence if unicodedata.category(c) in _CONTROL and c not in "\u200c\u200d"), None)
-    if odd:
-        return f"character: holds U+{ord(odd):04X}"
-    plain = _straight(sentence).strip()
+    """Return the fault in the form of a sentence as `reason: details`, None if there is none."""
+    control = next((c for c in sentence if unicodedata.category(c) in _CONTROL and c not in "\u200c\u200d"), None)
+    if control:
+        return f"character: holds U+{ord(control):04X}"
+    plain = _plain(sentence).strip()
     for reason, pattern in _FORMS:
-        found = re.search(pattern, plain)
-        if found:
-            return f"{reason}: '{_short(found[0])}'"
-    if limit and len(sentence.encode()) + 2 > limit.most:  # a token has at least a byte; counting costs an import
+        if match := re.search(pattern, plain):
+            return f"{reason}: '{match[0] if len(match[0]) <= 30 else match[0][:30] + '...'}'"
+    if limit and len(sentence.encode()) + 2 > limit.tokens:  # a token has at least one byte; counting needs an import
         tokens = limit.count(sentence)
-        if tokens > limit.most:
-            return f"long: {tokens} tokens, the backbone takes {limit.most}"
+        if tokens > limit.tokens:
+            return f"long: {tokens} tokens, the backbone takes {limit.tokens}"
     return None
 
 
 def content_fault(sentence: str, label: str, rivals: Collection[str] = (), phase: str = "whole") -> str | None:
-    """What is wrong with what a description says of its class's motion, as `reason: what exactly`; None if nothing is."""
-    words, own = _words(sentence), _words(label)
-    form = fold if phase == "whole" else str  # the state `the gate is open` says more than `gate opening`
+    """Return the fault in the content of a description of motion as `reason: details`, None if there is none."""
+    words, name = _words(sentence), _words(label)
+    form = fold if phase == "whole" else str  # the state `the gate is open` adds to the name `gate opening`
     if {form(word) for word in _split(sentence)} - {form(word) for word in _FILLER} <= {form(w) for w in _split(label)}:
         return f"name_only: nothing beyond '{label}'"
     for rival in rivals:
-        if _inside(_words(rival), words) and not _inside(_words(rival), own):
+        if _contains(words, _words(rival)) and not _contains(name, _words(rival)):
             return f"rival: names '{rival}'"
-    for found in _NOT_VISUAL.finditer(sentence.casefold()):
-        if not set(_words(found[0])) <= set(own):
-            return f"not_visual: '{found[0]}'"
+    for match in _NOT_VISUAL.finditer(sentence.casefold()):
+        if not set(_words(match[0])) <= set(name):
+            return f"not_visual: '{match[0]}'"
     return None
 
 
-@lru_cache(100_000)  # the words of one table, most of which come again
+@lru_cache(100_000)  # the words of one table, most of them repeated
 def fold(word: str) -> str:
-    """A word without its inflection: -s, -es, -ing, a last -e and a doubled last consonant go, -y becomes -i.
+    """Return a word without its inflection: without -s, -es, -ing, final -e and doubled final consonant; -y becomes -i.
 
-    -ed stays: `closed` is a state that `closing` leads to, not another form of it.
+    -ed stays: `closed` is the state after `closing`, not another form of it.
     """
-    word = _straight(word).removesuffix("'s")
+    word = _plain(word).removesuffix("'s")
     for ending in ("ing", "es", "s", "e"):
         stem = word.removesuffix(ending)
         if stem != word and len(stem) > 1 and re.search(r"[aeiouy]", stem):
@@ -158,31 +157,31 @@ def fold(word: str) -> str:
 
 
 def named_failure(status: str) -> str:
-    """A provider's `failed: ...` under the name of its reason, if it has one."""
-    said = status.removeprefix("failed: ")
-    found = next((reason for pattern, reason in _FAILURES if re.match(pattern, said)), None)
-    return f"{found}: {said}" if found and said != status else status
+    """Return a provider's `failed: ...` as `reason: ...` if its message is that of a reason."""
+    message = status.removeprefix("failed: ")
+    reason = next((reason for pattern, reason in _FAILURES if re.match(pattern, message)), None)
+    return f"{reason}: {message}" if reason and message != status else status
 
 
-def _judged(text: Text, rivals: list[str], limit: TokenLimit | None, skip_checks: bool) -> Text:
+def _checked(text: Text, rivals: list[str], limit: TokenLimit | None, skip_checks: bool) -> Text:
     if not text.sentence.strip():
         return replace(text, status="empty: no sentence" if text.status == "ok" else text.status)
     if skip_checks or text.kind in _NAMES:
         return replace(text, status="ok")
-    found = form_fault(text.sentence, limit)
-    if text.kind == "motion" and not found:
-        told_apart = [*rivals, *(text.rival.split(" | ") if text.rival else [])]
-        found = content_fault(text.sentence, text.label, told_apart, text.phase)
-    return replace(text, status=found or "ok")
+    fault = form_fault(text.sentence, limit)
+    if text.kind == "motion" and not fault:
+        all_rivals = [*rivals, *(text.rival.split(" | ") if text.rival else [])]
+        fault = content_fault(text.sentence, text.label, all_rivals, text.phase)
+    return replace(text, status=fault or "ok")
 
 
 def _is_gap(text: Text) -> bool:
-    """A row that `_counted` has added for a sentence that is not there."""
+    """Return whether `_counted` added this row for missing sentences."""
     return not text.sentence and text.status.startswith("count:")
 
 
 def _counted(texts: list[Text], sentences: int) -> list[Text]:
-    """The rows of a class; of each answer, sentences beyond `sentences` are marked and a row says how many are missing."""
+    """Return the rows of a class with surplus sentences of each answer marked and a row for missing ones."""
     answers: dict[str | None, int] = defaultdict(int)
     counted = []
     for text in texts:
@@ -191,31 +190,32 @@ def _counted(texts: list[Text], sentences: int) -> list[Text]:
             if answers[text.rival] > sentences and text.status == "ok":
                 text = replace(text, status=f"count: beyond the {sentences} that were asked for")
         counted.append(text)
-    for rival, there in answers.items():
-        if there < sentences:
+    for rival, count in answers.items():
+        if count < sentences:
             first = next(text for text in texts if text.rival == rival and text.sentence and text.kind not in _NAMES)
-            gap = f"count: {there} of the {sentences} that were asked for"
+            gap = f"count: {count} of the {sentences} that were asked for"
             counted.append(replace(first, sentence="", phase="whole", status=gap))
     return counted
 
 
 def _compared(texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str]]) -> dict[str, list[Text]]:
-    """Equal sentences of one kind and phase: in a class the first of them stays; between classes all go, as none has a
-    better claim. What one class starts with, another may end with.
+    """Mark equal sentences of one kind and phase: within a class all but the first, between classes all of them.
+
+    A sentence about the start of one class may equal one about the end of another.
     """
-    said_by: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    labels_of: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for label, texts in texts_by_label.items():
         for text in texts:
-            if text.status == "ok" and label not in said_by[_key(text)]:
-                said_by[_key(text)].append(label)
+            if text.status == "ok" and label not in labels_of[_key(text)]:
+                labels_of[_key(text)].append(label)
     compared: dict[str, list[Text]] = {}
     for label, texts in texts_by_label.items():
         seen: set[tuple[str, str, str]] = set()
         compared[label] = []
         for text in texts:
             if text.status == "ok":
-                others = [other for other in said_by[_key(text)] if other != label]
-                near = [other for other in others if other in rivals.get(label, []) or label in rivals.get(other, [])]
+                others = [other for other in labels_of[_key(text)] if other != label]
+                near = [other for other in others if other in rivals.get(label, ()) or label in rivals.get(other, ())]
                 if _key(text) in seen:
                     text = replace(text, status="repeated: stands in the class before")
                 elif near and text.kind == "motion":
@@ -231,25 +231,21 @@ def _key(text: Text) -> tuple[str, str, str]:
     return text.kind, text.phase, " ".join(text.sentence.casefold().split()).rstrip(".!; ")
 
 
-@lru_cache(10_000)  # each class's name is looked for in all that is said of its rivals
+@lru_cache(10_000)  # each class name is looked up in all sentences of its rivals
 def _words(text: str) -> tuple[str, ...]:
-    """Folded words, without articles."""
-    return tuple(fold(word) for word in _split(text) if word not in _ARTICLES)
+    """Return the folded words without articles."""
+    return tuple(fold(word) for word in _split(text) if word not in ("a", "an", "the"))
 
 
 def _split(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+(?:'[^\W_]+)?", _straight(text))
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)?", _plain(text))
 
 
-def _straight(text: str) -> str:
-    """In small letters, with typewriter's quotation marks: double for the low, left and right ones, single likewise."""
-    return text.casefold().translate(_TYPEWRITER)
+def _plain(text: str) -> str:
+    """Return the text in lower case with ASCII quotation marks."""
+    return text.casefold().translate(_ASCII_QUOTES)
 
 
-def _inside(part: tuple[str, ...], whole: tuple[str, ...]) -> bool:
-    """Whether the words `part` stand in `whole` one after the other."""
-    return bool(part) and any(whole[i : i + len(part)] == part for i in range(len(whole) - len(part) + 1))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 30 else f"{text[:30]}..."
+def _contains(words: tuple[str, ...], part: tuple[str, ...]) -> bool:
+    """Return whether `words` contain the words `part` in sequence."""
+    return bool(part) and any(words[i : i + len(part)] == part for i in range(len(words) - len(part) + 1))

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from kinetext.config.texts import TextOptions
 from kinetext.core import plugins
-from kinetext.core.detached import go_on
+from kinetext.core.detached import raise_if_stopping
 from kinetext.core.schemas import DESCRIPTIONS
 from kinetext.core.tables import read_metadata, read_rows, write_table
 from kinetext.data.splits import read_splits
@@ -87,7 +87,7 @@ def describe_classes(
         texts = table.rearrange(texts, rivals)
     warn_undescribed(texts, name)
     rows = [text for of_class in texts.values() for text in of_class]
-    go_on()  # a process that survived its command stores paid answers but leaves the table to the next command
+    raise_if_stopping()  # a process that survived its command stores paid answers but leaves the table to the next command
     write_table("texts", [text.row() for text in rows], output, {"control": table.control_name(rows)})
 
 

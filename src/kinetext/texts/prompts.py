@@ -1,41 +1,19 @@
-"""The request that is sent to a language model for one class, and the answer that is expected.
+"""The request that is sent to a language model for one class.
 
-After MoTED (CVPR 2024): easily confused classes are compared and described by their movement. The wording is ours. It
-asks for the state at the start and at the end as well, because these two sentences do most of the work where only the
-order of the frames tells two classes apart (reference/demo.md 4). Rivals are never to be named: an image-text model
-does not understand "unlike jumping", it sees jumping. `appearance` is the control: what one still picture shows,
-and nothing of movement.
+After MoTED (CVPR 2024): confusable classes are compared and described by their movement. The wording is ours. It also asks
+for the states at the start and at the end, because these two sentences matter most where only the order of the frames
+distinguishes two classes. Rivals must not be named: an image-text model does not understand "unlike jumping", it sees jumping.
+`appearance` is the control: what one still picture shows, without movement.
 
-`VERSIONS` are part of every request's hash: raise one with every change of its wording. A correction has a version of
-its own, so that changing its wording does not have every class asked for again.
+`VERSIONS` are part of every request's hash: raise one with every change of its wording. A correction has its own version,
+so that a change of its wording does not repeat the request of every class.
 """
 
 import json
-from typing import Any, Literal
 
-About = Literal["motion", "appearance"]
+from kinetext.texts.answers import About
 
 VERSIONS = {"motion": "motion-1", "appearance": "appearance-1", "correction": "correction-1"}
-
-_WHOLE = {"type": "array", "items": {"type": "string"}}
-ANSWER_SCHEMAS: dict[About, dict[str, Any]] = {
-    "motion": {
-        "type": "object",
-        "properties": {
-            "start": {"type": "string", "description": "what can be seen at the first moment"},
-            "end": {"type": "string", "description": "what can be seen at the last moment"},
-            "whole": _WHOLE | {"description": "the whole movement, a sentence each"},
-        },
-        "required": ["start", "end", "whole"],
-        "additionalProperties": False,
-    },
-    "appearance": {
-        "type": "object",
-        "properties": {"whole": _WHOLE | {"description": "what a single still picture shows, a sentence each"}},
-        "required": ["whole"],
-        "additionalProperties": False,
-    },
-}
 
 _MOTION = """\
 Short video clips are sorted into classes by how things move in them.
@@ -81,9 +59,9 @@ sentences as they are. Do not name any other class."""
 
 
 def messages(label: str, rivals: list[str], sentences: int, about: About = "motion") -> list[dict[str, str]]:
-    """The chat messages for one class. One user message, because not every model's template has a system role.
+    """Return the chat messages for one class, with the number of `whole` sentences that are requested.
 
-    `sentences` is how many there are to be of `whole`.
+    There is one user message, because not every model's template has a system role.
     """
     quoted = [json.dumps(rival, ensure_ascii=False) for rival in rivals]
     request = (_MOTION if about == "motion" else _APPEARANCE).format(
@@ -101,36 +79,7 @@ def messages(label: str, rivals: list[str], sentences: int, about: About = "moti
     return [{"role": "user", "content": request}]
 
 
-def correction(asked: list[dict[str, str]], answer: str, faults: list[str]) -> list[dict[str, str]]:
-    """The conversation so far, with the model's answer and what is wrong with it, each fault a line."""
+def correction(messages: list[dict[str, str]], answer: str, faults: list[str]) -> list[dict[str, str]]:
+    """Return the conversation so far, the model's answer, and its faults, one per line."""
     request = _CORRECTION.format(faults="\n".join(f"- {fault}" for fault in faults))
-    return [*asked, {"role": "assistant", "content": answer}, {"role": "user", "content": request}]
-
-
-def parse_answer(content: str, about: About = "motion") -> dict[str, Any]:
-    """The answer as {"start": str, "end": str, "whole": [str, ...]}, sentences stripped of blanks at their ends; of an
-    appearance, "whole" alone.
-
-    One JSON object, bare or in one code fence, nothing before or after it. Raises ValueError that says what is wrong.
-    """
-    text = content.strip()
-    if text.startswith("```") and text.endswith("```"):
-        text = text.removeprefix("```").removeprefix("json").removesuffix("```")
-    try:
-        answer = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the answer is not JSON ({error.msg} at character {error.pos})") from None
-    if not isinstance(answer, dict):
-        raise ValueError(f"the answer is a JSON {type(answer).__name__}, not an object")
-    keys = ANSWER_SCHEMAS[about]["required"]
-    missing = [key for key in keys if key not in answer]
-    if missing:
-        raise ValueError(f"the answer has no '{missing[0]}'")
-    whole = answer["whole"]
-    if not isinstance(whole, list) or not whole or not all(isinstance(s, str) for s in whole):
-        raise ValueError("'whole' in the answer is not a list of sentences")
-    single = [key for key in keys if key != "whole"]
-    for key in single:
-        if not isinstance(answer[key], str):
-            raise ValueError(f"'{key}' in the answer is not a sentence")
-    return {key: answer[key].strip() for key in single} | {"whole": [sentence.strip() for sentence in whole]}
+    return [*messages, {"role": "assistant", "content": answer}, {"role": "user", "content": request}]

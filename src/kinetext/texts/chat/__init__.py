@@ -1,1 +1,1 @@
-"""What the provider chat_api is made of: the server (client), money and pace (limits), half price in a day (batch)."""
+"""Parts of the provider chat_api: server (client), replies (completion), cost and rate (limits), batches (batch)."""

@@ -1,9 +1,9 @@
-"""Requests by OpenAI's Batch API: half the price, an answer within a day (developers.openai.com, guide "Batch").
+"""Requests through OpenAI's Batch API: half the price, answers within a day (developers.openai.com, guide "Batch").
 
-A batch is written down in results/cache/batches before it is sent, with a name of its own that goes along as metadata.
-A process that was killed at any moment is followed by one that finds the name: with the batch's id in the file, or by
-asking the server for its batches, or at neither place, and only then is it sent. Answers wait at the server, so here
-nothing that was paid for is lost with a process.
+A batch is recorded in results/cache/batches before it is sent, under a unique name that is sent along as metadata. A process
+that was killed at any moment is followed by one that looks for the name: first the id in the record, then the list of
+batches at the server. Only if neither has it is the batch sent. Answers wait at the server, so no paid answer is lost with a
+process.
 """
 
 import json
@@ -16,157 +16,166 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kinetext.core.detached import pause
+from kinetext.core import detached
 from kinetext.core.files import atomic_write
 from kinetext.texts import cache
-from kinetext.texts.chat.client import NoReplyError, Server, arguments, line, plain_errors
+from kinetext.texts.chat.client import Server, request_body, translated_errors
+from kinetext.texts.chat.completion import one_line
+from kinetext.texts.chat.limits import NoReplyError
 
-OVER = ("completed", "failed", "expired", "cancelled")
+FINAL_STATES = ("completed", "failed", "expired", "cancelled")
 DAY_S = 86400
 
 
-def collect(
-    wanted: dict[str, dict[str, Any]], server: Server, folder: Path, wait_s: float, poll_s: float
+def fetch_replies(
+    requests: dict[str, dict[str, Any]], server: Server, folder: Path, wait_s: float, poll_s: float
 ) -> dict[str, str]:
-    """Have requests (by hash) answered, the replies go into the cache; why the others have none, by hash.
+    """Fetch the replies to requests (by hash) into the cache; return hash -> reason of those without a reply.
 
-    Joins a batch that was sent before, by this job or another, and sends what is in none. Raises ValueError if it takes
-    longer than `wait_s` (run again to go on waiting) or if the server refuses the batch as a whole.
+    Joins a batch that this or another job has sent, and sends what is in no batch. Raises ValueError if it takes longer than
+    `wait_s` (run again to continue waiting) or if the server refuses the whole batch.
     """
     from filelock import FileLock
 
     (folder / "batches").mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "batches" / ".lock"):  # of two jobs the second finds the batch of the first
-        wanted = {key: asked for key, asked in wanted.items() if not cache.has_reply(asked, folder)}
-        notes = pending(wanted, server, folder)
-        noted = {key for note in notes for key in note["requests"]}
-        left = {key: asked for key, asked in wanted.items() if key not in noted}
-        if left:
-            notes.append(_write_intent(left, server, folder))
-        for note in notes:
-            if note["batch"] is None:
-                _send(note, server, folder)
-    until = time.monotonic() + wait_s
+        requests = {key: request for key, request in requests.items() if not cache.has_reply(request, folder)}
+        records = open_batches(requests, server, folder)
+        in_batches = {key for record in records for key in record["requests"]}
+        unsent = {key: request for key, request in requests.items() if key not in in_batches}
+        if unsent:
+            records.append(_record_batch(unsent, server, folder))
+        for record in records:
+            if record["batch"] is None:
+                _send(record, server, folder)
+    deadline = time.monotonic() + wait_s
     failures: dict[str, str] = {}
-    for note in notes:
-        failures |= _take_in(_wait(note, server, until, wait_s, poll_s), note, server, folder)
+    for record in records:
+        failures |= _store_replies(_wait(record, server, deadline, wait_s, poll_s), record, server, folder)
     return failures
 
 
-def pending(wanted: dict[str, dict[str, Any]], server: Server, folder: Path) -> list[dict[str, Any]]:
-    """The notes of batches that were sent, or were to be sent, with any of these requests and have not been read yet."""
-    notes = [json.loads(path.read_text("utf-8")) for path in sorted((folder / "batches").glob("*.json"))]
-    notes = [note for note in notes if note["over"] is None and note["base_url"] == server.base_url]
-    return [note for note in notes if wanted.keys() & note["requests"].keys()]
+def open_batches(requests: dict[str, dict[str, Any]], server: Server, folder: Path) -> list[dict[str, Any]]:
+    """Return the records of unread batches, sent or about to be sent, that contain any of these requests."""
+    records = [json.loads(path.read_text("utf-8")) for path in sorted((folder / "batches").glob("*.json"))]
+    records = [record for record in records if record["over"] is None and record["base_url"] == server.base_url]
+    return [record for record in records if requests.keys() & record["requests"].keys()]
 
 
-def note_path(note: dict[str, Any], folder: Path) -> Path:
-    """Where a batch is written down."""
-    return folder / "batches" / f"{note['name']}.json"
+def record_path(record: dict[str, Any], folder: Path) -> Path:
+    """Return the file of a batch's record."""
+    return folder / "batches" / f"{record['name']}.json"
 
 
-def _write_intent(wanted: dict[str, dict[str, Any]], server: Server, folder: Path) -> dict[str, Any]:
-    note = {
+def _record_batch(requests: dict[str, dict[str, Any]], server: Server, folder: Path) -> dict[str, Any]:
+    record = {
         "name": f"kinetext-{uuid.uuid4().hex}",
         "created": int(time.time()),
         "base_url": server.base_url,
-        "batch": None,
-        "over": None,
+        "batch": None,  # its id, once sent
+        "over": None,  # its final state, once read
         "failures": {},
-        "requests": wanted,
+        "requests": requests,
     }
-    _write(note, folder)
-    return note
+    _write(record, folder)
+    return record
 
 
-def _write(note: dict[str, Any], folder: Path) -> None:
-    with atomic_write(note_path(note, folder)) as part:
-        part.write_text(json.dumps(note, indent=1, ensure_ascii=False), "utf-8")
+def _write(record: dict[str, Any], folder: Path) -> None:
+    with atomic_write(record_path(record, folder)) as part:
+        part.write_text(json.dumps(record, indent=1, ensure_ascii=False), "utf-8")
 
 
-def _send(note: dict[str, Any], server: Server, folder: Path) -> None:
-    """Send the batch unless the server has it already, and note its id."""
+def _send(record: dict[str, Any], server: Server, folder: Path) -> None:
+    """Send the batch unless the server already has it, and record its id."""
     import openai
 
     client = server.client()
     lines = [
-        {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": arguments(asked, _mode(asked))}
-        for key, asked in note["requests"].items()
+        {
+            "custom_id": key,
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": request_body(request, _mode(request)),
+        }
+        for key, request in record["requests"].items()
     ]
-    content = "".join(json.dumps(asked) + "\n" for asked in lines).encode()
+    content = "".join(json.dumps(line) + "\n" for line in lines).encode()
     with _batch_errors(server):
         tries = 0
-        while (batch := _find(note, client)) is None:
+        while (batch := _find(record, client)) is None:
             try:
-                sent = client.files.create(file=(f"{note['name']}.jsonl", content), purpose="batch")
-                once = client.with_options(max_retries=0)  # a second try of the library's own could make a second batch
+                file = client.files.create(file=(f"{record['name']}.jsonl", content), purpose="batch")
+                once = client.with_options(max_retries=0)  # a retry of the library could create a second batch
                 batch = once.batches.create(
-                    input_file_id=sent.id,
+                    input_file_id=file.id,
                     endpoint="/v1/chat/completions",
                     completion_window="24h",
-                    metadata={"kinetext": note["name"]},
+                    metadata={"kinetext": record["name"]},
                 )
                 break
             except (openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError):
-                tries += 1  # it may have been made all the same: look again before the next try
+                tries += 1  # the batch may exist all the same: look again before the next try
                 if tries > server.retries:
                     raise
-                pause(min(0.5 * 2**tries, 8.0))
-    note["batch"] = batch.id
-    _write(note, folder)
-    print(f"chat_api: batch {batch.id} of {len(lines)} requests is with {server.base_url}", file=sys.stderr)
+                detached.sleep(min(0.5 * 2**tries, 8.0))
+    record["batch"] = batch.id
+    _write(record, folder)
+    print(f"chat_api: sent batch {batch.id} of {len(lines)} requests to {server.base_url}", file=sys.stderr)
 
 
-def _find(note: dict[str, Any], client: Any) -> Any:
+def _find(record: dict[str, Any], client: Any) -> Any:
     for batch in client.batches.list(limit=100):  # the newest first
-        if (batch.metadata or {}).get("kinetext") == note["name"]:
+        if (batch.metadata or {}).get("kinetext") == record["name"]:
             return batch
-        if batch.created_at < note["created"] - DAY_S:  # a day for clocks that differ
+        if batch.created_at < record["created"] - DAY_S:  # a day of tolerance for clocks that differ
             return None
     return None
 
 
-def _wait(note: dict[str, Any], server: Server, until: float, wait_s: float, poll_s: float) -> Any:
+def _wait(record: dict[str, Any], server: Server, deadline: float, wait_s: float, poll_s: float) -> Any:
     while True:
         with _batch_errors(server):
-            batch = server.client().batches.retrieve(note["batch"])
-        if batch.status in OVER:
+            batch = server.client().batches.retrieve(record["batch"])
+        if batch.status in FINAL_STATES:
             return batch
-        if time.monotonic() + poll_s > until:
+        if time.monotonic() + poll_s > deadline:
             counts = batch.request_counts
             answered = f", {counts.completed} of {counts.total} answered" if counts else ""
             raise ValueError(
                 f"chat_api: batch {batch.id} is {batch.status} after {wait_s:g} s of waiting (batch_wait_s){answered}; "
                 "run again, now or days later, to fetch its answers: nothing is sent twice"
             )
-        pause(poll_s)
+        detached.sleep(poll_s)
 
 
-def _take_in(batch: Any, note: dict[str, Any], server: Server, folder: Path) -> dict[str, str]:
-    """Put a finished batch's replies into the cache and close its note; why requests have none, by hash."""
-    if batch.status == "failed":  # none of it was run
+def _store_replies(batch: Any, record: dict[str, Any], server: Server, folder: Path) -> dict[str, str]:
+    """Store the replies of a finished batch in the cache and close its record; return the reasons of the others."""
+    if batch.status == "failed":  # no request of it was run
         messages = [error.message or error.code for error in (batch.errors.data if batch.errors else None) or []]
-        note["over"] = batch.status
-        _write(note, folder)
-        why = line(server.without_key("; ".join(map(str, messages)))) or "no reason given"
-        raise ValueError(f"chat_api: {server.base_url} refuses batch {batch.id}: {why}; the next run sends a new one")
-    why = f"batch {batch.id} is {batch.status} without an answer; run again to ask in a new one"
-    failures: dict[str, str] = dict.fromkeys(note["requests"], why)
-    for answer in _lines(batch, server):
-        key, response = str(answer.get("custom_id")), answer.get("response") or {}
-        asked, body = note["requests"].get(key), response.get("body")
-        if asked is None:
+        record["over"] = batch.status
+        _write(record, folder)
+        reason = one_line(server.redact("; ".join(map(str, messages)))) or "no reason given"
+        raise ValueError(
+            f"chat_api: {server.base_url} refuses batch {batch.id}: {reason}; the next run sends a new one"
+        )
+    no_answer = f"batch {batch.id} is {batch.status} without an answer; run again to send the request in a new one"
+    failures: dict[str, str] = dict.fromkeys(record["requests"], no_answer)
+    for line in _lines(batch, server):
+        key, response = str(line.get("custom_id")), line.get("response") or {}
+        request, body = record["requests"].get(key), response.get("body")
+        if request is None:
             continue
         if response.get("status_code") == 200 and isinstance(body, dict):
-            raw = server.without_key(json.dumps(body, ensure_ascii=False))
-            cache.reply_to(asked, folder, partial(dict, mode=_mode(asked), reply=raw, batch=batch.id))
+            reply = server.redact(json.dumps(body, ensure_ascii=False))
+            cache.fetch_reply(request, folder, partial(dict, mode=_mode(request), reply=reply, batch=batch.id))
             failures.pop(key, None)
         else:
-            error = answer.get("error") or (body.get("error") if isinstance(body, dict) else None) or body
+            error = line.get("error") or (body.get("error") if isinstance(body, dict) else None) or body
             message = error.get("message", error) if isinstance(error, dict) else error
-            failures[key] = f"batch {batch.id}: {line(server.without_key(str(message)))}"
-    note |= {"over": batch.status, "failures": failures}
-    _write(note, folder)
+            failures[key] = f"batch {batch.id}: {one_line(server.redact(str(message)))}"
+    record |= {"over": batch.status, "failures": failures}
+    _write(record, folder)
     return failures
 
 
@@ -175,32 +184,32 @@ def _lines(batch: Any, server: Server) -> Iterator[dict[str, Any]]:
         if file:
             with _batch_errors(server):
                 text = server.client().files.content(file).text
-            for raw in text.split("\n"):  # splitlines would also split at signs that JSON allows inside a sentence
+            for raw in text.split("\n"):  # splitlines would also split at characters that JSON allows inside a string
                 try:
-                    answer = json.loads(raw)
+                    line = json.loads(raw)
                 except ValueError:
                     continue
-                if isinstance(answer, dict):
-                    yield answer
+                if isinstance(line, dict):
+                    yield line
 
 
-def _mode(asked: dict[str, Any]) -> str:
-    return "json_schema" if asked["schema"] else "text"
+def _mode(request: dict[str, Any]) -> str:
+    return "json_schema" if request["schema"] else "text"
 
 
 @contextmanager
 def _batch_errors(server: Server) -> Iterator[None]:
-    """Without the batch nothing can be done, so every error stops the run; running again finds the batch."""
+    """Stop the run at every error, because nothing works without the batch; the next run finds it."""
     import openai
 
     try:
-        with plain_errors(server, "batch"):
+        with translated_errors(server, "batch"):
             try:
                 yield
             except openai.NotFoundError as error:
                 raise ValueError(
-                    f"chat_api: {server.base_url} has no Batch API (set batch: false), or does not know the batch with "
-                    f"the key in {server.key_env} (use that which it was sent with): {line(server.without_key(str(error)))}"
+                    f"chat_api: {server.base_url} has no Batch API (set batch: false), or does not know the batch under "
+                    f"the key in {server.key_env} (use the key that sent it): {one_line(server.redact(str(error)))}"
                 ) from None
     except NoReplyError as error:
         raise ValueError(f"chat_api: batch: {error}; run again, nothing is sent twice") from None

@@ -1,10 +1,9 @@
-"""Sends requests to a chat-completions server and reads what comes back. With batch.py the only module that knows openai.
+"""Send requests to a chat-completions server. Only this module and batch.py import openai.
 
-The key is read from the environment when a client is made and is kept in that client alone: it is cut out of whatever
-a server says, and errors of the library, which may hold it, never leave this module.
+The key is read from the environment when a client is created and stays in that client. It is removed from everything that
+a server sends back, and exceptions of the library, which may contain it, never leave this module.
 """
 
-import json
 import logging
 import os
 import re
@@ -15,29 +14,19 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-from kinetext.core.detached import go_on
-from kinetext.texts.chat.limits import Tokens
+from kinetext.core.detached import raise_if_stopping
+from kinetext.texts.chat.completion import one_line
+from kinetext.texts.chat.limits import NoReplyError
 
-MODES = ("json_schema", "json_object", "text")  # of answering, the strictest first
+MODES = ("json_schema", "json_object", "text")  # forms of answer, the strictest first
 
-_refused: set[tuple[str, str, str]] = set()  # (server, model, mode): what it answered 400 to while another mode went
-_making = Lock()
-
-
-class NoReplyError(Exception):
-    """The server gave no reply to one class's request; another class may fare better.
-
-    `perhaps_paid`: it may have answered, and charged for it, without the answer arriving.
-    """
-
-    def __init__(self, why: str, perhaps_paid: bool = False):
-        super().__init__(why)
-        self.perhaps_paid = perhaps_paid
+_refused_modes: set[tuple[str, str, str]] = set()  # (server, model, mode): refused while another mode was accepted
+_client_lock = Lock()
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where requests go, and how patiently."""
+    """A server, and how long and how often it is tried."""
 
     base_url: str
     key_env: str
@@ -45,7 +34,7 @@ class Server:
     retries: int
 
     def key(self) -> str:
-        """The key from the environment. Raises ValueError, without it, if there is none or it cannot be sent."""
+        """Return the key from the environment. Raises ValueError, without the key, if it is missing or malformed."""
         key = os.environ.get(self.key_env, "").strip()
         if not key:
             raise ValueError(
@@ -53,19 +42,21 @@ class Server:
                 "or use texts without a server (modules bundled or names, or a results/cache that holds the replies), "
                 "or set base_url to a local server such as vLLM or Ollama, where any key will do"
             )
-        if not re.fullmatch(r"[!-~]+", key):  # the HTTP library would print it with its complaint
-            raise ValueError(f"chat_api: the key in {self.key_env} holds a blank or a sign beyond ASCII; set it again")
+        if not re.fullmatch(r"[!-~]+", key):  # the HTTP library would print it in its exception
+            raise ValueError(
+                f"chat_api: the key in {self.key_env} contains a blank or a non-ASCII character; set it again"
+            )
         return key
 
-    def without_key(self, text: str) -> str:
-        """Some servers repeat the key in what they answer. A short one is a local server's dummy, and any word's part."""
+    def redact(self, text: str) -> str:
+        """Remove the key, which some servers repeat. A short key is a local server's dummy and part of any word."""
         key = os.environ.get(self.key_env, "").strip()
         return text.replace(key, "***") if len(key) >= 8 else text
 
     def client(self) -> Any:
-        """The openai.OpenAI of this server, one for all threads: a new one per request costs a new connection."""
+        """Return the openai.OpenAI of this server, one for all threads: a new one opens a new connection."""
         key = self.key()
-        with _making:  # or threads that start together would each make one
+        with _client_lock:  # or threads that start together would create one each
             return _client(self, key)
 
 
@@ -73,125 +64,81 @@ class Server:
 def _client(server: Server, key: str) -> Any:
     import openai
 
-    for library in ("openai", "httpcore2"):  # at DEBUG they log what a server sends, and some send the key back
+    for library in ("openai", "httpcore2"):  # at DEBUG they log what a server sends, which may be the key
         logger = logging.getLogger(library)
         logger.setLevel(max(logger.level, logging.INFO))
-    # before each try, openai's own second ones too: nothing is sent once the command is gone
-    http = openai.DefaultHttpxClient(event_hooks={"request": [lambda _: go_on()]})
-    patience: dict[str, Any] = {"timeout": server.timeout_s, "max_retries": server.retries}
-    return openai.OpenAI(api_key=key, base_url=server.base_url, http_client=http, **patience)
+    # before each try, including openai's own retries: nothing is sent once the command is gone
+    http = openai.DefaultHttpxClient(event_hooks={"request": [lambda _: raise_if_stopping()]})
+    limits: dict[str, Any] = {"timeout": server.timeout_s, "max_retries": server.retries}
+    return openai.OpenAI(api_key=key, base_url=server.base_url, http_client=http, **limits)
 
 
-def ask(server: Server, asked: dict[str, Any]) -> dict[str, str]:
-    """Send the request; the raw body of the reply, and the mode of answering that the server accepted.
+def send(server: Server, request: dict[str, Any]) -> dict[str, str]:
+    """Send a request; return the raw body of the reply and the mode that the server accepted.
 
-    Time-outs, cut connections, 429 and 5xx are tried again by openai's client, which waits for as long as Retry-After
-    says (up to two minutes) or 0.5 s and twice as long each time (up to 8 s). Raises NoReplyError if that did not
-    help, and ValueError where every other class would fail too.
+    openai's client retries time-outs, cut connections, 429 and 5xx. It waits as long as Retry-After states (up to two
+    minutes), or 0.5 s and twice as long each time (up to 8 s). Raises NoReplyError if that did not help, and ValueError
+    if every other class would fail too.
     """
     client = server.client()
     import openai
 
-    where, model = server.base_url, asked["model"]
-    modes = [mode for mode in MODES if asked["schema"] or mode == "text"]
-    modes = [mode for mode in modes if (where, model, mode) not in _refused]
-    tried = []
-    with plain_errors(server, model):
+    url, model = server.base_url, request["model"]
+    modes = [mode for mode in MODES if request["schema"] or mode == "text"]
+    modes = [mode for mode in modes if (url, model, mode) not in _refused_modes]
+    refused = []
+    with translated_errors(server, model):
         while True:
             try:
-                # not chat.completions.create, which spends a third of its time on looking through the arguments
-                reply = client.post("/chat/completions", cast_to=str, body=arguments(asked, modes[0]))
+                # chat.completions.create spends a third of its time on checking its arguments
+                reply = client.post("/chat/completions", cast_to=str, body=request_body(request, modes[0]))
             except (openai.BadRequestError, openai.UnprocessableEntityError):
-                tried.append(modes.pop(0))
+                refused.append(modes.pop(0))
                 if not modes:
                     raise
             else:
-                _refused.update((where, model, mode) for mode in tried)
-                return {"mode": modes[0], "reply": server.without_key(reply)}
+                _refused_modes.update((url, model, mode) for mode in refused)
+                return {"mode": modes[0], "reply": server.redact(reply)}
 
 
 @contextmanager
-def plain_errors(server: Server, model: str) -> Iterator[None]:
-    """Errors of openai as ValueError (nothing will work) or NoReplyError (this request did not), without the key."""
+def translated_errors(server: Server, model: str) -> Iterator[None]:
+    """Translate openai's exceptions to ValueError (no request can succeed) or NoReplyError (this one did not)."""
     import openai
 
-    where = server.base_url
+    url = server.base_url
     try:
         yield
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-        why = line(server.without_key(str(error)))
-        raise ValueError(f"chat_api: {where} refuses the key in {server.key_env}: {why}") from None
+        message = one_line(server.redact(str(error)))
+        raise ValueError(f"chat_api: {url} refuses the key in {server.key_env}: {message}") from None
     except openai.NotFoundError as error:
-        why = line(server.without_key(str(error)))
-        raise ValueError(f"chat_api: {where} has no model '{model}': {why}") from None
+        message = one_line(server.redact(str(error)))
+        raise ValueError(f"chat_api: {url} has no model '{model}': {message}") from None
     except openai.APITimeoutError:
-        why = f"no reply within {server.timeout_s:g} s, tried {server.retries + 1} times"
-        raise NoReplyError(why, perhaps_paid=True) from None
+        message = f"no reply within {server.timeout_s:g} s, tried {server.retries + 1} times"
+        raise NoReplyError(message, maybe_charged=True) from None
     except openai.APIConnectionError as error:
         cause = error.__cause__ or error
-        why = line(server.without_key(str(cause)))
-        if type(cause).__name__ == "ConnectError":  # by its name, as the HTTP library under openai has changed before
-            raise ValueError(f"chat_api: base_url: no connection to {where} ({why}); is the server running?") from None
-        why = f"the connection was cut ({why}), tried {server.retries + 1} times"
-        raise NoReplyError(why, perhaps_paid=True) from None
+        message = one_line(server.redact(str(cause)))
+        if type(cause).__name__ == "ConnectError":  # by name, because the HTTP library under openai has changed before
+            raise ValueError(
+                f"chat_api: base_url: no connection to {url} ({message}); is the server running?"
+            ) from None
+        message = f"the connection was cut ({message}), tried {server.retries + 1} times"
+        raise NoReplyError(message, maybe_charged=True) from None
     except openai.OpenAIError as error:
-        raise NoReplyError(line(server.without_key(str(error)))) from None
+        raise NoReplyError(one_line(server.redact(str(error)))) from None
 
 
-def arguments(asked: dict[str, Any], mode: str) -> dict[str, Any]:
-    """The body of a chat-completions request."""
-    body: dict[str, Any] = {"model": asked["model"], "messages": asked["messages"]}
-    if asked["temperature"] is not None:
-        body["temperature"] = asked["temperature"]
+def request_body(request: dict[str, Any], mode: str) -> dict[str, Any]:
+    """Return the body of a chat-completions request."""
+    body: dict[str, Any] = {"model": request["model"], "messages": request["messages"]}
+    if request["temperature"] is not None:
+        body["temperature"] = request["temperature"]
     if mode == "json_schema":
-        form = {"name": "motion", "strict": True, "schema": asked["schema"]}
-        body["response_format"] = {"type": "json_schema", "json_schema": form}
+        json_schema = {"name": "motion", "strict": True, "schema": request["schema"]}
+        body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
     elif mode == "json_object":
         body["response_format"] = {"type": "json_object"}
     return body
-
-
-def read_reply(body: str) -> tuple[str, str]:
-    """The model's name and the text of its answer, from the raw body of a chat completion.
-
-    Raises ValueError if it is none, is cut off, or is a refusal.
-    """
-    try:
-        reply = json.loads(body)
-        choice = reply["choices"][0]
-        message = choice["message"]
-        content, refusal, model = message.get("content"), message.get("refusal"), str(reply["model"])
-    except (ValueError, LookupError, TypeError, AttributeError):
-        raise ValueError("the reply is no chat completion") from None
-    if refusal:
-        raise ValueError(f"the model refused ({line(str(refusal))})")
-    if choice.get("finish_reason") == "length":
-        raise ValueError("the answer was cut off at the server's limit of tokens")
-    if not isinstance(content, str):
-        raise ValueError("the reply has no text")
-    if not content.strip():
-        raise ValueError("the answer is empty")
-    return model, content
-
-
-def said(body: str) -> str | None:
-    """Whatever the model said, a refusal or half an answer too; None if the body is no chat completion."""
-    try:
-        message = json.loads(body)["choices"][0]["message"]
-        return message.get("content") or message.get("refusal") or ""
-    except (ValueError, LookupError, TypeError, AttributeError):
-        return None
-
-
-def usage(body: str) -> Tokens | None:
-    """The tokens that the server says a reply took; None if it does not say."""
-    try:
-        used = json.loads(body)["usage"]
-        return Tokens(int(used["prompt_tokens"]), int(used["completion_tokens"]))
-    except (ValueError, LookupError, TypeError):
-        return None
-
-
-def line(text: str) -> str:
-    """A server's message on one line, cut to 300 characters."""
-    return " ".join(text.split())[:300]

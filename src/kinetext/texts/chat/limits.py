@@ -1,7 +1,7 @@
-"""What a table may use of a paid service: money up to a cap, requests and tokens up to a rate.
+"""Limits on the use of a paid service: money up to a cap, requests and tokens up to a rate.
 
-Tokens are estimated from characters, as exact counting needs the model's own tokenizer; what a reply really took is
-read from it (`usage`) and replaces the estimate.
+Tokens are estimated from characters, because exact counts need the tokenizer of the model. The counts that a reply states
+(`usage`) replace the estimate.
 """
 
 import json
@@ -12,129 +12,139 @@ from dataclasses import dataclass
 from threading import Condition, Lock
 from typing import Any
 
-from kinetext.core.detached import pause
+from kinetext.core import detached
 
-CHARACTERS_A_TOKEN = 4  # of English, OpenAI's rule of thumb; other languages take more tokens
-TOKENS_A_SENTENCE = 35  # 25 words, the most that is asked for, at 4/3 tokens a word
-BATCH_SHARE = 0.5  # OpenAI's price of a request in a batch
+CHARACTERS_PER_TOKEN = 4  # of English, OpenAI's rule of thumb; other languages take more tokens
+TOKENS_PER_SENTENCE = 35  # 25 words, the requested maximum, at 4/3 tokens per word
+BATCH_PRICE_FACTOR = 0.5  # OpenAI's price of a request in a batch
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """How many go in and come out."""
+    """Tokens of a request and its answer."""
 
-    put_in: int
-    out: int
+    prompt: int
+    completion: int
 
     def __add__(self, other: "Tokens") -> "Tokens":
-        return Tokens(self.put_in + other.put_in, self.out + other.out)
+        return Tokens(self.prompt + other.prompt, self.completion + other.completion)
 
 
 @dataclass(frozen=True)
 class Prices:
     """USD per million tokens."""
 
-    put_in: float
-    out: float
+    prompt: float
+    completion: float
 
     def cost(self, tokens: Tokens) -> float:
-        """USD."""
-        return (tokens.put_in * self.put_in + tokens.out * self.out) / 1e6
+        """Return USD."""
+        return (tokens.prompt * self.prompt + tokens.completion * self.completion) / 1e6
 
 
-def estimate(asked: dict[str, Any], sentences: int) -> Tokens:
-    """About how many tokens a request takes whose answer has so many sentences, the JSON around them included."""
-    sent = sum(len(message["content"]) for message in asked["messages"])
-    sent += len(json.dumps(asked["schema"])) if asked["schema"] else 0
-    return Tokens(-(-sent // CHARACTERS_A_TOKEN), sentences * TOKENS_A_SENTENCE + 20)
+def estimate(request: dict[str, Any], sentences: int) -> Tokens:
+    """Return the approximate tokens of a request whose answer has so many sentences, including the JSON around them."""
+    characters = sum(len(message["content"]) for message in request["messages"])
+    characters += len(json.dumps(request["schema"])) if request["schema"] else 0
+    return Tokens(-(-characters // CHARACTERS_PER_TOKEN), sentences * TOKENS_PER_SENTENCE + 20)
+
+
+class NoReplyError(Exception):
+    """The server gave no reply to the request of one class. Other classes may succeed.
+
+    `maybe_charged`: the server may have answered, and charged for it, although the answer did not arrive.
+    """
+
+    def __init__(self, reason: str, maybe_charged: bool = False):
+        super().__init__(reason)
+        self.maybe_charged = maybe_charged
 
 
 class CapError(Exception):
-    """The next request could bring the table's cost above the cap."""
+    """The next request could bring the cost of the table above the cap."""
 
 
 class Ledger:
-    """What the replies of one table cost, whether they were paid for today or lie in the cache since last month.
+    """The cost of the replies of one table, whether they were paid today or come from the cache.
 
-    A request holds back what it may cost until its reply says what it did cost: its estimate, or the dearest reply so
-    far if that is more. With a cap the first request goes alone, so that an estimate that is far off is found out
-    before many are in flight. A request that ended without a reply counts as if it had been paid for where the server
-    may have answered.
+    A request reserves its possible cost until its reply states the real cost: its estimate, or the most expensive reply so
+    far if that is more. With a cap the first request goes alone, so that a wrong estimate is noticed before many requests
+    are open. A request without a reply counts as paid if the server may have answered.
     """
 
     def __init__(self, prices: Prices | None, cap_usd: float | None):
         self.prices, self.cap_usd = prices, cap_usd
-        self.replies: dict[str, tuple[Tokens, float]] = {}  # by hash of the request: tokens, USD
-        self.lost_usd = self.held_usd = self.dearest_usd = 0.0
-        self.in_flight = 0
+        self.replies: dict[str, tuple[Tokens, float]] = {}  # hash of the request -> tokens, USD
+        self.lost_usd = self.reserved_usd = self.highest_usd = 0.0
+        self.open_requests = 0
         self.changed = Condition()
 
-    def count(self, key: str, tokens: Tokens, share: float = 1.0) -> None:
-        """Note a reply. It counts once, however often it is read."""
-        usd = self.prices.cost(tokens) * share if self.prices else 0.0
+    def count(self, key: str, tokens: Tokens, price_factor: float = 1.0) -> None:
+        """Count a reply, once however often it is read."""
+        usd = self.prices.cost(tokens) * price_factor if self.prices else 0.0
         with self.changed:
             self.replies[key] = tokens, usd
-            self.dearest_usd = max(self.dearest_usd, usd)
+            self.highest_usd = max(self.highest_usd, usd)
 
     @property
     def spent_usd(self) -> float:
-        """USD, so far."""
+        """USD so far."""
         return self.lost_usd + sum(usd for _, usd in self.replies.values())
 
     @property
     def tokens(self) -> Tokens:
-        """Of all replies, so far."""
+        """Tokens of all replies so far."""
         return sum((tokens for tokens, _ in self.replies.values()), Tokens(0, 0))
 
     @contextmanager
-    def hold(self, expected: Tokens) -> Iterator[None]:
-        """Around a request. Waits while only requests in flight stand in the way; raises CapError if the cap does."""
+    def reserve(self, expected: Tokens) -> Iterator[None]:
+        """Reserve the cost of a request while it is open. Waits for open requests; raises CapError at the cap."""
         if self.cap_usd is None or self.prices is None:
             yield
             return
         with self.changed:
-            while self.in_flight and (not self.replies or self._with(expected) > self.cap_usd):
+            while self.open_requests and (not self.replies or self._total_with(expected) > self.cap_usd):
                 self.changed.wait()
-            if self._with(expected) > self.cap_usd:
+            if self._total_with(expected) > self.cap_usd:
                 raise CapError(f"cost cap of {self.cap_usd:g} USD ({self.spent_usd:.4g} spent); raise max_usd")
-            held = max(self.prices.cost(expected), self.dearest_usd)
-            self.held_usd += held
-            self.in_flight += 1
+            reserved = max(self.prices.cost(expected), self.highest_usd)
+            self.reserved_usd += reserved
+            self.open_requests += 1
         try:
             yield
-        except Exception as error:
-            if getattr(error, "perhaps_paid", False):
+        except NoReplyError as error:
+            if error.maybe_charged:
                 with self.changed:
-                    self.lost_usd += held
+                    self.lost_usd += reserved
             raise
         finally:
             with self.changed:
-                self.held_usd -= held
-                self.in_flight -= 1
+                self.reserved_usd -= reserved
+                self.open_requests -= 1
                 self.changed.notify_all()
 
-    def _with(self, expected: Tokens) -> float:
+    def _total_with(self, expected: Tokens) -> float:
         assert self.prices
-        return self.spent_usd + self.held_usd + max(self.prices.cost(expected), self.dearest_usd)
+        return self.spent_usd + self.reserved_usd + max(self.prices.cost(expected), self.highest_usd)
 
 
-class Pace:
-    """Spaces requests evenly: each takes 60 / requests_per_minute seconds of the line, or its tokens' share of a minute."""
+class RateLimit:
+    """Spaces requests evenly: each takes 60 / requests_per_minute seconds, or its tokens' share of a minute."""
 
     def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None):
         self.requests_per_minute, self.tokens_per_minute = requests_per_minute, tokens_per_minute
-        self.free_at = 0.0  # time.monotonic() at which the next may go
+        self.free_at = 0.0  # time.monotonic() at which the next request may be sent
         self.lock = Lock()
 
     def wait(self, tokens: Tokens) -> None:
-        """Sleep until it is this request's turn. Raises SystemExit once it is time to stop (outlive.py)."""
+        """Sleep until this request may be sent. Raises SystemExit if the process should stop."""
         if not self.requests_per_minute and not self.tokens_per_minute:
             return
-        takes_s = 60 / self.requests_per_minute if self.requests_per_minute else 0.0
+        spacing_s = 60 / self.requests_per_minute if self.requests_per_minute else 0.0
         if self.tokens_per_minute:
-            takes_s = max(takes_s, (tokens.put_in + tokens.out) * 60 / self.tokens_per_minute)
+            spacing_s = max(spacing_s, (tokens.prompt + tokens.completion) * 60 / self.tokens_per_minute)
         with self.lock:
             now = time.monotonic()
-            turn = max(now, self.free_at)
-            self.free_at = turn + takes_s
-        pause(turn - now)
+            start = max(now, self.free_at)
+            self.free_at = start + spacing_s
+        detached.sleep(start - now)

@@ -15,9 +15,10 @@ from functools import partial
 from threading import Lock, Semaphore
 from typing import Any
 
-from kinetext.core.detached import on_its_way
-from kinetext.texts import cache, prompts
+from kinetext.core.detached import paid_request
+from kinetext.texts import answers, cache, prompts
 from kinetext.texts.chat import batch, client, limits
+from kinetext.texts.chat.completion import read_completion
 from kinetext.texts.chat.options import ChatOptions
 from kinetext.texts.providers.base import Context, Provider, Text
 
@@ -30,8 +31,8 @@ class ChatApi(Provider):
     def __init__(self, config: ChatOptions):
         super().__init__(config)
         self.ledger = limits.Ledger(config.prices, config.max_usd)
-        self.pace = limits.Pace(config.requests_per_minute, config.tokens_per_minute)
-        self.in_flight = Semaphore(config.max_in_flight)
+        self.rate = limits.RateLimit(config.requests_per_minute, config.tokens_per_minute)
+        self.slots = Semaphore(config.max_in_flight)
         self.batch_failures: dict[str, str] = {}  # hash of the request -> reason
         self._undescribed: set[str] = set()
         self._lock = Lock()
@@ -80,13 +81,13 @@ class ChatApi(Provider):
         server.key()
         if self.config.batch:
             wait_s, poll_s = self.config.batch_wait_s, self.config.batch_poll_s
-            self.batch_failures = batch.collect(missing, server, context.cache, wait_s, poll_s)
+            self.batch_failures = batch.fetch_replies(missing, server, context.cache, wait_s, poll_s)
             return
-        for note in batch.pending(missing, server, context.cache):
+        for record in batch.open_batches(missing, server, context.cache):
             raise ValueError(
-                f"chat_api: batch: {len(missing.keys() & note['requests'].keys())} of these requests are in batch "
-                f"{note['batch']}; set batch: true to fetch its answers, or delete "
-                f"{batch.note_path(note, context.cache)} to send them again"
+                f"chat_api: batch: {len(missing.keys() & record['requests'].keys())} of these requests are in batch "
+                f"{record['batch']}; set batch: true to fetch its answers, or delete "
+                f"{batch.record_path(record, context.cache)} to send them again"
             )
 
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
@@ -102,7 +103,7 @@ class ChatApi(Provider):
             tokens = self.ledger.tokens
             usd = f", {self.ledger.spent_usd:.4g} USD" if self.config.prices else ""
             _print(
-                f"the table's replies took {tokens.put_in} tokens in and {tokens.out} out{usd}, including cached ones"
+                f"the table's replies took {tokens.prompt} tokens in and {tokens.completion} out{usd}, including cached ones"
             )
         return texts
 
@@ -117,14 +118,14 @@ class ChatApi(Provider):
         if not of_reply or all(text.status == "ok" for text in of_reply):
             return texts
         record = cache.read_record(cache.hash_path(str(of_reply[0].request_hash), context.cache))
-        answer = client.said(record["reply"]) or "(no answer)"
+        answer = _answer_text(record) or "(no answer)"
         request = dict(record["request"])
         request["messages"] = prompts.correction(request["messages"], answer, _faults(of_reply, record, config))
         request["prompt_version"] = f"{prompts.VERSIONS[config.about]}+{prompts.VERSIONS['correction']}"
         repaired = self._texts(label, of_reply[0].rival, request, context)
         readable = any(not text.status.startswith("failed") for text in of_reply)
         if not cache.reply_path(request, context.cache).exists():
-            raise client.NoReplyError(repaired[0].status)
+            raise limits.NoReplyError(repaired[0].status)
         if readable and repaired[0].status.startswith("failed"):
             return texts
         return [text for text in texts if text not in of_reply] + repaired
@@ -137,7 +138,7 @@ class ChatApi(Provider):
             "model": config.model,
             "temperature": config.temperature,
             "messages": prompts.messages(label, rivals, config.sentences, config.about),
-            "schema": prompts.ANSWER_SCHEMAS[config.about] if config.structured else None,
+            "schema": answers.schema(config.about) if config.structured else None,
             "prompt_version": prompts.VERSIONS[config.about],
         }
 
@@ -151,36 +152,35 @@ class ChatApi(Provider):
             "request_hash": cache.request_hash(request),
         }
         try:
-            record = cache.reply_to(request, context.cache, partial(self._send, request))
-        except (client.NoReplyError, limits.CapError) as error:
+            record = cache.fetch_reply(request, context.cache, partial(self._send, request))
+        except (limits.NoReplyError, limits.CapError) as error:
             return [Text(label, "", status=f"failed: {error}", **fields)]
         self._count(fields["request_hash"], request, record)
         fields["date"] = record["date"]
         try:
-            fields["model"], content = client.read_reply(record["reply"])
-            answer = prompts.parse_answer(content, self.config.about)
+            completion = read_completion(record["reply"])
+            fields["model"] = completion.model
+            sentences = answers.parse_answer(completion.answer(), self.config.about)
         except ValueError as error:
             path = cache.reply_path(request, context.cache)
             return [Text(label, "", status=f"failed: {error}; to query the model again, delete {path}", **fields)]
-        whole = answer.pop("whole")
-        phases = [*answer.items(), *(("whole", sentence) for sentence in whole)]
-        return [Text(label, sentence, phase=phase, **fields) for phase, sentence in phases]
+        return [Text(label, sentence, phase=phase, **fields) for phase, sentence in sentences]
 
     def _send(self, request: dict[str, Any]) -> dict[str, str]:
         key = cache.request_hash(request)
         if self.config.batch and len(request["messages"]) == 1:  # corrections are sent singly, at full price
-            raise client.NoReplyError(self.batch_failures.get(key, "it is in no batch"))
+            raise limits.NoReplyError(self.batch_failures.get(key, "it is in no batch"))
         expected = self._estimate(request)
-        with self.in_flight, self.ledger.hold(expected):
-            self.pace.wait(expected)
-            with on_its_way():
-                record = client.ask(self.config.server, request)
+        with self.slots, self.ledger.reserve(expected):
+            self.rate.wait(expected)
+            with paid_request():
+                record = client.send(self.config.server, request)
             self._count(key, request, record)
         return record
 
     def _count(self, key: str, request: dict[str, Any], record: dict[str, Any]) -> None:
-        tokens = client.usage(record["reply"]) or self._estimate(request)
-        self.ledger.count(key, tokens, limits.BATCH_SHARE if "batch" in record else 1.0)
+        tokens = _stated_tokens(record) or self._estimate(request)
+        self.ledger.count(key, tokens, limits.BATCH_PRICE_FACTOR if "batch" in record else 1.0)
 
     def _estimate(self, request: dict[str, Any]) -> limits.Tokens:
         return limits.estimate(request, self.config.sentences + (2 if self.config.about == "motion" else 0))
@@ -192,11 +192,11 @@ class ChatApi(Provider):
             _print(f"all {classes} classes have cached replies; nothing is sent")
             return
         text = f"{missing} of {classes} classes to request from {config.server.base_url}, {classes - missing} cached; about "
-        text += f"{expected.put_in} tokens in and {expected.out} out, estimated from characters; "
+        text += f"{expected.prompt} tokens in and {expected.completion} out, estimated from characters; "
         if config.prices is None:
             _print(text + "price unknown (set price_in, price_out)")
             return
-        usd = config.prices.cost(expected) * (limits.BATCH_SHARE if config.batch else 1.0)
+        usd = config.prices.cost(expected) * (limits.BATCH_PRICE_FACTOR if config.batch else 1.0)
         spent = self.ledger.spent_usd
         _print(f"{text}about {usd:.4g} USD{' in a batch' if config.batch else ''}, {spent:.4g} USD paid before")
         if config.max_usd is not None and spent + usd > config.max_usd:
@@ -210,7 +210,7 @@ class ChatApi(Provider):
 def _faults(texts: list[Text], record: dict[str, Any], config: ChatOptions) -> list[str]:
     """Return the faults of a reply, one line each, without the paths and hints that a status has for the user."""
     try:
-        prompts.parse_answer(client.read_reply(record["reply"])[1], config.about)
+        answers.parse_answer(read_completion(record["reply"]).answer(), config.about)
     except ValueError as error:
         return [str(error)]
     return [
@@ -218,6 +218,20 @@ def _faults(texts: list[Text], record: dict[str, Any], config: ChatOptions) -> l
         for text in texts
         if text.status != "ok"
     ]
+
+
+def _answer_text(record: dict[str, Any]) -> str | None:
+    try:
+        return read_completion(record["reply"]).text
+    except ValueError:
+        return None
+
+
+def _stated_tokens(record: dict[str, Any]) -> limits.Tokens | None:
+    try:
+        return read_completion(record["reply"]).tokens
+    except ValueError:
+        return None
 
 
 def _print(text: str) -> None:

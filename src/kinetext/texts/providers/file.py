@@ -1,8 +1,8 @@
-"""Sentences from a file that you wrote or edited: `kinetext export-texts` writes a table of texts as .csv or .json, and
-this provider reads it back. They are checked like a language model's.
+"""Sentences from a file of the user: `kinetext export-texts` writes a table of texts as .csv or .json, and this provider
+reads the edited file. The sentences are checked like those of a language model.
 
-One row a sentence. Only `label` and `sentence` are needed; `kind` is motion unless it says otherwise, `phase` whole. An
-exported row carries a digest of what it said: while that fits, the row keeps its provenance; otherwise it is yours.
+One row per sentence. Only `label` and `sentence` are needed; `kind` defaults to motion, `phase` to whole. An exported row has
+a digest of its content: an unchanged row keeps its provenance, a changed one is "edited by hand".
 """
 
 import csv
@@ -23,7 +23,7 @@ from kinetext.data.lists import file_state, known_class, need_path, read_csv, re
 from kinetext.texts.providers.base import Context, Provider, Text
 
 KINDS = ("name", *DESCRIPTIONS)
-EDITED = ("label", "kind", "phase", "sentence", "status", "rival")  # in the order that an editor wants to see
+EDITED = ("label", "kind", "phase", "sentence", "status", "rival")  # in a convenient order for editing
 COLUMNS = (*EDITED, "source", "prompt_version", "model", "date", "request_hash", "digest")
 HINT = "write one with `kinetext export-texts --texts results/data/.../texts/NAME.parquet --output FILE`"
 
@@ -66,44 +66,46 @@ class File(Provider):
 
 
 def export_texts(texts: Path, output: Path) -> None:
-    """Write a table `texts` as a file that can be edited. Raises ValueError if there is a file already, or no way to write it."""
+    """Write a table `texts` as a file for editing. Raises ValueError for a wrong suffix, an existing file, or captions."""
     if output.suffix not in (".csv", ".json"):
         raise ValueError(f"--output: {output} ends in '{output.suffix}'; it must end in .csv or .json")
     if output.exists():
-        raise ValueError(f"--output: {output} exists, and edits in it would be lost; give another name")
+        raise ValueError(f"--output: {output} exists; its edits would be lost; choose another name")
     table = [row | {"digest": digest(row)} for row in read_rows("texts", texts)]
     if any(row["kind"] == "caption" for row in table):
-        raise ValueError(f"{texts}: holds captions; those are the data set's own, edit them there")
+        raise ValueError(f"{texts}: holds captions; edit them in the data set")
     rows = [{column: row[column] for column in COLUMNS} for row in table]
     with atomic_write(output) as part:
-        if output.suffix == ".json":  # a row a line
+        if output.suffix == ".json":  # one row per line
             lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
             part.write_text(f"[\n{lines}\n]\n", "utf-8")
         else:
-            with part.open("w", encoding="utf-8-sig", newline="") as file:  # with the mark that tells Excel UTF-8
+            with part.open(
+                "w", encoding="utf-8-sig", newline=""
+            ) as file:  # with the byte order mark, which Excel needs
                 writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
 
 
 def digest(row: dict[str, Any]) -> str:
-    """What tells an edited row from an exported one."""
-    said = "\0".join(row[column].strip() for column in ("label", "kind", "phase", "sentence"))
-    return hashlib.sha256(said.encode()).hexdigest()[:12]
+    """Return the digest that distinguishes an edited row from an exported one."""
+    content = "\0".join(row[column].strip() for column in ("label", "kind", "phase", "sentence"))
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 @cache
 def _texts_by_label(path: Path, state: tuple[int, ...], labels: tuple[str, ...]) -> dict[str, list[Text]]:
-    """The file's rows class by class; `state` has a changed file read again."""
+    """Return the file's rows by label; `state` makes a changed file be read again."""
     known = set(labels)
-    found: dict[str, list[Text]] = {}
-    for place, text in _rows(path):
-        found.setdefault(known_class(text.label, known, place, "the data set"), []).append(text)
-    return found
+    texts: dict[str, list[Text]] = {}
+    for where, text in _rows(path):
+        texts.setdefault(known_class(text.label, known, where, "the data set"), []).append(text)
+    return texts
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Text]]:
-    """Each row with its place for errors."""
+    """Yield each row and where it is, for errors."""
     if path.suffix == ".json":
         entries = read_entries(path, "label", "sentence")
     elif path.suffix == ".csv":
@@ -112,31 +114,31 @@ def _rows(path: Path) -> Iterator[tuple[str, Text]]:
         )
     else:
         raise ValueError(f"path: {path} ends in '{path.suffix}'; it must end in .csv or .json")
-    for place, entry in entries:
-        odd = next((key for key, value in entry.items() if value is not None and not isinstance(value, str)), None)
-        if odd:
-            raise ValueError(f"{place}: {odd} is {entry[odd]!r}; it must be text")
-        yield place, _text({key: (value or "").strip() for key, value in entry.items()}, place, path)
+    for where, entry in entries:
+        for key, value in entry.items():
+            if value is not None and not isinstance(value, str):
+                raise ValueError(f"{where}: {key} is {value!r}; it must be text")
+        yield where, _text({key: (value or "").strip() for key, value in entry.items()}, where, path)
 
 
-def _text(row: dict[str, str], place: str, path: Path) -> Text:
+def _text(row: dict[str, str], where: str, path: Path) -> Text:
     row |= {"kind": row.get("kind") or "motion", "phase": row.get("phase") or "whole"}
     for key, known in (("kind", KINDS), ("phase", PHASES)):
         if row[key] not in known:
-            raise ValueError(f"{place}: {key} is '{row[key]}'{nearest(row[key], list(known))}")
+            raise ValueError(f"{where}: {key} is '{row[key]}'{nearest(row[key], list(known))}")
     if not row["label"]:
-        raise ValueError(f"{place}: label is empty; it must name a class")
-    written = {key: row[key] for key in ("label", "kind", "phase", "sentence")} | {"rival": row.get("rival") or None}
+        raise ValueError(f"{where}: label is empty; it must name a class")
+    content = {key: row[key] for key in ("label", "kind", "phase", "sentence")} | {"rival": row.get("rival") or None}
     if row.get("digest") != digest(row):
-        return Text(**written, source=f"edited by hand: {path.name}")  # type: ignore[arg-type]
+        return Text(**content, source=f"edited by hand: {path.name}")  # type: ignore[arg-type]
     columns = [name for name, _, _ in TABLES["texts"]]
-    kept = {key: value or None for key, value in row.items() if key in columns and key not in written}
+    kept = {key: value or None for key, value in row.items() if key in columns and key not in content}
     kept |= {"source": kept.get("source") or "", "status": kept.get("status") or "ok"}
-    return Text(**written, **kept)  # type: ignore[arg-type]
+    return Text(**content, **kept)  # type: ignore[arg-type]
 
 
 def _delimiter(path: Path) -> str:
-    """What a spreadsheet has put between the values: of comma, semicolon and tab the one that its header has most of."""
+    """Return the separator of a spreadsheet: comma, semicolon or tab, whichever is most frequent in the header."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         header = file.readline()
     return max(",;\t", key=header.count)

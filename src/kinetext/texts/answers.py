@@ -1,0 +1,69 @@
+"""The answer of a language model about one class: its JSON schema, and its sentences."""
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+About = Literal["motion", "appearance"]
+
+Sentence = Annotated[str, StringConstraints(strip_whitespace=True)]
+
+
+class Appearance(BaseModel):
+    """What a class looks like."""
+
+    model_config = ConfigDict(strict=True)
+
+    whole: list[Sentence] = Field(min_length=1, description="what a single still picture shows, a sentence each")
+
+
+class Motion(BaseModel):
+    """How a class moves."""
+
+    model_config = ConfigDict(strict=True)
+
+    start: Sentence = Field(description="what can be seen at the first moment")
+    end: Sentence = Field(description="what can be seen at the last moment")
+    whole: list[Sentence] = Field(min_length=1, description="the whole movement, a sentence each")
+
+
+MODELS: dict[About, type[BaseModel]] = {"motion": Motion, "appearance": Appearance}
+
+
+def schema(about: About) -> dict[str, Any]:
+    """Return the JSON schema that is sent with a request, in the subset of OpenAI's strict mode."""
+    full = MODELS[about].model_json_schema()
+    kept = ("type", "items", "description")
+    properties = {
+        name: {key: value for key, value in field.items() if key in kept} for name, field in full["properties"].items()
+    }
+    return {"type": "object", "properties": properties, "required": full["required"], "additionalProperties": False}
+
+
+def parse_answer(content: str, about: About = "motion") -> list[tuple[str, str]]:
+    """Return the phase and the sentence of each sentence of an answer, without surrounding blanks.
+
+    An answer is one JSON object, bare or in one code fence. Raises ValueError that names the fault; its message is sent
+    with a correction (prompts.correction), so another wording has corrections requested, and paid, again.
+    """
+    text = content.strip()
+    if text.startswith("```") and text.endswith("```"):
+        text = text.removeprefix("```").removeprefix("json").removesuffix("```")
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the answer is not JSON ({error.msg} at character {error.pos})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"the answer is a JSON {type(value).__name__}, not an object")
+    try:
+        answer = MODELS[about].model_validate(value).model_dump()
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = first["loc"][0]
+        if first["type"] == "missing":
+            raise ValueError(f"the answer has no '{key}'") from None
+        expected = "a list of sentences" if key == "whole" else "a sentence"
+        raise ValueError(f"'{key}' in the answer is not {expected}") from None
+    whole = answer.pop("whole")
+    return [*answer.items(), *(("whole", sentence) for sentence in whole)]
