@@ -26,7 +26,7 @@ def cached_replies(folder: Path, options: dict) -> None:
         message = {"role": "assistant", "content": json.dumps(answer)}
         body = {"model": "m-1", "choices": [{"finish_reason": "stop", "message": message}]}
         asked = provider.request(label, [rival])
-        cache.reply_to(asked, folder, lambda body=body: {"mode": "text", "reply": json.dumps(body)})
+        cache.fetch_reply(asked, folder, lambda body=body: {"mode": "text", "reply": json.dumps(body)})
 
 
 def edited_file(folder: Path, options: dict) -> None:

@@ -30,7 +30,7 @@ import json, os, sys
 from pathlib import Path
 import openai.resources.chat, filelock, tqdm
 from chat_world import describe_table
-from kinetext.core.detached import step_aside
+from kinetext.core.detached import run_detached
 openai.OpenAI(api_key="none", base_url="http://127.0.0.1:1")
 print("ready", flush=True)
 for line in sys.stdin:
@@ -40,7 +40,7 @@ for line in sys.stdin:
         if child == 0:
             os.dup2(os.open(Path(arguments["folder"]) / "said.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
             try:
-                step_aside()
+                run_detached()
                 with open(Path(arguments["folder"]) / "workers", "a") as file:
                     file.write(f"{os.getpid()} ")
                 describe_table(Path(arguments["folder"]), arguments["options"], table=arguments["table"])
@@ -156,7 +156,7 @@ def test_what_is_on_its_way_is_kept_and_nothing_more_is_asked_for(server, nurser
     assert ended(tmp_path)
     assert len(server.requests) == len(replies(tmp_path)) == IN_FLIGHT
     assert not (tmp_path / "texts.parquet").exists()
-    told = f"stopping when answers that are paid for have come ({IN_FLIGHT} on their way)"
+    told = f"waiting for {IN_FLIGHT} paid answers before stopping"
     assert (told in (tmp_path / "said.txt").read_text()) == (number != signal.SIGKILL)
     server.script = about_the_class
     start(nursery, server, tmp_path, "texts")

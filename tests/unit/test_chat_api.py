@@ -11,6 +11,7 @@ import pytest
 from chat_server import ANSWER, CUT, completion, error, label_of
 from chat_world import KEY, chat_api, describe_table, options, serving, write_classes
 from kinetext.core import plugins
+from kinetext.texts import cache, prompts
 from kinetext.texts.providers.base import Context
 from kinetext.texts.providers.chat_api import ChatApi
 
@@ -191,7 +192,7 @@ def test_the_key_is_nowhere_but_in_the_request(server, tmp_path, caplog, capfd, 
     assert KEY not in said
     assert KEY[:12] not in said  # nor cut in half
     monkeypatch.setenv("TEST_KEY", f"{KEY}\nx")
-    with pytest.raises(ValueError, match="the key in TEST_KEY holds a blank") as caught:
+    with pytest.raises(ValueError, match="the key in TEST_KEY contains a blank") as caught:
         describe(server, tmp_path, label="shrinking")
     assert KEY not in str(caught.value)
 
@@ -278,3 +279,25 @@ def test_a_connection_that_is_cut_once_is_tried_again(server, tmp_path):
     server.script = [CUT, completion()]
     assert describe(server, tmp_path)[0].status == "ok"
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("about", "sentences", "request_hash", "correction_hash"),
+    [
+        (
+            *("motion", 3, "5c9590e7546fd92aa639eebe0dfc1a194e01a38773261262a533f842b799f7ed"),
+            "c686d7523bddd8cb638455da7e98df03e8f449adabbfc89daa39fe7d5e68b929",
+        ),
+        (
+            *("appearance", 1, "b82bed1407cf4694f2b20ba4f5d487681b583e8eab295391c3a3be9b4a42e850"),
+            "21444688fc67b446f30f7364e6bb3706c9ee6e74755c25d53b2835d2f88c81b3",
+        ),
+    ],
+)
+def test_hashes_of_requests_are_stable(about, sentences, request_hash, correction_hash):
+    """Another hash means that every class of every table is requested, and paid, again."""
+    options = {"base_url": "http://localhost:1/v1", "model": "m", "about": about, "sentences": sentences}
+    request = ChatApi(ChatApi.Config(**options)).request("rising", ["falling", 'say "hi"'])
+    assert cache.request_hash(request) == request_hash
+    request["messages"] = prompts.correction(request["messages"], "no", ["the answer is empty"])
+    assert cache.request_hash(request) == correction_hash

@@ -56,7 +56,7 @@ def test_a_table_from_a_batch_is_the_table_from_single_requests(server, folder, 
     assert not [said for reply in replies for said in look(reply)]  # kinetext doctor finds each to be its request's
     said = capfd.readouterr().err
     assert "USD in a batch" in said
-    assert "4 requests is with" in said
+    assert "of 4 requests to" in said
     assert "1600 tokens in and 400 out, 1 USD" in said  # half of 2
     describe_table(folder, in_batch(server), table="again")
     assert len(server.batches) == 1
@@ -86,7 +86,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("moment", ["intent", "uploaded", "sent", "half read", "read"])
 def test_killed_at_any_moment_a_batch_is_sent_once(server, folder, monkeypatch, moment):
     with monkeypatch.context() as patched:
-        write, read, writes, replies = batch._write, cache.reply_to, [], []
+        write, read, writes, replies = batch._write, cache.fetch_reply, [], []
 
         def kill_at_write(note, where):
             writes.append(note)
@@ -109,7 +109,7 @@ def test_killed_at_any_moment_a_batch_is_sent_once(server, folder, monkeypatch, 
 
         find = batch._find
         patched.setattr(batch, "_write", kill_at_write)
-        patched.setattr(cache, "reply_to", kill_at_reply)
+        patched.setattr(cache, "fetch_reply", kill_at_reply)
         patched.setattr(batch, "_find", kill_at_find)
         if moment == "uploaded":
             server.cut_create = True  # the batch is made, and looked for after the cut
@@ -171,7 +171,7 @@ def test_a_batch_of_another_key_or_a_server_without_batches_is_named(server, fol
         describe_table(folder, in_batch(server, batch_wait_s=0))
     server.batches.clear()
     with pytest.raises(
-        ValueError, match=r"has no Batch API \(set batch: false\), or does not know the batch with the key"
+        ValueError, match=r"has no Batch API \(set batch: false\), or does not know the batch under the key"
     ):
         describe_table(folder, in_batch(server))
 

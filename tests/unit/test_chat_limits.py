@@ -11,7 +11,7 @@ from chat_server import ANSWER, CUT, about_the_class, completion, error, label_o
 from chat_world import chat_api, describe_table, options, serving, write_classes
 from kinetext.core import plugins
 from kinetext.texts import prompts
-from kinetext.texts.chat.limits import CapError, Ledger, Pace, Prices, Tokens, estimate
+from kinetext.texts.chat.limits import CapError, Ledger, NoReplyError, Prices, RateLimit, Tokens, estimate
 from kinetext.texts.providers.base import Context
 from kinetext.texts.providers.chat_api import ChatApi
 
@@ -33,7 +33,7 @@ def prepare(server, tmp_path, **others):
 
 def test_the_estimate_comes_before_the_first_request(server, tmp_path, capfd):
     expected = [estimate(chat_api(server).request(label, []), 5) for label in LABELS]
-    put_in = sum(tokens.put_in for tokens in expected)
+    put_in = sum(tokens.prompt for tokens in expected)
     assert 4 * 300 < put_in < 4 * 600  # a request is some 1500 characters and a schema of 500
     prepare(server, tmp_path)
     said = capfd.readouterr().err
@@ -60,11 +60,11 @@ def test_nothing_is_sent_where_the_estimate_is_above_the_cap(server, tmp_path):
 
 
 def test_the_cap_needs_a_price_and_one_is_known():
-    with pytest.raises(ValueError, match="max_usd: the price of this model is not known here; give price_in"):
+    with pytest.raises(ValueError, match="max_usd: the price of this model is unknown; set price_in"):
         plugins.configure(ChatApi, {"model": "other", "max_usd": 1})
     with pytest.raises(ValueError, match="max_usd: the price"):
         plugins.configure(ChatApi, {"base_url": "http://localhost/v1", "max_usd": 1})
-    with pytest.raises(ValueError, match="price_in, price_out: give both"):
+    with pytest.raises(ValueError, match="price_in, price_out: set both"):
         plugins.configure(ChatApi, {"price_in": 1})
     assert plugins.configure(ChatApi, {"max_usd": 1}).prices == Prices(2.5, 10.0)
 
@@ -101,22 +101,19 @@ def test_ledger_counts_a_lost_reply_and_not_a_refused_one():
     ledger = Ledger(Prices(0.0, 1e6), cap_usd=5.0)  # a USD a token
     two = Tokens(0, 2)
 
-    class LostError(Exception):
-        perhaps_paid = True
-
-    for fault in (LostError, OSError):
-        with pytest.raises(fault), ledger.hold(two):
+    for fault in (NoReplyError("cut", maybe_charged=True), NoReplyError("refused"), OSError()):
+        with pytest.raises(type(fault)), ledger.reserve(two):
             raise fault
-    assert (ledger.spent_usd, ledger.held_usd) == (2.0, 0.0)
-    with ledger.hold(two):
+    assert (ledger.spent_usd, ledger.reserved_usd) == (2.0, 0.0)
+    with ledger.reserve(two):
         ledger.count("a", Tokens(0, 1))
         ledger.count("a", Tokens(0, 1))  # read again
     assert ledger.spent_usd == 3.0
-    ledger.count("b", Tokens(0, 3), share=0.5)
+    ledger.count("b", Tokens(0, 3), price_factor=0.5)
     assert ledger.spent_usd == 4.5
-    with pytest.raises(CapError, match=r"cost cap of 5 USD \(4.5 spent\)"), ledger.hold(two):
+    with pytest.raises(CapError, match=r"cost cap of 5 USD \(4.5 spent\)"), ledger.reserve(two):
         pass
-    with Ledger(None, None).hold(two):
+    with Ledger(None, None).reserve(two):
         pass
 
 
@@ -132,12 +129,12 @@ def test_a_reply_without_usage_counts_as_estimated(server, tmp_path):
 
 
 def test_requests_are_evenly_spaced(server, tmp_path):
-    pace = Pace(1200, None)
+    pace = RateLimit(1200, None)
     start = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: pace.wait(Tokens(0, 0)), range(5)))
     assert time.monotonic() - start >= 4 * 0.05
-    pace = Pace(None, 60_000)
+    pace = RateLimit(None, 60_000)
     start = time.monotonic()
     for _ in range(3):
         pace.wait(Tokens(60, 40))
@@ -147,7 +144,7 @@ def test_requests_are_evenly_spaced(server, tmp_path):
     describe_table(tmp_path, options(server, requests_per_minute=600))
     assert time.monotonic() - start >= 3 * 0.1
     start = time.monotonic()
-    pace = Pace(None, None)
+    pace = RateLimit(None, None)
     for _ in range(100):
         pace.wait(Tokens(1000, 1000))
     assert time.monotonic() - start < 1

@@ -13,9 +13,10 @@ from kinetext.core import plugins
 from kinetext.core.tables import read_rows
 from kinetext.data import stills
 from kinetext.texts import cache
+from kinetext.texts.answers import parse_answer
 from kinetext.texts.checks import TokenLimit
 from kinetext.texts.describe import choose_rivals, describe_classes
-from kinetext.texts.prompts import messages, parse_answer
+from kinetext.texts.prompts import messages
 from kinetext.texts.providers import bundled
 from kinetext.texts.providers.base import Provider, Text
 from kinetext.texts.providers.names import Names
@@ -253,24 +254,24 @@ def test_cache_asks_once_and_keeps_nothing_of_a_failure(tmp_path):
         return {"reply": "raw ä"}
 
     with pytest.raises(OSError, match="line is dead"):
-        cache.reply_to({"q": 1}, tmp_path, ask)
-    first = cache.reply_to({"q": 1}, tmp_path, ask)
-    assert first == cache.reply_to({"q": 1}, tmp_path, ask)
+        cache.fetch_reply({"q": 1}, tmp_path, ask)
+    first = cache.fetch_reply({"q": 1}, tmp_path, ask)
+    assert first == cache.fetch_reply({"q": 1}, tmp_path, ask)
     assert first["reply"] == "raw ä"
     assert len(calls) == 2
     path = cache.reply_path({"q": 1}, tmp_path)
     assert [p.name for p in (tmp_path / "replies").iterdir()] == [path.name]
     assert cache.request_hash({"a": 1, "b": 2}) == cache.request_hash({"b": 2, "a": 1}) != cache.request_hash({"a": 1})
     path.write_text('{"request": ')
-    with pytest.raises(ValueError, match=f"{path.name}: is no cached reply; delete it"):
-        cache.reply_to({"q": 1}, tmp_path, ask)
+    with pytest.raises(ValueError, match=f"{path.name}: not a valid cached reply; delete it to query the model again"):
+        cache.fetch_reply({"q": 1}, tmp_path, ask)
 
 
 def test_two_jobs_that_want_the_same_reply_ask_once(tmp_path):
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom kinetext.texts import cache\nfolder = Path(sys.argv[1])\n"
         "def ask():\n    with open(folder / 'calls', 'a') as f: f.write('x')\n    time.sleep(0.3)\n    return {'reply': 1}\n"
-        "cache.reply_to({'q': 1}, folder, ask)\n"
+        "cache.fetch_reply({'q': 1}, folder, ask)\n"
     )
     jobs = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
     assert [job.wait(60) for job in jobs] == [0, 0, 0]
@@ -290,7 +291,11 @@ def test_request_says_the_rivals_and_how_many_sentences():
 @pytest.mark.parametrize("wrap", ["{}", " {}\n", "```json\n{}\n```", "```\n{}```"])
 def test_answer_is_read_bare_or_fenced(wrap):
     answer = '{"start": " low", "end": "high", "whole": ["it goes up "], "note": 1}'
-    assert parse_answer(wrap.replace("{}", answer)) == {"start": "low", "end": "high", "whole": ["it goes up"]}
+    assert parse_answer(wrap.replace("{}", answer)) == [
+        ("start", "low"),
+        ("end", "high"),
+        ("whole", "it goes up"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -337,9 +342,9 @@ def test_a_reply_that_cannot_be_kept_stops_before_the_next_is_paid_for(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # as a full disk would, when the bytes leave the process
     try:
-        with pytest.raises(ValueError, match=r"replies: a reply cannot be kept .*; make room and run again"):
-            cache.reply_to({"n": 1}, tmp_path, lambda: {"reply": "x" * 1000})
+        with pytest.raises(ValueError, match=r"replies: cannot store a reply .*; free some space and run again"):
+            cache.fetch_reply({"n": 1}, tmp_path, lambda: {"reply": "x" * 1000})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list((tmp_path / "replies").iterdir())
-    assert cache.reply_to({"n": 1}, tmp_path, lambda: {"reply": "y"})["reply"] == "y"
+    assert cache.fetch_reply({"n": 1}, tmp_path, lambda: {"reply": "y"})["reply"] == "y"

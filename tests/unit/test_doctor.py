@@ -29,7 +29,7 @@ from kinetext.core.tensors import hash_matches, load_tensors, save_tensors
 from kinetext.data.checks import check_frames
 from kinetext.data.frames import content_hash
 from kinetext.doctor import environment, examine, folder
-from kinetext.texts.cache import reply_to, request_hash
+from kinetext.texts.cache import fetch_reply, request_hash
 
 CLIPS = 6
 FRAMES = "frames/64-shortest-bicubic"
@@ -71,7 +71,7 @@ def results(tmp_path, monkeypatch):
     tables.write_table("metrics", [{"metric": "top1", "value": 0.5, "fingerprint": "f0"}], run / "metrics.parquet")
     pq.write_table(pa.table({"epoch": [1], "metric": ["train_loss"], "value": [1.0]}), run / "curves.parquet")
     (run / "cost.json").write_text("{}")
-    reply_to({"model": "m", "label": "a"}, made / "cache/describe", lambda: {"reply": "it turns"})
+    fetch_reply({"model": "m", "label": "a"}, made / "cache/describe", lambda: {"reply": "it turns"})
     with sqlite3.connect(made / "mlflow.db") as database:
         database.execute("create table runs (name text)")
         database.executemany("insert into runs values (?)", [["x" * 500]] * 200)

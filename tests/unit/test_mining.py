@@ -257,7 +257,7 @@ def test_a_file_of_rivals(tmp_path):
         ("label,rival\n\npush,push\n", r"rivals.csv:3: 'push' is its own rival"),
         (
             "label,rival\npush,pull\npush, pull\n",
-            r"rivals.csv:3: 'push' with the rival 'pull' stands in an earlier line",
+            r"rivals.csv:3: duplicate row of 'push' with the rival 'pull'",
         ),
         ("label,rival,score\npush,pull,\n", r"rivals.csv:2: score is ''; it must be a number above 0"),
         ("label,rival,score\npush,pull,-1\n", r"rivals.csv:2: score is '-1'; it must be a number above 0"),

@@ -4,8 +4,8 @@ import pytest
 
 from kinetext.data.datasets.shapes import Shapes
 from kinetext.texts import checks
+from kinetext.texts.answers import parse_answer
 from kinetext.texts.checks import REASONS, TokenLimit, check_texts, content_fault, fold, form_fault, named_failure
-from kinetext.texts.prompts import parse_answer
 from kinetext.texts.providers import bundled
 from kinetext.texts.providers.base import Context, Text, load_provider
 from repository import ROOT
@@ -161,8 +161,8 @@ def test_a_state_is_no_inflection():
 def test_failures_of_an_answer_get_their_reason(content, expected):
     with pytest.raises(ValueError, match="answer") as caught:
         parse_answer(content)
-    assert named_failure(f"failed: {caught.value}; to ask again, delete x") == (
-        f"{expected}: {caught.value}; to ask again, delete x"
+    assert named_failure(f"failed: {caught.value}; to query the model again, delete x") == (
+        f"{expected}: {caught.value}; to query the model again, delete x"
     )
 
 

@@ -113,7 +113,7 @@ def test_a_described_table_goes_through_a_file_unchanged(tmp_path):
         ("label,sentence,kind\nrising,up,motin", r"edited.csv:2: kind is 'motin'; did you mean 'motion'\?"),
         ("label,sentence,phase\nrising,up,begin", r"edited.csv:2: phase is 'begin'; known: whole, start, end"),
         ("label,sentence\nrising,up\n,down", r"edited.csv:3: label is empty"),
-        ("label,sentence\nrising,up, and up", r"edited.csv:2: more values than columns; quote what holds a ','"),
+        ("label,sentence\nrising,up, and up", r"edited.csv:2: more values than columns; quote values that contain ','"),
     ],
 )
 def test_a_wrong_row_is_named_with_its_line(tmp_path, content, complaint):
@@ -132,7 +132,7 @@ def test_a_wrong_file_is_named(tmp_path, table):
     (tmp_path / "edited.txt").touch()
     with pytest.raises(ValueError, match=r"edited.txt ends in '.txt'; it must end in .csv or .json"):
         read(tmp_path / "edited.txt")
-    with pytest.raises(ValueError, match=r"--output: .*edited.json exists, and edits in it would be lost"):
+    with pytest.raises(ValueError, match=r"--output: .*edited.json exists; its edits would be lost"):
         export_texts(path, tmp_path / "edited.json")
     with pytest.raises(ValueError, match=r"ends in '.yaml'"):
         export_texts(path, tmp_path / "edited.yaml")
