@@ -1,7 +1,9 @@
 """Commands for users: check, inspect, compare, classify, export, repair."""
 
 import json
+import os
 import sys
+import sysconfig
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -13,6 +15,27 @@ from kinetext.cli.options import Config, Json, Threads, Tracking, parse_options
 from kinetext.core.plugins import KINDS, nearest
 
 app = typer.Typer()
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def run(
+    config: Annotated[Path, typer.Argument(help="config.yaml; its results folder is relative to the current folder")],
+    options: Annotated[
+        list[str] | None, typer.Argument(help="options of Snakemake, for instance -n or --cores 4")
+    ] = None,
+) -> None:
+    """Run the workflow: everything that CONFIG asks for and that is missing or out of date."""
+    from kinetext.core.paths import workflow_folder
+
+    if not config.is_file():
+        example = workflow_folder() / "config.yaml"
+        raise ValueError(f"{config}: there is no such file; the demo's configuration is {example}")
+    snakefile = workflow_folder() / "Snakefile"
+    # the rules call `kinetext`, which is not on the PATH of an environment that is not activated
+    os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # Snakemake runs as many jobs as there are cores
+    arguments = ["--snakefile", str(snakefile), "--configfile", str(config), *(options or [])]
+    os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments])
 
 
 @app.command()

@@ -1,17 +1,29 @@
-"""What lies where in a results folder, as the rules put it there: for commands that are given a run folder alone."""
+"""Where files are: those that a run of a results folder was made from, and the workflow."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 LEVELS = ("dataset", "protocol", "backbone", "method", "texts", "seed")  # of a run's name
+PACKAGE = Path(__file__).parents[1]
+
+
+def workflow_folder() -> Path:
+    """Return the folder of the Snakefile: the checkout that holds this package, or the copy inside an installed package.
+
+    Raises ValueError if there is neither.
+    """
+    for folder in (PACKAGE.parents[1], PACKAGE / "_workflow"):
+        if (folder / "Snakefile").is_file() and (folder / "workflow/rules").is_dir():
+            return folder
+    raise ValueError(f"{PACKAGE}: the workflow is missing; install kinetext from its wheel or its repository")
 
 
 class Places(NamedTuple):
-    """The files that a run is made from; they need not be there."""
+    """The files that a run is made from; they may be missing."""
 
     results: Path
     splits: Path
-    frames: Path  # the folder of the frame sets, each a folder of shards
+    frames: Path  # folder of the frame sets, each a folder of shards
     texts: Path
     confusables: Path
     weights: Path  # of the backbone, in its folder
