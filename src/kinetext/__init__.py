@@ -1,8 +1,25 @@
-"""kinetext: which way of teaching an image-text model motion works best on my videos, and do motion descriptions help?
+"""Compare ways of teaching an image-text model motion, with and without motion descriptions.
 
-The road of one clip: data (a video becomes frames) -> models (frames and texts become scores) with text (what classes
-are called and how they move) -> training -> evaluation (scores become metrics) -> report. `cli` holds one command per
-step, `tables` what travels between them. The workflow around it lives in ../../workflow.
+The names below are imported at their first use, so that `import kinetext` stays fast. docs/python.md shows how to use them.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kinetext.api import Run, build_method, check_config, load_backbone, load_run, read_table
+
+__all__ = ["Run", "build_method", "check_config", "load_backbone", "load_run", "read_table"]
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'kinetext' has no attribute {name!r}")
+    from kinetext import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -213,13 +213,13 @@ def test_two_processes_that_are_stopped_end_as_if_they_had_not_been(world, tmp_p
         world.write_run(folder, "mean_pool", **options)
     run(*training(world, whole, 2))
     process = subprocess.Popen(training(world, stopped, 2), stderr=subprocess.PIPE, text=True)
-    deadline_s = time.monotonic() + 60
+    deadline_s = time.monotonic() + 300  # a busy machine takes a minute for the imports of both
     while not list(stopped.glob("cache/train/*.before.pt")) and time.monotonic() < deadline_s:
         time.sleep(0.01)
     time.sleep(random.Random(int(told)).uniform(0, 0.3))
     assert process.poll() is None
     process.send_signal(told)
-    _, words = process.communicate(timeout=60)
+    _, words = process.communicate(timeout=300)
     assert not (stopped / "checkpoint.safetensors").exists()
     if told == signal.SIGTERM:
         assert process.returncode == 143, words
