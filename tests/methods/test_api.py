@@ -29,7 +29,7 @@ def results(world, tmp_path_factory):
     folder = results / "runs" / spec["run"]
     folder.mkdir(parents=True)
     (folder / "run.yaml").write_text(yaml.safe_dump(spec | {"dataset_options": {"frames": FRAMES}}))
-    places = need_places(folder, spec["run"], spec["backbone"])
+    places = need_places(folder, spec["run"])
     for source, target in (
         (world.splits(), places.splits),
         (world.texts, places.texts),
