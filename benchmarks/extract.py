@@ -66,7 +66,7 @@ def with_kinetext(path: Path, _: list[int]) -> list[np.ndarray]:  # only ffmpeg 
     from kinetext.video.decode import decode_clip
 
     shrink = partial(resize, size_px=SIZE_PX)
-    return decode_clip(path, lambda times_s: centres(len(times_s)), shrink=shrink).frames_HWC
+    return decode_clip(path, lambda times_s: centres(len(times_s)), resize=shrink).frames_HWC
 
 
 def with_kinetext_jpeg(path: Path, _: list[int]) -> list[bytes]:

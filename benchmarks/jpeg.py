@@ -22,7 +22,7 @@ def read_frames(videos: Path, size_px: int) -> list[np.ndarray]:
     """Eight frames of each video that has them, uint8 [H, W, 3]."""
     choose = sampler(FrameOptions())
     paths = sorted(path for path in videos.iterdir() if path.suffix in SUFFIXES)
-    decoded = [decode_clip(path, choose, shrink=lambda frames_THWC: resize(frames_THWC, size_px)) for path in paths]
+    decoded = [decode_clip(path, choose, resize=lambda frames_THWC: resize(frames_THWC, size_px)) for path in paths]
     return [frame_HWC for clip in decoded for frame_HWC in clip.frames_HWC]
 
 

@@ -45,7 +45,7 @@ def serve(connection: Any, shard: Path, clip_ids: list[str]) -> None:
     """Read every clip on each request and send (wall, CPU) seconds."""
     import torch
 
-    from kinetext.data.loader import FrameStore
+    from kinetext.data.store import FrameStore
 
     torch.set_num_threads(1)
     store, order = FrameStore([shard]), random.Random(0)

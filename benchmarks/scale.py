@@ -19,7 +19,7 @@ import numpy as np
 from kinetext.config.data import FrameOptions
 from kinetext.core import tables
 from kinetext.data.frames import extract_clip
-from kinetext.data.loader import FrameStore
+from kinetext.data.store import FrameStore
 
 METHODS, SEEDS, VIEWS, SHARD_CLIPS, FRAMES = 12, 3, 4, 1000, 8
 JOBS_A_RUN = 4  # plan_run, train_method, predict_clips, measure_run

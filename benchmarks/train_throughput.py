@@ -27,8 +27,8 @@ from kinetext.backbones.text_table import tabulate_texts
 from kinetext.config.training import TrainingOptions
 from kinetext.core import tables
 from kinetext.data.frames import encode_image
-from kinetext.data.loader import ClipDataset, FrameStore
 from kinetext.data.splits import Split
+from kinetext.data.store import FrameStore
 from kinetext.methods import Method, build_method
 from kinetext.training.batches import Batches
 from kinetext.training.objectives import Recognition
@@ -108,16 +108,16 @@ def ours(name: str, store: FrameStore, split: Split, device: torch.device, optio
 class Normalised(torch.utils.data.Dataset):
     """Clips as float32, normalised on the CPU."""
 
-    def __init__(self, clips: ClipDataset, backbone: Backbone) -> None:
-        self.clips = clips
+    def __init__(self, store: FrameStore, rows: list[dict[str, Any]], backbone: Backbone) -> None:
+        self.store, self.rows = store, rows
         self.mean, self.std = (c.cpu().view(3, 1, 1) for c in (backbone.mean_C, backbone.std_C))
 
     def __len__(self) -> int:
-        return len(self.clips)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        frames_TCHW, target = self.clips[index]
-        return (frames_TCHW.float() / 255 - self.mean) / self.std, target
+        row = self.rows[index]
+        return (self.store.frames(row["clip_id"]).float() / 255 - self.mean) / self.std, int(row["label"])
 
 
 def written_out(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, *_: Any, **__: Any) -> Tensor:
@@ -140,10 +140,8 @@ def plain(name: str, store: FrameStore, split: Split, device: torch.device, opti
     rivals_KK = torch.eye(CLASSES, dtype=torch.bool, device=device).roll(1, 0) | torch.eye(
         CLASSES, dtype=torch.bool, device=device
     )
-    ids = [row["clip_id"] for row in split.rows]
-    clips = ClipDataset(store, ids, [int(row["label"]) for row in split.rows])
     loader = torch.utils.data.DataLoader(
-        Normalised(clips, method.backbone), options.batch, shuffle=True, num_workers=options.workers, pin_memory=True,
+        Normalised(store, split.rows, method.backbone), options.batch, shuffle=True, num_workers=options.workers, pin_memory=True,
         drop_last=True,
     )  # fmt: skip
     trained = [p for p in method.parameters() if p.requires_grad]

@@ -18,8 +18,8 @@ from forked import kinetext
 from kinetext.backbones.checkpoint import load_backbone
 from kinetext.config.training import TrainingOptions
 from kinetext.core import launch, tables
-from kinetext.data.loader import FrameStore
 from kinetext.data.splits import read_splits
+from kinetext.data.store import FrameStore
 from kinetext.evaluation.measure import measure_run
 from kinetext.methods import build_method
 from kinetext.training import step as steps

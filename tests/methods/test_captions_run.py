@@ -12,8 +12,8 @@ from kinetext.config.texts import TextOptions
 from kinetext.config.training import TrainingOptions
 from kinetext.core import tables
 from kinetext.core.tensors import load_tensors
-from kinetext.data.loader import FrameStore
 from kinetext.data.splits import read_splits, split_clips
+from kinetext.data.store import FrameStore
 from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.predict import predict_clips
 from kinetext.methods import build_method

@@ -10,7 +10,7 @@ from kinetext.backbones.checkpoint import load_backbone, save_trained
 from kinetext.backbones.text_table import read_texts
 from kinetext.core import tables
 from kinetext.core.schemas import FRAME_ORDERS
-from kinetext.data.loader import FrameStore
+from kinetext.data.store import FrameStore
 from kinetext.evaluation.predict import frame_indices, predict_clips
 from kinetext.methods import build_method
 

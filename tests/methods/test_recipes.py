@@ -12,8 +12,8 @@ from torch import nn
 from kinetext.backbones.checkpoint import load_backbone
 from kinetext.backbones.text_table import read_texts
 from kinetext.config.training import TrainingOptions
-from kinetext.data.loader import FrameStore
 from kinetext.data.splits import read_splits
+from kinetext.data.store import FrameStore
 from kinetext.evaluation.predict import average_views
 from kinetext.methods import build_method
 from kinetext.training import setup, train

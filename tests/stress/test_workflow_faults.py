@@ -16,8 +16,8 @@ import pytest
 from calls import AFTER_METRICS, RUNS, jobs, planned, snakemake, start, wait_for
 from disks import fill, mount, no_mounts, small_disk
 from kinetext.data.checks import list_shards
-from kinetext.data.loader import FrameStore
 from kinetext.data.splits import read_splits
+from kinetext.data.store import FrameStore
 from kinetext.doctor import folder as place_checks
 from kinetext.doctor.examine import examine
 from kinetext.evaluation.predictions import read_predictions

@@ -1,4 +1,4 @@
-"""Augmentation and the choice of frames: the same for all frames of a clip, and decided by the clip's place alone."""
+"""Augmentation and the choice of frames: the same for all frames of a clip, decided by seed, epoch and index only."""
 
 import numpy as np
 import pytest
@@ -8,11 +8,12 @@ from torchvision.transforms import v2
 from kinetext.config.data import FrameOptions
 from kinetext.config.training import AugmentOptions, TestingOptions
 from kinetext.core import tables
-from kinetext.data.augment import augmented, flips, square
+from kinetext.data.augment import augment_clip, crop_square, may_flip
 from kinetext.data.datasets.shapes import Shapes
-from kinetext.data.feed import Feed
 from kinetext.data.frames import encode_image, resize
-from kinetext.data.loader import ClipDataset, ClipViews, FrameStore
+from kinetext.data.loader import ClipDataset, ClipLoader
+from kinetext.data.store import FrameStore
+from kinetext.data.views import ClipViews
 from kinetext.video.sampling import choice, view_indices
 
 ALL = AugmentOptions(crop=0.3, flip="on", rand_augment=9, erasing=1.0)
@@ -43,11 +44,11 @@ def test_all_frames_of_a_clip_are_augmented_alike_and_each_epoch_otherwise(optio
     still_TCHW = clip().expand(8, -1, -1, -1).clone()
     seen = []
     for epoch in range(4):
-        made_TCHW = augmented(still_TCHW, options, options.flip == "on", (0, epoch, 5))
+        made_TCHW = augment_clip(still_TCHW, options, options.flip == "on", (0, epoch, 5))
         assert made_TCHW.shape == still_TCHW.shape
         assert made_TCHW.dtype == torch.uint8
         assert all(torch.equal(frame_CHW, made_TCHW[0]) for frame_CHW in made_TCHW)
-        assert torch.equal(made_TCHW, augmented(still_TCHW, options, options.flip == "on", (0, epoch, 5)))
+        assert torch.equal(made_TCHW, augment_clip(still_TCHW, options, options.flip == "on", (0, epoch, 5)))
         seen.append(made_TCHW)
     assert (
         sum(not torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i]) >= 5
@@ -63,12 +64,12 @@ def test_the_crop_is_torchvisions():
         [SIZE, SIZE], scale=(0.6, 1.0), interpolation=v2.InterpolationMode.BICUBIC, antialias=True
     )
     expected = crop(frames_TCHW)
-    assert torch.equal(augmented(frames_TCHW, AugmentOptions(crop=0.6), False, (3, 1, 2)), expected)
+    assert torch.equal(augment_clip(frames_TCHW, AugmentOptions(crop=0.6), False, (3, 1, 2)), expected)
 
 
 def test_half_of_the_clips_are_mirrored():
     frames_TCHW, flip = clip(), AugmentOptions(flip="on")
-    made = [augmented(frames_TCHW, flip, True, (0, 0, number)) for number in range(100)]
+    made = [augment_clip(frames_TCHW, flip, True, (0, 0, number)) for number in range(100)]
     mirrored = sum(torch.equal(frames, frames_TCHW.flip(-1)) for frames in made)
     assert mirrored + sum(torch.equal(frames, frames_TCHW) for frames in made) == 100
     assert 30 < mirrored < 70
@@ -76,27 +77,28 @@ def test_half_of_the_clips_are_mirrored():
 
 def test_auto_does_not_mirror_where_classes_have_a_direction():
     auto = AugmentOptions(flip="auto")
-    assert not flips(auto, Shapes(Shapes.Config()).labels())
-    assert not flips(auto, ["Pulling something from left to right", "Holding something"])
-    assert not flips(auto, ["turn_clockwise"])
-    assert flips(auto, ["growing", "shrinking", "copyright"])
-    assert not flips(auto, ["clip1", "clip2"], captioned=True)
-    assert flips(AugmentOptions(flip="on"), ["moving left"])
-    assert not flips(AugmentOptions(flip="off"), ["growing"])
+    assert not may_flip(auto, Shapes(Shapes.Config()).labels())
+    assert not may_flip(auto, ["Pulling something from left to right", "Holding something"])
+    assert not may_flip(auto, ["turn_clockwise"])
+    assert may_flip(auto, ["growing", "shrinking", "copyright"])
+    assert not may_flip(auto, ["clip1", "clip2"], captioned=True)
+    assert may_flip(AugmentOptions(flip="on"), ["moving left"])
+    assert not may_flip(AugmentOptions(flip="off"), ["growing"])
     assert AugmentOptions(flip=False).flip == "off"  # as YAML reads `flip: off`
     assert AugmentOptions(flip=True).flip == "on"
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_workers_change_no_pixel(store, workers):
-    dataset = ClipDataset(store, store_ids(), [0] * 4, ALL, seed=1, flip=True, choose=choice("segment", 4))
-    order = [[2, 0], [7, 3], [1]]  # 7: clip 3 once more, with draws of its own
-    feed = Feed(dataset, torch.device("cpu"), workers)
-    found = [feed.send(batch, places, 6) for batch, places in zip(feed.batches(order, 6), order, strict=True)]
-    dataset.set_epoch(6)
-    for batch_BTCHW, places in zip(found, order, strict=True):
-        assert torch.equal(batch_BTCHW, torch.stack([dataset[place][0] for place in places]))
-    assert not torch.equal(found[1][0], found[1][1])
+    dataset = ClipDataset(store, store_ids(), ALL, seed=1, flip=True, choose=choice("segment", 4))
+    order = [[2, 0], [7, 3], [1]]  # 7: clip 3 again, with its own draws
+    loader = ClipLoader(dataset, torch.device("cpu"), workers)
+    for epoch in (5, 6):  # persistent workers
+        batches = list(loader.batches(order, epoch))
+        for batch_BTCHW, indices in zip(batches, order, strict=True):
+            expected_BTHWC = torch.stack([dataset[index, epoch] for index in indices])
+            assert torch.equal(batch_BTCHW, expected_BTHWC.permute(0, 1, 4, 2, 3))
+        assert not torch.equal(batches[1][0], batches[1][1])
 
 
 def store_ids():
@@ -104,17 +106,16 @@ def store_ids():
 
 
 def test_decoding_on_the_device_augments_alike(store):
-    dataset = ClipDataset(store, store_ids(), [0] * 4, ALL, seed=1, choose=choice("dense", 4, 2))
-    here, there = (Feed(dataset, torch.device("cpu"), decode=where) for where in ("workers", "device"))
+    dataset = ClipDataset(store, store_ids(), ALL, seed=1, choose=choice("dense", 4, 2))
+    workers, device = (ClipLoader(dataset, torch.device("cpu"), decode=decode) for decode in ("workers", "device"))
     order = [[2, 0], [5, 3]]
-    for feed_batch, other, places in zip(here.batches(order, 3), there.batches(order, 3), order, strict=True):
-        assert torch.equal(here.send(feed_batch, places, 3), there.send(other, places, 3))
+    for ours, theirs in zip(workers.batches(order, 3), device.batches(order, 3), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_without_an_epoch_nothing_is_drawn(store):
-    dataset = ClipDataset(store, store_ids(), [0] * 4, ALL, choose=choice("segment", 4))
-    dataset.set_epoch(None)
-    assert torch.equal(dataset[1][0], store.frames("c1")[[1, 4, 7, 10]])
+    dataset = ClipDataset(store, store_ids(), ALL, choose=choice("segment", 4))
+    assert torch.equal(dataset[1, None].permute(0, 3, 1, 2), store.frames("c1")[[1, 4, 7, 10]])
 
 
 # ---- which frames
@@ -155,8 +156,8 @@ def test_whole_frames_are_stored_and_seen_from_three_sides(tmp_path, spec):
     images = [encode_image(frame_HWC, "jpeg", 95) for frame_HWC in whole_THWC]
     tables.write_shard("frames", [[{"clip_id": "c", "status": "ok", "images": images}]], tmp_path / "0.arrow")
     store = FrameStore([tmp_path / "0.arrow"])
-    views = ClipViews(store, ["c"], spec(num_frames=2, testing=TestingOptions(clips=2, crops=3)))[0][0]
-    views = views.unflatten(0, (6, 2))
+    views = ClipViews(store, ["c"], spec(num_frames=2, testing=TestingOptions(clips=2, crops=3)))[0, None]
+    views = views.permute(0, 3, 1, 2).unflatten(0, (6, 2))
     assert views.shape == (6, 2, 3, 16, 16)
     centre_TCHW = store.frames("c")
     assert centre_TCHW.shape == (4, 3, 16, 16)
@@ -164,20 +165,19 @@ def test_whole_frames_are_stored_and_seen_from_three_sides(tmp_path, spec):
     assert torch.equal(views[4], centre_TCHW[[1, 3]])
     assert not torch.equal(views[0], views[2])
 
-    dataset = ClipDataset(store, ["c"], [0], AugmentOptions(crop=0.5))
-    assert dataset[0][0].shape == (4, 3, 16, 16)
-    dataset.set_epoch(None)
-    assert torch.equal(dataset[0][0], centre_TCHW)
+    dataset = ClipDataset(store, ["c"], AugmentOptions(crop=0.5))
+    assert dataset[0, 0].shape == (4, 16, 16, 3)
+    assert torch.equal(dataset[0, None].permute(0, 3, 1, 2), centre_TCHW)
 
 
 def test_the_three_sides():
     frames_TCHW = torch.arange(24).reshape(1, 1, 4, 6)
-    assert [square(frames_TCHW, at)[0, 0, 0].tolist() for at in (0.0, 0.5, 1.0)] == [
+    assert [crop_square(frames_TCHW, at)[0, 0, 0].tolist() for at in (0.0, 0.5, 1.0)] == [
         [0, 1, 2, 3],
         [1, 2, 3, 4],
         [2, 3, 4, 5],
     ]
-    assert square(frames_TCHW.mT, 1.0)[0, 0, :, 0].tolist() == [2, 3, 4, 5]
+    assert crop_square(frames_TCHW.mT, 1.0)[0, 0, :, 0].tolist() == [2, 3, 4, 5]
 
 
 def test_raw_bytes_cannot_be_whole():

@@ -1,4 +1,4 @@
-"""check_frames: frames.json, which stands for the shards of a data set wherever frames are read."""
+"""check_frames: frames.json, which represents the shards of a data set for all that reads frames."""
 
 import json
 

@@ -26,7 +26,7 @@ def index(place, root, shard_clips=3, module="folder", **options):
 @pytest.fixture
 def extracted(tmp_path, monkeypatch):
     """A function that extracts the shards and gives the names of the clips that it decoded."""
-    monkeypatch.setattr(frames, "watched", lambda function, items, *_, **__: map(function, items))
+    monkeypatch.setattr(frames, "map_with_timeout", lambda function, items, *_, **__: map(function, items))
 
     def extract(shards, options=OPTIONS):
         decoded = []

@@ -11,9 +11,9 @@ from kinetext.config.data import FrameOptions
 from kinetext.core import tables
 from kinetext.data import frames
 from kinetext.data.frames import decode_image, encode_image, extract_frames, resize
-from kinetext.video import decode
+from kinetext.video import decode, passes
 from kinetext.video.decode import decode_clip
-from kinetext.video.demux import demux, name_packets, opened, position_of
+from kinetext.video.demux import demux, open_video, position_of, tag_packets
 from kinetext.video.sampling import uniform_indices
 from videos import all_frames, hangs_or_crashes, packet_places, write_audio, write_video
 
@@ -66,7 +66,7 @@ def test_every_single_frame_can_be_had_without_decoding_everything(name, tmp_pat
         pytest.skip(f"this FFmpeg has no encoder {codec}")
     path = write_video(tmp_path / name, 64, codec, **options)
     full = all_frames(path)
-    monkeypatch.setattr(decode, "_sequentially", None)  # the way out when anything is not as expected
+    monkeypatch.setattr(decode, "_decode_sequentially", None)  # what happens after any surprise
     for index in range(64):
         pair = [index, (index + 31) % 64]  # far apart: two groups of pictures with a gap between them
         decoded = decode_clip(path, lambda times_s, pair=pair: sorted(pair))
@@ -98,18 +98,18 @@ def test_packets_that_show_nothing_are_not_counted(tmp_path):
 
 
 def test_only_the_groups_of_pictures_that_hold_a_wanted_frame_are_decoded(clean, monkeypatch):
-    fed = []
-    feed = decode._feed
+    ranges = []
+    decode_packets = passes.decode_packets
     monkeypatch.setattr(
-        decode,
-        "_feed",
-        lambda video, first, last, wanted: fed.append((first, last)) or feed(video, first, last, wanted),
+        passes,
+        "decode_packets",
+        lambda video, first, last, wanted: ranges.append((first, last)) or decode_packets(video, first, last, wanted),
     )
     decoded = decode_clip(clean, lambda times_s: [30])
     assert np.array_equal(decoded.frames_HWC[0], all_frames(clean)[30])
-    assert len(fed) == 1
-    assert fed[0][0] == 24
-    assert fed[0][1] < 36
+    assert len(ranges) == 1
+    assert ranges[0][0] == 24
+    assert ranges[0][1] < 36
 
 
 def test_a_cut_by_edit_list_hides_frames_and_is_no_truncation(clean, tmp_path):
@@ -134,10 +134,10 @@ def test_a_cut_by_edit_list_hides_frames_and_is_no_truncation(clean, tmp_path):
 
 def test_freeing_one_video_takes_nothing_from_another(clean):
     """PyAV keys what a packet carries by the object's identity: small numbers would be one object in both."""
-    with opened(clean) as one, opened(clean) as other:
+    with open_video(clean) as one, open_video(clean) as other:
         first, second = (demux(video, video.streams.video[0]) for video in (one, other))
-        name_packets(first.packets, range(len(first.packets)))
-        name_packets(second.packets, range(len(second.packets)))
+        tag_packets(first.packets, range(len(first.packets)))
+        tag_packets(second.packets, range(len(second.packets)))
         del first
         frames = [frame for packet in second.packets for frame in second.context.decode(packet)]
         assert {position_of(frame) for frame in frames} <= set(range(len(second.packets)))

@@ -45,7 +45,7 @@ def look(tmp_path, module, options, capsys):
 def test_a_folder_with_everything_wrong(folder, tmp_path, capsys):
     said = look(tmp_path, "folder", {"root": str(folder)}, capsys)
     assert "mine: 9 clips: train 7, val 0, test 2" in said
-    assert "2 classes; clips of a class (least / median / most): train 3 / 3.5 / 4, test 1 / 1 / 1" in said
+    assert "2 classes; clips per class (min / median / max): train 3 / 3.5 / 4, test 1 / 1 / 1" in said
     assert "smallest classes: push up 4, sit up 5" in said
     assert "files equal to another: 4 in 2 groups, 1 of them across splits" in said
     groups = (tmp_path / "found/duplicates.txt").read_text().splitlines()
@@ -85,7 +85,7 @@ def test_official_lists(tmp_path, capsys):
 
 def test_captions(tmp_path, capsys):
     said = look(tmp_path, "msrvtt", write_msrvtt(tmp_path), capsys)
-    assert "captions: 5; of a clip 1 / 1 / 2, words in each 2 / 3 / 6 (least / median / most)" in said
+    assert "captions: 5; per clip 1 / 1 / 2, words per caption 2 / 3 / 6 (min / median / max)" in said
     assert "classes;" not in said
     assert "train: 2 listed, 9000 published" in said
     assert "pictures of 4 clips: ok (4)" in said

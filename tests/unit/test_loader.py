@@ -3,12 +3,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from kinetext.config.training import AugmentOptions
 from kinetext.core import tables
 from kinetext.data.frames import decode_image, decode_images, encode_image
-from kinetext.data.loader import ClipDataset, FrameStore
+from kinetext.data.loader import ClipDataset, ClipLoader
+from kinetext.data.store import FrameStore
 
 T, SIZE = 3, 16
 CROP = AugmentOptions(crop=0.6)
@@ -52,7 +52,7 @@ def test_clips_without_frames_are_known_as_such(shards):
 
 
 def test_a_clip_in_two_shards_is_refused(shards):
-    with pytest.raises(ValueError, match="clip0 stands in two rows"):
+    with pytest.raises(ValueError, match="duplicate clip_id 'clip0'"):
         FrameStore([shards[0], shards[0]])
 
 
@@ -65,38 +65,34 @@ def test_a_pickled_store_opens_the_files_anew(shards):
 
 
 def test_a_loader_with_workers_gives_the_same_batches(shards):
-    dataset = ClipDataset(FrameStore(shards), ["clip0", "clip1", "clip3"], [5, 6, 7], augment=CROP)
-    dataset[0]  # opens a shard before the workers start
-    alone = list(DataLoader(dataset, batch_size=2))
-    helped = list(DataLoader(dataset, batch_size=2, num_workers=1))
-    assert [targets.tolist() for _, targets in helped] == [[5, 6], [7]]
-    for (ours, _), (theirs, _) in zip(alone, helped, strict=True):
+    dataset = ClipDataset(FrameStore(shards), ["clip0", "clip1", "clip3"], augment=CROP)
+    dataset[0, 0]  # opens a shard before the workers start
+    batches = [list(ClipLoader(dataset, torch.device("cpu"), n).batches([[0, 1], [2]], 0)) for n in (0, 1)]
+    assert [len(batch) for batch in batches[1]] == [2, 1]
+    for ours, theirs in zip(*batches, strict=True):
         assert torch.equal(ours, theirs)
 
 
 def test_without_augmentation_items_are_the_frames(shards):
     store = FrameStore(shards)
-    frames_TCHW, target = ClipDataset(store, ["clip1"], [4])[0]
-    assert torch.equal(frames_TCHW, store.frames("clip1"))
-    assert target == 4
+    frames_THWC = ClipDataset(store, ["clip1"])[0, 0]
+    assert torch.equal(frames_THWC.permute(0, 3, 1, 2), store.frames("clip1"))
 
 
 def test_a_crop_is_the_same_for_all_frames_of_a_clip(tmp_path):
     images = [encode_image(pixels(0)[0], "raw", 95)] * T
     tables.write_shard("frames", [[{"clip_id": "still", "status": "ok", "images": images}]], tmp_path / "0.arrow")
-    dataset = ClipDataset(FrameStore([tmp_path / "0.arrow"]), ["still"], [0], augment=CROP)
-    frames_TCHW, _ = dataset[0]
-    assert frames_TCHW.shape == (T, 3, SIZE, SIZE)
-    assert frames_TCHW.dtype == torch.uint8
-    assert all(torch.equal(frame_CHW, frames_TCHW[0]) for frame_CHW in frames_TCHW)
-    assert not torch.equal(frames_TCHW, dataset.store.frames("still"))
+    dataset = ClipDataset(FrameStore([tmp_path / "0.arrow"]), ["still"], augment=CROP)
+    frames_THWC = dataset[0, 0]
+    assert frames_THWC.shape == (T, SIZE, SIZE, 3)
+    assert frames_THWC.dtype == torch.uint8
+    assert all(torch.equal(frame_HWC, frames_THWC[0]) for frame_HWC in frames_THWC)
+    assert not torch.equal(frames_THWC.permute(0, 3, 1, 2), dataset.store.frames("still"))
 
 
 def test_a_crop_depends_on_seed_epoch_and_index_alone(shards):
     def item(index=0, epoch=0, seed=0):
-        dataset = ClipDataset(FrameStore(shards), ["clip0", "clip0"], [0, 0], augment=CROP, seed=seed)
-        dataset.set_epoch(epoch)
-        return dataset[index][0]
+        return ClipDataset(FrameStore(shards), ["clip0", "clip0"], augment=CROP, seed=seed)[index, epoch]
 
     first = item()
     torch.rand(7)  # whatever else drew random numbers
@@ -106,17 +102,12 @@ def test_a_crop_depends_on_seed_epoch_and_index_alone(shards):
 
 
 def test_a_crop_leaves_the_global_generator_alone(shards):
-    dataset = ClipDataset(FrameStore(shards), ["clip0"], [0], augment=CROP)
+    dataset = ClipDataset(FrameStore(shards), ["clip0"], augment=CROP)
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    dataset[0]
+    dataset[0, 0]
     assert torch.equal(torch.rand(1), expected)
-
-
-def test_clips_and_targets_must_match(shards):
-    with pytest.raises(ValueError, match="1 clips and 2 targets"):
-        ClipDataset(FrameStore(shards), ["clip0"], [0, 1])
 
 
 def test_the_images_of_a_clip_are_decoded_as_each_alone_and_are_of_one_size():

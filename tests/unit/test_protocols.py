@@ -92,13 +92,13 @@ def test_a_list_of_shots_goes_before_a_draw(tmp_path):
     assert ids(splits["train"]) == ["train/push/-a b.mp4", "train/pull/1.mp4"]
     assert len(protocol_splits(rows, LABELS, "few_shot_4", options)["train"].rows) == 12
     (tmp_path / "2.txt").write_text("train/pull/1.mp4\ntest/pull/1.mp4\n")
-    with pytest.raises(ValueError, match=r"2.txt:2: 'test/pull/1.mp4' is no training clip"):
+    with pytest.raises(ValueError, match=r"2.txt:2: 'test/pull/1.mp4' is not a training clip"):
         protocol_splits(rows, LABELS, "few_shot_2", options)
     (tmp_path / "2.txt").write_text("train/pull/1.mp4\ntrain/pull/1.mp4 1\n")
-    with pytest.raises(ValueError, match=r"2.txt:2: 'train/pull/1.mp4 1' stands in an earlier line"):
+    with pytest.raises(ValueError, match=r"2.txt:2: 'train/pull/1.mp4 1' is also in an earlier line"):
         protocol_splits(rows, LABELS, "few_shot_2", options)
     (tmp_path / "2.txt").write_text("1.mp4 0\n")
-    with pytest.raises(ValueError, match=r"2.txt:1: '1.mp4 0' is 3 training clips"):
+    with pytest.raises(ValueError, match=r"2.txt:1: '1.mp4 0' matches 3 training clips"):
         protocol_splits(rows, LABELS, "few_shot_2", options)
 
 
@@ -119,7 +119,7 @@ def test_the_half_with_fewer_training_clips_is_novel():
 
 
 def test_a_novel_class_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match=r"novel: there is 'pul', which is no class; did you mean 'pull'\?"):
+    with pytest.raises(ValueError, match=r"novel: 'pul' is not a class; did you mean 'pull'\?"):
         protocol_splits(clips(), LABELS, "base_to_novel", ProtocolOptions(novel=["pul"]))
 
 

@@ -61,7 +61,7 @@ def test_a_stills_own_caption_is_true_and_a_changed_one_is_not(kind):
     for _ in range(300):
         still = stills.draw_still(kind, random)
         said = stills.caption_values(still, random)
-        wrong = stills.changed(said, random)
+        wrong = stills.hard_negative(said, random)
         assert sum(said[name] != wrong[name] for name in said) == 1
         assert verdict(still.values, said) == "true"
         assert verdict(still.values, wrong) == "false"
@@ -88,7 +88,7 @@ def test_a_changed_caption_reads_otherwise(kind):
     random = np.random.default_rng(1)
     for seed in range(300):
         said = stills.caption_values(stills.draw_still(kind, random), random)
-        wrong = stills.changed(said, random)
+        wrong = stills.hard_negative(said, random)
         texts = [stills.caption_text(words, np.random.default_rng(seed)) for words in (said, wrong)]
         assert texts[0] != texts[1]
 

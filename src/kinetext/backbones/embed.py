@@ -14,7 +14,7 @@ from kinetext.backbones.open_clip_vit import ASSETS, TINY, fetch
 from kinetext.config.backbone import BackboneOptions
 from kinetext.core.files import atomic_write
 from kinetext.core.tables import open_shard, read_metadata, write_shard
-from kinetext.data.loader import FrameStore
+from kinetext.data.store import FrameStore
 
 BATCH_CLIPS = 32
 

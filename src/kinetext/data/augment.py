@@ -1,8 +1,8 @@
-"""What augmentation makes of a clip's frames: the same for all of them, and decided by the clip's place in the training alone,
-so that neither a resumed training nor the number of workers or processes changes a pixel.
+"""Augmentation of a clip: the same for all its frames, and decided by seed, epoch and index only.
 
-The transforms are torchvision's (transforms.v2), which take a clip [T, C, H, W] for one image. Their order is that of
-torchvision's own reference recipes: crop, flip, RandAugment, erasing.
+So neither a resumed training nor the number of workers or processes changes a pixel. The transforms are torchvision's
+(transforms.v2), which treat a clip [T, C, H, W] as one image. Their order is that of torchvision's reference recipes: crop,
+flip, RandAugment, erasing.
 
 T frames, C channels (RGB), H, W pixels.
 """
@@ -21,52 +21,55 @@ from kinetext.config.training import AugmentOptions
 DIRECTION = re.compile(r"\b(left|right|leftwards?|rightwards?|(anti|counter)?-?clockwise)\b", re.IGNORECASE)
 
 
-def flips(options: AugmentOptions, labels: Sequence[str], captioned: bool = False) -> bool:
-    """Whether clips may be mirrored. `auto`: not where a class's name has a direction, for mirrored it is another class, and
-    not where clips have captions, of which any may have one.
+def may_flip(options: AugmentOptions, labels: Sequence[str], captioned: bool = False) -> bool:
+    """Return whether clips may be mirrored.
+
+    `auto` refuses if a class name has a direction, because a mirrored clip is of another class, and if clips have
+    captions, because any caption may have one.
     """
     if options.flip == "auto":
         return not captioned and not any(DIRECTION.search(label.replace("_", " ")) for label in labels)
     return options.flip == "on"
 
 
-def augmented(frames_TCHW: Tensor, options: AugmentOptions, flip: bool, place: Sequence[int]) -> Tensor:
-    """uint8 frames, square and as high as the short side, on whichever device they are. `place` is what decides: seed,
-    epoch, number.
+def augment_clip(frames_TCHW: Tensor, options: AugmentOptions, flip: bool, draw: Sequence[int]) -> Tensor:
+    """Return augmented uint8 frames, square with the short side as their size, on their device.
+
+    `draw` decides all random choices: seed, epoch, index.
     """
     transforms = _transforms(options, flip, min(frames_TCHW.shape[-2:]))
     if options.crop is None:
-        frames_TCHW = square(frames_TCHW)
-    seed = np.random.SeedSequence(list(place)).generate_state(1)[0]
-    with torch.random.fork_rng(devices=[]):  # the transforms draw from the global generator: give it back
+        frames_TCHW = crop_square(frames_TCHW)
+    seed = np.random.SeedSequence(list(draw)).generate_state(1)[0]
+    with torch.random.fork_rng(devices=[]):  # transforms draw from the global generator: restore it
         torch.manual_seed(int(seed))
         for transform in transforms:
             frames_TCHW = transform(frames_TCHW)
     return frames_TCHW
 
 
-def square(frames_TCHW: Tensor, at: float = 0.5) -> Tensor:
-    """The part of whole frames that is as long as the short side: the first (at 0), the middle, or the last (at 1)."""
+def crop_square(frames_TCHW: Tensor, position: float = 0.5) -> Tensor:
+    """Return the square as large as the short side, at the start (position 0), the middle or the end (1) of the long side."""
     H, W = frames_TCHW.shape[-2:]
     side = min(H, W)
-    top, left = round((H - side) * at), round((W - side) * at)
+    top, left = round((H - side) * position), round((W - side) * position)
     return frames_TCHW[..., top : top + side, left : left + side]
 
 
 @cache
 def _transforms(options: AugmentOptions, flip: bool, side: int) -> list[Any]:
-    from torchvision.transforms import InterpolationMode, v2  # half a second, only where it is used
+    from torchvision.transforms import InterpolationMode, v2  # takes half a second
 
-    made: list[Any] = []
+    transforms: list[Any] = []
     if options.crop is not None:
         scale, bicubic = (options.crop, 1.0), InterpolationMode.BICUBIC
-        made.append(v2.RandomResizedCrop([side, side], scale=scale, interpolation=bicubic, antialias=True))
+        transforms.append(v2.RandomResizedCrop([side, side], scale=scale, interpolation=bicubic, antialias=True))
     if flip:
-        made.append(v2.RandomHorizontalFlip())
+        transforms.append(v2.RandomHorizontalFlip())
     if options.rand_augment is not None:
-        made.append(
+        transforms.append(
             v2.RandAugment(options.rand_augment_ops, options.rand_augment, interpolation=InterpolationMode.BILINEAR)
         )
     if options.erasing:
-        made.append(v2.RandomErasing(options.erasing))
-    return made
+        transforms.append(v2.RandomErasing(options.erasing))
+    return transforms

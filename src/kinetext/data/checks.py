@@ -1,5 +1,6 @@
-"""check_frames: stop before any training when too many clips have no frames; and the list of a data set's shards, frames.json,
-that stands for all of them: what reads frames depends on this one file, however many shards there are.
+"""check_frames: stop before any training if too many clips have no frames, and list the shards of a data set.
+
+The list, frames.json, represents all shards: rules that read frames depend on this one file only.
 """
 
 import json
@@ -12,11 +13,11 @@ from kinetext.data.frames import frames_digest
 
 
 def check_frames(shards: Path, frames: Path, max_failed: float, output: Path) -> None:
-    """Write frames.json: how many clips have which status, and of each shard a hash of its pictures, so that it stays the
-    same as long as they do. `shards` is what index_clips wrote: a name a line; they lie in the folder `frames`.
+    """Write frames.json: the number of clips per status, and a hash of each shard's images.
 
-    Raises ValueError, with the first failed clips and their errors, when more than the share `max_failed` (0 to 1) has no
-    frames.
+    So the file changes only if frames do. `shards` is the list that index_clips wrote; the shards are in the folder
+    `frames`. Raises ValueError, with the first failed clips and their errors, if a share of more than `max_failed` (0 to 1)
+    has no frames.
     """
     names = [line.split()[0] for line in shards.read_text().splitlines()]
     counts: Counter[str] = Counter()
@@ -32,20 +33,20 @@ def check_frames(shards: Path, frames: Path, max_failed: float, output: Path) ->
     if len(failed) > max_failed * total:
         raise ValueError(
             f"{frames}: {len(failed)} of {total} clips have no frames, more than max_failed {max_failed} allows "
-            f"(datasets.{frames.parents[1].name}.max_failed); first of them: {'; '.join(failed)[:500]}"
+            f"(datasets.{frames.parents[1].name}.max_failed); the first: {'; '.join(failed)[:500]}"
         )
     with atomic_write(output) as part:
         part.write_text(json.dumps({"clips": counts, "shards": digests}, indent=1) + "\n")
 
 
 def list_shards(frames: Path, folder: Path | None = None) -> list[Path]:
-    """The shards that a frames.json stands for, or those of the same names in another folder, as of features.
+    """Return the shards that a frames.json lists, or those of the same names in another folder, e.g. of features.
 
-    Raises ValueError if one is missing: Snakemake does not see it.
+    Raises ValueError if one is missing, which Snakemake does not notice.
     """
     folder = folder or frames.parent
     shards = [folder / f"{name}.arrow" for name in json.loads(frames.read_text())["shards"]]
     for shard in shards:
         if not shard.is_file():
-            raise ValueError(f"{shard}: is missing, but {frames} lists it; `snakemake {shard}` makes it again")
+            raise ValueError(f"{shard}: is missing, but {frames} lists it; run `snakemake {shard}` to write it again")
     return shards

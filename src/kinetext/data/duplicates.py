@@ -1,4 +1,4 @@
-"""Which files are the same, byte for byte, reading as little as possible."""
+"""Find files with equal bytes, reading as little as possible."""
 
 import hashlib
 import os
@@ -6,25 +6,25 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-END_BYTES = 2**16  # of a file's head and of its tail, compared before the whole
+END_BYTES = 2**16  # of a file's head and tail, which are compared first
 
 
 def find_duplicates(paths: Iterable[str]) -> tuple[list[list[str]], set[str]]:
-    """Groups of files with the same bytes, empty ones left out, and the files that cannot be read.
+    """Return groups of files with equal bytes, without empty files, and the files that cannot be read.
 
-    Sizes are compared first, then heads and tails, and whole files only where those agree.
+    Sizes are compared first, then heads and tails, and whole files only if those are equal.
     """
     groups, unreadable = [list(paths)], set()
     keys: tuple[Callable[[str], Any], ...] = (os.path.getsize, _ends, _whole)
     for key in keys:
-        found: dict[Any, list[str]] = defaultdict(list)
+        by_key: dict[Any, list[str]] = defaultdict(list)
         for number, group in enumerate(groups):
             for path in group:
                 try:
-                    found[number, key(path)].append(path)
+                    by_key[number, key(path)].append(path)
                 except OSError:
                     unreadable.add(path)
-        groups = [group for (_, value), group in found.items() if len(group) > 1 and value != 0]
+        groups = [group for (_, value), group in by_key.items() if len(group) > 1 and value != 0]
     return groups, unreadable
 
 

@@ -1,10 +1,9 @@
-"""extract_frames: the clips of one shard become one Arrow file of small images, one row a clip, whatever happens.
+"""extract_frames: write the frames of one shard's clips to an Arrow file of small images, one row per clip.
 
-A bad video is caught inside decode.py. A decoder that hangs or crashes cannot be caught: clips are therefore decoded in
-worker processes with a time limit each, and a worker that oversteps it or dies costs its clip and nothing else.
+decode.py never raises for a bad video. A decoder that hangs or crashes cannot be caught, so clips are decoded in worker
+processes with a time limit per clip: a worker that exceeds it or dies costs only its clip.
 
-Finished shards are linked into a cache: where a shard is made again because clips were added to it, only those are
-decoded.
+Finished shards are linked into a cache. If a shard is written again because clips were added, only those are decoded.
 """
 
 import hashlib
@@ -27,18 +26,18 @@ from kinetext.core import tables
 from kinetext.core.files import atomic_write
 from kinetext.data.lists import file_state
 from kinetext.video.decode import decode_clip
-from kinetext.video.pool import Lost, watched
+from kinetext.video.pool import NoResult, map_with_timeout
 from kinetext.video.sampling import sampler
 
-BATCH_CLIPS, BATCH_BYTES = 100, 2**29  # an Arrow binary column holds 2 GiB at most
+BATCH_CLIPS, BATCH_BYTES = 100, 2**29  # an Arrow binary column has at most 2 GiB
 
 
 def resize(frames_THWC: np.ndarray, size_px: int, crop: str = "centre") -> np.ndarray:
-    """CLIP's preprocessing of uint8 images: short side to `size_px` (bicubic, antialiased), centre crop; `whole`: no crop.
+    """Preprocess uint8 images as CLIP does: short side to `size_px` (bicubic, antialiased), centre crop; `whole`: no crop.
 
-    Same pixels as PIL but for rounding (mean difference 0.004 grey levels, at most 2), several times faster.
+    The pixels are PIL's except for rounding (mean difference 0.004 grey levels, at most 2); several times faster.
     """
-    import torch  # here, so that the process that only minds the workers starts fast
+    import torch  # here, so that the process that only supervises workers starts fast
 
     height, width = frames_THWC.shape[1:3]
     short = min(height, width)
@@ -55,17 +54,17 @@ def resize(frames_THWC: np.ndarray, size_px: int, crop: str = "centre") -> np.nd
 
 
 def encode_image(frame_HWC: np.ndarray, encoding: str, quality: int, chroma: str = "444") -> bytes:
-    """A uint8 RGB image as JPEG or, encoding `raw`, as its bytes."""
+    """Return a uint8 RGB image as JPEG, or as its bytes with encoding `raw`."""
     if encoding == "raw":
         return frame_HWC.tobytes()
     return simplejpeg.encode_jpeg(frame_HWC, quality, colorspace="RGB", colorsubsampling=chroma)
 
 
 def decode_image(data: bytes | memoryview, out: np.ndarray | None = None) -> np.ndarray:
-    """The image that `encode_image` encoded, uint8 [H, W, 3]; raw bytes are taken for a square, not copied.
+    """Return the image that `encode_image` encoded, uint8 [H, W, 3]; raw bytes are a square image and are not copied.
 
-    With `out`, the image is written into that array of its shape, and it is returned. Raises ValueError if the bytes are
-    neither JPEG nor raw, or of another shape than `out`.
+    With `out`, the image is written into that array and `out` is returned. Raises ValueError if the bytes are neither JPEG
+    nor raw, or if the image has another shape than `out`.
     """
     if data[:3] == b"\xff\xd8\xff" and data[-2:] == b"\xff\xd9":
         if out is None:
@@ -87,7 +86,7 @@ def decode_image(data: bytes | memoryview, out: np.ndarray | None = None) -> np.
 
 
 def decode_images(images: Sequence[bytes | memoryview]) -> np.ndarray:
-    """The images of a clip, uint8 [T, H, W, 3], all of one size: decoded to where they stay, which saves a copy."""
+    """Return the images of a clip, uint8 [T, H, W, 3], all of one size; each is decoded in place, which saves a copy."""
     first_HWC = decode_image(images[0])
     frames_THWC = np.empty((len(images), *first_HWC.shape), np.uint8)
     frames_THWC[0] = first_HWC
@@ -97,7 +96,7 @@ def decode_images(images: Sequence[bytes | memoryview]) -> np.ndarray:
 
 
 def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
-    """One row of the table `frames`, but for its `source`, from one row of the table `clips`. Never raises."""
+    """Return a row of the table `frames`, without `source`, from a row of the table `clips`. Never raises."""
     if clip["error"]:
         return _failed(clip, clip["error"])
     decoded = decode_clip(
@@ -119,33 +118,26 @@ def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
 
 
 def content_hash(images: Sequence[bytes]) -> str | None:
-    """A hash of a clip's encoded images; None without any."""
+    """Return a hash of a clip's encoded images; None without images."""
     return hashlib.blake2b(b"".join(images), digest_size=16).hexdigest() if images else None
 
 
 def source(clip: dict[str, Any], options: FrameOptions) -> str:
-    """A hash of what a clip's row is made from: as long as it stays, so do the frames."""
-    how = options.model_dump(mode="json")
-    if how["crop"] == "centre":
-        del how["crop"]  # frames that were stored when there was no choice stay
-    made_from = [
-        clip["path"],
-        file_state(clip["path"]),
-        clip["start_s"],
-        clip["end_s"],
-        clip["error"],
-        how,
-    ]
-    return hashlib.blake2b(json.dumps(made_from).encode(), digest_size=16).hexdigest()
+    """Return a hash of everything that determines a clip's frames."""
+    settings = options.model_dump(mode="json")
+    if settings["crop"] == "centre":
+        del settings["crop"]  # keeps the hashes from before this option existed
+    inputs = [clip["path"], file_state(clip["path"]), clip["start_s"], clip["end_s"], clip["error"], settings]
+    return hashlib.blake2b(json.dumps(inputs).encode(), digest_size=16).hexdigest()
 
 
 def extract_frames(
     clips: Path, shard: str, options: FrameOptions, output: Path, threads: int = 1, cache: Path | None = None
 ) -> None:
-    """Write the table `frames` of one shard: one row a clip in the order of `clips`, decoded by `threads` processes.
+    """Write the table `frames` of one shard: one row per clip in the order of `clips`, decoded by `threads` processes.
 
-    Rows of the shard that was made before, in `cache`, are taken over where their clip is as it was.
-    Raises ValueError if no clip belongs to the shard.
+    Rows of an earlier version of the shard, in `cache`, are kept if their clip has not changed. Raises ValueError if no
+    clip belongs to the shard.
     """
     table = tables.read_table("clips", clips)
     rows = table.filter(pc.equal(table["shard"], shard)).to_pylist()
@@ -153,59 +145,60 @@ def extract_frames(
         raise ValueError(f"{clips}: no clip belongs to shard '{shard}'; run index_clips again")
     earlier = _Earlier(cache / f"{shard}.arrow" if cache else None)
     keys = [source(row, options) for row in rows]
-    todo = [row for row, key in zip(rows, keys, strict=True) if key not in earlier]
+    changed = [row for row, key in zip(rows, keys, strict=True) if key not in earlier]
     statuses: Counter[str] = Counter()
     failed: list[str] = []
 
-    def done() -> Iterator[dict[str, Any]]:
-        results = watched(
-            partial(_work, extract_clip, options), todo, options.clip_limit_s, threads, preload=["torch", __name__]
+    def extracted() -> Iterator[dict[str, Any]]:
+        results = map_with_timeout(
+            partial(_work, extract_clip, options), changed, options.clip_limit_s, threads, preload=["torch", __name__]
         )
-        made = iter(tqdm(results, shard, len(todo), unit="clip", disable=None))
+        new_rows = iter(tqdm(results, shard, len(changed), unit="clip", disable=None))
         for clip, key in zip(rows, keys, strict=True):
-            result = earlier.row(key) if key in earlier else next(made)
-            if isinstance(result, Lost):
+            result = earlier.row(key) if key in earlier else next(new_rows)
+            if isinstance(result, NoResult):
                 result = _failed(clip, result.reason)
             statuses[result["status"]] += 1
             if result["status"] == "failed":
                 failed.append(f"{clip['clip_id']} ({result['error']})")
             yield result | {"clip_id": clip["clip_id"], "source": key}
 
-    tables.write_shard("frames", _batches(done()), output)
+    tables.write_shard("frames", _batches(extracted()), output)
     if cache:
         _link(output, cache / f"{shard}.arrow")
     counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
-    kept = f"; {len(rows) - len(todo)} kept from before" if len(todo) < len(rows) else ""
+    kept = f"; {len(rows) - len(changed)} kept from before" if len(changed) < len(rows) else ""
     first = f"; first failed: {failed[0]}" if failed else ""
     print(f"extract_frames {shard}: {len(rows)} clips: {counts}{kept}{first}", file=sys.stderr)
 
 
 class _Earlier:
-    """The rows of a shard made before, by their source. What failed is not kept, nor pictures that are not those that were
-    written: both are tried again.
+    """The rows of an earlier version of a shard, by their source.
+
+    Failed clips and images that differ from their content hash are not kept: both are extracted again.
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._place: dict[str, int] = {}
+        self._index: dict[str, int] = {}
         if path is None or not path.exists():
             return
         try:
             self._table = tables.open_shard("frames", path)
-            self._table.validate(full=True)  # of a broken file, reading rows could end the process
+            self._table.validate(full=True)  # reading rows of a broken file could crash the process
             columns = self._table.select(["source", "status", "content_hash"]).to_pylist()
-        except (ValueError, KeyError):  # half a file, or one of an older kinetext
+        except (ValueError, KeyError):  # incomplete, or from an older version
             return
-        self._place = {
-            row["source"]: place
-            for place, row in enumerate(columns)
-            if row["status"] != "failed" and content_hash(self._table["images"][place].as_py()) == row["content_hash"]
+        self._index = {
+            row["source"]: index
+            for index, row in enumerate(columns)
+            if row["status"] != "failed" and content_hash(self._table["images"][index].as_py()) == row["content_hash"]
         }
 
     def __contains__(self, key: str) -> bool:
-        return key in self._place
+        return key in self._index
 
     def row(self, key: str) -> dict[str, Any]:
-        return self._table.slice(self._place[key], 1).to_pylist()[0]
+        return self._table.slice(self._index[key], 1).to_pylist()[0]
 
 
 def _failed(clip: dict[str, Any], reason: str) -> dict[str, Any]:
@@ -214,23 +207,23 @@ def _failed(clip: dict[str, Any], reason: str) -> dict[str, Any]:
 
 
 def _link(output: Path, cached: Path) -> None:
-    """A second name for the finished shard, where Snakemake does not delete it before making it again."""
+    """Link the finished shard into the cache, where Snakemake does not delete it before it is written again."""
     try:
         with atomic_write(cached) as part:
             os.link(output, part)
-    except OSError as error:  # a file system without links
+    except OSError as error:  # the file system has no links
         print(
-            f"extract_frames: {cached} is not kept, all clips will be decoded again next time ({error})",
+            f"extract_frames: {cached} cannot be linked ({error}); the next run decodes all clips again",
             file=sys.stderr,
         )
 
 
 def frames_digest(shards: Iterable[Path]) -> str:
-    """A hash of the pictures of all clips of these frame shards, in their order."""
+    """Return a hash of the images of all clips of these shards, in their order."""
     digest = hashlib.blake2b(digest_size=16)
     for path in shards:
         table = tables.open_shard("frames", path).select(["clip_id", "content_hash"])
-        table.validate(full=True)  # of a broken file, reading rows could end the process
+        table.validate(full=True)  # reading rows of a broken file could crash the process
         for name in table.column_names:
             digest.update("\n".join(str(value) for value in table[name].to_pylist()).encode())
     return digest.hexdigest()
@@ -239,7 +232,7 @@ def frames_digest(shards: Iterable[Path]) -> str:
 def _work(extract: Any, options: FrameOptions, clip: dict[str, Any]) -> dict[str, Any]:
     import torch
 
-    torch.set_num_threads(1)  # one process a core
+    torch.set_num_threads(1)  # one process per core
     return extract(clip, options)
 
 

@@ -1,7 +1,7 @@
-"""inspect: what a data set has, in words and in one picture, before anything is made of it.
+"""inspect: describe a data set in words and in a contact sheet before anything is computed from it.
 
-Counts come from the lists, absent, unlisted and equal files from the disk, durations and codecs from a sample of the
-clips, which is demuxed and not decoded. A bad file is a line that says so; nothing here raises for it.
+Counts come from the lists; absent, unlisted and equal files from the disk; durations and codecs from a sample of clips,
+which is demuxed but not decoded. A bad file becomes a line of the output; nothing here raises for it.
 """
 
 import csv
@@ -21,20 +21,20 @@ from kinetext.data.duplicates import find_duplicates
 from kinetext.data.index import SPLITS, checksums, compare_sizes, list_dataset, missing_and_unlisted
 from kinetext.data.lists import printable
 from kinetext.data.measure import Measured, measure
-from kinetext.data.sheet import Cell, draw_sheet, picture
-from kinetext.video.pool import Lost, watched
+from kinetext.data.sheet import Cell, draw_sheet, read_cell
+from kinetext.video.pool import NoResult, map_with_timeout
 from kinetext.video.sampling import uniform_indices
 
-FIRST = 5  # files and classes that are named; the others are in the files
-CELLS = 48  # clips of the contact sheet
+NUM_NAMED = 5  # files and classes named in the output; the written files name all
+NUM_CELLS = 48  # clips in the contact sheet
 
 
 def inspect(name: str, options: DatasetOptions, media: Path, output: Path, num_clips: int = 200) -> None:
-    """Print what the data set has and write to the folder `output`: classes.csv, absent.txt, unlisted.txt,
-    duplicates.txt and the contact sheet sheet.png.
+    """Print a description of the data set and write the lists behind it to the folder `output`.
 
-    `media` is the data set's own folder, for files that it makes. Durations are those of `num_clips` clips, evenly spaced.
-    Raises ValueError, as index_clips does, where lists contradict each other.
+    The files are classes.csv, absent.txt, unlisted.txt, duplicates.txt and the contact sheet sheet.png. `media` is the data
+    set's folder for files that it renders. Durations are those of `num_clips` clips, evenly spaced. Raises ValueError, as
+    index_clips does, if lists contradict each other.
     """
     dataset, clips, labels = list_dataset(name, options, media)
     output.mkdir(parents=True, exist_ok=True)
@@ -43,41 +43,41 @@ def inspect(name: str, options: DatasetOptions, media: Path, output: Path, num_c
     _write_lines(absent, output / "absent.txt")
     _write_lines(unlisted, output / "unlisted.txt")
 
-    def found() -> Iterator[str]:
-        yield from _counted(name, clips, labels)
-        for what, (number, published) in compare_sizes(clips, labels, dataset).items():
-            yield f"{what}: {number} listed, {'as published' if number == published else f'{published} published'}"
+    def lines() -> Iterator[str]:
+        yield from _count_lines(name, clips, labels)
+        for key, (number, published) in compare_sizes(clips, labels, dataset).items():
+            yield f"{key}: {number} listed, {'as published' if number == published else f'{published} published'}"
         yield from (f"list {path}: sha256 {digest}" for path, digest in checksums(dataset).items())
-        yield f"absent files: {_named(absent)}"
-        yield f"files in no list: {_named(unlisted)}"
-        yield from _compared(clips, set(absent), output / "duplicates.txt")
-        yield from _measured(_evenly(clips, num_clips), options.frames)
-        yield from _pictured(_spread(clips), options.frames, output / "sheet.png")
-        yield f"all of it: {output}"
+        yield f"absent files: {_first_of(absent)}"
+        yield f"files in no list: {_first_of(unlisted)}"
+        yield from _duplicate_lines(clips, set(absent), output / "duplicates.txt")
+        yield from _measure_lines(_evenly_spaced(clips, num_clips), options.frames)
+        yield from _sheet_lines(_sample_classes(clips), options.frames, output / "sheet.png")
+        yield f"all files: {output}"
 
-    for line in found():
+    for line in lines():
         print(printable(line), flush=True)
 
 
-def _counted(name: str, clips: list[Clip], labels: list[str]) -> Iterator[str]:
-    """How many clips, per split and per class, and how many captions."""
+def _count_lines(name: str, clips: list[Clip], labels: list[str]) -> Iterator[str]:
+    """Yield the number of clips, per split and per class, and of captions."""
     counts = Counter(clip.split for clip in clips)
     yield f"{name}: {len(clips)} clips: " + ", ".join(f"{split} {counts[split]}" for split in SPLITS)
     if labels:
-        of = Counter((clip.label, clip.split) for clip in clips)
-        each = [f"{split} {_range(of[label, split] for label in labels)}" for split in SPLITS if counts[split]]
-        yield f"{len(labels)} classes; clips of a class (least / median / most): {', '.join(each)}"
+        by_class = Counter((clip.label, clip.split) for clip in clips)
+        ranges = [f"{split} {_range(by_class[label, split] for label in labels)}" for split in SPLITS if counts[split]]
+        yield f"{len(labels)} classes; clips per class (min / median / max): {', '.join(ranges)}"
         sizes = Counter(clip.label for clip in clips)
         ordered = sorted(labels, key=lambda label: sizes[label])
-        for what, some in (("smallest", ordered[:FIRST]), ("largest", ordered[: -FIRST - 1 : -1])):
-            yield f"{what} classes: " + ", ".join(f"{label} {sizes[label]}" for label in some)
+        for size, some in (("smallest", ordered[:NUM_NAMED]), ("largest", ordered[: -NUM_NAMED - 1 : -1])):
+            yield f"{size} classes: " + ", ".join(f"{label} {sizes[label]}" for label in some)
     captions = [len(clip.captions) for clip in clips if clip.captions]
     if captions:
         words = _range(len(caption.split()) for clip in clips for caption in clip.captions)
-        yield f"captions: {sum(captions)}; of a clip {_range(captions)}, words in each {words} (least / median / most)"
+        yield f"captions: {sum(captions)}; per clip {_range(captions)}, words per caption {words} (min / median / max)"
     refused = Counter((clip.error or "").partition(":")[0] for clip in clips if clip.error)
     if refused:
-        yield f"clips that must not be read: {_common(refused)}"
+        yield f"clips that must not be read: {_most_common(refused)}"
 
 
 def _write_classes(clips: list[Clip], labels: list[str], output: Path) -> None:
@@ -91,90 +91,92 @@ def _write_lines(lines: Iterable[str], output: Path) -> None:
     output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="surrogateescape")
 
 
-def _compared(clips: list[Clip], absent: set[str], output: Path) -> Iterator[str]:
-    """Files that are empty, unreadable, equal, or in several splits; the equal ones also in `output`."""
+def _duplicate_lines(clips: list[Clip], absent: set[str], output: Path) -> Iterator[str]:
+    """Yield files that are unreadable, equal, or in several splits; write the equal ones to `output`."""
     splits: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         if clip.error is None and os.path.abspath(clip.path) not in absent:
             splits[os.path.abspath(clip.path)].add(clip.split)
     groups, unreadable = find_duplicates(splits)
     if unreadable:
-        yield f"files that cannot be read: {_named(sorted(unreadable))}"
-    several = [f"{path} ({', '.join(sorted(found))})" for path, found in splits.items() if len(found) > 1]
+        yield f"files that cannot be read: {_first_of(sorted(unreadable))}"
+    several = [f"{path} ({', '.join(sorted(names))})" for path, names in splits.items() if len(names) > 1]
     if several:
-        yield f"files with clips in several splits: {_named(several)}"
-    told = [(sorted({split for path in group for split in splits[path]}), group) for group in groups]
-    told.sort(key=lambda each: (-len(each[0]), each[1]))
-    crossing = sum(len(found) > 1 for found, _ in told)
+        yield f"files with clips in several splits: {_first_of(several)}"
+    duplicates = [(sorted({split for path in group for split in splits[path]}), group) for group in groups]
+    duplicates.sort(key=lambda duplicate: (-len(duplicate[0]), duplicate[1]))
+    crossing = sum(len(names) > 1 for names, _ in duplicates)
     yield f"files equal to another: {sum(map(len, groups))} in {len(groups)} groups, {crossing} of them across splits"
-    lines = [f"{', '.join(found)}: {' = '.join(group)}" for found, group in told]
-    yield from (f"  {line}" for line in lines[:FIRST])
+    lines = [f"{', '.join(names)}: {' = '.join(group)}" for names, group in duplicates]
+    yield from (f"  {line}" for line in lines[:NUM_NAMED])
     _write_lines(lines, output)
 
 
-def _measured(clips: list[Clip], options: FrameOptions) -> Iterator[str]:
-    """Durations and formats of these clips."""
+def _measure_lines(clips: list[Clip], options: FrameOptions) -> Iterator[str]:
+    """Yield the durations and formats of these clips."""
     results = list(_in_workers(measure, options, clips, "packets"))
-    found = [result for result in results if isinstance(result, Measured)]
-    yield f"of {len(clips)} clips, evenly spaced, {len(found)} can be read; least / median / most:"
-    if found:
-        yield f"  seconds {_range(each.duration_s for each in found)}"
-        yield f"  frames {_range(each.num_frames for each in found)}"
-        yield f"  frames a second {_range(each.num_frames / max(each.duration_s, 1e-9) for each in found)}"
-        yield f"  sizes {_common(Counter(each.resolution for each in found))}"
-        yield f"  codecs {_common(Counter(each.codec for each in found))}"
-        yield f"  variable frame rate: {sum(each.vfr for each in found)}"
-    bad = [f"{c.clip_id} ({r.reason})" for c, r in zip(clips, results, strict=True) if isinstance(r, Lost)]
+    readable = [result for result in results if isinstance(result, Measured)]
+    yield f"of {len(clips)} clips, evenly spaced, {len(readable)} can be read; min / median / max:"
+    if readable:
+        yield f"  seconds {_range(clip.duration_s for clip in readable)}"
+        yield f"  frames {_range(clip.num_frames for clip in readable)}"
+        yield f"  frames per second {_range(clip.num_frames / max(clip.duration_s, 1e-9) for clip in readable)}"
+        yield f"  sizes {_most_common(Counter(clip.resolution for clip in readable))}"
+        yield f"  codecs {_most_common(Counter(clip.codec for clip in readable))}"
+        yield f"  variable frame rate: {sum(clip.vfr for clip in readable)}"
+    bad = [f"{c.clip_id} ({r.reason})" for c, r in zip(clips, results, strict=True) if isinstance(r, NoResult)]
     if bad:
-        yield f"  cannot be read: {_named(bad)}"
+        yield f"  cannot be read: {_first_of(bad)}"
 
 
-def _pictured(clips: list[Clip], options: FrameOptions, output: Path) -> Iterator[str]:
-    """Draw the contact sheet of these clips; how many could be decoded."""
+def _sheet_lines(clips: list[Clip], options: FrameOptions, output: Path) -> Iterator[str]:
+    """Draw the contact sheet of these clips; yield how many could be decoded."""
     cells = []
-    for clip, result in zip(clips, _in_workers(picture, options, clips, "pictures"), strict=True):
-        said = clip.label or (clip.captions[0] if clip.captions else clip.clip_id)
-        cell = Cell("failed", result.reason) if isinstance(result, Lost) else result
-        cells.append((said, f"{clip.split}  {Path(clip.clip_id).name}", cell))
+    for clip, result in zip(clips, _in_workers(read_cell, options, clips, "pictures"), strict=True):
+        title = clip.label or (clip.captions[0] if clip.captions else clip.clip_id)
+        cell = Cell("failed", result.reason) if isinstance(result, NoResult) else result
+        cells.append((title, f"{clip.split}  {Path(clip.clip_id).name}", cell))
     draw_sheet(cells, output)
-    yield f"pictures of {len(clips)} clips: {_common(Counter(cell.status for *_, cell in cells))}"
+    yield f"pictures of {len(clips)} clips: {_most_common(Counter(cell.status for *_, cell in cells))}"
     bad = [f"{clip.clip_id} ({cell.error})" for clip, (*_, cell) in zip(clips, cells, strict=True) if cell.error]
     if bad:
-        yield f"  not ok: {_named(bad)}"
+        yield f"  not ok: {_first_of(bad)}"
 
 
-def _in_workers(function: Any, options: FrameOptions, clips: list[Clip], what: str) -> Iterator[Any]:
-    """The function of each clip, in processes that may hang or crash without harm."""
+def _in_workers(function: Any, options: FrameOptions, clips: list[Clip], title: str) -> Iterator[Any]:
+    """Yield the function's result for each clip, computed in processes that may hang or crash."""
     workers = max(1, min(len(clips), len(os.sched_getaffinity(0))))
-    results = watched(partial(function, options), clips, options.clip_limit_s, workers, preload=[__name__])
-    return iter(tqdm(results, what, len(clips), unit="clip", disable=None, leave=False))
+    results = map_with_timeout(partial(function, options), clips, options.clip_limit_s, workers, preload=[__name__])
+    return iter(tqdm(results, title, len(clips), unit="clip", disable=None, leave=False))
 
 
-def _evenly(clips: Sequence[Clip], number: int) -> list[Clip]:
+def _evenly_spaced(clips: Sequence[Clip], number: int) -> list[Clip]:
     return [clips[i] for i in uniform_indices(len(clips), min(number, len(clips)))]
 
 
-def _spread(clips: list[Clip]) -> list[Clip]:
-    """Up to CELLS clips, as many of each class, or of each split where there are no classes."""
+def _sample_classes(clips: list[Clip]) -> list[Clip]:
+    """Return up to NUM_CELLS clips, equally many of each class, or of each split if there are no classes."""
     groups: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         groups[clip.label or clip.split].append(clip)
-    some = [list(groups.values())[i] for i in uniform_indices(len(groups), min(CELLS, len(groups)))]
-    return [clip for group in some for clip in _evenly(group, CELLS // len(some))]
+    some = [list(groups.values())[i] for i in uniform_indices(len(groups), min(NUM_CELLS, len(groups)))]
+    return [clip for group in some for clip in _evenly_spaced(group, NUM_CELLS // len(some))]
 
 
 def _range(values: Iterable[float]) -> str:
-    found = list(values)
-    return f"{min(found):.4g} / {statistics.median(found):.4g} / {max(found):.4g}"
+    numbers = list(values)
+    return f"{min(numbers):.4g} / {statistics.median(numbers):.4g} / {max(numbers):.4g}"
 
 
-def _common(counts: Counter[str]) -> str:
-    others = f", {len(counts) - FIRST} others" if len(counts) > FIRST else ""
-    return ", ".join(f"{value} ({count})" for value, count in counts.most_common(FIRST)) + others
+def _most_common(counts: Counter[str]) -> str:
+    others = f", {len(counts) - NUM_NAMED} others" if len(counts) > NUM_NAMED else ""
+    return ", ".join(f"{value} ({count})" for value, count in counts.most_common(NUM_NAMED)) + others
 
 
-def _named(items: Sequence[str]) -> str:
-    """How many, and the first of them."""
+def _first_of(items: Sequence[str]) -> str:
+    """Return the number of items and the first of them."""
     return (
-        str(len(items)) + (f": {', '.join(items[:FIRST])}" if items else "") + (", ..." if len(items) > FIRST else "")
+        str(len(items))
+        + (f": {', '.join(items[:NUM_NAMED])}" if items else "")
+        + (", ..." if len(items) > NUM_NAMED else "")
     )

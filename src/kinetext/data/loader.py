@@ -1,169 +1,160 @@
-"""Frames of clips for training and evaluation: read from memory-mapped shards, decoded when asked for.
+"""From stored frames to batches on the device: ClipDataset reads one clip, ClipLoader batches clips in any order.
 
-B clips, T frames, C channels (RGB), H, W pixels.
+Frames are bytes all the way to the device and become floats there. JPEGs are decoded either by workers or by the device: a
+GPU decodes with nvJPEG, whose pixels differ by rounding (another inverse transform); on the CPU both are libjpeg-turbo and
+equal bit by bit.
+
+B clips, T frames, H, W pixels, C channels (RGB), P bytes.
 """
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import logging
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
 
-from kinetext.config.run import RunSpec
 from kinetext.config.training import AugmentOptions
-from kinetext.core import tables
-from kinetext.data.augment import augmented, square
-from kinetext.data.frames import decode_images, frames_digest
-from kinetext.video.sampling import Choice, view_indices
+from kinetext.data.augment import augment_clip, crop_square
+from kinetext.data.frames import decode_image
+from kinetext.data.store import FrameStore, decode_stored
+from kinetext.video.sampling import Choice
 
+log = logging.getLogger(__name__)
+# with fewer workers nvJPEG is faster: it takes 34 ms for 512 frames of 224 px on an H200, a CPU core about 0.2 ms a frame
+MIN_DECODING_WORKERS = 4
+JPEG_START = b"\xff\xd8\xff"
 
-class FrameStore:
-    """The frames of every clip of some shards. May be pickled: each process maps the shards for itself."""
-
-    def __init__(self, shards: Sequence[Path]) -> None:
-        """Raises ValueError if a shard is not whole or if a clip stands in it twice."""
-        self.shards = [Path(shard) for shard in shards]
-        self._images: dict[int, Any] = {}
-        self._place: dict[str, tuple[int, int]] = {}
-        self._status: dict[str, tuple[str, str | None]] = {}
-        for number, path in enumerate(self.shards):
-            table = tables.open_shard("frames", path)
-            columns = (table[name].to_pylist() for name in ("clip_id", "status", "error"))
-            for row, (clip_id, status, error) in enumerate(zip(*columns, strict=True)):
-                if clip_id in self._place:
-                    raise ValueError(f"{path}: clip {clip_id} stands in two rows of the shards; extract them again")
-                self._place[clip_id] = number, row
-                self._status[clip_id] = status, error
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_images": {}}
-
-    def __contains__(self, clip_id: str) -> bool:
-        """Whether there are frames of this clip."""
-        return clip_id in self._status and self._status[clip_id][0] != "failed"
-
-    def status(self, clip_id: str) -> str:
-        """The clip's status: ok, short, truncated, damaged or failed. Raises ValueError if there is no such clip."""
-        return self._known(clip_id)[0]
-
-    def frames(self, clip_id: str) -> torch.Tensor:
-        """The frames of a clip, uint8 [T, C, H, W], channels last in memory; of whole frames the centre. Raises ValueError
-        if there are none.
-        """
-        return square(decoded(self.images(clip_id)))
-
-    def images(self, clip_id: str) -> list[memoryview]:
-        """The frames of a clip as they are stored, encoded, not copied. Raises ValueError if there are none."""
-        status, error = self._known(clip_id)
-        if status == "failed":
-            raise ValueError(f"clip {clip_id} has no frames ({error}); leave it out: `clip_id in store` tells")
-        number, row = self._place[clip_id]
-        if number not in self._images:
-            self._images[number] = tables.open_shard("frames", self.shards[number])["images"]
-        return [memoryview(image.as_buffer()).cast("B") for image in self._images[number][row].values]
-
-    def digest(self) -> str:
-        """A hash of all clips' frames."""
-        return frames_digest(self.shards)
-
-    def batch(self, clip_ids: Sequence[str]) -> torch.Tensor:
-        """The frames of several clips, uint8 [B, T, C, H, W]."""
-        return torch.stack([self.frames(clip_id) for clip_id in clip_ids])
-
-    def _known(self, clip_id: str) -> tuple[str, str | None]:
-        if clip_id not in self._status:
-            raise ValueError(f"clip {clip_id} is in none of the {len(self.shards)} shards; extract the frames again")
-        return self._status[clip_id]
-
-
-def decoded(images: Sequence[bytes | memoryview]) -> torch.Tensor:
-    """Stored images of one clip, uint8 [T, C, H, W], channels last in memory."""
-    return torch.from_numpy(decode_images(images)).permute(0, 3, 1, 2)
+Key = tuple[int, int | None]  # index of an item, epoch
 
 
 class ClipDataset(Dataset):
-    """Clips with their targets, for a DataLoader: item -> (frames uint8 [T, C, H, W], target).
+    """Clips as training reads them: `dataset[index, epoch]` is uint8 [T, H, W, C].
 
-    Which of the stored frames an item has and how they are augmented depends on (seed, epoch, index) alone, so a resumed
-    training sees what it would have seen. Without an epoch (None: validation, tests) nothing is drawn. Index n + clips is
-    clip n once more, with draws of its own. Call `set_epoch` before each epoch's iterator is made; workers that live on
-    between epochs do not hear of it.
+    Which stored frames an item has and how they are augmented depends on (seed, epoch, index) only, so a resumed training
+    sees what it would have seen. Without an epoch (None: validation, tests) nothing is random. Index n + len(dataset) is
+    clip n again, with its own random draws.
     """
 
     def __init__(
         self,
         store: FrameStore,
         clip_ids: Sequence[str],
-        targets: Sequence[int],
         augment: AugmentOptions = AugmentOptions(),  # noqa: B008  it is frozen
         seed: int = 0,
         flip: bool = False,
         choose: Choice | None = None,  # None: all stored frames
     ) -> None:
-        if len(clip_ids) != len(targets):
-            raise ValueError(f"{len(clip_ids)} clips and {len(targets)} targets; give each clip one")
-        self.store, self.clip_ids, self.targets = store, list(clip_ids), list(targets)
+        self.store, self.clip_ids = store, list(clip_ids)
         self.augment, self.seed, self.flip, self.choose = augment, seed, flip, choose
-        self.epoch: int | None = 0
-
-    def set_epoch(self, epoch: int | None) -> None:
-        """Choose the epoch whose random parts the items have."""
-        self.epoch = epoch
 
     def __len__(self) -> int:
         return len(self.clip_ids)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.augmented(decoded(self.images(index)), index), self.targets[index % len(self)]
+    def __getitem__(self, key: Key) -> Tensor:
+        return self.transform(decode_stored(self.images(key)), key).permute(0, 2, 3, 1).contiguous()
 
-    def images(self, index: int) -> list[memoryview]:
-        """The frames of an item as they are stored, encoded."""
-        images = self.store.images(self.clip_ids[index % len(self)])
-        return [images[i] for i in self.choose(len(images), self._place(index))] if self.choose else images
+    def images(self, key: Key) -> list[memoryview]:
+        """Return the frames of an item as stored, encoded."""
+        images = self.store.images(self.clip_ids[key[0] % len(self)])
+        return [images[i] for i in self.choose(len(images), self._draw(key))] if self.choose else images
 
-    def augmented(self, frames_TCHW: torch.Tensor, index: int) -> torch.Tensor:
-        """What augmentation makes of an item's frames, on whichever device they are."""
-        place = self._place(index)
-        if place is None or not self.augment.changes:
-            return square(frames_TCHW)
-        return augmented(frames_TCHW, self.augment, self.flip, place)
+    def transform(self, frames_TCHW: Tensor, key: Key) -> Tensor:
+        """Return the decoded frames of an item augmented, on their device."""
+        draw = self._draw(key)
+        if draw is None or not self.augment.changes:
+            return crop_square(frames_TCHW)
+        return augment_clip(frames_TCHW, self.augment, self.flip, draw)
 
-    def _place(self, index: int) -> tuple[int, ...] | None:
-        return None if self.epoch is None else (self.seed, self.epoch, index)
-
-
-class ClipViews(ClipDataset):
-    """Clips as they are tested: an item's frames are those of all its views, uint8 [V x T, C, H, W], the crops of each
-    choice of frames side by side.
-    """
-
-    def __init__(self, store: FrameStore, clip_ids: Sequence[str], spec: RunSpec) -> None:
-        super().__init__(store, clip_ids, [0] * len(clip_ids))
-        self.spec = spec
-
-    def images(self, index: int) -> list[memoryview]:
-        """The stored frames that some view has, once each."""
-        images = self.store.images(self.clip_ids[index])
-        return [images[i] for i in sorted(set(tested_frames(self.spec, len(images))))]
-
-    def augmented(self, frames_TCHW: torch.Tensor, index: int) -> torch.Tensor:
-        """The views of an item, of whose frames each is there once."""
-        return cut_views(frames_TCHW, self.spec, len(self.store.images(self.clip_ids[index])))
+    def _draw(self, key: Key) -> tuple[int, ...] | None:
+        """Return what decides an item's random draws; None if nothing is random."""
+        index, epoch = key
+        return None if epoch is None else (self.seed, epoch, index)
 
 
-def tested_frames(spec: RunSpec, stored: int) -> list[int]:
-    """Which of a clip's stored frames the views of a run's test have, view after view."""
-    clips, training = spec.testing.clips, spec.training
-    T = spec.num_frames or stored
-    return [
-        i for view in range(clips) for i in view_indices(training.sampling, stored, T, training.stride, view, clips)
-    ]
+class ClipLoader:
+    """Batches of a dataset's clips on the device, in any order; its workers persist between epochs."""
+
+    def __init__(self, dataset: ClipDataset, device: torch.device, workers: int = 0, decode: str = "auto") -> None:
+        """`decode` says where JPEGs are decoded: `workers`, `device`, or `auto`, a capable GPU if workers are few."""
+        self.dataset, self.device = dataset, device
+        self.on_device = decode == "device" or (
+            decode == "auto" and workers < MIN_DECODING_WORKERS and len(dataset) > 0 and _gpu_decodes(dataset, device)
+        )
+        self._keys: list[list[Key]] = []  # the batches of the running epoch
+        self._loader = DataLoader(
+            _EncodedClips(dataset) if self.on_device else dataset,
+            batch_sampler=self._keys,
+            num_workers=workers,
+            collate_fn=_join if self.on_device else default_collate,
+            pin_memory=device.type == "cuda",
+            persistent_workers=workers > 0,
+            generator=torch.Generator(),  # or it would draw from the global generator, which training uses
+        )
+
+    def batches(self, order: Sequence[Sequence[int]], epoch: int | None = None) -> Iterator[Tensor]:
+        """Yield a batch for each list of indices, uint8 [B, T, C, H, W] on the device and channels last in memory.
+
+        The copy to the device is asynchronous. The epoch decides random draws; None: nothing is random.
+        """
+        self._keys[:] = [[(index, epoch) for index in indices] for indices in order]
+        for keys, batch in zip(list(self._keys), self._loader, strict=True):
+            if isinstance(batch, Tensor):
+                yield batch.to(self.device, non_blocking=True).permute(0, 1, 4, 2, 3)
+            else:
+                yield self._decode(batch, keys)
+
+    def _decode(self, batch: "_Encoded", keys: list[Key]) -> Tensor:
+        images, T = decode_on(self.device, batch), len(batch.lengths) // len(keys)
+        clips = (torch.stack(images[T * b : T * (b + 1)]).permute(0, 3, 1, 2) for b in range(len(keys)))
+        return torch.stack([self.dataset.transform(*pair) for pair in zip(clips, keys, strict=True)])
 
 
-def cut_views(frames_TCHW: torch.Tensor, spec: RunSpec, stored: int) -> torch.Tensor:
-    """The views of a clip, uint8 [V x T, C, H, W], from the frames that `tested_frames` names, once each and in order."""
-    chosen, places = tested_frames(spec, stored), {1: [0.5], 3: [0.0, 0.5, 1.0]}[spec.testing.crops]
-    number = {i: n for n, i in enumerate(sorted(set(chosen)))}
-    views = frames_TCHW[[number[i] for i in chosen]].chunk(spec.testing.clips)
-    return torch.cat([square(view_TCHW, at) for view_TCHW in views for at in places])
+class _Encoded(NamedTuple):
+    """The stored images of some clips, joined."""
+
+    bytes_P: Tensor
+    lengths: list[int]
+
+
+class _EncodedClips(Dataset):
+    """The clips of a dataset as stored, for a device that decodes them."""
+
+    def __init__(self, dataset: ClipDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, key: Key) -> _Encoded:
+        images = self.dataset.images(key)
+        joined = np.concatenate([np.frombuffer(image, np.uint8) for image in images])
+        return _Encoded(torch.from_numpy(joined), [len(image) for image in images])
+
+
+def _join(clips: list[_Encoded]) -> _Encoded:
+    return _Encoded(torch.cat([clip.bytes_P for clip in clips]), [n for clip in clips for n in clip.lengths])
+
+
+def decode_on(device: torch.device, encoded: _Encoded) -> list[Tensor]:
+    """Return the images, each uint8 [H, W, C], decoded on the device."""
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    images = encoded.bytes_P.split(encoded.lengths)
+    if bytes(images[0][:3].numpy()) != JPEG_START:
+        pixels = np.stack([decode_image(image.numpy().tobytes()) for image in images])  # raw: squares of one size
+        return list(torch.from_numpy(pixels).to(device, non_blocking=True))
+    decoded = decode_jpeg(list(images), ImageReadMode.RGB, device)
+    return [image_CHW.permute(1, 2, 0) for image_CHW in decoded]
+
+
+def _gpu_decodes(dataset: ClipDataset, device: torch.device) -> bool:
+    """Return whether the device is a GPU on which torchvision can decode, and images are JPEGs."""
+    image = dataset.store.images(dataset.clip_ids[0])[0]
+    if device.type != "cuda" or image[:3] != JPEG_START:
+        return False
+    try:
+        decode_on(device, _Encoded(torch.frombuffer(bytearray(image), dtype=torch.uint8), [len(image)]))
+    except RuntimeError as error:
+        log.info("workers decode JPEGs: torchvision cannot decode on this GPU (%s)", str(error).splitlines()[0])
+        return False
+    return True

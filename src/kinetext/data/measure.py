@@ -1,17 +1,17 @@
-"""How long a clip is and in which format, without decoding it."""
+"""Measure the length and format of a clip without decoding it."""
 
 from dataclasses import dataclass
 
 from kinetext.config.data import FrameOptions
 from kinetext.data.datasets.base import Clip
 from kinetext.video.decode import is_vfr, window_ranks
-from kinetext.video.demux import UnusableError, demux, opened, usable_stream
-from kinetext.video.pool import Lost
+from kinetext.video.demux import UnusableError, demux, open_video, select_stream
+from kinetext.video.pool import NoResult
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What the packets of a clip say."""
+    """The properties of a clip as its packets have them."""
 
     num_frames: int
     duration_s: float
@@ -20,19 +20,19 @@ class Measured:
     vfr: bool
 
 
-def measure(options: FrameOptions, clip: Clip) -> Measured | Lost:
-    """A clip's length and format by its packets, or why there is none."""
+def measure(options: FrameOptions, clip: Clip) -> Measured | NoResult:
+    """Return a clip's length and format, or why it cannot be read."""
     if clip.error:
-        return Lost(clip.error)
+        return NoResult(clip.error)
     try:
-        with opened(clip.path) as container:
-            stream = usable_stream(container, options.max_px)
-            whole = clip.start_s is None and clip.end_s is None
-            video = demux(container, stream, options.max_duration_s if whole else None)
+        with open_video(clip.path) as container:
+            stream = select_stream(container, options.max_px)
+            whole_file = clip.start_s is None and clip.end_s is None
+            video = demux(container, stream, options.max_duration_s if whole_file else None)
             window = window_ranks(video.times_s, clip.start_s, clip.end_s)
             times_s = video.times_s[window.start : window.stop]
-            step_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 1 / video.rate
+            step_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 1 / video.fps
             size = f"{stream.width}x{stream.height}"
             return Measured(len(times_s), len(times_s) * step_s, size, video.codec, is_vfr(times_s))
     except UnusableError as error:
-        return Lost(str(error))
+        return NoResult(str(error))

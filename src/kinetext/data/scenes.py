@@ -1,8 +1,8 @@
 """Draw one still of the shapes world: a few flat figures on a noisy background, 64 x 64 px.
 
-The world exists so that the whole pipeline can be shown offline (reference/demo.md): the small CLIP is pretrained on
-single stills drawn here, the `shapes` data set moves the same figures through time. Figures are signed-distance
-functions evaluated on the pixel grid, so edges are antialiased and motion is smooth below one pixel.
+With this world the whole pipeline can be demonstrated offline: the small CLIP is pretrained on single stills drawn here, and
+the `shapes` data set moves the same figures. Figures are signed-distance functions evaluated on the pixel grid, so edges are
+antialiased and motion is smooth below one pixel.
 
 Coordinates are fractions of the frame, x to the right and y downwards; angles are radians, 0 points right, pi/2 down.
 """
@@ -35,7 +35,7 @@ X_HW, Y_HW = np.meshgrid(_CENTRES, _CENTRES)  # pixel centres
 
 @dataclass
 class Figure:
-    """One figure: what it is, where, how large (radius as a fraction of the frame), how opaque (0 to 1)."""
+    """One figure: its shape, colour, position, radius (fraction of the frame), angle and opacity (0 to 1)."""
 
     shape: str
     rgb: tuple[float, float, float]
@@ -48,7 +48,7 @@ class Figure:
 
 @dataclass
 class Scene:
-    """Everything in one still. `gate` is its openness, 0 closed to 1 open; `noise` is the pixel noise's deviation."""
+    """Everything in one still. `gate`: 0 closed to 1 open; `noise`: standard deviation of the pixel noise."""
 
     brightness: float
     tint: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -58,7 +58,7 @@ class Scene:
 
 
 def draw_scene(scene: Scene, random: np.random.Generator) -> np.ndarray:
-    """The still as uint8 [64, 64, 3]; `random` draws the pixel noise only."""
+    """Return the still as uint8 [64, 64, 3]; `random` draws only the pixel noise."""
     image_HWC = np.empty((SIZE_PX, SIZE_PX, 3), np.float32)
     image_HWC[:] = scene.brightness + np.asarray(scene.tint, np.float32)
     if scene.gate is not None:
@@ -73,7 +73,7 @@ def draw_scene(scene: Scene, random: np.random.Generator) -> np.ndarray:
 
 
 def _coverage(distance_HW: np.ndarray) -> np.ndarray:
-    """How much of each pixel is inside, 0 to 1, from the distance to the outline as a fraction of the frame."""
+    """Return the part of each pixel that is inside, 0 to 1, from the distance to the outline (fraction of the frame)."""
     return np.clip(0.5 - distance_HW * SIZE_PX, 0.0, 1.0)
 
 
@@ -82,10 +82,10 @@ def _paint(image_HWC: np.ndarray, coverage_HW: np.ndarray, rgb: tuple[float, flo
 
 
 def _distance(figure: Figure) -> np.ndarray:
-    """Distance to the figure's outline, negative inside, in fractions of the frame (exact near the outline)."""
+    """Return the distance to the figure's outline, negative inside, as a fraction of the frame (exact near it)."""
     cos, sin = np.float32(np.cos(figure.angle)), np.float32(np.sin(figure.angle))
     dx, dy = (X_HW - np.float32(figure.x)) / figure.radius, (Y_HW - np.float32(figure.y)) / figure.radius
-    x, y = dx * cos + dy * sin, dy * cos - dx * sin  # the figure's own frame, radius 1
+    x, y = dx * cos + dy * sin, dy * cos - dx * sin  # coordinates of the figure, radius 1
     match figure.shape:
         case "circle":
             d = np.sqrt(x * x + y * y) - 1.0
@@ -108,7 +108,7 @@ def _distance(figure: Figure) -> np.ndarray:
 
 
 def distractors(count: int, brightness: float, random: np.random.Generator) -> list[Figure]:
-    """Dots too small and pale to be a named figure: they are there to be ignored."""
+    """Return distracting dots, too small and pale to be a named figure."""
     dots = []
     for _ in range(count):
         grey = float(np.clip(brightness + random.choice((-1, 1)) * random.uniform(0.06, 0.14), 0.0, 1.0))
@@ -118,6 +118,6 @@ def distractors(count: int, brightness: float, random: np.random.Generator) -> l
 
 
 def jittered_colour(name: str, random: np.random.Generator) -> tuple[float, float, float]:
-    """The named colour, each channel moved by at most 0.06."""
+    """Return the named colour with each channel changed by at most 0.06."""
     r, g, b = np.clip(np.asarray(COLOURS[name]) + random.uniform(-0.06, 0.06, 3), 0.0, 1.0)
     return float(r), float(g), float(b)

@@ -1,6 +1,7 @@
-"""The contact sheet of `kinetext inspect`: one frame of each clip with what it is called, and what is wrong with it."""
+"""Draw the contact sheet of `kinetext inspect`: one frame of each clip with its name and its error."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ from kinetext.data.datasets.base import Clip
 from kinetext.video.decode import decode_clip
 
 COLUMNS = 8
-WIDTH, HEIGHT, GAP, LINE = 176, 132, 12, 16  # of a picture, between cells, of a line of text; px
+WIDTH, HEIGHT, GAP, LINE = 176, 132, 12, 16  # px: of an image, between cells, of a line of text
 PAPER, INK, GREY = "#ffffff", "#22262b", "#7a808a"
-TROUBLE = {"failed": "#c8102e", "damaged": "#d55e00", "truncated": "#d55e00"}  # the others need no frame
+COLOUR_OF_STATUS = {
+    "failed": "#c8102e",
+    "damaged": "#d55e00",
+    "truncated": "#d55e00",
+}  # other statuses are not outlined
 
 
 @dataclass(frozen=True)
@@ -27,8 +32,8 @@ class Cell:
     frame_HWC: np.ndarray | None = None
 
 
-def picture(options: FrameOptions, clip: Clip) -> Cell:
-    """The middle frame of a clip, as large as fits a cell."""
+def read_cell(options: FrameOptions, clip: Clip) -> Cell:
+    """Return the middle frame of a clip, as large as fits into a cell."""
     if clip.error:
         return Cell("failed", clip.error)
     decoded = decode_clip(
@@ -36,14 +41,14 @@ def picture(options: FrameOptions, clip: Clip) -> Cell:
         lambda times_s: [len(times_s) // 2],
         clip.start_s,
         clip.end_s,
-        _fitted,
+        _fit,
         options.max_px,
         options.max_duration_s,
     )
     return Cell(decoded.status, decoded.error, *decoded.frames_HWC)
 
 
-def _fitted(frames_THWC: np.ndarray) -> np.ndarray:
+def _fit(frames_THWC: np.ndarray) -> np.ndarray:
     height, width = frames_THWC.shape[1:3]
     scale = min(WIDTH / width, HEIGHT / height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -52,7 +57,7 @@ def _fitted(frames_THWC: np.ndarray) -> np.ndarray:
 
 
 def draw_sheet(cells: list[tuple[str, str, Cell]], output: Path) -> None:
-    """Draw cells, each with a title and a note below, to a PNG."""
+    """Write a PNG of cells, each with a title and a note below."""
     columns = min(COLUMNS, len(cells))
     rows = -(-len(cells) // columns)
     across, down = WIDTH + GAP, HEIGHT + 3 * LINE + 4 + GAP
@@ -68,7 +73,7 @@ def draw_sheet(cells: list[tuple[str, str, Cell]], output: Path) -> None:
 def _draw_cell(sheet: Any, draw: Any, x: int, y: int, title: str, note: str, cell: Cell) -> None:
     box = (x, y, x + WIDTH - 1, y + HEIGHT - 1)
     draw.rectangle(box, fill="#f3f4f6")
-    colour = TROUBLE.get(cell.status)
+    colour = COLOUR_OF_STATUS.get(cell.status)
     if cell.frame_HWC is not None:
         image = Image.fromarray(cell.frame_HWC)
         sheet.paste(image, (x + (WIDTH - image.width) // 2, y + (HEIGHT - image.height) // 2))
@@ -87,15 +92,15 @@ def _draw_cell(sheet: Any, draw: Any, x: int, y: int, title: str, note: str, cel
         draw.text((x, y + HEIGHT + 4 + LINE * len(lines)), line, GREY, _font(10))
 
 
-def _wrap(text: str, font: Any, width: int, most: int) -> list[str]:
-    """The text in at most `most` lines of `width` px; what is left out becomes an ellipsis."""
+def _wrap(text: str, font: Any, width: int, max_lines: int) -> list[str]:
+    """Return the text in at most `max_lines` lines of `width` px, cut with an ellipsis."""
     text = " ".join(text.encode("utf-8", "replace").decode().split())
     lines: list[str] = []
-    while text and len(lines) < most:
+    while text and len(lines) < max_lines:
         fits = len(text)
         while fits > 1 and font.getlength(text[:fits]) > width:
             fits -= 1
-        if fits < len(text) and len(lines) == most - 1:
+        if fits < len(text) and len(lines) == max_lines - 1:
             lines.append(text[: max(fits - 1, 1)].rstrip() + "…")
             break
         cut = text.rfind(" ", 0, fits + 1) if fits < len(text) else fits
@@ -105,14 +110,10 @@ def _wrap(text: str, font: Any, width: int, most: int) -> list[str]:
     return lines
 
 
+@cache
 def _font(size_px: int) -> Any:
-    """DejaVu Sans, which comes with Matplotlib and has most alphabets."""
-    if size_px not in _FONTS:
-        import matplotlib
+    """Return DejaVu Sans, which Matplotlib contains and which has most alphabets."""
+    import matplotlib
 
-        path = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
-        _FONTS[size_px] = ImageFont.truetype(str(path), size_px)
-    return _FONTS[size_px]
-
-
-_FONTS: dict[int, Any] = {}
+    path = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"
+    return ImageFont.truetype(str(path), size_px)

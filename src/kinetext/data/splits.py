@@ -1,20 +1,20 @@
-"""split_clips: which clips train, choose and test under a protocol, and among which classes a clip is scored.
+"""split_clips: which clips train, validate and test under a protocol, and among which classes a clip is scored.
 
 - `supervised`: the data set's own splits.
-- `few_shot_{K}`: K training clips a class (and at most K to validate), all test clips. ViFi-CLIP (CVPR 2023) uses 2, 4, 8, 16.
-- `base_to_novel`, `base_to_novel_{K}`: the classes named `novel` are taken out of training and validation; their test
-  clips become a split of their own, scored among the novel classes only (ViFi-CLIP, with K = 16). Scored among all
-  classes they are the split `novel_among_all` (generalised zero-shot, Chao et al., ECCV 2016): a method that takes
-  everything for what it was trained on shows there.
-- `zero_shot_from_{data set}`: nothing here trains; the run of that data set is tested on all classes, and on `unseen`, the
-  classes whose names do not occur there, scored among themselves. (22 of UCF101's 101 names are Kinetics-400's.)
+- `few_shot_{K}`: K training clips per class (and at most K for validation), all test clips. ViFi-CLIP (CVPR 2023) uses 2, 4,
+  8, 16.
+- `base_to_novel`, `base_to_novel_{K}`: the classes in `novel` are removed from training and validation. Their test clips
+  become the split `novel`, scored among the novel classes only (ViFi-CLIP, with K = 16), and the split `novel_among_all`,
+  scored among all classes (generalised zero-shot, Chao et al., ECCV 2016): there a method that prefers the classes it was
+  trained on loses.
+- `zero_shot_from_{data set}`: nothing trains here. The run of that data set is tested on all classes, and on `unseen`, the
+  classes whose names do not occur there, scored among each other. (22 of UCF101's 101 names are Kinetics-400's.)
 
-Draws of K are part of the protocol, not of a run's seed, as whatever is mined from training clips depends on them:
-`few_shot_4` is draw 0, `few_shot_4_draw1` another. A list from a file (`shots`) goes before a draw.
-No clip may train and test: neither by its name nor by the pictures in it.
+Draws of K clips are part of the protocol, not of a run's seed, because whatever is mined from training clips depends on them:
+`few_shot_4` is draw 0, `few_shot_4_draw1` another. A list from a file (`shots`) takes precedence over a draw. No clip may both
+train and test; clips are compared by name and by the content of their frames.
 
-Clips with captions (retrieval) have no classes: each stands for itself, and `supervised` and `zero_shot_from` are their
-protocols.
+Clips with captions (retrieval) have no classes: each is its own, and only `supervised` and `zero_shot_from` apply.
 """
 
 import random
@@ -36,9 +36,9 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Split:
-    """Clips with the class names that they are scored among, in order. `rows` have a clip_id and a label.
+    """Clips (rows with clip_id and label) and the class names that they are scored among, in order.
 
-    Where clips have captions, each is its own label: its clip_id, under which the table `texts` has its captions.
+    If clips have captions, each clip's label is its clip_id, under which the table `texts` has its captions.
     """
 
     rows: Rows
@@ -56,10 +56,11 @@ def split_clips(
     source: Path | None = None,
     source_frames: list[Path] | None = None,
 ) -> None:
-    """Write the table `splits` of a data set under a protocol; metadata `labels`: each split's classes, in order.
+    """Write the table `splits` of a data set under a protocol, with each split's classes in the metadata `labels`.
 
-    `source` and its frames are those of the data set that zero_shot_from names: its table `splits`, supervised. Raises
-    ValueError where a clip trains and tests, with all such training clips in the file overlap.txt beside the output.
+    `source` and `source_frames` belong to the data set that zero_shot_from names: its supervised table `splits` and its
+    frames. Raises ValueError if a clip both trains and tests; overlap.txt beside the output then lists all such training
+    clips.
     """
     labels = read_metadata(clips)["labels"]
     rows = [{key: row[key] for key in ("clip_id", "split", "label")} for row in read_rows("clips", clips)]
@@ -75,33 +76,39 @@ def split_clips(
         splits = zero_shot_splits(rows, labels, trained["train"].labels)
     pairs = overlap(trained, splits, trained_hashes, hashes)
     if pairs:
-        offenders = output.with_name("overlap.txt")
-        with atomic_write(offenders) as part:
-            part.write_text("".join(f"{clip}\n" for clip in sorted({clip for clip, _ in pairs})))
-        some = "; ".join(f"{a} = {b}" for a, b in pairs[:5])
-        raise ValueError(
-            f"{name}, {protocol}: {len(pairs)} training clips are test clips, too: {some}. All are listed in {offenders}; "
-            f"copy that file beside your configuration and name the copy as "
-            f"datasets.{protocol.removeprefix('zero_shot_from_') if source else name}.exclude"
-        )
-    made = [
+        trains = protocol.removeprefix("zero_shot_from_") if source else name
+        raise ValueError(f"{name}, {protocol}: {_write_overlap(pairs, trains, output.with_name('overlap.txt'))}")
+    split_rows = [
         {"clip_id": row["clip_id"], "split": split, "label": row["label"]}
         for split, part in splits.items()
         for row in part.rows
     ]
     metadata = {"labels": {split: part.labels for split, part in splits.items()}, "captioned": not labels}
-    write_table("splits", made, output, metadata)
-    of = {split: f" of {len(part.labels)} classes" if labels else "" for split, part in splits.items()}
-    short = classes_short_of_shots(splits["train"], protocol)
+    write_table("splits", split_rows, output, metadata)
+    _print_sizes(f"split_clips {name} {protocol}", splits, classes_short_of_shots(splits["train"], protocol))
+
+
+def _write_overlap(pairs: list[tuple[str, str]], trains: str, output: Path) -> str:
+    """Write the training clips that are test clips, too; return the message about them."""
+    with atomic_write(output) as part:
+        part.write_text("".join(f"{clip}\n" for clip in sorted({clip for clip, _ in pairs})))
+    first = "; ".join(f"{trained} = {tested}" for trained, tested in pairs[:5])
+    return (
+        f"{len(pairs)} training clips are test clips, too: {first}. All are listed in {output}; copy that file beside your "
+        f"configuration and name the copy as datasets.{trains}.exclude"
+    )
+
+
+def _print_sizes(subject: str, splits: dict[str, Split], short: list[str]) -> None:
     if short:
-        few = f"{len(short)} classes have fewer clips: {', '.join(short[:10])}"
-        print(f"split_clips {name} {protocol}: warning: {few}", file=sys.stderr)
-    counts = ", ".join(f"{split} {len(part.rows)} clips{of[split]}" for split, part in splits.items())
-    print(f"split_clips {name} {protocol}: {counts}", file=sys.stderr)
+        print(f"{subject}: warning: {len(short)} classes have fewer clips: {', '.join(short[:10])}", file=sys.stderr)
+    classes = {split: f" of {len(part.labels)} classes" if part.labels else "" for split, part in splits.items()}
+    counts = ", ".join(f"{split} {len(part.rows)} clips{classes[split]}" for split, part in splits.items())
+    print(f"{subject}: {counts}", file=sys.stderr)
 
 
 def read_splits(path: Path) -> dict[str, Split]:
-    """The splits of the table `splits` by their names, empty ones too."""
+    """Return the splits of the table `splits` by name, also empty ones."""
     metadata = read_metadata(path)
     captioned = metadata.get("captioned", False)
     splits = {name: Split([], labels, captioned) for name, labels in metadata["labels"].items()}
@@ -117,24 +124,24 @@ def read_splits(path: Path) -> dict[str, Split]:
 def protocol_splits(
     rows: Rows, labels: list[str], protocol: str, options: ProtocolOptions, usable: set[str] | None = None
 ) -> dict[str, Split]:
-    """The splits train, val, test, and where there are novel classes novel and novel_among_all, of clips with clip_id,
-    split, label.
+    """Return the splits train, val, test, and with novel classes also novel and novel_among_all.
 
-    Shots are drawn among the `usable` clips, those with frames. Raises ValueError if there is nothing to train on, if a
-    novel class does not exist, or if a list of shots names what is no training clip, or one twice.
+    Rows have clip_id, split, label. Shots are drawn among the `usable` clips, those with frames. Raises ValueError if there
+    is nothing to train on, if a novel class does not exist, or if a list of shots names a clip twice or one that is not a
+    training clip.
     """
-    found = PROTOCOL.fullmatch(protocol)
-    if not found:
+    match = PROTOCOL.fullmatch(protocol)
+    if not match:
         raise ValueError(f"protocol: no '{protocol}'")
-    if not labels and found["kind"] != "supervised":
-        raise ValueError(f"protocol {protocol}: the clips have captions, and {found['kind']} draws by class")
-    held_out = novel_classes(rows, labels, options) if found["kind"] == "base_to_novel" else set()
+    if not labels and match["kind"] != "supervised":
+        raise ValueError(f"protocol {protocol}: the clips have captions, but {match['kind']} draws by class")
+    held_out = novel_classes(rows, labels, options) if match["kind"] == "base_to_novel" else set()
     base = [label for label in labels if label not in held_out]
 
-    def part(split: str, wanted: list[str]) -> Split:
-        keep = set(wanted)
-        # a data set with captions has no labels: all of its clips are scored among each other
-        return Split([row for row in rows if row["split"] == split and (not labels or row["label"] in keep)], wanted)
+    def part(split: str, classes: list[str]) -> Split:
+        keep = set(classes)
+        # without labels (captions) all clips are scored among each other
+        return Split([row for row in rows if row["split"] == split and (not labels or row["label"] in keep)], classes)
 
     splits = {"train": part("train", base), "val": part("val", base), "test": part("test", base)}
     if held_out:
@@ -142,8 +149,8 @@ def protocol_splits(
         splits["novel_among_all"] = Split(splits["novel"].rows, labels)
     if not splits["train"].rows:
         raise ValueError(f"protocol {protocol}: no training clips; splits found: {sorted({r['split'] for r in rows})}")
-    if found["shots"]:
-        shots, draw = int(found["shots"]), int(found["draw"] or 0)
+    if match["shots"]:
+        shots, draw = int(match["shots"]), int(match["draw"] or 0)
         for split in ("train", "val"):
             drawn = draw_clips([r for r in splits[split].rows if usable is None or r["clip_id"] in usable], shots, draw)
             splits[split] = Split(drawn, base)
@@ -154,33 +161,33 @@ def protocol_splits(
 
 
 def classes_short_of_shots(train: Split, protocol: str) -> list[str]:
-    """The classes with fewer training clips than the K of a K-shot protocol, each with how many it has."""
-    found = PROTOCOL.fullmatch(protocol)
-    shots = int(found["shots"] or 0) if found else 0
-    drawn = Counter(row["label"] for row in train.rows)
-    return [f"{label} {drawn[label]}" for label in train.labels if drawn[label] < shots]
+    """Return the classes with fewer than K training clips under a K-shot protocol, each with its number of clips."""
+    match = PROTOCOL.fullmatch(protocol)
+    shots = int(match["shots"] or 0) if match else 0
+    counts = Counter(row["label"] for row in train.rows)
+    return [f"{label} {counts[label]}" for label in train.labels if counts[label] < shots]
 
 
 def zero_shot_splits(rows: Rows, labels: list[str], trained: list[str]) -> dict[str, Split]:
-    """The splits train and val, empty, test, and unseen: the classes whose names are not among those `trained`."""
-    seen = {_bare(label) for label in trained}
-    unseen = [label for label in labels if _bare(label) not in seen]
+    """Return the splits test and unseen (classes whose names are not among `trained`), and empty train and val."""
+    seen = {_normalise(label) for label in trained}
+    unseen = [label for label in labels if _normalise(label) not in seen]
+    unseen_set = set(unseen)
     tested = [row for row in rows if row["split"] == "test"]
-    strange = set(unseen)
     return {
         "train": Split([], []),
         "val": Split([], []),
         "test": Split(tested, labels),
-        "unseen": Split([row for row in tested if row["label"] in strange], unseen),
+        "unseen": Split([row for row in tested if row["label"] in unseen_set], unseen),
     }
 
 
 def novel_classes(rows: Rows, labels: list[str], options: ProtocolOptions) -> set[str]:
-    """The classes held out: those named, or the half with fewer training clips (ViFi-CLIP; the smaller half if odd)."""
+    """Return the classes to hold out: those named, or the half with fewer training clips (ViFi-CLIP; rounded down)."""
     if options.novel != "half":
         for label in options.novel:
             if label not in labels:
-                raise ValueError(f"novel: there is '{label}', which is no class{nearest(label, labels)}")
+                raise ValueError(f"novel: '{label}' is not a class{nearest(label, labels)}")
         return set(options.novel)
     count = Counter(row["label"] for row in rows if row["split"] == "train")
     by_frequency = sorted(labels, key=lambda label: (-count[label], labels.index(label)))
@@ -190,7 +197,7 @@ def novel_classes(rows: Rows, labels: list[str], options: ProtocolOptions) -> se
 def overlap(
     trained: dict[str, Split], tested: dict[str, Split], trained_hash: dict[str, str], tested_hash: dict[str, str]
 ) -> list[tuple[str, str]]:
-    """Pairs of a clip that trains or validates and a clip that tests, of the same name or the same pictures."""
+    """Return pairs of a clip that trains or validates and a clip that tests with the same name or the same images."""
     tests = {row["clip_id"] for name, split in tested.items() if name not in ("train", "val") for row in split.rows}
     by_hash = {tested_hash[clip]: clip for clip in sorted(tests) if clip in tested_hash}
     pairs = []
@@ -203,46 +210,47 @@ def overlap(
 
 
 def content_hashes(shards: list[Path]) -> dict[str, str]:
-    """The hash of each clip's pictures; clips without frames have none."""
-    found: dict[str, str] = {}
+    """Return the hash of each clip's images, for clips with frames."""
+    hashes: dict[str, str] = {}
     for shard in shards:
         columns = open_shard("frames", shard).select(["clip_id", "content_hash"]).to_pydict()
-        found |= {c: h for c, h in zip(columns["clip_id"], columns["content_hash"], strict=True) if h is not None}
-    return found
+        hashes |= {c: h for c, h in zip(columns["clip_id"], columns["content_hash"], strict=True) if h is not None}
+    return hashes
 
 
 def draw_clips(rows: Rows, shots: int, draw: int) -> Rows:
-    """At most `shots` clips of each class, in the order of the rows. No class's draw depends on another's."""
+    """Return at most `shots` clips of each class, in the order of the rows; no class's draw depends on another's."""
     by_label: dict[str, list[str]] = {}
     for row in rows:
         by_label.setdefault(row["label"], []).append(row["clip_id"])
     kept: set[str] = set()
     for label, clip_ids in by_label.items():
-        chance = random.Random(f"{draw} {label}")
-        kept.update(chance.sample(sorted(clip_ids), min(shots, len(clip_ids))))
+        generator = random.Random(f"{draw} {label}")
+        kept.update(generator.sample(sorted(clip_ids), min(shots, len(clip_ids))))
     return [row for row in rows if row["clip_id"] in kept]
 
 
 def _listed(path: Path, rows: Rows) -> Rows:
-    """The training clips that a file lists, one a line: a clip_id, a file name alone, or either with a class number after
-    it (ViFi-CLIP's lists).
+    """Return the training clips that a file lists, one per line: a clip_id or a file name, a class number may follow.
+
+    ViFi-CLIP's lists have this format.
     """
     by_name: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         for name in {row["clip_id"], Path(row["clip_id"]).name}:
             by_name.setdefault(name, []).append(row)
-    found = []
+    listed: Rows = []
     for number, line in read_lines(path):
-        rows_there = by_name.get(line.strip()) or by_name.get(line.rsplit(maxsplit=1)[0], [])
-        if len(rows_there) == 1 and rows_there[0] in found:
-            raise ValueError(f"{path}:{number}: '{line}' stands in an earlier line, too; list each clip once")
-        if len(rows_there) != 1:
-            what = "no training clip" if not rows_there else f"{len(rows_there)} training clips"
-            raise ValueError(f"{path}:{number}: '{line}' is {what}{nearest(line, list(by_name)[:2000])}")
-        found += rows_there
-    return found
+        matches = by_name.get(line.strip()) or by_name.get(line.rsplit(maxsplit=1)[0], [])
+        if len(matches) == 1 and matches[0] in listed:
+            raise ValueError(f"{path}:{number}: '{line}' is also in an earlier line; list each clip once")
+        if len(matches) != 1:
+            count = f"matches {len(matches)} training clips" if matches else "is not a training clip"
+            raise ValueError(f"{path}:{number}: '{line}' {count}{nearest(line, list(by_name)[:2000])}")
+        listed += matches
+    return listed
 
 
-def _bare(label: str) -> str:
-    """A class name without case, blanks and signs, as names of one thing differ between data sets."""
+def _normalise(label: str) -> str:
+    """Return a class name in lower case without spaces and signs, which differ between data sets."""
     return re.sub(r"[^a-z0-9]", "", label.lower())

@@ -1,9 +1,9 @@
-"""Stills of the shapes world with captions that are true of them: what the small CLIP is pretrained on.
+"""Stills of the shapes world with true captions, on which the small CLIP is pretrained.
 
-A still has attributes (colour, position, gate, ...). A caption states some of them. Because both are known as symbols,
-we know for every caption whether it is true of every still, so no true pair is ever punished as a negative (`truth`),
-and a caption with one attribute changed is a hard negative (NegCLIP, Yuksekgonul et al., ICLR 2023).
-Nothing here moves: the CLIP that comes out knows appearance and position, and no motion.
+A still has attributes (colour, position, gate, ...), and a caption states some of them. Both are known as symbols, so `truth`
+tells for every caption whether it is true of every still, and no true pair is ever treated as a negative. A caption with one
+attribute changed is a hard negative (NegCLIP, Yuksekgonul et al., ICLR 2023). Nothing moves here: the resulting CLIP knows
+appearance and position, and no motion.
 
 B stills, K captions, A attributes.
 """
@@ -25,7 +25,7 @@ from kinetext.data.scenes import (
     jittered_colour,
 )
 
-# Every attribute with its values, in the order of the columns of the tables below.
+# Attributes and their values, in the order of the columns of `table`.
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "shape": SHAPES,
     "colour": tuple(COLOURS),
@@ -43,7 +43,7 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "other_colour": tuple(COLOURS),
 }
 NAMES = tuple(ATTRIBUTES)
-FREE, NONE, UNSURE = -1, -2, -3  # a caption says nothing; a still lacks it; a still is ambiguous
+FREE, NONE, UNSURE = -1, -2, -3  # a caption does not state it; a still lacks it; a still is ambiguous
 PAIR_ONLY = ("side", "height", "distance", "other_shape", "other_colour")
 
 
@@ -56,7 +56,7 @@ class Still:
 
 
 def draw_still(kind: str, random: np.random.Generator) -> Still:
-    """A random still of a kind: single, pair, gate, box or empty."""
+    """Return a random still of a kind: single, pair, gate, box or empty."""
     values = dict.fromkeys(NAMES, NONE)
     background = int(random.integers(len(BACKGROUNDS)))
     values["background"] = background
@@ -121,16 +121,16 @@ def _figure(random: np.random.Generator, arrow_share: float) -> tuple[Figure, di
     return Figure(SHAPES[shape], rgb, float(x), float(y), radius, angle), values
 
 
-def _away(x: float, y: float, least: float, random: np.random.Generator) -> tuple[float, float]:
-    """A point of the frame at least `least` away from (x, y)."""
+def _away(x: float, y: float, distance: float, random: np.random.Generator) -> tuple[float, float]:
+    """Return a point of the frame at least `distance` away from (x, y) in one direction."""
     while True:
-        there = random.uniform(0.12, 0.88, 2)
-        if max(abs(there[0] - x), abs(there[1] - y)) >= least:
-            return float(there[0]), float(there[1])
+        point = random.uniform(0.12, 0.88, 2)
+        if max(abs(point[0] - x), abs(point[1] - y)) >= distance:
+            return float(point[0]), float(point[1])
 
 
 def _arrange(main: Figure, other: Figure, values: dict[str, int], random: np.random.Generator) -> None:
-    """Put two figures beside or above each other, close or far; what is not clear-cut stays UNSURE."""
+    """Put two figures beside or above each other, close or far; ambiguous attributes stay UNSURE."""
     along = int(random.integers(2))  # 0: beside each other, 1: above each other
     near = random.random() < 0.5
     gap = random.uniform(0.24, 0.3) if near else random.uniform(0.58, 0.7)
@@ -146,7 +146,7 @@ def _arrange(main: Figure, other: Figure, values: dict[str, int], random: np.ran
 
 
 def caption_values(still: Still, random: np.random.Generator) -> dict[str, int]:
-    """Some of the attributes that are true of a still: what its caption will state."""
+    """Return the attributes that a caption of a still will state: some of the true ones."""
     known = {name: value for name, value in still.values.items() if value >= 0}
     has_other = "other_shape" in known
     if has_other:
@@ -162,7 +162,7 @@ def caption_values(still: Still, random: np.random.Generator) -> dict[str, int]:
     else:
         keep = {name for name in known if random.random() < 0.35}
         if known.get("visibility") == 0:
-            keep -= {"visibility"}  # that a figure is solid goes without saying
+            keep -= {"visibility"}  # captions do not mention that a figure is solid
     for special in ("gate", "box", "orientation"):
         if special in known and random.random() < 0.7:
             keep |= {special}
@@ -173,21 +173,21 @@ def caption_values(still: Still, random: np.random.Generator) -> dict[str, int]:
     return {name: known[name] for name in NAMES if name in keep}
 
 
-def changed(values: dict[str, int], random: np.random.Generator) -> dict[str, int]:
-    """The same statement with one attribute replaced by a wrong value: a hard negative."""
-    own = [name for name in values if not name.startswith("other_")] or list(values)
-    if "orientation" in own and "shape" in own:
-        own.remove("shape")  # only arrows point somewhere: the words would say "arrow" all the same
-    name = str(random.choice(own))
+def hard_negative(values: dict[str, int], random: np.random.Generator) -> dict[str, int]:
+    """Return the values with one attribute replaced by a wrong value."""
+    names = [name for name in values if not name.startswith("other_")] or list(values)
+    if "orientation" in names and "shape" in names:
+        names.remove("shape")  # only arrows have a direction: the caption would contain "arrow" in any case
+    name = str(random.choice(names))
     wrong = int(random.integers(len(ATTRIBUTES[name]) - 1))
     wrong += wrong >= values[name]
     if name == "visibility":
-        wrong = {1: 2, 2: 1}[values[name]]  # "a shape" is said of faint ones, too
+        wrong = {1: 2, 2: 1}[values[name]]  # captions call faint figures "a shape", too
     return values | {name: wrong}
 
 
 def caption_text(values: dict[str, int], random: np.random.Generator) -> str:
-    """The statement in words, in one of several wordings."""
+    """Return the caption that states these values, in one of several wordings."""
     word = {name: ATTRIBUTES[name][value] for name, value in values.items()}
     if word.get("visibility") == "absent":
         text = str(random.choice(("an empty scene", "nothing is there", "nothing")))
@@ -237,60 +237,63 @@ def _single_text(word: dict[str, str], random: np.random.Generator) -> str:
     return f"{subject} {' '.join(tail)}".strip() if named or tail else ""
 
 
-# Who is where in a pair: what both the picture and the caption say, however the caption turns it round.
-PLACES: dict[str, tuple[str, ...]] = {
-    f"{place} {what}": ATTRIBUTES[what] for place in ("left", "right", "upper", "lower") for what in ("shape", "colour")
+# Shape and colour by position in a pair: the same for the still and for captions that begin with either figure.
+POSITIONED: dict[str, tuple[str, ...]] = {
+    f"{position} {name}": ATTRIBUTES[name]
+    for position in ("left", "right", "upper", "lower")
+    for name in ("shape", "colour")
 }
 
 
-def places(values: dict[str, int]) -> dict[str, int]:
-    """The shape and colour of the left and right, or upper and lower, figure of a pair, as far as they are stated."""
-    found = {}
+def positioned(values: dict[str, int]) -> dict[str, int]:
+    """Return the stated shape and colour of the left and right, or upper and lower, figure of a pair."""
+    by_position = {}
     for relation, ends in (("side", ("left", "right")), ("height", ("upper", "lower"))):
         if values.get(relation, NONE) < 0:
             continue
         first, second = ends if values[relation] == 0 else ends[::-1]
-        for what in ("shape", "colour"):
-            for place, key in ((first, what), (second, f"other_{what}")):
+        for name in ("shape", "colour"):
+            for position, key in ((first, name), (second, f"other_{name}")):
                 if values.get(key, NONE) >= 0:
-                    found[f"{place} {what}"] = values[key]
-    return found
+                    by_position[f"{position} {name}"] = values[key]
+    return by_position
 
 
 def table(rows: list[dict[str, int]], absent: int) -> np.ndarray:
-    """Attribute values as int8 [rows, A], with `absent` where a row has none."""
+    """Return attribute values as int8 [rows, A], with `absent` for missing ones."""
     return np.array([[row.get(name, absent) for name in NAMES] for row in rows], np.int8)
 
 
 def truth(stills_BA: np.ndarray, captions_KA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each still and caption: is it true, and is it undecided? Two bool arrays [B, K].
+    """Return whether each caption is true of each still, and whether that is undecided: two bool arrays [B, K].
 
     A caption of two figures may begin with either of them.
     """
     true_BK, undecided_BK = _truth(stills_BA, captions_KA)
-    true_turned_BK, undecided_turned_BK = _truth(stills_BA, _turned(captions_KA))
-    true_BK |= true_turned_BK
-    return true_BK, (undecided_BK | undecided_turned_BK) & ~true_BK
+    true_swapped_BK, undecided_swapped_BK = _truth(stills_BA, _swapped(captions_KA))
+    true_BK |= true_swapped_BK
+    return true_BK, (undecided_BK | undecided_swapped_BK) & ~true_BK
 
 
-def _turned(captions_KA: np.ndarray) -> np.ndarray:
-    """What captions say, told from the other figure: "a left of b" as "b right of a". One figure's stay as they are."""
-    turned_KA = captions_KA.copy()
-    at = {name: column for column, name in enumerate(NAMES)}
-    pair_K = (captions_KA[:, [at[name] for name in PAIR_ONLY]] != FREE).any(-1)
-    for one, other in (("shape", "other_shape"), ("colour", "other_colour")):
-        turned_KA[pair_K, at[one]], turned_KA[pair_K, at[other]] = captions_KA[pair_K][:, [at[other], at[one]]].T
-    for relation in ("side", "height"):
-        stated_K = captions_KA[:, at[relation]] != FREE
-        turned_KA[stated_K, at[relation]] = 1 - captions_KA[stated_K, at[relation]]
-    return turned_KA
+def _swapped(captions_KA: np.ndarray) -> np.ndarray:
+    """Return captions that begin with the other figure: "a left of b" as "b right of a". Captions of one figure stay."""
+    swapped_KA = captions_KA.copy()
+    column = {name: index for index, name in enumerate(NAMES)}
+    pair_K = (captions_KA[:, [column[name] for name in PAIR_ONLY]] != FREE).any(-1)
+    for name in ("shape", "colour"):
+        one, other = column[name], column[f"other_{name}"]
+        swapped_KA[pair_K, one], swapped_KA[pair_K, other] = captions_KA[pair_K][:, [other, one]].T
+    for relation in (column["side"], column["height"]):
+        stated_K = captions_KA[:, relation] != FREE
+        swapped_KA[stated_K, relation] = 1 - captions_KA[stated_K, relation]
+    return swapped_KA
 
 
 def _truth(stills_BA: np.ndarray, captions_KA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`truth` of captions as they stand."""
+    """Return `truth` for captions that begin with the main figure."""
     s, c = stills_BA[:, None, :], captions_KA[None, :, :]
     agrees = (c == FREE) | (s == c)
-    # "a red circle", said of two figures, may mean either of them
+    # "a red circle" in a still of two figures may mean either of them
     pair_only = [name in PAIR_ONLY for name in NAMES]
     one_of_two = (stills_BA[:, NAMES.index("other_shape")] >= 0)[:, None] & (captions_KA[:, pair_only] == FREE).all(-1)
     of_figure = np.array([name in ("shape", "colour") for name in NAMES])

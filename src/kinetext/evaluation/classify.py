@@ -17,7 +17,7 @@ from kinetext.config.run import read_run
 from kinetext.core import distributed
 from kinetext.core.tables import read_rows
 from kinetext.data.frames import extract_clip
-from kinetext.data.loader import cut_views, decoded, tested_frames
+from kinetext.data.views import decode_views
 from kinetext.evaluation.predict import load_method, score_clips
 from kinetext.evaluation.run_files import ANSWER_COLUMNS, RunFiles, find_run_files
 from kinetext.methods import configure_method
@@ -53,8 +53,7 @@ class VideoClassifier:
         if row["status"] == "failed":
             raise ValueError(row["error"])
         images, testing = row["images"], self.spec.testing
-        needed = sorted(set(tested_frames(self.spec, len(images))))
-        frames_TCHW = cut_views(decoded([images[i] for i in needed]), self.spec, len(images))
+        frames_TCHW = decode_views(images, self.spec)
         with torch.inference_mode():
             video = self.method.encode_video(frames_TCHW.unflatten(0, (testing.views, -1)).to(self.device))
             return score_clips(self.method, video, self.text, testing.views, testing.average)[0]

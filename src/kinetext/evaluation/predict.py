@@ -29,9 +29,10 @@ from kinetext.config.run import RunSpec, read_run
 from kinetext.core import distributed
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.core.tables import write_table
-from kinetext.data.feed import Feed
-from kinetext.data.loader import ClipViews, FrameStore
+from kinetext.data.loader import ClipLoader
 from kinetext.data.splits import Split, read_splits
+from kinetext.data.store import FrameStore
+from kinetext.data.views import ClipViews
 from kinetext.methods import Method, build_method
 
 BATCH_CLIPS = 32
@@ -144,18 +145,17 @@ class _Predictor:
         views, targets = self.spec.testing.views, texts.targets()
         clips = [clip for clip in split.rows if clip["clip_id"] in self.store]
         clip_views = ClipViews(self.store, [clip["clip_id"] for clip in clips], self.spec)
-        feed = Feed(clip_views, self.device, self.threads - 1, self.spec.training.decode)
+        loader = ClipLoader(clip_views, self.device, self.threads - 1, self.spec.training.decode)
         batch_clips = max(1, BATCH_CLIPS // views)
         batches = [indices.tolist() for indices in torch.arange(len(clips)).split(batch_clips)] if clips else []
         local_batches = list(distributed.local_items(batches))
         rows: list[list[Row]] = []  # of each batch of this process
         start = time.perf_counter()
         description = f"predict {self.spec.run} {name}"
-        bar = tqdm(feed.batches(local_batches), description, len(local_batches), disable=distributed.hide_progress())
-        for indices, encoded in zip(local_batches, bar, strict=True):
+        bar = tqdm(loader.batches(local_batches), description, len(local_batches), disable=distributed.hide_progress())
+        for indices, frames_BTCHW in zip(local_batches, bar, strict=True):
             batch = [clips[index] for index in indices]
-            frames_BTCHW = feed.send(encoded, indices).unflatten(1, (views, -1)).flatten(0, 1)  # B: views of clips
-            tokens = self.method.image_tokens(frames_BTCHW)
+            tokens = self.method.image_tokens(frames_BTCHW.unflatten(1, (views, -1)).flatten(0, 1))  # B: views of clips
             rows.append([])
             for frame_order in FRAME_ORDERS:
                 video = self._encode_reordered(tokens, frame_order, [clip["clip_id"] for clip in batch])

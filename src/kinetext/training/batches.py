@@ -20,10 +20,10 @@ from tqdm import tqdm
 from kinetext.backbones.text_table import to_device_async
 from kinetext.config.training import TrainingOptions
 from kinetext.core import distributed
-from kinetext.data.augment import flips
-from kinetext.data.feed import Encoded, Feed
-from kinetext.data.loader import ClipDataset, FrameStore
+from kinetext.data.augment import may_flip
+from kinetext.data.loader import ClipDataset, ClipLoader
 from kinetext.data.splits import Split
+from kinetext.data.store import FrameStore
 from kinetext.methods import Method, Tokens
 from kinetext.video.sampling import choice
 
@@ -35,7 +35,7 @@ TRUNK_BATCH = 32  # clips at once through a frozen trunk
 class Batch:
     """One process's part of a batch. `clip_ids` and `text_N`, the text that each goes with, are of the whole batch, `sizes`
     says how many of them each process has; `places` (in the split) and `clips` are this one's: frames, uint8
-    [B, T, C, H, W] once they were to_device_async, or a frozen trunk's tokens.
+    [B, T, C, H, W], or a frozen trunk's tokens.
 
     A process for which no clip is left has the batch's first, which then counts nothing.
     """
@@ -45,7 +45,7 @@ class Batch:
     sizes: tuple[int, ...]
     rank: int
     places: list[int]
-    clips: Tensor | Encoded | Tokens | None = None
+    clips: Tensor | Tokens | None = None
     epoch: int | None = None
     other_B: Tensor | None = None  # the text of what is mixed into each clip here (mixing.py)
     share: float = 1.0  # and what is left of the clip itself
@@ -105,13 +105,12 @@ class Batches:
         self.clips = ClipDataset(
             store,
             self.clip_ids,
-            self.first.tolist(),
             training.augment,
             seed,
-            flips(training.augment, split.labels, split.captioned),
+            may_flip(training.augment, split.labels, split.captioned),
             choice(training.sampling, num_frames, training.stride) if num_frames is not None else None,
         )
-        self.feed = Feed(self.clips, device, workers, training.decode)
+        self.loader = ClipLoader(self.clips, device, workers, training.decode)
         self.cached = self._run_trunk() if self._fits() else None
 
     def __len__(self) -> int:
@@ -128,7 +127,7 @@ class Batches:
 
     def epoch(self, number: int | None, first: int = 0) -> Iterator[Batch]:
         """Give this process's part of every batch, but for the `first` ones, which a resumed training has seen; of `epoch(None)`
-        its own batches, whole. All still on the CPU: `send` takes them to the device.
+        its own batches, whole. Frames are on the device; `send` takes cached tokens there.
         """
         clip_N, text_N = (items_N[first * self.training.batch_size :] for items_N in self._pairs(number))
         if not len(clip_N):
@@ -140,15 +139,14 @@ class Batches:
                 yield replace(part, clips={level: t[part.places] for level, t in self.cached.items()})
             return
         order = [part.places for part in parts]
-        for part, clips in zip(parts, self.feed.batches(order, number), strict=True):
+        for part, clips in zip(parts, self.loader.batches(order, number), strict=True):
             yield replace(part, clips=clips)
 
     def send(self, batch: Batch) -> Batch:
         """The batch with its clips on the device, without waiting for them."""
         if isinstance(batch.clips, dict):
             return replace(batch, clips={level: to_device_async(t, self.device) for level, t in batch.clips.items()})
-        assert batch.clips is not None  # `epoch` gave it
-        return replace(batch, clips=self.feed.send(batch.clips, batch.places, batch.epoch))
+        return batch  # the loader's frames are there already
 
     def _cut(self, clip_N: Tensor, text_N: Tensor, number: int | None) -> Batch:
         whole = number is None  # then each process has batches of its own
@@ -184,7 +182,7 @@ class Batches:
         """Whether a frozen trunk's tokens can be kept; what does not change is then computed once."""
         if self.training.image_encoder == "trained" or self.training.sees_anew or not self.clip_ids:
             return False
-        backbone, T = self.method.backbone, len(self.clips.images(0))
+        backbone, T = self.method.backbone, len(self.clips.images((0, None)))
         tokens = 1 + backbone.grid[0] * backbone.grid[1] if self.method.patches else 1
         gib = len(self.clip_ids) * T * tokens * backbone.width * len(self.method.levels) * 2 / 2**30
         gib *= distributed.local_world_size()
@@ -202,8 +200,8 @@ class Batches:
         parts: list[Tokens] = []
         bar = tqdm(desc="trunk", total=len(order), disable=distributed.hide_progress(), leave=False)
         with bar, torch.inference_mode():
-            frames = (self.feed.send(*pair) for pair in zip(self.feed.batches(mine), mine, strict=True))
-            tokens = ({k: t.half().cpu() for k, t in self.method.image_tokens(f).items()} for f in frames)
+            batches = self.loader.batches(mine)
+            tokens = ({k: t.half().cpu() for k, t in self.method.image_tokens(f).items()} for f in batches)
             while len(parts) < len(order):  # exchanged turn by turn, so that little is held twice
                 parts += distributed.gather(list(islice(tokens, 1)))
                 bar.update(distributed.world_size())

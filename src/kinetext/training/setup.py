@@ -20,8 +20,8 @@ from kinetext.config.run import RunSpec, read_run
 from kinetext.config.training import TrainingOptions
 from kinetext.core import distributed
 from kinetext.core.tables import read_rows
-from kinetext.data.loader import FrameStore
 from kinetext.data.splits import Split, read_splits
+from kinetext.data.store import FrameStore
 from kinetext.methods import Method, build_method
 from kinetext.training import step as steps
 from kinetext.training.batches import Batches

@@ -1,1 +1,1 @@
-"""A video file in, exact frames of a clip out. Usable on its own: nothing here knows data sets or methods."""
+"""From a video file to exact frames of a clip. Usable on its own: nothing here knows data sets or methods."""

@@ -1,5 +1,6 @@
-"""Whether a Matroska, WebM or AVI file is in one piece. FFmpeg jumps over what it cannot read in one and does not say so:
-frames are then missing from the middle, and all later ones are counted wrongly.
+"""Find breaks in Matroska, WebM and AVI files.
+
+FFmpeg silently skips what it cannot read in them: frames are then missing in the middle, and all later ones are miscounted.
 """
 
 import mmap
@@ -15,14 +16,14 @@ IN_SEGMENT = {  # seek head, info, tracks, cues, chapters, tags, attachments (RF
 }
 IN_CLUSTER = {bytes.fromhex(name) for name in ["e7", "5854", "a7", "ab", "a3", "a0", "af"]}  # its time, its blocks
 ELEMENTS = {EBML, SEGMENT, CLUSTER, VOID, CHECKSUM} | IN_SEGMENT | IN_CLUSTER
-CHUNK = re.compile(rb"[ -~]{4}")  # the name of a part of an AVI, in printable letters
+CHUNK = re.compile(rb"[ -~]{4}")  # the name of an AVI chunk: printable characters
 NAME_AND_SIZE = struct.Struct("<4sI")
 
-Break = tuple[str, str]  # a status, truncated or damaged, and where the file's parts stop following one another
+Break = tuple[str, str]  # status (truncated or damaged), description with the offset
 
 
 def find_break(path: Path, container: str) -> Break | None:
-    """Where the first break of a file is; None if it is in one piece or of another format than those above."""
+    """Return the first break of a file; None if it has none or has another format than those above."""
     if container not in WALKS:
         return None
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -30,60 +31,60 @@ def find_break(path: Path, container: str) -> Break | None:
 
 
 def _walk_matroska(data: mmap.mmap) -> Break | None:
-    at, end = 0, len(data)
-    while at < end:
-        name, start, stop = _element(data, at)
+    offset, end = 0, len(data)
+    while offset < end:
+        name, start, stop = _element(data, offset)
         if name not in ELEMENTS or (stop is None and name not in (SEGMENT, CLUSTER)):
-            return _damaged(at)
+            return _damaged(offset)
         if stop is not None and stop > len(data):
             return _truncated(stop - len(data))
         if name == SEGMENT and stop is not None:
-            end = stop  # whatever follows is not played
-        at = start if stop is None or name in (SEGMENT, CLUSTER) else stop
+            end = stop  # players ignore what follows
+        offset = start if stop is None or name in (SEGMENT, CLUSTER) else stop
     return None
 
 
 def _walk_avi(data: mmap.mmap) -> Break | None:
-    at, known = 0, {b"RIFF", b"LIST"}
-    while at + 8 <= len(data):
-        name, size = NAME_AND_SIZE.unpack_from(data, at)
+    offset, known = 0, {b"RIFF", b"LIST"}
+    while offset + 8 <= len(data):
+        name, size = NAME_AND_SIZE.unpack_from(data, offset)
         if name not in known:
-            if name == b"idx1":  # the index stands last
+            if name == b"idx1":  # the index is the last chunk
                 return None
             if not CHUNK.match(name):
-                return _damaged(at) if any(data[at:]) else None  # some are filled up with zeros
+                return _damaged(offset) if any(data[offset:]) else None  # some files are padded with zeros
             known.add(name)
-        if name == b"RIFF" or (name == b"LIST" and data[at + 8 : at + 12] in (b"movi", b"rec ")):
-            at += 12
+        if name == b"RIFF" or (name == b"LIST" and data[offset + 8 : offset + 12] in (b"movi", b"rec ")):
+            offset += 12
             continue
-        stop = at + 8 + size
+        stop = offset + 8 + size
         if stop > len(data):
             return _truncated(stop - len(data))
-        at = stop + size % 2  # as it should be, and seldom is not
-        if at != stop and CHUNK.match(data, stop) and not CHUNK.match(data, at):
-            at = stop
+        offset = stop + size % 2  # chunks are padded to even sizes; a few writers do not
+        if offset != stop and CHUNK.match(data, stop) and not CHUNK.match(data, offset):
+            offset = stop
     return None
 
 
-def _damaged(at: int) -> Break:
-    return "damaged", f"no packet begins at byte {at} where one should; frames may be missing"
+def _damaged(offset: int) -> Break:
+    return "damaged", f"no packet begins at byte {offset} where one should; frames may be missing"
 
 
 def _truncated(missing: int) -> Break:
     return "truncated", f"{missing} bytes are missing at the end of the file"
 
 
-def _element(data: mmap.mmap, at: int) -> tuple[bytes, int, int | None]:
-    """The name of the element at a byte, where its content starts and where it ends, None if it does not say."""
-    name_bytes = 9 - data[at].bit_length()
-    size_at = at + name_bytes
+def _element(data: mmap.mmap, offset: int) -> tuple[bytes, int, int | None]:
+    """Return the name of the element at an offset and where its content starts and ends; no end if it is unknown."""
+    name_bytes = 9 - data[offset].bit_length()
+    size_at = offset + name_bytes
     if name_bytes > 4 or size_at >= len(data):
-        return b"", at, None
+        return b"", offset, None
     size_bytes = 9 - data[size_at].bit_length()
     start = size_at + size_bytes
     size = int.from_bytes(data[size_at:start], "big") & ((1 << 7 * size_bytes) - 1)
     unknown = size == (1 << 7 * size_bytes) - 1
-    return data[at:size_at], start, None if unknown or size_bytes > 8 else start + size
+    return data[offset:size_at], start, None if unknown or size_bytes > 8 else start + size
 
 
 WALKS: dict[str, Callable[[mmap.mmap], Break | None]] = {"matroska,webm": _walk_matroska, "avi": _walk_avi}

@@ -1,7 +1,7 @@
-"""A function over many items in worker processes that may hang or crash: such an item gives a reason, not a result.
+"""Map a function over items in worker processes that may hang or crash; such an item gives a reason instead of a result.
 
-concurrent.futures alone cannot do this: a worker that dies breaks its whole pool, and one that hangs cannot be stopped.
-Here each thread of a pool minds one process of its own.
+concurrent.futures cannot do this: a worker that dies breaks the whole pool, and one that hangs cannot be stopped. Here each
+thread of a pool supervises its own process.
 """
 
 import importlib
@@ -14,26 +14,27 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
-# Workers are forks of a server that has imported the heavy packages and done nothing else: they start at once, and unlike
-# forks of ourselves they cannot inherit a lock from one of our threads.
+# Workers are forks of a server that has only imported the heavy packages: they start fast, and unlike forks of this process
+# they cannot inherit a lock that one of our threads holds.
 SERVER = multiprocessing.get_context("forkserver")
-START_LIMIT_S = 300.0  # to start a worker: the first one waits for the server's imports, from a slow shared disk too
+START_LIMIT_S = 300.0  # the first worker waits for the server's imports, possibly from a slow shared disk
 
 
 @dataclass(frozen=True)
-class Lost:
-    """What stands where an item has no result."""
+class NoResult:
+    """Why an item has no result."""
 
     reason: str
 
 
-def watched(
+def map_with_timeout(
     function: Callable[[Any], Any], items: Sequence[Any], limit_s: float, num_workers: int, preload: Sequence[str] = ()
-) -> Iterator[Any | Lost]:
-    """The results of `function(item)` in the order of the items; Lost where it took more than `limit_s` seconds, where
-    its process died, or where it raised.
+) -> Iterator[Any | NoResult]:
+    """Yield `function(item)` in the order of the items.
 
-    `function` and the items are pickled. `preload` names modules to import before the clocks start. Raises RuntimeError if a worker process cannot start.
+    An item gives NoResult if it takes more than `limit_s` seconds, if its process dies, or if the function raises.
+    `function` and the items are pickled. `preload` names modules to import before the clocks start. Raises RuntimeError if
+    a worker process cannot start.
     """
     SERVER.set_forkserver_preload(list(preload))
     workers = [_Worker(function, preload) for _ in range(num_workers)]
@@ -41,7 +42,7 @@ def watched(
     for worker in workers:
         idle.put(worker)
 
-    def run(item: Any) -> Any | Lost:
+    def run(item: Any) -> Any | NoResult:
         worker = idle.get()
         try:
             return worker.run(item, limit_s)
@@ -58,7 +59,7 @@ def watched(
 
 
 class _Worker:
-    """A process that is started when it is first needed, and anew after each item that it was lost with."""
+    """A process that is started for its first item, and again after each item that ended it."""
 
     def __init__(self, function: Callable[[Any], Any], preload: Sequence[str]) -> None:
         self.function, self.preload = function, preload
@@ -66,10 +67,10 @@ class _Worker:
         self.connection: Connection
 
     def start(self) -> None:
-        self.connection, theirs = SERVER.Pipe()
-        self.process = SERVER.Process(target=_serve, args=(theirs, self.function, self.preload), daemon=True)
+        self.connection, worker_end = SERVER.Pipe()
+        self.process = SERVER.Process(target=_serve, args=(worker_end, self.function, self.preload), daemon=True)
         self.process.start()
-        theirs.close()  # so that the pipe ends when the process does
+        worker_end.close()  # so that the pipe closes when the process ends
         try:
             ready = self.connection.poll(START_LIMIT_S) and self.connection.recv()
         except EOFError:
@@ -77,7 +78,7 @@ class _Worker:
         if not ready:
             raise RuntimeError(f"a worker process could not start (exit code {self.stop()}); its error is above")
 
-    def run(self, item: Any, limit_s: float) -> Any | Lost:
+    def run(self, item: Any, limit_s: float) -> Any | NoResult:
         if self.process is None:
             self.start()
         try:
@@ -85,16 +86,16 @@ class _Worker:
             if self.connection.poll(limit_s):
                 return self.connection.recv()
         except (EOFError, OSError):
-            return Lost(f"decoder crashed: its process ended with exit code {self.stop()}")
+            return NoResult(f"decoder crashed: its process ended with exit code {self.stop()}")
         self.stop()
-        return Lost(f"timeout: not done after {limit_s:g} s")
+        return NoResult(f"timeout: not done after {limit_s:g} s")
 
     def stop(self) -> int | None:
-        """End the process; the exit code that it had or, if it still ran a second from now, that of being killed."""
+        """End the process, killing it after a second. Return its exit code; None without a process."""
         process, self.process = self.process, None
         if process is None:
             return None
-        self.connection.close()  # a process that only waits ends by itself
+        self.connection.close()  # an idle process then ends by itself
         process.join(1)
         process.kill()
         process.join()
@@ -102,17 +103,18 @@ class _Worker:
 
 
 def _serve(connection: Connection, function: Callable[[Any], Any], preload: Sequence[str]) -> None:
-    for module in preload:  # there already, unless the server was started for something else
+    """Answer items until the parent closes the pipe."""
+    for module in preload:  # already imported, unless the server was started for something else
         importlib.import_module(module)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
     connection.send("ready")
     while True:
         try:
             item = connection.recv()
-        except (EOFError, OSError):  # the parent is done with us, or dead
+        except (EOFError, OSError):  # the parent is done or dead
             return
         try:
             result = function(item)
         except Exception as error:
-            result = Lost(f"{type(error).__name__}: {error}")
+            result = NoResult(f"{type(error).__name__}: {error}")
         connection.send(result)

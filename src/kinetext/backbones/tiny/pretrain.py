@@ -24,7 +24,7 @@ KINDS = ("single", "pair", "gate", "box", "empty")
 SHARES = (0.55, 0.2, 0.1, 0.11, 0.04)
 # Heads that read each attribute off a feature, during the first part of training: an image alone does not say which of
 # two figures a caption will call the first, so its heads leave out what depends on that.
-TEXT_HEADS = stills.ATTRIBUTES | stills.PLACES
+TEXT_HEADS = stills.ATTRIBUTES | stills.POSITIONED
 HEADS_UNTIL = 0.6  # share of the steps after which only the contrast is left
 IMAGE_HEADS = {
     name: v for name, v in TEXT_HEADS.items() if name not in ("side", "height", "other_shape", "other_colour")
@@ -83,7 +83,7 @@ def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-
     for step in range(steps):
         index = random.integers(pool, size=batch)
         said = [stills.caption_values(drawn[i], random) for i in index]
-        wrong = [stills.changed(values, random) for values in said]
+        wrong = [stills.hard_negative(values, random) for values in said]
         captions = [stills.caption_text(values, random) for values in said + wrong]
         true_BK, undecided_BK = stills.truth(values_BA[index], stills.table(said + wrong, stills.FREE))
         image_BD, _ = backbone.encode_frames(torch.from_numpy(images[index])[:, None])
@@ -94,7 +94,7 @@ def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-
         )
         share = max(0.0, 1.0 - step / (HEADS_UNTIL * steps))
         if share > 0:
-            stated_KA = _targets([values | stills.places(values) for values in said + wrong], TEXT_HEADS)
+            stated_KA = _targets([values | stills.positioned(values) for values in said + wrong], TEXT_HEADS)
             read = image_heads(image_BD[:, 0], shown_BA[index]) + text_heads(text_KD, stated_KA)
             loss = loss + share * read
         optimiser.zero_grad()
@@ -127,7 +127,7 @@ def _shown(values: dict[str, int]) -> dict[str, int]:
     """What a still shows: of two figures, who is where; not which one a caption will call the first."""
     if values["other_shape"] < 0:
         return values
-    return {name: v for name, v in values.items() if name not in ("shape", "colour")} | stills.places(values)
+    return {name: v for name, v in values.items() if name not in ("shape", "colour")} | stills.positioned(values)
 
 
 def _targets(rows: list[dict[str, int]], attributes: dict[str, tuple[str, ...]]) -> Tensor:

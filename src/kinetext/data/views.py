@@ -1,0 +1,63 @@
+"""Views of a test clip: temporal clips x spatial crops, whose scores are averaged.
+
+V views, T frames, C channels (RGB), H, W pixels.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from kinetext.config.run import RunSpec
+from kinetext.data.augment import crop_square
+from kinetext.data.loader import ClipDataset, Key
+from kinetext.data.store import FrameStore, decode_stored
+from kinetext.video.sampling import view_indices
+
+
+class ClipViews(ClipDataset):
+    """Clips as they are tested: an item has the frames of all its views, uint8 [V x T, H, W, C].
+
+    The crops of one temporal clip follow each other.
+    """
+
+    def __init__(self, store: FrameStore, clip_ids: Sequence[str], spec: RunSpec) -> None:
+        super().__init__(store, clip_ids)
+        self.spec = spec
+
+    def images(self, key: Key) -> list[memoryview]:
+        """Return the stored frames that some view has, once each."""
+        images = self.store.images(self.clip_ids[key[0]])
+        return [images[i] for i in _needed(self.spec, len(images))]
+
+    def transform(self, frames_TCHW: Tensor, key: Key) -> Tensor:
+        """Return the views from the frames of `images`."""
+        return _cut_views(frames_TCHW, self.spec, len(self.store.images(self.clip_ids[key[0]])))
+
+
+def decode_views(images: Sequence[bytes], spec: RunSpec) -> Tensor:
+    """Return the views of one clip, uint8 [V x T, C, H, W], from all its stored images."""
+    frames_TCHW = decode_stored([images[i] for i in _needed(spec, len(images))])
+    return _cut_views(frames_TCHW, spec, len(images))
+
+
+def _needed(spec: RunSpec, stored: int) -> list[int]:
+    return sorted(set(_frame_indices(spec, stored)))
+
+
+def _frame_indices(spec: RunSpec, stored: int) -> list[int]:
+    """Return which of a clip's stored frames the temporal clips of a run's test have, one clip after the other."""
+    clips, training = spec.testing.clips, spec.training
+    T = spec.num_frames or stored
+    return [
+        i for clip in range(clips) for i in view_indices(training.sampling, stored, T, training.stride, clip, clips)
+    ]
+
+
+def _cut_views(frames_TCHW: Tensor, spec: RunSpec, stored: int) -> Tensor:
+    """Return the views, uint8 [V x T, C, H, W], from the needed frames in order."""
+    crops = {1: [0.5], 3: [0.0, 0.5, 1.0]}[spec.testing.crops]
+    row_of = {index: row for row, index in enumerate(_needed(spec, stored))}
+    rows = [row_of[index] for index in _frame_indices(spec, stored)]
+    clips = frames_TCHW[rows].chunk(spec.testing.clips)
+    return torch.cat([crop_square(clip_TCHW, crop) for clip_TCHW in clips for crop in crops])

@@ -1,0 +1,154 @@
+"""Passes of the decoder over the packets of a video: some groups of pictures, or everything."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+
+from kinetext.video.demux import UnusableError, Video, is_zeroed, position_of, tag_packets
+
+BATCH_BYTES = 2**22  # frames resized in one call, at most; a single one may be larger
+
+
+@dataclass(frozen=True)
+class Image:
+    """A frame as displayed and resized, with its size before that."""
+
+    frame_HWC: np.ndarray
+    width_px: int
+    height_px: int
+    rotation_deg: int
+
+
+class ImageCollector:
+    """Collects the wanted frames of a pass; resizes several at a time, which is faster than one by one."""
+
+    def __init__(self, resize: Callable[[np.ndarray], np.ndarray], limit_px: int) -> None:
+        self._resize, self._limit_px = resize, limit_px
+        self._waiting: dict[int, tuple[np.ndarray, int]] = {}  # all of one shape
+        self._done: dict[int, Image] = {}
+
+    def add(self, key: int, frame: Any) -> None:
+        """Add a frame of the decoder. Raises UnusableError if it is too large."""
+        if frame.width * frame.height > self._limit_px:
+            raise UnusableError(
+                f"too_large: a frame of {frame.width}x{frame.height} px, at most {self._limit_px} px are decoded"
+            )
+        turns = round(frame.rotation / 90) % 4  # decoders do not apply the display matrix
+        frame_HWC = frame.to_ndarray(format="rgb24", threads=1)  # the default starts threads for each frame
+        if turns:
+            frame_HWC = np.rot90(frame_HWC, turns)
+        others = [image_HWC for image_HWC, _ in self._waiting.values()]
+        if others and (others[0].shape != frame_HWC.shape or (len(others) + 1) * frame_HWC.nbytes > BATCH_BYTES):
+            self._resize_waiting()
+        self._waiting[key] = frame_HWC, turns
+
+    def _resize_waiting(self) -> None:
+        resized_THWC = self._resize(np.stack([frame_HWC for frame_HWC, _ in self._waiting.values()]))
+        for frame_HWC, (key, (original_HWC, turns)) in zip(resized_THWC, self._waiting.items(), strict=True):
+            height_px, width_px = original_HWC.shape[:2]
+            self._done[key] = Image(frame_HWC, width_px, height_px, 90 * turns)
+        self._waiting = {}
+
+    def images(self) -> dict[int, Image]:
+        """Return the frames by their keys."""
+        if self._waiting:
+            self._resize_waiting()
+        return self._done
+
+
+def decode_packets(video: Video, first: int, last: int, wanted: set[int] | None) -> Iterator[Any]:
+    """Decode the packets first..last; add positions with errors to `video.bad`.
+
+    With `wanted`, pictures that are neither wanted nor referred to are skipped.
+    """
+    context, length_bytes = video.context, video.length_bytes
+    context.open(strict=False)  # with the default skip_frame: dav1d reads it only here
+    context.flush_buffers()
+    for position in [*range(first, last + 1), None]:
+        packet = None if position is None else video.packets[position]
+        context.skip_frame = "DEFAULT" if wanted is None or position is None or position in wanted else "NONREF"
+        try:
+            frames = context.decode(packet)
+        except (av.error.FFmpegError, ValueError):
+            frames = []
+            video.bad.add(last if position is None else position)
+        if packet is not None and (packet.is_corrupt or (length_bytes and is_zeroed(bytes(packet), length_bytes))):
+            video.bad.add(position)
+        for frame in frames:
+            if frame.is_corrupt:
+                source = position_of(frame)
+                video.bad.add(first if source is None else source)
+            yield frame
+
+
+def decode_gops(video: Video, ranks: list[int], collector: ImageCollector) -> dict[int, Image] | None:
+    """Return the frames of these ranks, decoding only the GOPs that contain them; None if anything is unexpected."""
+    rank_of = {video.order[rank]: rank for rank in ranks}
+    tag_packets(video.packets, rank_of)
+    for first, last in _gop_ranges(video, list(rank_of)):
+        for frame in decode_packets(video, first, last, set(rank_of)):
+            position = position_of(frame)
+            if position in rank_of:
+                collector.add(rank_of[position], frame)
+            if video.bad:
+                return None
+    images = collector.images()
+    return images if len(images) == len(rank_of) and not video.bad else None
+
+
+def _gop_ranges(video: Video, positions: list[int]) -> list[list[int]]:
+    """Return the ranges of packets, first and last, that must be decoded for these positions."""
+    ranges = [(0, 0)] if video.codec == "mpeg4" else []  # the first packet names the encoder; decoders differ by it
+    for position in positions:
+        entry = bisect_right(video.entries, position) - 1
+        if entry and video.stamps[position] < video.stamps[video.entries[entry]]:
+            entry -= 1  # shown before the keyframe that it follows in the file: it also refers to the GOP before
+        ranges.append((video.entries[entry], position))
+    joined: list[list[int]] = []
+    for first, last in sorted(ranges):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1][1] = max(last, joined[-1][1])
+        else:
+            joined.append([first, last])
+    return joined
+
+
+def decode_all(
+    video: Video, arrivals: set[int], collector: ImageCollector
+) -> tuple[list[int | None], list[float], dict[int, Image]]:
+    """Decode everything.
+
+    Return the packet position and the time (s, from the first frame) of each frame in the order in which frames arrive,
+    and the images of the given arrivals (indices in that order).
+    """
+    positions: list[int | None] = []
+    times_s: list[float] = []
+    video.bad = set(video.broken)
+    tag_packets(video.packets, range(len(video.packets)))
+    for frame in decode_packets(video, 0, len(video.packets) - 1, None):
+        if len(positions) in arrivals:
+            collector.add(len(positions), frame)
+        positions.append(position_of(frame))
+        times_s.append(len(times_s) / video.fps if frame.time is None else frame.time)
+    if not positions:
+        raise UnusableError(f"no_frame: no packet decodes to a picture; {len(video.bad)} damaged packets")
+    return positions, [time_s - times_s[0] for time_s in times_s], collector.images()
+
+
+def nearest_untainted(video: Video, positions: list[int | None], window: range, ranks: list[int]) -> list[int]:
+    """Return for each rank the nearest rank of the window whose frame arrived and is not tainted, the earlier first."""
+    tainted: set[int] = set()
+    for position in video.bad:
+        following = bisect_right(video.entries, position)
+        entry, after = [*video.entries, len(video.packets), len(video.packets)][following : following + 2]
+        tainted.update(range(max(position - 1, 0), entry))  # the packet before is often cut without an error
+        tainted.update(i for i in range(entry, after) if video.stamps[i] < video.stamps[entry])  # as in _gop_ranges
+    intact = set(positions) - tainted
+    candidates = [rank for rank in window if video.order[rank] in intact]
+    if not candidates:
+        raise UnusableError(f"damaged: {len(video.bad)} damaged packets leave no frame that is certainly intact")
+    return [min(candidates, key=lambda candidate: abs(candidate - rank)) for rank in ranks]
