@@ -18,8 +18,8 @@ from disks import fill, mount, no_mounts, small_disk
 from kinetext.data.checks import list_shards
 from kinetext.data.splits import read_splits
 from kinetext.data.store import FrameStore
-from kinetext.doctor import folder as place_checks
-from kinetext.doctor.examine import examine
+from kinetext.doctor import doctor as module
+from kinetext.doctor import folder as folder_checks
 from kinetext.evaluation.predictions import read_predictions
 
 pytestmark = pytest.mark.workflow
@@ -33,20 +33,20 @@ MADE = ("data", "backbones", "runs", "tables")  # what the pipeline has made, wi
 
 @pytest.fixture
 def doctor(monkeypatch, capsys):
-    """A function of a folder to the lines of `kinetext doctor` there that say what to do."""
+    """Return a function from a folder to the lines that `kinetext doctor` prints there with a repair."""
 
-    monkeypatch.setattr(place_checks, "ROOM_GIB", 1e-4)  # whatever this machine has
+    monkeypatch.setattr(folder_checks, "MIN_FREE_GIB", 1e-4)  # whatever this machine has
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
-    def ask(place):
+    def run_doctor(place):
         monkeypatch.chdir(place)
         capsys.readouterr()
-        count = examine(None, place / "config.yaml")
+        count = module.doctor(None, place / "config.yaml")
         lines = [line for line in capsys.readouterr().out.splitlines()[:-1] if "; " in line]
         assert len(lines) == count
         return lines
 
-    return ask
+    return run_doctor
 
 
 def files(folder):
@@ -90,7 +90,7 @@ def test_a_read_only_and_then_a_full_disk(finished, tmp_path, doctor):
         sentence = "metrics.parquet: cannot be written (No space left on device); free space there and run it again"
         assert f"kinetext: {RUN}/{sentence}" in done.output
         (room,) = doctor(folder)
-        assert room.startswith("results: 0.00 GiB of its disk are free")
+        assert room.startswith("results: its disk has 0.00 GiB free")
         assert times(folder) == before
 
         filler.unlink()
@@ -112,8 +112,8 @@ def test_a_corrupted_table_is_made_again_and_a_second_snakemake_is_kept_out(copi
     ):
         read_predictions(copied / predictions)
     (line,) = doctor(copied)
-    assert line.startswith(f"{predictions}: is not whole, or cannot be read (")
-    assert f"delete it, then `snakemake {predictions}` makes it again" in line
+    assert line.startswith(f"{predictions}: is damaged or unreadable (")
+    assert f"delete it, then `snakemake {predictions}` creates it again" in line
     (copied / predictions).unlink()
     before = times(copied)
 
@@ -186,7 +186,7 @@ def test_a_clock_that_went_a_day_ahead_costs_two_commands(copied, doctor):
 
 
 def test_touch_without_the_date_mended_first_would_delete(copied):
-    """Why doctor says `not before`: Snakemake takes what it dated for older than what it is made of, and removes it."""
+    """Why doctor says `only then`: Snakemake takes what it dated for older than what it is made of, and removes it."""
     os.utime(copied / SHARD, (time.time() + 86_400,) * 2)
     assert snakemake(copied, "--touch").returncode != 0
     assert not (copied / SHAPES / "frames/64-shortest-bicubic/frames.json").exists()

@@ -1,5 +1,5 @@
-"""kinetext doctor: a healthy folder has no finding, each kind of damage has one line that names the file and says what to do,
-and nothing is changed by looking.
+"""kinetext doctor: a healthy folder has no finding, each kind of damage has one line with the file and the repair, and no
+check changes a file.
 """
 
 import errno
@@ -28,7 +28,7 @@ from kinetext.core import tables
 from kinetext.core.tensors import hash_matches, load_tensors, save_tensors
 from kinetext.data.checks import check_frames
 from kinetext.data.frames import content_hash
-from kinetext.doctor import environment, examine, folder
+from kinetext.doctor import doctor, environment, folder
 from kinetext.texts.cache import fetch_reply, request_hash
 
 CLIPS = 6
@@ -44,12 +44,12 @@ SPEC = {
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    """A small results folder with a file of each kind that is looked at."""
+    """Yield a small results folder with a file of each kind that is checked."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(folder, "ROOM_GIB", 0.0)  # whatever this machine has
+    monkeypatch.setattr(folder, "MIN_FREE_GIB", 0.0)  # this machine may have less
     monkeypatch.chdir(tmp_path)
-    made = tmp_path / "results"
-    data, run = made / "data/shapes", made / RUN
+    results = tmp_path / "results"
+    data, run = results / "data/shapes", results / RUN
     clips = [{"clip_id": f"c{n}", "path": f"/c{n}.mp4", "split": "train", "label": "a"} for n in range(CLIPS)]
     tables.write_table("clips", clips, data / "clips.parquet", {"labels": ["a"]})
     pictures = [[bytes([n]) * 3000] * 2 for n in range(CLIPS)]
@@ -65,44 +65,42 @@ def results(tmp_path, monkeypatch):
     tables.write_shard("features", [features], data / "features/tiny/00000.arrow")
     np.savez(data / "features/tiny/labels.npz", labels=np.array(["a"]), text_KD=np.zeros((1, 8)))
     weights = {"b": torch.arange(600.0), "a": torch.ones(2, 3, dtype=torch.bfloat16), "c": torch.tensor(1)}
-    for path in (made / "backbones/tiny/weights.safetensors", run / "checkpoint.safetensors"):
-        save_tensors(weights, path, {"made": "here"})
+    for path in (results / "backbones/tiny/weights.safetensors", run / "checkpoint.safetensors"):
+        save_tensors(weights, path, {"origin": "here"})
     (run / "run.yaml").write_text(yaml.safe_dump(SPEC))
     tables.write_table("metrics", [{"metric": "top1", "value": 0.5, "fingerprint": "f0"}], run / "metrics.parquet")
     pq.write_table(pa.table({"epoch": [1], "metric": ["train_loss"], "value": [1.0]}), run / "curves.parquet")
     (run / "cost.json").write_text("{}")
-    fetch_reply({"model": "m", "label": "a"}, made / "cache/describe", lambda: {"reply": "it turns"})
-    with sqlite3.connect(made / "mlflow.db") as database:
+    fetch_reply({"model": "m", "label": "a"}, results / "cache/describe", lambda: {"reply": "it turns"})
+    with sqlite3.connect(results / "mlflow.db") as database:
         database.execute("create table runs (name text)")
         database.executemany("insert into runs values (?)", [["x" * 500]] * 200)
     database.close()
-    return made
+    return results
 
 
 def findings(results, capsys):
-    """The lines that say what to do, and the exit status of the command is that there are some."""
+    """Return the lines with a repair; their number is what the function returns."""
     capsys.readouterr()
-    count = examine.examine(results, results.parent / "config.yaml")
+    count = doctor.doctor(results, results.parent / "config.yaml")
     *lines, last = capsys.readouterr().out.splitlines()
-    found = [line for line in lines if "; " in line]
-    assert len(found) == count
-    assert last.endswith(f"{count or 'nothing'} to do")
-    return found
+    findings = [line for line in lines if "; " in line]
+    assert len(findings) == count
+    assert last.endswith(f"{count or 'nothing'} to repair")
+    return findings
 
 
 def state(results):
     return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in results.rglob("*") if path.is_file()}
 
 
-def test_a_healthy_folder_has_no_finding_and_stays_as_it_is(results, capsys):
+def test_healthy_folder_has_no_finding_and_is_not_changed(results, capsys):
     before = state(results)
-    assert examine.examine(results, results.parent / "config.yaml") == 0
-    said = capsys.readouterr().out
-    assert (
-        "looked at 3 tables, 2 shards, 2 files of weights, 1 runs, 1 cached replies, 12 files in all; nothing to do"
-        in said
-    )
-    assert f"torch {torch.__version__}" in said
+    assert doctor.doctor(results, results.parent / "config.yaml") == 0
+    output = capsys.readouterr().out
+    counts = "checked 3 tables, 2 shards, 2 weight files, 1 runs, 1 cached replies, 12 files in all; nothing to repair"
+    assert counts in output
+    assert f"torch {torch.__version__}" in output
     assert state(results) == before
 
 
@@ -121,9 +119,9 @@ def flip(path, share):
 
 def retype(path):
     table = pq.read_table(path)
-    place = table.column_names.index("start_s")
-    told = table.set_column(place, "start_s", pa.nulls(len(table), pa.string()))
-    pq.write_table(told.replace_schema_metadata(table.schema.metadata), path)
+    column = table.column_names.index("start_s")
+    retyped = table.set_column(column, "start_s", pa.nulls(len(table), pa.string()))
+    pq.write_table(retyped.replace_schema_metadata(table.schema.metadata), path)
 
 
 def drop(path, column):
@@ -136,7 +134,7 @@ def another_version(path):
 
 
 def redraw(path):
-    """One pixel of the last clip, as a disk may do it; frames.json, which lists hashes, does not notice."""
+    """Change one pixel of the last clip, as a disk may do; frames.json holds the stored hashes and still agrees."""
     raw = bytearray(path.read_bytes())
     raw[raw.rindex(bytes([CLIPS - 1]) * 1000)] ^= 1
     path.write_bytes(raw)
@@ -151,7 +149,7 @@ def write(path, text):
     path.write_text(text)
 
 
-WHOLE = "is not whole, or cannot be read ("
+DAMAGED = "is damaged or unreadable ("
 CLIPS_TABLE, SHARD, FEATURES = (
     "data/shapes/clips.parquet",
     f"data/shapes/{FRAMES}/00000.arrow",
@@ -159,84 +157,90 @@ CLIPS_TABLE, SHARD, FEATURES = (
 )
 REPLY = f"cache/describe/replies/{request_hash({'model': 'm', 'label': 'a'})}.json"
 DAMAGE = [
-    (CLIPS_TABLE, lambda p: cut(p, 0.5), WHOLE),
-    (CLIPS_TABLE, lambda p: cut(p, 0), WHOLE),
+    (CLIPS_TABLE, lambda p: cut(p, 0.5), DAMAGED),
+    (CLIPS_TABLE, lambda p: cut(p, 0), DAMAGED),
     (CLIPS_TABLE, lambda p: flip(p, 0.02), "CRC checksum"),
-    (CLIPS_TABLE, retype, "is no table clips: column start_s is string, not double"),
-    (CLIPS_TABLE, lambda p: drop(p, "split"), "is no table clips: column split is missing"),
+    (CLIPS_TABLE, retype, "is not a table `clips`: column start_s is string, not double"),
+    (CLIPS_TABLE, lambda p: drop(p, "split"), "is not a table `clips`: column split is missing"),
     (CLIPS_TABLE, another_version, "was written by a later kinetext (schema 99"),
-    (SHARD, lambda p: cut(p, 0.99), WHOLE),
-    (SHARD, lambda p: cut(p, 0.5), WHOLE),
-    (SHARD, redraw, f"1 clips have other pictures than were written, first c{CLIPS - 1}"),
-    (f"{FEATURES}/00000.arrow", lambda p: cut(p, 0.5), WHOLE),
-    (f"{FEATURES}/labels.npz", lambda p: flip(p, 0.5), WHOLE),
-    (f"data/shapes/{FRAMES}/frames.json", lambda p: write(p, "{"), WHOLE),
-    ("backbones/tiny/weights.safetensors", lambda p: flip(p, 0.9), "is not what was written"),
-    (f"{RUN}/checkpoint.safetensors", lambda p: cut(p, 0.9), WHOLE),
-    (f"{RUN}/run.yaml", lambda p: write(p, "run: ["), WHOLE),
-    (f"{RUN}/run.yaml", lambda p: write(p, "run: a"), WHOLE),
-    (f"{RUN}/curves.parquet", lambda p: cut(p, 0.5), WHOLE),
-    (f"{RUN}/cost.json", lambda p: write(p, "{"), WHOLE),
-    (REPLY, lambda p: cut(p, 0.5), "is not the reply that was kept here"),
-    (REPLY, lambda p: write(p, p.read_text().replace('"label": "a"', '"label": "b"')), "is not the reply that was"),
-    ("mlflow.db", lambda p: flip(p, 0.0), "is not whole (file is not a database)"),
-    ("mlflow.db", lambda p: cut(p, 0.5), "is not whole ("),
+    (SHARD, lambda p: cut(p, 0.99), DAMAGED),
+    (SHARD, lambda p: cut(p, 0.5), DAMAGED),
+    (SHARD, redraw, f"the images of 1 clips differ from those that were written, first c{CLIPS - 1}"),
+    (f"{FEATURES}/00000.arrow", lambda p: cut(p, 0.5), DAMAGED),
+    (f"{FEATURES}/labels.npz", lambda p: flip(p, 0.5), DAMAGED),
+    (f"data/shapes/{FRAMES}/frames.json", lambda p: write(p, "{"), DAMAGED),
+    ("backbones/tiny/weights.safetensors", lambda p: flip(p, 0.9), "differs from what was written"),
+    (f"{RUN}/checkpoint.safetensors", lambda p: cut(p, 0.9), DAMAGED),
+    (f"{RUN}/run.yaml", lambda p: write(p, "run: ["), DAMAGED),
+    (f"{RUN}/run.yaml", lambda p: write(p, "run: a"), DAMAGED),
+    (f"{RUN}/curves.parquet", lambda p: cut(p, 0.5), DAMAGED),
+    (f"{RUN}/cost.json", lambda p: write(p, "{"), DAMAGED),
+    (REPLY, lambda p: cut(p, 0.5), "is not a valid cached reply"),
+    (REPLY, lambda p: write(p, p.read_text().replace('"label": "a"', '"label": "b"')), "is not a valid cached reply"),
+    ("mlflow.db", lambda p: flip(p, 0.0), "is damaged (file is not a database)"),
+    ("mlflow.db", lambda p: cut(p, 0.5), "is damaged ("),
 ]
 
 
-@pytest.mark.parametrize(("name", "harm", "said"), DAMAGE, ids=[f"{n}-{name}" for n, (name, *_) in enumerate(DAMAGE)])
-def test_a_damaged_file_is_named_with_what_to_do(results, capsys, name, harm, said):
+@pytest.mark.parametrize(
+    ("name", "harm", "problem"), DAMAGE, ids=[f"{n}-{name}" for n, (name, *_) in enumerate(DAMAGE)]
+)
+def test_damaged_file_is_reported_with_its_repair(results, capsys, name, harm, problem):
     harm(results / name)
-    (found,) = findings(results, capsys)
-    assert found.startswith(f"{results / name}: ")
-    assert said in found
-    todo = found.rsplit("; ", 1)[1] if "touch -r" not in found else found
-    assert any(words in todo for words in ("snakemake", "sync-tracking", "update this one", "will be asked for again"))
+    (finding,) = findings(results, capsys)
+    assert finding.startswith(f"{results / name}: ")
+    assert problem in finding
+    repair = finding.rsplit("; ", 1)[1] if "touch -r" not in finding else finding
+    repairs = ("snakemake", "sync-tracking", "update this installation", "to query the model again")
+    assert any(words in repair for words in repairs)
 
 
-def test_all_of_them_are_named_at_once(results, capsys):
+def test_all_damaged_files_are_reported_at_once(results, capsys):
     names = [CLIPS_TABLE, SHARD, f"{RUN}/checkpoint.safetensors", "mlflow.db"]
     for name in names:
         cut(results / name, 0.5)
     assert sorted(line.split(": ")[0] for line in findings(results, capsys)) == sorted(str(results / n) for n in names)
 
 
-def test_a_column_that_was_added_later_may_be_missing(results, capsys):
+def test_column_added_in_a_later_version_may_be_missing(results, capsys):
     drop(results / CLIPS_TABLE, "group")
     assert findings(results, capsys) == []
 
 
-def test_frames_json_must_stand_for_the_shards_that_are_there(results, capsys):
+def test_frames_json_is_compared_with_the_shards(results, capsys):
     reorder(results / SHARD)
     listing = results / f"data/shapes/{FRAMES}/frames.json"
-    (found,) = findings(results, capsys)
-    assert found.startswith(f"{listing}: stands for other pictures than {results / SHARD} holds; delete it")
+    (finding,) = findings(results, capsys)
+    assert finding.startswith(f"{listing}: was written for other images than those in {results / SHARD}; delete it")
     (results / SHARD).unlink()
-    (found,) = findings(results, capsys)
-    assert found.startswith(
-        f"{results / SHARD}: is missing, but {listing} lists it; `snakemake {results / SHARD}` makes"
+    (finding,) = findings(results, capsys)
+    assert finding.startswith(
+        f"{results / SHARD}: is missing, but {listing} lists it; `snakemake {results / SHARD}` creates"
     )
 
 
-def test_metrics_of_an_earlier_plan_are_told_from_the_runs_own(results, capsys):
+def test_metrics_of_an_earlier_plan_are_reported(results, capsys):
     (results / RUN / "run.yaml").write_text(yaml.safe_dump({**SPEC, "fingerprint": "f1"}))
-    (found,) = findings(results, capsys)
-    assert found == f"{results / RUN}/metrics.parquet: is of an earlier plan of this run (f0, now f1); run snakemake"
+    (finding,) = findings(results, capsys)
+    assert (
+        finding
+        == f"{results / RUN}/metrics.parquet: belongs to an earlier plan of this run (f0, now f1); run snakemake"
+    )
 
 
-def test_weights_without_a_hash_are_told_and_no_finding(results, capsys):
+def test_weights_without_a_hash_need_no_repair(results, capsys):
     from safetensors.torch import save_file
 
     save_file({"a": torch.ones(2)}, results / "backbones/tiny/weights.safetensors")
-    assert examine.examine(results, results.parent / "config.yaml") == 0
-    assert "weights.safetensors: has no hash to compare" in capsys.readouterr().out
+    assert doctor.doctor(results, results.parent / "config.yaml") == 0
+    assert "weights.safetensors: has no hash to verify" in capsys.readouterr().out
 
 
-def test_the_hash_of_tensors_sees_names_types_shapes_and_bytes(tmp_path):
+def test_hash_of_tensors_covers_names_types_shapes_and_bytes(tmp_path):
     def hash_of(**tensors):
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}  # none may share memory
-        save_tensors(tensors, tmp_path / "x.safetensors", {"made": "here"})
-        assert load_tensors(tmp_path / "x.safetensors")[1] == {"made": "here"}
+        save_tensors(tensors, tmp_path / "x.safetensors", {"origin": "here"})
+        assert load_tensors(tmp_path / "x.safetensors")[1] == {"origin": "here"}
         assert hash_matches(tmp_path / "x.safetensors")
         with safe_open(tmp_path / "x.safetensors", "pt") as file:
             return json.loads(file.metadata()["kinetext"])["hash"]
@@ -257,30 +261,30 @@ def test_the_hash_of_tensors_sees_names_types_shapes_and_bytes(tmp_path):
 # ---- the folder
 
 
-def test_what_a_killed_process_was_writing_is_to_be_deleted(results, capsys):
+def test_partial_file_of_a_killed_process_is_reported(results, capsys):
     ended = subprocess.Popen(["true"])
     ended.wait()
     mine, left = (results / RUN / f".metrics.parquet.{pid}.tmp" for pid in (os.getpid(), ended.pid))
     for path in (mine, left):
         path.write_text("half")
-    (found,) = findings(results, capsys)
-    assert found.startswith(f"{left}: was left half written")
-    assert found.endswith("; delete it")
+    (finding,) = findings(results, capsys)
+    assert finding.startswith(f"{left}: is a partial file of a process that no longer exists")
+    assert finding.endswith("; delete it")
 
 
-def test_locks_of_a_snakemake_that_is_gone(results, capsys):
+def test_locks_of_a_killed_snakemake_are_reported(results, capsys):
     locks = results.parent / ".snakemake/locks"
     locks.mkdir(parents=True)
     (locks / "0.output.lock").write_text("results/report.html\nresults/tables/runs.parquet\n")
-    (found,) = findings(results, capsys)
-    assert found.startswith(f"{locks}: a Snakemake that was killed has left its locks; ")
-    assert found.endswith("`snakemake --unlock`")
+    (finding,) = findings(results, capsys)
+    assert finding.startswith(f"{locks}: a killed Snakemake left its locks; ")
+    assert finding.endswith("`snakemake --unlock`")
     program = results.parent / "snakemake"
     program.write_text("import time; print('up', flush=True); time.sleep(60)")
     running = subprocess.Popen([sys.executable, program], stdout=subprocess.PIPE)
     running.stdout.readline()
     try:
-        assert findings(results, capsys) == []  # it holds them by right
+        assert findings(results, capsys) == []  # they belong to a running Snakemake
     finally:
         running.kill()
         running.wait()
@@ -288,27 +292,26 @@ def test_locks_of_a_snakemake_that_is_gone(results, capsys):
     assert findings(results, capsys) == []
 
 
-def test_files_of_the_future_are_counted_and_the_first_named(results, capsys):
+def test_files_dated_in_the_future_are_counted_and_the_first_named(results, capsys):
     ahead = sorted(path for path in results.rglob("*") if path.is_file())[:5]
     for path in ahead:
         os.utime(path, (time.time() + 86_400,) * 2)
-    (found,) = findings(results, capsys)
+    (finding,) = findings(results, capsys)
     assert (
-        f"5 files are dated in the future, as after a clock that was wrong: {ahead[0]}, {ahead[1]}, {ahead[2]}, ..."
-        in found
+        f"5 files are dated in the future, perhaps by a wrong clock: {ahead[0]}, {ahead[1]}, {ahead[2]}, ..." in finding
     )
-    assert f"`find {results} -newermt now -exec touch {{}} +`" in found
+    assert f"`find {results} -newermt now -exec touch {{}} +`" in finding
     subprocess.run(f"find {results} -newermt now -exec touch {{}} +", shell=True, check=True)
     assert findings(results, capsys) == []
 
 
-def test_a_full_disk_a_read_only_one_and_one_without_locks(results, capsys, monkeypatch):
-    monkeypatch.setattr(folder, "ROOM_GIB", 1.0)
+def test_disk_that_is_full_or_read_only_or_without_locks(results, capsys, monkeypatch):
+    monkeypatch.setattr(folder, "MIN_FREE_GIB", 1.0)
     usage = shutil.disk_usage(results)._replace(free=2**29)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    (found,) = findings(results, capsys)
-    assert found == f"{results}: 0.50 GiB of its disk are free, less than 1; free space there"
-    monkeypatch.setattr(folder, "ROOM_GIB", 0.0)
+    (finding,) = findings(results, capsys)
+    assert finding == f"{results}: its disk has 0.50 GiB free, less than 1; free space there"
+    monkeypatch.setattr(folder, "MIN_FREE_GIB", 0.0)
 
     def refuse(*_, **__):
         raise OSError(number, os.strerror(number))
@@ -316,29 +319,29 @@ def test_a_full_disk_a_read_only_one_and_one_without_locks(results, capsys, monk
     with monkeypatch.context() as patched:
         number = errno.ENOLCK
         patched.setattr(fcntl, "flock", refuse)
-        (found,) = findings(results, capsys)
-        assert found.startswith(f"{results}: has no file locks (No locks available)")
+        (finding,) = findings(results, capsys)
+        assert finding.startswith(f"{results}: has no file locks (No locks available)")
     number = errno.EROFS
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    (found,) = findings(results, capsys)
-    assert found.startswith(f"{results}: cannot be written to (Read-only file system); mount it writable")
+    (finding,) = findings(results, capsys)
+    assert finding.startswith(f"{results}: cannot be written to (Read-only file system); mount it writable")
 
 
 # ---- the environment and the command
 
 
-def test_packages_that_are_missing_or_too_old(monkeypatch):
+def test_missing_and_outdated_packages_are_reported(monkeypatch):
     monkeypatch.setattr(
         metadata, "requires", lambda _: ["numpy<1", "no-such-package", 'absent; extra == "dev"', "pyarrow"]
     )
-    found = [str(said) for said in environment.check_environment() if said.todo]
-    assert found == [
+    findings = [str(finding) for finding in environment.check_environment() if finding.repair]
+    assert findings == [
         f"numpy: is version {np.__version__}, kinetext needs <1; `make setup`",
         "no-such-package: is not installed, kinetext needs it; `make setup`",
     ]
 
 
-def test_a_torchvision_that_does_not_fit_is_one_finding_among_others(results, capsys, monkeypatch):
+def test_mismatched_torchvision_is_one_finding_among_others(results, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     cut(results / CLIPS_TABLE, 0.5)
     torchs, table = findings(results, capsys)
@@ -347,22 +350,22 @@ def test_a_torchvision_that_does_not_fit_is_one_finding_among_others(results, ca
     assert CLIPS_TABLE in table
 
 
-def test_the_command_takes_the_folder_of_the_configuration_and_ends_with_1_when_there_is_something_to_do(results):
+def test_command_checks_the_configured_folder_and_exits_with_1_if_there_is_a_finding(results):
     results.rename(results.with_name("mine"))
     results.with_name("config.yaml").write_text("results: mine\n")
     done = CliRunner().invoke(app, ["doctor"])
-    assert (done.exit_code, done.stdout.splitlines()[-1][-15:]) == (0, "; nothing to do")
+    assert (done.exit_code, done.stdout.splitlines()[-1].split("; ")[1]) == (0, "nothing to repair")
     cut(results.with_name("mine") / CLIPS_TABLE, 0.5)
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 1
-    assert f"mine/{CLIPS_TABLE}: {WHOLE}" in done.stdout
+    assert f"mine/{CLIPS_TABLE}: {DAMAGED}" in done.stdout
     assert CliRunner().invoke(app, ["doctor", "elsewhere"]).exit_code == 0
 
 
-def test_a_configuration_that_cannot_be_read_is_a_finding(results, capsys):
+def test_unreadable_configuration_is_a_finding(results, capsys):
     results.with_name("config.yaml").write_text("results: [\n")
-    (found,) = findings(results, capsys)
-    assert found.startswith(f"{results.with_name('config.yaml')}: cannot be read (")
+    (finding,) = findings(results, capsys)
+    assert finding.startswith(f"{results.with_name('config.yaml')}: cannot be read (")
     assert json.loads(
         (results / f"data/shapes/{FRAMES}/frames.json").read_text()
-    )  # the rest was looked at: no further line
+    )  # the rest was checked without a finding

@@ -62,9 +62,9 @@ def doctor(
     config: Config = Path("config.yaml"),
 ) -> None:
     """Check the installation and a results folder; print a line per problem with its remedy. Changes nothing."""
-    from kinetext.doctor.examine import examine
+    from kinetext.doctor import doctor as module
 
-    if examine(results, config):
+    if module.doctor(results, config):
         sys.exit(1)
 
 

@@ -1,1 +1,1 @@
-"""What is wrong with the installation and with a results folder, and what to do: `kinetext doctor`. It changes nothing."""
+"""Check an installation and a results folder, without changing either."""

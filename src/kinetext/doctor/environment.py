@@ -1,4 +1,4 @@
-"""The installation: are the packages there that kinetext needs, do torch and torchvision fit together, is there a GPU?"""
+"""Check the installation: required packages, a matching pair of torch and torchvision, GPUs."""
 
 import platform
 import sys
@@ -8,43 +8,44 @@ from importlib import metadata
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from kinetext.doctor.files import Said, first_line
+from kinetext.doctor.files import Finding, first_line
 
 
-def check_environment(package: str = "kinetext") -> Iterator[Said]:
-    """What is wrong with the Python that this runs in, and its GPU, if any."""
+def check_environment(package: str = "kinetext") -> Iterator[Finding]:
+    """Yield findings about this Python, its packages and its GPUs."""
     python = platform.python_version()
-    wanted = metadata.metadata(package)["Requires-Python"]
-    if wanted and python not in SpecifierSet(wanted):
-        yield Said(sys.executable, f"is Python {python}, {package} needs {wanted}", "`make setup` brings one")
+    required = metadata.metadata(package)["Requires-Python"]
+    if required and python not in SpecifierSet(required):
+        yield Finding(sys.executable, f"is Python {python}, {package} needs {required}", "`make setup` installs one")
     for line in metadata.requires(package) or ():
-        need = Requirement(line)
-        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            found = metadata.version(need.name)
+            version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            yield Said(need.name, f"is not installed, {package} needs it", "`make setup`")
+            yield Finding(requirement.name, f"is not installed, {package} needs it", "`make setup`")
             continue
-        if not need.specifier.contains(found, prereleases=True):
-            yield Said(need.name, f"is version {found}, {package} needs {need.specifier}", "`make setup`")
-    yield from _torch(python)
+        if not requirement.specifier.contains(version, prereleases=True):
+            problem = f"is version {version}, {package} needs {requirement.specifier}"
+            yield Finding(requirement.name, problem, "`make setup`")
+    yield from _check_torch(python)
 
 
-def _torch(python: str) -> Iterator[Said]:
-    """The two are compiled against each other: of other versions, one fails on import, or has no operators."""
+def _check_torch(python: str) -> Iterator[Finding]:
+    """Import both. They are compiled against each other: with other versions an import fails or operators are missing."""
     try:
         import torch
         import torchvision
     except Exception as error:
         versions = " and ".join(f"{name} {_version(name)}" for name in ("torch", "torchvision"))
-        todo = "install a pair of one release, from one index (cpu or cuda): `make setup`"
-        yield Said("torch", f"{versions} cannot be imported together ({first_line(error)})", todo)
+        repair = "install a pair of one release, from one index (cpu or cuda): `make setup`"
+        yield Finding("torch", f"{versions} cannot be imported together ({first_line(error)})", repair)
         return
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
-    seen = f"GPU {', '.join(gpus)}" if gpus else "no GPU: all is computed on the CPU"
+    devices = f"GPU {', '.join(gpus)}" if gpus else "no GPU: everything is computed on the CPU"
     pair = f"torch {torch.__version__}, torchvision {torchvision.__version__}"
-    yield Said("environment", f"kinetext {_version('kinetext')}, Python {python}, {pair}, {seen}")
+    yield Finding("environment", f"kinetext {_version('kinetext')}, Python {python}, {pair}, {devices}")
 
 
 def _version(package: str) -> str:

@@ -1,5 +1,7 @@
-"""One file of a results folder: is it whole, and what it should be? A table is read to its end against its schema, a shard
-too with the hash of each clip's pictures, weights against the hash in their header, a reply against that of its request.
+"""Check one file of a results folder.
+
+Tables are read to the end and compared with their schema, shards with the hash of each clip's images, weights with the hash
+in their header, cached replies with the hash of their request.
 """
 
 import json
@@ -16,187 +18,192 @@ from kinetext.core.schemas import ADDED, SCHEMA_VERSION, TABLES
 from kinetext.core.tables import current_names, schema
 from kinetext.texts.cache import read_record, request_hash
 
-UNDECLARED = ("profile.json",)  # no rule makes these: they come with others
-OF_TRAINING = ("curves.parquet", "cost.json")  # beside a checkpoint, and only made with it
+UNDECLARED = ("profile.json",)  # not an output of any rule
+FROM_TRAINING = ("curves.parquet", "cost.json")  # written with the checkpoint, and only then
 
 
-class Said(NamedTuple):
-    """What is to be said of something; where there is nothing to do it is only told."""
+class Finding(NamedTuple):
+    """Something that doctor reports. With an empty `repair` it is information only."""
 
-    where: object
-    what: str
-    todo: str = ""
+    subject: object
+    problem: str
+    repair: str = ""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}" + (f"; {self.todo}" if self.todo else "")
+        return f"{self.subject}: {self.problem}" + (f"; {self.repair}" if self.repair else "")
 
 
-def again(path: Path) -> str:
-    """What to do about a broken file that the workflow makes. Snakemake makes a missing file when a job needs it or when it
-    is asked for; that what is made of it is there keeps it from doing so by itself.
+def repair_hint(path: Path) -> str:
+    """Return how to replace a broken file of the workflow.
+
+    Snakemake creates a missing file when a job needs it or when its name is on the command line. It does not do so by
+    itself while the files made from it exist.
     """
     if path.name in UNDECLARED:
         return "delete it"
-    if path.name in OF_TRAINING:
-        return f"delete it: the report does without; `snakemake {path}` would train again"
-    advice = f"delete it, then `snakemake {path}` makes it again"
+    if path.name in FROM_TRAINING:
+        return f"delete it: the report works without it; `snakemake {path}` would train again"
+    hint = f"delete it, then `snakemake {path}` creates it again"
     if path.suffix == ".arrow" and path.parents[1].name == "frames":
-        # it is too large for Snakemake to compare by content, and comes out the same
-        advice += f"; `touch -r {path.parent}/frames.json {path}` then spares what was made of it"
-    return advice
+        # too large for Snakemake to compare by content, and identical when extracted again
+        hint += f"; then `touch -r {path.parent}/frames.json {path}` keeps Snakemake from rerunning what used it"
+    return hint
 
 
-def look(path: Path) -> Iterator[Said]:
-    """What is wrong with a file of a kind that is known (LOOKS). Never raises."""
-    looks_at = kind(path)
-    if looks_at is None:
+def check_file(path: Path) -> Iterator[Finding]:
+    """Yield the findings of a file of a known kind (CHECKS). Never raises."""
+    kind = file_kind(path)
+    if kind is None:
         return
     try:
-        yield from LOOKS[looks_at](path)
+        yield from CHECKS[kind](path)
     except ImportError as error:
-        yield Said(path, f"could not be looked at ({first_line(error)})")
-    except Exception as error:  # a broken file may make a reader raise anything
-        yield Said(path, f"is not whole, or cannot be read ({first_line(error)})", again(path))
+        yield Finding(path, f"could not be checked ({first_line(error)})")
+    except Exception as error:  # a broken file can make a reader raise anything
+        yield Finding(path, f"is damaged or unreadable ({first_line(error)})", repair_hint(path))
 
 
-def kind(path: Path) -> str | None:
-    """How a file is looked at: by its name, its folder's and its suffix, or its suffix."""
+def file_kind(path: Path) -> str | None:
+    """Return the key of CHECKS for a file: its name, its folder's name and its suffix, or its suffix."""
     names = (path.name, f"{path.parent.name}/{path.suffix}", path.suffix)
-    return next((name for name in names if name in LOOKS), None)
+    return next((name for name in names if name in CHECKS), None)
 
 
 def first_line(error: BaseException) -> str:
-    """An error in one line."""
+    """Return an error's message as one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _table(path: Path) -> Iterator[Said]:
+def _check_table(path: Path) -> Iterator[Finding]:
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         for batch in file.iter_batches():
             batch.validate(full=True)
-        yield from _columns(path, file.schema_arrow)
+        yield from _check_columns(path, file.schema_arrow)
 
 
-def _shard(path: Path) -> Iterator[Said]:
-    """Read by batches and not memory-mapped: a disk that fails then raises instead of killing the process."""
-    from kinetext.data.frames import content_hash  # here, so that a package that is missing costs this look alone
+def _check_shard(path: Path) -> Iterator[Finding]:
+    """Read batch by batch without memory mapping: a failing disk then raises an error instead of killing the process."""
+    from kinetext.data.frames import content_hash  # here, so that a missing package affects this check only
 
-    other: list[str] = []
+    changed: list[str] = []
     with pa.OSFile(str(path)) as source:
         file = pa.ipc.open_file(source)
-        wrong = list(_columns(path, file.schema))
+        findings = list(_check_columns(path, file.schema))
         for number in range(file.num_record_batches):
             batch = file.get_batch(number)
-            batch.validate(full=True)  # before any row is read, which could end the process too
+            batch.validate(full=True)  # before a row is read: a broken offset could crash the process
             if {"clip_id", "images", "content_hash"} <= set(batch.schema.names):
                 rows = batch.select(["clip_id", "images", "content_hash"]).to_pylist()
-                other += [row["clip_id"] for row in rows if content_hash(row["images"]) != row["content_hash"]]
-    yield from wrong
-    if other:
-        yield Said(path, f"{len(other)} clips have other pictures than were written, first {other[0]}", again(path))
+                changed += [row["clip_id"] for row in rows if content_hash(row["images"]) != row["content_hash"]]
+    yield from findings
+    if changed:
+        problem = f"the images of {len(changed)} clips differ from those that were written, first {changed[0]}"
+        yield Finding(path, problem, repair_hint(path))
 
 
-def _columns(path: Path, found: pa.Schema) -> Iterator[Said]:
-    """A table's columns against those that core/schemas.py declares; some are declared nowhere (a run's curves)."""
-    about = found.metadata or {}
-    name = about.get(b"kinetext_table", b"").decode()
-    version = int(about.get(b"schema_version", SCHEMA_VERSION))
+def _check_columns(path: Path, actual: pa.Schema) -> Iterator[Finding]:
+    """Compare a table's columns with those that core/schemas.py declares; a run's curves have no schema there."""
+    metadata = actual.metadata or {}
+    name = metadata.get(b"kinetext_table", b"").decode()
+    version = int(metadata.get(b"schema_version", SCHEMA_VERSION))
     if version > SCHEMA_VERSION:
-        yield Said(path, f"was written by a later kinetext (schema {version}, not {SCHEMA_VERSION})", "update this one")
+        problem = f"was written by a later kinetext (schema {version}, not {SCHEMA_VERSION})"
+        yield Finding(path, problem, "update this installation")
         return
-    found = (
-        found
-        if name not in TABLES
-        else pa.schema([f.with_name(now) for f, now in zip(found, current_names(name, found.names), strict=True)])
-    )
-    for column in schema(name) if name in TABLES else ():
-        if column.name not in found.names:
+    if name not in TABLES:
+        return
+    types = dict(zip(current_names(name, actual.names), actual.types, strict=True))
+    for column in schema(name):
+        if column.name not in types:
             if column.name not in ADDED.get(name, ()):
-                yield Said(path, f"is no table {name}: column {column.name} is missing", again(path))
-        elif found.field(column.name).type != column.type:
-            other = found.field(column.name).type
-            yield Said(path, f"is no table {name}: column {column.name} is {other}, not {column.type}", again(path))
+                yield Finding(path, f"is not a table `{name}`: column {column.name} is missing", repair_hint(path))
+        elif types[column.name] != column.type:
+            problem = f"is not a table `{name}`: column {column.name} is {types[column.name]}, not {column.type}"
+            yield Finding(path, problem, repair_hint(path))
 
 
-def _weights(path: Path) -> Iterator[Said]:
+def _check_weights(path: Path) -> Iterator[Finding]:
     from kinetext.core.tensors import hash_matches
 
-    holds = hash_matches(path)
-    if holds is None:
-        yield Said(path, "has no hash to compare: an earlier version wrote it")
-    elif not holds:
-        yield Said(path, "is not what was written: its tensors have another hash", again(path))
+    matches = hash_matches(path)
+    if matches is None:
+        yield Finding(path, "has no hash to verify: an earlier version wrote it")
+    elif not matches:
+        yield Finding(path, "differs from what was written: its tensors have another hash", repair_hint(path))
 
 
-def _run(path: Path) -> Iterator[Said]:
-    """Its metrics are those of an earlier plan where they say so."""
+def _check_run(path: Path) -> Iterator[Finding]:
+    """Report metrics whose fingerprint is that of an earlier plan of the run."""
     spec = read_run(path)
     metrics = path.with_name("metrics.parquet")
     try:
         with pq.ParquetFile(metrics) as file:
             measured = set(file.read(columns=["fingerprint"])["fingerprint"].to_pylist())
-    except (pa.ArrowException, OSError, KeyError):  # not measured yet, or the table's own fault
+    except (pa.ArrowException, OSError, KeyError):  # not measured yet, or reported by the table's own check
         return
     if measured - {spec.fingerprint}:
-        said = ", ".join(sorted(map(str, measured)))
-        yield Said(metrics, f"is of an earlier plan of this run ({said}, now {spec.fingerprint})", "run snakemake")
+        fingerprints = ", ".join(sorted(map(str, measured)))
+        problem = f"belongs to an earlier plan of this run ({fingerprints}, now {spec.fingerprint})"
+        yield Finding(metrics, problem, "run snakemake")
 
 
-def _list_of_shards(path: Path) -> Iterator[Said]:
-    """frames.json against the shards that are there; a shard that cannot be read has its own line."""
+def _check_shard_list(path: Path) -> Iterator[Finding]:
+    """Compare frames.json with the shards; an unreadable shard is reported by its own check."""
     from kinetext.data.frames import frames_digest
 
     for name, digest in json.loads(path.read_text())["shards"].items():
         shard = path.parent / f"{name}.arrow"
         if not shard.is_file():
-            yield Said(shard, f"is missing, but {path} lists it", again(shard).removeprefix("delete it, then "))
+            yield Finding(
+                shard, f"is missing, but {path} lists it", repair_hint(shard).removeprefix("delete it, then ")
+            )
             continue
         try:
-            found = frames_digest([shard])
+            actual = frames_digest([shard])
         except Exception:
             continue
-        if found != digest:
-            yield Said(path, f"stands for other pictures than {shard} holds", again(path))
+        if actual != digest:
+            yield Finding(path, f"was written for other images than those in {shard}", repair_hint(path))
 
 
-def _reply(path: Path) -> Iterator[Said]:
-    """What a language model was paid for; it is called after the hash of its request."""
+def _check_reply(path: Path) -> Iterator[Finding]:
+    """Compare the name of a language model's reply with the hash of its request."""
     try:
-        holds = request_hash(read_record(path)["request"]) == path.stem
+        matches = request_hash(read_record(path)["request"]) == path.stem
     except ValueError:
-        holds = False
-    if not holds:
-        yield Said(path, "is not the reply that was kept here", "delete it: its class will be asked for again")
+        matches = False
+    if not matches:
+        yield Finding(path, "is not a valid cached reply", "delete it to query the model again")
 
 
-def _json(path: Path) -> Iterator[Said]:
+def _check_json(path: Path) -> Iterator[Finding]:
     json.loads(path.read_text())
     yield from ()
 
 
-def _yaml(path: Path) -> Iterator[Said]:
+def _check_yaml(path: Path) -> Iterator[Finding]:
     if not isinstance(yaml.safe_load(path.read_text()), dict):
-        raise ValueError("it names nothing")
+        raise ValueError("it holds no mapping")
     yield from ()
 
 
-def _arrays(path: Path) -> Iterator[Said]:
+def _check_arrays(path: Path) -> Iterator[Finding]:
     import numpy as np
 
     with np.load(path) as arrays:
         for name in arrays.files:
-            arrays[name]  # which compares the checksum
+            arrays[name]  # reading verifies the checksum
     yield from ()
 
 
-LOOKS: dict[str, Callable[[Path], Iterator[Said]]] = {
-    "run.yaml": _run,
-    "frames.json": _list_of_shards,
-    "replies/.json": _reply,
-    ".parquet": _table,
-    ".arrow": _shard,
-    ".safetensors": _weights,
-    ".json": _json,
-    ".yaml": _yaml,
-    ".npz": _arrays,
+CHECKS: dict[str, Callable[[Path], Iterator[Finding]]] = {
+    "run.yaml": _check_run,
+    "frames.json": _check_shard_list,
+    "replies/.json": _check_reply,
+    ".parquet": _check_table,
+    ".arrow": _check_shard,
+    ".safetensors": _check_weights,
+    ".json": _check_json,
+    ".yaml": _check_yaml,
+    ".npz": _check_arrays,
 }

@@ -1,4 +1,4 @@
-"""A results folder as a place to write to: room, locks, clocks, what was left behind by what was killed, MLflow's database."""
+"""Check a results folder as a place to write to: space, locks, clocks, leftovers of killed processes, MLflow's database."""
 
 import fcntl
 import re
@@ -14,66 +14,65 @@ import psutil
 
 from kinetext.config.report import TrackingOptions
 from kinetext.core.files import ADVICE
-from kinetext.doctor.files import Said, first_line
+from kinetext.doctor.files import Finding, first_line
 from kinetext.tracking.store import find_store
 
-ROOM_GIB = 1.0  # less free disk than this is a finding
-AHEAD_S = 10.0  # the clocks of a file server and of this machine may differ by so much
-NAMED = 3  # of many files so many are named
+MIN_FREE_GIB = 1.0
+CLOCK_TOLERANCE_S = 10.0  # the clocks of a file server and of this machine may differ by this much
+MAX_NAMED = 3  # of many files this many are named
 
 
-def check_disk(results: Path) -> Iterator[Said]:
-    """Free space, whether the folder can be written to, and whether it has file locks."""
+def check_disk(results: Path) -> Iterator[Finding]:
+    """Check free space, write permission and file locks."""
     free_gib = shutil.disk_usage(results).free / 2**30
-    if free_gib < ROOM_GIB:
-        yield Said(results, f"{free_gib:.2f} GiB of its disk are free, less than {ROOM_GIB:g}", "free space there")
+    if free_gib < MIN_FREE_GIB:
+        yield Finding(results, f"its disk has {free_gib:.2f} GiB free, less than {MIN_FREE_GIB:g}", "free space there")
     try:
         with tempfile.TemporaryFile(dir=results) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                todo = "set `results`, or `uri` of `tracking`, to a disk that has them"
-                yield Said(results, f"has no file locks ({error.strerror}), which MLflow's database needs", todo)
+                repair = "set `results`, or `tracking.uri`, to a disk with file locks"
+                yield Finding(results, f"has no file locks ({error.strerror}), which MLflow's database needs", repair)
     except OSError as error:
-        yield Said(results, f"cannot be written to ({error.strerror})", ADVICE.get(error.errno or 0, "make it yours"))
+        repair = ADVICE.get(error.errno or 0, "change its owner or mode")
+        yield Finding(results, f"cannot be written to ({error.strerror})", repair)
 
 
-def check_clock(results: Path, files: Sequence[Path]) -> Iterator[Said]:
-    """Files that are dated in the future: Snakemake takes what is made of them for older, and makes it again."""
+def check_clock(results: Path, files: Sequence[Path]) -> Iterator[Finding]:
+    """Report files dated in the future: Snakemake takes the files made from them for outdated and creates them again."""
     now_s = time.time()
-    ahead = [path for path in files if _changed_s(path) > now_s + AHEAD_S]
+    ahead = [path for path in files if _modified_s(path) > now_s + CLOCK_TOLERANCE_S]
     if ahead:
-        named = ", ".join(map(str, ahead[:NAMED])) + (", ..." if len(ahead) > NAMED else "")
-        yield Said(
+        examples = ", ".join(map(str, ahead[:MAX_NAMED])) + (", ..." if len(ahead) > MAX_NAMED else "")
+        yield Finding(
             results,
-            f"{len(ahead)} files are dated in the future, as after a clock that was wrong: {named}",
-            f"`find {results} -newermt now -exec touch {{}} +`, and after it, not before, `snakemake --touch`: it dates anew "
-            "what was made of them, and deletes it where they are still ahead",
+            f"{len(ahead)} files are dated in the future, perhaps by a wrong clock: {examples}",
+            f"`find {results} -newermt now -exec touch {{}} +`, and only then `snakemake --touch`, which updates the dates "
+            "of the files made from them, and deletes those that are still ahead",
         )
 
 
-def check_left(files: Sequence[Path]) -> Iterator[Said]:
-    """Temporary files (disk.py) of processes that are gone."""
+def check_leftovers(files: Sequence[Path]) -> Iterator[Finding]:
+    """Report temporary files (core/files.py) of processes that no longer exist."""
     for path in files:
-        named = re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)
-        if named and not psutil.pid_exists(int(named[1])):
-            yield Said(path, "was left half written by a process that is gone from this machine", "delete it")
+        match = re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)
+        if match and not psutil.pid_exists(int(match[1])):
+            yield Finding(path, "is a partial file of a process that no longer exists on this machine", "delete it")
 
 
-def check_locks(results: Path) -> Iterator[Said]:
-    """Snakemake's locks on this folder, taken from where the folder lies or from where we are. One that runs here holds them
-    by right.
-    """
-    for place in sorted({results.resolve().parent, Path.cwd()}):
-        locks = sorted((place / ".snakemake/locks").glob("*"))
-        locked = {place / line for lock in locks for line in lock.read_text(errors="replace").splitlines()}
-        if any(path.is_relative_to(results.resolve()) for path in locked) and not _snakemake_runs(place):
-            todo = "if none runs on another machine either, `snakemake --unlock`"
-            yield Said(place / ".snakemake/locks", "a Snakemake that was killed has left its locks", todo)
+def check_locks(results: Path) -> Iterator[Finding]:
+    """Report locks of Snakemake on this folder if no Snakemake runs where they were taken: beside the folder, or here."""
+    for folder in sorted({results.resolve().parent, Path.cwd()}):
+        locks = sorted((folder / ".snakemake/locks").glob("*"))
+        locked = {folder / line for lock in locks for line in lock.read_text(errors="replace").splitlines()}
+        if any(path.is_relative_to(results.resolve()) for path in locked) and not _snakemake_runs(folder):
+            repair = "if none runs on another machine either, `snakemake --unlock`"
+            yield Finding(folder / ".snakemake/locks", "a killed Snakemake left its locks", repair)
 
 
-def check_database(results: Path, tracking: TrackingOptions) -> Iterator[Said]:
-    """MLflow's database, where it is a file."""
+def check_database(results: Path, tracking: TrackingOptions) -> Iterator[Finding]:
+    """Check MLflow's database if it is a SQLite file."""
     store = find_store(tracking, results)
     path = Path(store.uri.removeprefix("sqlite:///"))
     if not store.local or not path.exists():
@@ -81,28 +80,28 @@ def check_database(results: Path, tracking: TrackingOptions) -> Iterator[Said]:
     try:
         database = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
         try:
-            said = [row[0] for row in database.execute("pragma quick_check(1)")]
+            messages = [row[0] for row in database.execute("pragma quick_check(1)")]
         finally:
             database.close()
     except sqlite3.Error as error:
-        said = [first_line(error)]
-    if said != ["ok"]:
-        todo = f"delete it, then `kinetext sync-tracking {results}` makes it again"
-        yield Said(path, f"is not whole ({said[0]})", todo)
+        messages = [first_line(error)]
+    if messages != ["ok"]:
+        repair = f"delete it, then `kinetext sync-tracking {results}` rebuilds it"
+        yield Finding(path, f"is damaged ({messages[0]})", repair)
 
 
-def _changed_s(path: Path) -> float:
+def _modified_s(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except OSError:  # removed in between
+    except OSError:  # deleted in the meantime
         return 0.0
 
 
-def _snakemake_runs(place: Path) -> bool:
+def _snakemake_runs(folder: Path) -> bool:
     for process in psutil.process_iter():
         try:
-            if Path(process.cwd()) == place and any(Path(word).name == "snakemake" for word in process.cmdline()[:3]):
+            if Path(process.cwd()) == folder and any(Path(word).name == "snakemake" for word in process.cmdline()[:3]):
                 return True
-        except (psutil.Error, OSError):  # ended, or another user's
+        except (psutil.Error, OSError):  # ended in the meantime, or another user's
             continue
     return False

@@ -1,0 +1,70 @@
+"""kinetext doctor: check the installation and a results folder, and print every finding."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from tqdm import tqdm
+
+from kinetext.config.report import TrackingOptions
+from kinetext.doctor.environment import check_environment
+from kinetext.doctor.files import Finding, check_file, file_kind, first_line
+from kinetext.doctor.folder import check_clock, check_database, check_disk, check_leftovers, check_locks
+
+REPLIES = "replies/.json"
+# folders of a results folder that are skipped: a run replaces broken cache files itself, except replies; mlartifacts has
+# copies; the others are for people
+SKIPPED = ("cache", "mlartifacts", "logs", "benchmarks", "figures")
+KINDS = {
+    ".parquet": "tables",
+    ".arrow": "shards",
+    ".safetensors": "weight files",
+    "run.yaml": "runs",
+    REPLIES: "cached replies",
+}
+
+
+def doctor(results: Path | None, config: Path) -> int:
+    """Check the environment and `results`, by default the configuration's; print the findings and how much was checked.
+
+    Returns the number of findings that need action.
+    """
+    checked = Counter[str]()
+    num_repairs = 0
+    for finding in _findings(results, config, checked):
+        print(finding, flush=True)
+        num_repairs += bool(finding.repair)
+    counts = ", ".join(f"{checked[name]} {words}" for name, words in KINDS.items())
+    print(f"checked {counts}, {checked.total()} files in all; {num_repairs or 'nothing'} to repair")
+    return num_repairs
+
+
+def _findings(results: Path | None, config: Path, checked: Counter[str]) -> Iterator[Finding]:
+    yield from check_environment()
+    tracking = TrackingOptions()
+    try:
+        settings = yaml.safe_load(config.read_text()) if config.is_file() else {}
+        results = results or Path(settings.get("results", "results"))
+        tracking = TrackingOptions(**settings.get("tracking", {}))
+    except Exception as error:
+        yield Finding(config, f"cannot be read ({first_line(error)})", f"see `kinetext check-config {config}`")
+    results = results or Path("results")
+    if not results.is_dir():
+        yield Finding(results, "does not exist yet")
+        return
+    yield from check_disk(results)
+    yield from check_locks(results)
+    yield from check_database(results, tracking)
+    files = sorted(path for path in results.rglob("*") if not path.is_dir())
+    yield from check_leftovers(files)
+    yield from check_clock(results, files)
+    selected = [path for path in files if _is_selected(path, results)]
+    for path in tqdm(selected, "checking", unit="file", disable=None, leave=False):
+        checked[file_kind(path) or ""] += 1
+        yield from check_file(path)
+
+
+def _is_selected(path: Path, results: Path) -> bool:
+    kind = file_kind(path)
+    return kind == REPLIES or (kind is not None and path.relative_to(results).parts[0] not in SKIPPED)
