@@ -12,9 +12,9 @@ from kinetext.contracts import Case, checks
 from kinetext.core import plugins
 
 
-def folder_options(place: Path) -> dict:
+def folder_options(folder: Path) -> dict:
     for split, label in (("train", "wave"), ("train", "nod"), ("test", "wave"), ("test", "nod")):
-        path = place / "videos" / split / label / "0.mp4"
+        path = folder / "videos" / split / label / "0.mp4"
         path.parent.mkdir(parents=True)
         with av.open(str(path), "w") as output:
             stream = output.add_stream("libx264", rate=25)
@@ -23,14 +23,14 @@ def folder_options(place: Path) -> dict:
                 frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 20 * i, np.uint8), format="rgb24")
                 output.mux(stream.encode(frame))
             output.mux(stream.encode(None))
-    return {"root": str(place / "videos")}
+    return {"root": str(folder / "videos")}
 
 
 # data set -> a function of an empty folder to options with which it lists a few clips in a second
 SMALL = {
     "folder": folder_options,
-    "shapes": lambda place: {"train": 1, "val": 0, "test": 1},
-    "shapes_captions": lambda place: {"train": 1, "val": 0, "test": 1},
+    "shapes": lambda folder: {"train": 1, "val": 0, "test": 1},
+    "shapes_captions": lambda folder: {"train": 1, "val": 0, "test": 1},
     **WRITERS,
     **official.WRITERS,
 }

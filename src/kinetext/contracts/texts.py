@@ -53,7 +53,7 @@ def rows_are_complete(case: Case) -> None:
 
 
 def descriptions_are_announced(case: Case) -> None:
-    """Check that there are descriptions if, and only if, gives_descriptions says so."""
+    """Check that there are descriptions if, and only if, gives_descriptions is True."""
     provider, context = _provider(case), _context(case)
     if provider.source is not None:
         return
@@ -93,8 +93,8 @@ def rearranging_only_moves_descriptions(case: Case) -> None:
         require(rows[0] == table[label][0], f"the name of '{label}' became '{rows[0].sentence}'")
         require({row.label for row in rows} == {label}, f"'{label}' has rows of other labels")
     require(_descriptions(moved) == _descriptions(table), "sentences were lost, added or changed")
-    again = provider.rearrange(dict(reversed(table.items())), rivals)
-    require(again == moved, "the order of the classes changes the table")
+    reversed_moved = provider.rearrange(dict(reversed(table.items())), rivals)
+    require(reversed_moved == moved, "the order of the classes changes the table")
 
 
 CHECKS = (

@@ -88,17 +88,17 @@ def load(kind: str, name: str) -> type[Any]:
     classes = [value for value in vars(module).values() if isinstance(value, type) and _is_plugin(value, base, module)]
     leaves = [c for c in classes if not any(c is not other and issubclass(other, c) for other in classes)]
     if len(leaves) != 1:
-        found = ", ".join(c.__name__ for c in leaves) or "none"
+        defined = ", ".join(c.__name__ for c in leaves) or "none"
         raise ValueError(
-            f"{kind}: module '{name}' must define one subclass of {base.__module__}.{base.__name__}; it defines {found}"
+            f"{kind}: module '{name}' must define one subclass of {base.__module__}.{base.__name__}; it defines {defined}"
         )
     return leaves[0]
 
 
 def _is_plugin(value: type, base: type, module: ModuleType) -> bool:
     """Whether a class is a public subclass of the base that the module, or a part of this package, defines."""
-    own = f"{value.__module__}.".startswith(f"{module.__name__}.")
-    return own and issubclass(value, base) and not value.__name__.startswith("_")
+    is_local = f"{value.__module__}.".startswith(f"{module.__name__}.")
+    return is_local and issubclass(value, base) and not value.__name__.startswith("_")
 
 
 def _module(kind: str, name: str) -> Any:
@@ -106,13 +106,13 @@ def _module(kind: str, name: str) -> Any:
     if name.endswith(".py"):
         return _from_file(kind, name)
     points = [point for point in registered(kind) if point.name == name]
-    own = name in built_in(kind)
-    if len(points) + own > 1:
-        packages = ", ".join(sorted(point.value for point in points) + ["kinetext"] * own)
+    is_built_in = name in built_in(kind)
+    if len(points) + is_built_in > 1:
+        packages = ", ".join(sorted(point.value for point in points) + ["kinetext"] * is_built_in)
         raise ValueError(f"{kind}: '{name}' is defined more than once ({packages}); give the module's dotted path")
     if points:
         return _imported(kind, name, points[0].load)
-    if own:
+    if is_built_in:
         return importlib.import_module(f"{KINDS[kind].package}.{name}")
     if "." not in name:
         raise ValueError(f"no module '{name}' among {kind}{nearest(name, names(kind))}")

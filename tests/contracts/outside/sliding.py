@@ -11,7 +11,7 @@ STEPS = {"sliding left": (0, -4), "sliding right": (0, 4), "sliding up": (-4, 0)
 
 
 class Sliding(Dataset):
-    """Rendered clips of four motions, of which each is the reversal of another."""
+    """Rendered clips of two motions and their reversals."""
 
     class Config(Options):
         """Number of clips."""

@@ -54,9 +54,9 @@ class Metric:
 
 def num_not_below(predictions: Predictions) -> np.ndarray:
     """Return how many other classes score as high as the clip's own class or higher, [B]; NaN scores: a huge number."""
-    own_B1 = np.take_along_axis(predictions.scores_BK, predictions.target_B[:, None], axis=1)
-    not_below_B = (~(predictions.scores_BK < own_B1)).sum(axis=1) - 1  # minus the class itself
-    return np.where(np.isnan(own_B1[:, 0]), np.iinfo(np.int32).max, not_below_B)
+    target_score_B1 = np.take_along_axis(predictions.scores_BK, predictions.target_B[:, None], axis=1)
+    not_below_B = (~(predictions.scores_BK < target_score_B1)).sum(axis=1) - 1  # minus the class itself
+    return np.where(np.isnan(target_score_B1[:, 0]), np.iinfo(np.int32).max, not_below_B)
 
 
 def mean(values: np.ndarray) -> float:
