@@ -1,4 +1,4 @@
-"""A chat-completions server on this machine, with files and batches, that answers as a test or a benchmark wants.
+"""A local chat-completions server, with files and batches, whose answers a test or a benchmark chooses.
 
 python tests/helpers/chat_server.py --delay_s 0.1    serves until it is killed; prints its address
 """
@@ -32,12 +32,12 @@ def error(status, message="no", **headers):
 
 
 def label_of(asked: dict[str, Any]) -> str:
-    """The class that a request is about."""
+    """Return the class of a request."""
     return json.loads(re.search(r"^Class: (.*)$", asked["messages"][0]["content"], re.M)[1])
 
 
 def about_the_class(asked: dict[str, Any], note: str = "") -> tuple:
-    """An answer that is fit for use: three sentences or more, of this class alone."""
+    """Return a usable answer: at least three sentences about this class only."""
     label = label_of(asked)
     whole = [f"a {label} in manner {n}{note}" for n in range(asked["messages"][0]["content"].count('"...",') - 1)]
     return completion(json.dumps({"start": f"before {label}", "end": f"after {label}", "whole": whole}))
@@ -79,18 +79,20 @@ class Server(ThreadingHTTPServer):
         if self.batch_end == "failed":
             batch["errors"] = {"object": "list", "data": [{"code": "model_not_found", "message": "no such model"}]}
             return
-        told, untold = [], []
+        results, errors = [], []
         for number, line in enumerate(lines):
             answered = {"custom_id": line["custom_id"], "response": None, "error": None}
             if self.batch_end == "expired" and number >= len(lines) / 2:
-                untold.append(answered | {"error": {"code": "batch_expired", "message": "not in time"}})
+                errors.append(answered | {"error": {"code": "batch_expired", "message": "not in time"}})
                 continue
             status, body = self.answer(line["body"], "batch")[:2]
-            (told if status == 200 else untold).append(answered | {"response": {"status_code": status, "body": body}})
-        for kind, found in (("output", told), ("error", untold)):
-            if found:
+            (results if status == 200 else errors).append(
+                answered | {"response": {"status_code": status, "body": body}}
+            )
+        for kind, lines_of_file in (("output", results), ("error", errors)):
+            if lines_of_file:
                 batch[f"{kind}_file_id"] = f"{batch['id']}-{kind}"
-                text = "\n".join(json.dumps(line, ensure_ascii=False) for line in found[::-1])  # in any order
+                text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines_of_file[::-1])  # in any order
                 self.files[f"{batch['id']}-{kind}"] = text + "\n"
 
 

@@ -16,7 +16,7 @@ KEY = "sk-secret-0123456789"
 
 @contextmanager
 def serving(monkeypatch):
-    """The server, with the key in the environment."""
+    """Run the server, with the key in the environment."""
     monkeypatch.setenv("TEST_KEY", KEY)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server = Server()
@@ -29,7 +29,7 @@ def serving(monkeypatch):
 
 
 def options(server, **others):
-    """Options that reach the server."""
+    """Return options that reach the server."""
     return {"model": "m", "base_url": server.url, "api_key_env": "TEST_KEY", "retries": 2, "max_repairs": 0} | others
 
 
@@ -39,7 +39,7 @@ def chat_api(server, **others) -> ChatApi:
 
 
 def write_classes(folder: Path, labels: list[str]) -> Path:
-    """What describe_classes reads: one training clip per class, no rivals."""
+    """Write the inputs of describe_classes: one training clip per class, no rivals."""
     clips = [{"clip_id": label, "split": "train", "label": label, "captions": []} for label in labels]
     write_table("clips", clips, folder / "clips.parquet", {"labels": labels, "pairs": []})
     write_table("confusables", [], folder / "confusables.parquet")
@@ -50,7 +50,7 @@ def write_classes(folder: Path, labels: list[str]) -> Path:
 def describe_table(
     folder: Path, options: dict, cache: str = "cache", table: str = "texts", module: str = "chat_api"
 ) -> list[dict]:
-    """describe_classes over what write_classes wrote; the rows that are not names."""
+    """Run describe_classes on the files of write_classes; return the rows that are not names."""
     clips, output = folder / "clips.parquet", folder / f"{table}.parquet"
     text_options = TextOptions(module=module, options=options)
     describe_classes(

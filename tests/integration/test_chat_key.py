@@ -1,4 +1,4 @@
-"""The key of chat_api is in the requests' header and nowhere else: everything that a run writes is searched for it."""
+"""The key of chat_api is only in the header of requests: everything that a run writes is searched for it."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ import yaml
 from chat_server import about_the_class, completion, error, label_of
 from chat_world import KEY, options, serving, write_classes
 
-# Every way to a reply, with the log at its loudest: single requests, corrections, a batch, and Ctrl-C in between.
+# All ways to a reply, with debug logs: single requests, corrections, a batch, and Ctrl-C in between.
 RUN = """
 import json, logging, sys
 from pathlib import Path
@@ -60,7 +60,7 @@ def faulty(asked):
     return (*reply[:2], {"X_Echo": KEY, **dict(reply[2:] and reply[2])})
 
 
-def test_the_key_is_in_nothing_that_a_run_writes(server, tmp_path):
+def test_key_is_in_nothing_that_a_run_writes(server, tmp_path):
     server.script = faulty
     folder = write_classes(tmp_path / "run", ["rising", "falling", "growing", "limited", "wrong"])
     late = server.finish
@@ -72,21 +72,21 @@ def test_the_key_is_in_nothing_that_a_run_writes(server, tmp_path):
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         timeout=300,
     )
-    said = done.stdout + done.stderr
-    assert "KeyboardInterrupt" in said, said[-2000:]
+    output = done.stdout + done.stderr
+    assert "KeyboardInterrupt" in output, output[-2000:]
     for trace in ("Traceback", "POST", "quota of ***", "batch-1 is in_progress", "replies took"):
-        assert trace in said, trace  # all ways were taken, and the log was on
+        assert trace in output, trace  # all ways were taken, and the log was on
     assert {authorization for _, authorization, _ in server.requests} - {""} == {f"Bearer {KEY}"}
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(list(folder.glob("cache/replies/*.json"))) >= 7
     assert len(list(folder.glob("cache/batches/*.json"))) == 2
     assert "You sent ***" in "".join(path.read_text() for path in folder.glob("cache/replies/*.json"))
-    assert_absent(said.encode(), "what was said")
+    assert_absent(output.encode(), "the output")
     for path in files:
         assert_absent(path.read_bytes(), path)
 
 
-def test_the_key_is_not_in_mlflow(tmp_path, server, monkeypatch):
+def test_key_is_not_in_mlflow(tmp_path, server, monkeypatch):
     from kinetext.config.report import TrackingOptions
     from kinetext.tracking.log import log_runs
     from tracked import make_run

@@ -1,7 +1,7 @@
 """Paid answers survive SIGKILL: chat_api in processes that are killed at random points, against a server that counts.
 
-What is promised (texts/providers/chat_api.py, outlive.py): nothing is asked for twice, not even what was on its way at the
-kill, for the process that talks to the server outlives the one that is killed, and the next one waits for it.
+No request is sent twice, not even one that was open at the kill: the process that talks to the server survives the killed one,
+and the next process waits for its answers (core/detached.py).
 """
 
 import json
@@ -25,7 +25,7 @@ from kinetext.core.tables import read_rows
 KILLS, IN_FLIGHT, CLASSES = 50, 4, 700
 
 # Imports once, then forks a process for each table: 50 times Python's imports would take minutes.
-NURSERY = """
+FORKER = """
 import json, os, sys
 from pathlib import Path
 import openai.resources.chat, filelock, tqdm
@@ -63,10 +63,10 @@ def server(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def nursery():
+def forker():
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TEST_KEY": KEY, "NO_PROXY": "127.0.0.1"}
     process = subprocess.Popen(
-        [sys.executable, "-c", NURSERY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", FORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
     assert process.stdout.readline() == "ready\n"
     yield process
@@ -74,13 +74,13 @@ def nursery():
     process.wait(30)
 
 
-def start(nursery, server, folder: Path, *tables: str, **others) -> list[int]:
+def start(forker, server, folder: Path, *tables: str, **others) -> list[int]:
     """Processes that describe the classes into these tables, with one cache."""
     others = {"max_in_flight": IN_FLIGHT, "sentences": 1, "retries": 0} | others
     asked = {"folder": str(folder), "options": options(server, **others)}
-    nursery.stdin.write(json.dumps([asked | {"table": table} for table in tables]) + "\n")
-    nursery.stdin.flush()
-    return [int(pid) for pid in nursery.stdout.readline().split()]
+    forker.stdin.write(json.dumps([asked | {"table": table} for table in tables]) + "\n")
+    forker.stdin.flush()
+    return [int(pid) for pid in forker.stdout.readline().split()]
 
 
 def replies(folder: Path) -> dict[str, bytes]:
@@ -89,7 +89,7 @@ def replies(folder: Path) -> dict[str, bytes]:
     return {label_of(json.loads(raw)["request"]): raw for raw in raws}
 
 
-def test_killed_at_50_random_points_no_paid_answer_is_lost_or_repeated(server, nursery, tmp_path):
+def test_50_random_kills_lose_and_repeat_no_paid_answer(server, forker, tmp_path):
     write_classes(tmp_path, [f"class {n}" for n in range(CLASSES)])
     chance, sent = random.Random(0), Counter()
 
@@ -104,20 +104,20 @@ def test_killed_at_50_random_points_no_paid_answer_is_lost_or_repeated(server, n
     kept: dict[str, bytes] = {}
     for _ in range(KILLS):
         before = sent.copy()
-        (child,) = start(nursery, server, tmp_path, "texts")
+        (child,) = start(forker, server, tmp_path, "texts")
         asked_for = chance.randrange(9)  # requests of this life until the kill, and then a random moment
         until = time.monotonic() + 20
         while (sent - before).total() < asked_for and time.monotonic() < until:
             time.sleep(0.001)
         time.sleep(chance.uniform(0, 0.03))
         os.kill(child, signal.SIGKILL)
-        assert nursery.stdout.readline().split() == [str(-signal.SIGKILL)], "it ended before the kill: too few classes"
+        assert forker.stdout.readline().split() == [str(-signal.SIGKILL)], "it ended before the kill: too few classes"
         now = replies(tmp_path)
         assert {label: now[label] for label in kept} == kept, "a reply was lost or is another"
         kept = now
 
-    start(nursery, server, tmp_path, "texts")
-    assert nursery.stdout.readline().split() == ["0"]
+    start(forker, server, tmp_path, "texts")
+    assert forker.stdout.readline().split() == ["0"]
     now = replies(tmp_path)
     assert {label: now[label] for label in kept} == kept
     assert sent == {f"class {n}": 1 for n in range(CLASSES)}, "an answer was asked for again"
@@ -125,10 +125,10 @@ def test_killed_at_50_random_points_no_paid_answer_is_lost_or_repeated(server, n
     rows = [row for row in read_rows("texts", tmp_path / "texts.parquet") if row["kind"] == "motion"]
     assert not [row["status"] for row in rows if row["status"].startswith("failed")]
     assert {row["label"] for row in rows} == sent.keys()
-    assert ended(tmp_path)
+    assert have_ended(tmp_path)
 
 
-def ended(folder, within_s=10.0) -> bool:
+def have_ended(folder, within_s=10.0) -> bool:
     """Whether none of the processes that talked to the server is left, soon."""
     until = time.monotonic() + within_s
     workers = [int(pid) for pid in (folder / "workers").read_text().split()]
@@ -144,28 +144,28 @@ def is_running(pid) -> bool:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_what_is_on_its_way_is_kept_and_nothing_more_is_asked_for(server, nursery, tmp_path, number, code):
+def test_open_requests_are_stored_and_nothing_more_is_sent(server, forker, tmp_path, number, code):
     write_classes(tmp_path, [f"class {n}" for n in range(24)])
     server.script = lambda asked: time.sleep(2) or about_the_class(asked)  # longer than a busy machine takes to kill
-    (child,) = start(nursery, server, tmp_path, "texts")
+    (child,) = start(forker, server, tmp_path, "texts")
     until = time.monotonic() + 20
     while len(server.requests) < IN_FLIGHT and time.monotonic() < until:
         time.sleep(0.01)
     os.kill(child, number)
-    assert nursery.stdout.readline().split() == [str(code)]
-    assert ended(tmp_path)
+    assert forker.stdout.readline().split() == [str(code)]
+    assert have_ended(tmp_path)
     assert len(server.requests) == len(replies(tmp_path)) == IN_FLIGHT
     assert not (tmp_path / "texts.parquet").exists()
-    told = f"waiting for {IN_FLIGHT} paid answers before stopping"
-    assert (told in (tmp_path / "said.txt").read_text()) == (number != signal.SIGKILL)
+    message = f"waiting for {IN_FLIGHT} paid answers before stopping"
+    assert (message in (tmp_path / "said.txt").read_text()) == (number != signal.SIGKILL)
     server.script = about_the_class
-    start(nursery, server, tmp_path, "texts")
-    assert nursery.stdout.readline().split() == ["0"]
+    start(forker, server, tmp_path, "texts")
+    assert forker.stdout.readline().split() == ["0"]
     assert len(server.requests) == 24
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_stop_ends_every_wait(server, nursery, tmp_path, number):
+def test_stop_ends_every_wait(server, forker, tmp_path, number):
     """For a second try (openai sleeps to its end, a minute at most), for the pace, for a batch: nothing is sent any more."""
     server.polls = 10**9
     server.script = lambda asked: error(429, Retry_After="3")
@@ -176,38 +176,38 @@ def test_a_stop_ends_every_wait(server, nursery, tmp_path, number):
     }.items():
         folder = write_classes(tmp_path / what, [f"class {n}" for n in range(2)])
         server.requests.clear()
-        (child,) = start(nursery, server, folder, "texts", **waits)
+        (child,) = start(forker, server, folder, "texts", **waits)
         until = time.monotonic() + 20
         while not (server.batches if what == "batch" else server.requests) and time.monotonic() < until:
             time.sleep(0.01)
         time.sleep(0.2)
         asked = len(server.requests)
         os.kill(child, number)
-        assert nursery.stdout.readline().split() == [str(-number if number == signal.SIGKILL else 128 + number)], what
-        assert ended(folder, within_s=6), what
+        assert forker.stdout.readline().split() == [str(-number if number == signal.SIGKILL else 128 + number)], what
+        assert have_ended(folder, within_s=6), what
         assert len(server.requests) == asked, what
 
 
-def test_told_twice_it_ends_at_once(server, nursery, tmp_path):
+def test_second_ctrl_c_stops_immediately(server, forker, tmp_path):
     write_classes(tmp_path, ["class 0"])
     server.script = lambda asked: time.sleep(6) or about_the_class(asked)
-    (child,) = start(nursery, server, tmp_path, "texts")
+    (child,) = start(forker, server, tmp_path, "texts")
     while not server.requests:
         time.sleep(0.01)
     began = time.monotonic()
     os.kill(child, signal.SIGINT)
     time.sleep(0.2)
     os.kill(child, signal.SIGINT)
-    assert nursery.stdout.readline().split() == ["130"]
+    assert forker.stdout.readline().split() == ["130"]
     assert time.monotonic() - began < 5  # the answer takes six
-    assert ended(tmp_path)
+    assert have_ended(tmp_path)
 
 
-def test_two_jobs_at_once_ask_for_nothing_twice(server, nursery, tmp_path):
+def test_parallel_jobs_send_each_request_once(server, forker, tmp_path):
     write_classes(tmp_path, [f"class {n}" for n in range(24)])
     server.script = lambda asked: time.sleep(0.02) or about_the_class(asked)
-    start(nursery, server, tmp_path, "one", "two", "three")
-    assert nursery.stdout.readline().split() == ["0"] * 3
+    start(forker, server, tmp_path, "one", "two", "three")
+    assert forker.stdout.readline().split() == ["0"] * 3
     assert Counter(label_of(asked) for *_, asked in server.requests) == {f"class {n}": 1 for n in range(24)}
     tables = [read_rows("texts", tmp_path / f"{name}.parquet") for name in ("one", "two", "three")]
     assert tables[0] == tables[1] == tables[2]

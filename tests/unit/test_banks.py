@@ -1,4 +1,4 @@
-"""The bundled descriptions, every bank that is there: complete, short enough, and each sentence its class's own.
+"""All bundled banks: complete, short enough, and no sentence used for two classes.
 
 tests/unit/banks/{bank}.txt holds the class names of a public data set, one a line, as its loader gives them. Those of ssv2 are
 the 174 templates of something-something-v2-labels.json, which has no brackets, in the order of their numbers; those of
@@ -44,34 +44,34 @@ def has_words(text, words):
 
 def faults(classes, names):
     """What is wrong with the classes of a bank, a line each."""
-    found = [f"no class '{name}'" for name in names if name not in classes]
-    found += [f"'{label}' is no class" for label in classes if label not in names]
-    said = set()
+    messages = [f"no class '{name}'" for name in names if name not in classes]
+    messages += [f"'{label}' is no class" for label in classes if label not in names]
+    seen = set()
     for label, phases in classes.items():
         if [phase for phase in phases if phase != "appearance"] != list(bundled.PHASES) or not all(phases.values()):
-            found.append(f"'{label}' needs start, end and whole")
+            messages.append(f"'{label}' needs start, end and whole")
         if sum(len(phases[phase]) for phase in bundled.PHASES if phase in phases) < 3:
-            found.append(f"'{label}' has fewer than three sentences")
+            messages.append(f"'{label}' has fewer than three sentences")
         others = [name.casefold() for name in names if not has_words(label.casefold(), name.casefold())]
         for phase in phases:
             for sentence in phases[phase]:
                 plain = sentence.casefold()
                 # the two classes of a time reversal look the same
                 key = (phase, label, plain) if phase == "appearance" else (phase, plain)
-                if key in said:
-                    found.append(f"said twice: {sentence}")
-                said.add(key)
+                if key in seen:
+                    messages.append(f"said twice: {sentence}")
+                seen.add(key)
                 if len(plain.split()) > MOST_WORDS:
-                    found.append(f"over {MOST_WORDS} words: {sentence}")
+                    messages.append(f"over {MOST_WORDS} words: {sentence}")
                 if not PLAIN.fullmatch(sentence):
-                    found.append(f"not plain words: {sentence}")
+                    messages.append(f"not plain words: {sentence}")
                 if UNSEEN.search(plain):
-                    found.append(f"negation or purpose: {sentence}")
+                    messages.append(f"negation or purpose: {sentence}")
                 if plain.rstrip(".") == label.casefold():
-                    found.append(f"only the name: {sentence}")
+                    messages.append(f"only the name: {sentence}")
                 if phase != "appearance" and any(has_words(plain, name) for name in others):
-                    found.append(f"another class's name: {sentence}")
-    return found
+                    messages.append(f"another class's name: {sentence}")
+    return messages
 
 
 @pytest.mark.parametrize("bank", BANKS)
@@ -121,9 +121,9 @@ def test_each_fault_is_found(phase, sentences, fault):
     }
     assert faults(classes, list(classes)) == []
     classes["moving up"][phase] = sentences
-    found = faults(classes, list(classes))
-    assert len(found) == 1, found
-    assert fault in found[0]
+    messages = faults(classes, list(classes))
+    assert len(messages) == 1, messages
+    assert fault in messages[0]
 
 
 def test_missing_and_unknown_classes_and_too_few_sentences_are_named():
@@ -148,20 +148,20 @@ def test_ssv2_describes_every_class_of_the_official_list(tmp_path):
         assert [text.phase for text in texts] == ["start", "end", "whole", "whole"]
 
 
-def test_ssv2_tells_mirrored_classes_apart_by_words():
+def test_ssv2_distinguishes_mirrored_classes_by_words():
     """CLIP's text tower is close to a bag of words: `left to right` and `right to left` are nearly one text to it."""
-    said = {}
+    seen = {}
     for label, phases in bundled.read_bank("ssv2")["classes"].items():
         for sentence in (sentence for phase in phases.values() for sentence in phase):
             words = tuple(sorted(set(re.findall("[a-z]+", sentence)) - {"a", "an", "the"}))
-            assert said.setdefault(words, label) == label, (
-                f"'{label}' has only the words of '{said[words]}': {sentence}"
+            assert seen.setdefault(words, label) == label, (
+                f"'{label}' has only the words of '{seen[words]}': {sentence}"
             )
 
 
 @pytest.mark.parametrize(("plugin", "count"), [(HMDB51, 51), (UCF101, 101)])
 @pytest.mark.parametrize("about", ["motion", "appearance"])
-def test_every_class_of_the_official_lists_is_described_under_the_loaders_name(tmp_path, plugin, count, about):
+def test_official_classes_are_described_under_the_names_of_the_loader(tmp_path, plugin, count, about):
     bank = plugin.__module__.rpartition(".")[2]
     names = class_names(bank)
     folders = [name.replace(" ", "_" if bank == "hmdb51" else "") for name in names]

@@ -1,4 +1,4 @@
-"""chat_api against a real HTTP server on this machine that answers like a chat-completions endpoint."""
+"""The provider chat_api against a local HTTP server that answers like a chat-completions endpoint."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ def modes(server):
     return [asked.get("response_format", {"type": "text"})["type"] for _, _, asked in server.requests]
 
 
-def test_good_answer_becomes_sentences_with_their_origin(server, tmp_path):
+def test_answer_becomes_sentences_with_provenance(server, tmp_path):
     texts = describe(server, tmp_path, sentences=2)
     assert [(text.phase, text.sentence) for text in texts] == [
         ("start", "low"),
@@ -51,13 +51,13 @@ def test_good_answer_becomes_sentences_with_their_origin(server, tmp_path):
     assert form["schema"]["required"] == ["start", "end", "whole"]
 
 
-def test_never_asked_twice_and_no_key_needed_for_what_is_cached(server, tmp_path, monkeypatch):
+def test_cached_reply_is_not_requested_again_and_needs_no_key(server, tmp_path, monkeypatch):
     first = describe(server, tmp_path)
     monkeypatch.delenv("TEST_KEY")
     server.script = [error(500)]
     assert describe(server, tmp_path) == first
     assert len(server.requests) == 1
-    # what shapes the reply is part of its name in the cache; who asks, and how patiently, is not
+    # the name in the cache depends on what determines the reply, not on the key or on limits
     assert describe(server, tmp_path, retries=0, max_in_flight=1, timeout_s=1.0, api_key_env="OTHER") == first
     for other in (
         {"model": "n"},
@@ -70,28 +70,28 @@ def test_never_asked_twice_and_no_key_needed_for_what_is_cached(server, tmp_path
             describe(server, tmp_path, **other)
 
 
-def test_many_threads_that_want_the_same_ask_once(server, tmp_path):
+def test_threads_with_the_same_request_send_it_once(server, tmp_path):
     with ThreadPoolExecutor(6) as pool:
-        told = list(pool.map(lambda _: describe(server, tmp_path), range(6)))
+        results = list(pool.map(lambda _: describe(server, tmp_path), range(6)))
     assert len(server.requests) == 1
-    assert all(texts == told[0] for texts in told)
+    assert all(texts == results[0] for texts in results)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_a_passing_failure_is_tried_again(server, tmp_path, status):
+def test_temporary_failure_is_retried(server, tmp_path, status):
     server.script = [error(status, Retry_After="0"), completion()]
     assert describe(server, tmp_path)[0].status == "ok"
     assert len(server.requests) == 2
 
 
-def test_retry_after_is_honoured(server, tmp_path, caplog):
+def test_retry_after_is_respected(server, tmp_path, caplog):
     caplog.set_level(logging.INFO, "openai")
     server.script = [error(429, Retry_After="0.07"), completion()]
     assert describe(server, tmp_path)[0].status == "ok"
     assert "in 0.070000 seconds" in caplog.text
 
 
-def test_a_lasting_failure_is_a_row(server, tmp_path):
+def test_permanent_failure_is_a_row(server, tmp_path):
     server.script = [error(429, "slow down")]
     (text,) = describe(server, tmp_path, retries=0)
     assert text.status.startswith("failed: Error code: 429")
@@ -100,14 +100,14 @@ def test_a_lasting_failure_is_a_row(server, tmp_path):
     assert not list((tmp_path / "replies").iterdir())
 
 
-def test_structured_output_falls_back_to_json_mode_and_then_to_text(server, tmp_path):
+def test_json_schema_falls_back_to_json_mode_and_then_to_text(server, tmp_path):
     def picky(accepted):
         return lambda asked: completion() if asked.get("response_format", {}).get("type") in accepted else error(400)
 
     server.script = picky(["json_object"])
     assert describe(server, tmp_path)[0].status == "ok"
     assert modes(server) == ["json_schema", "json_object"]
-    describe(server, tmp_path, label="falling")  # it remembers what this server refuses
+    describe(server, tmp_path, label="falling")  # the refused mode is remembered
     assert modes(server) == ["json_schema", "json_object", "json_object"]
     server.script = picky([None])
     assert describe(server, tmp_path, model="other")[0].status == "ok"
@@ -130,7 +130,7 @@ def test_structured_output_falls_back_to_json_mode_and_then_to_text(server, tmp_
         ((200, {"choices": []}), "no chat completion"),
     ],
 )
-def test_bad_reply_is_kept_and_gives_a_failed_row(server, tmp_path, reply, complaint):
+def test_unreadable_answer_is_stored_and_gives_a_failed_row(server, tmp_path, reply, complaint):
     server.script = [reply]
     (text,) = describe(server, tmp_path)
     assert text.status.startswith("failed: ")
@@ -146,7 +146,7 @@ def test_bad_reply_is_kept_and_gives_a_failed_row(server, tmp_path, reply, compl
     assert describe(server, tmp_path)[0].status == "ok"
 
 
-def test_without_a_key_the_error_says_the_ways_out(server, tmp_path, monkeypatch):
+def test_missing_key_error_lists_the_alternatives(server, tmp_path, monkeypatch):
     monkeypatch.delenv("TEST_KEY")
     with pytest.raises(ValueError, match="TEST_KEY") as caught:
         describe(server, tmp_path)
@@ -155,7 +155,7 @@ def test_without_a_key_the_error_says_the_ways_out(server, tmp_path, monkeypatch
     assert server.requests == []
 
 
-def test_what_would_fail_for_every_class_stops_at_once(server, tmp_path):
+def test_failure_of_every_class_stops_immediately(server, tmp_path):
     server.script = [error(401, f"Incorrect API key provided: {KEY}")]
     with pytest.raises(ValueError, match="refuses the key in TEST_KEY") as caught:
         describe(server, tmp_path)
@@ -168,7 +168,7 @@ def test_what_would_fail_for_every_class_stops_at_once(server, tmp_path):
         describe(server, tmp_path, base_url="http://127.0.0.1:9/v1", retries=0)
 
 
-def test_a_slow_server_costs_one_row(server, tmp_path):
+def test_timeout_is_one_failed_row(server, tmp_path):
     held = Lock()
     held.acquire()
     server.script = lambda asked: held.acquire(timeout=1) and completion()
@@ -177,27 +177,27 @@ def test_a_slow_server_costs_one_row(server, tmp_path):
     assert text.status == "failed: no reply within 0.1 s, tried 1 times"
 
 
-def test_the_key_is_nowhere_but_in_the_request(server, tmp_path, caplog, capfd, monkeypatch):
+def test_key_is_only_in_the_request(server, tmp_path, caplog, capfd, monkeypatch):
     caplog.set_level(logging.DEBUG)
     describe(server, tmp_path)
     server.script = [completion(f"You sent {KEY}")]  # some servers repeat what they were sent
     texts = describe(server, tmp_path, label="falling")
     server.script = [error(429, f"quota of {KEY}" + "x" * 270 + KEY)]
     texts += describe(server, tmp_path, label="growing", retries=0)
-    said = caplog.text + "".join(capfd.readouterr()) + str(texts)
+    output = caplog.text + "".join(capfd.readouterr()) + str(texts)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) >= 2
     assert not any(KEY in path.read_text() for path in files)
     assert "POST" in caplog.text  # the log was on
-    assert KEY not in said
-    assert KEY[:12] not in said  # nor cut in half
+    assert KEY not in output
+    assert KEY[:12] not in output  # nor cut in half
     monkeypatch.setenv("TEST_KEY", f"{KEY}\nx")
     with pytest.raises(ValueError, match="the key in TEST_KEY contains a blank") as caught:
         describe(server, tmp_path, label="shrinking")
     assert KEY not in str(caught.value)
 
 
-def test_a_key_in_the_wrong_field_is_not_repeated():
+def test_key_in_the_wrong_option_is_not_printed():
     for wrong in (
         {"api_key_env": KEY},
         {"base_url": f"https://me:{KEY}@host/v1"},
@@ -211,7 +211,7 @@ def test_a_key_in_the_wrong_field_is_not_repeated():
         assert KEY not in str(caught.value)
 
 
-def test_a_whole_table_with_one_broken_class_and_again_without_a_key(server, tmp_path, monkeypatch, capfd):
+def test_table_with_one_unreadable_class_is_reproduced_without_a_key(server, tmp_path, monkeypatch, capfd):
     def script(asked):
         if (label := label_of(asked)) == "falling":
             return completion("Sure! Here you are.")
@@ -233,17 +233,17 @@ def test_a_whole_table_with_one_broken_class_and_again_without_a_key(server, tmp
     ]
 
 
-def fine(asked):
+def good_answer(asked):
     label = label_of(asked)
     return completion(json.dumps({"start": f"{label} low", "end": f"{label} high", "whole": [f"{label} fast"]}))
 
 
 @pytest.mark.parametrize(
-    ("fault", "seen", "requests"),
+    ("fault", "status_start", "requests"),
     [
         (error(429, "slow down", Retry_After="0.01"), "failed: Error code: 429", 2),
         (error(500, "broken", Retry_After="0.01"), "failed: Error code: 500", 2),
-        (lambda asked: time.sleep(1) or fine(asked), "failed: no reply within 0.5 s, tried 2 times", 2),
+        (lambda asked: time.sleep(1) or good_answer(asked), "failed: no reply within 0.5 s, tried 2 times", 2),
         (CUT, "failed: the connection was cut (", 2),
         (completion(ANSWER[:20]), "not_json: the answer is not JSON (Unterminated string", 1),
         (completion(ANSWER[:20], finish_reason="length"), "cut_off: the answer was cut off at the server's limit", 1),
@@ -253,21 +253,23 @@ def fine(asked):
     ],
     ids=["429", "500", "slow", "cut", "truncated", "length", "refusal", "empty", "nothing"],
 )
-def test_a_fault_costs_one_class_and_is_named(server, tmp_path, capfd, fault, seen, requests):
+def test_fault_affects_one_class_and_is_named(server, tmp_path, capfd, fault, status_start, requests):
     def script(asked):
-        return fine(asked) if label_of(asked) == "rising" else fault(asked) if callable(fault) else fault
+        return good_answer(asked) if label_of(asked) == "rising" else fault(asked) if callable(fault) else fault
 
     server.script = script
     write_classes(tmp_path, ["rising", "falling"])
-    rows = describe_table(tmp_path, options(server, retries=1, timeout_s=0.5 if "within" in seen else 30, sentences=1))
+    rows = describe_table(
+        tmp_path, options(server, retries=1, timeout_s=0.5 if "within" in status_start else 30, sentences=1)
+    )
     statuses = {row["label"]: row["status"] for row in rows}
     assert statuses["rising"] == "ok"
-    assert statuses["falling"].startswith(seen)
-    assert f"class 'falling' has no usable description: {seen}" in capfd.readouterr().err
+    assert statuses["falling"].startswith(status_start)
+    assert f"class 'falling' has no usable description: {status_start}" in capfd.readouterr().err
     assert [label_of(asked) for *_, asked in server.requests].count("falling") == requests
 
 
-def test_a_fault_of_every_class_stops_the_table(server, tmp_path):
+def test_fault_of_every_class_stops_the_table(server, tmp_path):
     write_classes(tmp_path, ["rising", "falling"])
     server.script = [error(404, "The model 'm' does not exist")]
     with pytest.raises(ValueError, match=r"has no model 'm': .*does not exist"):
@@ -275,7 +277,7 @@ def test_a_fault_of_every_class_stops_the_table(server, tmp_path):
     assert not (tmp_path / "texts.parquet").exists()
 
 
-def test_a_connection_that_is_cut_once_is_tried_again(server, tmp_path):
+def test_cut_connection_is_retried(server, tmp_path):
     server.script = [CUT, completion()]
     assert describe(server, tmp_path)[0].status == "ok"
     assert len(server.requests) == 2
@@ -294,7 +296,7 @@ def test_a_connection_that_is_cut_once_is_tried_again(server, tmp_path):
         ),
     ],
 )
-def test_hashes_of_requests_are_stable(about, sentences, request_hash, correction_hash):
+def test_request_hashes_are_stable(about, sentences, request_hash, correction_hash):
     """Another hash means that every class of every table is requested, and paid, again."""
     options = {"base_url": "http://localhost:1/v1", "model": "m", "about": about, "sentences": sentences}
     request = ChatApi(ChatApi.Config(**options)).request("rising", ["falling", 'say "hi"'])

@@ -1,4 +1,4 @@
-"""chat_api by the Batch API of a local server: half the price, and no request is ever sent twice."""
+"""The provider chat_api through the Batch API of a local server: half the price, and no request is sent twice."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -35,11 +35,11 @@ def failed(rows):
     return {row["label"]: row["status"] for row in rows if row["status"].startswith("failed")}
 
 
-def asked_for(server):
+def requested_labels(server):
     return sorted(label_of(asked) for *_, asked in server.requests)
 
 
-def test_a_table_from_a_batch_is_the_table_from_single_requests(server, folder, capfd):
+def test_batch_and_single_requests_give_the_same_table(server, folder, capfd):
     server.polls = 3
     rows = describe_table(folder, in_batch(server, price_in=1000.0, price_out=1000.0))
     single = describe_table(folder, options(server, sentences=1), cache="other", table="single")
@@ -53,17 +53,17 @@ def test_a_table_from_a_batch_is_the_table_from_single_requests(server, folder, 
     assert [line["body"] for line in lines] == [asked for path, _, asked in server.requests if path == "batch"]
     replies = list(folder.rglob("replies/*.json"))
     assert len(replies) == 8
-    assert not [said for reply in replies for said in look(reply)]  # kinetext doctor finds each to be its request's
-    said = capfd.readouterr().err
-    assert "USD in a batch" in said
-    assert "of 4 requests to" in said
-    assert "1600 tokens in and 400 out, 1 USD" in said  # half of 2
+    assert not [output for reply in replies for output in look(reply)]  # kinetext doctor finds each to be its request's
+    output = capfd.readouterr().err
+    assert "USD in a batch" in output
+    assert "of 4 requests to" in output
+    assert "1600 tokens in and 400 out, 1 USD" in output  # half of 2
     describe_table(folder, in_batch(server), table="again")
     assert len(server.batches) == 1
     assert len(server.requests) == 8
 
 
-def test_a_batch_that_is_not_done_is_fetched_by_a_later_run(server, folder):
+def test_unfinished_batch_is_fetched_by_a_later_run(server, folder):
     server.polls = 10**6
     for _ in range(2):
         with pytest.raises(
@@ -75,16 +75,16 @@ def test_a_batch_that_is_not_done_is_fetched_by_a_later_run(server, folder):
         describe_table(folder, options(server, sentences=1))
     server.batches["batch-0"]["polls"] = 0
     assert not failed(describe_table(folder, in_batch(server)))
-    assert asked_for(server) == sorted(LABELS)
+    assert requested_labels(server) == sorted(LABELS)
     assert len(server.batches) == 1
 
 
 class Killed(BaseException):
-    """As SIGKILL: nobody catches it."""
+    """Stands for SIGKILL: nothing catches it."""
 
 
 @pytest.mark.parametrize("moment", ["intent", "uploaded", "sent", "half read", "read"])
-def test_killed_at_any_moment_a_batch_is_sent_once(server, folder, monkeypatch, moment):
+def test_batch_is_sent_once_whenever_the_process_is_killed(server, folder, monkeypatch, moment):
     with monkeypatch.context() as patched:
         write, read, writes, replies = batch._write, cache.fetch_reply, [], []
 
@@ -117,10 +117,10 @@ def test_killed_at_any_moment_a_batch_is_sent_once(server, folder, monkeypatch, 
             describe_table(folder, in_batch(server))
     assert not failed(describe_table(folder, in_batch(server)))
     assert len(server.batches) == 1
-    assert asked_for(server) == sorted(LABELS)
+    assert requested_labels(server) == sorted(LABELS)
 
 
-def test_a_batch_whose_answer_got_lost_is_found_by_its_name(server, folder):
+def test_batch_is_found_by_name_when_its_creation_reply_is_lost(server, folder):
     server.cut_create = True
     assert not failed(describe_table(folder, in_batch(server)))
     assert len(server.batches) == 1
@@ -134,28 +134,28 @@ def test_two_jobs_send_one_batch(server, folder):
     assert len(server.batches) == 1
 
 
-def test_lines_that_fail_are_rows_and_only_they_are_asked_again(server, folder):
+def test_failed_lines_are_rows_and_only_they_are_sent_again(server, folder):
     server.script = lambda asked: error(400, "bad words") if label_of(asked) == "falling" else about_the_class(asked)
     assert failed(describe_table(folder, in_batch(server))) == {"falling": "failed: batch batch-0: bad words"}
     (note,) = (json.loads(path.read_text()) for path in (folder / "cache/batches").glob("*.json"))
     assert list(note["failures"].values()) == ["batch batch-0: bad words"]
     server.script = about_the_class
     assert not failed(describe_table(folder, in_batch(server)))
-    assert asked_for(server) == sorted([*LABELS, "falling"])
+    assert requested_labels(server) == sorted([*LABELS, "falling"])
 
 
-def test_an_expired_batch_keeps_what_was_answered(server, folder):
+def test_answers_of_an_expired_batch_are_stored(server, folder):
     server.batch_end = "expired"
     assert failed(describe_table(folder, in_batch(server))) == dict.fromkeys(
         LABELS[2:], "failed: batch batch-0: not in time"
     )
     server.batch_end = "completed"
     assert not failed(describe_table(folder, in_batch(server)))
-    assert asked_for(server) == sorted(LABELS)
+    assert requested_labels(server) == sorted(LABELS)
     assert len(server.batches) == 2
 
 
-def test_a_batch_that_the_server_refuses_stops_the_table(server, folder):
+def test_refused_batch_stops_the_table(server, folder):
     server.batch_end = "failed"
     with pytest.raises(ValueError, match="refuses batch batch-0: no such model; the next run sends a new one"):
         describe_table(folder, in_batch(server))
@@ -165,7 +165,7 @@ def test_a_batch_that_the_server_refuses_stops_the_table(server, folder):
     chat_api(server, **in_batch(server, model="n")).prepare({"rising": []}, Context(LABELS, folder / "cache"))
 
 
-def test_a_batch_of_another_key_or_a_server_without_batches_is_named(server, folder):
+def test_unknown_batch_error_names_both_causes(server, folder):
     server.polls = 10**6
     with pytest.raises(ValueError, match="run again"):
         describe_table(folder, in_batch(server, batch_wait_s=0))
@@ -176,7 +176,7 @@ def test_a_batch_of_another_key_or_a_server_without_batches_is_named(server, fol
         describe_table(folder, in_batch(server))
 
 
-def test_the_cap_holds_for_batches_and_corrections_are_sent_by_themselves(server, folder):
+def test_cap_applies_to_batches_and_corrections_are_sent_singly(server, folder):
     with pytest.raises(ValueError, match="nothing was sent"):
         describe_table(folder, in_batch(server, price_in=1000.0, price_out=1000.0, max_usd=0.5))
     assert server.batches == {}

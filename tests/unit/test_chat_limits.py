@@ -1,4 +1,4 @@
-"""What chat_api spends and how fast, what it asks again, and what it asks of appearance."""
+"""Cost, rate, corrections and appearance requests of the provider chat_api."""
 
 import json
 import time
@@ -31,14 +31,14 @@ def prepare(server, tmp_path, **others):
     chat_api(server, **others).prepare({label: [] for label in LABELS}, Context(LABELS, tmp_path))
 
 
-def test_the_estimate_comes_before_the_first_request(server, tmp_path, capfd):
+def test_estimate_is_printed_before_the_first_request(server, tmp_path, capfd):
     expected = [estimate(chat_api(server).request(label, []), 5) for label in LABELS]
     put_in = sum(tokens.prompt for tokens in expected)
     assert 4 * 300 < put_in < 4 * 600  # a request is some 1500 characters and a schema of 500
     prepare(server, tmp_path)
-    said = capfd.readouterr().err
-    assert f"4 of 4 classes to request from {server.url}, 0 cached; about {put_in} tokens in and 780 out" in said
-    assert "estimated from characters; price unknown (set price_in, price_out)" in said
+    output = capfd.readouterr().err
+    assert f"4 of 4 classes to request from {server.url}, 0 cached; about {put_in} tokens in and 780 out" in output
+    assert "estimated from characters; price unknown (set price_in, price_out)" in output
     prepare(server, tmp_path, price_in=2.0, price_out=10.0)
     assert f"about {(put_in * 2 + 780 * 10) / 1e6:.4g} USD, 0 USD paid before" in capfd.readouterr().err
     prepare(server, tmp_path, price_in=2.0, price_out=10.0, max_usd=1.0)
@@ -46,11 +46,11 @@ def test_the_estimate_comes_before_the_first_request(server, tmp_path, capfd):
     chat_api(server).describe("rising", [], Context(LABELS, tmp_path))
     capfd.readouterr()
     prepare(server, tmp_path, **PRICES)
-    assert "3 of 4 classes to request" in (said := capfd.readouterr().err)
-    assert "0.5 USD paid before" in said
+    assert "3 of 4 classes to request" in (output := capfd.readouterr().err)
+    assert "0.5 USD paid before" in output
 
 
-def test_nothing_is_sent_where_the_estimate_is_above_the_cap(server, tmp_path):
+def test_nothing_is_sent_if_the_estimate_exceeds_the_cap(server, tmp_path):
     write_classes(tmp_path, LABELS)
     with pytest.raises(ValueError, match=r"max_usd: the table would cost about .* the cap is 1; nothing was sent"):
         describe_table(tmp_path, options(server, **PRICES, max_usd=1.0))
@@ -59,7 +59,7 @@ def test_nothing_is_sent_where_the_estimate_is_above_the_cap(server, tmp_path):
         prepare(server, tmp_path, api_key_env="NONE")
 
 
-def test_the_cap_needs_a_price_and_one_is_known():
+def test_cap_needs_prices():
     with pytest.raises(ValueError, match="max_usd: the price of this model is unknown; set price_in"):
         plugins.configure(ChatApi, {"model": "other", "max_usd": 1})
     with pytest.raises(ValueError, match="max_usd: the price"):
@@ -69,7 +69,7 @@ def test_the_cap_needs_a_price_and_one_is_known():
     assert plugins.configure(ChatApi, {"max_usd": 1}).prices == Prices(2.5, 10.0)
 
 
-def test_at_the_cap_the_table_stops_cleanly_and_goes_on_where_it_stopped(server, tmp_path, capfd):
+def test_table_stops_at_the_cap_and_resumes_with_a_higher_one(server, tmp_path, capfd):
     labels = [f"class {n}" for n in range(10)]
     write_classes(tmp_path, labels)
     # replies turn out to be 2.8 times as dear as the estimate, which the cap allows
@@ -97,7 +97,7 @@ def test_at_the_cap_the_table_stops_cleanly_and_goes_on_where_it_stopped(server,
     assert len(server.requests) == 10
 
 
-def test_ledger_counts_a_lost_reply_and_not_a_refused_one():
+def test_ledger_counts_lost_replies_but_not_refused_requests():
     ledger = Ledger(Prices(0.0, 1e6), cap_usd=5.0)  # a USD a token
     two = Tokens(0, 2)
 
@@ -107,7 +107,7 @@ def test_ledger_counts_a_lost_reply_and_not_a_refused_one():
     assert (ledger.spent_usd, ledger.reserved_usd) == (2.0, 0.0)
     with ledger.reserve(two):
         ledger.count("a", Tokens(0, 1))
-        ledger.count("a", Tokens(0, 1))  # read again
+        ledger.count("a", Tokens(0, 1))  # the same reply, counted once
     assert ledger.spent_usd == 3.0
     ledger.count("b", Tokens(0, 3), price_factor=0.5)
     assert ledger.spent_usd == 4.5
@@ -117,7 +117,7 @@ def test_ledger_counts_a_lost_reply_and_not_a_refused_one():
         pass
 
 
-def test_a_reply_without_usage_counts_as_estimated(server, tmp_path):
+def test_reply_without_usage_counts_as_estimated(server, tmp_path):
     def silent(asked):
         status, body = about_the_class(asked)
         return status, {key: value for key, value in body.items() if key != "usage"}
@@ -150,7 +150,7 @@ def test_requests_are_evenly_spaced(server, tmp_path):
     assert time.monotonic() - start < 1
 
 
-def test_a_correction_continues_the_conversation(server, tmp_path):
+def test_correction_continues_the_conversation(server, tmp_path):
     provider, context = chat_api(server, sentences=2), Context(LABELS, tmp_path)
     server.script = [completion()]
     texts = provider.describe("rising", ["falling"], context)
@@ -158,8 +158,8 @@ def test_a_correction_continues_the_conversation(server, tmp_path):
     texts[0] = replace(texts[0], status="same sentence as class 'falling'")
     texts[2] = replace(texts[2], status="names the rival 'falling'")
     server.script = [completion(json.dumps({"start": "x", "end": "high", "whole": ["y", "it climbs"]}))]
-    mended = provider.repair("rising", ["falling"], texts, context)
-    assert [(text.phase, text.sentence, text.status) for text in mended] == [
+    repaired = provider.repair("rising", ["falling"], texts, context)
+    assert [(text.phase, text.sentence, text.status) for text in repaired] == [
         ("start", "x", "ok"),
         ("end", "high", "ok"),
         ("whole", "y", "ok"),
@@ -170,19 +170,19 @@ def test_a_correction_continues_the_conversation(server, tmp_path):
     assert answer == {"role": "assistant", "content": ANSWER}
     assert '- start, "low": same sentence as class \'falling\'\n- whole, "it goes up": names' in fault["content"]
     assert "high" not in fault["content"]
-    assert mended[0].prompt_version == "motion-1+correction-1"
-    assert mended[0].rival == "falling"
-    assert mended[0].request_hash != texts[0].request_hash
+    assert repaired[0].prompt_version == "motion-1+correction-1"
+    assert repaired[0].rival == "falling"
+    assert repaired[0].request_hash != texts[0].request_hash
     # cached like any other, and the second correction continues the first
-    assert provider.repair("rising", ["falling"], texts, context) == mended
+    assert provider.repair("rising", ["falling"], texts, context) == repaired
     assert len(server.requests) == 2
-    again = [replace(mended[0], status="empty sentence"), *mended[1:]]
-    provider.repair("rising", ["falling"], again, context)
+    faulty = [replace(repaired[0], status="empty sentence"), *repaired[1:]]
+    provider.repair("rising", ["falling"], faulty, context)
     assert [message["role"] for message in server.requests[-1][2]["messages"]] == ["user", "assistant"] * 2 + ["user"]
 
 
 @pytest.mark.parametrize(
-    ("reply", "said", "fault"),
+    ("reply", "output", "fault"),
     [
         (completion("Sure! Here."), "Sure! Here.", "the answer is not JSON"),
         (completion(None, refusal="I cannot"), "I cannot", "the model refused (I cannot)"),
@@ -190,20 +190,20 @@ def test_a_correction_continues_the_conversation(server, tmp_path):
         (completion(""), "(no answer)", "the answer is empty"),
     ],
 )
-def test_an_unreadable_answer_can_be_mended(server, tmp_path, reply, said, fault):
+def test_unreadable_answer_is_repaired(server, tmp_path, reply, output, fault):
     provider, context = chat_api(server), Context(LABELS, tmp_path)
     server.script = [reply, completion()]
     texts = provider.describe("rising", [], context)
     assert texts[0].status.startswith("failed")
     assert {text.status for text in provider.repair("rising", [], texts, context)} == {"ok"}
     _, answer, request = server.requests[-1][2]["messages"]
-    assert answer["content"] == said
+    assert answer["content"] == output
     assert fault in request["content"]
     assert str(tmp_path) not in request["content"]
 
 
 @pytest.mark.parametrize("reply", [error(500), (200, "<html>")], ids=["none", "no completion"])
-def test_a_class_without_an_answer_is_not_asked_about_again(server, tmp_path, reply):
+def test_class_without_an_answer_is_not_repaired(server, tmp_path, reply):
     server.script = lambda asked: reply if label_of(asked) == "falling" else about_the_class(asked)
     write_classes(tmp_path, LABELS)
     rows = describe_table(tmp_path, options(server, retries=0, max_repairs=2))
@@ -211,19 +211,19 @@ def test_a_class_without_an_answer_is_not_asked_about_again(server, tmp_path, re
     assert sorted(label_of(asked) for *_, asked in server.requests) == sorted(LABELS)
 
 
-def test_what_cannot_be_mended_stays(server, tmp_path):
+def test_failed_repair_leaves_the_rows(server, tmp_path):
     provider, context = chat_api(server, retries=0), Context(LABELS, tmp_path)
     server.script = [completion(), completion("no")]
-    good = provider.describe("falling", [], context)
-    half = [replace(good[0], status="empty sentence"), *good[1:]]
+    answered = provider.describe("falling", [], context)
+    half = [replace(answered[0], status="empty sentence"), *answered[1:]]
     assert provider.repair("falling", [], half, context) == half  # better than nothing at all
-    good = provider.describe("growing", [], context)
+    answered = provider.describe("growing", [], context)
     server.script = [CUT]
     with pytest.raises(Exception, match="the connection was cut"):
-        provider.repair("growing", [], [replace(good[0], status="empty sentence")], context)
+        provider.repair("growing", [], [replace(answered[0], status="empty sentence")], context)
 
 
-def test_appearance_is_asked_for_as_a_control(server, tmp_path):
+def test_appearance_is_requested_as_a_control(server, tmp_path):
     server.script = [completion(json.dumps({"whole": ["a red box", "a grey wall"]}))]
     provider = chat_api(server, about="appearance", sentences=2)
     texts = provider.describe("rising", ["falling"], Context(LABELS, tmp_path))

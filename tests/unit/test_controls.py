@@ -1,4 +1,4 @@
-"""Controls: the same sentences at the wrong classes, noise in their place, and what a class looks like."""
+"""Controls: descriptions at other classes, random words, and appearance."""
 
 from collections import Counter
 from pathlib import Path
@@ -31,13 +31,13 @@ def sentences(rows, label, kind="motion"):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_shuffled_gives_every_class_all_sentences_of_one_other(tmp_path, seed):
-    own, _ = table(tmp_path / "own", "bundled")
+def test_shuffled_gives_every_class_all_sentences_of_another(tmp_path, seed):
+    source, _ = table(tmp_path / "own", "bundled")
     rows, metadata = table(tmp_path / "shuffled", "shuffled", of=SHAPES, seed=seed)
     assert metadata == {"control": "shuffled"}
-    given = {label: [k for k in LABELS if sentences(rows, label) == sentences(own, k)] for label in LABELS}
-    assert sorted(k for (k,) in given.values()) == sorted(LABELS)
-    for label, (giver,) in given.items():
+    givers = {label: [k for k in LABELS if sentences(rows, label) == sentences(source, k)] for label in LABELS}
+    assert sorted(k for (k,) in givers.values()) == sorted(LABELS)
+    for label, (giver,) in givers.items():
         assert label != giver
         assert sentences(rows, label, "name") == [(label, "whole")]
         motion = [row for row in rows if row["label"] == label and row["kind"] == "motion"]
@@ -46,28 +46,28 @@ def test_shuffled_gives_every_class_all_sentences_of_one_other(tmp_path, seed):
         }
 
 
-def test_shuffled_draws_one_circle_that_the_seed_decides():
+def test_shuffled_is_one_cycle_determined_by_the_seed():
     labels = {f"class {n}" for n in range(20)}
-    found = [shuffled.random_givers(labels, seed) for seed in range(10)]
-    assert found[0] == shuffled.random_givers(labels, 0)
-    assert len({tuple(sorted(giver.items())) for giver in found}) == 10
-    for giver in found:
+    cycles = [shuffled.random_givers(labels, seed) for seed in range(10)]
+    assert cycles[0] == shuffled.random_givers(labels, 0)
+    assert len({tuple(sorted(giver.items())) for giver in cycles}) == 10
+    for giver in cycles:
         assert set(giver) == set(giver.values()) == labels
         assert not any(label == of for label, of in giver.items())
     assert shuffled.random_givers({"alone"}, 0) == {}
 
 
 def test_swapped_exchanges_the_sentences_of_a_pair(tmp_path):
-    own, _ = table(tmp_path / "own", "bundled")
+    source, _ = table(tmp_path / "own", "bundled")
     rows, metadata = table(tmp_path / "swapped", "swapped", of=SHAPES)
     assert metadata == {"control": "swapped"}
     # of the rule `features` and after it `text`: rising has falling, falling has growing, growing has shrinking
     for one, other in (("rising", "falling"), ("growing", "shrinking")):
-        assert sentences(rows, one) == sentences(own, other)
-        assert sentences(rows, other) == sentences(own, one)
+        assert sentences(rows, one) == sentences(source, other)
+        assert sentences(rows, other) == sentences(source, one)
 
 
-def test_groups_that_exchange():
+def test_groups_of_swapped():
     assert swapped.groups({"a": ["b"], "b": ["a"], "c": ["d"], "d": ["c"]}) == [["a", "b"], ["c", "d"]]
     # b and c are each other's first; a then takes the next that is free
     assert swapped.groups({"a": ["b", "d"], "b": ["c", "a"], "c": ["b"], "d": []}) == [["b", "c"], ["a", "d"]]
@@ -88,36 +88,36 @@ def test_every_class_with_a_rival_is_in_one_group_of_two_or_more():
         rivals: dict[str, list[str]] = {label: [] for label in labels}
         for row in top_rivals(scores_KK, labels, "features", 3):
             rivals[row["label"]].append(row["rival"])
-        found = swapped.groups(rivals)
-        assert sorted(label for group in found for label in group) == sorted(labels)
-        assert all(len(group) >= 2 for group in found)
-        assert found == swapped.groups(dict(reversed(rivals.items())))
+        groups = swapped.groups(rivals)
+        assert sorted(label for group in groups for label in group) == sorted(labels)
+        assert all(len(group) >= 2 for group in groups)
+        assert groups == swapped.groups(dict(reversed(rivals.items())))
 
 
-def test_a_class_without_anyone_to_swap_with_says_so():
-    told = {"a": [Text("a", "a"), Text("a", "it moves", kind="motion")], "b": [Text("b", "it rests", kind="motion")]}
+def test_class_without_a_partner_has_a_failed_row():
+    texts = {"a": [Text("a", "a"), Text("a", "it moves", kind="motion")], "b": [Text("b", "it rests", kind="motion")]}
     provider = load_provider("", "swapped", {"of": SHAPES})
-    handed = provider.rearrange(told, {"a": ["c"], "b": []})  # c is not among the described
-    assert handed["a"][0] == told["a"][0]
-    assert [t.status for texts in handed.values() for t in texts if t.kind != "name"] == [
+    rearranged = provider.rearrange(texts, {"a": ["c"], "b": []})  # c is not among the described
+    assert rearranged["a"][0] == texts["a"][0]
+    assert [t.status for texts in rearranged.values() for t in texts if t.kind != "name"] == [
         "failed: no other class to take sentences from"
     ] * 2
 
 
-def test_statuses_are_those_of_the_sentences_own_table(tmp_path, monkeypatch):
+def test_statuses_are_those_of_the_source(tmp_path, monkeypatch):
     bank = {
         "source": "test",
         "classes": {k: {"start": [f"{k} begins low"], "end": [], "whole": ["it moves"]} for k in LABELS},
     }
     monkeypatch.setattr(bundled, "read_bank", lambda name: bank)
-    own, _ = table(tmp_path / "own", "bundled")
+    source, _ = table(tmp_path / "own", "bundled")
     rows, _ = table(tmp_path / "shuffled", "shuffled", of=SHAPES)
-    said = [Counter(row["status"].partition("'")[0] for row in found) for found in (own, rows)]
-    assert said[0] == said[1]
-    assert said[0]["pair: as of its rival "] + said[0]["shared: as of class "] == len(LABELS)
+    statuses = [Counter(row["status"].partition("'")[0] for row in table) for table in (source, rows)]
+    assert statuses[0] == statuses[1]
+    assert statuses[0]["pair: as of its rival "] + statuses[0]["shared: as of class "] == len(LABELS)
 
 
-def test_random_words_are_noise_after_the_name():
+def test_random_words_follow_the_name():
     context = Context(LABELS)
     texts = load_provider("", "random_words", {"sentences": 4, "words": 3}).describe("rising", [], context)
     assert [text.phase for text in texts] == ["start", "end", *["whole"] * 4]
@@ -127,18 +127,18 @@ def test_random_words_are_noise_after_the_name():
     assert all(set(words) <= set(random_words.WORDS) for words in noise[::2])
     assert not any(set(words) & set(random_words.WORDS) for words in noise[1::2])
 
-    def said(label, **options):
+    def noise(label, **options):
         return [
             t.sentence.removeprefix(label)
             for t in load_provider("", "random_words", options).describe(label, [], context)
         ]
 
-    assert said("rising") != said("falling")
-    assert said("rising") != said("rising", seed=1)
-    assert said("rising", shared=True) == said("falling", shared=True)
+    assert noise("rising") != noise("falling")
+    assert noise("rising") != noise("rising", seed=1)
+    assert noise("rising", shared=True) == noise("falling", shared=True)
 
 
-def test_random_words_are_no_part_of_a_class_name():
+def test_random_words_exclude_words_of_class_names():
     named = [f"playing {word}" for word in random_words.WORDS[5:]]
     texts = load_provider("", "random_words", {"words": 5}).describe(named[0], [], Context(named))
     assert set(texts[0].sentence.partition(" has ")[2].split()) == set(random_words.WORDS[:5])
@@ -151,14 +151,14 @@ def test_random_words_table_has_names_and_is_a_control(tmp_path):
     assert Counter(row["kind"] for row in rows) == {"name": len(LABELS), "random": 5 * len(LABELS)}
 
 
-def test_appearance_may_be_the_same_in_two_classes(tmp_path):
+def test_appearance_may_be_equal_in_two_classes(tmp_path):
     rows, metadata = table(tmp_path, "bundled", bank="shapes", about="appearance")
     assert metadata == {"control": "appearance"}
     assert {row["status"] for row in rows} == {"ok"}
     assert sentences(rows, "rising", "appearance") == sentences(rows, "falling", "appearance") != []
 
 
-def test_a_bank_without_appearance_is_refused_early(tmp_path):
+def test_bank_without_appearance_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"texts.mine.options.about: the bank 'ssv2' has no sentences about appearance"
     ):
@@ -192,7 +192,7 @@ def test_names_are_a_control_and_motion_is_none(tmp_path):
         ({}, r"options.of.module: is missing"),
     ],
 )
-def test_what_cannot_be_rearranged_is_refused_early(tmp_path, module, of, complaint):
+def test_unsuitable_source_is_refused(tmp_path, module, of, complaint):
     with pytest.raises(ValueError, match=rf"texts.mine.{complaint}"):
         table(tmp_path, module, of=of)
     plain = {
@@ -208,7 +208,7 @@ def test_what_cannot_be_rearranged_is_refused_early(tmp_path, module, of, compla
         check_config(plain, "config.yaml")
 
 
-def test_the_provider_that_a_control_rearranges_is_prepared(tmp_path, monkeypatch, capfd):
+def test_source_of_a_control_is_prepared(tmp_path, monkeypatch, capfd):
     """Only prepared can chat_api send a batch, and refuse what costs too much."""
     write_classes(tmp_path, LABELS)
     with serving(monkeypatch) as server:
@@ -228,7 +228,7 @@ def test_the_provider_that_a_control_rearranges_is_prepared(tmp_path, monkeypatc
     assert not any(row["label"] in row["sentence"] for row in rows)
 
 
-def test_a_control_is_made_from_the_bank_that_it_rearranges():
+def test_files_of_a_control_are_those_of_its_source():
     (file,) = load_provider("", "swapped", {"of": SHAPES}).list_files()
     assert [file] == load_provider("", "bundled", {}).list_files() == [bundled.BANKS / "shapes.yaml"]
     assert file.is_file()

@@ -1,4 +1,4 @@
-"""Three classes: `push` and `pull` look the same to the classifier, `jump` does not."""
+"""Mining of confusable classes: `push` and `pull` look the same to the classifier, `jump` does not."""
 
 import hashlib
 from pathlib import Path
@@ -65,13 +65,13 @@ def rivals_of(rows: list[dict], label: str, rule: str) -> list[str]:
     return [row["rival"] for row in sorted(chosen, key=lambda row: row["rank"])]
 
 
-def test_two_classes_that_look_the_same_are_confused_half_of_the_time():
+def test_identical_classes_are_confused_half_of_the_time():
     features_BD = np.ones((8, 5))
     scores_KK = confusion_scores(features_BD, np.array([0, 1] * 4), num_classes=2, folds=2)
     np.testing.assert_allclose(scores_KK, [[0.0, 0.5], [0.5, 0.0]], atol=1e-6)
 
 
-def test_confusion_is_symmetric_and_finds_the_lookalikes():
+def test_confusion_is_symmetric_and_finds_similar_classes():
     target_B = np.repeat([0, 1, 2], 6)
     features_BD = np.array([LOOKS[LABELS[k]] for k in target_B])
     scores_KK = confusion_scores(features_BD, target_B, num_classes=3, folds=3)
@@ -81,7 +81,7 @@ def test_confusion_is_symmetric_and_finds_the_lookalikes():
     assert scores_KK[0, 2] < 0.1
 
 
-def test_a_class_with_one_clip_gets_zeros_and_folds_follow_the_smallest_other_class():
+def test_class_with_one_clip_gets_zeros():
     target_B = np.array([0, 0, 0, 1, 1, 2])
     scores_KK = confusion_scores(np.ones((6, 2)), target_B, num_classes=4, folds=5)
     assert (scores_KK[2:] == 0).all()
@@ -90,14 +90,14 @@ def test_a_class_with_one_clip_gets_zeros_and_folds_follow_the_smallest_other_cl
     assert (confusion_scores(np.ones((3, 2)), np.array([0, 0, 1]), num_classes=2, folds=2) == 0).all()
 
 
-def test_a_clip_is_judged_by_a_classifier_that_has_not_seen_it():
+def test_clip_is_scored_by_a_classifier_that_has_not_seen_it():
     # random labels: fitted and judged on the same clips, 40 dimensions would tell 20 clips apart without an error
     features_BD = np.random.default_rng(0).normal(size=(20, 40))
     scores_KK = confusion_scores(features_BD, np.array([0, 1] * 10), num_classes=2, folds=5)
     assert scores_KK[0, 1] > 0.3
 
 
-def test_a_group_is_judged_by_a_classifier_that_has_seen_none_of_it():
+def test_group_is_scored_by_a_classifier_that_has_seen_none_of_it():
     # every clip looks like the other clips of its group and like nothing else, so only a cut of the same film gives its
     # class away
     film_FD = np.random.default_rng(0).normal(size=(24, 40))
@@ -108,14 +108,14 @@ def test_a_group_is_judged_by_a_classifier_that_has_seen_none_of_it():
     assert apart_KK[0, 1] > 0.3
 
 
-def test_a_class_of_one_group_is_judged_clip_by_clip():
+def test_class_of_one_group_is_scored_clip_by_clip():
     features_BD = np.array([LOOKS[label] for label in ("push", "pull", "jump") for _ in range(4)])
     groups = ["one film"] * 4 + [f"{i}" for i in range(8)]
     scores_KK = confusion_scores(features_BD, np.repeat([0, 1, 2], 4), 3, folds=4, group_B=groups)
     assert scores_KK[0, 1] > 0.4 > 0.1 > scores_KK[0, 2]
 
 
-def test_a_class_of_two_clips_beside_a_large_one_costs_the_large_one_no_folds():
+def test_small_class_does_not_reduce_the_folds_of_a_large_one():
     target_B = np.array([0] * 20 + [1] * 20 + [2] * 2)
     features_BD = np.array([LOOKS[LABELS[k]] for k in target_B])
     scores_KK = confusion_scores(features_BD, target_B, 3, folds=5)
@@ -152,7 +152,7 @@ def test_mined_table(tmp_path):
     assert rivals_of(rows, "push", "declared") == []
 
 
-def test_rivals_stay_among_the_classes_that_a_label_is_scored_with(tmp_path):
+def test_rivals_are_scored_together(tmp_path):
     world = write_world(tmp_path, train_clips(6), pairs=[["push", "pull"], ["jump", "wave"]])
     world |= {"splits": write_splits(world["clips"], ["pull", "wave"])}
     mine_confusables(**world)
@@ -167,7 +167,7 @@ def test_rivals_stay_among_the_classes_that_a_label_is_scored_with(tmp_path):
 
 
 @pytest.fixture
-def telling(monkeypatch):
+def provider(monkeypatch):
     """A provider whose sentences depend on all that was mined, and name no rival: such sentences are not used."""
 
     def describe(self, label, rivals, context):
@@ -178,7 +178,7 @@ def telling(monkeypatch):
     monkeypatch.setattr(plugins, "load", lambda kind, name: provider)
 
 
-def test_labels_of_test_and_validation_clips_change_no_byte(tmp_path, telling):
+def test_labels_of_test_and_validation_clips_are_not_used(tmp_path, provider):
     train = train_clips(3)
     held_out = [("test", "push"), ("test", "jump"), ("val", "pull"), ("val", "wave"), ("test", "wave")]
     looks = [label for _, label in train + held_out]
@@ -199,7 +199,7 @@ def test_labels_of_test_and_validation_clips_change_no_byte(tmp_path, telling):
     assert texts["true", "features"] != texts["train", "features"]
 
 
-def test_groups_of_the_clips_are_kept_whole(tmp_path):
+def test_groups_of_clips_are_not_split(tmp_path):
     """Cuts of one film look alike and like no other film: only a classifier that has seen another cut is ever right."""
     films = [label for label in ("push", "pull") for _ in range(4)]
     world = write_world(tmp_path, [("train", label) for label in films for _ in range(2)])
@@ -218,7 +218,7 @@ def test_groups_of_the_clips_are_kept_whole(tmp_path):
     assert scores[0] < 0.3 < 0.4 < scores[1]
 
 
-def test_a_large_class_gives_a_drawn_part_of_its_clips(tmp_path, monkeypatch):
+def test_large_class_is_subsampled(tmp_path, monkeypatch):
     world = write_world(tmp_path, train_clips(9)) | {"options": ConfusablesOptions(clips_per_class=4)}
     seen = []
     monkeypatch.setattr("kinetext.texts.mining.confusion_scores", lambda x, y, *rest: seen.append(y) or np.eye(4))
@@ -227,7 +227,7 @@ def test_a_large_class_gives_a_drawn_part_of_its_clips(tmp_path, monkeypatch):
     assert [np.bincount(target_B).tolist() for target_B in seen] == [[4] * 4, [9] * 4]
 
 
-def test_a_file_of_rivals(tmp_path):
+def test_rivals_from_a_file(tmp_path):
     world = write_world(tmp_path, train_clips(2))
     path = tmp_path / "rivals.csv"
 
@@ -275,7 +275,7 @@ def test_features_are_averaged_over_frames(tmp_path):
     np.testing.assert_array_equal(features_BD, [[2.0, 4.0], [5.0, 5.0]])
 
 
-def test_errors_say_where_what_and_what_to_do(tmp_path):
+def test_errors_name_place_fault_and_remedy(tmp_path):
     world = write_world(tmp_path, train_clips(2), pairs=[["push", "pul"]])
     with pytest.raises(ValueError, match=r"clips.parquet: pairs: no class 'pul'; did you mean 'pull'\?"):
         mine_confusables(**world)

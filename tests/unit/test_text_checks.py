@@ -1,4 +1,4 @@
-"""Every reason why a sentence may not be used: sentences that have it, and near misses that have not."""
+"""Checks of sentences: for every reason, sentences with the fault and similar ones without."""
 
 import pytest
 
@@ -50,7 +50,7 @@ def reason(fault):
         ("long", "one two three four five six seven eight nine ten eleven twelve"),
     ],
 )
-def test_form(expected, sentence):
+def test_form_fault(expected, sentence):
     assert reason(form_fault(sentence, WORDS)) == expected
 
 
@@ -71,7 +71,7 @@ def test_form(expected, sentence):
         "unable to move it, the hand slips",
     ],
 )
-def test_form_that_is_right(sentence):
+def test_no_form_fault(sentence):
     assert form_fault(sentence, WORDS) is None
 
 
@@ -92,7 +92,7 @@ def test_form_that_is_right(sentence):
         ("not_visual", "jump", "feet leave the ground with a loud noise"),
     ],
 )
-def test_content(expected, label, sentence):
+def test_content_fault(expected, label, sentence):
     assert reason(content_fault(sentence, label, ["run", "throw a ball"])) == expected
 
 
@@ -108,17 +108,17 @@ def test_content(expected, label, sentence):
         ("moving something up", ["moving something down"], "a hand lifts something"),
     ],
 )
-def test_content_that_is_right(label, rivals, sentence):
+def test_no_content_fault(label, rivals, sentence):
     assert content_fault(sentence, label, rivals) is None
 
 
-def test_a_state_in_the_words_of_the_name_is_content_at_the_start_and_the_end():
+def test_state_in_the_words_of_the_name_is_allowed_at_start_and_end():
     assert content_fault("the gate is open", "gate opening", phase="end") is None
     assert reason(content_fault("the gate is open", "gate opening")) == "name_only"
     assert reason(content_fault("gate opening", "gate opening", phase="end")) == "name_only"
 
 
-def test_tokens_are_counted_only_where_there_could_be_too_many():
+def test_tokens_are_counted_only_if_there_could_be_too_many():
     counted = []
     limit = TokenLimit(12, lambda text: counted.append(text) or 12)
     assert form_fault("ten bytes.", limit) is None
@@ -139,11 +139,11 @@ def test_tokens_are_counted_only_where_there_could_be_too_many():
         *[("go", "goes", "going"), ("swing", "swings", "swinging"), ("kiss", "kissing"), ("play", "plays")],
     ],
 )
-def test_inflection_is_folded(forms):
+def test_inflection_is_removed(forms):
     assert len({fold(form) for form in forms}) == 1
 
 
-def test_a_state_is_no_inflection():
+def test_participle_is_no_inflection():
     assert fold("closed") != fold("closing")
     assert len({fold(word) for word in ("run", "rung", "ring", "throw", "through")}) == 5
 
@@ -158,7 +158,7 @@ def test_a_state_is_no_inflection():
         ('{"start": "a", "end": null, "whole": ["c"]}', "missing_key"),
     ],
 )
-def test_failures_of_an_answer_get_their_reason(content, expected):
+def test_failure_of_an_answer_has_its_reason(content, expected):
     with pytest.raises(ValueError, match="answer") as caught:
         parse_answer(content)
     assert named_failure(f"failed: {caught.value}; to query the model again, delete x") == (
@@ -177,13 +177,15 @@ def motion(label, *sentences, **fields):
     return [Text(label, sentence, "motion", **fields) for sentence in sentences]
 
 
-def test_equal_sentences_go_by_class_kind_and_phase():
-    told = {
+def test_equal_sentences_are_marked_by_class_kind_and_phase():
+    texts_by_label = {
         "up": [Text("up", "it"), *motion("up", "Goes up.", "goes  up", "it drifts", "it turns", "in view")],
         "down": [Text("down", "it"), *motion("down", "It drifts", "in view", "`broken`")],
         "round": [*motion("round", "it turns", "broken"), *motion("round", "in view", phase="end")],
     }
-    status = {k: [t.status for t in texts] for k, texts in check_texts(told, {"up": [], "down": ["up"]}).items()}
+    status = {
+        k: [t.status for t in texts] for k, texts in check_texts(texts_by_label, {"up": [], "down": ["up"]}).items()
+    }
     assert status == {
         "up": [
             "ok",
@@ -199,39 +201,39 @@ def test_equal_sentences_go_by_class_kind_and_phase():
     }
 
 
-def test_what_stands_still_may_be_equal_and_say_what_it_likes():
-    told = {
+def test_appearance_is_checked_for_form_only():
+    texts_by_label = {
         label: [Text(label, "a shape", "appearance"), Text(label, "- a", "appearance")] for label in ("up", "shape")
     }
-    for texts in check_texts(told, {"up": ["shape"]}).values():
+    for texts in check_texts(texts_by_label, {"up": ["shape"]}).values():
         assert [text.status for text in texts] == ["ok", "bullet: '-'"]
 
 
-def test_the_row_names_rivals_too():
-    told = {"up": motion("up", "it does not drop", rival="fall | drop")}
-    assert check_texts(told, {"up": []})["up"][0].status == "rival: names 'drop'"
+def test_rivals_of_the_row_are_checked():
+    texts_by_label = {"up": motion("up", "it does not drop", rival="fall | drop")}
+    assert check_texts(texts_by_label, {"up": []})["up"][0].status == "rival: names 'drop'"
 
 
-def test_each_answer_has_as_many_sentences_as_were_asked_for():
-    told = {
+def test_each_answer_has_the_requested_number_of_sentences():
+    texts_by_label = {
         "up": [*motion("up", "a b", phase="start", rival="x"), *motion("up", "c d", "e f", "g h", rival="x")],
         "down": [*motion("down", "i j", rival="x", model="m"), *motion("down", "k l", "m n", rival="y")],
         "gone": [Text("gone", "", "motion", status="failed: line is dead")],
     }
-    checked = check_texts(told, {}, sentences=2)
+    checked = check_texts(texts_by_label, {}, sentences=2)
     assert [text.status for text in checked["up"]] == ["ok", "ok", "ok", "count: beyond the 2 that were asked for"]
     assert checked["down"][3:] == [
         Text("down", "", "motion", rival="x", model="m", status="count: 1 of the 2 that were asked for")
     ]
-    assert checked["gone"] == told["gone"]
+    assert checked["gone"] == texts_by_label["gone"]
     assert check_texts(checked, {}, sentences=2) == checked  # judged anew, with the same result
     more = checked | {"down": [*checked["down"], *motion("down", "o p", rival="x")]}
     assert {text.status for text in check_texts(more, {}, sentences=2)["down"]} == {"ok"}
 
 
-def test_verbatim_leaves_all_but_the_empty():
-    told = {"up": motion("up", "1. up", "up", "up", " ")}
-    assert [text.status for text in check_texts(told, {}, 9, skip_checks=True)["up"]] == [
+def test_skip_checks_marks_only_empty_sentences():
+    texts_by_label = {"up": motion("up", "1. up", "up", "up", " ")}
+    assert [text.status for text in check_texts(texts_by_label, {}, 9, skip_checks=True)["up"]] == [
         *["ok"] * 3,
         "empty: no sentence",
     ]
@@ -242,13 +244,13 @@ def test_bundled_banks_are_clean(bank):
     """With the rivals that shapes declares; elsewhere training decides which are, so any other class may be one."""
     classes = list(bundled.read_bank(bank)["classes"])
     provider = load_provider("", "bundled", {"bank": bank})
-    told = {label: provider.describe(label, [], Context(classes)) for label in classes}
+    texts_by_label = {label: provider.describe(label, [], Context(classes)) for label in classes}
     pairs = {label: [other for other in classes if other != label] for label in classes}
     if bank == "shapes":
         pairs = {a: [b] for pair in Shapes(Shapes.Config()).declared_pairs() for a, b in (pair, pair[::-1])}
-    bad = [text for texts in check_texts(told, pairs).values() for text in texts if text.status != "ok"]
+    bad = [text for texts in check_texts(texts_by_label, pairs).values() for text in texts if text.status != "ok"]
     assert bad == []
-    assert min(map(len, told.values())) >= 3
+    assert min(map(len, texts_by_label.values())) >= 3
 
 
 def test_reasons_are_declared_and_documented():

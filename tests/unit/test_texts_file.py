@@ -1,4 +1,4 @@
-"""Texts that are exported, edited and read back; and methods on a table with a class that nobody could describe."""
+"""Texts that are exported, edited and read back; methods on a table with an undescribed class."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ def read(path, labels=LABELS, **options):
 
 
 @pytest.mark.parametrize("ending", [".csv", ".json"])
-def test_exported_and_read_back_it_is_the_same(table, tmp_path, ending):
+def test_export_and_import_are_inverse(table, tmp_path, ending):
     path, texts = table
     export_texts(path, tmp_path / f"edited{ending}")
     assert read(tmp_path / f"edited{ending}", ("rising", "falling")) == [
@@ -59,7 +59,7 @@ def edit(path, change):
         writer.writerows(rows)
 
 
-def test_an_edited_sentence_is_its_editors_and_the_others_keep_their_provenance(table, tmp_path):
+def test_only_edited_rows_lose_their_provenance(table, tmp_path):
     path, texts = table
     export_texts(path, tmp_path / "edited.csv")
 
@@ -69,11 +69,11 @@ def test_an_edited_sentence_is_its_editors_and_the_others_keep_their_provenance(
         rows.append({"label": "falling", "sentence": "faster and faster"})
 
     edit(tmp_path / "edited.csv", change)
-    found = read(tmp_path / "edited.csv", ("rising", "falling"))
+    rows = read(tmp_path / "edited.csv", ("rising", "falling"))
     by_hand = {"source": "edited by hand: edited.csv"}
-    assert found[0] == texts[0]
-    assert found[1].model == "m"
-    assert found[2:] == [
+    assert rows[0] == texts[0]
+    assert rows[1].model == "m"
+    assert rows[2:] == [
         motion("rising", "straight up", **by_hand),
         texts[3],
         motion("falling", "straight down", **by_hand),
@@ -81,28 +81,28 @@ def test_an_edited_sentence_is_its_editors_and_the_others_keep_their_provenance(
     ]
 
 
-def test_a_described_table_goes_through_a_file_unchanged(tmp_path):
+def test_exported_table_is_described_again_unchanged(tmp_path):
     """And what was edited is checked like any other sentence; a class that the file lacks has its name only."""
     described = write_world(tmp_path)
     describe_classes(**described)
     export_texts(described["output"], tmp_path / "edited.json")
     options = {"module": "file", "options": {"path": str(tmp_path / "edited.json")}}
 
-    def again(**more):
+    def describe_file(**more):
         text = described["options"].model_validate({**options, "options": {**options["options"], **more}})
         describe_classes(**{**described, "name": "mine", "options": text, "output": tmp_path / "again.parquet"})
         return read_rows("texts", tmp_path / "again.parquet")
 
-    assert again() == read_rows("texts", described["output"])
+    assert describe_file() == read_rows("texts", described["output"])
     rows = json.loads((tmp_path / "edited.json").read_text())
     rows = [row for row in rows if row["label"] != "growing"]
     rows[1]["sentence"] = "- something low"
     (tmp_path / "edited.json").write_text(json.dumps(rows))
-    found = {(row["label"], row["sentence"]): row["status"] for row in again()}
-    assert found["rising", "- something low"] == "bullet: '-'"
-    assert found["growing", "growing"] == "ok"
-    assert found["growing", ""] == "missing: edited.json has no sentence about it"
-    assert {row["status"] for row in again(skip_checks=True) if row["sentence"]} == {"ok"}
+    statuses = {(row["label"], row["sentence"]): row["status"] for row in describe_file()}
+    assert statuses["rising", "- something low"] == "bullet: '-'"
+    assert statuses["growing", "growing"] == "ok"
+    assert statuses["growing", ""] == "missing: edited.json has no sentence about it"
+    assert {row["status"] for row in describe_file(skip_checks=True) if row["sentence"]} == {"ok"}
 
 
 @pytest.mark.parametrize(
@@ -116,13 +116,13 @@ def test_a_described_table_goes_through_a_file_unchanged(tmp_path):
         ("label,sentence\nrising,up, and up", r"edited.csv:2: more values than columns; quote values that contain ','"),
     ],
 )
-def test_a_wrong_row_is_named_with_its_line(tmp_path, content, complaint):
+def test_wrong_row_is_named_with_its_line(tmp_path, content, complaint):
     (tmp_path / "edited.csv").write_text(content)
     with pytest.raises(ValueError, match=complaint):
         read(tmp_path / "edited.csv")
 
 
-def test_a_wrong_file_is_named(tmp_path, table):
+def test_wrong_file_is_named(tmp_path, table):
     path, _ = table
     (tmp_path / "edited.json").write_text('[{"label": "rising", "sentence": 3}]')
     with pytest.raises(ValueError, match=r"edited.json: entry 1: sentence is 3; it must be text"):
@@ -141,7 +141,7 @@ def test_a_wrong_file_is_named(tmp_path, table):
         export_texts(path, tmp_path / "new.csv")
 
 
-def test_a_class_without_a_usable_description_takes_its_name(tiny, tmp_path, caplog):
+def test_class_without_a_usable_description_uses_its_name(tiny, tmp_path, caplog):
     """So that one failed answer does not stop a run, under moted either, which compares descriptions."""
     import torch
 
@@ -155,15 +155,15 @@ def test_a_class_without_a_usable_description_takes_its_name(tiny, tmp_path, cap
     ]
     write_table("texts", [text.row() for text in texts], tmp_path / "texts.parquet")
     with caplog.at_level(logging.WARNING):
-        found = read_texts(tmp_path / "texts.parquet", ["falling", "rising"], tiny)
-    assert found.owner_S.tolist() == [0, 0, 1, 1]
-    assert found.motion_S.tolist() == [False, True, False, True]
-    assert torch.equal(found.tokens_SL[0], found.tokens_SL[1])
+        text_table = read_texts(tmp_path / "texts.parquet", ["falling", "rising"], tiny)
+    assert text_table.owner_S.tolist() == [0, 0, 1, 1]
+    assert text_table.motion_S.tolist() == [False, True, False, True]
+    assert torch.equal(text_table.tokens_SL[0], text_table.tokens_SL[1])
     assert caplog.messages == [
         f"{tmp_path / 'texts.parquet'}: class 'falling' has no usable description; its name takes the place of one"
     ]
     method = build_method(tiny, "moted", {"visual": None, "reader": False})
-    text = method.encode_texts(found)
+    text = method.encode_texts(text_table)
     unit = torch.nn.functional.normalize
     assert torch.allclose(unit(text.motion[0, 0], dim=0), unit(text.appearance[0], dim=0), atol=1e-6)
 

@@ -1,0 +1,42 @@
+"""Prompts for a language model, and the parsing of its answers."""
+
+import pytest
+
+from kinetext.texts.answers import parse_answer
+from kinetext.texts.prompts import messages
+
+
+def test_prompt_names_rivals_and_number_of_sentences():
+    (message,) = messages("drop kick", ["kick", 'say "hi"'], sentences=2)
+    assert message["role"] == "user"
+    assert 'Class: "drop kick"' in message["content"]
+    assert '"kick", "say \\"hi\\""' in message["content"]
+    assert '"whole": ["...", "..."]' in message["content"]
+    assert "2 sentences" in message["content"]
+    assert "mistaken" not in messages("jump", [], 1)[0]["content"]
+
+
+@pytest.mark.parametrize("wrap", ["{}", " {}\n", "```json\n{}\n```", "```\n{}```"])
+def test_answer_is_parsed_bare_or_fenced(wrap):
+    answer = '{"start": " low", "end": "high", "whole": ["it goes up "], "note": 1}'
+    assert parse_answer(wrap.replace("{}", answer)) == [
+        ("start", "low"),
+        ("end", "high"),
+        ("whole", "it goes up"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("Sure, here it is: {}", "is not JSON"),
+        ("[1]", "is a JSON list"),
+        ('{"start": "a", "whole": ["b"]}', "has no 'end'"),
+        ('{"start": "a", "end": "b", "whole": []}', "'whole' in the answer"),
+        ('{"start": "a", "end": "b", "whole": "c"}', "'whole' in the answer"),
+        ('{"start": "a", "end": null, "whole": ["c"]}', "'end' in the answer"),
+    ],
+)
+def test_unreadable_answer_is_refused(content, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        parse_answer(content)
