@@ -71,6 +71,7 @@ def make_run(
     clips_per_class: int,
     confusables: Path,
     dataset: str = "shapes",
+    metrics: dict | None = None,
 ) -> Path:
     """A run folder with made-up predictions, measured for real, and a learning curve if it trained."""
     run = f"{dataset}/{protocol}/tiny/{method}/{texts}/seed{seed}"
@@ -105,12 +106,21 @@ def make_run(
                 rows.append({**row, "target": target, "score_K": score.tolist()})
     metadata = {"labels": splits, "predict_clips_per_s": 50.0, "failed": {"test": ["test-moves left-0"]}}
     write_table("predictions", rows, folder / "predictions.parquet", metadata)
-    measure_run(folder, folder / "predictions.parquet", confusables, folder / "metrics.parquet")
+    measure_run(folder, folder / "predictions.parquet", confusables, folder / "metrics.parquet", metrics)
     return folder
 
 
 def make_report(
-    root, methods, texts, seeds, protocols, clips_per_class=6, confusables=None, datasets=("shapes",), **options
+    root,
+    methods,
+    texts,
+    seeds,
+    protocols,
+    clips_per_class=6,
+    confusables=None,
+    datasets=("shapes",),
+    metrics=None,
+    **options,
 ):
     """Data, runs, tables and the page of them, under `root`."""
     keys = [(m, t, s, p) for m in methods for t in texts for s in range(seeds) for p in protocols]
@@ -119,7 +129,7 @@ def make_report(
         make_data(root, clips_per_class, name)
         data = root / name
         mined = confusables or data / "confusables.parquet"
-        runs += [make_run(root, *key, clips_per_class, mined, name) for key in keys]
+        runs += [make_run(root, *key, clips_per_class, mined, name, metrics) for key in keys]
         sources[0].append((name, data / "clips.parquet", [data / "frames" / "0000.arrow"]))
         sources[1].extend((name, protocol, "tiny", mined) for protocol in protocols)
         sources[2].extend(data / "texts" / f"{provider}.parquet" for provider in ("names", "motion", "shuffled"))

@@ -423,3 +423,19 @@ def test_every_key_is_described_in_the_schema():
     assert len(options) >= 9
     assert all(part["description"] for part in options.values())
     assert "epochs" in options["TrainingOptions"]["properties"]
+
+
+def test_an_added_metric_is_checked():
+    config = {**SMALL, "metrics": {"top3": {"module": "top_k", "options": {"k": 3}}}}
+    assert check_config(config).metrics["top3"].options == {"k": 3}
+    wrong = {
+        "metrics.top2: no module 'top2' among metrics": {"top2": {}},
+        "metrics.top3: k: input should be greater than or equal to 1, not 0": {
+            "top3": {"module": "top_k", "options": {"k": 0}}
+        },
+        "metrics.top1: is a built-in metric": {"top1": {"module": "top_k"}},
+        "metrics.ece: metrics: there is no file .*absent.py": {"ece": {"module": "absent.py"}},
+    }
+    for message, metrics in wrong.items():
+        with pytest.raises(ValueError, match=f"config.yaml: {message}"):
+            check_config({**SMALL, "metrics": metrics})

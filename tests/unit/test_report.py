@@ -8,7 +8,7 @@ import pytest
 import simplejpeg
 import yaml
 
-from kinetext.config.report import Published, ReportOptions
+from kinetext.config.report import MetricOptions, Published, ReportOptions
 from kinetext.core.tables import read_rows, write_shard, write_table
 from kinetext.evaluation.measure import measure_run
 from kinetext.report.collect import collect_metrics
@@ -140,6 +140,30 @@ def test_published_ranks_are_ranks():
     found = {("msrvtt", "supervised", "test"): {("t2v_mdr", "ordered"): {Key("tiny", "stan", "captions"): near}}}
     (row,) = beside([number], found)
     assert (row["published"], row["value"], row["apart"]) == ("2.0", "2.5", ["+0.5", "0.0", "+1.0"])
+
+
+def test_a_metric_of_the_configuration_has_a_column_in_its_unit_and_direction(tmp_path):
+    (tmp_path / "margin.py").write_text(
+        "from kinetext.evaluation.metrics.base import Metric\n"
+        "class Spread(Metric):\n"
+        "    'Deviation of the scores.'\n"
+        "    unit, higher_is_better = 'number', False\n"
+        "    def measure(self, sample, rivals=None):\n"
+        "        return 0.01234567 if len(sample) else float('nan')\n"
+    )
+    added = {
+        "spread": MetricOptions(module=str(tmp_path / "margin.py")),
+        "top3": MetricOptions(module="top_k", options={"k": 3}),
+    }
+    headline = ["top1", "spread", "top3"]
+    report = make_report(tmp_path, ["moted"], ["names"], 2, ["supervised"], metrics=added, headline=headline)
+    text = Page(report.html).text["headline"]
+    assert "spread lower is better top3" in text
+    assert "0.0123 [0.0123, 0.0123]" in text
+    units = {row["metric"]: row["unit"] for row in read_rows("metrics", report.tables / "metrics.parquet")}
+    assert (units["spread"], units["top3"], units["top1"]) == ("number", "share", "share")
+    with pytest.raises(ValueError, match="top1: is a built-in metric"):
+        make_report(tmp_path / "b", ["moted"], ["names"], 1, ["supervised"], metrics={"top1": MetricOptions()})
 
 
 def test_a_headline_metric_that_was_not_measured_is_an_error_with_the_known_ones(tmp_path):
