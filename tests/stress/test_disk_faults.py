@@ -139,7 +139,7 @@ def test_a_disk_without_links_keeps_no_second_name_of_a_shard(tmp_path, monkeypa
 
     monkeypatch.setattr(os, "link", refused)
     assert len(extract(tmp_path)[0]) == 2
-    assert "is not kept, all clips will be decoded again next time" in capsys.readouterr().err
+    assert "cannot be linked (" in capsys.readouterr().err
 
 
 # ---- what a disk has changed
@@ -159,33 +159,6 @@ def test_pictures_that_changed_on_disk_are_decoded_again(tmp_path, capsys):
     shard.unlink()
     assert extract(tmp_path) == before
     assert "1 kept from before" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("read", [tables.read_rows, lambda _, path: tables.read_metadata(path)])
-def test_whatever_happened_to_a_table_its_reader_names_the_file(tmp_path, read):
-    path = tmp_path / "clips.parquet"
-    tables.write_table("clips", [{"clip_id": f"c{n}", "label": "a"} for n in range(100)], path, {"labels": ["a"]})
-    raw, said = path.read_bytes(), []
-    flipped = [raw[:at] + bytes([raw[at] ^ 0x11]) + raw[at + 1 :] for at in range(0, len(raw), 5)]
-    for damaged in [*flipped, *(raw[:length] for length in range(0, len(raw), 50))]:
-        path.write_bytes(damaged)
-        try:
-            read("clips", path)
-        except ValueError as error:
-            said.append(str(error))
-    assert len(said) > len(raw) // 50
-    assert all(sentence.startswith(f"{path}: ") for sentence in said)
-
-
-def test_a_byte_of_a_tables_values_is_noticed(tmp_path):
-    """Without its checksums zstd gives other values for one flipped bit in twenty, and says nothing."""
-    path = tmp_path / "clips.parquet"
-    write_table(path, 4000)
-    raw = path.read_bytes()
-    for at in range(100, 3000, 100):
-        path.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
-        with pytest.raises(ValueError, match=r"clips\.parquet: cannot be read as the table clips \(.*CRC"):
-            tables.read_rows("clips", path)
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 0.999])
