@@ -233,6 +233,60 @@ def test_table_with_one_unreadable_class_is_reproduced_without_a_key(server, tmp
     ]
 
 
+def message_of(**message):
+    """Return a completion whose message has these fields, and no content unless it is one of them."""
+    return completion(**{"content": None, **message})
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        message_of(content=[{"type": "text", "text": ANSWER[:20]}, {"type": "text", "text": ANSWER[20:]}]),
+        message_of(content=[{"type": "thinking", "thinking": "it rises"}, {"type": "text", "text": ANSWER}]),
+        message_of(content=[ANSWER]),
+        message_of(content=ANSWER, reasoning_content="It rises."),
+        message_of(content=" ", reasoning_content=ANSWER),
+        message_of(reasoning_content=f"<think>It rises.</think>{ANSWER}"),
+        message_of(tool_calls=[{"type": "function", "function": {"name": "json", "arguments": ANSWER}}]),
+        message_of(content="", tool_calls=[{"function": {"name": "json", "arguments": json.loads(ANSWER)}}]),
+        message_of(content=ANSWER, tool_calls=[], refusal=None),
+    ],
+)
+def test_answer_is_found_wherever_the_server_puts_it(server, tmp_path, reply):
+    server.script = [reply]
+    texts = describe(server, tmp_path)
+    assert [text.sentence for text in texts] == ["low", "high", "it goes up", "it climbs"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "fault"),
+    [
+        (message_of(content=[{"type": "refusal", "refusal": "I cannot"}]), "the model refused (I cannot)"),
+        (message_of(content=[]), "the reply has no text"),
+        (message_of(tool_calls=[{"function": None}]), "the reply has no text"),
+        (message_of(reasoning_content="It rises."), "the answer is not JSON"),
+        (message_of(content="<think>It rises.", finish_reason="length"), "the answer was cut off"),
+    ],
+)
+def test_reply_without_an_answer_names_its_fault(server, tmp_path, reply, fault):
+    server.script = [reply]
+    (text,) = describe(server, tmp_path)
+    assert text.status.startswith(f"failed: {fault}")
+
+
+def test_table_is_repaired_if_every_answer_is_unreadable(server, tmp_path):
+    server.script = lambda asked: completion("no") if len(asked["messages"]) == 1 else good_answer(asked)
+    write_classes(tmp_path, ["rising", "falling"])
+    rows = describe_table(tmp_path, options(server, sentences=1, max_repairs=1))
+    assert {row["status"] for row in rows} == {"ok"}
+    assert len(server.requests) == 4
+    server.script = [completion("no")]
+    with pytest.raises(
+        ValueError, match=r"no class has a usable description; 'rising': not_json: the answer is not JSON"
+    ):
+        describe_table(tmp_path, options(server, model="n"))
+
+
 def good_answer(asked):
     label = label_of(asked)
     return completion(json.dumps({"start": f"{label} low", "end": f"{label} high", "whole": [f"{label} fast"]}))

@@ -1,6 +1,7 @@
 """The answer of a language model about one class: its JSON schema, and its sentences."""
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -44,16 +45,13 @@ def schema(about: About) -> dict[str, Any]:
 def parse_answer(content: str, about: About = "motion") -> list[tuple[str, str]]:
     """Return the phase and the sentence of each sentence of an answer, without surrounding blanks.
 
-    An answer is one JSON object, bare or in one code fence. Raises ValueError that names the fault; its message is sent
-    with a correction (prompts.correction), so another wording has corrections requested, and paid, again.
+    An answer is one JSON object, bare or in a list, or in a code fence with or without text around it; a thinking model's
+    `<think>` block before it is skipped. Raises ValueError that names the fault; its message is sent with a correction
+    (prompts.correction), so another wording has corrections requested, and paid, again.
     """
-    text = content.strip()
-    if text.startswith("```") and text.endswith("```"):
-        text = text.removeprefix("```").removeprefix("json").removesuffix("```")
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the answer is not JSON ({error.msg} at character {error.pos})") from None
+    value = _first_json(content)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+        value = value[0]
     if not isinstance(value, dict):
         raise ValueError(f"the answer is a JSON {type(value).__name__}, not an object")
     try:
@@ -67,3 +65,24 @@ def parse_answer(content: str, about: About = "motion") -> list[tuple[str, str]]
         raise ValueError(f"'{key}' in the answer is not {expected}") from None
     whole = answer.pop("whole")
     return [*answer.items(), *(("whole", sentence) for sentence in whole)]
+
+
+def _first_json(content: str) -> Any:
+    """Return the JSON value of the content, of what follows a `<think>` block, or of a code fence there."""
+    text = _strip(content)
+    if text.startswith("<think>") and "</think>" not in text:
+        raise ValueError("the answer was cut off inside its <think> block")
+    answer = _strip(text.rpartition("</think>")[2])  # some servers leave out the opening tag
+    fences = re.findall(r"```\w*(.*?)(?:```|$)", answer, re.DOTALL)
+    errors = []
+    for candidate in (answer, text, *map(_strip, fences)):
+        try:
+            return json.loads(candidate)
+        except json.JSONDecodeError as error:
+            errors.append(error)
+    raise ValueError(f"the answer is not JSON ({errors[0].msg} at character {errors[0].pos})")
+
+
+def _strip(text: str) -> str:
+    """Remove blanks and byte order marks at both ends."""
+    return text.strip().strip("\ufeff").strip()

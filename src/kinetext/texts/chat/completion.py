@@ -1,5 +1,6 @@
 """A chat completion: what a server replies to a request."""
 
+import json
 from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
@@ -7,11 +8,46 @@ from pydantic import BaseModel, Field, ValidationError
 from kinetext.texts.chat.limits import Tokens
 
 
-class Message(BaseModel):
-    """What the model said."""
+class Part(BaseModel):
+    """A part of a message whose content is a list."""
 
-    content: str | None = None
+    text: str | None = None
     refusal: str | None = None
+
+
+class Message(BaseModel):
+    """What the model said, in the forms of different servers."""
+
+    content: str | list[str | Part] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None  # of thinking models; some servers put the answer there
+    tool_calls: Any = None  # some servers return structured output as the arguments of a tool call
+
+    @property
+    def parts(self) -> list[Part]:
+        """The content as parts."""
+        content = self.content if isinstance(self.content, list) else [self.content]
+        return [part if isinstance(part, Part) else Part(text=part) for part in content]
+
+    @property
+    def text(self) -> str | None:
+        """The text of the answer; None if the message has none."""
+        texts = [part.text for part in self.parts if part.text is not None]
+        text = "".join(texts) if texts else None
+        return text if text and text.strip() else self._tool_arguments or self.reasoning_content or text
+
+    @property
+    def refusal_text(self) -> str | None:
+        """What the model refused with."""
+        return self.refusal or next((part.refusal for part in self.parts if part.refusal), None)
+
+    @property
+    def _tool_arguments(self) -> str | None:
+        try:
+            arguments = self.tool_calls[0]["function"]["arguments"]
+        except (LookupError, TypeError):
+            return None
+        return arguments if isinstance(arguments, str) else json.dumps(arguments)
 
 
 class Choice(BaseModel):
@@ -31,7 +67,7 @@ class Usage(BaseModel):
 class Completion(BaseModel):
     """A reply; parts that are not listed here are ignored."""
 
-    model: str
+    model: str | None = None
     choices: list[Choice] = Field(min_length=1)
     usage: Any = None  # an unreadable count does not make the answer unreadable
 
@@ -39,7 +75,7 @@ class Completion(BaseModel):
     def text(self) -> str:
         """All that the model said, including a refusal or half an answer."""
         message = self.choices[0].message
-        return message.content or message.refusal or ""
+        return message.text or message.refusal_text or ""
 
     @property
     def tokens(self) -> Tokens | None:
@@ -53,15 +89,16 @@ class Completion(BaseModel):
     def answer(self) -> str:
         """Return the text of a complete answer. Raises ValueError for a refusal, half an answer or none."""
         choice = self.choices[0]
-        if choice.message.refusal:
-            raise ValueError(f"the model refused ({one_line(choice.message.refusal)})")
+        text, refusal = choice.message.text, choice.message.refusal_text
+        if refusal:
+            raise ValueError(f"the model refused ({one_line(refusal)})")
         if choice.finish_reason == "length":
             raise ValueError("the answer was cut off at the server's limit of tokens")
-        if choice.message.content is None:
+        if text is None:
             raise ValueError("the reply has no text")
-        if not choice.message.content.strip():
+        if not text.strip():
             raise ValueError("the answer is empty")
-        return choice.message.content
+        return text
 
 
 def read_completion(body: str) -> Completion:
