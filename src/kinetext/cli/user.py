@@ -34,7 +34,8 @@ def run(
     # the rules call `kinetext`, which is not on the PATH of an environment that is not activated
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # Snakemake runs as many jobs as there are cores
-    arguments = ["--snakefile", str(snakefile), "--configfile", str(config), *(options or [])]
+    # --configfile last: it takes several values, so a target after it would be read as one
+    arguments = ["--snakefile", str(snakefile), *(options or []), "--configfile", str(config)]
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments])
 
 
