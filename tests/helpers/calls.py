@@ -41,33 +41,33 @@ def environment():
 def snakemake(folder, *arguments, fresh=False, **options):
     """A call to its end: `.returncode`, and `.output`, which is what it said. `fresh` starts the program itself."""
     words = command(folder, *arguments, **options)
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+") as log:
         if fresh:
-            run = subprocess.run(words, env=environment(), stdout=said, stderr=said, timeout=LIMIT_S, check=False)
+            run = subprocess.run(words, env=environment(), stdout=log, stderr=log, timeout=LIMIT_S, check=False)
             code = run.returncode
         else:
-            code = _forked(words[1:], said)
-        said.seek(0)
-        return SimpleNamespace(returncode=code, output=said.read())
+            code = _forked(words[1:], log)
+        log.seek(0)
+        return SimpleNamespace(returncode=code, output=log.read())
 
 
-def _forked(arguments, said):
-    with tempfile.NamedTemporaryFile("r") as told:
-        process = FORKS.Process(target=_answer, args=(arguments, told.name, environment(), os.getcwd()))
+def _forked(arguments, log):
+    with tempfile.NamedTemporaryFile("r") as log_path:
+        process = FORKS.Process(target=_answer, args=(arguments, log_path.name, environment(), os.getcwd()))
         process.start()
         process.join(LIMIT_S)
         process.kill()
         process.join()
-        said.write(told.read())
+        log.write(log_path.read())
     return process.exitcode
 
 
-def _answer(arguments, told, variables, folder):
+def _answer(arguments, log_path, variables, folder):
     """In a process of its own: what the program `snakemake` does."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
-    file = os.open(told, os.O_WRONLY | os.O_APPEND)
+    file = os.open(log_path, os.O_WRONLY | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
     from snakemake.cli import main
@@ -100,11 +100,11 @@ def overlay(folder, **values):
 
 def start(folder, *arguments, **options):
     """A call in a session of its own, which can be killed together with its jobs; what it says goes to said.txt."""
-    with open(folder / "said.txt", "a") as said:
+    with open(folder / "said.txt", "a") as log:
         return subprocess.Popen(
             command(folder, *arguments, **options),
             env=environment(),
-            stdout=said,
+            stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -114,9 +114,9 @@ def wait_for(condition, process, seconds=600):
     """What the condition gives once it gives something."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
+        value = condition()
+        if value:
+            return value
         assert process.poll() is None, "Snakemake ended before"
         time.sleep(0.02)
     raise AssertionError("waited too long")

@@ -11,7 +11,7 @@ from videos import write_video
 UNBREAKABLE = "1012_Unbreakable_00.05.16.065-00.05.21.941"
 
 
-def place(folder: Path, files: dict[str, str | bytes], videos: list[str] | None) -> dict[str, str]:
+def write_files(folder: Path, files: dict[str, str | bytes], videos: list[str] | None) -> dict[str, str]:
     """Writes lists and videos; the options of a data set that reads them."""
     for name, content in files.items():
         path = folder / "lists" / name
@@ -26,10 +26,15 @@ def place(folder: Path, files: dict[str, str | bytes], videos: list[str] | None)
 
 
 def write_msrvtt(folder: Path, videos: bool = True) -> dict[str, str]:
-    said = [("video0", "a man, a plan"), ("video1", 'she says "hi"'), ("video0", "a car"), ("video9", "not of 1k-A")]
+    captions = [
+        ("video0", "a man, a plan"),
+        ("video1", 'she says "hi"'),
+        ("video0", "a car"),
+        ("video9", "not of 1k-A"),
+    ]
     content = {
         "videos": [{"video_id": f"video{i}", "url": "https://www.youtube.com/watch?v=x"} for i in (0, 1, 9)],
-        "sentences": [{"sen_id": i, "video_id": video, "caption": text} for i, (video, text) in enumerate(said)],
+        "sentences": [{"sen_id": i, "video_id": video, "caption": text} for i, (video, text) in enumerate(captions)],
     }
     files = {
         "MSRVTT_data.json": json.dumps(content),
@@ -39,11 +44,11 @@ def write_msrvtt(folder: Path, videos: bool = True) -> dict[str, str]:
         'ret0,msr9770,video9770,"a man, who says ""no"", sits"\n'
         "ret1,msr9771,video9771,a cartoon\n",
     }
-    return place(folder, files, [f"video{i}.mp4" for i in (0, 1, 9770, 9771)] if videos else [])
+    return write_files(folder, files, [f"video{i}.mp4" for i in (0, 1, 9770, 9771)] if videos else [])
 
 
 def write_msvd(folder: Path, videos: bool = True) -> dict[str, str]:
-    said = {
+    captions = {
         "-4wsuPCjDBc_5_15": [["a", "squirrel", "eats"], ["an", "animal"]],
         "aBcdefghijk_0_10": [["a", "cat"]],
         "abcdefghijk_0_10": [["a", "dog"]],
@@ -53,24 +58,24 @@ def write_msvd(folder: Path, videos: bool = True) -> dict[str, str]:
         "train_list.txt": "-4wsuPCjDBc_5_15\naBcdefghijk_0_10\n",
         "val_list.txt": "abcdefghijk_0_10\n",
         "test_list.txt": "zzzzzzzzzzz_1_5\n",
-        "raw-captions.pkl": pickle.dumps(said, protocol=2),
+        "raw-captions.pkl": pickle.dumps(captions, protocol=2),
     }
-    return place(folder, files, [f"{stem}.avi" for stem in said] if videos else [])
+    return write_files(folder, files, [f"{stem}.avi" for stem in captions] if videos else [])
 
 
 def write_didemo(folder: Path, videos: bool = True) -> dict[str, str]:
     names = {"train": "10015567@N08_3655084291_a8b58478dc.mov", "val": "1@N0_2_b.m4v", "test": "1@N0_3_c.avi"}
     files: dict[str, str | bytes] = {}
     for split, name in names.items():
-        said = [(name, "The sun sets. "), ("0@N00_0_z.mov", "Nobody lists me."), (name, "A dog runs.")]
+        captions = [(name, "The sun sets. "), ("0@N00_0_z.mov", "Nobody lists me."), (name, "A dog runs.")]
         files[f"{split}_data.json"] = json.dumps(
             [
                 {"annotation_id": i, "description": text, "video": video, "times": [[0, 0], [1, 2]], "num_segments": 6}
-                for i, (video, text) in enumerate(said)
+                for i, (video, text) in enumerate(captions)
             ]
         )
         files[f"{split}_list.txt"] = f"{name}\n"
-    return place(folder, files, [f"{name.rsplit('.')[0]}.mp4" for name in names.values()] if videos else [])
+    return write_files(folder, files, [f"{name.rsplit('.')[0]}.mp4" for name in names.values()] if videos else [])
 
 
 def lsmdc_line(clip_id: str, sentence: str) -> str:
@@ -89,7 +94,7 @@ def write_lsmdc(folder: Path, videos: bool = True) -> dict[str, str]:
         ),
     }
     names = [f"3011_BLIND_DATING/{birth}.avi", f"1012_Unbreakable/{UNBREAKABLE}.avi"]
-    return place(folder, files, names if videos else [])
+    return write_files(folder, files, names if videos else [])
 
 
 WRITERS = {"didemo": write_didemo, "lsmdc": write_lsmdc, "msrvtt": write_msrvtt, "msvd": write_msvd}

@@ -92,8 +92,8 @@ def make_run(
     if protocol == "base_to_novel":
         splits |= {"novel": NOVEL, "novel_among_all": NOVEL + BASE}
     for split, labels in splits.items():
-        own = NOVEL if split == "novel_among_all" else labels
-        noise = random.normal(size=(len(own) * clips_per_class, len(labels)))
+        classes = NOVEL if split == "novel_among_all" else labels
+        noise = random.normal(size=(len(classes) * clips_per_class, len(labels)))
         for frame_order, effect in FRAME_ORDER_EFFECT.items():
             for b, score in enumerate(noise):
                 target = b // clips_per_class

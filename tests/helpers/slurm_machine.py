@@ -86,8 +86,8 @@ class Slurm:
     def start(self, name: str, *command: str | Path) -> None:
         """Start a daemon that dies with this process, even if that is killed."""
         bound = ["setpriv", "--pdeathsig", "KILL", *(str(part) for part in command)]
-        with open(self.folder / f"{name}.out", "a") as said:
-            started = subprocess.Popen(bound, stdout=said, stderr=said, start_new_session=True, cwd=self.folder)
+        with open(self.folder / f"{name}.out", "a") as log:
+            started = subprocess.Popen(bound, stdout=log, stderr=log, start_new_session=True, cwd=self.folder)
         self.daemons[name] = psutil.Process(started.pid)
 
     def start_node(self, node: str) -> None:
@@ -186,7 +186,7 @@ if __name__ == "__main__":
         sys.exit(reason)
     import tempfile
 
-    with tempfile.TemporaryDirectory() as place, slurm(Path(place)):
+    with tempfile.TemporaryDirectory() as folder, slurm(Path(folder)):
         print(say("sinfo"), "Ctrl-C ends it", sep="\n")
         with suppress(KeyboardInterrupt):
             while True:

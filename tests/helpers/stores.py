@@ -41,8 +41,8 @@ class Postgres:
 
     def _call(self, program, *words):
         command = [*self.user, BIN / program, "-D", self.folder / "data", *words]
-        with open(self.folder / "said", "w") as said:  # no pipe: the server would keep it open
-            done = subprocess.run([str(w) for w in command], stdout=said, stderr=said, timeout=150, cwd="/")
+        with open(self.folder / "said", "w") as log:  # no pipe: the server would keep it open
+            done = subprocess.run([str(w) for w in command], stdout=log, stderr=log, timeout=150, cwd="/")
         assert done.returncode == 0, (self.folder / "said").read_text()
 
     def database(self, name):
@@ -54,7 +54,7 @@ class Postgres:
         return f"postgresql://kinetext@127.0.0.1:{self.port}/{name}"
 
     def restart(self):
-        """As after a crash: no connection is told, and the log is read again."""
+        """Restart as after a crash: connections get no notice, and the log is read again."""
         self._call("pg_ctl", "-w", "-t", "120", "-l", self.folder / "log", "-m", "immediate", "restart")
 
     def stop(self):

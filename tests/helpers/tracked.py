@@ -72,12 +72,12 @@ def everything(uri, kind=None):
     return client.search_runs(experiments, f"tags.kind = '{kind}'" if kind else "")
 
 
-def said(uri):
+def store_content(uri):
     """What the store says, without what MLflow names anew each time: ids and the numbers' places in its tables."""
     client = client_of(uri)
     names = {e.experiment_id: e.name for e in client.search_experiments()}
     runs = {run.info.run_id: run for run in everything(uri)}
-    found = {}
+    content = {}
     for run in runs.values():
         tags = dict(run.data.tags)
         above = tags.pop("mlflow.parentRunId", None)
@@ -88,7 +88,7 @@ def said(uri):
         inputs = sorted((i.dataset.name, i.dataset.digest, i.tags[0].value) for i in run.inputs.dataset_inputs)
         files = sorted(a.path for a in client.list_artifacts(run.info.run_id))
         models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
-        found[names[run.info.experiment_id], run.info.run_name] = {
+        content[names[run.info.experiment_id], run.info.run_name] = {
             "tags": tags,
             "above": runs[above].info.run_name if above else None,
             "params": run.data.params,
@@ -98,11 +98,11 @@ def said(uri):
             "models": [(model.name, str(model.status)) for model in models],
             "times": (run.info.status, run.info.start_time, run.info.end_time),
         }
-    return found
+    return content
 
 
-def said_to_another(uri):
-    """`said` by a process of its own."""
-    code = f"from tracked import said; print(said({uri!r}))"
+def content_from_another_process(uri):
+    """Return `store_content` from another process."""
+    code = f"from tracked import store_content; print(store_content({uri!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=HERE, stdout=subprocess.PIPE, text=True, check=True)
     return ast.literal_eval(done.stdout)

@@ -100,8 +100,8 @@ def test_the_tiny_experiment_in_a_bucket(finished, bucket, tmp_path):
     done = call(checkout, address, "-n", executor="kubernetes")
     assert jobs(done.stdout) == planned(tmp_path)
     done = call(checkout, address)
-    said = "".join(path.read_text() for path in nodes.glob("*/said.txt"))
-    assert done.returncode == 0, f"{done.stdout[-5000:]}\n{said[-5000:]}"
+    output = "".join(path.read_text() for path in nodes.glob("*/said.txt"))
+    assert done.returncode == 0, f"{done.stdout[-5000:]}\n{output[-5000:]}"
     assert "(100%) done" in done.stdout
     ended = [path.read_text().strip() for path in nodes.glob("*/exit_status")]
     assert len(ended) > 5
@@ -113,5 +113,5 @@ def test_the_tiny_experiment_in_a_bucket(finished, bucket, tmp_path):
         assert tables.read_rows(name, path) == tables.read_rows(name, finished / f"results/tables/{name}.parquet")
     page = client.get_object(Bucket="lab", Key="study/results/report.html")["Body"].read()
     assert page.count(b"data:image") == (finished / "results/report.html").read_bytes().count(b"data:image") > 0
-    again = call(checkout, address, "-n")
-    assert "Nothing to be done" in again.stdout, again.stdout[-3000:]
+    dry_run = call(checkout, address, "-n")
+    assert "Nothing to be done" in dry_run.stdout, dry_run.stdout[-3000:]

@@ -40,8 +40,8 @@ def browse(page, folder, act, width=1000):
     done = subprocess.run(
         [CHROMIUM, *switches, profile, "--dump-dom", address], capture_output=True, text=True, timeout=120
     )
-    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert not said, said
+    messages = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert not messages, messages
     seen = re.search(r"<pre>(.*?)</pre>", done.stdout, re.S)
     assert seen is not None, done.stderr[-2000:]
     return json.loads(html.unescape(seen[1]))
@@ -64,8 +64,8 @@ def test_a_click_on_a_head_sorts_largest_first_then_smallest(report, tmp_path):
         }
         return { seen, names: [...table.tBodies[0].rows].length };
     """
-    found = browse(report.html, tmp_path, act)
-    by_name, down, up = found["seen"]
+    page = browse(report.html, tmp_path, act)
+    by_name, down, up = page["seen"]
     assert by_name["sorted"] == "ascending"
     assert down == {"numbers": sorted(down["numbers"], reverse=True), "sorted": "descending"}
     assert up == {"numbers": sorted(up["numbers"]), "sorted": "ascending"}
@@ -84,14 +84,14 @@ def test_words_filter_rows_and_a_minus_leaves_them_out(report, tmp_path):
         }
         return { seen, said: document.querySelector(".tools output").textContent };
     """
-    found = browse(report.html, tmp_path, act)
-    seen = {words: sorted(rows) for words, rows in found["seen"].items()}
+    page = browse(report.html, tmp_path, act)
+    seen = {words: sorted(rows) for words, rows in page["seen"].items()}
     assert len(seen[""]) == 6
     assert seen["moted"] == ["motedmotion", "motednames", "motedshuffled"]
     assert seen["moted -shuffled"] == ["motedmotion", "motednames"]
     assert seen["MOTION"] == ["mean_poolmotion", "motedmotion"]
     assert seen["nothing"] == []
-    assert found["said"].startswith("0 of ")
+    assert page["said"].startswith("0 of ")
 
 
 def test_frames_play_in_order_and_stop(report, tmp_path):
@@ -107,11 +107,11 @@ def test_frames_play_in_order_and_stop(report, tmp_path):
         await wait(1000);
         return { seen, stopped, still: now(), count: frames.length, says: pair.querySelector(".play").textContent };
     """
-    found = browse(report.html, tmp_path, act)
-    moves = [(a, b) for a, b in zip(found["seen"], found["seen"][1:], strict=False) if a != b]
-    assert len(moves) >= found["count"] - 1
-    assert all(b == a + 1 or (a, b) == (found["count"] - 1, 0) for a, b in moves)
-    assert (found["still"], found["says"]) == (found["stopped"], "Play")
+    page = browse(report.html, tmp_path, act)
+    moves = [(a, b) for a, b in zip(page["seen"], page["seen"][1:], strict=False) if a != b]
+    assert len(moves) >= page["count"] - 1
+    assert all(b == a + 1 or (a, b) == (page["count"] - 1, 0) for a, b in moves)
+    assert (page["still"], page["says"]) == (page["stopped"], "Play")
 
 
 @pytest.mark.parametrize("width", [360, 1000])
@@ -125,6 +125,6 @@ def test_nothing_sticks_out_of_a_phone(report, tmp_path, width):
             smallest: Math.min(...small.map((one) => parseFloat(getComputedStyle(one).fontSize))),
         };
     """
-    found = browse(report.html, tmp_path, act, width)
-    assert found["needed"] <= found["width"] <= width
-    assert found["smallest"] >= 12
+    page = browse(report.html, tmp_path, act, width)
+    assert page["needed"] <= page["width"] <= width
+    assert page["smallest"] >= 12

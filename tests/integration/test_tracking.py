@@ -15,7 +15,7 @@ from kinetext.config.report import TrackingOptions
 from kinetext.tracking.log import log_runs, sync_tracking
 from kinetext.tracking.seeds import t_interval
 from kinetext.tracking.store import find_store
-from tracked import client_of, everything, make_run, said_to_another
+from tracked import client_of, content_from_another_process, everything, make_run
 
 STAN = "shapes/supervised/tiny/stan/names"
 
@@ -41,8 +41,8 @@ def test_logged_twice_is_one_run_and_changed_content_replaces_it(tmp_path, uri):
     runs = [make_run(tmp_path, seed) for seed in (0, 1)]
     first = log(tmp_path, *runs)
     assert log(tmp_path, *runs) == first
-    client, found = client_of(uri), everything(uri, "seed")
-    assert {run.info.run_name: run.info.run_id for run in found} == first
+    client, stored = client_of(uri), everything(uri, "seed")
+    assert {run.info.run_name: run.info.run_id for run in stored} == first
     assert set(first) == {f"{STAN}/seed0", f"{STAN}/seed1"}
     assert {e.name for e in client.search_experiments()} == {"Default", "recognition/shapes"}
     logged = client.get_run(first[f"{STAN}/seed0"])
@@ -101,10 +101,10 @@ def test_a_seed_more_joins_those_that_are_there(tmp_path, uri):
 
 def test_seeds_of_other_settings_are_not_averaged_with_these(tmp_path, uri):
     log(tmp_path, make_run(tmp_path, 0), make_run(tmp_path, 1, value=0.25, training={"epochs": 9}))
-    found = {
+    tags = {
         run.data.params["training.epochs"]: run.data.metrics["test/ordered/top1"] for run in everything(uri, "mean")
     }
-    assert found == {"3": 0.75, "9": 0.25}
+    assert tags == {"3": 0.75, "9": 0.25}
 
 
 def test_two_results_folders_in_one_place_leave_each_other_alone(tmp_path, uri, monkeypatch):
@@ -139,7 +139,7 @@ def test_a_deleted_database_is_made_again_by_one_command(tmp_path, uri):
     make_run(tmp_path, 0, method="zero_shot", metric="t2v_r1", dataset="films")
     (make_run(tmp_path, 7) / "metrics.parquet").unlink()  # is still being trained
     sync(tmp_path)
-    before = said_to_another(uri)
+    before = content_from_another_process(uri)
     assert len(before) == 5
     assert {experiment for experiment, _ in before} == {"recognition/shapes", "retrieval/films"}
     (tmp_path / "mlflow.db").unlink()
@@ -147,7 +147,7 @@ def test_a_deleted_database_is_made_again_by_one_command(tmp_path, uri):
     printed = sync(tmp_path)
     assert printed.startswith(f"{uri}: 3 of 3 runs after ")
     assert printed.endswith(" s; 1 are not measured yet\n")
-    assert said_to_another(uri) == before
+    assert content_from_another_process(uri) == before
 
 
 def test_sync_leaves_out_what_was_planned_anew(tmp_path, uri, caplog):
@@ -206,16 +206,16 @@ def test_the_store_comes_from_the_environment_then_the_options_then_the_results(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results").mkdir()
 
-    def found(uri=None):
+    def location(uri=None):
         store = find_store(TrackingOptions(uri=uri), tmp_path / "results")
         return store.uri, store.artifacts
 
-    assert found() == (f"sqlite:///{tmp_path}/results/mlflow.db", tmp_path / "results/mlartifacts")
-    assert found("sqlite:///here.db") == (f"sqlite:///{tmp_path}/here.db", tmp_path / "mlartifacts")
-    assert found("http://there") == ("http://there", None)  # the server minds the files
-    assert found("postgresql://me@there/runs") == (
+    assert location() == (f"sqlite:///{tmp_path}/results/mlflow.db", tmp_path / "results/mlartifacts")
+    assert location("sqlite:///here.db") == (f"sqlite:///{tmp_path}/here.db", tmp_path / "mlartifacts")
+    assert location("http://there") == ("http://there", None)  # the server minds the files
+    assert location("postgresql://me@there/runs") == (
         "postgresql+psycopg://me@there/runs",
         tmp_path / "results/mlartifacts",
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
-    assert found("http://there") == ("http://elsewhere", None)
+    assert location("http://there") == ("http://elsewhere", None)

@@ -51,13 +51,13 @@ def test_the_logged_model_answers_for_a_video_file(world, tmp_path, monkeypatch)
 
     (model,) = client.search_logged_models([logged.info.experiment_id])
     loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
-    made = read_predictions(predictions)["test", "ordered"]
+    stored = read_predictions(predictions)["test", "ordered"]
     clip = next(row for row in read_rows("clips", world.clips) if row["split"] == "test")
     answer = loaded.predict(pd.DataFrame({"path": [clip["path"]]}), params={"top": 4})
-    assert set(answer["label"]) == set(made.labels)
+    assert set(answer["label"]) == set(stored.labels)
     assert answer["score"].is_monotonic_decreasing
     assert np.isclose(answer["share"].sum(), 1)
-    said = np.sort(answer["score"].to_numpy(float))
-    assert np.isclose(np.sort(made.scores_BK, 1), said, atol=1e-4).all(1).any()  # a row of predictions.parquet
+    shares = np.sort(answer["score"].to_numpy(float))
+    assert np.isclose(np.sort(stored.scores_BK, 1), shares, atol=1e-4).all(1).any()  # a row of predictions.parquet
     nothing = loaded.predict(pd.DataFrame({"path": [str(tmp_path / "no.mp4")]}))
     assert nothing["error"].notna().all()

@@ -65,8 +65,8 @@ def test_sixteen_processes_log_a_thousand_points_each_and_nothing_is_lost(databa
     """The database is empty when they begin: this is first use by sixteen at once, too."""
     runs = [make_run(tmp_path, 0, method=f"m{n}", curves=long_curves(1000)) for n in range(16)]
     writing = start(tmp_path, database, runs)
-    told = writing.communicate(timeout=300)[1]
-    assert (writing.returncode, told) == (0, "")  # no warning, no second try
+    log = writing.communicate(timeout=300)[1]
+    assert (writing.returncode, log) == (0, "")  # no warning, no second try
     assert points(database, tmp_path) == {f"shapes/supervised/tiny/m{n}/names/seed0": 1000 for n in range(16)}
     assert len(everything(find_store(TrackingOptions(uri=database), tmp_path).uri, "seed")) == 16
 
@@ -94,11 +94,11 @@ def test_postgresql_restarted_under_sixteen_writers_costs_a_second_try(server, t
             assert writing.poll() is None, "they were done before"
             time.sleep(0.01)
     server.restart()
-    told = writing.communicate(timeout=300)[1]
-    assert writing.returncode == 0, told
-    assert "trying again" in told
-    assert "results are safe" not in told  # no run was given up
-    assert "Traceback" not in told
+    log = writing.communicate(timeout=300)[1]
+    assert writing.returncode == 0, log
+    assert "trying again" in log
+    assert "results are safe" not in log  # no run was given up
+    assert "Traceback" not in log
     assert points(uri, tmp_path) == {f"shapes/supervised/tiny/m{n}/names/seed0": 8000 for n in range(16)}
     assert len(everything(find_store(TrackingOptions(uri=uri), tmp_path).uri, "seed")) == 16  # none half-way
 

@@ -96,8 +96,8 @@ def test_a_cancelled_training_and_one_on_a_lost_node_go_on_where_they_were(clust
             os.killpg(call.pid, signal.SIGKILL)
     assert len(trains()) == 2
     assert [job["State"] for job in new_jobs()] == ["CANCELLED", "COMPLETED", "COMPLETED"]
-    said = (work / "said.txt").read_text()
-    assert f"SLURM-job '{trains()[0]['JobID']}' failed, SLURM status is: 'CANCELLED'" in said
+    output = (work / "said.txt").read_text()
+    assert f"SLURM-job '{trains()[0]['JobID']}' failed, SLURM status is: 'CANCELLED'" in output
     curves = tables.pq.read_table(work / RUNS / "mean_pool/names/seed0/curves.parquet").to_pylist()
     assert [row["epoch"] for row in curves if row["metric"] == "train_loss"] == list(range(1, 101))
     assert {path: path.stat().st_mtime_ns for path in (work / RUNS / "zero_shot").rglob("*.parquet")} == finished_before

@@ -36,16 +36,16 @@ def test_the_difference_its_test_and_the_classes_that_change(tmp_path):
     ups = set(range(0, 30, 3))
     a = make_run(tmp_path, "moted", right=ups | {1, 4, 2})  # all of up, two of down, one of left
     b = make_run(tmp_path, "stan", right={2, 5, 8})  # three of left
-    said = CliRunner().invoke(app, ["compare", str(a), str(b)]).output
-    assert "A  moted with names, tiny, seed 0" in said
-    assert "test: top1 of 30 clips" in said
+    output = CliRunner().invoke(app, ["compare", str(a), str(b)]).output
+    assert "A  moted with names, tiny, seed 0" in output
+    assert "test: top1 of 30 clips" in output
     exact = stats.binomtest(2, 14).pvalue  # 12 clips only A has right, 2 only B: McNemar's exact test
-    assert "A  43.3   B  10.0   A - B +33.3 [" in said
-    assert float(said.partition("p = ")[2][:5]) == pytest.approx(exact, abs=0.004)
-    assert "2 classes higher with A, 1 with B, 0 alike" in said
-    order = [line.split()[0] for line in said.splitlines() if " clips   A" in line]
+    assert "A  43.3   B  10.0   A - B +33.3 [" in output
+    assert float(output.partition("p = ")[2][:5]) == pytest.approx(exact, abs=0.004)
+    assert "2 classes higher with A, 1 with B, 0 alike" in output
+    order = [line.split()[0] for line in output.splitlines() if " clips   A" in line]
     assert order == ["up", "down", "left"]  # most gained first, most lost last
-    up = next(line for line in said.splitlines() if line.strip().startswith("up"))
+    up = next(line for line in output.splitlines() if line.strip().startswith("up"))
     assert "10 clips   A 100.0   B   0.0   A - B +100.0" in up
     assert float(up.partition("p = ")[2]) == pytest.approx(3 * 2 / 2**10, abs=0.0006)  # exact, times three classes
 
@@ -54,9 +54,9 @@ def test_the_folder_above_the_seeds_is_their_mean(tmp_path):
     make_run(tmp_path, "moted", 0, right=range(30))
     whole = make_run(tmp_path, "moted", 1, right=range(15)).parent
     other = make_run(tmp_path, "stan", right=range(30))
-    said = compare(whole, other)
-    assert "A  moted with names, tiny, 2 seeds" in said
-    assert "A  75.0   B 100.0   A - B -25.0" in said
+    output = compare(whole, other)
+    assert "A  moted with names, tiny, 2 seeds" in output
+    assert "A  75.0   B 100.0   A - B -25.0" in output
 
 
 def test_captions_are_compared_both_ways_and_have_no_classes(tmp_path):
@@ -71,10 +71,10 @@ def test_captions_are_compared_both_ways_and_have_no_classes(tmp_path):
         metadata = {"labels": {"test": [f"c{b}" for b in range(12)]}, "captioned": True}
         write_table("predictions", rows, folder / "predictions.parquet", metadata)
         folders.append(folder)
-    said = compare(*folders)
-    assert "test: t2v_r1 of 12 clips" in said
-    assert "test: v2t_r1 of 12 clips" in said
-    assert "classes higher" not in said
+    output = compare(*folders)
+    assert "test: t2v_r1 of 12 clips" in output
+    assert "test: v2t_r1 of 12 clips" in output
+    assert "classes higher" not in output
 
 
 def test_clips_of_only_one_run_are_left_out_and_counted(tmp_path):

@@ -38,13 +38,13 @@ def changed(path, value):
     """SMALL with the value at a dotted path replaced; None removes it."""
     config = copy.deepcopy(SMALL)
     *parents, last = path.split(".")
-    place = config
+    section = config
     for key in parents:
-        place = place.setdefault(key, {})
+        section = section.setdefault(key, {})
     if value is None:
-        del place[last]
+        del section[last]
     else:
-        place[last] = value
+        section[last] = value
     return config
 
 
@@ -288,8 +288,8 @@ def test_what_is_for_classes_is_refused_where_clips_have_captions(method, senten
     config = changed("texts.captions", {})
     config["datasets"]["spoken"] = {"module": "shapes_captions", "frames": {"size_px": 64}}
     config["methods"]["mean_pool"] = method
-    told = {"datasets": ["spoken"], "backbone": "tiny", "methods": ["mean_pool"], "texts": ["captions"]}
-    config["experiments"] = {"told": told}
+    experiment = {"datasets": ["spoken"], "backbone": "tiny", "methods": ["mean_pool"], "texts": ["captions"]}
+    config["experiments"] = {"told": experiment}
     expected = sentence.format("datasets.spoken has captions")
     assert complaint(config) == f"mine.yaml: experiments.told: methods.mean_pool.{expected}"
 

@@ -26,10 +26,10 @@ def checked(file: Path, folder: Path) -> Config:
     values = yaml.safe_load(file.read_text())
     for name, data in values["datasets"].items():
         for key in {"root", "annotations"} & set(data.get("options", {})):
-            place = folder / data["options"][key].lstrip("/")
+            path = folder / data["options"][key].lstrip("/")
             assert str(data["options"][key]).startswith("/data/")
-            place.mkdir(parents=True, exist_ok=True)
-            data["options"][key] = str(place)
+            path.mkdir(parents=True, exist_ok=True)
+            data["options"][key] = str(path)
         for list_file in LISTS.get(name, []):
             (Path(data["options"]["annotations"]) / list_file).touch()
     return check_config(values, file.name)

@@ -179,9 +179,9 @@ def test_real_videos_from_folders_to_frames(tmp_path):
     with open(REAL / "manifest.csv", newline="") as file:
         manifest = {row["file"]: row for row in csv.DictReader(file)}
     for name, row in manifest.items():
-        place = tmp_path / "root" / "train" / (row["label"] or "unnamed").replace(" ", "_")
-        place.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(REAL / name, place / name)
+        class_folder = tmp_path / "root" / "train" / (row["label"] or "unnamed").replace(" ", "_")
+        class_folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(REAL / name, class_folder / name)
     clips = index(tmp_path, tmp_path / "root", shard_clips=20)
     assert len(clips) == len(manifest)
     assert {row["label"] for row in clips} == {row["label"] or "unnamed" for row in manifest.values()}

@@ -29,12 +29,12 @@ def test_imports_point_down_only():
 
 def test_every_part_of_the_package_has_a_layer():
     """A new folder or module beside the others must be put into a layer, or nothing holds it."""
-    found = {
+    modules = {
         f"kinetext.{p.stem}"
         for p in (ROOT / "src/kinetext").iterdir()
         if p.suffix == ".py" or (p / "__init__.py").exists()
     }
-    assert found - {"kinetext.__init__", "kinetext.__main__"} == layers()
+    assert modules - {"kinetext.__init__", "kinetext.__main__"} == layers()
 
 
 def test_an_import_that_points_up_or_aside_is_found(tmp_path):

@@ -10,17 +10,17 @@ METRICS = all_metrics()
 LABELS = ["left", "right", "up"]
 
 
-def made(target, scores, labels=LABELS):
+def predict(target, scores, labels=LABELS):
     return Predictions(labels, np.array(target, int), np.array(scores, np.float64).reshape(len(target), len(labels)))
 
 
 def test_three_clips_two_right():
-    predictions = made([0, 1, 2], [[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.5, 0.3, 0.2]])
+    predictions = predict([0, 1, 2], [[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.5, 0.3, 0.2]])
     assert METRICS["top1"].measure(predictions) == 2 / 3
 
 
 def test_a_tie_is_wrong_for_either_class():
-    predictions = made([0, 1, 2], [[0.5, 0.5, 0.1], [0.5, 0.5, 0.1], [0.1, 0.1, 0.8]])
+    predictions = predict([0, 1, 2], [[0.5, 0.5, 0.1], [0.5, 0.5, 0.1], [0.1, 0.1, 0.8]])
     assert METRICS["top1"].measure(predictions) == 1 / 3
     assert METRICS["mean_class_accuracy"].measure(predictions) == 1 / 3
     assert METRICS["pair_accuracy"].measure(predictions, {"left": ["right"], "right": ["left"]}) == 0.0
@@ -28,7 +28,7 @@ def test_a_tie_is_wrong_for_either_class():
 
 def test_a_clip_without_frames_is_wrong():
     nothing = [np.nan] * 3
-    predictions = made([0, 1, 2, 0], [[0.9, 0.1, 0.0], nothing, nothing, nothing])
+    predictions = predict([0, 1, 2, 0], [[0.9, 0.1, 0.0], nothing, nothing, nothing])
     assert METRICS["top1"].measure(predictions) == 1 / 4
     assert METRICS["top5"].measure(predictions) == 1 / 4
     assert METRICS["mean_class_accuracy"].measure(predictions) == (1 / 2 + 0 + 0) / 3
@@ -42,18 +42,18 @@ def test_top5_forgives_four():
     fifth = [0.5, 0.9, 0.8, 0.7, 0.6, 0.1]  # four classes above "a"
     sixth = [0.1, 0.9, 0.8, 0.7, 0.6, 0.5]
     tied = [0.5, 0.9, 0.8, 0.7, 0.6, 0.5]  # four above and one beside: a tie is wrong here too
-    assert METRICS["top5"].measure(made([0, 0, 0], [fifth, sixth, tied], labels)) == 1 / 3
+    assert METRICS["top5"].measure(predict([0, 0, 0], [fifth, sixth, tied], labels)) == 1 / 3
 
 
 def test_a_rare_class_counts_as_much_as_a_common_one():
     right, wrong = [0.9, 0.1, 0.0], [0.9, 0.1, 0.0]
-    predictions = made([0, 0, 0, 1], [right, right, right, wrong])
+    predictions = predict([0, 0, 0, 1], [right, right, right, wrong])
     assert METRICS["top1"].measure(predictions) == 3 / 4
     assert METRICS["mean_class_accuracy"].measure(predictions) == 1 / 2  # "up" has no clips and is left out
 
 
 def test_pair_accuracy_looks_at_the_first_rival_only():
-    predictions = made([0, 0, 1], [[0.5, 0.2, 0.9], [0.1, 0.2, 0.0], [0.9, 0.95, 0.0]])
+    predictions = predict([0, 0, 1], [[0.5, 0.2, 0.9], [0.1, 0.2, 0.0], [0.9, 0.95, 0.0]])
     assert METRICS["pair_accuracy"].measure(predictions, {"left": ["right", "up"]}) == 1 / 2
     assert METRICS["pair_accuracy"].measure(predictions, {"left": ["up", "right"]}) == 1 / 2
     assert METRICS["pair_accuracy"].measure(predictions, {"left": ["right"], "right": ["left"], "up": []}) == 2 / 3
@@ -61,10 +61,10 @@ def test_pair_accuracy_looks_at_the_first_rival_only():
 
 def test_a_rival_outside_the_labels_is_an_error_that_names_it():
     with pytest.raises(ValueError, match="'down', rival of 'left'"):
-        METRICS["pair_accuracy"].measure(made([0], [[0.5, 0.2, 0.9]]), {"left": ["down"]})
+        METRICS["pair_accuracy"].measure(predict([0], [[0.5, 0.2, 0.9]]), {"left": ["down"]})
 
 
 def test_nothing_to_count_is_nan():
-    empty = made([], [])
+    empty = predict([], [])
     assert all(np.isnan(METRICS[name].measure(empty)) for name in ("top1", "top5", "mean_class_accuracy"))
-    assert np.isnan(METRICS["pair_accuracy"].measure(made([0], [[0.5, 0.2, 0.9]]), {}))
+    assert np.isnan(METRICS["pair_accuracy"].measure(predict([0], [[0.5, 0.2, 0.9]]), {}))

@@ -152,12 +152,12 @@ def test_kinetics_classes_are_sorted_as_with_underscores(tmp_path):
     assert dataset.labels() == ["abseiling", "tapPing", "tap dancing"]
 
 
-@pytest.mark.parametrize("place", ["abseiling/{}", "massaging person's head/{}", "videos_train/abseiling/{}", "{}"])
-def test_kinetics_videos_may_lie_in_class_folders_or_in_the_root(tmp_path, place):
+@pytest.mark.parametrize("path", ["abseiling/{}", "massaging person's head/{}", "videos_train/abseiling/{}", "{}"])
+def test_kinetics_videos_may_lie_in_class_folders_or_in_the_root(tmp_path, path):
     options = official.write_kinetics(tmp_path, real=False)
-    label = "massaging person's head" if "massaging" in place else "abseiling"
-    name = "-0WZKTu0xFk_000009_000019.mp4" if "massaging" in place else "abcdefghijk_000003_000013.mp4"
-    for inner in {place, place.replace(" ", "_")}:
+    label = "massaging person's head" if "massaging" in path else "abseiling"
+    name = "-0WZKTu0xFk_000009_000019.mp4" if "massaging" in path else "abcdefghijk_000003_000013.mp4"
+    for inner in {path, path.replace(" ", "_")}:
         target = tmp_path / "videos" / inner.format(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(next((tmp_path / "videos").rglob(name)), target)
@@ -412,7 +412,7 @@ def test_a_wrong_entry_of_diving48_is_named(tmp_path, file, old, new, message):
 # ---- your own list
 
 
-def own(tmp_path, text: str, **options) -> dict[str, str]:
+def write_list(tmp_path, text: str, **options) -> dict[str, str]:
     written = official.write(tmp_path, {"mine.csv": text}, ["a.mp4", "-b.mp4", "B.mp4", "b.mp4"])
     return {"root": written["root"], "list": f"{written['annotations']}/mine.csv", **options}
 
@@ -420,7 +420,7 @@ def own(tmp_path, text: str, **options) -> dict[str, str]:
 def test_rows_with_captions_of_one_video_are_one_clip(tmp_path):
     text = 'path;split;caption;start_s;end_s\na.mp4;train;"a man; a plan";;\nb.mp4;test;she said "hi";;\n'
     text += "a.mp4;train;it's a dog;;\na.mp4;train;later;10.0;12\nB.mp4;train;upper case;;\n-b.mp4;val;a dash;;\n"
-    clips = listed("csv", own(tmp_path, text, delimiter=";"))
+    clips = listed("csv", write_list(tmp_path, text, delimiter=";"))
     assert {i: (clip.split, clip.captions) for i, clip in clips.items()} == {
         "a.mp4": ("train", ["a man; a plan", "it's a dog"]),
         "b.mp4": ("test", ['she said "hi"']),
@@ -434,7 +434,8 @@ def test_rows_with_captions_of_one_video_are_one_clip(tmp_path):
 
 def test_own_labels_and_names(tmp_path):
     clips = listed(
-        "csv", own(tmp_path, "\ufeffpath,label,split,clip_id\na.mp4, push_up ,train,first\nb,push up,test,second\n")
+        "csv",
+        write_list(tmp_path, "\ufeffpath,label,split,clip_id\na.mp4, push_up ,train,first\nb,push up,test,second\n"),
     )
     assert {i: (clip.label, clip.path.name) for i, clip in clips.items()} == {
         "first": ("push up", "a.mp4"),
@@ -443,7 +444,7 @@ def test_own_labels_and_names(tmp_path):
 
 
 def test_a_list_of_test_clips_alone_may_name_any_class(tmp_path):
-    assert len(listed("csv", own(tmp_path, "path,label,split\na.mp4,x,test\nb.mp4,y,test\n"))) == 2
+    assert len(listed("csv", write_list(tmp_path, "path,label,split\na.mp4,x,test\nb.mp4,y,test\n"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -469,10 +470,10 @@ def test_a_list_of_test_clips_alone_may_name_any_class(tmp_path):
     ],
 )
 def test_a_wrong_row_of_an_own_list_is_named(tmp_path, text, message):
-    refused("csv", own(tmp_path, text), message)
+    refused("csv", write_list(tmp_path, text), message)
 
 
 def test_a_list_that_is_not_utf8_is_refused_with_its_line(tmp_path):
-    options = own(tmp_path, "")
+    options = write_list(tmp_path, "")
     Path(options["list"]).write_bytes("path,split,label\na.mp4,train,x\nb.mp4,train,café\n".encode("cp1252"))
     refused("csv", options, r"mine.csv:3: .* is not UTF-8; save the file as UTF-8")

@@ -99,8 +99,8 @@ def test_msrvtt_7k(tmp_path):
 
 def test_msrvtt_sets_training_videos_aside(tmp_path):
     options = write_msrvtt(tmp_path, videos=False)
-    found = splits(listed(MSRVTT, options, val_share=0.999999))
-    assert found == {"video0": "val", "video1": "val", "video9770": "test", "video9771": "test"}
+    clips = splits(listed(MSRVTT, options, val_share=0.999999))
+    assert clips == {"video0": "val", "video1": "val", "video9770": "test", "video9771": "test"}
     assert built(MSRVTT, options, val_share=0.5).published() == {"test": 1000}
 
 
@@ -135,8 +135,8 @@ def test_msrvtt_videos_of_training_and_test_are_refused(tmp_path):
 
 def test_empty_captions_and_silent_videos_are_counted(tmp_path, caplog):
     options = write_msrvtt(tmp_path, videos=False)
-    said = [("video0", " a car "), ("video0", " "), ("video1", "")]
-    content = {"sentences": [{"video_id": video, "caption": text} for video, text in said]}
+    caption_rows = [("video0", " a car "), ("video0", " "), ("video1", "")]
+    content = {"sentences": [{"video_id": video, "caption": text} for video, text in caption_rows]}
     rewrite(options, "MSRVTT_data.json", json.dumps(content))
     rewrite(options, "MSRVTT_train.9k.csv", "video_id\nvideo0\nvideo1\nvideo2\n")
     clips = listed(MSRVTT, options)
@@ -221,9 +221,9 @@ def test_other_pickles_are_refused(tmp_path, content):
 
 def test_every_protocol_and_builtin_containers_are_read(tmp_path):
     options = write_msvd(tmp_path, videos=False)
-    said = {"-4wsuPCjDBc_5_15": [("caf\xe9", "at"), "plain"], "x": [], "y": [{"one"}, frozenset({"two"})]}
+    pickled = {"-4wsuPCjDBc_5_15": [("caf\xe9", "at"), "plain"], "x": [], "y": [{"one"}, frozenset({"two"})]}
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        rewrite(options, "raw-captions.pkl", pickle.dumps(said, protocol))
+        rewrite(options, "raw-captions.pkl", pickle.dumps(pickled, protocol))
         assert captions(listed(MSVD, options)) == {"-4wsuPCjDBc_5_15": ["caf\xe9 at", "plain"]}
 
 

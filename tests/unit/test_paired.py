@@ -18,35 +18,35 @@ def values(clips, shares, seed=0):
 
 def test_all_sign_patterns_of_few_clips_are_scipys_exact_test():
     value_BN = values(10, [0.0, 0.8, -0.6])
-    found = compare_rows([value_BN])
+    result = compare_rows([value_BN])
     for a, b in ((0, 1), (0, 2), (1, 2)):
         data = (value_BN[:, a], value_BN[:, b])
         wanted = stats.permutation_test(
             data, lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=np.inf
         )
-        assert found["p"][a, b] == found["p"][b, a] == pytest.approx(wanted.pvalue)
-        assert found["value"][a, b] == pytest.approx(np.mean(data[0] - data[1]))
+        assert result["p"][a, b] == result["p"][b, a] == pytest.approx(wanted.pvalue)
+        assert result["value"][a, b] == pytest.approx(np.mean(data[0] - data[1]))
 
 
 def test_random_sign_patterns_and_draws_agree_with_scipys():
     value_BN = values(300, [0.0, 0.25])
-    found = compare_rows([value_BN])
+    result = compare_rows([value_BN])
     data = (value_BN[:, 0], value_BN[:, 1])
     wanted = stats.permutation_test(
         data, lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=9999, rng=0
     )
-    assert found["p"][0, 1] == pytest.approx(wanted.pvalue, abs=0.01)
+    assert result["p"][0, 1] == pytest.approx(wanted.pvalue, abs=0.01)
     interval = stats.bootstrap(
         (data[0] - data[1],), np.mean, n_resamples=4000, method="percentile", rng=0
     ).confidence_interval
-    assert (found["low"][0, 1], found["high"][0, 1]) == pytest.approx((interval.low, interval.high), abs=0.012)
+    assert (result["low"][0, 1], result["high"][0, 1]) == pytest.approx((interval.low, interval.high), abs=0.012)
 
 
 def test_differences_are_antisymmetric_and_a_row_equals_itself():
-    found = compare_rows([values(40, [0.0, 0.5, 1.0])])
-    assert np.allclose(found["value"], -found["value"].T)
-    assert np.allclose(found["low"], -found["high"].T)
-    assert np.allclose(np.diag(found["p"]), 1)
+    result = compare_rows([values(40, [0.0, 0.5, 1.0])])
+    assert np.allclose(result["value"], -result["value"].T)
+    assert np.allclose(result["low"], -result["high"].T)
+    assert np.allclose(np.diag(result["p"]), 1)
 
 
 def test_no_difference_is_found_in_about_as_many_cases_as_it_promises():
@@ -56,11 +56,11 @@ def test_no_difference_is_found_in_about_as_many_cases_as_it_promises():
 
 def test_several_data_sets_weigh_the_same_and_narrow_the_interval():
     many, few = values(400, [0.0, 0.5]), values(40, [0.0, 0.5], seed=5)
-    found = compare_rows([many, few])
+    result = compare_rows([many, few])
     apart = [np.mean(part[:, 1] - part[:, 0]) for part in (many, few)]
-    assert found["value"][1, 0] == pytest.approx(np.mean(apart))
+    assert result["value"][1, 0] == pytest.approx(np.mean(apart))
     alone = compare_rows([few])
-    assert found["high"][1, 0] - found["low"][1, 0] < alone["high"][1, 0] - alone["low"][1, 0]
+    assert result["high"][1, 0] - result["low"][1, 0] < alone["high"][1, 0] - alone["low"][1, 0]
 
 
 def test_holm_by_hand():
@@ -85,7 +85,7 @@ def test_seeds_are_averaged_and_only_common_clips_count():
 
 def test_data_sets_with_common_rows_are_pooled_and_others_are_not():
     right, wrong = outcome("xy", [1, 1]), outcome("xy", [0, 0])
-    made = {
+    rows = {
         ("d1", "p", "test", "top1"): {
             ("tiny", "a", "t"): [right],
             ("tiny", "b", "t"): [wrong],
@@ -94,8 +94,8 @@ def test_data_sets_with_common_rows_are_pooled_and_others_are_not():
         ("d2", "p", "test", "top1"): {("tiny", "a", "t"): [right], ("tiny", "b", "t"): [right]},
         ("d3", "q", "test", "top1"): {("tiny", "a", "t"): [right], ("tiny", "b", "t"): [right]},
     }
-    assert [sorted(place[0] for place in pool) for pool in pools(made)] == [["d1", "d2"]]
-    pooled = [row for row in difference_rows(made) if row.get("pooled")]
+    assert [sorted(key[0] for key in pool) for pool in pools(rows)] == [["d1", "d2"]]
+    pooled = [row for row in difference_rows(rows) if row.get("pooled")]
     ahead = next(row for row in pooled if row["method"] == "a")
     assert {row["method"] for row in pooled} == {"a", "b"}
     assert (ahead["dataset"], ahead["value"], ahead["least"], ahead["most"]) == ("mean of 2", 0.5, 0.0, 1.0)

@@ -36,8 +36,8 @@ def ids(split):
     ],
 )
 def test_names_of_protocols(name, parts):
-    found = PROTOCOL.fullmatch(name)
-    assert tuple(found[key] for key in ("kind", "shots", "draw", "source")) == parts
+    match = PROTOCOL.fullmatch(name)
+    assert tuple(match[key] for key in ("kind", "shots", "draw", "source")) == parts
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_shots_are_drawn_among_clips_with_frames(tmp_path):
     broken = [f"train/push/{n}.mp4" for n in range(4)]
     written = write(tmp_path, clips(), pictures=lambda clip: None if clip in broken else clip)
     split_clips("x", *written, "few_shot_2", PLAIN, tmp_path / "splits.parquet")
-    found = ids(read_splits(tmp_path / "splits.parquet")["train"])
-    assert [name for name in found if "push" in name] == ["train/push/4.mp4", "train/push/5.mp4"]
+    trained = ids(read_splits(tmp_path / "splits.parquet")["train"])
+    assert [name for name in trained if "push" in name] == ["train/push/4.mp4", "train/push/5.mp4"]
 
 
 def test_nothing_to_train_on_is_an_error():
@@ -139,8 +139,8 @@ def test_nothing_to_train_on_is_an_error():
 def write(folder, rows, labels=LABELS, pictures=lambda clip: clip):
     """The tables clips and frames; `pictures` gives each clip's content hash."""
     tables.write_table("clips", rows, folder / "clips.parquet", {"labels": labels})
-    made = [{"clip_id": row["clip_id"], "content_hash": pictures(row["clip_id"])} for row in rows]
-    tables.write_shard("frames", [made], folder / "0.arrow")
+    hashes = [{"clip_id": row["clip_id"], "content_hash": pictures(row["clip_id"])} for row in rows]
+    tables.write_shard("frames", [hashes], folder / "0.arrow")
     return folder / "clips.parquet", [folder / "0.arrow"]
 
 
@@ -148,8 +148,8 @@ def test_the_table_is_what_was_split(tmp_path):
     options = ProtocolOptions(novel=["pull"])
     split_clips("x", *write(tmp_path, clips(val=1)), "base_to_novel", options, tmp_path / "splits.parquet")
     expected = protocol_splits(clips(val=1), LABELS, "base_to_novel", options)
-    found = read_splits(tmp_path / "splits.parquet")
-    assert {name: (ids(split), split.labels) for name, split in found.items()} == {
+    splits = read_splits(tmp_path / "splits.parquet")
+    assert {name: (ids(split), split.labels) for name, split in splits.items()} == {
         name: (ids(split), split.labels) for name, split in expected.items()
     }
 
@@ -185,8 +185,8 @@ def test_clips_without_frames_are_no_duplicates(tmp_path):
 def kinetics(tmp_path):
     """A data set that was trained on: its splits and shards."""
     (tmp_path / "source").mkdir()
-    found, shards = write(tmp_path / "source", clips(labels=["Push", "running"]), ["Push", "running"])
-    split_clips("source", found, shards, "supervised", PLAIN, tmp_path / "source/splits.parquet")
+    source, shards = write(tmp_path / "source", clips(labels=["Push", "running"]), ["Push", "running"])
+    split_clips("source", source, shards, "supervised", PLAIN, tmp_path / "source/splits.parquet")
     return tmp_path / "source/splits.parquet", shards
 
 

@@ -30,10 +30,10 @@ def test_a_mean_over_data_sets_has_the_interval_of_drawing_each_anew(values):
 @pytest.mark.parametrize(("base", "new"), [(0.9, 0.6), (0.5, 0.5), (0.99, 0.2)])
 def test_a_harmonic_mean_has_the_interval_of_drawing_both_anew(base, new):
     (a, drawn_a), (b, drawn_b) = share(base, 320), share(new, 120)
-    found = harmonic_mean(a, b)
+    mean = harmonic_mean(a, b)
     low, high = np.quantile(2 * drawn_a * drawn_b / (drawn_a + drawn_b), [0.025, 0.975])
-    assert found.value == pytest.approx(2 / (1 / base + 1 / new))
-    assert (found.low, found.high) == (pytest.approx(low, abs=0.015), pytest.approx(high, abs=0.015))
+    assert mean.value == pytest.approx(2 / (1 / base + 1 / new))
+    assert (mean.low, mean.high) == (pytest.approx(low, abs=0.015), pytest.approx(high, abs=0.015))
 
 
 def test_a_harmonic_mean_of_nothing_right_is_nothing():
@@ -61,9 +61,9 @@ def test_the_mean_and_its_difference_are_those_of_the_tables(report):
     differences = read_rows("differences", report.tables / "differences.parquet")
     text = Page(report.html).text["headline"].replace("\N{MINUS SIGN}", "-").partition("one, test clips")[0]
     wanted = {"method": "moted", "texts": "motion", "metric": "top1", "frame_order": "ordered", "split": "test"}
-    own = [row["value"] for row in metrics if all(row[key] == value for key, value in wanted.items())]
-    assert len(own) == 4  # two data sets, two seeds
-    assert f"{100 * np.mean(own):.1f} [" in text
+    values = [row["value"] for row in metrics if all(row[key] == value for key, value in wanted.items())]
+    assert len(values) == 4  # two data sets, two seeds
+    assert f"{100 * np.mean(values):.1f} [" in text
     of_means = [row for row in differences if row["pooled"] == ["one", "two"] and row["split"] == "test"]
     assert len(of_means) == 4 * 3
     assert any(f"{100 * r['value']:+.1f} [{100 * r['low']:+.1f}, {100 * r['high']:+.1f}]" in text for r in of_means)

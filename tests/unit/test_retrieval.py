@@ -26,8 +26,8 @@ def measured(predictions, transductive):
 
 def ranks(scores, owners=None):
     scores_BK = np.array(scores, float)
-    found = rank_queries(scores_BK, np.arange(len(scores_BK)) if owners is None else np.array(owners))
-    return found["t2v"].rank_Q.tolist(), found["v2t"].rank_Q.tolist()
+    ranks = rank_queries(scores_BK, np.arange(len(scores_BK)) if owners is None else np.array(owners))
+    return ranks["t2v"].rank_Q.tolist(), ranks["v2t"].rank_Q.tolist()
 
 
 def noisy(num_clips, captions_each=1, seed=0):
@@ -48,29 +48,29 @@ def test_equal_captions_share_their_rank_and_count_once():
     """1k-A repeats five captions; the common formula makes 1010 ranks of its 1000 clips."""
     scores_BK, owner_K = noisy(50)
     scores_BK[:, 7] = scores_BK[:, 3]
-    found = rank_queries(scores_BK, owner_K)
+    ranks = rank_queries(scores_BK, owner_K)
     for way in ("t2v", "v2t"):
-        assert len(found[way].rank_Q) == 50
-    own_B1 = np.diag(scores_BK)[:, None]
-    assert found["v2t"].rank_Q.tolist() == (1 + (scores_BK > own_B1).sum(1)).tolist()
-    assert found["v2t"].tied_Q.nonzero()[0].tolist() == [3, 7]
-    common = np.where(np.sort(-scores_BK, axis=1) + own_B1 == 0)[1]
+        assert len(ranks[way].rank_Q) == 50
+    true_B1 = np.diag(scores_BK)[:, None]
+    assert ranks["v2t"].rank_Q.tolist() == (1 + (scores_BK > true_B1).sum(1)).tolist()
+    assert ranks["v2t"].tied_Q.nonzero()[0].tolist() == [3, 7]
+    common = np.where(np.sort(-scores_BK, axis=1) + true_B1 == 0)[1]
     assert len(common) == 52
 
 
 def test_equal_clips_share_their_rank_and_count_once():
     scores_BK, owner_K = noisy(50)
     scores_BK[9] = scores_BK[2]
-    found = rank_queries(scores_BK, owner_K)["t2v"]
-    assert len(found.rank_Q) == 50
-    assert found.tied_Q.nonzero()[0].tolist() == [2, 9]
+    ranks = rank_queries(scores_BK, owner_K)["t2v"]
+    assert len(ranks.rank_Q) == 50
+    assert ranks.tied_Q.nonzero()[0].tolist() == [2, 9]
     alone = rank_queries(np.delete(np.delete(scores_BK, 9, 0), 9, 1), owner_K[:-1])["t2v"]
-    assert found.rank_Q[2] == alone.rank_Q[2]  # its double does not push it back
+    assert ranks.rank_Q[2] == alone.rank_Q[2]  # its double does not push it back
 
 
 def test_scores_that_are_all_alike_are_ties_and_told_as_such():
-    found = rank_queries(np.zeros((4, 4)), np.arange(4))["t2v"]
-    assert (MEASURES["r1"].measure(found), MEASURES["ties"].measure(found)) == (1.0, 1.0)
+    ranks = rank_queries(np.zeros((4, 4)), np.arange(4))["t2v"]
+    assert (MEASURES["r1"].measure(ranks), MEASURES["ties"].measure(ranks)) == (1.0, 1.0)
 
 
 def test_every_caption_is_a_query_and_a_clip_is_as_good_as_its_best_caption():
@@ -84,19 +84,19 @@ def test_every_caption_is_a_query_and_a_clip_is_as_good_as_its_best_caption():
 def test_several_captions_a_clip_do_not_repeat_the_clip():
     """The common formula over one (clip, caption) item a caption finds a clip behind its own repeats."""
     scores_BK, owner_K = noisy(40, captions_each=20, seed=1)
-    found = rank_queries(scores_BK + 3 * (owner_K == np.arange(40)[:, None]), owner_K)
-    assert len(found["t2v"].rank_Q) == 800
-    assert len(found["v2t"].rank_Q) == 40
-    assert MEASURES["r1"].measure(found["t2v"]) > 0.9
-    assert max(found["v2t"].rank_Q) <= 40
+    ranks = rank_queries(scores_BK + 3 * (owner_K == np.arange(40)[:, None]), owner_K)
+    assert len(ranks["t2v"].rank_Q) == 800
+    assert len(ranks["v2t"].rank_Q) == 40
+    assert MEASURES["r1"].measure(ranks["t2v"]) > 0.9
+    assert max(ranks["v2t"].rank_Q) <= 40
 
 
 def test_the_order_of_captions_and_clips_changes_nothing():
     scores_BK, owner_K = noisy(30, captions_each=3)
     random = np.random.default_rng(5)
     columns, rows = random.permutation(90), random.permutation(30)
-    place = np.argsort(rows)
-    one, other = rank_queries(scores_BK, owner_K), rank_queries(scores_BK[rows][:, columns], place[owner_K[columns]])
+    order = np.argsort(rows)
+    one, other = rank_queries(scores_BK, owner_K), rank_queries(scores_BK[rows][:, columns], order[owner_K[columns]])
     for way in ("t2v", "v2t"):
         for measure in MEASURES.values():
             assert measure.measure(other[way]) == pytest.approx(measure.measure(one[way]))
@@ -150,12 +150,12 @@ def test_transductive_scores_by_hand():
 
 def test_an_item_that_suits_every_query_is_put_back_by_inverted_softmax():
     hub = [[5, 4, 0], [6, 7, 0], [4, 0, 3.0]]  # clips x captions: clip 1 is above all
-    made = Predictions(list("abc"), np.arange(3), np.array(hub), list("abc"), captioned=True)
-    rows = measured(made, transductive=True)
+    predictions = Predictions(list("abc"), np.arange(3), np.array(hub), list("abc"), captioned=True)
+    rows = measured(predictions, transductive=True)
     assert (rows["t2v_r1"], rows["t2v_r1:inverted"]) == (2 / 3, 1.0)
     plain = {f"{way}_{measure}" for way in ("t2v", "v2t") for measure in MEASURES}
     assert set(rows) == plain | {f"{name}:{change}" for name in plain for change in ("dsl", "inverted")}
-    assert set(measured(made, transductive=False)) == plain
+    assert set(measured(predictions, transductive=False)) == plain
 
 
 def test_querybank_norm_by_hand():
@@ -181,18 +181,18 @@ def test_querybank_norm_answers_each_query_alone_and_lets_clips_without_frames_b
 
 def test_rows_of_querybank_norm_are_there_with_a_bank_and_from_text_to_video_only():
     hub_BK, bank_BP = np.array([[5, 4, 0], [6, 7, 0], [4, 0, 3.0]]), np.array([[4.5, 0.0], [7.0, 3.0], [3.8, 0.0]])
-    made = Predictions(list("abc"), np.arange(3), hub_BK, list("abc"), bank_BP, captioned=True)
-    rows = measured(made, transductive=True)
+    predictions = Predictions(list("abc"), np.arange(3), hub_BK, list("abc"), bank_BP, captioned=True)
+    rows = measured(predictions, transductive=True)
     assert (rows["t2v_r1"], rows["t2v_r1:qb_norm"]) == (2 / 3, 1.0)
     assert "v2t_r1:qb_norm" not in rows
-    assert made.take(np.array([2, 0])).bank_BP.tolist() == [[3.8, 0.0], [4.5, 0.0]]
+    assert predictions.take(np.array([2, 0])).bank_BP.tolist() == [[3.8, 0.0], [4.5, 0.0]]
 
 
 def test_rows_are_compared_by_the_clips_share_of_captions_found():
     scores = [[0.1, 0.5, 0.2, 0.9], [0.2, 0.6, 0.1, 0.3]]
-    made = Predictions(["a", "b", "b", "a"], np.array([0, 1]), np.array(scores), ["a", "b"], captioned=True)
-    found = main_values(made)
-    assert {metric: value_B.tolist() for metric, value_B in found.items()} == {
+    predictions = Predictions(["a", "b", "b", "a"], np.array([0, 1]), np.array(scores), ["a", "b"], captioned=True)
+    ranks = main_values(predictions)
+    assert {metric: value_B.tolist() for metric, value_B in ranks.items()} == {
         "t2v_r1": [0.5, 0.5],
         "v2t_r1": [1.0, 1.0],
     }

@@ -15,13 +15,13 @@ COMMANDS = {c.name or c.callback.__name__.replace("_", "-") for c in workflow.ap
 
 def rules():
     """Rule -> its text."""
-    found = {}
+    texts = {}
     for file in sorted((ROOT / "workflow/rules").glob("*.smk")):
         for part in re.split(r"^(?=rule |checkpoint )", file.read_text(), flags=re.MULTILINE)[1:]:
             name = re.match(r"(?:rule|checkpoint) (\w+):", part)[1]
-            assert name not in found
-            found[name] = re.match(r".+\n(?:(?: .*)?\n)*", part)[0]  # until the next line that is not indented
-    return found
+            assert name not in texts
+            texts[name] = re.match(r".+\n(?:(?: .*)?\n)*", part)[0]  # until the next line that is not indented
+    return texts
 
 
 RULES = rules()
@@ -54,9 +54,9 @@ def test_every_option_of_the_line_is_one_of_the_command(name):
     text = RULES[name]
     # params.checkpoint holds an option of its own
     line = text[text.index("    shell:") :] + ("--checkpoint " if "{params.checkpoint}" in text else "")
-    given = set(re.findall(r"--([\w-]+) ", line))
+    passed = set(re.findall(r"--([\w-]+) ", line))
     known = {parameter.replace("_", "-") for parameter in command.callback.__annotations__}
-    assert given <= known
+    assert passed <= known
 
 
 @pytest.mark.parametrize("name", sorted(RULES))

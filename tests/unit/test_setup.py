@@ -52,8 +52,10 @@ def test_conda_gets_the_same_pins():
     code = (
         "import make_env, yaml; print(yaml.safe_dump(make_env.conda_environment(), sort_keys=False, width=200), end='')"
     )
-    made = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "tools", capture_output=True, text=True, check=True)
-    assert made.stdout == (ROOT / "envs/kinetext.yaml").read_text()
+    printed = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "tools", capture_output=True, text=True, check=True
+    )
+    assert printed.stdout == (ROOT / "envs/kinetext.yaml").read_text()
 
 
 # ---- tools/setup.sh, in a copy of what it reads, with false programs first on PATH
@@ -62,15 +64,15 @@ def test_conda_gets_the_same_pins():
 @pytest.fixture
 def checkout(tmp_path):
     """A checkout without .venv; `checkout.run(PYTHON=...)` runs its setup, `checkout.program(name, lines)` fakes one."""
-    place = tmp_path / "checkout"
+    checkout = tmp_path / "checkout"
     for name in ("requirements.lock", "pyproject.toml", "tools/setup.sh"):
-        (place / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, place / name)
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, checkout / name)
     programs = tmp_path / "bin"
     programs.mkdir()
 
     class Checkout:
-        root = place
+        root = checkout
 
         def program(self, name, *lines):
             (programs / name).write_text("\n".join(["#!/bin/sh", *lines, ""]))
@@ -80,7 +82,7 @@ def checkout(tmp_path):
         def run(self, **environment):
             path = f"{programs}:/usr/bin:/bin"
             return subprocess.run(
-                [place / "tools/setup.sh"],
+                [checkout / "tools/setup.sh"],
                 env={"HOME": os.environ.get("HOME", "/"), "PATH": path, **environment},
                 capture_output=True,
                 text=True,

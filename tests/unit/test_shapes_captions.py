@@ -19,14 +19,14 @@ def words(sentence):
 
 def test_a_clip_is_described_in_four_ways_and_no_other_clip_is_described_so():
     for split in ("train", "test"):
-        said = [
+        pairs = [
             sentence
             for pair, of, look in LOOKS
             if of == split
             for label in PAIRS[pair]
             for sentence in captions(label, look)
         ]
-        assert len(set(said)) == len(said) == 4 * 2 * (10 * 20 + 15)
+        assert len(set(pairs)) == len(pairs) == 4 * 2 * (10 * 20 + 15)
 
 
 def test_captions_of_twins_name_the_same_figures():

@@ -69,16 +69,16 @@ def collected(tmp_path_factory):
 def test_every_table_is_there_with_its_schema(collected):
     assert {path.stem for path in collected.iterdir()} == set(schemas.COLLECTED)
     for name in ("metrics", "runs", "confusions", "costs", "differences"):
-        found = pq.read_schema(collected / f"{name}.parquet")
-        assert found.names == schema(name).names
-        assert found.metadata[b"schema_version"] == str(schemas.SCHEMA_VERSION).encode()
-        assert all(b"meaning" in field.metadata for field in found)
+        actual = pq.read_schema(collected / f"{name}.parquet")
+        assert actual.names == schema(name).names
+        assert actual.metadata[b"schema_version"] == str(schemas.SCHEMA_VERSION).encode()
+        assert all(b"meaning" in field.metadata for field in actual)
 
 
 def test_a_tie_and_a_clip_without_frames_are_confusions(collected):
     rows = read_rows("confusions", collected / "confusions.parquet")
-    found = {(row["seed"], row["label"], row["predicted"]): row["clips"] for row in rows}
-    assert found == {
+    counts = {(row["seed"], row["label"], row["predicted"]): row["clips"] for row in rows}
+    assert counts == {
         (0, "up", "down"): 1,  # the tie
         (0, "up", "up"): 1,
         (0, "down", "down"): 1,
@@ -90,8 +90,8 @@ def test_a_tie_and_a_clip_without_frames_are_confusions(collected):
 
 def test_what_is_right_is_what_top1_counts():
     scores_BK = np.random.default_rng(0).integers(0, 4, size=(200, 5)).astype(float)
-    made = Predictions(list("abcde"), np.arange(200) % 5, scores_BK)
-    assert np.mean(predicted_classes(made) == made.target_B) == TopK().measure(made)
+    predictions = Predictions(list("abcde"), np.arange(200) % 5, scores_BK)
+    assert np.mean(predicted_classes(predictions) == predictions.target_B) == TopK().measure(predictions)
 
 
 def test_costs_curves_and_texts_are_those_beside_the_runs(collected):
@@ -118,9 +118,9 @@ def test_one_line_of_docs_opens_each_table(collected, reader, table):
     module = pytest.importorskip(reader, reason=f"{reader} is not installed (pip install kinetext[dev])")
     line = READERS[reader]
     assert line.format(path="results/tables/metrics.parquet") in (ROOT / "docs/report.md").read_text()
-    found = eval(line.format(path=collected / f"{table}.parquet"), {reader: module})
-    assert list(found.columns) == pq.read_schema(collected / f"{table}.parquet").names
-    assert len(found) == pq.read_metadata(collected / f"{table}.parquet").num_rows
+    frame = eval(line.format(path=collected / f"{table}.parquet"), {reader: module})
+    assert list(frame.columns) == pq.read_schema(collected / f"{table}.parquet").names
+    assert len(frame) == pq.read_metadata(collected / f"{table}.parquet").num_rows
 
 
 # ---- versions
