@@ -126,8 +126,6 @@ def test_json_schema_falls_back_to_json_mode_and_then_to_text(server, tmp_path):
         (completion(None, refusal="I cannot"), "the model refused (I cannot)"),
         (completion(ANSWER[:20], finish_reason="length"), "cut off"),
         (completion(None), "has no text"),
-        ((200, "<html>proxy</html>"), "no chat completion"),
-        ((200, {"choices": []}), "no chat completion"),
     ],
 )
 def test_unreadable_answer_is_stored_and_gives_a_failed_row(server, tmp_path, reply, complaint):
@@ -233,6 +231,36 @@ def test_table_with_one_unreadable_class_is_reproduced_without_a_key(server, tmp
     ]
 
 
+@pytest.mark.parametrize(
+    ("body", "words", "requests"),
+    [
+        ({"error": {"code": 429, "message": "slow down"}}, "error: slow down", 2),
+        ({"error": {"code": "502", "message": "upstream is gone"}}, "error: upstream is gone", 2),
+        ({"error": {"code": "bad_words", "message": f"no {KEY}"}}, "error: no ***", 1),
+        ({"error": "no such thing"}, "error: no such thing", 1),
+        ("<html>proxy</html>", "it begins with '<html>proxy</html>'", 1),
+        ('data: {"choices": []}', "server-sent events; it begins with 'data: {", 1),
+        ({"choices": []}, """it begins with '{"choices": []}'""", 1),
+        ({"choices": [{"message": {"content": 3}}]}, "it begins with", 1),
+        ([1], "it begins with '[1]'", 1),
+        ("", "it is empty", 1),
+    ],
+)
+def test_reply_without_a_completion_is_never_stored(server, tmp_path, body, words, requests):
+    server.script = [(200, body)]
+    (text,) = describe(server, tmp_path, retries=1)
+    assert text.status.startswith(f"failed: the reply is no chat completion ({words}")
+    assert not list(tmp_path.rglob("*.json"))
+    assert len(server.requests) == requests
+    server.script = [completion()]
+    assert describe(server, tmp_path)[0].status == "ok"
+
+
+def test_error_with_status_200_is_retried(server, tmp_path):
+    server.script = [(200, {"error": {"code": 429, "message": "slow down"}}), completion()]
+    assert describe(server, tmp_path, retries=1)[0].status == "ok"
+
+
 def message_of(**message):
     """Return a completion whose message has these fields, and no content unless it is one of them."""
     return completion(**{"content": None, **message})
@@ -303,7 +331,7 @@ def good_answer(asked):
         (completion(ANSWER[:20], finish_reason="length"), "cut_off: the answer was cut off at the server's limit", 1),
         (completion(None, refusal="I can't"), "refusal: the model refused (I can't)", 1),
         (completion(" "), "empty: the answer is empty", 1),
-        ((200, ""), "failed: the reply is no chat completion", 1),
+        ((200, ""), "failed: the reply is no chat completion (it is empty)", 1),
     ],
     ids=["429", "500", "slow", "cut", "truncated", "length", "refusal", "empty", "nothing"],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from chat_server import about_the_class, completion, error, label_of
 from chat_world import chat_api, describe_table, options, serving, write_classes
-from kinetext.doctor.files import look
+from kinetext.doctor.files import check_file
 from kinetext.texts import cache
 from kinetext.texts.chat import batch
 from kinetext.texts.providers.base import Context
@@ -53,7 +53,7 @@ def test_batch_and_single_requests_give_the_same_table(server, folder, capfd):
     assert [line["body"] for line in lines] == [asked for path, _, asked in server.requests if path == "batch"]
     replies = list(folder.rglob("replies/*.json"))
     assert len(replies) == 8
-    assert not [output for reply in replies for output in look(reply)]  # kinetext doctor finds each to be its request's
+    assert not [finding for reply in replies for finding in check_file(reply)]
     output = capfd.readouterr().err
     assert "USD in a batch" in output
     assert "of 4 requests to" in output
@@ -142,6 +142,14 @@ def test_failed_lines_are_rows_and_only_they_are_sent_again(server, folder):
     server.script = about_the_class
     assert not failed(describe_table(folder, in_batch(server)))
     assert requested_labels(server) == sorted([*LABELS, "falling"])
+
+
+def test_line_without_a_completion_is_not_stored(server, folder):
+    overloaded = 200, {"error": {"code": 429, "message": "slow down"}}
+    server.script = lambda asked: overloaded if label_of(asked) == "falling" else about_the_class(asked)
+    status = "failed: batch batch-0: the reply is no chat completion (error: slow down)"
+    assert failed(describe_table(folder, in_batch(server))) == {"falling": status}
+    assert len(list(folder.rglob("replies/*.json"))) == len(LABELS) - 1
 
 
 def test_answers_of_an_expired_batch_are_stored(server, folder):

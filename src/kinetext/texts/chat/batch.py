@@ -20,7 +20,7 @@ from kinetext.core import detached
 from kinetext.core.files import atomic_write
 from kinetext.texts import cache
 from kinetext.texts.chat.client import Server, request_body, translated_errors
-from kinetext.texts.chat.completion import one_line
+from kinetext.texts.chat.completion import one_line, read_completion
 from kinetext.texts.chat.limits import NoReplyError
 
 FINAL_STATES = ("completed", "failed", "expired", "cancelled")
@@ -166,13 +166,18 @@ def _store_replies(batch: Any, record: dict[str, Any], server: Server, folder: P
         request, body = record["requests"].get(key), response.get("body")
         if request is None:
             continue
-        if response.get("status_code") == 200 and isinstance(body, dict):
+        if response.get("status_code") == 200:
             reply = server.redact(json.dumps(body, ensure_ascii=False))
+            try:
+                read_completion(reply)
+            except ValueError as error:
+                failures[key] = f"batch {batch.id}: {error}"
+                continue
             cache.fetch_reply(request, folder, partial(dict, mode=_mode(request), reply=reply, batch=batch.id))
             failures.pop(key, None)
         else:
-            error = line.get("error") or (body.get("error") if isinstance(body, dict) else None) or body
-            message = error.get("message", error) if isinstance(error, dict) else error
+            problem = line.get("error") or (body.get("error") if isinstance(body, dict) else None) or body
+            message = problem.get("message", problem) if isinstance(problem, dict) else problem
             failures[key] = f"batch {batch.id}: {one_line(server.redact(str(message)))}"
     record |= {"over": batch.status, "failures": failures}
     _write(record, folder)

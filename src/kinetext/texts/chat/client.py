@@ -14,8 +14,8 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-from kinetext.core.detached import raise_if_stopping
-from kinetext.texts.chat.completion import one_line
+from kinetext.core import detached
+from kinetext.texts.chat.completion import error_status, one_line, read_completion
 from kinetext.texts.chat.limits import NoReplyError
 
 MODES = ("json_schema", "json_object", "text")  # forms of answer, the strictest first
@@ -68,7 +68,7 @@ def _client(server: Server, key: str) -> Any:
         logger = logging.getLogger(library)
         logger.setLevel(max(logger.level, logging.INFO))
     # before each try, including openai's own retries: nothing is sent once the command is gone
-    http = openai.DefaultHttpxClient(event_hooks={"request": [lambda _: raise_if_stopping()]})
+    http = openai.DefaultHttpxClient(event_hooks={"request": [lambda _: detached.raise_if_stopping()]})
     limits: dict[str, Any] = {"timeout": server.timeout_s, "max_retries": server.retries}
     return openai.OpenAI(api_key=key, base_url=server.base_url, http_client=http, **limits)
 
@@ -77,10 +77,10 @@ def send(server: Server, request: dict[str, Any]) -> dict[str, str]:
     """Send a request; return the raw body of the reply and the mode that the server accepted.
 
     openai's client retries time-outs, cut connections, 429 and 5xx. It waits as long as Retry-After states (up to two
-    minutes), or 0.5 s and twice as long each time (up to 8 s). Raises NoReplyError if that did not help, and ValueError
-    if every other class would fail too.
+    minutes), or 0.5 s and twice as long each time (up to 8 s). Raises NoReplyError if that did not help or if the reply is no
+    chat completion, and ValueError if every other class would fail too.
     """
-    client = server.client()
+    server.key()
     import openai
 
     url, model = server.base_url, request["model"]
@@ -90,15 +90,31 @@ def send(server: Server, request: dict[str, Any]) -> dict[str, str]:
     with translated_errors(server, model):
         while True:
             try:
-                # chat.completions.create spends a third of its time on checking its arguments
-                reply = client.post("/chat/completions", cast_to=str, body=request_body(request, modes[0]))
+                reply = _post(server, request_body(request, modes[0]))
             except (openai.BadRequestError, openai.UnprocessableEntityError):
                 refused.append(modes.pop(0))
                 if not modes:
                     raise
             else:
                 _refused_modes.update((url, model, mode) for mode in refused)
-                return {"mode": modes[0], "reply": server.redact(reply)}
+                return {"mode": modes[0], "reply": reply}
+
+
+def _post(server: Server, body: dict[str, Any]) -> str:
+    """Return a chat completion, redacted. Retries errors that are sent with status 200 as openai does others."""
+    client = server.client()
+    for tries in range(server.retries + 1):
+        # chat.completions.create spends a third of its time on checking its arguments
+        reply = server.redact(client.post("/chat/completions", cast_to=str, body=body))
+        try:
+            read_completion(reply)
+            return reply
+        except ValueError as error:
+            status = error_status(reply)
+            if tries == server.retries or not (status == 429 or status >= 500):
+                raise NoReplyError(str(error), maybe_charged=status == 0) from None
+        detached.sleep(min(0.5 * 2**tries, 8.0))
+    raise AssertionError("unreachable")
 
 
 @contextmanager

@@ -106,7 +106,25 @@ def read_completion(body: str) -> Completion:
     try:
         return Completion.model_validate_json(body)
     except ValidationError:
-        raise ValueError("the reply is no chat completion") from None
+        raise ValueError(f"the reply is no chat completion ({_describe(body)})") from None
+
+
+def error_status(body: str) -> int:
+    """Return the code of an error that a server sends as a successful reply, 0 if there is none."""
+    try:
+        return int(json.loads(body)["error"]["code"])
+    except (ValueError, LookupError, TypeError):
+        return 0
+
+
+def _describe(body: str) -> str:
+    """Return the server's error message, or the start of the body."""
+    try:
+        error = json.loads(body)["error"]
+        return f"error: {one_line(str(error['message'] if isinstance(error, dict) else error))}"
+    except (ValueError, LookupError, TypeError):
+        kind = "server-sent events; " if body.startswith("data:") else ""
+        return f"{kind}it begins with '{one_line(body)[:100]}'" if body.strip() else "it is empty"
 
 
 def one_line(text: str) -> str:
