@@ -1,4 +1,4 @@
-"""Real stores: a PostgreSQL of the tests' own, and `mlflow server`. Neither needs a network or touches what is installed."""
+"""Start real stores: a temporary PostgreSQL cluster and `mlflow server`, both without a network."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def free_port():
 
 
 class Postgres:
-    """A PostgreSQL cluster in a folder of its own; it refuses to run as root, so root starts it as nobody."""
+    """A PostgreSQL cluster in its own folder. It refuses to run as root, so root starts it as nobody."""
 
     def __init__(self, folder):
         self.folder, self.port = folder, free_port()
@@ -35,18 +35,18 @@ class Postgres:
         if self.user:
             shutil.chown(folder, "nobody")
         self._call("initdb", "-A", "trust", "-U", "kinetext", "--no-sync")
-        # fsync: only a crash of the whole machine could tell
+        # fsync protects against crashes of the machine only
         settings = f"-p {self.port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200"
         self._call("pg_ctl", "-w", "-t", "120", "-l", folder / "log", "-o", settings, "start")
 
     def _call(self, program, *words):
         command = [*self.user, BIN / program, "-D", self.folder / "data", *words]
-        with open(self.folder / "said", "w") as log:  # no pipe: the server would keep it open
-            done = subprocess.run([str(w) for w in command], stdout=log, stderr=log, timeout=150, cwd="/")
-        assert done.returncode == 0, (self.folder / "said").read_text()
+        with open(self.folder / "output", "w") as output:  # no pipe: the server would keep it open
+            done = subprocess.run([str(w) for w in command], stdout=output, stderr=output, timeout=150, cwd="/")
+        assert done.returncode == 0, (self.folder / "output").read_text()
 
     def database(self, name):
-        """The uri of a new, empty database."""
+        """Create an empty database and return its uri."""
         import psycopg
 
         with psycopg.connect(f"postgresql://kinetext@127.0.0.1:{self.port}/postgres", autocommit=True) as connection:
@@ -54,7 +54,7 @@ class Postgres:
         return f"postgresql://kinetext@127.0.0.1:{self.port}/{name}"
 
     def restart(self):
-        """Restart as after a crash: connections get no notice, and the log is read again."""
+        """Restart as after a crash: connections are cut without notice, and the log is replayed."""
         self._call("pg_ctl", "-w", "-t", "120", "-l", self.folder / "log", "-m", "immediate", "restart")
 
     def stop(self):
@@ -76,7 +76,7 @@ def postgres():
 
 @contextmanager
 def mlflow_server(backend, folder, workers=1):
-    """The address of an `mlflow server` over a database."""
+    """Run an `mlflow server` over a database and yield its address."""
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--backend-store-uri", backend, "--artifacts-destination", str(folder / "files")]
@@ -91,7 +91,7 @@ def mlflow_server(backend, folder, workers=1):
             start_new_session=True,
         )
     try:
-        address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 180  # 34 s were seen on a busy machine
+        address, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 180  # a busy machine took 34 s
         while True:
             try:
                 urllib.request.urlopen(f"{address}/health", timeout=5)

@@ -1,4 +1,4 @@
-"""Run folders to track, and what a store then says of them."""
+"""Write run folders to log, and read what a store holds."""
 
 import ast
 import json
@@ -36,7 +36,7 @@ CURVES = {"epoch": [0, 1, 2], "metric": ["loss"] * 3, "value": [2.0, 1.0, float(
 
 
 def make_run(results, seed, value=0.75, curves=CURVES, metric="top1", measured=None, **spec):
-    """A measured run folder in its place below `results`; `measured`: the fingerprint that was."""
+    """Write a measured run folder below `results`; `measured` is the fingerprint of its metrics, by default the run's."""
     spec = {**SPEC, "fingerprint": f"f{seed}", **spec, "seed": seed}
     spec["run"] = "/".join(spec[key] for key in ("dataset", "protocol", "backbone", "method", "texts")) + f"/seed{seed}"
     folder = results / "runs" / spec["run"]
@@ -50,7 +50,7 @@ def make_run(results, seed, value=0.75, curves=CURVES, metric="top1", measured=N
 
 
 def long_curves(points):
-    """Curves of so many points, four an epoch."""
+    """Return curves of this many points, four per epoch."""
     names = ("train_loss", "lr", "val_loss", "val_top1")
     return {
         "epoch": [1 + n // 4 for n in range(points)],
@@ -65,22 +65,22 @@ def client_of(uri):
     return MlflowClient(tracking_uri=uri)
 
 
-def everything(uri, kind=None):
-    """Every run that MLflow shows, or those of a kind."""
+def logged_runs(uri, kind=None):
+    """Return every run that MLflow shows, or those with this tag `kind`."""
     client = client_of(uri)
     experiments = [e.experiment_id for e in client.search_experiments()]
     return client.search_runs(experiments, f"tags.kind = '{kind}'" if kind else "")
 
 
 def store_content(uri):
-    """What the store says, without what MLflow names anew each time: ids and the numbers' places in its tables."""
+    """Return what a store holds, without ids, which differ each time."""
     client = client_of(uri)
     names = {e.experiment_id: e.name for e in client.search_experiments()}
-    runs = {run.info.run_id: run for run in everything(uri)}
+    runs = {run.info.run_id: run for run in logged_runs(uri)}
     content = {}
     for run in runs.values():
         tags = dict(run.data.tags)
-        above = tags.pop("mlflow.parentRunId", None)
+        parent = tags.pop("mlflow.parentRunId", None)
         history = {
             key: [(m.step, m.value, m.timestamp) for m in client.get_metric_history(run.info.run_id, key)]
             for key in run.data.metrics
@@ -90,7 +90,7 @@ def store_content(uri):
         models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
         content[names[run.info.experiment_id], run.info.run_name] = {
             "tags": tags,
-            "above": runs[above].info.run_name if above else None,
+            "parent": runs[parent].info.run_name if parent else None,
             "params": run.data.params,
             "metrics": history,
             "inputs": inputs,
@@ -101,8 +101,8 @@ def store_content(uri):
     return content
 
 
-def content_from_another_process(uri):
-    """Return `store_content` from another process."""
+def store_content_in_new_process(uri):
+    """Return `store_content`, read by a new process."""
     code = f"from tracked import store_content; print(store_content({uri!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=HERE, stdout=subprocess.PIPE, text=True, check=True)
     return ast.literal_eval(done.stdout)

@@ -1,5 +1,6 @@
-"""Many processes that log at once: `python writers.py RESULTS RUN_FOLDER...`, one process a run folder, each through
-`log_runs`, all let go at the same moment. mlflow is imported once, before they part: sixteen imports would take a minute.
+"""Log run folders from many processes at once: `python writers.py RESULTS RUN_FOLDER...` starts one process per run folder.
+
+Each calls `log_run`, all at the same moment. mlflow is imported before the fork: sixteen imports would take a minute.
 """
 
 import logging
@@ -10,17 +11,17 @@ from pathlib import Path
 
 from kinetext.config.report import TrackingOptions
 from kinetext.tracking import store
-from kinetext.tracking.log import log_runs
+from kinetext.tracking.log import log_run
 
 
 def write(barrier, results, run):
     barrier.wait()
-    log_runs([run], results, TrackingOptions(models="none"), results / f"{run.name}.json")
+    log_run([run], results, TrackingOptions(models="none"), results / f"{run.name}.json")
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    os.environ.update(store.QUIET)
+    os.environ.update(store.ENVIRONMENT)
     import mlflow  # noqa: F401
 
     results, *runs = map(Path, sys.argv[1:])

@@ -88,14 +88,14 @@ def test_key_is_in_nothing_that_a_run_writes(server, tmp_path):
 
 def test_key_is_not_in_mlflow(tmp_path, server, monkeypatch):
     from kinetext.config.report import TrackingOptions
-    from kinetext.tracking.log import log_runs
+    from kinetext.tracking.log import log_run
     from tracked import make_run
 
     run = make_run(tmp_path, 0)
     spec = yaml.safe_load((run / "run.yaml").read_text())
     (run / "run.yaml").write_text(yaml.safe_dump(spec | {"text_options": options(server)}))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    log_runs([run], tmp_path, TrackingOptions(), tmp_path / "logged.json")
+    log_run([run], tmp_path, TrackingOptions(), tmp_path / "logged.json")
     written = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert any(b"TEST_KEY" in content for content in written.values())  # its name is there
     for path, content in written.items():

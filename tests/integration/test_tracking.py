@@ -1,5 +1,5 @@
-"""MLflow for real, in a SQLite file: one run per run folder however often it is logged, a mean above its seeds, and never a
-lost result. Stores of a cluster: test_tracking_stores.py; models and files: test_tracking_model.py.
+"""A real MLflow store in a SQLite file: one run per run folder however often it is logged, a parent with the mean of its
+seeds, no lost result. Stores of a cluster: test_tracking_stores.py; models and files: test_tracking_model.py.
 """
 
 import json
@@ -12,10 +12,10 @@ import time
 import pytest
 
 from kinetext.config.report import TrackingOptions
-from kinetext.tracking.log import log_runs, sync_tracking
+from kinetext.tracking.log import log_run, sync_tracking
 from kinetext.tracking.seeds import t_interval
 from kinetext.tracking.store import find_store
-from tracked import client_of, content_from_another_process, everything, make_run
+from tracked import client_of, logged_runs, make_run, store_content_in_new_process
 
 STAN = "shapes/supervised/tiny/stan/names"
 
@@ -31,24 +31,27 @@ def uri(tmp_path):
 
 
 def log(results, *runs, **options):
-    """Log them into the results folder's own SQLite; the MLflow run id of each."""
+    """Log runs into the SQLite store of the results folder; return the MLflow run id of each."""
     output = results / "logged.json"
-    log_runs(runs, results, TrackingOptions(**options), output)
+    log_run(runs, results, TrackingOptions(**options), output)
     return {name: entry["mlflow_run_id"] for name, entry in json.loads(output.read_text())["runs"].items()}
 
 
-def test_logged_twice_is_one_run_and_changed_content_replaces_it(tmp_path, uri):
+def test_unchanged_run_is_kept_and_changed_content_replaces_it(tmp_path, uri):
     runs = [make_run(tmp_path, seed) for seed in (0, 1)]
     first = log(tmp_path, *runs)
     assert log(tmp_path, *runs) == first
-    client, stored = client_of(uri), everything(uri, "seed")
-    assert {run.info.run_name: run.info.run_id for run in stored} == first
+    client = client_of(uri)
+    assert {run.info.run_name: run.info.run_id for run in logged_runs(uri, "seed")} == first
     assert set(first) == {f"{STAN}/seed0", f"{STAN}/seed1"}
     assert {e.name for e in client.search_experiments()} == {"Default", "recognition/shapes"}
     logged = client.get_run(first[f"{STAN}/seed0"])
     assert logged.data.metrics["test/ordered/top1"] == 0.75
     assert (logged.data.metrics["test/ordered/top1.low"], logged.data.metrics["test/ordered/top1.high"]) == (0.6, 0.9)
-    assert [m.value for m in client.get_metric_history(logged.info.run_id, "train/loss")] == [2.0, 1.0]  # NaN is none
+    assert [m.value for m in client.get_metric_history(logged.info.run_id, "train/loss")] == [
+        2.0,
+        1.0,
+    ]  # NaN is not logged
     assert (logged.data.params["training.epochs"], logged.data.params["cost.new_parameters"]) == ("3", "12")
     assert (logged.data.tags["fingerprint"], logged.data.tags["commit"]) == ("f0", "abc1234")
     assert logged.info.end_time - logged.info.start_time == 60_000  # train_seconds
@@ -58,16 +61,16 @@ def test_logged_twice_is_one_run_and_changed_content_replaces_it(tmp_path, uri):
     make_run(tmp_path, 0, value=0.25)
     second = log(tmp_path, *runs)
     assert [run for run in first if first[run] != second[run]] == [f"{STAN}/seed0"]
-    assert sorted(run.data.metrics["test/ordered/top1"] for run in everything(uri, "seed")) == [0.25, 0.75]
-    (parent,) = everything(uri, "mean")
+    assert sorted(run.data.metrics["test/ordered/top1"] for run in logged_runs(uri, "seed")) == [0.25, 0.75]
+    (parent,) = logged_runs(uri, "mean")
     assert parent.data.metrics["test/ordered/top1"] == 0.5
 
 
-def test_seeds_are_below_their_mean_which_has_two_intervals(tmp_path, uri):
+def test_parent_has_the_mean_of_its_seeds_with_two_intervals(tmp_path, uri):
     """The t interval of 0.5, 0.6, 0.7 by hand: 0.6 ± 4.302653 x 0.1 / √3."""
     runs = [make_run(tmp_path, seed, value=value) for seed, value in enumerate((0.5, 0.6, 0.7))]
     log(tmp_path, *runs)
-    (parent,) = everything(uri, "mean")
+    (parent,) = logged_runs(uri, "mean")
     numbers = parent.data.metrics
     assert numbers["test/ordered/top1"] == pytest.approx(0.6)
     assert numbers["test/ordered/top1.seeds_low"] == pytest.approx(0.6 - 0.2484138, abs=1e-6)
@@ -75,71 +78,71 @@ def test_seeds_are_below_their_mean_which_has_two_intervals(tmp_path, uri):
     assert (numbers["test/ordered/top1.low"], numbers["test/ordered/top1.high"]) == pytest.approx((0.6, 0.9))
     assert parent.data.params["method_options.layers"] == "2"
     assert "seed" not in parent.data.params
-    below = {
+    children = {
         run.info.run_name
-        for run in everything(uri, "seed")
+        for run in logged_runs(uri, "seed")
         if run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     }
-    assert below == {f"{STAN}/seed{seed}" for seed in range(3)}
+    assert children == {f"{STAN}/seed{seed}" for seed in range(3)}
 
 
-def test_one_seed_has_no_interval_over_seeds_and_a_constant_one_has_none_to_speak_of(tmp_path, uri):
+def test_one_seed_has_no_interval_over_seeds_and_equal_seeds_have_an_empty_one(tmp_path, uri):
     log(tmp_path, make_run(tmp_path, 0))
-    (parent,) = everything(uri, "mean")
+    (parent,) = logged_runs(uri, "mean")
     assert not [key for key in parent.data.metrics if "seeds_" in key]
     assert t_interval([0.25, 0.25, 0.25]) == (0.25, 0.25)
 
 
-def test_a_seed_more_joins_those_that_are_there(tmp_path, uri):
-    """Whichever seeds are asked for: the mean is of all that lie there."""
+def test_mean_is_over_all_seeds_in_the_folder(tmp_path, uri):
+    """The seeds on the command line do not matter."""
     first = log(tmp_path, make_run(tmp_path, 0))
     second = log(tmp_path, make_run(tmp_path, 1, value=0.25))
     assert second.items() >= first.items()  # the first is left alone
-    (parent,) = everything(uri, "mean")
+    (parent,) = logged_runs(uri, "mean")
     assert (parent.data.tags["seeds"], parent.data.metrics["test/ordered/top1"]) == ("2", 0.5)
 
 
-def test_seeds_of_other_settings_are_not_averaged_with_these(tmp_path, uri):
+def test_seeds_with_different_settings_are_not_averaged(tmp_path, uri):
     log(tmp_path, make_run(tmp_path, 0), make_run(tmp_path, 1, value=0.25, training={"epochs": 9}))
-    tags = {
-        run.data.params["training.epochs"]: run.data.metrics["test/ordered/top1"] for run in everything(uri, "mean")
+    means = {
+        run.data.params["training.epochs"]: run.data.metrics["test/ordered/top1"] for run in logged_runs(uri, "mean")
     }
-    assert tags == {"3": 0.75, "9": 0.25}
+    assert means == {"3": 0.75, "9": 0.25}
 
 
-def test_two_results_folders_in_one_place_leave_each_other_alone(tmp_path, uri, monkeypatch):
+def test_two_results_folders_share_a_store(tmp_path, uri, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    for name, value in (("mine", 0.25), ("yours", 0.75), ("mine", 0.5)):
+    for name, value in (("first", 0.25), ("second", 0.75), ("first", 0.5)):
         log(tmp_path / name, make_run(tmp_path / name, 0, value=value))
     for kind in ("seed", "mean"):
-        assert sorted(run.data.metrics["test/ordered/top1"] for run in everything(uri, kind)) == [0.5, 0.75]
+        assert sorted(run.data.metrics["test/ordered/top1"] for run in logged_runs(uri, kind)) == [0.5, 0.75]
 
 
-def test_a_run_that_was_killed_half_way_is_replaced(tmp_path, uri):
+def test_interrupted_run_is_replaced(tmp_path, uri):
     run = make_run(tmp_path, 0)
     (first,) = log(tmp_path, run).values()
     client_of(uri).set_terminated(first, status="KILLED")
     (second,) = log(tmp_path, run).values()
-    (only,) = everything(uri, "seed")
+    (only,) = logged_runs(uri, "seed")
     assert (only.info.run_id, only.info.status) == (second, "FINISHED") != (first, "FINISHED")
 
 
 def sync(results):
-    """What `kinetext sync-tracking` prints, a process of its own: MLflow keeps a deleted file open."""
+    """Return the output of `kinetext sync-tracking`, in a new process: MLflow keeps a deleted file open."""
     command = [sys.executable, "-m", "kinetext", "sync-tracking", str(results)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     assert done.stderr == ""
     return done.stdout
 
 
-def test_a_deleted_database_is_made_again_by_one_command(tmp_path, uri):
-    """What the user sees: one line. What MLflow says afterwards: what it said before."""
+def test_sync_rebuilds_a_deleted_database(tmp_path, uri):
+    """The command prints one line, and the new database equals the deleted one."""
     for seed in (0, 1):
         make_run(tmp_path, seed)
     make_run(tmp_path, 0, method="zero_shot", metric="t2v_r1", dataset="films")
-    (make_run(tmp_path, 7) / "metrics.parquet").unlink()  # is still being trained
+    (make_run(tmp_path, 7) / "metrics.parquet").unlink()  # not measured yet
     sync(tmp_path)
-    before = content_from_another_process(uri)
+    before = store_content_in_new_process(uri)
     assert len(before) == 5
     assert {experiment for experiment, _ in before} == {"recognition/shapes", "retrieval/films"}
     (tmp_path / "mlflow.db").unlink()
@@ -147,30 +150,30 @@ def test_a_deleted_database_is_made_again_by_one_command(tmp_path, uri):
     printed = sync(tmp_path)
     assert printed.startswith(f"{uri}: 3 of 3 runs after ")
     assert printed.endswith(" s; 1 are not measured yet\n")
-    assert content_from_another_process(uri) == before
+    assert store_content_in_new_process(uri) == before
 
 
-def test_sync_leaves_out_what_was_planned_anew(tmp_path, uri, caplog):
+def test_sync_leaves_out_runs_whose_metrics_belong_to_an_earlier_plan(tmp_path, uri, caplog):
     make_run(tmp_path, 0)
     make_run(tmp_path, 1, measured="f0")  # run.yaml says f1
     with caplog.at_level(logging.WARNING):
         sync_tracking(tmp_path, TrackingOptions())
-    assert [run.info.run_name for run in everything(uri, "seed")] == [f"{STAN}/seed0"]
-    assert "was planned anew and is not measured yet" in caplog.text
+    assert [run.info.run_name for run in logged_runs(uri, "seed")] == [f"{STAN}/seed0"]
+    assert "the metrics belong to an earlier plan of the run" in caplog.text
 
 
-def test_sync_of_a_folder_without_results_says_so(tmp_path):
-    with pytest.raises(ValueError, match="0 planned runs and no measured one; is it a results folder"):
+def test_sync_of_a_folder_without_results_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="0 planned runs, none measured; is it a results folder"):
         sync_tracking(tmp_path, TrackingOptions())
     assert not list(tmp_path.iterdir())
 
 
-def test_a_dead_server_costs_one_warning(tmp_path, caplog, monkeypatch):
+def test_dead_server_causes_one_warning(tmp_path, caplog, monkeypatch):
     runs = [make_run(tmp_path, seed) for seed in (0, 1, 2)]
     output, started = tmp_path / "logged.json", time.monotonic()
-    monkeypatch.setattr("kinetext.tracking.store.PATIENCE_S", 3.0)
+    monkeypatch.setattr("kinetext.tracking.store.RETRY_FOR_S", 3.0)
     with caplog.at_level(logging.WARNING):
-        log_runs(runs, tmp_path, TrackingOptions(uri="http://someone:secret@127.0.0.1:9"), output)
+        log_run(runs, tmp_path, TrackingOptions(uri="http://someone:secret@127.0.0.1:9"), output)
     assert time.monotonic() - started < 60
     (warning,) = caplog.records
     assert f"kinetext sync-tracking {tmp_path}" in warning.getMessage()
@@ -180,21 +183,21 @@ def test_a_dead_server_costs_one_warning(tmp_path, caplog, monkeypatch):
     assert all(entry["mlflow_run_id"] is None and entry["error"] for entry in logged.values())
 
 
-def test_a_run_without_metrics_is_an_error_before_anything_is_sent(tmp_path):
+def test_run_without_metrics_is_an_error_before_anything_is_sent(tmp_path):
     run = make_run(tmp_path, 0)
     (run / "metrics.parquet").unlink()
     with pytest.raises(ValueError, match=r"metrics\.parquet is missing"):
-        log_runs([run], tmp_path, TrackingOptions(uri="http://127.0.0.1:9"), tmp_path / "logged.json")
+        log_run([run], tmp_path, TrackingOptions(uri="http://127.0.0.1:9"), tmp_path / "logged.json")
 
 
-def test_tracking_switched_off_imports_nothing(tmp_path):
+def test_disabled_tracking_does_not_import_mlflow(tmp_path):
     run = make_run(tmp_path, 0)
     code = f"""
 import sys; from pathlib import Path
 from kinetext.config.report import TrackingOptions
-from kinetext.tracking.log import log_runs
+from kinetext.tracking.log import log_run
 folder = Path({str(tmp_path)!r})
-log_runs([Path({str(run)!r})], folder, TrackingOptions(enabled=False, uri="http://127.0.0.1:9"), folder / "logged.json")
+log_run([Path({str(run)!r})], folder, TrackingOptions(enabled=False, uri="http://127.0.0.1:9"), folder / "logged.json")
 assert not [name for name in sys.modules if name.split(".")[0] == "mlflow"], "mlflow was imported"
 """
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -202,7 +205,7 @@ assert not [name for name in sys.modules if name.split(".")[0] == "mlflow"], "ml
     assert entry == {"mlflow_run_id": None, "error": "tracking is off"}
 
 
-def test_the_store_comes_from_the_environment_then_the_options_then_the_results(tmp_path, monkeypatch):
+def test_store_comes_from_the_environment_then_the_options_then_the_results(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results").mkdir()
 
@@ -212,7 +215,7 @@ def test_the_store_comes_from_the_environment_then_the_options_then_the_results(
 
     assert location() == (f"sqlite:///{tmp_path}/results/mlflow.db", tmp_path / "results/mlartifacts")
     assert location("sqlite:///here.db") == (f"sqlite:///{tmp_path}/here.db", tmp_path / "mlartifacts")
-    assert location("http://there") == ("http://there", None)  # the server minds the files
+    assert location("http://there") == ("http://there", None)  # the server stores the files
     assert location("postgresql://me@there/runs") == (
         "postgresql+psycopg://me@there/runs",
         tmp_path / "results/mlartifacts",

@@ -14,7 +14,7 @@ from kinetext.config.report import TrackingOptions
 from kinetext.core.tensors import load_tensors
 from kinetext.tracking import live
 from kinetext.training.train import train_method
-from tracked import everything
+from tracked import logged_runs
 
 CURVES = [{"epoch": epoch, "metric": "train_loss", "value": 1 / epoch} for epoch in (1, 2, 3)]
 
@@ -81,7 +81,7 @@ def test_live_run_shows_the_curves_and_how_the_training_ended(world, tmp_path, m
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             pass
-    (logged,) = everything(uri, "live")
+    (logged,) = logged_runs(uri, "live")
     assert logged.info.status == status
     assert logged.data.metrics["train/train_loss"] == CURVES[-1]["value"]
 

@@ -304,7 +304,7 @@ def log_run(
     from kinetext.config.report import TrackingOptions
     from kinetext.tracking import log as module
 
-    module.log_runs(runs, results, parse_options(TrackingOptions, options), output)
+    module.log_run(runs, results, parse_options(TrackingOptions, options), output)
 
 
 @app.command()

@@ -1,9 +1,9 @@
-"""MLflow, a view of what lies in the run folders; only this package knows it. What is logged: docs/tracking.md.
+"""MLflow as a view of the run folders; only this package imports it. docs/tracking.md lists what is logged.
 
-`store` where to and how to get in, `content` what a run folder says, `seeds` what its seeds say together, `figures` and
-`model` what is made for MLflow alone, `log` how it gets there, `live` the curves of a training that is under way.
+`store` finds the tracking store and opens a client; `content` reads a run folder; `seeds` summarises the seeds of a run;
+`figures`, `files` and `model` write the files that are logged; `send` calls MLflow; `log` has the commands; `live` sends the
+curves of a running training.
 
-The results never depend on it: a tracking server that is down or slow costs a warning, and `kinetext sync-tracking`
-makes the whole store again from the folders. Importing mlflow takes seconds, hence one process for many runs and the
-imports inside the functions.
+Results do not depend on MLflow. A tracking server that is down or slow causes a warning, and `kinetext sync-tracking` fills
+the store from the run folders again. Importing mlflow takes seconds: one process logs many runs, and functions import it.
 """

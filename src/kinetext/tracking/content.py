@@ -1,6 +1,6 @@
-"""What a run folder says, in the terms that MLflow has: tags, parameters, numbers with their steps, data sets, files.
+"""Read a run folder as what MLflow can hold: tags, parameters, metrics with steps, data sets, files.
 
-Nothing here knows MLflow. A run's `digest` covers all that is logged of it, so that what is there already is left alone.
+Nothing here imports MLflow. A run's `digest` covers everything that is logged of it: an unchanged run is not logged twice.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ from kinetext.core.tables import pq, read_rows
 from kinetext.data.frames import frames_digest
 from kinetext.data.splits import read_splits
 
-LAYOUT = 3  # what is logged how; a new number has every run logged again
+LAYOUT = 3  # version of what is logged; a new number logs every run again
 NEEDED = ("run.yaml", "metrics.parquet")
 FILES = (*NEEDED, "curves.parquet", "cost.json", "profile.json")
-NAMES = ("run", "dataset", "protocol", "backbone", "method", "texts")  # a run's coordinates, but for its seed
+NAMES = ("run", "dataset", "protocol", "backbone", "method", "texts")  # a run's coordinates without its seed
 
 
 class Point(NamedTuple):
-    """A number: MLflow draws it over its step, or over the time, milliseconds since 1970."""
+    """A value of a metric, at a step and a time in milliseconds since 1970."""
 
     key: str
     value: float
@@ -37,8 +37,8 @@ class Point(NamedTuple):
     time_ms: int
 
 
-class Data(NamedTuple):
-    """A table that a run was made from; `role` is what it gave: splits, frames or texts."""
+class InputTable(NamedTuple):
+    """A table that a run was computed from; `role` is splits, frames or texts."""
 
     role: str
     name: str
@@ -49,10 +49,10 @@ class Data(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder that has been measured."""
+    """The content of a measured run folder."""
 
     folder: Path
-    spec: dict[str, Any]  # not a RunSpec: an older run.yaml is logged, too
+    spec: dict[str, Any]  # not a RunSpec: a run.yaml of an earlier version can be logged
     metrics: list[dict[str, Any]]
     cost: dict[str, Any]
 
@@ -63,25 +63,25 @@ class Run:
 
     @property
     def group(self) -> str:
-        """The name without its seed: what the runs of all seeds have in common."""
+        """The name without its seed."""
         return self.name.rsplit("/seed", 1)[0]
 
     @property
     def places(self) -> Places | None:
-        """What lies where in its results folder; None for a run folder that was taken out of one."""
+        """The paths in its results folder; None for a run folder outside a results folder."""
         return find_places(self.folder, self.name)
 
     @property
     def results(self) -> str:
-        """The results folder, a tag: two that are tracked in one place leave each other's runs alone."""
+        """The results folder, a tag: it separates the runs of results folders that share a store."""
         places = self.places
         return str(places.results if places else self.folder)
 
     @property
     def settings(self) -> str:
-        """A hash of all that defines the run but its seed: seeds with other settings are not averaged with these."""
-        own = ("run", "seed", "fingerprint", "trained_on", "trained_fingerprint")
-        rest = {key: value for key, value in self.spec.items() if key not in own}
+        """A hash of everything that defines the run except its seed. Only seeds with the same hash are averaged."""
+        excluded = ("run", "seed", "fingerprint", "trained_on", "trained_fingerprint")
+        rest = {key: value for key, value in self.spec.items() if key not in excluded}
         return hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest()
 
     @property
@@ -91,8 +91,8 @@ class Run:
         return experiment_name(self.spec["dataset"], captions)
 
     @property
-    def made_from(self) -> dict[str, Path]:
-        """Where the splits, the texts and the frames of the run lie, those of them that are there: role -> path."""
+    def input_paths(self) -> dict[str, Path]:
+        """The existing paths of the splits, texts and frames of the run: role -> path."""
         places = self.places
         if places is None:
             return {}
@@ -100,95 +100,98 @@ class Run:
         roles = {"splits": places.splits, "texts": places.texts, "frames": places.frames / frame_set}
         return {role: path for role, path in roles.items() if path.exists()}
 
-    def digest(self, *more: Any) -> str:
-        """sha256 of what is logged of the run. Predictions, checkpoint and frames are spoken for by the metrics."""
-        digest = hashlib.sha256(json.dumps([LAYOUT, *more]).encode())
-        made_from = self.made_from
-        for path in (*(self.folder / name for name in FILES), made_from.get("splits"), made_from.get("texts")):
+    def digest(self, *options: Any) -> str:
+        """Return the sha256 of what is logged. The metrics stand for predictions, checkpoint and frames."""
+        digest = hashlib.sha256(json.dumps([LAYOUT, *options]).encode())
+        inputs = self.input_paths
+        for path in (*(self.folder / name for name in FILES), inputs.get("splits"), inputs.get("texts")):
             if path is not None and path.is_file():
                 digest.update(path.name.encode() + b"\0" + file_digest(path).encode())
         return digest.hexdigest()
 
     def tags(self) -> dict[str, str]:
-        """What runs are found by."""
+        """Return the tags, by which runs are searched."""
         commit = str(self.cost.get("commit") or (self.metrics[0]["commit"] if self.metrics else None))
         tags = {key: str(self.spec[key]) for key in (*NAMES, "seed", "fingerprint")} | {"results": self.results}
         return {**tags, "commit": commit, "mlflow.source.name": "kinetext", "mlflow.source.git.commit": commit}
 
     def params(self) -> dict[str, str]:
-        """All that defines the run, and what it cost, under dotted keys."""
+        """Return everything that defines the run, and its cost, with dotted keys."""
         return {_key(key): str(value)[:6000] for key, value in _flat({**self.spec, "cost": self.cost}).items()}
 
     def times_ms(self) -> tuple[int, int]:
-        """When the run began and ended: it was measured then, and trained for so long before."""
+        """Return begin and end: the end is when the run was measured, and the training took the time before it."""
         end_s = (self.folder / "metrics.parquet").stat().st_mtime
         return round(1000 * (end_s - (self.cost.get("train_seconds") or 0.0))), round(1000 * end_s)
 
     def points(self) -> Iterator[Point]:
-        """Every number: metrics with both ends of their interval over clips, and the curves."""
+        """Yield the metrics, with both ends of their interval over clips, and the curves."""
         at_ms = self.times_ms()[1]
         for row in self.metrics:
-            if shown(row):
+            if is_logged(row):
                 for end, column in (("", "value"), (".low", "low"), (".high", "high")):
                     if is_number(row[column]):
                         yield Point(metric_key(row) + end, row[column], 0, at_ms)
         for row in _rows(self.folder / "curves.parquet"):
-            if is_number(row["value"]):  # a diverged loss is none
+            if is_number(row["value"]):  # the loss of a diverged training may not be finite
                 yield Point(f"train/{row['metric']}", row["value"], row["epoch"], at_ms)
 
-    def data(self) -> list[Data]:
-        """The tables that the run was made from."""
-        spec, found = self.spec, []
-        for role, path in self.made_from.items():
+    def inputs(self) -> list[InputTable]:
+        """Return the tables that the run was computed from."""
+        spec, tables = self.spec, []
+        for role, path in self.input_paths.items():
             if role == "frames":
                 name, shards = f"{spec['dataset']}/frames", tuple(sorted(path.glob("*.arrow")))
-                found.append(Data(role, name, _frames_digest(shards), path, spec["dataset_options"].get("frames", {})))
+                tables.append(
+                    InputTable(role, name, _frames_digest(shards), path, spec["dataset_options"].get("frames", {}))
+                )
             elif role == "splits":
                 name, splits = f"{spec['dataset']}/{spec['protocol']}", read_splits(path)
                 profile = {split: len(part.rows) for split, part in splits.items()}
-                found.append(Data(role, name, file_digest(path)[:32], path, {"clips": profile}))
+                tables.append(InputTable(role, name, file_digest(path)[:32], path, {"clips": profile}))
             else:
                 name = f"{spec['dataset']}/{spec['protocol']}/{spec['backbone']}/{spec['texts']}"
                 kinds = Counter(row["kind"] for row in read_rows("texts", path) if row["status"] == "ok")
-                found.append(Data(role, name, file_digest(path)[:32], path, {"sentences": dict(kinds)}))
-        return found
+                tables.append(InputTable(role, name, file_digest(path)[:32], path, {"sentences": dict(kinds)}))
+        return tables
 
 
 def read_folder(folder: Path) -> Run:
-    """The run of a run folder. Raises ValueError if run.yaml or metrics.parquet is missing, cannot be read, or is older
-    than the other.
+    """Read a run folder.
+
+    Raises ValueError if run.yaml or metrics.parquet is missing or unreadable, or if they belong to different plans.
     """
     for name in NEEDED:
         if not (folder / name).is_file():
-            raise ValueError(f"{folder}: {name} is missing; measure the run before it is logged")
+            raise ValueError(f"{folder}: {name} is missing; run `snakemake` to measure the run")
     spec = yaml.safe_load((folder / "run.yaml").read_text())
     cost: dict[str, Any] = {}
-    for name, found in (("cost.json", cost), ("profile.json", cost.setdefault("profile", {}))):
+    for name, values in (("cost.json", cost), ("profile.json", cost.setdefault("profile", {}))):
         if (folder / name).is_file():
-            found |= json.loads((folder / name).read_text())
+            values |= json.loads((folder / name).read_text())
     metrics = read_rows("metrics", folder / "metrics.parquet")
     if any(row["fingerprint"] not in (None, spec["fingerprint"]) for row in metrics[:1]):
-        raise ValueError(f"{folder}: was planned anew and is not measured yet; run `snakemake` first")
+        raise ValueError(f"{folder}: the metrics belong to an earlier plan of the run; run `snakemake` to measure it")
     return Run(folder.resolve(), spec, metrics, cost)
 
 
 def experiment_name(dataset: str, captions: bool | None) -> str:
-    """The experiment of a data set's runs; what is compared with each other is in one, a protocol is a tag."""
+    """Return the experiment of a data set: it holds what is compared with each other; the protocol is a tag."""
     return f"{'retrieval' if captions else 'recognition'}/{dataset}"
 
 
 def metric_key(row: dict[str, Any]) -> str:
-    """What a row of the table `metrics` is called in MLflow."""
+    """Return the name in MLflow of a row of the table `metrics`."""
     return _key(f"{row['split']}/{row['frame_order']}/{row['metric']}")
 
 
-def shown(row: dict[str, Any]) -> bool:
-    """Whether a row of `metrics` is logged: single pairs of classes are not, they would bury the rest."""
+def is_logged(row: dict[str, Any]) -> bool:
+    """Return whether a row of `metrics` is logged; single pairs of classes are too many."""
     return row["metric"].count(":") <= 1
 
 
 def is_number(value: float | None) -> bool:
-    """Whether MLflow can draw it."""
+    """Return whether MLflow can plot a value: it is finite."""
     return value is not None and math.isfinite(value)
 
 
@@ -199,26 +202,26 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         return file.read().to_pylist()
 
 
-def _flat(values: dict[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested mappings as dotted keys, as MLflow's parameters are flat."""
-    found: dict[str, Any] = {}
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings with dotted keys: MLflow's parameters are flat."""
+    flat: dict[str, Any] = {}
     for key, value in values.items():
-        found |= _flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
-    return found
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _key(name: str) -> str:
-    """The name with nothing in it but what MLflow takes."""
+    """Replace characters that MLflow does not accept in names."""
     return re.sub(r"[^\w\-./: ]", "_", name)
 
 
 def file_digest(path: Path) -> str:
-    """sha256 of a file, read once: texts and splits are many runs' own."""
+    """Return the sha256 of a file, cached: many runs share texts and splits."""
     return _file_digest(path, path.stat().st_mtime_ns)
 
 
 @cache
-def _file_digest(path: Path, changed_ns: int) -> str:
+def _file_digest(path: Path, modified_ns: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

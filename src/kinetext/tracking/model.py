@@ -1,5 +1,6 @@
-"""A run as a model that `mlflow.pyfunc.load_model` loads: its run.yaml, its checkpoint, its texts, with or without the
-backbone. safetensors and YAML, no pickle; the code that runs it is served.py.
+"""Write a run as a model for `mlflow.pyfunc.load_model`: run.yaml, checkpoint and texts, with or without the backbone.
+
+Files are safetensors and YAML, no pickle. served.py is the code of the model.
 """
 
 import json
@@ -16,22 +17,22 @@ from kinetext.config.report import TrackingOptions
 from kinetext.core.tables import pq, read_table
 from kinetext.evaluation.run_files import ANSWER_COLUMNS, RunFiles, find_run_files
 
-# what loading a model and asking it imports, beside kinetext itself; working that out takes MLflow a process and a network
+# imported when a model is loaded and used, beside kinetext itself; MLflow would need a process and a network to infer them
 PACKAGES = (
     *("av", "mlflow", "numpy", "open_clip_torch", "pandas", "pillow", "pyarrow", "pydantic", "pyyaml"),
     *("safetensors", "simplejpeg", "torch", "torchvision", "tqdm"),
 )
 
 
-def why_not(run: Path, options: TrackingOptions) -> str | None:
-    """Why a run's model is not logged; None if it is to be."""
+def skip_reason(run: Path, options: TrackingOptions) -> str | None:
+    """Return why the model of a run folder is not logged; None if it is to be logged."""
     if options.models == "none":
         return "tracking.models is none"
     try:
-        parts = find_run_files(run)
+        files = find_run_files(run)
     except ValueError as error:
         return str(error)
-    size_mib = sum(path.stat().st_size for path in _files(parts, options)) / 2**20
+    size_mib = sum(path.stat().st_size for path in _large_files(files, options)) / 2**20
     if size_mib > options.max_model_mib:
         return f"it has {size_mib:.0f} MiB, more than tracking.max_model_mib: {options.max_model_mib}"
     return None
@@ -40,42 +41,49 @@ def why_not(run: Path, options: TrackingOptions) -> str | None:
 def save_model(run: Path, options: TrackingOptions, folder: Path) -> None:
     """Write the model of a run folder to the new folder `folder`/model."""
     import mlflow
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    parts, made = find_run_files(run), folder / "run"
-    made.mkdir(parents=True)
-    for path in _files(parts, options):
-        into = made / "backbone" / path.name if path.parent == parts.backbone else made / path.name
-        into.parent.mkdir(exist_ok=True)
-        link(path, into)
-    texts = read_table("texts", parts.texts)
-    pq.write_table(texts.filter(pc.is_in(texts["label"], pa.array(parts.labels, pa.string()))), made / "texts.parquet")
-    about = {"labels": parts.labels, "captions": parts.captions, "backbone": str(parts.backbone.resolve())}
-    about["backbone.yaml"] = (parts.backbone / "backbone.yaml").read_text()  # the folder may hold another one by then
-    (made / "parts.json").write_text(json.dumps(about))
-    strings = {name: ColSpec("string", name, required=name == "path") for name in ("path", "label", "error")}
-    inputs: list[Any] = [strings["path"], *(ColSpec("double", name, required=False) for name in ("start_s", "end_s"))]
-    kinds = {"rank": "long", "score": "double", "share": "double"}
-    outputs: list[Any] = [strings.get(name) or ColSpec(kinds[name], name, required=False) for name in ANSWER_COLUMNS]
+    files, artifacts = find_run_files(run), folder / "run"
+    artifacts.mkdir(parents=True)
+    for path in _large_files(files, options):
+        target = artifacts / "backbone" / path.name if path.parent == files.backbone else artifacts / path.name
+        target.parent.mkdir(exist_ok=True)
+        link(path, target)
+    texts = read_table("texts", files.texts)
+    texts = texts.filter(pc.is_in(texts["label"], pa.array(files.labels, pa.string())))
+    pq.write_table(texts, artifacts / "texts.parquet")
+    metadata = {"labels": files.labels, "captions": files.captions, "backbone": str(files.backbone.resolve())}
+    metadata["backbone.yaml"] = (files.backbone / "backbone.yaml").read_text()  # to recognise a replaced backbone
+    (artifacts / "parts.json").write_text(json.dumps(metadata))
     mlflow.pyfunc.save_model(
         folder / "model",
         python_model=Path(__file__).with_name("served.py"),
-        artifacts={"run": str(made)},
-        signature=ModelSignature(Schema(inputs), Schema(outputs), ParamSchema([ParamSpec("top", "long", 5)])),
+        artifacts={"run": str(artifacts)},
+        signature=_signature(),
         pip_requirements=[f"{name}=={version(name)}" for name in PACKAGES],
     )
 
 
-def _files(parts: RunFiles, options: TrackingOptions) -> list[Path]:
-    """The files that go into a model as they are."""
-    files = [parts.run, *([parts.checkpoint] if parts.checkpoint else [])]
-    return files + (sorted(parts.backbone.iterdir()) if options.models == "whole" else [])
+def _signature() -> Any:
+    """Return the model's input and output columns and its parameter `top`."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    strings = {name: ColSpec("string", name, required=name == "path") for name in ("path", "label", "error")}
+    inputs: list[Any] = [strings["path"], *(ColSpec("double", name, required=False) for name in ("start_s", "end_s"))]
+    types = {"rank": "long", "score": "double", "share": "double"}
+    outputs: list[Any] = [strings.get(name) or ColSpec(types[name], name, required=False) for name in ANSWER_COLUMNS]
+    return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema([ParamSpec("top", "long", 5)]))
 
 
-def link(path: Path, into: Path) -> None:
-    """A second name for a file that may be large, or a copy on another file system."""
+def _large_files(files: RunFiles, options: TrackingOptions) -> list[Path]:
+    """Return the files that a model contains unchanged."""
+    paths = [files.run, *([files.checkpoint] if files.checkpoint else [])]
+    return paths + (sorted(files.backbone.iterdir()) if options.models == "whole" else [])
+
+
+def link(path: Path, target: Path) -> None:
+    """Create a hard link to a file that may be large, or copy it to another file system."""
     try:
-        os.link(path.resolve(), into)
+        os.link(path.resolve(), target)
     except OSError:
-        shutil.copyfile(path, into)
+        shutil.copyfile(path, target)

@@ -1,4 +1,4 @@
-"""The calls to MLflow's client. Each may be made again from the start when the store failed in the middle of it."""
+"""Calls of MLflow's client. Each can be repeated from its start if the store failed in the middle."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kinetext.tracking.content import Data, Point, Run
+from kinetext.tracking.content import InputTable, Point, Run
 from kinetext.tracking.seeds import Parent
 from kinetext.tracking.store import Store, experiment_id
 
-BATCH = {"metrics": 1000, "params": 100}  # most that one call of log_batch may carry
-PARENT, CONTEXT = "mlflow.parentRunId", "mlflow.data.context"  # tags of MLflow's own
+BATCH = {"metrics": 1000, "params": 100}  # MLflow's limits of one call of log_batch
+PARENT, CONTEXT = "mlflow.parentRunId", "mlflow.data.context"  # tags that MLflow defines
 
 
 def find_same(client: Any, like: Run, name: str, digest: str, store: Store) -> str | None:
-    """The id of a run of this name that has this content, whole; None if there is none."""
-    for run in _named(client, experiment_id(client, like.experiment, store), name, like.results):
+    """Return the id of a complete run with this name and content, or None."""
+    for run in _runs_named(client, experiment_id(client, like.experiment, store), name, like.results):
         if run.data.tags.get("content") == digest and run.info.status == "FINISHED":
             return run.info.run_id
     return None
@@ -28,19 +28,19 @@ class Content:
 
     run: Run
     digest: str
-    data: Sequence[Data]
-    folder: Path  # with files/ and, where there is one, model/ (files.py)
-    model: str  # which model that is, or why there is none
+    inputs: Sequence[InputTable]
+    folder: Path  # with files/ and possibly model/ (files.py)
+    model: str  # which model it is, or why there is none
 
 
-def log_run(client: Any, content: Content, store: Store) -> str:
-    """A new MLflow run of a run folder; its id."""
+def create_run(client: Any, content: Content, store: Store) -> str:
+    """Create the MLflow run of a run folder and return its id."""
     run, (began_ms, ended_ms) = content.run, content.run.times_ms()
     experiment = experiment_id(client, run.experiment, store)
     tags = {**run.tags(), "kind": "seed", "content": content.digest, "model": content.model}
     run_id = client.create_run(experiment, began_ms, tags, run.name).info.run_id
     log_numbers(client, run_id, run.points(), run.params())
-    _log_data(client, run_id, content.data)
+    _log_inputs(client, run_id, content.inputs)
     client.log_artifacts(run_id, str(content.folder / "files"))
     if (content.folder / "model").is_dir():
         _log_model(client, run_id, experiment, content.folder / "model")
@@ -49,7 +49,7 @@ def log_run(client: Any, content: Content, store: Store) -> str:
 
 
 def log_parent(client: Any, parent: Parent, children: Sequence[str], store: Store) -> str:
-    """The run that has the mean of some seeds, made if it is not there, with their runs below it; its id."""
+    """Return the id of the run with the mean of some seeds; create it if necessary and make their runs its children."""
     first, (began_ms, ended_ms) = parent.runs[0], parent.times_ms()
     run_id = find_same(client, first, first.group, parent.digest, store)
     experiment = experiment_id(client, first.experiment, store)
@@ -58,53 +58,59 @@ def log_parent(client: Any, parent: Parent, children: Sequence[str], store: Stor
         run_id = client.create_run(experiment, began_ms, tags, f"{first.group} (mean)").info.run_id
         points = [Point(key, value, 0, ended_ms) for key, value in parent.summary().items()]
         log_numbers(client, run_id, points, parent.params())
-        _log_data(client, run_id, first.data())
+        _log_inputs(client, run_id, first.inputs())
         client.set_terminated(run_id, "FINISHED", ended_ms)
-    below = {run.info.run_id for run in client.search_runs([experiment], f"tags.`{PARENT}` = '{run_id}'")}
+    attached = {run.info.run_id for run in client.search_runs([experiment], f"tags.`{PARENT}` = '{run_id}'")}
     for child in children:
-        if child not in below:
+        if child not in attached:
             client.set_tag(child, PARENT, run_id)
     return run_id
 
 
 def keep_only(client: Any, like: Run, name: str, kept: Sequence[str], store: Store) -> None:
     """Delete the other runs of this name, with their models."""
-    place = experiment_id(client, like.experiment, store)
-    for run in _named(client, place, name, like.results):
+    experiment = experiment_id(client, like.experiment, store)
+    for run in _runs_named(client, experiment, name, like.results):
         if run.info.run_id not in kept:
-            for model in client.search_logged_models([place], f"source_run_id = '{run.info.run_id}'"):
+            for model in client.search_logged_models([experiment], f"source_run_id = '{run.info.run_id}'"):
                 client.delete_logged_model(model.model_id)
             client.delete_run(run.info.run_id)
 
 
 def log_numbers(client: Any, run_id: str, points: Iterable[Point], params: dict[str, str] | None = None) -> None:
-    """Parameters and numbers, as many at a time as MLflow takes."""
+    """Log parameters and metrics in batches of MLflow's limits."""
     from mlflow.entities import Metric, Param
 
-    given = [Param(key, value) for key, value in (params or {}).items()]
-    for first in range(0, len(given), BATCH["params"]):
-        client.log_batch(run_id, params=given[first : first + BATCH["params"]])
-    numbers = [Metric(key, value, time_ms, step) for key, value, step, time_ms in points]
-    for first in range(0, len(numbers), BATCH["metrics"]):
-        client.log_batch(run_id, metrics=numbers[first : first + BATCH["metrics"]])
+    parameters = [Param(key, value) for key, value in (params or {}).items()]
+    for first in range(0, len(parameters), BATCH["params"]):
+        client.log_batch(run_id, params=parameters[first : first + BATCH["params"]])
+    metrics = [Metric(key, value, time_ms, step) for key, value, step, time_ms in points]
+    for first in range(0, len(metrics), BATCH["metrics"]):
+        client.log_batch(run_id, metrics=metrics[first : first + BATCH["metrics"]])
 
 
-def _log_data(client: Any, run_id: str, data: Sequence[Data]) -> None:
+def _log_inputs(client: Any, run_id: str, tables: Sequence[InputTable]) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     inputs = [
         DatasetInput(
-            Dataset(d.name, d.digest, "local", json.dumps({"uri": str(d.source)}), profile=json.dumps(d.profile)),
-            [InputTag(CONTEXT, d.role)],
+            Dataset(
+                table.name,
+                table.digest,
+                source_type="local",
+                source=json.dumps({"uri": str(table.source)}),
+                profile=json.dumps(table.profile),
+            ),
+            [InputTag(CONTEXT, table.role)],
         )
-        for d in data
+        for table in tables
     ]
     if inputs:
         client.log_inputs(run_id, inputs)
 
 
 def _log_model(client: Any, run_id: str, experiment: str, folder: Path) -> None:
-    """The model, as a "logged model" of the run: runs:/{run id}/model, and among the experiment's models."""
+    """Log the model as a "logged model" of the run: runs:/{run id}/model, listed among the experiment's models."""
     from mlflow.entities import LoggedModelOutput
 
     model = client.create_logged_model(experiment, "model", run_id).model_id
@@ -113,7 +119,7 @@ def _log_model(client: Any, run_id: str, experiment: str, folder: Path) -> None:
     client.finalize_logged_model(model, "READY")
 
 
-def _named(client: Any, experiment: str, name: str, results: str) -> list[Any]:
-    """The runs of this name from this results folder."""
-    found = client.search_runs([experiment], f"tags.run = '{name}'")
-    return [run for run in found if run.data.tags.get("results") == results]
+def _runs_named(client: Any, experiment: str, name: str, results: str) -> list[Any]:
+    """Return the runs of this name from this results folder."""
+    runs = client.search_runs([experiment], f"tags.run = '{name}'")
+    return [run for run in runs if run.data.tags.get("results") == results]

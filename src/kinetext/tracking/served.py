@@ -1,5 +1,6 @@
-"""The code of the model that MLflow keeps (its "models from code"): a copy of this file lies beside each model, and
-`mlflow.pyfunc.load_model` runs it. What it does is evaluation/classify.py; kinetext must be installed where it is loaded.
+"""Code of a logged model (MLflow's "models from code"): MLflow copies this file into each model and runs it on loading.
+
+evaluation/classify.py does the work; kinetext must be installed where the model is loaded.
 """
 
 import json
@@ -12,14 +13,17 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 
-class Served(PythonModel):
-    """A run that answers for video files: a table with a column `path` (and start_s, end_s, if need be) in, the table of
-    evaluation/run_files.ANSWER_COLUMNS out, `top` rows a video.
+class ServedRun(PythonModel):
+    """Classify video files with a run.
+
+    Takes a table with the column `path` and optionally `start_s` and `end_s`. Returns a table with the columns
+    evaluation/run_files.ANSWER_COLUMNS and `top` rows per video.
     """
 
     def load_context(self, context: Any) -> None:
-        """Load the parts that tracking/model.py put together. The backbone is in the model, or where it was when the model
-        was logged, or is fetched again.
+        """Load the files that tracking/model.py wrote.
+
+        The backbone comes from the model, from its folder at the time of logging, or is fetched again.
         """
         from kinetext.backbones.embed import prepare_backbone
         from kinetext.config.backbone import BackboneOptions
@@ -28,27 +32,27 @@ class Served(PythonModel):
         from kinetext.evaluation.run_files import RunFiles
 
         folder = Path(context.artifacts["run"])
-        about = json.loads((folder / "parts.json").read_text())
+        metadata = json.loads((folder / "parts.json").read_text())
         checkpoint = folder / "checkpoint.safetensors"
         with tempfile.TemporaryDirectory() as fetched:
-            for backbone in (folder / "backbone", Path(about["backbone"]), Path(fetched)):
-                described = backbone / "backbone.yaml"
-                if described.is_file() and described.read_text() == about["backbone.yaml"]:
+            for backbone in (folder / "backbone", Path(metadata["backbone"]), Path(fetched)):
+                description = backbone / "backbone.yaml"
+                if description.is_file() and description.read_text() == metadata["backbone.yaml"]:
                     break
             else:
                 prepare_backbone(BackboneOptions(**read_run(folder / "run.yaml").backbone_options), backbone)
             files = RunFiles(
-                folder / "run.yaml",
-                backbone,
-                folder / "texts.parquet",
-                checkpoint if checkpoint.is_file() else None,
-                about["labels"],
-                about["captions"],
+                run=folder / "run.yaml",
+                backbone=backbone,
+                texts=folder / "texts.parquet",
+                checkpoint=checkpoint if checkpoint.is_file() else None,
+                labels=metadata["labels"],
+                captions=metadata["captions"],
             )
             self.classifier = VideoClassifier(files)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """The likeliest labels of each video."""
+        """Return the most likely labels of each video."""
         from kinetext.evaluation.run_files import ANSWER_COLUMNS
 
         rows: list[dict[str, Any]] = []
@@ -58,4 +62,4 @@ class Served(PythonModel):
         return pd.DataFrame(rows, columns=list(ANSWER_COLUMNS))
 
 
-set_model(Served())
+set_model(ServedRun())

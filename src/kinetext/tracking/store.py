@@ -1,10 +1,9 @@
-"""Where runs are tracked, and how a process gets in: one machine has a SQLite file, a cluster an `mlflow server` or
-PostgreSQL.
+"""Find the tracking store and open a client of it: a SQLite file on one machine, an `mlflow server` or PostgreSQL on a cluster.
 
-What goes wrong there, measured with MLflow 3.17: of eight processes that use an empty database at the same time seven
-fail ("table runs already exists", "UniqueViolation"), so whoever opens a database holds a lock; a server does so itself
-before it starts. A connection that is cut, as by PostgreSQL being restarted, raises: what is asked for is asked again for
-a while (tenacity). Steady writing by sixteen processes lost nothing, given log_batch.
+Measured with MLflow 3.17: if eight processes open an empty database at the same time, seven fail ("table runs already
+exists", "UniqueViolation"). A process therefore holds a lock while it opens one; a server opens its database before it
+starts. A lost connection, as when PostgreSQL restarts, raises an error: calls are retried for a while. Sixteen processes
+that write steadily with log_batch lost nothing.
 """
 
 import fcntl
@@ -21,50 +20,50 @@ from kinetext.config.report import TrackingOptions
 
 logger = logging.getLogger(__name__)
 
-PATIENCE_S = 30.0  # for how long something that fails is tried again; PostgreSQL is back after a crash in a few seconds
-LOCK = 0x6B696E65  # the number of the advisory lock in PostgreSQL ("kine")
-QUIET = {  # read when mlflow is imported
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; MLflow's own defaults wait many minutes for a dead server
+RETRY_FOR_S = 30.0  # PostgreSQL is back a few seconds after a crash
+LOCK = 0x6B696E65  # number of the advisory lock in PostgreSQL ("kine")
+ENVIRONMENT = {  # read when mlflow is imported
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # seconds; with the defaults, MLflow waits many minutes for a dead server
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_UV_AUTO_DETECT": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines a run, where there is a server
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # two lines per run with a server
     "GIT_PYTHON_REFRESH": "quiet",
 }
 T = TypeVar("T")
 
 
 class StoreError(Exception):
-    """The store failed, and went on failing."""
+    """The store still failed after RETRY_FOR_S."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """A tracking store; `uri` is "" where tracking is off. `artifacts`: where files go, None where a server minds them."""
+    """A tracking store. `uri` is "" if tracking is off. `artifacts` is the folder of files, None if a server stores them."""
 
     uri: str
     artifacts: Path | None = None
 
     @property
     def local(self) -> bool:
-        """Whether it is a file of this machine."""
+        """Whether it is a SQLite file."""
         return self.uri.startswith("sqlite")
 
     def __str__(self) -> str:
-        return public(self.uri)
+        return without_password(self.uri)
 
 
 def find_store(options: TrackingOptions, results: Path) -> Store:
-    """Where the runs of a results folder are tracked: MLFLOW_TRACKING_URI, else `options.uri`, else SQLite in the folder.
+    """Return the store of a results folder: MLFLOW_TRACKING_URI, else `options.uri`, else SQLite in the folder.
 
-    Always absolute: MLflow's own default is a file in whatever folder the job happens to stand in.
+    Paths are absolute: MLflow's default is a file in the current folder.
     """
     if not options.enabled:
         return Store("")
     results = results.resolve()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or options.uri or f"sqlite:///{results}/mlflow.db"
-    # SQLAlchemy takes this for psycopg2; the driver here is psycopg 3
+    # SQLAlchemy would choose psycopg2; the installed driver is psycopg 3
     uri = re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", uri)
     if uri.startswith("sqlite:///"):
         uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve()}"
@@ -74,7 +73,7 @@ def find_store(options: TrackingOptions, results: Path) -> Store:
 
 def import_mlflow() -> None:
     """Import mlflow with short timeouts and without its messages. Takes about 4 s."""
-    for key, value in QUIET.items():
+    for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     import mlflow  # noqa: F401
 
@@ -83,52 +82,52 @@ def import_mlflow() -> None:
 
 
 def open_client(store: Store) -> Any:
-    """An MLflow client of the store, whose database is made if it is empty."""
+    """Return an MLflow client of the store; creates the schema of an empty database."""
     import_mlflow()
     from mlflow import MlflowClient
 
-    with _alone(store):
-        return MlflowClient(tracking_uri=store.uri)  # the constructor makes the schema
+    with schema_lock(store):
+        return MlflowClient(tracking_uri=store.uri)  # the constructor creates the schema
 
 
 def experiment_id(client: Any, name: str, store: Store) -> str:
-    """The experiment of this name, made if there is none."""
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return found.experiment_id
+    """Return the id of the experiment of this name; creates it if necessary."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is not None:
+        return experiment.experiment_id
     try:
         return client.create_experiment(name, store.artifacts.as_uri() if store.artifacts else None)
     except Exception:
-        found = client.get_experiment_by_name(name)  # someone else made it in between
-        if found is None:
+        experiment = client.get_experiment_by_name(name)  # another process created it in the meantime
+        if experiment is None:
             raise
-        return found.experiment_id
+        return experiment.experiment_id
 
 
-def patiently(do: Callable[[], T], store: Store) -> T:
-    """What `do` returns. When it raises, it is done again for PATIENCE_S; then StoreError is raised, which says why."""
+def retry(call: Callable[[], T], store: Store) -> T:
+    """Return `call()`; repeat it for RETRY_FOR_S while it raises, then raise StoreError with the last error."""
     import tenacity
 
-    def told(state: tenacity.RetryCallState) -> None:
+    def log_failure(state: tenacity.RetryCallState) -> None:
         assert state.outcome is not None
         logger.info("%s: %s; trying again", store, first_line(state.outcome.exception()))
 
-    again = tenacity.Retrying(
-        stop=tenacity.stop_after_delay(PATIENCE_S),
+    retrying = tenacity.Retrying(
+        stop=tenacity.stop_after_delay(RETRY_FOR_S),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=5.0),
         retry=tenacity.retry_if_not_exception_type(ImportError),  # a driver that is not installed
-        before_sleep=told,
+        before_sleep=log_failure,
         reraise=True,
     )
     try:
-        return again(do)
+        return retrying(call)
     except Exception as error:
         raise StoreError(first_line(error)) from error
 
 
 @contextmanager
-def _alone(store: Store) -> Iterator[None]:
-    """Hold a lock of the store while its schema may be made: beside a SQLite file, or in PostgreSQL."""
+def schema_lock(store: Store) -> Iterator[None]:
+    """Hold a lock of the store while its schema may be created: a file beside SQLite, or an advisory lock in PostgreSQL."""
     if store.uri.startswith("sqlite:///"):
         file = Path(store.uri.removeprefix("sqlite:///"))
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -138,7 +137,7 @@ def _alone(store: Store) -> Iterator[None]:
     elif store.uri.startswith("postgresql+psycopg:"):
         import psycopg
 
-        # of the connection, so whoever dies lets go of it
+        # the lock belongs to the connection: it is released if this process is killed
         with psycopg.connect(store.uri.replace("+psycopg", "", 1), connect_timeout=10, autocommit=True) as connection:
             connection.execute("select pg_advisory_lock(%s)", [LOCK])
             yield
@@ -147,10 +146,10 @@ def _alone(store: Store) -> Iterator[None]:
 
 
 def first_line(error: BaseException | None) -> str:
-    """What went wrong, short enough for one line of the log."""
-    return public((str(error).strip().splitlines() or [type(error).__name__])[0][:200])
+    """Return an error's message as one short line without passwords."""
+    return without_password((str(error).strip().splitlines() or [type(error).__name__])[0][:200])
 
 
-def public(text: str) -> str:
-    """The text without the user and password that a uri may carry: it goes to logs and files."""
+def without_password(text: str) -> str:
+    """Remove user and password from the uris in a text for logs and files."""
     return re.sub(r"//[^/@\s]+@", "//", text)
