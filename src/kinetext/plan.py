@@ -267,7 +267,7 @@ def _check_recipe(
         wrong = f"testing.crops: {method.testing.crops} crops take {data}.frames.crop: whole"
     elif captions and method.testing.average == "probabilities":
         wrong = f"testing.average: {data} has captions, whose scores are no probabilities; take logits"
-    elif captions and (option := how.of_classes()):
+    elif captions and (option := how.needs_classes()):
         wrong = f"training.{option} is for clips with classes, and {data} has captions; take it out"
     else:
         return

@@ -254,9 +254,9 @@ def test_views_are_averaged_as_logits_or_as_probabilities():
 @pytest.mark.parametrize(
     ("training", "complaint"),
     [
-        ({"patience": 2}, "patience: stops by validation, and select is last; take select: best_val"),
-        ({"repeats": 2}, "repeats: 2 times the same pixels; set augment or sampling"),
-        ({"repeats": 3, "augment": "crop"}, "repeats: batch_size 32 is no multiple of 3"),
+        ({"patience": 2}, "patience: early stopping needs validation, but select is last; set select: best_val"),
+        ({"repeats": 2}, "repeats: all 2 copies of a clip would be equal; set augment or sampling"),
+        ({"repeats": 3, "augment": "crop"}, "repeats: batch_size 32 is not a multiple of 3"),
         ({"augment": {"flips": "on"}}, "extra inputs"),
         ({"augment": "crops"}, "AugmentOptions"),
     ],

@@ -101,7 +101,7 @@ def test_what_cannot_be_compared_is_said_in_one_sentence(tmp_path, other, words)
 
 def test_no_run_and_no_predictions(tmp_path):
     a = make_run(tmp_path)
-    with pytest.raises(ValueError, match="is no run folder"):
+    with pytest.raises(ValueError, match="not a run folder"):
         compare(a, tmp_path)
     b = make_run(tmp_path, "moted")
     (b / "predictions.parquet").unlink()

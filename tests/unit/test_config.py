@@ -1,4 +1,4 @@
-"""What config.yaml may say. A mistake costs seconds and one sentence: file, key, value, the nearest right answer."""
+"""Checks of config.yaml: a mistake is reported in one sentence with file, key, value and the nearest valid value."""
 
 import copy
 import json
@@ -48,13 +48,13 @@ def changed(path, value):
     return config
 
 
-def complaint(config):
+def error_message(config):
     with pytest.raises(ValueError) as caught:  # noqa: PT011  the tests look at the whole sentence
         check_config(config, "mine.yaml")
     return str(caught.value)
 
 
-def test_the_shipped_configuration_is_right():
+def test_the_shipped_configuration_is_valid():
     config = load_config(ROOT / "config.yaml")
     assert plan_runs(config)
     assert check_config(SMALL).experiments["first"].seeds == [0, 1]
@@ -82,19 +82,19 @@ MISTAKES = [
     (
         "methods.stan.training",
         {"hard_negative_group": 3, "batch_size": 32},
-        "methods.stan.training: hard_negative_group: batch_size 32 is no multiple of 3",
+        "methods.stan.training: hard_negative_group: batch_size 32 is not a multiple of 3",
     ),
     (
         "methods.stan.training",
         {"hard_negative_group": 2, "captions_per_video": "all"},
-        "methods.stan.training: hard_negative_group: with captions_per_video: all these would be captions of one clip; take one",
+        "methods.stan.training: hard_negative_group: with captions_per_video: all a group would be captions of one clip; set it to one",
     ),
     (
         "confusables.rule",
         "feature",
         "confusables.rule: input should be 'features', 'text', 'declared' or 'file', not 'feature'",
     ),
-    ("confusables.rule", "file", "confusables: rule is 'file', but `file` is not given; name your csv of rivals there"),
+    ("confusables.rule", "file", "confusables: rule is file, but `file` is not set; set it to your csv file of rivals"),
     ("confusables.file", "/nowhere/{dataset}.csv", "confusables.file: there is no file /nowhere/shapes.csv"),
     ("experiments", None, "experiments: is missing"),
     ("methods.stann", {}, "methods.stann: no module 'stann' among methods; did you mean 'stan'?"),
@@ -173,7 +173,7 @@ MISTAKES = [
     (
         "methods.stan.training.patience",
         2,
-        "methods.stan.training: patience: stops by validation, and select is last; take select: best_val",
+        "methods.stan.training: patience: early stopping needs validation, but select is last; set select: best_val",
     ),
     (
         "methods.stan.training.augment",
@@ -209,10 +209,9 @@ MISTAKES = [
     (
         "datasets.shapes.frames",
         {"size_px": 64, "crop": "whole", "encoding": "raw"},
-        "datasets.shapes.frames: crop: whole frames are stored as JPEG, for raw bytes do not say their shape; take "
-        "encoding: jpeg",
+        "datasets.shapes.frames: crop: whole frames differ in shape, which raw bytes do not record; set encoding: jpeg",
     ),
-    ("experiments.first.seeds", [1, 0, 1], "experiments.first.seeds: a seed stands twice in [1, 0, 1]"),
+    ("experiments.first.seeds", [1, 0, 1], "experiments.first.seeds: duplicate seed in [1, 0, 1]"),
     (
         "methods.zero_shot.training",
         {"epochs": 3},
@@ -232,8 +231,8 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("path", "value", "sentence"), MISTAKES, ids=[f"{m[0]}={m[1]}"[:60] for m in MISTAKES])
-def test_a_mistake_is_one_sentence_with_the_way_out(path, value, sentence):
-    assert complaint(changed(path, value)) == f"mine.yaml: {sentence}"
+def test_a_mistake_is_reported_in_one_sentence_with_its_remedy(path, value, sentence):
+    assert error_message(changed(path, value)) == f"mine.yaml: {sentence}"
 
 
 @pytest.mark.parametrize(
@@ -252,22 +251,22 @@ def test_a_mistake_is_one_sentence_with_the_way_out(path, value, sentence):
         ),
     ],
 )
-def test_captions_and_classes_take_their_own_texts_and_protocols(changes, sentence):
+def test_captions_and_classes_need_their_own_texts_and_protocols(changes, sentence):
     config = changed("texts.captions", {})
     config["datasets"]["spoken"] = {"module": "shapes_captions", "frames": {"size_px": 64}}
     config["experiments"] = {
-        "told": {
+        "spoken": {
             **SMALL["experiments"]["first"],
             "datasets": ["spoken"],
             "texts": ["captions"],
             "protocol": "supervised",
         }
     }
-    config["experiments"]["told"] |= changes
+    config["experiments"]["spoken"] |= changes
     if sentence is None:
         assert len(plan_runs(check_config(config))) == 4
     else:
-        assert complaint(config) == f"mine.yaml: experiments.told.{sentence}"
+        assert error_message(config) == f"mine.yaml: experiments.spoken.{sentence}"
 
 
 @pytest.mark.parametrize(
@@ -284,20 +283,20 @@ def test_captions_and_classes_take_their_own_texts_and_protocols(changes, senten
         ),
     ],
 )
-def test_what_is_for_classes_is_refused_where_clips_have_captions(method, sentence):
+def test_options_for_classes_are_refused_for_captions(method, sentence):
     config = changed("texts.captions", {})
     config["datasets"]["spoken"] = {"module": "shapes_captions", "frames": {"size_px": 64}}
     config["methods"]["mean_pool"] = method
     experiment = {"datasets": ["spoken"], "backbone": "tiny", "methods": ["mean_pool"], "texts": ["captions"]}
-    config["experiments"] = {"told": experiment}
+    config["experiments"] = {"spoken": experiment}
     expected = sentence.format("datasets.spoken has captions")
-    assert complaint(config) == f"mine.yaml: experiments.told: methods.mean_pool.{expected}"
+    assert error_message(config) == f"mine.yaml: experiments.spoken: methods.mean_pool.{expected}"
 
 
 def test_an_experiment_takes_one_backbone_or_several():
     config = copy.deepcopy(SMALL)
     config["experiments"]["again"] = dict(SMALL["experiments"]["first"], seeds=[1, 2])
-    assert len(plan_runs(check_config(config))) == 6  # zero_shot and stan, seeds 0 to 2: seed 1 stands in both, alike
+    assert len(plan_runs(check_config(config))) == 6  # zero_shot and stan, seeds 0 to 2: both have seed 1
     config["backbones"]["other"] = {"model": "kinetext-tiny", "pretrain_steps": 5}
     config["experiments"]["again"]["backbone"] = ["other", "tiny"]
     runs = plan_runs(check_config(config))
@@ -306,7 +305,7 @@ def test_an_experiment_takes_one_backbone_or_several():
     assert (one.backbone_options["pretrain_steps"], other.backbone_options["pretrain_steps"]) == (None, 5)
     assert one.fingerprint != other.fingerprint
     config["experiments"]["again"]["backbone"] = ["tiny", "othr"]
-    assert complaint(config) == (
+    assert error_message(config) == (
         "mine.yaml: experiments.again.backbone: 'othr' is not in backbones; did you mean 'other'?"
     )
 
@@ -325,7 +324,7 @@ def test_a_published_number_names_the_backbone_where_several_ran():
     }
     number["protocol"] = "base_to_novel"
     config["report"] = {"reference": [number]}
-    assert complaint(config) == "mine.yaml: report.reference.0: add backbone, one of other, tiny"
+    assert error_message(config) == "mine.yaml: report.reference.0: add backbone, one of other, tiny"
     number["backbone"] = "other"
     check_config(config)
 
@@ -338,14 +337,14 @@ def test_a_published_number_names_the_backbone_where_several_ran():
         ("", "backbones: is missing"),
     ],
 )
-def test_a_file_that_is_no_configuration_is_named(tmp_path, content, sentence):
+def test_a_file_that_is_not_a_configuration_is_named_in_the_error(tmp_path, content, sentence):
     path = tmp_path / "mine.yaml"
     path.write_text(content)
     with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: {sentence}"):
         load_config(path)
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_named_in_the_error(tmp_path):
     with pytest.raises(ValueError, match="there is no such file"):
         load_config(tmp_path / "no.yaml")
 
@@ -361,11 +360,11 @@ def test_every_run_of_an_experiment_is_planned():
     assert stan.protocol_options.novel == ["gate opening", "gate closing"]
 
 
-def test_a_run_written_down_is_read_back_the_same(tmp_path):
+def test_run_yaml_is_read_back_equal(tmp_path):
     for name, spec in plan_runs(check_config(SMALL)).items():
         plan_run(spec.model_dump_json(), tmp_path / "run.yaml")
         assert read_run(tmp_path / "run.yaml") == spec, name
-    with pytest.raises(ValueError, match="make it with `kinetext plan-run`"):
+    with pytest.raises(ValueError, match="write it with `kinetext plan-run`"):
         read_run(tmp_path / "other.yaml")
 
 
@@ -373,27 +372,29 @@ def fingerprints(config):
     return [spec.fingerprint for spec in plan_runs(check_config(config)).values()]
 
 
-def test_a_fingerprint_stands_for_what_a_run_is_and_not_for_how_it_is_written():
+def test_a_fingerprint_depends_on_the_options_of_a_run_not_on_their_notation():
     before = fingerprints(SMALL)
     assert len(set(before)) == 4
     assert fingerprints(json.loads(json.dumps(SMALL, sort_keys=True))) == before
     assert fingerprints(changed("report", {"title": "other"})) == before
     after = fingerprints(changed("methods.stan.training.lr", 2e-4))
-    assert [a == b for a, b in zip(after, before, strict=True)] == [True, True, False, False]  # zero_shot's stay
+    assert [a == b for a, b in zip(after, before, strict=True)] == [
+        True,
+        True,
+        False,
+        False,
+    ]  # those of zero_shot are unchanged
     after = fingerprints(changed("datasets.shapes.frames.num_frames", 4))
     assert not set(after) & set(before)
 
 
 def test_planning_a_run_imports_no_torch():
-    """One plan_run job per run: with torch each takes seconds and not a third of one."""
+    """There is one plan_run job per run; importing torch would take seconds instead of a third of a second."""
     code = "import sys, kinetext.cli, kinetext.plan; print([m for m in ('torch', 'mlflow', 'open_clip') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-# ---- the schema
-
-
-def test_a_zero_shot_run_is_of_the_run_that_was_trained():
+def test_a_zero_shot_run_uses_the_checkpoint_of_the_trained_run():
     config = copy.deepcopy(SMALL)
     config["backbones"]["other"] = {"model": "kinetext-tiny", "pretrain_steps": 5}
     config["datasets"]["more"] = {"module": "shapes", "frames": {"size_px": 64}}
@@ -412,17 +413,22 @@ def test_a_zero_shot_run_is_of_the_run_that_was_trained():
     )
 
 
-def test_the_schema_is_in_step():
+# ---- the schema
+
+
+def test_the_schema_is_up_to_date():
     schema = json.loads((ROOT / "workflow/config.schema.json").read_text())
     assert schema == Config.model_json_schema(), "run `kinetext export-schema`"
 
 
-def test_every_key_is_described_in_the_schema():
+def test_every_option_is_described_in_the_schema():
     schema = json.loads((ROOT / "workflow/config.schema.json").read_text())
-    options = {name: part for name, part in schema["$defs"].items() if name.endswith("Options")}
-    assert len(options) >= 9
-    assert all(part["description"] for part in options.values())
-    assert "epochs" in options["TrainingOptions"]["properties"]
+    models = {"Config": schema, **schema["$defs"]}
+    assert len(models) >= 12
+    for name, model in models.items():
+        assert model["description"], name
+        assert not [key for key, option in model["properties"].items() if not option.get("description")], name
+    assert "epochs" in models["TrainingOptions"]["properties"]
 
 
 def test_an_added_metric_is_checked():

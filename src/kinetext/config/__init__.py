@@ -1,4 +1,4 @@
-"""The keys of config.yaml and of run.yaml: a frozen pydantic model for each part, each key with its unit or its source.
+"""Options of config.yaml and run.yaml: one frozen pydantic model per part, every option with its meaning, unit and source.
 
-Checks that need the plug-ins or the disk (is there such a method? does this folder exist?) are in plan.py.
+Checks that need plug-ins or files, for instance whether a method or a folder exists, are in plan.py.
 """

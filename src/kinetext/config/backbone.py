@@ -1,4 +1,4 @@
-"""An image-text model as config.yaml describes it."""
+"""Options of a backbone."""
 
 from pydantic import Field
 
@@ -8,15 +8,15 @@ from kinetext.core.plugins import Options
 class BackboneOptions(Options):
     """An image-text model."""
 
-    model: str = Field("kinetext-tiny", description="open_clip's name of the architecture, e.g. ViT-B-32")
+    model: str = Field("kinetext-tiny", description="open_clip's name of the architecture, for instance ViT-B-32")
     pretrained: str | None = Field(
-        None, description="open_clip's tag of published weights, e.g. openai; downloads them"
+        None, description="open_clip's tag of published weights, for instance openai; they are downloaded"
     )
     weights: str | None = Field(
-        None, description="a local file of weights instead: safetensors or an open_clip checkpoint"
+        None, description="local file of weights instead of a download: safetensors or an open_clip checkpoint"
     )
     pretrain_steps: int | None = Field(
         None,
         ge=1,
-        description="kinetext-tiny only: train it anew for so many steps instead of taking the shipped weights",
+        description="kinetext-tiny only: pretrain for this many steps instead of using the shipped weights",
     )

@@ -1,4 +1,4 @@
-"""Types that several parts of the configuration share."""
+"""Types that several parts of the configuration use."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""An experiment (a set of runs), and the whole of config.yaml."""
+"""Options of an experiment, which is a set of runs, and of config.yaml as a whole."""
 
 from typing import Annotated, Any
 
@@ -14,25 +14,25 @@ from kinetext.core.plugins import Options, nearest
 
 
 def _as_list(value: Any) -> Any:
-    """One name stands for a list of one."""
+    """Return a single name as a list of one."""
     return [value] if isinstance(value, str) else value
 
 
 class ExperimentOptions(Options):
-    """Runs: every data set x backbone x method x texts x seed of the lists."""
+    """A set of runs: every combination of data set, backbone, method, text set and seed."""
 
-    datasets: list[str] = Field(min_length=1)
+    datasets: list[str] = Field(min_length=1, description="names of `datasets`")
     protocol: str = Field(
         "supervised",
         description="supervised | few_shot_K | base_to_novel | base_to_novel_K | zero_shot_from_DATASET (data/splits.py); "
-        "_drawN after K: another draw of clips",
+        "_drawN after K: another draw of the training clips",
     )
     backbone: Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])] = Field(
         min_length=1, description="one name of `backbones`, or a list of them"
     )
-    methods: list[str] = Field(min_length=1)
-    texts: list[str] = Field(min_length=1)
-    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1)
+    methods: list[str] = Field(min_length=1, description="names of `methods`")
+    texts: list[str] = Field(min_length=1, description="names of `texts`")
+    seeds: list[Annotated[int, Field(ge=0)]] = Field(default=[0], min_length=1, description="one training per seed")
 
     @field_validator("protocol")
     @classmethod
@@ -46,22 +46,22 @@ class ExperimentOptions(Options):
     @classmethod
     def _distinct(cls, seeds: list[int]) -> list[int]:
         if len(set(seeds)) < len(seeds):
-            raise ValueError(f"a seed stands twice in {seeds}")
+            raise ValueError(f"duplicate seed in {seeds}")
         return seeds
 
 
 class Config(Options):
-    """The whole of config.yaml."""
+    """The options of config.yaml."""
 
-    results: str = Field("results", description="folder that everything is written to")
-    backbones: dict[Name, BackboneOptions]
-    datasets: dict[Name, DatasetOptions]
-    confusables: ConfusablesOptions = ConfusablesOptions()
-    texts: dict[Name, TextOptions]
-    methods: dict[Name, MethodOptions]
-    experiments: dict[Name, ExperimentOptions] = Field(min_length=1)
+    results: str = Field("results", description="folder for all results, relative to the working folder")
+    backbones: dict[Name, BackboneOptions] = Field(description="image-text models by name")
+    datasets: dict[Name, DatasetOptions] = Field(description="data sets by name")
+    confusables: ConfusablesOptions = Field(ConfusablesOptions(), description="how confusable classes are mined")
+    texts: dict[Name, TextOptions] = Field(description="text sets by name")
+    methods: dict[Name, MethodOptions] = Field(description="methods by name")
+    experiments: dict[Name, ExperimentOptions] = Field(min_length=1, description="sets of runs by name")
     metrics: dict[Name, MetricOptions] = Field(
-        default_factory=dict, description="metrics measured beside the built-in ones, by their names in the tables"
+        default_factory=dict, description="additional metrics by their names in the tables"
     )
-    report: ReportOptions = ReportOptions()
-    tracking: TrackingOptions = TrackingOptions()
+    report: ReportOptions = Field(ReportOptions(), description="what report.html shows")
+    tracking: TrackingOptions = Field(TrackingOptions(), description="logging to MLflow")

@@ -1,4 +1,4 @@
-"""Metrics, the report and experiment tracking, as config.yaml describes them."""
+"""Options of metrics, the report and experiment tracking."""
 
 from typing import Any, Literal
 
@@ -8,61 +8,62 @@ from kinetext.core.plugins import Options
 
 
 class MetricOptions(Options):
-    """A metric that is measured beside the built-in ones."""
+    """A metric in addition to the built-in ones."""
 
     module: str | None = Field(
         None, description="module of evaluation/metrics, a dotted path or a Python file; absent: the metric's own name"
     )
-    options: dict[str, Any] = Field(default_factory=dict, description="the module's Config")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the module")
 
 
 class Published(Options):
-    """A number that a paper reports, to stand beside ours."""
+    """A number that a paper reports, shown next to the measured one."""
 
-    metric: str = Field(description="our name of the metric")
-    value: float = Field(description="in the metric's unit: a share from 0 to 1, or a rank")
+    metric: str = Field(description="name of the metric in the tables")
+    value: float = Field(description="value in the metric's unit: a share from 0 to 1, or a rank")
     source: str = Field(description="paper and table")
-    dataset: str
-    protocol: str = "supervised"
+    dataset: str = Field(description="name of `datasets`")
+    protocol: str = Field("supervised", description="protocol of the experiment")
     backbone: str | None = Field(None, description="needed if several backbones ran this method on this data set")
-    method: str
-    texts: str
+    method: str = Field(description="name of `methods`")
+    texts: str = Field(description="name of `texts`")
 
 
 class ReportOptions(Options):
-    """What report.html shows first."""
+    """What report.html shows."""
 
-    title: str = "kinetext"
+    title: str = Field("kinetext", description="title of the page")
     headline: list[str] = Field(
         default=["top1", "mean_class_accuracy", "t2v_r1", "v2t_r1"],
         min_length=1,
-        description="metrics of the first table; of each data set those that it has, classes and captions having others",
+        description="metrics of the first table; a data set shows those that it has (classes and captions differ)",
     )
-    examples: int = Field(
-        4, ge=0, description="confusable pairs shown with example frames, of each protocol and backbone"
-    )
+    examples: int = Field(4, ge=0, description="confusable pairs with example frames, per protocol and backbone")
     descriptions: list[str] = Field(
         default=[],
-        description="texts whose help is asked for, by their names; absent: those of kind motion that are no control",
+        description="text sets compared with names alone; absent: those of kind motion that are not controls",
     )
-    reference: list[Published] = Field(default=[], description="what papers report, shown beside ours")
+    reference: list[Published] = Field(
+        default=[], description="numbers that papers report, shown next to the measured ones"
+    )
 
 
 class TrackingOptions(Options):
-    """MLflow. MLFLOW_TRACKING_URI in the environment goes before `uri`."""
+    """MLflow. The environment variable MLFLOW_TRACKING_URI takes precedence over `uri`."""
 
-    enabled: bool = True
+    enabled: bool = Field(True, description="whether runs are logged")
     uri: str | None = Field(
         None,
-        description="absent: sqlite in the results folder (one machine); http://HOST:PORT of an mlflow server, or "
-        "postgresql://USER@HOST/DATABASE (docs/tracking.md)",
+        description="http://HOST:PORT of an MLflow server, or postgresql://USER@HOST/DATABASE (docs/tracking.md); absent: SQLite "
+        "in the results folder, for one machine",
     )
     models: Literal["none", "trained", "whole"] = Field(
         "trained",
-        description="what is logged for mlflow.pyfunc.load_model: trained, what a run trained and its texts, the backbone "
-        "being read from the results folder or fetched again; whole, with the backbone",
+        description="what is logged for mlflow.pyfunc.load_model. trained: the trained weights and the text set, and the backbone is "
+        "read from the results folder or downloaded again; whole: with the backbone",
     )
-    max_model_mib: int = Field(200, ge=0, description="MiB over which a model is not logged")
+    max_model_mib: int = Field(200, ge=0, description="largest model that is logged, MiB")
     live: Literal["auto", "on", "off"] = Field(
-        "auto", description="curves while training, best effort; auto: where the store is no sqlite file"
+        "auto",
+        description="send curves during the training, if the server answers; auto: unless the store is a SQLite file",
     )

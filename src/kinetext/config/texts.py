@@ -1,4 +1,4 @@
-"""Text sets, and how confusable classes are found, as config.yaml describes them."""
+"""Options of text sets and of confusable classes."""
 
 from typing import Any, Literal
 
@@ -8,33 +8,33 @@ from kinetext.core.plugins import Options
 
 
 class TextOptions(Options):
-    """A text table: a module of texts/providers and its options."""
+    """A text set: the module of its provider and the module's options."""
 
-    module: str | None = Field(None, description="module of texts/providers; absent: the table's own name")
-    options: dict[str, Any] = Field(default_factory=dict, description="the module's Config")
+    module: str | None = Field(None, description="module of texts/providers; absent: the text set's own name")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the module")
 
 
 class ConfusablesOptions(Options):
-    """How confusable classes are mined; training clips only."""
+    """How confusable classes are mined, on training clips only."""
 
-    rivals: int = Field(3, ge=1, description="rivals kept per class and rule, m")
-    folds: int = Field(5, ge=2, description="folds of the cross-fitted confusion")
+    rivals: int = Field(3, ge=1, description="rivals per class and rule")
+    folds: int = Field(5, ge=2, description="folds of the cross-validated confusion matrix")
     clips_per_class: int = Field(
         50,
         ge=2,
-        description="training clips of a class that the cross-fitted confusion takes at most, drawn by their names",
+        description="most training clips per class in the cross-validated confusion matrix; a fixed draw by clip id",
     )
     file: str | None = Field(
         None,
-        description="your own csv of rivals with columns label, rival and, if need be, score; {dataset} in it stands for the "
-        "data set's name",
+        description="csv file of rivals with columns label, rival and optionally score; {dataset} is replaced by the data set's "
+        "name",
     )
     rule: Literal["features", "text", "declared", "file"] = Field(
-        "features", description="the rule whose rivals go to the providers; a class without any takes the next one"
+        "features", description="rule whose rivals the text providers see; a class without rivals uses the next rule"
     )
 
     @model_validator(mode="after")
     def _has_its_file(self) -> "ConfusablesOptions":
         if self.rule == "file" and self.file is None:
-            raise ValueError("rule is 'file', but `file` is not given; name your csv of rivals there")
+            raise ValueError("rule is file, but `file` is not set; set it to your csv file of rivals")
         return self

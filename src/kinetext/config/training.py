@@ -1,4 +1,4 @@
-"""How a method is built, trained and tested, as config.yaml describes it. Papers and defaults: docs/recipes.md."""
+"""Options of methods, their training and testing. docs/recipes.md has the papers and the reasons for the defaults."""
 
 from typing import Annotated, Any, Literal
 
@@ -9,57 +9,57 @@ from kinetext.core.plugins import Options
 
 
 class AugmentOptions(Options):
-    """What happens to a training clip's frames, to all of them the same."""
+    """Augmentation of training clips; all frames of a clip are changed in the same way."""
 
     crop: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="random resized crop of at least this share of the area (torchvision's: 0.08); null: none",
+        description="smallest area of a random resized crop, as a share (torchvision: 0.08); null: no crop",
     )
     flip: Literal["off", "on", "auto"] = Field(
         "off",
-        description="mirror every other clip; auto: not where a class's name has a direction (left, clockwise), nor captions",
+        description="mirror half of the clips; auto: not if a class name has a direction (left, clockwise) or clips have captions",
     )
     rand_augment: int | None = Field(
-        None, ge=0, le=30, description="RandAugment's magnitude (Cubuk et al., CVPRW 2020: 9); null: none"
+        None, ge=0, le=30, description="magnitude of RandAugment (Cubuk et al., CVPRW 2020: 9); null: no RandAugment"
     )
-    rand_augment_ops: int = Field(2, ge=1, le=5, description="how many of RandAugment's operations a clip gets")
-    erasing: Fraction = Field(
-        0.0, description="share of clips with a box erased (Zhong et al., AAAI 2020: 0.25 as in DeiT)"
-    )
+    rand_augment_ops: int = Field(2, ge=1, le=5, description="operations of RandAugment per clip")
+    erasing: Fraction = Field(0.0, description="probability of random erasing (Zhong et al., AAAI 2020; DeiT: 0.25)")
 
     @field_validator("flip", mode="before")
     @classmethod
-    def _a_word(cls, flip: Any) -> Any:
-        return ("off", "on")[flip] if isinstance(flip, bool) else flip  # YAML reads on and off so
+    def _flip_as_word(cls, flip: Any) -> Any:
+        return ("off", "on")[flip] if isinstance(flip, bool) else flip  # YAML reads on and off as booleans
 
     @property
-    def changes(self) -> bool:
-        """Whether a clip looks different from epoch to epoch."""
+    def enabled(self) -> bool:
+        """Return whether any augmentation is on."""
         return self.crop is not None or self.flip != "off" or self.rand_augment is not None or self.erasing > 0
 
 
-def _in_short(augment: Any) -> Any:
+def _expand_augment(augment: Any) -> Any:
     return {"none": {}, "crop": {"crop": 0.6}}.get(augment, augment) if isinstance(augment, str) else augment
 
 
 class TestingOptions(Options):
-    """The views of a test clip whose scores are averaged."""
+    """The views of a test clip, whose scores are averaged."""
 
-    __test__ = False  # no test of pytest's
+    __test__ = False  # pytest takes classes named Test... for tests
 
-    clips: int = Field(1, ge=1, le=32, description="choices of num_frames among the stored frames")
+    clips: int = Field(1, ge=1, le=32, description="temporal clips: selections of num_frames from the stored frames")
     crops: Literal[1, 3] = Field(
-        1, description="3: left, middle and right, or top, middle and bottom, of frames that are stored whole"
+        1,
+        description="spatial crops; 3: left, centre and right (or top, centre and bottom), which need whole stored frames",
     )
     average: Literal["logits", "probabilities"] = Field(
-        "logits", description="what is averaged over views; probabilities: scores are then their logarithm"
+        "logits",
+        description="what is averaged over views; with probabilities, scores are the logarithms of the averages",
     )
 
     @property
     def views(self) -> int:
-        """How many views a clip has."""
+        """Return the number of views per clip."""
         return self.clips * self.crops
 
 
@@ -70,159 +70,174 @@ class TrainingOptions(Options):
     batch_size: int = Field(32, ge=1, description="clips per step")
     lr: float = Field(5e-6, gt=0, description="peak learning rate of pretrained parameters")
     lr_new: float = Field(
-        5e-5, gt=0, description="peak learning rate of new parameters (STAN's released configs: 10 x lr)"
+        5e-5,
+        gt=0,
+        description="peak learning rate of the parameters that the method adds (STAN's released configs: 10 x lr)",
     )
-    weight_decay: float = Field(0.02, ge=0, description="AdamW; not on biases and LayerNorms (STAN, CVPR 2023, 4.1)")
-    betas: tuple[float, float] = Field((0.9, 0.98), description="AdamW (STAN's released configs)")
-    warmup_epochs: float = Field(1.0, ge=0, description="linear warm-up, then cosine to zero")
-    label_smoothing: Fraction = Field(0.0, description="of the cross-entropy's targets")
-    clip_norm: float = Field(5.0, gt=0, description="largest gradient norm (STAN's released configs)")
+    weight_decay: float = Field(
+        0.02, ge=0, description="weight decay of AdamW; none on biases and LayerNorms (STAN, CVPR 2023, 4.1)"
+    )
+    betas: tuple[float, float] = Field((0.9, 0.98), description="betas of AdamW (STAN's released configs)")
+    warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear warm-up, followed by cosine decay to zero")
+    label_smoothing: Fraction = Field(0.0, description="label smoothing of the cross-entropy")
+    clip_norm: float = Field(5.0, gt=0, description="gradient norm is clipped to this (STAN's released configs)")
     image_encoder: Literal["frozen", "trained"] = Field(
-        "trained", description="frozen: the image tower's layers, computed once"
+        "trained", description="frozen: the image encoder is not trained, and its tokens are cached"
     )
-    text_encoder: Literal["frozen", "trained"] = Field("frozen", description="frozen: class texts are encoded once")
+    text_encoder: Literal["frozen", "trained"] = Field(
+        "frozen", description="frozen: the text encoder is not trained, and texts are encoded once"
+    )
     temperature: float | None = Field(
-        None, ge=0.01, description="that cosines are divided by, CLIP's smallest is 0.01; absent: the backbone's own"
+        None,
+        ge=0.01,
+        description="temperature of the softmax over cosines (CLIP: at least 0.01); absent: the backbone's",
     )
-    learn_temperature: bool = Field(False, description="whether the temperature trains, starting from that")
+    learn_temperature: bool = Field(
+        False, description="whether the temperature is trained, starting from `temperature`"
+    )
     captions_per_video: Literal["one", "all"] = Field(
         "one",
-        description="captions of a clip that an epoch takes: one, drawn anew each epoch, so that no batch holds two of a "
-        "clip; all, each an item of its own as in CLIP4Clip's and STAN's code, where two in a batch are false negatives",
+        description="one: each epoch draws one caption per clip, so that no batch holds two of a clip; all: each caption is an item "
+        "of its own (CLIP4Clip's and STAN's code), and two of a clip in one batch are false negatives",
     )
     hard_negative_group: int = Field(
         1,
         ge=1,
-        description="clips that stand side by side in the list of clips and share a batch; 2 on shapes_captions: every clip "
-        "meets its twin, which differs by the motion alone (hard negatives in the batch, as NegCLIP, ICLR 2023)",
+        description="number of consecutive clips that share a batch as hard negatives (NegCLIP, ICLR 2023); 2 on shapes_captions: "
+        "every clip meets the clip that differs only in its motion",
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="bfloat16: autocast, for a GPU that has it; scores and losses stay float32"
+        "float32", description="bfloat16: autocast on a GPU that supports it; scores and losses stay float32"
     )
     micro_batch: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
         "auto",
-        description="clips that go through a GPU at once: a larger batch goes through in pieces with the same gradient, "
-        "accumulated for classes, cached for captions (GradCache, Gao et al. 2021); auto: as many as fit, found out before "
-        "the first step; null: the whole batch",
+        description="clips per forward pass. A larger batch is processed in pieces with the same gradient: accumulation for "
+        "classes, gradient caching for captions (GradCache, Gao et al. 2021). auto: as many as fit, tried before the first step; "
+        "null: the whole batch",
     )
     gradient_checkpointing: bool = Field(
         False,
-        description="gradient checkpointing (Chen et al. 2016) of the image tower and STAN's branch: less memory, a forward "
-        "pass more",
+        description="gradient checkpointing (Chen et al. 2016) of the image encoder and STAN's branch: less memory, one more forward "
+        "pass",
     )
-    compile: bool = Field(False, description="torch.compile of the image tower's layers and the method's video side")
+    compile: bool = Field(False, description="torch.compile of the image encoder's layers and the method's video side")
     decode: Literal["auto", "workers", "device"] = Field(
         "auto",
-        description="where stored JPEGs are decoded: by workers on the CPU (threads), or on the device; auto: on a GPU that "
-        "can (nvJPEG), whose pixels differ by rounding, where there are fewer than four workers",
+        description="where stored JPEGs are decoded: by worker threads on the CPU, or on the device (nvJPEG; pixels differ by "
+        "rounding). auto: on the device if it can and there are fewer than four workers",
     )
     deterministic: bool = Field(
         False,
-        description="torch.use_deterministic_algorithms: the same bits from the same GPU, slower; a CPU gives them anyway",
+        description="torch.use_deterministic_algorithms: bitwise reproducible on the same GPU, but slower; a CPU always is",
     )
     divergence_factor: float | None = Field(
         3.0,
         gt=1,
-        description="stop when the median of the last 50 losses is over so many times that of the first 50 (or 1, if that is "
-        "less); null: never",
+        description="stop if the median of the last 50 losses exceeds this many times the median of the first 50, or 1 if that is "
+        "less; null: never",
     )
     augment: Annotated[
-        AugmentOptions, BeforeValidator(_in_short, json_schema_input_type=Literal["none", "crop"] | AugmentOptions)
+        AugmentOptions,
+        BeforeValidator(_expand_augment, json_schema_input_type=Literal["none", "crop"] | AugmentOptions),
     ] = Field(
-        AugmentOptions(), description="none, crop (short for {crop: 0.6}), or options, one by one (docs/recipes.md)"
+        AugmentOptions(),
+        description="augmentation: none, crop (short for {crop: 0.6}), or its options (docs/recipes.md)",
     )
     repeats: int = Field(
         1,
         ge=1,
-        description="places that a clip has in its batch, each augmented anew (Hoffer et al., CVPR 2020); an epoch is so many "
-        "times as long",
+        description="repeated augmentation: copies of a clip per batch, each augmented independently (Hoffer et al., CVPR 2020); an "
+        "epoch takes that many times as long",
     )
-    mixup: float = Field(0.0, ge=0, description="alpha of mixup (Zhang et al., ICLR 2018); 0: none; classes only")
+    mixup: float = Field(0.0, ge=0, description="alpha of mixup (Zhang et al., ICLR 2018); 0: off; only for classes")
     cutmix: float = Field(
         0.0,
         ge=0,
-        description="alpha of CutMix (Yun et al., ICCV 2019); with mixup, too, each batch gets one of the two",
+        description="alpha of CutMix (Yun et al., ICCV 2019); 0: off; if mixup is on too, each batch uses one of the two",
     )
     sampling: Literal["uniform", "segment", "dense"] = Field(
         "uniform",
-        description="which num_frames of a clip's stored frames an epoch sees. uniform: always the centres of equal segments; "
-        "segment: one of each, drawn anew (TSN, ECCV 2016); dense: every `stride`-th from a drawn start",
+        description="which num_frames of the stored frames an epoch uses. uniform: the centres of equal segments; segment: a random "
+        "frame of each segment (TSN, ECCV 2016); dense: every `stride`-th frame from a random start",
     )
-    stride: int = Field(1, ge=1, description="stored frames from one to the next under dense")
+    stride: int = Field(1, ge=1, description="step between stored frames for dense sampling")
     layer_decay: float = Field(
         1.0,
         gt=0,
         le=1,
-        description="factor on the learning rate from each of CLIP's blocks to the one below (BEiT, ICLR 2022: 0.65 to 0.75)",
+        description="layer-wise learning rate decay: factor per layer of the backbone, downwards (BEiT, ICLR 2022: 0.65 to 0.75)",
     )
     weight_averaging: Literal["none", "ema", "swa"] = Field(
         "none",
-        description="weights that are validated and kept: averaged over steps, exponentially (ema) or equally (mean: SWA, UAI 2018)",
+        description="average of the weights over steps, which is validated and written: exponential (ema) or equal (swa, UAI 2018)",
     )
-    ema_decay: float = Field(0.999, ge=0, lt=1, description="share of the average so far under ema, a step")
-    average_from: Fraction = Field(0.0, description="share of the training after which averaging begins (SWA: 0.75)")
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the exponential average per step")
+    average_from: Fraction = Field(0.0, description="share of the training before averaging starts (SWA: 0.75)")
     wise_ft_alpha: Fraction = Field(
         1.0,
-        description="share of the trained weights in those written, the rest being those it started from, which are zero-shot "
-        "CLIP's (WiSE-FT, CVPR 2022: 0.5)",
+        description="WiSE-FT: weights written = alpha x fine-tuned + (1 - alpha) x pretrained (CVPR 2022: 0.5); 1: fine-tuned",
     )
     patience: int | None = Field(
-        None, ge=1, description="epochs without a better validation after which training stops; takes select: best_val"
+        None,
+        ge=1,
+        description="early stopping after this many epochs without a better validation; needs select: best_val",
     )
     select: Literal["last", "best_val"] = Field(
         "last",
-        description="which epoch is kept; best_val: by top1, or by text-to-video R@1 for captions; never by test",
+        description="which epoch is kept; best_val: by validation top-1, or text-to-video R@1 for captions; never by test clips",
     )
     cache_gib: float = Field(
-        8.0, ge=0, description="most memory for the tokens of a frozen trunk, GiB; over it: anew each epoch"
+        8.0,
+        ge=0,
+        description="memory limit for cached tokens of a frozen image encoder, GiB; above it they are computed in each epoch",
     )
 
     @model_validator(mode="after")
-    def _recipe(self) -> "TrainingOptions":
+    def _check_recipe(self) -> "TrainingOptions":
         if self.patience is not None and self.select != "best_val":
-            raise ValueError("patience: stops by validation, and select is last; take select: best_val")
-        if self.repeats > 1 and not (self.augment.changes or self.sampling != "uniform"):
-            raise ValueError(f"repeats: {self.repeats} times the same pixels; set augment or sampling")
+            raise ValueError("patience: early stopping needs validation, but select is last; set select: best_val")
+        if self.repeats > 1 and not (self.augment.enabled or self.sampling != "uniform"):
+            raise ValueError(f"repeats: all {self.repeats} copies of a clip would be equal; set augment or sampling")
         if self.batch_size % self.repeats:
-            raise ValueError(f"repeats: batch_size {self.batch_size} is no multiple of {self.repeats}")
+            raise ValueError(f"repeats: batch_size {self.batch_size} is not a multiple of {self.repeats}")
         return self
 
     @property
     def mixes(self) -> bool:
-        """Whether clips are mixed with others."""
+        """Return whether clips are mixed with each other."""
         return self.mixup > 0 or self.cutmix > 0
 
     @property
-    def sees_anew(self) -> bool:
-        """Whether an epoch sees other pixels than the one before."""
-        return self.augment.changes or self.sampling != "uniform" or self.mixes
+    def pixels_vary(self) -> bool:
+        """Return whether a clip's pixels differ between epochs."""
+        return self.augment.enabled or self.sampling != "uniform" or self.mixes
 
-    def of_classes(self) -> str | None:
-        """The first option that is set and makes sense with classes alone, not with captions."""
+    def needs_classes(self) -> str | None:
+        """Return the name of an option that is set and needs classes, not captions; None if there is none."""
         return "mixup" if self.mixup else "cutmix" if self.cutmix else "repeats" if self.repeats > 1 else None
 
     @model_validator(mode="after")
-    def _whole_neighbourhoods(self) -> "TrainingOptions":
+    def _check_groups(self) -> "TrainingOptions":
         if self.hard_negative_group > 1 and self.captions_per_video == "all":
             raise ValueError(
-                "hard_negative_group: with captions_per_video: all these would be captions of one clip; take one"
+                "hard_negative_group: with captions_per_video: all a group would be captions of one clip; set it to one"
             )
         if self.batch_size % self.hard_negative_group:
             raise ValueError(
-                f"hard_negative_group: batch_size {self.batch_size} is no multiple of {self.hard_negative_group}"
+                f"hard_negative_group: batch_size {self.batch_size} is not a multiple of {self.hard_negative_group}"
             )
         return self
 
 
 class MethodOptions(Options):
-    """A method: a module of methods, its options, its training."""
+    """A method: its module, the module's options, its training and testing."""
 
     module: str | None = Field(None, description="module of methods; absent: the method's own name")
-    options: dict[str, Any] = Field(default_factory=dict, description="the module's Config")
-    training: TrainingOptions = TrainingOptions()
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the module")
+    training: TrainingOptions = Field(TrainingOptions(), description="how the method is trained")
     num_frames: int | None = Field(
         None,
         ge=1,
-        description="frames that the method looks at, of those stored; absent: all. training.sampling says which",
+        description="frames per clip that the method uses, chosen from the stored ones by training.sampling; absent: all",
     )
-    testing: TestingOptions = TestingOptions()
+    testing: TestingOptions = Field(TestingOptions(), description="the views of a test clip")

@@ -64,7 +64,7 @@ class ClipDataset(Dataset):
     def transform(self, frames_TCHW: Tensor, key: Key) -> Tensor:
         """Return the decoded frames of an item augmented, on their device."""
         draw = self._draw(key)
-        if draw is None or not self.augment.changes:
+        if draw is None or not self.augment.enabled:
             return crop_square(frames_TCHW)
         return augment_clip(frames_TCHW, self.augment, self.flip, draw)
 

@@ -180,7 +180,7 @@ class Batches:
 
     def _fits(self) -> bool:
         """Whether a frozen trunk's tokens can be kept; what does not change is then computed once."""
-        if self.training.image_encoder == "trained" or self.training.sees_anew or not self.clip_ids:
+        if self.training.image_encoder == "trained" or self.training.pixels_vary or not self.clip_ids:
             return False
         backbone, T = self.method.backbone, len(self.clips.images((0, None)))
         tokens = 1 + backbone.grid[0] * backbone.grid[1] if self.method.patches else 1

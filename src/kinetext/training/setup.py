@@ -62,7 +62,7 @@ def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
     if training.deterministic:
         compute_deterministically()
     splits = read_splits(inputs.splits)
-    if splits["train"].captioned and (option := training.of_classes()):
+    if splits["train"].captioned and (option := training.needs_classes()):
         raise ValueError(
             f"{spec.run}: training.{option} is for clips with classes, and these have captions; take it out"
         )
