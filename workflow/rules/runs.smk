@@ -107,7 +107,11 @@ rule measure_run:
     params:
         folder=lambda w, input: Path(input.run).parent,
         metrics=json.dumps({name: metric.model_dump() for name, metric in CONFIG.metrics.items()}),
-        code=code("evaluation/metrics/__init__.py", "evaluation/metrics/base.py", "evaluation/retrieval.py", "evaluation/measure.py"),
+        code=code(
+            *sorted(str(f.relative_to(SOURCE)) for f in (SOURCE / "evaluation/metrics").glob("*.py")),
+            "evaluation/retrieval.py",
+            "evaluation/measure.py",
+        ),
     shell:
         "kinetext measure-run --run {params.folder} --predictions {input.predictions}"
         " --confusables {input.confusables} --metrics {params.metrics:q} --output {output} 2> {log}"
