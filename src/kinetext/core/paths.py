@@ -55,7 +55,7 @@ def find_places(folder: Path, run: str) -> Places | None:
 
 
 def need_places(folder: Path, run: str) -> Places:
-    """As `find_places`. Raises ValueError for a folder out of its place."""
+    """Return `find_places`; raise ValueError if the folder is not inside a results folder."""
     places = find_places(folder, run)
     if places is None:
         raise ValueError(f"{folder}: is not runs/{run} of a results folder, where its frames, texts and backbone lie")

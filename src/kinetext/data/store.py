@@ -19,7 +19,7 @@ class FrameStore:
     """The stored frames of all clips of some shards. Can be pickled: each process maps the shards itself."""
 
     def __init__(self, shards: Sequence[Path]) -> None:
-        """Raises ValueError if a shard is incomplete or if two rows are of one clip."""
+        """Open the shards. Raises ValueError if a shard is incomplete or if two rows are of one clip."""
         self.shards = [Path(shard) for shard in shards]
         self._images: dict[int, Any] = {}  # columns of the shards opened so far
         self._row_of: dict[str, tuple[int, int]] = {}  # clip_id -> shard, row

@@ -5,7 +5,7 @@ captions of twins differ only in the motion, so a method that averages frames fi
 the time. Each clip has four captions that say the same in different words.
 
 Figures are drawn without repeats: up to 20 clips of a motion and split have unique captions (15 if an arrow turns).
-Beyond that captions repeat, and an equal caption then has several right clips, of which only one counts.
+Beyond that captions repeat, and an equal caption then has several right clips; only one of them counts.
 """
 
 import hashlib

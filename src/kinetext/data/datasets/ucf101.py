@@ -39,7 +39,7 @@ class UCF101(RecognitionDataset):
         return [need_file(folder, f"{part}.txt") for part in (f"trainlist0{fold}", f"testlist0{fold}", "classInd")]
 
     def published(self) -> dict[str, int]:
-        """Return the sizes of the split: it has all 13 320 clips (the paper), of which 3783, 3734 or 3696 test."""
+        """Return the sizes of the split: all 13 320 clips (the paper), with 3783, 3734 or 3696 for testing."""
         num_test = NUM_TEST[self.config.fold]
         return {**self.published_train(NUM_CLIPS - num_test), "test": num_test, "classes": 101}
 
