@@ -24,7 +24,7 @@ from kinetext.config.data import ProtocolOptions
 from kinetext.config.texts import TextOptions
 from kinetext.core.tables import read_rows, write_table
 from kinetext.data.splits import split_clips
-from kinetext.texts.chat.client import request_body
+from kinetext.texts.chat.negotiation import Form, request_body
 from kinetext.texts.describe import describe_classes
 from kinetext.texts.providers.base import Context
 from kinetext.texts.providers.chat_api import ChatApi
@@ -112,7 +112,9 @@ def main() -> None:
             plan_s = time.perf_counter() - start
 
             requests = (provider.request(label, rivals) for label, rivals in asked.items())
-            bare_s = bare([json.dumps(request_body(r, "json_schema")) for r in requests], url, chosen.in_flight)
+            bare_s = bare(
+                [json.dumps(request_body(r, Form("json_schema", True))) for r in requests], url, chosen.in_flight
+            )
             all_s = describe(Path(scratch) / "all", options)
     finally:
         server.terminate()

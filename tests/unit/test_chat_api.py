@@ -105,9 +105,10 @@ def test_json_schema_falls_back_to_json_mode_and_then_to_text(server, tmp_path):
         return lambda asked: completion() if asked.get("response_format", {}).get("type") in accepted else error(400)
 
     server.script = picky(["json_object"])
-    assert describe(server, tmp_path)[0].status == "ok"
+    provider = chat_api(server)
+    assert provider.describe("rising", [], Context([], tmp_path))[0].status == "ok"
     assert modes(server) == ["json_schema", "json_object"]
-    describe(server, tmp_path, label="falling")  # the refused mode is remembered
+    provider.describe("falling", [], Context([], tmp_path))  # the refused mode is remembered
     assert modes(server) == ["json_schema", "json_object", "json_object"]
     server.script = picky([None])
     assert describe(server, tmp_path, model="other")[0].status == "ok"

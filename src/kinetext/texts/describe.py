@@ -102,9 +102,13 @@ def describe_all(provider: Provider, rivals: dict[str, list[str]], context: Cont
         except Exception as error:  # costs this class only
             return [Text(label, "", kind="motion", status=f"failed: {type(error).__name__}: {error}")]
 
+    labels = list(rivals)
+    texts = {label: describe(label) for label in labels[:1]}  # alone: it shows what a server accepts
     with ThreadPoolExecutor(provider.at_once) as pool:
-        bar = tqdm(pool.map(describe, rivals), f"describe {name}", len(rivals), unit="class", disable=None)
-        texts = dict(zip(rivals, bar, strict=True))
+        bar = tqdm(
+            pool.map(describe, labels[1:]), f"describe {name}", len(labels), initial=1, unit="class", disable=None
+        )
+        texts |= zip(labels[1:], bar, strict=True)
     statuses = [text.status for rows in texts.values() for text in rows]
     if all(named_failure(status).startswith("failed") for status in statuses):  # others may be repaired
         raise ValueError(f"texts.{name}: none of {len(texts)} classes could be described; {(statuses or [''])[0]}")

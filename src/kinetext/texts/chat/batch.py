@@ -19,9 +19,10 @@ from typing import Any
 from kinetext.core import detached
 from kinetext.core.files import atomic_write
 from kinetext.texts import cache
-from kinetext.texts.chat.client import Server, request_body, translated_errors
+from kinetext.texts.chat.client import Server, translated_errors
 from kinetext.texts.chat.completion import one_line, read_completion
 from kinetext.texts.chat.limits import NoReplyError
+from kinetext.texts.chat.negotiation import Form, request_body
 
 FINAL_STATES = ("completed", "failed", "expired", "cancelled")
 DAY_S = 86400
@@ -96,7 +97,7 @@ def _send(record: dict[str, Any], server: Server, folder: Path) -> None:
             "custom_id": key,
             "method": "POST",
             "url": "/v1/chat/completions",
-            "body": request_body(request, _mode(request)),
+            "body": request_body(request, Form(_mode(request), True)),
         }
         for key, request in record["requests"].items()
     ]

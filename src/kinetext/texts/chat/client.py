@@ -1,4 +1,4 @@
-"""Send requests to a chat-completions server. Only this module and batch.py import openai.
+"""Send requests to a chat-completions server. Only this module, negotiation.py and batch.py import openai.
 
 The key is read from the environment when a client is created and stays in that client. It is removed from everything that
 a server sends back, and exceptions of the library, which may contain it, never leave this module.
@@ -18,9 +18,6 @@ from kinetext.core import detached
 from kinetext.texts.chat.completion import error_status, one_line, read_completion
 from kinetext.texts.chat.limits import NoReplyError
 
-MODES = ("json_schema", "json_object", "text")  # forms of answer, the strictest first
-
-_refused_modes: set[tuple[str, str, str]] = set()  # (server, model, mode): refused while another mode was accepted
 _client_lock = Lock()
 
 
@@ -73,37 +70,17 @@ def _client(server: Server, key: str) -> Any:
     return openai.OpenAI(api_key=key, base_url=server.base_url, http_client=http, **limits)
 
 
-def send(server: Server, request: dict[str, Any]) -> dict[str, str]:
-    """Send a request; return the raw body of the reply and the mode that the server accepted.
+def post(server: Server, body: dict[str, Any], retries: int) -> str:
+    """Post a chat-completions request; return the raw completion, redacted.
 
     openai's client retries time-outs, cut connections, 429 and 5xx. It waits as long as Retry-After states (up to two
-    minutes), or 0.5 s and twice as long each time (up to 8 s). Raises NoReplyError if that did not help or if the reply is no
-    chat completion, and ValueError if every other class would fail too.
+    minutes), or 0.5 s and twice as long each time (up to 8 s). Errors with status 200 are retried likewise. Raises openai's
+    exceptions, and NoReplyError if the reply is no chat completion.
     """
-    server.key()
-    import openai
-
-    url, model = server.base_url, request["model"]
-    modes = [mode for mode in MODES if request["schema"] or mode == "text"]
-    modes = [mode for mode in modes if (url, model, mode) not in _refused_modes]
-    refused = []
-    with translated_errors(server, model):
-        while True:
-            try:
-                reply = _post(server, request_body(request, modes[0]))
-            except (openai.BadRequestError, openai.UnprocessableEntityError):
-                refused.append(modes.pop(0))
-                if not modes:
-                    raise
-            else:
-                _refused_modes.update((url, model, mode) for mode in refused)
-                return {"mode": modes[0], "reply": reply}
-
-
-def _post(server: Server, body: dict[str, Any]) -> str:
-    """Return a chat completion, redacted. Retries errors that are sent with status 200 as openai does others."""
     client = server.client()
-    for tries in range(server.retries + 1):
+    if retries != server.retries:
+        client = client.with_options(max_retries=retries)
+    for tries in range(retries + 1):
         # chat.completions.create spends a third of its time on checking its arguments
         reply = server.redact(client.post("/chat/completions", cast_to=str, body=body))
         try:
@@ -111,7 +88,7 @@ def _post(server: Server, body: dict[str, Any]) -> str:
             return reply
         except ValueError as error:
             status = error_status(reply)
-            if tries == server.retries or not (status == 429 or status >= 500):
+            if tries == retries or not (status == 429 or status >= 500):
                 raise NoReplyError(str(error), maybe_charged=status == 0) from None
         detached.sleep(min(0.5 * 2**tries, 8.0))
     raise AssertionError("unreachable")
@@ -145,16 +122,3 @@ def translated_errors(server: Server, model: str) -> Iterator[None]:
         raise NoReplyError(message, maybe_charged=True) from None
     except openai.OpenAIError as error:
         raise NoReplyError(one_line(server.redact(str(error)))) from None
-
-
-def request_body(request: dict[str, Any], mode: str) -> dict[str, Any]:
-    """Return the body of a chat-completions request."""
-    body: dict[str, Any] = {"model": request["model"], "messages": request["messages"]}
-    if request["temperature"] is not None:
-        body["temperature"] = request["temperature"]
-    if mode == "json_schema":
-        json_schema = {"name": "motion", "strict": True, "schema": request["schema"]}
-        body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
-    elif mode == "json_object":
-        body["response_format"] = {"type": "json_object"}
-    return body

@@ -17,8 +17,9 @@ from typing import Any
 
 from kinetext.core.detached import paid_request
 from kinetext.texts import answers, cache, prompts
-from kinetext.texts.chat import batch, client, limits
+from kinetext.texts.chat import batch, limits
 from kinetext.texts.chat.completion import read_completion
+from kinetext.texts.chat.negotiation import Negotiation
 from kinetext.texts.chat.options import ChatOptions
 from kinetext.texts.providers.base import Context, Provider, Text
 
@@ -32,6 +33,7 @@ class ChatApi(Provider):
         super().__init__(config)
         self.ledger = limits.Ledger(config.prices, config.max_usd)
         self.rate = limits.RateLimit(config.requests_per_minute, config.tokens_per_minute)
+        self.negotiation = Negotiation(config.server)
         self.slots = Semaphore(config.max_in_flight)
         self.batch_failures: dict[str, str] = {}  # hash of the request -> reason
         self._undescribed: set[str] = set()
@@ -166,7 +168,7 @@ class ChatApi(Provider):
             return [Text(label, "", status=f"failed: {error}; to query the model again, delete {path}", **fields)]
         return [Text(label, sentence, phase=phase, **fields) for phase, sentence in sentences]
 
-    def _send(self, request: dict[str, Any]) -> dict[str, str]:
+    def _send(self, request: dict[str, Any]) -> dict[str, Any]:
         key = cache.request_hash(request)
         if self.config.batch and len(request["messages"]) == 1:  # corrections are sent singly, at full price
             raise limits.NoReplyError(self.batch_failures.get(key, "it is in no batch"))
@@ -174,7 +176,7 @@ class ChatApi(Provider):
         with self.slots, self.ledger.reserve(expected):
             self.rate.wait(expected)
             with paid_request():
-                record = client.send(self.config.server, request)
+                record = self.negotiation.send(request)
             self._count(key, request, record)
         return record
 

@@ -1,0 +1,106 @@
+"""Send requests in the strictest form that a server accepts: JSON schema, JSON mode or plain text, with a temperature or not.
+
+The first request to a server and model is the probe; the others wait for its result and use the same form.
+"""
+
+import sys
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from kinetext.texts.chat.client import Server, post, translated_errors
+from kinetext.texts.chat.completion import one_line
+
+MODES = ("json_schema", "json_object", "text")  # forms of answer, the strictest first
+REFUSALS = (
+    400,
+    422,
+    500,
+    501,
+)  # statuses for a request that a server does not understand; llama-cpp-python answers 500
+
+
+@dataclass(frozen=True)
+class Form:
+    """The optional parts of a request that a server accepts."""
+
+    mode: str
+    with_temperature: bool
+
+
+class Negotiation:
+    """The form of the requests of one table, negotiated with its server."""
+
+    def __init__(self, server: Server):
+        self.server = server
+        self.form: Form | None = None  # the accepted form, once known
+        self._refused: list[str] = []  # messages for requests that were refused in every form
+        self._lock = Lock()
+
+    def send(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request; return the raw body of the reply and the form that the server accepted.
+
+        Raises NoReplyError if there is no reply to this request. Raises ValueError if every other class would fail too, also
+        if two requests were refused in every form.
+        """
+        preferred = Form("json_schema" if request["schema"] else "text", request["temperature"] is not None)
+        with translated_errors(self.server, request["model"]):
+            if self.form is None:
+                with self._lock:
+                    if self.form is None:
+                        self.form, reply = self._probe(request, preferred)
+                        self._print_difference(request["model"], preferred)
+                        return _record(self.form, preferred, reply)
+            reply = post(self.server, request_body(request, self.form), self.server.retries)
+            return _record(self.form, preferred, reply)
+
+    def _probe(self, request: dict[str, Any], preferred: Form) -> tuple[Form, str]:
+        """Try all forms, the preferred one first; return the accepted form and the reply."""
+        import openai
+
+        with_temperature = preferred.with_temperature
+        modes = list(MODES[MODES.index(preferred.mode) :])
+        while len(self._refused) < 2:  # a single class may be refused for its content
+            form = Form(modes[0], with_temperature)
+            retries = self.server.retries if len(modes) == 1 else min(self.server.retries, 1)
+            try:
+                return form, post(self.server, request_body(request, form), retries)
+            except openai.APIStatusError as error:
+                if error.status_code not in REFUSALS:
+                    raise
+                message = one_line(self.server.redact(str(error)))
+                if with_temperature and error.status_code < 500 and "temperature" in message.lower():
+                    with_temperature = False  # o-series and gpt-5 take none
+                elif len(modes) > 1:
+                    modes.pop(0)
+                else:
+                    self._refused.append(message)
+                    if len(self._refused) < 2:
+                        raise
+        raise ValueError(f"chat_api: {self.server.base_url} refuses every request in every form: {self._refused[-1]}")
+
+    def _print_difference(self, model: str, preferred: Form) -> None:
+        assert self.form
+        differences = [f"{self.form.mode} instead of {preferred.mode}"] if self.form.mode != preferred.mode else []
+        if self.form.with_temperature != preferred.with_temperature:
+            differences.append("no temperature (temperature: null requests the same)")
+        if differences:
+            print(f"chat_api: {self.server.base_url} accepts for {model}: {', '.join(differences)}", file=sys.stderr)
+
+
+def request_body(request: dict[str, Any], form: Form) -> dict[str, Any]:
+    """Return the body of a chat-completions request."""
+    body: dict[str, Any] = {"model": request["model"], "messages": request["messages"]}
+    if form.with_temperature and request["temperature"] is not None:
+        body["temperature"] = request["temperature"]
+    if form.mode == "json_schema":
+        json_schema = {"name": "motion", "strict": True, "schema": request["schema"]}
+        body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
+    elif form.mode == "json_object":
+        body["response_format"] = {"type": "json_object"}
+    return body
+
+
+def _record(form: Form, preferred: Form, reply: str) -> dict[str, Any]:
+    dropped = {"dropped": ["temperature"]} if form.with_temperature != preferred.with_temperature else {}
+    return {"mode": form.mode, **dropped, "reply": reply}
