@@ -172,8 +172,9 @@ def test_dead_server_causes_one_warning(tmp_path, caplog, monkeypatch):
     runs = [make_run(tmp_path, seed) for seed in (0, 1, 2)]
     output, started = tmp_path / "logged.json", time.monotonic()
     monkeypatch.setattr("kinetext.tracking.store.RETRY_FOR_S", 3.0)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")
     with caplog.at_level(logging.WARNING):
-        log_run(runs, tmp_path, TrackingOptions(uri="http://someone:secret@127.0.0.1:9"), output)
+        log_run(runs, tmp_path, TrackingOptions(), output)
     assert time.monotonic() - started < 60
     (warning,) = caplog.records
     assert f"kinetext sync-tracking {tmp_path}" in warning.getMessage()

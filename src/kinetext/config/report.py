@@ -1,8 +1,9 @@
 """Options of metrics, the report and experiment tracking."""
 
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from kinetext.core.plugins import Options
 
@@ -67,3 +68,15 @@ class TrackingOptions(Options):
         "auto",
         description="send curves during the training, if the server answers; auto: unless the store is a SQLite file",
     )
+
+    @field_validator("uri")
+    @classmethod
+    def _has_no_secret(cls, uri: str | None) -> str | None:
+        """Refuse passwords: options are visible in the process list, Snakemake's metadata and logs."""
+        try:
+            parts = urlsplit(uri or "")
+        except ValueError as error:
+            raise ValueError("is not a valid URI") from error
+        if parts.password is not None or parts.query or (parts.scheme in ("http", "https") and "@" in parts.netloc):
+            raise ValueError("must not hold a password or a query; set MLFLOW_TRACKING_URI in the environment instead")
+        return uri

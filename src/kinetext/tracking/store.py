@@ -151,5 +151,6 @@ def first_line(error: BaseException | None) -> str:
 
 
 def without_password(text: str) -> str:
-    """Remove user and password from the uris in a text for logs and files."""
-    return re.sub(r"//[^/@\s]+@", "//", text)
+    """Remove user, password and query from the uris in a text for logs and files."""
+    text = re.sub(r"//[^/\s]*@", "//", text)
+    return re.sub(r"(://[^\s?]*)\?[^\s)'\"]*", r"\1", text)
