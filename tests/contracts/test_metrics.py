@@ -5,7 +5,7 @@ import pytest
 
 from kinetext.contracts import Case, checks
 from kinetext.core import plugins
-from kinetext.evaluation.measure import bootstrap_interval
+from kinetext.evaluation.intervals import bootstrap_interval
 from kinetext.evaluation.metrics import BUILT_IN, all_metrics
 from kinetext.evaluation.metrics.base import Metric
 from kinetext.evaluation.predictions import Predictions

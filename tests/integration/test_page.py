@@ -54,7 +54,7 @@ def test_a_console_error_would_be_seen(report, tmp_path):
 
 def test_a_click_on_a_head_sorts_largest_first_then_smallest(report, tmp_path):
     act = """
-        const table = document.querySelector("#headline table");
+        const table = document.querySelector("#results table");
         const numbers = () => [...table.tBodies[0].rows].map((row) => parseFloat(row.cells[1].querySelector("b").textContent));
         const head = (column) => table.tHead.rows[0].cells[column];
         const seen = [];
@@ -75,7 +75,7 @@ def test_a_click_on_a_head_sorts_largest_first_then_smallest(report, tmp_path):
 def test_words_filter_rows_and_a_minus_leaves_them_out(report, tmp_path):
     act = """
         const field = document.querySelector(".tools input");
-        const table = document.querySelector("#headline table");
+        const table = document.querySelector("#results table");
         const seen = {};
         for (const words of ["", "moted", "moted -shuffled", "MOTION", "nothing"]) {
             field.value = words;

@@ -120,7 +120,7 @@ def test_what_may_fail_and_the_title_cost_one_job(finished, tmp_path):
     [
         ("src/kinetext/evaluation/metrics.py", "NEW = 1", {"measure_run": 2, **AFTER_METRICS}),
         ("src/kinetext/report/render.py", "NEW = 1", {"render_report": 1, "all": 1}),
-        ("src/kinetext/report/report.html.j2", "<p>new</p>", {"render_report": 1, "all": 1}),
+        ("src/kinetext/report/page/page.html.j2", "<p>new</p>", {"render_report": 1, "all": 1}),
         ("src/kinetext/texts/mining.py", "# a comment", {}),  # nobody trains again for it
         ("src/kinetext/training/train.py", "NEW = 1", {}),  # the checkpoint says which commit made it
     ],

@@ -42,7 +42,7 @@ def test_the_difference_its_test_and_the_classes_that_change(tmp_path):
     exact = stats.binomtest(2, 14).pvalue  # 12 clips only A has right, 2 only B: McNemar's exact test
     assert "A  43.3   B  10.0   A - B +33.3 [" in output
     assert float(output.partition("p = ")[2][:5]) == pytest.approx(exact, abs=0.004)
-    assert "2 classes higher with A, 1 with B, 0 alike" in output
+    assert "2 classes higher with A, 1 with B, 0 equal" in output
     order = [line.split()[0] for line in output.splitlines() if " clips   A" in line]
     assert order == ["up", "down", "left"]  # most gained first, most lost last
     up = next(line for line in output.splitlines() if line.strip().startswith("up"))

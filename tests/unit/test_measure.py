@@ -7,9 +7,11 @@ import pytest
 import yaml
 
 from kinetext.core.tables import read_rows, write_table
-from kinetext.evaluation.measure import bootstrap_interval, first_pairs, measure_run, split_rivals
+from kinetext.evaluation.intervals import bootstrap_interval
+from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.metrics.top_k import TopK
 from kinetext.evaluation.predictions import Predictions
+from kinetext.evaluation.rivals import split_rivals, top_pairs
 
 SPEC = {
     "run": "shapes/supervised/tiny/stan/names/seed0",
@@ -102,8 +104,8 @@ def test_each_pair_once_the_most_confused_first():
         {"label": a, "rival": b, "score": s, "rule": "text", "rank": 1}
         for a, b, s in [("a", "b", 0.2), ("b", "a", 0.9), ("c", "d", 0.5), ("d", "a", 0.1)]
     ]
-    assert first_pairs(mined, "text", list("abcd"), 9) == [("b", "a"), ("c", "d"), ("d", "a")]
-    assert first_pairs(mined, "text", list("abcd"), 1) == [("b", "a")]
+    assert top_pairs(mined, "text", list("abcd"), 9) == [("b", "a"), ("c", "d"), ("d", "a")]
+    assert top_pairs(mined, "text", list("abcd"), 1) == [("b", "a")]
 
 
 def coin(num_clips, num_right):

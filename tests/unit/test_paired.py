@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from kinetext.evaluation.paired import compare_rows, holm
 from kinetext.report.differences import difference_rows, pools
+from kinetext.report.keys import Comparison, RowKey
 from kinetext.report.outcomes import Outcome
-from kinetext.report.paired import compare_rows, holm
 
 
 def values(clips, shares, seed=0):
@@ -75,10 +76,10 @@ def outcome(clips, value_B):
 
 def test_seeds_are_averaged_and_only_common_clips_count():
     rows = {
-        ("tiny", "a", "t"): [outcome("xyz", [1, 1, 0]), outcome("xyz", [1, 0, 0])],
-        ("tiny", "b", "t"): [outcome("zyw", [1, 0, 1])],
+        RowKey("tiny", "a", "t"): [outcome("xyz", [1, 1, 0]), outcome("xyz", [1, 0, 0])],
+        RowKey("tiny", "b", "t"): [outcome("zyw", [1, 0, 1])],
     }
-    (ours, _) = difference_rows({("d", "p", "test", "top1"): rows})
+    (ours, _) = difference_rows({(Comparison("d", "p", "test"), "top1"): rows})
     assert (ours["clips"], ours["seeds"]) == (2, 1)
     assert ours["value"] == pytest.approx(np.mean([0.5 - 0, 0 - 1]))  # y, z
 
@@ -86,15 +87,15 @@ def test_seeds_are_averaged_and_only_common_clips_count():
 def test_data_sets_with_common_rows_are_pooled_and_others_are_not():
     right, wrong = outcome("xy", [1, 1]), outcome("xy", [0, 0])
     rows = {
-        ("d1", "p", "test", "top1"): {
-            ("tiny", "a", "t"): [right],
-            ("tiny", "b", "t"): [wrong],
-            ("tiny", "only here", "t"): [right],
+        (Comparison("d1", "p", "test"), "top1"): {
+            RowKey("tiny", "a", "t"): [right],
+            RowKey("tiny", "b", "t"): [wrong],
+            RowKey("tiny", "only here", "t"): [right],
         },
-        ("d2", "p", "test", "top1"): {("tiny", "a", "t"): [right], ("tiny", "b", "t"): [right]},
-        ("d3", "q", "test", "top1"): {("tiny", "a", "t"): [right], ("tiny", "b", "t"): [right]},
+        (Comparison("d2", "p", "test"), "top1"): {RowKey("tiny", "a", "t"): [right], RowKey("tiny", "b", "t"): [right]},
+        (Comparison("d3", "q", "test"), "top1"): {RowKey("tiny", "a", "t"): [right], RowKey("tiny", "b", "t"): [right]},
     }
-    assert [sorted(key[0] for key in pool) for pool in pools(rows)] == [["d1", "d2"]]
+    assert [sorted(comparison.dataset for comparison, _ in pool) for pool in pools(rows)] == [["d1", "d2"]]
     pooled = [row for row in difference_rows(rows) if row.get("pooled")]
     ahead = next(row for row in pooled if row["method"] == "a")
     assert {row["method"] for row in pooled} == {"a", "b"}

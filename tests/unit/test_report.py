@@ -10,15 +10,19 @@ import yaml
 
 from kinetext.config.report import MetricOptions, Published, ReportOptions
 from kinetext.core.tables import read_rows, write_shard, write_table
+from kinetext.evaluation.intervals import Estimate
 from kinetext.evaluation.measure import measure_run
+from kinetext.evaluation.paired import Difference, correct_family
 from kinetext.report.collect import collect_metrics
-from kinetext.report.confusion import confusion_picture, find_blocks, score_matrix
-from kinetext.report.descriptions import described_tables, finding, verdict
-from kinetext.report.estimates import Difference, corrected, difference, estimates
-from kinetext.report.figures import Estimate, frame_strip
-from kinetext.report.outcomes import Key
-from kinetext.report.reference import beside
-from kinetext.report.render import render_report, words_for_p
+from kinetext.report.confusion import cluster_classes, confusion_picture, score_matrix
+from kinetext.report.descriptions import description_sets, verdict, verdict_sentence
+from kinetext.report.estimates import difference_of, estimates_of
+from kinetext.report.formats import format_p
+from kinetext.report.gallery import frame_strip
+from kinetext.report.keys import Comparison, RowKey
+from kinetext.report.published import compare_with_published
+from kinetext.report.render import render_report
+from kinetext.report.sources import ConfusablesFile
 from reported import BASE, FRAME_ORDER_EFFECT, Page, make_data, make_report, make_run
 
 
@@ -34,8 +38,8 @@ def test_every_section_is_there(report):
     page = Page(report.html)
     wanted = [
         "compared",
-        "headline",
-        "help",
+        "results",
+        "descriptions",
         "pairs",
         "gallery",
         "motion",
@@ -62,7 +66,7 @@ def test_the_page_needs_no_network_and_is_whole_without_its_script(report):
 
 def test_headline_numbers_are_the_means_of_the_tables(report):
     rows = read_rows("metrics", report.tables / "metrics.parquet")
-    text = Page(report.html).text["headline"]
+    text = Page(report.html).text["results"]
     for method in ("mean_pool", "moted"):
         for split in ("test", "novel"):
             wanted = {"method": method, "texts": "motion", "metric": "top1", "frame_order": "ordered", "split": split}
@@ -83,7 +87,7 @@ def test_failed_clips_rejected_texts_and_methods_are_named(report):
 
 
 def test_where_a_data_set_is_not_as_published_is_told(report):
-    assert "To be known: test: 12 listed, 20 published; 2 listed files are absent" in Page(report.html).text["compared"]
+    assert "Note: test: 12 listed, 20 published; 2 listed files are missing" in Page(report.html).text["compared"]
 
 
 def test_the_gallery_shows_frames_in_order_and_skips_the_failed_clip(report):
@@ -112,9 +116,9 @@ def test_sections_without_content_are_left_out(tmp_path):
         tmp_path, ["zero_shot"], ["motion"], 1, ["supervised"], confusables=tmp_path / "none.parquet", examples=2
     )
     page = Page(report.html)
-    assert {"pairs", "gallery", "novel", "help", "confusion"}.isdisjoint(page.sections)
-    assert {"compared", "headline", "motion", "cost", "texts", "notes"} <= set(page.sections)
-    assert not {link for link in page.links if link in ("#pairs", "#gallery", "#novel", "#help", "#confusion")}
+    assert {"pairs", "gallery", "novel", "descriptions", "confusion"}.isdisjoint(page.sections)
+    assert {"compared", "results", "motion", "cost", "texts", "notes"} <= set(page.sections)
+    assert not {link for link in page.links if link in ("#pairs", "#gallery", "#novel", "#descriptions", "#confusion")}
     assert "none recorded" in page.text["cost"]
 
 
@@ -126,8 +130,8 @@ def test_published_numbers_stand_beside_ours(tmp_path):
     ]
     report = make_report(tmp_path, ["moted"], ["names"], 2, ["supervised"], reference=published)
     rows = read_rows("metrics", report.tables / "metrics.parquet")
-    ours = estimates(rows)["shapes", "supervised", "test"]["top1", "ordered"]["tiny", "moted", "names"]
-    text = Page(report.html).text["reference"].replace("\N{MINUS SIGN}", "-")
+    ours = estimates_of(rows)["shapes", "supervised", "test"]["top1", "ordered"]["tiny", "moted", "names"]
+    text = Page(report.html).text["published"].replace("\N{MINUS SIGN}", "-")
     value, low, high = (f"{100 * x:.1f}" for x in (ours.value, ours.low, ours.high))
     apart, least, most = (f"{100 * x - 50:+.1f}" for x in (ours.value, ours.low, ours.high))
     assert f"top1 50.0 {value} [{low}, {high}] 2 seeds, {ours.clips} clips {apart} [{least}, {most}]" in text
@@ -135,11 +139,13 @@ def test_published_numbers_stand_beside_ours(tmp_path):
 
 
 def test_published_ranks_are_ranks():
-    near = Estimate(2.5, 2.0, 3.0, 2.5, 2.5, 1, 1000, unit="rank", higher_is_better=False)
+    spread = {"low": 2.0, "high": 3.0, "least": 2.5, "most": 2.5}
+    ours = Estimate(value=2.5, **spread, seeds=1, clips=1000, unit="rank", higher_is_better=False)
     number = Published(metric="t2v_mdr", value=2.0, source="Table 1", dataset="msrvtt", method="stan", texts="captions")
-    found = {("msrvtt", "supervised", "test"): {("t2v_mdr", "ordered"): {Key("tiny", "stan", "captions"): near}}}
-    (row,) = beside([number], found)
-    assert (row["published"], row["value"], row["apart"]) == ("2.0", "2.5", ["+0.5", "0.0", "+1.0"])
+    key = RowKey("tiny", "stan", "captions")
+    estimates = {Comparison("msrvtt", "supervised", "test"): {("t2v_mdr", "ordered"): {key: ours}}}
+    (row,) = compare_with_published([number], estimates)
+    assert (row["published"], row["value"], row["difference"]) == ("2.0", "2.5", ["+0.5", "0.0", "+1.0"])
 
 
 def test_a_metric_of_the_configuration_has_a_column_in_its_unit_and_direction(tmp_path):
@@ -189,7 +195,7 @@ def test_an_unmeasured_run_is_an_error_with_its_folder(report, tmp_path):
 
 def test_differences_are_paired_and_mirrored(report):
     metrics = read_rows("metrics", report.tables / "metrics.parquet")
-    found = estimates(metrics)["shapes", "base_to_novel", "test"]["top1", "ordered"]
+    found = estimates_of(metrics)["shapes", "base_to_novel", "test"]["top1", "ordered"]
     rows = pq.read_table(report.tables / "differences.parquet").to_pylist()
     by = {
         (r["split"], r["backbone"], r["method"], r["texts"], r["than_backbone"], r["than_method"], r["than_texts"]): r
@@ -206,9 +212,11 @@ def test_differences_are_paired_and_mirrored(report):
 def test_estimates_leave_out_what_counted_nothing():
     row = {"dataset": "d", "protocol": "p", "split": "test", "metric": "top1", "frame_order": "ordered", "method": "m"}
     row |= {"backbone": "b", "texts": "t", "low": 0.1, "high": 0.3, "clips": 9}
-    nan = estimates([{**row, "value": float("nan")}, {**row, "value": None}])
+    nan = estimates_of([{**row, "value": float("nan")}, {**row, "value": None}])
     assert not nan
-    two = estimates([{**row, "value": 0.2}, {**row, "value": 0.4}])["d", "p", "test"]["top1", "ordered"]["b", "m", "t"]
+    two = estimates_of([{**row, "value": 0.2}, {**row, "value": 0.4}])["d", "p", "test"]["top1", "ordered"][
+        "b", "m", "t"
+    ]
     assert (two.value, two.least, two.most, two.seeds) == (pytest.approx(0.3), 0.2, 0.4, 2)
 
 
@@ -227,26 +235,30 @@ def test_raw_frames_are_shown_too(tmp_path):
 
 
 def apart(value, p):
-    return Difference(value, value - 0.1, value + 0.1, value, value, 2, 30, p=p, holm=p)
+    spread = {"low": value - 0.1, "high": value + 0.1, "least": value, "most": value}
+    return Difference(value=value, **spread, seeds=2, clips=30, p=p, corrected_p=p)
 
 
 def test_a_verdict_is_what_the_corrected_test_says():
-    assert verdict(apart(0.1, 0.05)) == "ahead of"
-    assert verdict(apart(0.1, 0.051)) == verdict(apart(-0.1, 1.0)) == "not told apart from"
-    assert verdict(apart(-0.1, 0.001)) == "behind"
+    assert verdict(apart(0.1, 0.05)) == "significantly better than"
+    assert verdict(apart(0.1, 0.051)) == verdict(apart(-0.1, 1.0)) == "not significantly different from"
+    assert verdict(apart(-0.1, 0.001)) == "significantly worse than"
     tested = {"names": apart(0.1, 0.01), "templates": apart(0.2, 0.001), "shuffled": apart(0.2, 0.2)}
     assert (
-        finding("stan", "gpt4", tested)
-        == "With stan, gpt4 is ahead of names and templates; not told apart from shuffled."
+        verdict_sentence("stan", "gpt4", tested)
+        == "With stan, gpt4 is significantly better than names and templates; not significantly different from shuffled."
     )
-    assert finding("moted", "gpt4", {"names": apart(-0.1, 0.01)}) == "With moted, gpt4 is behind names."
+    assert (
+        verdict_sentence("moted", "gpt4", {"names": apart(-0.1, 0.01)})
+        == "With moted, gpt4 is significantly worse than names."
+    )
 
 
 def test_descriptions_stand_against_names_and_controls(report):
     rows = pq.read_table(report.tables / "differences.parquet").to_pylist()
-    text = Page(report.html).text["help"].replace("\N{MINUS SIGN}", "-")
+    text = Page(report.html).text["descriptions"].replace("\N{MINUS SIGN}", "-")
     own = [r for r in rows if r["split"] == "test" and r["texts"] == "motion" and r["method"] == r["than_method"]]
-    family = corrected({(r["method"], r["than_texts"]): difference(r) for r in own})
+    family = correct_family({(r["method"], r["than_texts"]): difference_of(r) for r in own})
     assert len(family) == 4  # two methods, less names and less the control
     for other in ("names", "shuffled"):
         pair = {"split": "test", "method": "moted", "texts": "motion", "than_method": "moted", "than_texts": other}
@@ -254,7 +266,7 @@ def test_descriptions_stand_against_names_and_controls(report):
         shown = f"{100 * row['value']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] 2 seeds, 24 clips"
         assert shown.replace("+0.0", "0.0").replace("-0.0", "0.0") in text.replace("+0.0", "0.0")
         assert verdict(family["moted", other]) in text.partition("With moted, motion is")[2].partition(".")[0]
-        assert words_for_p(family["moted", other].holm) in text
+        assert format_p(family["moted", other].corrected_p) in text
     assert "Controls here: shuffled." in text
     assert "shuffled is" not in text  # a control is not asked whether it helps
     assert "Descriptions: With" in Page(report.html).text["top"]
@@ -262,12 +274,12 @@ def test_descriptions_stand_against_names_and_controls(report):
 
 def test_which_texts_are_descriptions(report):
     texts = report.sources[2]
-    assert described_tables(texts, []) == ["motion"]
-    assert described_tables(texts, ["shuffled", "motion"]) == ["shuffled", "motion"]
+    assert description_sets(texts, []) == ["motion"]
+    assert description_sets(texts, ["shuffled", "motion"]) == ["shuffled", "motion"]
     with pytest.raises(
         ValueError, match=r"report\.descriptions: no texts 'gpt4' were made; known: names, motion, shuffled"
     ):
-        described_tables(texts, ["gpt4"])
+        description_sets(texts, ["gpt4"])
 
 
 def test_texts_left_out_are_counted_by_reason_with_the_classes_that_have_none(report):
@@ -286,11 +298,11 @@ def test_confused_classes_stand_side_by_side_and_are_blocks():
     member = rng.permutation(np.repeat(np.arange(10), 4))
     scores_KK = np.where(member[:, None] == member[None], rng.uniform(0.3, 0.5, (40, 40)), 0.0)
     scores_KK = np.triu(scores_KK, 1) + np.triu(scores_KK, 1).T
-    order, blocks = find_blocks(scores_KK)
+    order, blocks = cluster_classes(scores_KK)
     assert sorted(order) == list(range(40))
     assert all(len(set(member[order[at : at + 4]])) == 1 for at in range(0, 40, 4))
     assert sorted(sorted(block) for block in blocks) == sorted(np.flatnonzero(member == m).tolist() for m in range(10))
-    assert find_blocks(np.zeros((3, 3))) == ([0, 1, 2], [])
+    assert cluster_classes(np.zeros((3, 3))) == ([0, 1, 2], [])
 
 
 @pytest.mark.parametrize("count", [6, 40, 400])
@@ -302,16 +314,16 @@ def test_a_picture_of_few_and_of_many_classes(tmp_path, count):
         for rule in ("features", "declared")
     ]
     write_table("confusables", mined, tmp_path / "confusables.parquet")
-    picture = confusion_picture(("d", "supervised", "tiny", tmp_path / "confusables.parquet"), tmp_path)
+    picture = confusion_picture(ConfusablesFile("d", "supervised", "tiny", tmp_path / "confusables.parquet"), tmp_path)
     assert (picture["classes"], picture["shown"]) == (count, min(count, 60))
-    assert sorted(picture["blocks"][0]) == sorted(labels[-2:])  # the most confused
-    assert len(picture["blocks"]) + picture["more"] == len(find_blocks(score_matrix(mined)[1])[1])
+    assert sorted(picture["groups"][0]) == sorted(labels[-2:])  # the most confused
+    assert len(picture["groups"]) + picture["more"] == len(cluster_classes(score_matrix(mined)[1])[1])
     assert (tmp_path / "confusion-d-supervised-tiny.png").stat().st_size > 1000
     assert picture["plot"].startswith("<svg")
 
 
 def test_only_given_pairs_make_no_picture(report):
-    assert confusion_picture(report.sources[1][0], report.root) is None
+    assert confusion_picture(ConfusablesFile(*report.sources[1][0]), report.root) is None
 
 
 def test_each_protocol_has_the_pairs_and_the_numbers_of_its_own(tmp_path):
@@ -337,7 +349,7 @@ def test_each_protocol_has_the_pairs_and_the_numbers_of_its_own(tmp_path):
     shown = [("moves left moves right" in g, "grows shrinks" in g, "moted" in g) for g in galleries[1:]]
     assert shown == [(True, False, False), (False, True, True), (True, False, False)]
     page = Page((tmp_path / "r.html").read_text())
-    assert "moted names, large" in page.text["headline"]  # rows name their backbone where the page has several
+    assert "moted names, large" in page.text["results"]  # rows name their backbone where the page has several
     pairs = page.text["pairs"]
     assert "pair_accuracy:features: pairs confused by the image-text model; with large" in pairs
     assert {p.name for p in (tmp_path / "f").glob("pairs-features-shapes-supervised-test-*")} == {
@@ -366,7 +378,7 @@ def test_one_method_with_two_backbones_is_two_rows(tmp_path):
     texts, page = [data / "texts" / "names.parquet"], tmp_path / "r.html"
     render_report(tmp_path / "tables", ReportOptions(), datasets, [], texts, page, tmp_path / "f")
     text = Page(page.read_text()).text
-    assert all(f"moted names, {backbone}" in text["headline"] for backbone in ("tiny", "large"))
+    assert all(f"moted names, {backbone}" in text["results"] for backbone in ("tiny", "large"))
     assert "moted with names, tiny" in text["top"]
 
 
@@ -419,9 +431,9 @@ def render_told(root, **options):
 
 def test_retrieval_has_its_own_headline_and_table(told):
     page = render_told(told)
-    assert page.sections == ["compared", "headline", "retrieval", "motion", "cost", "texts", "notes"]
+    assert page.sections == ["compared", "results", "retrieval", "motion", "cost", "texts", "notes"]
     assert "6 test; 12 captions" in page.text["compared"]
-    assert "t2v_r1 t2v_r1 minus the first row's, points v2t_r1" in page.text["headline"]
+    assert "t2v_r1 t2v_r1 minus the best row's, points v2t_r1" in page.text["results"]
     assert "it is <3>" in page.text["texts"]
     rows = read_rows("metrics", told / "tables" / "metrics.parquet")
     for metric, unit in (("t2v_r1", 100), ("v2t_r10", 100), ("t2v_mdr", 1), ("v2t_mnr:dsl", 1)):
@@ -439,7 +451,7 @@ def test_retrieval_has_its_own_headline_and_table(told):
 
 def test_a_rank_may_stand_in_the_headline_but_not_first(told):
     page = render_told(told, headline=["t2v_r5", "t2v_mdr"])
-    assert "t2v_r5 t2v_r1 minus the first row's, points t2v_mdr" in page.text["headline"]
+    assert "t2v_r5 t2v_r1 minus the best row's, points t2v_mdr" in page.text["results"]
     with pytest.raises(ValueError, match=r"t2v_mdr cannot come first: .* put t2v_r1 before it"):
         render_told(told, headline=["t2v_mdr"])
     with pytest.raises(ValueError, match=r"no metric 'top1' was measured; known: t2v_mdr"):

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from kinetext.core.tables import read_rows
-from kinetext.report.estimates import mean_over_datasets
-from kinetext.report.figures import Estimate
-from kinetext.report.novel import harmonic_mean
+from kinetext.evaluation.intervals import Estimate, harmonic_mean, mean_over_datasets
 from reported import Page, make_report
 
 
@@ -14,7 +12,7 @@ def share(value, clips):
     """An Estimate of a share with its bootstrap interval, as measure_run gives it."""
     drawn = np.random.default_rng(clips).binomial(clips, value, 20_000) / clips
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Estimate(value, low, high, value, value, 2, clips), drawn
+    return Estimate(value=value, low=low, high=high, least=value, most=value, seeds=2, clips=clips), drawn
 
 
 @pytest.mark.parametrize("values", [(0.5, 0.8, 0.9), (0.97, 0.1)])
@@ -37,7 +35,7 @@ def test_a_harmonic_mean_has_the_interval_of_drawing_both_anew(base, new):
 
 
 def test_a_harmonic_mean_of_nothing_right_is_nothing():
-    none = Estimate(0.0, 0.0, 0.0, 0.0, 0.0, 1, 10)
+    none = Estimate(value=0.0, low=0.0, high=0.0, least=0.0, most=0.0, seeds=1, clips=10)
     assert harmonic_mean(none, none).value == 0.0
 
 
@@ -53,13 +51,13 @@ def test_the_mean_stands_open_and_its_parts_are_folded(report):
         assert f"mean of 2 data sets, {split} clips, base_to_novel" in text["top"]
         assert f"one, {split} clips" not in text["top"]
         assert f"<summary>one, {split} clips, base_to_novel</summary>" in report.html
-    assert "Means over one, two, each weighing the same" in text["top"]
+    assert "These are means over one, two, with equal weights" in text["top"]
 
 
 def test_the_mean_and_its_difference_are_those_of_the_tables(report):
     metrics = read_rows("metrics", report.tables / "metrics.parquet")
     differences = read_rows("differences", report.tables / "differences.parquet")
-    text = Page(report.html).text["headline"].replace("\N{MINUS SIGN}", "-").partition("one, test clips")[0]
+    text = Page(report.html).text["results"].replace("\N{MINUS SIGN}", "-").partition("one, test clips")[0]
     wanted = {"method": "moted", "texts": "motion", "metric": "top1", "frame_order": "ordered", "split": "test"}
     values = [row["value"] for row in metrics if all(row[key] == value for key, value in wanted.items())]
     assert len(values) == 4  # two data sets, two seeds

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from kinetext.evaluation.measure import bootstrap_interval, main_values
+from kinetext.evaluation.intervals import bootstrap_interval
+from kinetext.evaluation.measure import main_values
 from kinetext.evaluation.metrics import all_metrics
 from kinetext.evaluation.predictions import Predictions
 from kinetext.evaluation.retrieval import (

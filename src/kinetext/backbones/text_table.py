@@ -149,7 +149,7 @@ def read_texts(path: Path, labels: list[str], backbone: Backbone) -> TextTable:
     """The usable sentences of the classes `labels`, in their order. Raises ValueError for a class without any.
 
     Where others are described, the names of a class without a usable description stand in its place, so that one failed
-    answer does not cost a night's run; the report lists the class (report/material.py).
+    answer does not cost a night's run; the report lists the class (report/inputs.py).
     """
     rows = [row for row in read_rows("texts", path) if row["status"] == "ok"]
     return tabulate_texts(rows + named_instead(rows, labels, str(path)), labels, backbone, where=str(path))

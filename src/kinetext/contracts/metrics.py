@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kinetext.contracts import Case, require
-from kinetext.evaluation.measure import bootstrap_interval
+from kinetext.evaluation.intervals import bootstrap_interval
 from kinetext.evaluation.metrics.base import Metric, Rivals
 from kinetext.evaluation.predictions import Predictions
 from kinetext.evaluation.retrieval import Ranks, rank_queries

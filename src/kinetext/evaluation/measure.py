@@ -1,8 +1,4 @@
-"""The metrics of one run, each with an interval: `kinetext measure-run`.
-
-The intervals are percentile bootstraps over clips (Efron 1979): draw as many clips as there are, with repeats, and
-measure again. They say how far the number would move with other clips of the same kind, not with another seed.
-"""
+"""Measure the predictions of one run: `kinetext measure-run`. Each metric gets a bootstrap interval over clips."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,13 +10,15 @@ import numpy as np
 from kinetext.config.report import MetricOptions
 from kinetext.config.run import read_run
 from kinetext.core.tables import code_commit, read_rows, write_table
-from kinetext.evaluation import retrieval
+from kinetext.evaluation.intervals import bootstrap_interval
 from kinetext.evaluation.metrics import all_metrics
 from kinetext.evaluation.metrics.base import Metric, Rivals
 from kinetext.evaluation.metrics.top_k import TopK
 from kinetext.evaluation.predictions import Predictions, read_predictions
+from kinetext.evaluation.retrieval import Ranks, caption_clips, rank_queries, rank_samples, recall_at_1
+from kinetext.evaluation.rivals import split_rivals, top_pairs
 
-PAIRS = 20  # confusable pairs per rule that are measured one by one
+NUM_PAIRS = 20  # confusable pairs per rule that are measured one by one
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Measurement:
 
     name: str
     metric: Metric
-    sample: Predictions | retrieval.Ranks
+    sample: Predictions | Ranks
     rivals: Rivals | None = None
 
     def row(self) -> dict[str, Any]:
@@ -57,95 +55,43 @@ def measure_run(
     transductive ones with the frames in order only.
     """
     spec = read_run(run / "run.yaml")
-    about = {key: getattr(spec, key) for key in ("dataset", "protocol", "backbone", "method", "texts", "seed")}
-    about |= {"fingerprint": spec.fingerprint, "commit": code_commit()}
-    mined, metrics = read_rows("confusables", confusables), all_metrics(added)
+    run_columns = {key: getattr(spec, key) for key in ("dataset", "protocol", "backbone", "method", "texts", "seed")}
+    run_columns |= {"fingerprint": spec.fingerprint, "commit": code_commit()}
+    confusable_rows, metrics = read_rows("confusables", confusables), all_metrics(added)
     rows: list[dict[str, Any]] = []
     for (split, frame_order), sample in read_predictions(predictions).items():
-        measurements = _of_captions if sample.captioned else _of_classes
-        for measurement in measurements(metrics, sample, mined, frame_order == "ordered"):
-            rows.append({**about, "split": split, "frame_order": frame_order, **measurement.row()})
+        measurements = _caption_measurements if sample.captioned else _class_measurements
+        for measurement in measurements(metrics, sample, confusable_rows, frame_order == "ordered"):
+            rows.append({**run_columns, "split": split, "frame_order": frame_order, **measurement.row()})
     write_table("metrics", rows, output)
 
 
-def bootstrap_interval(
-    metric: Metric,
-    sample: Predictions | retrieval.Ranks,
-    rivals: Rivals | None = None,
-    draws: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of a metric over clips, (low, high); NaN where there is nothing to count.
-
-    The same seed draws the same clips for every metric and method. A metric that is a mean over clips is computed once
-    per clip and only averaged again: the same numbers, some ten times sooner.
-    """
-    num_clips = len(sample)
-    if not num_clips:
-        return float("nan"), float("nan")
-    random = np.random.default_rng(seed)
-    rows_D = (random.integers(num_clips, size=num_clips) for _ in range(draws))
-    value_B = metric.clip_values(sample, rivals)
-    if value_B is not None:
-        counted_B, value_B = ~np.isnan(value_B), np.nan_to_num(value_B)
-        drawn = [(value_B[rows].sum(), counted_B[rows].sum()) for rows in rows_D]
-        drawn_D = np.array([total / count if count else np.nan for total, count in drawn])
-    else:
-        drawn_D = np.array([metric.measure(sample.take(rows), rivals) for rows in rows_D])
-    drawn_D = drawn_D[~np.isnan(drawn_D)]
-    if not len(drawn_D):
-        return float("nan"), float("nan")
-    low, high = np.quantile(drawn_D, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def main_values(predictions: Predictions) -> dict[str, np.ndarray]:
-    """The metrics that rows are compared by, clip by clip, the main one first: top1 of classes; of captions t2v_r1, a
-    clip's share of its captions that find it, and v2t_r1. Name -> value_B.
+    """Return the metrics that runs are compared by, of each clip [B], the main one first.
+
+    top1 of classes; t2v_r1 (a clip's share of its captions that retrieve it) and v2t_r1 of captions.
     """
     if not predictions.captioned:
         return {"top1": TopK().clip_values(predictions)}
-    ranks = retrieval.rank_queries(predictions.scores_BK, retrieval.owners(predictions))
-    return {f"{way}_r1": retrieval.found_first(ranks[way]) for way in ("t2v", "v2t")}
+    ranks = rank_queries(predictions.scores_BK, caption_clips(predictions))
+    return {f"{direction}_r1": recall_at_1(ranks[direction]) for direction in ("t2v", "v2t")}
 
 
-def split_rivals(mined: list[dict[str, Any]], rule: str, labels: list[str]) -> Rivals:
-    """Each label's rivals under a rule, the likeliest first; only labels of the split, for only those are scored."""
-    among = set(labels)
-    rivals: Rivals = {}
-    for row in sorted((row for row in mined if row["rule"] == rule), key=lambda row: row["rank"]):
-        if row["label"] in among and row["rival"] in among and row["label"] != row["rival"]:
-            rivals.setdefault(row["label"], []).append(row["rival"])
-    return rivals
-
-
-def first_pairs(mined: list[dict[str, Any]], rule: str, labels: list[str], limit: int) -> list[tuple[str, str]]:
-    """The pairs of a label and its first rival, each pair once, the most easily confused first."""
-    rivals = split_rivals(mined, rule, labels)
-    score = {(row["label"], row["rival"]): row["score"] or 0.0 for row in mined if row["rule"] == rule}
-    pairs = sorted(((a, others[0]) for a, others in rivals.items()), key=lambda pair: (-score[pair], pair))
-    once: dict[frozenset[str], tuple[str, str]] = {}
-    for pair in pairs:
-        once.setdefault(frozenset(pair), pair)
-    return list(once.values())[:limit]
-
-
-def _of_captions(
-    metrics: Mapping[str, Metric], predictions: Predictions, mined: list[dict[str, Any]], ordered: bool
+def _caption_measurements(
+    metrics: Mapping[str, Metric], predictions: Predictions, confusables: list[dict[str, Any]], ordered: bool
 ) -> Iterator[Measurement]:
     """Yield the measurements of retrieval."""
-    for pattern, ranks in retrieval.rank_samples(predictions, transductive=ordered).items():
+    for pattern, ranks in rank_samples(predictions, transductive=ordered).items():
         for name, metric in metrics.items():
             if metric.task == "captions":
                 yield Measurement(pattern.format(name), metric, ranks)
 
 
-def _of_classes(
-    metrics: Mapping[str, Metric], predictions: Predictions, mined: list[dict[str, Any]], ordered: bool
+def _class_measurements(
+    metrics: Mapping[str, Metric], predictions: Predictions, confusables: list[dict[str, Any]], ordered: bool
 ) -> Iterator[Measurement]:
     """Yield the measurements of recognition."""
-    rules = sorted({row["rule"] for row in mined})
+    rules = sorted({row["rule"] for row in confusables})
     for name, metric in metrics.items():
         if metric.task != "classes":
             continue
@@ -153,17 +99,17 @@ def _of_classes(
             yield Measurement(name, metric, predictions)
             continue
         for rule in rules:
-            rivals = split_rivals(mined, rule, predictions.labels)
-            if counted := _clips_of(predictions, list(rivals)):
-                yield Measurement(f"{name}:{rule}", metric, counted, rivals)
+            rivals = split_rivals(confusables, rule, predictions.labels)
+            if sample := _clips_of(predictions, list(rivals)):
+                yield Measurement(f"{name}:{rule}", metric, sample, rivals)
     for rule in rules if ordered else []:
-        for left, right in first_pairs(mined, rule, predictions.labels, PAIRS):
-            if counted := _clips_of(predictions, [left, right]):
+        for left, right in top_pairs(confusables, rule, predictions.labels, NUM_PAIRS):
+            if sample := _clips_of(predictions, [left, right]):
                 rivals = {left: [right], right: [left]}
-                yield Measurement(f"pair_accuracy:{rule}:{left}/{right}", metrics["pair_accuracy"], counted, rivals)
+                yield Measurement(f"pair_accuracy:{rule}:{left}/{right}", metrics["pair_accuracy"], sample, rivals)
 
 
 def _clips_of(predictions: Predictions, labels: list[str]) -> Predictions:
-    """Only the clips of some classes, scored among all classes as before."""
-    wanted = [predictions.labels.index(label) for label in labels]
-    return predictions.take(np.flatnonzero(np.isin(predictions.target_B, wanted)))
+    """Return the clips of some classes, still scored among all classes."""
+    classes = [predictions.labels.index(label) for label in labels]
+    return predictions.take(np.flatnonzero(np.isin(predictions.target_B, classes)))

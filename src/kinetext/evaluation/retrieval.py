@@ -1,17 +1,17 @@
-"""Text-video retrieval: ranks out of the scores of clips for captions, and what is measured of them.
+"""Text-video retrieval: ranks from the scores of clips for captions, with plain and with changed scores.
 
-The rank of a query's own item is 1 + the number of other items that score strictly higher. Items are never repeated in
-a gallery and each query has one rank, so equal captions and equal clips count once (the widely copied
-`where(sorted - own == 0)` counts every tie as a query of its own). A tie is thus in the
-query's favour, as papers have it; `ties` says how many there are, since a model that scores everything alike would be
-perfect.
+- t2v: every caption is a query, and the clips are the gallery.
+- v2t: every clip is a query; another clip scores as its best caption does (CLIP4Clip, X-Pool). With one caption per clip,
+  the captions are the gallery.
 
-- t2v: every caption is a query, the clips are its gallery.
-- v2t: every clip is a query; a gallery clip scores as its best caption does (CLIP4Clip, X-Pool), so with one caption a
-  clip the captions are the gallery.
+The rank of a query's own item is 1 + the number of other items that score strictly higher. No item is in a gallery twice and
+each query has one rank, so equal captions and equal clips count once; the widely copied `where(sorted - own == 0)` counts
+every tie as another query. A tie is in the query's favour, as in papers. The metric `ties` reports how many there are: a
+model with equal scores everywhere would be perfect.
 
-A clip without frames has NaN scores: as an own item, or as a query, it has the worst rank; as another's item it is never
-ahead. B clips, K captions, Q queries.
+A clip without frames has NaN scores: it has the worst rank, as a query and as an own item, and never beats another item.
+
+B clips, K captions, Q queries, N items of a gallery, P captions of the query bank.
 """
 
 from dataclasses import dataclass
@@ -23,74 +23,75 @@ from kinetext.evaluation.predictions import Predictions
 
 @dataclass(frozen=True)
 class Ranks:
-    """The rank of each query's own item, 1 is best, whether another item ties with it, and which clip it is about.
+    """The rank of each query's own item (1 is best) and whether another item ties with it, the queries of a clip together.
 
-    Queries of one clip (its captions) stand together: a bootstrap draws clips, as captions of one clip are alike.
+    A bootstrap draws clips with all of their queries, as captions of one clip are alike.
     """
 
     rank_Q: np.ndarray
     tied_Q: np.ndarray
-    start_B: np.ndarray  # where a clip's queries begin
-    count_B: np.ndarray  # and how many they are
+    start_B: np.ndarray  # index of each clip's first query
+    count_B: np.ndarray  # number of each clip's queries
 
     def __len__(self) -> int:
-        """Clips."""
+        """Return the number of clips."""
         return len(self.count_B)
 
     def take(self, rows: np.ndarray) -> "Ranks":
-        """The queries of some clips, repeats allowed."""
+        """Return the queries of some clips, which may repeat."""
         count_B = self.count_B[rows]
         start_B = np.cumsum(count_B) - count_B
         index_Q = np.repeat(self.start_B[rows] - start_B, count_B) + np.arange(count_B.sum())
         return Ranks(self.rank_Q[index_Q], self.tied_Q[index_Q], start_B, count_B)
 
 
-def rank_queries(scores_BK: np.ndarray, owner_K: np.ndarray) -> dict[str, Ranks]:
-    """Ranks in both directions, "t2v" and "v2t". `owner_K` is the clip of each caption, as a row of the scores.
+def rank_queries(scores_BK: np.ndarray, clip_K: np.ndarray) -> dict[str, Ranks]:
+    """Return the ranks of both directions, "t2v" and "v2t". `clip_K` is the clip of each caption, as a row of the scores.
 
-    Raises ValueError for a clip without captions: it could not be found.
+    Raises ValueError for a clip without captions, which cannot be retrieved.
     """
     B = len(scores_BK)
-    count_B = np.bincount(owner_K, minlength=B)
+    count_B = np.bincount(clip_K, minlength=B)
     if not count_B.all():
         raise ValueError(f"predictions: clip {int(np.argmin(count_B))} of {B} has no caption")
-    order_K = np.argsort(owner_K, kind="stable")
-    scores_BK, owner_K = scores_BK[:, order_K], owner_K[order_K]
+    order_K = np.argsort(clip_K, kind="stable")
+    scores_BK, clip_K = scores_BK[:, order_K], clip_K[order_K]
     start_B = np.cumsum(count_B) - count_B
 
-    best_BB = np.maximum.reduceat(scores_BK, start_B, axis=1)  # a clip's score for another clip's best caption
+    best_BB = np.maximum.reduceat(scores_BK, start_B, axis=1)  # a clip's score for the best caption of each clip
     ones_B = np.ones(B, int)
     return {
-        "t2v": Ranks(*_ranks(scores_BK.T, owner_K), start_B, count_B),
+        "t2v": Ranks(*_ranks(scores_BK.T, clip_K), start_B, count_B),
         "v2t": Ranks(*_ranks(best_BB, np.arange(B)), np.arange(B), ones_B),
     }
 
 
 def _ranks(scores_QN: np.ndarray, own_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rank of each query's own item among N, and whether another ties with it."""
+    """Return the rank [Q] of each query's own item, and whether [Q] another item ties with it."""
     own_Q1 = np.take_along_axis(scores_QN, own_Q[:, None], axis=1)
     rank_Q = 1 + (scores_QN > own_Q1).sum(1)  # NaN is never higher
     tied_Q = (scores_QN == own_Q1).sum(1) > 1
     return np.where(np.isnan(own_Q1[:, 0]), scores_QN.shape[1], rank_Q), tied_Q
 
 
-def found_first(ranks: Ranks) -> np.ndarray:
-    """Return each clip's share of its queries whose own item no other beats, value_B, for paired comparisons."""
+def recall_at_1(ranks: Ranks) -> np.ndarray:
+    """Return each clip's share [B] of its queries whose own item has rank 1, for paired comparisons."""
     return np.add.reduceat(ranks.rank_Q <= 1, ranks.start_B) / ranks.count_B if len(ranks) else np.zeros(0)
 
 
-# ---- changed scores. Transductive ones: what a system could say that sees all queries of the test at once
+# ---- changed scores. The transductive ones use all queries of the test at once
 
 
 def dual_softmax(scores_QN: np.ndarray) -> np.ndarray:
-    """DSL (CAMoE, Cheng et al. 2021): each score times its share among all queries for the same item. Scores are taken
-    as they are, at the model's own temperature; the copied code's further factor of 1000 makes the shares near equal.
+    """Multiply each score by its share among all queries for the same item (DSL: CAMoE, Cheng et al. 2021).
+
+    Scores keep the model's own temperature; the factor of 1000 in the copied code makes the shares nearly equal.
     """
     return scores_QN * inverted_softmax(scores_QN)
 
 
 def inverted_softmax(scores_QN: np.ndarray) -> np.ndarray:
-    """Softmax over queries instead of items (Smith et al., ICLR 2017): an item that suits all queries suits none."""
+    """Take the softmax over queries instead of items (Smith et al., ICLR 2017): items that suit all queries lose."""
     high_1N = np.nan_to_num(np.nanmax(np.where(np.isnan(scores_QN), -np.inf, scores_QN), axis=0, keepdims=True))
     weight_QN = np.exp(scores_QN - high_1N)
     with np.errstate(invalid="ignore"):
@@ -101,14 +102,16 @@ TRANSDUCTIVE = {"dsl": dual_softmax, "inverted": inverted_softmax}
 
 
 def querybank_norm(scores_QN: np.ndarray, bank_PN: np.ndarray) -> np.ndarray:
-    """QB-Norm with the dynamic inverted softmax (Bogolin et al., CVPR 2022; code: ioanacroi/qb-norm). An item is activated
-    if some query p of a bank scores it highest. A query whose highest item is activated has its scores s(n) become
+    """Apply QB-Norm with the dynamic inverted softmax (Bogolin et al., CVPR 2022; code: ioanacroi/qb-norm).
+
+    An item is activated if it is the highest of some bank query p. If a query's highest item is activated, its scores
+    s(n) become
 
         exp(s(n)) / sum over p of exp(bank(p, n))
 
-    (here the logarithm of that, which ranks the same); any other query keeps its scores. The bank is captions of
-    training clips, so that no query of the test is seen and a search that answers one query at a time can do it, too.
-    Scores are taken at the model's own temperature; the authors take 20 x the cosine, and other factors for some models.
+    (here its logarithm, which ranks alike); other queries keep their scores. The bank is captions of training clips, so no
+    other query of the test is used, and a search that answers one query at a time can apply it. Scores keep the
+    model's own temperature; the authors use 20 x the cosine, and other factors for some models.
     """
     activated_N = np.zeros(scores_QN.shape[1], bool)
     activated_N[_highest(bank_PN)] = True
@@ -121,26 +124,28 @@ def _highest(scores_QN: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(scores_QN), -np.inf, scores_QN).argmax(1)
 
 
-def owners(predictions: Predictions) -> np.ndarray:
-    """The clip of each caption, as a row of the scores, owner_K."""
+# ---- the ranks of a table of predictions
+
+
+def caption_clips(predictions: Predictions) -> np.ndarray:
+    """Return the clip [K] of each caption, as a row of the scores."""
     assert predictions.clip_ids is not None
-    row = {clip: b for b, clip in enumerate(predictions.clip_ids)}
-    return np.array([row[clip] for clip in predictions.labels], int)
+    row = {clip_id: b for b, clip_id in enumerate(predictions.clip_ids)}
+    return np.array([row[clip_id] for clip_id in predictions.labels], int)
 
 
 def rank_samples(predictions: Predictions, transductive: bool) -> dict[str, Ranks]:
-    """Return what metrics of captions are measured on, by the pattern of their names, as "t2v_{}" or, of changed scores,
-    "t2v_{}:dsl".
+    """Return the ranks that metrics of captions measure, by the pattern of the metrics' names: "t2v_{}" or "t2v_{}:dsl".
 
-    QB-Norm is measured from text to video alone, where there is a bank: the other way would take training videos.
+    QB-Norm is measured for text to video only, and only with a bank: the other direction would need training videos.
     """
-    owner_K, scores_BK = owners(predictions), predictions.scores_BK
-    samples = {f"{way}_{{}}": ranks for way, ranks in rank_queries(scores_BK, owner_K).items()}
+    clip_K, scores_BK = caption_clips(predictions), predictions.scores_BK
+    samples = {f"{direction}_{{}}": ranks for direction, ranks in rank_queries(scores_BK, clip_K).items()}
     for name, change in TRANSDUCTIVE.items() if transductive else ():
-        changed = {"t2v": change(scores_BK.T).T, "v2t": change(scores_BK)}  # over captions, over clips
-        for way, changed_BK in changed.items():
-            samples[f"{way}_{{}}:{name}"] = rank_queries(changed_BK, owner_K)[way]
+        changed = {"t2v": change(scores_BK.T).T, "v2t": change(scores_BK)}
+        for direction, changed_BK in changed.items():
+            samples[f"{direction}_{{}}:{name}"] = rank_queries(changed_BK, clip_K)[direction]
     if predictions.bank_BP is not None:
         changed_BK = querybank_norm(scores_BK.T, predictions.bank_BP.T).T
-        samples["t2v_{}:qb_norm"] = rank_queries(changed_BK, owner_K)["t2v"]
+        samples["t2v_{}:qb_norm"] = rank_queries(changed_BK, clip_K)["t2v"]
     return samples

@@ -1,1 +1,5 @@
-"""Every run into one table, and the tables into a page that lets a reader decide."""
+"""The tables of all runs (`collect.py`) and the report over them (`render.py`).
+
+A **comparison** is a data set, a protocol and a split of its clips, or the mean over several data sets. Its **rows** are
+backbones with methods and texts (`keys.py`). Statistics are in `evaluation/intervals.py` and `evaluation/paired.py`.
+"""

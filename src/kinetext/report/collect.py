@@ -1,11 +1,11 @@
-"""The tables of every run put together: `kinetext collect-metrics`. Each is declared in core/schemas.py.
+"""Collect the tables of all runs: `kinetext collect-metrics`. `core/schemas.py` declares their columns.
 
-- `metrics`, `curves`, `texts`: what lies beside the runs, in long form.
-- `runs`, `costs`: one row a run: how it is defined, what it cost.
-- `confusions`: which class's clips were taken for which (outcomes.py); `differences`: every row of a comparison less every
-  other, tested on the same clips (differences.py, paired.py).
+- `metrics`, `curves`, `texts`: the tables of the runs and their text sets, in long form.
+- `runs`, `costs`: one row per run: its options, its cost.
+- `confusions`: which class's clips were predicted as which class (outcomes.py).
+- `differences`: every row of a comparison minus every other, tested on the same clips (differences.py).
 
-A thousand runs take seconds (benchmarks/collect.py): files are read once and stay Arrow and numpy columns.
+A thousand runs take seconds (benchmarks/collect.py): each file is read once, into Arrow and numpy columns.
 """
 
 import csv
@@ -23,31 +23,31 @@ from kinetext.core.tables import read_rows, read_table, schema, write_table
 from kinetext.report.differences import difference_rows
 from kinetext.report.outcomes import Outcomes
 
-RUN = ("run", "dataset", "protocol", "backbone", "method", "texts", "seed")  # the columns that name a run
+RUN_COLUMNS = ("run", "dataset", "protocol", "backbone", "method", "texts", "seed")
 
 
 class Run(NamedTuple):
-    """A run folder and what its run.yaml says."""
+    """A run folder and its run.yaml."""
 
     folder: Path
     spec: RunSpec
 
-    def names(self) -> dict[str, Any]:
-        """The columns that name it."""
-        return {column: getattr(self.spec, column) for column in RUN}
+    def columns(self) -> dict[str, Any]:
+        """Return the columns that identify the run."""
+        return {column: getattr(self.spec, column) for column in RUN_COLUMNS}
 
     def texts(self, results: Path) -> Path:
-        """Its table of texts."""
+        """Return the path of its text set."""
         spec = self.spec
         return results / "data" / spec.dataset / spec.protocol / spec.backbone / "texts" / f"{spec.texts}.parquet"
 
 
 def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
-    """Read the run folders; write the tables COLLECTED into the folder `output`.
+    """Read run folders; write the tables COLLECTED into the folder `output`.
 
-    Only files of the folders handed over are read, each once: what lies in results/ from an earlier configuration stays out. From
-    the folder `results` come the runs' tables of texts and Snakemake's benchmarks; what is not there is null or left out.
-    Raises ValueError if a run has not been measured.
+    Only the folders passed are read: runs of an earlier configuration in the results folder stay out. Text sets and
+    Snakemake's benchmarks are read from the folder `results`; what is missing there is null or left out. Raises
+    ValueError if a run has not been measured.
     """
     unmeasured = [str(folder) for folder in folders if not (folder / "metrics.parquet").is_file()]
     if unmeasured:
@@ -56,39 +56,59 @@ def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
     texts = {path: run.spec for run in runs if (path := run.texts(results)).is_file()}
     outcomes = Outcomes()
     speeds = [outcomes.add(run.spec, run.folder / "predictions.parquet") for run in runs]
-    costs = [_cost_row(run, speed, results / "benchmarks") for run, speed in zip(runs, speeds, strict=True)]
-    write_table("costs", costs, output / "costs.parquet")
-    write_table("runs", [_run_row(run) for run in runs], output / "runs.parquet")
-    write_table("collected_curves", _curves(runs), output / "curves.parquet")
-    write_table("collected_texts", _texts(texts), output / "texts.parquet")
-    write_table("confusions", _joined("confusions", outcomes.confusions), output / "confusions.parquet")
-    write_table("differences", difference_rows(outcomes.comparisons), output / "differences.parquet")
-    metrics = [read_table("metrics", run.folder / "metrics.parquet") for run in runs]
-    write_table("metrics", _joined("metrics", metrics), output / "metrics.parquet")
+    tables: dict[str, Any] = {
+        "costs": [_cost_row(run, speed, results / "benchmarks") for run, speed in zip(runs, speeds, strict=True)],
+        "runs": [_run_row(run) for run in runs],
+        "curves": _curves(runs),
+        "texts": _texts(texts),
+        "confusions": _concatenate("confusions", outcomes.confusions),
+        "differences": difference_rows(outcomes.comparisons),
+        "metrics": _concatenate("metrics", [read_table("metrics", run.folder / "metrics.parquet") for run in runs]),
+    }
+    for file, rows in tables.items():
+        write_table(COLLECTED[file], rows, output / f"{file}.parquet")
+
+
+def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
+    """Read the tables that the report needs from the output of `collect_metrics`.
+
+    Raises ValueError for tables of an earlier version, without tests or without backbones.
+    """
+    rows = {file: read_rows(name, tables / f"{file}.parquet") for file, name in COLLECTED.items() if file != "texts"}
+    if any(row["p"] is None or row["backbone"] is None for row in rows["differences"]):
+        raise ValueError(
+            f"{tables}/differences.parquet: is of an earlier version; run `kinetext collect-metrics` again"
+        )
+    return rows
 
 
 def _run_row(run: Run) -> dict[str, Any]:
-    """One row of the table `runs`."""
+    """Return one row of the table `runs`."""
     spec = run.spec
-    about = {"method_module": spec.method_module, "method_options": json.dumps(spec.method_options, sort_keys=True)}
-    about |= {f"test_{key}": value for key, value in spec.testing.model_dump().items()}
-    about |= {"training": spec.training.model_dump_json(), "fingerprint": spec.fingerprint}
-    return {**run.names(), **about, "commit": _json(run.folder / "cost.json").get("commit")}
+    return {
+        **run.columns(),
+        "method_module": spec.method_module,
+        "method_options": json.dumps(spec.method_options, sort_keys=True),
+        "training": spec.training.model_dump_json(),
+        **{f"test_{key}": value for key, value in spec.testing.model_dump().items()},
+        "fingerprint": spec.fingerprint,
+        "commit": _read_json(run.folder / "cost.json").get("commit"),
+    }
 
 
-def _cost_row(run: Run, speed: float | None, benchmarks: Path) -> dict[str, Any]:
-    """One row of the table `costs`."""
-    trained = _json(run.folder / "cost.json")
+def _cost_row(run: Run, clips_per_s: float | None, benchmarks: Path) -> dict[str, Any]:
+    """Return one row of the table `costs`."""
+    cost = _read_json(run.folder / "cost.json")
+    training = {column: cost.get(column) for column, _, _ in TRAINING_COSTS}
     jobs: dict[str, float | None] = {}
     for rule in MEASURED_RULES:
-        took = _benchmark(benchmarks / rule / f"{run.spec.run}.tsv")
-        jobs |= {f"{rule}_s": took.get("s"), f"{rule}_mib": took.get("max_rss")}
-    of_training = {name: trained.get(name) for name, _, _ in TRAINING_COSTS}
-    return {**run.names(), **of_training, "predict_clips_per_s": speed, **jobs}
+        benchmark = _read_benchmark(benchmarks / rule / f"{run.spec.run}.tsv")
+        jobs |= {f"{rule}_s": benchmark.get("s"), f"{rule}_mib": benchmark.get("max_rss")}
+    return {**run.columns(), **training, "predict_clips_per_s": clips_per_s, **jobs}
 
 
-def _benchmark(path: Path) -> dict[str, float]:
-    """The numbers of Snakemake's benchmark file; none where there is no file, or where a job was too short to be seen."""
+def _read_benchmark(path: Path) -> dict[str, float]:
+    """Read the numbers of Snakemake's benchmark file; none if it is missing, or the job was too short to be measured."""
     if not path.is_file():
         return {}
     with path.open() as file:
@@ -104,50 +124,38 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _curves(runs: Iterable[Run]) -> pa.Table:
-    """The rows of the runs' curves.parquet; a run that did not train has none."""
+    """Return the rows of the runs' curves.parquet; a run without training has none."""
     parts = []
     for run in runs:
         if (path := run.folder / "curves.parquet").is_file():
             with pq.ParquetFile(path) as file:
-                parts.append(with_columns(run.names(), file.read()))
-    return _joined("collected_curves", parts)
+                parts.append(_with_columns(run.columns(), file.read()))
+    return _concatenate("collected_curves", parts)
 
 
 def _texts(texts: dict[Path, RunSpec]) -> pa.Table:
-    """All tables of texts, each once."""
-    keys = ("dataset", "protocol", "backbone", "texts")
+    """Return the rows of all text sets, each once."""
+    columns = ("dataset", "protocol", "backbone", "texts")
     parts = [
-        with_columns({k: getattr(spec, k) for k in keys}, read_table("texts", path)) for path, spec in texts.items()
+        _with_columns({column: getattr(spec, column) for column in columns}, read_table("texts", path))
+        for path, spec in texts.items()
     ]
-    return _joined("collected_texts", parts)
+    return _concatenate("collected_texts", parts)
 
 
-def with_columns(values: dict[str, Any], table: pa.Table) -> pa.Table:
-    """The table with columns before it that hold one value each."""
+def _with_columns(values: dict[str, Any], table: pa.Table) -> pa.Table:
+    """Return the table with constant columns before its own."""
     constant = {name: pa.repeat(value, len(table)) for name, value in values.items()}
     return pa.table({**constant, **{name: table[name] for name in table.column_names}})
 
 
-def _joined(name: str, parts: list[pa.Table]) -> pa.Table:
-    """The parts under one another, as the table `name` declares its columns."""
+def _concatenate(name: str, parts: list[pa.Table]) -> pa.Table:
+    """Return the parts as one table with the columns of the table `name`."""
     kind = schema(name).remove_metadata()
     parts = [part.select(kind.names).replace_schema_metadata(None).cast(kind) for part in parts if len(part)]
     return pa.concat_tables(parts) if parts else kind.empty_table()
-
-
-def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
-    """The rows that the report reads of what `collect_metrics` wrote.
-
-    Raises ValueError for tables of an earlier version, without tests or without backbones.
-    """
-    read = {file: read_rows(name, tables / f"{file}.parquet") for file, name in COLLECTED.items() if file != "texts"}
-    if any(row["p"] is None or row["backbone"] is None for row in read["differences"]):
-        raise ValueError(
-            f"{tables}/differences.parquet: is of an earlier version; run `kinetext collect-metrics` again"
-        )
-    return read

@@ -1,9 +1,9 @@
-"""Two runs on the same clips, in the terminal: `kinetext compare RUN RUN`.
+"""Compare two runs on the same clips in the terminal: `kinetext compare RUN RUN`.
 
-A run is a run folder, or the folder above the folders of its seeds, which are then averaged clip by clip. The tests are
-those of the report (paired.py); of the classes, Holm's correction counts all of a split's.
+A run is a run folder, or the folder above the folders of its seeds, whose clips are then averaged over seeds. The tests are
+those of the report (evaluation/paired.py); for classes, Holm's correction counts all classes of a split.
 
-N = 2 runs, B clips.
+B clips, N = 2 runs.
 """
 
 from collections.abc import Iterator
@@ -14,117 +14,127 @@ import numpy as np
 
 from kinetext.config.run import RunSpec, read_run
 from kinetext.evaluation.measure import main_values
+from kinetext.evaluation.paired import compare_rows, holm
 from kinetext.evaluation.predictions import Predictions, read_predictions
+from kinetext.report.formats import format_p
 from kinetext.report.outcomes import Outcome, value_matrix
-from kinetext.report.paired import compare_rows, holm
 
-CLASSES = 5  # shown of those that gain and of those that lose
+NUM_CLASSES = 5  # classes shown of those that are higher with either run
 
 
 class Side(NamedTuple):
-    """One of the two: what its run.yaml says, and the predictions of each of its seeds by split, frames in order."""
+    """One of the two runs: its run.yaml, and the predictions of each seed by split, with the frames in order."""
 
     folder: Path
     spec: RunSpec
     seeds: list[dict[str, Predictions]]
 
+    @property
+    def title(self) -> str:
+        """Method, texts, backbone and seeds."""
+        seeds = f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else f"seed {self.spec.seed}"
+        return f"{self.spec.method} with {self.spec.texts}, {self.spec.backbone}, {seeds}"
+
 
 def compare(first: Path, second: Path) -> str:
-    """What there is to say of two runs, for each split that both have predicted.
+    """Return the comparison of two runs on each split that both have predicted, as text.
 
-    Raises ValueError if they cannot be compared: other data set, protocol, classes or clips, or the same run twice.
+    Raises ValueError if they cannot be compared: another data set, protocol, classes or clips, or twice the same run.
     """
-    a, b = _side(first), _side(second)
-    for part, words in (("dataset", "data sets"), ("protocol", "protocols")):
-        ours, theirs = getattr(a.spec, part), getattr(b.spec, part)
-        if ours != theirs:
-            raise ValueError(f"{first} and {second}: cannot be compared, their {words} are '{ours}' and '{theirs}'")
+    a, b = _read_side(first), _read_side(second)
+    for option, words in (("dataset", "data sets"), ("protocol", "protocols")):
+        values = getattr(a.spec, option), getattr(b.spec, option)
+        if values[0] != values[1]:
+            raise ValueError(
+                f"{first} and {second}: cannot be compared, their {words} are '{values[0]}' and '{values[1]}'"
+            )
     if a.folder.resolve() == b.folder.resolve():
         raise ValueError(f"{first}: is compared with itself; name two runs")
     splits = [split for split in a.seeds[0] if all(split in seed for seed in [*a.seeds, *b.seeds])]
     if not splits:
-        has, other = (", ".join(side.seeds[0]) for side in (a, b))
-        raise ValueError(f"{first} and {second}: have no split in common; the first has {has}, the second {other}")
-    lines = [f"{a.spec.dataset}, {a.spec.protocol}; frames in order", f"  A  {_named(a)}", f"  B  {_named(b)}"]
+        ours, theirs = (", ".join(side.seeds[0]) for side in (a, b))
+        raise ValueError(f"{first} and {second}: have no split in common; the first has {ours}, the second {theirs}")
+    lines = [f"{a.spec.dataset}, {a.spec.protocol}; frames in order", f"  A  {a.title}", f"  B  {b.title}"]
     for split in splits:
-        lines += ["", *_about_split(split, a, b)]
+        lines += ["", *_split_lines(split, a, b)]
     lines += [
         "",
-        "Points; in brackets the 95 % bootstrap interval over clips; p of a two-sided permutation test on the same",
+        "Numbers are percent, differences points; in brackets the 95 % bootstrap interval over clips; p of a two-sided",
+        "permutation test on the same clips, for classes corrected for the number of classes (Holm).",
     ]
-    return "\n".join([*lines, "clips, for classes corrected by Holm's method for the number of classes."])
+    return "\n".join(lines)
 
 
-def _side(folder: Path) -> Side:
+def _read_side(folder: Path) -> Side:
     """Read a run, or all seeds of one."""
     seeds = (
         [folder] if (folder / "run.yaml").is_file() else sorted(path.parent for path in folder.glob("seed*/run.yaml"))
     )
     spec = read_run((seeds[0] if seeds else folder) / "run.yaml")
-    found = []
+    predictions = []
     for seed in seeds:
-        if not (seed / "predictions.parquet").is_file():
+        path = seed / "predictions.parquet"
+        if not path.is_file():
             raise ValueError(f"{seed}: predictions.parquet is missing; run `kinetext predict-clips` for it first")
-        predictions = read_predictions(seed / "predictions.parquet", frame_order="ordered")
-        found.append({split: made for (split, _), made in predictions.items()})
-    return Side(folder, spec, found)
+        predictions.append({split: part for (split, _), part in read_predictions(path, frame_order="ordered").items()})
+    return Side(folder, spec, predictions)
 
 
-def _named(side: Side) -> str:
-    seeds = f"{len(side.seeds)} seeds" if len(side.seeds) > 1 else f"seed {side.spec.seed}"
-    return f"{side.spec.method} with {side.spec.texts}, {side.spec.backbone}, {seeds}"
-
-
-def _about_split(split: str, a: Side, b: Side) -> Iterator[str]:
-    """The lines about one split."""
-    made = [[seed[split] for seed in side.seeds] for side in (a, b)]
-    whole = made[0][0]
-    for other in (one for seeds in made for one in seeds):
-        if other.labels != whole.labels:
+def _split_lines(split: str, a: Side, b: Side) -> Iterator[str]:
+    """Yield the lines about one split. Raises ValueError if it has other classes or no common clips."""
+    seeds = {name: [seed[split] for seed in side.seeds] for name, side in (("A", a), ("B", b))}
+    first = seeds["A"][0]
+    for other in (part for parts in seeds.values() for part in parts):
+        if other.labels != first.labels:
             raise ValueError(
                 f"{a.folder} and {b.folder}: cannot be compared, their {split} clips were scored among other "
-                f"{'captions' if whole.captioned else 'classes'} ({len(whole.labels)} and {len(other.labels)})"
+                f"{'captions' if first.captioned else 'classes'} ({len(first.labels)} and {len(other.labels)})"
             )
-    for metric in main_values(whole):
+    for metric in main_values(first):
         rows = {
-            side: [Outcome(tuple(one.clip_ids or ()), main_values(one)[metric]) for one in seeds]
-            for side, seeds in zip("AB", made, strict=True)
+            name: [Outcome(tuple(part.clip_ids or ()), main_values(part)[metric]) for part in parts]
+            for name, parts in seeds.items()
         }
         value_BN = value_matrix(rows, ["A", "B"])
         if not len(value_BN):
             raise ValueError(
                 f"{a.folder} and {b.folder}: cannot be compared, their {split} clips have no name in common"
             )
-        left_out = len({clip for seeds in made for one in seeds for clip in one.clip_ids or ()}) - len(value_BN)
-        rest = f" ({left_out} that only one has are left out)" if left_out else ""
+        clip_ids = {clip_id for parts in seeds.values() for part in parts for clip_id in part.clip_ids or ()}
+        num_left_out = len(clip_ids) - len(value_BN)
+        rest = f" ({num_left_out} that only one has are left out)" if num_left_out else ""
         yield f"{split}: {metric} of {len(value_BN):,} clips{rest}"
         yield f"  A {_percent(value_BN[:, 0])}   B {_percent(value_BN[:, 1])}   A - B {_difference(value_BN)}"
-        if not whole.captioned:
-            yield from _about_classes(value_BN, whole, rows)
+        if not first.captioned:
+            yield from _class_lines(value_BN, first, rows)
 
 
 def _difference(value_BN: np.ndarray) -> str:
-    found = {name: float(values_NN[0, 1]) for name, values_NN in compare_rows([value_BN]).items()}
-    return f"{_signed(found['value'])} [{_signed(found['low'])}, {_signed(found['high'])}]   {_p(found['p'])}"
+    """Return A - B with its interval and p."""
+    numbers = {name: float(values_NN[0, 1]) for name, values_NN in compare_rows([value_BN]).items()}
+    interval = f"[{_signed(numbers['low'])}, {_signed(numbers['high'])}]"
+    return f"{_signed(numbers['value'])} {interval}   {format_p(numbers['p'])}"
 
 
-def _about_classes(value_BN: np.ndarray, whole: Predictions, rows: dict[str, list[Outcome]]) -> Iterator[str]:
-    """The classes that gain most and those that lose most, nothing of those that stay."""
-    common = set.intersection(*(set(seed.clips) for seeds in rows.values() for seed in seeds))
-    label = {clip: whole.labels[k] for clip, k in zip(whole.clip_ids or (), whole.target_B, strict=True)}
-    label_B = np.array([label[clip] for clip in sorted(common)])  # the order of value_matrix
-    of_class = {name: value_BN[label_B == name] for name in whole.labels if (label_B == name).any()}
-    p = dict(zip(of_class, holm([float(compare_rows([v])["p"][0, 1]) for v in of_class.values()]), strict=True))
-    change = {name: float((v[:, 0] - v[:, 1]).mean()) for name, v in of_class.items()}
-    gained = sorted((name for name in change if change[name] > 0), key=lambda name: -change[name])
-    lost = sorted((name for name in change if change[name] < 0), key=lambda name: change[name])
-    yield f"  {len(gained)} classes higher with A, {len(lost)} with B, {len(change) - len(gained) - len(lost)} alike"
-    shown = [*gained[:CLASSES], *reversed(lost[:CLASSES])]
+def _class_lines(value_BN: np.ndarray, predictions: Predictions, rows: dict[str, list[Outcome]]) -> Iterator[str]:
+    """Yield the classes that are higher with A, the largest difference first, then those that are higher with B."""
+    common = set.intersection(*(set(seed.clip_ids) for seeds in rows.values() for seed in seeds))
+    targets = zip(predictions.clip_ids or (), predictions.target_B, strict=True)
+    label_of = {clip_id: predictions.labels[k] for clip_id, k in targets}
+    label_B = np.array([label_of[clip_id] for clip_id in sorted(common)])  # the order of value_matrix
+    values = {label: value_BN[label_B == label] for label in predictions.labels if (label_B == label).any()}
+    p = dict(zip(values, holm([float(compare_rows([v])["p"][0, 1]) for v in values.values()]), strict=True))
+    change = {label: float((v[:, 0] - v[:, 1]).mean()) for label, v in values.items()}
+    higher = sorted((label for label in change if change[label] > 0), key=lambda label: -change[label])
+    lower = sorted((label for label in change if change[label] < 0), key=lambda label: change[label])
+    num_equal = len(change) - len(higher) - len(lower)
+    yield f"  {len(higher)} classes higher with A, {len(lower)} with B, {num_equal} equal"
+    shown = [*higher[:NUM_CLASSES], *reversed(lower[:NUM_CLASSES])]
     width = max(map(len, shown), default=0)
-    for name in shown:
-        value = of_class[name]
-        sides = f"A {_percent(value[:, 0])}   B {_percent(value[:, 1])}   A - B {_signed(change[name])}"
-        yield f"    {name:{width}}  {len(value):5,} clips   {sides}   {_p(p[name])}"
+    for label in shown:
+        value = values[label]
+        sides = f"A {_percent(value[:, 0])}   B {_percent(value[:, 1])}   A - B {_signed(change[label])}"
+        yield f"    {label:{width}}  {len(value):5,} clips   {sides}   {format_p(p[label])}"
 
 
 def _percent(value_B: np.ndarray) -> str:
@@ -133,7 +143,3 @@ def _percent(value_B: np.ndarray) -> str:
 
 def _signed(value: float) -> str:
     return f"{round(100 * value, 1) + 0.0:+.1f}"
-
-
-def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -1,185 +1,183 @@
-"""All that the report says of one comparison: a data set, a protocol and a split (or the mean over data sets), its rows
-sorted best first.
+"""The sections of the report about one comparison: results, retrieval, text sets, confusable pairs, motion probes, cost.
+
+Rows are sorted by the first headline metric, the best first.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kinetext.config.report import ReportOptions
 from kinetext.core.schemas import FRAME_ORDERS
-from kinetext.report.descriptions import against_others
-from kinetext.report.estimates import (
-    Comparison,
-    Key,
-    Measured,
-    corrected,
-    difference,
-    file_name,
-    key_of,
-    labels,
-    method_names,
-    title,
-)
-from kinetext.report.figures import Estimate, Row, cost_plot, dot_plot
-from kinetext.report.material import MINED, RULES
+from kinetext.evaluation.intervals import Estimate
+from kinetext.evaluation.paired import correct_family
+from kinetext.report.descriptions import compare_texts
+from kinetext.report.estimates import Measured, difference_of
+from kinetext.report.figures import PlotRow, cost_plot, dot_plot
+from kinetext.report.keys import Comparison, RowKey, file_name, key_of, method_names, row_labels, title
+from kinetext.report.sources import BACKBONE_RULES, RULES
+
+DIRECTIONS = {"t2v_": "text to video", "v2t_": "video to text"}  # prefixes of metrics of captions
+COST_COLUMNS = ("new_parameters", "trained_parameters", "train_seconds", "predict_clips_per_s")  # of the table costs
+GUESSING = (0.5, "guessing")  # accuracy within a pair
 
 
-def about_comparison(
-    at: Comparison,
-    found: Measured,
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a comparison in order, and what all of its figures share."""
+
+    file_name: str
+    keys: list[RowKey]
+    measured: Measured
+    figures: Path
+
+    @property
+    def methods(self) -> dict[RowKey, str]:
+        """The method of each row, with its backbone if there are several: the series of a figure."""
+        return method_names(self.keys)
+
+    def plot(self, name: str, cells: dict[RowKey, Estimate], axis: str, line: tuple[float, str] | None = None) -> str:
+        """Plot one estimate per row, coloured by method."""
+        methods, labels = self.methods, row_labels(self.keys)
+        rows: list[PlotRow] = [(labels[key], [(methods[key], estimate)]) for key, estimate in cells.items()]
+        return dot_plot(name, rows, axis, self.figures, line, sorted(set(methods.values())))
+
+
+def comparison_sections(
+    comparison: Comparison,
+    measured: Measured,
     options: ReportOptions,
     differences: list[dict[str, Any]],
     costs: list[dict[str, Any]],
-    described: list[str],
+    descriptions: list[str],
     figures: Path,
 ) -> dict[str, Any]:
-    """All of one comparison. Rows are sorted by the first headline metric, best first.
+    """Return everything that the page shows about one comparison.
 
-    `differences` and `costs` are rows of those tables that belong to it; `described` are the tables of texts that hold
-    motion descriptions.
+    `differences` and `costs` are the rows of these tables that belong to it; `descriptions` are the text sets with motion
+    descriptions.
     """
-    headline = headline_of(found, options)
-    first = found[headline[0], "ordered"]
-    keys = sorted(first, key=lambda key: -first[key].value)
-    apart = {(key_of(row), key_of(row, "than_")): difference(row) for row in differences}
-    rules = [rule for rule in RULES if (f"pair_accuracy:{rule}", "ordered") in found]
-    name, methods, called = file_name(at), method_names(keys), labels(keys)
-    behind = corrected({key: d for key in keys[1:] if (d := apart.get((key, keys[0])))})
-    motion = [headline[0], *(f"pair_accuracy:{rule}" for rule in rules[:1])]
+    headline = headline_metrics(measured, options)
+    main = measured[headline[0], "ordered"]
+    keys = sorted(main, key=lambda key: -main[key].value)
+    rows = _Rows(file_name(comparison), keys, measured, figures)
+    paired = {(key_of(row), key_of(row, "than_")): difference_of(row) for row in differences}
+    from_best = correct_family({key: paired[key, keys[0]] for key in keys[1:] if (key, keys[0]) in paired})
+    rules = [rule for rule in RULES if (f"pair_accuracy:{rule}", "ordered") in measured]
+    axis = f"{headline[0]}, percent"
     return {
-        "at": at,
-        "title": title(at),
-        "order": keys,
-        "headline": {metric: found[metric, "ordered"] for metric in headline},
-        "compared_by": next((row["metric"] for row in differences), headline[0]),
-        "retrieval": _retrieval(keys, found),
-        "best": first[keys[0]],
-        "behind": behind,
-        "ties": [key for key, d in behind.items() if not d.told_apart],
-        "rank": dot_plot(
-            f"rank-{name}",
-            [(called[k], [(methods[k], first[k])]) for k in keys],
-            f"{headline[0]}, percent",
-            figures,
-            keys=sorted(set(methods.values())),
-        ),
-        "help": against_others(name, keys, apart, described, figures),
-        "pairs": _pairs(name, keys, found, rules, figures),
-        "motion": _motion(name, keys, found, motion, figures),
-        **_cost(at, name, keys, first, costs, f"{headline[0]}, percent", figures),
+        "comparison": comparison,
+        "title": title(comparison),
+        "row_keys": keys,
+        "headline": {metric: measured[metric, "ordered"] for metric in headline},
+        "tested_metric": next((row["metric"] for row in differences), headline[0]),
+        "best": main[keys[0]],
+        "from_best": from_best,
+        "not_different": [key for key, difference in from_best.items() if not difference.significant],
+        "ranking": rows.plot(f"rank-{rows.file_name}", {key: main[key] for key in keys}, axis),
+        "retrieval": _retrieval(rows),
+        "text_comparisons": compare_texts(rows.file_name, keys, paired, descriptions, figures),
+        "pairs": _pairs(rows, rules),
+        "motion": _motion(rows, [headline[0], *(f"pair_accuracy:{rule}" for rule in rules[:1])]),
+        **_cost(rows, main, costs if comparison.split == "test" else [], axis),
     }
 
 
-def _pairs(
-    name: str,
-    keys: list[Key],
-    found: Measured,
-    rules: list[str],
-    figures: Path,
-) -> list[dict[str, Any]]:
-    """Accuracy inside confusable pairs, rule by rule; apart for each backbone where it was the backbone that was mined,
-    since rows are then measured on different pairs.
+def headline_metrics(measured: Measured, options: ReportOptions) -> list[str]:
+    """Return the headline metrics of a comparison: those of classes, or those of captions.
+
+    Raises ValueError for one that was not measured, for none, or if the first, which sorts the rows, is not a share where
+    higher is better.
     """
-    backbones, methods, called = sorted({key.backbone for key in keys}), method_names(keys), labels(keys)
+    captioned = any(_is_of_captions(metric) for metric, _ in measured)
+    headline = [metric for metric in options.headline if _is_of_captions(metric) == captioned]
+    missing = [metric for metric in headline or options.headline if (metric, "ordered") not in measured]
+    if missing:
+        known = sorted({metric for metric, _ in measured if ":" not in metric})
+        raise ValueError(f"report.headline: no metric '{missing[0]}' was measured; known: {', '.join(known)}")
+    first = next(iter(measured[headline[0], "ordered"].values()))
+    if first.unit != "share" or not first.higher_is_better:
+        raise ValueError(
+            f"report.headline: {headline[0]} cannot come first: rows are sorted by the first metric, which must be a share "
+            f"where higher is better; put {'t2v_r1' if captioned else 'top1'} before it"
+        )
+    return headline
+
+
+def _is_of_captions(metric: str) -> bool:
+    return metric.startswith(tuple(DIRECTIONS))
+
+
+def _retrieval(rows: _Rows) -> dict[str, Any] | None:
+    """Return every metric of retrieval for each row, with plain and with changed scores; None where clips have classes."""
+    cells = {
+        metric: by_key
+        for (metric, frame_order), by_key in rows.measured.items()
+        if frame_order == "ordered" and _is_of_captions(metric)
+    }
+    changes = sorted({metric.partition(":")[2] for metric in cells})  # "" comes first: scores as they are
+    names = dict.fromkeys(metric[4:] for metric in cells if ":" not in metric)
+    directions = {words: [f"{prefix}{name}" for name in names] for prefix, words in DIRECTIONS.items()}
+    metrics = [metric for direction in directions.values() for metric in direction]
+    table = {
+        (change, key): {
+            metric: cells.get(f"{metric}:{change}" if change else metric, {}).get(key) for metric in metrics
+        }
+        for change in changes
+        for key in rows.keys
+    }
+    return {"directions": directions, "rows": table} if table else None
+
+
+def _pairs(rows: _Rows, rules: list[str]) -> list[dict[str, Any]]:
+    """Return the accuracy within confusable pairs by rule, separately for each backbone where pairs depend on it."""
+    backbones = sorted({key.backbone for key in rows.keys})
     shown = []
     for rule in rules:
-        for own in [[b] for b in backbones] if rule in MINED else [backbones]:
-            cells = {
-                key: e
-                for key in keys
-                if key.backbone in own and (e := found[f"pair_accuracy:{rule}", "ordered"].get(key))
-            }
-            several = len(own) < len(backbones)
+        by_key = rows.measured[f"pair_accuracy:{rule}", "ordered"]
+        separate = rule in BACKBONE_RULES and len(backbones) > 1
+        for group in [[backbone] for backbone in backbones] if separate else [backbones]:
+            cells = {key: by_key[key] for key in rows.keys if key.backbone in group and key in by_key}
             if cells:
-                rows: list[Row] = [(called[key], [(methods[key], e)]) for key, e in cells.items()]
-                file = "-".join([f"pairs-{rule}-{name}", *(own if several else [])])
-                colours = sorted(set(methods.values()))
-                plot = dot_plot(file, rows, "pair_accuracy, percent", figures, (0.5, "chance"), colours)
-                shown.append({"rule": rule, "backbone": own[0] if several else None, "cells": cells, "plot": plot})
+                name = "-".join([f"pairs-{rule}-{rows.file_name}", *(group if separate else [])])
+                plot = rows.plot(name, cells, "pair_accuracy, percent", GUESSING)
+                shown.append({"rule": rule, "backbone": group[0] if separate else None, "cells": cells, "plot": plot})
     return shown
 
 
-def headline_of(found: Measured, options: ReportOptions) -> list[str]:
-    """The headline metrics of a comparison: those of classes, or those of captions. Raises ValueError for one that was
-    not measured, for none, or if the first, which sorts the rows, is not a share where higher is better.
-    """
-    captioned = any(_of_captions(metric) for metric, _ in found)
-    own = [metric for metric in options.headline if _of_captions(metric) == captioned]
-    missing = [metric for metric in own or options.headline if (metric, "ordered") not in found]
-    if missing:
-        known = sorted({metric for metric, _ in found if ":" not in metric})
-        raise ValueError(f"report.headline: no metric '{missing[0]}' was measured; known: {', '.join(known)}")
-    first = next(iter(found[own[0], "ordered"].values()))
-    if first.unit != "share" or not first.higher_is_better:
-        raise ValueError(
-            f"report.headline: {own[0]} cannot come first: rows are sorted by the first metric, which must be a share "
-            f"where higher is better; put {'t2v_r1' if captioned else 'top1'} before it"
-        )
-    return own
-
-
-def _retrieval(keys: list[Key], found: Measured) -> dict[str, Any] | None:
-    """Every measure of retrieval for each row, and apart for each way to change scores."""
-    ordered = {metric: cells for (metric, order), cells in found.items() if order == "ordered"}
-    changes = sorted({metric.partition(":")[2] for metric in ordered if _of_captions(metric)})  # "" is first: unchanged
-    measures = dict.fromkeys(metric[4:] for metric in ordered if _of_captions(metric) and ":" not in metric)
-    directions = {
-        words: [f"{way}_{measure}" for measure in measures]
-        for way, words in (("t2v", "text to video"), ("v2t", "video to text"))
-    }
-    rows = {}
-    for change in changes:
-        for key in keys:
-            cells = {
-                metric: ordered.get(f"{metric}:{change}" if change else metric, {}).get(key)
-                for metrics in directions.values()
-                for metric in metrics
-            }
-            rows[change, key] = cells
-    return {"directions": directions, "rows": rows} if rows else None
-
-
-def _of_captions(metric: str) -> bool:
-    return metric.startswith(("t2v_", "v2t_"))
-
-
-def _motion(name: str, keys: list[Key], found: Measured, metrics: list[str], figures: Path) -> dict[str, Any]:
-    """Accuracy by the order of the frames, metric by metric; nothing where only the true order was predicted."""
-    shown, called = {}, labels(keys)
+def _motion(rows: _Rows, metrics: list[str]) -> dict[str, Any]:
+    """Return metrics by frame order; nothing where clips were scored with their frames in order only."""
+    shown, labels = {}, row_labels(rows.keys)
     for metric in metrics:
-        orders = [order for order in FRAME_ORDERS if (metric, order) in found]
+        orders = [order for order in FRAME_ORDERS if (metric, order) in rows.measured]
         if len(orders) > 1:
-            cells = {key: {order: found[metric, order].get(key) for order in orders} for key in keys}
-            rows: list[Row] = [(called[key], list(cells[key].items())) for key in keys]
-            line = (0.5, "chance") if metric.startswith("pair_accuracy") else None
-            plot = dot_plot(f"motion-{metric.replace(':', '-')}-{name}", rows, f"{metric}, percent", figures, line)
+            cells = {key: {order: rows.measured[metric, order].get(key) for order in orders} for key in rows.keys}
+            points: list[PlotRow] = [(labels[key], list(cells[key].items())) for key in rows.keys]
+            name = f"motion-{metric.replace(':', '-')}-{rows.file_name}"
+            line = GUESSING if metric.startswith("pair_accuracy") else None
+            plot = dot_plot(name, points, f"{metric}, percent", rows.figures, line)
             shown[metric] = {"orders": orders, "cells": cells, "plot": plot}
     return shown
 
 
-def _cost(
-    at: Comparison,
-    name: str,
-    keys: list[Key],
-    first: dict[Key, Estimate],
-    costs: list[dict[str, Any]],
-    axis: str,
-    figures: Path,
-) -> dict[str, Any]:
-    """What each row costs: its runs' numbers, averaged over seeds, with their range. Shown with the test split only."""
-    if at[2] != "test":
+def _cost(rows: _Rows, main: dict[RowKey, Estimate], costs: list[dict[str, Any]], axis: str) -> dict[str, Any]:
+    """Return the costs of the runs of each row, and accuracy over training time; nothing without costs."""
+    if not costs:
         return {"cost": {}, "cost_plot": ""}
-    cost: dict[Key, dict[str, Any]] = {}
-    for key in keys:
-        own = [row for row in costs if key_of(row) == key]
-        seconds, speed = ([r[c] for r in own if r[c] is not None] for c in ("train_seconds", "predict_clips_per_s"))
-        parameters = {
-            c: next((r[c] for r in own if r[c] is not None), None) for c in ("new_parameters", "trained_parameters")
+    cost: dict[RowKey, dict[str, Any]] = {}
+    points = []
+    for key in rows.keys:
+        runs = [run for run in costs if key_of(run) == key]
+        values = {column: [run[column] for run in runs if run[column] is not None] for column in COST_COLUMNS}
+        seconds = values["train_seconds"]
+        cost[key] = {
+            "new_parameters": next(iter(values["new_parameters"]), None),
+            "trained_parameters": next(iter(values["trained_parameters"]), None),
+            "seconds": seconds,
+            "speed": values["predict_clips_per_s"],
+            "device": "; ".join(
+                sorted({f"{run['device']}, {run['threads']} threads" for run in runs if run["device"]})
+            ),
         }
-        where = sorted({f"{r['device']}, {r['threads']} threads" for r in own if r["device"]})
-        cost[key] = {"seconds": seconds, "speed": speed, **parameters, "where": "; ".join(where)}
-    methods = method_names(keys)
-    points = [
-        (methods[key], key.texts, sum(c["seconds"]) / max(1, len(c["seconds"])), first[key]) for key, c in cost.items()
-    ]
-    return {"cost": cost, "cost_plot": cost_plot(f"cost-{name}", points, axis, figures)}
+        points.append((rows.methods[key], key.texts, sum(seconds) / max(1, len(seconds)), main[key]))
+    return {"cost": cost, "cost_plot": cost_plot(f"cost-{rows.file_name}", points, axis, rows.figures)}

@@ -1,7 +1,9 @@
-"""The picture of which classes are taken for each other: classes side by side that are confused, so that blocks are seen.
+"""Picture of which classes are confused with each other: confused classes side by side, so that groups become visible.
 
-Rows and columns are ordered by average-linkage clustering (the ordering of Eisen et al. 1998 for matrices) of the scores in
-the table `confusables`, which has each class's first rivals only: what is blank was not among them.
+Rows and columns are ordered by average-linkage clustering (as Eisen et al. 1998 order matrices) of the scores in the
+table `confusables`. It has the first rivals of each class only: other pairs are blank.
+
+K classes.
 """
 
 from pathlib import Path
@@ -10,43 +12,41 @@ from typing import Any
 import numpy as np
 
 from kinetext.core.tables import read_rows
-from kinetext.report.figures import block_plot
-from kinetext.report.material import MINED, RULES, Mined
+from kinetext.report.figures import matrix_plot
+from kinetext.report.sources import BACKBONE_RULES, RULES, ConfusablesFile
 
-MOST_BLOCKS = 12  # blocks named beside the picture
-MOST_CLASSES = 60  # whose names can be read; of more, the most confused blocks are shown
+MAX_GROUPS = 12  # groups listed beside the picture
+MAX_CLASSES = 60  # readable names; of more classes, the most confused groups are shown
 
 
-def confusion_picture(mined: Mined, figures: Path) -> dict[str, Any] | None:
-    """The picture and the blocks of one table, of the rule `features` or else `text`; None for a table without either."""
-    dataset, protocol, backbone, path = mined
-    rows = read_rows("confusables", path)
-    rule = next((rule for rule in MINED if any(row["rule"] == rule for row in rows)), None)
+def confusion_picture(file: ConfusablesFile, figures: Path) -> dict[str, Any] | None:
+    """Return the picture and groups of one table, by its rule `features` or else `text`; None for a table without either."""
+    rows = read_rows("confusables", file.path)
+    rule = next((rule for rule in BACKBONE_RULES if any(row["rule"] == rule for row in rows)), None)
     if rule is None:
         return None
     labels, scores_KK = score_matrix([row for row in rows if row["rule"] == rule])
-    order, blocks = find_blocks(scores_KK)
-    named = [[labels[k] for k in block] for block in blocks]
-    if len(order) > MOST_CLASSES:
-        first = set([k for block in blocks for k in block][:MOST_CLASSES]) or set(order[:MOST_CLASSES])
-        order = [k for k in order if k in first]
-    place = {k: at for at, k in enumerate(order)}
-    spans = [(min(place[k] for k in block), len(block)) for block in blocks if set(block) <= place.keys()]
-    name = f"confusion-{dataset}-{protocol}-{backbone}"
-    plot = block_plot(name, scores_KK[np.ix_(order, order)], [labels[k] for k in order], spans, figures)
+    order, groups = cluster_classes(scores_KK)
+    if len(order) > MAX_CLASSES:
+        kept = set([k for group in groups for k in group][:MAX_CLASSES]) or set(order[:MAX_CLASSES])
+        order = [k for k in order if k in kept]
+    position = {k: at for at, k in enumerate(order)}
+    spans = [(min(position[k] for k in group), len(group)) for group in groups if set(group) <= position.keys()]
+    name = f"confusion-{file.dataset}-{file.protocol}-{file.backbone}"
+    plot = matrix_plot(name, scores_KK[np.ix_(order, order)], [labels[k] for k in order], spans, figures)
     return {
-        "title": f"{dataset}, {protocol}, {backbone}",
+        "title": f"{file.dataset}, {file.protocol}, {file.backbone}",
         "rule": RULES[rule],
         "classes": len(labels),
         "shown": len(order),
         "plot": plot,
-        "blocks": named[:MOST_BLOCKS],
-        "more": max(0, len(named) - MOST_BLOCKS),
+        "groups": [[labels[k] for k in group] for group in groups[:MAX_GROUPS]],
+        "more": max(0, len(groups) - MAX_GROUPS),
     }
 
 
 def score_matrix(rows: list[dict[str, Any]]) -> tuple[list[str], np.ndarray]:
-    """The classes of rows of `confusables`, and their scores [K, K], symmetric: a pair counts if either names the other."""
+    """Return the classes of rows of `confusables` and their symmetric scores [K, K]: a pair counts in either direction."""
     labels = sorted({row[key] for row in rows for key in ("label", "rival")})
     index = {label: k for k, label in enumerate(labels)}
     scores_KK = np.zeros((len(labels), len(labels)))
@@ -56,9 +56,10 @@ def score_matrix(rows: list[dict[str, Any]]) -> tuple[list[str], np.ndarray]:
     return labels, scores_KK
 
 
-def find_blocks(scores_KK: np.ndarray, share: float = 0.1) -> tuple[list[int], list[list[int]]]:
-    """An order of the classes that puts confused ones side by side, and the blocks in it: groups of at least two classes
-    whose mean score is over `share` of the highest, the most confused first.
+def cluster_classes(scores_KK: np.ndarray, share: float = 0.1) -> tuple[list[int], list[list[int]]]:
+    """Return an order of the classes with confused ones side by side, and the groups in it, the most confused first.
+
+    A group has at least two classes, with a mean score above `share` of the highest.
     """
     from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
     from scipy.spatial.distance import squareform
@@ -73,7 +74,7 @@ def find_blocks(scores_KK: np.ndarray, share: float = 0.1) -> tuple[list[int], l
     number_K = fcluster(tree, 1 - share, "distance")
     members = [[k for k in order if number_K[k] == number] for number in dict.fromkeys(number_K[order].tolist())]
 
-    def mean_score(block: list[int]) -> float:
-        return float(scores_KK[np.ix_(block, block)].sum() / (len(block) * (len(block) - 1)))
+    def mean_score(group: list[int]) -> float:
+        return float(scores_KK[np.ix_(group, group)].sum() / (len(group) * (len(group) - 1)))
 
-    return order, sorted((block for block in members if len(block) > 1), key=lambda block: -mean_score(block))
+    return order, sorted((group for group in members if len(group) > 1), key=lambda group: -mean_score(group))

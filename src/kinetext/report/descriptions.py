@@ -1,8 +1,9 @@
-"""Do motion descriptions help? Each method with descriptions against the same method with every other text, clip by clip.
+"""Do motion descriptions help? Each method with descriptions against the same method with every other text set.
 
-What an image-text model gains from longer texts need not come from what they say (WaffleCLIP, ICCV 2023: random words do
-nearly as well on images). So the answer is a row of paired differences: descriptions less names, less templates, and less
-each control, each with its interval and p, and a sentence that says no more than the tests do, corrected for their number.
+Longer texts may help an image-text model whatever they say: random words do nearly as well as descriptions on images
+(WaffleCLIP, ICCV 2023). So descriptions are compared with class names, with prompt templates and with every control. Each
+comparison is a paired difference on the same clips with its interval and its p, corrected for their number, and the
+sentences claim no more than the tests show.
 """
 
 from collections.abc import Sequence
@@ -10,84 +11,90 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.core.tables import read_metadata, read_rows
-from kinetext.report.estimates import Difference, Key, corrected, labels, method_names
-from kinetext.report.figures import Row, dot_plot
+from kinetext.evaluation.paired import Difference, correct_family
+from kinetext.report.figures import PlotRow, dot_plot
+from kinetext.report.formats import join_names
+from kinetext.report.keys import RowKey, method_names, row_labels
 
-VERDICTS = ("ahead of", "not told apart from", "behind")
+BETTER, EQUAL, WORSE = "significantly better than", "not significantly different from", "significantly worse than"
 
 
-def described_tables(texts: list[Path], named: Sequence[str]) -> list[str]:
-    """The names of the tables of texts that hold motion descriptions: those `named`, or those with rows of kind motion
-    that are no control (metadata `control`). Raises ValueError if a named one is not there.
+def description_sets(texts: list[Path], names: Sequence[str]) -> list[str]:
+    """Return the names of the text sets with motion descriptions: `names`, or those of kind motion that are no controls.
+
+    Raises ValueError if a name is unknown.
     """
-    names = list(dict.fromkeys(path.stem for path in texts))
-    for name in named:
-        if name not in names:
-            raise ValueError(f"report.descriptions: no texts '{name}' were made; known: {', '.join(names)}")
-    if named:
-        return list(named)
-    found = [
+    known = list(dict.fromkeys(path.stem for path in texts))
+    for name in names:
+        if name not in known:
+            raise ValueError(f"report.descriptions: no texts '{name}' were made; known: {', '.join(known)}")
+    if names:
+        return list(names)
+    describing = [
         path.stem
         for path in texts
-        if not control_of(path) and any(r["kind"] == "motion" for r in read_rows("texts", path))
+        if not control_of(path) and any(row["kind"] == "motion" for row in read_rows("texts", path))
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(describing))
 
 
 def control_of(path: Path) -> str | None:
-    """Which control a table of texts is, as `describe_classes` notes; None for names and descriptions."""
+    """Return which control a text set is, as `describe_classes` records it; None for names and descriptions."""
     return read_metadata(path).get("control")
 
 
-def against_others(
-    name: str, keys: list[Key], apart: dict[tuple[Key, Key], Difference], described: list[str], figures: Path
+def compare_texts(
+    name: str,
+    keys: list[RowKey],
+    differences: dict[tuple[RowKey, RowKey], Difference],
+    descriptions: list[str],
+    figures: Path,
 ) -> list[dict[str, Any]]:
-    """For each table of descriptions: by how much every method is better with it than with each other texts.
+    """Return for each set of descriptions how much better every method is with it than with each other text set.
 
-    `apart` has the paired difference of every two rows of the comparison `name`.
+    `name` is the comparison in file names; `differences` has the paired difference of every two of its rows.
     """
     shown = []
-    for texts in described:
+    for texts in descriptions:
         others = sorted({key.texts for key in keys} - {texts}, key=lambda other: (other != "names", other))
-        ours = method_names(key for key in keys if key.texts == texts)
+        methods = method_names(key for key in keys if key.texts == texts)
         family = {
-            key._replace(texts=other): apart[key, key._replace(texts=other)]
-            for key in ours
-            for other in others
-            if (key, key._replace(texts=other)) in apart
+            other_key: differences[key, other_key]
+            for key in methods
+            for other_key in (key._replace(texts=other) for other in others)
+            if (key, other_key) in differences
         }
-        cells = corrected(family)
+        cells = correct_family(family)
         if cells:
-            called = labels(cells)
-            rows: list[Row] = [
-                (called[key], [(ours[key._replace(texts=texts)], estimate)]) for key, estimate in cells.items()
+            labels = row_labels(cells)
+            rows: list[PlotRow] = [
+                (labels[key], [(methods[key._replace(texts=texts)], difference)]) for key, difference in cells.items()
             ]
             axis = f"with {texts} minus with these texts, points"
-            plot = dot_plot(f"help-{texts}-{name}", rows, axis, figures, (0.0, "no difference"), sorted(ours.values()))
-            of_row = {
-                name: {other: cells[k] for other in others if (k := key._replace(texts=other)) in cells}
-                for key, name in ours.items()
-            }
-            sentences = [finding(name, texts, tested) for name, tested in of_row.items() if tested]
+            zero = (0.0, "no difference")
+            plot = dot_plot(f"help-{texts}-{name}", rows, axis, figures, zero, sorted(methods.values()))
+            sentences = []
+            for key, method in methods.items():
+                tests = {k.texts: cells[k] for k in cells if k.backbone_method == key.backbone_method}
+                sentences += [verdict_sentence(method, texts, tests)] if tests else []
             shown.append({"texts": texts, "cells": cells, "plot": plot, "sentences": sentences})
     return shown
 
 
-def finding(method: str, texts: str, tested: dict[str, Difference]) -> str:
-    """What the tests of one method against its other texts say: "With stan, bundled is ahead of names; not told apart from shuffled."""
-    verdicts: dict[str, list[str]] = {words: [] for words in VERDICTS}
-    for other, apart in tested.items():
-        verdicts[verdict(apart)].append(other)
-    said = [f"{words} {_listed(others)}" for words, others in verdicts.items() if others]
-    return f"With {method}, {texts} is {'; '.join(said)}."
+def verdict_sentence(method: str, texts: str, tests: dict[str, Difference]) -> str:
+    """Return what the tests of a method against its other texts show.
+
+    For example: "With stan, bundled is significantly better than names; not significantly different from shuffled."
+    """
+    by_verdict: dict[str, list[str]] = {BETTER: [], EQUAL: [], WORSE: []}
+    for other, difference in tests.items():
+        by_verdict[verdict(difference)].append(other)
+    parts = [f"{words} {join_names(others)}" for words, others in by_verdict.items() if others]
+    return f"With {method}, {texts} is {'; '.join(parts)}."
 
 
 def verdict(difference: Difference) -> str:
-    """What the corrected test of a difference says."""
-    if not difference.told_apart:
-        return VERDICTS[1]
-    return VERDICTS[0] if difference.value > 0 else VERDICTS[2]
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    """Return what the corrected test of a difference shows."""
+    if not difference.significant:
+        return EQUAL
+    return BETTER if difference.value > 0 else WORSE

@@ -1,66 +1,58 @@
-"""Classes that were never trained on, beside those that were, in the terms of papers on base-to-novel generalisation: accuracy on
-trained classes, on new ones, and their harmonic mean (CoCoOp, CVPR 2022; of videos ViFi-CLIP, CVPR 2023), which is high only
-if both are.
+"""Base-to-novel generalisation: accuracy on trained (base) and novel classes, and the harmonic mean of the two.
+
+As in CoCoOp (CVPR 2022) and, for videos, ViFi-CLIP (CVPR 2023). The harmonic mean is high only if both accuracies are.
 """
 
 from pathlib import Path
 from typing import Any
 
 from kinetext.config.report import ReportOptions
-from kinetext.report.comparisons import headline_of
-from kinetext.report.estimates import Estimates, file_name, labels, order
-from kinetext.report.figures import Estimate, Row, dot_plot
+from kinetext.evaluation.intervals import harmonic_mean
+from kinetext.report.comparisons import headline_metrics
+from kinetext.report.estimates import Estimates
+from kinetext.report.figures import PlotRow, dot_plot
+from kinetext.report.keys import Comparison, file_name, row_labels, sort_key
 
-COLUMNS = {"test": "trained classes", "novel": "never seen", "novel_among_all": "never seen, among all"}
+COLUMNS = {"test": "trained classes", "novel": "novel classes", "novel_among_all": "novel, among all classes"}
 
 
 def novel_classes(
-    found: Estimates, options: ReportOptions, help_by_split: dict[tuple[str, str, str], Any], figures: Path
+    estimates: Estimates, options: ReportOptions, text_comparisons: dict[Comparison, Any], figures: Path
 ) -> list[dict[str, Any]]:
-    """A table for each data set and protocol with new classes. `help_by_split` has what descriptions add, by comparison.
+    """Return a table for each data set and protocol with novel classes.
 
-    The harmonic mean takes the new classes' clips scored among all classes, where a method cannot win by favouring the
-    new ones; where that was not predicted, among the new ones only, as the papers do.
+    The harmonic mean uses novel clips scored among all classes, or, if these were not predicted, among the novel ones.
+    `text_comparisons` has the comparisons of text sets (`compare_texts`).
     """
     shown = []
-    for at in sorted((at for at in found if at[2] == "novel"), key=order):
-        measured = {split: found[*at[:2], split] for split in COLUMNS if (*at[:2], split) in found}
+    for comparison in sorted((c for c in estimates if c.split == "novel"), key=sort_key):
+        splits = {split: comparison._replace(split=split) for split in COLUMNS}
+        measured = {split: estimates[place] for split, place in splits.items() if place in estimates}
         if "test" not in measured:
             continue
-        metric = headline_of(measured["novel"], options)[0]
-        cells = {split: one.get((metric, "ordered"), {}) for split, one in measured.items()}
-        keys = [key for key in cells["test"] if all(key in own for own in cells.values())]
-        hard = "novel_among_all" if "novel_among_all" in cells else "novel"
-        means = {key: harmonic_mean(cells["test"][key], cells[hard][key]) for key in keys}
+        metric = headline_metrics(measured["novel"], options)[0]
+        cells = {split: part.get((metric, "ordered"), {}) for split, part in measured.items()}
+        keys = [key for key in cells["test"] if all(key in column for column in cells.values())]
+        novel = "novel_among_all" if "novel_among_all" in cells else "novel"
+        means = {key: harmonic_mean(cells["test"][key], cells[novel][key]) for key in keys}
         keys.sort(key=lambda key: -means[key].value)
-        called = labels(keys)
-        rows: list[Row] = [(called[k], [(COLUMNS[split], own[k]) for split, own in cells.items()]) for k in keys]
-        plot = dot_plot(f"novel-{file_name(at[:2])}", rows, f"{metric}, percent", figures)
+        labels = row_labels(keys)
+        rows: list[PlotRow] = [
+            (labels[key], [(COLUMNS[split], column[key]) for split, column in cells.items()]) for key in keys
+        ]
+        plot = dot_plot(
+            f"novel-{file_name([comparison.dataset, comparison.protocol])}", rows, f"{metric}, percent", figures
+        )
         shown.append(
             {
-                "at": at,
+                "comparison": comparison,
                 "metric": metric,
-                "order": keys,
-                "columns": {COLUMNS[split]: own for split, own in cells.items()},
+                "row_keys": keys,
+                "columns": {COLUMNS[split]: column for split, column in cells.items()},
                 "harmonic": means,
-                "hard": COLUMNS[hard],
-                "help": help_by_split.get((*at[:2], hard), []),
+                "novel": COLUMNS[novel],
+                "text_comparisons": text_comparisons.get(splits[novel], []),
                 "plot": plot,
             }
         )
     return shown
-
-
-def harmonic_mean(base: Estimate, new: Estimate) -> Estimate:
-    """2 ab / (a + b) of two independent shares. Each end is as far from it as the root of the summed squares of how far
-    it moves when one share is moved to its end (square-and-add: Newcombe, Statistics in Medicine 2001).
-    """
-
-    def of(a: float, b: float) -> float:
-        return 2 * a * b / (a + b) if a + b else 0.0
-
-    value = of(base.value, new.value)
-    low = value - ((value - of(base.low, new.value)) ** 2 + (value - of(base.value, new.low)) ** 2) ** 0.5
-    high = value + ((of(base.high, new.value) - value) ** 2 + (of(base.value, new.high) - value) ** 2) ** 0.5
-    seeds, clips = min(base.seeds, new.seeds), base.clips + new.clips
-    return Estimate(value, max(0.0, low), min(1.0, high), value, value, seeds, clips, base.datasets)

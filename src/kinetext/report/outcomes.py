@@ -1,7 +1,6 @@
-"""What predictions.parquet of every run says clip by clip, frames in order: whether the clip was right, and which class it
-was taken for. Read once a run, and never in a loop over clips.
+"""Read predictions.parquet of every run once: the main metric of each clip, and which class it was predicted as.
 
-B clips, K classes.
+B clips, K classes, N rows of a comparison.
 """
 
 from pathlib import Path
@@ -14,65 +13,59 @@ from kinetext.config.run import RunSpec
 from kinetext.core.tables import read_metadata
 from kinetext.evaluation.measure import main_values
 from kinetext.evaluation.predictions import Predictions, predicted_classes, read_predictions
+from kinetext.report.keys import Comparison, RowKey
 
-Place = tuple[str, str, str, str]  # dataset, protocol, split, metric
 Row = TypeVar("Row")
-
-
-class Key(NamedTuple):
-    """A row of a comparison."""
-
-    backbone: str
-    method: str
-    texts: str
-
-    @property
-    def backbone_method(self) -> tuple[str, str]:
-        """What rows that differ in their texts alone have in common."""
-        return self.backbone, self.method
 
 
 class Outcome(NamedTuple):
     """The main metric of one seed on each clip."""
 
-    clips: tuple[str, ...]
+    clip_ids: tuple[str, ...]
     value_B: np.ndarray
 
 
+SeedOutcomes = dict[RowKey, list[Outcome]]  # row of a comparison -> its seeds
+
+
 class Outcomes:
-    """Those of all runs, put together by comparison and row."""
+    """The outcomes of all runs by comparison, main metric and row, and their confusions; frames in order."""
 
     def __init__(self) -> None:
-        self.comparisons: dict[Place, dict[Key, list[Outcome]]] = {}
+        self.comparisons: dict[tuple[Comparison, str], SeedOutcomes] = {}
         self.confusions: list[pa.Table] = []
-        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._shared_ids: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def add(self, spec: RunSpec, path: Path) -> float | None:
-        """Take a run's predictions, if there are any; how many clips it predicted a second."""
+        """Add a run's predictions if the file exists; return how many clips it predicted per second."""
         if not path.is_file():
             return None
-        for (split, _), made in read_predictions(path, frame_order="ordered").items():
-            metric, value_B = next(iter(main_values(made).items()))
-            clips = tuple(made.clip_ids or ())
-            clips = self._names.setdefault(clips, clips)  # runs of a data set share one copy of the names
-            rows = self.comparisons.setdefault((spec.dataset, spec.protocol, split, metric), {})
-            rows.setdefault(Key(spec.backbone, spec.method, spec.texts), []).append(Outcome(clips, value_B))
-            if not made.captioned:
-                self.confusions.append(_confusions(spec, split, made))
+        for (split, _), predictions in read_predictions(path, frame_order="ordered").items():
+            metric, value_B = next(iter(main_values(predictions).items()))
+            clip_ids = tuple(predictions.clip_ids or ())
+            clip_ids = self._shared_ids.setdefault(clip_ids, clip_ids)  # one copy for all runs of a data set
+            comparison = Comparison(spec.dataset, spec.protocol, split)
+            key = RowKey(spec.backbone, spec.method, spec.texts)
+            rows = self.comparisons.setdefault((comparison, metric), {})
+            rows.setdefault(key, []).append(Outcome(clip_ids, value_B))
+            if not predictions.captioned:
+                self.confusions.append(_confusions(spec, split, predictions))
         return read_metadata(path).get("predict_clips_per_s")
 
 
-def _confusions(spec: RunSpec, split: str, made: Predictions) -> pa.Table:
-    """Rows of the table `confusions`: a pair of classes, and of how many clips."""
-    K = len(made.labels)
-    pair_B = made.target_B.astype(np.int64) * (K + 1) + predicted_classes(made) + 1  # 0: no frames
+def _confusions(spec: RunSpec, split: str, predictions: Predictions) -> pa.Table:
+    """Return rows of the table `confusions`: the number of clips of each pair of a class and a predicted class."""
+    K = len(predictions.labels)
+    pair_B = predictions.target_B.astype(np.int64) * (K + 1) + predicted_classes(predictions) + 1  # 0: no frames
     pairs, clips = np.unique(pair_B, return_counts=True)
-    names = pa.array([None, *made.labels], pa.string())
-    about: dict[str, Any] = {"dataset": spec.dataset, "split": split, "protocol": spec.protocol, "method": spec.method}
-    about |= {"backbone": spec.backbone, "texts": spec.texts, "seed": spec.seed}
+    names = pa.array([None, *predictions.labels], pa.string())
+    run_columns: dict[str, Any] = {
+        column: getattr(spec, column) for column in ("dataset", "protocol", "backbone", "method", "texts", "seed")
+    }
     return pa.table(
         {
-            **{name: pa.repeat(value, len(pairs)) for name, value in about.items()},
+            **{name: pa.repeat(value, len(pairs)) for name, value in run_columns.items()},
+            "split": pa.repeat(split, len(pairs)),
             "label": names.take(pa.array(pairs // (K + 1) + 1)),
             "predicted": names.take(pa.array(pairs % (K + 1))),
             "clips": clips,
@@ -81,14 +74,12 @@ def _confusions(spec: RunSpec, split: str, made: Predictions) -> pa.Table:
 
 
 def value_matrix(rows: dict[Row, list[Outcome]], keys: list[Row]) -> np.ndarray:
-    """The values of some rows on the clips that all of them have, in the order of the clips' names, averaged over seeds,
-    value_BN.
-    """
-    lists = {id(seed.clips): seed.clips for key in keys for seed in rows[key]}
-    common = set.intersection(*map(set, lists.values()))
-    places = {
-        at: np.array([b for _, b in sorted((clip, b) for b, clip in enumerate(clips) if clip in common)], int)
-        for at, clips in lists.items()
+    """Return the values [B, N] of rows on the clips that all of them have, averaged over seeds, sorted by clip_id."""
+    id_lists = {id(seed.clip_ids): seed.clip_ids for key in keys for seed in rows[key]}
+    common = set.intersection(*map(set, id_lists.values()))
+    indices = {
+        address: np.array([b for _, b in sorted((clip, b) for b, clip in enumerate(clip_ids) if clip in common)], int)
+        for address, clip_ids in id_lists.items()
     }
-    columns = [np.mean([seed.value_B[places[id(seed.clips)]] for seed in rows[key]], axis=0) for key in keys]
+    columns = [np.mean([seed.value_B[indices[id(seed.clip_ids)]] for seed in rows[key]], axis=0) for key in keys]
     return np.stack(columns, axis=1)

@@ -1,124 +1,125 @@
-"""The report, one HTML file that opens without a network: `kinetext render-report`.
+"""Render the report as one HTML file that needs no network: `kinetext render-report`.
 
-Here the tables are turned into what report.html.j2 shows, section by section; a section with nothing to show is left
-out. Every number is an Estimate, and the template prints none without its interval, clips and seeds.
+This module computes what page/page.html.j2 shows, section by section; empty sections are left out. Every number is an
+Estimate, and the template prints none without its interval, clips and seeds.
 """
 
 import csv
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from kinetext.config.report import ReportOptions
+from kinetext.core import palette
 from kinetext.core.files import atomic_write
 from kinetext.report.collect import read_tables
-from kinetext.report.comparisons import about_comparison
+from kinetext.report.comparisons import comparison_sections
 from kinetext.report.confusion import confusion_picture
 from kinetext.report.curves import learning_curves
-from kinetext.report.descriptions import control_of, described_tables
-from kinetext.report.estimates import Estimates, estimates, key_of, long_rows, order, place, pooled, pools, title
-from kinetext.report.figures import amount
-from kinetext.report.material import RULES, Dataset, Mined, about_dataset, about_texts, gallery
+from kinetext.report.descriptions import control_of, description_sets
+from kinetext.report.estimates import csv_rows, estimates_of, pool_estimates, pooled_comparisons
+from kinetext.report.formats import format_count, format_p, format_percent, format_value
+from kinetext.report.gallery import galleries
+from kinetext.report.inputs import summarize_dataset, summarize_texts
+from kinetext.report.keys import Comparison, comparison_of, key_of, sort_key, title
 from kinetext.report.novel import novel_classes
-from kinetext.report.reference import beside
+from kinetext.report.published import compare_with_published
+from kinetext.report.sources import RULES, ConfusablesFile, DatasetFiles
+
+Rows = list[dict[str, Any]]
 
 
 def render_report(
     tables: Path,
     options: ReportOptions,
-    datasets: list[Dataset],
-    mined: list[Mined],
+    datasets: Iterable[tuple[str, Path, list[Path]]],
+    confusables: Iterable[tuple[str, str, str, Path]],
     texts: list[Path],
     output: Path,
     figures: Path,
 ) -> None:
-    """Write the report, and its figures as PNG with the numbers as CSV into the folder `figures`.
+    """Write the report, and into the folder `figures` its figures as PNG and its numbers as CSV.
 
-    `tables` is the folder that `collect_metrics` wrote; `mined` are the tables of confusables, one for each data set, protocol
-    and backbone; `texts` are {dataset}/{protocol}/{backbone}/texts/{name}.parquet.
-    Raises ValueError if there are no metrics, or if the options name what is not there.
+    `tables` is the output folder of `collect_metrics`; `datasets` and `confusables` are rows of sources.DatasetFiles and
+    sources.ConfusablesFile; `texts` are {dataset}/{protocol}/{backbone}/texts/{name}.parquet. Raises ValueError if there are
+    no metrics, or if the options name something unknown.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    read = read_tables(tables)
-    metrics, runs, costs, differences = (read[name] for name in ("metrics", "runs", "costs", "differences"))
-    if not metrics:
+    rows = read_tables(tables)
+    if not rows["metrics"]:
         raise ValueError(f"{tables}/metrics.parquet: holds no metrics; run at least one experiment before the report")
-    found, figures = estimates(metrics), Path(figures)
     figures.mkdir(parents=True, exist_ok=True)
-    described = described_tables(texts, options.descriptions)
-    pool = pools(differences)
-    for at, of in pool.items():
-        rows = {key_of(row) for row in differences if place(row) == at}
-        found[at] = defaultdict(dict, pooled(found, at, of, rows))
-    comparisons = []
-    for at in sorted(found, key=order):
-        own = [row for row in differences if place(row) == at]
-        paid = [row for row in costs if row["dataset"] in pool.get(at, [at[0]]) and row["protocol"] == at[1]]
-        comparisons.append(about_comparison(at, found[at], options, own, paid, described, figures))
-    parts = {(dataset, *at[1:]) for at, of in pool.items() for dataset in of}
-    shown = {
+    estimates = estimates_of(rows["metrics"])
+    pools = pooled_comparisons(rows["differences"])
+    for comparison, names in pools.items():
+        keys = {key_of(row) for row in rows["differences"] if comparison_of(row) == comparison}
+        estimates[comparison] = pool_estimates(estimates, comparison, names, keys)
+    dataset_files = [DatasetFiles(*files) for files in datasets]
+    confusable_files = [ConfusablesFile(*file) for file in confusables]
+    descriptions = description_sets(texts, options.descriptions)
+    sections = [
+        comparison_sections(
+            comparison,
+            estimates[comparison],
+            options,
+            [row for row in rows["differences"] if comparison_of(row) == comparison],
+            _costs_of(comparison, pools, rows["costs"]),
+            descriptions,
+            figures,
+        )
+        for comparison in sorted(estimates, key=sort_key)
+    ]
+    text_comparisons = {section["comparison"]: section["text_comparisons"] for section in sections}
+    content = {
         "title": options.title,
-        "comparisons": comparisons,
-        "parts": parts,
-        "pools": pool,
-        "several_backbones": len({run["backbone"] for run in runs}) > 1,
-        "datasets": [about_dataset(dataset, metrics, runs) for dataset in datasets],
-        "reference": beside(options.reference, found),
-        "confusion": [picture for place in mined if (picture := confusion_picture(place, figures))],
-        "galleries": _galleries(datasets, mined, found, runs, options.examples),
-        "novel": novel_classes(found, options, {c["at"]: c["help"] for c in comparisons}, figures),
-        "curves": learning_curves(read["curves"], figures),
-        "texts": [about_texts(path) for path in texts],
+        "comparisons": sections,
+        "pools": pools,
+        "parts": {comparison._replace(dataset=name) for comparison, names in pools.items() for name in names},
+        "several_backbones": len({run["backbone"] for run in rows["runs"]}) > 1,
+        "datasets": [summarize_dataset(dataset, rows["metrics"], rows["runs"]) for dataset in dataset_files],
+        "published": compare_with_published(options.reference, estimates),
+        "confusion": [picture for file in confusable_files if (picture := confusion_picture(file, figures))],
+        "galleries": galleries(dataset_files, confusable_files, estimates, rows["runs"], options.examples),
+        "novel": novel_classes(estimates, options, text_comparisons, figures),
+        "curves": learning_curves(rows["curves"], figures),
+        "texts": [summarize_texts(path) for path in texts],
         "controls": sorted({path.stem for path in texts if control_of(path) not in (None, "names")}),
         "rules": RULES,
+        "colours": palette.COLOURS,
     }
-    _write_csv(figures / "metrics.csv", long_rows(found))
-    _write_csv(figures / "differences.csv", differences)
-    _write_csv(figures / "costs.csv", costs)
-    page = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    for name, table in (
+        ("metrics", csv_rows(estimates)),
+        ("differences", rows["differences"]),
+        ("costs", rows["costs"]),
+    ):
+        _write_csv(figures / f"{name}.csv", table)
+    _write_page(content, output)
+
+
+def _costs_of(comparison: Comparison, pools: dict[Comparison, list[str]], costs: Rows) -> Rows:
+    """Return the rows of the table costs that belong to a comparison."""
+    datasets = pools.get(comparison, [comparison.dataset])
+    return [row for row in costs if row["dataset"] in datasets and row["protocol"] == comparison.protocol]
+
+
+def _write_page(content: dict[str, Any], output: Path) -> None:
+    """Render the template."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
     )
-    page.filters |= {
-        "percent": _percent,
-        "amount": amount,
+    environment.filters |= {
+        "percent": format_percent,
+        "amount": format_value,
         "title": title,
-        "p": words_for_p,
-        "count": lambda n: "not recorded" if n is None else f"{n:,}",
+        "p": format_p,
+        "count": format_count,
     }
     with atomic_write(output) as part:
-        part.write_text(page.get_template("report.html.j2").render(shown), encoding="utf-8")
-
-
-def _galleries(
-    datasets: list[Dataset], mined: list[Mined], found: Estimates, runs: list[dict[str, Any]], examples: int
-) -> list[dict[str, Any]]:
-    """Example pairs of each table of confusables, with the numbers of the rows on test clips that were measured with it."""
-    by_name, shown = {dataset[0]: dataset for dataset in datasets}, []
-    for dataset, protocol, backbone, path in mined:
-        wanted = (dataset, protocol, backbone)
-        keys = {key_of(r) for r in runs if (r["dataset"], r["protocol"], r["backbone"]) == wanted}
-        measured = {
-            metric: {key: estimate for key, estimate in cells.items() if key in keys}
-            for (metric, order), cells in found.get((dataset, protocol, "test"), {}).items()
-            if order == "ordered" and keys & cells.keys()
-        }
-        pairs = gallery(by_name[dataset], path, measured, examples)
-        if pairs:
-            several = len({m[2] for m in mined if m[:2] == wanted[:2]}) > 1
-            shown.append({"title": f"{dataset}, {protocol}{f', {backbone}' if several else ''}", **pairs})
-    return shown
-
-
-def _percent(value: float, sign: bool = False) -> str:
-    """A fraction in percent with one decimal; a true minus sign, for it is as wide as the plus."""
-    return f"{round(100 * value, 1) + 0.0:{'+' if sign else ''}.1f}".replace("-", "−")  # noqa: RUF001
-
-
-def words_for_p(p: float) -> str:
-    """A p as it is read: the small ones by their bound."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+        part.write_text(environment.get_template("page.html.j2").render(content), encoding="utf-8")
 
 
 def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from kinetext.core.palette import COLOURS
 from kinetext.evaluation.predictions import Predictions, predicted_classes, read_predictions
-from kinetext.evaluation.retrieval import owners, rank_queries
+from kinetext.evaluation.retrieval import caption_clips, rank_queries
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 CONFUSION_SPLITS = ("test", "novel_among_all")
 MAX_NAMED = 60  # classes whose names are legible
 MAX_CLASSES = 1000  # a confusion matrix of more classes is a uniform grey
@@ -29,7 +29,7 @@ def draw_figures(predictions: Path) -> Iterator[tuple[str, Any]]:
             if split in CONFUSION_SPLITS and len(sample.labels) <= MAX_CLASSES:
                 yield f"confusion-{split}.png", _confusion_figure(sample, split)
         else:
-            by_direction = rank_queries(sample.scores_BK, owners(sample))
+            by_direction = rank_queries(sample.scores_BK, caption_clips(sample))
             ranks |= {f"{split}, {way}": by_direction[way].rank_Q for way in ("t2v", "v2t")}
     if ranks:
         yield "ranks.png", _rank_figure(ranks)

@@ -1,7 +1,7 @@
-// Sorting, filtering and playing. The page is whole without it; nothing is fetched and nothing is kept.
+// Sort and filter tables, play clips. The page is complete without this script; it fetches and stores nothing.
 "use strict";
 
-// ---- sorting: a click on a column's head; numbers largest first, then smallest; texts by alphabet
+// ---- sorting by a click on a column's heading: numbers largest first, then smallest; texts alphabetically
 
 const numberOf = (cell) => {
   const shown = (cell?.querySelector("b") ?? cell)?.textContent.trim().replace("\u2212", "-").replaceAll(",", "") ?? "";
@@ -18,7 +18,7 @@ function sortRows(table, column, head) {
   rows.sort((a, b) => {
     if (!numeric) return (down ? -1 : 1) * text(a).localeCompare(text(b));
     const [x, y] = [numbers.get(a), numbers.get(b)];
-    if (isNaN(x) || isNaN(y)) return isNaN(x) - isNaN(y); // what was not measured stands last
+    if (isNaN(x) || isNaN(y)) return isNaN(x) - isNaN(y); // not measured: last
     return down ? y - x : x - y;
   });
   table.tHead.querySelectorAll("th").forEach((th) => th.removeAttribute("aria-sort"));
@@ -37,7 +37,7 @@ for (const table of document.querySelectorAll("table")) {
   });
 }
 
-// ---- filtering: rows of methods with texts by words in their names
+// ---- filtering rows by words in their names
 
 const tools = document.querySelector(".tools");
 const rows = [...document.querySelectorAll("table.rows > tbody > tr")];
@@ -58,7 +58,7 @@ tools.hidden = false;
 tools.addEventListener("input", filterRows);
 tools.addEventListener("submit", (event) => event.preventDefault());
 
-// ---- playing: the frames of a clip in order, four a second, a pause at the end
+// ---- playing the frames of a clip in order, four per second, with a pause at the end
 
 const PAUSE = 3; // frames
 const movies = [...document.querySelectorAll(".strip")]

@@ -1,0 +1,26 @@
+"""Confusable classes of a split, from the table `confusables`."""
+
+from typing import Any
+
+from kinetext.evaluation.metrics.base import Rivals
+
+
+def split_rivals(confusables: list[dict[str, Any]], rule: str, labels: list[str]) -> Rivals:
+    """Return each label's rivals under a rule, the most confusable first; only labels of the split, as only these are scored."""
+    in_split = set(labels)
+    rivals: Rivals = {}
+    for row in sorted((row for row in confusables if row["rule"] == rule), key=lambda row: row["rank"]):
+        if row["label"] in in_split and row["rival"] in in_split and row["label"] != row["rival"]:
+            rivals.setdefault(row["label"], []).append(row["rival"])
+    return rivals
+
+
+def top_pairs(confusables: list[dict[str, Any]], rule: str, labels: list[str], limit: int) -> list[tuple[str, str]]:
+    """Return up to `limit` pairs of a label and its first rival, each pair once, the most confusable first."""
+    rivals = split_rivals(confusables, rule, labels)
+    score = {(row["label"], row["rival"]): row["score"] or 0.0 for row in confusables if row["rule"] == rule}
+    pairs = sorted(((a, others[0]) for a, others in rivals.items()), key=lambda pair: (-score[pair], pair))
+    unique: dict[frozenset[str], tuple[str, str]] = {}
+    for pair in pairs:
+        unique.setdefault(frozenset(pair), pair)
+    return list(unique.values())[:limit]

@@ -1,0 +1,90 @@
+"""What was compared: the clips of a data set, the options of its runs, and the text sets."""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+from kinetext.core.schemas import DESCRIPTIONS
+from kinetext.core.tables import open_shard, read_metadata, read_rows
+from kinetext.report.descriptions import control_of
+from kinetext.report.sources import DatasetFiles
+
+MAX_CAPTIONED_CLIPS = 50  # clips whose captions are shown
+MAX_SENTENCES = 3  # of a class
+
+
+def summarize_dataset(
+    dataset: DatasetFiles, metrics: list[dict[str, Any]], runs: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return a data set's clips, those without frames, and the protocols, methods, texts and seeds of its runs."""
+    clips = read_rows("clips", dataset.clips)
+    failed, status = [], Counter[str]()
+    for shard in dataset.shards:
+        table = open_shard("frames", shard).select(["clip_id", "status", "error"])
+        status.update(table["status"].to_pylist())
+        failed += [row for row in table.to_pylist() if row["status"] == "failed"] if status["failed"] else []
+    dataset_runs = [run for run in runs if run["dataset"] == dataset.name]
+    return {
+        "name": dataset.name,
+        "clips": Counter(row["split"] for row in clips),
+        "classes": len({row["label"] for row in clips if row["label"] is not None}),
+        "captions": sum(len(row["captions"] or []) for row in clips),
+        "status": status,
+        "failed": failed,
+        "deviations": _deviations(read_metadata(dataset.clips)),
+        "commits": sorted({row["commit"] for row in metrics if row["dataset"] == dataset.name and row["commit"]}),
+        **{
+            column: sorted({run[column] for run in dataset_runs})
+            for column in ("protocol", "backbone", "method", "texts", "seed")
+        },
+    }
+
+
+def _deviations(index: dict[str, Any]) -> list[str]:
+    """Return how the data set differs from its publication: sizes of lists, missing files, files in no list."""
+    deviations = [
+        f"{what}: {listed} listed, {published} published"
+        for what, (listed, published) in index.get("sizes", {}).items()
+        if listed != published
+    ]
+    for key, words in (
+        ("absent", "listed files are missing"),
+        ("unlisted", "videos in its folder are in no list, or excluded"),
+    ):
+        count = index.get(key, {}).get("count", 0)
+        deviations += [f"{count} {words}"] if count else []
+    return deviations
+
+
+def summarize_texts(path: Path) -> dict[str, Any]:
+    """Return the first sentences of each class of a text set, and why others are rejected; captions of the first clips."""
+    rows, rows_by_label = read_rows("texts", path), defaultdict(list)
+    for row in rows:
+        rows_by_label[row["label"]].append(row)
+    captioned = any(row["kind"] == "caption" for row in rows)
+    describing = any(row["kind"] in DESCRIPTIONS for row in rows)
+    usable = {row["label"] for row in rows if row["status"] == "ok" and (row["kind"] in DESCRIPTIONS or not describing)}
+    shown = list(rows_by_label.items())[: MAX_CAPTIONED_CLIPS if captioned else None]
+    return {
+        "name": path.stem,
+        "dataset": ", ".join(path.parts[-5:-2]),  # {dataset}/{protocol}/{backbone}/texts/{name}.parquet
+        "used": sum(row["status"] == "ok" for row in rows),
+        "described": f"{len(rows_by_label)} {'clips' if captioned else 'classes'}",
+        "sources": sorted({row["model"] or row["source"] for row in rows if row["model"] or row["source"]}),
+        "control": control_of(path),
+        "rejected": Counter(_reason(row) for row in rows if row["status"] != "ok"),
+        "unusable": [label for label in rows_by_label if label not in usable],
+        "classes": {
+            label: {
+                "first": [row["sentence"] for row in label_rows if row["status"] == "ok"][:MAX_SENTENCES],
+                "used": sum(row["status"] == "ok" for row in label_rows),
+                "rejected": Counter(row["status"] for row in label_rows if row["status"] != "ok"),
+            }
+            for label, label_rows in shown
+        },
+    }
+
+
+def _reason(row: dict[str, Any]) -> str:
+    """Return why a sentence is rejected, without details: a status reads `reason: details`."""
+    return row["status"].partition(":")[0]

@@ -1,0 +1,77 @@
+"""How the report names what it compares: comparisons and their rows."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+
+class Comparison(NamedTuple):
+    """Clips that several methods are tested on: a split of a data set under a protocol.
+
+    For a mean over several data sets, `dataset` is "mean of N".
+    """
+
+    dataset: str
+    protocol: str
+    split: str
+
+
+class RowKey(NamedTuple):
+    """A row of a comparison: runs that differ in their seeds only."""
+
+    backbone: str
+    method: str
+    texts: str
+
+    @property
+    def backbone_method(self) -> tuple[str, str]:
+        """The part that rows with other texts share."""
+        return self.backbone, self.method
+
+
+def comparison_of(row: dict[str, Any]) -> Comparison:
+    """Return the comparison of a row of the tables metrics or differences."""
+    return Comparison(*(row[column] for column in Comparison._fields))
+
+
+def key_of(row: dict[str, Any], prefix: str = "") -> RowKey:
+    """Return the key of a row of a table. `prefix` is "than_" for the subtracted row of the table differences."""
+    return RowKey(*(row[f"{prefix}{column}"] for column in RowKey._fields))
+
+
+def pool_name(datasets: int, metric: str) -> str:
+    """Return what replaces the data set in a mean over several; names of data sets contain no blanks."""
+    return f"mean of {datasets}" + (" captioned" if metric.startswith("t2v") else "")
+
+
+def is_pooled(comparison: Comparison) -> bool:
+    """Return whether the comparison is a mean over data sets."""
+    return " " in comparison.dataset
+
+
+def sort_key(comparison: Comparison) -> tuple[bool, str, str, int]:
+    """Sort means over data sets first, then by data set and protocol, test before novel before other splits."""
+    position = {"test": 0, "novel": 1, "novel_among_all": 2}.get(comparison.split, 3)
+    return not is_pooled(comparison), comparison.dataset, comparison.protocol, position
+
+
+def title(comparison: Comparison) -> str:
+    """Return a comparison in words."""
+    dataset = f"{comparison.dataset} data sets" if is_pooled(comparison) else comparison.dataset
+    return f"{dataset}, {comparison.split} clips, {comparison.protocol}"
+
+
+def file_name(parts: Sequence[str]) -> str:
+    """Return a comparison, or a part of it, as part of a file name."""
+    return "-".join(parts).replace(" ", "_")
+
+
+def method_names(keys: Iterable[RowKey]) -> dict[RowKey, str]:
+    """Return the method of each row, with its backbone if the rows have several."""
+    keys = list(keys)
+    several = len({key.backbone for key in keys}) > 1
+    return {key: f"{key.method} ({key.backbone})" if several else key.method for key in keys}
+
+
+def row_labels(keys: Iterable[RowKey]) -> dict[RowKey, str]:
+    """Return the label of each row in a figure."""
+    return {key: f"{name} · {key.texts}" for key, name in method_names(keys).items()}

@@ -1,0 +1,33 @@
+"""Published numbers beside ours: `report.reference` of the configuration, each with its source."""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from kinetext.config.report import Published
+from kinetext.evaluation.intervals import Estimate
+from kinetext.evaluation.metrics import unit_of
+from kinetext.report.formats import format_value, with_sign
+from kinetext.report.keys import Comparison, RowKey
+
+
+def compare_with_published(
+    published: Iterable[Published], estimates: Mapping[Comparison, Mapping[tuple[str, str], Mapping[RowKey, Estimate]]]
+) -> list[dict[str, Any]]:
+    """Return a row for each published number: it, ours on the test clips (None if not measured), and the difference.
+
+    The interval of the difference is ours alone, as papers report none.
+    """
+    rows = []
+    for number in published:
+        measured = estimates.get(Comparison(number.dataset, number.protocol, "test"), {})
+        cells = measured.get((number.metric, "ordered"), {})
+        matching = [key for key in cells if (key.method, key.texts) == (number.method, number.texts)]
+        ours = next((cells[key] for key in matching if number.backbone in (None, key.backbone)), None)
+        show = partial(format_value, unit=ours.unit if ours else unit_of(number.metric))
+        row = {"number": number, "published": show(number.value), "ours": ours, "difference": None}
+        if ours is not None:
+            ends = [with_sign(show(end - number.value)) for end in (ours.value, ours.low, ours.high)]
+            row |= {"difference": ends, "value": show(ours.value), "range": [show(ours.low), show(ours.high)]}
+        rows.append(row)
+    return rows
