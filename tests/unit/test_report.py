@@ -163,7 +163,7 @@ def test_a_metric_of_the_configuration_has_a_column_in_its_unit_and_direction(tm
     }
     headline = ["top1", "spread", "top3"]
     report = make_report(tmp_path, ["moted"], ["names"], 2, ["supervised"], metrics=added, headline=headline)
-    text = Page(report.html).text["headline"]
+    text = Page(report.html).text["results"]
     assert "spread lower is better top3" in text
     assert "0.0123 [0.0123, 0.0123]" in text
     units = {row["metric"]: row["unit"] for row in read_rows("metrics", report.tables / "metrics.parquet")}
