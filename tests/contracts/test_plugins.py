@@ -1,15 +1,12 @@
 """Plug-ins from outside the package: found by file, dotted path and entry point, checked by `kinetext check-plugin`."""
 
-import sys
-from pathlib import Path
-
 import pytest
-from typer.testing import CliRunner
 
-from kinetext.cli import app
 from kinetext.core import plugins
+from outside_plugins import check, outside
 
-OUTSIDE = Path(__file__).parent / "outside"
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
 METRIC = """
 from kinetext.evaluation.metrics.base import Metric
 
@@ -18,26 +15,6 @@ class Half(Metric):
     def measure(self, sample, rivals=None):
         return 0.5 if len(sample) else float("nan")
 """
-
-
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """An empty working directory; what the test registers or imports is forgotten afterwards."""
-    monkeypatch.chdir(tmp_path)
-    plugins.registered.cache_clear()
-    before = set(sys.modules)
-    yield tmp_path
-    plugins.registered.cache_clear()
-    for name in set(sys.modules) - before:
-        if name.startswith(("my_lab", "kinetext_plugin_")):
-            del sys.modules[name]
-
-
-def check(kind, module, *options):
-    """The exit code of `kinetext check-plugin` and what it printed or raised."""
-    result = CliRunner().invoke(app, ["check-plugin", kind, str(module), *options])
-    assert result.exception is None or isinstance(result.exception, ValueError | SystemExit), result.exception
-    return result.exit_code, result.output + str(result.exception or "")
 
 
 def install(folder, monkeypatch, *points, package="my_lab"):
@@ -123,16 +100,6 @@ def test_an_unknown_kind_is_refused_with_the_nearest():
     code, output = check("metric", "top_k")
     assert code == 1
     assert "there is no kind of plug-in 'metric'; did you mean 'metrics'?" in output
-
-
-def outside(name, *changes):
-    """A copy of a plug-in of the folder `outside`, with changes: old, new, old, new, ..."""
-    source = (OUTSIDE / f"{name}.py").read_text()
-    for old, new in zip(changes[::2], changes[1::2], strict=True):
-        assert old in source
-        source = source.replace(old, new)
-    Path(f"{name}.py").write_text(source)
-    return f"{name}.py"
 
 
 def test_a_metric_from_outside_keeps_the_contract():
