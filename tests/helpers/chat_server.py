@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 from typing import Any
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 ANSWER = json.dumps({"start": "low", "end": "high", "whole": ["it goes up", "it climbs"]})
 USAGE = {"prompt_tokens": 400, "completion_tokens": 100, "total_tokens": 500}
 CUT = "cut"  # an answer: half of it, then nothing
+ENDLESS = "endless"  # a body that never ends
 
 
 def completion(content=ANSWER, **message):
@@ -157,6 +159,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(*error(404, "no such thing"))
 
     def _send(self, status, body, headers=(), cut=False):
+        if body == ENDLESS:
+            return self._send_endlessly()
         raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -166,6 +170,15 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(raw[: len(raw) // 2] if cut else raw)
         self.close_connection = self.close_connection or cut
+
+    def _send_endlessly(self):
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.close_connection = True
+        with suppress(OSError):  # the client has gone
+            while True:
+                self.wfile.write(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
 
     def log_message(self, *arguments):
         pass

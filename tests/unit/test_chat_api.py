@@ -8,10 +8,11 @@ from threading import Lock
 
 import pytest
 
-from chat_server import ANSWER, CUT, completion, error, label_of
+from chat_server import ANSWER, CUT, ENDLESS, completion, error, label_of
 from chat_world import KEY, chat_api, describe_table, options, serving, write_classes
 from kinetext.core import plugins
 from kinetext.texts import cache, prompts
+from kinetext.texts.chat import client
 from kinetext.texts.providers.base import Context
 from kinetext.texts.providers.chat_api import ChatApi
 
@@ -66,8 +67,9 @@ def test_cached_reply_is_not_requested_again_and_needs_no_key(server, tmp_path, 
         {"label": "falling"},
         {"rivals": ["growing"]},
     ):
-        with pytest.raises(ValueError, match="no key"):
-            describe(server, tmp_path, **other)
+        before = len(server.requests)
+        assert describe(server, tmp_path, retries=0, **other)[0].status.startswith("failed")
+        assert len(server.requests) > before
 
 
 def test_threads_with_the_same_request_send_it_once(server, tmp_path):
@@ -148,10 +150,30 @@ def test_unreadable_answer_is_stored_and_gives_a_failed_row(server, tmp_path, re
 def test_missing_key_error_lists_the_alternatives(server, tmp_path, monkeypatch):
     monkeypatch.delenv("TEST_KEY")
     with pytest.raises(ValueError, match="TEST_KEY") as caught:
-        describe(server, tmp_path)
-    for way in ("set the variable", "bundled or names", "results/cache", "vLLM or Ollama", "any key will do"):
+        describe(server, tmp_path, base_url=None)
+    for way in ("set the variable", "bundled or names", "results/cache", "vLLM or Ollama", "needs no key"):
         assert way in str(caught.value)
     assert server.requests == []
+
+
+def test_server_at_base_url_needs_no_key_unless_it_checks_one(server, tmp_path, monkeypatch):
+    monkeypatch.delenv("TEST_KEY")
+    assert describe(server, tmp_path)[0].status == "ok"
+    server.script = [error(401, "no key given")]
+    with pytest.raises(ValueError, match=r"needs a key; export TEST_KEY=YOUR_KEY: .*no key given"):
+        describe(server, tmp_path, label="falling")
+
+
+def test_endless_reply_is_cut_off(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(client, "MAX_REPLY_BYTES", 2**20)
+    server.script = [(200, "x" * 2**20), (200, ENDLESS), completion()]
+    (text,) = describe(server, tmp_path)
+    assert text.status.startswith("failed: the reply is no chat completion (it begins with 'xxx")
+    (text,) = describe(server, tmp_path)
+    assert text.status == "failed: the reply is longer than 1 MiB"
+    assert len(server.requests) == 2  # no retry
+    assert not list(tmp_path.rglob("*.json"))
+    assert describe(server, tmp_path)[0].status == "ok"
 
 
 def test_failure_of_every_class_stops_immediately(server, tmp_path):

@@ -56,7 +56,7 @@ def test_nothing_is_sent_if_the_estimate_exceeds_the_cap(server, tmp_path):
         describe_table(tmp_path, options(server, **PRICES, max_usd=1.0))
     assert server.requests == []
     with pytest.raises(ValueError, match="no key in the environment variable NONE"):
-        prepare(server, tmp_path, api_key_env="NONE")
+        prepare(server, tmp_path, api_key_env="NONE", base_url=None)
 
 
 def test_cap_needs_prices():

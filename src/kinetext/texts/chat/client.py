@@ -7,6 +7,7 @@ a server sends back, and exceptions of the library, which may contain it, never 
 import logging
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from typing import Any
 from kinetext.core import detached
 from kinetext.texts.chat.completion import error_status, one_line, read_completion
 from kinetext.texts.chat.limits import NoReplyError
+
+MAX_REPLY_BYTES = 16 * 2**20  # an answer has a few kB, with a long chain of thought a few hundred
 
 _client_lock = Lock()
 
@@ -29,15 +32,18 @@ class Server:
     key_env: str
     timeout_s: float
     retries: int
+    needs_key: bool  # OpenAI; other servers are tried without one
 
     def key(self) -> str:
         """Return the key from the environment. Raises ValueError, without the key, if it is missing or malformed."""
         key = os.environ.get(self.key_env, "").strip()
+        if not key and not self.needs_key:
+            return "none"
         if not key:
             raise ValueError(
                 f"chat_api: no key in the environment variable {self.key_env} and no cached reply; set the variable, "
                 "or use texts without a server (modules bundled or names, or a results/cache that holds the replies), "
-                "or set base_url to a local server such as vLLM or Ollama, where any key will do"
+                "or set base_url to a local server such as vLLM or Ollama, which needs no key"
             )
         if not re.fullmatch(r"[!-~]+", key):  # the HTTP library would print it in its exception
             raise ValueError(
@@ -65,9 +71,36 @@ def _client(server: Server, key: str) -> Any:
         logger = logging.getLogger(library)
         logger.setLevel(max(logger.level, logging.INFO))
     # before each try, including openai's own retries: nothing is sent once the command is gone
-    http = openai.DefaultHttpxClient(event_hooks={"request": [lambda _: detached.raise_if_stopping()]})
+    hooks = {"request": [lambda _: detached.raise_if_stopping()], "response": [_cap_reply]}
+    http = openai.DefaultHttpxClient(event_hooks=hooks, headers={"Accept-Encoding": "identity"})
     limits: dict[str, Any] = {"timeout": server.timeout_s, "max_retries": server.retries}
     return openai.OpenAI(api_key=key, base_url=server.base_url, http_client=http, **limits)
+
+
+def _cap_reply(response: Any) -> None:
+    """Make the body of a reply end with an exception after MAX_REPLY_BYTES. The output of a batch may be longer."""
+    import openai
+
+    if not response.request.url.path.endswith("/chat/completions"):
+        return
+    library = sys.modules[type(response).__module__.partition(".")[0]]  # httpx, or what openai uses in its place
+
+    class Capped(library.SyncByteStream):  # type: ignore[misc, name-defined]
+        def __init__(self, stream: Any):
+            self.stream = stream
+
+        def __iter__(self) -> Iterator[bytes]:
+            received = 0
+            for chunk in self.stream:
+                received += len(chunk)
+                if received > MAX_REPLY_BYTES:  # openai neither retries nor wraps its own exceptions
+                    raise openai.OpenAIError(f"the reply is longer than {MAX_REPLY_BYTES / 2**20:g} MiB")
+                yield chunk
+
+        def close(self) -> None:
+            self.stream.close()
+
+    response.stream = Capped(response.stream)
 
 
 def post(server: Server, body: dict[str, Any], retries: int) -> str:
@@ -104,6 +137,8 @@ def translated_errors(server: Server, model: str) -> Iterator[None]:
         yield
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
         message = one_line(server.redact(str(error)))
+        if not os.environ.get(server.key_env, "").strip():
+            raise ValueError(f"chat_api: {url} needs a key; export {server.key_env}=YOUR_KEY: {message}") from None
         raise ValueError(f"chat_api: {url} refuses the key in {server.key_env}: {message}") from None
     except openai.NotFoundError as error:
         message = one_line(server.redact(str(error)))
@@ -121,4 +156,5 @@ def translated_errors(server: Server, model: str) -> Iterator[None]:
         message = f"the connection was cut ({message}), tried {server.retries + 1} times"
         raise NoReplyError(message, maybe_charged=True) from None
     except openai.OpenAIError as error:
-        raise NoReplyError(one_line(server.redact(str(error)))) from None
+        charged = not isinstance(error, openai.APIError)  # a reply that is too long
+        raise NoReplyError(one_line(server.redact(str(error))), maybe_charged=charged) from None

@@ -25,7 +25,10 @@ class ChatOptions(Options):
     base_url: str | None = Field(
         None, description="server, e.g. http://localhost:11434/v1; absent: OpenAI, whatever OPENAI_BASE_URL is"
     )
-    api_key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the key")
+    api_key_env: str = Field(
+        "OPENAI_API_KEY",
+        description="environment variable that holds the key; not needed for a base_url whose server checks none",
+    )
     about: About = Field("motion", description="motion, or appearance (what one still picture shows) as a control")
     sentences: int = Field(
         3,
@@ -92,4 +95,5 @@ class ChatOptions(Options):
     @property
     def server(self) -> Server:
         """The server, with its key variable and its limits."""
-        return Server(self.base_url or OPENAI_URL, self.api_key_env, self.timeout_s, self.retries)
+        url = self.base_url or OPENAI_URL
+        return Server(url, self.api_key_env, self.timeout_s, self.retries, needs_key=self.base_url is None)
