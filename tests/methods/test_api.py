@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import kinetext
-from kinetext.core.paths import need_places
+from kinetext.core.paths import run_paths
 from kinetext.core.tables import read_rows
 from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.predict import predict_clips
@@ -29,11 +29,11 @@ def results(world, tmp_path_factory):
     folder = results / "runs" / spec["run"]
     folder.mkdir(parents=True)
     (folder / "run.yaml").write_text(yaml.safe_dump(spec | {"dataset_options": {"frames": FRAMES}}))
-    places = need_places(folder, spec["run"])
+    paths = run_paths(folder, spec["run"])
     for source, target in (
-        (world.splits(), places.splits),
-        (world.texts, places.texts),
-        (world.backbone, places.weights.parent),
+        (world.splits(), paths.splits),
+        (world.texts, paths.texts),
+        (world.backbone, paths.weights.parent),
     ):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(source)

@@ -73,7 +73,7 @@ def test_a_folder_without_what_training_needs_is_refused(results, tmp_path):
     with pytest.raises(ValueError, match=r"confusables.parquet: is missing; run `snakemake` first"):
         profile_run(folder)
     away = folder.rename(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match="is not runs/shapes/supervised/tiny/mean_pool"):
+    with pytest.raises(ValueError, match="not the folder runs/shapes/supervised/tiny/mean_pool"):
         profile_run(away)
 
 

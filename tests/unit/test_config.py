@@ -35,7 +35,7 @@ experiments:
 
 
 def changed(path, value):
-    """SMALL with the value at a dotted path replaced; None removes it."""
+    """Return SMALL with the value at a dotted path replaced; None removes it."""
     config = copy.deepcopy(SMALL)
     *parents, last = path.split(".")
     section = config
@@ -49,7 +49,7 @@ def changed(path, value):
 
 
 def error_message(config):
-    with pytest.raises(ValueError) as caught:  # noqa: PT011  the tests look at the whole sentence
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  the tests compare the whole sentence
         check_config(config, "mine.yaml")
     return str(caught.value)
 

@@ -10,7 +10,7 @@ from kinetext.core.plugins import Options, sentence
 
 Model = TypeVar("Model", bound=Options)
 
-Config = Annotated[Path, typer.Option(help="config.yaml")]
+ConfigFile = Annotated[Path, typer.Option(help="config.yaml")]
 ClipsFile = Annotated[Path, typer.Option(help="clips.parquet of the data set")]
 SplitsFile = Annotated[Path, typer.Option(help="splits.parquet of the data set and protocol")]
 FramesFile = Annotated[Path, typer.Option(help="frames.json of the data set, which lists its frame shards")]

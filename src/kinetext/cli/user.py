@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from kinetext.cli.options import Config, Json, Threads, Tracking, parse_options
+from kinetext.cli.options import ConfigFile, Json, Threads, Tracking, parse_options
 from kinetext.core.plugins import KINDS, nearest
 
 app = typer.Typer()
@@ -60,7 +60,7 @@ def export_schema(
 @app.command()
 def doctor(
     results: Annotated[Path | None, typer.Argument(help="results folder; default: that of the configuration")] = None,
-    config: Config = Path("config.yaml"),
+    config: ConfigFile = Path("config.yaml"),
 ) -> None:
     """Check the installation and a results folder; print a line per problem with its remedy. Changes nothing."""
     from kinetext.doctor import doctor as module
@@ -72,7 +72,7 @@ def doctor(
 @app.command()
 def inspect(
     dataset: Annotated[str, typer.Argument(help="data set of the configuration")],
-    config: Config = Path("config.yaml"),
+    config: ConfigFile = Path("config.yaml"),
     clips: Annotated[int, typer.Option(min=1, help="clips whose durations are read")] = 200,
     output: Annotated[Path | None, typer.Option(help="folder; default: inspect/DATASET in the results folder")] = None,
 ) -> None:

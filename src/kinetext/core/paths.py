@@ -18,7 +18,7 @@ def workflow_folder() -> Path:
     raise ValueError(f"{PACKAGE}: the workflow is missing; install kinetext from its wheel or its repository")
 
 
-class Places(NamedTuple):
+class RunPaths(NamedTuple):
     """The files that a run is made from; they may be missing."""
 
     results: Path
@@ -29,8 +29,8 @@ class Places(NamedTuple):
     weights: Path  # of the backbone, in its folder
 
 
-def find_places(folder: Path, run: str) -> Places | None:
-    """Return the places of a run, {dataset}/{protocol}/{backbone}/{method}/{texts}/seed{n}, from its run folder.
+def find_run_paths(folder: Path, run: str) -> RunPaths | None:
+    """Return the input files of a run, {dataset}/{protocol}/{backbone}/{method}/{texts}/seed{n}, from its run folder.
 
     None for a folder outside a results folder, or of an earlier version, whose runs had no backbone in their name.
     """
@@ -43,20 +43,23 @@ def find_places(folder: Path, run: str) -> Places | None:
         results = results.parent
     dataset, protocol, backbone, _, texts, _ = Path(run).parts
     data = results / "data" / dataset
-    about = data / protocol / backbone
-    return Places(
+    class_tables = data / protocol / backbone
+    return RunPaths(
         results,
         data / protocol / "splits.parquet",
         data / "frames",
-        about / "texts" / f"{texts}.parquet",
-        about / "confusables.parquet",
+        class_tables / "texts" / f"{texts}.parquet",
+        class_tables / "confusables.parquet",
         results / "backbones" / backbone / "weights.safetensors",
     )
 
 
-def need_places(folder: Path, run: str) -> Places:
-    """Return `find_places`; raise ValueError if the folder is not inside a results folder."""
-    places = find_places(folder, run)
-    if places is None:
-        raise ValueError(f"{folder}: is not runs/{run} of a results folder, where its frames, texts and backbone lie")
-    return places
+def run_paths(folder: Path, run: str) -> RunPaths:
+    """Return the input files of a run, like `find_run_paths`. Raises ValueError if the folder is outside a results folder."""
+    paths = find_run_paths(folder, run)
+    if paths is None:
+        raise ValueError(
+            f"{folder}: not the folder runs/{run} of a results folder, which also holds its frames, texts and backbone; "
+            "move it back"
+        )
+    return paths

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kinetext.config.run import read_run
-from kinetext.core.paths import need_places
+from kinetext.core.paths import run_paths
 from kinetext.data.splits import read_splits
 
 ANSWER_COLUMNS = ("path", "rank", "label", "score", "share", "error")  # of the table that `classify` gives
@@ -29,21 +29,21 @@ def find_run_files(folder: Path) -> RunFiles:
     ValueError for a missing file, with the rule that makes it.
     """
     spec = read_run(folder / "run.yaml")
-    places = need_places(folder, spec.run)
-    trained = places.results / "runs" / (spec.trained_on or spec.run)
+    paths = run_paths(folder, spec.run)
+    trained = paths.results / "runs" / (spec.trained_on or spec.run)
     checkpoint = trained / "checkpoint.safetensors"
-    needed = {places.splits: "split_clips", places.texts: "describe_classes", places.weights: "prepare_backbone"}
+    needed = {paths.splits: "split_clips", paths.texts: "describe_classes", paths.weights: "prepare_backbone"}
     if (trained / "cost.json").is_file():  # written by train_method only
         needed[checkpoint] = "train_method"
     for path, rule in needed.items():
         if not path.is_file():
             raise ValueError(f"{path}: is missing; {rule} makes it: run `snakemake` first")
-    tested = [split for name, split in read_splits(places.splits).items() if name not in ("train", "val")]
+    tested = [split for name, split in read_splits(paths.splits).items() if name not in ("train", "val")]
     widest = max(tested, key=lambda split: len(split.labels))
     return RunFiles(
         run=folder / "run.yaml",
-        backbone=places.weights.parent,
-        texts=places.texts,
+        backbone=paths.weights.parent,
+        texts=paths.texts,
         checkpoint=checkpoint if checkpoint in needed else None,
         labels=widest.labels,
         captions=widest.captioned,

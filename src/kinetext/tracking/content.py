@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from kinetext.config.data import FrameOptions
-from kinetext.core.paths import Places, find_places
+from kinetext.core.paths import RunPaths, find_run_paths
 from kinetext.core.tables import pq, read_rows
 from kinetext.data.frames import frames_digest
 from kinetext.data.splits import read_splits
@@ -67,15 +67,15 @@ class Run:
         return self.name.rsplit("/seed", 1)[0]
 
     @property
-    def places(self) -> Places | None:
+    def paths(self) -> RunPaths | None:
         """The paths in its results folder; None for a run folder outside a results folder."""
-        return find_places(self.folder, self.name)
+        return find_run_paths(self.folder, self.name)
 
     @property
     def results(self) -> str:
         """The results folder, a tag: it separates the runs of results folders that share a store."""
-        places = self.places
-        return str(places.results if places else self.folder)
+        paths = self.paths
+        return str(paths.results if paths else self.folder)
 
     @property
     def settings(self) -> str:
@@ -93,11 +93,11 @@ class Run:
     @property
     def input_paths(self) -> dict[str, Path]:
         """The existing paths of the splits, texts and frames of the run: role -> path."""
-        places = self.places
-        if places is None:
+        paths = self.paths
+        if paths is None:
             return {}
         frame_set = FrameOptions(**self.spec["dataset_options"].get("frames", {})).frame_set
-        roles = {"splits": places.splits, "texts": places.texts, "frames": places.frames / frame_set}
+        roles = {"splits": paths.splits, "texts": paths.texts, "frames": paths.frames / frame_set}
         return {role: path for role, path in roles.items() if path.exists()}
 
     def digest(self, *options: Any) -> str:

@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kinetext.config.run import read_run
 from kinetext.core.files import atomic_write
-from kinetext.core.paths import need_places
+from kinetext.core.paths import run_paths
 from kinetext.training.batches import Batch, Batches
 from kinetext.training.setup import Inputs, make_optimiser, make_step, prepare
 from kinetext.training.step import Step, update
@@ -150,13 +150,13 @@ def show(found: dict[str, float], say: Callable[[str], None] = print) -> None:
 def inputs_of(folder: Path) -> Inputs:
     """The tables that a run folder's run is trained from, in its results folder. Raises ValueError for one that is missing."""
     spec = read_run(folder / "run.yaml")
-    places = need_places(folder, spec.run)
-    frames = sorted((places.frames / spec.frame_options.frame_set).glob("*.arrow"))
-    needed = [places.splits, places.texts, places.confusables, places.weights, *(frames or [places.frames])]
+    paths = run_paths(folder, spec.run)
+    frames = sorted((paths.frames / spec.frame_options.frame_set).glob("*.arrow"))
+    needed = [paths.splits, paths.texts, paths.confusables, paths.weights, *(frames or [paths.frames])]
     missing = [path for path in needed if not path.is_file()]
     if missing:
         raise ValueError(f"{missing[0]}: is missing; run `snakemake` first")
-    return Inputs(places.splits, frames, places.texts, places.confusables, places.weights.parent)
+    return Inputs(paths.splits, frames, paths.texts, paths.confusables, paths.weights.parent)
 
 
 def profile_run(
