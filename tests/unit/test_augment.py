@@ -40,16 +40,16 @@ def clip(seed=0):
 @pytest.mark.parametrize(
     "options", [ALL, AugmentOptions(rand_augment=20), AugmentOptions(erasing=1.0), AugmentOptions(crop=0.3)]
 )
-def test_all_frames_of_a_clip_are_augmented_alike_and_each_epoch_otherwise(options):
+def test_frames_of_a_clip_are_augmented_alike_and_differently_in_each_epoch(options):
     still_TCHW = clip().expand(8, -1, -1, -1).clone()
     seen = []
     for epoch in range(4):
-        made_TCHW = augment_clip(still_TCHW, options, options.flip == "on", (0, epoch, 5))
-        assert made_TCHW.shape == still_TCHW.shape
-        assert made_TCHW.dtype == torch.uint8
-        assert all(torch.equal(frame_CHW, made_TCHW[0]) for frame_CHW in made_TCHW)
-        assert torch.equal(made_TCHW, augment_clip(still_TCHW, options, options.flip == "on", (0, epoch, 5)))
-        seen.append(made_TCHW)
+        augmented_TCHW = augment_clip(still_TCHW, options, options.flip == "on", (0, epoch, 5))
+        assert augmented_TCHW.shape == still_TCHW.shape
+        assert augmented_TCHW.dtype == torch.uint8
+        assert all(torch.equal(frame_CHW, augmented_TCHW[0]) for frame_CHW in augmented_TCHW)
+        assert torch.equal(augmented_TCHW, augment_clip(still_TCHW, options, options.flip == "on", (0, epoch, 5)))
+        seen.append(augmented_TCHW)
     assert (
         sum(not torch.equal(a, b) for i, a in enumerate(seen) for b in seen[:i]) >= 5
     )  # of 6; two may draw the identity
@@ -69,9 +69,9 @@ def test_the_crop_is_torchvisions():
 
 def test_half_of_the_clips_are_mirrored():
     frames_TCHW, flip = clip(), AugmentOptions(flip="on")
-    made = [augment_clip(frames_TCHW, flip, True, (0, 0, number)) for number in range(100)]
-    mirrored = sum(torch.equal(frames, frames_TCHW.flip(-1)) for frames in made)
-    assert mirrored + sum(torch.equal(frames, frames_TCHW) for frames in made) == 100
+    augmented = [augment_clip(frames_TCHW, flip, True, (0, 0, number)) for number in range(100)]
+    mirrored = sum(torch.equal(frames, frames_TCHW.flip(-1)) for frames in augmented)
+    assert mirrored + sum(torch.equal(frames, frames_TCHW) for frames in augmented) == 100
     assert 30 < mirrored < 70
 
 
@@ -113,7 +113,7 @@ def test_decoding_on_the_device_augments_alike(store):
         assert torch.equal(ours, theirs)
 
 
-def test_without_an_epoch_nothing_is_drawn(store):
+def test_without_an_epoch_nothing_is_random(store):
     dataset = ClipDataset(store, store_ids(), ALL, choose=choice("segment", 4))
     assert torch.equal(dataset[1, None].permute(0, 3, 1, 2), store.frames("c1")[[1, 4, 7, 10]])
 
@@ -121,7 +121,7 @@ def test_without_an_epoch_nothing_is_drawn(store):
 # ---- which frames
 
 
-def test_segment_takes_one_frame_of_each_segment_drawn_anew():
+def test_segment_draws_one_frame_of_each_segment():
     choose = choice("segment", 4)
     drawn = np.array([choose(12, (0, epoch, 5)) for epoch in range(200)])
     for i in range(4):
@@ -129,7 +129,7 @@ def test_segment_takes_one_frame_of_each_segment_drawn_anew():
     assert choose(12, (0, 3, 5)) == choose(12, (0, 3, 5)) != choose(12, (0, 4, 5))
 
 
-def test_dense_takes_a_run_from_a_drawn_start():
+def test_dense_takes_consecutive_frames_from_a_random_start():
     choose = choice("dense", 4, 2)
     drawn = {tuple(choose(12, (0, epoch, 5))) for epoch in range(200)}
     assert drawn == {(s, s + 2, s + 4, s + 6) for s in range(6)}  # the last start is 5: 5, 7, 9, 11
@@ -147,7 +147,7 @@ def test_views_of_a_clip():
 # ---- whole frames
 
 
-def test_whole_frames_are_stored_and_seen_from_three_sides(tmp_path, spec):
+def test_uncropped_frames_are_stored_and_cropped_at_three_positions(tmp_path, spec):
     rng = np.random.default_rng(0)
     wide_THWC = rng.integers(0, 256, (4, 32, 64, 3), dtype=np.uint8)
     whole_THWC = resize(wide_THWC, 16, "whole")
@@ -170,7 +170,7 @@ def test_whole_frames_are_stored_and_seen_from_three_sides(tmp_path, spec):
     assert torch.equal(dataset[0, None].permute(0, 3, 1, 2), centre_TCHW)
 
 
-def test_the_three_sides():
+def test_the_three_crops():
     frames_TCHW = torch.arange(24).reshape(1, 1, 4, 6)
     assert [crop_square(frames_TCHW, at)[0, 0, 0].tolist() for at in (0.0, 0.5, 1.0)] == [
         [0, 1, 2, 3],
@@ -180,7 +180,7 @@ def test_the_three_sides():
     assert crop_square(frames_TCHW.mT, 1.0)[0, 0, :, 0].tolist() == [2, 3, 4, 5]
 
 
-def test_raw_bytes_cannot_be_whole():
+def test_uncropped_frames_need_jpeg():
     with pytest.raises(ValueError, match="take encoding: jpeg"):
         FrameOptions(crop="whole", encoding="raw")
 

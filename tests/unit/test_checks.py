@@ -41,14 +41,14 @@ def check(folder, max_failed=1.0):
 
 
 def test_frames_json_counts_clips_and_lists_the_shards_by_their_pictures(shards):
-    found = check(shards)
-    assert found["clips"] == {"ok": 3, "short": 1, "failed": 1}
-    assert list(found["shards"]) == ["00000", "00001"]
+    content = check(shards)
+    assert content["clips"] == {"ok": 3, "short": 1, "failed": 1}
+    assert list(content["shards"]) == ["00000", "00001"]
     (shards / "frames/00002.arrow").write_bytes(b"of an earlier list")
-    assert check(shards) == found
+    assert check(shards) == content
     shard(shards / "frames", "00001", ["failed", "ok"])  # other pictures
-    assert check(shards)["shards"]["00001"] != found["shards"]["00001"]
-    assert check(shards)["shards"]["00000"] == found["shards"]["00000"]
+    assert check(shards)["shards"]["00001"] != content["shards"]["00001"]
+    assert check(shards)["shards"]["00000"] == content["shards"]["00000"]
 
 
 def test_too_many_failed_clips_stop_with_the_first_of_them(shards):

@@ -17,10 +17,10 @@ from videos import write_video
 OPTIONS = FrameOptions(num_frames=2, size_px=32)
 
 
-def index(place, root, shard_clips=3, module="folder", **options):
+def index(folder, root, shard_clips=3, module="folder", **options):
     wanted = DatasetOptions(module=module, options={"root": str(root), **options}, shard_clips=shard_clips)
-    index_clips("mine", wanted, place / "clips.parquet", place / "shards.txt", place / "media", place / "cache")
-    return dict(line.split() for line in (place / "shards.txt").read_text().splitlines())
+    index_clips("mine", wanted, folder / "clips.parquet", folder / "shards.txt", folder / "media", folder / "cache")
+    return dict(line.split() for line in (folder / "shards.txt").read_text().splitlines())
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def add(root, *names):
         write_video(root / name, 6)
 
 
-def test_videos_that_are_added_are_the_only_ones_decoded(tmp_path, extracted):
+def test_only_added_videos_are_decoded(tmp_path, extracted):
     root = tmp_path / "root"
     add(root, "train/b/3.mp4", "train/b/4.mp4", "train/b/5.mp4", "train/b/6.mp4")
     before = index(tmp_path, root)
@@ -65,7 +65,7 @@ def test_videos_that_are_added_are_the_only_ones_decoded(tmp_path, extracted):
     assert now[1] == rows[0]
 
 
-def test_what_changed_is_decoded_again(tmp_path, extracted):
+def test_changed_videos_are_decoded_again(tmp_path, extracted):
     root = tmp_path / "root"
     add(root, "train/a/1.mp4", "train/a/2.mp4", "train/a/3.mp4")
     (root / "train/a/2.mp4").write_bytes(b"")
@@ -81,7 +81,7 @@ def test_what_changed_is_decoded_again(tmp_path, extracted):
     assert len(extracted(index(tmp_path, root))) == 3
 
 
-def test_another_size_of_shards_places_all_clips_anew(tmp_path, extracted):
+def test_another_shard_size_assigns_all_clips_anew(tmp_path, extracted):
     root = tmp_path / "root"
     add(root, *(f"train/a/{i}.mp4" for i in range(4)))
     assert list(index(tmp_path, root, shard_clips=4)) == ["00000"]
@@ -109,7 +109,7 @@ def test_a_file_that_must_not_be_read_is_a_failed_row(tmp_path, extracted):
     assert (row["status"], row["error"]) == ("failed", "outside_root: no")
 
 
-def test_equal_pictures_have_equal_hashes_whatever_their_name(tmp_path, extracted):
+def test_equal_images_have_equal_hashes(tmp_path, extracted):
     root = tmp_path / "root"
     add(root, "train/a/1.mp4", "test/a/2.mp4")
     shutil.copy(root / "train/a/1.mp4", root / "test/a/2.mp4")
@@ -137,14 +137,14 @@ def test_lists_sizes_and_odd_files_are_recorded(tmp_path, capsys):
     assert metadata["absent"] == {"count": 1, "first": [str(root / "Wave/v_Wave_g01_c02.avi")]}
     assert metadata["unlisted"] == {"count": 1, "first": [str(root / "Wave/new.avi")]}
     assert metadata["sizes"]["test"] == [1, 3783]
-    told = capsys.readouterr().err
-    assert "1 absent files" in told
-    assert "test: 1 listed, 3783 published" in told
-    assert "1 files in no list, first" in told
+    printed = capsys.readouterr().err
+    assert "1 absent files" in printed
+    assert "test: 1 listed, 3783 published" in printed
+    assert "1 files in no list, first" in printed
 
 
 @pytest.mark.parametrize(
-    ("wanted", "found"),
+    ("wanted", "path"),
     [
         ("a/-x.avi", "a/-x.avi"),
         ("a/b.avi", "a/b.webm"),  # lists and files differ in their suffix
@@ -158,11 +158,11 @@ def test_lists_sizes_and_odd_files_are_recorded(tmp_path, capsys):
         ("b.avi", "b.avi"),  # absent: a/b.webm and c/b.webm could be meant
     ],
 )
-def test_where_a_listed_video_is(tmp_path, wanted, found):
+def test_where_a_listed_video_is(tmp_path, wanted, path):
     for name in ("a/-x.avi", "a/b.webm", "two.avi", "two.mkv", "v1.5.mp4", "c/b.webm", "c/d/inner.mkv", ".hidden.mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
-    assert Videos(tmp_path).find(wanted) == (tmp_path / found, None)
+    assert Videos(tmp_path).find(wanted) == (tmp_path / path, None)
 
 
 @pytest.mark.parametrize("wanted", ["../secret.mp4", "/etc/passwd", "a/../../b.mp4", ".."])

@@ -1,5 +1,5 @@
-"""Damaged files of all kinds: each has the status that says so, nothing hangs or crashes, and no frame of a clip that is
-`ok` is other than in the clean file. Real clips, and how often a plain loop is fooled: benchmarks/damage.py.
+"""Damaged files: each has the right status, nothing hangs or crashes, and frames of a clip with status `ok` equal the clean
+file's. benchmarks/damage.py uses real clips and counts the errors of a plain decoding loop.
 """
 
 import os
@@ -45,16 +45,16 @@ def eight(times_s):
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory):
-    """A function that gives a clean video's path, its frames and where its packets lie; made when first asked for."""
+    """A function that gives a clean video's path, its frames and where its packets lie; written when first asked for."""
     folder = tmp_path_factory.mktemp("clean")
 
     @cache
-    def made(name):
+    def write(name):
         codec, options = SOURCES[name]
         path = write_video(folder / name, 48, codec, size=(128, 96), **options)
         return path, all_frames(path), packet_places(path)
 
-    return made
+    return write
 
 
 def cut(share, data, places):
@@ -164,7 +164,7 @@ def variants():
 
 
 @pytest.mark.parametrize(("name", "damage", "status"), variants())
-def test_a_damaged_file_has_the_status_that_says_so(name, damage, status, source, tmp_path):
+def test_a_damaged_file_has_the_right_status(name, damage, status, source, tmp_path):
     path, full, places = source(name)
     variant = tmp_path / f"variant{path.suffix}"
     variant.write_bytes(damage(path.read_bytes(), places))
@@ -188,7 +188,7 @@ def test_there_are_enough_variants():
     assert len(list(variants())) >= 70
 
 
-def test_odd_files_have_their_reasons(tmp_path):
+def test_files_without_frames_have_a_reason(tmp_path):
     write_audio(tmp_path / "audio.mp4")
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("not a video\n" * 1000)
@@ -219,7 +219,7 @@ def test_odd_files_have_their_reasons(tmp_path):
     assert (one.status, one.error) == ("short", "1 frames for 8, some repeated")
 
 
-def test_a_file_that_may_not_be_read(source, tmp_path):
+def test_a_file_without_read_permission(source, tmp_path):
     path = tmp_path / "secret.mp4"
     path.write_bytes(source("front.mp4")[0].read_bytes())
     path.chmod(0)
@@ -234,7 +234,7 @@ def test_a_file_that_may_not_be_read(source, tmp_path):
     assert decoded.error.startswith("PermissionError: ")
 
 
-def test_a_list_that_leads_out_of_the_root_is_a_failed_row(tmp_path):
+def test_a_listed_path_outside_the_root_is_a_failed_row(tmp_path):
     (tmp_path / "root").mkdir()
     write_video(tmp_path / "secret.mp4", 10)
     (tmp_path / "list.csv").write_text("path,label,split\n../secret.mp4,a,train\n")
@@ -275,16 +275,16 @@ def test_where_an_avi_file_is_broken(source, tmp_path):
     data, broken = path.read_bytes(), tmp_path / "broken.avi"
     assert find_break(path, "avi") is None
     end, ninth = data.rindex(b"idx1"), data.rindex(b"00dc", 0, places[9][0] + 4)
-    for content, found in {
+    for content, expected in {
         data[:end] + bytes(5000): None,  # no index, filled up
         data[:end] + bytes(5000) + b"x": ("damaged", end),
         data[: end - 2]: ("truncated", "bytes are missing at the end"),
         data[:ninth] + bytes(20) + data[ninth + 20 :]: ("damaged", ninth),
     }.items():
         broken.write_bytes(content)
-        said = find_break(broken, "avi")
-        assert (said is None) == (found is None), said
-        assert found is None or (said[0] == found[0] and str(found[1]) in said[1]), said
+        broken_at = find_break(broken, "avi")
+        assert (broken_at is None) == (expected is None), broken_at
+        assert expected is None or (broken_at[0] == expected[0] and str(expected[1]) in broken_at[1]), broken_at
     assert find_break(broken, "mpegts") is None
 
 

@@ -28,7 +28,7 @@ def listed(root, **options):
     return list(FolderDataset(FolderDataset.Config(root=str(root), **options)).list_clips(root))
 
 
-def test_folders_that_say_the_split(tmp_path):
+def test_split_folders(tmp_path):
     touch(tmp_path, "train/push_up/a.mp4", "validation/push_up/a.MP4", "test/sit_up/b.webm", "test/sit_up/notes.txt")
     touch(tmp_path, "test/sit_up/.hidden.mp4", ".cache/x/y.mp4")
     clips = {clip.clip_id: (clip.split, clip.label) for clip in listed(tmp_path)}
@@ -45,13 +45,13 @@ def test_files_that_differ_in_their_suffix_are_two_clips(tmp_path):
     assert [clip.clip_id for clip in listed(tmp_path)] == ["wave/a.avi", "wave/a.mp4"]
 
 
-def test_every_suffix_that_other_data_sets_read_is_read(tmp_path):
+def test_all_suffixes_of_the_other_data_sets_are_read(tmp_path):
     touch(tmp_path, *(f"wave/a{suffix}" for suffix in SUFFIXES), "wave/a.txt")
     assert len(SUFFIXES) == 12
     assert {clip.path.suffix for clip in listed(tmp_path)} == SUFFIXES
 
 
-def test_the_split_by_chance_is_by_class_and_by_seed(tmp_path):
+def test_the_random_split_depends_on_class_and_seed(tmp_path):
     touch(tmp_path, *(f"many/{i}.mp4" for i in range(20)), *(f"few/{i}.mp4" for i in range(3)), "one/0.mp4")
     clips = listed(tmp_path)
     counts = Counter((clip.label, clip.split) for clip in clips)
@@ -93,7 +93,7 @@ def test_a_layout_that_could_be_misread_is_refused(tmp_path, files, message):
         listed(tmp_path)
 
 
-def test_a_missing_root_is_named_with_what_exists(tmp_path):
+def test_a_missing_root_is_named_with_its_nearest_parent(tmp_path):
     with pytest.raises(ValueError, match=f"no folder {tmp_path}/videos/mine; nearest existing parent: {tmp_path}$"):
         listed(tmp_path / "videos" / "mine")
 

@@ -60,7 +60,7 @@ def test_the_chosen_frames_are_those_of_a_full_decode(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", [n for n in ENCODINGS if n.endswith(("mp4", "mkv", "hidden9.webm", "plain.avi"))])
-def test_every_single_frame_can_be_had_without_decoding_everything(name, tmp_path, monkeypatch):
+def test_every_frame_can_be_read_without_decoding_everything(name, tmp_path, monkeypatch):
     codec, options = ENCODINGS[name]
     if codec not in av.codecs_available:
         pytest.skip(f"this FFmpeg has no encoder {codec}")
@@ -75,7 +75,7 @@ def test_every_single_frame_can_be_had_without_decoding_everything(name, tmp_pat
             assert np.array_equal(frame_HWC, full[i])
 
 
-def test_packets_that_show_nothing_are_not_counted(tmp_path):
+def test_packets_without_a_shown_picture_are_not_counted(tmp_path):
     path, source = tmp_path / "skips.avi", write_video(tmp_path / "source.avi", 40, "mpeg4", g=12)
     with av.open(str(source)) as video, av.open(str(path), "w") as output:
         stream = video.streams.video[0]
@@ -83,10 +83,10 @@ def test_packets_that_show_nothing_are_not_counted(tmp_path):
         time = 0
         for number, packet in enumerate(packet for packet in video.demux(stream) if packet.size):
             skip = av.Packet(bytes([0, 0, 1, 0xB6, 0x50, 0xCF]))  # MPEG-4: a picture that is not coded
-            for each in [packet, skip] if number % 9 == 4 else [packet]:
-                each.pts = each.dts = time
-                each.time_base, each.stream = stream.time_base, copy
-                output.mux(each)
+            for copied in [packet, skip] if number % 9 == 4 else [packet]:
+                copied.pts = copied.dts = time
+                copied.time_base, copied.stream = stream.time_base, copy
+                output.mux(copied)
                 time += 1
     full = all_frames(path)
     decoded = decode_clip(path, eight)
@@ -97,7 +97,7 @@ def test_packets_that_show_nothing_are_not_counted(tmp_path):
     )
 
 
-def test_only_the_groups_of_pictures_that_hold_a_wanted_frame_are_decoded(clean, monkeypatch):
+def test_only_groups_of_pictures_with_a_wanted_frame_are_decoded(clean, monkeypatch):
     ranges = []
     decode_packets = passes.decode_packets
     monkeypatch.setattr(
@@ -112,7 +112,7 @@ def test_only_the_groups_of_pictures_that_hold_a_wanted_frame_are_decoded(clean,
     assert ranges[0][1] < 36
 
 
-def test_a_cut_by_edit_list_hides_frames_and_is_no_truncation(clean, tmp_path):
+def test_an_edit_list_that_hides_frames_is_not_a_truncation(clean, tmp_path):
     path = tmp_path / "cut.mp4"
     with av.open(str(clean)) as source, av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as output:
         stream = source.streams.video[0]
@@ -132,7 +132,7 @@ def test_a_cut_by_edit_list_hides_frames_and_is_no_truncation(clean, tmp_path):
     )
 
 
-def test_freeing_one_video_takes_nothing_from_another(clean):
+def test_freeing_one_video_leaves_the_tags_of_another(clean):
     """PyAV keys what a packet carries by the object's identity: small numbers would be one object in both."""
     with open_video(clean) as one, open_video(clean) as other:
         first, second = (demux(video, video.streams.video[0]) for video in (one, other))
@@ -155,7 +155,7 @@ def test_a_clip_within_a_file_is_sampled_between_its_times(clean):
     assert late.error == "no_frame: none from 9.0 to 10.0 s; the last one is at 3.800 s"
 
 
-def test_frames_are_turned_as_they_are_displayed(tmp_path):
+def test_frames_are_rotated_as_displayed(tmp_path):
     path = write_video(tmp_path / "a.mp4", 8)
     data = bytearray(path.read_bytes())
     unit, turned = (n.to_bytes(4, "big", signed=True) for n in (1 << 16, -(1 << 16)))
@@ -215,7 +215,7 @@ def test_damaged_frames_are_replaced_by_intact_ones(clean, tmp_path, zeroed):
         assert np.array_equal(frame_HWC, full[index]), f"frame {index} is not the original's"
 
 
-def test_what_a_lost_sector_leaves_of_a_packet_is_not_believed(clean, tmp_path):
+def test_packets_with_a_lost_sector_are_not_trusted(clean, tmp_path):
     path, full = tmp_path / "damaged.mp4", all_frames(clean)
     places = packet_places(clean)
     replaced = 0
@@ -233,7 +233,7 @@ def test_what_a_lost_sector_leaves_of_a_packet_is_not_believed(clean, tmp_path):
     assert replaced < 10 * 48 / 2
 
 
-def test_nothing_intact_is_a_failure(clean, tmp_path):
+def test_a_file_without_intact_frames_fails(clean, tmp_path):
     data = bytearray(clean.read_bytes())
     for start, length in packet_places(clean):
         data[start : start + length] = bytes(length)
@@ -244,7 +244,7 @@ def test_nothing_intact_is_a_failure(clean, tmp_path):
     assert "damaged" in decoded.error
 
 
-def test_what_is_no_video_fails_with_its_reason(clean, tmp_path):
+def test_files_that_are_not_videos_fail_with_a_reason(clean, tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("not a video " * 100)
     (tmp_path / "playlist.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n")
@@ -266,7 +266,7 @@ def test_what_is_no_video_fails_with_its_reason(clean, tmp_path):
     assert decode_clip(clean, eight, limit_px=64 * 48 - 1).error.startswith("too_large: 64x48 px")
 
 
-def test_one_frame_is_repeated_and_called_short(tmp_path):
+def test_a_single_frame_is_repeated_with_status_short(tmp_path):
     decoded = decode_clip(write_video(tmp_path / "one.mp4", 1), eight)
     assert (decoded.status, decoded.frame_indices) == ("short", [0] * 8)
     assert decoded.error == "1 frames for 8, some repeated"
@@ -301,7 +301,7 @@ def test_resize_is_clips_preprocessing(size):
     assert np.abs(ours.astype(int) - np.asarray(image)).mean() < 0.01
 
 
-def test_images_survive_their_encoding():
+def test_encoded_images_can_be_decoded():
     frame_HWC = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
     assert np.array_equal(decode_image(encode_image(frame_HWC, "raw", 95)), frame_HWC)
     jpeg = decode_image(encode_image(frame_HWC, "jpeg", 95))
@@ -318,7 +318,7 @@ def write_clips(path, videos):
     tables.write_table("clips", rows, path, {"labels": ["a"], "pairs": []})
 
 
-def test_every_clip_has_a_row_whatever_happens(tmp_path, monkeypatch, capsys):
+def test_every_clip_has_a_row_also_after_a_hang_or_crash(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(frames, "extract_clip", hangs_or_crashes)
     videos = [write_video(tmp_path / f"{n}.mp4", 12) for n in ("a", "hangs", "crashes", "b")] + [tmp_path / "no.mp4"]
     write_clips(tmp_path / "clips.parquet", videos)

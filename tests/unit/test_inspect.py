@@ -43,22 +43,23 @@ def look(tmp_path, module, options, capsys):
 
 
 def test_a_folder_with_everything_wrong(folder, tmp_path, capsys):
-    said = look(tmp_path, "folder", {"root": str(folder)}, capsys)
-    assert "mine: 9 clips: train 7, val 0, test 2" in said
-    assert "2 classes; clips per class (min / median / max): train 3 / 3.5 / 4, test 1 / 1 / 1" in said
-    assert "smallest classes: push up 4, sit up 5" in said
-    assert "files equal to another: 4 in 2 groups, 1 of them across splits" in said
+    printed = look(tmp_path, "folder", {"root": str(folder)}, capsys)
+    assert "mine: 9 clips: train 7, val 0, test 2" in printed
+    assert "2 classes; clips per class (min / median / max): train 3 / 3.5 / 4, test 1 / 1 / 1" in printed
+    assert "smallest classes: push up 4, sit up 5" in printed
+    assert "files equal to another: 4 in 2 groups, 1 of them across splits" in printed
     groups = (tmp_path / "found/duplicates.txt").read_text().splitlines()
     assert groups[0] == f"test, train: {folder}/test/sit_up/same.mkv = {folder}/train/push_up/2.mp4"
     assert groups[1].startswith("train: ")
-    assert "of 9 clips, evenly spaced, 7 can be read" in said
-    assert "sizes 64x48 (7)" in said
-    assert "codecs h264 (7)" in said
+    assert "of 9 clips, evenly spaced, 7 can be read" in printed
+    assert "sizes 64x48 (7)" in printed
+    assert "codecs h264 (7)" in printed
     assert (
-        "cannot be read: 2: train/sit_up/empty.mp4 (empty_file: zero bytes), train/sit_up/text.mp4 (not_a_vid" in said
+        "cannot be read: 2: train/sit_up/empty.mp4 (empty_file: zero bytes), train/sit_up/text.mp4 (not_a_vid"
+        in printed
     )
-    assert "pictures of 9 clips: ok (6), failed (2), truncated (1)" in said
-    assert "not ok: 3: train/push_up/cut.mp4 (" in said
+    assert "pictures of 9 clips: ok (6), failed (2), truncated (1)" in printed
+    assert "not ok: 3: train/push_up/cut.mp4 (" in printed
     with (tmp_path / "found/classes.csv").open() as file:
         assert list(csv.reader(file)) == [
             ["class", "train", "val", "test"],
@@ -72,23 +73,23 @@ def test_a_folder_with_everything_wrong(folder, tmp_path, capsys):
 def test_official_lists(tmp_path, capsys):
     options = write_ucf101(tmp_path)
     (tmp_path / "videos/YoYo/new.avi").write_bytes(b"RIFF")
-    said = look(tmp_path, "ucf101", options, capsys)
-    assert "test: 2 listed, 3783 published" in said
-    assert "classes: 3 listed, 101 published" in said
-    assert "list " + options["annotations"] + "/classInd.txt: sha256 " in said
+    printed = look(tmp_path, "ucf101", options, capsys)
+    assert "test: 2 listed, 3783 published" in printed
+    assert "classes: 3 listed, 101 published" in printed
+    assert "list " + options["annotations"] + "/classInd.txt: sha256 " in printed
     absent = tmp_path / "videos/YoYo/v_YoYo_g01_c01.avi"
-    assert f"absent files: 1: {absent}" in said
+    assert f"absent files: 1: {absent}" in printed
     assert (tmp_path / "found/absent.txt").read_text() == f"{absent}\n"
     assert (tmp_path / "found/unlisted.txt").read_text() == f"{tmp_path}/videos/YoYo/new.avi\n"
-    assert "(not_found: there is no such file)" in said
+    assert "(not_found: there is no such file)" in printed
 
 
 def test_captions(tmp_path, capsys):
-    said = look(tmp_path, "msrvtt", write_msrvtt(tmp_path), capsys)
-    assert "captions: 5; per clip 1 / 1 / 2, words per caption 2 / 3 / 6 (min / median / max)" in said
-    assert "classes;" not in said
-    assert "train: 2 listed, 9000 published" in said
-    assert "pictures of 4 clips: ok (4)" in said
+    printed = look(tmp_path, "msrvtt", write_msrvtt(tmp_path), capsys)
+    assert "captions: 5; per clip 1 / 1 / 2, words per caption 2 / 3 / 6 (min / median / max)" in printed
+    assert "classes;" not in printed
+    assert "train: 2 listed, 9000 published" in printed
+    assert "pictures of 4 clips: ok (4)" in printed
 
 
 def test_the_command_reads_the_configuration(folder, tmp_path):

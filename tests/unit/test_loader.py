@@ -41,7 +41,7 @@ def test_frames_come_from_the_clips_own_row(shards):
     assert torch.equal(batch_BTCHW[0], store.frames("clip3"))
 
 
-def test_clips_without_frames_are_known_as_such(shards):
+def test_clips_without_frames_are_not_in_the_store(shards):
     store = FrameStore(shards)
     assert [f"clip{number}" in store for number in range(5)] == [True, True, False, True, False]
     assert (store.status("clip1"), store.status("clip2")) == ("ok", "failed")
@@ -56,7 +56,7 @@ def test_a_clip_in_two_shards_is_refused(shards):
         FrameStore([shards[0], shards[0]])
 
 
-def test_a_pickled_store_opens_the_files_anew(shards):
+def test_a_pickled_store_opens_the_files_again(shards):
     store = FrameStore(shards)
     before = store.frames("clip3")
     data = pickle.dumps(store)
@@ -101,7 +101,7 @@ def test_a_crop_depends_on_seed_epoch_and_index_alone(shards):
         assert not torch.equal(other, first)
 
 
-def test_a_crop_leaves_the_global_generator_alone(shards):
+def test_a_crop_does_not_change_the_global_generator(shards):
     dataset = ClipDataset(FrameStore(shards), ["clip0"], augment=CROP)
     torch.manual_seed(3)
     expected = torch.rand(1)
@@ -110,7 +110,7 @@ def test_a_crop_leaves_the_global_generator_alone(shards):
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_the_images_of_a_clip_are_decoded_as_each_alone_and_are_of_one_size():
+def test_images_of_a_clip_are_decoded_as_single_images_and_must_have_one_size():
     for encoding in ("jpeg", "raw"):
         images = [encode_image(frame_HWC, encoding, 95) for frame_HWC in pixels(0)]
         assert np.array_equal(decode_images(images), np.stack([decode_image(image) for image in images]))

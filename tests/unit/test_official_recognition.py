@@ -153,7 +153,7 @@ def test_kinetics_classes_are_sorted_as_with_underscores(tmp_path):
 
 
 @pytest.mark.parametrize("path", ["abseiling/{}", "massaging person's head/{}", "videos_train/abseiling/{}", "{}"])
-def test_kinetics_videos_may_lie_in_class_folders_or_in_the_root(tmp_path, path):
+def test_kinetics_videos_may_be_in_class_folders_or_in_the_root(tmp_path, path):
     options = official.write_kinetics(tmp_path, real=False)
     label = "massaging person's head" if "massaging" in path else "abseiling"
     name = "-0WZKTu0xFk_000009_000019.mp4" if "massaging" in path else "abcdefghijk_000003_000013.mp4"
@@ -279,14 +279,14 @@ def test_hmdb51_odd_names_unused_clips_and_classes_with_underscores(tmp_path):
     assert dataset.labels() == ["brush hair", "clap"]
 
 
-def test_hmdb51_videos_may_lie_in_one_folder(tmp_path):
+def test_hmdb51_videos_may_be_in_one_folder(tmp_path):
     options = official.write_hmdb51(tmp_path, real=False)
     os.rename(tmp_path / "videos" / "clap", tmp_path / "all")
     clips = listed("hmdb51", {**options, "root": str(tmp_path / "all")})
     assert [clip.path.parent.name for clip in clips.values() if clip.label == "clap"] == ["all", "all"]
 
 
-def test_hmdb51_a_name_that_is_not_utf8_becomes_a_clip_that_says_so(tmp_path):
+def test_hmdb51_a_name_that_is_not_utf8_becomes_a_clip_with_an_error(tmp_path):
     options = official.write_hmdb51(tmp_path, real=False)
     (tmp_path / "lists" / "clap_test_split1.txt").write_bytes(b"Kr\xe9mer_clap_u_0.avi 1 \nok_clap_u_0.avi 2\n")
     Path(os.fsdecode(os.fsencode(tmp_path / "videos" / "clap") + b"/Kr\xe9mer_clap_u_0.avi")).touch()
@@ -409,7 +409,7 @@ def test_a_wrong_entry_of_diving48_is_named(tmp_path, file, old, new, message):
     refused("diving48", options, message)
 
 
-# ---- your own list
+# ---- your write_list list
 
 
 def write_list(tmp_path, text: str, **options) -> dict[str, str]:
@@ -432,7 +432,7 @@ def test_rows_with_captions_of_one_video_are_one_clip(tmp_path):
     assert all(clip.label is None and clip.path.exists() for clip in clips.values())
 
 
-def test_own_labels_and_names(tmp_path):
+def test_labels_and_ids_of_a_users_list(tmp_path):
     clips = listed(
         "csv",
         write_list(tmp_path, "\ufeffpath,label,split,clip_id\na.mp4, push_up ,train,first\nb,push up,test,second\n"),
@@ -469,7 +469,7 @@ def test_a_list_of_test_clips_alone_may_name_any_class(tmp_path):
         ("path,split,label,start_s,end_s\na.mp4,train,x,3,3.0\n", r"mine.csv:2: end_s is 3.0, not after the start"),
     ],
 )
-def test_a_wrong_row_of_an_own_list_is_named(tmp_path, text, message):
+def test_a_wrong_row_of_a_users_list_is_named(tmp_path, text, message):
     refused("csv", write_list(tmp_path, text), message)
 
 

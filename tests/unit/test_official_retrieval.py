@@ -156,7 +156,7 @@ def test_empty_captions_and_silent_videos_are_counted(tmp_path, caplog):
         ([], "contains a list; the official file contains a dict"),
     ],
 )
-def test_another_json_than_the_official_one(tmp_path, content, message):
+def test_json_that_differs_from_the_official_file(tmp_path, content, message):
     options = write_msrvtt(tmp_path, videos=False)
     path = rewrite(options, "MSRVTT_data.json", json.dumps(content))
     with pytest.raises(ValueError, match=f"^{path}: {message}"):
@@ -227,7 +227,7 @@ def test_every_protocol_and_builtin_containers_are_read(tmp_path):
         assert captions(listed(MSVD, options)) == {"-4wsuPCjDBc_5_15": ["caf\xe9 at", "plain"]}
 
 
-def test_a_name_that_is_no_text_is_an_error_of_its_clip(tmp_path):
+def test_a_name_that_is_not_utf8_is_an_error_of_its_clip(tmp_path):
     options = write_msvd(tmp_path, videos=False)
     rewrite(options, "val_list.txt", b"caf\xe9_0_10\n")
     rewrite(options, "raw-captions.pkl", pickle.dumps({"caf\udce9_0_10": [["a", "cat"]]}))

@@ -54,7 +54,7 @@ def test_supervised_takes_the_data_sets_own_splits():
 
 
 @pytest.mark.parametrize("shots", [2, 4])
-def test_few_shot_draws_so_many_clips_of_each_class(shots):
+def test_few_shot_draws_k_clips_of_each_class(shots):
     rows = clips(val=5)
     splits = protocol_splits(rows, LABELS, f"few_shot_{shots}", PLAIN)
     for label in LABELS:
@@ -77,13 +77,13 @@ def test_a_draw_is_the_same_each_time_and_others_differ():
     assert drawn[0] == [name for name in drawn[3] if "wave" not in name]
 
 
-def test_a_class_with_fewer_clips_gives_all():
+def test_all_clips_of_a_class_with_fewer_are_drawn():
     rows = clips()[:-7]  # one training clip and no test clip of jump
     splits = protocol_splits(rows, LABELS, "few_shot_4", PLAIN)
     assert sum(row["label"] == "jump" for row in splits["train"].rows) == 1
 
 
-def test_a_list_of_shots_goes_before_a_draw(tmp_path):
+def test_a_list_of_shots_takes_precedence_over_a_draw(tmp_path):
     rows = clips()
     rows[0]["clip_id"] = "train/push/-a b.mp4"
     (tmp_path / "2.txt").write_text("-a b.mp4 0\ntrain/pull/1.mp4\n\n")
@@ -175,7 +175,7 @@ def test_equal_pictures_in_training_and_test_are_refused_with_all_offenders(tmp_
     assert not output.exists()
 
 
-def test_clips_without_frames_are_no_duplicates(tmp_path):
+def test_clips_without_frames_are_not_duplicates(tmp_path):
     written = write(tmp_path, clips(), pictures=lambda clip: None)
     split_clips("x", *written, "supervised", PLAIN, tmp_path / "splits.parquet")
     assert len(read_splits(tmp_path / "splits.parquet")["train"].rows) == 18
@@ -197,14 +197,14 @@ def zero_shot(folder, kinetics, pictures=lambda clip: f"other {clip}", prefix="b
     return read_splits(folder / "splits.parquet")
 
 
-def test_zero_shot_tests_all_classes_and_those_with_names_of_their_own(tmp_path, kinetics):
+def test_zero_shot_tests_all_classes_and_unseen_names(tmp_path, kinetics):
     splits = zero_shot(tmp_path, kinetics)
     assert {name: len(split.rows) for name, split in splits.items()} == {"train": 0, "val": 0, "test": 6, "unseen": 4}
     assert splits["test"].labels == LABELS
     assert splits["unseen"].labels == ["pull", "jump"]
 
 
-def test_zero_shot_refuses_what_the_other_data_set_trained_on(tmp_path, kinetics):
+def test_zero_shot_refuses_clips_that_the_other_data_set_trained_on(tmp_path, kinetics):
     with pytest.raises(ValueError, match=r"1 training clips are test clips, too: train/Push/2.mp4 = b/test/pull/0.mp4"):
         zero_shot(tmp_path, kinetics, lambda clip: "train/Push/2.mp4" if clip == "b/test/pull/0.mp4" else clip)
     assert (tmp_path / "overlap.txt").read_text() == "train/Push/2.mp4\n"

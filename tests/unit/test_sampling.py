@@ -1,4 +1,4 @@
-"""Which frames are looked at: by index and by time, from one frame to many."""
+"""Sampling of frames by index and by time, from one frame to many."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_uniform_repeats_frames_of_a_short_clip():
         (1, 12, [0] * 12),
     ],
 )
-def test_segment_is_what_the_released_code_gives(num_frames, num_wanted, indices):
+def test_segment_equals_the_released_code(num_frames, num_wanted, indices):
     assert segment_indices(num_frames, num_wanted) == indices
 
 

@@ -56,16 +56,16 @@ def test_whether_a_caption_is_true_of_a_still(still, caption, expected):
 
 
 @pytest.mark.parametrize("kind", ["single", "pair", "gate", "box", "empty"])
-def test_a_stills_own_caption_is_true_and_a_changed_one_is_not(kind):
+def test_a_stills_caption_is_true_and_its_hard_negative_is_not(kind):
     random = np.random.default_rng(0)
     for _ in range(300):
         still = stills.draw_still(kind, random)
-        said = stills.caption_values(still, random)
-        wrong = stills.hard_negative(said, random)
-        assert sum(said[name] != wrong[name] for name in said) == 1
-        assert verdict(still.values, said) == "true"
+        stated = stills.caption_values(still, random)
+        wrong = stills.hard_negative(stated, random)
+        assert sum(stated[name] != wrong[name] for name in stated) == 1
+        assert verdict(still.values, stated) == "true"
         assert verdict(still.values, wrong) == "false"
-        assert stills.caption_text(said, random)
+        assert stills.caption_text(stated, random)
 
 
 @pytest.mark.parametrize(
@@ -83,18 +83,18 @@ def test_a_caption_may_begin_with_either_of_two_figures(caption, expected):
 
 
 @pytest.mark.parametrize("kind", ["single", "pair", "gate", "box", "empty"])
-def test_a_changed_caption_reads_otherwise(kind):
+def test_a_hard_negative_has_another_text(kind):
     """Else the same words would be rewarded as a caption and punished as a hard negative."""
     random = np.random.default_rng(1)
     for seed in range(300):
-        said = stills.caption_values(stills.draw_still(kind, random), random)
-        wrong = stills.hard_negative(said, random)
-        texts = [stills.caption_text(words, np.random.default_rng(seed)) for words in (said, wrong)]
+        stated = stills.caption_values(stills.draw_still(kind, random), random)
+        wrong = stills.hard_negative(stated, random)
+        texts = [stills.caption_text(words, np.random.default_rng(seed)) for words in (stated, wrong)]
         assert texts[0] != texts[1]
 
 
 @pytest.mark.parametrize(
-    ("said", "text"),
+    ("stated", "text"),
     [
         (values(shape="circle", colour="red", size="large"), "a large red circle"),
         (values(colour="red", position="top left"), "a red shape at the top left"),
@@ -106,11 +106,11 @@ def test_a_changed_caption_reads_otherwise(kind):
         (values(colour="green", box="inside"), "a green shape inside the box"),
     ],
 )
-def test_what_a_caption_says(said, text):
-    assert stills.caption_text(said, ANY_WORDING) == text
+def test_texts_of_captions(stated, text):
+    assert stills.caption_text(stated, ANY_WORDING) == text
 
 
-def test_a_figure_is_drawn_where_it_is_said_to_be():
+def test_a_figure_is_drawn_at_its_position():
     """A red circle at the top left: red there, the background elsewhere."""
     figure = scenes.Figure("circle", (1.0, 0.0, 0.0), 0.25, 0.25, 0.125)
     image_HWC = scenes.draw_scene(scenes.Scene(0.5, figures=[figure]), np.random.default_rng(0))
@@ -121,8 +121,8 @@ def test_a_figure_is_drawn_where_it_is_said_to_be():
     assert covered_px == pytest.approx(np.pi * 8**2, rel=0.01)  # 0.125 of 64 px is a radius of 8 px
 
 
-def test_frames_that_are_looked_at_lie_alike_from_both_ends():
-    """Otherwise a class and its reversal could be told apart by which frames were looked at."""
+def test_sampled_frames_are_symmetric_in_time():
+    """Otherwise the choice of frames would distinguish a class from its reversal."""
     indices = uniform_indices(shapes.NUM_FRAMES, 8)
     assert indices == [1, 4, 7, 10, 13, 16, 19, 22]
     assert [shapes.NUM_FRAMES - 1 - i for i in reversed(indices)] == indices

@@ -17,16 +17,16 @@ def words(sentence):
     return set(re.findall(r"\w+", sentence))
 
 
-def test_a_clip_is_described_in_four_ways_and_no_other_clip_is_described_so():
+def test_a_clip_has_four_captions_that_no_other_clip_has():
     for split in ("train", "test"):
-        pairs = [
+        sentences = [
             sentence
             for pair, of, look in LOOKS
             if of == split
             for label in PAIRS[pair]
             for sentence in captions(label, look)
         ]
-        assert len(set(pairs)) == len(pairs) == 4 * 2 * (10 * 20 + 15)
+        assert len(set(sentences)) == len(sentences) == 4 * 2 * (10 * 20 + 15)
 
 
 def test_captions_of_twins_name_the_same_figures():
