@@ -1,3 +1,4 @@
+import struct
 from collections import Counter
 
 import av
@@ -155,18 +156,39 @@ def test_a_clip_within_a_file_is_sampled_between_its_times(clean):
     assert late.error == "no_frame: none from 9.0 to 10.0 s; the last one is at 3.800 s"
 
 
-def test_frames_are_rotated_as_displayed(tmp_path):
-    path = write_video(tmp_path / "a.mp4", 8)
+def set_display_matrix(path, a, b, c, d):
+    """Write a pixel's displayed position (a x + c y, b x + d y) into the header of an upright MP4 file."""
+
+    def matrix(*entries):
+        fixed = [entry << 16 for entry in entries]
+        return struct.pack(">9i", *fixed[:2], 0, *fixed[2:], 0, 0, 0, 1 << 30)
+
     data = bytearray(path.read_bytes())
-    unit, turned = (n.to_bytes(4, "big", signed=True) for n in (1 << 16, -(1 << 16)))
-    zero, w = bytes(4), (1 << 30).to_bytes(4, "big")
-    upright, quarter = unit + zero * 3 + unit + zero * 3 + w, zero + unit + zero + turned + zero * 4 + w
-    at = data.rindex(upright)  # the track's display matrix, after the movie's
-    data[at : at + 36] = quarter
+    at = data.rindex(matrix(1, 0, 0, 1))  # the track's display matrix, after the movie's
+    data[at : at + 36] = matrix(a, b, c, d)
     path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "displayed", "rotation_deg"),
+    [
+        ((0, 1, -1, 0), lambda frame_HWC: np.rot90(frame_HWC, -1), 270),
+        ((0, -1, 1, 0), lambda frame_HWC: np.rot90(frame_HWC), 90),
+        ((-1, 0, 0, -1), lambda frame_HWC: np.rot90(frame_HWC, 2), 180),
+        ((-1, 0, 0, 1), lambda frame_HWC: frame_HWC[:, ::-1], 0),
+        ((1, 0, 0, -1), lambda frame_HWC: frame_HWC[::-1], 180),
+        ((0, 1, 1, 0), lambda frame_HWC: frame_HWC.swapaxes(0, 1), 90),
+        ((0, -1, -1, 0), lambda frame_HWC: frame_HWC.swapaxes(0, 1)[::-1, ::-1], 270),
+    ],
+)
+def test_frames_are_rotated_and_mirrored_as_displayed(tmp_path, matrix, displayed, rotation_deg):
+    path = write_video(tmp_path / "a.mp4", 8)
+    set_display_matrix(path, *matrix)
     decoded = decode_clip(path, eight)
-    assert (decoded.rotation_deg, decoded.width_px, decoded.height_px) == (270, 48, 64)
-    assert np.array_equal(decoded.frames_HWC[3], np.rot90(all_frames(path)[3], -1))
+    expected_HWC = displayed(all_frames(path)[3])
+    assert (decoded.height_px, decoded.width_px) == expected_HWC.shape[:2]
+    assert decoded.rotation_deg == rotation_deg
+    assert np.array_equal(decoded.frames_HWC[3], expected_HWC)
 
 
 def test_variable_frame_rate_is_flagged(tmp_path):

@@ -9,6 +9,7 @@ import av
 import numpy as np
 
 from kinetext.video.demux import UnusableError, Video, is_zeroed, position_of, tag_packets
+from kinetext.video.orientation import orientation_of
 
 BATCH_BYTES = 2**22  # frames resized in one call, at most; a single one may be larger
 
@@ -28,7 +29,7 @@ class ImageCollector:
 
     def __init__(self, resize: Callable[[np.ndarray], np.ndarray], limit_px: int) -> None:
         self._resize, self._limit_px = resize, limit_px
-        self._waiting: dict[int, tuple[np.ndarray, int]] = {}  # all of one shape
+        self._waiting: dict[int, tuple[np.ndarray, int]] = {}  # frame, rotation in degrees; all of one shape
         self._done: dict[int, Image] = {}
 
     def add(self, key: int, frame: Any) -> None:
@@ -37,20 +38,19 @@ class ImageCollector:
             raise UnusableError(
                 f"too_large: a frame of {frame.width}x{frame.height} px, at most {self._limit_px} px are decoded"
             )
-        turns = round(frame.rotation / 90) % 4  # decoders do not apply the display matrix
+        orientation = orientation_of(frame)
         frame_HWC = frame.to_ndarray(format="rgb24", threads=1)  # the default starts threads for each frame
-        if turns:
-            frame_HWC = np.rot90(frame_HWC, turns)
+        frame_HWC = orientation.apply(frame_HWC)
         others = [image_HWC for image_HWC, _ in self._waiting.values()]
         if others and (others[0].shape != frame_HWC.shape or (len(others) + 1) * frame_HWC.nbytes > BATCH_BYTES):
             self._resize_waiting()
-        self._waiting[key] = frame_HWC, turns
+        self._waiting[key] = frame_HWC, orientation.rotation_deg
 
     def _resize_waiting(self) -> None:
         resized_THWC = self._resize(np.stack([frame_HWC for frame_HWC, _ in self._waiting.values()]))
-        for frame_HWC, (key, (original_HWC, turns)) in zip(resized_THWC, self._waiting.items(), strict=True):
+        for frame_HWC, (key, (original_HWC, rotation_deg)) in zip(resized_THWC, self._waiting.items(), strict=True):
             height_px, width_px = original_HWC.shape[:2]
-            self._done[key] = Image(frame_HWC, width_px, height_px, 90 * turns)
+            self._done[key] = Image(frame_HWC, width_px, height_px, rotation_deg)
         self._waiting = {}
 
     def images(self) -> dict[int, Image]:
