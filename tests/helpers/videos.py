@@ -31,6 +31,27 @@ def write_video(
     return path
 
 
+def write_delayed_video(path: Path, delay: int, num_frames: int, codec: str = "libx264") -> Path:
+    """A video at 25 frames/s whose picture starts `delay` frames after the sound."""
+    with av.open(str(path), "w") as output:
+        video = output.add_stream(codec, rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = output.add_stream("mp2" if path.suffix == ".ts" else "aac", rate=16000, layout="mono")
+        samples = audio.codec_context.frame_size or 1024
+        for i in range(16000 * (delay + num_frames) // 25 // samples + 1):
+            kind, dtype = ("s16", np.int16) if path.suffix == ".ts" else ("fltp", np.float32)
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, samples), dtype), format=kind, layout="mono")
+            frame.sample_rate, frame.pts = 16000, i * samples
+            output.mux(audio.encode(frame))
+        output.mux(audio.encode(None))
+        for i in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 8 * i, np.uint8), format="rgb24")
+            frame.pts = delay + i
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+    return path
+
+
 def write_audio(path: Path) -> None:
     """A file with sound only."""
     with av.open(str(path), "w") as output:

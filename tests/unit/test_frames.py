@@ -1,3 +1,4 @@
+import re
 import struct
 from collections import Counter
 
@@ -11,12 +12,14 @@ from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 from kinetext.config.data import FrameOptions
 from kinetext.core import tables
 from kinetext.data import frames
+from kinetext.data.datasets.base import Clip
 from kinetext.data.frames import decode_image, encode_image, extract_frames, resize
+from kinetext.data.measure import measure
 from kinetext.video import decode, passes
 from kinetext.video.decode import decode_clip
 from kinetext.video.demux import demux, open_video, position_of, tag_packets
 from kinetext.video.sampling import uniform_indices
-from videos import all_frames, hangs_or_crashes, packet_places, write_audio, write_video
+from videos import all_frames, hangs_or_crashes, packet_places, write_audio, write_delayed_video, write_video
 
 ENCODINGS = {
     "gop12.mp4": ("libx264", {"g": 12, "bf": 3}),
@@ -154,6 +157,20 @@ def test_a_clip_within_a_file_is_sampled_between_its_times(clean):
     late = decode_clip(clean, eight, start_s=9.0, end_s=10.0)
     assert late.status == "failed"
     assert late.error == "no_frame: none from 9.0 to 10.0 s; the last one is at 3.800 s"
+
+
+@pytest.mark.parametrize("name", ["delayed.mp4", "delayed.mkv", "delayed.ts"])
+def test_a_window_counts_from_the_start_of_the_file_not_of_the_picture(name, tmp_path):
+    path = write_delayed_video(tmp_path / name, delay=25, num_frames=30)
+    decoded = decode_clip(path, lambda times_s: list(range(len(times_s))), start_s=1.2, end_s=1.6)
+    assert decoded.frame_indices == list(range(5, 15))
+    assert np.allclose(decoded.timestamps_s, [0.04 * i for i in range(5, 15)], atol=0.002)
+    early = decode_clip(path, eight, start_s=0.2, end_s=0.9)
+    assert re.match(
+        r"no_frame: none from 0.2 to 0.9 s; the last one is at 2.1[69]0 s", early.error
+    )  # TS: sound is early
+    clip = Clip("a", path, "test", start_s=1.2, end_s=1.6)
+    assert measure(FrameOptions(), clip).num_frames == 10
 
 
 def set_display_matrix(path, a, b, c, d):

@@ -29,7 +29,7 @@ def measure(options: FrameOptions, clip: Clip) -> Measured | NoResult:
             stream = select_stream(container, options.max_px)
             whole_file = clip.start_s is None and clip.end_s is None
             video = demux(container, stream, options.max_duration_s if whole_file else None)
-            window = window_ranks(video.times_s, clip.start_s, clip.end_s)
+            window = window_ranks(video.times_s, video.start_s, clip.start_s, clip.end_s)
             times_s = video.times_s[window.start : window.stop]
             step_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 1 / video.fps
             size = f"{stream.width}x{stream.height}"

@@ -72,12 +72,14 @@ def decode_clip(
 ) -> Decoded:
     """Decode the frames of a clip that `choose(times of its frames in seconds)` returns, ascending, repeats allowed.
 
-    Only frames with start_s <= time < end_s are counted and chosen from. `resize` is applied to a few frames at a time,
+    Only frames with start_s <= time < end_s are counted and chosen from. These are times of the file: 0 is the start of the
+    container, which may be before the first frame. `resize` is applied to a few frames at a time,
     uint8 [T, H, W, 3], so that large frames are not all in memory. Frames of more than `limit_px` pixels and clips of more
     than `limit_s` seconds are not decoded. Never raises: errors are in `status` and `error`.
     """
     request = _Request(path, choose, start_s, end_s, resize, limit_px, limit_s)
-    if has_quick_header(path):  # a quick opening saves up to a tenth; after any surprise all is done again
+    # a quick opening saves up to a tenth, but does not know where the file starts; after any surprise all is done again
+    if request.whole_file and has_quick_header(path):
         with suppress(UnusableError), open_video(path, QUICK) as container:
             return _decode(request, container, gops_only=True)
     try:
@@ -99,9 +101,13 @@ class _Request:
     limit_px: int
     limit_s: float | None
 
-    def select(self, times_s: list[float]) -> tuple[range, list[int]]:
-        """Return the ranks of the clip's frames, and those of the wanted ones."""
-        window = window_ranks(times_s, self.start_s, self.end_s)
+    @property
+    def whole_file(self) -> bool:
+        return self.start_s is None and self.end_s is None
+
+    def select(self, times_s: list[float], first_s: float) -> tuple[range, list[int]]:
+        """Return the ranks of the clip's frames, and those of the wanted ones. `first_s`: file time of the first frame."""
+        window = window_ranks(times_s, first_s, self.start_s, self.end_s)
         length_s = times_s[window[-1]] - times_s[window[0]]
         if self.limit_s is not None and length_s > self.limit_s:
             raise too_long(length_s, self.limit_s)
@@ -132,9 +138,10 @@ def _decode(request: _Request, container: Any, gops_only: bool) -> Decoded:
     Raises UnusableError, with `gops_only` also if everything has to be decoded: that needs a fully opened container.
     """
     stream = select_stream(container, request.limit_px)
-    whole_file = request.start_s is None and request.end_s is None  # a clip in a long file may be short
-    video = demux(container, stream, request.limit_s if whole_file else None)
-    window, ranks = request.select(video.times_s)
+    video = demux(
+        container, stream, request.limit_s if request.whole_file else None
+    )  # a segment of a long file is short
+    window, ranks = request.select(video.times_s, video.start_s)
     images = decode_gops(video, ranks, request.collector()) if video.by_gop else None
     if images is not None:
         selection = _Selection(video.times_s, window, ranks, ranks, images)
@@ -163,7 +170,7 @@ def _decode(request: _Request, container: Any, gops_only: bool) -> Decoded:
 def _decode_sequentially(request: _Request, video: Video) -> _Selection:
     """Decode everything, and again if damage or hidden pictures change which frames are taken."""
     times_s = video.times_s
-    window, ranks = request.select(times_s)
+    window, ranks = request.select(times_s, video.start_s)
     positions, decoded_times_s, images = decode_all(video, set(ranks), request.collector())
     if video.bad:
         taken = nearest_untainted(video, positions, window, ranks)
@@ -172,7 +179,7 @@ def _decode_sequentially(request: _Request, video: Video) -> _Selection:
         return _Selection(times_s, window, ranks, taken, {rank: images[at] for rank, at in arrivals.items()})
     if len(positions) != len(video.order):  # hidden or skipped pictures: count the shown ones
         times_s = decoded_times_s
-        window, ranks = request.select(times_s)
+        window, ranks = request.select(times_s, video.start_s)
         _, _, images = decode_all(video, set(ranks), request.collector())
     return _Selection(times_s, window, ranks, ranks, images)
 
@@ -196,12 +203,17 @@ def _reasons(path: Path, container: str, header_frames: int, video: Video, selec
     return reasons
 
 
-def window_ranks(times_s: list[float], start_s: float | None, end_s: float | None) -> range:
-    """Return the ranks of the frames with start_s <= time < end_s, with a tolerance of a microsecond."""
-    first = 0 if start_s is None else bisect_left(times_s, start_s - 1e-6)
-    last = len(times_s) if end_s is None else bisect_left(times_s, end_s - 1e-6)
+def window_ranks(times_s: list[float], first_s: float, start_s: float | None, end_s: float | None) -> range:
+    """Return the ranks of the frames with start_s <= file time < end_s, with a tolerance of a microsecond.
+
+    `times_s` are from the first frame, which is at `first_s`. Raises UnusableError if there are none.
+    """
+    first = 0 if start_s is None else bisect_left(times_s, start_s - first_s - 1e-6)
+    last = len(times_s) if end_s is None else bisect_left(times_s, end_s - first_s - 1e-6)
     if first >= last:
-        raise UnusableError(f"no_frame: none from {start_s} to {end_s} s; the last one is at {times_s[-1]:.3f} s")
+        raise UnusableError(
+            f"no_frame: none from {start_s} to {end_s} s; the last one is at {first_s + times_s[-1]:.3f} s"
+        )
     return range(first, last)
 
 

@@ -64,6 +64,7 @@ class Video:
     length_bytes: int  # size of the length field of NAL units; see unit_length_bytes
     order: list[int]  # by rank: the position of the frame's packet
     times_s: list[float]  # by rank, from the first frame
+    start_s: float  # time of the first frame in the file: after the container's start, e.g. if sound begins earlier
     fps: float  # frame rate in the header, for frames without a time
     by_gop: bool  # whether parts may be decoded alone
     broken: frozenset[int]  # positions at which the demuxer found an error
@@ -155,8 +156,27 @@ def demux(container: Any, stream: Any, limit_s: float | None = None) -> Video:
     if codec == "mpeg4" and order == list(range(len(packets))) and (mpeg4_entries := _mpeg4_entries(packets)):
         by_gop, entries = True, mpeg4_entries
     return Video(
-        context, codec, packets, stamps, entries, length_bytes, order, times_s, fps, by_gop, frozenset(broken), broken
+        context,
+        codec,
+        packets,
+        stamps,
+        entries,
+        length_bytes,
+        order,
+        times_s,
+        _start_s(container, stream),
+        fps,
+        by_gop,
+        frozenset(broken),
+        broken,
     )
+
+
+def _start_s(container: Any, stream: Any) -> float:
+    """Return the time from the start of the container to that of the stream; 0 if the file does not have both."""
+    if container.start_time is None or stream.start_time is None:
+        return 0.0
+    return max(0.0, float(stream.start_time * stream.time_base) - container.start_time / av.time_base)
 
 
 def _read(container: Any, stream: Any, limit_s: float | None, packets: list[Any]) -> None:
