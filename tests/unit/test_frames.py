@@ -18,7 +18,7 @@ from kinetext.data.measure import measure
 from kinetext.video import decode, passes
 from kinetext.video.decode import decode_clip
 from kinetext.video.demux import demux, open_video, position_of, tag_packets
-from kinetext.video.sampling import uniform_indices
+from kinetext.video.sampling import sampler, uniform_indices
 from videos import all_frames, hangs_or_crashes, packet_places, write_audio, write_delayed_video, write_video
 
 ENCODINGS = {
@@ -157,6 +157,24 @@ def test_a_clip_within_a_file_is_sampled_between_its_times(clean):
     late = decode_clip(clean, eight, start_s=9.0, end_s=10.0)
     assert late.status == "failed"
     assert late.error == "no_frame: none from 9.0 to 10.0 s; the last one is at 3.800 s"
+
+
+@pytest.mark.parametrize("sampling", FrameOptions.model_fields["sampling"].annotation.__args__)
+def test_frames_without_a_time_base_are_between_their_neighbours(sampling, tmp_path):
+    """A decoder returns its last frames when it is flushed, without a time base: their times were NaN."""
+    whole = write_video(tmp_path / "whole.ts", 60, "mpeg2video", g=15, bf=2)
+    data = whole.read_bytes()
+    path = tmp_path / "cut.ts"
+    path.write_bytes(data[len(data) * 3 // 10 // 188 * 188 :])  # starts within a group of pictures
+    full = all_frames(path)
+    assert 20 < len(full) < 60
+    options = FrameOptions(num_frames=8, sampling=sampling, stride=2, rate_fps=5)
+    decoded = decode_clip(path, sampler(options))
+    assert decoded.status == "ok"
+    assert decoded.frame_indices == sampler(options)([0.04 * i for i in range(len(full))])
+    assert np.allclose(decoded.timestamps_s, [0.04 * i for i in decoded.frame_indices], atol=0.002)
+    for index, frame_HWC in zip(decoded.frame_indices, decoded.frames_HWC, strict=True):
+        assert np.array_equal(frame_HWC, full[index])
 
 
 @pytest.mark.parametrize("name", ["delayed.mp4", "delayed.mkv", "delayed.ts"])

@@ -66,6 +66,7 @@ class Video:
     times_s: list[float]  # by rank, from the first frame
     start_s: float  # time of the first frame in the file: after the container's start, e.g. if sound begins earlier
     fps: float  # frame rate in the header, for frames without a time
+    time_base_s: float  # unit of time stamps
     by_gop: bool  # whether parts may be decoded alone
     broken: frozenset[int]  # positions at which the demuxer found an error
     bad: set[int]  # those, and the ones at which the latest pass of the decoder found an error
@@ -166,6 +167,7 @@ def demux(container: Any, stream: Any, limit_s: float | None = None) -> Video:
         times_s,
         _start_s(container, stream),
         fps,
+        float(stream.time_base),
         by_gop,
         frozenset(broken),
         broken,

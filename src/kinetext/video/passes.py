@@ -126,17 +126,31 @@ def decode_all(
     and the images of the given arrivals (indices in that order).
     """
     positions: list[int | None] = []
-    times_s: list[float] = []
+    stamps: list[int | None] = []
     video.bad = set(video.broken)
     tag_packets(video.packets, range(len(video.packets)))
     for frame in decode_packets(video, 0, len(video.packets) - 1, None):
         if len(positions) in arrivals:
             collector.add(len(positions), frame)
         positions.append(position_of(frame))
-        times_s.append(len(times_s) / video.fps if frame.time is None else frame.time)
+        stamps.append(frame.pts)  # not frame.time, which is NaN for frames that the decoder returns when it is flushed
     if not positions:
         raise UnusableError(f"no_frame: no packet decodes to a picture; {len(video.bad)} damaged packets")
-    return positions, [time_s - times_s[0] for time_s in times_s], collector.images()
+    return positions, _ascending_times(stamps, video.time_base_s, 1 / video.fps), collector.images()
+
+
+def _ascending_times(stamps: list[int | None], unit_s: float, step_s: float) -> list[float]:
+    """Return the times of frames in display order, from the first one, in seconds.
+
+    A frame without a stamp follows the one before by `step_s`. Stamps are sorted, because some containers have them in
+    decode order (AVI).
+    """
+    times_s: list[float] = []
+    for stamp in stamps:
+        following_s = times_s[-1] + step_s if times_s else 0.0
+        times_s.append(following_s if stamp is None else stamp * unit_s)
+    times_s.sort()
+    return [time_s - times_s[0] for time_s in times_s]
 
 
 def nearest_untainted(video: Video, positions: list[int | None], window: range, ranks: list[int]) -> list[int]:
