@@ -272,6 +272,26 @@ def test_damaged_frames_are_replaced_by_intact_ones(clean, tmp_path, zeroed):
         assert np.array_equal(frame_HWC, full[index]), f"frame {index} is not the original's"
 
 
+@pytest.mark.parametrize("name", ["stamps.avi", "stamps.h264", "joined.ts"])
+def test_damage_leaves_frames_in_display_order(name, tmp_path):
+    """These containers have time stamps in decode order, or twice the same ones."""
+    path = write_video(tmp_path / name, 48, g=12, bf=3, sc_threshold=0)
+    if name == "joined.ts":
+        path.write_bytes(2 * path.read_bytes())
+    full, data, places = all_frames(path), bytearray(path.read_bytes()), packet_places(path)
+    start, length = max(places[13:48], key=lambda place: place[1])  # a picture that others refer to
+    data[start + length // 2 : start + length // 2 + 300] = np.random.default_rng(0).bytes(300)
+    damaged = tmp_path / f"damaged-{name}"
+    damaged.write_bytes(data)
+    decoded = decode_clip(damaged, lambda times_s: list(range(len(times_s))))
+    assert decoded.status == "damaged"
+    assert decoded.num_substituted > 0
+    assert decoded.frame_indices == sorted(decoded.frame_indices)
+    assert len(set(decoded.frame_indices)) > len(full) / 2
+    for index, frame_HWC in zip(decoded.frame_indices, decoded.frames_HWC, strict=True):
+        assert np.array_equal(frame_HWC, full[index]), f"frame {index} is another one"
+
+
 def test_packets_with_a_lost_sector_are_not_trusted(clean, tmp_path):
     path, full = tmp_path / "damaged.mp4", all_frames(clean)
     places = packet_places(clean)

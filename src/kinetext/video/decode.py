@@ -35,7 +35,7 @@ from kinetext.video.demux import (
     too_long,
 )
 from kinetext.video.integrity import find_break
-from kinetext.video.passes import Image, ImageCollector, decode_all, decode_gops, nearest_untainted
+from kinetext.video.passes import Image, ImageCollector, decode_all, decode_gops, display_order, nearest_untainted
 
 LIMIT_PX = 40_000_000  # width * height; 8K is 33 million
 
@@ -173,6 +173,7 @@ def _decode_sequentially(request: _Request, video: Video) -> _Selection:
     window, ranks = request.select(times_s, video.start_s)
     positions, decoded_times_s, images = decode_all(video, set(ranks), request.collector())
     if video.bad:
+        video.order = display_order(video, positions)
         taken = nearest_untainted(video, positions, window, ranks)
         arrivals = {rank: positions.index(video.order[rank]) for rank in taken}
         _, _, images = decode_all(video, set(arrivals.values()), request.collector())

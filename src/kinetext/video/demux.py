@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ class Video:
     fps: float  # frame rate in the header, for frames without a time
     time_base_s: float  # unit of time stamps
     by_gop: bool  # whether parts may be decoded alone
+    order_known: bool  # whether time stamps are in display order; else `order` is that of the file
     broken: frozenset[int]  # positions at which the demuxer found an error
     bad: set[int]  # those, and the ones at which the latest pass of the decoder found an error
 
@@ -169,9 +170,16 @@ def demux(container: Any, stream: Any, limit_s: float | None = None) -> Video:
         fps,
         float(stream.time_base),
         by_gop,
+        has_times and container.format.name != "avi" and _ascends(packets),
         frozenset(broken),
         broken,
     )
+
+
+def _ascends(packets: list[Any]) -> bool:
+    """Return whether decode times ascend; they do not in joined files."""
+    dts = [packet.dts for packet in packets if packet.dts is not None]
+    return all(earlier < later for earlier, later in pairwise(dts))
 
 
 def _start_s(container: Any, stream: Any) -> float:

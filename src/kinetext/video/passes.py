@@ -153,6 +153,22 @@ def _ascending_times(stamps: list[int | None], unit_s: float, step_s: float) -> 
     return [time_s - times_s[0] for time_s in times_s]
 
 
+def display_order(video: Video, positions: list[int | None]) -> list[int]:
+    """Return packet positions in display order, given the positions of the frames as they arrived from the decoder.
+
+    Without time stamps in display order (AVI, raw streams, joined files) it is the order of arrival. A packet without a frame
+    is inserted before the first frame that follows it in the file.
+    """
+    if video.order_known:
+        return video.order
+    shown = set(video.order)
+    order = list(dict.fromkeys(position for position in positions if position in shown))
+    for position in sorted(shown - set(order)):
+        following = (index for index, other in enumerate(order) if other > position)
+        order.insert(next(following, len(order)), position)
+    return order
+
+
 def nearest_untainted(video: Video, positions: list[int | None], window: range, ranks: list[int]) -> list[int]:
     """Return for each rank the nearest rank of the window whose frame arrived and is not tainted, the earlier first."""
     tainted: set[int] = set()
