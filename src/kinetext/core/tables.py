@@ -17,6 +17,7 @@ from kinetext.core.files import atomic_write
 from kinetext.core.schemas import ADDED, RENAMED, SCHEMA_VERSION, TABLES
 
 READ_ERRORS = (pa.ArrowException, OSError, ValueError)  # of a file that is damaged, or no table
+MAX_SPARSE_ROWS = 1_000_000  # a table with more rows must have at least one byte per row
 
 
 def schema(name: str) -> pa.Schema:
@@ -47,6 +48,19 @@ def write_table(
         pq.write_table(table, part, compression="zstd", write_page_checksum=True)
 
 
+def open_table(path: Path) -> pq.ParquetFile:
+    """Open a Parquet file whose checksums are verified on reading. Raises ValueError if it has far more rows than bytes.
+
+    A few kilobytes can declare millions of null rows, which would fill the memory.
+    """
+    file = pq.ParquetFile(path, page_checksum_verification=True)
+    num_rows, num_bytes = file.metadata.num_rows, path.stat().st_size
+    if num_rows > max(MAX_SPARSE_ROWS, num_bytes):
+        file.close()
+        raise ValueError(f"it declares {num_rows} rows in {num_bytes} bytes")
+    return file
+
+
 def read_table(name: str, path: Path) -> pa.Table:
     """Read a Parquet table with its declared columns in order.
 
@@ -56,7 +70,7 @@ def read_table(name: str, path: Path) -> pa.Table:
     """
     try:
         # pq.read_table imports pyarrow.dataset and pandas, half a second
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with open_table(path) as file:
             table = file.read()
         version = int((table.schema.metadata or {}).get(b"schema_version", SCHEMA_VERSION))
     except READ_ERRORS as error:

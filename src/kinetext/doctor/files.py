@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from kinetext.config.run import read_run
 from kinetext.core.schemas import ADDED, SCHEMA_VERSION, TABLES
-from kinetext.core.tables import current_names, schema
+from kinetext.core.tables import current_names, open_table, schema
 from kinetext.texts.cache import read_record, request_hash
 
 UNDECLARED = ("profile.json",)  # not an output of any rule
@@ -75,7 +74,7 @@ def first_line(error: BaseException) -> str:
 
 
 def _check_table(path: Path) -> Iterator[Finding]:
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with open_table(path) as file:
         for batch in file.iter_batches():
             batch.validate(full=True)
         yield from _check_columns(path, file.schema_arrow)
@@ -137,9 +136,9 @@ def _check_run(path: Path) -> Iterator[Finding]:
     spec = read_run(path)
     metrics = path.with_name("metrics.parquet")
     try:
-        with pq.ParquetFile(metrics) as file:
+        with open_table(metrics) as file:
             measured = set(file.read(columns=["fingerprint"])["fingerprint"].to_pylist())
-    except (pa.ArrowException, OSError, KeyError):  # not measured yet, or reported by the table's own check
+    except (pa.ArrowException, OSError, KeyError, ValueError):  # not measured yet, or reported by the table's own check
         return
     if measured - {spec.fingerprint}:
         fingerprints = ", ".join(sorted(map(str, measured)))

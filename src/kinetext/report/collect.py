@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from kinetext.config.run import RunSpec, read_run
 from kinetext.core.schemas import COLLECTED, MEASURED_RULES, TRAINING_COSTS
-from kinetext.core.tables import read_rows, read_table, schema, write_table
+from kinetext.core.tables import open_table, read_rows, read_table, schema, write_table
 from kinetext.report.differences import difference_rows
 from kinetext.report.outcomes import Outcomes
 
@@ -133,7 +132,7 @@ def _curves(runs: Iterable[Run]) -> pa.Table:
     parts = []
     for run in runs:
         if (path := run.folder / "curves.parquet").is_file():
-            with pq.ParquetFile(path) as file:
+            with open_table(path) as file:
                 parts.append(_with_columns(run.columns(), file.read()))
     return _concatenate("collected_curves", parts)
 

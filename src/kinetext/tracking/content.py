@@ -18,7 +18,7 @@ import yaml
 
 from kinetext.config.data import FrameOptions
 from kinetext.core.paths import RunPaths, find_run_paths
-from kinetext.core.tables import pq, read_rows
+from kinetext.core.tables import READ_ERRORS, open_table, read_rows
 from kinetext.data.frames import frames_digest
 from kinetext.data.splits import read_splits
 
@@ -169,7 +169,12 @@ def read_folder(folder: Path) -> Run:
     for name, values in (("cost.json", cost), ("profile.json", cost.setdefault("profile", {}))):
         if (folder / name).is_file():
             values |= json.loads((folder / name).read_text())
-    metrics = read_rows("metrics", folder / "metrics.parquet")
+    metrics, curves = read_rows("metrics", folder / "metrics.parquet"), folder / "curves.parquet"
+    try:
+        if curves.is_file():
+            open_table(curves).close()
+    except READ_ERRORS as error:
+        raise ValueError(f"{curves}: cannot be read ({error}); delete it: the run needs no curves") from error
     if any(row["fingerprint"] not in (None, spec["fingerprint"]) for row in metrics[:1]):
         raise ValueError(f"{folder}: the metrics belong to an earlier plan of the run; run `snakemake` to measure it")
     return Run(folder.resolve(), spec, metrics, cost)
@@ -198,7 +203,7 @@ def is_number(value: float | None) -> bool:
 def _rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
-    with pq.ParquetFile(path) as file:
+    with open_table(path) as file:
         return file.read().to_pylist()
 
 
