@@ -1,7 +1,7 @@
 """Paid answers survive SIGKILL: chat_api in processes that are killed at random points, against a server that counts.
 
-No request is sent twice, not even one that was open at the kill: the process that talks to the server survives the killed one,
-and the next process waits for its answers (core/detached.py).
+No request is sent twice, not even one that was open at the kill: the process that talks to the server survives the
+killed one, and the next process waits for its answers (core/detached.py).
 """
 
 import json
@@ -167,7 +167,7 @@ def test_open_requests_are_stored_and_nothing_more_is_sent(server, forker, tmp_p
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_stop_ends_every_wait(server, forker, tmp_path, number):
-    """For a second try (openai sleeps to its end, a minute at most), for the pace, for a batch: nothing is sent any more."""
+    """A stop ends the waits for a retry (openai sleeps up to a minute), for the rate limit and for a batch."""
     server.polls = 10**9
     server.script = lambda asked: error(429, Retry_After="3")
     for what, waits in {

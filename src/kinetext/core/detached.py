@@ -1,13 +1,13 @@
 """Run the work of a command in a detached child process, so that paid answers survive a kill of the command.
 
-A process that is killed (SIGKILL) while a language model answers loses an answer that the server charges for, and the next
-run requests it again. So the work runs in a child process with its own session. The command only waits and tells the child
-when to stop. Once the command is gone or asked to stop, the child sends nothing more, not even a retry, stores the answers of
-open requests, and exits without an output. A command started meanwhile waits for these answers, because each request has
-a lock (texts/cache.py).
+A process that is killed (SIGKILL) while a language model answers loses an answer that the server charges for, and the
+next run requests it again. So the work runs in a child process with its own session. The command only waits and tells
+the child when to stop. Once the command is gone or asked to stop, the child sends nothing more, not even a retry,
+stores the answers of open requests, and exits without an output. A command started meanwhile waits for these answers,
+because each request has a lock (texts/cache.py).
 
-The child lives as long as a request may take, at most `MAX_LINGER_S`. Open answers are lost only with what kills the child
-too: a power cut, the end of a container, a scheduler that kills the whole job, a second Ctrl-C.
+The child lives as long as a request may take, at most `MAX_LINGER_S`. Open answers are lost only with what kills the
+child too: a power cut, the end of a container, a scheduler that kills the whole job, a second Ctrl-C.
 """
 
 import os

@@ -45,9 +45,9 @@ def schema(about: About) -> dict[str, Any]:
 def parse_answer(content: str, about: About = "motion") -> list[tuple[str, str]]:
     """Return the phase and the sentence of each sentence of an answer, without surrounding blanks.
 
-    An answer is one JSON object, bare or in a list, or in a code fence with or without text around it; a thinking model's
-    `<think>` block before it is skipped. Raises ValueError that names the fault; its message is sent with a correction
-    (prompts.correction), so another wording has corrections requested, and paid, again.
+    An answer is one JSON object, bare or in a list, or in a code fence with or without text around it; a thinking
+    model's `<think>` block before it is skipped. Raises ValueError that names the fault; its message is sent with a
+    correction (prompts.correction), so another wording has corrections requested, and paid, again.
     """
     value = _first_json(content)
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):

@@ -1,7 +1,7 @@
 """Raw replies of paid services, each stored under the hash of its request, so that nothing is requested or paid twice.
 
-The folder is not an output of the workflow, so a failed job does not delete its replies. A reply is stored before it is parsed;
-parsing it again costs nothing. To query the model again, delete the file.
+The folder is not an output of the workflow, so a failed job does not delete its replies. A reply is stored before it is
+parsed; parsing it again costs nothing. To query the model again, delete the file.
 """
 
 import hashlib
@@ -43,9 +43,9 @@ def fetch_reply(request: dict[str, Any], folder: Path, send: Callable[[], dict[s
     """Return the record of a request: {"request", "date" (ISO 8601, UTC), ...what `send` returned}.
 
     `send` is called only if there is no record. Of several jobs with the same request one sends it and the others wait.
-    What `send` raises is passed on and leaves no record. Raises ValueError if a reply cannot be stored. Between the return of
-    `send` and the bytes being with the operating system, where SIGKILL cannot reach them, there is one write to a file that
-    is already open.
+    What `send` raises is passed on and leaves no record. Raises ValueError if a reply cannot be stored. Between the
+    return of `send` and the bytes being with the operating system, where SIGKILL cannot reach them, there is one write
+    to a file that is already open.
     """
     path = reply_path(request, folder)
     if path.exists():  # without the lock, so that a cache on a read-only disk can be used

@@ -1,12 +1,12 @@
 """Check sentences for the known faults of language models' descriptions.
 
 The faults are those of published description files (numbers left in sentences, sentences shared by hundreds of classes,
-refusals, text cut at 77 tokens, steps that cannot be seen) and what an image-text model cannot understand (a rival's name
-after "unlike"). Nothing is corrected here. Each sentence gets a status, `ok` or `reason: details`, and its provider may be
-asked to repair it. `REASONS` lists the reasons; docs/texts.md repeats it.
+refusals, text cut at 77 tokens, steps that cannot be seen) and what an image-text model cannot understand (a rival's
+name after "unlike"). Nothing is corrected here. Each sentence gets a status, `ok` or `reason: details`, and its
+provider may be asked to repair it. `REASONS` lists the reasons; docs/texts.md repeats it.
 
-The details after a reason are part of the correction that is sent to a language model (prompts.correction): another wording
-has corrections requested, and paid, again.
+The details after a reason are part of the correction that is sent to a language model (prompts.correction): another
+wording has corrections requested, and paid, again.
 """
 
 import re
@@ -96,10 +96,11 @@ def check_texts(
 ) -> dict[str, list[Text]]:
     """Return the same texts with their status, by label.
 
-    Only descriptions of motion are checked for content and compared between classes; appearance may be equal in two classes.
-    `sentences` is the number about the whole movement that each answer must have (the rows of one class and rival are one
-    answer); a row without a sentence states how many are missing. Rows with a sentence are checked again, whatever their status
-    was; a provider's own failure stays. With `skip_checks` a sentence is only checked for being empty.
+    Only descriptions of motion are checked for content and compared between classes; appearance may be equal in two
+    classes. `sentences` is the number about the whole movement that each answer must have (the rows of one class and
+    rival are one answer); a row without a sentence states how many are missing. Rows with a sentence are checked again,
+    whatever their status was; a provider's own failure stays. With `skip_checks` a sentence is only checked for being
+    empty.
     """
     checked = {}
     for label, texts in texts_by_label.items():
@@ -117,10 +118,9 @@ def form_fault(sentence: str, limit: TokenLimit | None = None) -> str | None:
     for reason, pattern in _FORMS:
         if match := re.search(pattern, plain):
             return f"{reason}: '{match[0] if len(match[0]) <= 30 else match[0][:30] + '...'}'"
-    if limit and len(sentence.encode()) + 2 > limit.tokens:  # a token has at least one byte; counting needs an import
-        tokens = limit.count(sentence)
-        if tokens > limit.tokens:
-            return f"long: {tokens} tokens, the backbone takes {limit.tokens}"
+    # a token has at least one byte; counting needs an import
+    if limit and len(sentence.encode()) + 2 > limit.tokens and (tokens := limit.count(sentence)) > limit.tokens:
+        return f"long: {tokens} tokens, the backbone takes {limit.tokens}"
     return None
 
 
@@ -159,8 +159,8 @@ def fold(word: str) -> str:
 def named_failure(status: str) -> str:
     """Return a provider's `failed: ...` as `reason: ...` if its message is that of a reason."""
     message = status.removeprefix("failed: ")
-    reason = next((reason for pattern, reason in _FAILURES if re.match(pattern, message)), None)
-    return f"{reason}: {message}" if reason and message != status else status
+    reasons = (reason for pattern, reason in _FAILURES if message != status and re.match(pattern, message))
+    return next((f"{reason}: {message}" for reason in reasons), status)
 
 
 def _checked(text: Text, rivals: list[str], limit: TokenLimit | None, skip_checks: bool) -> Text:

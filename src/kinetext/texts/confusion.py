@@ -21,14 +21,14 @@ def confusion_scores(
     """Return how easily a linear classifier confuses two classes: float64 [K, K], symmetric, 0 to 1, zero diagonal.
 
     Each clip is scored by a classifier that has seen neither the clip nor another clip of its group (of the same source
-    video; without groups, and in a class with only one group, every clip is its own group). The predicted probabilities are
-    averaged over the clips of a class: this soft confusion matrix is informative from a few clips on, where counts of errors
-    are not. Every row sums to 1; then the matrix is averaged with its transpose and its diagonal set to zero. Classes
-    with fewer than 2 clips get zeros; a clip whose class is absent from the other folds is not counted.
+    video; without groups, and in a class with only one group, every clip is its own group). The predicted probabilities
+    are averaged over the clips of a class: this soft confusion matrix is informative from a few clips on, where counts
+    of errors are not. Every row sums to 1; then the matrix is averaged with its transpose and its diagonal set to zero.
+    Classes with fewer than 2 clips get zeros; a clip whose class is absent from the other folds is not counted.
 
-    Logistic regression is fitted to probabilities and works from one clip per class on, where discriminant analysis has no
-    covariance. 30 steps are enough for the order of the rivals: 700 classes of 50 clips with 512 features take two and a half
-    minutes on one core.
+    Logistic regression is fitted to probabilities and works from one clip per class on, where discriminant analysis has
+    no covariance. 30 steps are enough for the order of the rivals: 700 classes of 50 clips with 512 features take two
+    and a half minutes on one core.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold

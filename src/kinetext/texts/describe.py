@@ -1,7 +1,7 @@
 """Describe each class with a text provider, check the sentences, and write the table `texts`.
 
-Sentences that fail a check (texts/checks.py) are repaired where the provider can do so. Those that still fail stay in the
-table with the reason as their status. For a data set with captions the captions are the texts, one label per clip.
+Sentences that fail a check (texts/checks.py) are repaired where the provider can do so. Those that still fail stay in
+the table with the reason as their status. For a data set with captions the captions are the texts, one label per clip.
 """
 
 import sys
@@ -49,10 +49,10 @@ def describe_classes(
 ) -> None:
     """Write the table `texts`: for every label of every split one or more rows of kind `name`, and its descriptions.
 
-    `name` is the table's name in config.yaml; `limit` is the backbone's. Only the class names of the data set are read, never
-    the label of a clip. A data set with captions needs the provider `captions`, any other data set another provider.
-    A class without a description becomes a row whose status says why (checks.REASONS). Raises ValueError if the provider
-    refuses its options or the whole table, and if no description can be used.
+    `name` is the table's name in config.yaml; `limit` is the backbone's. Only the class names of the data set are read,
+    never the label of a clip. A data set with captions needs the provider `captions`, any other data set another
+    provider. A class without a description becomes a row whose status says why (checks.REASONS). Raises ValueError if
+    the provider refuses its options or the whole table, and if no description can be used.
     """
     table = load_provider(f"texts.{name}", options.module or name, options.options)
     metadata = read_metadata(clips)
@@ -87,7 +87,7 @@ def describe_classes(
         texts = table.rearrange(texts, rivals)
     warn_undescribed(texts, name)
     rows = [text for of_class in texts.values() for text in of_class]
-    raise_if_stopping()  # a process that survived its command stores paid answers but leaves the table to the next command
+    raise_if_stopping()  # a process that survived its command stores answers only; the next command writes the table
     write_table("texts", [text.row() for text in rows], output, {"control": table.control_name(rows)})
 
 
@@ -125,8 +125,8 @@ def repair_all(
 ) -> TextsByLabel:
     """Return the checked texts after up to `max_repairs` rounds of repairs of the classes whose answer has faults.
 
-    A class without an answer has no fault to name; the next run requests it again. A class whose repair fails, for lack of
-    a key or of money, keeps its rows.
+    A class without an answer has no fault to name; the next run requests it again. A class whose repair fails, for lack
+    of a key or of money, keeps its rows.
     """
     errors: dict[str, Exception] = {}
 

@@ -1,8 +1,8 @@
 """Mine the classes that an image-text model confuses, so that descriptions can name what distinguishes them.
 
-MoTED (CVPR 2024) compares confusable classes but does not say how it finds them; these four rules are ours.
-`features`: cross-fitted confusion of a linear classifier on frame-averaged features of the training clips. `text`: cosine of
-the features of the class names. `declared`: pairs that the data set declares. `file`: a csv file of the user.
+MoTED (CVPR 2024) compares confusable classes but does not say how it finds them; these four rules are ours. `features`:
+cross-fitted confusion of a linear classifier on frame-averaged features of the training clips. `text`: cosine of the
+features of the class names. `declared`: pairs that the data set declares. `file`: a csv file of the user.
 
 B clips, T frames, D joint width, K classes.
 """
@@ -35,9 +35,9 @@ def mine_confusables(
     """Write the table `confusables`, empty for a data set with captions.
 
     Rivals are always classes that are scored together: base classes have base rivals, novel classes novel ones; other
-    pairs of `declared` and `file` are left out. `features` are shards of the table `features`; `name_features` is an .npz file
-    with `labels` and `text_KD`. Raises ValueError if no training clip has features, if a label has no name features, or if
-    the user's file is wrong.
+    pairs of `declared` and `file` are left out. `features` are shards of the table `features`; `name_features` is an
+    .npz file with `labels` and `text_KD`. Raises ValueError if no training clip has features, if a label has no name
+    features, or if the user's file is wrong.
     """
     metadata = read_metadata(clips)
     if read_metadata(splits).get("captioned"):
@@ -62,7 +62,7 @@ def mine_confusables(
 
 
 def _feature_rivals(clips: Path, train: Split, features: list[Path], options: ConfusablesOptions) -> Rows:
-    """Return the rows of the rule `features`. Only training clips are read: rivals from test clips would leak labels."""
+    """Return the rows of the rule `features`, from training clips only: test clips would leak labels."""
     with_features = {clip_id for shard in features for clip_id in open_shard("features", shard)["clip_id"].to_pylist()}
     usable = [row for row in train.rows if row["clip_id"] in with_features]
     if not usable:
@@ -94,7 +94,7 @@ def top_rivals(scores_KK: np.ndarray, labels: list[str], rule: str, rivals: int)
 
 
 def class_labels(metadata: dict[str, Any], clips: Path) -> list[str]:
-    """Return the class names in the metadata of clips.parquet. Raises ValueError if the data set has captions instead."""
+    """Return the class names in the metadata of clips.parquet. Raises ValueError if there are captions instead."""
     if not metadata.get("labels"):
         raise ValueError(f"{clips}: has captions and no class names; confusable classes and texts need classes")
     return list(metadata["labels"])
@@ -117,9 +117,9 @@ def pooled_features(shards: Iterable[Path], clips: set[str]) -> tuple[np.ndarray
 def read_rivals(path: Path, labels: list[str]) -> dict[str, dict[str, float]]:
     """Return the user's rivals of each label with their scores (1 without a column score), the highest first.
 
-    Equal scores are in the order of the file. A row holds for one direction; both directions need two rows. Raises ValueError,
-    with the line and the nearest class, for an unknown class, a class that is its own rival, a duplicate row, or a score that
-    is not positive.
+    Equal scores are in the order of the file. A row holds for one direction; both directions need two rows. Raises
+    ValueError, with the line and the nearest class, for an unknown class, a class that is its own rival, a duplicate
+    row, or a score that is not positive.
     """
     rivals_of: dict[str, dict[str, float]] = {}
     for line, row in read_csv(path, "label", "rival"):

@@ -1,12 +1,12 @@
 """The request that is sent to a language model for one class.
 
-After MoTED (CVPR 2024): confusable classes are compared and described by their movement. The wording is ours. It also asks
-for the states at the start and at the end, because these two sentences matter most where only the order of the frames
-distinguishes two classes. Rivals must not be named: an image-text model does not understand "unlike jumping", it sees jumping.
-`appearance` is the control: what one still picture shows, without movement.
+After MoTED (CVPR 2024): confusable classes are compared and described by their movement. The wording is ours. It also
+asks for the states at the start and at the end, because these two sentences matter most where only the order of the
+frames distinguishes two classes. Rivals must not be named: an image-text model does not understand "unlike jumping", it
+sees jumping. `appearance` is the control: what one still picture shows, without movement.
 
-`VERSIONS` are part of every request's hash: raise one with every change of its wording. A correction has its own version,
-so that a change of its wording does not repeat the request of every class.
+`VERSIONS` are part of every request's hash: raise one with every change of its wording. A correction has its own
+version, so that a change of its wording does not repeat the request of every class.
 """
 
 import json

@@ -1,9 +1,9 @@
 """Requests through OpenAI's Batch API: half the price, answers within a day (developers.openai.com, guide "Batch").
 
-A batch is recorded in results/cache/batches before it is sent, under a unique name that is sent along as metadata. A process
-that was killed at any moment is followed by one that looks for the name: first the id in the record, then the list of
-batches at the server. Only if neither has it is the batch sent. Answers wait at the server, so no paid answer is lost with a
-process.
+A batch is recorded in results/cache/batches before it is sent, under a unique name that is sent along as metadata. A
+process that was killed at any moment is followed by one that looks for the name: first the id in the record, then the
+list of batches at the server. Only if neither has it is the batch sent. Answers wait at the server, so no paid answer
+is lost with a process.
 """
 
 import json
@@ -33,8 +33,8 @@ def fetch_replies(
 ) -> dict[str, str]:
     """Fetch the replies to requests (by hash) into the cache; return hash -> reason of those without a reply.
 
-    Joins a batch that this or another job has sent, and sends what is in no batch. Raises ValueError if it takes longer than
-    `wait_s` (run again to continue waiting) or if the server refuses the whole batch.
+    Joins a batch that this or another job has sent, and sends what is in no batch. Raises ValueError if it takes longer
+    than `wait_s` (run again to continue waiting) or if the server refuses the whole batch.
     """
     from filelock import FileLock
 
@@ -214,8 +214,9 @@ def _batch_errors(server: Server) -> Iterator[None]:
                 yield
             except openai.NotFoundError as error:
                 raise ValueError(
-                    f"chat_api: {server.base_url} has no Batch API (set batch: false), or does not know the batch under "
-                    f"the key in {server.key_env} (use the key that sent it): {one_line(server.redact(str(error)))}"
+                    f"chat_api: {server.base_url} has no Batch API (set batch: false), or does not know the batch "
+                    f"under the key in {server.key_env} (use the key that sent it): "
+                    f"{one_line(server.redact(str(error)))}"
                 ) from None
     except NoReplyError as error:
         raise ValueError(f"chat_api: batch: {error}; run again, nothing is sent twice") from None

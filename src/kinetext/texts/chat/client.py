@@ -1,7 +1,7 @@
 """Send requests to a chat-completions server. Only this module, negotiation.py and batch.py import openai.
 
-The key is read from the environment when a client is created and stays in that client. It is removed from everything that
-a server sends back, and exceptions of the library, which may contain it, never leave this module.
+The key is read from the environment when a client is created and stays in that client. It is removed from everything
+that a server sends back, and exceptions of the library, which may contain it, never leave this module.
 """
 
 import logging
@@ -107,8 +107,8 @@ def post(server: Server, body: dict[str, Any], retries: int) -> str:
     """Post a chat-completions request; return the raw completion, redacted.
 
     openai's client retries time-outs, cut connections, 429 and 5xx. It waits as long as Retry-After states (up to two
-    minutes), or 0.5 s and twice as long each time (up to 8 s). Errors with status 200 are retried likewise. Raises openai's
-    exceptions, and NoReplyError if the reply is no chat completion.
+    minutes), or 0.5 s and twice as long each time (up to 8 s). Errors with status 200 are retried likewise. Raises
+    openai's exceptions, and NoReplyError if the reply is no chat completion.
     """
     client = server.client()
     if retries != server.retries:

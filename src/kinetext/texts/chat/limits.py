@@ -1,7 +1,7 @@
 """Limits on the use of a paid service: money up to a cap, requests and tokens up to a rate.
 
-Tokens are estimated from characters, because exact counts need the tokenizer of the model. The counts that a reply states
-(`usage`) replace the estimate.
+Tokens are estimated from characters, because exact counts need the tokenizer of the model. The counts that a reply
+states (`usage`) replace the estimate.
 """
 
 import json
@@ -67,9 +67,9 @@ class CapError(Exception):
 class Ledger:
     """The cost of the replies of one table, whether they were paid today or come from the cache.
 
-    A request reserves its possible cost until its reply states the real cost: its estimate, or the most expensive reply so
-    far if that is more. With a cap the first request goes alone, so that a wrong estimate is noticed before many requests
-    are open. A request without a reply counts as paid if the server may have answered.
+    A request reserves its possible cost until its reply states the real cost: its estimate, or the most expensive reply
+    so far if that is more. With a cap the first request goes alone, so that a wrong estimate is noticed before many
+    requests are open. A request without a reply counts as paid if the server may have answered.
     """
 
     def __init__(self, prices: Prices | None, cap_usd: float | None):

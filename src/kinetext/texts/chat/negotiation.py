@@ -1,4 +1,4 @@
-"""Send requests in the strictest form that a server accepts: JSON schema, JSON mode or plain text, with a temperature or not.
+"""Send requests in the strictest form that a server accepts: JSON schema, JSON mode or text; a temperature or none.
 
 The first request to a server and model is the probe; the others wait for its result and use the same form.
 """
@@ -40,8 +40,8 @@ class Negotiation:
     def send(self, request: dict[str, Any]) -> dict[str, Any]:
         """Send a request; return the raw body of the reply and the form that the server accepted.
 
-        Raises NoReplyError if there is no reply to this request. Raises ValueError if every other class would fail too, also
-        if two requests were refused in every form.
+        Raises NoReplyError if there is no reply to this request. Raises ValueError if every other class would fail too,
+        also if two requests were refused in every form.
         """
         preferred = Form("json_schema" if request["schema"] else "text", request["temperature"] is not None)
         with translated_errors(self.server, request["model"]):

@@ -34,7 +34,7 @@ class ChatOptions(Options):
         3,
         ge=1,
         le=20,
-        description="sentences about the whole movement per class, besides start and end; about: appearance has only these",
+        description="sentences about the whole movement per class, besides start and end (appearance: the only ones)",
     )
     temperature: float | None = Field(
         0.0,

@@ -101,8 +101,8 @@ class Provider:
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
         """Return the rows of one class, or of one clip if `of_captions`.
 
-        `rivals` are the classes it is confused with, the most easily confused first. Raises ValueError if no class can be
-        described, for example for a missing key; any other exception costs this class only.
+        `rivals` are the classes it is confused with, the most easily confused first. Raises ValueError if no class can
+        be described, for example for a missing key; any other exception costs this class only.
         """
         raise NotImplementedError
 
@@ -127,7 +127,7 @@ class Provider:
 
 
 def load_provider(where: str, module: str, options: dict[str, Any]) -> Provider:
-    """Return a provider whose options have been checked. Raises ValueError: `{where}: ...` or `{where}.options.KEY: ...`."""
+    """Return a provider with checked options. Raises ValueError: `{where}: ...` or `{where}.options.KEY: ...`."""
     try:
         provider = plugins.load("texts", module)
     except ValueError as error:

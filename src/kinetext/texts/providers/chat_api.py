@@ -1,9 +1,10 @@
 """Descriptions by a language model, through the chat-completions API of OpenAI or of any compatible server (vLLM,
 Ollama, ...). After MoTED (CVPR 2024), which used GPT-4; the prompts are ours (texts/prompts.py).
 
-One request per class, with its rivals; `rival` of a row holds them all, separated by " | ". Every raw reply is stored under
-the hash of its request before it is parsed (texts/cache.py), so the same table costs nothing a second time and needs
-neither key nor network. The key is read from the environment when a request is sent; it is never stored or logged.
+One request per class, with its rivals; `rival` of a row holds them all, separated by " | ". Every raw reply is stored
+under the hash of its request before it is parsed (texts/cache.py), so the same table costs nothing a second time and
+needs neither key nor network. The key is read from the environment when a request is sent; it is never stored or
+logged.
 
 SIGKILL costs no paid answer: stored replies are never requested again, and open requests are finished by a process that
 survives the killed one (core/detached.py). Only what kills both, such as a power cut, costs up to `max_in_flight`
@@ -104,9 +105,8 @@ class ChatApi(Provider):
         if is_last:
             tokens = self.ledger.tokens
             usd = f", {self.ledger.spent_usd:.4g} USD" if self.config.prices else ""
-            _print(
-                f"the table's replies took {tokens.prompt} tokens in and {tokens.completion} out{usd}, including cached ones"
-            )
+            counts = f"{tokens.prompt} tokens in and {tokens.completion} out"
+            _print(f"the table's replies took {counts}{usd}, including cached ones")
         return texts
 
     def repair(self, label: str, rivals: list[str], texts: list[Text], context: Context) -> list[Text]:
@@ -193,8 +193,8 @@ class ChatApi(Provider):
         if not missing:
             _print(f"all {classes} classes have cached replies; nothing is sent")
             return
-        text = f"{missing} of {classes} classes to request from {config.server.base_url}, {classes - missing} cached; about "
-        text += f"{expected.prompt} tokens in and {expected.completion} out, estimated from characters; "
+        text = f"{missing} of {classes} classes to request from {config.server.base_url}, {classes - missing} cached; "
+        text += f"about {expected.prompt} tokens in and {expected.completion} out, estimated from characters; "
         if config.prices is None:
             _print(text + "price unknown (set price_in, price_out)")
             return
@@ -203,9 +203,9 @@ class ChatApi(Provider):
         _print(f"{text}about {usd:.4g} USD{' in a batch' if config.batch else ''}, {spent:.4g} USD paid before")
         if config.max_usd is not None and spent + usd > config.max_usd:
             raise ValueError(
-                f"chat_api: max_usd: the table would cost about {spent + usd:.4g} USD ({spent:.4g} of it paid before), the "
-                f"cap is {config.max_usd:g}; nothing was sent; raise max_usd, or use a cheaper model, fewer sentences or "
-                "batch: true"
+                f"chat_api: max_usd: the table would cost about {spent + usd:.4g} USD ({spent:.4g} of it paid before), "
+                f"the cap is {config.max_usd:g}; nothing was sent; raise max_usd, or use a cheaper model, fewer sentences "
+                "or batch: true"
             )
 
 

@@ -1,8 +1,8 @@
-"""Sentences from a file of the user: `kinetext export-texts` writes a table of texts as .csv or .json, and this provider
-reads the edited file. The sentences are checked like those of a language model.
+"""Sentences from a file of the user: `kinetext export-texts` writes a table of texts as .csv or .json, and this
+provider reads the edited file. The sentences are checked like those of a language model.
 
-One row per sentence. Only `label` and `sentence` are needed; `kind` defaults to motion, `phase` to whole. An exported row has
-a digest of its content: an unchanged row keeps its provenance, a changed one is "edited by hand".
+One row per sentence. Only `label` and `sentence` are needed; `kind` defaults to motion, `phase` to whole. An exported
+row has a digest of its content: an unchanged row keeps its provenance, a changed one is "edited by hand".
 """
 
 import csv
@@ -66,7 +66,7 @@ class File(Provider):
 
 
 def export_texts(texts: Path, output: Path) -> None:
-    """Write a table `texts` as a file for editing. Raises ValueError for a wrong suffix, an existing file, or captions."""
+    """Write a table `texts` as a file for editing. Raises ValueError for a wrong suffix, an existing file, captions."""
     if output.suffix not in (".csv", ".json"):
         raise ValueError(f"--output: {output} ends in '{output.suffix}'; it must end in .csv or .json")
     if output.exists():
