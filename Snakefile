@@ -1,7 +1,11 @@
 # kinetext: which way of teaching an image-text model motion works best on my videos, and do motion descriptions help?
-# The rules stand in the order in which data flows; each calls the command of its own name. Knobs: config.yaml.
+# The rules follow the flow of the data; each calls the command of its own name. Options: config.yaml.
 
-if "experiments" not in config:  # --configfile FILE takes config.yaml's place instead of being merged into it
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+if "experiments" not in config:  # --configfile FILE replaces config.yaml; it is not merged into it
 
     configfile: "config.yaml"
 
@@ -14,11 +18,11 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
-    need_writable()
+    check_writable()
 
 
 rule all:
     default_target: True
     input:
         f"{RESULTS}/report.html",
-        logged_runs(),
+        tracking_files(),

@@ -4,7 +4,6 @@ The only module that the Snakefile imports. It must stay quick: a check imports 
 open_clip and MLflow it does not, and plan_run, once a run, imports none of them.
 """
 
-import ast
 import hashlib
 import importlib
 import json
@@ -28,7 +27,7 @@ from kinetext.core import plugins
 from kinetext.core.files import atomic_write
 from kinetext.data.datasets.base import build_dataset
 from kinetext.data.lists import need_path
-from kinetext.texts.providers.base import load_provider
+from kinetext.texts.providers.base import Provider, load_provider
 
 PARTS = {"methods": "kinetext.methods"}
 
@@ -88,7 +87,7 @@ def plan_runs(config: Config) -> dict[str, RunSpec]:
     """Return every run of every experiment by its name."""
     runs: dict[str, RunSpec] = {}
     for experiment in config.experiments.values():
-        source = _source(experiment.protocol)
+        source = source_dataset(experiment.protocol)
         for dataset, backbone, method, texts, seed in product(
             experiment.datasets, experiment.backbone, experiment.methods, experiment.texts, experiment.seeds
         ):
@@ -130,13 +129,22 @@ def text_inputs(options: TextOptions, name: str) -> list[str]:
     return [str(path) for path in provider(plugins.configure(provider, options.options)).list_files()]
 
 
-def text_sources(options: TextOptions, name: str) -> list[str]:
-    """The source files, below src/kinetext, of the provider of a table of texts and of the one that it rearranges."""
-    modules = [options.module or name]
-    if "of" in options.options:
-        modules += [options.options["of"]["module"], "_rearranged"]
-    modules += ["base"]
-    return [f"texts/providers/{module}.py" for module in modules]
+def text_modules(options: TextOptions, name: str) -> list[str]:
+    """Return the modules of the provider of a text set, and of the provider that it rearranges."""
+    plugin = plugins.load("texts", options.module or name)
+    provider: Provider | None = plugin(plugins.configure(plugin, options.options))
+    modules = []
+    while provider is not None:
+        modules.append(type(provider).__module__)
+        provider = provider.source
+    return modules
+
+
+def metric_modules(config: Config) -> list[str]:
+    """Return the modules of all metrics: the built-in ones and those of the configuration."""
+    from kinetext.evaluation.metrics import all_metrics
+
+    return sorted({type(metric).__module__ for metric in all_metrics(config.metrics).values()})
 
 
 def mining_options(config: Config, dataset: str) -> ConfusablesOptions:
@@ -157,27 +165,6 @@ def method_trains(spec: RunSpec) -> bool:
     """Whether the run has a checkpoint."""
     module = plugins.load_module(_package("methods"), spec.method_module)
     return getattr(module, "TRAINS", True) and spec.training.epochs > 0 and spec.trained_on is None
-
-
-def code_digest(files: list[Path]) -> str:
-    """A digest of what source files do: that of a Python file does not change with its comments, docstrings and layout."""
-    digest = hashlib.sha256()
-    for file in files:
-        content = file.read_bytes()
-        digest.update(_without_words(content).encode() if file.suffix == ".py" else content)
-    return digest.hexdigest()[:12]
-
-
-def _without_words(source: bytes) -> str:
-    """The syntax tree of Python source, without docstrings."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            del node.body[0]
-    return ast.dump(tree)
 
 
 def load_config(path: Path) -> Config:
@@ -230,8 +217,8 @@ def _marked(spec: RunSpec) -> RunSpec:
     return spec.model_copy(update={"fingerprint": hashlib.sha256(canonical.encode()).hexdigest()[:16]})
 
 
-def _source(protocol: str) -> str | None:
-    """The data set that zero_shot_from names, or None."""
+def source_dataset(protocol: str) -> str | None:
+    """Return the data set that a protocol zero_shot_from_DATASET trains on, or None."""
     found = PROTOCOL.fullmatch(protocol)
     return found["source"] if found else None
 
@@ -326,7 +313,7 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
             if name not in names:
                 part = key if key != "backbone" else "backbones"
                 raise ValueError(f"{where}.{key}: '{name}' is not in {part}{plugins.nearest(name, list(names))}")
-    source = _source(experiment.protocol)
+    source = source_dataset(experiment.protocol)
     if source is not None and source not in config.datasets:
         raise ValueError(
             f"{where}.protocol: '{source}' is not in datasets{plugins.nearest(source, list(config.datasets))}"

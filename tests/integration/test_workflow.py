@@ -118,7 +118,9 @@ def test_what_may_fail_and_the_title_cost_one_job(finished, tmp_path):
 @pytest.mark.parametrize(
     ("file", "line", "again"),
     [
-        ("src/kinetext/evaluation/metrics.py", "NEW = 1", {"measure_run": 2, **AFTER_METRICS}),
+        ("src/kinetext/evaluation/metrics/recall.py", "NEW = 1", {"measure_run": 2, **AFTER_METRICS}),
+        ("src/kinetext/evaluation/predictions.py", "NEW = 1", {"measure_run": 2, **AFTER_METRICS}),
+        ("src/kinetext/report/differences.py", "NEW = 1", {"collect_metrics": 1, "render_report": 1, "all": 1}),
         ("src/kinetext/report/render.py", "NEW = 1", {"render_report": 1, "all": 1}),
         ("src/kinetext/report/page/page.html.j2", "<p>new</p>", {"render_report": 1, "all": 1}),
         ("src/kinetext/texts/mining.py", "# a comment", {}),  # nobody trains again for it

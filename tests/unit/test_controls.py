@@ -1,7 +1,6 @@
 """Controls: descriptions at other classes, random words, and appearance."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,7 @@ from chat_world import describe_table, options, serving, write_classes
 from describe_world import LABELS, write_world
 from kinetext.config.texts import TextOptions
 from kinetext.core.tables import read_metadata, read_rows
-from kinetext.plan import check_config, text_sources
+from kinetext.plan import check_config
 from kinetext.texts.describe import describe_classes
 from kinetext.texts.mining import top_rivals
 from kinetext.texts.providers import bundled, random_words, shuffled, swapped
@@ -233,21 +232,3 @@ def test_files_of_a_control_are_those_of_its_source():
     assert [file] == load_provider("", "bundled", {}).list_files() == [bundled.BANKS / "shapes.yaml"]
     assert file.is_file()
     assert load_provider("", "shuffled", {"of": {"module": "chat_api"}}).list_files() == []
-
-
-def test_a_table_is_made_again_when_the_code_of_its_provider_changes():
-    def sources(name, **options):
-        return text_sources(TextOptions(**options), name)
-
-    assert (
-        sources("random_words")
-        == sources("noise", module="random_words")
-        == [
-            "texts/providers/random_words.py",
-            "texts/providers/base.py",
-        ]
-    )
-    rearranged = sources("mixed", module="shuffled", options={"of": SHAPES})
-    assert rearranged == [f"texts/providers/{name}.py" for name in ("shuffled", "bundled", "_rearranged", "base")]
-    package = Path(bundled.__file__).parents[2]
-    assert all((package / file).is_file() for file in rearranged)

@@ -3,7 +3,7 @@
 
 checkpoint index_clips:
     input:
-        made_from,
+        dataset_files,
     output:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
         shards=f"{RESULTS}/data/{{dataset}}/shards.txt",
@@ -15,18 +15,18 @@ checkpoint index_clips:
         "../../envs/kinetext.yaml"
     threads: 2
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
+        mem_mb=scale_with_attempt(4000),
+        runtime=scale_with_attempt(60),
     params:
         options=options("datasets", "dataset", without={"frames", "max_failed", "shots", "novel"}),
         media=lambda w: f"{RESULTS}/data/{w.dataset}/media",
         cache=f"{RESULTS}/cache/frames/{{dataset}}",
     shell:
-        "kinetext index-clips --name {wildcards.dataset} --options {params.options:q} --media {params.media}"
-        " --cache {params.cache} --shards {output.shards} --output {output.clips} 2> {log}"
+        "kinetext index-clips --name {wildcards.dataset:q} --options {params.options:q} --media {params.media:q}"
+        " --cache {params.cache:q} --shards {output.shards:q} --output {output.clips:q} 2> {log:q}"
 
 
-# a shard is made again when what it holds changes, not whenever the list of all clips is written anew
+# a shard is made again when its own clips change, not whenever the list of all clips is written again
 rule extract_frames:
     input:
         clips=ancient(f"{RESULTS}/data/{{dataset}}/clips.parquet"),
@@ -40,22 +40,22 @@ rule extract_frames:
         "../../envs/kinetext.yaml"
     threads: 1
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(lambda w: 10 + CONFIG.datasets[w.dataset].shard_clips // 100),
+        mem_mb=scale_with_attempt(4000),
+        runtime=scale_with_attempt(lambda w: 10 + CONFIG.datasets[w.dataset].shard_clips // 100),
     params:
         options=lambda w: CONFIG.datasets[w.dataset].frames.model_dump_json(),
         cache=f"{RESULTS}/cache/frames/{{dataset}}/{{frame_set}}",
-        holds=lambda w: shard_digests(w.dataset)[w.shard],
+        digest=lambda w: shard_digests(w.dataset)[w.shard],
     shell:
-        "kinetext extract-frames --clips {input.clips} --shard {wildcards.shard} --options {params.options:q}"
-        " --cache {params.cache} --threads {threads} --output {output} 2> {log}"
+        "kinetext extract-frames --clips {input.clips:q} --shard {wildcards.shard:q} --options {params.options:q}"
+        " --cache {params.cache:q} --threads {threads:q} --output {output:q} 2> {log:q}"
 
 
 # frames.json stands for all shards: ten thousand runs of a thousand shards each would be ten million edges of the graph
 rule check_frames:
     input:
         shards=f"{RESULTS}/data/{{dataset}}/shards.txt",
-        frames=lambda w: shards(w.dataset),
+        frames=lambda w: frame_shards(w.dataset),
     output:
         f"{RESULTS}/data/{{dataset}}/frames/{{frame_set}}/frames.json",
     log:
@@ -65,24 +65,23 @@ rule check_frames:
     conda:
         "../../envs/kinetext.yaml"
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
+        mem_mb=scale_with_attempt(2000),
+        runtime=scale_with_attempt(10),
     params:
-        folder=f"{HERE}/data/{{dataset}}/frames/{{frame_set}}",
+        folder=f"{RESULTS_LOCAL}/data/{{dataset}}/frames/{{frame_set}}",
         max_failed=lambda w: CONFIG.datasets[w.dataset].max_failed,
     shell:
-        "kinetext check-frames --shards {input.shards} --frames {params.folder} --max-failed {params.max_failed}"
-        " --output {output} 2> {log}"
+        "kinetext check-frames --shards {input.shards:q} --frames {params.folder:q} --max-failed {params.max_failed:q}"
+        " --output {output:q} 2> {log:q}"
 
 
 rule split_clips:
     input:
+        unpack(bucket_inputs("split_clips")),
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
         frames=lambda w: frame_list(w.dataset),
-        source=lambda w: [f"{RESULTS}/data/{source(w)}/supervised/splits.parquet"] if source(w) else [],
-        source_frames=lambda w: [frame_list(source(w))] if source(w) else [],
-        shots=lambda w: yours(list(protocol_options(CONFIG.datasets[w.dataset], w.protocol).shots.values())),
-        stored=in_bucket(shards_of),
+        source=source_splits,
+        shots=shot_files,
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
     log:
@@ -92,19 +91,17 @@ rule split_clips:
     conda:
         "../../envs/kinetext.yaml"
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(10),
+        mem_mb=scale_with_attempt(4000),
+        runtime=scale_with_attempt(10),
     params:
         options=lambda w: protocol_options(CONFIG.datasets[w.dataset], w.protocol).model_dump_json(),
-        source=lambda w, input: (
-            f"--source {input.source} --source-frames {input.source_frames}" if input.source else ""
-        ),
+        source=lambda w, input: flags(["--source", "--source-frames"], input.source),
     shell:
-        "kinetext split-clips --name {wildcards.dataset} --clips {input.clips} --protocol {wildcards.protocol}"
-        " --frames {input.frames} --options {params.options:q} {params.source} --output {output} 2> {log}"
+        "kinetext split-clips --name {wildcards.dataset:q} --clips {input.clips:q} --protocol {wildcards.protocol:q}"
+        " --frames {input.frames:q} --options {params.options:q} {params.source:q} --output {output:q} 2> {log:q}"
 
 
-# fetching needs the network, and one job has it: where Snakemake runs; to pretrain is a job for a node
+# a download needs the network, so it runs where Snakemake runs; pretraining is a job for a node
 rule prepare_backbone:
     output:
         f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
@@ -117,20 +114,20 @@ rule prepare_backbone:
     conda:
         "../../envs/kinetext.yaml"
     resources:
-        mem_mb=growing(8000),
-        runtime=growing(240),
+        mem_mb=scale_with_attempt(8000),
+        runtime=scale_with_attempt(240),
     params:
         options=options("backbones", "backbone"),
-        folder=lambda w: f"{HERE}/backbones/{w.backbone}",
+        folder=lambda w: f"{RESULTS_LOCAL}/backbones/{w.backbone}",
     shell:
-        "kinetext prepare-backbone --options {params.options:q} --output {params.folder} 2> {log}"
+        "kinetext prepare-backbone --options {params.options:q} --output {params.folder:q} 2> {log:q}"
 
 
 rule embed_frames:
     input:
+        unpack(bucket_inputs("embed_frames")),
         frames=lambda w: f"{frame_folder(w.dataset)}/{w.shard}.arrow",
         weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
-        backbone=in_bucket(lambda w: f"{RESULTS}/backbones/{w.backbone}/backbone.yaml"),
     output:
         f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/{{shard}}.arrow",
     log:
@@ -142,10 +139,10 @@ rule embed_frames:
     threads: 1
     resources:
         gpu=1,
-        mem_mb=growing(8000),
-        runtime=growing(lambda w: 10 + CONFIG.datasets[w.dataset].shard_clips // 100),
+        mem_mb=scale_with_attempt(8000),
+        runtime=scale_with_attempt(lambda w: 10 + CONFIG.datasets[w.dataset].shard_clips // 100),
     params:
-        backbone=lambda w: f"{HERE}/backbones/{w.backbone}",
+        backbone=lambda w: f"{RESULTS_LOCAL}/backbones/{w.backbone}",
     shell:
-        "kinetext embed-frames --backbone {params.backbone} --frames {input.frames} --threads {threads}"
-        " --output {output} 2> {log}"
+        "kinetext embed-frames --backbone {params.backbone:q} --frames {input.frames:q} --threads {threads:q}"
+        " --output {output:q} 2> {log:q}"

@@ -1,17 +1,17 @@
 # Every run's metrics.parquet -> tables/*.parquet -> report.html
 
 DATASETS = sorted({run.dataset for run in RUNS.values()})
-PLACES = sorted({(run.dataset, run.protocol, run.backbone) for run in RUNS.values()})
+CLASS_TABLES = sorted({(run.dataset, run.protocol, run.backbone) for run in RUNS.values()})
 TEXTS = sorted({f"{RESULTS}/data/{r.dataset}/{r.protocol}/{r.backbone}/texts/{r.texts}.parquet" for r in RUNS.values()})
-CONFUSABLES = [f"{RESULTS}/data/{'/'.join(place)}/confusables.parquet" for place in PLACES]
+CONFUSABLES = [f"{RESULTS}/data/{'/'.join(key)}/confusables.parquet" for key in CLASS_TABLES]
 
 
 rule collect_metrics:
     input:
+        unpack(bucket_inputs("collect_metrics")),
         metrics=[f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS],
         predictions=[f"{RESULTS}/runs/{run}/predictions.parquet" for run in RUNS],
         texts=TEXTS,
-        about=in_bucket([file for run in RUNS.values() for file in run_files(run)]),
     output:
         expand(
             "{results}/tables/{table}.parquet",
@@ -27,28 +27,20 @@ rule collect_metrics:
     params:
         folder=lambda w, output: Path(output[0]).parent,
         results=lambda w, output: Path(output[0]).parents[1],
-        runs=lambda w: run_folders(),
-        code=code(
-            "report/collect.py",
-            "report/differences.py",
-            "report/keys.py",
-            "report/outcomes.py",
-            "evaluation/intervals.py",
-            "evaluation/measure.py",
-            "evaluation/paired.py",
-        ),
+        runs=lambda w: run_folders(),  # quoted, with braces that bash multiplies out
+        code=code("report.collect"),
     shell:
-        "kinetext collect-metrics --results {params.results} --output {params.folder} {params.runs} 2> {log}"
+        "kinetext collect-metrics --results {params.results:q} --output {params.folder:q} {params.runs} 2> {log:q}"
 
 
 rule render_report:
     input:
+        unpack(bucket_inputs("render_report")),
         tables=rules.collect_metrics.output,
         clips=expand("{results}/data/{dataset}/clips.parquet", results=RESULTS, dataset=DATASETS),
         frames=[frame_list(dataset) for dataset in DATASETS],
         confusables=CONFUSABLES,
         texts=TEXTS,
-        stored=in_bucket(lambda w: [shard for dataset in DATASETS for shard in shards(dataset)]),
     output:
         html=report(f"{RESULTS}/report.html", category="Report"),
         figures=report(
@@ -66,35 +58,11 @@ rule render_report:
         sources=lambda w, input: json.dumps(
             {
                 "datasets": list(zip(DATASETS, input.clips, input.frames)),
-                "mined": [[*place, path] for place, path in zip(PLACES, input.confusables)],
+                "mined": [[*key, path] for key, path in zip(CLASS_TABLES, input.confusables)],
                 "texts": list(input.texts),
             }
         ),
-        code=code(
-            "report/render.py",
-            "report/comparisons.py",
-            "report/confusion.py",
-            "report/curves.py",
-            "report/descriptions.py",
-            "report/estimates.py",
-            "report/figures.py",
-            "report/formats.py",
-            "report/gallery.py",
-            "report/inputs.py",
-            "report/keys.py",
-            "report/novel.py",
-            "report/published.py",
-            "report/sources.py",
-            "evaluation/intervals.py",
-            "evaluation/paired.py",
-            "report/page/page.html.j2",
-            "report/page/macros.html.j2",
-            "report/page/results.html.j2",
-            "report/page/analysis.html.j2",
-            "report/page/inputs.html.j2",
-            "report/page/page.css",
-            "report/page/page.js",
-        ),
+        code=code("report.render", plugins=lambda w: metric_modules(CONFIG), stops=["video"]),
     shell:
-        "kinetext render-report --tables {params.tables} --options {params.options:q} --sources {params.sources:q}"
-        " --figures {output.figures} --output {output.html} 2> {log}"
+        "kinetext render-report --tables {params.tables:q} --options {params.options:q} --sources {params.sources:q}"
+        " --figures {output.figures:q} --output {output.html:q} 2> {log:q}"

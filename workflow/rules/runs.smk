@@ -14,21 +14,20 @@ rule plan_run:
     conda:
         "../../envs/kinetext.yaml"
     params:
-        spec=lambda w: spec(w).model_dump_json(),
+        spec=lambda w: run_spec(w).model_dump_json(),
     shell:
-        "kinetext plan-run --spec {params.spec:q} --output {output} 2> {log}"
+        "kinetext plan-run --spec {params.spec:q} --output {output:q} 2> {log:q}"
 
 
 rule train_method:
     input:
+        unpack(bucket_inputs("train_method")),
         run=f"{RUN}/run.yaml",
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
         frames=lambda w: frame_list(w.dataset),
         texts=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/texts/{{texts}}.parquet",
         confusables=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
         weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
-        backbone=in_bucket(lambda w: f"{RESULTS}/backbones/{w.backbone}/backbone.yaml"),
-        stored=in_bucket(shards_of),
     output:
         checkpoint=f"{RUN}/checkpoint.safetensors",
         curves=f"{RUN}/curves.parquet",
@@ -37,34 +36,33 @@ rule train_method:
         f"{RESULTS}/logs/train_method/{NAME}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train_method/{NAME}.tsv"
-    priority: 1  # before short jobs, which then fill the gaps while the last training ends
+    priority: 1  # before short jobs, which fill the gaps while the last training runs
     conda:
         "../../envs/kinetext.yaml"
     threads: 1
     resources:
         gpu=1,
         nodes=1,
-        mem_mb=growing(training_mb),
+        mem_mb=scale_with_attempt(training_mb),
         runtime=1440,
     params:
-        backbone=lambda w: f"{HERE}/backbones/{w.backbone}",
+        backbone=lambda w: f"{RESULTS_LOCAL}/backbones/{w.backbone}",
         cache=f"{RESULTS}/cache",
     shell:
-        "kinetext train-method --run {input.run} --splits {input.splits} --frames {input.frames} --texts {input.texts}"
-        " --confusables {input.confusables} --backbone {params.backbone} --cache {params.cache} --threads {threads}"
-        " --gpus $(({resources.gpu} / {resources.nodes})) --nodes {resources.nodes} --output {output.checkpoint} 2> {log}"
+        "kinetext train-method --run {input.run:q} --splits {input.splits:q} --frames {input.frames:q} --texts {input.texts:q}"
+        " --confusables {input.confusables:q} --backbone {params.backbone:q} --cache {params.cache:q} --threads {threads:q}"
+        " --gpus $(({resources.gpu} / {resources.nodes})) --nodes {resources.nodes} --output {output.checkpoint:q} 2> {log:q}"
 
 
 rule predict_clips:
     input:
+        unpack(bucket_inputs("predict_clips")),
         run=f"{RUN}/run.yaml",
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
         frames=lambda w: frame_list(w.dataset),
         texts=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/texts/{{texts}}.parquet",
         weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
-        backbone=in_bucket(lambda w: f"{RESULTS}/backbones/{w.backbone}/backbone.yaml"),
-        stored=in_bucket(shards_of),
-        checkpoint=checkpoint,
+        checkpoint=tested_checkpoint,
     output:
         f"{RUN}/predictions.parquet",
     log:
@@ -77,15 +75,15 @@ rule predict_clips:
     resources:
         gpu=1,
         nodes=1,
-        mem_mb=growing(16000),
-        runtime=growing(60),
+        mem_mb=scale_with_attempt(16000),
+        runtime=scale_with_attempt(60),
     params:
-        backbone=lambda w: f"{HERE}/backbones/{w.backbone}",
-        checkpoint=lambda w, input: f"--checkpoint {input.checkpoint}" if input.checkpoint else "",
+        backbone=lambda w: f"{RESULTS_LOCAL}/backbones/{w.backbone}",
+        checkpoint=lambda w, input: flags(["--checkpoint"], input.checkpoint),
     shell:
-        "kinetext predict-clips --run {input.run} --splits {input.splits} --frames {input.frames} --texts {input.texts}"
-        " --backbone {params.backbone} {params.checkpoint} --threads {threads} --gpus $(({resources.gpu} / {resources.nodes}))"
-        " --nodes {resources.nodes} --output {output} 2> {log}"
+        "kinetext predict-clips --run {input.run:q} --splits {input.splits:q} --frames {input.frames:q} --texts {input.texts:q}"
+        " --backbone {params.backbone:q} {params.checkpoint:q} --threads {threads:q} --gpus $(({resources.gpu} / {resources.nodes}))"
+        " --nodes {resources.nodes} --output {output:q} 2> {log:q}"
 
 
 rule measure_run:
@@ -102,29 +100,22 @@ rule measure_run:
     conda:
         "../../envs/kinetext.yaml"
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(30),
+        mem_mb=scale_with_attempt(4000),
+        runtime=scale_with_attempt(30),
     params:
         folder=lambda w, input: Path(input.run).parent,
         metrics=json.dumps({name: metric.model_dump() for name, metric in CONFIG.metrics.items()}),
-        code=code(
-            *sorted(str(f.relative_to(SOURCE)) for f in (SOURCE / "evaluation/metrics").glob("*.py")),
-            "evaluation/retrieval.py",
-            "evaluation/measure.py",
-        ),
+        code=code("evaluation.measure", plugins=lambda w: metric_modules(CONFIG)),
     shell:
-        "kinetext measure-run --run {params.folder} --predictions {input.predictions}"
-        " --confusables {input.confusables} --metrics {params.metrics:q} --output {output} 2> {log}"
+        "kinetext measure-run --run {params.folder:q} --predictions {input.predictions:q}"
+        " --confusables {input.confusables:q} --metrics {params.metrics:q} --output {output:q} 2> {log:q}"
 
 
-# one job for all runs of an MLflow experiment: importing mlflow takes longer than logging a run, and a run whose content is
-# there already is left alone
+# one job for all runs of an MLflow experiment: importing mlflow takes longer than logging a run; unchanged runs are skipped
 rule log_run:
     input:
-        metrics=lambda w: [f"{run}/metrics.parquet" for run in compared()[w.dataset]],
-        about=in_bucket(
-            lambda w: sorted({file for run in RUNS.values() if run.dataset == w.dataset for file in logged(run)})
-        ),
+        unpack(bucket_inputs("log_run")),
+        metrics=lambda w: [f"{RESULTS}/runs/{run.run}/metrics.parquet" for run in dataset_runs(w.dataset)],
     output:
         f"{RESULTS}/runs/{{dataset}}/mlflow.json",
     log:
@@ -138,7 +129,7 @@ rule log_run:
     params:
         options=CONFIG.tracking.model_dump_json(exclude={"live"}),
         results=lambda w, output: Path(output[0]).parents[2],
-        runs=lambda w: run_folders(w.dataset),
-        code=code("tracking/content.py"),  # LAYOUT is there: the number of what is logged how
+        runs=lambda w: run_folders(w.dataset),  # quoted, with braces that bash multiplies out
+        layout=lambda w: read_constant("kinetext.tracking.content", "LAYOUT", SOURCE),
     shell:
-        "kinetext log-run --results {params.results} --options {params.options:q} --output {output} {params.runs} 2> {log}"
+        "kinetext log-run --results {params.results:q} --options {params.options:q} --output {output:q} {params.runs} 2> {log:q}"

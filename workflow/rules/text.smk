@@ -3,9 +3,9 @@
 
 rule embed_labels:
     input:
+        unpack(bucket_inputs("embed_labels")),
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
         weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
-        backbone=in_bucket(lambda w: f"{RESULTS}/backbones/{w.backbone}/backbone.yaml"),
     output:
         f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/labels.npz",
     log:
@@ -15,12 +15,12 @@ rule embed_labels:
     conda:
         "../../envs/kinetext.yaml"
     resources:
-        mem_mb=growing(8000),
-        runtime=growing(10),
+        mem_mb=scale_with_attempt(8000),
+        runtime=scale_with_attempt(10),
     params:
-        backbone=lambda w: f"{HERE}/backbones/{w.backbone}",
+        backbone=lambda w: f"{RESULTS_LOCAL}/backbones/{w.backbone}",
     shell:
-        "kinetext embed-labels --backbone {params.backbone} --clips {input.clips} --output {output} 2> {log}"
+        "kinetext embed-labels --backbone {params.backbone:q} --clips {input.clips:q} --output {output:q} 2> {log:q}"
 
 
 rule mine_confusables:
@@ -28,9 +28,9 @@ rule mine_confusables:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
         frames=lambda w: frame_list(w.dataset),
-        features=features,
+        features=feature_shards,
         names=f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/labels.npz",
-        rivals=lambda w: yours([mining(w).file] if mining(w).file else []),  # the user's own; the command finds it in its options
+        rivals=rival_files,  # named in the options
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
     log:
@@ -40,15 +40,15 @@ rule mine_confusables:
     conda:
         "../../envs/kinetext.yaml"
     resources:
-        mem_mb=growing(8000),
-        runtime=growing(60),
+        mem_mb=scale_with_attempt(8000),
+        runtime=scale_with_attempt(60),
     params:
-        options=lambda w: mining(w).model_dump_json(exclude={"rule"}),
-        features=lambda w, input: f"--features {Path(input.features[0]).parent}" if input.features else "",
-        code=code("texts/mining.py", "texts/confusion.py"),
+        options=lambda w: mining_options(CONFIG, w.dataset).model_dump_json(exclude={"rule"}),
+        features=lambda w, input: flags(["--features"], [Path(f).parent for f in input.features]),
+        code=code("texts.mining", stops=["backbones"]),
     shell:
-        "kinetext mine-confusables --clips {input.clips} --splits {input.splits} --names {input.names}"
-        " --frames {input.frames} {params.features} --options {params.options:q} --output {output} 2> {log}"
+        "kinetext mine-confusables --clips {input.clips:q} --splits {input.splits:q} --names {input.names:q}"
+        " --frames {input.frames:q} {params.features:q} --options {params.options:q} --output {output:q} 2> {log:q}"
 
 
 rule describe_classes:
@@ -57,7 +57,7 @@ rule describe_classes:
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
         confusables=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
         backbone=f"{RESULTS}/backbones/{{backbone}}/backbone.yaml",
-        written=written,
+        sources=text_sources,
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/texts/{{texts}}.parquet",
     log:
@@ -71,14 +71,10 @@ rule describe_classes:
     params:
         options=options("texts", "texts"),
         rule=CONFIG.confusables.rule,
-        backbone=lambda w: f"{HERE}/backbones/{w.backbone}",
+        backbone=lambda w: f"{RESULTS_LOCAL}/backbones/{w.backbone}",
         cache=f"{RESULTS}/cache",
-        code=lambda w: code(
-            *("texts/describe.py", "texts/prompts.py", "texts/checks.py", "texts/answers.py"),
-            *("texts/chat/client.py", "texts/chat/completion.py"),
-            *provider(w),
-        ),
+        code=code("texts.describe", plugins=lambda w: text_modules(CONFIG.texts[w.texts], w.texts), stops=["backbones"]),
     shell:
-        "kinetext describe-classes --name {wildcards.texts} --clips {input.clips} --splits {input.splits}"
-        " --confusables {input.confusables} --options {params.options:q} --rule {params.rule}"
-        " --backbone {params.backbone} --cache {params.cache} --output {output} 2> {log}"
+        "kinetext describe-classes --name {wildcards.texts:q} --clips {input.clips:q} --splits {input.splits:q}"
+        " --confusables {input.confusables:q} --options {params.options:q} --rule {params.rule:q}"
+        " --backbone {params.backbone:q} --cache {params.cache:q} --output {output:q} 2> {log:q}"

@@ -1,0 +1,166 @@
+"""Digests of code: a rule that carries the digest of its code runs again when that code changes.
+
+The code of a rule is the import closure of the module that holds its command's function: the modules that it imports,
+also inside functions, and the modules that those import. The closure stops at packages whose output is an input of the
+rule: an edit of such a package shows in that input. Data files beside a module that it names, as templates, belong to
+the closure. Nothing is imported here; files are parsed.
+"""
+
+import ast
+import hashlib
+import importlib.util
+from collections.abc import Iterable, Iterator
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGE = "kinetext"
+STOPS = (f"{PACKAGE}.core", f"{PACKAGE}.config")  # of every closure: no science, and options that arrive as parameters
+
+
+def closure_digest(modules: Iterable[str], stops: Iterable[str] = (), root: Path | None = None) -> str:
+    """Return a digest of what the import closure of some modules does; comments, docstrings and layout do not count."""
+    digest = hashlib.sha256()
+    for name, file in closure(modules, stops, root).items():
+        label = name if "." in name and not name.endswith(".py") else file.name  # a plug-in file may lie anywhere
+        digest.update(f"{label}\0{_read(file).digest}\0".encode())
+    return digest.hexdigest()[:12]
+
+
+def closure(modules: Iterable[str], stops: Iterable[str] = (), root: Path | None = None) -> dict[str, Path]:
+    """Return the files of the import closure of some modules by their names, sorted.
+
+    A module is a dotted name or the path of a Python file. `root` is the folder of the package kinetext that is read, by
+    default the installed one. Imports are followed within kinetext and within the top-level packages of `modules`; the
+    closure leaves out the packages in `stops` and STOPS. Raises ValueError for a module without a source file.
+    """
+    root = root or Path(__file__).parents[1]
+    stops = (*STOPS, *stops)
+    followed = {PACKAGE, *(name.partition(".")[0] for name in modules if not name.endswith(".py"))}
+    find = cache(partial(module_file, root=root))
+    files: dict[str, Path] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in files or any(name == stop or name.startswith(f"{stop}.") for stop in stops):
+            continue
+        file = find(name)
+        if file is None:
+            raise ValueError(f"{name}: has no source file, so changes of its code cannot be seen")
+        files[name] = file
+        files |= {f"{name}:{data.name}": data for data in _data_files(file)}
+        waiting += [found for found in _imports(name, file, followed) if find(found)]
+    return dict(sorted(files.items()))
+
+
+def module_file(name: str, root: Path) -> Path | None:
+    """Return the source file of a module: a dotted name, or the path of the file itself."""
+    if name.endswith(".py"):
+        return Path(name).expanduser()
+    top, _, rest = name.partition(".")
+    if top == PACKAGE:
+        folder = root
+    else:
+        spec = importlib.util.find_spec(top)
+        if spec is None or spec.origin is None:
+            return None
+        if not spec.submodule_search_locations:  # a package of one file
+            return Path(spec.origin) if not rest else None
+        folder = Path(spec.origin).parent
+    path = folder.joinpath(*rest.split(".")) if rest else folder
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def read_constant(module: str, name: str, root: Path | None = None) -> str:
+    """Return the source of the value that a module assigns to a name. Raises ValueError if it assigns none."""
+    file = module_file(module, root or Path(__file__).parents[1])
+    for node in ast.parse(file.read_bytes()).body if file else []:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
+            return ast.unparse(node.value)
+    raise ValueError(f"{module}: assigns no {name}")
+
+
+class _Source(NamedTuple):
+    """What counts of a file."""
+
+    digest: str  # of Python code: that of its syntax tree without docstrings
+    imports: tuple[tuple[int, str, tuple[str, ...]], ...] = ()  # level of a relative import, module, members
+    strings: frozenset[str] = frozenset()
+
+
+def _read(file: Path) -> _Source:
+    return _parse(file, file.stat().st_mtime_ns)
+
+
+@cache
+def _parse(file: Path, changed_ns: int) -> _Source:
+    """Parse a file once, as long as it does not change."""
+    content = file.read_bytes()
+    if file.suffix != ".py":
+        return _Source(hashlib.sha256(content).hexdigest())
+    tree = ast.parse(content)
+    strings = frozenset(n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+    imports: list[tuple[int, str, tuple[str, ...]]] = []
+    for node in _executed(tree):
+        if isinstance(node, ast.Import):
+            imports += [(0, alias.name, ()) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            imports.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            del node.body[0]
+    return _Source(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(imports), strings)
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield all nodes but those that only a type checker reads."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
+            for other in child.orelse:
+                yield from _executed(other)
+        else:
+            yield child
+            yield from _executed(child)
+
+
+def _imports(name: str, file: Path, followed: set[str]) -> Iterator[str]:
+    """Yield what a module imports of the packages `followed`: modules, and members that may be modules.
+
+    The packages that hold them belong to it, since their `__init__` runs too; but not kinetext's own.
+    """
+    package = "" if name.endswith(".py") else name if file.name == "__init__.py" else name.rpartition(".")[0]
+    for target in (name, *_targets(file, package)):
+        if target.partition(".")[0] in followed and not target.endswith(".py"):
+            yield from (found for found in (target, *_packages(target)) if found not in (name, PACKAGE))
+
+
+def _targets(file: Path, package: str) -> Iterator[str]:
+    """Yield the names that a module of a package imports: modules, and members that may be modules."""
+    for level, module, members in _read(file).imports:
+        above = package.split(".")[: len(package.split(".")) - level + 1] if level else []
+        origin = ".".join([*above, *([module] if module else [])])
+        yield from (origin, *(f"{origin}.{member}" for member in members))
+
+
+def _packages(name: str) -> Iterator[str]:
+    """Yield the packages that hold a module."""
+    while name := name.rpartition(".")[0]:
+        yield name
+
+
+def _data_files(file: Path) -> list[Path]:
+    """Return the data files that a module names, or that such a file names, as a template its style sheet.
+
+    They are beside the module, or in a folder beside it that the module names.
+    """
+    strings = _read(file).strings
+    folders = [file.parent, *(path for path in file.parent.iterdir() if path.name in strings and path.is_dir())]
+    beside = [path for folder in folders for path in folder.iterdir() if path.suffix not in ("", ".py", ".pyc")]
+    found = [path for path in beside if path.name in strings]
+    for path in found:
+        content = path.read_bytes()
+        found += [other for other in beside if other not in found and other.name.encode() in content]
+    return found
