@@ -23,7 +23,7 @@ PLUGINS = {"describe_classes": CHAT, "measure_run": METRICS, "render_report": ME
 
 def rules():
     """Rule -> the modules that it names in the workflow, with its plug-ins, and the packages where its closure stops."""
-    found = {}
+    rules_with_code = {}
     for file in (ROOT / "workflow/rules").glob("*.smk"):
         for part in re.split(r"^(?:rule|checkpoint) ", file.read_text(), flags=re.MULTILINE)[1:]:
             rule = part.partition(":")[0]
@@ -31,8 +31,8 @@ def rules():
             if called:
                 stops = re.search(r"stops=\[(.*?)\]", called[2])
                 stopped = [f"kinetext.{name}" for name in json.loads(f"[{stops[1]}]")] if stops else []
-                found[rule] = ([f"kinetext.{called[1]}", *PLUGINS.get(rule, [])], stopped)
-    return found
+                rules_with_code[rule] = ([f"kinetext.{called[1]}", *PLUGINS.get(rule, [])], stopped)
+    return rules_with_code
 
 
 RULES = rules()

@@ -49,7 +49,7 @@ def closure(modules: Iterable[str], stops: Iterable[str] = (), root: Path | None
             raise ValueError(f"{name}: has no source file, so changes of its code cannot be seen")
         files[name] = file
         files |= {f"{name}:{data.name}": data for data in _data_files(file)}
-        waiting += [found for found in _imports(name, file, followed) if find(found)]
+        waiting += [module for module in _imports(name, file, followed) if find(module)]
     return dict(sorted(files.items()))
 
 
@@ -134,7 +134,7 @@ def _imports(name: str, file: Path, followed: set[str]) -> Iterator[str]:
     package = "" if name.endswith(".py") else name if file.name == "__init__.py" else name.rpartition(".")[0]
     for target in (name, *_targets(file, package)):
         if target.partition(".")[0] in followed and not target.endswith(".py"):
-            yield from (found for found in (target, *_packages(target)) if found not in (name, PACKAGE))
+            yield from (module for module in (target, *_packages(target)) if module not in (name, PACKAGE))
 
 
 def _targets(file: Path, package: str) -> Iterator[str]:
@@ -159,8 +159,8 @@ def _data_files(file: Path) -> list[Path]:
     strings = _read(file).strings
     folders = [file.parent, *(path for path in file.parent.iterdir() if path.name in strings and path.is_dir())]
     beside = [path for folder in folders for path in folder.iterdir() if path.suffix not in ("", ".py", ".pyc")]
-    found = [path for path in beside if path.name in strings]
-    for path in found:
+    files = [path for path in beside if path.name in strings]
+    for path in files:
         content = path.read_bytes()
-        found += [other for other in beside if other not in found and other.name.encode() in content]
-    return found
+        files += [other for other in beside if other not in files and other.name.encode() in content]
+    return files
