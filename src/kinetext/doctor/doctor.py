@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
 from tqdm import tqdm
 
 from kinetext.config.report import TrackingOptions
+from kinetext.core.documents import load_yaml
 from kinetext.doctor.environment import check_environment
 from kinetext.doctor.files import Finding, check_file, file_kind, first_line
 from kinetext.doctor.folder import check_clock, check_database, check_disk, check_leftovers, check_locks
@@ -44,7 +44,7 @@ def _findings(results: Path | None, config: Path, checked: Counter[str]) -> Iter
     yield from check_environment()
     tracking = TrackingOptions()
     try:
-        settings = yaml.safe_load(config.read_text()) if config.is_file() else {}
+        settings = load_yaml(config) if config.is_file() else {}
         results = results or Path(settings.get("results", "results"))
         tracking = TrackingOptions(**settings.get("tracking", {}))
     except Exception as error:

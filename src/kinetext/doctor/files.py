@@ -4,15 +4,14 @@ Tables are read to the end and compared with their schema, shards with the hash 
 in their header, cached replies with the hash of their request.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-import yaml
 
 from kinetext.config.run import read_run
+from kinetext.core.documents import load_json, load_yaml
 from kinetext.core.schemas import ADDED, SCHEMA_VERSION, TABLES
 from kinetext.core.tables import current_names, open_table, schema
 from kinetext.texts.cache import read_record, request_hash
@@ -150,7 +149,7 @@ def _check_shard_list(path: Path) -> Iterator[Finding]:
     """Compare frames.json with the shards; an unreadable shard is reported by its own check."""
     from kinetext.data.frames import frames_digest
 
-    for name, digest in json.loads(path.read_text())["shards"].items():
+    for name, digest in load_json(path)["shards"].items():
         shard = path.parent / f"{name}.arrow"
         if not shard.is_file():
             yield Finding(
@@ -176,12 +175,12 @@ def _check_reply(path: Path) -> Iterator[Finding]:
 
 
 def _check_json(path: Path) -> Iterator[Finding]:
-    json.loads(path.read_text())
+    load_json(path)
     yield from ()
 
 
 def _check_yaml(path: Path) -> Iterator[Finding]:
-    if not isinstance(yaml.safe_load(path.read_text()), dict):
+    if not isinstance(load_yaml(path), dict):
         raise ValueError("it holds no mapping")
     yield from ()
 

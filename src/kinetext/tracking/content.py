@@ -14,9 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from kinetext.config.data import FrameOptions
+from kinetext.core.documents import load_json, load_yaml
 from kinetext.core.paths import RunPaths, find_run_paths
 from kinetext.core.tables import READ_ERRORS, open_table, read_rows
 from kinetext.data.frames import frames_digest
@@ -164,11 +163,11 @@ def read_folder(folder: Path) -> Run:
     for name in NEEDED:
         if not (folder / name).is_file():
             raise ValueError(f"{folder}: {name} is missing; run `snakemake` to measure the run")
-    spec = yaml.safe_load((folder / "run.yaml").read_text())
+    spec = load_yaml(folder / "run.yaml")
     cost: dict[str, Any] = {}
     for name, values in (("cost.json", cost), ("profile.json", cost.setdefault("profile", {}))):
         if (folder / name).is_file():
-            values |= json.loads((folder / name).read_text())
+            values |= load_json(folder / name)
     metrics, curves = read_rows("metrics", folder / "metrics.parquet"), folder / "curves.parquet"
     try:
         if curves.is_file():
