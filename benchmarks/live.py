@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,7 @@ from kinetext.data.splits import Split
 from kinetext.tracking import live
 from kinetext.training.batches import Batches
 from kinetext.training.objectives import Recognition
-from kinetext.training.setup import choose_kernels, choose_trained, make_optimiser, make_step
-from kinetext.training.step import update
+from kinetext.training.setup import Prepared, choose_kernels, choose_trained
 from train_throughput import CLASSES, build, make_store, text_rows
 
 
@@ -108,13 +108,12 @@ def make_steps(options: argparse.Namespace, folder: Path, device: torch.device) 
     table = tabulate_texts(text_rows(), split.labels, method.backbone).to(device)
     task = Recognition(method, table, torch.eye(CLASSES, dtype=torch.bool, device=device), training)
     batches = Batches(method, store, split, training, 0, device, workers=options.workers)
-    optimiser, schedule = make_optimiser(method, training, len(batches))
-    step = make_step(method, task, batches, optimiser, training)
+    spec: Any = SimpleNamespace(training=training)
+    stepper = Stepper(Prepared(spec, store, method, task, batches, batches, 0.0))
     epoch = 0
     while True:
         for batch in batches.epoch(epoch):
-            step(batches.send(batch), (0, epoch))
-            update(step.trained, optimiser, schedule, training.clip_norm)
+            stepper.run(batch)
             if device.type == "cuda":
                 torch.cuda.synchronize()
             yield

@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kinetext.backbones.open_clip_vit import Architecture, Backbone
-from kinetext.methods import build_method
-from kinetext.methods.stan import Branch
+from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
+from kinetext.methods.base import build_method
+from kinetext.methods.stan.branch import Branch
 from kinetext.methods.stan.cross_frame import TimeConv
 
 # counted in the released code; rounded numbers are the paper's
@@ -53,16 +53,25 @@ class Plain(nn.Module):
                 module.attn.in_proj_bias.data.copy_(ours.in_proj.bias)
                 module.attn.out_proj.load_state_dict(ours.out_proj.state_dict())
 
-    def forward(self, tokens: dict[int, Tensor], class_embedding_V: Tensor, positions_NV: Tensor) -> Tensor:
+    def forward(
+        self,
+        summaries: dict[int, Tensor],
+        all_patches: dict[int, Tensor],
+        embeddings: tuple[Tensor, Tensor, Tensor],
+        gradient_checkpointing: bool = False,
+    ) -> Tensor:
         """Return the video token [B, V]."""
+        class_embedding_V, class_position_V, positions_LV = embeddings
         state = None
-        for level, temporal, block in zip(self.levels, self.temporal, self.spatial, strict=True):
-            B, T, N, V = tokens[level].shape
-            mean_B1V = tokens[level][:, :, 0].mean(1, keepdim=True)
-            patches = tokens[level][:, :, 1:].permute(0, 2, 1, 3)
+        for level, temporal, layer in zip(self.levels, self.temporal, self.spatial, strict=True):
+            block = layer.block
+            B, T, L, V = all_patches[level].shape
+            N = 1 + L
+            mean_B1V = summaries[level].mean(1, keepdim=True)
+            patches = all_patches[level].permute(0, 2, 1, 3)
             if state is None:
-                cls = (mean_B1V + class_embedding_V + positions_NV[0]) / 2
-                patches = patches + positions_NV[None, 1:, None] + self.time_embed[None, None, :T]
+                cls = (mean_B1V + class_embedding_V + class_position_V) / 2
+                patches = patches + positions_LV[None, :, None] + self.time_embed[None, None, :T]
                 state = torch.cat([cls, patches.reshape(B, -1, V)], 1)
             else:
                 state = state + torch.cat([mean_B1V, patches.reshape(B, -1, V)], 1)
@@ -89,13 +98,13 @@ class Steps:
     def __init__(self, options: argparse.Namespace) -> None:
         torch.manual_seed(0)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        backbone = Backbone(Architecture(options.model, quick_gelu=True))
+        backbone = OpenClipViT(Architecture(options.model, quick_gelu=True))
         settings = {"layers": options.layers, "temporal": options.temporal, "drop_path": 0.0}
         self.method = build_method(backbone, "stan", settings).to(self.device).train()
         for module in self.method.branch.temporal:  # as after a little training: nothing is zero
             nn.init.normal_(module.fc.weight, std=0.02)
         ours = self.method.branch
-        plain = Plain(ours, backbone.visual.transformer.resblocks[0].attn.num_heads).to(self.device)
+        plain = Plain(ours, backbone.layers[0].num_heads).to(self.device)
         self.sides = {"ours": ours, "plain": plain}
         px = backbone.image_size_px
         self.frames_BTCHW = torch.randn(options.batch, options.frames, 3, px, px, device=self.device)
@@ -167,7 +176,7 @@ def count_parameters() -> bool:
     right, backbones = True, {}
     for model, temporal, number, published in PUBLISHED:
         if model not in backbones:
-            backbones = {model: Backbone(Architecture(model))}  # one at a time: ViT-L-14 takes 1.7 GB
+            backbones = {model: OpenClipViT(Architecture(model))}  # one at a time: ViT-L-14 takes 1.7 GB
         method = build_method(backbones[model], "stan", {"layers": 4, "temporal": temporal})
         count = sum(p.numel() for p in method.new_parameters().values())
         agree = count == number if number % 1000 else abs(count - number) <= 50_000

@@ -4,7 +4,7 @@
     python benchmarks/train_throughput.py --model ViT-B-32 --batch 4 --steps 2 --clips 16 --side 1024   # where there is none
 
 `ours` is what `kinetext train-method` runs: frames from a store of JPEGs, `Batches`, `Step`, `update`. `plain` is the same
-method, CLIP and optimiser in the loop of the field's repositories (STAN, ViFi-CLIP, CLIP4Clip): normalised on the CPU and
+method, CLIP and optimizer in the loop of the field's repositories (STAN, ViFi-CLIP, CLIP4Clip): normalised on the CPU and
 sent as float32, fp16 autocast with a GradScaler (float32 where there is no GPU), attention written as softmax(q k^T) v, the
 loss read at every step. Both train CLIP's image tower and the method, with the class texts encoded once, and read the same
 clips, from as many workers. Weights are random: time does not depend on them.
@@ -16,24 +16,25 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kinetext.backbones.open_clip_vit import Architecture, Backbone
+from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
 from kinetext.backbones.text_table import tabulate_texts
 from kinetext.config.training import TrainingOptions
 from kinetext.core import tables
 from kinetext.data.frames import encode_image
 from kinetext.data.splits import Split
 from kinetext.data.store import FrameStore
-from kinetext.methods import Method, build_method
+from kinetext.methods.base import LossInputs, Method, build_method
 from kinetext.training.batches import Batches
-from kinetext.training.objectives import Recognition
-from kinetext.training.profile import matmul_rate, measure, show
-from kinetext.training.setup import choose_kernels, choose_trained, make_optimiser, make_step
+from kinetext.training.objectives import Recognition, total
+from kinetext.training.profile import Stepper, matmul_rate, measure, show
+from kinetext.training.setup import Prepared, choose_kernels, choose_trained
 
 CLASSES = 400
 
@@ -74,7 +75,7 @@ def text_rows() -> list[dict[str, Any]]:
 
 def build(name: str, model: str, device: torch.device) -> Method:
     torch.manual_seed(0)
-    return build_method(Backbone(Architecture(model, quick_gelu=True)), name, {}).to(device)
+    return build_method(OpenClipViT(Architecture(model, quick_gelu=True)), name, {}).to(device)
 
 
 def ours(name: str, store: FrameStore, split: Split, device: torch.device, options: argparse.Namespace) -> None:
@@ -92,15 +93,15 @@ def ours(name: str, store: FrameStore, split: Split, device: torch.device, optio
     )
     task = Recognition(method, table.to(device), rivals_KK, training)
     batches = Batches(method, store, split, training, 0, device, workers=options.workers)
-    optimiser, schedule = make_optimiser(method, training, len(batches))
-    step = make_step(method, task, batches, optimiser, training)
-    result = measure(step, batches, optimiser, schedule, training.clip_norm, options.steps, options.rate)
+    spec: Any = SimpleNamespace(training=training)
+    stepper = Stepper(Prepared(spec, store, method, task, batches, batches, 0.0))
+    result = measure(stepper, options.steps, options.rate)
     show(result, lambda line: print(f"{name:10} ours   {line}", flush=True))
     options.rates[name] = result["clips_per_s"]
     if options.kernels:
         print(dict(torch._dynamo.utils.counters) if options.compile else "not compiled")
         with torch.profiler.profile() as profiler:
-            step(batches.send(next(batches.epoch(0))), (0,))
+            stepper.run(next(batches.epoch(0)))
         by = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
         print(profiler.key_averages().table(sort_by=by, row_limit=25, max_name_column_width=80), flush=True)
 
@@ -108,7 +109,7 @@ def ours(name: str, store: FrameStore, split: Split, device: torch.device, optio
 class Normalised(torch.utils.data.Dataset):
     """Clips as float32, normalised on the CPU."""
 
-    def __init__(self, store: FrameStore, rows: list[dict[str, Any]], backbone: Backbone) -> None:
+    def __init__(self, store: FrameStore, rows: list[dict[str, Any]], backbone: OpenClipViT) -> None:
         self.store, self.rows = store, rows
         self.mean, self.std = (c.cpu().view(3, 1, 1) for c in (backbone.mean_C, backbone.std_C))
 
@@ -145,7 +146,7 @@ def plain(name: str, store: FrameStore, split: Split, device: torch.device, opti
         drop_last=True,
     )  # fmt: skip
     trained = [p for p in method.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, 1e-6, foreach=False)
+    optimizer = torch.optim.AdamW(trained, 1e-6, foreach=False)
     scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
     sdpa, F.scaled_dot_product_attention = F.scaled_dot_product_attention, written_out
     method.train()
@@ -157,12 +158,11 @@ def plain(name: str, store: FrameStore, split: Split, device: torch.device, opti
                     times.append(time.perf_counter())
                 frames_BTCHW, target_B = frames_BTCHW.to(device), target_B.to(device)
                 with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
-                    loss = method.loss(
-                        method.encode_video(frames_BTCHW), method.pool_texts(words, table), target_B, rivals_KK, 0.0
-                    )
-                optimiser.zero_grad()
+                    video, text = method.encode_video(frames_BTCHW), method.pool_texts(words, table)
+                    loss = total(method.losses(LossInputs(video, text, target_B, rivals_KK)))
+                optimizer.zero_grad()
                 scaler.scale(loss).backward()
-                scaler.step(optimiser)
+                scaler.step(optimizer)
                 scaler.update()
                 loss.item()
                 done += 1

@@ -24,11 +24,11 @@ def tiny_folder(tmp_path_factory) -> Path:
     import torch
 
     from kinetext.backbones.checkpoint import save_backbone
-    from kinetext.backbones.open_clip_vit import TINY, Architecture, Backbone
+    from kinetext.backbones.tiny import Tiny
 
     folder = tmp_path_factory.mktemp("backbone")
     torch.manual_seed(0)
-    save_backbone(Backbone(Architecture(TINY)), folder, {"weights": "random, for tests"})
+    save_backbone(Tiny(), folder, {"weights": "random, for tests"})
     return folder
 
 

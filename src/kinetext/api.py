@@ -16,9 +16,9 @@ from kinetext.core.plugins import nearest
 from kinetext.core.schemas import COLLECTED
 
 if TYPE_CHECKING:  # torch and open_clip take seconds to import, and tables need neither
-    from kinetext.backbones.open_clip_vit import Backbone
+    from kinetext.backbones.base import Backbone
     from kinetext.evaluation.classify import VideoClassifier
-    from kinetext.methods import Method
+    from kinetext.methods.base import Method
 
 __all__ = ["Run", "build_method", "check_config", "load_backbone", "load_run", "read_table"]
 
@@ -114,13 +114,13 @@ def load_backbone(model: str | Path, *, pretrained: str | None = None, weights: 
     Raises ValueError for an unknown model or tag, and for weights that do not fit.
     """
     from kinetext.backbones.checkpoint import load_backbone as load_prepared
-    from kinetext.backbones.open_clip_vit import ASSETS, TINY, fetch
+    from kinetext.backbones.embed import make_backbone
+    from kinetext.config.backbone import BackboneOptions
 
     if (Path(model) / "backbone.yaml").is_file():
         return load_prepared(Path(model))
-    if str(model) == TINY and weights is None:
-        return load_prepared(ASSETS / "tiny")
-    return fetch(str(model), pretrained, None if weights is None else str(weights)).eval()
+    file = None if weights is None else str(weights)
+    return make_backbone(BackboneOptions(model=str(model), pretrained=pretrained, weights=file)).eval()
 
 
 def build_method(name: str, backbone: Backbone, **options: object) -> Method:
@@ -128,7 +128,7 @@ def build_method(name: str, backbone: Backbone, **options: object) -> Method:
 
     The method may change the backbone: load one for each. Raises ValueError for an unknown method or option.
     """
-    from kinetext.methods import build_method as build
+    from kinetext.methods.base import build_method as build
 
     return build(backbone, name, options)
 

@@ -5,19 +5,17 @@ open_clip and MLflow it does not, and plan_run, once a run, imports none of them
 """
 
 import hashlib
-import importlib
 import json
 import os
 import re
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from kinetext.backbones.catalogue import vision_settings
+from kinetext.config.backbone import BackboneOptions
 from kinetext.config.data import PROTOCOL, DatasetOptions, FrameOptions, ProtocolOptions
 from kinetext.config.experiment import Config, ExperimentOptions
 from kinetext.config.run import RunSpec
@@ -28,8 +26,6 @@ from kinetext.core.files import atomic_write
 from kinetext.data.datasets.base import build_dataset
 from kinetext.data.lists import need_path
 from kinetext.texts.providers.base import Provider, load_provider
-
-PARTS = {"methods": "kinetext.methods"}
 
 
 def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
@@ -43,13 +39,12 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
         raise ValueError(f"{where}: {plugins.sentence(error, Config)}") from None
     for name, data in config.datasets.items():
         _check_dataset(f"{where}: datasets.{name}", name, data)
-    for part in PARTS:
-        for name, options in getattr(config, part).items():
-            _check_plugin(f"{where}: {part}.{name}", _package(part), options.module or name, options.options)
     for name, texts in config.texts.items():
         load_provider(f"{where}: texts.{name}", texts.module or name, texts.options)
     if config.metrics:
         _check_metrics(config, where)
+    for name, method in config.methods.items():
+        _check_method(f"{where}: methods.{name}", method.module or name, method.options)
     for name, data in config.datasets.items():
         files = {"exclude": data.exclude, **{f"shots.{k}": path for k, path in data.shots.items()}}
         for key, path in files.items():
@@ -57,13 +52,9 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
                 need_path(path, f"{where}: datasets.{name}.{key}")
     for name, options in config.backbones.items():
         try:
-            vision_settings(options.model)
+            backbone_facts(options)
         except ValueError as error:
-            raise ValueError(f"{where}: backbones.{name}.model: {error}") from None
-        if options.weights and not Path(options.weights).is_file():
-            raise ValueError(f"{where}: backbones.{name}.weights: there is no file {options.weights}")
-        if options.model != "kinetext-tiny" and not options.weights and not options.pretrained:
-            raise ValueError(f"{where}: backbones.{name}: give `pretrained` (a tag of open_clip) or `weights` (a file)")
+            raise ValueError(f"{where}: backbones.{name}: {error}") from None
     for name, experiment in config.experiments.items():
         _check_experiment(f"{where}: experiments.{name}", config, experiment)
     runs = plan_runs(config)
@@ -161,10 +152,16 @@ def has_captions(options: DatasetOptions, name: str) -> bool | None:
     return captioned
 
 
+def backbone_facts(options: BackboneOptions) -> Any:
+    """Return a backbone's image size, layers and context length. Raises ValueError for one that cannot be had."""
+    family = plugins.load("backbones", options.family)
+    return family.facts(plugins.configure(family, options.settings))
+
+
 def method_trains(spec: RunSpec) -> bool:
-    """Whether the run has a checkpoint."""
-    module = plugins.load_module(_package("methods"), spec.method_module)
-    return getattr(module, "TRAINS", True) and spec.training.epochs > 0 and spec.trained_on is None
+    """Return whether the run has a checkpoint."""
+    method = plugins.load("methods", spec.method_module)
+    return method.trains and spec.training.epochs > 0 and spec.trained_on is None
 
 
 def load_config(path: Path) -> Config:
@@ -261,10 +258,6 @@ def _check_recipe(
     raise ValueError(f"{where}: {name}.{wrong}")
 
 
-def _package(part: str) -> ModuleType:
-    return importlib.import_module(PARTS[part])
-
-
 def _check_dataset(where: str, name: str, options: DatasetOptions) -> None:
     try:
         plugin = plugins.load("datasets", options.module or name)
@@ -277,20 +270,6 @@ def _check_dataset(where: str, name: str, options: DatasetOptions) -> None:
         raise ValueError(f"{where}.options{'.' if keyed else ': '}{error}") from None
 
 
-def _check_plugin(where: str, package: ModuleType, module: str, options: dict[str, Any]) -> None:
-    try:
-        plugin = plugins.load_module(package, module)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    try:
-        config = plugins.configure(plugin, options)
-        if hasattr(plugin, "check"):
-            plugin.check(config)
-    except ValueError as error:
-        keyed = re.match(r"[\w.]+: ", str(error))  # a complaint about all options together begins otherwise
-        raise ValueError(f"{where}.options{'.' if keyed else ': '}{error}") from None
-
-
 def _check_metrics(config: Config, where: str) -> None:
     from kinetext.evaluation.metrics import all_metrics  # imports pyarrow
 
@@ -298,6 +277,18 @@ def _check_metrics(config: Config, where: str) -> None:
         all_metrics(config.metrics)
     except ValueError as error:
         raise ValueError(f"{where}: metrics.{error}") from None
+
+
+def _check_method(where: str, module: str, options: dict[str, Any]) -> None:
+    try:
+        method = plugins.load("methods", module)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    try:
+        method.check(plugins.configure(method, options))
+    except ValueError as error:
+        keyed = re.match(r"[\w.]+: ", str(error))  # a complaint about all options together begins otherwise
+        raise ValueError(f"{where}.options{'.' if keyed else ': '}{error}") from None
 
 
 def _check_experiment(where: str, config: Config, experiment: ExperimentOptions) -> None:
@@ -346,18 +337,14 @@ def _check_experiment(where: str, config: Config, experiment: ExperimentOptions)
             raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
     for name in experiment.methods:
         options = config.methods[name]
-        module = plugins.load_module(_package("methods"), options.module or name)
-        if (
-            not getattr(module, "TRAINS", True)
-            and options.training.epochs
-            and "epochs" in options.training.model_fields_set
-        ):
+        method = plugins.load("methods", options.module or name)
+        if not method.trains and options.training.epochs and "epochs" in options.training.model_fields_set:
             raise ValueError(
                 f"{where}.methods: {name} does not train, but methods.{name}.training.epochs is set; remove it"
             )
         for texts in experiment.texts:
             provider = plugins.load("texts", config.texts[texts].module or texts)
-            if getattr(module, "NEEDS_DESCRIPTIONS", False) and not provider.gives_descriptions:
+            if method.needs_descriptions and not provider.gives_descriptions:
                 raise ValueError(
                     f"{where}: {name} needs motion descriptions and texts '{texts}' gives only names; "
                     "put it in an experiment of its own with texts such as bundled or chat_api"
@@ -368,19 +355,18 @@ def _check_backbone(
     where: str, config: Config, experiment: ExperimentOptions, datasets: list[str], backbone: str
 ) -> None:
     """Raise ValueError if stored frames do not fit the backbone, or if a method needs more layers than it has."""
-    vision = vision_settings(config.backbones[backbone].model)
+    facts = backbone_facts(config.backbones[backbone])
     for dataset in datasets:
         size_px = config.datasets[dataset].frames.size_px
-        if size_px != vision["image_size"]:
+        if size_px != facts.image_size_px:
             raise ValueError(
                 f"{where}: datasets.{dataset}.frames.size_px is {size_px}, but backbone {backbone} takes "
-                f"{vision['image_size']}; set it to {vision['image_size']}"
+                f"{facts.image_size_px}; set it to {facts.image_size_px}"
             )
     for name in experiment.methods:
-        module = plugins.load_module(_package("methods"), config.methods[name].module or name)
-        if hasattr(module, "check_depth"):
-            try:
-                chosen = plugins.configure(module, config.methods[name].options)
-                module.check_depth(chosen, vision["layers"], f"backbone {backbone}")
-            except ValueError as error:
-                raise ValueError(f"{where}: methods.{name}.options.{error}") from None
+        method = plugins.load("methods", config.methods[name].module or name)
+        try:
+            chosen = plugins.configure(method, config.methods[name].options)
+            method.check_depth(chosen, facts.num_layers, f"backbone {backbone}")
+        except ValueError as error:
+            raise ValueError(f"{where}: methods.{name}.options.{error}") from None

@@ -8,15 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kinetext import methods
 from kinetext.backbones.attention import cosine_scores
 from kinetext.backbones.checkpoint import load_backbone, load_trained, save_trained
-from kinetext.backbones.open_clip_vit import Architecture, Backbone
+from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
 from kinetext.backbones.text_table import encode_table, tabulate_texts
 from kinetext.config.training import TrainingOptions
 from kinetext.core import plugins
-from kinetext.methods import build_method
+from kinetext.methods.base import LossInputs, build_method
 from kinetext.methods.ordered_descriptions import best_alignment, steps_of_sentences
+from kinetext.training.objectives import total
 from kinetext.training.setup import choose_kernels, choose_trained
 from worlds import text_rows
 
@@ -63,12 +63,16 @@ def score(method, frames_BTCHW, table) -> torch.Tensor:
         return method.score(method.encode_video(frames_BTCHW), method.encode_texts(table))
 
 
+def loss_of(method, video, text, label_smoothing=0.0) -> torch.Tensor:
+    return total(method.losses(LossInputs(video, text, TARGET_B, RIVALS_KK, label_smoothing)))
+
+
 def same(a, b) -> None:
     """Features or scores, alone or as a tuple of them, up to float32's rounding (scores are up to 15)."""
     torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.fixture(params=plugins.module_names(methods))
+@pytest.fixture(params=plugins.names("methods"))
 def name(request):
     return request.param
 
@@ -144,12 +148,12 @@ def test_only_methods_that_say_so_see_the_order_of_frames(name, method, table):
 
 @pytest.mark.parametrize("trunk", ["trained", "frozen"])
 def test_the_gradient_reaches_whatever_trains(name, method, table, trunk):
-    if not getattr(plugins.load_module(methods, name), "TRAINS", True):
+    if not method.trains:
         pytest.skip("there is nothing to train")
     choose_trained(
         method, TrainingOptions(image_encoder=trunk, text_encoder="trained" if trunk == "trained" else "frozen")
     )
-    method.loss(method.encode_video(frames()), method.encode_texts(table), TARGET_B, RIVALS_KK, 0.1).backward()
+    loss_of(method, method.encode_video(frames()), method.encode_texts(table), 0.1).backward()
     moved = {n for n, p in method.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     assert moved == {n for n, p in method.named_parameters() if p.requires_grad}
     assert set(method.new_parameters()) <= moved
@@ -225,7 +229,7 @@ def test_stans_temporal_half_starts_as_the_identity(tiny, variant, temporal):
     patches_BLTV = torch.randn(B, 16, T, tiny.width)
     for module in branch.temporal:
         assert torch.equal(module(patches_BLTV, branch.grid), patches_BLTV)
-    for ours, block in zip(branch.spatial, tiny.visual.transformer.resblocks[-2:], strict=True):
+    for ours, block in zip(branch.spatial, tiny.layers[-2:], strict=True):
         for (_, a), (_, b) in zip(ours.named_parameters(), block.named_parameters(), strict=True):
             assert torch.equal(a, b)
             assert a is not b
@@ -284,7 +288,7 @@ def test_every_stan_scores_trains_all_it_adds_and_sees_order(tiny, table, option
     assert (score(method, frames().flip(1), table) - scores_BK).abs().max() > 1e-4
     same(score(method, frames()[1:2], table), scores_BK[1:2])
     choose_trained(method.train(), TrainingOptions(image_encoder="frozen", text_encoder="frozen"))
-    method.loss(method.encode_video(frames()), method.encode_texts(table), TARGET_B, RIVALS_KK, 0.0).backward()
+    loss_of(method, method.encode_video(frames()), method.encode_texts(table)).backward()
     silent = [n for n, p in method.new_parameters().items() if p.grad is None or not p.grad.any()]
     assert not silent
 
@@ -317,9 +321,7 @@ def test_papers_stan_starts_as_the_text_says(tiny):
     method = build(tiny, "stan", variant="paper", temporal="none", layers=1)
     method.branch.space_embed.normal_()
     tokens = method.image_tokens(frames())
-    cls_B1V, patches_BLTV = method.branch.start(
-        tokens[4], tiny.visual.class_embedding, tiny.visual.positional_embedding
-    )
+    cls_B1V, patches_BLTV = method.branch.start(tokens[4][:, :, 0], tokens[4][:, :, 1:], tiny.embeddings())
     same(cls_B1V[:, 0], tokens[4][:, :, 0].mean(1))
     here_BLTV = tokens[4][:, :, 1:].transpose(1, 2) + method.branch.space_embed[:, None] + method.branch.time_embed[:T]
     same(patches_BLTV, here_BLTV)
@@ -382,7 +384,7 @@ def test_seq_transformer_before_training_is_clips_text_blocks_over_frames(tiny):
 def test_seq_transformer_as_actionclip_starts_random_and_averages_frames_as_they_are(tiny):
     method = build(tiny, "seq_transformer", init="actionclip")
     assert len(method.blocks) == 6
-    assert method.blocks[0].mlp.c_fc.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert method.blocks[0].block.mlp.c_fc.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert method.position_PD.std().item() == pytest.approx(0.02, rel=0.05)
     frames_BTD = tiny.clip.encode_image(frames().flatten(0, 1)).unflatten(0, (B, T))
     x = frames_BTD + method.position_PD[:T]
@@ -401,7 +403,7 @@ def test_seq_transformer_sees_order_by_its_positions_alone(tiny, table, init):
 
 
 def test_seq_transformer_adds_the_published_numbers_of_parameters():
-    backbone = Backbone(Architecture("ViT-B-32"))
+    backbone = OpenClipViT(Architecture("ViT-B-32"))
     added = {
         init: sum(p.numel() for p in build(backbone, "seq_transformer", init=init).new_parameters().values())
         for init in ("clip4clip", "actionclip")
@@ -412,7 +414,7 @@ def test_seq_transformer_adds_the_published_numbers_of_parameters():
 def test_seq_transformer_refuses_more_frames_than_positions_and_more_copies_than_blocks(tiny):
     with pytest.raises(ValueError, match="at most 32 frames"):
         build(tiny, "seq_transformer").encode_tokens({4: torch.zeros(1, 33, 1, tiny.width)})
-    with pytest.raises(ValueError, match="layers is 4, but init: clip4clip has only 3 text blocks"):
+    with pytest.raises(ValueError, match="layers is 4, but init: clip4clip has only 3 text layers"):
         build(tiny, "seq_transformer", layers=4)
 
 
@@ -505,7 +507,7 @@ def test_every_moted_scores_and_trains_all_it_adds_with_texts_encoded_once(tiny,
         frozen = method.encode_words(table)  # as training does (training/tasks.py)
     text = method.pool_texts(frozen, table)
     assert torch.isfinite(method.score(method.encode_video(frames()), text)).all()
-    method.loss(method.encode_video(frames()), text, TARGET_B, RIVALS_KK, 0.0).backward()
+    loss_of(method, method.encode_video(frames()), text).backward()
     silent = [n for n, p in method.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     assert not silent
 
@@ -531,7 +533,7 @@ def test_moted_with_every_weight_at_zero_is_mean_pool_on_the_names(tiny, table):
 
     def loss(method, texts):
         video, text = method.encode_video(frames()), method.encode_texts(texts)
-        return method.loss(video, text, TARGET_B, RIVALS_KK, 0.1)
+        return loss_of(method, video, text, 0.1)
 
     same(loss(moted, table), loss(mean_pool, names))
     for weight in ("align", "hard", "motion"):  # each of the three parts does something
@@ -545,12 +547,12 @@ def test_moted_with_every_weight_at_zero_is_mean_pool_on_the_names(tiny, table):
 def test_moteds_hard_loss_is_among_a_class_and_its_rivals(tiny, table):
     method = build(tiny, "moted", align=0, hard=1)
     video, text = method.encode_video(frames()), method.encode_texts(table)
-    names_only = F.cross_entropy(cosine_scores(video.appearance, text.appearance) * tiny.logit_scale, TARGET_B)
+    names_only = F.cross_entropy(tiny.logits(cosine_scores(video.appearance, text.appearance)), TARGET_B)
     cosines = [cosine_scores(video.motion[:, p], text.motion[:, p]) for p in range(2)]
-    motion_BK = sum(cosines) / 2 * tiny.logit_scale
+    motion_BK = tiny.logits(sum(cosines) / 2)
     pairs = [(0, 0, 1), (1, 1, 0), (2, 3, 2)]  # clip, its class, that class's rival
     two_way = [F.softplus(motion_BK[b, rival] - motion_BK[b, own]) for b, own, rival in pairs]
-    same(method.loss(video, text, TARGET_B, RIVALS_KK, 0.0), names_only + torch.stack(two_way).mean())
+    same(loss_of(method, video, text), names_only + torch.stack(two_way).mean())
 
 
 @pytest.mark.parametrize("name", ["moted", "ordered_descriptions", "description_ensemble"])
@@ -574,7 +576,7 @@ def test_description_ensembles_score_is_the_mean_cosine_of_a_classs_descriptions
     frame_BTD = tiny.clip.encode_image(frames().flatten(0, 1)).unflatten(0, (B, T))
     video_BD = F.normalize(frame_BTD.mean(1), dim=-1)
     cosines = [video_BD @ F.normalize(said(tiny, label, ("motion",)), dim=-1).T for label in LABELS]
-    same(score(method, frames(), table), tiny.logit_scale * torch.stack([c.mean(1) for c in cosines], 1))
+    same(score(method, frames(), table), tiny.logits(torch.stack([c.mean(1) for c in cosines], 1)))
     one = told(("whole", "it climbs"))
     name = [{**one[1], "kind": "name"}]
     same(
@@ -598,7 +600,7 @@ def test_the_best_alignment_is_the_best_of_all_monotone_assignments(num_frames, 
 
 @torch.inference_mode()
 def test_ordered_descriptions_of_two_steps_is_the_best_moment_to_change(tiny, table):
-    found_BK = score(build(tiny, "ordered_descriptions", steps="phases"), frames(), table) / tiny.logit_scale
+    found_BK = score(build(tiny, "ordered_descriptions", steps="phases"), frames(), table) / tiny.clip.logit_scale.exp()
     frame_BTD = F.normalize(tiny.clip.encode_image(frames().flatten(0, 1)).unflatten(0, (B, T)), dim=-1)
     for k, label in enumerate(LABELS):
         start_BT, end_BT = (frame_BTD @ F.normalize(said(tiny, label, ("motion",)), dim=-1).T).unbind(-1)
@@ -630,14 +632,14 @@ def test_a_table_is_encoded_as_sentence_by_sentence_padding_apart(tiny):
     sentences = ["up", "it goes " + "up and " * 9 + "up", "up", "a " * 28, "nothing is there"]
     table = tabulate_texts(told(*(("start", s) for s in sentences)), ["rising"], tiny)
     rows = []
-    encode, tiny.encode_text = tiny.encode_text, lambda tokens: (rows.append(tokens.shape), encode(tokens))[1]
+    encode, tiny.encode_text = tiny.encode_text, lambda tokens: (rows.append(tokens.ids_KL.shape), encode(tokens))[1]
     with torch.inference_mode():
-        words, (sentence_SD, word_SLD) = encode_table(tiny, table), encode(table.tokens_SL)
+        words, (sentence_SD, word_SLD) = encode_table(tiny, table), encode(table.tokens)
     same(words.sentence_SD, sentence_SD)
-    seen_SL1 = (torch.arange(table.tokens_SL.shape[1]) <= table.tokens_SL.argmax(-1)[:, None])[..., None]
+    seen_SL1 = table.tokens.mask_KL[..., None]
     same(words.word_SLD * seen_SL1, word_SLD * seen_SL1)
     assert sum(n for n, _ in rows) == 5  # "rising" and four distinct sentences
-    assert sum(n * length for n, length in rows) < table.tokens_SL.numel() / 2
+    assert sum(n * length for n, length in rows) < table.tokens.ids_KL.numel() / 2
 
 
 def test_a_class_without_a_name_is_refused(tiny):

@@ -21,12 +21,13 @@ from kinetext.core import launch, tables
 from kinetext.data.splits import read_splits
 from kinetext.data.store import FrameStore
 from kinetext.evaluation.measure import measure_run
-from kinetext.methods import build_method
+from kinetext.methods.base import build_method
 from kinetext.training import step as steps
 from kinetext.training import train
 from kinetext.training.batches import Batches
-from kinetext.training.setup import choose_trained, make_task
-from kinetext.training.step import Step, pieces_that_fit
+from kinetext.training.objectives import Recognition, Retrieval, total
+from kinetext.training.setup import choose_trained, make_objective
+from kinetext.training.step import PiecewiseStep, largest_piece, seed_from
 from kinetext.training.train import train_method
 from left import curve, equal, weights
 
@@ -129,7 +130,7 @@ def said(table, path):
 
 
 def prepared(data, method, **options):
-    """A step of a fresh method, and the first batch."""
+    """The objective of a fresh method, its parameters that train, and the first batch."""
     options = TrainingOptions(image_encoder="trained", text_encoder="trained", batch_size=6, **options)
     torch.manual_seed(0)
     built = build_method(load_backbone(data.backbone), method, OPTIONS[method])
@@ -137,20 +138,24 @@ def prepared(data, method, **options):
     splits = read_splits(data.splits())
     inputs = data.inputs()
     cpu = torch.device("cpu")
-    task, texts_K = make_task(built, splits, inputs, options, cpu)
+    task, texts_K = make_objective(built, splits, inputs, options, cpu)
     batches = Batches(built, FrameStore([data.frames]), splits["train"], options, 0, cpu, texts_K.get("train"))
     built.train()
-    return Step(task, [p for p in built.parameters() if p.requires_grad]), batches.send(next(batches.epoch(0)))
+    return task, [p for p in built.parameters() if p.requires_grad], next(batches.epoch(0))
 
 
 @pytest.mark.parametrize("most", [1, 4, 5])
 def test_pieces_have_the_gradient_of_the_whole(task, most):
     found = []
-    for pieces in (None, most):
-        step, batch = prepared(*task)
-        step.most = pieces
-        loss = step(batch, (0, 0, 0))
-        found.append([loss, *(p.grad for p in step.trained if p.grad is not None)])
+    for size in (None, most):
+        objective, parameters, batch = prepared(*task)
+        if size is None:
+            seed_from(0, 0, 0, 0, 0)
+            losses = objective.losses(batch)
+            total(losses).backward()
+        else:
+            losses = PiecewiseStep(objective, parameters, size)(batch, (0, 0, 0))
+        found.append([total(losses).detach(), *(p.grad for p in parameters if p.grad is not None)])
     assert len(found[0]) == len(found[1]) > 10
     for whole, in_pieces in zip(*found, strict=True):
         torch.testing.assert_close(in_pieces, whole, rtol=1e-3, atol=1e-5)  # of gradients up to 1: rounding alone
@@ -158,8 +163,8 @@ def test_pieces_have_the_gradient_of_the_whole(task, most):
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does(task, monkeypatch, caplog):
     """Memory for two clips, which says of more what CUDA would."""
-    step, batch = prepared(*task)
-    encode, asked = steps.Recognition.loss if isinstance(step.task, steps.Recognition) else steps.Retrieval.encode, []
+    objective, parameters, batch = prepared(*task)
+    encode, asked = Recognition.losses if isinstance(objective, Recognition) else Retrieval.encode, []
 
     def short_of_memory(self, batch, piece, *rest):
         clips = piece.stop - piece.start
@@ -168,28 +173,28 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(task, monkeypatch, ca
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 is small. And more.")
         return encode(self, batch, piece, *rest)
 
-    monkeypatch.setattr(type(step.task), encode.__name__, short_of_memory)
-    assert pieces_that_fit(step, batch) == 2
+    monkeypatch.setattr(type(objective), encode.__name__, short_of_memory)
+    assert largest_piece(objective, parameters, batch) == 2
     assert asked[:3] == [6, 3, 2]
     assert (
         "a batch of 6 clips does not fit into memory (CUDA out of memory. Tried to allocate 20.00 MiB)" in caplog.text
     )
-    assert "3 parts of 2, with the same gradient" in caplog.text
-    assert all(p.grad is None for p in step.trained)
+    assert "3 pieces of 2, with the same gradient" in caplog.text
+    assert all(p.grad is None for p in parameters)
 
 
 def test_one_clip_that_does_not_fit_is_one_sentence(task, monkeypatch):
-    step, batch = prepared(*task)
+    objective, parameters, batch = prepared(*task)
 
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB. And more.")
 
-    monkeypatch.setattr(steps, "accumulated", full)
-    monkeypatch.setattr(steps, "cached", full)
+    monkeypatch.setattr(steps, "accumulate_gradients", full)
+    monkeypatch.setattr(steps, "cache_gradients", full)
     with pytest.raises(
         ValueError, match=r"not even one clip fits into memory .*set training.gradient_checkpointing: true"
     ):
-        pieces_that_fit(step, batch)
+        largest_piece(objective, parameters, batch)
 
 
 def test_memory_that_runs_out_later_is_one_sentence(world, tmp_path, monkeypatch):
@@ -200,7 +205,7 @@ def test_memory_that_runs_out_later_is_one_sentence(world, tmp_path, monkeypatch
     run_yaml = world.write_run(tmp_path, "mean_pool", image_encoder="frozen")
     inputs = world.inputs()
     with pytest.raises(
-        ValueError, match=r"memory is full at step 1 of epoch 1 with 6 clips .* training.micro_batch to 3: "
+        ValueError, match=r"GPU out of memory at step 1 of epoch 1 with 6 clips .* training.micro_batch: 3 "
     ):
         train_method(run_yaml, inputs, tmp_path / "cache", tmp_path / "checkpoint.safetensors")
 

@@ -16,11 +16,10 @@ from kinetext.data.splits import read_splits, split_clips
 from kinetext.data.store import FrameStore
 from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.predict import predict_clips
-from kinetext.methods import build_method
+from kinetext.methods.base import build_method, contrastive_loss
 from kinetext.texts.describe import describe_classes
 from kinetext.training.batches import Batches
-from kinetext.training.losses import contrastive_loss
-from kinetext.training.objectives import Retrieval
+from kinetext.training.objectives import Retrieval, total
 from kinetext.training.train import train_method
 from left import curve
 
@@ -149,11 +148,11 @@ def test_the_loss_of_a_batch_is_that_of_its_clips_and_their_captions(captioned):
     of_train = [said for clip in clips if clip["split"] == "train" for said in clip["captions"]]
     backbone = task.method.backbone
     with torch.inference_mode():
-        text_BD, _ = backbone.encode_text(backbone.tokenise([of_train[t] for t in batch.text_N]))
+        text_BD, _ = backbone.encode_text(backbone.tokenize([of_train[t] for t in batch.text_N]))
         video_BD = task.method.encode_video(FrameStore([captioned.frames]).batch(batch.clip_ids))
         by_hand = contrastive_loss(task.method.score(video_BD, text_BD))
         # kept tokens are float16
-        assert task.loss(batches["train"].send(batch)).item() == pytest.approx(by_hand.item(), rel=2e-3)
+        assert total(task.losses(batch)).item() == pytest.approx(by_hand.item(), rel=2e-3)
 
 
 def test_validation_counts_every_caption_by_strictly_better_clips(captioned):
@@ -177,7 +176,7 @@ def test_the_temperature_is_fixed_or_learned(ran, captioned):
 def test_a_long_caption_keeps_its_end_and_is_counted(tiny, caplog):
     long = "a red circle moves to the right " * 20
     with caplog.at_level(logging.WARNING):
-        tokens_KL = tiny.tokenise([long, f"{long} blue", "a red circle"])
+        tokens_KL = tiny.tokenize([long, f"{long} blue", "a red circle"]).ids_KL
     assert "2 of 3 texts are over" in caplog.text
     assert (tokens_KL.max(1).values == tokens_KL[2].max()).all()
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kinetext.backbones.open_clip_vit import Backbone
+from kinetext.backbones.base import Backbone
 from kinetext.config.data import ProtocolOptions
 from kinetext.data.splits import read_splits, split_clips
 from kinetext.evaluation.predict import predict_clips

@@ -12,7 +12,7 @@ from kinetext.core import tables
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.data.store import FrameStore
 from kinetext.evaluation.predict import frame_indices, predict_clips
-from kinetext.methods import build_method
+from kinetext.methods.base import build_method
 
 NEAR = 2e-3 if torch.cuda.is_available() else 1e-4  # cuDNN convolves in TF32
 

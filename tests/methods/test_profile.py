@@ -5,11 +5,10 @@ import shutil
 
 import pytest
 import torch
-from torch import nn
 
 from kinetext.training import profile
-from kinetext.training.profile import PARTS, count_flops, inputs_of, matmul_rate, profile_run
-from kinetext.training.setup import make_optimiser, make_step, prepare
+from kinetext.training.profile import PARTS, Stepper, count_flops, inputs_of, matmul_rate
+from kinetext.training.setup import prepare
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def results(world, tmp_path):
 
 def test_a_run_is_measured_and_nothing_of_it_is_kept(results, capsys):
     folder = results("stan", batch_size=4)
-    found = profile_run(folder, steps=3, clips=1000, epochs=2, price=3.0)
+    found = profile.profile(folder, steps=3, clips=1000, epochs=2, price=3.0)
     assert json.loads((folder / "profile.json").read_text()).keys() == found.keys()
     assert all(found[f"{part}_s"] > 0 for part in PARTS)
     assert sum(found[f"{part}_s"] for part in PARTS) > found["backward_s"] > found["optimiser_s"] > 0
@@ -51,14 +50,12 @@ def test_operations_are_those_of_the_products(results):
     """mean_pool with a frozen trunk: LayerNorm, a projection of T class tokens, K cosines; forwards once, backwards twice."""
     folder = results("mean_pool", image_encoder="frozen", batch_size=4)
     ready = prepare(folder / "run.yaml", inputs_of(folder), 1)
-    optimiser, _ = make_optimiser(ready.method, ready.spec.training, len(ready.seen))
-    step = make_step(ready.method, ready.task, ready.seen, optimiser, ready.spec.training)
     width, joint = ready.method.backbone.width, ready.method.backbone.embed_dim
     per_clip = 8 * 2 * width * joint + 2 * joint * 4
     # backwards: the projection's own gradient; the tokens need none, but LayerNorm trains: its input to the projection does
     expected = per_clip + 2 * 8 * 2 * width * joint + 2 * joint * 4
-    assert count_flops(step, ready.seen) == pytest.approx(expected)
-    assert all(parameter.grad is None for parameter in step.trained)
+    assert count_flops(Stepper(ready)) == pytest.approx(expected)
+    assert all(parameter.grad is None for parameter in ready.parameters)
 
 
 def test_a_rate_counts_two_operations_a_product(monkeypatch):
@@ -71,24 +68,20 @@ def test_a_folder_without_what_training_needs_is_refused(results, tmp_path):
     folder = results("mean_pool")
     (tmp_path / "data/shapes/supervised/tiny/confusables.parquet").unlink()
     with pytest.raises(ValueError, match=r"confusables.parquet: is missing; run `snakemake` first"):
-        profile_run(folder)
+        profile.profile(folder)
     away = folder.rename(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="not the folder runs/shapes/supervised/tiny/mean_pool"):
-        profile_run(away)
+        profile.profile(away)
 
 
 def test_a_run_that_trains_nothing_is_refused(results):
     with pytest.raises(ValueError, match="trains nothing"):
-        profile_run(results("mean_pool", epochs=0))
+        profile.profile(results("mean_pool", epochs=0))
 
 
 def test_an_update_is_part_of_a_measured_step(results):
     folder = results("mean_pool", batch_size=4)
     ready = prepare(folder / "run.yaml", inputs_of(folder), 1)
     before = [p.detach().clone() for p in ready.method.parameters() if p.requires_grad]
-    training = ready.spec.training
-    optimiser, schedule = make_optimiser(ready.method, training, len(ready.seen))
-    step = make_step(ready.method, ready.task, ready.seen, optimiser, training)
-    profile.time_steps(step, ready.seen, optimiser, schedule, training.clip_norm, 1)
-    after: list[nn.Parameter] = step.trained
-    assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    profile.time_steps(Stepper(ready), 1)
+    assert any(not torch.equal(a, b) for a, b in zip(before, ready.parameters, strict=True))

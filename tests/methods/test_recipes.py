@@ -15,11 +15,11 @@ from kinetext.config.training import TrainingOptions
 from kinetext.data.splits import read_splits
 from kinetext.data.store import FrameStore
 from kinetext.evaluation.predict import average_views
-from kinetext.methods import build_method
+from kinetext.methods.base import build_method
 from kinetext.training import setup, train
 from kinetext.training.batches import Batches
-from kinetext.training.mixing import mixed
-from kinetext.training.objectives import Recognition
+from kinetext.training.mixing import mix_clips
+from kinetext.training.objectives import Recognition, total
 from kinetext.training.recipes import Average, depth_scales, finished, interpolate
 from kinetext.training.state import Progress, save_state
 from left import equal, weights
@@ -81,32 +81,34 @@ def recognition(world, tiny):
         table = read_texts(world.texts, split.labels, tiny)
         task = Recognition(method, table, torch.eye(4, dtype=torch.bool), options)
         batches = Batches(method, FrameStore([world.frames]), split, options, 0, torch.device("cpu"))
-        return task, batches.send(next(batches.epoch(0))), method
+        return task, next(batches.epoch(0)), method
 
     return make
 
 
 def test_the_loss_of_mixed_clips_is_that_of_both_classes_by_share(recognition):
     task, batch, method = recognition(mixup=0.8, label_smoothing=0.1)
-    made = mixed(batch, method.backbone, task.training, (0, 0, 0))
+    made = mix_clips(batch, method.backbone, task.training, (0, 0, 0))
     assert 0 < made.share < 1
-    frames_BTCHW = method.backbone.normalise(batch.clips)
+    frames_BTCHW = method.backbone.normalize(batch.clips)
     by_hand_BTCHW = made.share * frames_BTCHW + (1 - made.share) * frames_BTCHW.roll(1, 0)
     assert torch.allclose(made.clips, by_hand_BTCHW, atol=1e-6)
     own_BK, other_BK = (F.one_hot(text, 4).float() for text in (batch.text_N, batch.text_N.roll(1)))
     target_BK = 0.9 * (made.share * own_BK + (1 - made.share) * other_BK) + 0.1 / 4
     scores_BK = method.score(method.encode_video(by_hand_BTCHW), task.text())
     by_hand = -(target_BK * scores_BK.log_softmax(1)).sum(1).mean()
-    assert task.loss(made).item() == pytest.approx(by_hand.item(), rel=1e-5)
-    parts = sum(task.loss(made, piece) for piece in (slice(0, 2), slice(2, 6)))  # as they go through a small GPU
+    assert total(task.losses(made)).item() == pytest.approx(by_hand.item(), rel=1e-5)
+    parts = sum(
+        total(task.losses(made, piece)) for piece in (slice(0, 2), slice(2, 6))
+    )  # as they go through a small GPU
     assert parts.item() == pytest.approx(by_hand.item(), rel=1e-5)
 
 
 def test_cutmix_takes_one_box_from_the_same_place_of_every_frame(recognition):
     task, batch, method = recognition(cutmix=1.0)
     for step in range(5):
-        made = mixed(batch, method.backbone, task.training, (0, 0, step))
-        frames_BTCHW = method.backbone.normalise(batch.clips)
+        made = mix_clips(batch, method.backbone, task.training, (0, 0, step))
+        frames_BTCHW = method.backbone.normalize(batch.clips)
         taken_BTHW = (made.clips != frames_BTCHW).any(2)
         from_partner_BTHW = (made.clips == frames_BTCHW.roll(1, 0)).all(2)
         assert (from_partner_BTHW | ~taken_BTHW).all()
@@ -120,7 +122,7 @@ def test_what_a_step_mixes_depends_on_its_place_alone(recognition):
     task, batch, method = recognition(mixup=0.8, cutmix=1.0)
 
     def made(step):
-        return mixed(batch, method.backbone, task.training, (0, 1, step)).clips
+        return mix_clips(batch, method.backbone, task.training, (0, 1, step)).clips
 
     first = made(0)
     torch.rand(7)
@@ -130,14 +132,14 @@ def test_what_a_step_mixes_depends_on_its_place_alone(recognition):
 
 def test_nothing_is_mixed_unless_asked_for(recognition):
     task, batch, method = recognition()
-    assert mixed(batch, method.backbone, task.training, (0, 0, 0)) is batch
+    assert mix_clips(batch, method.backbone, task.training, (0, 0, 0)) is batch
 
 
 def test_copies_of_a_clip_share_a_batch_and_look_different(world, tiny):
     training = TrainingOptions(batch_size=6, repeats=3, augment="crop")
     method, split = build_method(tiny, "mean_pool", {}), read_splits(world.splits())["train"]
     batches = Batches(method, FrameStore([world.frames]), split, training, 0, torch.device("cpu"))
-    found = [batches.send(batch) for batch in batches.epoch(0)]
+    found = list(batches.epoch(0))
     assert len(found) == len(batches) == 8  # 16 clips, three times
     for batch in found:
         assert [batch.clip_ids[i] for i in (0, 3)] == [batch.clip_ids[i] for i in (2, 5)]
@@ -163,8 +165,8 @@ def test_each_layer_learns_slower_than_the_one_above(tiny):
 
     training = TrainingOptions(lr=1e-3, lr_new=1e-2, layer_decay=0.5, warmup_epochs=0)
     setup.choose_trained(method, training)
-    optimiser, _ = setup.make_optimiser(method, training, 1)
-    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    optimizer, _ = setup.make_optimizer(method, training, 1)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in method.named_parameters():
         if parameter.requires_grad:
             assert rates[id(parameter)] == pytest.approx(1e-3 * scales[name] if name in scales else 1e-2)

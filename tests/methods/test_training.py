@@ -177,7 +177,7 @@ def _live(training, death):
 
 
 def die_after(steps, then_s):
-    """Have this process killed some time after so many optimiser steps, two more at most: while it computes, saves or
+    """Have this process killed some time after so many optimizer steps, two more at most: while it computes, saves or
     validates.
     """
     adamw, done = torch.optim.AdamW.step, iter(range(1, 1000))
@@ -292,13 +292,13 @@ def test_rivals_are_a_classs_own_and_those_it_is_taken_for():
 
 def test_decay_and_rates_by_group(tiny):
     """STAN's rule: new parameters learn faster; biases, LayerNorms and other vectors do not decay."""
-    from kinetext.methods import build_method
+    from kinetext.methods.base import build_method
 
     method = build_method(tiny, "stan", {"layers": 1})
     training = TrainingOptions(lr=1e-5, lr_new=1e-4, weight_decay=0.1, warmup_epochs=0)
     setup.choose_trained(method, training)
-    optimiser, _ = setup.make_optimiser(method, training, 1)
-    rule = {id(p): (g["lr"], g["weight_decay"]) for g in optimiser.param_groups for p in g["params"]}
+    optimizer, _ = setup.make_optimizer(method, training, 1)
+    rule = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer.param_groups for p in g["params"]}
     assert rule[id(tiny.visual.conv1.weight)] == (1e-5, 0.1)
     assert rule[id(tiny.visual.ln_post.bias)] == (1e-5, 0.0)
     assert rule[id(method.branch.temporal[0].fc.weight)] == (1e-4, 0.1)

@@ -9,8 +9,10 @@ import open_clip
 import pytest
 import torch
 
-from kinetext.backbones.catalogue import vision_settings
-from kinetext.backbones.open_clip_vit import TINY, Architecture, Backbone
+from kinetext.backbones.base import TextTokens
+from kinetext.backbones.catalogue import facts_of
+from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
+from kinetext.config.backbone import TINY
 
 # CLIP's published preprocessing, written out (openai/CLIP, clip.py)
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -20,7 +22,7 @@ CAPTIONS = ["a red circle", "a blue square at the left, under a small green arro
 @pytest.fixture(scope="module", params=[TINY, "ViT-B-32"])
 def backbone(request):
     torch.manual_seed(0)
-    return Backbone(Architecture(request.param)).eval()
+    return OpenClipViT(Architecture(request.param)).eval()
 
 
 @torch.inference_mode()
@@ -28,7 +30,7 @@ def test_frames_are_encoded_as_open_clip_encodes_images(backbone):
     px = backbone.image_size_px
     frames_BTCHW = torch.randint(256, (1, 2, 3, px, px), dtype=torch.uint8)
     images = (frames_BTCHW[0] / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-    ours_BTD, _ = backbone.encode_frames(frames_BTCHW)
+    ours_BTD = backbone.encode_frames(frames_BTCHW)
     theirs = backbone.clip.encode_image(images)
     # the same layers in the same order; only the last product has another shape, so it may round the other way
     torch.testing.assert_close(ours_BTD[0], theirs, rtol=1e-5, atol=1e-5 * theirs.abs().max().item())
@@ -45,7 +47,7 @@ def test_the_tokens_of_a_layer_are_its_blocks_output(backbone):
         )
         for layer in (2, backbone.num_layers)
     ]
-    _, tokens = backbone.encode_frames(frames_BTCHW, (2, backbone.num_layers))
+    tokens = backbone.visual_tokens(frames_BTCHW, (2, backbone.num_layers))
     backbone.clip.encode_image(frames_BTCHW[0])
     for hook in hooks:
         hook.remove()
@@ -56,18 +58,21 @@ def test_the_tokens_of_a_layer_are_its_blocks_output(backbone):
 
 @torch.inference_mode()
 def test_texts_are_encoded_as_open_clip_encodes_them_and_padding_does_not_matter(backbone):
-    full_KL = open_clip.get_tokenizer(backbone.architecture.model)(CAPTIONS)
-    short_KL = backbone.tokenise(CAPTIONS)
+    full_KL = open_clip.get_tokenizer(backbone.built_from.model)(CAPTIONS)
+    short = backbone.tokenize(CAPTIONS)
+    short_KL = short.ids_KL
     assert full_KL.shape == (2, backbone.context_length)
     assert short_KL.shape[1] < full_KL.shape[1]
     assert torch.equal(short_KL, full_KL[:, : short_KL.shape[1]])
     theirs_KD = backbone.clip.encode_text(full_KL)
     # the last product here is over all words, there over the last one: float32's rounding, as above
     near = {"rtol": 1e-5, "atol": 1e-5 * theirs_KD.abs().max().item()}
-    torch.testing.assert_close(backbone.encode_text(full_KL)[0], theirs_KD, **near)
-    short_KD, words_KLD = backbone.encode_text(short_KL)
+    full = TextTokens(full_KL, torch.arange(full_KL.shape[1]) < short.length_K[:, None])
+    torch.testing.assert_close(backbone.encode_text(full)[0], theirs_KD, **near)
+    short_KD, words_KLD = backbone.encode_text(short)
     torch.testing.assert_close(short_KD, theirs_KD, **near)
-    for k, last in enumerate(short_KL.argmax(-1).tolist()):
+    assert (short.length_K - 1).tolist() == full_KL.argmax(-1).tolist()  # the end token has the largest id
+    for k, last in enumerate((short.length_K - 1).tolist()):
         assert torch.equal(words_KLD[k, last], short_KD[k])
 
 
@@ -76,23 +81,25 @@ def test_a_caption_that_is_too_long_keeps_its_end_and_its_words_and_is_counted(t
     start, end = 49406, 49407
     long = ["red " * 100, "blue " * 100]
     with caplog.at_level(logging.WARNING):
-        tokens_KL = tiny.tokenise(["a circle", *long])
+        tokens = tiny.tokenize(["a circle", *long])
+    tokens_KL = tokens.ids_KL
+    assert tokens.length_K.tolist() == [4, 32, 32]
     assert "2 of 3 texts are over 32 tokens" in caplog.text
     assert tokens_KL.shape == (3, 32)
     assert (tokens_KL[:, 0] == start).all()
     assert tokens_KL[1:, -1].tolist() == [end, end]
     # STAN's released code loses the end token, and then all long captions are the same
-    red_D, blue_D = tiny.encode_text(tokens_KL)[0][1:]
+    red_D, blue_D = tiny.encode_text(tokens)[0][1:]
     assert not torch.allclose(red_D, blue_D)
     caplog.clear()
-    tiny.tokenise([" ".join(["red"] * 30)])  # 30 words, start and end: just fits
+    tiny.tokenize([" ".join(["red"] * 30)])  # 30 words, start and end: just fits
     assert not caplog.records
 
 
 @pytest.mark.parametrize("model", ["RN50", "ViT-B-16-SigLIP"])
 def test_a_model_without_a_plain_vit_is_refused_with_a_way_out(model):
-    for refuse in (vision_settings, lambda name: Backbone(Architecture(name))):
-        with pytest.raises(ValueError, match=f"'{model}' has no plain ViT image tower.*take one such as ViT-B-32"):
+    for refuse in (facts_of, lambda name: OpenClipViT(Architecture(name))):
+        with pytest.raises(ValueError, match=f"'{model}' has no plain ViT image encoder.*take one such as ViT-B-32"):
             refuse(model)
 
 
@@ -102,19 +109,20 @@ def test_a_model_with_another_text_tower_is_refused(tmp_path):
     settings = {"embed_dim": 8, "custom_text": True, "vision_cfg": vision, "text_cfg": text}
     (tmp_path / "kinetext-test-custom.json").write_text(json.dumps(settings))
     open_clip.add_model_config(tmp_path)
-    with pytest.raises(ValueError, match="'kinetext-test-custom' has no original CLIP text tower"):
-        Backbone(Architecture("kinetext-test-custom"))
+    with pytest.raises(ValueError, match="'kinetext-test-custom' has no original CLIP text encoder"):
+        OpenClipViT(Architecture("kinetext-test-custom"))
 
 
 def test_frames_of_another_size_are_refused(tiny):
-    with pytest.raises(ValueError, match="frames are 32x32 px, kinetext-tiny takes 64"):
+    with pytest.raises(ValueError, match="frames are 32x32 px, the backbone takes 64"):
         tiny.encode_frames(torch.zeros(1, 1, 3, 32, 32))
 
 
 def test_importing_it_quickly_leaves_nothing_behind():
     """torch.compile and timm are as without kinetext."""
     program = (
-        "import sys, kinetext.backbones.open_clip_vit\n"
+        "import sys\nfrom kinetext.backbones.open_clip_vit import open_clip\n"
+        "open_clip()\n"
         "assert 'torch._dynamo' not in sys.modules and 'timm' not in sys.modules, 'slow'\n"
         "import timm, torch, torch._dynamo.utils\n"
         "assert torch._dynamo.utils.counters is not None and timm.list_models\n"

@@ -4,7 +4,7 @@ import pytest
 import torch.nn.functional as F
 from test_stan import RECORDED, closed_form
 
-from kinetext.training.losses import contrastive_loss
+from kinetext.methods.base import contrastive_loss
 
 
 @pytest.mark.parametrize("temperature", sorted(RECORDED["loss"]))

@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from kinetext.backbones.attention import cosine_scores
-from kinetext.backbones.open_clip_vit import Architecture, Backbone
+from kinetext.backbones.base import TextTokens
+from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
 from kinetext.config.training import TrainingOptions
-from kinetext.methods import build_method, stan
+from kinetext.methods import stan
+from kinetext.methods.base import build_method
 from kinetext.methods.stan.cross_frame import TimeConv
 from kinetext.methods.stan.mug import mug_scores
 from kinetext.training.setup import choose_kernels
@@ -88,7 +90,7 @@ def original_names(method: stan.Stan) -> tuple[dict[str, str], dict[str, str]]:
         tower |= block(f"transformer.resblocks.{layer}", f"layers.{layer}")
     branch = {"time_embed": "STAN_time_embed.weight"}
     for k, temporal in enumerate(method.branch.temporal):
-        branch |= block(f"spatial.{k}", f"STAN_S_layers.{k}")
+        branch |= block(f"spatial.{k}.block", f"STAN_S_layers.{k}")
         ours, original = f"temporal.{k}", f"STAN_T_layers.{k}"
         branch |= {f"{ours}.fc.{kind}": f"{original}.temporal_fc.{kind}" for kind in KINDS}
         if isinstance(temporal, TimeConv):
@@ -154,13 +156,13 @@ def small_model(tmp_path_factory):
     ],
 )
 def test_a_small_stan_gives_the_originals_numbers(small_model, case, num_frames, options, monkeypatch):
-    method = build_method(Backbone(small_model), "stan", options)
+    method = build_method(OpenClipViT(small_model), "stan", options)
     compare(method, closed_form("input", (2, num_frames, 3, 64, 64)), RECORDED[case], monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def stan_b32():
-    return build_method(Backbone(Architecture("ViT-B-32", quick_gelu=True)), "stan", {"layers": 4})
+    return build_method(OpenClipViT(Architecture("ViT-B-32", quick_gelu=True)), "stan", {"layers": 4})
 
 
 def test_four_layers_on_vit_b_add_40_million_parameters(stan_b32):
@@ -188,7 +190,7 @@ def plain(method: stan.Stan, frames_BTCHW: Tensor) -> Tensor:
             state = torch.cat([cls, patches.reshape(B, -1, V)], 1)
         else:
             state = state + torch.cat([mean_B1V, patches.reshape(B, -1, V)], 1)
-        temporal, block = branch.temporal[k], branch.spatial[k]
+        temporal, block = branch.temporal[k], branch.spatial[k].block
         if isinstance(temporal, TimeConv):
             h, w = method.backbone.grid
             x = temporal.conv(state[:, 1:].view(B, h, w, T, V).permute(0, 4, 3, 1, 2))
@@ -215,7 +217,7 @@ def plain(method: stan.Stan, frames_BTCHW: Tensor) -> Tensor:
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
 def test_gradients_are_those_of_the_original_written_out(small_model, temporal, gradient_checkpointing):
     """The recorded numbers hold no gradients; `plain` gives the recorded result, so its gradients are the original's."""
-    method = filled(build_method(Backbone(small_model), "stan", {"temporal": temporal}))
+    method = filled(build_method(OpenClipViT(small_model), "stan", {"temporal": temporal}))
     choose_kernels(method, TrainingOptions(gradient_checkpointing=gradient_checkpointing), torch.device("cpu"))
     frames_BTCHW = closed_form("input", (2, 5, 3, 64, 64))
     case = RECORDED["tiny_selfattn_d4_B2_T5" if temporal == "attention" else "tiny_conv_d4_B2_T5"]
@@ -253,7 +255,7 @@ def test_the_text_tower_gives_the_originals_numbers(tmp_path):
     settings = {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}
     (tmp_path / "kinetext-test-text.json").write_text(json.dumps(settings))
     open_clip.add_model_config(tmp_path)
-    backbone = Backbone(Architecture("kinetext-test-text", quick_gelu=True)).eval()
+    backbone = OpenClipViT(Architecture("kinetext-test-text", quick_gelu=True)).eval()
     names = {
         "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
         "positional_embedding": "text_model.embeddings.position_embedding.weight",
@@ -269,7 +271,9 @@ def test_the_text_tower_gives_the_originals_numbers(tmp_path):
     states = []
     backbone.clip.ln_final.register_forward_hook(lambda module, inputs, output: states.append(output))
     for length in (32, 9):  # padding is not seen
-        text_KD, _ = backbone.encode_text(ids_KL[:, :length])
+        ends_K1 = ids_KL.argmax(-1, keepdim=True)
+        tokens = TextTokens(ids_KL[:, :length], torch.arange(length) <= ends_K1)
+        text_KD, _ = backbone.encode_text(tokens)
         torch.testing.assert_close(text_KD, torch.tensor(recorded["out"], dtype=torch.float64), rtol=1e-6, atol=1e-6)
         first = torch.tensor(recorded["tok1_first4"], dtype=torch.float64)
         torch.testing.assert_close(states[-1][0, 1, :4], first, rtol=1e-6, atol=1e-6)

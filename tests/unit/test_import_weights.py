@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from kinetext.backbones.checkpoint import load_trained
-from kinetext.backbones.open_clip_vit import TINY, Architecture, Backbone
+from kinetext.backbones.tiny import Tiny
 from kinetext.core.tensors import load_tensors
-from kinetext.methods import build_method
+from kinetext.methods.base import build_method
 from kinetext.methods.stan.import_weights import import_weights
 
 # our names -> the original's, written independently of the module
@@ -49,7 +49,7 @@ def original(method) -> dict[str, torch.Tensor]:
     """The state of a method under the names that it has in a full checkpoint of the original."""
     found = {}
     for name, tensor in method.named_parameters():
-        name = name.removeprefix("backbone.clip.")
+        name = name.removeprefix("backbone.clip.").replace(".block.", ".")
         if name == "logit_scale":  # the original has none
             continue
         ours, theirs = next(pair for pair in WHOLE if name.startswith(pair[0]))
@@ -69,7 +69,7 @@ def original(method) -> dict[str, torch.Tensor]:
 def make(seed: int, **options):
     """A stan on the small CLIP, with random numbers everywhere."""
     torch.manual_seed(seed)
-    method = build_method(Backbone(Architecture(TINY)), "stan", {"layers": 2, **options}).eval()
+    method = build_method(Tiny(), "stan", {"layers": 2, **options}).eval()
     with torch.no_grad():
         for parameter in method.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape))
@@ -82,7 +82,7 @@ FRAMES_BTCHW = torch.randn(2, 3, 3, 64, 64, generator=torch.Generator().manual_s
 
 @torch.inference_mode()
 def features(method) -> list[torch.Tensor]:
-    tokens_KL = method.backbone.tokenise(["rising", "falling to the left"])
+    tokens_KL = method.backbone.tokenize(["rising", "falling to the left"])
     return [method.encode_video(FRAMES_BTCHW), method.backbone.encode_text(tokens_KL)[0]]
 
 

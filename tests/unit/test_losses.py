@@ -8,7 +8,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 
-from kinetext.training.losses import contrastive_loss, gathered
+from kinetext.methods.base import contrastive_loss
+from kinetext.training.gather import gather_features
 from repository import ROOT
 
 RECORDED = json.loads((ROOT / "tests/parity/stan_closed_form.json").read_text())
@@ -41,7 +42,10 @@ class Towers(torch.nn.Module):
         self.text = torch.nn.Parameter(torch.randn(6, 4, generator=generator, dtype=torch.float64))
 
     def forward(self, video_BI, text_BI, sizes):
-        video, text = gathered(video_BI @ self.video, sizes), gathered((text_BI @ self.text, text_BI), sizes)
+        video, text = (
+            gather_features(video_BI @ self.video, sizes),
+            gather_features((text_BI @ self.text, text_BI), sizes),
+        )
         assert isinstance(text, tuple)
         return contrastive_loss(10 * cosines(video, text[0]), 0.1)
 
@@ -77,4 +81,4 @@ def test_two_processes_have_the_gradient_of_one_with_the_whole_batch(tmp_path, s
 
 def test_one_process_has_what_came_in():
     features = torch.ones(2, 3)
-    assert gathered(features, (2,)) is features
+    assert gather_features(features, (2,)) is features

@@ -7,20 +7,21 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from kinetext.backbones.catalogue import ASSETS
 from kinetext.backbones.checkpoint import load_backbone, save_backbone
 from kinetext.backbones.embed import prepare_backbone
-from kinetext.backbones.open_clip_vit import ASSETS, TINY, Architecture, Backbone
-from kinetext.config.backbone import BackboneOptions
+from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
+from kinetext.config.backbone import TINY, BackboneOptions
 
 
 @pytest.fixture(scope="module")
-def small() -> Backbone:
+def small() -> OpenClipViT:
     torch.manual_seed(3)
-    return Backbone(Architecture("ViT-S-32")).eval()
+    return OpenClipViT(Architecture("ViT-S-32")).eval()
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-def test_local_weights_give_the_same_features(small: Backbone, tmp_path: Path, suffix: str) -> None:
+def test_local_weights_give_the_same_features(small: OpenClipViT, tmp_path: Path, suffix: str) -> None:
     weights = tmp_path / f"weights{suffix}"
     tensors = {name: t.clone() for name, t in small.clip.state_dict().items()}
     if suffix == ".safetensors":
@@ -30,20 +31,20 @@ def test_local_weights_give_the_same_features(small: Backbone, tmp_path: Path, s
     prepare_backbone(BackboneOptions(model="ViT-S-32", weights=str(weights)), tmp_path / "backbone")
     frames_BTCHW = torch.randn(1, 2, 3, 224, 224)
     with torch.inference_mode():
-        again = load_backbone(tmp_path / "backbone").encode_frames(frames_BTCHW)[0]
-        assert torch.equal(again, small.encode_frames(frames_BTCHW)[0])
+        again = load_backbone(tmp_path / "backbone").encode_frames(frames_BTCHW)
+        assert torch.equal(again, small.encode_frames(frames_BTCHW))
 
 
-def test_pixels_are_normalised_as_the_weights_were_trained(small: Backbone, tmp_path: Path) -> None:
-    clip = small.architecture.model
-    inception = Backbone(Architecture(clip, mean=(0.5,) * 3, std=(0.5,) * 3))
+def test_pixels_are_normalised_as_the_weights_were_trained(small: OpenClipViT, tmp_path: Path) -> None:
+    clip = small.built_from.model
+    inception = OpenClipViT(Architecture(clip, mean=(0.5,) * 3, std=(0.5,) * 3))
     save_backbone(inception, tmp_path, {})
     assert load_backbone(tmp_path).mean_C.tolist() == [0.5] * 3
     white = torch.full((1, 1, 3, 1, 1), 255, dtype=torch.uint8)
-    assert load_backbone(tmp_path).normalise(white).flatten().tolist() == [1.0] * 3
+    assert load_backbone(tmp_path).normalize(white).flatten().tolist() == [1.0] * 3
 
 
-def test_weights_of_another_architecture_are_refused(small: Backbone, tmp_path: Path) -> None:
+def test_weights_of_another_architecture_are_refused(small: OpenClipViT, tmp_path: Path) -> None:
     weights = tmp_path / "small.pt"
     torch.save(small.clip.state_dict(), weights)
     with pytest.raises(ValueError, match=r"small\.pt does not fit ViT-B-32"):
@@ -74,4 +75,4 @@ def test_tiny_can_be_pretrained_by_the_pipeline(tmp_path: Path, monkeypatch) -> 
     prepare_backbone(BackboneOptions(model=TINY, pretrain_steps=2), tmp_path)
     trained, start = load_backbone(tmp_path), load_backbone(ASSETS / "tiny")
     assert not torch.equal(trained.visual.proj, start.visual.proj)
-    assert trained.encode_text(trained.tokenise(["a red circle"]))[0].isfinite().all()
+    assert trained.encode_text(trained.tokenize(["a red circle"]))[0].isfinite().all()

@@ -146,7 +146,7 @@ def test_class_without_a_usable_description_uses_its_name(tiny, tmp_path, caplog
     import torch
 
     from kinetext.backbones.text_table import read_texts
-    from kinetext.methods import build_method
+    from kinetext.methods.base import build_method
 
     texts = [
         *(Text(label, label) for label in ("rising", "falling")),
@@ -158,9 +158,9 @@ def test_class_without_a_usable_description_uses_its_name(tiny, tmp_path, caplog
         text_table = read_texts(tmp_path / "texts.parquet", ["falling", "rising"], tiny)
     assert text_table.owner_S.tolist() == [0, 0, 1, 1]
     assert text_table.motion_S.tolist() == [False, True, False, True]
-    assert torch.equal(text_table.tokens_SL[0], text_table.tokens_SL[1])
+    assert torch.equal(text_table.tokens.ids_KL[0], text_table.tokens.ids_KL[1])
     assert caplog.messages == [
-        f"{tmp_path / 'texts.parquet'}: class 'falling' has no usable description; its name takes the place of one"
+        f"{tmp_path / 'texts.parquet'}: class 'falling' has no usable description; its name is used instead"
     ]
     method = build_method(tiny, "moted", {"visual": None, "reader": False})
     text = method.encode_texts(text_table)

@@ -9,7 +9,10 @@ from kinetext.training.watch import READ_EVERY, read_losses
 
 
 def unread(values):
-    return [(torch.tensor(value), [f"clip{number}a", f"clip{number}b"]) for number, value in enumerate(values)]
+    return [
+        ({"cross_entropy": torch.tensor(value)}, [f"clip{number}a", f"clip{number}b"])
+        for number, value in enumerate(values)
+    ]
 
 
 def test_a_loss_that_is_no_number_names_its_step_and_clips():

@@ -1,71 +1,57 @@
-"""Weights on disk: of a method what was trained, of a backbone all.
-
-Of the small CLIP's 49 408 word embeddings only the rows that its captions use were trained; the file holds those rows,
-the others are drawn anew from a fixed seed when it is read.
-"""
+"""Weights on disk: of a backbone all of them, of a method those that were trained."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from torch import Tensor, nn
+from torch import nn
 
-from kinetext.backbones.open_clip_vit import Architecture, Backbone
+from kinetext.backbones.architecture import read_architecture
+from kinetext.backbones.base import Backbone
+from kinetext.core import plugins
 from kinetext.core.files import atomic_write
 from kinetext.core.tensors import load_tensors, save_tensors
 
-_EMBEDDING = "token_embedding.weight"
-
 
 def save_trained(model: nn.Module, path: Path, header: dict[str, Any]) -> None:
-    """The parameters of a method that were trained; the rest is the backbone's."""
-    save_tensors({name: p for name, p in model.named_parameters() if p.requires_grad}, path, header)
+    """Write the parameters of a method that were trained; the others are the backbone's."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    save_tensors({name: p for name, p in trained.items() if not name.startswith("loss_terms.")}, path, header)
 
 
 def load_trained(model: nn.Module, path: Path) -> dict[str, Any]:
-    """Put trained parameters back and give the header. Raises ValueError for a name or shape that does not fit."""
+    """Load trained parameters into a method; return the file's header. Raises ValueError for a name or shape that does not fit."""
     tensors, header = load_tensors(path)
-    own = dict(model.named_parameters())
+    parameters = dict(model.named_parameters())
     for name, tensor in tensors.items():
-        if name not in own or own[name].shape != tensor.shape:
+        if name not in parameters or parameters[name].shape != tensor.shape:
             raise ValueError(f"{path}: parameter {name} {tuple(tensor.shape)} does not fit this method; train it again")
         with torch.no_grad():
-            own[name].copy_(tensor)
+            parameters[name].copy_(tensor)
     return header
 
 
-def save_backbone(backbone: Backbone, folder: Path, source: dict[str, Any], rows: Tensor | None = None) -> None:
-    """Write backbones/{name}/: weights.safetensors and backbone.yaml. With `rows` only those word embeddings are kept,
-    and everything in half precision.
+def save_backbone(backbone: Backbone, folder: Path, source: dict[str, Any], module: str | None = None) -> None:
+    """Write backbones/{name}/: weights.safetensors and backbone.yaml.
+
+    `module` is the plug-in's name as the configuration has it; by default the family's own.
     """
-    tensors = dict(backbone.clip.state_dict())
-    if rows is not None:
-        tensors["token_rows"] = rows.to(torch.int32)
-        tensors[_EMBEDDING] = tensors[_EMBEDDING][rows]
-        tensors = {k: t.half() if t.is_floating_point() else t for k, t in tensors.items()}
-    save_tensors(tensors, folder / "weights.safetensors", source)
-    pixels = {"mean": backbone.mean_C.tolist(), "std": backbone.std_C.tolist()}
-    about = {
-        "model": backbone.architecture.model,
-        "quick_gelu": backbone.architecture.quick_gelu,
-        **pixels,
+    save_tensors(backbone.stored_tensors(), folder / "weights.safetensors", source)
+    content = {
+        "module": module or type(backbone).__module__.removeprefix("kinetext.backbones."),
+        **backbone.architecture(),
+        "context_length": backbone.context_length,
         "source": source,
     }
     with atomic_write(folder / "backbone.yaml") as part:
-        part.write_text(yaml.safe_dump(about, sort_keys=False))
+        part.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def load_backbone(folder: Path) -> Backbone:
-    """The backbone of backbones/{name}/, in evaluation mode."""
-    about = yaml.safe_load((folder / "backbone.yaml").read_text())
-    backbone = Backbone(Architecture(about["model"], about["quick_gelu"], about.get("mean"), about.get("std")))
+    """Return the backbone of backbones/{name}/ in float32 and evaluation mode."""
+    content = read_architecture(folder)
+    backbone = plugins.load("backbones", content["module"]).rebuild(content)
     tensors, _ = load_tensors(folder / "weights.safetensors")
-    if "token_rows" in tensors:
-        generator = torch.Generator().manual_seed(0)
-        trained = tensors[_EMBEDDING].float()
-        whole = torch.randn(backbone.clip.token_embedding.weight.shape, generator=generator) * trained.std()
-        whole[tensors.pop("token_rows").long()] = trained
-        tensors[_EMBEDDING] = whole
-    backbone.clip.load_state_dict(tensors)
+    backbone.restore(tensors)
     return backbone.float().eval()

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from kinetext.backbones.base import Backbone
 from kinetext.backbones.checkpoint import load_backbone, save_backbone
-from kinetext.backbones.open_clip_vit import ASSETS, TINY, fetch
 from kinetext.config.backbone import BackboneOptions
+from kinetext.core import plugins
 from kinetext.core.files import atomic_write
 from kinetext.core.tables import open_shard, read_metadata, write_shard
 from kinetext.data.store import FrameStore
@@ -20,19 +21,15 @@ BATCH_CLIPS = 32
 
 
 def prepare_backbone(options: BackboneOptions, folder: Path, seed: int = 0) -> None:
-    """Write backbones/{name}/: shipped, trained anew, fetched by open_clip, or read from a local file."""
-    if options.model == TINY and options.weights is None:
-        if options.pretrain_steps is None:
-            shipped = load_backbone(ASSETS / "tiny")
-            save_backbone(shipped, folder, {"weights": "shipped with kinetext"})
-        else:
-            from kinetext.backbones.tiny.pretrain import pretrain_tiny
+    """Write backbones/{name}/: weights that are shipped, trained, downloaded, or read from a local file."""
+    save_backbone(make_backbone(options, seed), folder, {"weights": options.source}, options.module)
 
-            backbone, rows = pretrain_tiny(options.pretrain_steps, seed=seed)
-            save_backbone(backbone, folder, {"weights": f"{options.pretrain_steps} steps, seed {seed}"}, rows)
-        return
-    backbone = fetch(options.model, options.pretrained, options.weights)
-    save_backbone(backbone, folder, {"weights": options.weights or options.pretrained})
+
+def make_backbone(options: BackboneOptions, seed: int = 0) -> Backbone:
+    """Return an image-text model with its weights. Raises ValueError for an unknown model or tag, and weights that do not fit."""
+    family = plugins.load("backbones", options.family)
+    backbone: Backbone = family.prepare(plugins.configure(family, options.settings), seed)
+    return backbone
 
 
 def embed_frames(backbone_folder: Path, shard: Path, output: Path, threads: int = 1) -> None:
@@ -47,7 +44,7 @@ def embed_frames(backbone_folder: Path, shard: Path, output: Path, threads: int 
         for start in tqdm(range(0, len(clip_ids), BATCH_CLIPS), desc=f"embed {shard.stem}", disable=None):
             batch = clip_ids[start : start + BATCH_CLIPS]
             with torch.inference_mode():
-                frames_BTD, _ = backbone.encode_frames(store.batch(batch).to(device))
+                frames_BTD = backbone.encode_frames(store.batch(batch).to(device))
             features = frames_BTD.half().cpu().numpy()
             yield [{"clip_id": c, "frame_TD": list(f)} for c, f in zip(batch, features, strict=True)]
 
@@ -61,6 +58,6 @@ def embed_labels(backbone_folder: Path, clips: Path, output: Path) -> None:
     if labels:
         backbone = load_backbone(backbone_folder)
         with torch.inference_mode():
-            text_KD, _ = backbone.encode_text(backbone.tokenise(labels))
+            text_KD, _ = backbone.encode_text(backbone.tokenize(labels))
     with atomic_write(output) as part, part.open("wb") as file:
         np.savez(file, labels=np.array(labels, str), text_KD=text_KD.numpy())

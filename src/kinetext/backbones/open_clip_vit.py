@@ -1,193 +1,295 @@
-"""The image-text model: frames and texts in, features of a common space out. The only module that knows open_clip.
+"""open_clip's models with a native ViT and the original CLIP text encoder: ViT-B-32, ViT-B-16, ViT-L-14, ...
 
-Any open_clip model with a native ViT image tower and the original CLIP text tower (ViT-B-32, ViT-B-16, ViT-L-14, ...,
-with a `pretrained` tag or a local weights file), and `tiny`, the small CLIP that kinetext pretrains itself.
-With no method on top `encode_frames` and `encode_text` equal open_clip's encode_image and encode_text
-(tests/parity/test_backbone.py).
+Radford et al., ICML 2021; ilharco/open_clip. Weights come by a `pretrained` tag (downloaded) or from a local file.
 
-B clips, T frames, C channels, H x W pixels, N tokens (class token first, then patches row by row), V visual width,
+B clips, T frames, F frames of all clips, C channels, H x W pixels, N tokens (class token first), S sequences, V visual width,
 K texts, L words, D joint width.
 """
 
+from __future__ import annotations
+
 import logging
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from kinetext.backbones.attention import checkpointed, layer
+from kinetext.backbones.attention import fused_attention, mlp, project_keys_values, project_qkv
+from kinetext.backbones.base import Backbone, Facts, KeysValues, Layer, ParameterPlace, Preprocess, TextTokens
+from kinetext.backbones.catalogue import ASSETS, facts_of
+from kinetext.core.plugins import Options
 
-ASSETS = Path(__file__).parent / "tiny/assets"
-TINY = "kinetext-tiny"
+LARGEST_SCALE = math.log(100.0)  # CLIP's cap on the logarithm of the inverse temperature
 
 
 @contextmanager
-def _quickly() -> Iterator[None]:
+def _stub_heavy_imports() -> Iterator[None]:
     """Import open_clip in 4 instead of 8 s of CPU time, which every job spends anew.
 
-    Half of the 8 s are torch._dynamo, which torchvision imports to ask one question about an operator that no image tower
-    has (the answer here is no), and timm, whose towers we refuse and which open_clip takes as not installed.
+    Half of the 8 s are torch._dynamo, which torchvision imports to ask one question about an operator that no image encoder
+    here has, and timm, which open_clip then takes as not installed.
     """
-    answers = ModuleType("torch._dynamo.utils")
-    answers.is_compile_supported = lambda device: False  # type: ignore[attr-defined]
-    instead: dict[str, Any] = {"torch._dynamo.utils": answers, "timm": None}
-    instead = {name: module for name, module in instead.items() if name not in sys.modules}
-    sys.modules.update(instead)
+    utils = ModuleType("torch._dynamo.utils")
+    utils.is_compile_supported = lambda device: False  # type: ignore[attr-defined]
+    stubs: dict[str, Any] = {"torch._dynamo.utils": utils, "timm": None}
+    stubs = {name: module for name, module in stubs.items() if name not in sys.modules}
+    sys.modules.update(stubs)
     try:
         yield
-    finally:  # nobody else shall find them
-        for name in instead:
+    finally:
+        for name in stubs:
             del sys.modules[name]
 
 
-with _quickly():
-    import open_clip
+@cache
+def open_clip() -> Any:
+    """Import open_clip when a model is built; a check of config.yaml need not wait for it."""
+    with _stub_heavy_imports():
+        import open_clip as library
 
-open_clip.add_model_config(ASSETS)
+    library.add_model_config(ASSETS)
+    return library
+
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What open_clip needs to build the towers: its model name and whether GELU is OpenAI's fast variant."""
+    """What open_clip needs to build a model: its name, whether GELU is OpenAI's fast variant, how pixels were prepared."""
 
     model: str
     quick_gelu: bool = False
-    mean: tuple[float, ...] | None = None  # of the pixels that the weights were trained with; None: open_clip's default
+    mean: tuple[float, ...] | None = None  # None: open_clip's default
     std: tuple[float, ...] | None = None
 
 
-class Backbone(nn.Module):
-    """The two towers of a CLIP, layer by layer.
+class ClipLayer(Layer):
+    """One of open_clip's residual attention blocks, with attention in one fused call."""
 
-    Raises ValueError for a model whose towers are not the plain ones (timm, ResNet, Hugging Face text, ...).
-    """
-
-    mean_C: Tensor
-    std_C: Tensor
-
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, block: Any) -> None:
         super().__init__()
-        settings = open_clip.get_model_config(architecture.model) or {}
+        self.block = block
+        self.num_heads = int(block.attn.num_heads)
+
+    def attention(
+        self, x_SNV: Tensor, num_queries: int | None = None, extra_keys_values: KeysValues | None = None
+    ) -> Tensor:
+        attn, x_SNV = self.block.attn, self.block.ln_1(x_SNV)
+        query, source = (x_SNV, None) if num_queries is None else (x_SNV[:, :num_queries], x_SNV)
+        q, k, v = project_qkv(query, source, attn.in_proj_weight, attn.in_proj_bias)
+        if extra_keys_values is not None:
+            k, v = (torch.cat(pair, 1) for pair in zip((k, v), extra_keys_values, strict=True))
+        return self.block.ls_1(attn.out_proj(fused_attention(q, k, v, attn.num_heads)))
+
+    def keys_values(self, x_SNV: Tensor) -> KeysValues:
+        attn = self.block.attn
+        return project_keys_values(self.block.ln_1(x_SNV), attn.in_proj_weight, attn.in_proj_bias)
+
+    def mlp(self, x_SNV: Tensor) -> Tensor:
+        return self.block.ls_2(mlp(self.block.mlp, self.block.ln_2(x_SNV)))
+
+
+class OpenClipViT(Backbone):
+    """The two encoders of a CLIP. Raises ValueError for a model whose encoders are not the plain ones."""
+
+    class Config(Options):
+        """Which architecture, and where its weights come from."""
+
+        model: str = Field(description="open_clip's name of the architecture, e.g. ViT-B-32")
+        pretrained: str | None = Field(None, description="open_clip's tag of published weights, e.g. openai")
+        weights: str | None = Field(None, description="a local file: safetensors or an open_clip checkpoint")
+
+    prefix_tokens = 1  # the class token
+
+    def __init__(self, built_from: Architecture) -> None:
+        settings = open_clip().get_model_config(built_from.model) or {}
         if "timm_model_name" in settings.get("vision_cfg", {}):  # building it would ask for timm
-            raise _no_plain_vit(architecture.model)
+            raise _no_plain_vit(built_from.model)
         with _quiet():  # open_clip warns that it loads no weights: they come later here
-            clip = open_clip.create_model(
-                architecture.model, load_weights=False, force_quick_gelu=architecture.quick_gelu
+            clip = open_clip().create_model(
+                built_from.model, load_weights=False, force_quick_gelu=built_from.quick_gelu
             )
-            _check_towers(architecture.model, clip)  # first: other towers' tokenizers need packages that we lack
-            tokenizer = open_clip.get_tokenizer(architecture.model)
-        self.architecture = architecture
-        self.layer = layer  # of the image tower; compiled by training.compile
-        self.gradient_checkpointing = (
-            False  # gradient checkpointing of the image tower's layers (training.gradient_checkpointing)
-        )
-        self.clip = clip
-        self.visual = clip.visual
-        self.tokenizer = tokenizer
-        self.context_length = int(clip.context_length)
+            _check_encoders(built_from.model, clip)  # first: other models' tokenizers need packages that we lack
+            tokenizer = open_clip().get_tokenizer(built_from.model)
+        defaults = open_clip().get_model_preprocess_cfg(clip)
+        mean, std = built_from.mean or defaults["mean"], built_from.std or defaults["std"]
+        super().__init__(Preprocess(tuple(mean), tuple(std)))
+        self.built_from, self.clip, self.visual, self.tokenizer = built_from, clip, clip.visual, tokenizer
+        self.layers = tuple(ClipLayer(block) for block in self.visual.transformer.resblocks)
+        self.text_layers = tuple(ClipLayer(block) for block in clip.transformer.resblocks)
+        self.num_layers = len(self.layers)
         self.width = int(self.visual.conv1.out_channels)
         self.embed_dim = int(self.visual.proj.shape[1])
-        self.num_layers = len(self.visual.transformer.resblocks)
         self.image_size_px = int(self.visual.image_size[0])
+        self.context_length = int(clip.context_length)
         down, across = self.visual.grid_size
-        self.grid = (int(down), int(across))  # patches down, patches across
-        preprocess = open_clip.get_model_preprocess_cfg(clip)
-        mean, std = architecture.mean or preprocess["mean"], architecture.std or preprocess["std"]
-        self.register_buffer("mean_C", torch.tensor(mean), persistent=False)
-        self.register_buffer("std_C", torch.tensor(std), persistent=False)
+        self.grid = (int(down), int(across))
+        self.largest_scale = LARGEST_SCALE
+        self.mark_pretrained()
 
-    def normalise(self, frames_BTCHW: Tensor) -> Tensor:
-        """uint8 frames (0 to 255) become floats with CLIP's mean and deviation; floats pass as they are."""
-        if frames_BTCHW.dtype != torch.uint8:
-            return frames_BTCHW
-        mean, std = (c.view(-1, 1, 1) for c in (self.mean_C, self.std_C))
-        return (frames_BTCHW.to(self.visual.conv1.weight.dtype) / 255.0 - mean) / std
+    # making, saving and loading
 
-    def visual_tokens(self, frames_BTCHW: Tensor, layers: tuple[int, ...]) -> dict[int, Tensor]:
-        """The tokens [B, T, N, V] after each of the named layers, 1 to num_layers; 0 is the input of the first."""
-        B, T = frames_BTCHW.shape[:2]
-        if frames_BTCHW.shape[-2:] != (self.image_size_px, self.image_size_px):
-            size = "x".join(str(n) for n in frames_BTCHW.shape[-2:])
-            raise ValueError(f"frames are {size} px, {self.architecture.model} takes {self.image_size_px}")
-        x = self.visual._embeds(self.normalise(frames_BTCHW).flatten(0, 1))
-        tokens = {0: x} if 0 in layers else {}
-        for number, block in enumerate(self.visual.transformer.resblocks[: max(layers)], start=1):
-            x = checkpointed(self.layer, block, x) if self.gradient_checkpointing else self.layer(block, x)
-            if number in layers:
-                tokens[number] = x
-        return {layer: t.unflatten(0, (B, T)) for layer, t in tokens.items()}
+    @classmethod
+    def facts(cls, config: Any) -> Facts:
+        if not config.weights and not config.pretrained:
+            raise ValueError("give `pretrained` (a tag of open_clip) or `weights` (a file)")
+        if config.weights and not Path(config.weights).is_file():
+            raise ValueError(f"weights: there is no file {config.weights}")
+        return facts_of(config.model)
 
-    def project(self, cls: Tensor) -> Tensor:
-        """Class tokens [..., V] of the last layer into the joint space [..., D]: CLIP's last LayerNorm and projection."""
-        return self.visual.ln_post(cls) @ self.visual.proj
+    @classmethod
+    def prepare(cls, config: Any, seed: int = 0) -> OpenClipViT:
+        """Raises ValueError for an unknown tag, a missing file, one that does not fit the architecture, or neither."""
+        model, pretrained, weights = config.model, config.pretrained, config.weights
+        if weights is None and pretrained is None:
+            raise ValueError(f"backbones: {model} has neither `pretrained` nor `weights`")
+        if weights is not None and not Path(weights).is_file():
+            raise ValueError(f"backbones: weights file {weights} does not exist")
+        tags = open_clip().list_pretrained_tags_by_model(model)
+        if weights is None and pretrained not in tags:
+            known = ", ".join(tags) or "none"
+            raise ValueError(f"backbones: {model} has no pretrained tag '{pretrained}'; known: {known}")
+        settings = open_clip().get_pretrained_cfg(model, pretrained) if weights is None else {}
+        if weights is not None and f"{model}-quickgelu" in open_clip().list_models():
+            log.warning("%s: if these weights are OpenAI's, take model %s-quickgelu", weights, model)
+        mean, std = (tuple(settings[key]) if settings.get(key) else None for key in ("mean", "std"))
+        backbone = cls(Architecture(model, bool(settings.get("quick_gelu", False)), mean, std))
+        path = weights or open_clip().download_pretrained(settings)
+        try:
+            open_clip().load_checkpoint(backbone.clip, path)
+        except (AssertionError, RuntimeError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"backbones: {path} does not fit {model} ({reason}); is it another architecture's?"
+            ) from error
+        return backbone
 
-    def encode_frames(self, frames_BTCHW: Tensor, layers: tuple[int, ...] = ()) -> tuple[Tensor, dict[int, Tensor]]:
-        """Frame features [B, T, D], not normalised, and the tokens [B, T, N, V] of the layers asked for."""
-        tokens = self.visual_tokens(frames_BTCHW, (*layers, self.num_layers))
-        frames_BTD = self.project(tokens[self.num_layers][:, :, 0])
-        return frames_BTD, {layer: tokens[layer] for layer in layers}
+    def architecture(self) -> dict[str, Any]:
+        pixels = {"mean": list(self.preprocess.mean), "std": list(self.preprocess.std)}
+        return {"model": self.built_from.model, "quick_gelu": self.built_from.quick_gelu, **pixels}
 
-    def tokenise(self, texts: list[str]) -> Tensor:
-        """Token ids [K, L], L the longest text's length. A text over the context is cut before its end token."""
-        tokens_KL = self.tokenizer(texts, context_length=self.context_length)
-        lengths = [len(self.tokenizer.encode(text)) + 2 for text in texts]
-        cut = sum(n > self.context_length for n in lengths)
+    @classmethod
+    def rebuild(cls, architecture: dict[str, Any]) -> OpenClipViT:
+        names = ("model", "quick_gelu", "mean", "std")
+        return cls(Architecture(*(architecture.get(name) for name in names)))  # type: ignore[arg-type]
+
+    def stored_tensors(self) -> dict[str, Tensor]:
+        return dict(self.clip.state_dict())
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        self.clip.load_state_dict(tensors)
+        self.largest_scale = max(LARGEST_SCALE, float(self.clip.logit_scale))
+
+    @classmethod
+    def token_counter(cls, architecture: dict[str, Any]) -> Callable[[str], int]:
+        tokenizer = open_clip().get_tokenizer(architecture["model"])
+        return lambda text: len(tokenizer.encode(text)) + 2
+
+    def depth_of(self, name: str) -> ParameterPlace:
+        parts = name.removeprefix("clip.").split(".")
+        if parts[0] == "logit_scale" or parts[0] == "logit_bias":
+            return ParameterPlace("scale", 0)
+        if parts[0] == "token_embedding":
+            return ParameterPlace("words", 0)
+        side, parts = ("image", parts[1:]) if parts[0] == "visual" else ("text", parts)
+        after = 1 + len(self.layers if side == "image" else self.text_layers)
+        if parts[0] == "transformer":
+            return ParameterPlace(side, 1 + int(parts[2]))  # type: ignore[arg-type]
+        if parts[0] in ("conv1", "class_embedding", "positional_embedding", "ln_pre"):
+            return ParameterPlace(side, 0)  # type: ignore[arg-type]
+        return ParameterPlace("image_head" if side == "image" else "text", after)
+
+    def use_channels_last(self) -> None:
+        self.visual.conv1.to(memory_format=torch.channels_last)
+
+    # images
+
+    def embed(self, frames_FCHW: Tensor) -> Tensor:
+        return self.visual._embeds(frames_FCHW)
+
+    def embeddings(self) -> tuple[Tensor, Tensor, Tensor]:
+        positions_NV = self.visual.positional_embedding
+        return self.visual.class_embedding, positions_NV[0], positions_NV[1:]
+
+    def summary(self, tokens_BTNV: Tensor) -> Tensor:
+        """The class token."""
+        return tokens_BTNV[..., 0, :]
+
+    def project(self, summary_BTV: Tensor) -> Tensor:
+        return self.visual.ln_post(summary_BTV) @ self.visual.proj
+
+    def new_layer(self, width: int, num_heads: int) -> Layer:
+        block = self.clip.transformer.resblocks[0]
+        return ClipLayer(type(block)(width, num_heads, act_layer=type(block.mlp.gelu)))
+
+    # texts
+
+    def tokenize(self, texts: list[str]) -> TextTokens:
+        ids_KL = self.tokenizer(texts, context_length=self.context_length)
+        lengths_K = torch.tensor([len(self.tokenizer.encode(text)) + 2 for text in texts])
+        cut = int((lengths_K > self.context_length).sum())
         if cut:
             log.warning("%d of %d texts are over %d tokens and were cut", cut, len(texts), self.context_length)
-        return tokens_KL[:, : min(max(lengths), self.context_length)]
+        longest = min(int(lengths_K.max()), self.context_length)
+        return TextTokens(ids_KL[:, :longest], torch.arange(longest) < lengths_K[:, None])
 
-    def encode_text(self, tokens_KL: Tensor) -> tuple[Tensor, Tensor]:
-        """Text features [K, D], not normalised, and the features of every word [K, L, D] in the same space.
-
-        Padding after the end token cannot be seen from it (the mask is causal), so shorter tables give the same result.
-        """
-        L = tokens_KL.shape[1]
-        x_KLW = self.clip.token_embedding(tokens_KL) + self.clip.positional_embedding[:L]
+    def encode_text(self, tokens: TextTokens) -> tuple[Tensor, Tensor]:
+        """Padding after the end token cannot be seen from it (the mask is causal), so shorter tables give the same result."""
+        L = tokens.ids_KL.shape[1]
+        x_KLW = self.clip.token_embedding(tokens.ids_KL) + self.clip.positional_embedding[:L]
         x_KLW = self.clip.transformer(x_KLW, attn_mask=self.clip.attn_mask[:L, :L])
         words_KLD = self.clip.ln_final(x_KLW) @ self.clip.text_projection
-        row_K = torch.arange(len(tokens_KL), device=tokens_KL.device)
-        return words_KLD[row_K, tokens_KL.argmax(-1)], words_KLD
+        row_K = torch.arange(len(words_KLD), device=words_KLD.device)
+        return words_KLD[row_K, tokens.length_K - 1], words_KLD
 
-    @property
-    def logit_scale(self) -> Tensor:
-        """Inverse temperature of the cosine, capped at 100 as CLIP's own."""
-        return self.clip.logit_scale.exp().clamp(max=100.0)
+    def text_positions(self) -> Tensor:
+        return self.clip.positional_embedding
 
+    # scores
 
-def token_counter(model: str) -> Callable[[str], int]:
-    """How many tokens an architecture's tokenizer makes of a text, uncut, the start and end token included."""
-    tokenizer = open_clip.get_tokenizer(model)
-    return lambda text: len(tokenizer.encode(text)) + 2
+    def logits(self, cosines: Tensor) -> Tensor:
+        return self.clip.logit_scale.exp() * cosines
+
+    def set_temperature(self, temperature: float) -> None:
+        with torch.no_grad():
+            self.clip.logit_scale.fill_(-math.log(temperature))
+
+    def clamp_scale(self) -> None:
+        with torch.no_grad():
+            self.clip.logit_scale.clamp_(max=self.largest_scale)
 
 
 def _no_plain_vit(model: str) -> ValueError:
     return ValueError(
-        f"backbones: open_clip's '{model}' has no plain ViT image tower with a class token; take one such as ViT-B-32, "
+        f"backbones: open_clip's '{model}' has no plain ViT image encoder with a class token; take one such as ViT-B-32, "
         "ViT-B-16 or ViT-L-14"
     )
 
 
-def _check_towers(model: str, clip: nn.Module) -> None:
+def _check_encoders(model: str, clip: nn.Module) -> None:
     visual = getattr(clip, "visual", None)
     plain_visual = (
-        isinstance(visual, open_clip.transformer.VisionTransformer)
+        isinstance(visual, open_clip().transformer.VisionTransformer)
         and visual.pool_type == "tok"
         and visual.attn_pool is None
         and visual.proj is not None
     )
     if not plain_visual:
         raise _no_plain_vit(model)
-    if not isinstance(clip, open_clip.CLIP) or clip.text_pool_type != "argmax":
+    if not isinstance(clip, open_clip().CLIP) or clip.text_pool_type != "argmax":
         raise ValueError(
-            f"backbones: open_clip's '{model}' has no original CLIP text tower; take one such as ViT-B-32, ViT-B-16 or ViT-L-14"
+            f"backbones: open_clip's '{model}' has no original CLIP text encoder; take one such as ViT-B-32, ViT-B-16 or "
+            "ViT-L-14"
         )
 
 
@@ -198,29 +300,3 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.disable(logging.NOTSET)
-
-
-def fetch(model: str, pretrained: str | None, weights: str | None) -> Backbone:
-    """An open_clip model with published weights (downloaded by open_clip) or a local file of them.
-
-    Raises ValueError for an unknown tag, a missing file, one that does not fit the architecture, or neither.
-    """
-    if weights is None and pretrained is None:
-        raise ValueError(f"backbones: {model} has neither `pretrained` nor `weights`")
-    if weights is not None and not Path(weights).is_file():
-        raise ValueError(f"backbones: weights file {weights} does not exist")
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    if weights is None and pretrained not in tags:
-        raise ValueError(f"backbones: {model} has no pretrained tag '{pretrained}'; known: {', '.join(tags) or 'none'}")
-    settings = open_clip.get_pretrained_cfg(model, pretrained) if weights is None else {}
-    if weights is not None and f"{model}-quickgelu" in open_clip.list_models():
-        log.warning("%s: if these weights are OpenAI's, take model %s-quickgelu", weights, model)
-    mean, std = (tuple(settings[key]) if settings.get(key) else None for key in ("mean", "std"))
-    backbone = Backbone(Architecture(model, bool(settings.get("quick_gelu", False)), mean, std))
-    path = weights or open_clip.download_pretrained(settings)
-    try:
-        open_clip.load_checkpoint(backbone.clip, path)
-    except (AssertionError, RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"backbones: {path} does not fit {model} ({reason}); is it another architecture's?") from error
-    return backbone

@@ -133,9 +133,9 @@ def profile(
     price: Annotated[float, typer.Option(min=0, help="price of an hour of this machine, in any currency")] = 0.0,
 ) -> None:
     """Measure the parts of a training step and the device's utilisation; extrapolate a training's duration and cost."""
-    from kinetext.training.profile import profile_run
+    from kinetext.training import profile as module
 
-    profile_run(run, steps, threads, clips, epochs, price)
+    module.profile(run, steps, threads, clips, epochs, price)
 
 
 @app.command()

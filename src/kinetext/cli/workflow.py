@@ -1,13 +1,10 @@
 """Commands of the workflow: one per rule, named like the rule, in the order of the data flow."""
 
 import json
-from collections.abc import Callable
-from functools import cache as cached
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-import yaml
 
 from kinetext.cli.options import (
     BackboneFolder,
@@ -28,9 +25,6 @@ from kinetext.cli.options import (
     Tracking,
     parse_options,
 )
-
-if TYPE_CHECKING:
-    from kinetext.texts.checks import TokenLimit
 
 app = typer.Typer()
 
@@ -172,31 +166,17 @@ def describe_classes(
     output: Annotated[Path, typer.Option(help="texts/{texts}.parquet to write")],
 ) -> None:
     """Write the prompts and descriptions of each class, checked, with their source."""
+    from kinetext.backbones.architecture import token_limit
     from kinetext.config.texts import TextOptions
     from kinetext.core.detached import run_detached
     from kinetext.texts import describe as module
+    from kinetext.texts.checks import TokenLimit
 
     text_options = parse_options(TextOptions, options)
     if module.is_paid(text_options, name):
         run_detached()
-    token_limit = _token_limit(backbone)
-    module.describe_classes(clips, splits, confusables, text_options, name, rule, cache, output, token_limit)
-
-
-def _token_limit(backbone: Path) -> "TokenLimit":
-    """Return the context length of a prepared backbone with its token counter; open_clip is imported at the first count."""
-    from kinetext.backbones.catalogue import context_length
-    from kinetext.texts.checks import TokenLimit
-
-    model = yaml.safe_load((backbone / "backbone.yaml").read_text())["model"]
-
-    @cached
-    def counter() -> Callable[[str], int]:
-        from kinetext.backbones.open_clip_vit import token_counter
-
-        return token_counter(model)
-
-    return TokenLimit(context_length(model), lambda text: counter()(text))
+    limit = TokenLimit(*token_limit(backbone))
+    module.describe_classes(clips, splits, confusables, text_options, name, rule, cache, output, limit)
 
 
 @app.command()

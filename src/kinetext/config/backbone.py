@@ -1,14 +1,21 @@
 """Options of a backbone."""
 
+from typing import Any
+
 from pydantic import Field
 
 from kinetext.core.plugins import Options
 
+TINY = "kinetext-tiny"
+
 
 class BackboneOptions(Options):
-    """An image-text model."""
+    """An image-text model: an open_clip architecture with its weights, kinetext-tiny, or a plug-in with options of its own."""
 
-    model: str = Field("kinetext-tiny", description="open_clip's name of the architecture, for instance ViT-B-32")
+    module: str | None = Field(
+        None, description="plug-in of backbones; absent: open_clip_vit, or tiny for kinetext-tiny"
+    )
+    model: str | None = Field(None, description="open_clip's name of the architecture, e.g. ViT-B-32; or kinetext-tiny")
     pretrained: str | None = Field(
         None, description="open_clip's tag of published weights, for instance openai; they are downloaded"
     )
@@ -20,3 +27,25 @@ class BackboneOptions(Options):
         ge=1,
         description="kinetext-tiny only: pretrain for this many steps instead of using the shipped weights",
     )
+    options: dict[str, Any] = Field(default_factory=dict, description="further options of the plug-in")
+
+    @property
+    def family(self) -> str:
+        """The plug-in."""
+        is_tiny = (self.model or TINY) == TINY and self.weights is None
+        return self.module or ("tiny" if is_tiny else "open_clip_vit")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The plug-in's options."""
+        named = {name: getattr(self, name) for name in ("model", "pretrained", "weights", "pretrain_steps")}
+        if self.family == "tiny":
+            named.pop("model")
+        return {name: value for name, value in named.items() if value is not None} | self.options
+
+    @property
+    def source(self) -> str:
+        """Where the weights come from, in words."""
+        if self.family == "tiny" and self.pretrain_steps is None:
+            return "shipped with kinetext"
+        return self.weights or self.pretrained or f"{self.family} {self.settings}"

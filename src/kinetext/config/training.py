@@ -63,6 +63,14 @@ class TestingOptions(Options):
         return self.clips * self.crops
 
 
+class TermOptions(Options):
+    """A loss term that is added to the method's losses: a module of training/loss_terms and its options."""
+
+    module: str | None = Field(None, description="module of training/loss_terms; absent: the term's own name")
+    weight: float = Field(1.0, ge=0, description="factor on the term")
+    options: dict[str, Any] = Field(default_factory=dict, description="the module's Config")
+
+
 class TrainingOptions(Options):
     """How a method is trained."""
 
@@ -192,6 +200,10 @@ class TrainingOptions(Options):
         description="memory limit for cached tokens of a frozen image encoder, GiB; above it they are computed in each epoch",
     )
 
+    terms: dict[str, TermOptions] = Field(
+        default_factory=dict, description="loss terms added to the method's own, by their names; classes only"
+    )
+
     @model_validator(mode="after")
     def _check_recipe(self) -> "TrainingOptions":
         if self.patience is not None and self.select != "best_val":
@@ -214,7 +226,8 @@ class TrainingOptions(Options):
 
     def needs_classes(self) -> str | None:
         """Return the name of an option that is set and needs classes, not captions; None if there is none."""
-        return "mixup" if self.mixup else "cutmix" if self.cutmix else "repeats" if self.repeats > 1 else None
+        options = {"mixup": self.mixup, "cutmix": self.cutmix, "repeats": self.repeats > 1, "terms": self.terms}
+        return next((name for name, is_set in options.items() if is_set), None)
 
     @model_validator(mode="after")
     def _check_groups(self) -> "TrainingOptions":

@@ -46,7 +46,7 @@ KINDS = {
     "backbones": Kind(
         "kinetext.backbones",
         "Backbone",
-        ("base", "attention", "catalogue", "checkpoint", "embed", "text_table"),
+        ("base", "architecture", "attention", "catalogue", "checkpoint", "embed", "hf_clip", "text_table"),
     ),
     "methods": Kind("kinetext.methods", "Method", ("base", "blocks")),
     "terms": Kind("kinetext.training.loss_terms", "LossTerm"),

@@ -20,7 +20,7 @@ from kinetext.data.frames import extract_clip
 from kinetext.data.views import decode_views
 from kinetext.evaluation.predict import load_method, score_clips
 from kinetext.evaluation.run_files import ANSWER_COLUMNS, RunFiles, find_run_files
-from kinetext.methods import configure_method
+from kinetext.methods.base import configure_method
 
 
 class VideoClassifier:
@@ -29,8 +29,8 @@ class VideoClassifier:
     def __init__(self, files: RunFiles) -> None:
         """Load the run. Raises ValueError if its method trains and has no checkpoint yet."""
         self.spec = read_run(files.run)
-        module, _ = configure_method(self.spec.method_module, self.spec.method_options)
-        if files.checkpoint is None and getattr(module, "TRAINS", True) and self.spec.training.epochs:
+        method, _ = configure_method(self.spec.method_module, self.spec.method_options)
+        if files.checkpoint is None and method.trains and self.spec.training.epochs:
             raise ValueError(f"{files.run.parent}: {self.spec.method} is not trained yet; run `snakemake` first")
         self.frames = self.spec.frame_options
         self.device = distributed.device()

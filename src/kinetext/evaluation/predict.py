@@ -33,7 +33,7 @@ from kinetext.data.loader import ClipLoader
 from kinetext.data.splits import Split, read_splits
 from kinetext.data.store import FrameStore
 from kinetext.data.views import ClipViews
-from kinetext.methods import Method, build_method
+from kinetext.methods.base import Method, build_method
 
 BATCH_CLIPS = 32
 BANK_CAPTIONS = 5000  # captions of training clips in the query bank of QB-Norm; its authors take all of them
@@ -193,7 +193,7 @@ def load_method(spec: RunSpec, backbone_folder: Path, checkpoint: Path | None, d
     method = build_method(load_backbone(backbone_folder), spec.method_module, spec.method_options)
     if checkpoint is not None:
         if spec.training.temperature is not None:
-            method.set_temperature(spec.training.temperature)
+            method.backbone.set_temperature(spec.training.temperature)
         load_trained(method, checkpoint)
     return method.to(device).eval()
 

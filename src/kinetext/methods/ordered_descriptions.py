@@ -21,35 +21,19 @@ B clips, T frames, K classes, S sentences, M the most steps of a class, D joint 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, need_descriptions
+from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, require_descriptions
 from kinetext.core.plugins import Options
 from kinetext.core.schemas import PHASES
-from kinetext.methods import Method, Tokens
-
-if TYPE_CHECKING:
-    from kinetext.backbones.open_clip_vit import Backbone
-
-TRAINS = False  # there is nothing to train
-NEEDS_DESCRIPTIONS = True  # class names alone do not do
+from kinetext.methods.base import Method, Tokens
 
 WHOLE, START, END = range(len(PHASES))
-
-
-class Config(Options):
-    """What is compared with what."""
-
-    steps: Literal["ends", "phases", "sentences"] = Field(
-        "ends",
-        description="ends: first third with start, last third with end; phases: the best moment to change from one to "
-        "the other; sentences: the best monotone alignment of every sentence, in order",
-    )
 
 
 class Steps(NamedTuple):
@@ -60,20 +44,35 @@ class Steps(NamedTuple):
 
 
 class OrderedDescriptions(Method):
-    """Frames as they are, steps as they are told."""
+    """Frame features on one side, a class's steps in order on the other."""
 
-    def __init__(self, backbone: Backbone, config: Config) -> None:
-        super().__init__(backbone, config)
-        self.steps = config.steps
+    trains: ClassVar[bool] = False
+    needs_descriptions: ClassVar[bool] = True
+
+    class Config(Options):
+        """What is compared with what."""
+
+        steps: Literal["ends", "phases", "sentences"] = Field(
+            "ends",
+            description="ends: first third with start, last third with end; phases: the best moment to change from one to "
+            "the other; sentences: the best monotone alignment of every sentence, in order",
+        )
+
+    config: Config
+
+    @property
+    def steps(self) -> str:
+        """What a step is: the option of this name."""
+        return self.config.steps
 
     def encode_tokens(self, tokens: Tokens) -> Tensor:
         """Frame features [B, T, D], or the ends' [B, 2, D]."""
-        frames_BTD = self.backbone.project(tokens[self.backbone.num_layers][:, :, 0])
+        frames_BTD = self.frame_features(tokens)
         return torch.stack(end_frames(frames_BTD), 1) if self.steps == "ends" else frames_BTD
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Steps:
         """The steps of each class. Raises ValueError for a class without a description."""
-        need_descriptions(table, "ordered_descriptions")
+        require_descriptions(table, "ordered_descriptions")
         if self.steps == "ends":
             ends_KMD = torch.stack([phase_means(words, table, phase) for phase in (START, END)], 1)
             return Steps(ends_KMD, torch.full_like(table.owner_S, 2)[: len(table.labels)])
@@ -94,7 +93,7 @@ class OrderedDescriptions(Method):
         else:
             cosine_BKTM = torch.einsum("btd,kmd->bktm", F.normalize(video, dim=-1), unit_KMD)
             cosine_BK = best_alignment(cosine_BKTM, text.count_K)
-        return self.backbone.logit_scale * cosine_BK
+        return self.backbone.logits(cosine_BK)
 
 
 def end_frames(frames_BTD: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,8 +144,3 @@ def best_alignment(cosine_BKTM: Tensor, count_K: Tensor) -> Tensor:
         best_BKM = cosine_BKTM[:, :, t] + torch.maximum(best_BKM, before_BKM)
     last_BK1 = (count_K - 1).expand(len(best_BKM), -1)[..., None]
     return best_BKM.gather(-1, last_BK1)[..., 0] / cosine_BKTM.shape[2]
-
-
-def build(backbone: Backbone, config: Config) -> Method:
-    """The method on this backbone."""
-    return OrderedDescriptions(backbone, config)

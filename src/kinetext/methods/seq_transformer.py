@@ -5,7 +5,7 @@ Frame features and frame positions go through L pre-LayerNorm blocks, the featur
 are averaged. `init: clip4clip`: 4 blocks and positions that start as copies of the text tower's first ones, frames
 normalised before the mean (ArrowLuo/CLIP4Clip @ 508ffa3). `init: actionclip`: 6 blocks drawn from N(0, 0.02), mean of the
 frames as they are (sallymmx/ActionCLIP @ 31c34df, Visual_Prompt.py). Trains CLIP and the blocks. Adds 12.65 M or 18.95 M
-parameters at 512 numbers a feature (tests/contracts/test_methods.py).
+parameters at 512 numbers a feature (tests/methods/test_seq_transformer.py).
 
 Before training it equals, for `clip4clip`, open_clip's own text blocks run over the frames without their mask, plus the
 frames, normalised and averaged; for `actionclip` the same of its random blocks. It is not mean_pool: nothing starts at
@@ -16,86 +16,80 @@ B clips, T frames, D joint width, P positions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from kinetext.backbones.attention import attend_with, feed_forward
+from kinetext.backbones.base import Backbone
 from kinetext.core.plugins import Options
-from kinetext.methods import Method, Tokens
-
-if TYPE_CHECKING:
-    from kinetext.backbones.open_clip_vit import Backbone
+from kinetext.methods.base import Method, Tokens
 
 LAYERS = {"clip4clip": 4, "actionclip": 6}  # --cross_num_hidden_layers in CLIP4Clip's README; Visual_Prompt.py
-
-
-class Config(Options):
-    """Whose it is."""
-
-    init: Literal["clip4clip", "actionclip"] = Field(
-        "clip4clip", description="clip4clip: copies of CLIP's text blocks, frames normalised; actionclip: N(0, 0.02)"
-    )
-    layers: int | None = Field(
-        None, ge=1, description="blocks; null: 4 for clip4clip (fewer if the text tower has fewer), 6 for actionclip"
-    )
 
 
 class SeqTransformer(Method):
     """Mean pooling of frame features that have seen each other."""
 
+    class Config(Options):
+        """Whose it is."""
+
+        init: Literal["clip4clip", "actionclip"] = Field(
+            "clip4clip",
+            description="clip4clip: copies of CLIP's text blocks, frames normalised; actionclip: N(0, 0.02)",
+        )
+        layers: int | None = Field(
+            None,
+            ge=1,
+            description="blocks; null: 4 for clip4clip (fewer if the text tower has fewer), 6 for actionclip",
+        )
+
+    config: Config
+
     def __init__(self, backbone: Backbone, config: Config) -> None:
         super().__init__(backbone, config)
-        self.options = config
-        originals, width = backbone.clip.transformer.resblocks, backbone.embed_dim
+        originals, width = backbone.text_layers, backbone.embed_dim
         copied = config.init == "clip4clip"
         layers = config.layers or (min(LAYERS["clip4clip"], len(originals)) if copied else LAYERS["actionclip"])
-        text_width = backbone.clip.positional_embedding.shape[1]
+        positions_LW = backbone.text_positions()
+        text_width = positions_LW.shape[1]
         if copied and text_width != width:
             raise ValueError(
-                f"seq_transformer: init: clip4clip copies text blocks of width {text_width} for features of {width}; "
+                f"seq_transformer: init: clip4clip copies text layers of width {text_width} for features of {width}; "
                 "take init: actionclip"
             )
         if copied and layers > len(originals):
             raise ValueError(
-                f"seq_transformer: layers is {layers}, but init: clip4clip has only {len(originals)} text blocks to "
+                f"seq_transformer: layers is {layers}, but init: clip4clip has only {len(originals)} text layers to "
                 "copy; take fewer or init: actionclip"
             )
-        first = originals[0]
-        heads, activation = first.attn.num_heads * width // text_width, type(first.mlp.gelu)
-        self.blocks = nn.ModuleList(type(first)(width, max(1, heads), act_layer=activation) for _ in range(layers))
+        num_heads = max(1, originals[0].num_heads * width // text_width)
+        self.blocks = nn.ModuleList(backbone.new_layer(width, num_heads) for _ in range(layers))
         self.position_PD = nn.Parameter(0.02 * torch.randn(backbone.context_length, width))
         if copied:
             for block, original in zip(self.blocks, originals, strict=False):
                 block.load_state_dict(original.state_dict())
-            self.position_PD.data.copy_(backbone.clip.positional_embedding)
+            self.position_PD.data.copy_(positions_LW)
         else:
-            self.blocks.apply(_draw)
+            self.blocks.apply(_initialize)
 
     def encode_tokens(self, tokens: Tokens) -> Tensor:
         """The video feature [B, D]."""
-        frames_BTD = self.backbone.project(tokens[self.backbone.num_layers][:, :, 0])
+        frames_BTD = self.frame_features(tokens)
         T, most = frames_BTD.shape[1], len(self.position_PD)
         if most < T:
             raise ValueError(f"seq_transformer takes at most {most} frames (CLIP's text positions), not {T}")
         x = frames_BTD + self.position_PD[:T]
         for block in self.blocks:
-            x = x + attend_with(block, x)
-            x = x + feed_forward(block, x)
+            x = block(x)
         x = x + frames_BTD
-        return (F.normalize(x, dim=-1) if self.options.init == "clip4clip" else x).mean(1)
+        return (F.normalize(x, dim=-1) if self.config.init == "clip4clip" else x).mean(1)
 
 
-def _draw(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """ActionCLIP's start: Linears N(0, 0.02) without bias; in_proj is no Linear and keeps torch's own."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)
-
-
-def build(backbone: Backbone, config: Config) -> Method:
-    """The method on this backbone."""
-    return SeqTransformer(backbone, config)

@@ -1,26 +1,17 @@
 """Zero-shot CLIP on video (Radford et al., ICML 2021): frame features averaged, compared with class texts.
 
-Nothing trains, nothing is added. It is the floor that every other method starts from or has to explain.
+Nothing trains, nothing is added. It is the baseline that every other method starts from.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
-from kinetext.core.plugins import Options
-from kinetext.methods import Method
-
-if TYPE_CHECKING:
-    from kinetext.backbones.open_clip_vit import Backbone
+from kinetext.methods.base import Method
 
 
-TRAINS = False  # there is nothing to train
+class ZeroShot(Method):
+    """Mean pooling as `Method` has it, without training."""
 
-
-class Config(Options):
-    """No options."""
-
-
-def build(backbone: Backbone, config: Config) -> Method:
-    """The method on this backbone."""
-    return Method(backbone, config)
+    trains: ClassVar[bool] = False
+    sees_order: ClassVar[bool] = False

@@ -1,11 +1,11 @@
-"""Batches of a split as a method reads them: from frames, or from a frozen trunk's tokens computed once. Each clip goes
-with a text: that of its class, or one of its captions.
+"""Batches of a split's clips: from frames, or from a frozen image encoder's tokens computed once. Each clip goes with a text: that
+of its class, or one of its captions.
 
-A batch is the same for any number of processes: each takes a part of it, one after the other in the order of the batch.
-Clips that are only looked at (validation) go the other way, whole batches in turn, so that nothing is left out or seen
-twice, and a clip's numbers are those that one process gives it, to the bit.
+A batch is the same for any number of processes: each takes a part of it, one after the other in the order of the batch. Validation
+clips are dealt differently, complete batches in turn: no clip is left out or seen twice, and each has the numbers that one
+process gives it, to the bit.
 
-N items of an epoch or of a batch of all processes, B clips of one of them, T frames, N tokens, V width.
+N items of an epoch or of a batch of all processes, B clips of one process, T frames, N tokens, V width.
 """
 
 import logging
@@ -24,20 +24,20 @@ from kinetext.data.augment import may_flip
 from kinetext.data.loader import ClipDataset, ClipLoader
 from kinetext.data.splits import Split
 from kinetext.data.store import FrameStore
-from kinetext.methods import Method, Tokens
+from kinetext.methods.base import Method, Tokens
 from kinetext.video.sampling import choice
 
 log = logging.getLogger(__name__)
-TRUNK_BATCH = 32  # clips at once through a frozen trunk
+ENCODER_BATCH = 32  # clips that go through a frozen image encoder at once
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One process's part of a batch. `clip_ids` and `text_N`, the text that each goes with, are of the whole batch, `sizes`
-    says how many of them each process has; `places` (in the split) and `clips` are this one's: frames, uint8
-    [B, T, C, H, W], or a frozen trunk's tokens.
+    """One process's part of a batch.
 
-    A process for which no clip is left has the batch's first, which then counts nothing.
+    `clip_ids` and `text_N`, the text of each, are of the whole batch, and `sizes` says how many of them each process has. `places`
+    (indices in the split) and `clips` are this process's: frames, uint8 [B, T, C, H, W], or cached tokens. A process for which no
+    clip is left has the batch's first, which does not count.
     """
 
     clip_ids: list[str]
@@ -46,24 +46,23 @@ class Batch:
     rank: int
     places: list[int]
     clips: Tensor | Tokens | None = None
-    epoch: int | None = None
-    other_B: Tensor | None = None  # the text of what is mixed into each clip here (mixing.py)
-    share: float = 1.0  # and what is left of the clip itself
+    other_B: Tensor | None = None  # the text of the clip that is mixed into each one here (mixing.py)
+    share: float = 1.0  # of the clip itself
 
     @property
     def part(self) -> slice:
         """Which of the whole batch's clips are here."""
         return _part(self.sizes, self.rank)
 
-    def pieces(self, most: int) -> list[slice]:
-        """The clips here in pieces of at most so many, as equal as can be."""
+    def pieces(self, size: int) -> list[slice]:
+        """Return the clips here in pieces of at most `size`, as equal as can be."""
         B = len(self.places)
-        count = -(-B // most)
+        count = -(-B // size)
         ends = [B * n // count for n in range(count + 1)]
         return [slice(*pair) for pair in pairwise(ends)]
 
     def alone(self) -> "Batch":
-        """The clips here as a whole batch."""
+        """Return the clips here as a batch of one process."""
         part = self.part
         return replace(self, clip_ids=self.clip_ids[part], text_N=self.text_N[part], sizes=(len(self.places),), rank=0)
 
@@ -76,9 +75,9 @@ def _part(sizes: tuple[int, ...], rank: int) -> slice:
 class Batches:
     """A split's clips that have frames, in batches; `epoch(n)` shuffles by (seed, n), `epoch(None)` does not.
 
-    `texts_K` is how many texts each label of the split has, in the order of the labels; one each if it is not given. Of
-    several an epoch takes one, drawn by (seed, n), so that no batch holds two of one clip, or all of them, each with the
-    clip, under `captions_per_video: all`; `epoch(None)` takes the first.
+    `texts_K` is how many texts each label of the split has, in the order of the labels; one each by default. Of several an
+    epoch takes one, drawn by (seed, n), so that no batch holds two of one clip, or all of them, each with the clip, under
+    `captions_per_video: all`; `epoch(None)` takes the first.
     """
 
     def __init__(
@@ -93,15 +92,15 @@ class Batches:
         workers: int = 0,
         num_frames: int | None = None,
     ) -> None:
-        place = {label: k for k, label in enumerate(split.labels)}
+        index = {label: k for k, label in enumerate(split.labels)}
         rows = [row for row in split.rows if row["clip_id"] in store]
         if len(rows) < len(split.rows):
             log.warning("%d of %d clips have no frames and are left out", len(split.rows) - len(rows), len(split.rows))
         self.method, self.training, self.seed, self.device = method, training, seed, device
         self.clip_ids = [row["clip_id"] for row in rows]
-        target = torch.tensor([place[row["label"]] for row in rows], dtype=torch.long)
-        texts_K = torch.ones(len(place), dtype=torch.long) if texts_K is None else texts_K
-        self.first, self.texts = (texts_K.cumsum(0) - texts_K)[target], texts_K[target]
+        target_N = torch.tensor([index[row["label"]] for row in rows], dtype=torch.long)
+        texts_K = torch.ones(len(index), dtype=torch.long) if texts_K is None else texts_K
+        self.first_text_N, self.texts_N = (texts_K.cumsum(0) - texts_K)[target_N], texts_K[target_N]
         self.clips = ClipDataset(
             store,
             self.clip_ids,
@@ -111,96 +110,93 @@ class Batches:
             choice(training.sampling, num_frames, training.stride) if num_frames is not None else None,
         )
         self.loader = ClipLoader(self.clips, device, workers, training.decode)
-        self.cached = self._run_trunk() if self._fits() else None
+        self.cached = self._cache_tokens() if self._fits_cache() else None
 
     def __len__(self) -> int:
-        """Batches per epoch, of all processes together."""
+        """Return the batches per epoch, of all processes together."""
         return -(-self.items // self.training.batch_size)
 
     @property
     def items(self) -> int:
-        """Clips, each with a text, that an epoch sees."""
-        return self._count() * self.training.repeats
+        """Clips, each with a text, per epoch."""
+        return self._pairs_per_pass() * self.training.repeats
 
-    def _count(self) -> int:
-        return int(self.texts.sum()) if self.training.captions_per_video == "all" else len(self.clip_ids)
+    def _pairs_per_pass(self) -> int:
+        return int(self.texts_N.sum()) if self.training.captions_per_video == "all" else len(self.clip_ids)
 
     def epoch(self, number: int | None, first: int = 0) -> Iterator[Batch]:
-        """Give this process's part of every batch, but for the `first` ones, which a resumed training has seen; of `epoch(None)`
-        its own batches, whole. Frames are on the device; `send` takes cached tokens there.
+        """Yield this process's part of every batch, on the device, but for the `first` ones, which a resumed training has seen.
+
+        `epoch(None)` yields the process's own batches, complete.
         """
-        clip_N, text_N = (items_N[first * self.training.batch_size :] for items_N in self._pairs(number))
+        size = self.training.batch_size
+        clip_N, text_N = (items_N[first * size :] for items_N in self._order(number))
         if not len(clip_N):
             return
-        pairs = zip(clip_N.split(self.training.batch_size), text_N.split(self.training.batch_size), strict=True)
-        parts = [self._cut(*pair, number) for pair in (distributed.local_items(pairs) if number is None else pairs)]
+        pairs = zip(clip_N.split(size), text_N.split(size), strict=True)
+        parts = [self._batch(*pair, number) for pair in (distributed.local_items(pairs) if number is None else pairs)]
         if self.cached is not None:
             for part in parts:
-                yield replace(part, clips={level: t[part.places] for level, t in self.cached.items()})
+                tokens = {level: to_device_async(t[part.places], self.device) for level, t in self.cached.items()}
+                yield replace(part, clips=tokens)
             return
         order = [part.places for part in parts]
-        for part, clips in zip(parts, self.loader.batches(order, number), strict=True):
-            yield replace(part, clips=clips)
+        for part, frames_BTCHW in zip(parts, self.loader.batches(order, number), strict=True):
+            yield replace(part, clips=frames_BTCHW)
 
-    def send(self, batch: Batch) -> Batch:
-        """The batch with its clips on the device, without waiting for them."""
-        if isinstance(batch.clips, dict):
-            return replace(batch, clips={level: to_device_async(t, self.device) for level, t in batch.clips.items()})
-        return batch  # the loader's frames are there already
+    def _batch(self, clip_N: Tensor, text_N: Tensor, number: int | None) -> Batch:
+        sizes, rank = distributed.split_sizes(len(clip_N)), distributed.rank()
+        if number is None:  # each process has batches of its own
+            sizes, rank = (len(clip_N),), 0
+        clip_ids = [self.clip_ids[i % len(self.clip_ids)] for i in clip_N]
+        return Batch(clip_ids, text_N, sizes, rank, clip_N[_part(sizes, rank)].tolist())
 
-    def _cut(self, clip_N: Tensor, text_N: Tensor, number: int | None) -> Batch:
-        whole = number is None  # then each process has batches of its own
-        sizes, rank = ((len(clip_N),), 0) if whole else (distributed.split_sizes(len(clip_N)), distributed.rank())
-        clip_ids, places = [self.clip_ids[i % len(self.clip_ids)] for i in clip_N], clip_N[_part(sizes, rank)].tolist()
-        return Batch(clip_ids, text_N, sizes, rank, places, epoch=number)
-
-    def _pairs(self, number: int | None) -> tuple[Tensor, Tensor]:
-        """The clips of an epoch in its order, and the text of each, as indices."""
-        clip_N, text_N = torch.arange(len(self.clip_ids)), self.first
+    def _order(self, number: int | None) -> tuple[Tensor, Tensor]:
+        """Return the clips of an epoch in its order, and the text of each, as indices."""
+        clip_N, text_N = torch.arange(len(self.clip_ids)), self.first_text_N
         if number is None:
             return clip_N, text_N
+        count = self._pairs_per_pass()
         generator = torch.Generator().manual_seed(self.seed * 100_003 + number)
-        order_N = torch.randperm(self._count(), generator=generator)
-        together = self.training.hard_negative_group
-        if together > 1:
-            group_G = torch.randperm(-(-self._count() // together), generator=generator)
-            order_N = (group_G[:, None] * together + torch.arange(together)).flatten()
-            order_N = order_N[order_N < self._count()]
+        order_N = torch.randperm(count, generator=generator)
+        group_size = self.training.hard_negative_group
+        if group_size > 1:
+            group_G = torch.randperm(-(-count // group_size), generator=generator)
+            order_N = (group_G[:, None] * group_size + torch.arange(group_size)).flatten()
+            order_N = order_N[order_N < count]
         if self.training.captions_per_video == "all":
-            clip_N = clip_N.repeat_interleave(self.texts)
-            before_N = (self.texts.cumsum(0) - self.texts)[clip_N]
-            text_N = self.first[clip_N] + torch.arange(len(clip_N)) - before_N
+            clip_N = clip_N.repeat_interleave(self.texts_N)
+            before_N = (self.texts_N.cumsum(0) - self.texts_N)[clip_N]
+            text_N = self.first_text_N[clip_N] + torch.arange(len(clip_N)) - before_N
         else:
-            text_N = text_N + (torch.rand(len(clip_N), generator=generator) * self.texts).long()
+            text_N = text_N + (torch.rand(len(clip_N), generator=generator) * self.texts_N).long()
         clip_N, text_N, repeats = clip_N[order_N], text_N[order_N], self.training.repeats
         if repeats > 1:  # each copy of a clip has an index of its own, and so draws of its own (data/loader.py)
             copies_R = torch.arange(repeats) * len(self.clip_ids)
             clip_N, text_N = (clip_N[:, None] + copies_R).flatten(), text_N.repeat_interleave(repeats)
         return clip_N, text_N
 
-    def _fits(self) -> bool:
-        """Whether a frozen trunk's tokens can be kept; what does not change is then computed once."""
-        if self.training.image_encoder == "trained" or self.training.pixels_vary or not self.clip_ids:
+    def _fits_cache(self) -> bool:
+        """Return whether a frozen image encoder's tokens are the same each epoch and fit into `cache_gib`."""
+        training, method, backbone = self.training, self.method, self.method.backbone
+        if training.image_encoder == "trained" or method.inside or training.pixels_vary or not self.clip_ids:
             return False
-        backbone, T = self.method.backbone, len(self.clips.images((0, None)))
-        tokens = 1 + backbone.grid[0] * backbone.grid[1] if self.method.patches else 1
-        gib = len(self.clip_ids) * T * tokens * backbone.width * len(self.method.levels) * 2 / 2**30
-        gib *= distributed.local_world_size()
-        fits = gib <= self.training.cache_gib
-        log.info(
-            "tokens of %d clips: %.2f GiB, %s", len(self.clip_ids), gib, "kept" if fits else "computed anew each epoch"
-        )
+        tokens = backbone.prefix_tokens + backbone.grid[0] * backbone.grid[1] if method.patches else 1
+        frames = len(self.clip_ids) * len(self.clips.images((0, None)))
+        gib = frames * tokens * backbone.width * len(method.levels) * 2 / 2**30 * distributed.local_world_size()
+        fits = gib <= training.cache_gib
+        verb = "cached" if fits else "computed each epoch"
+        log.info("tokens of %d clips: %.2f GiB, %s", len(self.clip_ids), gib, verb)
         return fits
 
-    def _run_trunk(self) -> Tokens:
-        """The tokens of all clips, each process running the trunk over its share of them."""
+    def _cache_tokens(self) -> Tokens:
+        """Return the tokens of all clips in float16; each process computes its share of them."""
         self.method.eval()
-        order = [places.tolist() for places in torch.arange(len(self.clip_ids)).split(TRUNK_BATCH)]
-        mine = list(distributed.local_items(order))
+        order = [places.tolist() for places in torch.arange(len(self.clip_ids)).split(ENCODER_BATCH)]
         parts: list[Tokens] = []
-        bar = tqdm(desc="trunk", total=len(order), disable=distributed.hide_progress(), leave=False)
+        bar = tqdm(desc="image encoder", total=len(order), disable=distributed.hide_progress(), leave=False)
         with bar, torch.inference_mode():
-            batches = self.loader.batches(mine)
+            batches = self.loader.batches(list(distributed.local_items(order)))
             tokens = ({k: t.half().cpu() for k, t in self.method.image_tokens(f).items()} for f in batches)
             while len(parts) < len(order):  # exchanged turn by turn, so that little is held twice
                 parts += distributed.gather(list(islice(tokens, 1)))

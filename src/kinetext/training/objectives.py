@@ -1,14 +1,14 @@
-"""What a training minimises, and how it is judged on validation clips: recognition where clips have classes, retrieval
-where they have captions. Both ask of a method nothing but its features, its scores and its loss.
+"""What a training minimises, and how validation clips judge it: recognition where clips have classes, retrieval where they have
+captions. Both use a method's features, scores and losses, and nothing else of it.
 
-Under bfloat16 features are computed in bfloat16; scores and losses are float32, for a cosine times 100 is good for half a
+Under bfloat16 features are computed in bfloat16; scores and losses are float32, because a cosine times 100 is only good to half a
 unit in bfloat16.
 
 B clips of this process, N of the whole batch, K classes or captions.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,98 +16,120 @@ from torch import Tensor
 from kinetext.backbones.text_table import TextTable, WordFeatures, to_device_async
 from kinetext.config.training import TrainingOptions
 from kinetext.core import distributed
-from kinetext.methods import Method, Tokens
+from kinetext.methods.base import LossInputs, Method, Tokens, contrastive_loss
 from kinetext.training.batches import Batch, Batches
-from kinetext.training.features import each
-from kinetext.training.losses import contrastive_loss, gathered
+from kinetext.training.features import map_tensors
+from kinetext.training.gather import gather_features
+from kinetext.training.loss_terms.base import LossTerm, TermInputs
 
 WHOLE = slice(None)
+Losses = dict[str, Tensor]  # named terms, whose sum is minimised
+
+
+def total(losses: Losses) -> Tensor:
+    """Return the sum of named loss terms."""
+    first, *others = losses.values()
+    return sum(others, start=first)
+
+
+def read_tokens(method: Method, training: TrainingOptions, batch: Batch, piece: slice = WHOLE) -> Tokens:
+    """Return the tokens of a piece of a batch's clips; a frozen image encoder builds no graph unless the method is inside it."""
+    if isinstance(batch.clips, dict):  # cached in float16
+        return {level: t[piece].float() for level, t in batch.clips.items()}
+    if not isinstance(batch.clips, Tensor):
+        raise TypeError("the batch has no clips: take it from Batches.epoch")
+    if training.image_encoder == "trained" or method.inside:
+        return method.image_tokens(batch.clips[piece])
+    with torch.inference_mode():
+        tokens = method.image_tokens(batch.clips[piece])
+    return {level: t.clone() for level, t in tokens.items()}  # autograd takes no tensor of inference mode
 
 
 def encode_clips(method: Method, training: TrainingOptions, batch: Batch, piece: slice = WHOLE) -> Any:
-    """The features of a piece of a batch's clips."""
-    with precise(training):
-        if isinstance(batch.clips, dict):  # float16, as they were kept
-            tokens: Tokens = {level: t[piece].float() for level, t in batch.clips.items()}
-        elif not isinstance(batch.clips, Tensor):
-            raise TypeError("the batch was not sent to the device: Batches.send")
-        elif training.image_encoder == "trained":
-            tokens = method.image_tokens(batch.clips[piece])
-        else:
-            with torch.inference_mode():
-                tokens = method.image_tokens(batch.clips[piece])
-            tokens = {level: t.clone() for level, t in tokens.items()}  # autograd takes no tensor of inference mode
-        return as_float32(method.encode_tokens(tokens), training)
+    """Return the method's features of a piece of a batch's clips."""
+    with autocast(training):
+        return as_float32(method.encode_tokens(read_tokens(method, training, batch, piece)), training)
 
 
-def precise(training: TrainingOptions) -> torch.autocast:
-    """A context in which products are computed in the precision asked for."""
+def autocast(training: TrainingOptions) -> torch.autocast:
+    """Return a context in which products are computed in the precision asked for."""
     device = distributed.device().type
     return torch.autocast(device, torch.bfloat16, enabled=training.precision == "bfloat16")
 
 
 def as_float32(features: Any, training: TrainingOptions) -> Any:
-    """Features as scores are computed from them."""
+    """Return features as scores are computed from them."""
     if training.precision == "float32":
         return features
-    return each(lambda t: t.float() if t.is_floating_point() else t, features)
+    return map_tensors(lambda t: t.float() if t.is_floating_point() else t, features)
 
 
 @dataclass
 class Recognition:
-    """Clips against the texts of all classes, which are encoded once if the text tower is frozen."""
+    """Clips against the texts of all classes, which are encoded once if the text encoder is frozen."""
 
     method: Method
     table: TextTable
     rivals_KK: Tensor
     training: TrainingOptions
-    frozen: WordFeatures | None = field(default=None)
+    frozen_words: WordFeatures | None = None
     best_by = "val_top1"
 
     def __post_init__(self) -> None:
         if self.training.text_encoder == "frozen":
             with torch.no_grad():
-                self.frozen = self.method.encode_words(self.table)
+                self.frozen_words = self.method.encode_words(self.table)
+
+    def words(self) -> WordFeatures:
+        """Return the text encoder's features of all sentences."""
+        return self.frozen_words or self.method.encode_words(self.table)
 
     def text(self) -> Any:
-        """The features of all classes."""
-        with precise(self.training):
-            words = self.frozen or self.method.encode_words(self.table)
-            return as_float32(self.method.pool_texts(words, self.table), self.training)
+        """Return the features of all classes."""
+        with autocast(self.training):
+            return as_float32(self.method.pool_texts(self.words(), self.table), self.training)
 
-    def loss(self, batch: Batch, piece: slice = WHOLE, text: Any = None) -> Tensor:
-        """The method's own loss of some of the clips here, weighted so that all pieces of a process add up to its part, and
-        the mean over processes is the loss of the whole batch.
+    def losses(self, batch: Batch, piece: slice = WHOLE, text: Any = None) -> Losses:
+        """Return the losses of some of the clips here.
+
+        They are weighted so that all pieces of a process add up to its part, and the mean over processes is the whole batch's.
         """
-        video = encode_clips(self.method, self.training, batch, piece)
+        with autocast(self.training):
+            tokens = read_tokens(self.method, self.training, batch, piece)
+            video = as_float32(self.method.encode_tokens(tokens), self.training)
         text_B = batch.text_N[batch.part][piece]
         target_B = to_device_async(text_B, self.rivals_KK.device)
-        smoothing = self.training.label_smoothing
         text = self.text() if text is None else text
-        loss = self.method.loss(video, text, target_B, self.rivals_KK, smoothing)
+        inputs = LossInputs(video, text, target_B, self.rivals_KK, self.training.label_smoothing)
+        losses = self.method.losses(inputs)
         if batch.other_B is not None:
             other_B = to_device_async(batch.other_B[piece], self.rivals_KK.device)
-            mixed_in = self.method.loss(video, text, other_B, self.rivals_KK, smoothing)
-            loss = batch.share * loss + (1 - batch.share) * mixed_in
-        counted = len(text_B) if batch.sizes[batch.rank] else 0
-        weight = counted * len(batch.sizes) / len(batch.text_N)
-        return loss if weight == 1 else weight * loss
+            of_other = self.method.losses(replace(inputs, target_B=other_B))
+            losses = {name: batch.share * loss + (1 - batch.share) * of_other[name] for name, loss in losses.items()}
+        if self.method.loss_terms:
+            clips = batch.clips[piece] if isinstance(batch.clips, Tensor) else None
+            losses |= term_losses(self.method, TermInputs(clips, tokens, self.table, inputs), self.training)
+        clips_counted = len(text_B) if batch.sizes[batch.rank] else 0
+        weight = clips_counted * len(batch.sizes) / len(batch.text_N)
+        return losses if weight == 1 else {name: weight * loss for name, loss in losses.items()}
 
+    @torch.inference_mode()
     def validate(self, batches: Batches) -> dict[str, float]:
-        """Loss and top-1."""
-        text, mine, counts = self.text(), [], []
-        for batch in map(batches.send, batches.epoch(None)):
+        """Return loss and top-1 of the validation clips."""
+        self.method.eval()
+        text, sums, counts = self.text(), [], []
+        for batch in batches.epoch(None):
             video = encode_clips(self.method, self.training, batch)
             target_B = to_device_async(batch.text_N, self.rivals_KK.device)
-            loss = self.method.loss(video, text, target_B, self.rivals_KK, 0.0)
-            right = (self.method.score(video, text).argmax(-1) == target_B).sum()
-            mine.append(torch.stack([loss, right.to(loss.dtype)]))
+            loss = total(self.method.losses(LossInputs(video, text, target_B, self.rivals_KK)))
+            correct = (self.method.score(video, text).argmax(-1) == target_B).sum()
+            sums.append(torch.stack([loss, correct.to(loss.dtype)]))
             counts.append(len(target_B))
-        read = torch.stack(mine).tolist() if mine else []
-        rows = distributed.gather([(*row, count) for row, count in zip(read, counts, strict=True)])
+        values = torch.stack(sums).tolist() if sums else []
+        rows = distributed.gather([(*row, count) for row, count in zip(values, counts, strict=True)])
         clips = sum(count for *_, count in rows)
-        loss, right = sum(loss * count for loss, _, count in rows), sum(right for _, right, _ in rows)
-        return {"val_loss": loss / clips, "val_top1": right / clips}
+        loss_sum, correct_sum = sum(loss * count for loss, _, count in rows), sum(correct for _, correct, _ in rows)
+        return {"val_loss": loss_sum / clips, "val_top1": correct_sum / clips}
 
 
 @dataclass
@@ -116,54 +138,68 @@ class Retrieval:
 
     method: Method
     table: TextTable  # of the training clips, on the CPU
-    held_out: TextTable | None  # of the validation clips
+    val_table: TextTable | None  # of the validation clips
     training: TrainingOptions
     best_by = "val_t2v_r1"
 
     def encode(self, batch: Batch, piece: slice = WHOLE) -> tuple[Any, Any]:
-        """The features of some of the clips here and of the caption of each; none of those that count nothing."""
+        """Return the features of some of the clips here and of the caption of each; no rows for clips that do not count."""
         video = encode_clips(self.method, self.training, batch, piece)
         first = batch.part.start
         start, stop, _ = piece.indices(len(batch.places))
-        captions = self.table.take(batch.text_N).rows(slice(first + start, first + stop))
+        captions = self.table.take(batch.text_N, slice(first + start, first + stop))
         captions = captions.to(self.method.backbone.mean_C.device)
-        with precise(self.training):
+        with autocast(self.training):
             with torch.set_grad_enabled(self.training.text_encoder == "trained" and torch.is_grad_enabled()):
                 words = self.method.encode_words(captions)
             text = as_float32(self.method.pool_texts(words, captions), self.training)
         if not batch.sizes[batch.rank]:
-            video, text = each(lambda t: t[:0], (video, text))
+            video, text = map_tensors(lambda t: t[:0], (video, text))
         return video, text
 
-    def contrast(self, features: tuple[Any, Any], batch: Batch) -> Tensor:
-        """Symmetric InfoNCE over the whole batch, from the features of what is here."""
-        video, text = (gathered(side, batch.sizes) for side in features)
-        return contrastive_loss(self.method.score(video, text), self.training.label_smoothing)
+    def contrast(self, features: tuple[Any, Any], batch: Batch) -> Losses:
+        """Return the losses of the whole batch, from the features of the clips here."""
+        video, text = (gather_features(side, batch.sizes) for side in features)
+        target_N = torch.arange(len(batch.text_N))
+        return self.method.losses(LossInputs(video, text, target_N, None, self.training.label_smoothing))
 
-    def loss(self, batch: Batch) -> Tensor:
-        """The loss of the whole batch."""
+    def losses(self, batch: Batch) -> Losses:
+        """Return the losses of the whole batch."""
         return self.contrast(self.encode(batch), batch)
 
+    @torch.inference_mode()
     def validate(self, batches: Batches) -> dict[str, float]:
-        """Loss over batches with each clip's first caption, and the share of captions to which no clip scores strictly
-        higher than their own.
+        """Return the loss of the validation clips with each clip's first caption, and text-to-video R@1.
+
+        R@1 is the share of captions to which no clip scores strictly higher than their own.
         """
-        assert self.held_out is not None
-        with precise(self.training):
-            texts = [self.method.encode_texts(part) for part in self.held_out.captions()]
+        assert self.val_table is not None
+        self.method.eval()
+        with autocast(self.training):
+            texts = [self.method.encode_texts(part) for part in self.val_table.captions()]
         texts = [as_float32(text, self.training) for text in texts]
         scores, losses = [], []
-        for batch in map(batches.send, batches.epoch(None)):
+        for batch in batches.epoch(None):
             video = encode_clips(self.method, self.training, batch)
             scores.append(torch.cat([self.method.score(video, text) for text in texts], 1))
             own_B = to_device_async(batch.text_N, scores[-1].device)
             losses.append(contrastive_loss(scores[-1][:, own_B]))
-        read = torch.stack(losses).tolist() if losses else []
-        parts = distributed.gather([(s.cpu(), loss) for s, loss in zip(scores, read, strict=True)])
+        values = torch.stack(losses).tolist() if losses else []
+        parts = distributed.gather([(s.cpu(), loss) for s, loss in zip(scores, values, strict=True)])
         scores_BK = torch.cat([part for part, _ in parts])
-        loss = sum(loss * len(part) for part, loss in parts)
-        place = {clip: b for b, clip in enumerate(batches.clip_ids)}  # clips without frames have none
-        own_K = torch.tensor([place.get(self.held_out.labels[k], -1) for k in self.held_out.owner_S.tolist()])
+        loss_sum = sum(loss * len(part) for part, loss in parts)
+        row_of = {clip: b for b, clip in enumerate(batches.clip_ids)}  # clips without frames have none
+        own_K = torch.tensor([row_of.get(self.val_table.labels[k], -1) for k in self.val_table.owner_S.tolist()])
         asked_K = (own_K >= 0).nonzero()[:, 0]
         first_K = (scores_BK[:, asked_K] > scores_BK[own_K[asked_K], asked_K]).sum(0) == 0
-        return {"val_loss": loss / len(scores_BK), "val_t2v_r1": first_K.sum().item() / len(own_K)}
+        return {"val_loss": loss_sum / len(scores_BK), "val_t2v_r1": first_K.sum().item() / len(own_K)}
+
+
+Objective = Recognition | Retrieval
+
+
+def term_losses(method: Method, inputs: TermInputs, training: TrainingOptions) -> Losses:
+    """Return the weighted losses of the terms that the run adds to its method's."""
+    with autocast(training):
+        terms = {name: cast(LossTerm, term) for name, term in method.loss_terms.items()}
+        return {name: training.terms[name].weight * term.loss(inputs) for name, term in terms.items()}

@@ -1,10 +1,9 @@
-"""Where the time of a training step goes, what part of the device's arithmetic it uses, and what a whole training would take.
+"""profile: where the time of a training step goes, what share of the device's arithmetic it uses, and how long a training takes.
 
-Each part is timed by the clock with the device waited for at its end, so the parts add up to a little more than a step in
-which nothing waits; `clips_per_s` comes from steps in which nothing does. Model FLOP utilisation (MFU: Chowdhery et al.,
-PaLM, 2022, appendix B) is the arithmetic of the products of a step, as torch counts them, over what the device does of large
-products in the same precision. What gradient checkpointing and GradCache compute a second time is counted too, so with
-them the share is that of the hardware that works, not of the model that learns.
+Each part is timed with a wait for the device at its end, so the parts add up to a little more than a step in which nothing waits;
+`clips_per_s` comes from steps in which nothing does. Model FLOP utilisation (MFU: Chowdhery et al., PaLM, 2022, appendix B) is
+the arithmetic of a step's matrix products, as torch counts them, over the device's rate on large products in the same
+precision. What gradient checkpointing and GradCache compute a second time is counted too.
 """
 
 import json
@@ -12,40 +11,72 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from kinetext.config.run import read_run
 from kinetext.core.files import atomic_write
 from kinetext.core.paths import run_paths
 from kinetext.training.batches import Batch, Batches
-from kinetext.training.setup import Inputs, make_optimiser, make_step, prepare
-from kinetext.training.step import Step, update
+from kinetext.training.objectives import total
+from kinetext.training.setup import Inputs, Prepared, choose_step, make_optimizer, prepare
+from kinetext.training.train import update
 
-PARTS = ("data_wait", "transfer", "forward", "backward", "optimiser")
+PARTS = ("data", "forward", "backward", "optimizer")
 
 
 def wait_for(device: torch.device) -> None:
-    """Until the device has done all that it was asked."""
+    """Wait until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def endless(batches: Batches) -> Iterator[Batch]:
-    """Batches of one epoch after the other."""
+    """Yield the batches of one epoch after the other."""
     for number in count():
         yield from batches.epoch(number)
 
 
-def time_steps(
-    step: Step, batches: Batches, optimiser: Any, schedule: Any, clip_norm: float, steps: int
-) -> dict[str, float]:
-    """Train for `steps` steps twice, after two that do not count: seconds of each of PARTS, of a step in which nothing waits
-    (`step`), and of it on the data (`wait`), clips per second, and the peak of memory in GiB (of a GPU; else zero).
+class Stepper:
+    """The training steps of a prepared run, as train.py computes them, part by part."""
+
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared, self.clips = prepared, prepared.train_clips
+        self.optimizer, self.schedule = make_optimizer(prepared.method, prepared.spec.training, len(self.clips))
+        self.step = choose_step(prepared, self.optimizer)
+
+    def forward(self, batch: Batch) -> Tensor | None:
+        """Return the loss of a batch; None where forward and backward passes alternate in pieces."""
+        return total(self.prepared.objective.losses(batch)) if self.step is None else None
+
+    def backward(self, loss: Tensor | None, batch: Batch) -> None:
+        """Leave the gradients."""
+        if loss is not None:
+            loss.backward()
+        elif self.step is not None:
+            self.step(batch, (0,))
+
+    def update(self) -> None:
+        """Step along the gradients."""
+        clip_norm = self.prepared.spec.training.clip_norm
+        update(self.prepared.method, self.prepared.parameters, self.optimizer, self.schedule, clip_norm)
+
+    def run(self, batch: Batch) -> None:
+        """Take one step."""
+        self.backward(self.forward(batch), batch)
+        self.update()
+
+
+def time_steps(stepper: Stepper, steps: int) -> dict[str, float]:
+    """Train for `steps` steps twice, after two warm-up steps.
+
+    Returns seconds of each of PARTS, of a step in which nothing waits (`step`), and of it on the data (`wait`), clips per second,
+    and the peak of memory in GiB (of a GPU; else zero).
     """
-    device, source = batches.device, endless(batches)
+    clips = stepper.clips
+    device, source = clips.device, endless(clips)
     totals = dict.fromkeys((*PARTS, "step", "wait"), 0.0)
     clock = 0.0
 
@@ -56,61 +87,52 @@ def time_steps(
         totals[part] += now - clock
         clock = now
 
-    batches.method.train()
+    stepper.prepared.method.train()
     for batch in islice(source, 2):
-        step(batches.send(batch), (0,))
-        update(step.trained, optimiser, schedule, clip_norm)
+        stepper.run(batch)
     wait_for(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
-    started, clips = time.perf_counter(), 0
+    started, clips_seen = time.perf_counter(), 0
     for _ in range(steps):
-        asked = time.perf_counter()
+        before = time.perf_counter()
         batch = next(source)
-        totals["wait"] += time.perf_counter() - asked
-        step(batches.send(batch), (0,))
-        update(step.trained, optimiser, schedule, clip_norm)
-        clips += len(batch.places)
+        totals["wait"] += time.perf_counter() - before
+        stepper.run(batch)
+        clips_seen += len(batch.places)
     wait_for(device)
     totals["step"] = time.perf_counter() - started
 
     clock = time.perf_counter()
     for _ in range(steps):
         batch = next(source)
-        lap("data_wait")
-        batch = batches.send(batch)
-        lap("transfer")
-        if step.most is None or len(batch.places) <= step.most:
-            loss = step.forward(batch, (0,))
-            lap("forward")
-            loss.backward()
-        else:  # in pieces, forwards and backwards by turns
-            step(batch, (0,))
+        lap("data")
+        loss = stepper.forward(batch)
+        lap("forward")
+        stepper.backward(loss, batch)
         lap("backward")
-        update(step.trained, optimiser, schedule, clip_norm)
-        lap("optimiser")
-    found = {f"{name}_s": seconds / steps for name, seconds in totals.items()}
-    found["clips_per_s"] = clips / totals["step"]
-    found["memory_gib"] = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
-    return found
+        stepper.update()
+        lap("optimizer")
+    figures = {f"{name}_s": seconds / steps for name, seconds in totals.items()}
+    figures["clips_per_s"] = clips_seen / totals["step"]
+    figures["memory_gib"] = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
+    return figures
 
 
-def count_flops(step: Step, batches: Batches) -> float:
-    """The floating-point operations of the products of one step, forwards and backwards, per clip: two for each
-    multiplication that is added up.
-    """
-    batch = batches.send(next(batches.epoch(0)))
-    batches.method.train()
+def count_flops(stepper: Stepper) -> float:
+    """Return the floating-point operations per clip of one step's matrix products, two for each multiply-add."""
+    batch = next(stepper.clips.epoch(0))
+    stepper.prepared.method.train()
     with FlopCounterMode(display=False) as counter:
-        step(batch, (0,))
-    for parameter in step.trained:
+        stepper.backward(stepper.forward(batch), batch)
+    for parameter in stepper.prepared.parameters:
         parameter.grad = None
     return counter.get_total_flops() / len(batch.places)
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, side: int = 8192, rounds: int = 20) -> float:
-    """The floating-point operations per second of products of two square matrices, the best of five turns."""
+    """Return the floating-point operations per second of products of two square matrices, the best of five rounds."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
 
     def turn() -> float:
@@ -124,31 +146,29 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, side: int = 8192, roun
     return max(turn() for _ in range(5))
 
 
-def measure(
-    step: Step, batches: Batches, optimiser: Any, schedule: Any, clip_norm: float, steps: int, rate: float
-) -> dict[str, float]:
-    """As `time_steps`, with the operations per clip, the device's rate, and the MFU."""
-    flops = count_flops(step, batches)
-    found = time_steps(step, batches, optimiser, schedule, clip_norm, steps)
-    return found | {"flops_per_clip": flops, "matmul_flops": rate, "mfu": flops * found["clips_per_s"] / rate}
+def measure(stepper: Stepper, steps: int, rate: float) -> dict[str, float]:
+    """Return `time_steps`' figures, the operations per clip, the device's rate, and the MFU."""
+    flops = count_flops(stepper)
+    figures = time_steps(stepper, steps)
+    return figures | {"flops_per_clip": flops, "matmul_flops": rate, "mfu": flops * figures["clips_per_s"] / rate}
 
 
-def show(found: dict[str, float], say: Callable[[str], None] = print) -> None:
-    """The figures for a terminal."""
-    parts = sum(found[f"{part}_s"] for part in PARTS)
-    say(
-        f"{found['clips_per_s']:.1f} clips/s; {found['flops_per_clip'] / 1e9:.3g} GFLOP a clip, "
-        f"{100 * found['mfu']:.1f} % of {found['matmul_flops'] / 1e12:.3g} TFLOP/s; peak {found['memory_gib']:.1f} GiB"
+def show(figures: dict[str, float], write: Callable[[str], None] = print) -> None:
+    """Print the figures."""
+    parts = sum(figures[f"{part}_s"] for part in PARTS)
+    write(
+        f"{figures['clips_per_s']:.1f} clips/s; {figures['flops_per_clip'] / 1e9:.3g} GFLOP a clip, "
+        f"{100 * figures['mfu']:.1f} % of {figures['matmul_flops'] / 1e12:.3g} TFLOP/s; peak {figures['memory_gib']:.1f} GiB"
     )
-    say(
-        f"a step takes {1000 * found['step_s']:.1f} ms, {100 * found['wait_s'] / found['step_s']:.1f} % of it waits for data;"
+    write(
+        f"a step takes {1000 * figures['step_s']:.1f} ms, {100 * figures['wait_s'] / figures['step_s']:.1f} % of it waits for data;"
     )
-    shares = ", ".join(f"{part} {1000 * found[f'{part}_s']:.1f}" for part in PARTS)
-    say(f"part by part, each waited for ({1000 * parts:.1f} ms): {shares}")
+    shares = ", ".join(f"{part} {1000 * figures[f'{part}_s']:.1f}" for part in PARTS)
+    write(f"part by part, each waited for ({1000 * parts:.1f} ms): {shares}")
 
 
 def inputs_of(folder: Path) -> Inputs:
-    """The tables that a run folder's run is trained from, in its results folder. Raises ValueError for one that is missing."""
+    """Return the tables that a run is trained from. Raises ValueError for one that is missing."""
     spec = read_run(folder / "run.yaml")
     paths = run_paths(folder, spec.run)
     frames = sorted((paths.frames / spec.frame_options.frame_set).glob("*.arrow"))
@@ -159,7 +179,7 @@ def inputs_of(folder: Path) -> Inputs:
     return Inputs(paths.splits, frames, paths.texts, paths.confusables, paths.weights.parent)
 
 
-def profile_run(
+def profile(
     folder: Path,
     steps: int = 20,
     threads: int = 1,
@@ -167,30 +187,25 @@ def profile_run(
     epochs: int | None = None,
     price: float = 0.0,
 ) -> dict[str, float]:
-    """Train a run for some steps without keeping anything; write what was measured to profile.json in its folder.
+    """Train a run for some steps without keeping anything; write the figures to profile.json in its folder and return them.
 
-    `hours` and `cost` are those of `epochs` passes over `clips` clips at `price` an hour; as the run has them where they are
-    not given. Raises ValueError for a folder without what training needs, or a run that trains nothing.
+    `hours` and `cost` are those of `epochs` passes over `clips` clips (default: the run's) at `price` an hour. Raises ValueError
+    for a folder without what training needs, or a run that trains nothing.
     """
     inputs = inputs_of(folder)
     prepared = prepare(folder / "run.yaml", inputs, threads)
-    training, seen = prepared.spec.training, prepared.seen
-    if not len(seen) or not training.epochs:
+    training, clips_of_run = prepared.spec.training, prepared.train_clips
+    if not len(clips_of_run) or not training.epochs:
         raise ValueError(f"{folder}: trains nothing; profile a run of a method that trains")
-    optimiser, schedule = make_optimiser(prepared.method, training, len(seen))
-    step = make_step(prepared.method, prepared.task, seen, optimiser, training)
-    half = training.precision == "bfloat16"
-    side = 8192 if seen.device.type == "cuda" else 1024
-    rate = matmul_rate(seen.device, torch.bfloat16 if half else torch.float32, side)
-    found = measure(step, seen, optimiser, schedule, training.clip_norm, steps, rate)
-    total = (clips or seen.items) * (epochs or training.epochs)
-    found["hours"] = total / found["clips_per_s"] / 3600
-    found["cost"] = found["hours"] * price
+    half, device = training.precision == "bfloat16", clips_of_run.device
+    rate = matmul_rate(device, torch.bfloat16 if half else torch.float32, 8192 if device.type == "cuda" else 1024)
+    figures = measure(Stepper(prepared), steps, rate)
+    clips_in_all = (clips or clips_of_run.items) * (epochs or training.epochs)
+    figures["hours"] = clips_in_all / figures["clips_per_s"] / 3600
+    figures["cost"] = figures["hours"] * price
     with atomic_write(folder / "profile.json") as part:
-        part.write_text(json.dumps({name: round(value, 6) for name, value in found.items()}, indent=1))
-    show(found)
-    print(
-        f"{total} clips in all: {found['hours']:.3g} hours"
-        + (f", {found['cost']:.2f} at {price:g} an hour" if price else "")
-    )
-    return found
+        part.write_text(json.dumps({name: round(value, 6) for name, value in figures.items()}, indent=1))
+    show(figures)
+    cost = f", {figures['cost']:.2f} at {price:g} an hour" if price else ""
+    print(f"{clips_in_all} clips in all: {figures['hours']:.3g} hours{cost}")
+    return figures

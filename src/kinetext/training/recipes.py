@@ -2,7 +2,6 @@
 to the model that it started from, and when to stop. Papers and defaults: docs/recipes.md.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,31 +10,23 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from kinetext.config.training import TrainingOptions
+from kinetext.methods.base import Method
 from kinetext.training.state import Progress
 
-BLOCK = re.compile(r"^backbone\.clip\.(visual\.)?transformer\.resblocks\.(\d+)\.")
-FIRST = re.compile(
-    r"^backbone\.clip\.(visual\.(conv1|class_embedding|positional_embedding|ln_pre)|positional_embedding|token_embedding)\b"
-)
 
+def depth_scales(method: Method, decay: float) -> dict[str, float]:
+    """Return the factor on the learning rate of each of the backbone's parameters, by their names in the method.
 
-def depth_scales(method: nn.Module, decay: float) -> dict[str, float]:
-    """By how much the learning rate of each of CLIP's parameters is multiplied (layer-wise decay, ELECTRA, ICLR 2020; BEiT,
-    ICLR 2022): 1 after the last block, `decay` in it, once more for each block below, and once more for the embeddings. Each
-    tower counts its own blocks. New parameters are not in it.
+    Layer-wise decay (ELECTRA, ICLR 2020; BEiT, ICLR 2022): 1 after the last layer, `decay` in it, once more for each layer
+    below, and once more for the embeddings. Each encoder counts its own layers.
     """
-    names = [name for name, _ in method.named_parameters() if name.startswith("backbone.")]
-    blocks = {name: (found[1], int(found[2])) for name in names if (found := BLOCK.match(name))}
-    count = {tower: 1 + max(n for t, n in blocks.values() if t == tower) for tower in {t for t, _ in blocks.values()}}
+    backbone = method.backbone
+    last = {"image": backbone.num_layers, "text": len(backbone.text_layers)}
+    last["words"] = last["text"]
     scales = {}
-    for name in names:
-        if name in blocks:
-            tower, number = blocks[name]
-            scales[name] = decay ** (count[tower] - number)
-        elif found := FIRST.match(name):
-            scales[name] = decay ** (count["visual." if found[2] else None] + 1)
-        else:
-            scales[name] = 1.0
+    for name, _ in backbone.named_parameters():
+        part, level = backbone.depth_of(name)
+        scales[f"backbone.{name}"] = decay ** (last[part] + 1 - level) if part in last else 1.0
     return scales
 
 

@@ -1,5 +1,5 @@
-"""What a training needs before its first step: the method on its device, what of it trains and with which kernels, the task,
-the batches, the optimiser.
+"""What a training needs before its first step: the method on its device, which of its parameters train, how the device computes
+them, the objective, the batches, the optimizer.
 
 B clips, T frames, K classes.
 """
@@ -18,16 +18,19 @@ from kinetext.backbones.checkpoint import load_backbone
 from kinetext.backbones.text_table import read_texts
 from kinetext.config.run import RunSpec, read_run
 from kinetext.config.training import TrainingOptions
-from kinetext.core import distributed
+from kinetext.core import distributed, plugins
 from kinetext.core.tables import read_rows
 from kinetext.data.splits import Split, read_splits
 from kinetext.data.store import FrameStore
-from kinetext.methods import Method, build_method
-from kinetext.training import step as steps
+from kinetext.methods.base import Method, build_method, is_new
 from kinetext.training.batches import Batches
-from kinetext.training.objectives import Recognition, Retrieval
+from kinetext.training.distributed_step import DistributedStep
+from kinetext.training.objectives import Objective, Recognition, Retrieval
 from kinetext.training.recipes import depth_scales
-from kinetext.training.step import Step, pieces_that_fit
+from kinetext.training.step import PiecewiseStep, largest_piece
+
+# devices that raise an error when their memory is full; a process that fills a CPU's is killed
+REPORT_FULL_MEMORY = ("cuda",)
 
 
 @dataclass(frozen=True)
@@ -42,29 +45,34 @@ class Inputs:
 
 
 class Prepared(NamedTuple):
-    """What is trained, on its device, and the clips; `seconds` is what computing a frozen trunk's tokens took."""
+    """What trains, on its device, and the clips; `seconds` is how long computing a frozen image encoder's tokens took."""
 
     spec: RunSpec
     store: FrameStore
     method: Method
-    task: Recognition | Retrieval
-    seen: Batches
-    held_out: Batches
+    objective: Objective
+    train_clips: Batches
+    val_clips: Batches
     seconds: float
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters that train, those of loss terms included."""
+        return [p for p in self.method.parameters() if p.requires_grad]
 
 
 def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
-    """Everything that a training needs before its first step. Raises ValueError where the run asks for what cannot be."""
+    """Return everything that a training needs before its first step. Raises ValueError if the run's options contradict the data."""
     spec = read_run(run)
     training = spec.training
     threads_each = max(1, threads // distributed.local_world_size())
     torch.set_num_threads(threads_each)
     if training.deterministic:
-        compute_deterministically()
+        use_deterministic_algorithms()
     splits = read_splits(inputs.splits)
     if splits["train"].captioned and (option := training.needs_classes()):
         raise ValueError(
-            f"{spec.run}: training.{option} is for clips with classes, and these have captions; take it out"
+            f"{spec.run}: training.{option} is for clips with classes, and these have captions; remove the option"
         )
     store = FrameStore(inputs.frames)
     torch.manual_seed(spec.seed)  # new parameters
@@ -72,35 +80,30 @@ def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
     backbone = load_backbone(inputs.backbone)
     method = build_method(backbone, spec.method_module, spec.method_options).to(device)
     if training.temperature is not None:
-        method.set_temperature(training.temperature)
+        method.backbone.set_temperature(training.temperature)
     choose_trained(method, training)
+    add_loss_terms(method, training, device)
     choose_kernels(method, training, device)
     started = time.perf_counter()
-    task, texts_K = make_task(method, splits, inputs, training, device)
-    seen, held_out = (
-        Batches(
-            method,
-            store,
-            splits[name],
-            training,
-            spec.seed,
-            device,
-            texts_K.get(name),
-            threads_each - 1,
-            spec.num_frames,
+    objective, texts_K = make_objective(method, splits, inputs, training, device)
+
+    def batches(split: str) -> Batches:
+        texts = texts_K.get(split)
+        return Batches(
+            method, store, splits[split], training, spec.seed, device, texts, threads_each - 1, spec.num_frames
         )
-        for name in ("train", "val")
-    )
-    seconds = time.perf_counter() - started  # a frozen trunk has run
-    if training.select == "best_val" and not len(held_out):
-        raise ValueError(f"{spec.run}: select: best_val, but there are no validation clips; take select: last")
-    return Prepared(spec, store, method, task, seen, held_out, seconds)
+
+    train_clips, val_clips = batches("train"), batches("val")
+    seconds = time.perf_counter() - started
+    if training.select == "best_val" and not len(val_clips):
+        raise ValueError(f"{spec.run}: select: best_val needs validation clips, and there are none; take select: last")
+    return Prepared(spec, store, method, objective, train_clips, val_clips, seconds)
 
 
-def make_task(
+def make_objective(
     method: Method, splits: dict[str, Split], inputs: Inputs, training: TrainingOptions, device: torch.device
-) -> tuple[Recognition | Retrieval, dict[str, Tensor]]:
-    """What is trained for, and for each split how many captions its clips have; none where they have classes."""
+) -> tuple[Objective, dict[str, Tensor]]:
+    """Return the objective, and for each split how many captions its clips have; none where they have classes."""
     labels = splits["train"].labels
     table = read_texts(inputs.texts, labels, method.backbone)
     if not splits["train"].captioned:
@@ -114,46 +117,50 @@ def make_task(
 
 
 def choose_trained(method: Method, training: TrainingOptions) -> None:
-    """Decide by requires_grad what trains: the method's own parameters, CLIP's last LayerNorm and projection, the image
-    tower's layers if the trunk is trained, the text tower if the text is (its word embeddings stay: most words of a
-    language never occur in a list of classes). The temperature stays unless it is asked for.
+    """Set requires_grad: the method's own parameters and what follows the image encoder's last layer always train.
+
+    The image encoder's layers and the text encoder train as the options say. Word embeddings never do: most words of a language
+    never occur in a list of classes. The temperature trains with `learn_temperature`.
     """
-    backbone = method.backbone
-    backbone.requires_grad_(False)
-    visual, clip = backbone.visual, backbone.clip
-    if training.image_encoder == "trained":
-        visual.requires_grad_(True)
-    visual.ln_post.requires_grad_(True)
-    visual.proj.requires_grad_(True)
-    if training.text_encoder == "trained":
-        clip.transformer.requires_grad_(True)
-        clip.ln_final.requires_grad_(True)
-        clip.text_projection.requires_grad_(True)
-        clip.positional_embedding.requires_grad_(True)
-    clip.logit_scale.requires_grad_(training.learn_temperature)
+    trains = {
+        "image": training.image_encoder == "trained",
+        "image_head": True,
+        "text": training.text_encoder == "trained",
+        "words": False,
+        "scale": training.learn_temperature,
+    }
+    for name, parameter in method.backbone.named_parameters():
+        parameter.requires_grad_(trains[method.backbone.depth_of(name).part])
     for parameter in method.new_parameters().values():
         parameter.requires_grad_(True)
 
 
-def make_optimiser(method: Method, training: TrainingOptions, steps_per_epoch: int) -> tuple[Any, Any]:
-    """AdamW over groups (new or pretrained, decayed or not, and by layer under layer_decay); linear warm-up, then cosine to
-    zero, by step.
+def add_loss_terms(method: Method, training: TrainingOptions, device: torch.device) -> None:
+    """Build `training.terms` and hang them on the method."""
+    for name, options in training.terms.items():
+        term = plugins.load("terms", options.module or name)
+        method.loss_terms[name] = term(method, plugins.configure(term, options.options)).to(device)
+
+
+def make_optimizer(method: Method, training: TrainingOptions, steps_per_epoch: int) -> tuple[Any, Any]:
+    """Return AdamW over groups (new or pretrained, decayed or not, by layer under layer_decay) and its schedule by step.
+
+    The schedule is a linear warm-up, then a cosine to zero.
     """
-    new = {id(p) for p in method.new_parameters().values()}
     scales = depth_scales(method, training.layer_decay)
     groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
     for name, parameter in method.named_parameters():
         if parameter.requires_grad:
-            rule = (id(parameter) in new, parameter.ndim >= 2, scales.get(name, 1.0))
+            rule = (is_new(parameter), parameter.ndim >= 2, scales.get(name, 1.0))
             groups.setdefault(rule, []).append(parameter)
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         [
             {
                 "params": parameters,
-                "lr": training.lr_new if is_new else training.lr * scale,
+                "lr": training.lr_new if new else training.lr * scale,
                 "weight_decay": training.weight_decay if decayed else 0.0,
             }
-            for (is_new, decayed, scale), parameters in groups.items()
+            for (new, decayed, scale), parameters in groups.items()
         ],
         betas=training.betas,
         fused=next(method.parameters()).device.type == "cuda" or None,  # None: torch's choice
@@ -166,51 +173,55 @@ def make_optimiser(method: Method, training: TrainingOptions, steps_per_epoch: i
             return (step + 1) / warm
         return 0.5 + 0.5 * math.cos(math.pi * (step - warm) / max(1, total - warm))
 
-    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def choose_kernels(method: Method, training: TrainingOptions, device: torch.device) -> None:
-    """How the device computes what the method says: with gradient checkpointing, compiled, with the patch embedding in the
-    order in memory that tensor cores take.
-    """
+    """Set how the device computes: gradient checkpointing, compilation, memory formats."""
     if training.gradient_checkpointing:
+        method.backbone.gradient_checkpointing = True
         for module in method.modules():
-            if hasattr(module, "gradient_checkpointing"):
-                setattr(module, "gradient_checkpointing", True)  # noqa: B010 - a plain attribute, which Module's stubs do not know
+            if isinstance(module, Method):
+                module.gradient_checkpointing = True
     if training.compile:
-        method.backbone.layer = torch.compile(method.backbone.layer)
+        for layer in method.backbone.layers:
+            layer.compile()
         method.encode_tokens = torch.compile(method.encode_tokens)  # type: ignore[method-assign]
     if device.type == "cuda":
-        method.backbone.visual.conv1.to(memory_format=torch.channels_last)
+        method.backbone.use_channels_last()
 
 
-def compute_deterministically() -> None:
-    """The same bits from the same device (docs.pytorch.org/docs/stable/notes/randomness.html)."""
+def use_deterministic_algorithms() -> None:
+    """Make the same device give the same bits (docs.pytorch.org/docs/stable/notes/randomness.html)."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
 
 
-def make_step(
-    method: Method, task: Recognition | Retrieval, seen: Batches, optimiser: Any, training: TrainingOptions
-) -> Step:
-    """What gives a batch's gradients, in pieces that fit into memory. Raises ValueError where a clip does not."""
-    trained = [p for p in method.parameters() if p.requires_grad]
-    step = Step(task, trained)
-    if training.micro_batch != "auto":
-        step.most = training.micro_batch
-    elif trained[0].device.type in steps.RUN_OUT:
-        method.train()
-        moments = 0 if optimiser.state else 2 * sum(p.numel() * p.element_size() for p in trained)
-        step.most = pieces_that_fit(step, seen.send(next(seen.epoch(0))), moments)
-    return step
+def choose_step(prepared: Prepared, optimizer: Any) -> PiecewiseStep | DistributedStep | None:
+    """Return the step that several processes, or a batch larger than memory, need; None: plain forward and backward passes.
+
+    Raises ValueError where not even one clip fits.
+    """
+    objective, parameters, training = prepared.objective, prepared.parameters, prepared.spec.training
+    size = None if training.micro_batch == "auto" else training.micro_batch
+    if training.micro_batch == "auto" and parameters[0].device.type in REPORT_FULL_MEMORY:
+        prepared.method.train()
+        moments = 0 if optimizer.state else 2 * sum(p.numel() * p.element_size() for p in parameters)
+        first_batch = next(prepared.train_clips.epoch(0))
+        size = largest_piece(objective, parameters, first_batch, moments)
+    if distributed.world_size() > 1:
+        return DistributedStep(objective, parameters, size)
+    if size is None or size >= training.batch_size:
+        return None
+    return PiecewiseStep(objective, parameters, size)
 
 
 def rival_mask(confusables: list[dict[str, Any]], labels: list[str]) -> Tensor:
-    """True [K, K] where the column's class is the row's own or one of its rivals under any rule."""
-    place = {label: k for k, label in enumerate(labels)}
+    """Return [K, K], true where the column's class is the row's own or one of its rivals under any rule."""
+    index = {label: k for k, label in enumerate(labels)}
     mask_KK = torch.eye(len(labels), dtype=torch.bool)
     for row in confusables:
-        if row["label"] in place and row["rival"] in place:
-            mask_KK[place[row["label"]], place[row["rival"]]] = True
+        if row["label"] in index and row["rival"] in index:
+            mask_KK[index[row["label"]], index[row["rival"]]] = True
     return mask_KK

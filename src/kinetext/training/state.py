@@ -37,14 +37,16 @@ HOW = {"micro_batch", "decode", "compile", "gradient_checkpointing", "determinis
 
 @dataclass
 class Progress:
-    """How far a training is: whole epochs, then steps of the next one with their losses. `start` and `recent` are the first
-    and the last losses of all epochs; `kept` holds the trained parameters of the epoch that will be written,
-    `averaged` those that are averaged over steps (recipes.py).
+    """How far a training is: complete epochs, then steps of the next one with their losses, in all and by term.
+
+    `start` and `recent` are the first and the last losses of all epochs. `kept` holds the trained parameters of the epoch that
+    will be written, `averaged` those that are averaged over steps (recipes.py).
     """
 
     epoch: int = 0
     step: int = 0
     losses: list[float] = field(default_factory=list)
+    terms: dict[str, list[float]] = field(default_factory=dict)
     start: list[float] = field(default_factory=list)
     recent: list[float] = field(default_factory=list)
     best: float = -math.inf
@@ -53,6 +55,11 @@ class Progress:
     curves: list[dict[str, Any]] = field(default_factory=list)
     kept: dict[str, Tensor] = field(default_factory=dict)
     averaged: dict[str, Tensor] = field(default_factory=dict)
+
+    def end_epoch(self, values: dict[str, float]) -> None:
+        """Count an epoch and add its values to the curves."""
+        self.epoch, self.step, self.losses, self.terms = self.epoch + 1, 0, [], {}
+        self.curves += [{"epoch": self.epoch, "metric": name, "value": value} for name, value in values.items()]
 
     def keep(self, method: nn.Module) -> None:
         """Remember the parameters as they are now."""
@@ -116,12 +123,12 @@ class Saver:
             raise SystemExit(STOPPED)
 
 
-def save_state(path: Path, progress: Progress, method: nn.Module, optimiser: Any, schedule: Any) -> None:
+def save_state(path: Path, progress: Progress, method: nn.Module, optimizer: Any, schedule: Any) -> None:
     """Save after a step; the state that was there stays as the one before."""
     state = {
         "progress": vars(progress),
         "parameters": _trained(method),
-        "optimiser": optimiser.state_dict(),
+        "optimizer": optimizer.state_dict(),
         "schedule": {"last_epoch": schedule.last_epoch},
     }
     with atomic_write(path) as part:
@@ -142,11 +149,11 @@ def clear_state(path: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def load_state(path: Path, method: nn.Module, optimiser: Any, schedule: Any) -> Progress | None:
+def load_state(path: Path, method: nn.Module, optimizer: Any, schedule: Any) -> Progress | None:
     """Put the last saved state back that can be read; None if there is none. Raises RuntimeError where processes have read
     different ones.
     """
-    progress = _last_state(path, method, optimiser, schedule)
+    progress = _last_state(path, method, optimizer, schedule)
     places = distributed.gather([(progress.epoch, progress.step) if progress else None])
     if len(set(places)) > 1:
         raise RuntimeError(
@@ -155,7 +162,7 @@ def load_state(path: Path, method: nn.Module, optimiser: Any, schedule: Any) -> 
     return progress
 
 
-def _last_state(path: Path, method: nn.Module, optimiser: Any, schedule: Any) -> Progress | None:
+def _last_state(path: Path, method: nn.Module, optimizer: Any, schedule: Any) -> Progress | None:
     for file in (path, before(path)):
         if not file.exists():
             continue
@@ -167,19 +174,19 @@ def _last_state(path: Path, method: nn.Module, optimiser: Any, schedule: Any) ->
         if _shapes(state.get("parameters", {})) != _shapes(_trained(method)):
             log.warning("%s: is of another version of this method; it is not used", file)
             continue
-        progress = _put_back(state, method, optimiser, schedule)
+        progress = _put_back(state, method, optimizer, schedule)
         log.info("going on after epoch %d, step %d of the next", progress.epoch, progress.step)
         return progress
     return None
 
 
-def _put_back(state: dict[str, Any], method: nn.Module, optimiser: Any, schedule: Any) -> Progress:
+def _put_back(state: dict[str, Any], method: nn.Module, optimizer: Any, schedule: Any) -> Progress:
     with torch.no_grad():
         for name, tensor in _trained(method).items():
             tensor.copy_(state["parameters"][name])
-    optimiser.load_state_dict(state["optimiser"])
+    optimizer.load_state_dict(state["optimizer"])
     schedule.last_epoch = state["schedule"]["last_epoch"]
-    schedule._last_lr = [group["lr"] for group in optimiser.param_groups]
+    schedule._last_lr = [group["lr"] for group in optimizer.param_groups]
     return Progress(**state["progress"])
 
 

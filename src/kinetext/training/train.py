@@ -1,11 +1,11 @@
 """train_method: one plain loop. A run, its training clips and its texts in; a checkpoint, its curves and its cost out.
 
-Every epoch and every step draw from random states that depend on nothing but the seed and their number, and the state
-between two steps is saved in the cache now and then (resume.py), so a killed training goes on and ends with the weights of
-one that was not. Nothing in the loop waits for the device but the reading of losses, once in a while (watch.py).
+One process and one piece is literally: losses of the batch, `backward`, `optimizer.step`. A batch that does not fit into memory, or
+that several processes share, has a step of another kind (step.py, distributed_step.py).
 
-What comes before the first step is setup.py. What the loop minimises is the task's (tasks.py): classes or captions, as the
-clips have them. How a batch becomes a gradient, in pieces and among processes, is the step's (step.py).
+Every epoch and every step draw from random states that depend on nothing but the seed and their numbers, and the state between two
+steps is saved now and then (state.py): an interrupted training resumes and ends with the same weights. Nothing in the loop waits
+for the device but the reading of losses, once in a while (watch.py).
 
 B clips, T frames, K classes.
 """
@@ -20,25 +20,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from kinetext.backbones.checkpoint import save_trained
-from kinetext.config.run import RunSpec
-from kinetext.config.training import TrainingOptions
 from kinetext.core import distributed
 from kinetext.core.files import atomic_write
 from kinetext.core.tables import code_commit
-from kinetext.methods import Method
-from kinetext.training.batches import Batches
-from kinetext.training.mixing import mixed
-from kinetext.training.objectives import Recognition, Retrieval
+from kinetext.methods.base import Method
+from kinetext.training.mixing import mix_clips
+from kinetext.training.objectives import total
 from kinetext.training.recipes import Average, finished, interpolate
-from kinetext.training.setup import Inputs, make_optimiser, make_step, prepare
+from kinetext.training.setup import Inputs, Prepared, choose_step, make_optimizer, prepare
 from kinetext.training.state import Progress, Saver, clear_state, load_state, save_state, state_path
-from kinetext.training.step import Step, told, update
-from kinetext.training.watch import READ_EVERY, Unread, read_losses
+from kinetext.training.step import first_sentences, seed_from
+from kinetext.training.watch import READ_EVERY, Unread, epoch_means, read_losses
 
 log = logging.getLogger(__name__)
+
+OnCurves = Callable[[list[dict[str, Any]]], None]
 
 
 def train_method(
@@ -47,121 +47,142 @@ def train_method(
     cache: Path,
     output: Path,
     threads: int = 1,
-    on_curves: Callable[[list[dict[str, Any]]], None] | None = None,
+    on_curves: OnCurves | None = None,
 ) -> None:
-    """Train the run's method; write the checkpoint, and curves.parquet and cost.json beside it. Among several processes
-    each calls it, with the threads of all on its machine, and the first one writes. `on_curves` is called with
-    the curves so far after each epoch (tracking/live.py).
+    """Train the run's method; write the checkpoint, and curves.parquet and cost.json beside it.
 
-    Raises ValueError where the run asks for what cannot be, RuntimeError when the loss is no longer a number.
+    Each of several processes calls it, with the threads of all on its machine; the first one writes. `on_curves` is called
+    with the curves so far after each epoch (tracking/live.py). Raises ValueError if the run's options contradict each other or
+    memory is full, RuntimeError when the loss is no longer a number.
     """
-    spec, store, method, task, seen, held_out, prepared_s = prepare(run, inputs, threads)
-    training, device = spec.training, seen.device
-    optimiser, schedule = make_optimiser(method, training, len(seen))
-    made_from = [inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
-    path = state_path(cache, spec, made_from, store.digest())
-    trained = [p for p in method.parameters() if p.requires_grad]
-    start = [p.detach().clone() for p in trained] if training.wise_ft_alpha < 1 else []
-    progress = load_state(path, method, optimiser, schedule) or Progress()
-    progress.seconds += prepared_s
-    average = Average(trained, training, training.epochs * len(seen), progress)
+    prepared = prepare(run, inputs, threads)
+    spec, method, training = prepared.spec, prepared.method, prepared.spec.training
+    parameters, steps = prepared.parameters, len(prepared.train_clips)
+    optimizer, schedule = make_optimizer(method, training, steps)
+    files = [inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
+    path = state_path(cache, spec, files, prepared.store.digest())
+    start = [p.detach().clone() for p in parameters] if training.wise_ft_alpha < 1 else []
+    progress = load_state(path, method, optimizer, schedule) or Progress()
+    progress.seconds += prepared.seconds
+    average = Average(parameters, training, training.epochs * steps, progress)
     clock_s = time.perf_counter()
 
     def save() -> None:
         nonlocal clock_s
         now_s = time.perf_counter()
         progress.seconds, clock_s = progress.seconds + now_s - clock_s, now_s
-        save_state(path, progress, method, optimiser, schedule)
+        save_state(path, progress, method, optimizer, schedule)
 
-    step = make_step(method, task, seen, optimiser, training)
+    step = choose_step(prepared, optimizer)
+    hidden = distributed.hide_progress()
     with (
-        tqdm(
-            total=training.epochs, initial=progress.epoch, desc=f"train {spec.run}", disable=distributed.hide_progress()
-        ) as bar,
+        tqdm(total=training.epochs, initial=progress.epoch, desc=f"train {spec.run}", disable=hidden) as bar,
         Saver(path, save) as saver,
     ):
         while not finished(progress, training):
-            loss = train_epoch(step, seen, optimiser, schedule, training, spec.seed, progress, saver, average)
-            now = {"train_loss": loss, "lr": schedule.get_last_lr()[0]}
+            train_epoch(prepared, optimizer, schedule, step, progress, saver, average)
+            values = epoch_means(progress) | {"lr": schedule.get_last_lr()[0]}
             with average.in_place():
-                if len(held_out):
-                    now |= validate(method, task, held_out)
-                if training.select == "last" or now.get(task.best_by, 0.0) > progress.best:
-                    progress.best, progress.best_epoch = now.get(task.best_by, 0.0), progress.epoch + 1
+                if len(prepared.val_clips):
+                    values |= prepared.objective.validate(prepared.val_clips)
+                score = values.get(prepared.objective.best_by, 0.0)
+                if training.select == "last" or score > progress.best:
+                    progress.best, progress.best_epoch = score, progress.epoch + 1
                     progress.keep(method)
-            progress.epoch, progress.step, progress.losses = progress.epoch + 1, 0, []
-            progress.curves += [{"epoch": progress.epoch, "metric": m, "value": v} for m, v in now.items()]
+            progress.end_epoch(values)
             if on_curves:
                 on_curves(progress.curves)
             saver.due(whole_epoch=True)
             saver.save()
             bar.update()
-            bar.set_postfix({k: f"{v:.3f}" for k, v in now.items() if k != "lr"})
+            bar.set_postfix({name: f"{value:.3f}" for name, value in values.items() if name != "lr"})
     if distributed.rank() == 0:
         progress.restore(method)
         if start:
-            interpolate(trained, start, training.wise_ft_alpha)
-        write_results(spec, method, progress, seen.items, threads, device, output)
+            interpolate(parameters, start, training.wise_ft_alpha)
+        write_results(prepared, progress, threads, output)
         clear_state(path)
 
 
 def train_epoch(
-    step: Step,
-    seen: Batches,
-    optimiser: Any,
+    prepared: Prepared,
+    optimizer: Any,
     schedule: Any,
-    training: TrainingOptions,
-    seed: int,
+    step: Any,
     progress: Progress,
     saver: Saver,
     average: Average,
-) -> float:
-    """What remains of one pass; the mean loss of all of it. Raises RuntimeError, as `read_losses`, and ValueError where
-    memory runs out.
-    """
-    seen.method.train()
+) -> None:
+    """Train what remains of one epoch. Raises RuntimeError as `read_losses`, and ValueError where memory is full."""
+    objective, method, clips, training = (
+        prepared.objective,
+        prepared.method,
+        prepared.train_clips,
+        prepared.spec.training,
+    )
+    parameters = prepared.parameters
+    method.train()
     unread: Unread = []
-    for batch in seen.epoch(progress.epoch, progress.step):
+    for batch in clips.epoch(progress.epoch, progress.step):
+        key = (prepared.spec.seed, progress.epoch, progress.step)
         try:
-            place = (seed, progress.epoch, progress.step)
-            loss = step(mixed(seen.send(batch), seen.method.backbone, training, place), place)
-            update(step.trained, optimiser, schedule, training.clip_norm)
-            average.update(progress.epoch * len(seen) + progress.step + 1)
+            batch = mix_clips(batch, method.backbone, training, key)
+            if step is None:
+                seed_from(*key, 0, 0)
+                losses = objective.losses(batch)
+                total(losses).backward()
+            else:
+                losses = step(batch, key)
+            if progress.epoch == progress.step == 0:
+                require_gradients(method)
+            update(method, parameters, optimizer, schedule, training.clip_norm)
         except torch.OutOfMemoryError as error:
-            pieces = step.most or len(batch.places)
+            size = step.size if step is not None and step.size else len(batch.places)
             raise ValueError(
-                f"memory is full at step {progress.step + 1} of epoch {progress.epoch + 1} with {pieces} clips at once "
-                f"({told(error)}); set training.micro_batch to {max(1, pieces // 2)}: the same command goes on from the last "
-                "saved state"
+                f"GPU out of memory at step {progress.step + 1} of epoch {progress.epoch + 1} with {size} clips per forward "
+                f"pass ({first_sentences(error)}); set training.micro_batch: {max(1, size // 2)} and rerun to resume"
             ) from None
-        unread.append((loss, batch.clip_ids))
+        average.update(progress.epoch * len(clips) + progress.step + 1)
+        unread.append(({name: loss.detach() for name, loss in losses.items()}, batch.clip_ids))
         progress.step += 1
-        save_now = saver.due()  # asked once: a SIGTERM between two answers would save without the losses
+        save_now = saver.due()  # asked once: a SIGTERM between two calls would save without the losses
         if save_now or len(unread) == READ_EVERY:
             read_losses(unread, progress, training.divergence_factor)
         if save_now:
             saver.save()
     read_losses(unread, progress, training.divergence_factor)
-    return sum(progress.losses) / len(progress.losses)
 
 
-@torch.inference_mode()
-def validate(method: Method, task: Recognition | Retrieval, batches: Batches) -> dict[str, float]:
-    """What the task says of the validation clips."""
-    method.eval()
-    return task.validate(batches)
+def update(method: Method, parameters: list[nn.Parameter], optimizer: Any, schedule: Any, clip_norm: float) -> None:
+    """Step along the gradients, and clear them. A parameter without a gradient gets zeros, as it has among several processes."""
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    nn.utils.clip_grad_norm_(parameters, clip_norm)
+    optimizer.step()
+    method.backbone.clamp_scale()
+    schedule.step()
+    optimizer.zero_grad()
 
 
-def write_results(
-    spec: RunSpec, method: Method, progress: Progress, clips: int, threads: int, device: torch.device, output: Path
-) -> None:
-    """The curves and the cost, then the checkpoint, whose being there says that all is done."""
-    new = sum(p.numel() for p in method.new_parameters().values())
+def require_gradients(method: Method) -> None:
+    """Raise ValueError that names a new parameter to which the first step's losses have no path."""
+    for name, parameter in method.new_parameters().items():
+        if parameter.requires_grad and parameter.grad is None:
+            raise ValueError(
+                f"{type(method).__name__}: parameter {name} {tuple(parameter.shape)} gets no gradient in the first step; use "
+                "it in what `losses` returns, or do not make it a parameter"
+            )
+
+
+def write_results(prepared: Prepared, progress: Progress, threads: int, output: Path) -> None:
+    """Write the curves and the cost, then the checkpoint, whose existence says that the training is complete."""
+    method, device = prepared.method, prepared.train_clips.device
     cost = {
-        "new_parameters": new,
-        "trained_parameters": sum(p.numel() for p in method.parameters() if p.requires_grad),
+        "new_parameters": sum(p.numel() for p in method.new_parameters().values()),
+        "trained_parameters": sum(p.numel() for p in prepared.parameters),
         "train_seconds": progress.seconds,
-        "train_clips_seen": clips * progress.epoch,
+        "train_clips_seen": prepared.train_clips.items * progress.epoch,
         "processes": distributed.world_size(),
         "threads": threads,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -171,4 +192,4 @@ def write_results(
         pq.write_table(pa.Table.from_pylist(progress.curves), part, write_page_checksum=True)
     with atomic_write(output.parent / "cost.json") as part:
         part.write_text(json.dumps(cost, indent=1))
-    save_trained(method, output, {"run": spec.model_dump(mode="json"), "commit": cost["commit"]})
+    save_trained(method, output, {"run": prepared.spec.model_dump(mode="json"), "commit": cost["commit"]})

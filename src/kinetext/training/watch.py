@@ -1,5 +1,5 @@
-"""The losses of a training, read once in a while, for each reading waits for the device. A training that has gone wrong
-stops there; the last state on disk is one from before, for nothing is saved before its losses are read.
+"""The losses of a training, read once in a while, because each reading waits for the device. A training that has gone wrong stops
+here; the last state on disk is one from before, because nothing is saved before its losses are read.
 """
 
 import math
@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from kinetext.core import distributed
+from kinetext.training.objectives import total
 from kinetext.training.state import Progress
 
 READ_EVERY = 50  # steps whose losses are read together
 
-Unread = list[tuple[Tensor, list[str]]]  # the losses of the last steps, with the clips of each
+Unread = list[tuple[dict[str, Tensor], list[str]]]  # the named losses of the last steps, with the clips of each
 
 
 def read_losses(unread: Unread, progress: Progress, divergence_factor: float | None = None) -> None:
@@ -24,22 +25,38 @@ def read_losses(unread: Unread, progress: Progress, divergence_factor: float | N
     """
     if not unread:
         return
-    values = distributed.mean(torch.stack([loss for loss, _ in unread])).tolist()
+    names = list(unread[0][0])
+    rows = [torch.stack([total(losses), *losses.values()]) for losses, _ in unread]
+    values, *terms = distributed.mean(torch.stack(rows)).T.tolist()
     for number, value in enumerate(values):
         if not math.isfinite(value):
             raise RuntimeError(f"the loss is {value} {_where(unread, number, progress)}")
     progress.losses += values
+    for name, term_values in zip(names, terms, strict=True):
+        progress.terms[name] = progress.terms.get(name, []) + term_values
     progress.start += values[: READ_EVERY - len(progress.start)]
     progress.recent = (progress.recent + values)[-READ_EVERY:]
     if divergence_factor is not None and len(progress.recent) == READ_EVERY:
-        now, then = median(progress.recent), max(1.0, median(progress.start))
-        if now > divergence_factor * then:
+        now, first = median(progress.recent), max(1.0, median(progress.start))
+        if now > divergence_factor * first:
             worst = values.index(max(values))
             raise RuntimeError(
-                f"the loss has exploded: {now:.3g} is the median of the last {READ_EVERY} steps, {then:.3g} at the start, "
+                f"the loss diverges: {now:.3g} is the median of the last {READ_EVERY} steps, {first:.3g} at the start, "
                 f"{values[worst]:.3g} {_where(unread, worst, progress)}, or raise training.divergence_factor"
             )
     unread.clear()
+
+
+def epoch_means(progress: Progress) -> dict[str, float]:
+    """Return the epoch's mean loss and, of several terms, each one's."""
+    means = {"train_loss": _mean(progress.losses)}
+    if len(progress.terms) > 1:
+        means |= {f"train_loss_{name}": _mean(values) for name, values in progress.terms.items()}
+    return means
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _where(unread: Unread, number: int, progress: Progress) -> str:

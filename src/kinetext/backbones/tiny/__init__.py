@@ -1,1 +1,69 @@
-"""`kinetext-tiny`, the small CLIP of the demo: its pretraining, what it knows, its weights."""
+"""`kinetext-tiny`, the small CLIP of the demo: its pretraining on stills, what it knows, its weights.
+
+Of its 49 408 word embeddings only those that the captions use were trained; the file holds these, the others are drawn from
+a fixed seed when it is read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from kinetext.backbones.catalogue import ASSETS, facts_of
+from kinetext.backbones.open_clip_vit import Architecture, Facts, OpenClipViT
+from kinetext.core.plugins import Options
+
+NAME = "kinetext-tiny"
+_EMBEDDING = "token_embedding.weight"
+
+
+class Tiny(OpenClipViT):
+    """A CLIP of 4 + 3 layers of width 128 for frames of 64 px."""
+
+    class Config(Options):
+        """Whether to train it anew."""
+
+        pretrain_steps: int | None = Field(
+            None, ge=1, description="steps of a new pretraining; null: the shipped weights"
+        )
+
+    vocabulary: Tensor | None = None  # ids of the word embeddings that were trained; None: all are stored
+
+    def __init__(self, built_from: Architecture | None = None) -> None:
+        super().__init__(built_from or Architecture(NAME))
+
+    @classmethod
+    def facts(cls, config: Any) -> Facts:
+        return facts_of(NAME)
+
+    @classmethod
+    def prepare(cls, config: Any, seed: int = 0) -> Tiny:
+        if config.pretrain_steps is not None:
+            from kinetext.backbones.tiny.pretrain import pretrain_tiny
+
+            return pretrain_tiny(config.pretrain_steps, seed=seed)
+        from kinetext.backbones.checkpoint import load_backbone
+
+        shipped = load_backbone(ASSETS / "tiny")
+        assert isinstance(shipped, Tiny)
+        return shipped
+
+    def stored_tensors(self) -> dict[str, Tensor]:
+        tensors = super().stored_tensors()
+        if self.vocabulary is None:
+            return tensors
+        tensors["token_rows"] = self.vocabulary.to(torch.int32)
+        tensors[_EMBEDDING] = tensors[_EMBEDDING][self.vocabulary]
+        return {name: t.half() if t.is_floating_point() else t for name, t in tensors.items()}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        if "token_rows" in tensors:
+            generator = torch.Generator().manual_seed(0)
+            trained = tensors[_EMBEDDING].float()
+            table = torch.randn(self.clip.token_embedding.weight.shape, generator=generator) * trained.std()
+            table[tensors["token_rows"].long()] = trained
+            tensors = {name: t for name, t in tensors.items() if name != "token_rows"} | {_EMBEDDING: table}
+        super().restore(tensors)

@@ -3,7 +3,7 @@
 Symmetric InfoNCE (Radford et al., ICML 2021) with three additions that the shapes world makes possible: captions that
 are true of another still of the batch are left out of its negatives; every still brings a caption with one attribute
 changed (NegCLIP); and captions are short and long, so that every attribute gets a signal of its own. Without them a
-CLIP solves the task by colour and background and never learns position (reference/demo.md 3).
+CLIP solves the task by colour and background and never learns position (docs/lab-log.md).
 """
 
 import math
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from kinetext.backbones.attention import cosine_scores
-from kinetext.backbones.open_clip_vit import TINY, Architecture, Backbone
+from kinetext.backbones.base import TextTokens
+from kinetext.backbones.tiny import Tiny
 from kinetext.data import stills
 from kinetext.data.scenes import draw_scene
 
@@ -52,20 +53,21 @@ def masked_contrast(logits_BK, true_BK, undecided_BK, own_B):
     return (image_to_text + text_to_image) / 2
 
 
-def pretrain_tiny(steps: int, batch: int = 128, pool: int = 30000, seed: int = 0) -> tuple[Backbone, Tensor]:
-    """The small CLIP after `steps` steps, and the word embedding's rows that were trained. About 0.25 s a step on 2 cores."""
+def pretrain_tiny(steps: int, batch: int = 128, pool: int = 30000, seed: int = 0) -> Tiny:
+    """Return the small CLIP after `steps` steps; about 0.25 s a step on 2 cores."""
     training = pretrain_steps(steps, batch, pool, seed)
     with tqdm(training, desc="pretrain tiny", total=steps, disable=None) as bar:
         for backbone, loss in bar:  # noqa: B007 (the last one is returned)
             bar.set_postfix(loss=f"{loss:.2f}")
-    return backbone.eval(), _vocabulary(backbone)
+    backbone.vocabulary = _vocabulary(backbone)
+    return backbone.eval()
 
 
-def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-3) -> Iterator[tuple[Backbone, float]]:
+def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-3) -> Iterator[tuple[Tiny, float]]:
     """Train the small CLIP with AdamW on `pool` stills; gives the model and its loss after each of `steps` steps."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    backbone = Backbone(Architecture(TINY))
+    backbone = Tiny()
     _sine_positions(backbone)
     images, drawn = draw_stills(pool, seed)
     values_BA = stills.table([still.values for still in drawn], stills.NONE)
@@ -86,9 +88,11 @@ def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-
         wrong = [stills.hard_negative(values, random) for values in said]
         captions = [stills.caption_text(values, random) for values in said + wrong]
         true_BK, undecided_BK = stills.truth(values_BA[index], stills.table(said + wrong, stills.FREE))
-        image_BD, _ = backbone.encode_frames(torch.from_numpy(images[index])[:, None])
-        text_KD = _encode_short_and_long(backbone, torch.searchsorted(ids, backbone.tokenise(captions).contiguous()))
-        logits_BK = backbone.logit_scale * cosine_scores(image_BD[:, 0], text_KD)
+        image_BD = backbone.encode_frames(torch.from_numpy(images[index])[:, None])
+        tokens = backbone.tokenize(captions)
+        tokens = tokens._replace(ids_KL=torch.searchsorted(ids, tokens.ids_KL.contiguous()))
+        text_KD = _encode_short_and_long(backbone, tokens)
+        logits_BK = backbone.logits(cosine_scores(image_BD[:, 0], text_KD))
         loss = masked_contrast(
             logits_BK, torch.from_numpy(true_BK), torch.from_numpy(undecided_BK), torch.arange(batch)
         )
@@ -101,6 +105,7 @@ def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-
         loss.backward()
         torch.nn.utils.clip_grad_norm_(backbone.parameters(), 1.0)
         optimiser.step()
+        backbone.clamp_scale()
         schedule.step()
         yield backbone, loss.item()
     with torch.no_grad():
@@ -135,23 +140,23 @@ def _targets(rows: list[dict[str, int]], attributes: dict[str, tuple[str, ...]])
     return torch.tensor([[row.get(name, -1) for name in attributes] for row in rows]).clamp(min=-1)
 
 
-def _encode_short_and_long(backbone: Backbone, tokens_KL: Tensor) -> Tensor:
-    """Text features [K, D], the shorter half of the texts without the longer half's padding (a quarter less work)."""
-    lengths_K = tokens_KL.argmax(-1) + 1
+def _encode_short_and_long(backbone: Tiny, tokens: TextTokens) -> Tensor:
+    """Return text features [K, D]; the shorter half of the texts goes without the longer half's padding."""
+    lengths_K = tokens.length_K
     order_K = lengths_K.argsort()
-    halves = [tokens_KL[half, : int(lengths_K[half].max())] for half in order_K.chunk(2)]
+    halves = [tokens.take(half).columns(int(lengths_K[half].max())) for half in order_K.chunk(2)]
     text_KD = torch.cat([backbone.encode_text(half)[0] for half in halves])
     return text_KD[order_K.argsort()]
 
 
-def _vocabulary(backbone: Backbone) -> Tensor:
+def _vocabulary(backbone: Tiny) -> Tensor:
     """Ids of every word that captions use, ascending."""
     random = np.random.default_rng(0)
     said = [stills.caption_values(stills.draw_still(str(kind), random), random) for kind in KINDS * 400]
-    return backbone.tokenise([stills.caption_text(values, random) for values in said]).unique()
+    return backbone.tokenize([stills.caption_text(values, random) for values in said]).ids_KL.unique()
 
 
-def _compact_embedding(backbone: Backbone) -> tuple[Tensor, nn.Embedding]:
+def _compact_embedding(backbone: Tiny) -> tuple[Tensor, nn.Embedding]:
     """Train only the words that captions use (the other 49 000 rows cost a third of a step): put a small table in the
     place of the whole one, which is returned with the ids of the small one's rows, in ascending order.
     """
@@ -161,7 +166,7 @@ def _compact_embedding(backbone: Backbone) -> tuple[Tensor, nn.Embedding]:
     return ids, whole
 
 
-def _sine_positions(backbone: Backbone) -> None:
+def _sine_positions(backbone: Tiny) -> None:
     """Start the patch positions as 2-D sines and cosines: random ones hide position for a long time."""
     down, across = backbone.grid
     width = backbone.width // 4

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from kinetext.backbones.attention import cosine_scores
+from kinetext.backbones.base import Backbone
 from kinetext.backbones.checkpoint import load_backbone
-from kinetext.backbones.open_clip_vit import Backbone
 from kinetext.data import stills
 from kinetext.data.scenes import draw_scene
 
@@ -55,11 +55,11 @@ def _accuracy(backbone: Backbone, name: str, kind: str, count: int, random: np.r
         if not drawn:
             continue
         images = np.stack([draw_scene(still.scene, random) for still in drawn]).transpose(0, 3, 1, 2)
-        image_BD = backbone.encode_frames(torch.from_numpy(images)[:, None])[0][:, 0]
+        image_BD = backbone.encode_frames(torch.from_numpy(images)[:, None])[:, 0]
         for still, image_D in zip(drawn, image_BD, strict=True):
             said = [_statement(still, name, value) for value in range(len(stills.ATTRIBUTES[name]))]
             captions = [stills.caption_text(values, np.random.default_rng(0)) for values in said]
-            text_KD, _ = backbone.encode_text(backbone.tokenise(captions))
+            text_KD, _ = backbone.encode_text(backbone.tokenize(captions))
             right += int(cosine_scores(image_D[None], text_KD).argmax()) == still.values[name]
         done += len(drawn)
     return right / count

@@ -22,7 +22,7 @@ B clips, T frames, K classes, S sentences, L words, P phases, Q queries, D joint
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,41 +30,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from kinetext.backbones.attention import cosine_scores
-from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, need_descriptions
+from kinetext.backbones.base import Backbone, Layer
+from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, require_descriptions
 from kinetext.core.plugins import Options
 from kinetext.core.schemas import PHASES
-from kinetext.methods import Method, Tokens, build_method, configure_method
-from kinetext.methods.blocks import Attention, zero_linear
+from kinetext.methods.base import LossInputs, Method, Tokens, build_method, configure_method
+from kinetext.methods.blocks import zero_linear
+from kinetext.methods.moted.reader import Reader
 from kinetext.methods.ordered_descriptions import WHOLE, end_frames, phase_means
-
-if TYPE_CHECKING:
-    from kinetext.backbones.open_clip_vit import Backbone
-
-NEEDS_DESCRIPTIONS = True  # class names alone do not do
-
-
-class Config(Options):
-    """Every part has its switch."""
-
-    visual: str | None = Field(
-        "stan", description="method whose video feature is added to the motion features; null: none"
-    )
-    visual_options: dict[str, Any] = Field(default_factory=dict, description="options of that method")
-    reader: bool = Field(True, description="learned queries that read the descriptions' words; off: their means alone")
-    phases: tuple[Literal["whole", "start", "end"], ...] = Field(
-        ("start", "end"),
-        min_length=1,
-        description="parts of clip and descriptions that have a motion feature each; whole alone: all descriptions",
-    )
-    weights: Literal["uniform", "learned"] = Field(
-        "uniform",
-        description="of a class's descriptions of one phase; learned: softmax of a linear score that starts at zero",
-    )
-    queries: int = Field(4, ge=1, description="learned queries of the reader per phase")
-    heads: int = Field(8, ge=1, description="attention heads of the reader")
-    align: float = Field(1.0, ge=0, description="weight of the motion alignment loss over all classes")
-    hard: float = Field(1.0, ge=0, description="weight of the same among a class and its rivals")
-    motion: float = Field(1.0, ge=0, description="weight of the motion score beside the appearance score")
 
 
 class Both(NamedTuple):
@@ -74,45 +47,64 @@ class Both(NamedTuple):
     motion: Tensor
 
 
-class Reader(nn.Module):
-    """A few learned queries per phase read the words of all descriptions of a class; what they say starts at zero."""
-
-    def __init__(self, width: int, phases: int, queries: int, heads: int) -> None:
-        super().__init__()
-        self.query_PQD = nn.Parameter(0.02 * torch.randn(phases, queries, width))
-        self.phase = nn.Embedding(len(PHASES), width)  # "at the left" means another motion at the start than at the end
-        self.ln_words, self.ln_out = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attn = Attention(width, heads)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), zero_linear(4 * width, width))
-
-    def forward(
-        self, word_SLD: Tensor, phase_S: Tensor, seen_SL: Tensor, owner_S: Tensor, classes: int, most: int
-    ) -> Tensor:
-        """What the queries read for each class, of at most `most` sentences, averaged over the queries of a phase,
-        [K, P, D].
-        """
-        word_SLD = self.ln_words(word_SLD) + self.phase(phase_S)[:, None]
-        S, L, D = word_SLD.shape
-        # the sentences of one class in one row: place j of class k (owners are sorted)
-        place_S = torch.arange(S, device=owner_S.device) - torch.searchsorted(owner_S, owner_S)
-        words = word_SLD.new_zeros(classes, most, L, D).index_put((owner_S, place_S), word_SLD)
-        seen = seen_SL.new_zeros(classes, most, L).index_put((owner_S, place_S), seen_SL)
-        query = self.query_PQD.flatten(0, 1).expand(classes, -1, -1)
-        read = query + self.attn(query, words.flatten(1, 2), seen.flatten(1, 2))
-        return self.mlp(self.ln_out(read)).unflatten(1, self.query_PQD.shape[:2]).mean(2)
-
-
 class Moted(Method):
     """Two kinds of features on each side: appearance aligned with names, motion with descriptions."""
 
+    needs_descriptions: ClassVar[bool] = True
+    tasks: ClassVar[tuple[Literal["classes", "captions"], ...]] = ("classes",)
+
+    class Config(Options):
+        """Every part has its switch."""
+
+        visual: str | None = Field(
+            "stan", description="method whose video feature is added to the motion features; null: none"
+        )
+        visual_options: dict[str, Any] = Field(default_factory=dict, description="options of that method")
+        reader: bool = Field(
+            True, description="learned queries that read the descriptions' words; off: their means alone"
+        )
+        phases: tuple[Literal["whole", "start", "end"], ...] = Field(
+            ("start", "end"),
+            min_length=1,
+            description="parts of clip and descriptions that have a motion feature each; whole alone: all descriptions",
+        )
+        weights: Literal["uniform", "learned"] = Field(
+            "uniform",
+            description="of a class's descriptions of one phase; learned: softmax of a linear score that starts at zero",
+        )
+        queries: int = Field(4, ge=1, description="learned queries of the reader per phase")
+        heads: int = Field(8, ge=1, description="attention heads of the reader")
+        align: float = Field(1.0, ge=0, description="weight of the motion alignment loss over all classes")
+        hard: float = Field(1.0, ge=0, description="weight of the same among a class and its rivals")
+        motion: float = Field(1.0, ge=0, description="weight of the motion score beside the appearance score")
+
+    config: Config
+
+    @classmethod
+    def check(cls, config: Any) -> None:
+        """Refuse a temporal method that does not exist, or options that it does not have."""
+        repeated = [phase for phase in config.phases if config.phases.count(phase) > 1]
+        if repeated:
+            raise ValueError(f"phases: {repeated[0]} is listed twice")
+        if config.visual:
+            method, options = configure_method(config.visual, config.visual_options)
+            if not method.gives_video_feature(options):
+                raise ValueError(f"visual_options: head: {options.head} gives no video feature; moted needs head: mean")
+
+    @classmethod
+    def check_depth(cls, config: Any, depth: int, backbone: str) -> None:
+        if config.visual:
+            method, options = configure_method(config.visual, config.visual_options)
+            method.check_depth(options, depth, backbone)
+
     def __init__(self, backbone: Backbone, config: Config) -> None:
         super().__init__(backbone, config)
-        self.options = config
         self.phases = [PHASES.index(phase) for phase in config.phases]
         width = backbone.embed_dim
         self.visual = build_method(backbone, config.visual, config.visual_options) if config.visual else None
         self.visual_out = zero_linear(width, len(self.phases) * width) if config.visual else None
-        self.patches = self.visual.patches if self.visual else False
+        self.patches = self.visual is not None and self.visual.patches
+        self.inside = self.visual is not None and self.visual.inside
         self.reader = Reader(width, len(self.phases), config.queries, config.heads) if config.reader else None
         self.scorer_D = nn.Parameter(torch.zeros(width)) if config.weights == "learned" else None
 
@@ -121,9 +113,13 @@ class Moted(Method):
         """The layers of the temporal method."""
         return self.visual.levels if self.visual else super().levels
 
+    def layer(self, number: int, layer: Layer, x_BTNV: Tensor) -> Tensor:
+        """Run the temporal method's layer."""
+        return self.visual.layer(number, layer, x_BTNV) if self.visual else super().layer(number, layer, x_BTNV)
+
     def encode_tokens(self, tokens: Tokens) -> Both:
         """Appearance [B, D] and motion [B, P, D]."""
-        frames_BTD = self.backbone.project(tokens[self.backbone.num_layers][:, :, 0])
+        frames_BTD = self.frame_features(tokens)
         appearance_BD = frames_BTD.mean(1)
         parts = (appearance_BD, *end_frames(frames_BTD))  # as PHASES
         motion_BPD = torch.stack([parts[phase] for phase in self.phases], 1)
@@ -135,13 +131,12 @@ class Moted(Method):
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Both:
         """Names [K, D] and descriptions [K, P, D]. Raises ValueError for a class without a description."""
         motion_S, rows = table.motion_S, table.described
-        need_descriptions(table, "moted")
+        require_descriptions(table, "moted")
         motion_KPD = torch.stack([self._described(words, table, phase) for phase in self.phases], 1)
         if self.reader is not None:
-            last_S = table.tokens_SL.argmax(-1)  # where the end token is
-            seen_SL = torch.arange(table.tokens_SL.shape[1], device=motion_S.device) <= last_S[:, None]
-            described = (x[rows] for x in (words.word_SLD, table.phase_S, seen_SL, table.owner_S))
-            motion_KPD = motion_KPD + self.reader(*described, len(table.labels), table.most_described)
+            columns = (words.word_SLD, table.phase_S, table.tokens.mask_KL, table.owner_S)
+            described = (column[rows] for column in columns)
+            motion_KPD = motion_KPD + self.reader(*described, len(table.labels), table.max_descriptions)
         return Both(class_means(words.sentence_SD, table, ~motion_S), motion_KPD)
 
     def _described(self, words: WordFeatures, table: TextTable, phase: int) -> Tensor:
@@ -162,39 +157,18 @@ class Moted(Method):
     def score(self, video: Both, text: Both) -> Tensor:
         """Logits [B, K]."""
         appearance_BK, motion_BK = self._cosines(video, text)
-        return self.backbone.logit_scale * (appearance_BK + self.options.motion * motion_BK)
+        return self.backbone.logits(appearance_BK + self.config.motion * motion_BK)
 
-    def loss(self, video: Both, text: Both, target_B: Tensor, rivals_KK: Tensor, label_smoothing: float) -> Tensor:
-        """Names, then motion over all classes, then motion among rivals."""
-        appearance_BK, motion_BK = (self.backbone.logit_scale * c for c in self._cosines(video, text))
-        loss = F.cross_entropy(appearance_BK, target_B, label_smoothing=label_smoothing)
-        if self.options.align:
-            loss = loss + self.options.align * F.cross_entropy(motion_BK, target_B, label_smoothing=label_smoothing)
-        if self.options.hard:
-            among_BK = motion_BK.masked_fill(~rivals_KK[target_B], -torch.inf)
-            loss = loss + self.options.hard * F.cross_entropy(among_BK, target_B)
-        return loss
-
-
-def check(config: Config) -> None:
-    """Refuse a temporal method that does not exist, or options that it does not have, before anything runs."""
-    twice = [phase for phase in config.phases if config.phases.count(phase) > 1]
-    if twice:
-        raise ValueError(f"phases: {twice[0]} stands twice")
-    if config.visual:
-        _, visual = configure_method(config.visual, config.visual_options)
-        if getattr(visual, "head", "mean") != "mean":
-            raise ValueError(f"visual_options: head: {visual.head} gives no video feature; moted needs head: mean")
-
-
-def check_depth(config: Config, depth: int, backbone: str) -> None:
-    """Refuse more layers than the backbone has."""
-    if config.visual:
-        module, visual = configure_method(config.visual, config.visual_options)
-        if hasattr(module, "check_depth"):
-            module.check_depth(visual, depth, backbone)
-
-
-def build(backbone: Backbone, config: Config) -> Method:
-    """The method on this backbone."""
-    return Moted(backbone, config)
+    def losses(self, batch: LossInputs) -> dict[str, Tensor]:
+        """Return the terms: names, motion over all classes, motion among a class and its rivals."""
+        assert batch.rivals_KK is not None
+        target_B, smoothing = batch.target_B, batch.label_smoothing
+        appearance_BK, motion_BK = (self.backbone.logits(c) for c in self._cosines(batch.video, batch.text))
+        terms = {"appearance": F.cross_entropy(appearance_BK, target_B, label_smoothing=smoothing)}
+        if self.config.align:
+            aligned = F.cross_entropy(motion_BK, target_B, label_smoothing=smoothing)
+            terms["motion"] = self.config.align * aligned
+        if self.config.hard:
+            among_BK = motion_BK.masked_fill(~batch.rivals_KK[target_B], -torch.inf)
+            terms["rivals"] = self.config.hard * F.cross_entropy(among_BK, target_B)
+        return terms

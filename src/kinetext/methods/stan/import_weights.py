@@ -10,31 +10,21 @@ C layers of CLIP, K of the branch.
 import logging
 import pickle
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from kinetext.backbones import hf_clip
+from kinetext.backbones.hf_clip import Mapping, Source
 from kinetext.core.tensors import load_tensors, save_tensors
 
 log = logging.getLogger(__name__)
 
-KINDS = ("weight", "bias")
 IMAGE, TEXT, BRANCH = "backbone.clip.visual", "backbone.clip", "branch"
 # buffers of positions, and two parameters of March 2023 that no output depends on
 UNUSED = re.compile(r"(.*\.)?(position_ids|timesFPN_pos_embed\.weight|timesFPN_cls_token)")
-
-
-class Source(NamedTuple):
-    """The names in the original that make one tensor of ours, and how."""
-
-    names: tuple[str, ...]
-    make: Callable[..., Tensor]
-
-
-Mapping = Iterator[tuple[str, Source]]
 
 
 def import_weights(checkpoint: Path, output: Path) -> None:
@@ -92,74 +82,27 @@ def _table(tensors: dict[str, Tensor]) -> tuple[dict[str, int | str], list[tuple
     layers = _count(tensors, f"{image}STAN_S_layers.")
     conv = f"{image}STAN_T_layers.0.layers.weight" in tensors
     wanted = [
-        *_image(image, _count(tensors, f"{image}layers.")),
+        *hf_clip.image_encoder(IMAGE, image, _count(tensors, f"{image}layers.")),
         *_branch(image, layers, conv),
     ]
     if any(name.startswith("text_backbone.") for name in tensors):
-        wanted += _text(text, _count(tensors, f"{text}encoder.layers."))
+        projection, depth = "text_backbone.text_projection.weight", _count(tensors, f"{text}encoder.layers.")
+        wanted += hf_clip.text_encoder(TEXT, text, projection, depth)
     return {"layers": layers, "temporal": "conv3d" if conv else "attention"}, wanted
 
 
-def _image(at: str, layers: int) -> Mapping:
-    yield f"{IMAGE}.class_embedding", _same(f"{at}class_embedding")
-    yield f"{IMAGE}.conv1.weight", _same(f"{at}patch_embedding.weight")
-    yield f"{IMAGE}.positional_embedding", _same(f"{at}position_embedding.weight")
-    yield f"{IMAGE}.proj", _turned(f"{at}visual_projection.weight")
-    yield from _both(f"{IMAGE}.ln_pre", f"{at}pre_layrnorm")  # Hugging Face's spelling
-    yield from _both(f"{IMAGE}.ln_post", f"{at}post_layernorm")
-    for i in range(layers):
-        yield from _block(f"{IMAGE}.transformer.resblocks.{i}", f"{at}layers.{i}")
-
-
 def _branch(at: str, layers: int, conv: bool) -> Mapping:
-    yield f"{BRANCH}.time_embed", _same(f"{at}STAN_time_embed.weight")
+    """Yield STAN's branch."""
+    yield f"{BRANCH}.time_embed", hf_clip.same(f"{at}STAN_time_embed.weight")
     for k in range(layers):
-        yield from _block(f"{BRANCH}.spatial.{k}", f"{at}STAN_S_layers.{k}")
+        yield from hf_clip.layer(f"{BRANCH}.spatial.{k}", f"{at}STAN_S_layers.{k}")
         ours, original = f"{BRANCH}.temporal.{k}", f"{at}STAN_T_layers.{k}"
-        yield from _both(f"{ours}.fc", f"{original}.temporal_fc")
+        yield from hf_clip.linear(f"{ours}.fc", f"{original}.temporal_fc")
         if conv:
-            yield from _both(f"{ours}.conv", f"{original}.layers")
+            yield from hf_clip.linear(f"{ours}.conv", f"{original}.layers")
         else:
-            yield from _both(f"{ours}.ln", f"{original}.layer_norm1")
-            yield from _attention(f"{ours}.attn", f"{original}.self_attn", ".")
-
-
-def _text(at: str, layers: int) -> Mapping:
-    yield f"{TEXT}.token_embedding.weight", _same(f"{at}embeddings.token_embedding.weight")
-    yield f"{TEXT}.positional_embedding", _same(f"{at}embeddings.position_embedding.weight")
-    yield f"{TEXT}.text_projection", _turned("text_backbone.text_projection.weight")
-    yield from _both(f"{TEXT}.ln_final", f"{at}final_layer_norm")
-    for i in range(layers):
-        yield from _block(f"{TEXT}.transformer.resblocks.{i}", f"{at}encoder.layers.{i}")
-
-
-def _block(ours: str, original: str) -> Mapping:
-    """A layer of CLIP."""
-    yield from _attention(f"{ours}.attn", f"{original}.self_attn", "_")
-    pairs = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
-    for a, b in pairs.items():
-        yield from _both(f"{ours}.{a}", f"{original}.{b}")
-
-
-def _attention(ours: str, original: str, glue: str) -> Mapping:
-    """Queries, keys and values lie in one table here."""
-    for kind in KINDS:
-        three = tuple(f"{original}.{x}_proj.{kind}" for x in "qkv")
-        yield f"{ours}.in_proj{glue}{kind}", Source(three, lambda *parts: torch.cat(parts))
-    yield from _both(f"{ours}.out_proj", f"{original}.out_proj")
-
-
-def _both(ours: str, original: str) -> Mapping:
-    for kind in KINDS:
-        yield f"{ours}.{kind}", _same(f"{original}.{kind}")
-
-
-def _same(name: str) -> Source:
-    return Source((name,), lambda tensor: tensor)
-
-
-def _turned(name: str) -> Source:
-    return Source((name,), lambda tensor: tensor.T)
+            yield from hf_clip.linear(f"{ours}.ln", f"{original}.layer_norm1")
+            yield from hf_clip.attention(f"{ours}.attn", f"{original}.self_attn")
 
 
 def _count(tensors: dict[str, Tensor], prefix: str) -> int:

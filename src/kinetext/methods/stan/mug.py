@@ -17,7 +17,7 @@ NUMBERS = 2**24  # similarities held at once
 
 def mug_scores(video_BTV: Tensor, word_SLV: Tensor, seen_SL: Tensor) -> Tensor:
     """Scores [B, S] of every frame with every word, pooled by softmax over frames, then words, and the other way round,
-    the mean of both: `mug_frame_token_simple` of farewellthree/STAN @ c9dc7b6 (reference/stan.md 2.3). Features are
+    the mean of both: `mug_frame_token_simple` of farewellthree/STAN @ c9dc7b6. Features are
     normalised; `seen_SL` is true for words, false for padding.
     """
     step = max(1, NUMBERS // (video_BTV.shape[0] * video_BTV.shape[1] * word_SLV.shape[1]))
@@ -39,28 +39,27 @@ def _soft_max(x: Tensor) -> Tensor:
     return (x * (SCALE * x).softmax(-1)).sum(-1)
 
 
-class Spoken(NamedTuple):
+class ClassWords(NamedTuple):
     """The words of every sentence of every class, normalised [K, M, L, D], and which of them there are [K, M, L]."""
 
     word_KMLD: Tensor
     seen_KML: Tensor
 
 
-def spoken(words: WordFeatures, table: TextTable) -> Spoken:
+def class_words(words: WordFeatures, table: TextTable) -> ClassWords:
     """The words up to each sentence's end token, the sentences of a class in one row (owners are sorted)."""
-    K, (S, L) = len(table.labels), table.tokens_SL.shape
+    K, (S, L) = len(table.labels), table.tokens.ids_KL.shape
     owner_S = table.owner_S
     place_S = torch.arange(S, device=owner_S.device) - torch.searchsorted(owner_S, owner_S)
-    M = table.most
-    seen_SL = torch.arange(L, device=owner_S.device) <= table.tokens_SL.argmax(-1, keepdim=True)
+    M = table.max_sentences
     word_SLD = F.normalize(words.word_SLD, dim=-1)
-    return Spoken(
+    return ClassWords(
         word_SLD.new_zeros(K, M, L, word_SLD.shape[-1]).index_put((owner_S, place_S), word_SLD),
-        seen_SL.new_zeros(K, M, L).index_put((owner_S, place_S), seen_SL),
+        table.tokens.mask_KL.new_zeros(K, M, L).index_put((owner_S, place_S), table.tokens.mask_KL),
     )
 
 
-def class_scores(video_BTD: Tensor, text: Spoken) -> Tensor:
+def class_scores(video_BTD: Tensor, text: ClassWords) -> Tensor:
     """Scores [B, K]: the mean over a class's sentences (the original knows one sentence only)."""
     there_KM = text.seen_KML.any(-1)
     # an empty place is scored as one word of zeros and counts for nothing: to pick the others is to wait for the device

@@ -1,0 +1,38 @@
+"""The module of the text side that reads the words of a class's descriptions.
+
+K classes, S sentences, L words, P phases, Q queries, D joint width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from kinetext.core.schemas import PHASES
+from kinetext.methods.blocks import Attention, zero_linear
+
+
+class Reader(nn.Module):
+    """A few learned queries per phase read the words of all descriptions of a class; what they say starts at zero."""
+
+    def __init__(self, width: int, phases: int, queries: int, heads: int) -> None:
+        super().__init__()
+        self.query_PQD = nn.Parameter(0.02 * torch.randn(phases, queries, width))
+        self.phase = nn.Embedding(len(PHASES), width)  # "at the left" means another motion at the start than at the end
+        self.ln_words, self.ln_out = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn = Attention(width, heads)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), zero_linear(4 * width, width))
+
+    def forward(
+        self, word_SLD: Tensor, phase_S: Tensor, seen_SL: Tensor, owner_S: Tensor, classes: int, most: int
+    ) -> Tensor:
+        """What the queries read for each class, of at most `most` sentences, averaged over the queries of a phase,
+        [K, P, D].
+        """
+        word_SLD = self.ln_words(word_SLD) + self.phase(phase_S)[:, None]
+        S, L, D = word_SLD.shape
+        # the sentences of one class in one row: place j of class k (owners are sorted)
+        place_S = torch.arange(S, device=owner_S.device) - torch.searchsorted(owner_S, owner_S)
+        words = word_SLD.new_zeros(classes, most, L, D).index_put((owner_S, place_S), word_SLD)
+        seen = seen_SL.new_zeros(classes, most, L).index_put((owner_S, place_S), seen_SL)
+        query = self.query_PQD.flatten(0, 1).expand(classes, -1, -1)
+        read = query + self.attn(query, words.flatten(1, 2), seen.flatten(1, 2))
+        return self.mlp(self.ln_out(read)).unflatten(1, self.query_PQD.shape[:2]).mean(2)

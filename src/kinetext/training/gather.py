@@ -1,0 +1,46 @@
+"""Features of the batch of all processes, with gradients that reach each process's own part.
+
+B videos and their B texts, row b of each belonging together.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from kinetext.core import distributed
+from kinetext.training.features import map_tensors
+
+
+def gather_features(features: Any, sizes: Sequence[int]) -> Any:
+    """Return features of the whole batch from each process's part; process r has `sizes[r]` rows.
+
+    Each process computes the whole loss, and the gradient at another's features goes back to that process. Averaged over
+    processes, as DistributedDataParallel does, the gradient is then that of one process with the whole batch. (The gather of
+    CLIP4Clip and STAN keeps the gradient of its own part alone, which is too small by the number of processes.)
+    """
+    if len(sizes) == 1:
+        return features
+    return map_tensors(lambda tensor: _Gather.apply(tensor, sizes), features)
+
+
+class _Gather(torch.autograd.Function):
+    """all_gather along the first axis, shorter parts padded; the backward pass sums the own part's gradients over processes."""
+
+    @staticmethod
+    def forward(context: Any, part: Tensor, sizes: Sequence[int]) -> Tensor:
+        context.rows = sum(sizes[: distributed.rank()]), len(part)
+        padded = part.new_zeros(max(sizes), *part.shape[1:])
+        padded[: len(part)] = part
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([rows[:count] for rows, count in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        summed = gradients[0].contiguous()
+        dist.all_reduce(summed)
+        first, count = context.rows
+        return summed[first : first + count], None
