@@ -41,6 +41,7 @@ from kinetext.data.splits import Split
 from kinetext.tracking import live
 from kinetext.training.batches import Batches
 from kinetext.training.objectives import Recognition
+from kinetext.training.profile import Stepper
 from kinetext.training.setup import Prepared, choose_kernels, choose_trained
 from train_throughput import CLASSES, build, make_store, text_rows
 

@@ -29,7 +29,7 @@ def test_a_loss_that_has_exploded_names_the_worst_step():
     values = [6.5] * READ_EVERY
     values[7] = 9.0
     with pytest.raises(
-        RuntimeError, match=r"exploded: 6.5 is the median .* 2 at the start, 9 at step 58 of epoch 1; clips clip7a"
+        RuntimeError, match=r"diverges: 6.5 is the median .* 2 at the start, 9 at step 58 of epoch 1; clips clip7a"
     ):
         read_losses(unread(values), progress, divergence_factor=3.0)
 
@@ -53,7 +53,7 @@ def test_a_short_outburst_is_no_explosion():
 def test_deterministic_mode_asks_torch_for_it(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     try:
-        setup.compute_deterministically()
+        setup.use_deterministic_algorithms()
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.backends.cudnn.benchmark
         assert setup.os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
