@@ -1,4 +1,4 @@
-"""What a disk does to us: a full one costs one sentence and no finished file, what it has changed is noticed. The same with
+"""Disk faults: a full disk gives one message and damages no finished file, and changed bytes are noticed. The same with
 Snakemake: test_workflow_faults.py.
 """
 
@@ -39,7 +39,7 @@ def write_weights(path, size):
 
 
 def training(size):
-    """A method of so many bytes with the optimiser and the schedule of its training."""
+    """Return a method of this many bytes with the optimiser and the schedule of its training."""
     method = torch.nn.Linear(size // 4, 1, bias=False)
     optimiser = torch.optim.SGD(method.parameters(), 0.1)
     return method, optimiser, torch.optim.lr_scheduler.ConstantLR(optimiser)
@@ -54,7 +54,7 @@ WRITERS = [write_table, write_shard, write_weights, write_state]
 
 @pytest.fixture(params=["limit", pytest.param("disk", marks=needs_mounts)])
 def refusing(request, tmp_path):
-    """A folder and what makes it refuse large files, with what the user is told about it."""
+    """Yield a folder, a context that makes it refuse large files, and the reason and advice of the message."""
     if request.param == "limit":
         yield tmp_path, lambda: files_up_to(MIB), "File too large", "raise the limit on the size of files (ulimit -f)"
     else:
@@ -63,7 +63,7 @@ def refusing(request, tmp_path):
 
 
 @pytest.mark.parametrize("write", WRITERS)
-def test_a_full_disk_is_one_sentence_and_leaves_the_file_that_was_there(refusing, write):
+def test_full_disk_gives_one_message_and_keeps_the_old_file(refusing, write):
     folder, refuse, why, advice = refusing
     path = folder / "file"
     write(path, 1000)
@@ -77,7 +77,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_file_that_was_there(refusing
     assert path.read_bytes() != before
 
 
-def test_a_training_goes_on_from_the_state_before_the_full_disk(tmp_path):
+def test_training_resumes_from_the_state_before_the_full_disk(tmp_path):
     path = tmp_path / "state.pt"
     write_state(path, 1000)
     with files_up_to(500), pytest.raises(DiskError):
@@ -85,7 +85,7 @@ def test_a_training_goes_on_from_the_state_before_the_full_disk(tmp_path):
     assert load_state(path, *training(1000)).epoch == 1
 
 
-def test_a_command_on_a_full_disk_says_the_sentence_and_nothing_else(tmp_path):
+def test_command_on_a_full_disk_prints_one_message_without_a_traceback(tmp_path):
     spec = {"run": "a/supervised/tiny/b/c/seed0", "dataset": "a", "protocol": "supervised", "method": "b", "texts": "c"}
     spec |= {"backbone": "tiny", "seed": 0, "protocol_options": {}, "method_module": "b", "method_options": {}}
     spec |= {"training": {}, "dataset_options": {}, "backbone_options": {}, "text_options": {}}
@@ -107,7 +107,7 @@ def test_a_command_on_a_full_disk_says_the_sentence_and_nothing_else(tmp_path):
 
 
 @needs_mounts
-def test_a_disk_without_any_room_takes_no_file_at_all(tmp_path):
+def test_disk_without_free_space_accepts_no_file(tmp_path):
     with small_disk(tmp_path / "disk", 1024) as folder:
         filler = fill(folder)
         with pytest.raises(DiskError, match="No space left on device"):
@@ -115,7 +115,7 @@ def test_a_disk_without_any_room_takes_no_file_at_all(tmp_path):
         assert list(folder.iterdir()) == [filler]
 
 
-# ---- what is not worth stopping for
+# ---- failures that do not stop a job
 
 
 def write_clip(folder):
@@ -131,7 +131,7 @@ def extract(folder):
     return tables.open_shard("frames", shard)["images"].to_pylist()
 
 
-def test_a_disk_without_links_keeps_no_second_name_of_a_shard(tmp_path, monkeypatch, capsys):
+def test_disk_without_hard_links_keeps_no_copy_of_a_shard(tmp_path, monkeypatch, capsys):
     write_clip(tmp_path)
 
     def refused(*_):
@@ -142,10 +142,10 @@ def test_a_disk_without_links_keeps_no_second_name_of_a_shard(tmp_path, monkeypa
     assert "cannot be linked (" in capsys.readouterr().err
 
 
-# ---- what a disk has changed
+# ---- bytes that a disk has changed
 
 
-def test_pictures_that_changed_on_disk_are_decoded_again(tmp_path, capsys):
+def test_images_that_changed_on_disk_are_decoded_again(tmp_path, capsys):
     write_clip(tmp_path)
     before = extract(tmp_path)
     shard = tmp_path / "frames/00000.arrow"
@@ -162,7 +162,7 @@ def test_pictures_that_changed_on_disk_are_decoded_again(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 0.999])
-def test_a_truncated_shard_or_checkpoint_is_named_whoever_reads_it(tmp_path, share):
+def test_error_of_a_truncated_shard_or_checkpoint_names_the_file(tmp_path, share):
     for write, read in ((write_shard, lambda p: tables.open_shard("frames", p)), (write_weights, load_tensors)):
         path = tmp_path / write.__name__
         write(path, 4000)
