@@ -1,8 +1,8 @@
 """Augmentation of a clip: the same for all its frames, and decided by seed, epoch and index only.
 
 So neither a resumed training nor the number of workers or processes changes a pixel. The transforms are torchvision's
-(transforms.v2), which treat a clip [T, C, H, W] as one image. Their order is that of torchvision's reference recipes: crop,
-flip, RandAugment, erasing.
+(transforms.v2), which treat a clip [T, C, H, W] as one image. Their order is that of torchvision's reference recipes:
+crop, flip, RandAugment, erasing.
 
 T frames, C channels (RGB), H, W pixels.
 """
@@ -49,7 +49,7 @@ def augment_clip(frames_TCHW: Tensor, options: AugmentOptions, flip: bool, draw:
 
 
 def crop_square(frames_TCHW: Tensor, position: float = 0.5) -> Tensor:
-    """Return the square as large as the short side, at the start (position 0), the middle or the end (1) of the long side."""
+    """Return the largest square, at the start (position 0), the middle (0.5) or the end (1) of the long side."""
     H, W = frames_TCHW.shape[-2:]
     side = min(H, W)
     top, left = round((H - side) * position), round((W - side) * position)

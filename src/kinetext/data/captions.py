@@ -26,8 +26,8 @@ def captioned_clips(
     """Yield a clip for each video of each split.
 
     `find` returns a video's path and why it must not be read, as `Videos.find`. `paragraph` joins the sentences of a
-    video to one caption. `lists`, the folder of the lists, is quoted in messages. Raises ValueError if a video is in two
-    splits, because testing on training clips measures memory.
+    video to one caption. `lists`, the folder of the lists, is quoted in messages. Raises ValueError if a video is in
+    two splits, because testing on training clips measures memory.
     """
     _check_disjoint(splits, lists)
     num_empty = 0

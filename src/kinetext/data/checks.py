@@ -16,8 +16,8 @@ def check_frames(shards: Path, frames: Path, max_failed: float, output: Path) ->
     """Write frames.json: the number of clips per status, and a hash of each shard's images.
 
     So the file changes only if frames do. `shards` is the list that index_clips wrote; the shards are in the folder
-    `frames`. Raises ValueError, with the first failed clips and their errors, if a share of more than `max_failed` (0 to 1)
-    has no frames.
+    `frames`. Raises ValueError, with the first failed clips and their errors, if a share of more than `max_failed` (0
+    to 1) has no frames.
     """
     names = [line.split()[0] for line in shards.read_text().splitlines()]
     counts: Counter[str] = Counter()

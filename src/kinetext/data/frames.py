@@ -33,7 +33,7 @@ BATCH_CLIPS, BATCH_BYTES = 100, 2**29  # an Arrow binary column has at most 2 Gi
 
 
 def resize(frames_THWC: np.ndarray, size_px: int, crop: str = "centre") -> np.ndarray:
-    """Preprocess uint8 images as CLIP does: short side to `size_px` (bicubic, antialiased), centre crop; `whole`: no crop.
+    """Preprocess uint8 images as CLIP: short side to `size_px` (bicubic, antialiased), centre crop; `whole`: no crop.
 
     The pixels are PIL's except for rounding (mean difference 0.004 grey levels, at most 2); several times faster.
     """
@@ -63,8 +63,8 @@ def encode_image(frame_HWC: np.ndarray, encoding: str, quality: int, chroma: str
 def decode_image(data: bytes | memoryview, out: np.ndarray | None = None) -> np.ndarray:
     """Return the image that `encode_image` encoded, uint8 [H, W, 3]; raw bytes are a square image and are not copied.
 
-    With `out`, the image is written into that array and `out` is returned. Raises ValueError if the bytes are neither JPEG
-    nor raw, or if the image has another shape than `out`.
+    With `out`, the image is written into that array and `out` is returned. Raises ValueError if the bytes are neither
+    JPEG nor raw, or if the image has another shape than `out`.
     """
     if data[:3] == b"\xff\xd8\xff" and data[-2:] == b"\xff\xd9":
         if out is None:
@@ -86,7 +86,7 @@ def decode_image(data: bytes | memoryview, out: np.ndarray | None = None) -> np.
 
 
 def decode_images(images: Sequence[bytes | memoryview]) -> np.ndarray:
-    """Return the images of a clip, uint8 [T, H, W, 3], all of one size; each is decoded in place, which saves a copy."""
+    """Return the images of a clip, uint8 [T, H, W, 3], all of one size. Decoding in place saves a copy."""
     first_HWC = decode_image(images[0])
     frames_THWC = np.empty((len(images), *first_HWC.shape), np.uint8)
     frames_THWC[0] = first_HWC

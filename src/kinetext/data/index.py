@@ -1,7 +1,7 @@
 """index_clips: list a data set as one table: each clip with its file, split, label or captions, and shard.
 
-Oddities are counted, in the log and in the table's metadata: sizes that differ from the published ones, listed files that
-are absent, files in no list. The metadata also has the checksum of every annotation file.
+Oddities are counted, in the log and in the table's metadata: sizes that differ from the published ones, listed files
+that are absent, files in no list. The metadata also has the checksum of every annotation file.
 """
 
 import hashlib
@@ -26,10 +26,10 @@ MAX_NAMED = 20  # absent and unlisted files named in the metadata; `kinetext ins
 def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, media: Path, cache: Path) -> None:
     """Write the table `clips` to `output`, and each shard's name with a digest of its clips, one per line, to `shards`.
 
-    `media` is the data set's folder for files that it renders. `cache` has the frames extracted so far, in folders of frame sets: their clips stay
-    in their shards. The table's metadata has `labels`, the class names in order, and `pairs`, the pairs that the data set
-    declares confusable. Absent files stay listed; they become failed rows of `frames`. Raises ValueError if the clips
-    contradict each other or the labels.
+    `media` is the data set's folder for files that it renders. `cache` has the frames extracted so far, in folders of
+    frame sets: their clips stay in their shards. The table's metadata has `labels`, the class names in order, and
+    `pairs`, the pairs that the data set declares confusable. Absent files stay listed; they become failed rows of
+    `frames`. Raises ValueError if the clips contradict each other or the labels.
     """
     dataset, clips, labels = list_dataset(name, options, media)
     pairs = [list(pair) for pair in dataset.declared_pairs()]
@@ -53,8 +53,8 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
     splits = ", ".join(f"{split} {counts[split]}" for split in SPLITS)
     first = f", first {absent[0]}" if absent else ""
     print(
-        f"index_clips {name}: {len(clips)} clips ({splits}), {len(labels)} classes, {len(set(shard_of.values()))} shards, "
-        f"{len(absent)} absent files{first}",
+        f"index_clips {name}: {len(clips)} clips ({splits}), {len(labels)} classes, "
+        f"{len(set(shard_of.values()))} shards, {len(absent)} absent files{first}",
         file=sys.stderr,
     )
     for key, (count, published) in sizes.items():

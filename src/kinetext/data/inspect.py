@@ -32,9 +32,9 @@ NUM_CELLS = 48  # clips in the contact sheet
 def inspect(name: str, options: DatasetOptions, media: Path, output: Path, num_clips: int = 200) -> None:
     """Print a description of the data set and write the lists behind it to the folder `output`.
 
-    The files are classes.csv, absent.txt, unlisted.txt, duplicates.txt and the contact sheet sheet.png. `media` is the data
-    set's folder for files that it renders. Durations are those of `num_clips` clips, evenly spaced. Raises ValueError, as
-    index_clips does, if lists contradict each other.
+    The files are classes.csv, absent.txt, unlisted.txt, duplicates.txt and the contact sheet sheet.png. `media` is
+    the data set's folder for files that it renders. Durations are those of `num_clips` clips, evenly spaced. Raises
+    ValueError, as index_clips does, if lists contradict each other.
     """
     dataset, clips, labels = list_dataset(name, options, media)
     output.mkdir(parents=True, exist_ok=True)

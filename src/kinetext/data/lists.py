@@ -55,8 +55,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 def read_csv(path: Path, *columns: str, delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the rows of a csv file with a header, with their line numbers.
 
-    Raises ValueError if a column or a value is missing, if a row has more values than there are columns (e.g. because of
-    a comma without quotes), or if the file is not UTF-8.
+    Raises ValueError if a column or a value is missing, if a row has more values than there are columns (e.g. because
+    of a comma without quotes), or if the file is not UTF-8.
     """
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
@@ -153,11 +153,11 @@ class Videos:
                 self._by_stem.setdefault(stem, []).append(name)
 
     def find(self, *names: str) -> tuple[Path, str | None]:
-        """Return the path of a video with one of these names (relative to the root), and why it must not be read or None.
+        """Return the path of a video with one of these names relative to the root, and why it must not be read, if so.
 
-        A list's suffix is often not the file's (DiDeMo, converted data sets). Without an exact match a file with the same
-        path except for the suffix is taken, case kept. A name without a folder matches in any folder if only one has it
-        (MSR-VTT's videos come in two). An absent file gets the first of the possible paths.
+        A list's suffix is often not the file's (DiDeMo, converted data sets). Without an exact match a file with the
+        same path except for the suffix is taken, case kept. A name without a folder matches in any folder if only one
+        has it (MSR-VTT's videos come in two). An absent file gets the first of the possible paths.
         """
         match = next((name for name in names if name in self.names), None)
         if match is None:

@@ -1,8 +1,8 @@
 """From stored frames to batches on the device: ClipDataset reads one clip, ClipLoader batches clips in any order.
 
-Frames are bytes all the way to the device and become floats there. JPEGs are decoded either by workers or by the device: a
-GPU decodes with nvJPEG, whose pixels differ by rounding (another inverse transform); on the CPU both are libjpeg-turbo and
-equal bit by bit.
+Frames are bytes all the way to the device and become floats there. JPEGs are decoded either by workers or by the
+device: a GPU decodes with nvJPEG, whose pixels differ by rounding (another inverse transform); on the CPU both are
+libjpeg-turbo and equal bit by bit.
 
 B clips, T frames, H, W pixels, C channels (RGB), P bytes.
 """
@@ -23,7 +23,7 @@ from kinetext.data.store import FrameStore, decode_stored
 from kinetext.video.sampling import Choice
 
 log = logging.getLogger(__name__)
-# with fewer workers nvJPEG is faster: it takes 34 ms for 512 frames of 224 px on an H200, a CPU core about 0.2 ms a frame
+# with fewer workers nvJPEG is faster: 34 ms for 512 frames of 224 px on an H200; a CPU core takes about 0.2 ms a frame
 MIN_DECODING_WORKERS = 4
 JPEG_START = b"\xff\xd8\xff"
 
@@ -33,9 +33,9 @@ Key = tuple[int, int | None]  # index of an item, epoch
 class ClipDataset(Dataset):
     """Clips as training reads them: `dataset[index, epoch]` is uint8 [T, H, W, C].
 
-    Which stored frames an item has and how they are augmented depends on (seed, epoch, index) only, so a resumed training
-    sees what it would have seen. Without an epoch (None: validation, tests) nothing is random. Index n + len(dataset) is
-    clip n again, with its own random draws.
+    Which stored frames an item has and how they are augmented depends on (seed, epoch, index) only, so a resumed
+    training sees what it would have seen. Without an epoch (None: validation, tests) nothing is random. Index n +
+    len(dataset) is clip n again, with its own random draws.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
 """Draw one still of the shapes world: a few flat figures on a noisy background, 64 x 64 px.
 
-With this world the whole pipeline can be demonstrated offline: the small CLIP is pretrained on single stills drawn here, and
-the `shapes` data set moves the same figures. Figures are signed-distance functions evaluated on the pixel grid, so edges are
-antialiased and motion is smooth below one pixel.
+With this world the whole pipeline can be demonstrated offline: the small CLIP is pretrained on single stills drawn
+here, and the `shapes` data set moves the same figures. Figures are signed-distance functions evaluated on the pixel
+grid, so edges are antialiased and motion is smooth below one pixel.
 
 Coordinates are fractions of the frame, x to the right and y downwards; angles are radians, 0 points right, pi/2 down.
 """
@@ -73,7 +73,7 @@ def draw_scene(scene: Scene, random: np.random.Generator) -> np.ndarray:
 
 
 def _coverage(distance_HW: np.ndarray) -> np.ndarray:
-    """Return the part of each pixel that is inside, 0 to 1, from the distance to the outline (fraction of the frame)."""
+    """Return the part of each pixel that is inside, 0 to 1, from its distance to the outline (in frames)."""
     return np.clip(0.5 - distance_HW * SIZE_PX, 0.0, 1.0)
 
 

@@ -1,18 +1,19 @@
 """split_clips: which clips train, validate and test under a protocol, and among which classes a clip is scored.
 
 - `supervised`: the data set's own splits.
-- `few_shot_{K}`: K training clips per class (and at most K for validation), all test clips. ViFi-CLIP (CVPR 2023) uses 2, 4,
-  8, 16.
-- `base_to_novel`, `base_to_novel_{K}`: the classes in `novel` are removed from training and validation. Their test clips
-  become the split `novel`, scored among the novel classes only (ViFi-CLIP, with K = 16), and the split `novel_among_all`,
-  scored among all classes (generalised zero-shot, Chao et al., ECCV 2016): there a method that prefers the classes it was
-  trained on loses.
-- `zero_shot_from_{data set}`: nothing trains here. The run of that data set is tested on all classes, and on `unseen`, the
-  classes whose names do not occur there, scored among each other. (22 of UCF101's 101 names are Kinetics-400's.)
+- `few_shot_{K}`: K training clips per class (and at most K for validation), all test clips. ViFi-CLIP (CVPR 2023)
+  uses 2, 4, 8, 16.
+- `base_to_novel`, `base_to_novel_{K}`: the classes in `novel` are removed from training and validation. Their test
+  clips become the split `novel`, scored among the novel classes only (ViFi-CLIP, with K = 16), and the split
+  `novel_among_all`, scored among all classes (generalised zero-shot, Chao et al., ECCV 2016): there a method that
+  prefers the classes it was trained on loses.
+- `zero_shot_from_{data set}`: nothing trains here. The run of that data set is tested on all classes, and on
+  `unseen`, the classes whose names do not occur there, scored among each other. (22 of UCF101's 101 names are
+  Kinetics-400's.)
 
-Draws of K clips are part of the protocol, not of a run's seed, because whatever is mined from training clips depends on them:
-`few_shot_4` is draw 0, `few_shot_4_draw1` another. A list from a file (`shots`) takes precedence over a draw. No clip may both
-train and test; clips are compared by name and by the content of their frames.
+Draws of K clips are part of the protocol, not of a run's seed, because whatever is mined from training clips depends
+on them: `few_shot_4` is draw 0, `few_shot_4_draw1` another. A list from a file (`shots`) takes precedence over a
+draw. No clip may both train and test; clips are compared by name and by the content of their frames.
 
 Clips with captions (retrieval) have no classes: each is its own, and only `supervised` and `zero_shot_from` apply.
 """
@@ -58,9 +59,9 @@ def split_clips(
 ) -> None:
     """Write the table `splits` of a data set under a protocol, with each split's classes in the metadata `labels`.
 
-    `source` and `source_frames` belong to the data set that zero_shot_from names: its supervised table `splits` and its
-    frames. Raises ValueError if a clip both trains and tests; overlap.txt beside the output then lists all such training
-    clips.
+    `source` and `source_frames` belong to the data set that zero_shot_from names: its supervised table `splits` and
+    its frames. Raises ValueError if a clip both trains and tests; overlap.txt beside the output then lists all such
+    training clips.
     """
     labels = read_metadata(clips)["labels"]
     rows = [{key: row[key] for key in ("clip_id", "split", "label")} for row in read_rows("clips", clips)]
@@ -94,8 +95,8 @@ def _write_overlap(pairs: list[tuple[str, str]], trains: str, output: Path) -> s
         part.write_text("".join(f"{clip}\n" for clip in sorted({clip for clip, _ in pairs})))
     first = "; ".join(f"{trained} = {tested}" for trained, tested in pairs[:5])
     return (
-        f"{len(pairs)} training clips are test clips, too: {first}. All are listed in {output}; copy that file beside your "
-        f"configuration and name the copy as datasets.{trains}.exclude"
+        f"{len(pairs)} training clips are test clips, too: {first}. All are listed in {output}; copy that file beside "
+        f"your configuration and name the copy as datasets.{trains}.exclude"
     )
 
 
@@ -126,9 +127,9 @@ def protocol_splits(
 ) -> dict[str, Split]:
     """Return the splits train, val, test, and with novel classes also novel and novel_among_all.
 
-    Rows have clip_id, split, label. Shots are drawn among the `usable` clips, those with frames. Raises ValueError if there
-    is nothing to train on, if a novel class does not exist, or if a list of shots names a clip twice or one that is not a
-    training clip.
+    Rows have clip_id, split, label. Shots are drawn among the `usable` clips, those with frames. Raises ValueError if
+    there is nothing to train on, if a novel class does not exist, or if a list of shots names a clip twice or one
+    that is not a training clip.
     """
     match = PROTOCOL.fullmatch(protocol)
     if not match:

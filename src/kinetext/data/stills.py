@@ -1,9 +1,9 @@
 """Stills of the shapes world with true captions, on which the small CLIP is pretrained.
 
-A still has attributes (colour, position, gate, ...), and a caption states some of them. Both are known as symbols, so `truth`
-tells for every caption whether it is true of every still, and no true pair is ever treated as a negative. A caption with one
-attribute changed is a hard negative (NegCLIP, Yuksekgonul et al., ICLR 2023). Nothing moves here: the resulting CLIP knows
-appearance and position, and no motion.
+A still has attributes (colour, position, gate, ...), and a caption states some of them. Both are known as symbols, so
+`truth` tells for every caption whether it is true of every still, and no true pair is ever treated as a negative. A
+caption with one attribute changed is a hard negative (NegCLIP, Yuksekgonul et al., ICLR 2023). Nothing moves here:
+the resulting CLIP knows appearance and position, and no motion.
 
 B stills, K captions, A attributes.
 """
@@ -276,7 +276,7 @@ def truth(stills_BA: np.ndarray, captions_KA: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _swapped(captions_KA: np.ndarray) -> np.ndarray:
-    """Return captions that begin with the other figure: "a left of b" as "b right of a". Captions of one figure stay."""
+    """Return captions that begin with the other figure: "a left of b" as "b right of a"; one figure's stay."""
     swapped_KA = captions_KA.copy()
     column = {name: index for index, name in enumerate(NAMES)}
     pair_K = (captions_KA[:, [column[name] for name in PAIR_ONLY]] != FREE).any(-1)

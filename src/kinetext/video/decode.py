@@ -1,8 +1,9 @@
 """Decode the wanted frames of a clip, equal bit by bit to those of decoding the whole file.
 
 The file is demuxed once without decoding, and the wanted frames are found by counting packets, because headers are
-unreliable. If container and codec allow it, only the groups of pictures (GOPs) with a wanted frame are decoded, without
-pictures that no other refers to. Otherwise, and after any surprise, everything is decoded from the first packet to the last.
+unreliable. If container and codec allow it, only the groups of pictures (GOPs) with a wanted frame are decoded,
+without pictures that no other refers to. Otherwise, and after any surprise, everything is decoded from the first
+packet to the last.
 
 Decoders conceal damage silently, and concealed errors spread to the pictures that refer to them. So after any error all
 packets up to the next entry point count as tainted, in decode order, and the nearest untainted frame is taken instead.
@@ -72,10 +73,10 @@ def decode_clip(
 ) -> Decoded:
     """Decode the frames of a clip that `choose(times of its frames in seconds)` returns, ascending, repeats allowed.
 
-    Only frames with start_s <= time < end_s are counted and chosen from. These are times of the file: 0 is the start of the
-    container, which may be before the first frame. `resize` is applied to a few frames at a time,
-    uint8 [T, H, W, 3], so that large frames are not all in memory. Frames of more than `limit_px` pixels and clips of more
-    than `limit_s` seconds are not decoded. Never raises: errors are in `status` and `error`.
+    Only frames with start_s <= time < end_s are counted and chosen from. These are times of the file: 0 is the start
+    of the container, which may be before the first frame. `resize` is applied to a few frames at a time, uint8 [T, H,
+    W, 3], so that large frames are not all in memory. Frames of more than `limit_px` pixels and clips of more than
+    `limit_s` seconds are not decoded. Never raises: errors are in `status` and `error`.
     """
     request = _Request(path, choose, start_s, end_s, resize, limit_px, limit_s)
     # a quick opening saves up to a tenth, but does not know where the file starts; after any surprise all is done again
@@ -106,7 +107,7 @@ class _Request:
         return self.start_s is None and self.end_s is None
 
     def select(self, times_s: list[float], first_s: float) -> tuple[range, list[int]]:
-        """Return the ranks of the clip's frames, and those of the wanted ones. `first_s`: file time of the first frame."""
+        """Return the ranks of the clip's frames and of the wanted ones. `first_s`: file time of the first frame."""
         window = window_ranks(times_s, first_s, self.start_s, self.end_s)
         length_s = times_s[window[-1]] - times_s[window[0]]
         if self.limit_s is not None and length_s > self.limit_s:

@@ -3,7 +3,6 @@
 Frames are counted by packets, because headers are unreliable: the length in an AVI, edit lists, files cut short.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from typing import Any
 import av
 from av.stream import Disposition
 
+from kinetext.video.bitstream import is_entry, mpeg4_entries, unit_length_bytes
+
 MOV = "mov,mp4,m4a,3gp,3g2,mj2"
 GOP_CONTAINERS = {MOV, "matroska,webm"}  # the others have unreliable time stamps (AVI) or rarely an index
 GOP_CODECS = {"h264", "hevc", "vp9", "av1"}  # one packet is always one shown frame; VP8 and MPEG-4 may hide some
-ENTRY_NALS = {"h264": {5}, "hevc": set(range(16, 22))}  # IDR; IRAP: nothing later refers to anything before them
-MPEG4_PICTURE = b"\0\0\1\xb6"  # start code of a picture
 LIMIT_PACKETS = 1_000_000  # all are held in memory; 4.6 hours at 60 frames/s
 CHUNK_PACKETS = 1000  # read between two checks of the limits
 OPEN: dict[str, Any] = {"metadata_errors": "ignore"}  # a title in an old encoding is no reason to fail
@@ -108,7 +107,7 @@ def open_video(path: Path, options: dict[str, str] | None = None) -> Iterator[An
 
 
 def select_stream(container: Any, limit_px: int) -> Any:
-    """Return the stream to decode. Raises UnusableError if there is none, it has no decoder, or its frames are too large."""
+    """Return the stream to decode. Raises UnusableError without one, without a decoder, or if frames are too large."""
     stream = _video_stream(container)
     if stream is None:
         raise UnusableError("no_video_stream: only sound or a cover picture")
@@ -153,26 +152,26 @@ def demux(container: Any, stream: Any, limit_s: float | None = None) -> Video:
     unit_s = float(stream.time_base) if has_times else 1 / fps
     times_s = [(stamps[position] - stamps[order[0]]) * unit_s for position in order]
     length_bytes = unit_length_bytes(codec, context.extradata)
-    entries = [i for i, p in enumerate(packets) if i == 0 or (p.is_keyframe and _is_entry(p, codec, length_bytes))]
+    entries = [i for i, p in enumerate(packets) if i == 0 or (p.is_keyframe and is_entry(p, codec, length_bytes))]
     by_gop = has_times and container.format.name in GOP_CONTAINERS and codec in GOP_CODECS
-    if codec == "mpeg4" and order == list(range(len(packets))) and (mpeg4_entries := _mpeg4_entries(packets)):
-        by_gop, entries = True, mpeg4_entries
+    if codec == "mpeg4" and order == list(range(len(packets))) and (pictures := mpeg4_entries(packets)):
+        by_gop, entries = True, pictures
     return Video(
-        context,
-        codec,
-        packets,
-        stamps,
-        entries,
-        length_bytes,
-        order,
-        times_s,
-        _start_s(container, stream),
-        fps,
-        float(stream.time_base),
-        by_gop,
-        has_times and container.format.name != "avi" and _ascends(packets),
-        frozenset(broken),
-        broken,
+        context=context,
+        codec=codec,
+        packets=packets,
+        stamps=stamps,
+        entries=entries,
+        length_bytes=length_bytes,
+        order=order,
+        times_s=times_s,
+        start_s=_start_s(container, stream),
+        fps=fps,
+        time_base_s=float(stream.time_base),
+        by_gop=by_gop,
+        order_known=has_times and container.format.name != "avi" and _ascends(packets),
+        broken=frozenset(broken),
+        bad=broken,
     )
 
 
@@ -211,65 +210,6 @@ def _read(container: Any, stream: Any, limit_s: float | None, packets: list[Any]
 def too_long(length_s: float, limit_s: float | None) -> UnusableError:
     """Return the error of a clip of at least `length_s` seconds."""
     return UnusableError(f"too_long: {length_s:.1f} s or more, at most {limit_s:g} s are decoded")
-
-
-def is_zeroed(data: bytes, length_bytes: int) -> bool:
-    """Return whether an H.264 or HEVC packet has zeros that no encoder writes, e.g. from a lost sector.
-
-    Decoders make a picture of it without an error. `length_bytes` comes from `unit_length_bytes`.
-    """
-    if length_bytes == 4 and data.find(b"\0\0\0", 1) < 0:  # nearly all; the first length may begin with three zeros
-        return False
-    for unit in _units(data, length_bytes):
-        content = unit.rstrip(b"\0")
-        if b"\0\0\0" in content or len(unit) - len(content) >= 16 or not unit:
-            return True
-    return False
-
-
-def unit_length_bytes(codec: str, extradata: bytes | None) -> int:
-    """Return the size in bytes of the length before each NAL unit (avcC, hvcC); 0 if packets have none."""
-    if codec not in ENTRY_NALS or not extradata or extradata[0] != 1:
-        return 0
-    return (extradata[4 if codec == "h264" else 21] & 3) + 1
-
-
-def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
-    """Yield the NAL units of a packet in which each is preceded by its length (avcC, hvcC)."""
-    start = 0
-    while start + length_bytes < len(data):
-        length = int.from_bytes(data[start : start + length_bytes], "big")
-        start += length_bytes + length
-        yield data[start - length : start]
-
-
-def _is_entry(packet: Any, codec: str, length_bytes: int) -> bool:
-    """Return whether decoding may start at a keyframe; not at an H.264 keyframe without IDR, a mere recovery point."""
-    if codec not in ENTRY_NALS:
-        return True
-    data = bytes(packet)
-    if length_bytes:
-        headers = [unit[0] for unit in _units(data, length_bytes) if unit]
-    else:
-        headers = [data[match.end()] for match in re.finditer(b"\0\0\1(?=.)", data, re.DOTALL)]
-    types = {header & 31 if codec == "h264" else header >> 1 & 63 for header in headers}
-    return bool(types & ENTRY_NALS[codec])
-
-
-def _mpeg4_entries(packets: list[Any]) -> list[int]:
-    """Return the positions of I-pictures in MPEG-4; none unless each packet is exactly one shown I- or P-picture."""
-    entries = []
-    for position, packet in enumerate(packets):
-        data = bytes(packet)
-        picture = data.find(MPEG4_PICTURE) + 4
-        if picture < 4 or len(data) < picture + 8 or data.rfind(MPEG4_PICTURE) >= picture:
-            return []  # no picture or two in a packet, or one that only repeats the last one
-        kind = data[picture] >> 6  # 0: I, 1: P, 2: B
-        if kind == 0:
-            entries.append(position)
-        elif kind != 1:
-            return []
-    return entries if entries[:1] == [0] else []
 
 
 def count_without_edit_list(path: Path) -> int:

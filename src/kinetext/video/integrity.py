@@ -1,6 +1,7 @@
 """Find breaks in Matroska, WebM and AVI files.
 
-FFmpeg silently skips what it cannot read in them: frames are then missing in the middle, and all later ones are miscounted.
+FFmpeg silently skips what it cannot read in them: frames are then missing in the middle, and all later ones are
+miscounted.
 """
 
 import mmap

@@ -29,8 +29,8 @@ class Orientation(NamedTuple):
 def orientation_of(frame: Any) -> Orientation:
     """Return the orientation of a decoded frame.
 
-    The display matrix has three rows of int32: a pixel at (x, y) is shown at (a x + c y, b x + d y), up to a shift, with a, b
-    in the first row and c, d in the second. Other angles are rounded to quarter turns.
+    The display matrix has three rows of int32: a pixel at (x, y) is shown at (a x + c y, b x + d y), up to a shift,
+    with a, b in the first row and c, d in the second. Other angles are rounded to quarter turns.
     """
     side_data = frame.side_data.get("DISPLAYMATRIX")
     if side_data is None:

@@ -8,7 +8,8 @@ from typing import Any
 import av
 import numpy as np
 
-from kinetext.video.demux import UnusableError, Video, is_zeroed, position_of, tag_packets
+from kinetext.video.bitstream import is_zeroed
+from kinetext.video.demux import UnusableError, Video, position_of, tag_packets
 from kinetext.video.orientation import orientation_of
 
 BATCH_BYTES = 2**22  # frames resized in one call, at most; a single one may be larger
@@ -156,8 +157,8 @@ def _ascending_times(stamps: list[int | None], unit_s: float, step_s: float) -> 
 def display_order(video: Video, positions: list[int | None]) -> list[int]:
     """Return packet positions in display order, given the positions of the frames as they arrived from the decoder.
 
-    Without time stamps in display order (AVI, raw streams, joined files) it is the order of arrival. A packet without a frame
-    is inserted before the first frame that follows it in the file.
+    Without time stamps in display order (AVI, raw streams, joined files) it is the order of arrival. A packet without
+    a frame is inserted before the first frame that follows it in the file.
     """
     if video.order_known:
         return video.order

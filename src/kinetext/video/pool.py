@@ -1,7 +1,7 @@
-"""Map a function over items in worker processes that may hang or crash; such an item gives a reason instead of a result.
+"""Map a function over items in processes that may hang or crash; such an item gives a reason instead of a result.
 
-concurrent.futures cannot do this: a worker that dies breaks the whole pool, and one that hangs cannot be stopped. Here each
-thread of a pool supervises its own process.
+concurrent.futures cannot do this: a worker that dies breaks the whole pool, and one that hangs cannot be stopped.
+Here each thread of a pool supervises its own process.
 """
 
 import importlib
@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
-# Workers are forks of a server that has only imported the heavy packages: they start fast, and unlike forks of this process
-# they cannot inherit a lock that one of our threads holds.
+# Workers are forks of a server that has only imported the heavy packages: they start fast, and unlike forks of this
+# process they cannot inherit a lock that one of our threads holds.
 SERVER = multiprocessing.get_context("forkserver")
 START_LIMIT_S = 300.0  # the first worker waits for the server's imports, possibly from a slow shared disk
 
@@ -33,8 +33,8 @@ def map_with_timeout(
     """Yield `function(item)` in the order of the items.
 
     An item gives NoResult if it takes more than `limit_s` seconds, if its process dies, or if the function raises.
-    `function` and the items are pickled. `preload` names modules to import before the clocks start. Raises RuntimeError if
-    a worker process cannot start.
+    `function` and the items are pickled. `preload` names modules to import before the clocks start. Raises
+    RuntimeError if a worker process cannot start.
     """
     SERVER.set_forkserver_preload(list(preload))
     workers = [_Worker(function, preload) for _ in range(num_workers)]

@@ -107,9 +107,9 @@ def choice(sampling: str, num_wanted: int | None, stride: int = 1) -> Choice:
 def view_indices(sampling: str, stored: int, num_wanted: int, stride: int, view: int, views: int) -> list[int]:
     """Return the stored frames of temporal clip `view` of `views`.
 
-    With segments each view takes another position within them: the centres of `views` equal parts. Dense views start at
-    equal steps, the first at the start and the last ending at the end (Wang et al., Non-local, CVPR 2018). A single view
-    takes the centres, or the middle.
+    With segments each view takes another position within them: the centres of `views` equal parts. Dense views start
+    at equal steps, the first at the start and the last ending at the end (Wang et al., Non-local, CVPR 2018). A
+    single view takes the centres, or the middle.
     """
     _check(stored)
     if sampling != "dense":

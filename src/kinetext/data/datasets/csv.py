@@ -3,8 +3,8 @@
 Columns: `path`, `split` (train, val, test) and `label` or `caption`. Optional: `start_s` and `end_s` (a segment of the
 file), `clip_id`, and `group` (what the clip was cut from, or who is in it).
 
-Paths are relative to the root. A clip may have several rows with one caption each: rows with the same clip_id, or without
-a clip_id the same path, start and end, are one clip. Underscores in labels are read as spaces.
+Paths are relative to the root. A clip may have several rows with one caption each: rows with the same clip_id, or
+without a clip_id the same path, start and end, are one clip. Underscores in labels are read as spaces.
 """
 
 from collections.abc import Iterator

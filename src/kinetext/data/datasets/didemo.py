@@ -1,4 +1,4 @@
-"""DiDeMo (Hendricks et al. 2017) as paragraph-to-video retrieval: all descriptions of a video, in the order of the file.
+"""DiDeMo (Hendricks et al. 2017) as paragraph-to-video retrieval: all descriptions of a video in the file's order.
 
 Files: train_data.json, val_data.json, test_data.json of github.com/LisaAnne/LocalizingMoments (objects with `video` and
 `description`), and train_list.txt, val_list.txt, test_list.txt of collaborative-experts (one file name per line).
@@ -60,5 +60,5 @@ class DiDeMo(Dataset):
 
     def published(self) -> dict[str, int]:
         """Return the sizes of the lists."""
-        # collaborative-experts, misc/datasets/didemo/README.md, which says that the paper's training split has three more
+        # collaborative-experts, misc/datasets/didemo/README.md; it counts three more in the paper's training split
         return {"train": 8392, "val": 1065, "test": 1004}

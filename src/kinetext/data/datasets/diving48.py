@@ -1,7 +1,7 @@
 """Diving48 (Li et al. 2018, RESOUND, ECCV): competition dives whose classes differ only in their motion; version 2.
 
-The lists as published: `Diving48_V2_train.json` and `Diving48_V2_test.json`, objects with `vid_name` and `label`, an index
-into `Diving48_vocab.json`, whose 48 entries have four parts: take-off, somersaults, twists and position, as in
+The lists as published: `Diving48_V2_train.json` and `Diving48_V2_test.json`, objects with `vid_name` and `label`, an
+index into `Diving48_vocab.json`, whose 48 entries have four parts: take-off, somersaults, twists and position, as in
 `["Back", "15som", "05Twis", "FREE"]`. Videos are `{vid_name}.mp4`.
 
 There is no validation split; `val_share` makes one. Class names are composed from the four parts here.

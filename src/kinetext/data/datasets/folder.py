@@ -51,8 +51,8 @@ class FolderDataset(Dataset):
         if splits and len(splits) < len(tops):
             other = next(top for top in tops if top not in splits)
             raise ValueError(
-                f"root: {root} has the split folder {splits[0].name}/ beside {other.name}/; have either split folders or "
-                "class folders there"
+                f"root: {root} has the split folder {splits[0].name}/ beside {other.name}/; have either split folders "
+                "or class folders there"
             )
         for top in splits:
             for label, videos in _classes(top):

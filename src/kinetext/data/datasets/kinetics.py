@@ -1,9 +1,9 @@
 """Kinetics-400, -600 and -700 (Kay et al. 2017, arXiv:1705.06950): clips of ten seconds cut from YouTube videos.
 
-The lists as published: `train.csv` and `validate.csv` with the columns label, youtube_id, time_start, time_end; a clip's
-file is `{youtube_id}_{start}_{end}.mp4`, the times in six digits, in the folders of the CVDF copy (train, val), in class
-folders, or in the root. With `classes`, a csv of `id,name`, the lists are flat instead: `path id` in each line, as those
-of X-CLIP, ST-Adapter, ViFi-CLIP and PySlowFast (whose `train.csv` is separated by spaces, too).
+The lists as published: `train.csv` and `validate.csv` with the columns label, youtube_id, time_start, time_end; a
+clip's file is `{youtube_id}_{start}_{end}.mp4`, the times in six digits, in the folders of the CVDF copy (train,
+val), in class folders, or in the root. With `classes`, a csv of `id,name`, the lists are flat instead: `path id` in
+each line, as those of X-CLIP, ST-Adapter, ViFi-CLIP and PySlowFast (whose `train.csv` is separated by spaces, too).
 
 The field reports accuracy on the validation list, because the labels of the test list were withheld for years. So its
 clips are the split `test` here, and no test list is read. Copies differ in length, because videos vanish from YouTube.

@@ -2,9 +2,9 @@
 
 Files, which need permission from MPII: LSMDC16_annos_training.csv, LSMDC16_annos_val.csv and, for retrieval,
 LSMDC16_challenge_1000_publictect.csv. They are tab-separated, have no header, and quotes in them are text: clip_id,
-aligned start and end, extracted start and end, sentence. Videos are `root/{movie}/{clip_id}.avi`, where the movie is the
-clip_id up to its first dot without three characters (the hours). A clip_id in several lines is one clip with several
-captions.
+aligned start and end, extracted start and end, sentence. Videos are `root/{movie}/{clip_id}.avi`, where the movie is
+the clip_id up to its first dot without three characters (the hours). A clip_id in several lines is one clip with
+several captions.
 """
 
 from collections.abc import Iterator

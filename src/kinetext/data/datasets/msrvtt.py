@@ -1,4 +1,4 @@
-"""MSR-VTT (Xu et al. 2016) in the split 1k-A (Yu et al. 2018, JSFusion): 20 sentences per training video, 1 per test video.
+"""MSR-VTT (Xu et al. 2016) in the split 1k-A (Yu et al. 2018, JSFusion): 20 sentences a training video, 1 in the test.
 
 Files, as in CLIP4Clip's msrvtt_data.zip: MSRVTT_data.json (`sentences`: video_id, caption), MSRVTT_train.9k.csv or
 MSRVTT_train.7k.csv (video_id), MSRVTT_JSFUSION_test.csv (key, vid_key, video_id, sentence). Videos are
@@ -58,6 +58,6 @@ class MSRVTT(Dataset):
 
     def published(self) -> dict[str, int]:
         """Return the sizes of the lists; that of the training list only if no clips are set aside."""
-        # collaborative-experts, misc/datasets/msrvtt/README.md: 9000 and 1000; rows of MSRVTT_train.7k.csv in X-Pool: 7010
+        # collaborative-experts, misc/datasets/msrvtt/README.md: 9000, 1000; rows of MSRVTT_train.7k.csv in X-Pool: 7010
         train = {"9k": 9000, "7k": 7010}[self.config.train]
         return {"test": 1000} if self.config.val_share else {"train": train, "test": 1000}

@@ -1,9 +1,9 @@
 """`shapes`: rendered clips of moving figures, written as real H.264 files; the built-in data set.
 
-Classes come in pairs that are exact time reversals of each other: a clip of one class, played backwards, is distributed
-like a clip of the other. Only the order of the frames distinguishes them, so a method that averages frames cannot exceed
-one half within a pair. Shape, colour, size, background, distracting dots, noise and the speed profile (its distribution
-is symmetric in time) are drawn for every clip.
+Classes come in pairs that are exact time reversals of each other: a clip of one class, played backwards, is
+distributed like a clip of the other. Only the order of the frames distinguishes them, so a method that averages
+frames cannot exceed one half within a pair. Shape, colour, size, background, distracting dots, noise and the speed
+profile (its distribution is symmetric in time) are drawn for every clip.
 """
 
 import hashlib

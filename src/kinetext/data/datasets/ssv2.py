@@ -4,8 +4,8 @@ The lists as published, under their old names (`something-something-v2-train.jso
 objects with the video's `id` and a `template`, the class with its placeholders in brackets. `labels.json` numbers the
 templates without brackets. Videos are `{id}.webm`, or what they were converted to.
 
-The field reports accuracy on the validation list, because the labels of the test list are withheld. So its clips are the
-split `test` here, and the test list is not read. Left and right distinguish classes: never flip these clips.
+The field reports accuracy on the validation list, because the labels of the test list are withheld. So its clips are
+the split `test` here, and the test list is not read. Left and right distinguish classes: never flip these clips.
 """
 
 import logging

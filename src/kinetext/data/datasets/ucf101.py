@@ -2,10 +2,11 @@
 
 The lists as published, the folder `ucfTrainTestlist`: `classInd.txt` (`1 ApplyEyeMakeup`), `trainlist0{1,2,3}.txt`
 (`ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1`) and `testlist0{1,2,3}.txt`, without the number. Videos are in class
-folders as listed, or all in one folder. One class is spelt HandstandPushups or HandStandPushups, differently in folders,
-files and lists of different releases: each spelling is also looked for as the other.
+folders as listed, or all in one folder. One class is spelt HandstandPushups or HandStandPushups, differently in
+folders, files and lists of different releases: each spelling is also looked for as the other.
 
-Clips of one class and number (g08) are cut from one video: a group. There is no validation split; `val_share` makes one.
+Clips of one class and number (g08) are cut from one video: a group. There is no validation split; `val_share` makes
+one.
 """
 
 import re
