@@ -23,11 +23,15 @@ M, SIZE = 12, 24
 @pytest.fixture
 def store(tmp_path):
     """Four clips of 12 raw frames of noise."""
+    return make_store(tmp_path, "raw")
+
+
+def make_store(tmp_path, encoding):
     rows = []
     for number in range(4):
         frames = np.random.default_rng(number).integers(0, 256, (M, SIZE, SIZE, 3), dtype=np.uint8)
         rows.append(
-            {"clip_id": f"c{number}", "status": "ok", "images": [encode_image(frame, "raw", 95) for frame in frames]}
+            {"clip_id": f"c{number}", "status": "ok", "images": [encode_image(frame, encoding, 95) for frame in frames]}
         )
     tables.write_shard("frames", [rows], tmp_path / "0.arrow")
     return FrameStore([tmp_path / "0.arrow"])
@@ -105,8 +109,9 @@ def store_ids():
     return [f"c{number}" for number in range(4)]
 
 
-def test_decoding_on_the_device_augments_alike(store):
-    dataset = ClipDataset(store, store_ids(), ALL, seed=1, choose=choice("dense", 4, 2))
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_decoding_on_the_device_augments_alike(encoding, tmp_path):
+    dataset = ClipDataset(make_store(tmp_path, encoding), store_ids(), ALL, seed=1, choose=choice("dense", 4, 2))
     workers, device = (ClipLoader(dataset, torch.device("cpu"), decode=decode) for decode in ("workers", "device"))
     order = [[2, 0], [5, 3]]
     for ours, theirs in zip(workers.batches(order, 3), device.batches(order, 3), strict=True):
@@ -181,7 +186,7 @@ def test_the_three_crops():
 
 
 def test_uncropped_frames_need_jpeg():
-    with pytest.raises(ValueError, match="take encoding: jpeg"):
+    with pytest.raises(ValueError, match="set encoding: jpeg"):
         FrameOptions(crop="whole", encoding="raw")
 
 
