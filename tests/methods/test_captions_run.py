@@ -196,7 +196,7 @@ def test_texts_of_classes_and_of_captions_are_not_taken_for_each_other(captioned
 def test_draws_by_class_need_classes(captioned, tmp_path):
     from kinetext.config.data import ProtocolOptions
 
-    with pytest.raises(ValueError, match="few_shot_2: the clips have captions, and few_shot draws by class"):
+    with pytest.raises(ValueError, match="few_shot_2: the clips have captions, but few_shot draws by class"):
         split_clips("x", captioned.clips, [], "few_shot_2", ProtocolOptions(), tmp_path / "splits.parquet")
 
 
