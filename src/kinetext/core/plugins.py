@@ -204,21 +204,3 @@ def _innermost(annotation: Any) -> Any:
     """Return the model inside list[...], dict[str, ...] or X | None."""
     arguments = [a for a in getattr(annotation, "__args__", ()) if a is not type(None)]
     return _innermost(arguments[-1]) if arguments else annotation
-
-
-# Until every kind is a class: plug-ins that are modules.
-
-
-def module_names(package: ModuleType) -> list[str]:
-    """Return the plug-in modules of a package, sorted."""
-    shared = ("base", "blocks")
-    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name not in shared and m.name[0] != "_")
-
-
-def load_module(package: ModuleType, name: str) -> ModuleType:
-    """Return a plug-in's module. Raises ValueError that names the nearest plug-in when there is none of this name."""
-    known = module_names(package)
-    if name not in known:
-        kind = package.__name__.rsplit(".", 1)[-1]
-        raise ValueError(f"no module '{name}' among {kind}{nearest(name, known)}")
-    return importlib.import_module(f"{package.__name__}.{name}")

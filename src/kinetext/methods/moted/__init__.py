@@ -15,7 +15,7 @@ in both encoders, and a contrastive loss between visual and textual motion featu
 Trains CLIP, the temporal method and the reader. Before training the motion score is ordered_descriptions, the
 training-free score that was the best on unseen classes (reference/demo.md 4). What lets a trained one keep most of that, found on
 the shapes (docs/lab-log.md): a frozen text tower, and a `motion` large enough for names not to drown what the descriptions say.
-With align = hard = motion = 0 it is mean_pool on the names (tests/contracts/test_methods.py).
+With align = hard = motion = 0 it is mean_pool on the names (tests/methods/test_moted.py).
 
 B clips, T frames, K classes, S sentences, L words, P phases, Q queries, D joint width.
 """

@@ -1,0 +1,225 @@
+"""Contract checks of backbones, on frames of noise and a few texts.
+
+B clips, T frames, F frames of all clips, N tokens of a frame, V visual width, K texts, L words, D joint width.
+"""
+
+import torch
+from torch import Tensor
+
+from kinetext.backbones.base import Backbone, TextTokens
+from kinetext.backbones.checkpoint import load_backbone, save_backbone
+from kinetext.contracts import Case, require
+
+B, T = 2, 3
+TEXTS = ["moving left", "a square that is moving to the right, then back again", "up"]
+PARTS = ("image", "image_head", "text", "words", "scale")
+TOLERANCE = 1e-4  # float32
+
+
+def facts_are_those_of_the_model(case: Case) -> None:
+    """Check that what the class says of the model without building it is true of the model."""
+    facts, backbone = case.cls.facts(case.config), _build(case)
+    for name in ("image_size_px", "num_layers", "context_length"):
+        said, true = getattr(facts, name), getattr(backbone, name)
+        require(said == true, f"facts() says that {name} is {said}, the model has {true}")
+    require(len(backbone.layers) == backbone.num_layers, f"layers has {len(backbone.layers)} of {backbone.num_layers}")
+
+
+def tokens_have_the_right_shapes(case: Case) -> None:
+    """Check that each layer gives one token per patch and prefix token, which summary and project turn into features."""
+    backbone = _build(case)
+    down, across = backbone.grid
+    shape = (B, T, backbone.prefix_tokens + down * across, backbone.width)
+    levels = tuple(range(backbone.num_layers + 1))
+    with torch.inference_mode():
+        tokens = backbone.visual_tokens(_frames(backbone), levels)
+        require(set(tokens) == set(levels), f"visual_tokens has layers {sorted(tokens)}, not {levels}")
+        for level, tokens_BTNV in tokens.items():
+            require(
+                tuple(tokens_BTNV.shape) == shape, f"layer {level} has shape {tuple(tokens_BTNV.shape)}, not {shape}"
+            )
+        summary_BTV = backbone.summary(tokens[backbone.num_layers])
+        _require_shape("summary", summary_BTV, (B, T, backbone.width))
+        _require_shape("project", backbone.project(summary_BTV), (B, T, backbone.embed_dim))
+        _require_shape("patches", backbone.patches(tokens[1]), (B, T, down * across, backbone.width))
+        whole = backbone.encode_frames(_frames(backbone))
+        _require_same("encode_frames", whole, backbone.project(summary_BTV))
+        _require_same("frames in another order", backbone.encode_frames(_frames(backbone).flip(1)), whole.flip(1))
+    class_V, position_V, positions_PV = backbone.embeddings()
+    _require_shape("the class embedding", class_V, (backbone.width,))
+    _require_shape("the class embedding's position", position_V, (backbone.width,))
+    _require_shape("the patches' positions", positions_PV, (down * across, backbone.width))
+
+
+def the_default_hook_changes_nothing(case: Case) -> None:
+    """Check that a hook that runs each layer gives the tokens of no hook, to the bit, and sees each layer once."""
+    backbone, numbers = _build(case), []
+
+    def through(number: int, layer: torch.nn.Module, x_BTNV: Tensor) -> Tensor:
+        numbers.append(number)
+        output: Tensor = layer(x_BTNV.flatten(0, 1)).unflatten(0, x_BTNV.shape[:2])
+        return output
+
+    with torch.inference_mode():
+        last = backbone.num_layers
+        hooked = backbone.visual_tokens(_frames(backbone), (last,), through)[last]
+        plain = backbone.visual_tokens(_frames(backbone), (last,))[last]
+    require(torch.equal(hooked, plain), f"the tokens differ by {float((hooked - plain).abs().max()):.2g}")
+    require(numbers == list(range(1, last + 1)), f"the hook saw layers {numbers}")
+
+
+def a_layer_is_its_branches(case: Case) -> None:
+    """Check that a layer adds its attention and its MLP branch, and further keys and values act like further tokens."""
+    backbone = _build(case)
+    x_SNV = torch.randn(4, 7, backbone.width, generator=_generator(1))
+    with torch.inference_mode():
+        for number, layer in enumerate(backbone.layers, 1):
+            attended = x_SNV + layer.attention(x_SNV)
+            _require_same(f"layer {number}", layer(x_SNV), attended + layer.mlp(attended))
+            first = layer.attention(x_SNV, num_queries=3)
+            _require_same(f"layer {number} with 3 queries", first, layer.attention(x_SNV)[:, :3])
+            extra = layer.keys_values(x_SNV[:, 3:])
+            split = layer.attention(x_SNV[:, :3], extra_keys_values=extra)
+            _require_same(f"layer {number} with extra keys and values", split, first)
+        _require_shape("new_layer", backbone.new_layer(64, 2)(torch.zeros(1, 5, 64)), (1, 5, 64))
+
+
+def bytes_are_normalised(case: Case) -> None:
+    """Check that uint8 frames become floats by the mean and deviation of preprocess, and floats stay as they are."""
+    backbone = _build(case)
+    size = backbone.image_size_px
+    frames_BTCHW = torch.randint(256, (1, 2, 3, size, size), dtype=torch.uint8, generator=_generator(2))
+    mean, std = (torch.tensor(c)[:, None, None] for c in (backbone.preprocess.mean, backbone.preprocess.std))
+    _require_same("normalize", backbone.normalize(frames_BTCHW), (frames_BTCHW / 255 - mean) / std)
+    floats = frames_BTCHW / 255
+    require(torch.equal(backbone.normalize(floats), floats), "normalize changes floats, which are normalised already")
+
+
+def texts_are_encoded_alone(case: Case) -> None:
+    """Check that a text's feature depends neither on other texts nor on padding, and all shapes are right."""
+    backbone = _build(case)
+    if not backbone.has_text:
+        return
+    with torch.inference_mode():
+        tokens = backbone.tokenize(TEXTS)
+        text_KD, word_KLD = backbone.encode_text(tokens)
+        K, L = tokens.ids_KL.shape
+        require(tokens.mask_KL.shape == (K, L) and tokens.mask_KL.dtype == torch.bool, "the mask is not boolean [K, L]")
+        _require_shape("encode_text", text_KD, (len(TEXTS), backbone.embed_dim))
+        _require_shape("the words of encode_text", word_KLD, (len(TEXTS), L, backbone.embed_dim))
+        require(not torch.equal(text_KD[0], text_KD[2]), "two texts have the same feature")
+        require(backbone.context_length >= L, f"tokenize gives {L} tokens, context_length is {backbone.context_length}")
+        lengths = [int(tokens.mask_KL[k].nonzero().max()) + 1 for k in range(K)]
+        require(lengths == tokens.mask_KL.sum(1).tolist(), "the mask has gaps; it is true up to the end token")
+        for k, length in enumerate(lengths):
+            row = TextTokens(tokens.ids_KL[[k], :length], tokens.mask_KL[[k], :length])
+            row = tokens.take(slice(k, k + 1)) if backbone.sees_padding else row
+            _require_same(f"'{TEXTS[k]}' alone", backbone.encode_text(row)[0][0], text_KD[k])
+        positions = backbone.text_positions()
+        require(positions.ndim == 2 and len(positions) >= L, f"text_positions has shape {tuple(positions.shape)}")
+
+
+def long_texts_are_cut(case: Case) -> None:
+    """Check that a text over the context length is cut, and token_counter counts the tokens of short ones."""
+    backbone = _build(case)
+    if not backbone.has_text:
+        return
+    tokens = backbone.tokenize(["up and down " * backbone.context_length])
+    length, context = tokens.ids_KL.shape[1], backbone.context_length
+    require(length <= context, f"a long text gives {length} tokens, context_length is {context}")
+    count = case.cls.token_counter(backbone.architecture())
+    for text, length in zip(TEXTS, backbone.tokenize(TEXTS).mask_KL.sum(1).tolist(), strict=True):
+        require(
+            count(text) == length, f"token_counter counts {count(text)} tokens of '{text}', tokenize gives {length}"
+        )
+
+
+def the_scale_is_set_and_clamped(case: Case) -> None:
+    """Check that logits rise with cosines, by 1 / temperature once it is set, and clamp_scale bounds a large scale."""
+    backbone = _build(case)
+    with torch.no_grad():
+        low, high = backbone.logits(torch.tensor([0.0, 1.0])).tolist()
+        require(low < high, f"the logits of the cosines 0 and 1 are {low:.4g} and {high:.4g}")
+        backbone.set_temperature(0.5)
+        low, high = backbone.logits(torch.tensor([0.0, 1.0])).tolist()
+        require(
+            abs(high - low - 2) < TOLERANCE, f"with temperature 0.5 the logits are {high - low:.4g} apart instead of 2"
+        )
+        backbone.set_temperature(1e-9)
+        backbone.clamp_scale()
+        low, high = backbone.logits(torch.tensor([0.0, 1.0])).tolist()
+        require(high - low < 1e6, f"clamp_scale leaves the scale at {high - low:.4g}; CLIP's largest is 100")
+
+
+def parameters_have_a_place(case: Case) -> None:
+    """Check that every parameter is marked as pretrained and depth_of knows its part and level."""
+    backbone, parts = _build(case), set()
+    for name, parameter in backbone.named_parameters():
+        require(getattr(parameter, "is_pretrained", False), f"{name} is not marked; call mark_pretrained once built")
+        place = backbone.depth_of(name)
+        require(place.part in PARTS, f"depth_of('{name}') has part '{place.part}'; take one of {', '.join(PARTS)}")
+        require(place.level >= 0, f"depth_of('{name}') has level {place.level}")
+        if place.part == "image":
+            after = backbone.num_layers + 1
+            require(place.level <= after, f"depth_of('{name}') has level {place.level}; the last is {after}")
+            parts.add(place.level)
+    missing = set(range(1, backbone.num_layers + 1)) - parts
+    require(not missing, f"no parameter is in layer {min(missing, default=0)} of the image encoder")
+
+
+def files_restore_the_model(case: Case) -> None:
+    """Check that the model that is saved and loaded gives the same features, to the bit."""
+    backbone = _build(case)
+    save_backbone(backbone, case.folder, {"weights": "checked"}, case.module)
+    loaded = load_backbone(case.folder)
+    with torch.inference_mode():
+        frames = _frames(backbone)
+        same = torch.equal(loaded.encode_frames(frames), backbone.encode_frames(frames))
+        require(same, "the frame features are different")
+        if backbone.has_text:
+            features = [model.encode_text(model.tokenize(TEXTS))[0] for model in (loaded, backbone)]
+            require(torch.equal(*features), "the text features are different")
+        logits = [model.logits(torch.ones(1)) for model in (loaded, backbone)]
+        require(torch.equal(*logits), "the logits are different")
+
+
+CHECKS = (
+    facts_are_those_of_the_model,
+    tokens_have_the_right_shapes,
+    the_default_hook_changes_nothing,
+    a_layer_is_its_branches,
+    bytes_are_normalised,
+    texts_are_encoded_alone,
+    long_texts_are_cut,
+    the_scale_is_set_and_clamped,
+    parameters_have_a_place,
+    files_restore_the_model,
+)
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _build(case: Case) -> Backbone:
+    """Return the model with its weights, in float32 and evaluation mode."""
+    torch.manual_seed(0)
+    backbone: Backbone = case.cls.prepare(case.config).float().eval()
+    return backbone
+
+
+def _frames(backbone: Backbone) -> Tensor:
+    """Return normalised noise [B, T, 3, H, W]."""
+    size = backbone.image_size_px
+    return torch.randn(B, T, 3, size, size, generator=_generator(3))
+
+
+def _require_shape(what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    require(tuple(tensor.shape) == shape, f"{what} has shape {tuple(tensor.shape)}, not {shape}")
+
+
+def _require_same(what: str, actual: Tensor, expected: Tensor) -> None:
+    """Raise ContractError unless the tensors are equal up to rounding."""
+    require(actual.shape == expected.shape, f"{what} has shape {tuple(actual.shape)}, not {tuple(expected.shape)}")
+    difference = float((actual - expected).abs().max())
+    require(difference <= TOLERANCE * max(1.0, float(expected.abs().max())), f"{what} differs by {difference:.2g}")

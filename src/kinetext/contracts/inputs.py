@@ -1,0 +1,58 @@
+"""What methods and loss terms are checked on: kinetext-tiny with random weights, 3 clips of noise and 4 classes.
+
+B clips, T frames, K classes.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from kinetext.backbones.base import Backbone
+from kinetext.backbones.text_table import TextTable, tabulate_texts
+from kinetext.backbones.tiny import Tiny
+from kinetext.methods.base import LossInputs, Method
+
+LABELS = ("rising", "falling", "growing", "gate opening")
+B, T, K = 3, 5, len(LABELS)
+TARGET_B = torch.tensor([0, 1, 3])
+RIVALS_KK = torch.eye(K, dtype=torch.bool) | torch.eye(K, dtype=torch.bool)[[1, 0, 3, 2]]
+
+
+def random_tiny(seed: int = 0) -> Backbone:
+    """Return kinetext-tiny, its weights drawn with the seed."""
+    torch.manual_seed(seed)
+    return Tiny().float().eval()
+
+
+def perturb(module: nn.Module) -> None:
+    """Move every parameter that can train a little, as training would: what starts at zero has an effect."""
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in filter(lambda parameter: parameter.requires_grad, module.parameters()):
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+
+
+def noise_clips(num_frames: int = T) -> Tensor:
+    """Return normalised clips of noise that get lighter from frame to frame, [B, T, 3, 64, 64]."""
+    light_T = torch.linspace(-1, 1, num_frames)
+    noise_BTCHW = torch.randn(B, num_frames, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    return noise_BTCHW + light_T[:, None, None, None]
+
+
+def class_table(backbone: Backbone, labels: tuple[str, ...] = LABELS, descriptions: bool = True) -> TextTable:
+    """Return a name for each class and, if asked for, how it starts and how it ends."""
+    rows = []
+    for label in labels:
+        sentences = [("name", "whole", label)]
+        if descriptions:
+            sentences += [("motion", "start", f"before {label} it waits"), ("motion", "end", f"then {label} is over")]
+        rows += [{"label": label, "kind": kind, "phase": phase, "sentence": text} for kind, phase, text in sentences]
+    return tabulate_texts(rows, list(labels), backbone)
+
+
+def loss_inputs(method: Method, task: str) -> tuple[LossInputs, TextTable]:
+    """Return the features of a batch whose clips have classes, or one caption each, with the table of their texts."""
+    table = class_table(method.backbone, LABELS if task == "classes" else LABELS[:B])
+    video, text = method.encode_video(noise_clips()), method.encode_texts(table)
+    if task == "captions":
+        return LossInputs(video, text, torch.arange(B)), table
+    return LossInputs(video, text, TARGET_B, RIVALS_KK, 0.1), table

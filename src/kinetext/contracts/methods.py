@@ -1,0 +1,248 @@
+"""Contract checks of methods, on kinetext-tiny with random weights, 3 clips of noise and 4 classes.
+
+B clips, T frames, N tokens, K classes.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kinetext.backbones.checkpoint import load_trained, save_trained
+from kinetext.backbones.text_table import TextTable
+from kinetext.config.training import TrainingOptions
+from kinetext.contracts import Case, require
+from kinetext.contracts.inputs import LABELS, B, K, T, class_table, loss_inputs, noise_clips, perturb, random_tiny
+from kinetext.methods.base import Method, build_method
+from kinetext.training.setup import choose_trained
+
+TOLERANCE = 1e-4  # float32; scores are up to 15
+
+
+def attributes_have_known_values(case: Case) -> None:
+    """Check that the class attributes have known values."""
+    for name in ("trains", "fits", "needs_descriptions", "needs_training_clips", "sees_order"):
+        require(isinstance(getattr(case.cls, name), bool), f"{name} is {getattr(case.cls, name)!r}; take True or False")
+    tasks = set(case.cls.tasks)
+    require(bool(tasks) and tasks <= {"classes", "captions"}, f"tasks is {case.cls.tasks!r}; take classes, captions")
+    require(
+        case.cls.reads in ("tokens", "frame_features"), f"reads is {case.cls.reads!r}; take tokens or frame_features"
+    )
+
+
+def options_are_accepted(case: Case) -> None:
+    """Check that the method accepts the options, on an image encoder of 4 layers too."""
+    config = case.config
+    case.cls.check(config)
+    case.cls.check_depth(config, 4, "kinetext-tiny")
+    method = _build(case)
+    levels = tuple(method.levels)
+    require(bool(levels) and set(levels) <= set(range(5)), f"levels is {levels}; layers are 1 to 4, 0 their input")
+    require(4 in levels, f"levels is {levels}; the last layer, 4, must be among them")
+
+
+def scores_are_finite(case: Case) -> None:
+    """Check that each clip and class gets a finite score, not all alike, and the same twice."""
+    method = _trained_a_little(case)
+    table = class_table(method.backbone)
+    scores_BK = _score(method, noise_clips(), table)
+    require(tuple(scores_BK.shape) == (B, K), f"score has shape {tuple(scores_BK.shape)}, not {(B, K)}")
+    require(bool(scores_BK.isfinite().all()), "some scores are not finite")
+    require(float(scores_BK.std()) > 1e-3, "all scores are alike")
+    require(torch.equal(scores_BK, _score(method, noise_clips(), table)), "the second time the scores are different")
+
+
+def any_number_of_frames_is_scored(case: Case) -> None:
+    """Check that clips of 1, 3 and 16 frames get finite scores."""
+    method = _trained_a_little(case)
+    for num_frames in (1, 3, 16):
+        scores_BK = _score(method, noise_clips(num_frames), class_table(method.backbone))
+        require(bool(scores_BK.isfinite().all()), f"some scores of {num_frames} frames are not finite")
+
+
+def clips_are_scored_alone(case: Case) -> None:
+    """Check that a clip's scores do not depend on the other clips."""
+    method = _trained_a_little(case)
+    table, frames = class_table(method.backbone), noise_clips()
+    scores_BK = _score(method, frames, table)
+    for b in range(B):
+        _require_same(_score(method, frames[b : b + 1], table), scores_BK[b : b + 1], f"clip {b} alone")
+
+
+def classes_are_scored_alone(case: Case) -> None:
+    """Check that a class's scores do not depend on the other classes or their order."""
+    method = _trained_a_little(case)
+    scores_BK = _score(method, noise_clips(), class_table(method.backbone))
+    order = [3, 1, 0, 2]
+    turned = class_table(method.backbone, tuple(LABELS[k] for k in order))
+    _require_same(_score(method, noise_clips(), turned), scores_BK[:, order], "classes in another order")
+    for k, label in enumerate(LABELS):
+        _require_same(
+            _score(method, noise_clips(), class_table(method.backbone, (label,))), scores_BK[:, [k]], f"'{label}' alone"
+        )
+
+
+def a_video_is_its_encoded_tokens(case: Case) -> None:
+    """Check that encode_video is encode_tokens of image_tokens, which have the shapes that its attributes give."""
+    method = _trained_a_little(case)
+    with torch.inference_mode():
+        tokens = method.image_tokens(noise_clips())
+        require(
+            set(tokens) == set(method.levels), f"image_tokens has layers {sorted(tokens)}, levels is {method.levels}"
+        )
+        down, across = method.backbone.grid
+        num_tokens = method.backbone.prefix_tokens + down * across if method.patches else 1
+        shape = (B, T, num_tokens, method.backbone.width)
+        for level, tokens_BTNV in tokens.items():
+            actual = tuple(tokens_BTNV.shape)
+            require(actual == shape, f"tokens of layer {level} have shape {actual}, not {shape}")
+        _require_same(method.encode_video(noise_clips()), method.encode_tokens(tokens), "encode_video")
+
+
+def frames_are_encoded_alone(case: Case) -> None:
+    """Check that the tokens of a frame do not depend on other frames, unless the method works inside the encoder."""
+    method = _trained_a_little(case)
+    if method.inside:
+        return
+    with torch.inference_mode():
+        tokens, turned = method.image_tokens(noise_clips()), method.image_tokens(noise_clips().flip(1))
+    for level in tokens:
+        _require_same(turned[level], tokens[level].flip(1), f"layer {level} of reversed frames")
+
+
+def bytes_are_normalised(case: Case) -> None:
+    """Check that uint8 frames give the same features as normalised ones."""
+    method = _trained_a_little(case)
+    size = method.backbone.image_size_px
+    frames_BTCHW = torch.randint(
+        256, (1, 2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(3)
+    )
+    with torch.inference_mode():
+        normalised = method.encode_video(method.backbone.normalize(frames_BTCHW))
+        _require_same(method.encode_video(frames_BTCHW), normalised, "encode_video")
+
+
+def sees_order_is_true(case: Case) -> None:
+    """Check that reversed frames change the scores if, and only if, sees_order is True."""
+    method = _trained_a_little(case)
+    table = class_table(method.backbone)
+    change = float((_score(method, noise_clips().flip(1), table) - _score(method, noise_clips(), table)).abs().max())
+    agrees = change > 1e-3 if case.cls.sees_order else change < TOLERANCE
+    require(agrees, f"sees_order is {case.cls.sees_order}, and reversed frames change the scores by {change:.2g}")
+
+
+def needs_descriptions_is_true(case: Case) -> None:
+    """Check that names alone are scored, or refused by a ValueError if needs_descriptions is True."""
+    method = _trained_a_little(case)
+    names = class_table(method.backbone, descriptions=False)
+    try:
+        _score(method, noise_clips(), names)
+        accepted = True
+    except ValueError as error:
+        accepted = False
+        require(case.cls.needs_descriptions, f"needs_descriptions is False, and names alone are refused: {error}")
+    require(accepted != case.cls.needs_descriptions, "needs_descriptions is True, and names alone are accepted")
+
+
+def losses_are_named(case: Case) -> None:
+    """Check that each loss is a finite number with a name, of every task."""
+    method = _trained_a_little(case)
+    for task in case.cls.tasks if case.cls.trains else ():
+        losses = method.losses(loss_inputs(method, task)[0])
+        require(isinstance(losses, dict) and bool(losses), "losses returns no dictionary of losses by name")
+        for name, loss in losses.items():
+            require(isinstance(name, str), f"a loss of {task} has the name {name!r}")
+            require(loss.ndim == 0, f"loss {name} of {task} has shape {tuple(loss.shape)}; take its mean")
+            require(bool(loss.isfinite()), f"loss {name} of {task} is {loss.item()}")
+
+
+def whatever_trains_gets_a_gradient(case: Case) -> None:
+    """Check that every parameter that trains gets a gradient, and no other, with the encoders trained and frozen."""
+    if not case.cls.trains or case.cls.fits:
+        return
+    for encoder in ("trained", "frozen"):
+        method = _trained_a_little(case)
+        choose_trained(method, TrainingOptions(image_encoder=encoder, text_encoder=encoder))
+        total: Any = sum(sum(method.losses(loss_inputs(method, task)[0]).values()) for task in case.cls.tasks)
+        total.backward()
+        for name, parameter in method.named_parameters():
+            has_gradient = parameter.grad is not None and bool(parameter.grad.abs().max() > 0)
+            if parameter.requires_grad:
+                require(has_gradient, f"{name} gets no gradient with {encoder} encoders")
+            else:
+                require(not has_gradient, f"{name} is frozen and gets a gradient")
+        for name, parameter in method.new_parameters().items():
+            require(parameter.requires_grad, f"{name}, which the method adds, does not train")
+
+
+def a_checkpoint_restores_the_scores(case: Case) -> None:
+    """Check that a method built with other weights gives the same scores once the trained parameters are loaded."""
+    if not case.cls.trains:
+        return
+    options = TrainingOptions(image_encoder="trained", text_encoder="trained")
+    method, path = _trained_a_little(case), case.folder / "checkpoint.safetensors"
+    choose_trained(method, options)
+    save_trained(method, path, {})
+    other = _build(case, seed=1)
+    with torch.no_grad():  # the backbone's folder has what does not train
+        for parameter, source in zip(other.parameters(), method.parameters(), strict=True):
+            if not source.requires_grad:
+                parameter.copy_(source)
+    load_trained(other, path)
+    _require_same(
+        _score(other, noise_clips(), class_table(other.backbone)),
+        _score(method, noise_clips(), class_table(method.backbone)),
+        "the scores",
+    )
+
+
+def the_seed_decides_new_parameters(case: Case) -> None:
+    """Check that building the method twice with one seed gives the same parameters."""
+    first, second = (dict(_build(case).named_parameters()) for _ in range(2))
+    require(first.keys() == second.keys(), "the second time the method has other parameters")
+    for name, parameter in first.items():
+        require(torch.equal(parameter, second[name]), f"{name} is different; draw it with torch's generator")
+
+
+CHECKS = (
+    attributes_have_known_values,
+    options_are_accepted,
+    scores_are_finite,
+    any_number_of_frames_is_scored,
+    clips_are_scored_alone,
+    classes_are_scored_alone,
+    a_video_is_its_encoded_tokens,
+    frames_are_encoded_alone,
+    bytes_are_normalised,
+    sees_order_is_true,
+    needs_descriptions_is_true,
+    losses_are_named,
+    whatever_trains_gets_a_gradient,
+    a_checkpoint_restores_the_scores,
+    the_seed_decides_new_parameters,
+)
+
+
+def _build(case: Case, seed: int = 0) -> Method:
+    """Return the method on kinetext-tiny, all weights drawn with the seed."""
+    return build_method(random_tiny(seed), case.module, case.options).eval()
+
+
+def _trained_a_little(case: Case) -> Method:
+    """Return the method with every parameter moved."""
+    method = _build(case)
+    perturb(method)
+    return method
+
+
+def _score(method: Method, frames_BTCHW: Tensor, table: TextTable) -> Tensor:
+    with torch.inference_mode():
+        return method.score(method.encode_video(frames_BTCHW), method.encode_texts(table))
+
+
+def _require_same(actual: Any, expected: Any, what: str) -> None:
+    """Raise ContractError unless two features or scores, or tuples of them, are equal up to rounding."""
+    try:
+        torch.testing.assert_close(actual, expected, rtol=TOLERANCE, atol=TOLERANCE)
+    except AssertionError as error:
+        require(False, f"{what}: {' '.join(str(error).split())}")

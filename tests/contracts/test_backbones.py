@@ -1,0 +1,49 @@
+"""Contract of backbones, over every one found, and what trains of one."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from kinetext.backbones.tiny import Tiny
+from kinetext.config.training import TrainingOptions
+from kinetext.contracts import Case, checks
+from kinetext.core import plugins
+from kinetext.training.setup import choose_trained
+from method_inputs import build, noise_clips
+
+
+def open_clip_options(folder):
+    """Random weights of kinetext-tiny as a local file."""
+    torch.manual_seed(0)
+    save_file({name: t.contiguous() for name, t in Tiny().clip.state_dict().items()}, folder / "weights.safetensors")
+    return {"model": "kinetext-tiny", "weights": str(folder / "weights.safetensors")}
+
+
+# backbone -> a function of an empty folder to options that build a small model without a network
+SMALL = {"tiny": lambda folder: {}, "open_clip_vit": open_clip_options}
+
+
+@pytest.mark.parametrize("name", plugins.names("backbones"))
+@pytest.mark.parametrize("check", checks("backbones"), ids=lambda check: check.__name__)
+def test_contract(name, check, tmp_path):
+    assert name in SMALL, f"backbone '{name}' has no entry in SMALL; add a small config for it here"
+    check(Case("backbones", name, tmp_path, SMALL[name](tmp_path)))
+
+
+def test_bytes_are_normalised_as_clip_does(tiny):
+    frames_BTCHW = torch.randint(256, (1, 2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+    mean = torch.tensor((0.48145466, 0.4578275, 0.40821073)).view(3, 1, 1)
+    std = torch.tensor((0.26862954, 0.26130258, 0.27577711)).view(3, 1, 1)
+    torch.testing.assert_close(tiny.normalize(frames_BTCHW), (frames_BTCHW / 255 - mean) / std)
+
+
+@pytest.mark.parametrize("encoder", ["trained", "frozen"])
+def test_frozen_encoders_still_train_their_heads_and_never_word_embeddings_or_the_scale(tiny, encoder):
+    method = build(tiny, "mean_pool")
+    choose_trained(method, TrainingOptions(image_encoder=encoder, text_encoder=encoder))
+    trained = {name for name, p in method.named_parameters() if p.requires_grad}
+    assert ("backbone.clip.visual.conv1.weight" in trained) == (encoder == "trained")
+    assert ("backbone.clip.ln_final.weight" in trained) == (encoder == "trained")
+    assert {"backbone.clip.visual.ln_post.weight", "backbone.clip.visual.proj"} <= trained
+    assert not trained & {"backbone.clip.logit_scale", "backbone.clip.token_embedding.weight"}
+    assert torch.isfinite(method.encode_video(noise_clips())).all()
