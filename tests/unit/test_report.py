@@ -1,4 +1,4 @@
-"""The report over small made-up runs: what it must hold, and that its numbers are those of the tables."""
+"""The report over small synthetic runs: its sections and sentences, and that its numbers equal the tables."""
 
 import base64
 
@@ -34,7 +34,7 @@ def report(tmp_path_factory):
     )
 
 
-def test_every_section_is_there(report):
+def test_all_sections_are_present(report):
     page = Page(report.html)
     wanted = [
         "compared",
@@ -56,7 +56,7 @@ def test_every_section_is_there(report):
     assert "reconstruction" in page.text["notes"]
 
 
-def test_the_page_needs_no_network_and_is_whole_without_its_script(report):
+def test_the_page_needs_no_network_and_has_one_script(report):
     page = Page(report.html)
     assert page.scripts == 1  # tests/test_page.py runs it; all other tests read the page without it
     assert [link for link in page.links if not link.startswith(("#", "data:image/"))] == []
@@ -70,11 +70,11 @@ def test_headline_numbers_are_the_means_of_the_tables(report):
     for method in ("mean_pool", "moted"):
         for split in ("test", "novel"):
             wanted = {"method": method, "texts": "motion", "metric": "top1", "frame_order": "ordered", "split": split}
-            own = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
-            value, low, high = (f"{100 * sum(row[c] for row in own) / 2:.1f}" for c in ("value", "low", "high"))
-            least, most = (f"{100 * f(row['value'] for row in own):.1f}" for f in (min, max))
+            runs = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+            value, low, high = (f"{100 * sum(row[c] for row in runs) / 2:.1f}" for c in ("value", "low", "high"))
+            least, most = (f"{100 * f(row['value'] for row in runs):.1f}" for f in (min, max))
             seeds = "2 seeds" if least == most else f"2 seeds {least} to {most}"
-            assert f"{value} [{low}, {high}] {seeds}, {own[0]['clips']} clips" in text
+            assert f"{value} [{low}, {high}] {seeds}, {runs[0]['clips']} clips" in text
 
 
 def test_failed_clips_rejected_texts_and_methods_are_named(report):
@@ -86,7 +86,7 @@ def test_failed_clips_rejected_texts_and_methods_are_named(report):
     assert "the thing grows <slowly>" in text["texts"]
 
 
-def test_where_a_data_set_is_not_as_published_is_told(report):
+def test_deviations_from_the_published_data_set_are_listed(report):
     assert "Note: test: 12 listed, 20 published; 2 listed files are missing" in Page(report.html).text["compared"]
 
 
@@ -105,9 +105,9 @@ def test_figures_and_csv_are_written_for_snakemakes_report(report):
 
 
 def test_the_same_tables_give_the_same_page(report):
-    again, options = report.root / "again.html", ReportOptions(title="Do <they> move?")
-    render_report(report.tables, options, *report.sources, again, report.root / "again")
-    assert again.read_text() == report.html
+    second, options = report.root / "again.html", ReportOptions(title="Do <they> move?")
+    render_report(report.tables, options, *report.sources, second, report.root / "again")
+    assert second.read_text() == report.html
 
 
 def test_sections_without_content_are_left_out(tmp_path):
@@ -122,7 +122,7 @@ def test_sections_without_content_are_left_out(tmp_path):
     assert "none recorded" in page.text["cost"]
 
 
-def test_published_numbers_stand_beside_ours(tmp_path):
+def test_published_numbers_are_compared_with_ours(tmp_path):
     about = {"dataset": "shapes", "texts": "names", "source": "Table 4 of <a paper>"}
     published = [
         {**about, "metric": "top1", "value": 0.5, "method": "moted"},
@@ -138,7 +138,7 @@ def test_published_numbers_stand_beside_ours(tmp_path):
     assert "stan names shapes supervised top1 84.2 not measured Table 4 of <a paper>" in text
 
 
-def test_published_ranks_are_ranks():
+def test_published_ranks_keep_their_unit():
     spread = {"low": 2.0, "high": 3.0, "least": 2.5, "most": 2.5}
     ours = Estimate(value=2.5, **spread, seeds=1, clips=1000, unit="rank", higher_is_better=False)
     number = Published(metric="t2v_mdr", value=2.0, source="Table 1", dataset="msrvtt", method="stan", texts="captions")
@@ -195,7 +195,7 @@ def test_an_unmeasured_run_is_an_error_with_its_folder(report, tmp_path):
 
 def test_differences_are_paired_and_mirrored(report):
     metrics = read_rows("metrics", report.tables / "metrics.parquet")
-    found = estimates_of(metrics)["shapes", "base_to_novel", "test"]["top1", "ordered"]
+    estimates = estimates_of(metrics)["shapes", "base_to_novel", "test"]["top1", "ordered"]
     rows = pq.read_table(report.tables / "differences.parquet").to_pylist()
     by = {
         (r["split"], r["backbone"], r["method"], r["texts"], r["than_backbone"], r["than_method"], r["than_texts"]): r
@@ -203,13 +203,13 @@ def test_differences_are_paired_and_mirrored(report):
     }
     ours, theirs = ("tiny", "moted", "motion"), ("tiny", "mean_pool", "names")
     forth, back = by["test", *ours, *theirs], by["test", *theirs, *ours]
-    assert forth["value"] == pytest.approx(found[ours].value - found[theirs].value)
+    assert forth["value"] == pytest.approx(estimates[ours].value - estimates[theirs].value)
     assert (forth["low"], forth["high"]) == (pytest.approx(-back["high"]), pytest.approx(-back["low"]))
     assert (forth["clips"], forth["seeds"]) == (24, 2)
     assert len([r for r in rows if r["split"] == "test"]) == 6 * 5
 
 
-def test_estimates_leave_out_what_counted_nothing():
+def test_estimates_leave_out_rows_that_counted_nothing():
     row = {"dataset": "d", "protocol": "p", "split": "test", "metric": "top1", "frame_order": "ordered", "method": "m"}
     row |= {"backbone": "b", "texts": "t", "low": 0.1, "high": 0.3, "clips": 9}
     nan = estimates_of([{**row, "value": float("nan")}, {**row, "value": None}])
@@ -220,7 +220,7 @@ def test_estimates_leave_out_what_counted_nothing():
     assert (two.value, two.least, two.most, two.seeds) == (pytest.approx(0.3), 0.2, 0.4, 2)
 
 
-def test_raw_frames_are_shown_too(tmp_path):
+def test_raw_frames_are_shown(tmp_path):
     images = [np.full((6, 6, 3), grey, np.uint8).tobytes() for grey in range(0, 240, 20)]
     write_shard("frames", [[{"clip_id": "a", "status": "ok", "images": images}]], tmp_path / "0000.arrow")
     strip = frame_strip("a", tmp_path / "0000.arrow")
@@ -239,7 +239,7 @@ def apart(value, p):
     return Difference(value=value, **spread, seeds=2, clips=30, p=p, corrected_p=p)
 
 
-def test_a_verdict_is_what_the_corrected_test_says():
+def test_verdicts_follow_the_corrected_test():
     assert verdict(apart(0.1, 0.05)) == "significantly better than"
     assert verdict(apart(0.1, 0.051)) == verdict(apart(-0.1, 1.0)) == "not significantly different from"
     assert verdict(apart(-0.1, 0.001)) == "significantly worse than"
@@ -254,11 +254,11 @@ def test_a_verdict_is_what_the_corrected_test_says():
     )
 
 
-def test_descriptions_stand_against_names_and_controls(report):
+def test_descriptions_are_compared_with_names_and_controls(report):
     rows = pq.read_table(report.tables / "differences.parquet").to_pylist()
     text = Page(report.html).text["descriptions"].replace("\N{MINUS SIGN}", "-")
-    own = [r for r in rows if r["split"] == "test" and r["texts"] == "motion" and r["method"] == r["than_method"]]
-    family = correct_family({(r["method"], r["than_texts"]): difference_of(r) for r in own})
+    test_rows = [r for r in rows if r["split"] == "test" and r["texts"] == "motion" and r["method"] == r["than_method"]]
+    family = correct_family({(r["method"], r["than_texts"]): difference_of(r) for r in test_rows})
     assert len(family) == 4  # two methods, less names and less the control
     for other in ("names", "shuffled"):
         pair = {"split": "test", "method": "moted", "texts": "motion", "than_method": "moted", "than_texts": other}
@@ -282,7 +282,7 @@ def test_which_texts_are_descriptions(report):
         description_sets(texts, ["gpt4"])
 
 
-def test_texts_left_out_are_counted_by_reason_with_the_classes_that_have_none(report):
+def test_rejected_texts_are_counted_by_reason(report):
     text = Page(report.html).text["rejected"]
     assert "names" in text
     # the fourth class has no other sentence; the first has one that is used
@@ -293,7 +293,7 @@ def test_texts_left_out_are_counted_by_reason_with_the_classes_that_have_none(re
 # ---- confusion
 
 
-def test_confused_classes_stand_side_by_side_and_are_blocks():
+def test_confused_classes_are_neighbours_and_form_groups():
     rng = np.random.default_rng(0)
     member = rng.permutation(np.repeat(np.arange(10), 4))
     scores_KK = np.where(member[:, None] == member[None], rng.uniform(0.3, 0.5, (40, 40)), 0.0)
@@ -322,11 +322,11 @@ def test_a_picture_of_few_and_of_many_classes(tmp_path, count):
     assert picture["plot"].startswith("<svg")
 
 
-def test_only_given_pairs_make_no_picture(report):
+def test_declared_pairs_alone_make_no_picture(report):
     assert confusion_picture(ConfusablesFile(*report.sources[1][0]), report.root) is None
 
 
-def test_each_protocol_has_the_pairs_and_the_numbers_of_its_own(tmp_path):
+def test_galleries_show_the_pairs_and_numbers_of_their_protocol_and_backbone(tmp_path):
     """Two protocols, two backbones: every gallery shows the pairs that were mined for it."""
     make_data(tmp_path, 6)
     data, runs, mined = tmp_path / "shapes", [], []
@@ -386,21 +386,23 @@ def test_one_method_with_two_backbones_is_two_rows(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def captioned(tmp_path_factory):
     """Two methods on six clips with two captions each; the first clip has no frames."""
-    root = tmp_path_factory.mktemp("told")
+    root = tmp_path_factory.mktemp("captioned")
     clips = [{"clip_id": f"c{b}", "path": "x", "split": "test", "shard": "0000"} for b in range(6)]
-    said = [[f"what {b} does", f"it is <{b}>"] for b in range(6)]
+    captions = [[f"what {b} does", f"it is <{b}>"] for b in range(6)]
     frames = [{"clip_id": f"c{b}", "images": [], "status": "failed" if b == 0 else "ok"} for b in range(6)]
-    write_table("clips", [c | {"captions": s} for c, s in zip(clips, said, strict=True)], root / "clips.parquet")
+    write_table("clips", [c | {"captions": s} for c, s in zip(clips, captions, strict=True)], root / "clips.parquet")
     write_shard("frames", [frames], root / "0000.arrow")
     write_table("confusables", [], root / "confusables.parquet")
-    texts = [{"label": f"c{b}", "kind": "caption", "sentence": s, "status": "ok"} for b in range(6) for s in said[b]]
+    texts = [
+        {"label": f"c{b}", "kind": "caption", "sentence": s, "status": "ok"} for b in range(6) for s in captions[b]
+    ]
     write_table("texts", texts, root / "texts" / "captions.parquet")
     runs = []
     for method, skill in (("mean_pool", 0.5), ("stan", 2.0)):
-        run = f"told/supervised/tiny/{method}/captions/seed0"
-        spec = {"run": run, "dataset": "told", "protocol": "supervised", "method": method, "texts": "captions"}
+        run = f"captioned/supervised/tiny/{method}/captions/seed0"
+        spec = {"run": run, "dataset": "captioned", "protocol": "supervised", "method": method, "texts": "captions"}
         spec |= {"backbone": "tiny", "seed": 0, "method_module": method, "method_options": {}, "training": {}}
         spec |= {"dataset_options": {}, "backbone_options": {}, "text_options": {}, "fingerprint": run}
         folder, rows = root / "runs" / run, []
@@ -421,21 +423,21 @@ def told(tmp_path_factory):
     return root
 
 
-def render_told(root, **options):
-    dataset = ("told", root / "clips.parquet", [root / "0000.arrow"])
-    mined = [("told", "supervised", "tiny", root / "confusables.parquet")]
+def render_captioned(root, **options):
+    dataset = ("captioned", root / "clips.parquet", [root / "0000.arrow"])
+    mined = [("captioned", "supervised", "tiny", root / "confusables.parquet")]
     texts = [root / "texts" / "captions.parquet"]
     render_report(root / "tables", ReportOptions(**options), [dataset], mined, texts, root / "r.html", root / "figures")
     return Page((root / "r.html").read_text())
 
 
-def test_retrieval_has_its_own_headline_and_table(told):
-    page = render_told(told)
+def test_retrieval_has_its_own_headline_and_table(captioned):
+    page = render_captioned(captioned)
     assert page.sections == ["compared", "results", "retrieval", "motion", "cost", "texts", "notes"]
     assert "6 test; 12 captions" in page.text["compared"]
     assert "t2v_r1 t2v_r1 minus the best row's, points v2t_r1" in page.text["results"]
     assert "it is <3>" in page.text["texts"]
-    rows = read_rows("metrics", told / "tables" / "metrics.parquet")
+    rows = read_rows("metrics", captioned / "tables" / "metrics.parquet")
     for metric, unit in (("t2v_r1", 100), ("v2t_r10", 100), ("t2v_mdr", 1), ("v2t_mnr:dsl", 1)):
         (row,) = [r for r in rows if (r["method"], r["metric"], r["frame_order"]) == ("stan", metric, "ordered")]
         value, low, high = (f"{unit * row[c]:.1f}" for c in ("value", "low", "high"))
@@ -445,14 +447,14 @@ def test_retrieval_has_its_own_headline_and_table(told):
     assert "stan : inverted" in v2t
     assert "stan : qb_norm" in t2v
     assert "stan : qb_norm" not in v2t
-    rows = pq.read_table(told / "tables" / "differences.parquet").to_pylist()
+    rows = pq.read_table(captioned / "tables" / "differences.parquet").to_pylist()
     assert {row["metric"] for row in rows} == {"t2v_r1"}
 
 
-def test_a_rank_may_stand_in_the_headline_but_not_first(told):
-    page = render_told(told, headline=["t2v_r5", "t2v_mdr"])
+def test_a_rank_may_be_in_the_headline_but_not_first(captioned):
+    page = render_captioned(captioned, headline=["t2v_r5", "t2v_mdr"])
     assert "t2v_r5 t2v_r1 minus the best row's, points t2v_mdr" in page.text["results"]
     with pytest.raises(ValueError, match=r"t2v_mdr cannot come first: .* put t2v_r1 before it"):
-        render_told(told, headline=["t2v_mdr"])
+        render_captioned(captioned, headline=["t2v_mdr"])
     with pytest.raises(ValueError, match=r"no metric 'top1' was measured; known: t2v_mdr"):
-        render_told(told, headline=["top1"])
+        render_captioned(captioned, headline=["top1"])

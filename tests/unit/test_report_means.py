@@ -16,7 +16,7 @@ def share(value, clips):
 
 
 @pytest.mark.parametrize("values", [(0.5, 0.8, 0.9), (0.97, 0.1)])
-def test_a_mean_over_data_sets_has_the_interval_of_drawing_each_anew(values):
+def test_the_interval_of_a_mean_over_data_sets_equals_simulation(values):
     parts, drawn = zip(*(share(value, 100 + 50 * at) for at, value in enumerate(values)), strict=True)
     mean = mean_over_datasets(parts)
     low, high = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975])
@@ -26,7 +26,7 @@ def test_a_mean_over_data_sets_has_the_interval_of_drawing_each_anew(values):
 
 
 @pytest.mark.parametrize(("base", "new"), [(0.9, 0.6), (0.5, 0.5), (0.99, 0.2)])
-def test_a_harmonic_mean_has_the_interval_of_drawing_both_anew(base, new):
+def test_the_interval_of_a_harmonic_mean_equals_simulation(base, new):
     (a, drawn_a), (b, drawn_b) = share(base, 320), share(new, 120)
     mean = harmonic_mean(a, b)
     low, high = np.quantile(2 * drawn_a * drawn_b / (drawn_a + drawn_b), [0.025, 0.975])
@@ -34,7 +34,7 @@ def test_a_harmonic_mean_has_the_interval_of_drawing_both_anew(base, new):
     assert (mean.low, mean.high) == (pytest.approx(low, abs=0.015), pytest.approx(high, abs=0.015))
 
 
-def test_a_harmonic_mean_of_nothing_right_is_nothing():
+def test_the_harmonic_mean_of_zeros_is_zero():
     none = Estimate(value=0.0, low=0.0, high=0.0, least=0.0, most=0.0, seeds=1, clips=10)
     assert harmonic_mean(none, none).value == 0.0
 
@@ -45,12 +45,12 @@ def report(tmp_path_factory):
     return make_report(root, ["mean_pool", "moted"], ["names", "motion"], 2, ["base_to_novel"], datasets=datasets)
 
 
-def test_the_mean_stands_open_and_its_parts_are_folded(report):
+def test_the_mean_is_open_and_its_data_sets_are_folded(report):
     text = Page(report.html).text
-    for split in ("test", "novel", "novel_among_all"):
-        assert f"mean of 2 data sets, {split} clips, base_to_novel" in text["top"]
-        assert f"one, {split} clips" not in text["top"]
-        assert f"<summary>one, {split} clips, base_to_novel</summary>" in report.html
+    for clips in ("test clips", "novel clips", "novel clips among all classes"):
+        assert f"mean of 2 data sets, {clips}, base_to_novel" in text["top"]
+        assert f"one, {clips}" not in text["top"]
+        assert f"<summary>one, {clips}, base_to_novel</summary>" in report.html
     assert "These are means over one, two, with equal weights" in text["top"]
 
 

@@ -67,8 +67,8 @@ SPLITS: tuple[Column, ...] = (
     (
         "split",
         pa.string(),
-        "train | val | test | novel (classes without training clips) | novel_among_all (the same clips, scored among all "
-        "classes) | unseen (classes whose names were not trained on)",
+        "train | val | test | novel (classes without training clips) | novel_among_all (the same clips, scored among "
+        "all classes) | unseen (classes whose names were not trained on)",
     ),
     ("label", pa.string(), "as in clips; the file's metadata lists the classes of each split in order"),
 )
@@ -141,7 +141,7 @@ METRICS: tuple[Column, ...] = (
     (
         "metric",
         pa.string(),
-        "name of the metric; after a colon the rule of its confusable classes or, for captions, the change of the scores",
+        "name of the metric; after a colon the rule of its confusable classes or, of captions, the changed scores",
     ),
     *_columns("frame_order"),
     ("value", pa.float64(), "value of the metric, in its unit"),
@@ -198,7 +198,7 @@ CONFUSIONS: tuple[Column, ...] = (
     (
         "predicted",
         pa.string(),
-        "the class that scores highest, frames in order; a tie with the clip's own class counts for the other one, as in "
+        "the class that scores highest, frames in order; a tie with the clip's own class counts for the other, as in "
         "top1; null for clips without frames",
     ),
     ("clips", pa.int32(), "number of clips"),

@@ -1,7 +1,7 @@
 """Read and write the tables that pass between the commands. `schemas.py` declares their columns.
 
-Every Parquet and Arrow file of kinetext is written here, under a temporary name that is renamed at the end: a killed job
-leaves no half table.
+Every Parquet and Arrow file of kinetext is written here, under a temporary name that is renamed at the end: a killed
+job leaves no half table.
 """
 
 import json
@@ -49,7 +49,7 @@ def write_table(
 
 
 def open_table(path: Path) -> pq.ParquetFile:
-    """Open a Parquet file whose checksums are verified on reading. Raises ValueError if it has far more rows than bytes.
+    """Open a Parquet file and verify its checksums on reading. Raises ValueError if it has far more rows than bytes.
 
     A few kilobytes can declare millions of null rows, which would fill the memory.
     """
@@ -65,8 +65,8 @@ def read_table(name: str, path: Path) -> pa.Table:
     """Read a Parquet table with its declared columns in order.
 
     In files of an earlier version, renamed columns get their new names (RENAMED), missing ones are null (ADDED), and
-    removed ones are dropped. Raises ValueError with the path if the file is damaged, is another table, or was written by
-    a later version.
+    removed ones are dropped. Raises ValueError with the path if the file is damaged, is another table, or was written
+    by a later version.
     """
     try:
         # pq.read_table imports pyarrow.dataset and pandas, half a second
@@ -77,7 +77,7 @@ def read_table(name: str, path: Path) -> pa.Table:
         raise ValueError(f"{path}: cannot be read as the table {name} ({error}); delete it and run again") from error
     if version > SCHEMA_VERSION:
         raise ValueError(
-            f"{path}: was written by a later kinetext (schema {version}, this one reads up to {SCHEMA_VERSION}); update it"
+            f"{path}: was written by a later kinetext (schema {version}, known: up to {SCHEMA_VERSION}); update it"
         )
     metadata = table.schema.metadata
     table = table.rename_columns(current_names(name, table.column_names)).replace_schema_metadata(metadata)
@@ -134,7 +134,7 @@ def open_shard(name: str, path: Path) -> pa.Table:
 
 
 def code_commit() -> str | None:
-    """Return the short git commit of the code for the columns `commit`; None if the package is in no checkout of its own."""
+    """Return the short git commit of the code for the columns `commit`; None if the package is in no own checkout."""
 
     def git(*words: str) -> str | None:
         done = subprocess.run(["git", "-C", str(module.parent), *words], capture_output=True, text=True, check=False)

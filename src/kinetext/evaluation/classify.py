@@ -63,8 +63,8 @@ class VideoClassifier:
     ) -> list[dict[str, Any]]:
         """Return the `top` labels of a video, the most likely first, as rows of ANSWER_COLUMNS.
 
-        `score` is that of predictions.parquet, `share` its softmax over all labels (not calibrated). An unreadable video
-        has one row without a label; it records the error.
+        `score` is that of predictions.parquet, `share` its softmax over all labels (not calibrated). An unreadable
+        video has one row without a label; it records the error.
         """
         try:
             score_K = self.scores(path, start_s, end_s)

@@ -1,7 +1,7 @@
 """Estimates with confidence intervals: a metric of one run, and what is computed from several estimates.
 
-- A metric of one run: percentile bootstrap over clips (Efron 1979). It says how far the number would move with other clips
-  of the same kind, not with another training.
+- A metric of one run: percentile bootstrap over clips (Efron 1979). It says how far the number would move with other
+  clips of the same kind, not with another training.
 - Means over data sets and harmonic means: each end moves from the value by the root of the summed squares of how far it
   moves with each part alone ("square-and-add": Zou and Donner 2008; Newcombe 2001). The two sides may differ.
 
@@ -48,7 +48,7 @@ def bootstrap_interval(
     seed: int = 0,
     level: float = LEVEL,
 ) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of a metric over clips, (low, high); NaN where there is nothing to count.
+    """Return the percentile bootstrap interval (low, high) of a metric over clips; NaN if there is nothing to count.
 
     The same seed draws the same clips for every metric and method. A metric that is a mean over clips is computed once
     per clip and only averaged again: the same numbers, some ten times sooner.

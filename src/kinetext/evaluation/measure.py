@@ -50,8 +50,8 @@ def measure_run(
     """Measure every split and frame order of a run's predictions; write the table `metrics`.
 
     `added` are the metrics of the configuration, measured beside the built-in ones. A metric that needs rivals is
-    measured once per rule of the table `confusables`, as "pair_accuracy:features"; with the frames in order also for the
-    first pairs one by one, as "pair_accuracy:features:left/right". Captions have ranks instead (retrieval.py),
+    measured once per rule of the table `confusables`, as "pair_accuracy:features"; with the frames in order also for
+    the first pairs one by one, as "pair_accuracy:features:left/right". Captions have ranks instead (retrieval.py),
     transductive ones with the frames in order only.
     """
     spec = read_run(run / "run.yaml")

@@ -1,10 +1,11 @@
 """Differences between rows of a comparison on the same clips: intervals, permutation tests and Holm's correction.
 
 - Interval: percentile bootstrap over clips (Efron 1979). Every draw of clips is shared by all rows.
-- p: two-sided permutation test of paired samples (Fisher 1935), as scipy.stats.permutation_test(permutation_type="samples")
-  for one pair. If the two rows were alike, the difference of each clip could as well have the other sign; p is the
-  share of sign patterns whose mean is at least as far from zero. All patterns if there are at most PERMUTATIONS, else that
-  many random ones, with the observed pattern counted among them (Phipson and Smyth 2010).
+- p: two-sided permutation test of paired samples (Fisher 1935), as
+  scipy.stats.permutation_test(permutation_type="samples") for one pair. If the two rows were alike, the difference of
+  each clip could as well have the other sign; p is the share of sign patterns whose mean is at least as far from zero.
+  All patterns if there are at most PERMUTATIONS, else that many random ones, with the observed pattern counted among
+  them (Phipson and Smyth 2010).
 - Several data sets: the mean of their differences. Clips are drawn, and signs flipped, within each data set.
 
 scipy tests one pair at a time; N rows have N (N - 1) / 2 pairs. A drawn or flipped mean is linear in the values, so one
@@ -29,7 +30,7 @@ Member = TypeVar("Member")
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Estimate):
-    """One row minus another on the same clips, with the p of its permutation test before and after Holm's correction."""
+    """One row minus another on the same clips, with the p of its permutation test before and after correction."""
 
     p: float
     corrected_p: float
@@ -43,7 +44,7 @@ class Difference(Estimate):
 def correct_family(family: Mapping[Member, Difference]) -> dict[Member, Difference]:
     """Return the differences of a family with their p corrected for its size (Holm)."""
     p = holm([member.p for member in family.values()])
-    return {key: replace(member, corrected_p=own) for (key, member), own in zip(family.items(), p, strict=True)}
+    return {key: replace(member, corrected_p=value) for (key, member), value in zip(family.items(), p, strict=True)}
 
 
 def compare_rows(strata: Sequence[np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:

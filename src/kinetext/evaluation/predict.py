@@ -1,8 +1,8 @@
 """Score every test clip of a run for its classes or captions: `kinetext predict-clips`.
 
-Each clip is scored with its frames in order and, as motion probes, reversed, shuffled (one fixed shuffle per clip) and with
-the middle frame repeated: a method that uses motion loses accuracy there. The image encoder sees each frame alone, so it
-runs once per clip and its tokens are reordered.
+Each clip is scored with its frames in order and, as motion probes, reversed, shuffled (one fixed shuffle per clip) and
+with the middle frame repeated: a method that uses motion loses accuracy there. The image encoder sees each frame
+alone, so it runs once per clip and its tokens are reordered.
 
 The views of a clip (temporal clips x spatial crops) are another thing: their scores are averaged.
 
@@ -53,8 +53,9 @@ def predict_clips(
 ) -> None:
     """Write the table `predictions` for all splits but train and val.
 
-    A clip without frames has NaN scores and counts as wrong, alike for every method. Clips with captions are also scored
-    for captions of training clips (`bank_P`). With several processes, each calls this function and the first one writes.
+    A clip without frames has NaN scores and counts as wrong, alike for every method. Clips with captions are also
+    scored for captions of training clips (`bank_P`). With several processes, each calls this function and the first
+    one writes.
     """
     process_threads = max(1, threads // distributed.local_world_size())
     torch.set_num_threads(process_threads)
@@ -182,7 +183,7 @@ class _Predictor:
         return self.method.encode_tokens({level: token[row_B1, index_BT] for level, token in tokens.items()})
 
     def clips_per_s(self) -> float | None:
-        """Return the clips scored per second with their frames in order; all processes call this. None without clips."""
+        """Return the clips scored per second, frames in order; None without clips. Every process calls this."""
         measured = distributed.gather([(self.num_clips, self.seconds)])
         num_clips, seconds = sum(clips for clips, _ in measured), max(seconds for _, seconds in measured)
         return num_clips / seconds if seconds else None
@@ -199,7 +200,7 @@ def load_method(spec: RunSpec, backbone_folder: Path, checkpoint: Path | None, d
 
 
 def frame_indices(frame_order: str, num_frames: int, clip_id: str) -> Tensor:
-    """Return the indices [T] of a clip's frames in an order of FRAME_ORDERS. The shuffle depends on the clip_id alone."""
+    """Return the indices [T] of a clip's frames in an order of FRAME_ORDERS. The shuffle depends on clip_id alone."""
     indices = torch.arange(num_frames)
     if frame_order == "reversed":
         return indices.flip(0)
@@ -212,7 +213,7 @@ def frame_indices(frame_order: str, num_frames: int, clip_id: str) -> Tensor:
 
 
 def score_clips(method: Method, video: Any, text: list[Any], views: int, average: str = "logits") -> np.ndarray:
-    """Return scores [B, K] of videos [B * V] for texts that were encoded in chunks, averaged over the views of a clip."""
+    """Return scores [B, K] of videos [B * V] for texts encoded in chunks, averaged over the views of a clip."""
     scores_NK = torch.cat([method.score(video, part) for part in text], 1).float()
     return average_views(scores_NK, views, average).cpu().numpy()
 

@@ -60,12 +60,12 @@ def predicted_classes(predictions: Predictions) -> np.ndarray:
     As in top1, a clip belongs to its own class only if that scores strictly higher than every other; a tie with its own
     class counts for the other class.
     """
-    own_B = predictions.scores_BK[np.arange(len(predictions)), predictions.target_B]
+    target_score_B = predictions.scores_BK[np.arange(len(predictions)), predictions.target_B]
     others_BK = predictions.scores_BK.copy()
     np.put_along_axis(others_BK, predictions.target_B[:, None], -np.inf, axis=1)
     best_B = others_BK.argmax(axis=1)
-    own_is_best_B = own_B > others_BK.max(axis=1)
-    return np.where(np.isnan(own_B), -1, np.where(own_is_best_B, predictions.target_B, best_B))
+    target_is_best_B = target_score_B > others_BK.max(axis=1)
+    return np.where(np.isnan(target_score_B), -1, np.where(target_is_best_B, predictions.target_B, best_B))
 
 
 def _matrix(lists: pa.ChunkedArray) -> np.ndarray:

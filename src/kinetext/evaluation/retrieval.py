@@ -1,15 +1,16 @@
 """Text-video retrieval: ranks from the scores of clips for captions, with plain and with changed scores.
 
 - t2v: every caption is a query, and the clips are the gallery.
-- v2t: every clip is a query; another clip scores as its best caption does (CLIP4Clip, X-Pool). With one caption per clip,
-  the captions are the gallery.
+- v2t: every clip is a query; another clip scores as its best caption does (CLIP4Clip, X-Pool). With one caption per
+  clip, the captions are the gallery.
 
-The rank of a query's own item is 1 + the number of other items that score strictly higher. No item is in a gallery twice and
-each query has one rank, so equal captions and equal clips count once; the widely copied `where(sorted - own == 0)` counts
-every tie as another query. A tie is in the query's favour, as in papers. The metric `ties` reports how many there are: a
-model with equal scores everywhere would be perfect.
+The rank of a query's own item is 1 + the number of other items that score strictly higher. No item is in a gallery
+twice and each query has one rank, so equal captions and equal clips count once; the widely copied `where(sorted - own
+== 0)` counts every tie as another query. A tie is in the query's favour, as in papers. The metric `ties` reports how
+many there are: a model with equal scores everywhere would be perfect.
 
-A clip without frames has NaN scores: it has the worst rank, as a query and as an own item, and never beats another item.
+A clip without frames has NaN scores: it has the worst rank, as a query and as an own item, and never beats another
+item.
 
 B clips, K captions, Q queries, N items of a gallery, P captions of the query bank.
 """
@@ -23,7 +24,7 @@ from kinetext.evaluation.predictions import Predictions
 
 @dataclass(frozen=True)
 class Ranks:
-    """The rank of each query's own item (1 is best) and whether another item ties with it, the queries of a clip together.
+    """The rank of each query's own item (1 is best) and whether another item ties with it, sorted by clip.
 
     A bootstrap draws clips with all of their queries, as captions of one clip are alike.
     """
@@ -46,7 +47,7 @@ class Ranks:
 
 
 def rank_queries(scores_BK: np.ndarray, clip_K: np.ndarray) -> dict[str, Ranks]:
-    """Return the ranks of both directions, "t2v" and "v2t". `clip_K` is the clip of each caption, as a row of the scores.
+    """Return the ranks of both directions, "t2v" and "v2t". `clip_K` is the clip of each caption, a row of the scores.
 
     Raises ValueError for a clip without captions, which cannot be retrieved.
     """
@@ -66,12 +67,12 @@ def rank_queries(scores_BK: np.ndarray, clip_K: np.ndarray) -> dict[str, Ranks]:
     }
 
 
-def _ranks(scores_QN: np.ndarray, own_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _ranks(scores_QN: np.ndarray, target_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the rank [Q] of each query's own item, and whether [Q] another item ties with it."""
-    own_Q1 = np.take_along_axis(scores_QN, own_Q[:, None], axis=1)
-    rank_Q = 1 + (scores_QN > own_Q1).sum(1)  # NaN is never higher
-    tied_Q = (scores_QN == own_Q1).sum(1) > 1
-    return np.where(np.isnan(own_Q1[:, 0]), scores_QN.shape[1], rank_Q), tied_Q
+    target_score_Q1 = np.take_along_axis(scores_QN, target_Q[:, None], axis=1)
+    rank_Q = 1 + (scores_QN > target_score_Q1).sum(1)  # NaN is never higher
+    tied_Q = (scores_QN == target_score_Q1).sum(1) > 1
+    return np.where(np.isnan(target_score_Q1[:, 0]), scores_QN.shape[1], rank_Q), tied_Q
 
 
 def recall_at_1(ranks: Ranks) -> np.ndarray:
@@ -109,8 +110,8 @@ def querybank_norm(scores_QN: np.ndarray, bank_PN: np.ndarray) -> np.ndarray:
 
         exp(s(n)) / sum over p of exp(bank(p, n))
 
-    (here its logarithm, which ranks alike); other queries keep their scores. The bank is captions of training clips, so no
-    other query of the test is used, and a search that answers one query at a time can apply it. Scores keep the
+    (here its logarithm, which ranks alike); other queries keep their scores. The bank is captions of training clips,
+    so no other query of the test is used, and a search that answers one query at a time can apply it. Scores keep the
     model's own temperature; the authors use 20 x the cosine, and other factors for some models.
     """
     activated_N = np.zeros(scores_QN.shape[1], bool)
@@ -135,7 +136,7 @@ def caption_clips(predictions: Predictions) -> np.ndarray:
 
 
 def rank_samples(predictions: Predictions, transductive: bool) -> dict[str, Ranks]:
-    """Return the ranks that metrics of captions measure, by the pattern of the metrics' names: "t2v_{}" or "t2v_{}:dsl".
+    """Return the ranks that metrics of captions measure, by the pattern of their names: "t2v_{}" or "t2v_{}:dsl".
 
     QB-Norm is measured for text to video only, and only with a bank: the other direction would need training videos.
     """

@@ -107,7 +107,7 @@ def _cost_row(run: Run, clips_per_s: float | None, benchmarks: Path) -> dict[str
 
 
 def _read_benchmark(path: Path) -> dict[str, float]:
-    """Read the numbers of Snakemake's benchmark file; none if it is missing, or the job was too short to be measured."""
+    """Read the numbers of Snakemake's benchmark file; none if it is missing or the job was too short to measure."""
     if not path.is_file():
         return {}
     with path.open() as file:

@@ -1,4 +1,4 @@
-"""The sections of the report about one comparison: results, retrieval, text sets, confusable pairs, motion probes, cost.
+"""The sections about one comparison: results, retrieval, text sets, confusable pairs, motion probes and cost.
 
 Rows are sorted by the first headline metric, the best first.
 """
@@ -54,8 +54,8 @@ def comparison_sections(
 ) -> dict[str, Any]:
     """Return everything that the page shows about one comparison.
 
-    `differences` and `costs` are the rows of these tables that belong to it; `descriptions` are the text sets with motion
-    descriptions.
+    `differences` and `costs` are the rows of these tables that belong to it; `descriptions` are the text sets with
+    motion descriptions.
     """
     headline = headline_metrics(measured, options)
     main = measured[headline[0], "ordered"]
@@ -86,8 +86,8 @@ def comparison_sections(
 def headline_metrics(measured: Measured, options: ReportOptions) -> list[str]:
     """Return the headline metrics of a comparison: those of classes, or those of captions.
 
-    Raises ValueError for one that was not measured, for none, or if the first, which sorts the rows, is not a share where
-    higher is better.
+    Raises ValueError for one that was not measured, for none, or if the first, which sorts the rows, is not a share
+    where higher is better.
     """
     captioned = any(_is_of_captions(metric) for metric, _ in measured)
     headline = [metric for metric in options.headline if _is_of_captions(metric) == captioned]
@@ -98,8 +98,8 @@ def headline_metrics(measured: Measured, options: ReportOptions) -> list[str]:
     first = next(iter(measured[headline[0], "ordered"].values()))
     if first.unit != "share" or not first.higher_is_better:
         raise ValueError(
-            f"report.headline: {headline[0]} cannot come first: rows are sorted by the first metric, which must be a share "
-            f"where higher is better; put {'t2v_r1' if captioned else 'top1'} before it"
+            f"report.headline: {headline[0]} cannot come first: rows are sorted by the first metric, which must be a "
+            f"share where higher is better; put {'t2v_r1' if captioned else 'top1'} before it"
         )
     return headline
 
@@ -109,7 +109,7 @@ def _is_of_captions(metric: str) -> bool:
 
 
 def _retrieval(rows: _Rows) -> dict[str, Any] | None:
-    """Return every metric of retrieval for each row, with plain and with changed scores; None where clips have classes."""
+    """Return every metric of retrieval for each row, with plain and changed scores; None where clips have classes."""
     cells = {
         metric: by_key
         for (metric, frame_order), by_key in rows.measured.items()

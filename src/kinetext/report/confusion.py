@@ -1,4 +1,4 @@
-"""Picture of which classes are confused with each other: confused classes side by side, so that groups become visible.
+"""Picture of the classes that are confused with each other, side by side, so that groups become visible.
 
 Rows and columns are ordered by average-linkage clustering (as Eisen et al. 1998 order matrices) of the scores in the
 table `confusables`. It has the first rivals of each class only: other pairs are blank.
@@ -20,7 +20,7 @@ MAX_CLASSES = 60  # readable names; of more classes, the most confused groups ar
 
 
 def confusion_picture(file: ConfusablesFile, figures: Path) -> dict[str, Any] | None:
-    """Return the picture and groups of one table, by its rule `features` or else `text`; None for a table without either."""
+    """Return the picture and groups of one table by its rule `features`, else `text`; None without either."""
     rows = read_rows("confusables", file.path)
     rule = next((rule for rule in BACKBONE_RULES if any(row["rule"] == rule for row in rows)), None)
     if rule is None:
@@ -46,7 +46,7 @@ def confusion_picture(file: ConfusablesFile, figures: Path) -> dict[str, Any] | 
 
 
 def score_matrix(rows: list[dict[str, Any]]) -> tuple[list[str], np.ndarray]:
-    """Return the classes of rows of `confusables` and their symmetric scores [K, K]: a pair counts in either direction."""
+    """Return the classes of rows of `confusables` and their symmetric scores [K, K]: the higher of both directions."""
     labels = sorted({row[key] for row in rows for key in ("label", "rival")})
     index = {label: k for k, label in enumerate(labels)}
     scores_KK = np.zeros((len(labels), len(labels)))

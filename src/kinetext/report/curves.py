@@ -24,7 +24,7 @@ def learning_curves(rows: list[dict[str, Any]], figures: Path) -> list[dict[str,
             points = seeds[row["dataset"], row["protocol"], row["metric"]][key_of(row)].setdefault(row["seed"], [])
             points.append((row["epoch"], row["value"] * AXES[row["metric"]][1]))
     shown = []
-    for dataset, protocol in sorted({place[:2] for place in seeds}):
+    for dataset, protocol in sorted({comparison[:2] for comparison in seeds}):
         plots = []
         for metric, (axis, _) in AXES.items():
             measured = seeds.get((dataset, protocol, metric), {})

@@ -1,9 +1,9 @@
 """Do motion descriptions help? Each method with descriptions against the same method with every other text set.
 
 Longer texts may help an image-text model whatever they say: random words do nearly as well as descriptions on images
-(WaffleCLIP, ICCV 2023). So descriptions are compared with class names, with prompt templates and with every control. Each
-comparison is a paired difference on the same clips with its interval and its p, corrected for their number, and the
-sentences claim no more than the tests show.
+(WaffleCLIP, ICCV 2023). So descriptions are compared with class names, with prompt templates and with every control.
+Each comparison is a paired difference on the same clips with its interval and its p, corrected for their number, and
+the sentences claim no more than the tests show.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ BETTER, EQUAL, WORSE = "significantly better than", "not significantly different
 
 
 def description_sets(texts: list[Path], names: Sequence[str]) -> list[str]:
-    """Return the names of the text sets with motion descriptions: `names`, or those of kind motion that are no controls.
+    """Return the text sets with motion descriptions: `names`, or those with rows of kind motion that are no controls.
 
     Raises ValueError if a name is unknown.
     """

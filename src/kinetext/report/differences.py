@@ -19,8 +19,8 @@ Comparisons = dict[tuple[Comparison, str], SeedOutcomes]  # (comparison, metric)
 def difference_rows(comparisons: Comparisons) -> list[dict[str, Any]]:
     """Return all rows of the table, those over several data sets first."""
     rows = [row for pool in pools(comparisons) for row in _rows(pool)]
-    for place, outcomes in comparisons.items():
-        rows += _rows({place: outcomes})
+    for key, outcomes in comparisons.items():
+        rows += _rows({key: outcomes})
     return rows
 
 
@@ -35,7 +35,7 @@ def pools(comparisons: Comparisons) -> Iterator[Comparisons]:
         }
         common = set.intersection(*(set(rows) for rows in pool.values()))
         if len(pool) > 1 and len(common) > 1:
-            yield {place: {key: rows[key] for key in common} for place, rows in pool.items()}
+            yield {comparison: {key: rows[key] for key in common} for comparison, rows in pool.items()}
 
 
 def _rows(pool: Comparisons) -> Iterator[dict[str, Any]]:
@@ -49,7 +49,7 @@ def _rows(pool: Comparisons) -> Iterator[dict[str, Any]]:
     several = len(places) > 1
     columns: dict[str, Any] = {**comparison._asdict(), "metric": metric, "clips": sum(map(len, strata))}
     if several:
-        columns |= {"dataset": pool_name(len(places), metric), "pooled": [place.dataset for place, _ in places]}
+        columns |= {"dataset": pool_name(len(places), metric), "pooled": [other.dataset for other, _ in places]}
     mean_SN = np.stack([value_BN.mean(axis=0) for value_BN in strata])  # S data sets
     seeds = {key: min(len(rows[key]) for rows in pool.values()) for key in keys}
     for a, first in enumerate(keys):

@@ -1,4 +1,4 @@
-"""The numbers of the report: one Estimate for each comparison, metric, frame order and row, from the collected tables."""
+"""The numbers of the report: an Estimate for each comparison, metric, frame order and row of the tables."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ Estimates = dict[Comparison, Measured]
 
 
 def estimates_of(metrics: list[dict[str, Any]]) -> Estimates:
-    """Return the rows of the table `metrics` averaged over seeds. Rows that counted nothing (NaN or null) are left out."""
+    """Return the rows of the table `metrics` averaged over seeds, without those that counted nothing (NaN or null)."""
     seeds: dict[Any, list[Estimate]] = defaultdict(list)
     for row in metrics:
         if row["value"] is not None and row["value"] == row["value"]:
-            place = comparison_of(row), (row["metric"], row["frame_order"]), key_of(row)
-            seeds[place].append(_estimate_of_run(row))
+            measured = row["metric"], row["frame_order"]
+            seeds[comparison_of(row), measured, key_of(row)].append(_estimate_of_run(row))
     estimates: Estimates = defaultdict(lambda: defaultdict(dict))
     for (comparison, measured, key), runs in seeds.items():
         estimates[comparison][measured][key] = mean_over_seeds(runs)
@@ -47,7 +47,7 @@ def pooled_comparisons(differences: list[dict[str, Any]]) -> dict[Comparison, li
 
 
 def pool_estimates(estimates: Estimates, comparison: Comparison, datasets: list[str], keys: set[RowKey]) -> Measured:
-    """Return the means over data sets of what all of them measured of the rows `keys`, without single pairs of classes."""
+    """Return means over data sets of what all of them measured of the rows `keys`, without single pairs of classes."""
     parts = [estimates[comparison._replace(dataset=dataset)] for dataset in datasets]
     pooled: Measured = defaultdict(dict)
     for measured, cells in parts[0].items():

@@ -1,7 +1,8 @@
 """The figures of the report, as SVG for the page and PNG for Snakemake's report.
 
-One dot plot with intervals (Cleveland 1984) serves all comparisons, so that all read alike; then cost, learning curves and
-the matrix of confused classes. Figures are narrow, as a phone scales them down. Values are shares, shown in percent.
+One dot plot with intervals (Cleveland 1984) serves all comparisons, so that all read alike; then cost, learning curves
+and the matrix of confused classes. Figures are narrow, as a phone scales them down. Values are shares, shown in
+percent.
 """
 
 import io
@@ -34,8 +35,8 @@ def dot_plot(
 ) -> str:
     """Plot one line per row and one point with its interval per series, with thin ticks at the lowest and highest seed.
 
-    `line` is a reference value and its meaning. `series` fixes the colours, so that figures agree on them. Returns SVG and
-    writes {name}.png to `folder`.
+    `line` is a reference value and its meaning. `series` fixes the colours, so that figures agree on them. Returns SVG
+    and writes {name}.png to `folder`.
     """
     series = list(dict.fromkeys([*series, *(name for _, points in rows for name, _ in points)]))
     several = max(len(points) for _, points in rows) > 1
@@ -86,8 +87,8 @@ def _draw_legend(figure: Any, axes: Any, series: list[str]) -> None:
 def cost_plot(name: str, points: list[tuple[str, str, float, Estimate]], axis: str, folder: Path) -> str:
     """Plot accuracy over training seconds: points of (method, texts, seconds, accuracy). Returns SVG.
 
-    Colour is the method (with dark edges once the colours repeat), the marker is the texts. Zero seconds means not trained, so
-    the scale is linear up to one second, then logarithmic.
+    Colour is the method (with dark edges once the colours repeat), the marker is the texts. Zero seconds means not
+    trained, so the scale is linear up to one second, then logarithmic.
     """
     methods, texts = sorted({point[0] for point in points}), sorted({point[1] for point in points})
     edges = {method: "white" if i < len(COLOURS) else INK for i, method in enumerate(methods)}
@@ -120,7 +121,8 @@ def cost_plot(name: str, points: list[tuple[str, str, float, Estimate]], axis: s
 def curve_plot(name: str, curves: dict[str, list[list[tuple[float, float]]]], axis: str, folder: Path) -> str:
     """Plot lines over epochs: `curves` has the (epoch, value) of each seed of each row. Returns SVG.
 
-    The line is the mean over seeds, the band reaches from the lowest to the highest. Rows differ in colour, marker and dashes.
+    The line is the mean over seeds, the band reaches from the lowest to the highest. Rows differ in colour, marker and
+    dashes.
     """
     with _figure(3.2 + 0.16 * len(curves)) as (figure, axes):
         for k, (label, seeds) in enumerate(curves.items()):

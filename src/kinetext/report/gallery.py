@@ -26,8 +26,8 @@ def galleries(
     """Return the example pairs of each table of confusables that has any, with the rows measured on those pairs."""
     dataset_by_name, shown = {dataset.name: dataset for dataset in datasets}, []
     for file in confusables:
-        place = (file.dataset, file.protocol, file.backbone)
-        keys = {key_of(run) for run in runs if (run["dataset"], run["protocol"], run["backbone"]) == place}
+        source = (file.dataset, file.protocol, file.backbone)
+        keys = {key_of(run) for run in runs if (run["dataset"], run["protocol"], run["backbone"]) == source}
         measured = estimates.get(Comparison(file.dataset, file.protocol, "test"), {})
         of_pairs = {
             metric.removeprefix(PAIR_METRIC): {key: estimate for key, estimate in cells.items() if key in keys}

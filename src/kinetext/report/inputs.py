@@ -57,7 +57,7 @@ def _deviations(index: dict[str, Any]) -> list[str]:
 
 
 def summarize_texts(path: Path) -> dict[str, Any]:
-    """Return the first sentences of each class of a text set, and why others are rejected; captions of the first clips."""
+    """Return the first sentences of each class (or clip) of a text set, and why others are rejected."""
     rows, rows_by_label = read_rows("texts", path), defaultdict(list)
     for row in rows:
         rows_by_label[row["label"]].append(row)

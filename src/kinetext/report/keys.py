@@ -57,7 +57,8 @@ def sort_key(comparison: Comparison) -> tuple[bool, str, str, int]:
 def title(comparison: Comparison) -> str:
     """Return a comparison in words."""
     dataset = f"{comparison.dataset} data sets" if is_pooled(comparison) else comparison.dataset
-    return f"{dataset}, {comparison.split} clips, {comparison.protocol}"
+    clips = "novel clips among all classes" if comparison.split == "novel_among_all" else f"{comparison.split} clips"
+    return f"{dataset}, {clips}, {comparison.protocol}"
 
 
 def file_name(parts: Sequence[str]) -> str:

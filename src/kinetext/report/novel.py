@@ -27,7 +27,7 @@ def novel_classes(
     shown = []
     for comparison in sorted((c for c in estimates if c.split == "novel"), key=sort_key):
         splits = {split: comparison._replace(split=split) for split in COLUMNS}
-        measured = {split: estimates[place] for split, place in splits.items() if place in estimates}
+        measured = {split: estimates[other] for split, other in splits.items() if other in estimates}
         if "test" not in measured:
             continue
         metric = headline_metrics(measured["novel"], options)[0]

@@ -40,9 +40,9 @@ def render_report(
 ) -> None:
     """Write the report, and into the folder `figures` its figures as PNG and its numbers as CSV.
 
-    `tables` is the output folder of `collect_metrics`; `datasets` and `confusables` are rows of sources.DatasetFiles and
-    sources.ConfusablesFile; `texts` are {dataset}/{protocol}/{backbone}/texts/{name}.parquet. Raises ValueError if there are
-    no metrics, or if the options name something unknown.
+    `tables` is the output folder of `collect_metrics`; `datasets` and `confusables` are rows of sources.DatasetFiles
+    and sources.ConfusablesFile; `texts` are {dataset}/{protocol}/{backbone}/texts/{name}.parquet. Raises ValueError if
+    there are no metrics, or if the options name something unknown.
     """
     rows = read_tables(tables)
     if not rows["metrics"]:
