@@ -114,9 +114,8 @@ def form_fault(sentence: str, limit: TokenLimit | None = None) -> str | None:
     control = next((c for c in sentence if unicodedata.category(c) in _CONTROL and c not in "\u200c\u200d"), None)
     if control:
         return f"character: holds U+{ord(control):04X}"
-    plain = _plain(sentence).strip()
     for reason, pattern in _FORMS:
-        if match := re.search(pattern, plain):
+        if match := re.search(pattern, _plain(sentence).strip()):
             return f"{reason}: '{match[0] if len(match[0]) <= 30 else match[0][:30] + '...'}'"
     # a token has at least one byte; counting needs an import
     if limit and len(sentence.encode()) + 2 > limit.tokens and (tokens := limit.count(sentence)) > limit.tokens:
