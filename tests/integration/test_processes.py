@@ -1,5 +1,5 @@
-"""One training by several processes (gloo, on the CPU) against the same by one; and what one does in pieces against the
-whole. Where one is stopped, processes are started as users start them, `kinetext train-method --gpus N`.
+"""Training with several processes (gloo, on the CPU) equals training with one, and a batch in pieces equals the whole batch.
+Tests that stop a training start its processes like a user, with `kinetext train-method --gpus N`.
 """
 
 import json
@@ -44,7 +44,7 @@ def on_cpu(monkeypatch):
 
 @pytest.fixture(params=METHODS)
 def task(request, world, captioned):
-    """Data with classes or with captions, and a method."""
+    """Return data with classes or with captions, and a method."""
     return {"recognition": world, "retrieval": captioned}[request.param], METHODS[request.param]
 
 
@@ -68,7 +68,7 @@ def training(data, folder, processes):
 
 
 def arguments(words):
-    """Those of the command itself."""
+    """Return the arguments after the program."""
     return words[words.index("kinetext") + 1 :]
 
 
@@ -108,24 +108,24 @@ def test_two_processes_have_the_losses_of_one(task, tmp_path):
 def test_any_number_of_processes_predicts_the_same(task, tmp_path):
     data, method = task
     data.write_run(tmp_path, method)
-    found = {}
+    tables_by_count = {}
     for processes in (1, 2, 4):
         output = tmp_path / f"{processes}.parquet"
         words = arguments(command(data, tmp_path, "predict-clips", processes, output=output))
         # batches of 3 clips, so that there are some for every process and the last is smaller
         kinetext(*words, processes=processes, variables={"kinetext.evaluation.predict.BATCH_CLIPS": 3})
-        found[processes] = said("predictions", output)
+        tables_by_count[processes] = contents("predictions", output)
         measure_run(tmp_path, output, data.confusables, tmp_path / f"{processes}.metrics.parquet")
-    assert "ordered" in found[1]
-    assert found[2] == found[1]
-    assert found[4] == found[1]
-    one, two, four = (said("metrics", tmp_path / f"{n}.metrics.parquet") for n in (1, 2, 4))
+    assert "ordered" in tables_by_count[1]
+    assert tables_by_count[2] == tables_by_count[1]
+    assert tables_by_count[4] == tables_by_count[1]
+    one, two, four = (contents("metrics", tmp_path / f"{n}.metrics.parquet") for n in (1, 2, 4))
     assert two == one
     assert four == one
 
 
-def said(table, path):
-    """All of a table to the last bit, in which a NaN equals another."""
+def contents(table, path):
+    """Return a table as text, to the last bit; NaN equals NaN."""
     return repr(tables.read_rows(table, path))
 
 
@@ -210,8 +210,8 @@ def test_memory_that_runs_out_later_is_one_sentence(world, tmp_path, monkeypatch
         train_method(run_yaml, inputs, tmp_path / "cache", tmp_path / "checkpoint.safetensors")
 
 
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGKILL])
-def test_two_processes_that_are_stopped_end_as_if_they_had_not_been(world, tmp_path, told):
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
+def test_two_interrupted_processes_resume_and_end_with_the_same_weights(world, tmp_path, signal_number):
     options = {"epochs": 12, "image_encoder": "trained", "text_encoder": "trained"}
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     for folder in (whole, stopped):
@@ -221,16 +221,16 @@ def test_two_processes_that_are_stopped_end_as_if_they_had_not_been(world, tmp_p
     deadline_s = time.monotonic() + 300  # a busy machine takes a minute for the imports of both
     while not list(stopped.glob("cache/train/*.before.pt")) and time.monotonic() < deadline_s:
         time.sleep(0.01)
-    time.sleep(random.Random(int(told)).uniform(0, 0.3))
+    time.sleep(random.Random(int(signal_number)).uniform(0, 0.3))
     assert process.poll() is None
-    process.send_signal(told)
-    _, words = process.communicate(timeout=300)
+    process.send_signal(signal_number)
+    _, errors = process.communicate(timeout=300)
     assert not (stopped / "checkpoint.safetensors").exists()
-    if told == signal.SIGTERM:
-        assert process.returncode == 143, words
-        assert "the same command goes on from there" in words
-    again = run(*training(world, stopped, 2))
-    assert "going on after epoch" in again.stderr
+    if signal_number == signal.SIGTERM:
+        assert process.returncode == 143, errors
+        assert "the same command goes on from there" in errors
+    resumed = run(*training(world, stopped, 2))
+    assert "going on after epoch" in resumed.stderr
     assert equal(weights(stopped), weights(whole))
     assert curve(stopped, "train_loss") == curve(whole, "train_loss")
 
