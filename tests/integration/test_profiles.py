@@ -38,18 +38,18 @@ def settings(profile):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_names_rules_that_exist(profile):
-    found = settings(profile)
-    groups, threads, resources = (set(found.get(key, {})) for key in ("groups", "set-threads", "set-resources"))
+    options = settings(profile)
+    groups, threads, resources = (set(options.get(key, {})) for key in ("groups", "set-threads", "set-resources"))
     assert groups | threads | resources <= RULES
-    assert set(found.get("group-components", {})) <= set(found.get("groups", {}).values())
+    assert set(options.get("group-components", {})) <= set(options.get("groups", {}).values())
 
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_what_needs_the_network_is_sent_nowhere(profile):
     local = re.search(r"^localrules:\n((?: .*\n)+)", (ROOT / "workflow/rules/common.smk").read_text(), re.MULTILINE)[1]
     assert set(re.findall(r"\w+", local)) >= NEED_NETWORK
-    found = settings(profile)
-    assert not NEED_NETWORK & {*found.get("groups", {}), *found.get("set-resources", {})}
+    options = settings(profile)
+    assert not NEED_NETWORK & {*options.get("groups", {}), *options.get("set-resources", {})}
 
 
 @pytest.mark.parametrize("profile", [name for name in PROFILES if name != "kubernetes"])  # that one asks its bucket
@@ -61,14 +61,14 @@ def test_a_profile_plans_what_is_planned_here(profile, tmp_path):
 
 def test_jobs_go_through_a_submit_command_with_what_they_ask_for(tmp_path):
     """Until the frames are there; each job asks for what its rule wants."""
-    place, programs = tmp_path / "work", tmp_path / "bin"
-    place.mkdir()
+    work, programs = tmp_path / "work", tmp_path / "bin"
+    work.mkdir()
     programs.mkdir()
     (programs / "qsub").write_text(QSUB.replace("{folder}", str(tmp_path)))
     (programs / "qsub").chmod(0o755)
     profile = ("--workflow-profile", ROOT / "workflow/profiles/cluster-generic", "--seconds-between-status-checks", "1")
     words = command(
-        place,
+        work,
         "results/data/shapes/frames/64-shortest-bicubic/frames.json",
         *profile,
         "--set-threads",
@@ -84,6 +84,6 @@ def test_jobs_go_through_a_submit_command_with_what_they_ask_for(tmp_path):
     assert "-q batch" in index
     assert "-l select=1:ncpus=2:mem=4000mb:ngpus=0 -l walltime=3600" in index  # runtime 60 min
     assert "-l select=1:ncpus=2:mem=4000mb:ngpus=0 -l walltime=1200" in extract  # 10 min and 1 for each 100 clips
-    assert (place / "results/data/shapes/frames/64-shortest-bicubic/frames.json").is_file()
-    frames = os.listdir(place / "results/data/shapes/frames/64-shortest-bicubic")
+    assert (work / "results/data/shapes/frames/64-shortest-bicubic/frames.json").is_file()
+    frames = os.listdir(work / "results/data/shapes/frames/64-shortest-bicubic")
     assert sorted(frames) == ["00000.arrow", "frames.json"]

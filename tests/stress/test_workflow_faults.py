@@ -38,10 +38,10 @@ def doctor(monkeypatch, capsys):
     monkeypatch.setattr(folder_checks, "MIN_FREE_GIB", 1e-4)  # whatever this machine has
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
-    def run_doctor(place):
-        monkeypatch.chdir(place)
+    def run_doctor(folder):
+        monkeypatch.chdir(folder)
         capsys.readouterr()
-        count = module.doctor(None, place / "config.yaml")
+        count = module.doctor(None, folder / "config.yaml")
         lines = [line for line in capsys.readouterr().out.splitlines()[:-1] if "; " in line]
         assert len(lines) == count
         return lines
@@ -51,8 +51,8 @@ def doctor(monkeypatch, capsys):
 
 def files(folder):
     """Every finished file, with its content."""
-    found = [path for part in MADE for path in (folder / "results" / part).rglob("*") if path.is_file()]
-    return {path.relative_to(folder): path.read_bytes() for path in found}
+    paths = [path for part in MADE for path in (folder / "results" / part).rglob("*") if path.is_file()]
+    return {path.relative_to(folder): path.read_bytes() for path in paths}
 
 
 def times(folder):
@@ -153,13 +153,13 @@ def test_a_truncated_shard_and_a_corrupted_table_cost_their_own_jobs(copied, doc
     assert splits.startswith(f"{SPLITS}: ")
 
     for path, line, job in ((SHARD, shard, "extract_frames"), (SPLITS, splits, "split_clips")):
-        said = re.findall("`(.+?)`", line)
-        assert said[0] == f"snakemake {path}"
+        commands = re.findall("`(.+?)`", line)
+        assert commands[0] == f"snakemake {path}"
         (copied / path).unlink()
         done = snakemake(copied, path)
         assert done.returncode == 0, done.output
         assert jobs(done.output) == {job: 1}
-        for more in said[1:]:  # touch -r
+        for more in commands[1:]:  # touch -r
             in_shell(more, copied)
     assert files(copied) == before
     assert doctor(copied) == []

@@ -279,7 +279,7 @@ def test_damage_leaves_frames_in_display_order(name, tmp_path):
     if name == "joined.ts":
         path.write_bytes(2 * path.read_bytes())
     full, data, places = all_frames(path), bytearray(path.read_bytes()), packet_places(path)
-    start, length = max(places[13:48], key=lambda place: place[1])  # a picture that others refer to
+    start, length = max(places[13:48], key=lambda item: item[1])  # a picture that others refer to
     data[start + length // 2 : start + length // 2 + 300] = np.random.default_rng(0).bytes(300)
     damaged = tmp_path / f"damaged-{name}"
     damaged.write_bytes(data)
