@@ -1,13 +1,15 @@
-"""check_config and plan_run: refuse a bad configuration before anything costs time, and write down each run completely.
+"""Check a configuration before anything costs time, and specify each of its runs completely (check_config, plan_run).
 
-The only module that the Snakefile imports. It must stay quick: a check imports the plug-ins, and with the methods torch;
-open_clip and MLflow it does not, and plan_run, once a run, imports none of them.
+This is the module that the Snakefile imports, so it must be quick. A check imports the plug-ins and, with the methods,
+torch, but not open_clip or MLflow. plan_run, once for each run, imports none of them.
 """
 
 import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,11 @@ import yaml
 from pydantic import ValidationError
 
 from kinetext.config.backbone import BackboneOptions
-from kinetext.config.data import PROTOCOL, DatasetOptions, FrameOptions, ProtocolOptions
+from kinetext.config.data import PROTOCOL, DatasetOptions, ProtocolOptions
 from kinetext.config.experiment import Config, ExperimentOptions
+from kinetext.config.report import Published
 from kinetext.config.run import RunSpec
 from kinetext.config.texts import ConfusablesOptions, TextOptions
-from kinetext.config.training import MethodOptions
 from kinetext.core import plugins
 from kinetext.core.files import atomic_write
 from kinetext.data.datasets.base import build_dataset
@@ -29,9 +31,9 @@ from kinetext.texts.providers.base import Provider, load_provider
 
 
 def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
-    """The configuration, with every plug-in's options checked too.
+    """Return the configuration, after a check of its plug-ins' options, files and experiments.
 
-    Raises ValueError: one sentence that names the file, the key, the value and the nearest right answer.
+    Raises ValueError: one sentence with the file, the key, the value and the nearest right answer.
     """
     try:
         config = Config(**values)
@@ -39,38 +41,21 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
         raise ValueError(f"{where}: {plugins.sentence(error, Config)}") from None
     for name, data in config.datasets.items():
         _check_dataset(f"{where}: datasets.{name}", name, data)
+    for name, method in config.methods.items():
+        _check_method(f"{where}: methods.{name}", method.module or name, method.options)
     for name, texts in config.texts.items():
         load_provider(f"{where}: texts.{name}", texts.module or name, texts.options)
     if config.metrics:
         _check_metrics(config, where)
-    for name, method in config.methods.items():
-        _check_method(f"{where}: methods.{name}", method.module or name, method.options)
-    for name, data in config.datasets.items():
-        files = {"exclude": data.exclude, **{f"shots.{k}": path for k, path in data.shots.items()}}
-        for key, path in files.items():
-            if path is not None:
-                need_path(path, f"{where}: datasets.{name}.{key}")
-    for name, options in config.backbones.items():
+    for name, backbone in config.backbones.items():
         try:
-            backbone_facts(options)
+            backbone_facts(backbone)
         except ValueError as error:
             raise ValueError(f"{where}: backbones.{name}: {error}") from None
     for name, experiment in config.experiments.items():
         _check_experiment(f"{where}: experiments.{name}", config, experiment)
-    runs = plan_runs(config)
     for i, number in enumerate(config.report.reference):
-        named = {"datasets": number.dataset, "methods": number.method, "texts": number.texts}
-        named |= {"backbones": number.backbone} if number.backbone else {}
-        for part, name in named.items():
-            known = list(getattr(config, part))
-            if name not in known:
-                raise ValueError(
-                    f"{where}: report.reference.{i}: '{name}' is not in {part}{plugins.nearest(name, known)}"
-                )
-        wanted = (number.dataset, number.protocol, number.method, number.texts)
-        backbones = {r.backbone for r in runs.values() if (r.dataset, r.protocol, r.method, r.texts) == wanted}
-        if number.backbone is None and len(backbones) > 1:
-            raise ValueError(f"{where}: report.reference.{i}: add backbone, one of {', '.join(sorted(backbones))}")
+        _check_reference(f"{where}: report.reference.{i}", config, number)
     return config
 
 
@@ -88,7 +73,7 @@ def plan_runs(config: Config) -> dict[str, RunSpec]:
                 trained = _run_spec(config, "supervised", source, *row)
                 runs[trained.run] = trained
                 trained_by = {"trained_on": trained.run, "trained_fingerprint": trained.fingerprint}
-                spec = _marked(spec.model_copy(update=trained_by))
+                spec = _with_fingerprint(spec.model_copy(update=trained_by))
             runs[spec.run] = spec
     return runs
 
@@ -101,17 +86,18 @@ def plan_run(spec: str, output: Path) -> None:
 
 
 def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
-    """What a data set is listed from: its annotation files, and its root with two levels of folders below it. A folder's
-    time changes when a video is added, so Snakemake lists the clips again.
+    """Return the annotation files of a data set, its root, and two levels of folders below the root.
+
+    A new video changes the time of its folder, so Snakemake lists the clips again.
     """
     dataset = build_dataset(name, options)
-    found = [str(path) for path in dataset.list_files()]
-    found += [options.exclude] if options.exclude else []
+    paths = [str(path) for path in dataset.list_files()]
+    paths += [options.exclude] if options.exclude else []
     level = [str(dataset.root)] if dataset.root else []
     for _ in range(3):
-        found += sorted(level)
+        paths += sorted(level)
         level = [e.path for folder in level for e in os.scandir(folder) if e.is_dir() and e.name[0] != "."]
-    return found
+    return paths
 
 
 def text_inputs(options: TextOptions, name: str) -> list[str]:
@@ -139,15 +125,15 @@ def metric_modules(config: Config) -> list[str]:
 
 
 def mining_options(config: Config, dataset: str) -> ConfusablesOptions:
-    """How a data set's confusables are mined: the user's file is that of this data set; captions have none."""
-    how = config.confusables
-    if how.file is None or has_captions(config.datasets[dataset], dataset):
-        return how.model_copy(update={"file": None})
-    return how.model_copy(update={"file": how.file.replace("{dataset}", dataset)})
+    """Return how the confusable classes of a data set are mined, with the file of this data set; captions have none."""
+    options = config.confusables
+    if options.file is None or has_captions(config.datasets[dataset], dataset):
+        return options.model_copy(update={"file": None})
+    return options.model_copy(update={"file": options.file.replace("{dataset}", dataset)})
 
 
 def has_captions(options: DatasetOptions, name: str) -> bool | None:
-    """Whether a data set's clips have captions instead of classes; None where only its list can tell."""
+    """Return whether clips have captions instead of classes; None if only the annotation files decide."""
     captioned: bool | None = plugins.load("datasets", options.module or name).captioned
     return captioned
 
@@ -159,7 +145,7 @@ def backbone_facts(options: BackboneOptions) -> Any:
 
 
 def method_trains(spec: RunSpec) -> bool:
-    """Return whether the run has a checkpoint."""
+    """Return whether the run has a checkpoint of its own."""
     method = plugins.load("methods", spec.method_module)
     return method.trains and spec.training.epochs > 0 and spec.trained_on is None
 
@@ -180,7 +166,8 @@ def load_config(path: Path) -> Config:
 def _run_spec(
     config: Config, protocol: str, dataset: str, backbone: str, method: str, texts: str, seed: int
 ) -> RunSpec:
-    data, how, words = config.datasets[dataset], config.methods[method], config.texts[texts]
+    """Return one run, completely specified."""
+    data, options, text_set = config.datasets[dataset], config.methods[method], config.texts[texts]
     spec = RunSpec(
         run=f"{dataset}/{protocol}/{backbone}/{method}/{texts}/seed{seed}",
         dataset=dataset,
@@ -190,11 +177,11 @@ def _run_spec(
         texts=texts,
         seed=seed,
         protocol_options=protocol_options(data, protocol),
-        method_module=how.module or method,
-        num_frames=how.num_frames,
-        testing=how.testing,
-        method_options=how.options,
-        training=how.training,
+        method_module=options.module or method,
+        num_frames=options.num_frames,
+        testing=options.testing,
+        method_options=options.options,
+        training=options.training,
         dataset_options={
             "module": data.module or dataset,
             "options": data.options,
@@ -202,60 +189,53 @@ def _run_spec(
             "exclude": data.exclude,
         },
         backbone_options=config.backbones[backbone].model_dump(),
-        text_options={"module": words.module or texts, "options": words.options},
+        text_options={"module": text_set.module or texts, "options": text_set.options},
         confusables=mining_options(config, dataset).model_dump(),
     )
-    return _marked(spec)
+    return _with_fingerprint(spec)
 
 
-def _marked(spec: RunSpec) -> RunSpec:
-    """The run with the fingerprint of all that defines it."""
+def _with_fingerprint(spec: RunSpec) -> RunSpec:
+    """Return the run with the fingerprint of everything that defines it."""
     canonical = json.dumps(spec.model_dump(mode="json", exclude={"fingerprint"}), sort_keys=True)
     return spec.model_copy(update={"fingerprint": hashlib.sha256(canonical.encode()).hexdigest()[:16]})
 
 
 def source_dataset(protocol: str) -> str | None:
     """Return the data set that a protocol zero_shot_from_DATASET trains on, or None."""
-    found = PROTOCOL.fullmatch(protocol)
-    return found["source"] if found else None
+    match = PROTOCOL.fullmatch(protocol)
+    return match["source"] if match else None
 
 
 def protocol_options(data: DatasetOptions, protocol: str) -> ProtocolOptions:
-    """What a data set says to this protocol: a change of the novel classes is no change to a supervised run."""
-    found = PROTOCOL.fullmatch(protocol)
-    assert found, protocol
-    novel = data.novel if found["kind"] == "base_to_novel" else []
-    shots = int(found["shots"] or 0)
+    """Return what a data set declares for this protocol, so that other novel classes leave supervised runs alone."""
+    match = PROTOCOL.fullmatch(protocol)
+    assert match, protocol
+    novel = data.novel if match["kind"] == "base_to_novel" else []
+    shots = int(match["shots"] or 0)
     return ProtocolOptions(novel=novel, shots={k: path for k, path in data.shots.items() if k == shots})
 
 
-def _check_recipe(
-    where: str, name: str, method: MethodOptions, data: str, frames: FrameOptions, captions: bool
-) -> None:
-    """Raise ValueError where a method asks of clips what their stored frames, or captions, do not give."""
-    stored, taken, how = frames.num_frames, method.num_frames or frames.num_frames, method.training
-    if taken > stored:
-        wrong = f"num_frames is {taken}, but {data}.frames.num_frames stores {stored}; store more"
-    elif taken == stored and how.sampling != "uniform":
-        wrong = (
-            f"training.sampling: {how.sampling} chooses among {stored} stored frames, and the method takes all; set {name}."
-            f"num_frames to fewer, or {data}.frames.num_frames to more"
-        )
-    elif how.sampling == "dense" and (taken - 1) * how.stride >= stored:
-        wrong = (
-            f"training.stride: {taken} frames, {how.stride} from one to the next, do not fit into {stored} stored ones"
-        )
-    elif taken == stored and method.testing.clips > 1:
-        wrong = f"testing.clips: with num_frames {taken} of {stored} stored all views are the same; store more"
-    elif method.testing.crops > 1 and frames.crop == "centre":
-        wrong = f"testing.crops: {method.testing.crops} crops take {data}.frames.crop: whole"
-    elif captions and method.testing.average == "probabilities":
-        wrong = f"testing.average: {data} has captions, whose scores are no probabilities; take logits"
-    elif captions and (option := how.needs_classes()):
-        wrong = f"training.{option} is for clips with classes, and {data} has captions; take it out"
-    else:
-        return
-    raise ValueError(f"{where}: {name}.{wrong}")
+# ---- checks of one part each; all raise ValueError
+
+
+@contextmanager
+def _options_of(where: str) -> Iterator[None]:
+    """Prefix an error about the options of a plug-in with their key."""
+    try:
+        yield
+    except ValueError as error:
+        keyed = re.match(r"[\w.]+: ", str(error))  # an error about several options begins otherwise
+        raise ValueError(f"{where}.options{'.' if keyed else ': '}{error}") from None
+
+
+def _check_method(where: str, module: str, options: dict[str, Any]) -> None:
+    try:
+        method = plugins.load("methods", module)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    with _options_of(where):
+        method.check(plugins.configure(method, options))
 
 
 def _check_dataset(where: str, name: str, options: DatasetOptions) -> None:
@@ -263,11 +243,12 @@ def _check_dataset(where: str, name: str, options: DatasetOptions) -> None:
         plugin = plugins.load("datasets", options.module or name)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    try:
+    with _options_of(where):
         plugin(plugins.configure(plugin, options.options)).check()
-    except ValueError as error:
-        keyed = re.match(r"[\w.]+: ", str(error))  # a complaint about all options together begins otherwise
-        raise ValueError(f"{where}.options{'.' if keyed else ': '}{error}") from None
+    files = {"exclude": options.exclude, **{f"shots.{k}": path for k, path in options.shots.items()}}
+    for key, path in files.items():
+        if path is not None:
+            need_path(path, f"{where}.{key}")
 
 
 def _check_metrics(config: Config, where: str) -> None:
@@ -279,82 +260,50 @@ def _check_metrics(config: Config, where: str) -> None:
         raise ValueError(f"{where}: metrics.{error}") from None
 
 
-def _check_method(where: str, module: str, options: dict[str, Any]) -> None:
-    try:
-        method = plugins.load("methods", module)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    try:
-        method.check(plugins.configure(method, options))
-    except ValueError as error:
-        keyed = re.match(r"[\w.]+: ", str(error))  # a complaint about all options together begins otherwise
-        raise ValueError(f"{where}.options{'.' if keyed else ': '}{error}") from None
+def _check_reference(where: str, config: Config, number: Published) -> None:
+    """Check that a published number names one row of a comparison."""
+    names = {"datasets": number.dataset, "methods": number.method, "texts": number.texts}
+    names |= {"backbones": number.backbone} if number.backbone else {}
+    for part, name in names.items():
+        _check_known(where, part, [name], getattr(config, part))
+    row = (number.dataset, number.protocol, number.method, number.texts)
+    runs = plan_runs(config).values()
+    backbones = {run.backbone for run in runs if (run.dataset, run.protocol, run.method, run.texts) == row}
+    if number.backbone is None and len(backbones) > 1:
+        raise ValueError(f"{where}: add backbone, one of {', '.join(sorted(backbones))}")
+
+
+def _check_known(where: str, part: str, names: Iterable[str], known: Mapping[str, Any]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{where}: '{name}' is not in {part}{plugins.nearest(name, list(known))}")
 
 
 def _check_experiment(where: str, config: Config, experiment: ExperimentOptions) -> None:
-    known: dict[str, dict[str, Any]] = {
-        "backbone": config.backbones,
-        "datasets": config.datasets,
-        "methods": config.methods,
-        "texts": config.texts,
-    }
-    for key, names in known.items():
-        value = getattr(experiment, key)
-        for name in value:
-            if name not in names:
-                part = key if key != "backbone" else "backbones"
-                raise ValueError(f"{where}.{key}: '{name}' is not in {part}{plugins.nearest(name, list(names))}")
+    """Check the parts of an experiment, then how they fit together."""
+    for key in ("backbone", "datasets", "methods", "texts"):
+        part = "backbones" if key == "backbone" else key
+        _check_known(f"{where}.{key}", part, getattr(experiment, key), getattr(config, part))
     source = source_dataset(experiment.protocol)
-    if source is not None and source not in config.datasets:
-        raise ValueError(
-            f"{where}.protocol: '{source}' is not in datasets{plugins.nearest(source, list(config.datasets))}"
-        )
+    if source is not None:
+        _check_known(f"{where}.protocol", "datasets", [source], config.datasets)
     if source in experiment.datasets:
         raise ValueError(f"{where}: {experiment.protocol} tests on other data sets; take {source} out of `datasets`")
     datasets = [*experiment.datasets, *([source] if source else [])]
     for backbone in experiment.backbone:
         _check_backbone(where, config, experiment, datasets, backbone)
     for dataset in datasets:
-        frames, novel = config.datasets[dataset].frames, config.datasets[dataset].novel
-        rivals = mining_options(config, dataset).file
-        if rivals is not None:
-            need_path(rivals, f"{where.partition(': ')[0]}: confusables.file")
-        captioned = has_captions(config.datasets[dataset], dataset)
-        if captioned and not (experiment.protocol == "supervised" or source):
-            raise ValueError(f"{where}.protocol: {dataset} has captions and no classes; take supervised")
-        for texts in experiment.texts:
-            provider = plugins.load("texts", config.texts[texts].module or texts)
-            if captioned is not None and captioned != provider.of_captions:
-                has, takes = (
-                    ("captions", "texts: [captions]") if captioned else ("classes", "other texts, such as names")
-                )
-                raise ValueError(f"{where}.texts: {dataset} has {has} and cannot take '{texts}'; take {takes}")
+        _check_task(where, config, experiment, dataset)
         for name in experiment.methods:
-            _check_recipe(
-                where, f"methods.{name}", config.methods[name], f"datasets.{dataset}", frames, bool(captioned)
-            )
-        if experiment.protocol.startswith("base_to_novel") and not novel:
-            raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
+            _check_recipe(f"{where}: methods.{name}", config, name, dataset)
     for name in experiment.methods:
-        options = config.methods[name]
-        method = plugins.load("methods", options.module or name)
-        if not method.trains and options.training.epochs and "epochs" in options.training.model_fields_set:
-            raise ValueError(
-                f"{where}.methods: {name} does not train, but methods.{name}.training.epochs is set; remove it"
-            )
-        for texts in experiment.texts:
-            provider = plugins.load("texts", config.texts[texts].module or texts)
-            if method.needs_descriptions and not provider.gives_descriptions:
-                raise ValueError(
-                    f"{where}: {name} needs motion descriptions and texts '{texts}' gives only names; "
-                    "put it in an experiment of its own with texts such as bundled or chat_api"
-                )
+        _check_training_and_texts(where, config, experiment, name)
 
 
 def _check_backbone(
     where: str, config: Config, experiment: ExperimentOptions, datasets: list[str], backbone: str
 ) -> None:
-    """Raise ValueError if stored frames do not fit the backbone, or if a method needs more layers than it has."""
+    """Check that the stored frames fit the backbone, and that it has the layers that a method needs."""
     facts = backbone_facts(config.backbones[backbone])
     for dataset in datasets:
         size_px = config.datasets[dataset].frames.size_px
@@ -366,7 +315,71 @@ def _check_backbone(
     for name in experiment.methods:
         method = plugins.load("methods", config.methods[name].module or name)
         try:
-            chosen = plugins.configure(method, config.methods[name].options)
-            method.check_depth(chosen, facts.num_layers, f"backbone {backbone}")
+            options = plugins.configure(method, config.methods[name].options)
+            method.check_depth(options, facts.num_layers, f"backbone {backbone}")
         except ValueError as error:
             raise ValueError(f"{where}: methods.{name}.options.{error}") from None
+
+
+def _check_task(where: str, config: Config, experiment: ExperimentOptions, dataset: str) -> None:
+    """Check that a data set has what the protocol and the text sets of an experiment need: classes, captions, rivals."""
+    rivals = mining_options(config, dataset).file
+    if rivals is not None:
+        need_path(rivals, f"{where.partition(': ')[0]}: confusables.file")
+    captioned = has_captions(config.datasets[dataset], dataset)
+    if captioned and not (experiment.protocol == "supervised" or source_dataset(experiment.protocol)):
+        raise ValueError(f"{where}.protocol: {dataset} has captions and no classes; take supervised")
+    for texts in experiment.texts:
+        of_captions = plugins.load("texts", config.texts[texts].module or texts).of_captions
+        if captioned is not None and captioned != of_captions:
+            has, takes = ("captions", "texts: [captions]") if captioned else ("classes", "other texts, such as names")
+            raise ValueError(f"{where}.texts: {dataset} has {has} and cannot take '{texts}'; take {takes}")
+    if experiment.protocol.startswith("base_to_novel") and not config.datasets[dataset].novel:
+        raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
+
+
+def _check_recipe(where: str, config: Config, name: str, dataset: str) -> None:
+    """Check that the stored frames and the labels of a data set allow how a method samples, trains and tests."""
+    method, frames, data = config.methods[name], config.datasets[dataset].frames, f"datasets.{dataset}"
+    captions = has_captions(config.datasets[dataset], dataset)
+    stored, taken, training = frames.num_frames, method.num_frames or frames.num_frames, method.training
+    if taken > stored:
+        wrong = f"num_frames is {taken}, but {data}.frames.num_frames stores {stored}; store more"
+    elif taken == stored and training.sampling != "uniform":
+        wrong = (
+            f"training.sampling: {training.sampling} chooses among {stored} stored frames, and the method takes all; "
+            f"set methods.{name}.num_frames to fewer, or {data}.frames.num_frames to more"
+        )
+    elif training.sampling == "dense" and (taken - 1) * training.stride >= stored:
+        wrong = (
+            f"training.stride: {taken} frames, {training.stride} from one to the next, do not fit into {stored} stored "
+            "ones"
+        )
+    elif taken == stored and method.testing.clips > 1:
+        wrong = f"testing.clips: with num_frames {taken} of {stored} stored all views are the same; store more"
+    elif method.testing.crops > 1 and frames.crop == "centre":
+        wrong = f"testing.crops: {method.testing.crops} crops take {data}.frames.crop: whole"
+    elif captions and method.testing.average == "probabilities":
+        wrong = f"testing.average: {data} has captions, whose scores are no probabilities; take logits"
+    elif captions and (option := training.needs_classes()):
+        wrong = f"training.{option} is for clips with classes, and {data} has captions; take it out"
+    else:
+        return
+    raise ValueError(f"{where}.{wrong}")
+
+
+def _check_training_and_texts(where: str, config: Config, experiment: ExperimentOptions, name: str) -> None:
+    """Check that a method that trains nothing has no epochs, and that it gets the descriptions that it needs."""
+    options = config.methods[name]
+    method = plugins.load("methods", options.module or name)
+    if not method.trains and options.training.epochs and "epochs" in options.training.model_fields_set:
+        raise ValueError(
+            f"{where}.methods: {name} does not train, but methods.{name}.training.epochs is set; remove it"
+        )
+    for texts in experiment.texts:
+        provider = plugins.load("texts", config.texts[texts].module or texts)
+        if method.needs_descriptions and not provider.gives_descriptions:
+            raise ValueError(
+                f"{where}: {name} needs motion descriptions and texts '{texts}' gives only names; "
+                "put it in an experiment of its own with texts such as bundled or chat_api"
+            )
