@@ -48,10 +48,8 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
     if config.metrics:
         _check_metrics(config, where)
     for name, backbone in config.backbones.items():
-        try:
+        with _within(f"{where}: backbones.{name}"):
             backbone_facts(backbone)
-        except ValueError as error:
-            raise ValueError(f"{where}: backbones.{name}: {error}") from None
     for name, experiment in config.experiments.items():
         _check_experiment(f"{where}: experiments.{name}", config, experiment)
     for i, number in enumerate(config.report.reference):
@@ -220,13 +218,13 @@ def protocol_options(data: DatasetOptions, protocol: str) -> ProtocolOptions:
 
 
 @contextmanager
-def _options_of(where: str) -> Iterator[None]:
-    """Prefix an error about the options of a plug-in with their key."""
+def _within(where: str) -> Iterator[None]:
+    """Prefix an error about the options of a part with the key of the part."""
     try:
         yield
     except ValueError as error:
         keyed = re.match(r"[\w.]+: ", str(error))  # an error about several options begins otherwise
-        raise ValueError(f"{where}.options{'.' if keyed else ': '}{error}") from None
+        raise ValueError(f"{where}{'.' if keyed else ': '}{error}") from None
 
 
 def _check_method(where: str, module: str, options: dict[str, Any]) -> None:
@@ -234,7 +232,7 @@ def _check_method(where: str, module: str, options: dict[str, Any]) -> None:
         method = plugins.load("methods", module)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    with _options_of(where):
+    with _within(f"{where}.options"):
         method.check(plugins.configure(method, options))
 
 
@@ -243,7 +241,7 @@ def _check_dataset(where: str, name: str, options: DatasetOptions) -> None:
         plugin = plugins.load("datasets", options.module or name)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    with _options_of(where):
+    with _within(f"{where}.options"):
         plugin(plugins.configure(plugin, options.options)).check()
     files = {"exclude": options.exclude, **{f"shots.{k}": path for k, path in options.shots.items()}}
     for key, path in files.items():

@@ -157,13 +157,13 @@ MISTAKES = [
     ),
     (
         "backbones.own",
-        {"model": "ViT-B32"},
-        "backbones.own.model: open_clip has no model 'ViT-B32'; did you mean 'ViT-B-32'?",
+        {"model": "ViT-B32", "pretrained": "openai"},
+        "backbones.own: open_clip has no model 'ViT-B32'; did you mean 'ViT-B-32'?",
     ),
     (
         "backbones.own",
         {"model": "RN50", "pretrained": "openai"},
-        "backbones.own.model: 'RN50' has no plain ViT image tower; take one such as ViT-B-32, ViT-B-16 or ViT-L-14",
+        "backbones.own: 'RN50' has no plain ViT image encoder; take one such as ViT-B-32, ViT-B-16 or ViT-L-14",
     ),
     (
         "backbones.own",
