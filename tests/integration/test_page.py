@@ -1,7 +1,7 @@
-"""The page in a real browser: headless Chromium runs its script, and a script of the test clicks, types and looks.
+"""The page in headless Chromium: sorting, filtering, playing, and narrow screens.
 
-The browser is driven by what the page itself can do: the test adds a script that acts and writes down what it sees into the
-page, `--dump-dom` prints that, and the browser's log has every error of the console. No driver is needed.
+No driver is needed: each test adds a script to the page that clicks, types and writes its observations into the page;
+`--dump-dom` prints them, and the browser's log shows console errors.
 """
 
 import html
@@ -47,12 +47,12 @@ def browse(page, folder, act, width=1000):
     return json.loads(html.unescape(seen[1]))
 
 
-def test_a_console_error_would_be_seen(report, tmp_path):
+def test_a_console_error_is_detected(report, tmp_path):
     with pytest.raises(AssertionError, match="no such thing"):
         browse(report.html, tmp_path, "console.error('no such thing'); return 1;")
 
 
-def test_a_click_on_a_head_sorts_largest_first_then_smallest(report, tmp_path):
+def test_a_click_on_a_heading_sorts_largest_first_then_smallest(report, tmp_path):
     act = """
         const table = document.querySelector("#results table");
         const numbers = () => [...table.tBodies[0].rows].map((row) => parseFloat(row.cells[1].querySelector("b").textContent));
@@ -72,7 +72,7 @@ def test_a_click_on_a_head_sorts_largest_first_then_smallest(report, tmp_path):
     assert len(set(up["numbers"])) > 1
 
 
-def test_words_filter_rows_and_a_minus_leaves_them_out(report, tmp_path):
+def test_words_filter_rows_and_a_minus_excludes_them(report, tmp_path):
     act = """
         const field = document.querySelector(".tools input");
         const table = document.querySelector("#results table");
@@ -115,7 +115,7 @@ def test_frames_play_in_order_and_stop(report, tmp_path):
 
 
 @pytest.mark.parametrize("width", [360, 1000])
-def test_nothing_sticks_out_of_a_phone(report, tmp_path, width):
+def test_nothing_overflows_a_narrow_screen(report, tmp_path, width):
     act = """
         document.querySelectorAll("details").forEach((details) => (details.open = true));
         const small = [...document.querySelectorAll("p, td, th, li, small, figcaption")];

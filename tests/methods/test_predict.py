@@ -29,7 +29,7 @@ def predict(world, folder, method="zero_shot", frames=None, checkpoint=None, nov
     return by_place, tables.read_metadata(output)
 
 
-def test_the_four_orders_of_eight_frames():
+def test_frame_orders_of_eight_frames():
     def order(name, clip_id="clip a"):
         return frame_indices(name, 8, clip_id).tolist()
 
@@ -44,7 +44,7 @@ def test_the_four_orders_of_eight_frames():
     assert order("shuffled") == shuffled
 
 
-def test_every_test_clip_has_a_row_for_each_frame_order(world, tmp_path):
+def test_all_test_clips_have_a_row_for_each_frame_order(world, tmp_path):
     rows, metadata = predict(world, tmp_path)
     test = [row for row in tables.read_rows("clips", world.clips) if row["split"] == "test"]
     assert set(rows) == {("test", order, row["clip_id"]) for order in FRAME_ORDERS for row in test}
@@ -85,7 +85,7 @@ def test_scores_of_a_frame_order_equal_those_of_the_reordered_clip(world, tmp_pa
     assert (ordered - backwards).abs().max() > 1e-2  # so the comparison above can tell the orders apart
 
 
-def test_a_method_without_time_does_not_mind_the_order(world, tmp_path):
+def test_a_method_without_time_ignores_frame_order(world, tmp_path):
     rows, _ = predict(world, tmp_path, "mean_pool")
     for (split, order, clip_id), row in rows.items():
         if order in ("reversed", "shuffled"):
@@ -94,7 +94,7 @@ def test_a_method_without_time_does_not_mind_the_order(world, tmp_path):
             assert row["score_K"] != pytest.approx(rows[split, "ordered", clip_id]["score_K"], abs=NEAR)
 
 
-def test_a_clip_without_frames_has_no_scores_but_stays(world, tmp_path):
+def test_a_clip_without_frames_has_nan_scores(world, tmp_path):
     whole, _ = predict(world, tmp_path / "whole")
     lost = "test/growing/0001"
     frames = tables.open_shard("frames", world.frames).to_pylist()
@@ -114,7 +114,7 @@ def test_a_clip_without_frames_has_no_scores_but_stays(world, tmp_path):
             assert row["score_K"] == pytest.approx(whole[split, order, clip_id]["score_K"], abs=NEAR)
 
 
-def test_novel_classes_are_a_split_of_their_own_with_their_own_labels(world, tmp_path):
+def test_novel_classes_are_a_separate_split_with_separate_labels(world, tmp_path):
     novel = ("shrinking", "moving left")
     rows, metadata = predict(world, tmp_path, novel=novel)
     labels = {
@@ -134,7 +134,7 @@ def test_novel_classes_are_a_split_of_their_own_with_their_own_labels(world, tmp
         assert row["score_K"] == pytest.approx([among_all[label] for label in metadata["labels"][split]], abs=NEAR)
 
 
-def test_a_trained_checkpoint_is_what_predicts(world, tmp_path):
+def test_the_trained_checkpoint_is_used(world, tmp_path):
     torch.manual_seed(0)
     method = build_method(load_backbone(world.backbone), "mean_pool", {})
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""`kinetext compare RUN RUN`: what it prints of two small made-up runs, and what it refuses."""
+"""`kinetext compare RUN RUN`: its output for two small synthetic runs, and the runs that it refuses."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def make_run(root, method="stan", seed=0, right=None, dataset="d", protocol="p",
     return folder
 
 
-def test_the_difference_its_test_and_the_classes_that_change(tmp_path):
+def test_difference_p_and_changed_classes(tmp_path):
     ups = set(range(0, 30, 3))
     a = make_run(tmp_path, "moted", right=ups | {1, 4, 2})  # all of up, two of down, one of left
     b = make_run(tmp_path, "stan", right={2, 5, 8})  # three of left
@@ -50,7 +50,7 @@ def test_the_difference_its_test_and_the_classes_that_change(tmp_path):
     assert float(up.partition("p = ")[2]) == pytest.approx(3 * 2 / 2**10, abs=0.0006)  # exact, times three classes
 
 
-def test_the_folder_above_the_seeds_is_their_mean(tmp_path):
+def test_the_folder_above_seeds_is_their_mean(tmp_path):
     make_run(tmp_path, "moted", 0, right=range(30))
     whole = make_run(tmp_path, "moted", 1, right=range(15)).parent
     other = make_run(tmp_path, "stan", right=range(30))
@@ -92,14 +92,14 @@ def test_clips_of_only_one_run_are_left_out_and_counted(tmp_path):
         ({"method": "stan"}, "is compared with itself"),
     ],
 )
-def test_what_cannot_be_compared_is_said_in_one_sentence(tmp_path, other, words):
+def test_runs_that_cannot_be_compared_are_refused(tmp_path, other, words):
     a = make_run(tmp_path / "a")
     b = a if other == {"method": "stan"} else make_run(tmp_path / "b", **{"method": "moted", **other})
     with pytest.raises(ValueError, match=words):
         compare(a, b)
 
 
-def test_no_run_and_no_predictions(tmp_path):
+def test_a_folder_without_run_or_predictions_is_an_error(tmp_path):
     a = make_run(tmp_path)
     with pytest.raises(ValueError, match="not a run folder"):
         compare(a, tmp_path)

@@ -1,4 +1,4 @@
-"""One run measured: which rows there are, what they are over, and how wide the intervals are."""
+"""measure_run: its rows, their clips, and the width of the intervals."""
 
 import math
 
@@ -61,7 +61,7 @@ def measured(run):
     return {(row["frame_order"], row["metric"]): row for row in read_rows("metrics", run / "metrics.parquet")}
 
 
-def test_every_metric_of_every_frame_order(run):
+def test_all_metrics_are_measured_for_all_frame_orders(run):
     rows = measured(run)
     plain = {"top1", "top5", "mean_class_accuracy", "pair_accuracy:features"}
     assert {name for order, name in rows if order == "repeated"} == plain  # "declared" has no rival in this split
@@ -72,7 +72,7 @@ def test_every_metric_of_every_frame_order(run):
     assert (top1["dataset"], top1["split"], top1["method"], top1["fingerprint"]) == ("shapes", "test", "stan", "f00d")
 
 
-def test_pairs_are_over_the_clips_of_classes_that_have_a_rival(run):
+def test_pair_accuracy_counts_clips_of_classes_with_a_rival(run):
     rows = measured(run)
     row = rows["ordered", "pair_accuracy:features"]
     assert (row["value"], row["clips"]) == (2 / 3, 3)  # left, right, left; "up" has no rival
@@ -89,17 +89,17 @@ def test_a_folder_without_run_yaml_is_an_error_with_its_path(run):
         measured(run)
 
 
-def test_rivals_outside_the_split_make_room_for_the_next():
+def test_rivals_outside_the_split_are_skipped():
     assert split_rivals(MINED, "features", ["left", "right"]) == {"left": ["right"], "right": ["left"]}
     assert split_rivals(MINED, "features", ["left", "down"]) == {"left": ["down"]}
     assert split_rivals(MINED, "declared", ["left", "right"]) == {}
 
 
-def test_rivals_stand_by_rank_wherever_their_rows_stand():
+def test_rivals_are_sorted_by_rank():
     assert split_rivals(MINED[::-1], "features", ["left", "right", "down"])["left"] == ["down", "right"]
 
 
-def test_each_pair_once_the_most_confused_first():
+def test_top_pairs_are_unique_and_sorted_by_score():
     mined = [
         {"label": a, "rival": b, "score": s, "rule": "text", "rank": 1}
         for a, b, s in [("a", "b", 0.2), ("b", "a", 0.9), ("c", "d", 0.5), ("d", "a", 0.1)]
@@ -115,7 +115,7 @@ def coin(num_clips, num_right):
     return Predictions(["a", "b"], target_B, np.stack([first_B, 0.5 + 0 * first_B], axis=1))
 
 
-def test_the_interval_is_as_wide_as_the_binomial_says():
+def test_the_interval_has_the_width_of_the_binomial_distribution():
     low, high = bootstrap_interval(TopK(), coin(400, 300))
     wanted = 1.96 * math.sqrt(0.75 * 0.25 / 400)  # 0.042
     assert (0.75 - low, high - 0.75) == (pytest.approx(wanted, rel=0.15), pytest.approx(wanted, rel=0.15))
@@ -130,5 +130,5 @@ def test_fewer_clips_or_a_higher_level_give_a_wider_interval():
     assert width(coin(400, 300), level=0.5) < 0.6 * width(coin(400, 300))
 
 
-def test_no_clips_no_interval():
+def test_the_interval_without_clips_is_nan():
     assert all(math.isnan(end) for end in bootstrap_interval(TopK(), coin(0, 0)))

@@ -1,4 +1,4 @@
-"""Paired comparisons: against scipy's own bootstrap and permutation test, and by hand."""
+"""Paired comparisons, checked with scipy's bootstrap and permutation test, and by hand."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def values(clips, shares, seed=0):
     return (hard_B1 + noise_BN < np.array(shares)).astype(float)
 
 
-def test_all_sign_patterns_of_few_clips_are_scipys_exact_test():
+def test_few_clips_give_scipys_exact_test():
     value_BN = values(10, [0.0, 0.8, -0.6])
     result = compare_rows([value_BN])
     for a, b in ((0, 1), (0, 2), (1, 2)):
@@ -29,7 +29,7 @@ def test_all_sign_patterns_of_few_clips_are_scipys_exact_test():
         assert result["value"][a, b] == pytest.approx(np.mean(data[0] - data[1]))
 
 
-def test_random_sign_patterns_and_draws_agree_with_scipys():
+def test_random_patterns_and_draws_agree_with_scipy():
     value_BN = values(300, [0.0, 0.25])
     result = compare_rows([value_BN])
     data = (value_BN[:, 0], value_BN[:, 1])
@@ -50,12 +50,12 @@ def test_differences_are_antisymmetric_and_a_row_equals_itself():
     assert np.allclose(np.diag(result["p"]), 1)
 
 
-def test_no_difference_is_found_in_about_as_many_cases_as_it_promises():
+def test_false_positives_are_rare():
     fair = [compare_rows([values(60, [0.2, 0.2], seed)])["p"][0, 1] for seed in range(0, 120, 2)]
     assert np.mean(np.array(fair) <= 0.05) < 0.15  # 5 % promised; 60 cases, so 9 of them are four deviations off
 
 
-def test_several_data_sets_weigh_the_same_and_narrow_the_interval():
+def test_data_sets_have_equal_weights_and_narrow_the_interval():
     many, few = values(400, [0.0, 0.5]), values(40, [0.0, 0.5], seed=5)
     result = compare_rows([many, few])
     apart = [np.mean(part[:, 1] - part[:, 0]) for part in (many, few)]

@@ -39,7 +39,7 @@ def noisy(num_clips, captions_each=1, seed=0):
     return scores_BK, owner_K
 
 
-def test_a_rank_is_one_and_how_many_score_strictly_higher():
+def test_the_rank_is_one_plus_the_items_with_a_higher_score():
     t2v, v2t = ranks([[3, 2, 1], [4, 1, 0], [5, 0, 9]])
     assert t2v == [3, 2, 1]  # down the columns
     assert v2t == [1, 2, 1]  # along the rows
@@ -69,12 +69,12 @@ def test_equal_clips_share_their_rank_and_count_once():
     assert ranks.rank_Q[2] == alone.rank_Q[2]  # its double does not push it back
 
 
-def test_scores_that_are_all_alike_are_ties_and_told_as_such():
+def test_equal_scores_count_as_found_and_as_ties():
     ranks = rank_queries(np.zeros((4, 4)), np.arange(4))["t2v"]
     assert (MEASURES["r1"].measure(ranks), MEASURES["ties"].measure(ranks)) == (1.0, 1.0)
 
 
-def test_every_caption_is_a_query_and_a_clip_is_as_good_as_its_best_caption():
+def test_every_caption_is_a_query_and_clips_score_as_their_best_caption():
     #         captions of clip 0, of 1, of 1, of 0
     scores = [[0.1, 0.5, 0.2, 0.9], [0.2, 0.6, 0.1, 0.3]]
     t2v, v2t = ranks(scores, [0, 1, 1, 0])
@@ -82,7 +82,7 @@ def test_every_caption_is_a_query_and_a_clip_is_as_good_as_its_best_caption():
     assert v2t == [1, 1]
 
 
-def test_several_captions_a_clip_do_not_repeat_the_clip():
+def test_several_captions_do_not_repeat_their_clip_in_the_gallery():
     """The common formula over one (clip, caption) item a caption finds a clip behind its own repeats."""
     scores_BK, owner_K = noisy(40, captions_each=20, seed=1)
     ranks = rank_queries(scores_BK + 3 * (owner_K == np.arange(40)[:, None]), owner_K)
@@ -103,7 +103,7 @@ def test_the_order_of_captions_and_clips_changes_nothing():
             assert measure.measure(other[way]) == pytest.approx(measure.measure(one[way]))
 
 
-def test_a_clip_without_frames_has_the_worst_rank_and_is_in_nobodys_way():
+def test_a_clip_without_frames_has_the_worst_rank_and_beats_no_other():
     t2v, v2t = ranks([[1, 0, 0], [NAN, NAN, NAN], [0, 5, 1]])
     assert t2v == [1, 3, 1]
     assert v2t == [1, 3, 2]
@@ -125,13 +125,13 @@ def test_measures_of_known_ranks():
     assert all(np.isnan(measure.measure(known.take(np.array([], int)))) for measure in MEASURES.values())
 
 
-def test_a_draw_of_clips_takes_all_of_their_captions():
+def test_drawing_clips_takes_all_of_their_captions():
     known = Ranks(np.array([1, 2, 6, 11, 3]), np.zeros(5, bool), np.array([0, 2, 3]), np.array([2, 1, 2]))
     assert known.take(np.array([2, 0, 2])).rank_Q.tolist() == [11, 3, 1, 2, 11, 3]
     assert known.take(np.array([2, 0, 2])).take(np.array([1])).rank_Q.tolist() == [1, 2]
 
 
-def test_intervals_hold_the_value_and_widen_where_captions_of_a_clip_are_alike():
+def test_intervals_contain_the_value_and_ignore_repeated_captions():
     scores_BK, owner_K = noisy(100)
     one = rank_queries(scores_BK, owner_K)["t2v"]
     for measure in MEASURES.values():
@@ -149,7 +149,7 @@ def test_transductive_scores_by_hand():
     assert dual_softmax(scores) == pytest.approx(np.array([[0, 0.75 * np.log(3)], [0.75 * np.log(3), 0]]))
 
 
-def test_an_item_that_suits_every_query_is_put_back_by_inverted_softmax():
+def test_inverted_softmax_lowers_an_item_that_suits_all_queries():
     hub = [[5, 4, 0], [6, 7, 0], [4, 0, 3.0]]  # clips x captions: clip 1 is above all
     predictions = Predictions(list("abc"), np.arange(3), np.array(hub), list("abc"), captioned=True)
     rows = measured(predictions, transductive=True)
@@ -168,7 +168,7 @@ def test_querybank_norm_by_hand():
     assert querybank_norm(queries, bank).argmax(1).tolist() == [1, 1, 2]  # the hub, item 0, loses its query
 
 
-def test_querybank_norm_answers_each_query_alone_and_lets_clips_without_frames_be():
+def test_querybank_norm_treats_queries_separately_and_keeps_nan():
     random = np.random.default_rng(0)
     queries, bank = random.normal(size=(6, 5)) * 30, random.normal(size=(9, 5)) * 30
     whole = querybank_norm(queries, bank)
@@ -180,7 +180,7 @@ def test_querybank_norm_answers_each_query_alone_and_lets_clips_without_frames_b
     assert querybank_norm(queries, bank)[:, kept] == pytest.approx(querybank_norm(queries[:, kept], bank[:, kept]))
 
 
-def test_rows_of_querybank_norm_are_there_with_a_bank_and_from_text_to_video_only():
+def test_querybank_norm_is_measured_with_a_bank_and_for_text_to_video_only():
     hub_BK, bank_BP = np.array([[5, 4, 0], [6, 7, 0], [4, 0, 3.0]]), np.array([[4.5, 0.0], [7.0, 3.0], [3.8, 0.0]])
     predictions = Predictions(list("abc"), np.arange(3), hub_BK, list("abc"), bank_BP, captioned=True)
     rows = measured(predictions, transductive=True)
@@ -189,7 +189,7 @@ def test_rows_of_querybank_norm_are_there_with_a_bank_and_from_text_to_video_onl
     assert predictions.take(np.array([2, 0])).bank_BP.tolist() == [[3.8, 0.0], [4.5, 0.0]]
 
 
-def test_rows_are_compared_by_the_clips_share_of_captions_found():
+def test_main_values_are_the_shares_of_captions_found_per_clip():
     scores = [[0.1, 0.5, 0.2, 0.9], [0.2, 0.6, 0.1, 0.3]]
     predictions = Predictions(["a", "b", "b", "a"], np.array([0, 1]), np.array(scores), ["a", "b"], captioned=True)
     ranks = main_values(predictions)

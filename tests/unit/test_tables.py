@@ -1,6 +1,6 @@
-"""The collected tables: what they hold, that any reader opens them, and that files of an earlier version are read.
+"""The collected tables: contents, readers, and files of earlier and later versions.
 
-The sizes are small, but the counts are those of a thousand runs: benchmarks/collect.py measures the time.
+benchmarks/collect.py measures the time of a thousand runs.
 """
 
 from pathlib import Path
@@ -66,7 +66,7 @@ def collected(tmp_path_factory):
     return results / "tables"
 
 
-def test_every_table_is_there_with_its_schema(collected):
+def test_all_tables_are_written_with_their_schema(collected):
     assert {path.stem for path in collected.iterdir()} == set(schemas.COLLECTED)
     for name in ("metrics", "runs", "confusions", "costs", "differences"):
         actual = pq.read_schema(collected / f"{name}.parquet")
@@ -88,13 +88,13 @@ def test_a_tie_and_a_clip_without_frames_are_confusions(collected):
     }
 
 
-def test_what_is_right_is_what_top1_counts():
+def test_predicted_classes_agree_with_top1():
     scores_BK = np.random.default_rng(0).integers(0, 4, size=(200, 5)).astype(float)
     predictions = Predictions(list("abcde"), np.arange(200) % 5, scores_BK)
     assert np.mean(predicted_classes(predictions) == predictions.target_B) == TopK().measure(predictions)
 
 
-def test_costs_curves_and_texts_are_those_beside_the_runs(collected):
+def test_costs_curves_and_texts_are_read_from_the_runs(collected):
     first, second = read_rows("costs", collected / "costs.parquet")
     assert (first["train_method_s"], first["train_method_mib"]) == (12.5, None)  # "-": too short to be seen
     assert second["train_method_s"] is None
@@ -150,7 +150,7 @@ def test_columns_renamed_since_version_1_are_read_under_their_new_names(name, tm
     assert read_rows(name, tmp_path / "t.parquet")[0]["frame_order"] == "reversed"
 
 
-def test_runs_of_version_1_had_costs_which_are_left_out(tmp_path):
+def test_removed_columns_of_version_1_are_dropped(tmp_path):
     kind = [("run", pa.string()), ("train_seconds", pa.float64())]
     rest = [(c, schema("runs").field(c).type) for c in schema("runs").names[1:] if c not in schemas.ADDED["runs"]]
     old = pa.schema(kind + rest, {"schema_version": "1"})
