@@ -1,4 +1,4 @@
-"""Small made-up runs and the report over them, for the tests of the report."""
+"""Make small synthetic runs and a report over them, for the tests of the report."""
 
 import json
 from html.parser import HTMLParser
@@ -30,7 +30,7 @@ FRAME_ORDER_EFFECT = {"ordered": 1.0, "reversed": -1.0, "shuffled": 0.1, "repeat
 
 
 def make_data(root: Path, clips_per_class: int, dataset: str = "shapes") -> None:
-    """Clips, one frame shard (a square on its way, the first clip failed), confusables and texts of a data set."""
+    """Write the clips, frames (a moving square; the first clip failed), confusables and texts of a data set."""
     data, clips, frames, mined = root / dataset, [], [], []
     for k, label in enumerate(BASE + NOVEL):
         for split in ("train", "test"):
@@ -73,7 +73,7 @@ def make_run(
     dataset: str = "shapes",
     metrics: dict | None = None,
 ) -> Path:
-    """A run folder with made-up predictions, measured for real, and a learning curve if it trained."""
+    """Write a run folder with synthetic predictions, measure it, and write a learning curve if it trained."""
     run = f"{dataset}/{protocol}/tiny/{method}/{texts}/seed{seed}"
     folder, random = root / "runs" / run, np.random.default_rng([seed, *map(ord, method + texts + dataset)])
     keys = {"run": run, "dataset": dataset, "protocol": protocol, "method": method, "texts": texts}
@@ -122,7 +122,7 @@ def make_report(
     metrics=None,
     **options,
 ):
-    """Data, runs, tables and the page of them, under `root`."""
+    """Write data, runs, tables and the page under `root`."""
     keys = [(m, t, s, p) for m in methods for t in texts for s in range(seeds) for p in protocols]
     page, runs, sources = root / "report.html", [], ([], [], [])
     for name in datasets:
@@ -139,7 +139,7 @@ def make_report(
 
 
 class Page(HTMLParser):
-    """Ids of sections, every link and image source, and the text of each section."""
+    """The ids of sections, all links and image sources, and the text of each section."""
 
     def __init__(self, html):
         super().__init__()

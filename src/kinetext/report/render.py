@@ -17,7 +17,7 @@ from kinetext.report.comparisons import comparison_sections
 from kinetext.report.confusion import confusion_picture
 from kinetext.report.curves import learning_curves
 from kinetext.report.descriptions import control_of, description_sets
-from kinetext.report.estimates import csv_rows, estimates_of, pool_estimates, pooled_comparisons
+from kinetext.report.estimates import Estimates, csv_rows, estimates_of, pool_estimates, pooled_comparisons
 from kinetext.report.formats import format_count, format_p, format_percent, format_value
 from kinetext.report.gallery import galleries
 from kinetext.report.inputs import summarize_dataset, summarize_texts
@@ -27,6 +27,7 @@ from kinetext.report.published import compare_with_published
 from kinetext.report.sources import RULES, ConfusablesFile, DatasetFiles
 
 Rows = list[dict[str, Any]]
+Pools = dict[Comparison, list[str]]  # mean over data sets -> their names
 
 
 def render_report(
@@ -48,26 +49,12 @@ def render_report(
     if not rows["metrics"]:
         raise ValueError(f"{tables}/metrics.parquet: holds no metrics; run at least one experiment before the report")
     figures.mkdir(parents=True, exist_ok=True)
-    estimates = estimates_of(rows["metrics"])
     pools = pooled_comparisons(rows["differences"])
-    for comparison, names in pools.items():
-        keys = {key_of(row) for row in rows["differences"] if comparison_of(row) == comparison}
-        estimates[comparison] = pool_estimates(estimates, comparison, names, keys)
+    estimates = _all_estimates(rows, pools)
     dataset_files = [DatasetFiles(*files) for files in datasets]
     confusable_files = [ConfusablesFile(*file) for file in confusables]
     descriptions = description_sets(texts, options.descriptions)
-    sections = [
-        comparison_sections(
-            comparison,
-            estimates[comparison],
-            options,
-            [row for row in rows["differences"] if comparison_of(row) == comparison],
-            _costs_of(comparison, pools, rows["costs"]),
-            descriptions,
-            figures,
-        )
-        for comparison in sorted(estimates, key=sort_key)
-    ]
+    sections = _comparisons(estimates, options, rows, pools, descriptions, figures)
     text_comparisons = {section["comparison"]: section["text_comparisons"] for section in sections}
     content = {
         "title": options.title,
@@ -95,10 +82,33 @@ def render_report(
     _write_page(content, output)
 
 
-def _costs_of(comparison: Comparison, pools: dict[Comparison, list[str]], costs: Rows) -> Rows:
-    """Return the rows of the table costs that belong to a comparison."""
-    datasets = pools.get(comparison, [comparison.dataset])
-    return [row for row in costs if row["dataset"] in datasets and row["protocol"] == comparison.protocol]
+def _all_estimates(rows: dict[str, Rows], pools: Pools) -> Estimates:
+    """Return the estimates of all comparisons, means over data sets included."""
+    estimates = estimates_of(rows["metrics"])
+    for comparison, names in pools.items():
+        keys = {key_of(row) for row in rows["differences"] if comparison_of(row) == comparison}
+        estimates[comparison] = pool_estimates(estimates, comparison, names, keys)
+    return estimates
+
+
+def _comparisons(
+    estimates: Estimates,
+    options: ReportOptions,
+    rows: dict[str, Rows],
+    pools: Pools,
+    descriptions: list[str],
+    figures: Path,
+) -> list[dict[str, Any]]:
+    """Return the sections of all comparisons, sorted."""
+    sections = []
+    for comparison in sorted(estimates, key=sort_key):
+        datasets = pools.get(comparison, [comparison.dataset])
+        differences = [row for row in rows["differences"] if comparison_of(row) == comparison]
+        costs = [r for r in rows["costs"] if r["dataset"] in datasets and r["protocol"] == comparison.protocol]
+        sections.append(
+            comparison_sections(comparison, estimates[comparison], options, differences, costs, descriptions, figures)
+        )
+    return sections
 
 
 def _write_page(content: dict[str, Any], output: Path) -> None:
