@@ -146,7 +146,7 @@ def prepared(data, method, **options):
 
 @pytest.mark.parametrize("most", [1, 4, 5])
 def test_pieces_have_the_gradient_of_the_whole(task, most):
-    found = []
+    results = []
     for size in (None, most):
         objective, parameters, batch = prepared(*task)
         if size is None:
@@ -155,9 +155,9 @@ def test_pieces_have_the_gradient_of_the_whole(task, most):
             total(losses).backward()
         else:
             losses = PiecewiseStep(objective, parameters, size)(batch, (0, 0, 0))
-        found.append([total(losses).detach(), *(p.grad for p in parameters if p.grad is not None)])
-    assert len(found[0]) == len(found[1]) > 10
-    for whole, in_pieces in zip(*found, strict=True):
+        results.append([total(losses).detach(), *(p.grad for p in parameters if p.grad is not None)])
+    assert len(results[0]) == len(results[1]) > 10
+    for whole, in_pieces in zip(*results, strict=True):
         torch.testing.assert_close(in_pieces, whole, rtol=1e-3, atol=1e-5)  # of gradients up to 1: rounding alone
 
 

@@ -58,7 +58,7 @@ def test_the_texts_are_the_captions_of_every_clip(captioned):
     clips = tables.read_rows("clips", captioned.clips)
     rows = tables.read_rows("texts", captioned.texts)
     assert [(row["label"], row["sentence"]) for row in rows] == [
-        (clip["clip_id"], said) for clip in clips for said in clip["captions"]
+        (clip["clip_id"], caption) for clip in clips for caption in clip["captions"]
     ]
     assert {(row["kind"], row["status"]) for row in rows} == {("caption", "ok")}
     assert tables.read_rows("confusables", captioned.confusables) == []
@@ -75,14 +75,14 @@ def test_a_run_from_training_to_ranks(ran, method):
     assert [np.isnan(row["bank_P"]).all() for row in rows] == [True, False, False, False]  # one clip has no frames
     for row in rows:
         assert next(k for k, clip in enumerate(metadata["labels"]["test"]) if clip == row["clip_id"]) == row["target"]
-    found = measured(folder)
-    assert (found["t2v_r1"]["clips"], found["t2v_mnr"]["high"] <= 4) == (4, True)
-    assert found["t2v_r1"]["value"] <= 12 / 16  # the failed clip is never found
-    assert {"v2t_r5", "t2v_mdr:dsl", "v2t_mnr:inverted", "t2v_r1:qb_norm"} <= set(found)
+    metrics = measured(folder)
+    assert (metrics["t2v_r1"]["clips"], metrics["t2v_mnr"]["high"] <= 4) == (4, True)
+    assert metrics["t2v_r1"]["value"] <= 12 / 16  # the failed clip is never found
+    assert {"v2t_r5", "t2v_mdr:dsl", "v2t_mnr:inverted", "t2v_r1:qb_norm"} <= set(metrics)
     assert not any(":" in name for name in measured(folder, "reversed"))
     if method == "mean_pool":
         backwards = measured(folder, "reversed")
-        assert backwards["t2v_mnr"]["value"] == found["t2v_mnr"]["value"]
+        assert backwards["t2v_mnr"]["value"] == metrics["t2v_mnr"]["value"]
     if method != "zero_shot":
         assert all(0 <= value <= 1 for value in curve(folder, "val_t2v_r1"))
         assert len(curve(folder, "val_loss")) == 2
@@ -145,7 +145,7 @@ def test_the_loss_of_a_batch_is_that_of_its_clips_and_their_captions(captioned):
     task, batches = make(captioned, image_encoder="frozen")
     batch = next(iter(batches["train"].epoch(0)))
     clips = tables.read_rows("clips", captioned.clips)
-    of_train = [said for clip in clips if clip["split"] == "train" for said in clip["captions"]]
+    of_train = [caption for clip in clips if clip["split"] == "train" for caption in clip["captions"]]
     backbone = task.method.backbone
     with torch.inference_mode():
         text_BD, _ = backbone.encode_text(backbone.tokenize([of_train[t] for t in batch.text_N]))
@@ -157,8 +157,8 @@ def test_the_loss_of_a_batch_is_that_of_its_clips_and_their_captions(captioned):
 
 def test_validation_counts_every_caption_by_strictly_better_clips(captioned):
     task, batches = make(captioned)
-    found = task.validate(batches["val"])
-    assert found["val_t2v_r1"] * 8 == round(found["val_t2v_r1"] * 8)
+    metrics = task.validate(batches["val"])
+    assert metrics["val_t2v_r1"] * 8 == round(metrics["val_t2v_r1"] * 8)
     with torch.no_grad():  # all scores alike: ties, and nothing is strictly better
         task.method.backbone.visual.proj.zero_()
     assert task.validate(batches["val"])["val_t2v_r1"] == 1.0

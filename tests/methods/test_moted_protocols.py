@@ -37,18 +37,20 @@ def predict(world, folder, splits, trained):
     checkpoint = folder / "checkpoint.safetensors" if trained else None
     output = folder / f"{splits.stem}_{trained}.parquet"
     predict_clips(folder / "run.yaml", splits, [world.frames], world.texts, world.backbone, checkpoint, output)
-    return {split: made for (split, order), made in read_predictions(output).items() if order == "ordered"}
+    return {
+        split: predictions for (split, order), predictions in read_predictions(output).items() if order == "ordered"
+    }
 
 
 def test_moted_learns_from_few_clips_and_is_tested_on_all(world, path, tmp_path):
     splits = path("few_shot_2")
     folder = train(world, tmp_path / "run", splits)
     assert len(read_splits(splits)["train"].rows) == 2 * 4
-    made, before = (predict(world, folder, splits, trained)["test"] for trained in (True, False))
-    assert made.labels == world.labels
-    assert made.scores_BK.shape == (8, 4)
-    assert np.isfinite(made.scores_BK).all()
-    assert np.abs(made.scores_BK - before.scores_BK).max() > 1e-2
+    predictions, before = (predict(world, folder, splits, trained)["test"] for trained in (True, False))
+    assert predictions.labels == world.labels
+    assert predictions.scores_BK.shape == (8, 4)
+    assert np.isfinite(predictions.scores_BK).all()
+    assert np.abs(predictions.scores_BK - before.scores_BK).max() > 1e-2
 
 
 def test_moted_recognises_classes_that_it_only_has_descriptions_of(world, path, tmp_path):
@@ -62,7 +64,7 @@ def test_moted_recognises_classes_that_it_only_has_descriptions_of(world, path, 
     assert strange["test"].labels == world.labels
     assert novel.scores_BK.shape == (4, 2)
     np.testing.assert_allclose(strange["unseen"].scores_BK, novel.scores_BK, rtol=1e-5)
-    assert np.ptp(novel.scores_BK, axis=1).min() > 1e-3  # the two descriptions are told apart
+    assert np.ptp(novel.scores_BK, axis=1).min() > 1e-3  # the two descriptions differ
 
 
 def test_frozen_texts_are_encoded_once_in_a_whole_training(world, path, tmp_path, monkeypatch):

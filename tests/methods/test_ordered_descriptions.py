@@ -45,10 +45,10 @@ def test_ordered_descriptions_of_two_steps_is_the_best_moment_to_change(tiny, ta
 def test_steps_are_in_the_order_of_time_and_of_the_table(tiny):
     rows = description_rows(("end", "e1"), ("whole", "w1"), ("start", "s1"), ("start", "s2"), ("whole", "w2"))
     table = tabulate_texts([*rows, *description_rows(("whole", "w3"), label="falling")], ["rising", "falling"], tiny)
-    assert steps_of_sentences(table, each=True).tolist() == [-1, 4, 2, 0, 1, 3, -1, 0]
-    assert steps_of_sentences(table, each=False).tolist() == [-1, 1, -1, 0, 0, -1, -1, 0]
+    assert steps_of_sentences(table, by_sentence=True).tolist() == [-1, 4, 2, 0, 1, 3, -1, 0]
+    assert steps_of_sentences(table, by_sentence=False).tolist() == [-1, 1, -1, 0, 0, -1, -1, 0]
     only_end = tabulate_texts(description_rows(("end", "e1"), ("whole", "w1")), ["rising"], tiny)
-    assert steps_of_sentences(only_end, each=False).tolist() == [-1, 0, -1]
+    assert steps_of_sentences(only_end, by_sentence=False).tolist() == [-1, 0, -1]
 
 
 @pytest.mark.parametrize("steps", ["ends", "phases", "sentences"])

@@ -32,18 +32,20 @@ def results(world, tmp_path):
 
 def test_a_run_is_measured_and_nothing_of_it_is_kept(results, capsys):
     folder = results("stan", batch_size=4)
-    found = profile.profile(folder, steps=3, clips=1000, epochs=2, price=3.0)
-    assert json.loads((folder / "profile.json").read_text()).keys() == found.keys()
-    assert all(found[f"{part}_s"] > 0 for part in PARTS)
-    assert sum(found[f"{part}_s"] for part in PARTS) > found["backward_s"] > found["optimiser_s"] > 0
-    assert found["clips_per_s"] == pytest.approx(4 / found["step_s"])
-    assert found["mfu"] == pytest.approx(found["flops_per_clip"] * found["clips_per_s"] / found["matmul_flops"])
-    assert found["hours"] == pytest.approx(2000 / found["clips_per_s"] / 3600)
-    assert found["cost"] == pytest.approx(3 * found["hours"])
+    measured = profile.profile(folder, steps=3, clips=1000, epochs=2, price=3.0)
+    assert json.loads((folder / "profile.json").read_text()).keys() == measured.keys()
+    assert all(measured[f"{part}_s"] > 0 for part in PARTS)
+    assert sum(measured[f"{part}_s"] for part in PARTS) > measured["backward_s"] > measured["optimiser_s"] > 0
+    assert measured["clips_per_s"] == pytest.approx(4 / measured["step_s"])
+    assert measured["mfu"] == pytest.approx(
+        measured["flops_per_clip"] * measured["clips_per_s"] / measured["matmul_flops"]
+    )
+    assert measured["hours"] == pytest.approx(2000 / measured["clips_per_s"] / 3600)
+    assert measured["cost"] == pytest.approx(3 * measured["hours"])
     assert sorted(path.name for path in folder.iterdir()) == ["profile.json", "run.yaml"]
-    said = capsys.readouterr().out
-    assert "2000 clips in all" in said
-    assert "clips/s" in said
+    output = capsys.readouterr().out
+    assert "2000 clips in all" in output
+    assert "clips/s" in output
 
 
 def test_operations_are_those_of_the_products(results):

@@ -88,18 +88,18 @@ def recognition(world, tiny):
 
 def test_the_loss_of_mixed_clips_is_that_of_both_classes_by_share(recognition):
     task, batch, method = recognition(mixup=0.8, label_smoothing=0.1)
-    made = mix_clips(batch, method.backbone, task.training, (0, 0, 0))
-    assert 0 < made.share < 1
+    mix_batch = mix_clips(batch, method.backbone, task.training, (0, 0, 0))
+    assert 0 < mix_batch.share < 1
     frames_BTCHW = method.backbone.normalize(batch.clips)
-    by_hand_BTCHW = made.share * frames_BTCHW + (1 - made.share) * frames_BTCHW.roll(1, 0)
-    assert torch.allclose(made.clips, by_hand_BTCHW, atol=1e-6)
-    own_BK, other_BK = (F.one_hot(text, 4).float() for text in (batch.text_N, batch.text_N.roll(1)))
-    target_BK = 0.9 * (made.share * own_BK + (1 - made.share) * other_BK) + 0.1 / 4
+    by_hand_BTCHW = mix_batch.share * frames_BTCHW + (1 - mix_batch.share) * frames_BTCHW.roll(1, 0)
+    assert torch.allclose(mix_batch.clips, by_hand_BTCHW, atol=1e-6)
+    first_BK, other_BK = (F.one_hot(text, 4).float() for text in (batch.text_N, batch.text_N.roll(1)))
+    target_BK = 0.9 * (mix_batch.share * first_BK + (1 - mix_batch.share) * other_BK) + 0.1 / 4
     scores_BK = method.score(method.encode_video(by_hand_BTCHW), task.text())
     by_hand = -(target_BK * scores_BK.log_softmax(1)).sum(1).mean()
-    assert total(task.losses(made)).item() == pytest.approx(by_hand.item(), rel=1e-5)
+    assert total(task.losses(mix_batch)).item() == pytest.approx(by_hand.item(), rel=1e-5)
     parts = sum(
-        total(task.losses(made, piece)) for piece in (slice(0, 2), slice(2, 6))
+        total(task.losses(mix_batch, piece)) for piece in (slice(0, 2), slice(2, 6))
     )  # as they go through a small GPU
     assert parts.item() == pytest.approx(by_hand.item(), rel=1e-5)
 
@@ -107,27 +107,27 @@ def test_the_loss_of_mixed_clips_is_that_of_both_classes_by_share(recognition):
 def test_cutmix_takes_one_box_from_the_same_place_of_every_frame(recognition):
     task, batch, method = recognition(cutmix=1.0)
     for step in range(5):
-        made = mix_clips(batch, method.backbone, task.training, (0, 0, step))
+        mix_batch = mix_clips(batch, method.backbone, task.training, (0, 0, step))
         frames_BTCHW = method.backbone.normalize(batch.clips)
-        taken_BTHW = (made.clips != frames_BTCHW).any(2)
-        from_partner_BTHW = (made.clips == frames_BTCHW.roll(1, 0)).all(2)
+        taken_BTHW = (mix_batch.clips != frames_BTCHW).any(2)
+        from_partner_BTHW = (mix_batch.clips == frames_BTCHW.roll(1, 0)).all(2)
         assert (from_partner_BTHW | ~taken_BTHW).all()
-        H, W = made.clips.shape[-2:]
+        H, W = mix_batch.clips.shape[-2:]
         rows, columns = taken_BTHW.any((0, 1)).nonzero().T  # where anything was taken: inside one box
         box = (1 + rows.max() - rows.min()) * (1 + columns.max() - columns.min()) if len(rows) else 0
-        assert 1 - box / (H * W) == pytest.approx(made.share, abs=0.05)
+        assert 1 - box / (H * W) == pytest.approx(mix_batch.share, abs=0.05)
 
 
 def test_what_a_step_mixes_depends_on_its_place_alone(recognition):
     task, batch, method = recognition(mixup=0.8, cutmix=1.0)
 
-    def made(step):
+    def mix(step):
         return mix_clips(batch, method.backbone, task.training, (0, 1, step)).clips
 
-    first = made(0)
+    first = mix(0)
     torch.rand(7)
-    assert torch.equal(made(0), first)
-    assert not torch.equal(made(1), first)
+    assert torch.equal(mix(0), first)
+    assert not torch.equal(mix(1), first)
 
 
 def test_nothing_is_mixed_unless_asked_for(recognition):
@@ -139,12 +139,12 @@ def test_copies_of_a_clip_share_a_batch_and_look_different(world, tiny):
     training = TrainingOptions(batch_size=6, repeats=3, augment="crop")
     method, split = build_method(tiny, "mean_pool", {}), read_splits(world.splits())["train"]
     batches = Batches(method, FrameStore([world.frames]), split, training, 0, torch.device("cpu"))
-    found = list(batches.epoch(0))
-    assert len(found) == len(batches) == 8  # 16 clips, three times
-    for batch in found:
+    sent = list(batches.epoch(0))
+    assert len(sent) == len(batches) == 8  # 16 clips, three times
+    for batch in sent:
         assert [batch.clip_ids[i] for i in (0, 3)] == [batch.clip_ids[i] for i in (2, 5)]
         assert not torch.equal(batch.clips[0], batch.clips[1])
-    assert sorted(clip for batch in found for clip in batch.clip_ids) == sorted(3 * batches.clip_ids)
+    assert sorted(clip for batch in sent for clip in batch.clip_ids) == sorted(3 * batches.clip_ids)
 
 
 # ---- weights
@@ -230,7 +230,7 @@ def test_interpolation_goes_from_the_beginning_to_the_end(trained, world):
 
 def test_training_stops_after_epochs_without_a_better_validation(trained, monkeypatch):
     top1 = iter((0.25, 0.5, 0.5, 0.25, 0.75))
-    monkeypatch.setattr(train, "validate", lambda *given: {"val_loss": 1.0, "val_top1": next(top1)})
+    monkeypatch.setattr(train, "validate", lambda *arguments: {"val_loss": 1.0, "val_top1": next(top1)})
     folder = trained("mean_pool", "run", image_encoder="frozen", epochs=5, select="best_val", patience=2)
     curves = pq.read_table(folder / "curves.parquet").to_pylist()
     assert [row["value"] for row in curves if row["metric"] == "val_top1"] == [0.25, 0.5, 0.5, 0.25]

@@ -98,10 +98,10 @@ def test_a_state_that_cannot_be_read_gives_way_to_the_one_before(trained, killed
     state, earlier = sorted(states(tmp_path, "killed"), key=lambda path: "before" in path.name)
     state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
     with caplog.at_level(logging.INFO):
-        again = trained("mean_pool", "killed", image_encoder="frozen")
+        resumed = trained("mean_pool", "killed", image_encoder="frozen")
     assert f"{state}: cannot be read" in caplog.text
     assert "going on after epoch 1, step 0" in caplog.text
-    assert equal(weights(again), weights(whole))
+    assert equal(weights(resumed), weights(whole))
     assert not states(tmp_path, "killed")
 
     killed(2, "mean_pool", "killed", image_encoder="frozen")
@@ -109,9 +109,9 @@ def test_a_state_that_cannot_be_read_gives_way_to_the_one_before(trained, killed
         path.write_bytes(b"half")
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        again = trained("mean_pool", "killed", image_encoder="frozen")
+        resumed = trained("mean_pool", "killed", image_encoder="frozen")
     assert "going on" not in caplog.text
-    assert equal(weights(again), weights(whole))
+    assert equal(weights(resumed), weights(whole))
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])  # 3: all of the epoch's, but not yet validated
@@ -202,8 +202,8 @@ def test_a_state_is_not_used_by_another_run(trained, killed, tmp_path):
 
 
 def test_the_seed_decides(trained):
-    one, again, other = (trained("stan", f"run{n}", seed, image_encoder="frozen") for n, seed in enumerate((0, 0, 1)))
-    assert equal(weights(one), weights(again))
+    one, second, other = (trained("stan", f"run{n}", seed, image_encoder="frozen") for n, seed in enumerate((0, 0, 1)))
+    assert equal(weights(one), weights(second))
     assert not equal(weights(one), weights(other))
 
 
@@ -218,7 +218,7 @@ def test_the_epoch_that_is_kept(trained, monkeypatch, select, kept):
     """Validation says 1/4, 3/4, 3/4, 1/2: the best is the second epoch, and the third only as good."""
     top1, seen = iter((0.25, 0.75, 0.75, 0.5)), []
 
-    def validate(method, *given):
+    def validate(method, *arguments):
         seen.append(method.backbone.visual.proj.detach().clone())
         return {"val_loss": 1.0, "val_top1": next(top1)}
 
@@ -231,7 +231,7 @@ def test_the_epoch_that_is_kept(trained, monkeypatch, select, kept):
 def test_the_best_epoch_is_remembered_by_a_killed_training(trained, killed, monkeypatch):
     def with_validation(*values):
         values = iter(values)
-        monkeypatch.setattr(train, "validate", lambda *given: {"val_loss": 1.0, "val_top1": next(values)})
+        monkeypatch.setattr(train, "validate", lambda *arguments: {"val_loss": 1.0, "val_top1": next(values)})
 
     with_validation(0.75, 0.25, 0.5)
     whole = trained("mean_pool", "whole", image_encoder="frozen", select="best_val")

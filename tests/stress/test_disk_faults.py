@@ -101,8 +101,8 @@ def test_command_on_a_full_disk_prints_one_message_without_a_traceback(tmp_path)
     ]
     limit = ["bash", "-c", 'ulimit -f 0; exec "$@"', "bash"]
     done = subprocess.run([*limit, *command], capture_output=True, text=True, check=False)
-    said = "cannot be written (File too large); raise the limit on the size of files (ulimit -f) and run it again"
-    assert (done.returncode, done.stderr) == (1, f"kinetext: {tmp_path / 'run.yaml'}: {said}\n")
+    message = "cannot be written (File too large); raise the limit on the size of files (ulimit -f) and run it again"
+    assert (done.returncode, done.stderr) == (1, f"kinetext: {tmp_path / 'run.yaml'}: {message}\n")
     assert list(tmp_path.iterdir()) == []
 
 

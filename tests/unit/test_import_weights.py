@@ -47,7 +47,7 @@ INNER = [
 
 def original(method) -> dict[str, torch.Tensor]:
     """The state of a method under the names that it has in a full checkpoint of the original."""
-    found = {}
+    renamed = {}
     for name, tensor in method.named_parameters():
         name = name.removeprefix("backbone.clip.").replace(".block.", ".")
         if name == "logit_scale":  # the original has none
@@ -60,10 +60,10 @@ def original(method) -> dict[str, torch.Tensor]:
         if "in_proj" in rest:
             for letter, part in zip("qkv", tensor.chunk(3), strict=True):
                 key = rest.replace("in_proj_", f"{letter}_proj.").replace("in_proj.", f"{letter}_proj.")
-                found[theirs + key] = part.clone()
+                renamed[theirs + key] = part.clone()
         else:
-            found[theirs + rest] = tensor.clone().contiguous()
-    return found
+            renamed[theirs + rest] = tensor.clone().contiguous()
+    return renamed
 
 
 def make(seed: int, **options):
@@ -117,7 +117,7 @@ def test_an_image_tower_alone_and_names_of_march_2023_will_do(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             {"backbone.STAN_T_layers.0.adapter.weight": 1},
@@ -128,7 +128,7 @@ def test_an_image_tower_alone_and_names_of_march_2023_will_do(tmp_path):
         ({"backbone.STAN_time_embed.weight": None}, r"STAN_time_embed\.weight is missing"),
     ],
 )
-def test_a_name_too_many_or_too_few_is_named(change, said, tmp_path):
+def test_a_name_too_many_or_too_few_is_named(change, message, tmp_path):
     names = original(make(1))
     for name, value in change.items():
         if value is None:
@@ -136,7 +136,7 @@ def test_a_name_too_many_or_too_few_is_named(change, said, tmp_path):
         else:
             names[name] = torch.zeros(value)
     torch.save(names, tmp_path / "odd.pth")
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         import_weights(tmp_path / "odd.pth", tmp_path / "ours.safetensors")
     assert not (tmp_path / "ours.safetensors").exists()
 
@@ -152,8 +152,8 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path, caps
     torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
     (tmp_path / "text.pth").write_text("no checkpoint")
     torch.save({"state_dict": {"a": 1}}, tmp_path / "number.pth")
-    for name, said in (("evil", "cannot be read"), ("text", "cannot be read"), ("number", "a is no tensor")):
-        with pytest.raises(ValueError, match=rf"{name}\.pth: {said}"):
+    for name, message in (("evil", "cannot be read"), ("text", "cannot be read"), ("number", "a is no tensor")):
+        with pytest.raises(ValueError, match=rf"{name}\.pth: {message}"):
             import_weights(tmp_path / f"{name}.pth", tmp_path / "ours.safetensors")
     assert "read" not in capsys.readouterr().out
     with pytest.raises(ValueError, match="there is no such file"):

@@ -74,8 +74,8 @@ def test_two_processes_have_the_gradient_of_one_with_the_whole_batch(tmp_path, s
     loss = towers(*batch(), (8,))
     loss.backward()
     for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt")
-        for ours, whole in zip(found, [loss.detach(), *(p.grad for p in towers.parameters())], strict=True):
+        part = torch.load(tmp_path / f"{rank}.pt")
+        for ours, whole in zip(part, [loss.detach(), *(p.grad for p in towers.parameters())], strict=True):
             torch.testing.assert_close(ours, whole, rtol=1e-12, atol=1e-12)
 
 

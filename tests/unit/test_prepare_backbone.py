@@ -1,4 +1,4 @@
-"""Weights come from a file in either format, and what does not fit says so."""
+"""Weights come from a file in either format, and what does not fit gives an error."""
 
 import logging
 from pathlib import Path
@@ -31,8 +31,8 @@ def test_local_weights_give_the_same_features(small: OpenClipViT, tmp_path: Path
     prepare_backbone(BackboneOptions(model="ViT-S-32", weights=str(weights)), tmp_path / "backbone")
     frames_BTCHW = torch.randn(1, 2, 3, 224, 224)
     with torch.inference_mode():
-        again = load_backbone(tmp_path / "backbone").encode_frames(frames_BTCHW)
-        assert torch.equal(again, small.encode_frames(frames_BTCHW))
+        reloaded = load_backbone(tmp_path / "backbone").encode_frames(frames_BTCHW)
+        assert torch.equal(reloaded, small.encode_frames(frames_BTCHW))
 
 
 def test_pixels_are_normalised_as_the_weights_were_trained(small: OpenClipViT, tmp_path: Path) -> None:

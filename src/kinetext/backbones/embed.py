@@ -33,7 +33,7 @@ def make_backbone(options: BackboneOptions, seed: int = 0) -> Backbone:
 
 
 def embed_frames(backbone_folder: Path, shard: Path, output: Path, threads: int = 1) -> None:
-    """One feature per frame for every clip of a frame shard that has frames."""
+    """Write one feature per frame for every clip of a frame shard that has frames."""
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = load_backbone(backbone_folder).to(device)
@@ -52,7 +52,7 @@ def embed_frames(backbone_folder: Path, shard: Path, output: Path, threads: int 
 
 
 def embed_labels(backbone_folder: Path, clips: Path, output: Path) -> None:
-    """One feature per class name: an .npz with `labels` and `text_KD`; without rows where clips have captions."""
+    """Write one feature per class name: an .npz with `labels` and `text_KD`; without rows where clips have captions."""
     labels = read_metadata(clips)["labels"]
     text_KD = torch.zeros(0, 0)
     if labels:

@@ -149,7 +149,7 @@ class OpenClipViT(Backbone):
 
     @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> OpenClipViT:
-        """Raises ValueError for an unknown tag, a missing file, one that does not fit the architecture, or neither."""
+        """Build the backbone of a tag or a file. Raises ValueError for an unknown tag, or a missing or unfitting file."""
         model, pretrained, weights = config.model, config.pretrained, config.weights
         if weights is None and pretrained is None:
             raise ValueError(f"backbones: {model} has neither `pretrained` nor `weights`")
@@ -222,7 +222,7 @@ class OpenClipViT(Backbone):
         return self.visual.class_embedding, positions_NV[0], positions_NV[1:]
 
     def summary(self, tokens_BTNV: Tensor) -> Tensor:
-        """The class token."""
+        """Return the class token."""
         return tokens_BTNV[..., 0, :]
 
     def project(self, summary_BTV: Tensor) -> Tensor:
@@ -244,7 +244,7 @@ class OpenClipViT(Backbone):
         return TextTokens(ids_KL[:, :longest], torch.arange(longest) < lengths_K[:, None])
 
     def encode_text(self, tokens: TextTokens) -> tuple[Tensor, Tensor]:
-        """Padding after the end token cannot be seen from it (the mask is causal), so shorter tables give the same result."""
+        """Encode texts; padding after the end token has no effect, because the mask is causal."""
         L = tokens.ids_KL.shape[1]
         x_KLW = self.clip.token_embedding(tokens.ids_KL) + self.clip.positional_embedding[:L]
         x_KLW = self.clip.transformer(x_KLW, attn_mask=self.clip.attn_mask[:L, :L])

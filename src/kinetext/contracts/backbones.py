@@ -20,8 +20,8 @@ def facts_are_those_of_the_model(case: Case) -> None:
     """Check that what the class says of the model without building it is true of the model."""
     facts, backbone = case.cls.facts(case.config), _build(case)
     for name in ("image_size_px", "num_layers", "context_length"):
-        said, true = getattr(facts, name), getattr(backbone, name)
-        require(said == true, f"facts() says that {name} is {said}, the model has {true}")
+        declared, true = getattr(facts, name), getattr(backbone, name)
+        require(declared == true, f"facts() says that {name} is {declared}, the model has {true}")
     require(len(backbone.layers) == backbone.num_layers, f"layers has {len(backbone.layers)} of {backbone.num_layers}")
 
 
@@ -156,13 +156,13 @@ def parameters_have_a_place(case: Case) -> None:
     backbone, parts = _build(case), set()
     for name, parameter in backbone.named_parameters():
         require(getattr(parameter, "is_pretrained", False), f"{name} is not marked; call mark_pretrained once built")
-        place = backbone.depth_of(name)
-        require(place.part in PARTS, f"depth_of('{name}') has part '{place.part}'; take one of {', '.join(PARTS)}")
-        require(place.level >= 0, f"depth_of('{name}') has level {place.level}")
-        if place.part == "image":
+        depth = backbone.depth_of(name)
+        require(depth.part in PARTS, f"depth_of('{name}') has part '{depth.part}'; take one of {', '.join(PARTS)}")
+        require(depth.level >= 0, f"depth_of('{name}') has level {depth.level}")
+        if depth.part == "image":
             after = backbone.num_layers + 1
-            require(place.level <= after, f"depth_of('{name}') has level {place.level}; the last is {after}")
-            parts.add(place.level)
+            require(depth.level <= after, f"depth_of('{name}') has level {depth.level}; the last is {after}")
+            parts.add(depth.level)
     missing = set(range(1, backbone.num_layers + 1)) - parts
     require(not missing, f"no parameter is in layer {min(missing, default=0)} of the image encoder")
 

@@ -28,7 +28,7 @@ class Attention(nn.Module):
 
 
 def zero_linear(inputs: int, outputs: int) -> nn.Linear:
-    """A Linear whose output is zero before training: what it is added to is left as it was."""
+    """Return a Linear whose output is zero before training, so that adding it changes nothing."""
     linear = nn.Linear(inputs, outputs)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
@@ -36,14 +36,14 @@ def zero_linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def identity_linear(width: int) -> nn.Linear:
-    """A Linear without bias that changes nothing before training."""
+    """Return a Linear without bias that changes nothing before training."""
     linear = nn.Linear(width, width, bias=False)
     nn.init.eye_(linear.weight)
     return linear
 
 
 def drop_path(rate: float) -> nn.Module:
-    """Drops the whole residual of a row, a member of the first axis, with this probability (Huang et al., ECCV 2016)."""
+    """Drop the whole residual of a row (first axis) with this probability (Huang et al., ECCV 2016)."""
     from torchvision.ops import StochasticDepth  # 4 s, which a check of config.yaml need not spend
 
     return StochasticDepth(rate, "row")

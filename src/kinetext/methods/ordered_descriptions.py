@@ -1,6 +1,6 @@
 """Ordered descriptions: what a class's sentences say of its start is compared with the first frames, what they say of its
 end with the last. After ActAlign (arXiv:2506.22967), which aligns the sub-actions that a language model lists with the
-frames by dynamic time warping, and the training-free score of our prototype (reference/demo.md 4).
+frames by dynamic time warping, and a training-free prototype of this package.
 
 Nothing trains, nothing is added, and yet it sees order: of all baselines this is the one that a trained method has to
 beat on classes without training clips. What is compared is the option `steps`:
@@ -71,12 +71,12 @@ class OrderedDescriptions(Method):
         return torch.stack(end_frames(frames_BTD), 1) if self.steps == "ends" else frames_BTD
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Steps:
-        """The steps of each class. Raises ValueError for a class without a description."""
+        """Return the steps of each class. Raises ValueError for a class without a description."""
         require_descriptions(table, "ordered_descriptions")
         if self.steps == "ends":
             ends_KMD = torch.stack([phase_means(words, table, phase) for phase in (START, END)], 1)
             return Steps(ends_KMD, torch.full_like(table.owner_S, 2)[: len(table.labels)])
-        step_S = steps_of_sentences(table, each=self.steps == "sentences")
+        step_S = steps_of_sentences(table, by_sentence=self.steps == "sentences")
         used_S = step_S >= 0
         owner_S, step_S = table.owner_S[used_S], step_S[used_S]
         count_K = torch.bincount(table.owner_S, minlength=len(table.labels)) * 0
@@ -97,7 +97,7 @@ class OrderedDescriptions(Method):
 
 
 def end_frames(frames_BTD: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean of the first third of the frames and of the last, each [B, D]; a third is one frame at least."""
+    """Return the mean of the first third of the frames and of the last, each [B, D]; a third is one frame at least."""
     third = max(1, frames_BTD.shape[1] // 3)
     return frames_BTD[:, :third].mean(1), frames_BTD[:, -third:].mean(1)
 
@@ -110,8 +110,8 @@ def phase_means(words: WordFeatures, table: TextTable, phase: int, weight_S: Ten
     return torch.where(has_K[:, None], means_KD, all_KD)
 
 
-def steps_of_sentences(table: TextTable, each: bool) -> Tensor:
-    """The step of its class that each sentence belongs to, from 0, [S]; -1 for one that belongs to none. With `each`
+def steps_of_sentences(table: TextTable, by_sentence: bool) -> Tensor:
+    """Return the step [S] of its class that each sentence belongs to, from 0; -1 for none. With `by_sentence`
     every description is a step.
     """
     when_S = torch.where(table.phase_S == START, 0, torch.where(table.phase_S == END, 2, 1))
@@ -119,7 +119,7 @@ def steps_of_sentences(table: TextTable, each: bool) -> Tensor:
     for k in range(len(table.labels)):
         mine = (table.motion_S & (table.owner_S == k)).nonzero()[:, 0]
         when = when_S[mine]
-        if each:
+        if by_sentence:
             step_S[mine[when.argsort(stable=True)]] = torch.arange(len(mine), device=mine.device)
             continue
         at_end = when != 1
@@ -130,7 +130,7 @@ def steps_of_sentences(table: TextTable, each: bool) -> Tensor:
 
 
 def best_alignment(cosine_BKTM: Tensor, count_K: Tensor) -> Tensor:
-    """The mean cosine of the best way to give every frame one step, steps in order and none left out, [B, K].
+    """Return the mean cosine of the best way to give every frame one step, steps in order and none left out, [B, K].
 
     `count_K` is how many of the M steps a class has. With fewer frames than steps frames are repeated until there are
     enough. Dynamic programming: the best sum up to frame t that ends in step m came from step m or step m - 1.

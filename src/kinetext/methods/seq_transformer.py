@@ -76,7 +76,7 @@ class SeqTransformer(Method):
             self.blocks.apply(_initialize)
 
     def encode_tokens(self, tokens: Tokens) -> Tensor:
-        """The video feature [B, D]."""
+        """Return the video feature [B, D]."""
         frames_BTD = self.frame_features(tokens)
         T, most = frames_BTD.shape[1], len(self.position_PD)
         if most < T:

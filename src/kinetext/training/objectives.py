@@ -182,17 +182,17 @@ class Retrieval:
         for batch in batches.epoch(None):
             video = encode_clips(self.method, self.training, batch)
             scores.append(torch.cat([self.method.score(video, text) for text in texts], 1))
-            own_B = to_device_async(batch.text_N, scores[-1].device)
-            losses.append(contrastive_loss(scores[-1][:, own_B]))
+            target_B = to_device_async(batch.text_N, scores[-1].device)
+            losses.append(contrastive_loss(scores[-1][:, target_B]))
         values = torch.stack(losses).tolist() if losses else []
         parts = distributed.gather([(s.cpu(), loss) for s, loss in zip(scores, values, strict=True)])
         scores_BK = torch.cat([part for part, _ in parts])
         loss_sum = sum(loss * len(part) for part, loss in parts)
         row_of = {clip: b for b, clip in enumerate(batches.clip_ids)}  # clips without frames have none
-        own_K = torch.tensor([row_of.get(self.val_table.labels[k], -1) for k in self.val_table.owner_S.tolist()])
-        asked_K = (own_K >= 0).nonzero()[:, 0]
-        first_K = (scores_BK[:, asked_K] > scores_BK[own_K[asked_K], asked_K]).sum(0) == 0
-        return {"val_loss": loss_sum / len(scores_BK), "val_t2v_r1": first_K.sum().item() / len(own_K)}
+        target_K = torch.tensor([row_of.get(self.val_table.labels[k], -1) for k in self.val_table.owner_S.tolist()])
+        asked_K = (target_K >= 0).nonzero()[:, 0]
+        first_K = (scores_BK[:, asked_K] > scores_BK[target_K[asked_K], asked_K]).sum(0) == 0
+        return {"val_loss": loss_sum / len(scores_BK), "val_t2v_r1": first_K.sum().item() / len(target_K)}
 
 
 Objective = Recognition | Retrieval

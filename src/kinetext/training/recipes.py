@@ -36,7 +36,7 @@ class Average:
     """
 
     def __init__(self, trained: list[nn.Parameter], training: TrainingOptions, steps: int, progress: Progress) -> None:
-        """`steps` is how many the whole training has; averaging begins after `average_from` of them."""
+        """Prepare the average; it begins after the share `average_from` of the `steps` of the whole training."""
         self._trained = nn.ParameterList(trained)
         ema = get_ema_multi_avg_fn(training.ema_decay) if training.weight_averaging == "ema" else None
         self._model = AveragedModel(self._trained, multi_avg_fn=ema) if training.weight_averaging != "none" else None
@@ -53,16 +53,16 @@ class Average:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """A block in which the trained weights are the averaged ones."""
+        """Use the averaged weights as the trained ones within a block."""
         if self._model is None or not self._model.n_averaged:
             yield
             return
-        own = [parameter.detach().clone() for parameter in self._trained]
+        current = [parameter.detach().clone() for parameter in self._trained]
         put(list(self._trained), [parameter.detach() for parameter in self._model.parameters()])
         try:
             yield
         finally:
-            put(list(self._trained), own)
+            put(list(self._trained), current)
 
 
 def put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
@@ -78,6 +78,6 @@ def interpolate(parameters: list[nn.Parameter], start: list[Tensor], share: floa
 
 
 def finished(progress: Progress, training: TrainingOptions) -> bool:
-    """Whether all epochs are over, or validation has not got better for `patience` of them."""
+    """Return whether all epochs are over, or validation has not improved for `patience` epochs."""
     waited = progress.epoch - progress.best_epoch
     return progress.epoch >= training.epochs or (training.patience is not None and waited >= training.patience)

@@ -5,7 +5,7 @@ at all; the state before the last is kept too, and taken where the last cannot b
 step draws depends on its place in the training alone (step.py), and so does the order of clips (batches.py).
 
 Among several processes the first one writes, all read, and all stop after the same step. How many there are is not in the
-state: two may go on where one stopped.
+state: two may resume the state of one.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ from kinetext.core.files import atomic_write
 
 log = logging.getLogger(__name__)
 SAVE_EVERY_S = 300.0  # at most so much work is lost with the machine
-STOPPED = 128 + signal.SIGTERM  # exit status of a training that was told to stop, as a shell has it
+STOPPED = 128 + signal.SIGTERM  # exit status of a training that was asked to stop, as a shell has it
 SAVE, STOP = 1, 2  # what a process votes for after a step
 # settings that change how a training is computed, and nothing of what: a state goes on under others
 HOW = {"micro_batch", "decode", "compile", "gradient_checkpointing", "deterministic", "divergence_factor", "cache_gib"}
@@ -74,7 +74,7 @@ class Progress:
 
 
 def state_path(cache: Path, spec: RunSpec, inputs: Sequence[Path], frames: str) -> Path:
-    """Where the state of this run's training from these files and frames lies: another run, or other texts, have another
+    """Return the path of the state of this run's training from these files and frames: another run, or other texts, have another
     one; the same run computed in another way has the same.
     """
     digest = hashlib.sha256(frames.encode())
@@ -91,7 +91,7 @@ class Saver:
 
     def __init__(self, path: Path, save: Callable[[], None]) -> None:
         self.path, self._save, self._request = path, save, distributed.DelayedMax()
-        self._told, self._agreed, self._last_s = False, 0, time.monotonic()
+        self._stop_requested, self._agreed, self._last_s = False, 0, time.monotonic()
         self._before: Any = None  # how SIGTERM was handled
 
     def __enter__(self) -> Self:
@@ -104,17 +104,17 @@ class Saver:
             signal.signal(signal.SIGTERM, self._before)
 
     def _tell(self, *_: object) -> None:
-        self._told = True
+        self._stop_requested = True
 
     def due(self, whole_epoch: bool = False) -> bool:
-        """Whether to save after this step; always after a whole epoch."""
+        """Return whether to save after this step; always after a whole epoch."""
         late = time.monotonic() - self._last_s >= SAVE_EVERY_S
-        wanted = STOP if self._told else SAVE if late or whole_epoch else 0
+        wanted = STOP if self._stop_requested else SAVE if late or whole_epoch else 0
         self._agreed = self._request.finish(wanted) if whole_epoch else self._request.exchange(wanted)
         return self._agreed > 0
 
     def save(self) -> None:
-        """Save now. Raises SystemExit if the training was told to stop."""
+        """Save now. Raises SystemExit if the training was asked to stop."""
         if distributed.rank() == 0:
             self._save()
         self._last_s = time.monotonic()
@@ -139,7 +139,7 @@ def save_state(path: Path, progress: Progress, method: nn.Module, optimizer: Any
 
 
 def before(path: Path) -> Path:
-    """Where the state before the last lies."""
+    """Return the path of the state before the last."""
     return path.with_suffix(".before.pt")
 
 

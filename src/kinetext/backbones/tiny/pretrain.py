@@ -40,16 +40,16 @@ def draw_stills(count: int, seed: int) -> tuple[np.ndarray, list[stills.Still]]:
     return images.transpose(0, 3, 1, 2), drawn
 
 
-def masked_contrast(logits_BK, true_BK, undecided_BK, own_B):
+def masked_contrast(logits_BK, true_BK, undecided_BK, target_B):
     """Cross-entropy of each still's own caption against the captions that are false of it, and of each own caption
     against the stills that it is false of. Captions are columns; `own_B` says which column is a still's own.
     """
-    rows = torch.arange(len(own_B))
+    rows = torch.arange(len(target_B))
     others = true_BK | undecided_BK
-    others[rows, own_B] = False
+    others[rows, target_B] = False
     logits_BK = logits_BK.masked_fill(others, -torch.inf)
-    image_to_text = F.cross_entropy(logits_BK, own_B)
-    text_to_image = F.cross_entropy(logits_BK[:, own_B].T, rows)
+    image_to_text = F.cross_entropy(logits_BK, target_B)
+    text_to_image = F.cross_entropy(logits_BK[:, target_B].T, rows)
     return (image_to_text + text_to_image) / 2
 
 
@@ -84,10 +84,10 @@ def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-
     shown_BA = _targets([_shown(still.values) for still in drawn], IMAGE_HEADS)
     for step in range(steps):
         index = random.integers(pool, size=batch)
-        said = [stills.caption_values(drawn[i], random) for i in index]
-        wrong = [stills.hard_negative(values, random) for values in said]
-        captions = [stills.caption_text(values, random) for values in said + wrong]
-        true_BK, undecided_BK = stills.truth(values_BA[index], stills.table(said + wrong, stills.FREE))
+        statements = [stills.caption_values(drawn[i], random) for i in index]
+        wrong = [stills.hard_negative(values, random) for values in statements]
+        captions = [stills.caption_text(values, random) for values in statements + wrong]
+        true_BK, undecided_BK = stills.truth(values_BA[index], stills.table(statements + wrong, stills.FREE))
         image_BD = backbone.encode_frames(torch.from_numpy(images[index])[:, None])
         tokens = backbone.tokenize(captions)
         tokens = tokens._replace(ids_KL=torch.searchsorted(ids, tokens.ids_KL.contiguous()))
@@ -98,7 +98,7 @@ def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-
         )
         share = max(0.0, 1.0 - step / (HEADS_UNTIL * steps))
         if share > 0:
-            stated_KA = _targets([values | stills.positioned(values) for values in said + wrong], TEXT_HEADS)
+            stated_KA = _targets([values | stills.positioned(values) for values in statements + wrong], TEXT_HEADS)
             read = image_heads(image_BD[:, 0], shown_BA[index]) + text_heads(text_KD, stated_KA)
             loss = loss + share * read
         optimiser.zero_grad()
@@ -122,14 +122,14 @@ class Heads(nn.Module):
         self.linear = nn.Linear(width, sum(self.sizes))
 
     def forward(self, feature_BD: Tensor, target_BA: Tensor) -> Tensor:
-        """A scalar."""
+        """Return the loss, a scalar."""
         logits = self.linear(feature_BD).split(self.sizes, -1)
         losses = [F.cross_entropy(z, target_BA[:, a], ignore_index=-1, reduction="sum") for a, z in enumerate(logits)]
         return sum(losses) / (target_BA >= 0).sum().clamp(min=1)
 
 
 def _shown(values: dict[str, int]) -> dict[str, int]:
-    """What a still shows: of two figures, who is where; not which one a caption will call the first."""
+    """Return what a still shows: where each of two figures is, not which one a caption names first."""
     if values["other_shape"] < 0:
         return values
     return {name: v for name, v in values.items() if name not in ("shape", "colour")} | stills.positioned(values)
@@ -152,8 +152,8 @@ def _encode_short_and_long(backbone: Tiny, tokens: TextTokens) -> Tensor:
 def _vocabulary(backbone: Tiny) -> Tensor:
     """Ids of every word that captions use, ascending."""
     random = np.random.default_rng(0)
-    said = [stills.caption_values(stills.draw_still(str(kind), random), random) for kind in KINDS * 400]
-    return backbone.tokenize([stills.caption_text(values, random) for values in said]).ids_KL.unique()
+    statements = [stills.caption_values(stills.draw_still(str(kind), random), random) for kind in KINDS * 400]
+    return backbone.tokenize([stills.caption_text(values, random) for values in statements]).ids_KL.unique()
 
 
 def _compact_embedding(backbone: Tiny) -> tuple[Tensor, nn.Embedding]:

@@ -1,7 +1,7 @@
 """probe_backbone: what the small CLIP knows of single stills, attribute by attribute.
 
 Zero-shot: of the captions that differ in one attribute only, does the still's own have the highest cosine? A retrieval
-score alone would hide that a CLIP solves the task by colour and background (reference/demo.md 3).
+score alone would hide that a CLIP solves the task by colour and background.
 """
 
 from pathlib import Path
@@ -37,13 +37,13 @@ def probe_backbone(folder: Path, count: int) -> dict[str, float]:
     """Print and return the accuracy, 0 to 1, on `count` stills per attribute."""
     backbone = load_backbone(folder)
     random = np.random.default_rng(SEED)
-    found = {}
+    shares = {}
     print(f"{'attribute':12} {'choices':>7} {'chance':>7} {'accuracy':>9}   ({count} stills each)")
     for name, kind in PROBES.items():
         choices = len(stills.ATTRIBUTES[name])
-        found[name] = _accuracy(backbone, name, kind, count, random)
-        print(f"{name:12} {choices:7} {1 / choices:7.2f} {found[name]:9.2f}")
-    return found
+        shares[name] = _accuracy(backbone, name, kind, count, random)
+        print(f"{name:12} {choices:7} {1 / choices:7.2f} {shares[name]:9.2f}")
+    return shares
 
 
 @torch.inference_mode()
@@ -57,8 +57,8 @@ def _accuracy(backbone: Backbone, name: str, kind: str, count: int, random: np.r
         images = np.stack([draw_scene(still.scene, random) for still in drawn]).transpose(0, 3, 1, 2)
         image_BD = backbone.encode_frames(torch.from_numpy(images)[:, None])[:, 0]
         for still, image_D in zip(drawn, image_BD, strict=True):
-            said = [_statement(still, name, value) for value in range(len(stills.ATTRIBUTES[name]))]
-            captions = [stills.caption_text(values, np.random.default_rng(0)) for values in said]
+            statements = [_statement(still, name, value) for value in range(len(stills.ATTRIBUTES[name]))]
+            captions = [stills.caption_text(values, np.random.default_rng(0)) for values in statements]
             text_KD, _ = backbone.encode_text(backbone.tokenize(captions))
             right += int(cosine_scores(image_D[None], text_KD).argmax()) == still.values[name]
         done += len(drawn)
@@ -66,7 +66,7 @@ def _accuracy(backbone: Backbone, name: str, kind: str, count: int, random: np.r
 
 
 def _statement(still: stills.Still, name: str, value: int) -> dict[str, int]:
-    """The attribute alone; of two figures also which they are, or nobody could say who is left of whom."""
+    """Return the attribute alone; for the relation of two figures also which figures they are."""
     who = ("shape", "colour", "other_shape", "other_colour") if name in ("side", "height") else ()
     values = {key: still.values[key] for key in who} | {name: value}
     return {key: values[key] for key in stills.NAMES if key in values}

@@ -1,7 +1,7 @@
 """MoTED, reconstructed. "Enhanced Motion-Text Alignment for Image-to-Video Transfer Learning" (Zhang et al., CVPR 2024)
-is public to us as its abstract only: GPT-4's descriptions of how confusable classes differ in motion, perception modules
-in both encoders, and a contrastive loss between visual and textual motion features. Everything below that is OURS
-(reference/field.md 1.5); no number of it may be called MoTED's.
+was available as its abstract only: GPT-4's descriptions of how confusable classes differ in motion, perception modules
+in both encoders, and a contrastive loss between visual and textual motion features. Everything else here is
+ours; no number of it may be called MoTED's.
 
 - Image side: appearance is the mean of CLIP's frame features. Motion is one feature per phase of the clip: the mean of
   the frames of that phase, plus what a temporal method of this registry (`visual`, STAN by default) adds through a Linear
@@ -13,7 +13,7 @@ in both encoders, and a contrastive loss between visual and textual motion featu
 - Score: appearance + `motion` x the mean of the phases' motion scores.
 
 Trains CLIP, the temporal method and the reader. Before training the motion score is ordered_descriptions, the
-training-free score that was the best on unseen classes (reference/demo.md 4). What lets a trained one keep most of that, found on
+training-free score that was the best on unseen classes in a prototype. What lets a trained one keep most of that, found on
 the shapes (docs/lab-log.md): a frozen text tower, and a `motion` large enough for names not to drown what the descriptions say.
 With align = hard = motion = 0 it is mean_pool on the names (tests/methods/test_moted.py).
 
@@ -140,7 +140,7 @@ class Moted(Method):
         return Both(class_means(words.sentence_SD, table, ~motion_S), motion_KPD)
 
     def _described(self, words: WordFeatures, table: TextTable, phase: int) -> Tensor:
-        """The (weighted) mean of each class's descriptions of a phase, [K, D]; of all, where whole is the only phase."""
+        """Return the (weighted) mean of each class's descriptions of a phase, [K, D]; of all, where whole is the only phase."""
         weight_S = None
         if self.scorer_D is not None:
             weight_S = (F.normalize(words.sentence_SD, dim=-1) @ self.scorer_D).exp()

@@ -24,15 +24,13 @@ class Reader(nn.Module):
     def forward(
         self, word_SLD: Tensor, phase_S: Tensor, seen_SL: Tensor, owner_S: Tensor, classes: int, most: int
     ) -> Tensor:
-        """What the queries read for each class, of at most `most` sentences, averaged over the queries of a phase,
-        [K, P, D].
-        """
+        """Return the queries' output [K, P, D] for each class of at most `most` sentences, averaged over a phase's queries."""
         word_SLD = self.ln_words(word_SLD) + self.phase(phase_S)[:, None]
         S, L, D = word_SLD.shape
         # the sentences of one class in one row: place j of class k (owners are sorted)
-        place_S = torch.arange(S, device=owner_S.device) - torch.searchsorted(owner_S, owner_S)
-        words = word_SLD.new_zeros(classes, most, L, D).index_put((owner_S, place_S), word_SLD)
-        seen = seen_SL.new_zeros(classes, most, L).index_put((owner_S, place_S), seen_SL)
+        position_S = torch.arange(S, device=owner_S.device) - torch.searchsorted(owner_S, owner_S)
+        words = word_SLD.new_zeros(classes, most, L, D).index_put((owner_S, position_S), word_SLD)
+        seen = seen_SL.new_zeros(classes, most, L).index_put((owner_S, position_S), seen_SL)
         query = self.query_PQD.flatten(0, 1).expand(classes, -1, -1)
         read = query + self.attn(query, words.flatten(1, 2), seen.flatten(1, 2))
         return self.mlp(self.ln_out(read)).unflatten(1, self.query_PQD.shape[:2]).mean(2)

@@ -3,8 +3,8 @@
 Layer k of the branch adds the tokens of CLIP layer C-K+k to its own state, attends over time at each patch position,
 then over space within each frame; its video token is added to CLIP's class token of every frame. `variant: code` is the
 released code (farewellthree/STAN @ c9dc7b6, clip_stan_hf.py), with its numbers (tests/parity/test_stan.py); `variant:
-paper` is the text. They differ in 13 places (reference/stan.md 1.8): 1 to 7 are named below by [1] to [7]. Both have [8]
-cross-frame before intra-frame, of which the text says nothing, and [12] K levels, as the paper's Table 8 and the code,
+paper` is the text. They differ in 13 places: 1 to 7 are named below by [1] to [7]. Both have [8]
+cross-frame before intra-frame, which the text does not mention, and [12] K levels, as the paper's Table 8 and the code,
 where its section 3.1 has K + 1. [9] the optimiser, [10] DiDeMo's words and [11] the learning rates are settings of
 a run, and [13] MSVD is a data set: experiments/stan_*.yaml.
 

@@ -86,8 +86,8 @@ class Branch(nn.Module):
             return mean_B1V, self.dropout(self.space_embed[:, None] + time_TV + patches_BLTV)  # [2], [3], [4]
         # [2], [3] CLIP's own embeddings once more
         class_V, class_position_V, positions_LV = embeddings
-        place_LV = positions_LV if self.config.intra_frame else class_position_V[None]
-        return (mean_B1V + class_V + class_position_V) / 2, place_LV[:, None] + time_TV + patches_BLTV
+        offset_LV = positions_LV if self.config.intra_frame else class_position_V[None]
+        return (mean_B1V + class_V + class_position_V) / 2, offset_LV[:, None] + time_TV + patches_BLTV
 
     def layer(self, k: int, cls_B1V: Tensor, patches_BLTV: Tensor, whole: bool) -> tuple[Tensor, Tensor]:
         """Layer k [8]: across frames, then within each. Without `whole` the patches do not see each other."""

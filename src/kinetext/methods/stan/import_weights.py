@@ -1,8 +1,7 @@
 """import_weights: a checkpoint of STAN's released code (farewellthree/STAN) as one of ours, name by name.
 
-The names and what becomes of the tensors are those of reference/stan.md 7.1. Of full checkpoints the image tower stands
-under `backbone.`, the text tower under `text_backbone.`; those of March 2023 have `timesFPN_` for `STAN_`. What comes out
-is a checkpoint of the method `stan` with the option `layers` (and `temporal`) that is said.
+Full checkpoints have the image encoder under `backbone.` and the text encoder under `text_backbone.`; those of March 2023
+have `timesFPN_` for `STAN_`. The result is a checkpoint of the method `stan` whose options `layers` and `temporal` are printed.
 
 C layers of CLIP, K of the branch.
 """
@@ -46,7 +45,7 @@ def import_weights(checkpoint: Path, output: Path) -> None:
 
 
 def read_original(path: Path) -> dict[str, Tensor]:
-    """The parameters of a checkpoint, as of September 2023 on and without prefixes of training.
+    """Return the parameters of a checkpoint, as of September 2023 on and without prefixes of training.
 
     Raises ValueError for a file that is none; nothing but tensors and plain containers is unpickled.
     """
@@ -76,7 +75,7 @@ def read_original(path: Path) -> dict[str, Tensor]:
 
 
 def _table(tensors: dict[str, Tensor]) -> tuple[dict[str, int | str], list[tuple[str, Source]]]:
-    """The options of `stan` that fit, and what each of its tensors is made from."""
+    """Return the options of `stan` that fit, and what each of its tensors is made from."""
     image = "backbone." if any(name.startswith("backbone.") for name in tensors) else ""
     text = "text_backbone.text_model."
     layers = _count(tensors, f"{image}STAN_S_layers.")
@@ -107,8 +106,8 @@ def _branch(at: str, layers: int, conv: bool) -> Mapping:
 
 def _count(tensors: dict[str, Tensor], prefix: str) -> int:
     """How many numbered modules there are; a gap among them shows as missing names."""
-    found = {int(m[1]) for name in tensors if (m := re.match(re.escape(prefix) + r"(\d+)\.", name))}
-    return max(found, default=-1) + 1
+    numbers = {int(m[1]) for name in tensors if (m := re.match(re.escape(prefix) + r"(\d+)\.", name))}
+    return max(numbers, default=-1) + 1
 
 
 def _first(names: list[str]) -> str:

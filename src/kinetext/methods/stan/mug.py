@@ -47,15 +47,15 @@ class ClassWords(NamedTuple):
 
 
 def class_words(words: WordFeatures, table: TextTable) -> ClassWords:
-    """The words up to each sentence's end token, the sentences of a class in one row (owners are sorted)."""
+    """Return the words up to each sentence's end token, the sentences of a class in one row (owners are sorted)."""
     K, (S, L) = len(table.labels), table.tokens.ids_KL.shape
     owner_S = table.owner_S
-    place_S = torch.arange(S, device=owner_S.device) - torch.searchsorted(owner_S, owner_S)
+    position_S = torch.arange(S, device=owner_S.device) - torch.searchsorted(owner_S, owner_S)
     M = table.max_sentences
     word_SLD = F.normalize(words.word_SLD, dim=-1)
     return ClassWords(
-        word_SLD.new_zeros(K, M, L, word_SLD.shape[-1]).index_put((owner_S, place_S), word_SLD),
-        table.tokens.mask_KL.new_zeros(K, M, L).index_put((owner_S, place_S), table.tokens.mask_KL),
+        word_SLD.new_zeros(K, M, L, word_SLD.shape[-1]).index_put((owner_S, position_S), word_SLD),
+        table.tokens.mask_KL.new_zeros(K, M, L).index_put((owner_S, position_S), table.tokens.mask_KL),
     )
 
 
