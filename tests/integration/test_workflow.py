@@ -116,18 +116,18 @@ def test_what_may_fail_and_the_title_cost_one_job(finished, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("file", "line", "again"),
+    ("file", "line", "expected"),
     [
         ("src/kinetext/evaluation/metrics/recall.py", "NEW = 1", {"measure_run": 2, **AFTER_METRICS}),
         ("src/kinetext/evaluation/predictions.py", "NEW = 1", {"measure_run": 2, **AFTER_METRICS}),
         ("src/kinetext/report/differences.py", "NEW = 1", {"collect_metrics": 1, "render_report": 1, "all": 1}),
         ("src/kinetext/report/render.py", "NEW = 1", {"render_report": 1, "all": 1}),
         ("src/kinetext/report/page/page.html.j2", "<p>new</p>", {"render_report": 1, "all": 1}),
-        ("src/kinetext/texts/mining.py", "# a comment", {}),  # nobody trains again for it
+        ("src/kinetext/texts/mining.py", "# a comment", {}),  # nobody trains expected for it
         ("src/kinetext/training/train.py", "NEW = 1", {}),  # the checkpoint says which commit made it
     ],
 )
-def test_a_changed_source_file_reruns_what_is_cheap(finished, tmp_path, file, line, again):
+def test_a_changed_source_file_reruns_what_is_cheap(finished, tmp_path, file, line, expected):
     source = tmp_path / "source"
     for name in ("Snakefile", "config.yaml"):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def test_a_changed_source_file_reruns_what_is_cheap(finished, tmp_path, file, li
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
     with (source / file).open("a") as changed:
         changed.write(f"{line}\n")
-    assert planned(finished, source=source) == again
+    assert planned(finished, source=source) == expected
 
 
 def test_a_misspelt_key_stops_within_seconds(tmp_path):
@@ -166,8 +166,8 @@ def training_job(process):
 def test_a_killed_training_and_a_killed_snakemake_go_on_where_they_were(copied, tmp_path):
     configs = overlay(tmp_path, methods={"mean_pool": {"training": {"epochs": 400}}})
     finished_before = {p: p.stat().st_mtime_ns for p in (copied / RUNS / "zero_shot").rglob("*.parquet")}
-    again = {"plan_run": 1, "train_method": 1, "predict_clips": 1, "measure_run": 1, **AFTER_METRICS}
-    assert planned(copied, configs=configs) == again
+    jobs_planned = {"plan_run": 1, "train_method": 1, "predict_clips": 1, "measure_run": 1, **AFTER_METRICS}
+    assert planned(copied, configs=configs) == jobs_planned
 
     # one job is killed: the call fails, what it declared is deleted, its state is kept
     call = start(copied, configs=configs)
@@ -180,8 +180,8 @@ def test_a_killed_training_and_a_killed_snakemake_go_on_where_they_were(copied, 
             os.killpg(call.pid, signal.SIGKILL)
     assert not (copied / RUNS / "mean_pool/names/seed0/checkpoint.safetensors").exists()
     assert list((copied / "results/cache/train").glob("*.pt"))  # the last state and, by now, perhaps the one before it
-    del again["plan_run"]  # that one was finished
-    assert planned(copied, configs=configs) == again
+    del jobs_planned["plan_run"]  # that one was finished
+    assert planned(copied, configs=configs) == jobs_planned
 
     # the power fails: Snakemake and its jobs end without a word
     log = copied / "results/logs/train_method/shapes/base_to_novel/tiny/mean_pool/names/seed0.log"
@@ -200,7 +200,7 @@ def test_a_killed_training_and_a_killed_snakemake_go_on_where_they_were(copied, 
     assert snakemake(copied, "--unlock", configs=configs).returncode == 0
     done = snakemake(copied, configs=configs)
     assert done.returncode == 0, done.output
-    assert jobs(done.output) == again
+    assert jobs(done.output) == jobs_planned
     assert "going on after epoch" in log.read_text()
     assert {p: p.stat().st_mtime_ns for p in (copied / RUNS / "zero_shot").rglob("*.parquet")} == finished_before
     curves = tables.pq.read_table(copied / RUNS / "mean_pool/names/seed0/curves.parquet").to_pylist()
@@ -215,9 +215,9 @@ def test_a_bad_video_is_a_row_and_too_many_stop_before_training(copied, tmp_path
     for split, label, number in [
         (s, c, n) for s in ("train", "test") for c in ("moving_right", "moving_left") for n in (0, 1)
     ]:
-        place = tmp_path / "videos" / split / label
-        place.mkdir(parents=True, exist_ok=True)
-        shutil.copy(media / split / label / f"{number:04d}.mp4", place)
+        folder = tmp_path / "videos" / split / label
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(media / split / label / f"{number:04d}.mp4", folder)
     (tmp_path / "videos/train/moving_left/bad.mp4").write_text("no video at all")
     values = {
         "datasets": {
@@ -300,18 +300,21 @@ def test_an_edited_file_of_texts_reruns_what_depends_on_it_and_nothing_else(copi
     assert jobs(snakemake(copied, *metrics, "-n", configs=configs).output) == {}
     with (tmp_path / "mine.csv").open("a") as file:
         file.write(f"{labels[0]},it never stands still\n")
-    again = {"describe_classes": 1, "predict_clips": 1, "measure_run": 1}
-    assert jobs(snakemake(copied, *metrics, "-n", configs=configs).output) == again
+    expected = {"describe_classes": 1, "predict_clips": 1, "measure_run": 1}
+    assert jobs(snakemake(copied, *metrics, "-n", configs=configs).output) == expected
 
 
 def test_captions_go_the_same_way(copied, tmp_path):
-    told = {"options": {"pairs": ["across"], "train": 1, "val": 0, "test": 2, "workers": 1}, "frames": {"size_px": 64}}
+    captioned = {
+        "options": {"pairs": ["across"], "train": 1, "val": 0, "test": 2, "workers": 1},
+        "frames": {"size_px": 64},
+    }
     experiment = {"datasets": ["shapes_captions"], "protocol": "supervised", "methods": ["zero_shot"]}
-    values = {"datasets": {"shapes_captions": told}, "texts": {"captions": {}}}
+    values = {"datasets": {"shapes_captions": captioned}, "texts": {"captions": {}}}
     configs = overlay(tmp_path, **values, experiments={"tiny": {**experiment, "texts": ["captions"]}})
     metrics = "results/runs/shapes_captions/supervised/tiny/zero_shot/captions/seed0/metrics.parquet"
     done = snakemake(copied, metrics, configs=configs)
     assert done.returncode == 0, done.output
     assert "embed_frames" not in jobs(done.output)  # there are no classes to mine
-    found = {row["metric"] for row in tables.read_rows("metrics", copied / metrics)}
-    assert {"t2v_r1", "v2t_mdr", "t2v_r1:dsl"} <= found
+    metric_names = {row["metric"] for row in tables.read_rows("metrics", copied / metrics)}
+    assert {"t2v_r1", "v2t_mdr", "t2v_r1:dsl"} <= metric_names
