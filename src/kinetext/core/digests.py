@@ -62,11 +62,11 @@ def module_file(name: str, root: Path) -> Path | None:
         folder = root
     else:
         spec = importlib.util.find_spec(top)
-        if spec is None or spec.origin is None:
+        if spec is None:
             return None
         if not spec.submodule_search_locations:  # a package of one file
-            return Path(spec.origin) if not rest else None
-        folder = Path(spec.origin).parent
+            return Path(spec.origin) if spec.origin and not rest else None
+        folder = Path(next(iter(spec.submodule_search_locations)))  # a namespace package has no origin
     path = folder.joinpath(*rest.split(".")) if rest else folder
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 

@@ -7,7 +7,7 @@ beat on classes without training clips. What is compared is the option `steps`:
 
 - `ends` (default): start sentences with the first third of the frames, end sentences with the last third; the mean of the
   two cosines. Of a class that lacks one of the two, all descriptions stand in for it. This is moted's motion score
-  before training (tests/methods/test_ordered_descriptions.py).
+  before training (tests/methods/test_moted.py).
 - `phases`: two steps, start and end. Every frame goes to one step, steps in order, none left out; of all such
   assignments the one with the best mean cosine over the frames counts: the best moment to change from one to the other.
 - `sentences`: the same with every sentence as a step, in the order of the table: start, whole, end. For lists of
