@@ -341,6 +341,10 @@ def _check_recipe(where: str, config: Config, name: str, dataset: str) -> None:
     method, frames, data = config.methods[name], config.datasets[dataset].frames, f"datasets.{dataset}"
     captions = has_captions(config.datasets[dataset], dataset)
     stored, taken, training = frames.num_frames, method.num_frames or frames.num_frames, method.training
+    task = "captions" if captions else "classes"
+    tasks = plugins.load("methods", method.module or name).tasks
+    if captions is not None and task not in tasks:
+        raise ValueError(f"{where}: {data} has {task}, and {name} serves {' and '.join(tasks)} only; take it out")
     if taken > stored:
         wrong = f"num_frames is {taken}, but {data}.frames.num_frames stores {stored}; store more"
     elif taken == stored and training.sampling != "uniform":
@@ -373,6 +377,11 @@ def _check_training_and_texts(where: str, config: Config, experiment: Experiment
     if not method.trains and options.training.epochs and "epochs" in options.training.model_fields_set:
         raise ValueError(
             f"{where}.methods: {name} does not train, but methods.{name}.training.epochs is set; remove it"
+        )
+    if method.needs_training_clips and experiment.protocol.startswith(("base_to_novel", "zero_shot")):
+        raise ValueError(
+            f"{where}: {name} needs training clips of every class, and {experiment.protocol} has classes without any; "
+            "take supervised or few_shot_K"
         )
     for texts in experiment.texts:
         provider = plugins.load("texts", config.texts[texts].module or texts)

@@ -2,9 +2,10 @@
 
 import pytest
 
-from kinetext.backbones.checkpoint import load_backbone, load_trained, save_trained
+from kinetext.backbones.checkpoint import load_backbone
 from kinetext.contracts import Case, checks
 from kinetext.core import plugins
+from kinetext.methods.checkpoint import load_trained, save_trained
 from method_inputs import OPTIONS, build
 
 

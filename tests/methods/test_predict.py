@@ -6,13 +6,14 @@ import pytest
 import torch
 import yaml
 
-from kinetext.backbones.checkpoint import load_backbone, save_trained
+from kinetext.backbones.checkpoint import load_backbone
 from kinetext.backbones.text_table import read_texts
 from kinetext.core import tables
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.data.store import FrameStore
 from kinetext.evaluation.predict import frame_indices, predict_clips
 from kinetext.methods.base import build_method
+from kinetext.methods.checkpoint import save_trained
 
 NEAR = 2e-3 if torch.cuda.is_available() else 1e-4  # cuDNN convolves in TF32
 

@@ -9,10 +9,10 @@ import sys
 import pytest
 import torch
 
-from kinetext.backbones.checkpoint import load_trained
 from kinetext.backbones.tiny import Tiny
 from kinetext.core.tensors import load_tensors
 from kinetext.methods.base import build_method
+from kinetext.methods.checkpoint import load_trained
 from kinetext.methods.stan.import_weights import import_weights
 
 # our names -> the original's, written independently of the module

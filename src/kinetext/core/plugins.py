@@ -48,7 +48,7 @@ KINDS = {
         "Backbone",
         ("base", "architecture", "attention", "catalogue", "checkpoint", "embed", "hf_clip", "text_table"),
     ),
-    "methods": Kind("kinetext.methods", "Method", ("base", "blocks")),
+    "methods": Kind("kinetext.methods", "Method", ("base", "blocks", "checkpoint")),
     "terms": Kind("kinetext.training.loss_terms", "LossTerm"),
     "metrics": Kind("kinetext.evaluation.metrics", "Metric"),
 }

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from kinetext.backbones.checkpoint import load_backbone, load_trained
+from kinetext.backbones.checkpoint import load_backbone
 from kinetext.backbones.text_table import read_texts
 from kinetext.config.run import RunSpec, read_run
 from kinetext.core import distributed
@@ -34,6 +34,7 @@ from kinetext.data.splits import Split, read_splits
 from kinetext.data.store import FrameStore
 from kinetext.data.views import ClipViews
 from kinetext.methods.base import Method, build_method
+from kinetext.methods.checkpoint import load_trained
 
 BATCH_CLIPS = 32
 BANK_CAPTIONS = 5000  # captions of training clips in the query bank of QB-Norm; its authors take all of them

@@ -63,6 +63,7 @@ class Method(nn.Module):
         self.backbone = backbone
         self.config = config
         self.loss_terms = nn.ModuleDict()  # training.terms, while it trains
+        self.fitted: dict[str, Tensor] = {}  # what `fit` found: the checkpoint of a method that fits
 
     @classmethod
     def check(cls, config: Any) -> None:
@@ -108,9 +109,13 @@ class Method(nn.Module):
         """Return the backbone's frame features [B, T, D]."""
         return self.backbone.project(self.summaries(tokens))
 
+    def encode_frames(self, frames_BTD: Tensor) -> Any:
+        """Return the video's features from frame features: here [B, D], their mean."""
+        return frames_BTD.mean(1)
+
     def encode_tokens(self, tokens: Tokens) -> Any:
-        """Return the video's features: here [B, D], the mean of the frame features."""
-        return self.frame_features(tokens).mean(1)
+        """Return the video's features from tokens."""
+        return self.encode_frames(self.frame_features(tokens))
 
     def encode_video(self, frames_BTCHW: Tensor) -> Any:
         """Return the video's features from frames."""
@@ -147,7 +152,7 @@ class Method(nn.Module):
         return {"cross_entropy": F.cross_entropy(scores_BK, batch.target_B, label_smoothing=batch.label_smoothing)}
 
     def fit(self, frames_NTD: Tensor, target_N: Tensor, text: Any) -> None:
-        """Set the method's parameters from the training clips' frame features, classes and class features; used if `fits`."""
+        """Set `fitted` from the training clips' frame features, classes and class features; used if `fits`."""
         raise NotImplementedError(f"{type(self).__name__} says that it fits, and does not override `fit`")
 
     # parameters

@@ -31,7 +31,7 @@ from torch import Tensor
 from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, require_descriptions
 from kinetext.core.plugins import Options
 from kinetext.core.schemas import PHASES
-from kinetext.methods.base import Method, Tokens
+from kinetext.methods.base import Method
 
 WHOLE, START, END = range(len(PHASES))
 
@@ -65,9 +65,8 @@ class OrderedDescriptions(Method):
         """What a step is: the option of this name."""
         return self.config.steps
 
-    def encode_tokens(self, tokens: Tokens) -> Tensor:
-        """Frame features [B, T, D], or the ends' [B, 2, D]."""
-        frames_BTD = self.frame_features(tokens)
+    def encode_frames(self, frames_BTD: Tensor) -> Tensor:
+        """Return the frame features [B, T, D], or the ends' [B, 2, D]."""
         return torch.stack(end_frames(frames_BTD), 1) if self.steps == "ends" else frames_BTD
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Steps:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from kinetext.backbones.base import Backbone
 from kinetext.core.plugins import Options
-from kinetext.methods.base import Method, Tokens
+from kinetext.methods.base import Method
 
 LAYERS = {"clip4clip": 4, "actionclip": 6}  # --cross_num_hidden_layers in CLIP4Clip's README; Visual_Prompt.py
 
@@ -75,9 +75,8 @@ class SeqTransformer(Method):
         else:
             self.blocks.apply(_initialize)
 
-    def encode_tokens(self, tokens: Tokens) -> Tensor:
+    def encode_frames(self, frames_BTD: Tensor) -> Tensor:
         """Return the video feature [B, D]."""
-        frames_BTD = self.frame_features(tokens)
         T, most = frames_BTD.shape[1], len(self.position_PD)
         if most < T:
             raise ValueError(f"seq_transformer takes at most {most} frames (CLIP's text positions), not {T}")

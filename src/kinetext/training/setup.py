@@ -122,6 +122,9 @@ def choose_trained(method: Method, training: TrainingOptions) -> None:
     The image encoder's layers and the text encoder train as the options say. Word embeddings never do: most words of a language
     never occur in a list of classes. The temperature trains with `learn_temperature`.
     """
+    if method.fits:
+        method.requires_grad_(False)
+        return
     trains = {
         "image": training.image_encoder == "trained",
         "image_head": True,

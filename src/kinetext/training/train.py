@@ -23,13 +23,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from kinetext.backbones.checkpoint import save_trained
 from kinetext.core import distributed
 from kinetext.core.files import atomic_write
 from kinetext.core.tables import code_commit
 from kinetext.methods.base import Method
+from kinetext.methods.checkpoint import save_trained
 from kinetext.training.mixing import mix_clips
-from kinetext.training.objectives import total
+from kinetext.training.objectives import Recognition, read_tokens, total
 from kinetext.training.recipes import Average, finished, interpolate
 from kinetext.training.setup import Inputs, Prepared, choose_step, make_optimizer, prepare
 from kinetext.training.state import Progress, Saver, clear_state, load_state, save_state, state_path
@@ -56,6 +56,9 @@ def train_method(
     memory is full, RuntimeError when the loss is no longer a number.
     """
     prepared = prepare(run, inputs, threads)
+    if prepared.method.fits:
+        fit_method(prepared, threads, output)
+        return
     spec, method, training = prepared.spec, prepared.method, prepared.spec.training
     parameters, steps = prepared.parameters, len(prepared.train_clips)
     optimizer, schedule = make_optimizer(method, training, steps)
@@ -102,6 +105,27 @@ def train_method(
             interpolate(parameters, start, training.wise_ft_alpha)
         write_results(prepared, progress, threads, output)
         clear_state(path)
+
+
+def fit_method(prepared: Prepared, threads: int, output: Path) -> None:
+    """Fit a method to the training clips' frame features in one go; write as `train_method`."""
+    method, objective, started_s = prepared.method, prepared.objective, time.perf_counter()
+    assert isinstance(objective, Recognition)
+    parts = []
+    with torch.inference_mode():
+        for batch in prepared.train_clips.epoch(None):
+            tokens = read_tokens(method, prepared.spec.training, batch)
+            parts.append((method.frame_features(tokens).float().cpu(), batch.text_N))
+        frames, targets = zip(*distributed.gather(parts), strict=True)
+        frames_NTD, target_N, text = torch.cat(frames), torch.cat(targets), objective.text()
+        method.fit(frames_NTD, target_N, text)
+        features = method.encode_frames(frames_NTD)
+        values = {"train_top1": (method.score(features, text).argmax(-1) == target_N).float().mean().item()}
+    values |= objective.validate(prepared.val_clips) if len(prepared.val_clips) else {}
+    progress = Progress(seconds=prepared.seconds + time.perf_counter() - started_s)
+    progress.end_epoch(values)
+    if distributed.rank() == 0:
+        write_results(prepared, progress, threads, output)
 
 
 def train_epoch(
@@ -180,7 +204,7 @@ def write_results(prepared: Prepared, progress: Progress, threads: int, output: 
     method, device = prepared.method, prepared.train_clips.device
     cost = {
         "new_parameters": sum(p.numel() for p in method.new_parameters().values()),
-        "trained_parameters": sum(p.numel() for p in prepared.parameters),
+        "trained_parameters": sum(p.numel() for p in (method.fitted.values() if method.fits else prepared.parameters)),
         "train_seconds": progress.seconds,
         "train_clips_seen": prepared.train_clips.items * progress.epoch,
         "processes": distributed.world_size(),

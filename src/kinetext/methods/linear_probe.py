@@ -1,0 +1,72 @@
+"""Linear probe: logistic regression (scikit-learn) on a video's L2-normalised features, without any text.
+
+`pool: mean` takes the mean of the frame features (the linear probe of CLIP, Radford et al., ICML 2021, on video). `pool: thirds` puts the
+mean of the first third of the frames before that of the last third: what the order of frames gives without any text.
+
+Nothing of the backbone trains and no parameter is added: weight [K, F] and bias [K] are fitted, by L-BFGS, and stored. There is no
+score before fitting. It needs training clips of every class.
+
+B, N clips, T frames, K classes, D joint width, F = D or 2 D.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from kinetext.core.plugins import Options
+from kinetext.methods.base import Method
+from kinetext.methods.ordered_descriptions import end_frames
+
+
+class LinearProbe(Method):
+    """A linear classifier over pooled frame features."""
+
+    fits: ClassVar[bool] = True
+    needs_training_clips: ClassVar[bool] = True
+    tasks: ClassVar[tuple[Literal["classes", "captions"], ...]] = ("classes",)
+    reads: ClassVar[Literal["tokens", "frame_features"]] = "frame_features"
+
+    class Config(Options):
+        """Options of the features and of the regression."""
+
+        pool: Literal["mean", "thirds"] = Field(
+            "mean", description="thirds: first and last third of the frames, in order"
+        )
+        C: float = Field(1.0, gt=0, description="inverse strength of the L2 penalty (scikit-learn's default)")
+        max_iter: int = Field(1000, ge=1, description="iterations of L-BFGS")
+
+    config: Config
+
+    def encode_frames(self, frames_BTD: Tensor) -> Tensor:
+        """Return the pooled features [B, F]."""
+        parts = (frames_BTD.mean(1),) if self.config.pool == "mean" else end_frames(frames_BTD)
+        return torch.cat([F.normalize(part, dim=-1) for part in parts], -1)
+
+    def fit(self, frames_NTD: Tensor, target_N: Tensor, text: Any) -> None:
+        """Fit weight and bias. Raises ValueError if a class has no training clip."""
+        from sklearn.linear_model import LogisticRegression
+
+        classes = len(text)
+        missing = sorted(set(range(classes)) - set(target_N.tolist()))
+        if missing:
+            raise ValueError(f"linear_probe: class {missing[0]} has no training clip; take another method or protocol")
+        model = LogisticRegression(C=self.config.C, max_iter=self.config.max_iter)
+        model.fit(self.encode_frames(frames_NTD).double().numpy(), target_N.numpy())
+        weight, bias = (torch.from_numpy(x).float() for x in (model.coef_, model.intercept_))
+        if classes == 2:  # scikit-learn has one row for two classes
+            weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
+        self.fitted = {"weight_KF": weight, "bias_K": bias}
+
+    def score(self, video: Tensor, text: Any) -> Tensor:
+        """Return logits [B, K]. Raises ValueError before fitting, and for other classes than it was fitted to."""
+        if not self.fitted:
+            raise ValueError("linear_probe: is not fitted yet; run train_method first")
+        weight_KF, bias_K = (self.fitted[name].to(video) for name in ("weight_KF", "bias_K"))
+        if len(bias_K) != len(text):
+            raise ValueError(f"linear_probe: was fitted to {len(bias_K)} classes and cannot score {len(text)}")
+        return video @ weight_KF.T + bias_K
