@@ -23,7 +23,7 @@ class DescriptionEnsemble(Method):
 
     trains: ClassVar[bool] = False
     needs_descriptions: ClassVar[bool] = True
-    sees_order: ClassVar[bool] = False
+    sees_order = False
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Tensor:
         """Return the mean of the normalised descriptions, [K, D]. Raises ValueError for a class without one."""

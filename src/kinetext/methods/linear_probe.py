@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
+from kinetext.backbones.base import Backbone
 from kinetext.core.plugins import Options
 from kinetext.methods.base import Method
 from kinetext.methods.ordered_descriptions import end_frames
@@ -41,6 +42,10 @@ class LinearProbe(Method):
         max_iter: int = Field(1000, ge=1, description="iterations of L-BFGS")
 
     config: Config
+
+    def __init__(self, backbone: Backbone, config: Config) -> None:
+        super().__init__(backbone, config)
+        self.sees_order = config.pool == "thirds"
 
     def encode_frames(self, frames_BTD: Tensor) -> Tensor:
         """Return the pooled features [B, F]."""

@@ -6,12 +6,10 @@ Before training it equals zero_shot (tests/methods/test_mean_pool.py).
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from kinetext.methods.base import Method
 
 
 class MeanPool(Method):
     """Mean pooling as `Method` has it."""
 
-    sees_order: ClassVar[bool] = False
+    sees_order = False

@@ -14,4 +14,4 @@ class ZeroShot(Method):
     """Mean pooling as `Method` has it, without training."""
 
     trains: ClassVar[bool] = False
-    sees_order: ClassVar[bool] = False
+    sees_order = False
