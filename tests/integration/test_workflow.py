@@ -123,7 +123,7 @@ def test_what_may_fail_and_the_title_cost_one_job(finished, tmp_path):
         ("src/kinetext/report/differences.py", "NEW = 1", {"collect_metrics": 1, "render_report": 1, "all": 1}),
         ("src/kinetext/report/render.py", "NEW = 1", {"render_report": 1, "all": 1}),
         ("src/kinetext/report/page/page.html.j2", "<p>new</p>", {"render_report": 1, "all": 1}),
-        ("src/kinetext/texts/mining.py", "# a comment", {}),  # nobody trains expected for it
+        ("src/kinetext/texts/mining.py", "# a comment", {}),  # no training depends on it
         ("src/kinetext/training/train.py", "NEW = 1", {}),  # the checkpoint says which commit made it
     ],
 )
