@@ -104,9 +104,9 @@ def test_new_parameters_are_those_that_the_backbone_was_not_loaded_with(tiny):
 
 def test_every_parameter_of_a_backbone_has_a_place(tiny):
     places = {name: tiny.depth_of(name) for name, _ in tiny.named_parameters()}
-    levels = {place.level for place in places.values() if place.part == "image"}
+    levels = {position.level for position in places.values() if position.part == "image"}
     assert levels == set(range(tiny.num_layers + 1))
-    assert {place.part for place in places.values()} == {"image", "image_head", "text", "words", "scale"}
+    assert {position.part for position in places.values()} == {"image", "image_head", "text", "words", "scale"}
     assert places["clip.visual.proj"] == ("image_head", tiny.num_layers + 1)
     assert places["clip.token_embedding.weight"] == ("words", 0)
 
