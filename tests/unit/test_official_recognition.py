@@ -214,6 +214,20 @@ def test_flat_lists_of_kinetics(tmp_path):
     refused("kinetics", options, r"names.csv:3: '1,air_drumming' is not `id,name` with a unique id")
 
 
+@pytest.mark.parametrize(("names", "warned"), [("0,kick ball\n1,kick\n", 2), ("0,kick\n1,kick ball\n", 0)])
+def test_flat_lists_of_hmdb51_with_swapped_labels_are_named(tmp_path, caplog, names, warned):
+    lists = {
+        "names.csv": f"id,name\n{names}",
+        "train.csv": "Tackle_kick_f_cm_np1_ba_bad_5.avi 0\nGoal_kick_ball_f_cm_np1_ba_med_1.avi 1\n",
+        "val.csv": "my_kick_start.avi 0\n",  # no name of HMDB51
+    }
+    list(listed("kinetics", {**official.write(tmp_path, lists, []), "classes": "names.csv"}))
+    messages = [record.getMessage() for record in caplog.records]
+    assert [f": {warned} clips of HMDB51 have another class than their file names say" in m for m in messages] == (
+        [True] if warned else []
+    )
+
+
 # ---- Something-Something V2
 
 

@@ -1,9 +1,11 @@
 """Which clips train and test under each protocol, and that none does both."""
 
 import pytest
+import yaml
 
 from kinetext.config.data import PROTOCOL, ProtocolOptions
 from kinetext.core import tables
+from kinetext.data import vificlip
 from kinetext.data.splits import protocol_splits, read_splits, split_clips
 
 LABELS = ["push", "pull", "jump"]
@@ -116,6 +118,74 @@ def test_the_half_with_fewer_training_clips_is_novel():
     rows = clips()[:8] + clips()[10:]  # push 6 training clips, pull 4, jump 6
     splits = protocol_splits(rows, LABELS, "base_to_novel", ProtocolOptions(novel="half"))
     assert splits["novel"].labels == ["pull"]  # the smaller half of three
+
+
+@pytest.mark.parametrize("val", [["push"] * 3, ["pull"] * 3, ["jump"] * 3, []])
+def test_validation_clips_count_for_the_half_so_that_a_draw_of_them_changes_nothing(val):
+    rows, waiting = clips(train=10), list(val)
+    for row in rows:
+        if row["split"] == "train" and row["label"] in waiting:
+            waiting.remove(row["label"])
+            row["split"] = "val"
+    splits = protocol_splits(rows, LABELS, "base_to_novel", ProtocolOptions(novel="half"))
+    assert splits["novel"].labels == ["push"]  # the first in the official order, as all have equally many
+
+
+def test_the_half_of_hmdb51_is_that_of_vificlip():
+    names = vificlip_names("hmdb51")
+    labels = sorted(names["base"] + names["novel"])  # the official order
+    rows = clips(train=70, labels=labels)
+    novel = [
+        protocol_splits(rows, labels, "base_to_novel", ProtocolOptions(novel=rule))["novel"].labels
+        for rule in ("half", "vificlip")
+    ]
+    assert novel[0] == novel[1] == sorted(names["novel"])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "base", "novel", "first"),
+    [
+        ("hmdb51", 26, 25, "brush hair"),
+        ("ucf101", 51, 50, "PlayingViolin"),
+        ("ssv2", 87, 87, "Poking a hole into some substance"),
+        ("kinetics", 200, 200, "tying bow tie"),
+    ],
+)
+def test_vificlip_holds_out_its_classes_whatever_their_case_and_signs(dataset, base, novel, first):
+    names = vificlip_names(dataset)
+    assert (len(names["base"]), len(names["novel"]), names["novel"][0]) == (base, novel, first)
+    written = {name: name.replace("(", "").upper() for name in names["base"] + names["novel"]}
+    assert vificlip.novel_classes(sorted(written.values())) == {written[name] for name in names["novel"]}
+
+
+def test_vificlip_has_no_list_for_other_classes():
+    names = vificlip_names("hmdb51")
+    labels = sorted(names["base"] + names["novel"])[1:]
+    with pytest.raises(ValueError, match=r"these 50 classes are none of them \(nearest: hmdb51; .* 'brush hair'\)"):
+        protocol_splits(clips(labels=labels), labels, "base_to_novel", ProtocolOptions(novel="vificlip"))
+
+
+def vificlip_names(dataset):
+    return yaml.safe_load(vificlip.CLASSES.read_text())[dataset]
+
+
+@pytest.mark.parametrize(("protocol", "order"), [("few_shot_2", "novel base"), ("base_to_novel_2", "base")])
+@pytest.mark.parametrize("swap", [True, False])
+def test_swapped_class_numbers_in_vificlips_lists_of_hmdb51_are_named(tmp_path, capsys, protocol, order, swap):
+    names = vificlip_names("hmdb51")
+    numbered = [label for part in order.split() for label in names[part]]
+    labels = sorted(names["base"] + names["novel"])
+    rows = clips(labels=labels)
+    lines = []
+    for row in rows:
+        if row["split"] == "train" and row["label"] in numbered and row["clip_id"][-5] in "01":
+            label = vificlip.SWAPPED.get(row["label"], row["label"]) if swap else row["label"]
+            lines.append(f"{row['clip_id']} {numbered.index(label)}\n")
+    (tmp_path / "list.txt").write_text("".join(lines))
+    options = ProtocolOptions(novel="vificlip", shots={2: str(tmp_path / "list.txt")})
+    trained = protocol_splits(rows, labels, protocol, options)["train"].rows
+    assert all(row["clip_id"].split("/")[1] == row["label"] for row in trained)
+    assert ("sword and sword exercise, are swapped" in capsys.readouterr().err) == swap
 
 
 def test_a_novel_class_that_does_not_exist_is_refused():

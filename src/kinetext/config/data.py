@@ -64,9 +64,10 @@ class FrameOptions(Options):
 class ProtocolOptions(Options):
     """What protocols need to know about a data set."""
 
-    novel: list[str] | Literal["half"] = Field(
+    novel: list[str] | Literal["half", "vificlip"] = Field(
         default_factory=list,
-        description="novel classes, without training clips, under base_to_novel; half: the half with the fewest training clips",
+        description="novel classes, without training clips, under base_to_novel; half: the half with the fewest training and "
+        "validation clips; vificlip: ViFi-CLIP's, for HMDB51, UCF101, SSv2 and Kinetics-400",
     )
     shots: dict[int, str] = Field(
         default_factory=dict,

@@ -18,8 +18,6 @@ draw. No clip may both train and test; clips are compared by name and by the con
 Clips with captions (retrieval) have no classes: each is its own, and only `supervised` and `zero_shot_from` apply.
 """
 
-import random
-import re
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -30,7 +28,8 @@ from kinetext.config.data import PROTOCOL, ProtocolOptions
 from kinetext.core.files import atomic_write
 from kinetext.core.plugins import nearest
 from kinetext.core.tables import open_shard, read_metadata, read_rows, write_table
-from kinetext.data.lists import read_lines
+from kinetext.data import vificlip
+from kinetext.data.shots import draw_clips, listed_clips
 
 Rows = list[dict[str, Any]]
 
@@ -156,8 +155,7 @@ def protocol_splits(
             drawn = draw_clips([r for r in splits[split].rows if usable is None or r["clip_id"] in usable], shots, draw)
             splits[split] = Split(drawn, base)
         if shots in options.shots:
-            listed = _listed(Path(options.shots[shots]), part("train", base).rows)
-            splits["train"] = Split(listed, base)
+            splits["train"] = Split(listed_clips(Path(options.shots[shots]), part("train", base).rows, labels), base)
     return splits
 
 
@@ -171,8 +169,8 @@ def classes_short_of_shots(train: Split, protocol: str) -> list[str]:
 
 def zero_shot_splits(rows: Rows, labels: list[str], trained: list[str]) -> dict[str, Split]:
     """Return the splits test and unseen (classes whose names are not among `trained`), and empty train and val."""
-    seen = {_normalise(label) for label in trained}
-    unseen = [label for label in labels if _normalise(label) not in seen]
+    seen = {vificlip.normalise(label) for label in trained}
+    unseen = [label for label in labels if vificlip.normalise(label) not in seen]
     unseen_set = set(unseen)
     tested = [row for row in rows if row["split"] == "test"]
     return {
@@ -184,15 +182,20 @@ def zero_shot_splits(rows: Rows, labels: list[str], trained: list[str]) -> dict[
 
 
 def novel_classes(rows: Rows, labels: list[str], options: ProtocolOptions) -> set[str]:
-    """Return the classes to hold out: those named, or the half with fewer training clips (ViFi-CLIP; rounded down)."""
-    if options.novel != "half":
-        for label in options.novel:
-            if label not in labels:
-                raise ValueError(f"novel: '{label}' is not a class{nearest(label, labels)}")
-        return set(options.novel)
-    count = Counter(row["label"] for row in rows if row["split"] == "train")
-    by_frequency = sorted(labels, key=lambda label: (-count[label], labels.index(label)))
-    return set(by_frequency[-(-len(labels) // 2) :])
+    """Return the classes to hold out: those named, ViFi-CLIP's, or the half with the fewest clips, rounded down.
+
+    For the half, training and validation clips count, so that a draw of validation clips changes nothing. Of classes
+    with equally many clips, the first in the official order are novel, as in ViFi-CLIP's lists of HMDB51.
+    """
+    if options.novel == "vificlip":
+        return vificlip.novel_classes(labels)
+    if options.novel == "half":
+        count = Counter(row["label"] for row in rows if row["split"] in ("train", "val"))
+        return set(sorted(labels, key=lambda label: count[label])[: len(labels) // 2])
+    for label in options.novel:
+        if label not in labels:
+            raise ValueError(f"novel: '{label}' is not a class{nearest(label, labels)}")
+    return set(options.novel)
 
 
 def overlap(
@@ -217,41 +220,3 @@ def content_hashes(shards: list[Path]) -> dict[str, str]:
         columns = open_shard("frames", shard).select(["clip_id", "content_hash"]).to_pydict()
         hashes |= {c: h for c, h in zip(columns["clip_id"], columns["content_hash"], strict=True) if h is not None}
     return hashes
-
-
-def draw_clips(rows: Rows, shots: int, draw: int) -> Rows:
-    """Return at most `shots` clips of each class, in the order of the rows; no class's draw depends on another's."""
-    by_label: dict[str, list[str]] = {}
-    for row in rows:
-        by_label.setdefault(row["label"], []).append(row["clip_id"])
-    kept: set[str] = set()
-    for label, clip_ids in by_label.items():
-        generator = random.Random(f"{draw} {label}")
-        kept.update(generator.sample(sorted(clip_ids), min(shots, len(clip_ids))))
-    return [row for row in rows if row["clip_id"] in kept]
-
-
-def _listed(path: Path, rows: Rows) -> Rows:
-    """Return the training clips that a file lists, one per line: a clip_id or a file name, a class number may follow.
-
-    ViFi-CLIP's lists have this format.
-    """
-    by_name: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        for name in {row["clip_id"], Path(row["clip_id"]).name}:
-            by_name.setdefault(name, []).append(row)
-    listed: Rows = []
-    for number, line in read_lines(path):
-        matches = by_name.get(line.strip()) or by_name.get(line.rsplit(maxsplit=1)[0], [])
-        if len(matches) == 1 and matches[0] in listed:
-            raise ValueError(f"{path}:{number}: '{line}' is also in an earlier line; list each clip once")
-        if len(matches) != 1:
-            count = f"matches {len(matches)} training clips" if matches else "is not a training clip"
-            raise ValueError(f"{path}:{number}: '{line}' {count}{nearest(line, list(by_name)[:2000])}")
-        listed += matches
-    return listed
-
-
-def _normalise(label: str) -> str:
-    """Return a class name in lower case without spaces and signs, which differ between data sets."""
-    return re.sub(r"[^a-z0-9]", "", label.lower())

@@ -18,7 +18,8 @@ from kinetext.config.texts import ConfusablesOptions
 from kinetext.core.plugins import nearest
 from kinetext.core.tables import open_shard, read_metadata, read_rows, write_table
 from kinetext.data.lists import known_class, need_path, read_csv
-from kinetext.data.splits import Split, draw_clips, read_splits
+from kinetext.data.shots import draw_clips
+from kinetext.data.splits import Split, read_splits
 from kinetext.texts.confusion import confusion_scores, text_scores
 
 Rows = list[dict[str, Any]]  # of the table `confusables`

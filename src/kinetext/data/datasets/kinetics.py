@@ -29,6 +29,7 @@ from kinetext.data.lists import (
     seconds,
 )
 from kinetext.data.recognition import RecognitionDataset, RecognitionOptions
+from kinetext.data.vificlip import has_swapped_label
 
 FOLDERS = {
     "train": ("train/", "videos_train/", ""),
@@ -110,6 +111,7 @@ class Kinetics(RecognitionDataset):
         videos = Videos(need_folder(self.config.root, "root"))
         train, test, numbers = self.list_files()
         classes = _numbered(numbers)
+        num_swapped = 0
         for split, path in (("train", train), ("test", test)):
             for line, text in read_lines(path):
                 name, _, number = text.strip().replace("\t", " ").rpartition(" ")
@@ -118,7 +120,17 @@ class Kinetics(RecognitionDataset):
                         f"{path}:{line}: '{printable(text)}' is not `path id` with an id of {numbers.name}"
                     )
                 file, error = videos.find(name.strip())
+                num_swapped += has_swapped_label(name, classes[number])
                 yield Clip(printable(name.strip()), file, split, classes[number], error=error)
+        if num_swapped:
+            logging.getLogger(__name__).warning(
+                "%s, %s: %d clips of HMDB51 have another class than their file names say, as in ViFi-CLIP's lists: kick "
+                "and kick ball, sword and sword exercise are swapped. To correct them, swap these names in %s",
+                train,
+                test,
+                num_swapped,
+                numbers,
+            )
 
 
 def _numbered(path: Path) -> dict[str, str]:
