@@ -211,6 +211,10 @@ MISTAKES = [
         {"size_px": 64, "crop": "whole", "encoding": "raw"},
         "datasets.shapes.frames: crop: whole frames differ in shape, which raw bytes do not record; set encoding: jpeg",
     ),
+    ("results", "a/{x}", "results: 'a/{x}' contains '{'; choose a folder without it"),
+    ("results", "a<x>", "results: 'a<x>' contains '<'; choose a folder without it"),
+    ("results", "a\nb", "results: 'a\\nb' contains '\\n'; choose a folder without it"),
+    ("results", "~/r", "results: '~/r' begins with '-' or '~', or has a space at an end; write the whole path"),
     ("experiments.first.seeds", [1, 0, 1], "experiments.first.seeds: duplicate seed in [1, 0, 1]"),
     (
         "methods.zero_shot.training",

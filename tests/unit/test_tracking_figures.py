@@ -1,5 +1,7 @@
 """Figures of a run for MLflow: a tie counts as wrong, as in top-1 accuracy."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from kinetext.evaluation.predictions import Predictions
@@ -30,3 +32,10 @@ def test_figures_are_drawn_for_test_clips_and_generalised_novel_clips(tmp_path, 
     monkeypatch.setattr("kinetext.tracking.figures.read_predictions", lambda path, order: samples)
     names = [name for name, _ in draw_figures(tmp_path / "predictions.parquet")]
     assert names == ["confusion-test.png", "confusion-novel_among_all.png", "ranks.png"]
+
+
+def test_class_names_are_drawn_as_they_are_not_as_formulas(tmp_path, monkeypatch):
+    odd = replace(PREDICTIONS, labels=["$$", r"$\frac{$", "<b>&{x}"])
+    monkeypatch.setattr("kinetext.tracking.figures.read_predictions", lambda path, order: {("test", "ordered"): odd})
+    for name, figure in draw_figures(tmp_path / "predictions.parquet"):
+        figure.savefig(tmp_path / name)

@@ -33,6 +33,7 @@ def bucket_inputs(rule):
 
 def local_inputs(files):
     """Return the user's own files, such as videos and lists: on a volume that every job sees, never in the bucket."""
+    files = [file for file in files if not READ_AS_PATTERN.search(file)]  # see pattern_states
     return [local(file) for file in files] if BUCKET else files
 
 

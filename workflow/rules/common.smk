@@ -37,6 +37,7 @@ if not SOURCE.is_dir():  # a pod gets the workflow alone; the package is in its 
 
 
 include: "bucket.smk"
+include: "user_files.smk"
 
 
 # On a cluster these stay with Snakemake itself: they take seconds, or they need the network (a language model, MLflow's
@@ -117,27 +118,6 @@ def training_mb(w):
 
 
 # ---- data sets, frames and texts
-
-
-def dataset_files(w):
-    """Return the annotation files of a data set and the folders of its videos: a new video changes its folder's time."""
-    return local_inputs(dataset_inputs(CONFIG.datasets[w.dataset], w.dataset))
-
-
-def shot_files(w):
-    """Return the files that list the training clips of a few-shot protocol."""
-    return local_inputs(list(protocol_options(CONFIG.datasets[w.dataset], w.protocol).shots.values()))
-
-
-def rival_files(w):
-    """Return the user's table of confusable classes, if there is one."""
-    file = mining_options(CONFIG, w.dataset).file
-    return local_inputs([file] if file else [])
-
-
-def text_sources(w):
-    """Return the files that a text set is made from."""
-    return local_inputs(text_inputs(CONFIG.texts[w.texts], w.texts))
 
 
 def shard_digests(dataset):

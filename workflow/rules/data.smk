@@ -3,7 +3,7 @@
 
 checkpoint index_clips:
     input:
-        dataset_files,
+        user_inputs(dataset_files),
     output:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
         shards=f"{RESULTS}/data/{{dataset}}/shards.txt",
@@ -21,6 +21,7 @@ checkpoint index_clips:
         options=options("datasets", "dataset", without={"frames", "max_failed", "shots", "novel"}),
         media=lambda w: f"{RESULTS}/data/{w.dataset}/media",
         cache=f"{RESULTS}/cache/frames/{{dataset}}",
+        states=pattern_states(dataset_files),
     shell:
         "kinetext index-clips --name {wildcards.dataset:q} --options {params.options:q} --media {params.media:q}"
         " --cache {params.cache:q} --shards {output.shards:q} --output {output.clips:q} 2> {log:q}"
@@ -81,7 +82,7 @@ rule split_clips:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
         frames=lambda w: frame_list(w.dataset),
         source=source_splits,
-        shots=shot_files,
+        shots=user_inputs(shot_files),
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
     log:
@@ -96,6 +97,7 @@ rule split_clips:
     params:
         options=lambda w: protocol_options(CONFIG.datasets[w.dataset], w.protocol).model_dump_json(),
         source=lambda w, input: flags(["--source", "--source-frames"], input.source),
+        states=pattern_states(shot_files),
     shell:
         "kinetext split-clips --name {wildcards.dataset:q} --clips {input.clips:q} --protocol {wildcards.protocol:q}"
         " --frames {input.frames:q} --options {params.options:q} {params.source:q} --output {output:q} 2> {log:q}"

@@ -104,7 +104,7 @@ rule measure_run:
         runtime=scale_with_attempt(30),
     params:
         folder=lambda w, input: Path(input.run).parent,
-        metrics=json.dumps({name: metric.model_dump() for name, metric in CONFIG.metrics.items()}),
+        metrics=lambda w: json.dumps({name: metric.model_dump() for name, metric in CONFIG.metrics.items()}),
         code=code("evaluation.measure", plugins=lambda w: metric_modules(CONFIG)),
     shell:
         "kinetext measure-run --run {params.folder:q} --predictions {input.predictions:q}"
@@ -127,7 +127,7 @@ rule log_run:
     resources:
         tracking=1,
     params:
-        options=CONFIG.tracking.model_dump_json(exclude={"live"}),
+        options=lambda w: CONFIG.tracking.model_dump_json(exclude={"live"}),
         results=lambda w, output: Path(output[0]).parents[2],
         runs=lambda w: run_folders(w.dataset),  # quoted, with braces that bash multiplies out
         layout=lambda w: read_constant("kinetext.tracking.content", "LAYOUT", SOURCE),

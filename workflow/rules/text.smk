@@ -30,7 +30,7 @@ rule mine_confusables:
         frames=lambda w: frame_list(w.dataset),
         features=feature_shards,
         names=f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/labels.npz",
-        rivals=rival_files,  # named in the options
+        rivals=user_inputs(rival_files),  # named in the options
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
     log:
@@ -45,6 +45,7 @@ rule mine_confusables:
     params:
         options=lambda w: mining_options(CONFIG, w.dataset).model_dump_json(exclude={"rule"}),
         features=lambda w, input: flags(["--features"], [Path(f).parent for f in input.features]),
+        states=pattern_states(rival_files),
         code=code("texts.mining", stops=["backbones"]),
     shell:
         "kinetext mine-confusables --clips {input.clips:q} --splits {input.splits:q} --names {input.names:q}"
@@ -57,7 +58,7 @@ rule describe_classes:
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
         confusables=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
         backbone=f"{RESULTS}/backbones/{{backbone}}/backbone.yaml",
-        sources=text_sources,
+        sources=user_inputs(text_sources),
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/texts/{{texts}}.parquet",
     log:
@@ -73,6 +74,7 @@ rule describe_classes:
         rule=CONFIG.confusables.rule,
         backbone=lambda w: f"{RESULTS_LOCAL}/backbones/{w.backbone}",
         cache=f"{RESULTS}/cache",
+        states=pattern_states(text_sources),
         code=code("texts.describe", plugins=lambda w: text_modules(CONFIG.texts[w.texts], w.texts), stops=["backbones"]),
     shell:
         "kinetext describe-classes --name {wildcards.texts:q} --clips {input.clips:q} --splits {input.splits:q}"

@@ -53,7 +53,7 @@ class ExperimentOptions(Options):
 class Config(Options):
     """The options of config.yaml."""
 
-    results: str = Field("results", description="folder for all results, relative to the working folder")
+    results: str = Field("results", min_length=1, description="folder for all results, relative to the working folder")
     backbones: dict[Name, BackboneOptions] = Field(description="image-text models by name")
     datasets: dict[Name, DatasetOptions] = Field(description="data sets by name")
     confusables: ConfusablesOptions = Field(ConfusablesOptions(), description="how confusable classes are mined")
@@ -65,3 +65,14 @@ class Config(Options):
     )
     report: ReportOptions = Field(ReportOptions(), description="what report.html shows")
     tracking: TrackingOptions = Field(TrackingOptions(), description="logging to MLflow")
+
+    @field_validator("results")
+    @classmethod
+    def _is_plain_path(cls, results: str) -> str:
+        """Refuse what a path of Snakemake ({} and <>), an address of a database (? # %) or a shell line cannot carry."""
+        odd = next((character for character in results if character in "{}<>?#%" or not character.isprintable()), None)
+        if odd is not None:
+            raise ValueError(f"{results!r} contains {odd!r}; choose a folder without it")
+        if results[0] in "-~" or results != results.strip():
+            raise ValueError(f"{results!r} begins with '-' or '~', or has a space at an end; write the whole path")
+        return results

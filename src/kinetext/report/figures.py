@@ -191,6 +191,7 @@ def _figure(height_in: float) -> Iterator[tuple[Any, Any]]:
         "ytick.color": INK,
         "text.color": INK,
         "svg.fonttype": "path",  # the reader's fonts are unknown
+        "text.parse_math": False,  # a class may be named `$$`
     }
     with mpl.rc_context(style):
         figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")

@@ -66,6 +66,8 @@ def _confusion_figure(predictions: Predictions, split: str) -> Any:
     if named:
         axes.set_xticks(range(K), labels, rotation=90, fontsize=7)
         axes.set_yticks(range(K), labels, fontsize=7)
+        for text in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
+            text.set_parse_math(False)  # a class may be named `$$`
     axes.set_xlabel("predicted class (white: no clip, dark blue: all clips of the class)", fontsize=7)
     axes.set_title(f"{split}: {len(predictions)} clips, {K} classes", fontsize=8)
     return figure
