@@ -35,7 +35,7 @@ def test_a_run_is_measured_and_nothing_of_it_is_kept(results, capsys):
     measured = profile.profile(folder, steps=3, clips=1000, epochs=2, price=3.0)
     assert json.loads((folder / "profile.json").read_text()).keys() == measured.keys()
     assert all(measured[f"{part}_s"] > 0 for part in PARTS)
-    assert sum(measured[f"{part}_s"] for part in PARTS) > measured["backward_s"] > measured["optimiser_s"] > 0
+    assert sum(measured[f"{part}_s"] for part in PARTS) > measured["backward_s"] > measured["optimizer_s"] > 0
     assert measured["clips_per_s"] == pytest.approx(4 / measured["step_s"])
     assert measured["mfu"] == pytest.approx(
         measured["flops_per_clip"] * measured["clips_per_s"] / measured["matmul_flops"]

@@ -198,9 +198,9 @@ def test_the_averaged_weights_are_the_ones_that_are_written(trained, monkeypatch
     assert equal(weights(trained("mean_pool", "last", weight_averaging="ema", ema_decay=0.0, **options)), plain)
     seen, update = [], train.update
 
-    def watched(trained, *rest):
-        update(trained, *rest)
-        seen.append(torch.cat([p.detach().flatten() for p in trained]))
+    def watched(method, parameters, *rest):
+        update(method, parameters, *rest)
+        seen.append(torch.cat([p.detach().flatten() for p in parameters]))
 
     monkeypatch.setattr(train, "update", watched)
     written = weights(trained("mean_pool", "mean", weight_averaging="swa", **options))
@@ -230,7 +230,7 @@ def test_interpolation_goes_from_the_beginning_to_the_end(trained, world):
 
 def test_training_stops_after_epochs_without_a_better_validation(trained, monkeypatch):
     top1 = iter((0.25, 0.5, 0.5, 0.25, 0.75))
-    monkeypatch.setattr(train, "validate", lambda *arguments: {"val_loss": 1.0, "val_top1": next(top1)})
+    monkeypatch.setattr(Recognition, "validate", lambda *arguments: {"val_loss": 1.0, "val_top1": next(top1)})
     folder = trained("mean_pool", "run", image_encoder="frozen", epochs=5, select="best_val", patience=2)
     curves = pq.read_table(folder / "curves.parquet").to_pylist()
     assert [row["value"] for row in curves if row["metric"] == "val_top1"] == [0.25, 0.5, 0.5, 0.25]

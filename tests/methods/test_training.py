@@ -17,6 +17,7 @@ from kinetext.config.training import TrainingOptions
 from kinetext.core import tables
 from kinetext.core.tensors import load_tensors
 from kinetext.training import setup, state, train
+from kinetext.training.objectives import Recognition
 from kinetext.training.setup import rival_mask
 from kinetext.training.state import save_state
 from left import curve, equal, weights
@@ -218,11 +219,11 @@ def test_the_epoch_that_is_kept(trained, monkeypatch, select, kept):
     """Validation says 1/4, 3/4, 3/4, 1/2: the best is the second epoch, and the third only as good."""
     top1, seen = iter((0.25, 0.75, 0.75, 0.5)), []
 
-    def validate(method, *arguments):
-        seen.append(method.backbone.visual.proj.detach().clone())
+    def validate(objective, batches):
+        seen.append(objective.method.backbone.visual.proj.detach().clone())
         return {"val_loss": 1.0, "val_top1": next(top1)}
 
-    monkeypatch.setattr(train, "validate", validate)
+    monkeypatch.setattr(Recognition, "validate", validate)
     folder = trained("mean_pool", image_encoder="frozen", select=select, epochs=4)
     written = weights(folder)["backbone.clip.visual.proj"]
     assert [torch.equal(written, proj) for proj in seen].index(True) + 1 == kept
@@ -231,7 +232,7 @@ def test_the_epoch_that_is_kept(trained, monkeypatch, select, kept):
 def test_the_best_epoch_is_remembered_by_a_killed_training(trained, killed, monkeypatch):
     def with_validation(*values):
         values = iter(values)
-        monkeypatch.setattr(train, "validate", lambda *arguments: {"val_loss": 1.0, "val_top1": next(values)})
+        monkeypatch.setattr(Recognition, "validate", lambda *arguments: {"val_loss": 1.0, "val_top1": next(values)})
 
     with_validation(0.75, 0.25, 0.5)
     whole = trained("mean_pool", "whole", image_encoder="frozen", select="best_val")
@@ -246,7 +247,7 @@ def test_the_best_epoch_cannot_be_chosen_without_validation_clips(trained, world
     tables.write_table("clips", clips, tmp_path / "clips.parquet", {"labels": world.labels})
     splits = write_splits(tmp_path / "clips.parquet")
     assert curve(trained("mean_pool", image_encoder="frozen", splits=splits), "val_loss") == []
-    with pytest.raises(ValueError, match="best_val, but there are no validation clips"):
+    with pytest.raises(ValueError, match="best_val needs validation clips, and there are none"):
         trained("mean_pool", image_encoder="frozen", select="best_val", splits=splits)
 
 
@@ -254,10 +255,10 @@ def test_the_best_epoch_cannot_be_chosen_without_validation_clips(trained, world
 def test_kept_tokens_give_what_computing_them_anew_gives(trained, caplog, method):
     with caplog.at_level(logging.INFO):
         kept = trained(method, "kept", image_encoder="frozen")
-        assert "GiB, kept" in caplog.text
+        assert "GiB, cached" in caplog.text
         caplog.clear()
         anew = trained(method, "anew", image_encoder="frozen", cache_gib=0.0)
-        assert "computed anew" in caplog.text
+        assert "computed each epoch" in caplog.text
     # kept tokens are float16, with 11 bits: a relative rounding of 5e-4
     assert curve(kept, "train_loss") == pytest.approx(curve(anew, "train_loss"), rel=2e-3)
     assert curve(kept, "val_loss") == pytest.approx(curve(anew, "val_loss"), rel=2e-3)
