@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kinetext.backbones.base import Backbone
+from kinetext.backbones.open_clip_vit import OpenClipViT
 from kinetext.config.data import ProtocolOptions
 from kinetext.data.splits import read_splits, split_clips
 from kinetext.evaluation.predict import predict_clips
@@ -69,9 +69,12 @@ def test_moted_recognises_classes_that_it_only_has_descriptions_of(world, path, 
 
 def test_frozen_texts_are_encoded_once_in_a_whole_training(world, path, tmp_path, monkeypatch):
     calls = []
-    encode = Backbone.encode_text
-    monkeypatch.setattr(
-        Backbone, "encode_text", lambda self, tokens: (calls.append(len(tokens)), encode(self, tokens))[1]
-    )
+    encode = OpenClipViT.encode_text
+
+    def counted(self, tokens):
+        calls.append(len(tokens.ids_KL))
+        return encode(self, tokens)
+
+    monkeypatch.setattr(OpenClipViT, "encode_text", counted)
     train(world, tmp_path / "run", path("supervised"))
     assert sum(calls) == 4 * 3  # four classes, each with a name, a start and an end; nothing a step, nothing an epoch
