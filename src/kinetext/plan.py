@@ -94,7 +94,7 @@ def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
     level = [str(dataset.root)] if dataset.root else []
     for _ in range(3):
         paths += sorted(level)
-        level = [e.path for folder in level for e in os.scandir(folder) if e.is_dir() and e.name[0] != "."]
+        level = [e.path for folder in level for e in os.scandir(folder) if os.path.isdir(e.path) and e.name[0] != "."]
     return paths
 
 

@@ -11,7 +11,8 @@ from kinetext.data.datasets.base import Clip
 from kinetext.data.datasets.folder import FolderDataset, _random_splits
 from kinetext.data.frames import extract_frames
 from kinetext.data.index import index_clips
-from kinetext.data.lists import SUFFIXES
+from kinetext.data.lists import SUFFIXES, scan
+from kinetext.plan import dataset_inputs
 from repository import ROOT
 
 REAL = ROOT.parent / "shared" / "data" / "videos"
@@ -30,10 +31,12 @@ def listed(root, **options):
 
 def test_split_folders(tmp_path):
     touch(tmp_path, "train/push_up/a.mp4", "validation/push_up/a.MP4", "test/sit_up/b.webm", "test/sit_up/notes.txt")
+    touch(tmp_path, "train/sit_up/c.avi")
     touch(tmp_path, "test/sit_up/.hidden.mp4", ".cache/x/y.mp4")
     clips = {clip.clip_id: (clip.split, clip.label) for clip in listed(tmp_path)}
     assert clips == {
         "train/push_up/a.mp4": ("train", "push up"),
+        "train/sit_up/c.avi": ("train", "sit up"),
         "validation/push_up/a.MP4": ("val", "push up"),
         "test/sit_up/b.webm": ("test", "sit up"),
     }
@@ -47,7 +50,7 @@ def test_files_that_differ_in_their_suffix_are_two_clips(tmp_path):
 
 def test_all_suffixes_of_the_other_data_sets_are_read(tmp_path):
     touch(tmp_path, *(f"wave/a{suffix}" for suffix in SUFFIXES), "wave/a.txt")
-    assert len(SUFFIXES) == 12
+    assert {".mp4", ".wmv", ".mpg", ".m2ts", ".gif"} <= SUFFIXES
     assert {clip.path.suffix for clip in listed(tmp_path)} == SUFFIXES
 
 
@@ -85,6 +88,8 @@ def test_every_class_keeps_a_training_clip_and_gets_a_test_clip(tmp_path):
         (["train/a/0.mp4", "b/0.mp4"], "has the split folder train/ beside b/"),
         (["a_b/0.mp4", "a b/0.mp4"], "are both the class 'a b'"),
         (["a/deep/0.mp4"], "is a folder inside a class folder"),
+        (["train/eat/0.mp4", "test/Eat/0.mp4"], "root: .*/test/Eat: 'Eat' is none of the 1 classes of the training"),
+        (["__/0.mp4"], "names no class; rename it"),
     ],
 )
 def test_a_layout_that_could_be_misread_is_refused(tmp_path, files, message):
@@ -107,6 +112,69 @@ def test_a_link_out_of_the_root_is_listed_and_not_read(tmp_path):
     errors = {clip.clip_id: clip.error for clip in listed(root)}
     assert errors.pop("wave/c.mp4").startswith(f"outside_root: a link to {outside}")
     assert errors == {"wave/b.mp4": None, "wave/inner.mp4": None}
+
+
+def test_a_link_to_a_folder_above_is_named(tmp_path):
+    root = touch(tmp_path / "root", "wave/b.mp4")
+    (root / "again").symlink_to(root)
+    with pytest.raises(ValueError, match=rf"^root: the link {root}/again leads back to {root}; remove the link$"):
+        listed(root)
+    with pytest.raises(ValueError, match="leads back to"):
+        list(scan(root))
+
+
+def test_a_link_to_itself_is_an_absent_file(tmp_path):
+    root = touch(tmp_path / "root", "wave/b.mp4")
+    (root / "wave" / "self.mp4").symlink_to(root / "wave" / "self.mp4")
+    assert [clip.clip_id for clip in listed(root)] == ["wave/b.mp4", "wave/self.mp4"]
+    assert list(scan(root)) == ["wave/b.mp4"]
+    assert dataset_inputs(DatasetOptions(options={"root": str(root)}), "folder") == [str(root), f"{root}/wave"]
+
+
+def test_folders_and_files_without_a_clip_are_named(tmp_path, capsys):
+    touch(tmp_path, "train/wave/a.mp4", "train/wave/b.jpg", "train/nod/c.xyz", "train/list.txt", "readme.md")
+    skipped = [
+        "train/nod/ (a class folder without a video)",
+        "readme.md (not in a class folder)",
+        "train/list.txt (not in a class folder)",
+        "train/nod/c.xyz (its suffix is not that of a video)",
+        "train/wave/b.jpg (its suffix is not that of a video)",
+    ]
+    assert FolderDataset(FolderDataset.Config(root=str(tmp_path))).skipped() == skipped
+    index(tmp_path / "train", tmp_path)
+    assert all(f"no clip from {line}" in capsys.readouterr().err for line in skipped[:1])
+    assert tables.read_metadata(tmp_path / "train" / "clips.parquet")["skipped"] == {"count": 5, "first": skipped}
+
+
+def test_names_that_differ_by_case_only_are_a_warning(tmp_path, capsys):
+    index(tmp_path, touch(tmp_path / "root", "eat/0.mp4", "Eat/0.mp4", "eat_up/0.mp4"))
+    assert "the classes 'Eat' and 'eat' have the same text" in capsys.readouterr().err
+
+
+def test_clips_of_one_recording_stay_together_also_across_classes(tmp_path):
+    names = [f"{label}/rec{i}_{part}.mp4" for label in ("nod", "wave") for i in range(10) for part in range(3)]
+    touch(tmp_path, *names, "wave/alone.mp4")
+    clips = listed(tmp_path, group=r"^(rec\d+)_")
+    splits = {}
+    for clip in clips:
+        splits.setdefault(clip.group or clip.clip_id, set()).add(clip.split)
+    assert set(splits) == {f"rec{i}" for i in range(10)} | {"wave/alone.mp4"}
+    assert all(len(names) == 1 for names in splits.values())
+    assert Counter(clip.split for clip in clips if clip.label == "nod") == {"train": 21, "val": 3, "test": 6}
+
+
+@pytest.mark.parametrize(
+    ("group", "message"),
+    [("rec(", "group: 'rec\\(' is not a regular expression"), ("xyz", "group: 'xyz' matches no file name")],
+)
+def test_a_group_that_cannot_be_right_is_refused(tmp_path, group, message):
+    touch(tmp_path, "wave/a.mp4")
+    with pytest.raises(ValueError, match=message):
+        list(
+            FolderDataset(plugins.configure(FolderDataset, {"root": str(tmp_path), "group": group})).list_clips(
+                tmp_path
+            )
+        )
 
 
 def test_shares_that_leave_nothing_to_train_on_are_refused():

@@ -17,7 +17,7 @@ from kinetext.config.data import DatasetOptions
 from kinetext.core import plugins, tables
 from kinetext.core.files import atomic_write
 from kinetext.data.datasets.base import Clip, Dataset, build_dataset
-from kinetext.data.lists import file_state, need_path, read_lines, scan, sha256
+from kinetext.data.lists import file_state, need_path, printable, read_lines, scan, sha256
 
 SPLITS = ("train", "val", "test")
 MAX_NAMED = 20  # absent and unlisted files named in the metadata; `kinetext inspect` names all
@@ -36,6 +36,7 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
     _check_known(f"{name}: a declared pair has", (label for pair in pairs for label in pair), labels)
     absent, unlisted = missing_and_unlisted(clips, dataset)
     sizes = compare_sizes(clips, labels, dataset)
+    skipped = dataset.skipped()
     shard_of = _assign_shards([clip.clip_id for clip in clips], options.shard_clips, cache)
     rows = [{**vars(clip), "path": _absolute(clip.path), "shard": shard_of[clip.clip_id]} for clip in clips]
     metadata = {
@@ -45,6 +46,7 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
         "sizes": sizes,
         "absent": {"count": len(absent), "first": absent[:MAX_NAMED]},
         "unlisted": {"count": len(unlisted), "first": unlisted[:MAX_NAMED]},
+        "skipped": {"count": len(skipped), "first": [printable(path) for path in skipped[:MAX_NAMED]]},
     }
     tables.write_table("clips", rows, output, metadata)
     with atomic_write(shards) as part:
@@ -62,6 +64,10 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
             print(f"index_clips {name}: {key}: {count} listed, {published} published", file=sys.stderr)
     if unlisted:
         print(f"index_clips {name}: {len(unlisted)} files in no list, first {unlisted[0]}", file=sys.stderr)
+    for path in skipped:
+        print(f"index_clips {name}: no clip from {printable(path)}", file=sys.stderr)
+    for names in equal_labels(labels):
+        print(f"index_clips {name}: {names}", file=sys.stderr)
 
 
 def list_dataset(name: str, options: DatasetOptions, media: Path) -> tuple[Dataset, list[Clip], list[str]]:
@@ -84,6 +90,18 @@ def _without_excluded(clips: list[Clip], exclude: str | None) -> list[Clip]:
     if unknown:
         raise ValueError(f"exclude: {exclude} names '{unknown[0]}', which is not a clip of the data set")
     return [clip for clip in clips if clip.clip_id not in excluded]
+
+
+def equal_labels(labels: list[str]) -> list[str]:
+    """Return a warning for each group of class names that CLIP's tokenizer, which ignores case, reads as equal."""
+    groups: dict[str, list[str]] = {}
+    for label in labels:
+        groups.setdefault(" ".join(label.lower().split()), []).append(label)
+    return [
+        f"the classes {' and '.join(map(repr, group))} have the same text, in which case is ignored; join or rename them"
+        for group in groups.values()
+        if len(group) > 1
+    ]
 
 
 def missing_and_unlisted(clips: list[Clip], dataset: Dataset) -> tuple[list[str], list[str]]:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from kinetext.config.data import DatasetOptions, FrameOptions
 from kinetext.data.datasets.base import Clip
 from kinetext.data.duplicates import find_duplicates
-from kinetext.data.index import SPLITS, checksums, compare_sizes, list_dataset, missing_and_unlisted
+from kinetext.data.index import SPLITS, checksums, compare_sizes, equal_labels, list_dataset, missing_and_unlisted
 from kinetext.data.lists import printable
 from kinetext.data.measure import Measured, measure
 from kinetext.data.sheet import Cell, draw_sheet, read_cell
@@ -32,7 +32,7 @@ NUM_CELLS = 48  # clips in the contact sheet
 def inspect(name: str, options: DatasetOptions, media: Path, output: Path, num_clips: int = 200) -> None:
     """Print a description of the data set and write the lists behind it to the folder `output`.
 
-    The files are classes.csv, absent.txt, unlisted.txt, duplicates.txt and the contact sheet sheet.png. `media` is
+    The files are classes.csv, absent.txt, unlisted.txt, skipped.txt, duplicates.txt and the contact sheet sheet.png. `media` is
     the data set's folder for files that it renders. Durations are those of `num_clips` clips, evenly spaced. Raises
     ValueError, as index_clips does, if lists contradict each other.
     """
@@ -42,6 +42,8 @@ def inspect(name: str, options: DatasetOptions, media: Path, output: Path, num_c
     _write_classes(clips, labels, output / "classes.csv")
     _write_lines(absent, output / "absent.txt")
     _write_lines(unlisted, output / "unlisted.txt")
+    skipped = dataset.skipped()
+    _write_lines(skipped, output / "skipped.txt")
 
     def lines() -> Iterator[str]:
         yield from _count_lines(name, clips, labels)
@@ -50,6 +52,8 @@ def inspect(name: str, options: DatasetOptions, media: Path, output: Path, num_c
         yield from (f"list {path}: sha256 {digest}" for path, digest in checksums(dataset).items())
         yield f"absent files: {_first_of(absent)}"
         yield f"files in no list: {_first_of(unlisted)}"
+        yield f"folders and files that give no clip: {_first_of(skipped)}"
+        yield from (f"warning: {names}" for names in equal_labels(labels))
         yield from _duplicate_lines(clips, set(absent), output / "duplicates.txt")
         yield from _measure_lines(_evenly_spaced(clips, num_clips), options.frames)
         yield from _sheet_lines(_sample_classes(clips), options.frames, output / "sheet.png")

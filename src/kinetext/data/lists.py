@@ -12,7 +12,38 @@ from typing import Any
 
 from kinetext.core.plugins import nearest
 
-SUFFIXES = {".mp4", ".avi", ".webm", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp"}
+SUFFIXES = {
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".qt",
+    ".3gp",
+    ".3g2",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".divx",
+    ".wmv",
+    ".asf",
+    ".flv",
+    ".f4v",
+}
+SUFFIXES |= {
+    ".mpg",
+    ".mpeg",
+    ".mpe",
+    ".m2v",
+    ".vob",
+    ".ts",
+    ".mts",
+    ".m2ts",
+    ".ogv",
+    ".mxf",
+    ".gif",
+    ".y4m",
+    ".h264",
+    ".hevc",
+}
 
 
 def need_folder(path: str, key: str) -> Path:
@@ -184,7 +215,10 @@ def is_video(name: str) -> bool:
 
 
 def scan(root: Path) -> Iterator[str]:
-    """Yield the video files below a root as relative paths; links are followed, hidden files and folders skipped."""
+    """Yield the video files below a root as relative paths; links are followed, hidden files and folders skipped.
+
+    Raises ValueError if a link leads to a folder that it is in.
+    """
     folders = [""]
     while folders:
         folder = folders.pop()
@@ -193,10 +227,19 @@ def scan(root: Path) -> Iterator[str]:
                 name = f"{folder}/{entry.name}" if folder else entry.name
                 if entry.name[0] == ".":
                     continue
-                if entry.is_dir():
+                if os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir():
+                    if entry.is_symlink():
+                        refuse_loop(entry.path)
                     folders.append(name)
                 elif is_video(entry.name) and (not entry.is_symlink() or os.path.exists(entry.path)):
                     yield name
+
+
+def refuse_loop(link: str) -> None:
+    """Raise ValueError if a link leads to a folder that it is in."""
+    target = os.path.realpath(link)
+    if Path(os.path.realpath(os.path.dirname(link))).is_relative_to(target):
+        raise ValueError(f"root: the link {printable(link)} leads back to {printable(target)}; remove the link")
 
 
 def _stem(name: str) -> str:

@@ -50,6 +50,7 @@ def _deviations(index: dict[str, Any]) -> list[str]:
     for key, words in (
         ("absent", "listed files are missing"),
         ("unlisted", "videos in its folder are in no list, or excluded"),
+        ("skipped", "files and class folders give no clip"),
     ):
         count = index.get(key, {}).get("count", 0)
         deviations += [f"{count} {words}"] if count else []

@@ -68,6 +68,10 @@ class Dataset(ABC):
         """Return the annotation files that are read. Raises ValueError if one is missing."""
         return []
 
+    def skipped(self) -> list[str]:
+        """Return the folders and files of the user that give no clip, each with the reason; lists have none."""
+        return []
+
     def labels(self) -> list[str] | None:
         """Return the class names in their official order; None: those of the clips, sorted."""
         return None

@@ -4,15 +4,17 @@ Without split folders the clips of each class are split at random. A class is na
 spaces: choose names that fit into a sentence.
 """
 
+import os
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from kinetext.core.plugins import Options
 from kinetext.data.datasets.base import Clip, Dataset
-from kinetext.data.lists import is_video, need_folder
+from kinetext.data.lists import is_video, known_class, need_folder, refuse_loop
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
@@ -27,6 +29,20 @@ class FolderDataset(Dataset):
         seed: int = Field(0, ge=0, description="of the random split; no effect with folders train, val, test")
         val: float = Field(0.1, ge=0, lt=1, description="share of each class's clips for validation (random split)")
         test: float = Field(0.2, gt=0, lt=1, description="share for the test; at least one of three or more clips")
+        group: str | None = Field(
+            None,
+            description="regular expression for file names; clips with the same match, or the same first group in "
+            "parentheses, were cut from one recording and are never in two splits of the random split",
+        )
+
+        @field_validator("group")
+        @classmethod
+        def _compiles(cls, group: str | None) -> str | None:
+            try:
+                re.compile(group or "")
+            except re.error as error:
+                raise ValueError(f"'{group}' is not a regular expression: {error}") from None
+            return group
 
         @model_validator(mode="after")
         def _leaves_training_clips(self) -> "FolderDataset.Config":
@@ -39,9 +55,33 @@ class FolderDataset(Dataset):
     def list_clips(self, folder: Path) -> Iterator[Clip]:
         """Yield each video below `root`, sorted by name; its clip_id is its path relative to `root`.
 
-        Raises ValueError, with the path, if `root` is missing or has another layout. A link that leads out of `root` is
-        listed with an error.
+        Raises ValueError, with the path, if `root` is missing or has another layout, or if a class has no clips to train
+        on although others have some. A link that leads out of `root` is listed with an error.
         """
+        clips = list(self._split_clips())
+        trained = {clip.label for clip in clips if clip.split == "train" and clip.label is not None}
+        for clip in clips:
+            if trained and clip.label is not None:
+                known_class(clip.label, trained, f"root: {clip.path.parent}", "the training clips")
+            yield clip
+
+    def skipped(self) -> list[str]:
+        """Return the class folders without a video, and the files that are not read as one, with the reason."""
+        root = Path(self.config.root).expanduser()
+        tops = _folders(root)
+        with_splits = any(top.name.lower() in SPLITS for top in tops)
+        classes = [folder for top in tops for folder in _folders(top)] if with_splits else tops
+        empty = [folder for folder in classes if not any(is_video(path.name) for path in folder.iterdir())]
+        outside = [path for folder in [root, *(tops if with_splits else [])] for path in _files(folder)]
+        others = [path for folder in classes for path in _files(folder) if not is_video(path.name)]
+        return [
+            *(f"{folder.relative_to(root)}/ (a class folder without a video)" for folder in empty),
+            *(f"{path.relative_to(root)} (not in a class folder)" for path in outside),
+            *(f"{path.relative_to(root)} (its suffix is not that of a video)" for path in others),
+        ]
+
+    def _split_clips(self) -> Iterator[Clip]:
+        """Yield each clip."""
         need_folder(self.config.root, "root")
         root = Path(self.config.root).expanduser()
         tops = _folders(root)
@@ -57,18 +97,32 @@ class FolderDataset(Dataset):
         for top in splits:
             for label, videos in _classes(top):
                 for video in videos:
-                    yield _clip(root, video, SPLITS[top.name.lower()], label)
-        if not splits:
-            for label, videos in _classes(root):
-                for video, split in zip(videos, _random_splits(len(videos), label, self.config), strict=True):
-                    yield _clip(root, video, split, label)
+                    yield self._clip(root, video, SPLITS[top.name.lower()], label)
+        if splits:
+            return
+        classes = list(_classes(root))
+        if self.config.group and not any(self._group(video) for _, videos in classes for video in videos):
+            raise ValueError(f"group: '{self.config.group}' matches no file name in the class folders of {root}")
+        split_of: dict[str, str] = {}  # by recording, which may have clips of several classes
+        for label, videos in classes:
+            recordings = [self._group(video) or str(video) for video in videos]
+            new = list(dict.fromkeys(name for name in recordings if name not in split_of))
+            split_of |= dict(zip(new, _random_splits(len(new), label, self.config), strict=True))
+            for video, recording in zip(videos, recordings, strict=True):
+                yield self._clip(root, video, split_of[recording], label)
 
+    def _group(self, video: Path) -> str | None:
+        """Return the recording that a video was cut from; None without the option or if the name does not match it."""
+        match = re.search(self.config.group, video.name) if self.config.group else None
+        return (match and (match[1] if match.re.groups else match[0])) or None
 
-def _clip(root: Path, video: Path, split: str, label: str) -> Clip:
-    error = None
-    if not video.resolve().is_relative_to(root.resolve()):
-        error = f"outside_root: a link to {video.resolve()}, out of {root}; copy the video or move the root"
-    return Clip(video.relative_to(root).as_posix(), video.absolute(), split, label, error=error)
+    def _clip(self, root: Path, video: Path, split: str, label: str) -> Clip:
+        error = None
+        target = os.path.realpath(video)
+        if not Path(target).is_relative_to(root.resolve()):
+            error = f"outside_root: a link to {target}, out of {root}; copy the video or move the root"
+        name = video.relative_to(root).as_posix()
+        return Clip(name, video.absolute(), split, label, error=error, group=self._group(video))
 
 
 def _classes(parent: Path) -> Iterator[tuple[str, list[Path]]]:
@@ -76,6 +130,8 @@ def _classes(parent: Path) -> Iterator[tuple[str, list[Path]]]:
     folder_of: dict[str, Path] = {}
     for folder in _folders(parent):
         label = " ".join(folder.name.replace("_", " ").split())
+        if not label:
+            raise ValueError(f"root: {folder} names no class; rename it")
         if label in folder_of:
             raise ValueError(f"root: {folder_of[label]} and {folder} are both the class '{label}'; join them")
         folder_of[label] = folder
@@ -86,7 +142,15 @@ def _classes(parent: Path) -> Iterator[tuple[str, list[Path]]]:
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.iterdir() if path.is_dir() and path.name[0] != ".")
+    folders = sorted(path for path in parent.iterdir() if path.is_dir() and path.name[0] != ".")
+    for folder in folders:
+        if folder.is_symlink():
+            refuse_loop(str(folder))
+    return folders
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.is_dir() and path.name[0] != ".")
 
 
 def _random_splits(num_clips: int, label: str, config: FolderDataset.Config) -> list[str]:
