@@ -487,6 +487,33 @@ def test_a_wrong_row_of_a_users_list_is_named(tmp_path, text, message):
     refused("csv", write_list(tmp_path, text), message)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"path\tsplit\tlabel\na.mp4\ttrain\tx\n", r"mine.csv: the header is separated by '\\t', not by ','; save the"),
+        (
+            b"path;split;label\na.mp4;train;x\n",
+            r"the header is separated by ';', .* or set delimiter of the data set csv",
+        ),
+        ("path,split,label\na.mp4,train,x\n".encode("utf-16"), r"mine.csv: is UTF-16; save the file as UTF-8"),
+        ("path,split,label\na.mp4,train,x\n".encode("utf-16-le"), r"mine.csv: is UTF-16; save the file as UTF-8"),
+        (b"path,split,label\na.mp4,train,x\0\n", r"mine.csv:2: has a NUL byte; remove it"),
+        (b"path,split,label\ndir\\a.mp4,train,x\n", r"mine.csv:2: path is 'dir\\a.mp4'; write / between folders, not"),
+        (b'path,split,label\n"a.mp4,train,x\n' + 200_000 * b"a", r"mine.csv:\d+: field larger than .* is a quote not"),
+    ],
+)
+def test_a_list_in_another_format_is_refused_with_the_remedy(tmp_path, content, message):
+    options = write_list(tmp_path, "")
+    Path(options["list"]).write_bytes(content)
+    refused("csv", options, message)
+
+
+def test_a_file_whose_name_has_a_backslash_is_found(tmp_path):
+    options = write_list(tmp_path, "path,split,label\ndir\\a.mp4,train,x\n")
+    (Path(options["root"]) / "dir\\a.mp4").touch()
+    assert [clip.path.name for clip in listed("csv", options).values()] == ["dir\\a.mp4"]
+
+
 def test_a_list_that_is_not_utf8_is_refused_with_its_line(tmp_path):
     options = write_list(tmp_path, "")
     Path(options["list"]).write_bytes("path,split,label\na.mp4,train,x\nb.mp4,train,café\n".encode("cp1252"))

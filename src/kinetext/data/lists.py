@@ -75,8 +75,10 @@ def need_file(folder: Path, *names: str) -> Path:
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the lines of a text file that are not blank, with their numbers from 1.
 
-    Bytes that are not UTF-8 are kept (surrogateescape), because file names of HMDB51 contain them.
+    Bytes that are not UTF-8 are kept (surrogateescape), because file names of HMDB51 contain them. Raises ValueError if
+    the file is UTF-16.
     """
+    refuse_utf16(path)
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
@@ -87,14 +89,22 @@ def read_csv(path: Path, *columns: str, delimiter: str = ",") -> Iterator[tuple[
     """Yield the rows of a csv file with a header, with their line numbers.
 
     Raises ValueError if a column or a value is missing, if a row has more values than there are columns (e.g. because
-    of a comma without quotes), or if the file is not UTF-8.
+    of a comma without quotes), or if the file is not UTF-8 text.
     """
+    refuse_utf16(path)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         rows = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
         for column in columns:
             if column not in (rows.fieldnames or []):
+                header = delimiter.join(rows.fieldnames or [])
+                other = next((sign for sign in "\t;,|" if sign != delimiter and sign in header), None)
+                if other is not None:
+                    raise ValueError(
+                        f"{path}: the header is separated by {other!r}, not by {delimiter!r}; save the file with "
+                        f"{delimiter!r}, or set delimiter of the data set csv"
+                    )
                 raise ValueError(f"{path}: no column '{column}'{nearest(column, list(rows.fieldnames or []))}")
-        for row in rows:
+        for row in _each_row(rows, path):
             if any(row.pop(None, [])):  # type: ignore[call-overload]
                 raise ValueError(
                     f"{path}:{rows.line_num}: more values than columns; quote values that contain '{delimiter}'"
@@ -102,10 +112,28 @@ def read_csv(path: Path, *columns: str, delimiter: str = ",") -> Iterator[tuple[
             text = " ".join(filter(None, row.values()))
             if text != printable(text):
                 raise ValueError(f"{path}:{rows.line_num}: '{printable(text)}' is not UTF-8; save the file as UTF-8")
+            if "\0" in text:
+                raise ValueError(f"{path}:{rows.line_num}: has a NUL byte; remove it, or save the file as UTF-8")
             absent = [column for column in columns if row[column] is None]
             if absent:
                 raise ValueError(f"{path}:{rows.line_num}: no value for column '{absent[0]}'")
             yield rows.line_num, row
+
+
+def _each_row(rows: "csv.DictReader[str]", path: Path) -> Iterator[dict[str, str]]:
+    """Yield the rows. Raises ValueError, with file and line, if one cannot be split into values."""
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise ValueError(f"{path}:{rows.line_num}: {error}; is a quote not closed?") from None
+
+
+def refuse_utf16(path: Path) -> None:
+    """Raise ValueError if a text file begins as UTF-16 does, with its mark or with NUL in every other byte."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff") or (len(start) == 4 and 0 in (start[0], start[1])):
+        raise ValueError(f"{path}: is UTF-16; save the file as UTF-8 (in Excel: CSV UTF-8)")
 
 
 def read_json(path: Path, kind: type) -> Any:

@@ -86,6 +86,8 @@ def _clip(row: dict[str, str], where: str, videos: Videos) -> Clip:
     )
     if not path:
         raise ValueError(f"{where}: path is empty; it must name a video below {videos.root}")
+    if "\\" in path and path not in videos.names:
+        raise ValueError(f"{where}: path is '{path}'; write / between folders, not \\")
     if split not in SPLITS:
         raise ValueError(f"{where}: split is '{split}'{nearest(split, SPLITS)}")
     if bool(label) == bool(caption):
