@@ -173,6 +173,13 @@ class Backbone(nn.Module):
         """Return where a parameter of this name (of `named_parameters` of the backbone) is."""
         raise NotImplementedError
 
+    def add_lora(self, encoder: Literal["image", "text"], rank: int, alpha: float) -> None:
+        """Add low-rank matrices to the attention of every layer of an encoder; they are new parameters."""
+        raise NotImplementedError(f"{type(self).__name__} has no LoRA")
+
+    def merge_lora(self) -> None:
+        """Put the low-rank matrices into the weights, which count as trained from then on; without any nothing changes."""
+
     def use_channels_last(self) -> None:
         """Store the patch embedding in the memory format that tensor cores take; a family without one does nothing."""
 

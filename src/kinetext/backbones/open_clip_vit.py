@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from kinetext.backbones import lora
 from kinetext.backbones.attention import fused_attention, mlp, project_keys_values, project_qkv
 from kinetext.backbones.base import Backbone, Facts, KeysValues, Layer, ParameterPlace, Preprocess, TextTokens
 from kinetext.backbones.catalogue import ASSETS, facts_of
@@ -208,6 +209,16 @@ class OpenClipViT(Backbone):
         if parts[0] in ("conv1", "class_embedding", "positional_embedding", "ln_pre"):
             return ParameterPlace(side, 0)  # type: ignore[arg-type]
         return ParameterPlace("image_head" if side == "image" else "text", after)
+
+    def add_lora(self, encoder: Literal["image", "text"], rank: int, alpha: float) -> None:
+        """Add LoRA to queries, keys and values."""
+        layers = self.layers if encoder == "image" else self.text_layers
+        blocks: list[Any] = [layer.block for layer in layers]
+        lora.add((block.attn for block in blocks), rank, alpha)
+
+    def merge_lora(self) -> None:
+        """Merge LoRA."""
+        lora.merge(self)
 
     def use_channels_last(self) -> None:
         self.visual.conv1.to(memory_format=torch.channels_last)

@@ -89,12 +89,16 @@ class TrainingOptions(Options):
     warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear warm-up, followed by cosine decay to zero")
     label_smoothing: Fraction = Field(0.0, description="label smoothing of the cross-entropy")
     clip_norm: float = Field(5.0, gt=0, description="gradient norm is clipped to this (STAN's released configs)")
-    image_encoder: Literal["frozen", "trained"] = Field(
-        "trained", description="frozen: the image encoder is not trained, and its tokens are cached"
+    image_encoder: Literal["frozen", "trained", "lora"] = Field(
+        "trained",
+        description="frozen: the image encoder is not trained, and its tokens are cached; lora: low-rank updates",
     )
-    text_encoder: Literal["frozen", "trained"] = Field(
-        "frozen", description="frozen: the text encoder is not trained, and texts are encoded once"
+    text_encoder: Literal["frozen", "trained", "lora"] = Field(
+        "frozen",
+        description="frozen: the text encoder is not trained, and texts are encoded once; lora: low-rank updates",
     )
+    lora_rank: int = Field(2, ge=1, description="rank of the low-rank updates (CLIP-LoRA, CVPRW 2024)")
+    lora_alpha: float = Field(1.0, gt=0, description="scale of the low-rank updates, divided by the root of the rank")
     temperature: float | None = Field(
         None,
         ge=0.01,

@@ -46,7 +46,7 @@ KINDS = {
     "backbones": Kind(
         "kinetext.backbones",
         "Backbone",
-        ("base", "architecture", "attention", "catalogue", "checkpoint", "embed", "hf_clip", "text_table"),
+        ("base", "architecture", "attention", "catalogue", "checkpoint", "embed", "hf_clip", "lora", "text_table"),
     ),
     "methods": Kind("kinetext.methods", "Method", ("base", "blocks", "checkpoint")),
     "terms": Kind("kinetext.training.loss_terms", "LossTerm"),

@@ -179,7 +179,7 @@ class Batches:
     def _fits_cache(self) -> bool:
         """Return whether a frozen image encoder's tokens are the same each epoch and fit into `cache_gib`."""
         training, method, backbone = self.training, self.method, self.method.backbone
-        if training.image_encoder == "trained" or method.inside or training.pixels_vary or not self.clip_ids:
+        if training.image_encoder != "frozen" or method.inside or training.pixels_vary or not self.clip_ids:
             return False
         tokens = backbone.prefix_tokens + backbone.grid[0] * backbone.grid[1] if method.patches else 1
         frames = len(self.clip_ids) * len(self.clips.images((0, None)))

@@ -38,7 +38,7 @@ def read_tokens(method: Method, training: TrainingOptions, batch: Batch, piece: 
         return {level: t[piece].float() for level, t in batch.clips.items()}
     if not isinstance(batch.clips, Tensor):
         raise TypeError("the batch has no clips: take it from Batches.epoch")
-    if training.image_encoder == "trained" or method.inside:
+    if training.image_encoder != "frozen" or method.inside:
         return method.image_tokens(batch.clips[piece])
     with torch.inference_mode():
         tokens = method.image_tokens(batch.clips[piece])
@@ -150,7 +150,7 @@ class Retrieval:
         captions = self.table.take(batch.text_N, slice(first + start, first + stop))
         captions = captions.to(self.method.backbone.mean_C.device)
         with autocast(self.training):
-            with torch.set_grad_enabled(self.training.text_encoder == "trained" and torch.is_grad_enabled()):
+            with torch.set_grad_enabled(self.training.text_encoder != "frozen" and torch.is_grad_enabled()):
                 words = self.method.encode_words(captions)
             text = as_float32(self.method.pool_texts(words, captions), self.training)
         if not batch.sizes[batch.rank]:

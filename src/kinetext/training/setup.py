@@ -81,6 +81,7 @@ def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
     method = build_method(backbone, spec.method_module, spec.method_options).to(device)
     if training.temperature is not None:
         method.backbone.set_temperature(training.temperature)
+    add_lora(method, training, device)
     choose_trained(method, training)
     add_loss_terms(method, training, device)
     choose_kernels(method, training, device)
@@ -136,6 +137,15 @@ def choose_trained(method: Method, training: TrainingOptions) -> None:
         parameter.requires_grad_(trains[method.backbone.depth_of(name).part])
     for parameter in method.new_parameters().values():
         parameter.requires_grad_(True)
+
+
+def add_lora(method: Method, training: TrainingOptions, device: torch.device) -> None:
+    """Add LoRA to the encoders whose option is `lora`."""
+    if training.image_encoder == "lora":
+        method.backbone.add_lora("image", training.lora_rank, training.lora_alpha)
+    if training.text_encoder == "lora":
+        method.backbone.add_lora("text", training.lora_rank, training.lora_alpha)
+    method.to(device)
 
 
 def add_loss_terms(method: Method, training: TrainingOptions, device: torch.device) -> None:

@@ -216,4 +216,5 @@ def write_results(prepared: Prepared, progress: Progress, threads: int, output: 
         pq.write_table(pa.Table.from_pylist(progress.curves), part, write_page_checksum=True)
     with atomic_write(output.parent / "cost.json") as part:
         part.write_text(json.dumps(cost, indent=1))
+    method.backbone.merge_lora()
     save_trained(method, output, {"run": prepared.spec.model_dump(mode="json"), "commit": cost["commit"]})
