@@ -138,7 +138,7 @@ def prepared(data, method, **options):
     splits = read_splits(data.splits())
     inputs = data.inputs()
     cpu = torch.device("cpu")
-    task, texts_K = make_objective(built, splits, inputs, options, cpu)
+    task, texts_K = make_objective(built, splits, inputs, options, cpu, "declared")
     batches = Batches(built, FrameStore([data.frames]), splits["train"], options, 0, cpu, texts_K.get("train"))
     built.train()
     return task, [p for p in built.parameters() if p.requires_grad], next(batches.epoch(0))

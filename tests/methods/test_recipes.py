@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kinetext.backbones.checkpoint import load_backbone
+from kinetext.backbones.checkpoint import load_backbone, load_trained
 from kinetext.backbones.text_table import read_texts
 from kinetext.config.training import TrainingOptions
 from kinetext.data.splits import read_splits
@@ -18,9 +18,9 @@ from kinetext.evaluation.predict import average_views
 from kinetext.methods.base import build_method
 from kinetext.training import setup, train
 from kinetext.training.batches import Batches
-from kinetext.training.mixing import mix_clips
+from kinetext.training.mixing import mix_clips, partners
 from kinetext.training.objectives import Recognition, total
-from kinetext.training.recipes import Average, depth_scales, finished, interpolate
+from kinetext.training.recipes import Average, depth_scales, ema_decay, finished, interpolate
 from kinetext.training.state import Progress, save_state
 from left import equal, weights
 
@@ -130,6 +130,30 @@ def test_what_a_step_mixes_depends_on_its_place_alone(recognition):
     assert not torch.equal(mix(1), first)
 
 
+@pytest.mark.parametrize("alphas", [{"mixup": 0.8}, {"cutmix": 1.0}])
+@pytest.mark.parametrize("repeats", [2, 3])
+def test_copies_of_a_clip_are_mixed_with_other_clips(recognition, alphas, repeats):
+    task, batch, method = recognition(repeats=repeats, augment="crop", **alphas)
+    mix_batch = mix_clips(batch, method.backbone, task.training, (0, 0, 0))
+    partner_B = partners(batch.clip_ids, repeats)
+    assert all(batch.clip_ids[b] != batch.clip_ids[other] for b, other in enumerate(partner_B.tolist()))
+    assert sorted(partner_B.tolist()) == list(range(6))  # each item is mixed into one other
+    assert torch.equal(mix_batch.other_B, batch.text_N[partner_B])
+    frames_BTCHW = method.backbone.normalize(batch.clips)
+    if "mixup" in alphas:
+        by_hand_BTCHW = mix_batch.share * frames_BTCHW + (1 - mix_batch.share) * frames_BTCHW[partner_B]
+        assert torch.allclose(mix_batch.clips, by_hand_BTCHW, atol=1e-6)
+    else:
+        assert ((mix_batch.clips == frames_BTCHW) | (mix_batch.clips == frames_BTCHW[partner_B])).all()
+
+
+def test_partners_where_a_process_has_parts_of_clips():
+    assert partners(list("abbbc"), 3).tolist() == [2, 0, 4, 0, 1]
+    assert partners(list("abbb"), 3).tolist() == [1, 0, 0, 0]
+    assert partners(list("abc"), 1).tolist() == [2, 0, 1]
+    assert partners(list("aaa"), 3) is None
+
+
 def test_nothing_is_mixed_unless_asked_for(recognition):
     task, batch, method = recognition()
     assert mix_clips(batch, method.backbone, task.training, (0, 0, 0)) is batch
@@ -172,7 +196,9 @@ def test_each_layer_learns_slower_than_the_one_above(tiny):
             assert rates[id(parameter)] == pytest.approx(1e-3 * scales[name] if name in scales else 1e-2)
 
 
-@pytest.mark.parametrize(("how", "expected"), [("ema", 0.9 * (0.9 * 3 + 0.1 * 4) + 0.1 * 8), ("swa", (3 + 4 + 8) / 3)])
+@pytest.mark.parametrize(
+    ("how", "expected"), [("ema", 0.25 * (2 / 11 * 3 + 9 / 11 * 4) + 0.75 * 8), ("swa", (3 + 4 + 8) / 3)]
+)
 def test_an_average_is_that_by_hand_and_goes_on_from_its_state(how, expected):
     training = TrainingOptions(weight_averaging=how, ema_decay=0.9, average_from=0.5)
     weight, progress = nn.Parameter(torch.tensor([1.0])), Progress()
@@ -189,6 +215,18 @@ def test_an_average_is_that_by_hand_and_goes_on_from_its_state(how, expected):
     with average.in_place():
         assert weight.item() == pytest.approx(expected)
     assert weight.item() == 8.0
+
+
+def test_the_first_step_keeps_no_weight_in_a_long_exponential_average():
+    weight = nn.Parameter(torch.tensor([1.0]))
+    average = Average([weight], TrainingOptions(weight_averaging="ema", ema_decay=0.999), 100, Progress())
+    for step in range(1, 101):
+        average.update(step)
+        with torch.no_grad():
+            weight.fill_(0.0)
+    with average.in_place():
+        assert weight.item() < 1e-6  # 0.9 without the warm-up
+    assert ema_decay(0.9, 1000) == 0.9
 
 
 def test_the_averaged_weights_are_the_ones_that_are_written(trained, monkeypatch):
@@ -210,7 +248,8 @@ def test_the_averaged_weights_are_the_ones_that_are_written(trained, monkeypatch
     assert not equal(written, plain)
 
 
-def test_interpolation_goes_from_the_beginning_to_the_end(trained, world):
+def test_interpolation_goes_from_clips_weights_to_the_fine_tuned_ones(trained, world):
+    """Parameters that the method adds stay as trained: CLIP has none that they could be mixed with."""
     ends = {
         share: weights(trained("stan", f"at{share}", image_encoder="frozen", wise_ft_alpha=share))
         for share in (0, 0.5, 1)
@@ -221,11 +260,24 @@ def test_interpolation_goes_from_the_beginning_to_the_end(trained, world):
     for name, tensor in ends[0].items():
         if name.startswith("backbone."):
             assert torch.equal(tensor, clip[name.removeprefix("backbone.")])
+        else:
+            assert torch.equal(tensor, plain[name])
+    assert any(not name.startswith("backbone.") for name in plain)
     for name, tensor in ends[0.5].items():
         assert torch.allclose(tensor, (ends[0][name] + plain[name]) / 2, atol=1e-7)
     weight = nn.Parameter(torch.tensor([3.0]))
     interpolate([weight], [torch.tensor([1.0])], 0.25)
     assert weight.item() == 1.5
+
+
+def test_the_other_end_of_interpolation_is_zero_shot_clip(trained, world):
+    folder = trained("mean_pool", image_encoder="trained", text_encoder="trained", wise_ft_alpha=0)
+    zero_shot, method = (build_method(load_backbone(world.backbone), "mean_pool", {}) for _ in range(2))
+    load_trained(method, folder / "checkpoint.safetensors")
+    table = read_texts(world.texts, world.labels, method.backbone)
+    frames_BTCHW = torch.randint(0, 256, (2, 4, 3, 64, 64), dtype=torch.uint8)
+    scores = [m.eval().score(m.encode_video(frames_BTCHW), m.encode_texts(table)) for m in (method, zero_shot)]
+    assert torch.equal(*scores)
 
 
 def test_training_stops_after_epochs_without_a_better_validation(trained, monkeypatch):

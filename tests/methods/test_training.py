@@ -6,6 +6,7 @@ import math
 import os
 import random
 import signal
+from dataclasses import replace
 from threading import Timer
 
 import pytest
@@ -16,8 +17,9 @@ from kinetext.backbones.checkpoint import load_backbone
 from kinetext.config.training import TrainingOptions
 from kinetext.core import tables
 from kinetext.core.tensors import load_tensors
+from kinetext.methods.base import Method, build_method
 from kinetext.training import setup, state, train
-from kinetext.training.objectives import Recognition
+from kinetext.training.objectives import Recognition, total
 from kinetext.training.setup import rival_mask
 from kinetext.training.state import save_state
 from left import curve, equal, weights
@@ -283,18 +285,70 @@ def test_what_trains_is_what_was_asked_for(trained, world):
 
 
 def test_rivals_are_a_classs_own_and_those_it_is_taken_for():
-    rows = [{"label": "a", "rival": "b"}, {"label": "c", "rival": "a"}, {"label": "a", "rival": "not here"}]
-    assert rival_mask(rows, ["a", "b", "c"]).tolist() == [
+    rivals = {"a": ["b", "not here"], "b": [], "c": ["a"]}
+    assert rival_mask(rivals).tolist() == [
         [True, True, False],
         [False, True, False],
         [True, False, True],
     ]
 
 
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("declared", [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]]),
+        (
+            "features",
+            [[1, 0, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 1, 1]],
+        ),  # one class has some, the others use declared
+    ],
+)
+def test_rivals_in_training_are_those_the_descriptions_were_written_against(world, tmp_path, rule, expected):
+    rows = tables.read_rows("confusables", world.confusables)
+    rows.append({"label": world.labels[0], "rival": world.labels[2], "score": 1.0, "rule": "features", "rank": 1})
+    inputs = replace(world.inputs(), confusables=tmp_path / "confusables.parquet")
+    tables.write_table("confusables", rows, inputs.confusables)
+    run = world.write_run(tmp_path, "mean_pool", image_encoder="frozen")
+    run.write_text(run.read_text() + f"confusables: {{rule: {rule}}}\n")
+    assert setup.prepare(run, inputs, 1).objective.rivals_KK.int().tolist() == expected
+
+
+def test_tokens_too_large_for_float16_are_not_cached(world, tmp_path, monkeypatch, caplog, on_cpu):
+    run = world.write_run(tmp_path, "mean_pool", image_encoder="frozen")
+    tokens = Method.image_tokens
+    monkeypatch.setattr(Method, "image_tokens", lambda *given: {k: t * 1e6 for k, t in tokens(*given).items()})
+    prepared = setup.prepare(run, world.inputs(), 1)
+    assert prepared.train_clips.cached is None
+    assert "exceed float16's largest number, 65504: they are not cached but computed each epoch" in caplog.text
+    batch = next(prepared.train_clips.epoch(0))
+    assert torch.isfinite(total(prepared.objective.losses(batch)))
+
+
+@pytest.mark.parametrize("temperature", [0.01, None])  # CLIP's, which is the largest scale, and that of the weights
+def test_the_temperature_is_learned_also_from_clips_own(trained, world, temperature):
+    options = {"image_encoder": "frozen", "epochs": 1, "lr": 1e-2, "warmup_epochs": 0}
+    folder = trained("mean_pool", temperature=temperature, learn_temperature=True, **options)
+    scale = weights(folder)["backbone.clip.logit_scale"].item()
+    start = math.log(1 / temperature) if temperature else load_backbone(world.backbone).clip.logit_scale.item()
+    assert abs(scale - start) > 1e-3
+
+
+def test_a_scale_at_its_largest_comes_back(tiny):
+    method = build_method(tiny, "mean_pool", {})
+    tiny.set_temperature(0.01)
+    scale, largest = tiny.clip.logit_scale, tiny.clip.logit_scale.item()
+    training = TrainingOptions(learn_temperature=True, lr=1e-2, warmup_epochs=0, betas=(0.0, 0.98))
+    setup.choose_trained(method, training)
+    optimizer, schedule = setup.make_optimizer(method, training, 100)
+    for direction, expected in ((1.0, largest), (-1.0, largest - 1e-2)):
+        (-direction * tiny.logits(torch.ones(()))).backward()
+        assert scale.grad != 0
+        train.update(method, [scale], optimizer, schedule, 5.0)
+        assert scale.item() == pytest.approx(expected, abs=1e-3)
+
+
 def test_decay_and_rates_by_group(tiny):
     """STAN's rule: new parameters learn faster; biases, LayerNorms and other vectors do not decay."""
-    from kinetext.methods.base import build_method
-
     method = build_method(tiny, "stan", {"layers": 1})
     training = TrainingOptions(lr=1e-5, lr_new=1e-4, weight_decay=0.1, warmup_epochs=0)
     setup.choose_trained(method, training)

@@ -9,10 +9,11 @@ from kinetext.core import plugins
 from kinetext.core.tables import read_rows
 from kinetext.data import stills
 from kinetext.texts.checks import TokenLimit
-from kinetext.texts.describe import choose_rivals, describe_classes
+from kinetext.texts.describe import describe_classes
 from kinetext.texts.providers import bundled
 from kinetext.texts.providers.base import Provider, Text
 from kinetext.texts.providers.names import Names
+from kinetext.texts.rivals import choose_rivals
 
 
 @pytest.fixture

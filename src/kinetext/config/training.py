@@ -19,7 +19,8 @@ class AugmentOptions(Options):
     )
     flip: Literal["off", "on", "auto"] = Field(
         "off",
-        description="mirror half of the clips; auto: not if a class name has a direction (left, clockwise) or clips have captions",
+        description="mirror half of the clips; auto: not if a class name has a direction (left, clockwise), and never where clips have "
+        "captions: captions and descriptions are not read",
     )
     rand_augment: int | None = Field(
         None, ge=0, le=30, description="magnitude of RandAugment (Cubuk et al., CVPRW 2020: 9); null: no RandAugment"
@@ -183,11 +184,17 @@ class TrainingOptions(Options):
         "none",
         description="average of the weights over steps, which is validated and written: exponential (ema) or equal (swa, UAI 2018)",
     )
-    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the exponential average per step")
+    ema_decay: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        description="decay of the exponential average per step; after n averaged steps at most (1 + n) / (10 + n)",
+    )
     average_from: Fraction = Field(0.0, description="share of the training before averaging starts (SWA: 0.75)")
     wise_ft_alpha: Fraction = Field(
         1.0,
-        description="WiSE-FT: weights written = alpha x fine-tuned + (1 - alpha) x pretrained (CVPR 2022: 0.5); 1: fine-tuned",
+        description="WiSE-FT: backbone weights written = alpha x fine-tuned + (1 - alpha) x pretrained (CVPR 2022: 0.5); 1: "
+        "fine-tuned; the parameters that a method adds stay as trained",
     )
     patience: int | None = Field(
         None,
@@ -201,7 +208,8 @@ class TrainingOptions(Options):
     cache_gib: float = Field(
         8.0,
         ge=0,
-        description="memory limit for cached tokens of a frozen image encoder, GiB; above it they are computed in each epoch",
+        description="memory limit for cached tokens (float16) of a frozen image encoder, GiB; above it, or where one exceeds 65504, "
+        "they are computed in each epoch",
     )
 
     terms: dict[str, TermOptions] = Field(

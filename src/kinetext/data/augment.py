@@ -25,7 +25,7 @@ def may_flip(options: AugmentOptions, labels: Sequence[str], captioned: bool = F
     """Return whether clips may be mirrored.
 
     `auto` refuses if a class name has a direction, because a mirrored clip is of another class, and if clips have
-    captions, because any caption may have one.
+    captions: any caption may have one, and none is read.
     """
     if options.flip == "auto":
         return not captioned and not any(DIRECTION.search(label.replace("_", " ")) for label in labels)

@@ -23,6 +23,7 @@ from kinetext.texts.checks import TokenLimit, check_texts, named_failure
 from kinetext.texts.mining import class_labels
 from kinetext.texts.providers.base import Context, Provider, Text, load_provider
 from kinetext.texts.providers.names import Names
+from kinetext.texts.rivals import choose_rivals
 
 TextsByLabel = dict[str, list[Text]]
 
@@ -166,22 +167,6 @@ def warn_undescribed(texts: TextsByLabel, name: str) -> None:
         if len(undescribed) == len(texts):
             raise ValueError(f"texts.{name}: no class has a usable description; '{label}': {reasons}")
         print(f"warning: texts.{name}: class '{label}' has no usable description: {reasons}", file=sys.stderr)
-
-
-def choose_rivals(confusables: Path, labels: list[str], rule: str) -> dict[str, list[str]]:
-    """Return each label's rivals, the most easily confused first: by `rule`, else by `text`, else by `declared`.
-
-    A novel class has no training clips, so the rule `features` has no rivals for it.
-    """
-    rows = sorted(read_rows("confusables", confusables), key=lambda row: row["rank"])
-    rivals: dict[str, dict[str, list[str]]] = {}
-    for row in rows:
-        rivals.setdefault(row["label"], {}).setdefault(row["rule"], []).append(row["rival"])
-    chosen = {}
-    for label in labels:
-        by_rule = rivals.get(label, {})
-        chosen[label] = by_rule.get(rule) or by_rule.get("text") or by_rule.get("declared") or []
-    return chosen
 
 
 def _is_faulty(text: Text) -> bool:

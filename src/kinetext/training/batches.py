@@ -189,8 +189,8 @@ class Batches:
         log.info("tokens of %d clips: %.2f GiB, %s", len(self.clip_ids), gib, verb)
         return fits
 
-    def _cache_tokens(self) -> Tokens:
-        """Return the tokens of all clips in float16; each process computes its share of them."""
+    def _cache_tokens(self) -> Tokens | None:
+        """Return the tokens of all clips in float16; each process computes its share of them. None if one is too large for it."""
         self.method.eval()
         order = [places.tolist() for places in torch.arange(len(self.clip_ids)).split(ENCODER_BATCH)]
         parts: list[Tokens] = []
@@ -199,6 +199,12 @@ class Batches:
             batches = self.loader.batches(list(distributed.local_items(order)))
             tokens = ({k: t.half().cpu() for k, t in self.method.image_tokens(f).items()} for f in batches)
             while len(parts) < len(order):  # exchanged turn by turn, so that little is held twice
-                parts += distributed.gather(list(islice(tokens, 1)))
+                added = distributed.gather(list(islice(tokens, 1)))
+                if not all(bool(t.isfinite().all()) for part in added for t in part.values()):
+                    log.warning(
+                        "tokens exceed float16's largest number, 65504: they are not cached but computed each epoch"
+                    )
+                    return None
+                parts += added
                 bar.update(distributed.world_size())
         return {level: torch.cat([part[level] for part in parts]) for level in self.method.levels}

@@ -1,6 +1,8 @@
-"""Mixup and CutMix by torchvision's transforms: each clip of a batch gets a part of another one, and a loss over both classes.
+"""Mixup and CutMix, with the draws of torchvision's transforms: each clip of a batch gets a part of another one, and a loss over
+both classes.
 
-A clip's partner is the one before it among those of its process; one box, or one share, for a whole batch.
+A clip's partner is the nearest one at least `repeats` before it, among those of its process, that is not a copy of it. One box, or
+one share, for a whole batch.
 
 B clips of this process, T frames, C channels, H, W pixels.
 """
@@ -20,21 +22,43 @@ from kinetext.training.step import Key, seed_from
 def mix_clips(batch: Batch, backbone: Backbone, training: TrainingOptions, key: Key) -> Batch:
     """Return the batch with its frames mixed (normalised floats), and each clip's partner's class.
 
-    The batch is returned as it is if nothing is to be mixed or there is one clip. `key` is (seed, epoch, step).
+    The batch is returned as it is if nothing is to be mixed or all items are of one clip. `key` is (seed, epoch, step).
     """
-    if not training.mixes or len(batch.places) < 2:
+    partner_B = partners(batch.clip_ids[batch.part], training.repeats) if training.mixes else None
+    if partner_B is None:
         return batch
     assert isinstance(batch.clips, Tensor)
     from torchvision import tv_tensors
     from torchvision.transforms import v2
 
     seed_from(*key, distributed.rank(), 1, 1)  # the last 1: no piece of a step draws the same
-    B = len(batch.places)
-    transforms = [v2.MixUp(alpha=training.mixup, num_classes=B)] if training.mixup else []
-    transforms += [v2.CutMix(alpha=training.cutmix, num_classes=B)] if training.cutmix else []
-    video_BTCHW = tv_tensors.Video(backbone.normalize(batch.clips))
-    mixed_BTCHW, share_BB = v2.RandomChoice(transforms)(video_BTCHW, torch.arange(B))
-    share = float(share_BB[0, 0])  # CutMix's is that of the pixels that are left
-    return replace(
-        batch, clips=mixed_BTCHW.as_subclass(Tensor), other_B=batch.text_N[batch.part].roll(1, 0), share=share
+    transforms = [v2.MixUp(alpha=training.mixup, num_classes=1)] if training.mixup else []
+    transforms += [v2.CutMix(alpha=training.cutmix, num_classes=1)] if training.cutmix else []
+    transform = transforms[int(torch.multinomial(torch.full((len(transforms),), 1 / len(transforms)), 1))]
+    clips_BTCHW = backbone.normalize(batch.clips)
+    other_BTCHW = clips_BTCHW[partner_B.to(clips_BTCHW.device)]
+    drawn = transform.make_params([tv_tensors.Video(clips_BTCHW)])
+    if "box" in drawn:
+        left, top, right, bottom = drawn["box"]
+        share = drawn["lam_adjusted"]  # of the pixels that are left
+        mixed_BTCHW = clips_BTCHW.clone()
+        mixed_BTCHW[..., top:bottom, left:right] = other_BTCHW[..., top:bottom, left:right]
+    else:
+        share = drawn["lam"]
+        mixed_BTCHW = other_BTCHW.mul_(1 - share).add_(clips_BTCHW * share)
+    return replace(batch, clips=mixed_BTCHW, other_B=batch.text_N[batch.part][partner_B], share=share)
+
+
+def partners(clip_ids: list[str], repeats: int) -> Tensor | None:
+    """Return the position [B] of each item's partner, an item of another clip; None if all are of one clip.
+
+    Copies of a clip are neighbours. So the item `repeats` before is of another clip, and copies have different partners; where the
+    batch is too short for that, the nearest earlier item of another clip.
+    """
+    if len(set(clip_ids)) < 2:
+        return None
+    B = len(clip_ids)
+    before_BB = [[(b - step) % B for step in range(repeats, repeats + B)] for b in range(B)]
+    return torch.tensor(
+        [next(other for other in before_B if clip_ids[other] != clip_ids[b]) for b, before_B in enumerate(before_BB)]
     )

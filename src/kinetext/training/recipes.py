@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from kinetext.config.training import TrainingOptions
 from kinetext.methods.base import Method
@@ -32,13 +32,14 @@ def depth_scales(method: Method, decay: float) -> dict[str, float]:
 
 class Average:
     """The average of the trained weights over steps, with torch's AveragedModel: exponential (`ema`) or with equal weights
-    (`mean`: SWA, Izmailov et al., UAI 2018). Its state lives in `progress.averaged`, so it is saved with it.
+    (`swa`: Izmailov et al., UAI 2018). Its state is in `progress.averaged`, and is saved with it.
     """
 
     def __init__(self, trained: list[nn.Parameter], training: TrainingOptions, steps: int, progress: Progress) -> None:
         """Prepare the average; it begins after the share `average_from` of the `steps` of the whole training."""
         self._trained = nn.ParameterList(trained)
-        ema = get_ema_multi_avg_fn(training.ema_decay) if training.weight_averaging == "ema" else None
+        self._decay = training.ema_decay
+        ema = self._average_exponentially if training.weight_averaging == "ema" else None
         self._model = AveragedModel(self._trained, multi_avg_fn=ema) if training.weight_averaging != "none" else None
         self._first = training.average_from * steps
         if self._model is not None:
@@ -50,6 +51,11 @@ class Average:
         """Take the weights after a step, counted from 1 over the whole training."""
         if self._model is not None and step > self._first:
             self._model.update_parameters(self._trained)
+
+    def _average_exponentially(self, averaged: list[Tensor], current: list[Tensor], _: Tensor) -> None:
+        assert self._model is not None
+        count = int(self._model.n_averaged)  # on the CPU
+        torch._foreach_lerp_(averaged, current, 1 - ema_decay(self._decay, count))
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -65,6 +71,15 @@ class Average:
             put(list(self._trained), current)
 
 
+def ema_decay(decay: float, count: int) -> float:
+    """Return the decay of the exponential average once it has `count` steps: min(decay, (1 + count) / (10 + count)).
+
+    Without this warm-up the first step keeps the weight decay^(steps - 1), which is 0.9 after 100 steps at 0.999. Source:
+    TensorFlow's tf.train.ExponentialMovingAverage with `num_updates`.
+    """
+    return min(decay, (1 + count) / (10 + count))
+
+
 def put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
     """Give parameters these values."""
     with torch.no_grad():
@@ -73,7 +88,7 @@ def put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
 
 
 def interpolate(parameters: list[nn.Parameter], start: list[Tensor], share: float) -> None:
-    """Move weights to (1 - share) x where they started + share x where they are (WiSE-FT, Wortsman et al., CVPR 2022)."""
+    """Set weights to (1 - share) x `start` + share x their values (WiSE-FT, Wortsman et al., CVPR 2022)."""
     put(parameters, [torch.lerp(a, b.detach(), share) for a, b in zip(start, parameters, strict=True)])
 
 

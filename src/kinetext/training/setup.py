@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from kinetext.backbones.checkpoint import load_backbone
 from kinetext.backbones.text_table import read_texts
 from kinetext.config.run import RunSpec, read_run
+from kinetext.config.texts import ConfusablesOptions
 from kinetext.config.training import TrainingOptions
 from kinetext.core import distributed, plugins
-from kinetext.core.tables import read_rows
 from kinetext.data.splits import Split, read_splits
 from kinetext.data.store import FrameStore
 from kinetext.methods.base import Method, build_method, is_new
+from kinetext.texts.rivals import choose_rivals
 from kinetext.training.batches import Batches
 from kinetext.training.distributed_step import DistributedStep
 from kinetext.training.objectives import Objective, Recognition, Retrieval
@@ -86,7 +87,8 @@ def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
     add_loss_terms(method, training, device)
     choose_kernels(method, training, device)
     started = time.perf_counter()
-    objective, texts_K = make_objective(method, splits, inputs, training, device)
+    rule = ConfusablesOptions(**spec.confusables).rule
+    objective, texts_K = make_objective(method, splits, inputs, training, device, rule)
 
     def batches(split: str) -> Batches:
         texts = texts_K.get(split)
@@ -102,13 +104,17 @@ def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
 
 
 def make_objective(
-    method: Method, splits: dict[str, Split], inputs: Inputs, training: TrainingOptions, device: torch.device
+    method: Method, splits: dict[str, Split], inputs: Inputs, training: TrainingOptions, device: torch.device, rule: str
 ) -> tuple[Objective, dict[str, Tensor]]:
-    """Return the objective, and for each split how many captions its clips have; none where they have classes."""
+    """Return the objective, and for each split how many captions its clips have; none where they have classes.
+
+    A class's rivals are those that its descriptions were written against, by the mining rule `rule`.
+    """
     labels = splits["train"].labels
     table = read_texts(inputs.texts, labels, method.backbone)
     if not splits["train"].captioned:
-        rivals_KK = rival_mask(read_rows("confusables", inputs.confusables), labels).to(device)
+        rivals = choose_rivals(inputs.confusables, labels, rule)
+        rivals_KK = rival_mask(rivals).to(device)
         return Recognition(method, table.to(device), rivals_KK, training), {}
     tables = {"train": table}
     if splits["val"].rows:
@@ -230,11 +236,12 @@ def choose_step(prepared: Prepared, optimizer: Any) -> PiecewiseStep | Distribut
     return PiecewiseStep(objective, parameters, size)
 
 
-def rival_mask(confusables: list[dict[str, Any]], labels: list[str]) -> Tensor:
-    """Return [K, K], true where the column's class is the row's own or one of its rivals under any rule."""
-    index = {label: k for k, label in enumerate(labels)}
-    mask_KK = torch.eye(len(labels), dtype=torch.bool)
-    for row in confusables:
-        if row["label"] in index and row["rival"] in index:
-            mask_KK[index[row["label"]], index[row["rival"]]] = True
+def rival_mask(rivals: dict[str, list[str]]) -> Tensor:
+    """Return [K, K], true where the column's class is the row's own or one of its rivals; classes in the order of the keys."""
+    index = {label: k for k, label in enumerate(rivals)}
+    mask_KK = torch.eye(len(rivals), dtype=torch.bool)
+    for label, others in rivals.items():
+        for rival in others:
+            if rival in index:
+                mask_KK[index[label], index[rival]] = True
     return mask_KK

@@ -26,8 +26,12 @@ from tqdm import tqdm
 from kinetext.core import distributed
 from kinetext.core.files import atomic_write
 from kinetext.core.tables import code_commit
+<<<<<<< HEAD
 from kinetext.methods.base import Method
 from kinetext.methods.checkpoint import save_trained
+=======
+from kinetext.methods.base import Method, is_new
+>>>>>>> 0b49ddc (Training: rivals by the descriptions' rule, no clip mixed with its copy, EMA warm-up, WiSE-FT of the backbone only, float16 overflow)
 from kinetext.training.mixing import mix_clips
 from kinetext.training.objectives import Recognition, read_tokens, total
 from kinetext.training.recipes import Average, finished, interpolate
@@ -64,7 +68,8 @@ def train_method(
     optimizer, schedule = make_optimizer(method, training, steps)
     files = [inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
     path = state_path(cache, spec, files, prepared.store.digest())
-    start = [p.detach().clone() for p in parameters] if training.wise_ft_alpha < 1 else []
+    pretrained = [p for p in parameters if not is_new(p)] if training.wise_ft_alpha < 1 else []
+    start = [p.detach().clone() for p in pretrained]
     progress = load_state(path, method, optimizer, schedule) or Progress()
     progress.seconds += prepared.seconds
     average = Average(parameters, training, training.epochs * steps, progress)
@@ -102,7 +107,7 @@ def train_method(
     if distributed.rank() == 0:
         progress.restore(method)
         if start:
-            interpolate(parameters, start, training.wise_ft_alpha)
+            interpolate(pretrained, start, training.wise_ft_alpha)
         write_results(prepared, progress, threads, output)
         clear_state(path)
 
