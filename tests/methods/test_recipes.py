@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kinetext.backbones.checkpoint import load_backbone, load_trained
+from kinetext.backbones.checkpoint import load_backbone
 from kinetext.backbones.text_table import read_texts
 from kinetext.config.training import TrainingOptions
 from kinetext.data.splits import read_splits
 from kinetext.data.store import FrameStore
 from kinetext.evaluation.predict import average_views
 from kinetext.methods.base import build_method
+from kinetext.methods.checkpoint import load_trained
 from kinetext.training import setup, train
 from kinetext.training.batches import Batches
 from kinetext.training.mixing import mix_clips, partners

@@ -316,7 +316,7 @@ def test_rivals_in_training_are_those_the_descriptions_were_written_against(worl
 def test_tokens_too_large_for_float16_are_not_cached(world, tmp_path, monkeypatch, caplog, on_cpu):
     run = world.write_run(tmp_path, "mean_pool", image_encoder="frozen")
     tokens = Method.image_tokens
-    monkeypatch.setattr(Method, "image_tokens", lambda *given: {k: t * 1e6 for k, t in tokens(*given).items()})
+    monkeypatch.setattr(Method, "image_tokens", lambda *arguments: {k: t * 1e6 for k, t in tokens(*arguments).items()})
     prepared = setup.prepare(run, world.inputs(), 1)
     assert prepared.train_clips.cached is None
     assert "exceed float16's largest number, 65504: they are not cached but computed each epoch" in caplog.text

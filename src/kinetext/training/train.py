@@ -26,12 +26,8 @@ from tqdm import tqdm
 from kinetext.core import distributed
 from kinetext.core.files import atomic_write
 from kinetext.core.tables import code_commit
-<<<<<<< HEAD
-from kinetext.methods.base import Method
-from kinetext.methods.checkpoint import save_trained
-=======
 from kinetext.methods.base import Method, is_new
->>>>>>> 0b49ddc (Training: rivals by the descriptions' rule, no clip mixed with its copy, EMA warm-up, WiSE-FT of the backbone only, float16 overflow)
+from kinetext.methods.checkpoint import save_trained
 from kinetext.training.mixing import mix_clips
 from kinetext.training.objectives import Recognition, read_tokens, total
 from kinetext.training.recipes import Average, finished, interpolate
