@@ -4,6 +4,7 @@ to the model that it started from, and when to stop. Papers and defaults: docs/r
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class Average:
         if self._model is not None and step > self._first:
             self._model.update_parameters(self._trained)
 
-    def _average_exponentially(self, averaged: list[Tensor], current: list[Tensor], _: Tensor) -> None:
+    def _average_exponentially(self, averaged: Any, current: Any, _: Any) -> None:
         assert self._model is not None
         count = int(self._model.n_averaged)  # on the CPU
         torch._foreach_lerp_(averaged, current, 1 - ema_decay(self._decay, count))
