@@ -5,7 +5,7 @@ import pytest
 
 from kinetext.contracts import Case, checks
 from kinetext.core import plugins
-from kinetext.evaluation.intervals import bootstrap_interval
+from kinetext.evaluation.intervals import metric_interval
 from kinetext.evaluation.metrics import BUILT_IN, all_metrics
 from kinetext.evaluation.metrics.base import Metric
 from kinetext.evaluation.predictions import Predictions
@@ -68,17 +68,19 @@ def test_only_the_order_of_the_scores_counts(measure, predictions):
 @pytest.mark.parametrize("name", ACCURACIES)
 def test_the_interval_is_inside_zero_and_one_around_the_value(name, predictions):
     metric, rivals = ACCURACIES[name], RIVALS if ACCURACIES[name].needs_rivals else None
-    low, high = bootstrap_interval(metric, predictions, rivals, draws=200)
+    low, high = metric_interval(metric, predictions, rivals, draws=200)[:2]
     assert 0 <= low < metric.measure(predictions, rivals) < high <= 1
 
 
 @pytest.mark.parametrize("name", ["top1", "top5", "pair_accuracy"])
-def test_averaging_clip_values_gives_the_interval_of_measuring_each_draw(name, predictions):
+def test_clip_values_give_nearly_the_interval_of_measuring_each_draw(name, predictions):
     metric, rivals = ACCURACIES[name], RIVALS if ACCURACIES[name].needs_rivals else None
 
     class Slow(Metric):
         def measure(self, sample, rivals=None):
             return metric.measure(sample, rivals)
 
-    slow = bootstrap_interval(Slow(), predictions, rivals, draws=50)
-    assert bootstrap_interval(metric, predictions, rivals, draws=50) == pytest.approx(slow)
+    slow = metric_interval(Slow(), predictions, rivals, draws=1000)
+    quick = metric_interval(metric, predictions, rivals)
+    assert quick[:2] == pytest.approx(slow[:2], abs=0.01)
+    assert quick.variance == pytest.approx(slow.variance, rel=0.2)

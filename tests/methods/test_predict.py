@@ -58,6 +58,18 @@ def test_all_test_clips_have_a_row_for_each_frame_order(world, tmp_path):
         assert len(row["score_K"]) == 4
 
 
+def test_predictions_carry_the_group_of_each_clip(world, tmp_path):
+    splits = tables.read_table("splits", world.splits())
+    group = splits["clip_id"]  # each clip its own film
+    splits = splits.set_column(splits.schema.names.index("group"), "group", group)
+    metadata = tables.metadata_of(splits.schema)
+    tables.write_table("splits", splits, tmp_path / "splits.parquet", metadata)
+    run, output = world.write_run(tmp_path, "zero_shot"), tmp_path / "predictions.parquet"
+    predict_clips(run, tmp_path / "splits.parquet", [world.frames], world.texts, world.backbone, None, output)
+    rows = tables.read_rows("predictions", output)
+    assert all(row["group"] == row["clip_id"] for row in rows)
+
+
 def test_scores_of_a_frame_order_equal_those_of_the_reordered_clip(world, tmp_path):
     torch.manual_seed(0)
     backbone = load_backbone(world.backbone)

@@ -1,16 +1,12 @@
-"""measure_run: its rows, their clips, and the width of the intervals."""
+"""measure_run: its rows, their clips and the groups of these."""
 
-import math
-
-import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from kinetext.core.tables import read_rows, write_table
-from kinetext.evaluation.intervals import bootstrap_interval
+from kinetext.core.tables import read_rows, read_table, write_table
 from kinetext.evaluation.measure import measure_run
-from kinetext.evaluation.metrics.top_k import TopK
-from kinetext.evaluation.predictions import Predictions
 from kinetext.evaluation.rivals import split_rivals, top_pairs
 
 SPEC = {
@@ -108,27 +104,26 @@ def test_top_pairs_are_unique_and_sorted_by_score():
     assert top_pairs(mined, "text", list("abcd"), 1) == [("b", "a")]
 
 
-def coin(num_clips, num_right):
-    """Two classes, the first `num_right` clips right."""
-    target_B = np.zeros(num_clips, int)
-    first_B = np.where(np.arange(num_clips) < num_right, 1.0, 0.0)
-    return Predictions(["a", "b"], target_B, np.stack([first_B, 0.5 + 0 * first_B], axis=1))
+@pytest.fixture
+def films(run):
+    """The same run, its first two clips cut from one film."""
+    table = read_table("predictions", run / "predictions.parquet")
+    group = pa.array(["film" if clip in ("c0", "c1") else None for clip in table["clip_id"].to_pylist()], pa.string())
+    table = table.set_column(table.schema.names.index("group"), "group", group)
+    write_table("predictions", table, run / "predictions.parquet", {"labels": {"test": ["left", "right", "up"]}})
+    return run
 
 
-def test_the_interval_has_the_width_of_the_binomial_distribution():
-    low, high = bootstrap_interval(TopK(), coin(400, 300))
-    wanted = 1.96 * math.sqrt(0.75 * 0.25 / 400)  # 0.042
-    assert (0.75 - low, high - 0.75) == (pytest.approx(wanted, rel=0.15), pytest.approx(wanted, rel=0.15))
+def test_clips_of_one_film_are_one_group(run, films):
+    top1 = measured(films)["ordered", "top1"]
+    assert (top1["clips"], top1["groups"]) == (4, 3)
+    assert top1["variance"] == pytest.approx(3 / 2 * (0.5**2 + 0.25**2 + 0.75**2) / 16)  # residuals of the three
+    pair = measured(films)["ordered", "pair_accuracy:features"]
+    assert (pair["clips"], pair["groups"]) == (3, 2)  # c2 has no rival
 
 
-def test_fewer_clips_or_a_higher_level_give_a_wider_interval():
-    def width(clips, level=0.95):
-        low, high = bootstrap_interval(TopK(), clips, level=level)
-        return high - low
-
-    assert width(coin(40, 30)) > 2 * width(coin(400, 300))
-    assert width(coin(400, 300), level=0.5) < 0.6 * width(coin(400, 300))
-
-
-def test_the_interval_without_clips_is_nan():
-    assert all(math.isnan(end) for end in bootstrap_interval(TopK(), coin(0, 0)))
+def test_older_predictions_have_every_clip_as_its_own_group(run):
+    table = read_table("predictions", run / "predictions.parquet").drop_columns(["group"])
+    older = table.replace_schema_metadata({**table.schema.metadata, b"schema_version": b"3"})
+    pq.write_table(older, run / "predictions.parquet")
+    assert measured(run)["ordered", "top1"]["groups"] == 4

@@ -224,6 +224,15 @@ def test_the_table_is_what_was_split(tmp_path):
     }
 
 
+def test_splits_carry_the_group_of_each_clip(tmp_path):
+    rows = [row | {"group": f"film of {row['clip_id']}" if row["split"] == "test" else None} for row in clips()]
+    split_clips("x", *write(tmp_path, rows), "supervised", PLAIN, tmp_path / "splits.parquet")
+    for name, split in read_splits(tmp_path / "splits.parquet").items():
+        assert [row["group"] for row in split.rows] == [
+            f"film of {row['clip_id']}" if name == "test" else None for row in split.rows
+        ]
+
+
 def test_captions_have_splits_without_classes(tmp_path):
     rows = [{"clip_id": str(n), "split": s, "captions": ["a"]} for n, s in enumerate(["train", "val", "test"])]
     split_clips("x", *write(tmp_path, rows, []), "supervised", PLAIN, tmp_path / "splits.parquet")

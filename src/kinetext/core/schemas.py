@@ -8,12 +8,13 @@ import pyarrow as pa
 
 Column = tuple[str, pa.DataType, str]
 
-SCHEMA_VERSION = 3  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
+SCHEMA_VERSION = 4  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
 ADDED = {  # columns that files of an earlier version lack: read as null
     "clips": ("group",),
-    "predictions": ("bank_P",),
+    "splits": ("group",),
+    "predictions": ("bank_P", "group"),
     "runs": ("method_module", "method_options", "training", "test_clips", "test_crops", "test_average"),
-    "metrics": ("unit", "higher_is_better"),
+    "metrics": ("unit", "higher_is_better", "variance", "freedom", "groups"),
     "costs": ("processes",),
     "confusions": ("backbone",),
     "differences": ("p", "pooled", "least", "most", "backbone", "than_backbone"),
@@ -50,6 +51,11 @@ def _columns(*names: str) -> tuple[Column, ...]:
     return tuple(_RUN_COLUMNS[name] for name in names)
 
 
+_GROUP: Column = (
+    "group",
+    pa.string(),
+    "the film or recording that the clip was cut from, never split by mining or intervals; null: unknown",
+)
 CLIPS: tuple[Column, ...] = (
     _CLIP_ID,
     ("path", pa.string(), "video file, absolute"),
@@ -60,7 +66,7 @@ CLIPS: tuple[Column, ...] = (
     ("end_s", pa.float64(), "end of the clip in the file, seconds; null: the end"),
     ("error", pa.string(), "why the file must not be read; null otherwise"),
     ("shard", pa.string(), "the frame shard that holds the clip"),
-    ("group", pa.string(), "the film or recording that the clip was cut from, never split by mining; null: unknown"),
+    _GROUP,
 )
 SPLITS: tuple[Column, ...] = (
     _CLIP_ID,
@@ -71,6 +77,7 @@ SPLITS: tuple[Column, ...] = (
         "all classes) | unseen (classes whose names were not trained on)",
     ),
     ("label", pa.string(), "as in clips; the file's metadata lists the classes of each split in order"),
+    _GROUP,
 )
 FRAMES: tuple[Column, ...] = (
     _CLIP_ID,
@@ -123,6 +130,7 @@ TEXTS: tuple[Column, ...] = (
 )
 PREDICTIONS: tuple[Column, ...] = (
     _CLIP_ID,
+    _GROUP,
     *_columns("split", "frame_order"),
     ("target", pa.int32(), "index of the clip's class, or of its first caption, among the split's labels"),
     (
@@ -147,9 +155,12 @@ METRICS: tuple[Column, ...] = (
     ("value", pa.float64(), "value of the metric, in its unit"),
     ("unit", pa.string(), "share (0 to 1) | rank (from 1) | number; null: share"),
     ("higher_is_better", pa.bool_(), "whether a higher value is better; null: yes"),
-    ("low", pa.float64(), "lower end of the 95 % bootstrap interval over clips"),
+    ("low", pa.float64(), "lower end of the 95 % confidence interval over groups of clips"),
     ("high", pa.float64(), "upper end of that interval"),
+    ("variance", pa.float64(), "variance of the value over groups of clips; null or NaN: unknown"),
+    ("freedom", pa.float64(), "degrees of freedom of that variance; infinite if each clip is its own group"),
     ("clips", pa.int32(), "number of clips"),
+    ("groups", pa.int32(), "number of groups of clips that count, a clip without a group being its own"),
     *_columns("fingerprint"),
     ("commit", pa.string(), "git commit of the code that measured"),
 )

@@ -63,7 +63,7 @@ def split_clips(
     training clips.
     """
     labels = read_metadata(clips)["labels"]
-    rows = [{key: row[key] for key in ("clip_id", "split", "label")} for row in read_rows("clips", clips)]
+    rows = [{key: row[key] for key in ("clip_id", "split", "label", "group")} for row in read_rows("clips", clips)]
     hashes = content_hashes(frames)
     if source is None:
         try:
@@ -79,7 +79,7 @@ def split_clips(
         trains = protocol.removeprefix("zero_shot_from_") if source else name
         raise ValueError(f"{name}, {protocol}: {_write_overlap(pairs, trains, output.with_name('overlap.txt'))}")
     split_rows = [
-        {"clip_id": row["clip_id"], "split": split, "label": row["label"]}
+        {"clip_id": row["clip_id"], "split": split, "label": row["label"], "group": row.get("group")}
         for split, part in splits.items()
         for row in part.rows
     ]

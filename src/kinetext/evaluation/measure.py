@@ -1,4 +1,4 @@
-"""Measure the predictions of one run: `kinetext measure-run`. Each metric gets a bootstrap interval over clips."""
+"""Measure the predictions of one run: `kinetext measure-run`. Each metric gets an interval over groups of clips."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 from kinetext.config.report import MetricOptions
 from kinetext.config.run import read_run
 from kinetext.core.tables import code_commit, read_rows, write_table
-from kinetext.evaluation.intervals import bootstrap_interval
+from kinetext.evaluation.intervals import metric_interval
 from kinetext.evaluation.metrics import all_metrics
 from kinetext.evaluation.metrics.base import Metric, Rivals
 from kinetext.evaluation.metrics.top_k import TopK
@@ -29,15 +29,15 @@ class Measurement:
     metric: Metric
     sample: Predictions | Ranks
     rivals: Rivals | None = None
+    group_B: np.ndarray | None = None  # number of each clip's group; None: each clip is its own
 
     def row(self) -> dict[str, Any]:
         """Return the columns of the table that the metric fills."""
-        low, high = bootstrap_interval(self.metric, self.sample, self.rivals)
+        interval = metric_interval(self.metric, self.sample, self.rivals, self.group_B)
         return {
             "metric": self.name,
             "value": self.metric.measure(self.sample, self.rivals),
-            "low": low,
-            "high": high,
+            **interval._asdict(),
             "clips": len(self.sample),
             "unit": self.metric.unit,
             "higher_is_better": self.metric.higher_is_better,
@@ -84,7 +84,7 @@ def _caption_measurements(
     for pattern, ranks in rank_samples(predictions, transductive=ordered).items():
         for name, metric in metrics.items():
             if metric.task == "captions":
-                yield Measurement(pattern.format(name), metric, ranks)
+                yield Measurement(pattern.format(name), metric, ranks, group_B=predictions.group_B)
 
 
 def _class_measurements(
@@ -96,17 +96,18 @@ def _class_measurements(
         if metric.task != "classes":
             continue
         if not metric.needs_rivals:
-            yield Measurement(name, metric, predictions)
+            yield Measurement(name, metric, predictions, group_B=predictions.group_B)
             continue
         for rule in rules:
             rivals = split_rivals(confusables, rule, predictions.labels)
             if sample := _clips_of(predictions, list(rivals)):
-                yield Measurement(f"{name}:{rule}", metric, sample, rivals)
+                yield Measurement(f"{name}:{rule}", metric, sample, rivals, sample.group_B)
     for rule in rules if ordered else []:
         for left, right in top_pairs(confusables, rule, predictions.labels, NUM_PAIRS):
             if sample := _clips_of(predictions, [left, right]):
                 rivals = {left: [right], right: [left]}
-                yield Measurement(f"pair_accuracy:{rule}:{left}/{right}", metrics["pair_accuracy"], sample, rivals)
+                name = f"pair_accuracy:{rule}:{left}/{right}"
+                yield Measurement(name, metrics["pair_accuracy"], sample, rivals, sample.group_B)
 
 
 def _clips_of(predictions: Predictions, labels: list[str]) -> Predictions:

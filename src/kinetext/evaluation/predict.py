@@ -238,6 +238,7 @@ def _row(
         "clip_id": clip["clip_id"],
         "split": split,
         "frame_order": frame_order,
+        "group": clip.get("group"),
         "target": targets[clip["label"]],
         "score_K": score_K,
         "bank_P": bank_P if frame_order == "ordered" else None,

@@ -20,6 +20,7 @@ class Predictions:
     clip_ids: list[str] | None = None  # None after `take`
     bank_BP: np.ndarray | None = None  # scores for captions of training clips; None for frames out of order
     captioned: bool = False  # whether the labels are captions
+    group_B: np.ndarray | None = None  # number of each clip's group; None: each clip is its own
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -27,9 +28,13 @@ class Predictions:
 
     def take(self, rows: np.ndarray) -> "Predictions":
         """Return the predictions of some clips without their clip_ids, in the order of `rows`, which may repeat."""
-        bank_BP = None if self.bank_BP is None else self.bank_BP[rows]
         return replace(
-            self, target_B=self.target_B[rows], scores_BK=self.scores_BK[rows], clip_ids=None, bank_BP=bank_BP
+            self,
+            target_B=self.target_B[rows],
+            scores_BK=self.scores_BK[rows],
+            clip_ids=None,
+            bank_BP=None if self.bank_BP is None else self.bank_BP[rows],
+            group_B=None if self.group_B is None else self.group_B[rows],
         )
 
 
@@ -50,6 +55,7 @@ def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[s
             clip_ids=rows["clip_id"].to_pylist(),
             bank_BP=None if rows["bank_P"].null_count else _matrix(rows["bank_P"]),
             captioned=bool(metadata.get("captioned")),
+            group_B=_groups(rows["group"], rows["clip_id"]),
         )
     return predictions
 
@@ -66,6 +72,14 @@ def predicted_classes(predictions: Predictions) -> np.ndarray:
     best_B = others_BK.argmax(axis=1)
     target_is_best_B = target_score_B > others_BK.max(axis=1)
     return np.where(np.isnan(target_score_B), -1, np.where(target_is_best_B, predictions.target_B, best_B))
+
+
+def _groups(group: pa.ChunkedArray, clip_id: pa.ChunkedArray) -> np.ndarray | None:
+    """Return the number [B] of each clip's group, or of the clip itself where the group is unknown."""
+    if group.null_count == len(group):
+        return None
+    known = pc.if_else(pc.is_null(group), pc.binary_join_element_wise("clip", clip_id, ":"), group)
+    return pc.rank(known, tiebreaker="dense").to_numpy() - 1
 
 
 def _matrix(lists: pa.ChunkedArray) -> np.ndarray:

@@ -4,7 +4,15 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from kinetext.evaluation.intervals import Estimate, mean_over_datasets, mean_over_seeds
+from kinetext.evaluation.intervals import (
+    INFINITE,
+    NAN,
+    Estimate,
+    SeedVariance,
+    mean_over_datasets,
+    mean_over_seeds,
+    pool_seeds,
+)
 from kinetext.evaluation.metrics import unit_of
 from kinetext.evaluation.paired import Difference
 from kinetext.report.keys import Comparison, RowKey, comparison_of, key_of
@@ -21,9 +29,21 @@ def estimates_of(metrics: list[dict[str, Any]]) -> Estimates:
             measured = row["metric"], row["frame_order"]
             seeds[comparison_of(row), measured, key_of(row)].append(_estimate_of_run(row))
     estimates: Estimates = defaultdict(lambda: defaultdict(dict))
+    trained = {(comparison, key) for (comparison, _, key), runs in seeds.items() if _differ(runs)}
+    tables: dict[Any, list[list[float]]] = defaultdict(list)
     for (comparison, measured, key), runs in seeds.items():
-        estimates[comparison][measured][key] = mean_over_seeds(runs)
+        if (comparison, key) in trained:
+            tables[comparison, measured].append([run.value for run in runs])
+    between: dict[Any, SeedVariance] = {table: pool_seeds(rows) for table, rows in tables.items()}
+    for (comparison, measured, key), runs in seeds.items():
+        pooled = between[comparison, measured] if (comparison, key) in trained else None
+        estimates[comparison][measured][key] = mean_over_seeds(runs, pooled)
     return estimates
+
+
+def _differ(runs: list[Estimate]) -> bool:
+    """Return whether the seeds differ in a metric: the seeds of a method without training never do."""
+    return len({run.value for run in runs}) > 1
 
 
 def _estimate_of_run(row: dict[str, Any]) -> Estimate:
@@ -38,6 +58,9 @@ def _estimate_of_run(row: dict[str, Any]) -> Estimate:
         clips=row["clips"],
         unit=row.get("unit") or unit_of(row["metric"]),
         higher_is_better=row.get("higher_is_better") is not False,
+        variance=NAN if row.get("variance") is None else row["variance"],
+        freedom=INFINITE if row.get("freedom") is None else row["freedom"],
+        groups=row.get("groups") or 0,
     )
 
 

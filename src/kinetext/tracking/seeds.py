@@ -4,8 +4,8 @@ A mean has two intervals, which answer different questions:
 
 - over seeds: how much the mean would vary with other seeds. Student's t with n - 1 degrees of freedom, which assumes
   independent normal values; with two or three seeds it is wide.
-- over clips: how much the value would vary with other clips of the same kind. The mean of the seeds' bootstrap bounds
-  (evaluation/measure.py), as in the report.
+- over clips: how much the value would vary with other clips of the same kind. The mean of the seeds' bounds
+  (evaluation/measure.py).
 """
 
 import hashlib
@@ -23,7 +23,7 @@ NOTE = """Mean over its child runs: {seeds}.
 |---|---|
 | `split/frame_order/metric` | mean over seeds |
 | `….seeds_low`, `….seeds_high` | 95 % t interval of that mean over seeds, with two seeds or more |
-| `….low`, `….high` | means of the seeds' 95 % bootstrap bounds over clips |
+| `….low`, `….high` | means of the seeds' 95 % bounds over clips |
 """
 
 

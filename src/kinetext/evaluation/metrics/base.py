@@ -40,7 +40,7 @@ class Metric:
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray | None:
         """Return the metric of each clip alone, value_B, NaN for a clip that is left out; None if it is no mean over clips.
 
-        The bootstrap then averages these values again instead of measuring every draw.
+        The interval is then computed from these values instead of many draws of clips.
         """
         return None
 
