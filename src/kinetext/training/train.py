@@ -87,12 +87,7 @@ def train_method(
             train_epoch(prepared, optimizer, schedule, step, progress, saver, average)
             values = epoch_means(progress) | {"lr": schedule.get_last_lr()[0]}
             with average.in_place():
-                if len(prepared.val_clips):
-                    values |= prepared.objective.validate(prepared.val_clips)
-                score = values.get(prepared.objective.best_by, 0.0)
-                if training.select == "last" or score > progress.best:
-                    progress.best, progress.best_epoch = score, progress.epoch + 1
-                    progress.keep(method)
+                values |= validate(prepared, progress)
             progress.end_epoch(values)
             if on_curves:
                 on_curves(progress.curves)
@@ -106,6 +101,17 @@ def train_method(
             interpolate(pretrained, start, training.wise_ft_alpha)
         write_results(prepared, progress, threads, output)
         clear_state(path)
+
+
+def validate(prepared: Prepared, progress: Progress) -> dict[str, float]:
+    """Return the values of the validation clips, if there are any; keep the weights if they are the ones to be written."""
+    objective = prepared.objective
+    values = objective.validate(prepared.val_clips) if len(prepared.val_clips) else {}
+    score = values.get(objective.best_by, 0.0)
+    if prepared.spec.training.select == "last" or score > progress.best:
+        progress.best, progress.best_epoch = score, progress.epoch + 1
+        progress.keep(prepared.method)
+    return values
 
 
 def fit_method(prepared: Prepared, threads: int, output: Path) -> None:
