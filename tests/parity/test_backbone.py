@@ -121,7 +121,7 @@ def test_frames_of_another_size_are_refused(tiny):
 def test_importing_it_quickly_leaves_nothing_behind():
     """torch.compile and timm are as without kinetext."""
     program = (
-        "import sys\nfrom kinetext.backbones.open_clip_vit import open_clip\n"
+        "import sys\nfrom kinetext.backbones.library import open_clip\n"
         "open_clip()\n"
         "assert 'torch._dynamo' not in sys.modules and 'timm' not in sys.modules, 'slow'\n"
         "import timm, torch, torch._dynamo.utils\n"

@@ -10,55 +10,23 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from kinetext.backbones import lora
 from kinetext.backbones.attention import fused_attention, mlp, project_keys_values, project_qkv
 from kinetext.backbones.base import Backbone, Facts, KeysValues, Layer, ParameterPlace, Preprocess, TextTokens
-from kinetext.backbones.catalogue import ASSETS, facts_of
+from kinetext.backbones.catalogue import facts_of
+from kinetext.backbones.library import no_plain_vit, open_clip, quiet, require_plain_encoders
 from kinetext.core.plugins import Options
 
 LARGEST_SCALE = math.log(100.0)  # CLIP's cap on the logarithm of the inverse temperature
-
-
-@contextmanager
-def _stub_heavy_imports() -> Iterator[None]:
-    """Import open_clip in 4 instead of 8 s of CPU time, which every job spends anew.
-
-    Half of the 8 s are torch._dynamo, which torchvision imports to ask one question about an operator that no image encoder
-    here has, and timm, which open_clip then takes as not installed.
-    """
-    utils = ModuleType("torch._dynamo.utils")
-    utils.is_compile_supported = lambda device: False  # type: ignore[attr-defined]
-    stubs: dict[str, Any] = {"torch._dynamo.utils": utils, "timm": None}
-    stubs = {name: module for name, module in stubs.items() if name not in sys.modules}
-    sys.modules.update(stubs)
-    try:
-        yield
-    finally:
-        for name in stubs:
-            del sys.modules[name]
-
-
-@cache
-def open_clip() -> Any:
-    """Import open_clip when a model is built; a check of config.yaml need not wait for it."""
-    with _stub_heavy_imports():
-        import open_clip as library
-
-    library.add_model_config(ASSETS)
-    return library
 
 
 log = logging.getLogger(__name__)
@@ -115,12 +83,12 @@ class OpenClipViT(Backbone):
     def __init__(self, built_from: Architecture) -> None:
         settings = open_clip().get_model_config(built_from.model) or {}
         if "timm_model_name" in settings.get("vision_cfg", {}):  # building it would ask for timm
-            raise _no_plain_vit(built_from.model)
-        with _quiet():  # open_clip warns that it loads no weights: they come later here
+            raise no_plain_vit(built_from.model)
+        with quiet():  # open_clip warns that it loads no weights: they come later here
             clip = open_clip().create_model(
                 built_from.model, load_weights=False, force_quick_gelu=built_from.quick_gelu
             )
-            _check_encoders(built_from.model, clip)  # first: other models' tokenizers need packages that we lack
+            require_plain_encoders(built_from.model, clip)  # first: other models' tokenizers need packages that we lack
             tokenizer = open_clip().get_tokenizer(built_from.model)
         defaults = open_clip().get_model_preprocess_cfg(clip)
         mean, std = built_from.mean or defaults["mean"], built_from.std or defaults["std"]
@@ -278,36 +246,3 @@ class OpenClipViT(Backbone):
     def clamp_scale(self) -> None:
         with torch.no_grad():
             self.clip.logit_scale.clamp_(max=self.largest_scale)
-
-
-def _no_plain_vit(model: str) -> ValueError:
-    return ValueError(
-        f"backbones: open_clip's '{model}' has no plain ViT image encoder with a class token; take one such as ViT-B-32, "
-        "ViT-B-16 or ViT-L-14"
-    )
-
-
-def _check_encoders(model: str, clip: nn.Module) -> None:
-    visual = getattr(clip, "visual", None)
-    plain_visual = (
-        isinstance(visual, open_clip().transformer.VisionTransformer)
-        and visual.pool_type == "tok"
-        and visual.attn_pool is None
-        and visual.proj is not None
-    )
-    if not plain_visual:
-        raise _no_plain_vit(model)
-    if not isinstance(clip, open_clip().CLIP) or clip.text_pool_type != "argmax":
-        raise ValueError(
-            f"backbones: open_clip's '{model}' has no original CLIP text encoder; take one such as ViT-B-32, ViT-B-16 or "
-            "ViT-L-14"
-        )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)

@@ -1,0 +1,78 @@
+"""open_clip: imported late and fast, and asked for models whose encoders are the plain ones."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from kinetext.backbones.catalogue import ASSETS
+
+
+@contextmanager
+def _stub_heavy_imports() -> Iterator[None]:
+    """Import open_clip in 4 instead of 8 s of CPU time, which every job spends anew.
+
+    Half of the 8 s are torch._dynamo, which torchvision imports to ask one question about an operator that no image encoder
+    here has, and timm, which open_clip then takes as not installed.
+    """
+    utils = ModuleType("torch._dynamo.utils")
+    utils.is_compile_supported = lambda device: False  # type: ignore[attr-defined]
+    stubs: dict[str, Any] = {"torch._dynamo.utils": utils, "timm": None}
+    stubs = {name: module for name, module in stubs.items() if name not in sys.modules}
+    sys.modules.update(stubs)
+    try:
+        yield
+    finally:
+        for name in stubs:
+            del sys.modules[name]
+
+
+@cache
+def open_clip() -> Any:
+    """Import open_clip when a model is built; a check of config.yaml need not wait for it."""
+    with _stub_heavy_imports():
+        import open_clip as library
+
+    library.add_model_config(ASSETS)
+    return library
+
+
+def no_plain_vit(model: str) -> ValueError:
+    """Return the error for a model whose image encoder is not a plain ViT."""
+    return ValueError(
+        f"backbones: open_clip's '{model}' has no plain ViT image encoder with a class token; take one such as ViT-B-32, "
+        "ViT-B-16 or ViT-L-14"
+    )
+
+
+def require_plain_encoders(model: str, clip: nn.Module) -> None:
+    """Raise ValueError unless both encoders of a model are the plain ones."""
+    visual = getattr(clip, "visual", None)
+    plain_visual = (
+        isinstance(visual, open_clip().transformer.VisionTransformer)
+        and visual.pool_type == "tok"
+        and visual.attn_pool is None
+        and visual.proj is not None
+    )
+    if not plain_visual:
+        raise no_plain_vit(model)
+    if not isinstance(clip, open_clip().CLIP) or clip.text_pool_type != "argmax":
+        raise ValueError(
+            f"backbones: open_clip's '{model}' has no original CLIP text encoder; take one such as ViT-B-32, ViT-B-16 or "
+            "ViT-L-14"
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence warnings within a block."""
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
