@@ -90,16 +90,16 @@ def make_run(
     order_skill += 0.4 * (texts == "motion") * (order_skill > 0)
     splits, rows = {"test": BASE}, []
     if protocol == "base_to_novel":
-        splits |= {"novel": NOVEL, "novel_among_all": NOVEL + BASE}
+        splits |= {"novel": NOVEL, "novel_among_all": NOVEL + BASE, "test_among_all": BASE + NOVEL}
     for split, labels in splits.items():
-        classes = NOVEL if split == "novel_among_all" else labels
+        classes = NOVEL if split.startswith("novel") else BASE
         noise = random.normal(size=(len(classes) * clips_per_class, len(labels)))
         for frame_order, effect in FRAME_ORDER_EFFECT.items():
             for b, score in enumerate(noise):
                 target = b // clips_per_class
                 label, score = labels[target], score.copy()
                 score[[target, target ^ 1]] += class_skill
-                score[target] += effect * order_skill * (1.0 if split == "test" else 0.4)
+                score[target] += effect * order_skill * (0.4 if split.startswith("novel") else 1.0)
                 if (split, b) == ("test", 0):
                     score[:] = np.nan
                 row = {"clip_id": f"test-{label}-{b % clips_per_class}", "split": split, "frame_order": frame_order}

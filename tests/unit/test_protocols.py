@@ -111,7 +111,8 @@ def test_novel_classes_never_train():
     assert ids(splits["novel"]) == ["test/pull/0.mp4", "test/pull/1.mp4"]
     assert (splits["test"].labels, splits["novel"].labels) == (["push", "jump"], ["pull"])
     assert ids(splits["novel_among_all"]) == ids(splits["novel"])
-    assert splits["novel_among_all"].labels == LABELS
+    assert ids(splits["test_among_all"]) == ids(splits["test"])
+    assert splits["novel_among_all"].labels == splits["test_among_all"].labels == LABELS
 
 
 def test_the_half_with_fewer_training_clips_is_novel():

@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
+from kinetext.config.report import Published
 from kinetext.core.tables import read_rows
 from kinetext.evaluation.intervals import Estimate, harmonic_mean, mean_over_datasets
+from kinetext.report.keys import Comparison, RowKey
+from kinetext.report.novel import harmonic_means
+from kinetext.report.published import compare_with_published
 from reported import Page, make_report
 
 
@@ -47,7 +51,7 @@ def report(tmp_path_factory):
 
 def test_the_mean_is_open_and_its_data_sets_are_folded(report):
     text = Page(report.html).text
-    for clips in ("test clips", "novel clips", "novel clips among all classes"):
+    for clips in ("test clips", "novel clips", "novel clips among all classes", "test clips among all classes"):
         assert f"mean of 2 data sets, {clips}, base_to_novel" in text["top"]
         assert f"one, {clips}" not in text["top"]
         assert f"<summary>one, {clips}, base_to_novel</summary>" in report.html
@@ -71,13 +75,78 @@ def test_new_classes_have_their_harmonic_mean_and_what_descriptions_add(report):
     text = Page(report.html).text["novel"].replace("\N{MINUS SIGN}", "-")
     metrics = read_rows("metrics", report.tables / "metrics.parquet")
     of = {"dataset": "one", "method": "moted", "texts": "motion", "metric": "top1", "frame_order": "ordered"}
-    base, new = (
-        np.mean([r["value"] for r in metrics if r["split"] == s and all(r[k] == v for k, v in of.items())])
-        for s in ("test", "novel_among_all")
-    )
-    assert f"{200 * base * new / (base + new):.1f} [" in text
+    of_split = {
+        split: np.mean([r["value"] for r in metrics if r["split"] == split and all(r[k] == v for k, v in of.items())])
+        for split in ("test", "novel", "test_among_all", "novel_among_all")
+    }
+    table = text.partition("one, novel clips, base_to_novel")[2].partition("Effect of")[0]
+    columns = "trained classes novel classes trained, among all classes novel, among all classes"
+    assert f"top1 {columns} harmonic mean harmonic mean among all moted" in table
+    for base, new in (("test", "novel"), ("test_among_all", "novel_among_all")):
+        assert f"{200 / (1 / of_split[base] + 1 / of_split[new]):.1f} [" in table
     pair = {"dataset": "one", "split": "novel_among_all", "method": "moted", "texts": "motion"}
     pair |= {"than_method": "moted", "than_texts": "names"}
     differences = read_rows("differences", report.tables / "differences.parquet")
     (row,) = [row for row in differences if all(row[key] == value for key, value in pair.items())]
     assert f"{100 * row['value']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]" in text
+
+
+SHARES = {"test": 0.8, "novel": 0.6, "test_among_all": 0.7, "novel_among_all": 0.3}
+KEY = RowKey("tiny", "moted", "motion")
+NOVEL = Comparison("one", "base_to_novel", "novel")
+
+
+def estimates_of_splits(shares):
+    """The estimates of one row on 200 clips of each split."""
+    return {
+        NOVEL._replace(split=split): {("top1", "ordered"): {KEY: share(value, 200)[0]}}
+        for split, value in shares.items()
+    }
+
+
+def test_the_harmonic_mean_is_of_base_among_base_and_novel_among_novel_classes():
+    means = harmonic_means(estimates_of_splits(SHARES), NOVEL, "top1")
+    assert means["harmonic_mean"][KEY].value == pytest.approx(2 * 0.8 * 0.6 / 1.4)
+    assert means["harmonic_mean_among_all"][KEY].value == pytest.approx(2 * 0.7 * 0.3 / 1.0)
+
+
+def test_a_constant_added_to_novel_scores_moves_only_the_harmonic_mean_among_all():
+    score_BK, num_base = np.random.default_rng(0).normal(size=(600, 10)), 6
+    target_B = np.repeat(np.arange(10), 60)
+    score_BK[np.arange(600), target_B] += 1.5
+    score_BK[:, :num_base] += 1.0  # as of a method that prefers what it was trained on
+    of_base_B = target_B < num_base
+
+    def means(constant):
+        moved_BK = score_BK + constant * (np.arange(10) >= num_base)
+        correct_B = moved_BK.argmax(1) == target_B
+        base_B = moved_BK[of_base_B, :num_base].argmax(1) == target_B[of_base_B]
+        novel_B = moved_BK[~of_base_B, num_base:].argmax(1) + num_base == target_B[~of_base_B]
+        parts = {"test": base_B, "novel": novel_B}
+        parts |= {"test_among_all": correct_B[of_base_B], "novel_among_all": correct_B[~of_base_B]}
+        estimates = estimates_of_splits({split: correct_B.mean() for split, correct_B in parts.items()})
+        measured = harmonic_means(estimates, NOVEL, "top1")
+        return [measured[name][KEY].value for name in ("harmonic_mean", "harmonic_mean_among_all")]
+
+    before, after = means(0.0), means(1.0)
+    assert before[0] == after[0]
+    assert after[1] > before[1] + 0.05
+
+
+@pytest.mark.parametrize(
+    ("metric", "split", "ours"),
+    [
+        ("top1", "test", 0.8),
+        ("top1", "novel", 0.6),
+        ("top1", "novel_among_all", 0.3),
+        ("harmonic_mean", "test", 2 * 0.8 * 0.6 / 1.4),
+        ("harmonic_mean_among_all", "test", 2 * 0.7 * 0.3),
+        ("top1", "unseen", None),
+    ],
+)
+def test_published_numbers_of_novel_classes_have_ours_beside_them(metric, split, ours):
+    row = {"dataset": "one", "protocol": "base_to_novel", "method": "moted", "texts": "motion"}
+    number = Published(metric=metric, split=split, value=0.5, source="a paper", **row)
+    (shown,) = compare_with_published([number], estimates_of_splits(SHARES))
+    assert shown["published"] == "50.0"
+    assert (shown["ours"] and shown["ours"].value) == (ours and pytest.approx(ours))

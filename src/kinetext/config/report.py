@@ -20,11 +20,16 @@ class MetricOptions(Options):
 class Published(Options):
     """A number that a paper reports, shown next to the measured one."""
 
-    metric: str = Field(description="name of the metric in the tables")
+    metric: str = Field(
+        description="name of the metric in the tables; harmonic_mean or harmonic_mean_among_all of top-1 (base_to_novel)"
+    )
     value: float = Field(description="value in the metric's unit: a share from 0 to 1, or a rank")
     source: str = Field(description="paper and table")
     dataset: str = Field(description="name of `datasets`")
     protocol: str = Field("supervised", description="protocol of the experiment")
+    split: Literal["test", "novel", "test_among_all", "novel_among_all", "unseen"] = Field(
+        "test", description="clips that were scored, and among which classes; no effect on a harmonic mean"
+    )
     backbone: str | None = Field(None, description="needed if several backbones ran this method on this data set")
     method: str = Field(description="name of `methods`")
     texts: str = Field(description="name of `texts`")

@@ -73,8 +73,8 @@ SPLITS: tuple[Column, ...] = (
     (
         "split",
         pa.string(),
-        "train | val | test | novel (classes without training clips) | novel_among_all (the same clips, scored among "
-        "all classes) | unseen (classes whose names were not trained on)",
+        "train | val | test | novel (classes without training clips) | test_among_all, novel_among_all (the same clips, "
+        "scored among all classes) | unseen (classes whose names were not trained on)",
     ),
     ("label", pa.string(), "as in clips; the file's metadata lists the classes of each split in order"),
     _GROUP,

@@ -28,7 +28,7 @@ def listed_clips(path: Path, rows: Rows, labels: list[str]) -> Rows:
     """Return the training clips that a file lists, one per line: a clip_id or a file name, a class number may follow.
 
     ViFi-CLIP's lists have this format. A clip keeps its own class: the number is not read. If the numbers are swapped
-    as in ViFi-CLIP's lists of HMDB51, a message says so. Raises ValueError for a clip that is listed twice or is none of
+    as in ViFi-CLIP's lists of HMDB51, a message is printed. Raises ValueError for a clip that is listed twice or is none of
     the rows.
     """
     by_name: dict[str, Rows] = {}

@@ -3,10 +3,11 @@
 - `supervised`: the data set's own splits.
 - `few_shot_{K}`: K training clips per class (and at most K for validation), all test clips. ViFi-CLIP (CVPR 2023)
   uses 2, 4, 8, 16.
-- `base_to_novel`, `base_to_novel_{K}`: the classes in `novel` are removed from training and validation. Their test
-  clips become the split `novel`, scored among the novel classes only (ViFi-CLIP, with K = 16), and the split
-  `novel_among_all`, scored among all classes (generalised zero-shot, Chao et al., ECCV 2016): there a method that
-  prefers the classes it was trained on loses.
+- `base_to_novel`, `base_to_novel_{K}`: the classes in `novel` are removed from training and validation. The test clips
+  of the others, the base classes, are the split `test`, scored among the base classes; theirs are the split `novel`,
+  scored among the novel classes (CoCoOp; ViFi-CLIP, with K = 16). The splits `test_among_all` and `novel_among_all` are
+  the same clips scored among all classes (generalised zero-shot learning: Chao et al., ECCV 2016). A method that
+  prefers the classes it was trained on gains in the first and loses in the second.
 - `zero_shot_from_{data set}`: nothing trains here. The run of that data set is tested on all classes, and on
   `unseen`, the classes whose names do not occur there, scored among each other. (22 of UCF101's 101 names are
   Kinetics-400's.)
@@ -124,7 +125,7 @@ def read_splits(path: Path) -> dict[str, Split]:
 def protocol_splits(
     rows: Rows, labels: list[str], protocol: str, options: ProtocolOptions, usable: set[str] | None = None
 ) -> dict[str, Split]:
-    """Return the splits train, val, test, and with novel classes also novel and novel_among_all.
+    """Return the splits train, val, test, and with novel classes also novel, novel_among_all and test_among_all.
 
     Rows have clip_id, split, label. Shots are drawn among the `usable` clips, those with frames. Raises ValueError if
     there is nothing to train on, if a novel class does not exist, or if a list of shots names a clip twice or one
@@ -146,7 +147,7 @@ def protocol_splits(
     splits = {"train": part("train", base), "val": part("val", base), "test": part("test", base)}
     if held_out:
         splits["novel"] = part("test", [label for label in labels if label in held_out])
-        splits["novel_among_all"] = Split(splits["novel"].rows, labels)
+        splits |= {f"{split}_among_all": Split(splits[split].rows, labels) for split in ("novel", "test")}
     if not splits["train"].rows:
         raise ValueError(f"protocol {protocol}: no training clips; splits found: {sorted({r['split'] for r in rows})}")
     if match["shots"]:

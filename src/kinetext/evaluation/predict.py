@@ -71,16 +71,19 @@ def predict_clips(
     labels: dict[str, list[str]] = {}
     with torch.inference_mode():
         bank = predictor.encode_bank(all_splits["train"], texts)
-        for name, split in tested.items():
-            split_texts = predictor.encode_split(split, texts)
-            labels[name] = split_texts.labels
-            rows += predictor.rows_without_frames(name, split, split_texts, bank)
-            rows += predictor.rows_with_frames(name, split, split_texts, bank)
+        for splits_of_clips in _splits_by_clips(tested):
+            split_texts = {name: predictor.encode_split(split, texts) for name, split in splits_of_clips.items()}
+            labels |= {name: encoded.labels for name, encoded in split_texts.items()}
+            clips = next(iter(splits_of_clips.values())).rows
+            rows += predictor.rows_without_frames(clips, split_texts, bank)
+            rows += predictor.rows_with_frames(clips, split_texts, bank)
     clips_per_s = predictor.clips_per_s()
     if distributed.rank() > 0:
         return
+    order = list(tested)
+    rows.sort(key=lambda row: order.index(row["split"]))
     metadata = {
-        "labels": labels,
+        "labels": {name: labels[name] for name in order},
         "captioned": any(split.captioned for split in tested.values()),
         "failed": {
             name: [row["clip_id"] for row in split.rows if row["clip_id"] not in store]
@@ -90,6 +93,14 @@ def predict_clips(
         "predict_clips_per_s": clips_per_s,
     }
     write_table("predictions", rows, output, metadata)
+
+
+def _splits_by_clips(splits: dict[str, Split]) -> list[dict[str, Split]]:
+    """Return the splits in groups with the same clips, which are encoded once and scored among several sets of classes."""
+    groups: dict[tuple[str, ...], dict[str, Split]] = {}
+    for name, split in splits.items():
+        groups.setdefault(tuple(row["clip_id"] for row in split.rows), {})[name] = split
+    return list(groups.values())
 
 
 @dataclass(frozen=True)
@@ -108,7 +119,7 @@ class _EncodedTexts:
 
 
 class _Predictor:
-    """Scores the clips of one split after another and measures how long that takes."""
+    """Scores the clips of the splits and measures how long that takes."""
 
     def __init__(self, spec: RunSpec, method: Method, store: FrameStore, device: torch.device, threads: int) -> None:
         self.spec, self.method, self.store, self.device, self.threads = spec, method, store, device, threads
@@ -130,22 +141,21 @@ class _Predictor:
         chunks = [self.method.encode_texts(part) for part in table.captions(BANK_CAPTIONS)]
         return _EncodedTexts([table.labels[k] for k in table.owner_S.tolist()[:BANK_CAPTIONS]], chunks)
 
-    def rows_without_frames(self, name: str, split: Split, texts: _EncodedTexts, bank: _EncodedTexts) -> list[Row]:
-        """Return rows of NaN scores for the clips of a split that have no frames."""
-        nan_K = np.full(len(texts.labels), np.nan, np.float32)
+    def rows_without_frames(self, clips: list[Row], texts: dict[str, _EncodedTexts], bank: _EncodedTexts) -> list[Row]:
+        """Return rows of NaN scores for the clips that have no frames, for each split in `texts`."""
         nan_P = np.full(len(bank.labels), np.nan, np.float32) if bank.chunks else None
-        targets = texts.targets()
         return [
-            _row(clip, name, frame_order, targets, nan_K, nan_P)
-            for clip in split.rows
+            _row(clip, name, frame_order, encoded.targets(), np.full(len(encoded.labels), np.nan, np.float32), nan_P)
+            for clip in clips
             if clip["clip_id"] not in self.store
+            for name, encoded in texts.items()
             for frame_order in FRAME_ORDERS
         ]
 
-    def rows_with_frames(self, name: str, split: Split, texts: _EncodedTexts, bank: _EncodedTexts) -> list[Row]:
-        """Score the clips of a split that have frames; every process gets the rows of all."""
-        views, targets = self.spec.testing.views, texts.targets()
-        clips = [clip for clip in split.rows if clip["clip_id"] in self.store]
+    def rows_with_frames(self, clips: list[Row], texts: dict[str, _EncodedTexts], bank: _EncodedTexts) -> list[Row]:
+        """Score the clips that have frames, for each split in `texts`; every process gets the rows of all."""
+        views, targets = self.spec.testing.views, {name: encoded.targets() for name, encoded in texts.items()}
+        clips = [clip for clip in clips if clip["clip_id"] in self.store]
         clip_views = ClipViews(self.store, [clip["clip_id"] for clip in clips], self.spec)
         loader = ClipLoader(clip_views, self.device, self.threads - 1, self.spec.training.decode)
         batch_clips = max(1, BATCH_CLIPS // views)
@@ -153,7 +163,7 @@ class _Predictor:
         local_batches = list(distributed.local_items(batches))
         rows: list[list[Row]] = []  # of each batch of this process
         start = time.perf_counter()
-        description = f"predict {self.spec.run} {name}"
+        description = f"predict {self.spec.run} {', '.join(texts)}"
         bar = tqdm(loader.batches(local_batches), description, len(local_batches), disable=distributed.hide_progress())
         for indices, frames_BTCHW in zip(local_batches, bar, strict=True):
             batch = [clips[index] for index in indices]
@@ -161,7 +171,10 @@ class _Predictor:
             rows.append([])
             for frame_order in FRAME_ORDERS:
                 video = self._encode_reordered(tokens, frame_order, [clip["clip_id"] for clip in batch])
-                scores_BK = score_clips(self.method, video, texts.chunks, views, self.spec.testing.average)
+                scores = {
+                    name: score_clips(self.method, video, encoded.chunks, views, self.spec.testing.average)
+                    for name, encoded in texts.items()
+                }
                 bank_BP: Any = [None] * len(batch)
                 if frame_order == "ordered":
                     self.seconds += time.perf_counter() - start
@@ -169,7 +182,8 @@ class _Predictor:
                     if bank.chunks:
                         bank_BP = score_clips(self.method, video, bank.chunks, views)
                 rows[-1] += [
-                    _row(clip, name, frame_order, targets, score_K, bank_P)
+                    _row(clip, name, frame_order, targets[name], score_K, bank_P)
+                    for name, scores_BK in scores.items()
                     for clip, score_K, bank_P in zip(batch, scores_BK, bank_BP, strict=True)
                 ]
             start = time.perf_counter()

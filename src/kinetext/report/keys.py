@@ -50,14 +50,15 @@ def is_pooled(comparison: Comparison) -> bool:
 
 def sort_key(comparison: Comparison) -> tuple[bool, str, str, int]:
     """Sort means over data sets first, then by data set and protocol, test before novel before other splits."""
-    position = {"test": 0, "novel": 1, "novel_among_all": 2}.get(comparison.split, 3)
+    position = {"test": 0, "novel": 1, "novel_among_all": 2, "test_among_all": 3}.get(comparison.split, 4)
     return not is_pooled(comparison), comparison.dataset, comparison.protocol, position
 
 
 def title(comparison: Comparison) -> str:
     """Return a comparison in words."""
     dataset = f"{comparison.dataset} data sets" if is_pooled(comparison) else comparison.dataset
-    clips = "novel clips among all classes" if comparison.split == "novel_among_all" else f"{comparison.split} clips"
+    split, among_all, _ = comparison.split.partition("_among_all")
+    clips = f"{split} clips among all classes" if among_all else f"{split} clips"
     return f"{dataset}, {clips}, {comparison.protocol}"
 
 

@@ -1,27 +1,49 @@
 """Base-to-novel generalisation: accuracy on trained (base) and novel classes, and the harmonic mean of the two.
 
-As in CoCoOp (CVPR 2022) and, for videos, ViFi-CLIP (CVPR 2023). The harmonic mean is high only if both accuracies are.
+- `harmonic_mean`: base clips scored among base classes, novel clips among novel classes, as in CoCoOp (CVPR 2022) and,
+  for videos, ViFi-CLIP (CVPR 2023), OST and TC-CLIP. No clip ever chooses between a base and a novel class.
+- `harmonic_mean_among_all`: both scored among all classes, as in generalised zero-shot learning (Xian et al., CVPR 2017).
+  It depends on how a method weighs base against novel classes: a constant added to the scores of novel classes moves it.
 """
 
 from pathlib import Path
 from typing import Any
 
 from kinetext.config.report import ReportOptions
-from kinetext.evaluation.intervals import harmonic_mean
+from kinetext.evaluation.intervals import Estimate, harmonic_mean
 from kinetext.report.comparisons import headline_metrics
 from kinetext.report.estimates import Estimates
 from kinetext.report.figures import PlotRow, dot_plot
-from kinetext.report.keys import Comparison, file_name, row_labels, sort_key
+from kinetext.report.keys import Comparison, RowKey, file_name, row_labels, sort_key
 
-COLUMNS = {"test": "trained classes", "novel": "novel classes", "novel_among_all": "novel, among all classes"}
+COLUMNS = {
+    "test": "trained classes",
+    "novel": "novel classes",
+    "test_among_all": "trained, among all classes",
+    "novel_among_all": "novel, among all classes",
+}
+HARMONIC_MEANS = {
+    "harmonic_mean": ("test", "novel"),
+    "harmonic_mean_among_all": ("test_among_all", "novel_among_all"),
+}
+Means = dict[str, dict[RowKey, Estimate]]  # name of a harmonic mean -> row -> estimate
+
+
+def harmonic_means(estimates: Estimates, novel: Comparison, metric: str) -> Means:
+    """Return the harmonic means of a metric beside the comparison `novel`, each of the rows that have both parts."""
+    means: Means = {}
+    for name, splits in HARMONIC_MEANS.items():
+        base, new = (estimates.get(novel._replace(split=split), {}).get((metric, "ordered"), {}) for split in splits)
+        if cells := {key: harmonic_mean(base[key], new[key]) for key in base if key in new}:
+            means[name] = cells
+    return means
 
 
 def novel_classes(
     estimates: Estimates, options: ReportOptions, text_comparisons: dict[Comparison, Any], figures: Path
 ) -> list[dict[str, Any]]:
-    """Return a table for each data set and protocol with novel classes.
+    """Return a table for each data set and protocol with novel classes, sorted by the harmonic mean.
 
-    The harmonic mean uses novel clips scored among all classes, or, if these were not predicted, among the novel ones.
     `text_comparisons` has the comparisons of text sets (`compare_texts`).
     """
     shown = []
@@ -32,10 +54,9 @@ def novel_classes(
             continue
         metric = headline_metrics(measured["novel"], options)[0]
         cells = {split: part.get((metric, "ordered"), {}) for split, part in measured.items()}
+        means = harmonic_means(estimates, comparison, metric)
         keys = [key for key in cells["test"] if all(key in column for column in cells.values())]
-        novel = "novel_among_all" if "novel_among_all" in cells else "novel"
-        means = {key: harmonic_mean(cells["test"][key], cells[novel][key]) for key in keys}
-        keys.sort(key=lambda key: -means[key].value)
+        keys.sort(key=lambda key: -means["harmonic_mean"][key].value)
         labels = row_labels(keys)
         rows: list[PlotRow] = [
             (labels[key], [(COLUMNS[split], column[key]) for split, column in cells.items()]) for key in keys
@@ -43,15 +64,15 @@ def novel_classes(
         plot = dot_plot(
             f"novel-{file_name([comparison.dataset, comparison.protocol])}", rows, f"{metric}, percent", figures
         )
+        novel = [split for split in ("novel", "novel_among_all") if split in cells]
         shown.append(
             {
                 "comparison": comparison,
                 "metric": metric,
                 "row_keys": keys,
                 "columns": {COLUMNS[split]: column for split, column in cells.items()},
-                "harmonic": means,
-                "novel": COLUMNS[novel],
-                "text_comparisons": text_comparisons.get(splits[novel], []),
+                "harmonic": {name.replace("_", " "): column for name, column in means.items()},
+                "text_comparisons": {COLUMNS[split]: text_comparisons.get(splits[split], []) for split in novel},
                 "plot": plot,
             }
         )

@@ -1,27 +1,26 @@
 """Published numbers beside ours: `report.reference` of the configuration, each with its source."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from kinetext.config.report import Published
 from kinetext.evaluation.intervals import Estimate
 from kinetext.evaluation.metrics import unit_of
+from kinetext.report.estimates import Estimates
 from kinetext.report.formats import format_value, with_sign
 from kinetext.report.keys import Comparison, RowKey
+from kinetext.report.novel import HARMONIC_MEANS, harmonic_means
 
 
-def compare_with_published(
-    published: Iterable[Published], estimates: Mapping[Comparison, Mapping[tuple[str, str], Mapping[RowKey, Estimate]]]
-) -> list[dict[str, Any]]:
-    """Return a row for each published number: it, ours on the test clips (None if not measured), and the difference.
+def compare_with_published(published: Iterable[Published], estimates: Estimates) -> list[dict[str, Any]]:
+    """Return a row for each published number: it, ours on the same split (None if not measured), and the difference.
 
     The interval of the difference is ours alone, as papers report none.
     """
     rows = []
     for number in published:
-        measured = estimates.get(Comparison(number.dataset, number.protocol, "test"), {})
-        cells = measured.get((number.metric, "ordered"), {})
+        cells = _measured(number, estimates)
         matching = [key for key in cells if (key.method, key.texts) == (number.method, number.texts)]
         ours = next((cells[key] for key in matching if number.backbone in (None, key.backbone)), None)
         show = partial(format_value, unit=ours.unit if ours else unit_of(number.metric))
@@ -31,3 +30,11 @@ def compare_with_published(
             row |= {"difference": ends, "value": show(ours.value), "range": [show(ours.low), show(ours.high)]}
         rows.append(row)
     return rows
+
+
+def _measured(number: Published, estimates: Estimates) -> dict[RowKey, Estimate]:
+    """Return our rows of the metric and the split of a published number."""
+    comparison = Comparison(number.dataset, number.protocol, number.split)
+    if number.metric in HARMONIC_MEANS:
+        return harmonic_means(estimates, comparison, "top1").get(number.metric, {})
+    return estimates.get(comparison, {}).get((number.metric, "ordered"), {})

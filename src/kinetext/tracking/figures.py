@@ -13,14 +13,14 @@ from kinetext.core.palette import COLOURS
 from kinetext.evaluation.predictions import Predictions, predicted_classes, read_predictions
 from kinetext.evaluation.retrieval import caption_clips, rank_queries
 
-CONFUSION_SPLITS = ("test", "novel_among_all")
+CONFUSION_SPLITS = ("test", "novel_among_all", "test_among_all")
 MAX_NAMED = 60  # classes whose names are legible
 MAX_CLASSES = 1000  # a confusion matrix of more classes is a uniform grey
 
 
 def draw_figures(predictions: Path) -> Iterator[tuple[str, Any]]:
-    """Yield file names and matplotlib figures: ranks.png, and confusion-{split}.png of test clips and, if they are scored
-    among all classes, of clips of novel classes.
+    """Yield file names and matplotlib figures: ranks.png, and confusion-{split}.png of test clips and, with novel classes,
+    of all clips scored among all classes.
     """
     ranks: dict[str, np.ndarray] = {}
     for (split, _), sample in read_predictions(predictions, "ordered").items():
