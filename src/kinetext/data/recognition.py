@@ -1,4 +1,4 @@
-"""What the data sets with official recognition lists share: their options and how a validation split is made."""
+"""Options and validation split, shared by the data sets with official recognition lists."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from kinetext.data.datasets.base import Clip, Dataset, set_aside
 
 
 class RecognitionOptions(Options):
-    """Where videos and lists are, and how many training clips validate."""
+    """Folders of the videos and lists, and the share of training clips for validation."""
 
     root: str = Field(description="folder of the videos")
     annotations: str = Field(description="folder of the official lists, as published")
@@ -21,7 +21,7 @@ class RecognitionOptions(Options):
 
 
 class RecognitionDataset(Dataset):
-    """A data set whose published lists have training and test clips; `val_share` of the training clips validate."""
+    """A data set with published training and test lists; `val_share` holds out training clips for validation."""
 
     Config: ClassVar[type[RecognitionOptions]] = RecognitionOptions
     config: RecognitionOptions
@@ -31,7 +31,7 @@ class RecognitionDataset(Dataset):
         """Yield the clips in the order and with the splits of the lists."""
 
     def list_clips(self, folder: Path) -> Iterator[Clip]:
-        """Yield the listed clips, a share of the training clips turned into validation clips."""
+        """Yield the listed clips, with a share of the training clips as validation clips."""
         return set_aside(self.listed_clips(), self.config.val_share, self.config.seed)
 
     def published_train(self, clips: int) -> dict[str, int]:

@@ -62,7 +62,7 @@ def check_file(path: Path) -> Iterator[Finding]:
 
 
 def file_kind(path: Path) -> str | None:
-    """Return the key of CHECKS for a file: its name, its folder's name and its suffix, or its suffix."""
+    """Return the key of CHECKS for a file (its name, `folder/suffix`, or its suffix); None if there is no check."""
     names = (path.name, f"{path.parent.name}/{path.suffix}", path.suffix)
     return next((name for name in names if name in CHECKS), None)
 

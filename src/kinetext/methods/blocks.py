@@ -43,7 +43,7 @@ def identity_linear(width: int) -> nn.Linear:
 
 
 def drop_path(rate: float) -> nn.Module:
-    """Drop the whole residual of a row (first axis) with this probability (Huang et al., ECCV 2016)."""
+    """Drop the whole residual of each row (first axis) with probability `rate` (Huang et al., ECCV 2016)."""
     from torchvision.ops import StochasticDepth  # 4 s, which a check of config.yaml need not spend
 
     return StochasticDepth(rate, "row")

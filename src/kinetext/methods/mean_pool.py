@@ -1,6 +1,6 @@
 """Fine-tuned mean pooling (CLIP4Clip's meanP, Neurocomputing 2022; the model of ViFi-CLIP, CVPR 2023).
 
-CLIP is trained further on videos; its frame features are averaged, so the order of frames cannot matter. Adds no parameter.
+Fine-tunes CLIP on videos and averages its frame features, so the order of frames cannot matter. Adds no parameter.
 Before training it equals zero_shot (tests/methods/test_mean_pool.py).
 """
 
@@ -10,6 +10,6 @@ from kinetext.methods.base import Method
 
 
 class MeanPool(Method):
-    """Mean pooling as `Method` has it."""
+    """Average the frame features, the default of `Method`."""
 
     sees_order = False

@@ -1,7 +1,7 @@
 """Compare two runs on the same clips in the terminal: `kinetext compare RUN RUN`.
 
-A run is a run folder, or the folder above the folders of its seeds, whose clips are then averaged over seeds. The
-tests are those of the report (evaluation/paired.py); for classes, Holm's correction counts all classes of a split.
+RUN is a run folder, or the folder above the seeds of a run; then each clip is averaged over the seeds. The tests are
+those of the report (evaluation/paired.py). For classes, Holm's correction counts all classes of a split.
 
 B clips, N = 2 runs.
 """

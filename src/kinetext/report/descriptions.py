@@ -1,9 +1,9 @@
-"""Do motion descriptions help? Each method with descriptions against the same method with every other text set.
+"""Compare each method with motion descriptions with the same method on every other text set: do descriptions help?
 
-Longer texts may help an image-text model whatever they say: random words do nearly as well as descriptions on images
-(WaffleCLIP, ICCV 2023). So descriptions are compared with class names, with prompt templates and with every control.
-Each comparison is a paired difference on the same clips with its interval and its p, corrected for their number, and
-the sentences claim no more than the tests show.
+Longer texts may help an image-text model whatever their content: random words are nearly as good as descriptions on
+images (WaffleCLIP, ICCV 2023). So descriptions are compared with class names, with prompt templates and with every
+control. Each comparison is a paired difference on the same clips, with its interval and a p-value corrected for the
+number of comparisons. The sentences of the report claim no more than these tests show.
 """
 
 from collections.abc import Sequence

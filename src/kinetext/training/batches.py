@@ -1,9 +1,9 @@
-"""Batches of a split's clips: from frames, or from a frozen image encoder's tokens computed once. Each clip goes with a text: that
+"""Batches of a split's clips: from frames, or from cached tokens of a frozen image encoder. Each clip has a text: that
 of its class, or one of its captions.
 
-A batch is the same for any number of processes: each takes a part of it, one after the other in the order of the batch. Validation
-clips are dealt differently, complete batches in turn: no clip is left out or seen twice, and each has the numbers that one
-process gives it, to the bit.
+A batch is the same for any number of processes: each takes consecutive clips of it. Validation batches are not divided:
+the processes take whole batches in turn. No clip is left out or used twice, and its numbers are bitwise those of one
+process.
 
 N items of an epoch or of a batch of all processes, B clips of one process, T frames, N tokens, V width.
 """
@@ -75,9 +75,9 @@ def _part(sizes: tuple[int, ...], rank: int) -> slice:
 class Batches:
     """A split's clips that have frames, in batches; `epoch(n)` shuffles by (seed, n), `epoch(None)` does not.
 
-    `texts_K` is how many texts each label of the split has, in the order of the labels; one each by default. Of several an
-    epoch takes one, drawn by (seed, n), so that no batch holds two of one clip, or all of them, each with the clip, under
-    `captions_per_video: all`; `epoch(None)` takes the first.
+    `texts_K` is the number of texts of each label of the split, in the order of the labels; by default one. If a label
+    has several, an epoch draws one of them by (seed, n), so no batch has two texts of one clip. With
+    `captions_per_video: all` it uses all of them, each with the clip. `epoch(None)` takes the first text.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Batches:
         self.cached = self._cache_tokens() if self._fits_cache() else None
 
     def __len__(self) -> int:
-        """Return the batches per epoch, of all processes together."""
+        """Return the number of batches per epoch; all processes share each batch."""
         return -(-self.items // self.training.batch_size)
 
     @property

@@ -1,6 +1,6 @@
-"""Features of the batch of all processes, with gradients that reach each process's own part.
+"""Gather features from all processes; gradients flow back to the process that computed each row.
 
-B videos and their B texts, row b of each belonging together.
+B videos and their B texts; row b of one belongs to row b of the other.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from kinetext.training.features import map_tensors
 def gather_features(features: Any, sizes: Sequence[int]) -> Any:
     """Return features of the whole batch from each process's part; process r has `sizes[r]` rows.
 
-    Each process computes the whole loss, and the gradient at another's features goes back to that process. Averaged over
-    processes, as DistributedDataParallel does, the gradient is then that of one process with the whole batch. (The gather of
-    CLIP4Clip and STAN keeps the gradient of its own part alone, which is too small by the number of processes.)
+    Each process computes the whole loss, and sends the gradient of another process's features back to it. Averaged over
+    processes, as DistributedDataParallel does, the gradient equals that of one process with the whole batch. (CLIP4Clip
+    and STAN keep only the gradient of their own part, which is too small by the number of processes.)
     """
     if len(sizes) == 1:
         return features
@@ -27,7 +27,7 @@ def gather_features(features: Any, sizes: Sequence[int]) -> Any:
 
 
 class _Gather(torch.autograd.Function):
-    """all_gather along the first axis, shorter parts padded; the backward pass sums the own part's gradients over processes."""
+    """Gather along the first axis, padding shorter parts; backward sums each part's gradients over processes."""
 
     @staticmethod
     def forward(context: Any, part: Tensor, sizes: Sequence[int]) -> Tensor:

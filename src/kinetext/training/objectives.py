@@ -1,8 +1,8 @@
-"""What a training minimises, and how validation clips judge it: recognition where clips have classes, retrieval where they have
-captions. Both use a method's features, scores and losses, and nothing else of it.
+"""The training objective and its validation metric: recognition if clips have classes, retrieval if they have captions.
+Both use only a method's features, scores and losses; a method computes its own losses (`Method.losses`).
 
-Under bfloat16 features are computed in bfloat16; scores and losses are float32, because a cosine times 100 is only good to half a
-unit in bfloat16.
+Under bfloat16 features are computed in bfloat16; scores and losses are float32, because a cosine times 100 is only good
+to half a unit in bfloat16.
 
 B clips of this process, N of the whole batch, K classes or captions.
 """

@@ -1,11 +1,11 @@
-"""train_method: one plain loop. A run, its training clips and its texts in; a checkpoint, its curves and its cost out.
+"""train_method: train a run on its clips and texts; write the checkpoint, its curves and its cost.
 
-One process and one piece is literally: losses of the batch, `backward`, `optimizer.step`. A batch that does not fit into memory, or
-that several processes share, has a step of another kind (step.py, distributed_step.py).
+If one process can hold the whole batch, a step is: losses of the batch, `backward`, `optimizer.step`. A batch that does
+not fit into memory, or that several processes share, has another kind of step (step.py, distributed_step.py).
 
-Every epoch and every step draw from random states that depend on nothing but the seed and their numbers, and the state between two
-steps is saved now and then (state.py): an interrupted training resumes and ends with the same weights. Nothing in the loop waits
-for the device but the reading of losses, once in a while (watch.py).
+The random state of an epoch or step depends only on the seed and its number. The state between two steps is saved at
+intervals (state.py), so an interrupted training resumes and ends with the same weights. The loop waits for the device
+only when it reads losses, once in several steps (watch.py).
 
 B clips, T frames, K classes.
 """

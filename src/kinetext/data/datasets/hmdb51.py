@@ -25,7 +25,7 @@ class HMDB51(RecognitionDataset):
     """HMDB51."""
 
     class Config(RecognitionOptions):
-        """Where videos and lists are, and which of the three splits is used."""
+        """Folders of the videos and lists, the validation share, and one of the three splits."""
 
         fold: Literal[1, 2, 3] = Field(1, description="which of the three official splits")
 

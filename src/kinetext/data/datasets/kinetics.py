@@ -41,7 +41,7 @@ class Kinetics(RecognitionDataset):
     """Kinetics, in one of its three editions."""
 
     class Config(RecognitionOptions):
-        """Where videos and lists are, and which edition is used."""
+        """Folders of the videos and lists, the validation share, and the edition."""
 
         variant: Literal[400, 600, 700] = Field(400, description="edition, named by its number of classes")
         classes: str | None = Field(

@@ -1,4 +1,4 @@
-"""Mean class accuracy."""
+"""Mean class accuracy: top-1 accuracy averaged over classes instead of clips."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from kinetext.evaluation.metrics.base import Metric, Rivals, mean, num_not_below
 
 
 class MeanClassAccuracy(Metric):
-    """Mean over the classes that have clips of the class's own top-1 accuracy: rare classes weigh as much as common ones."""
+    """Average the top-1 accuracies of the classes that have clips; rare classes weigh as much as common ones."""
 
     def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
         right_B = num_not_below(sample) < 1

@@ -1,21 +1,21 @@
 """MoTED, reconstructed. "Enhanced Motion-Text Alignment for Image-to-Video Transfer Learning" (Zhang et al., CVPR 2024)
-was available as its abstract only: GPT-4's descriptions of how confusable classes differ in motion, perception modules
-in both encoders, and a contrastive loss between visual and textual motion features. Everything else here is
-ours; no number of it may be called MoTED's.
+was available only as its abstract. The abstract names GPT-4's descriptions of how confusable classes differ in motion,
+perception modules in both encoders, and a contrastive loss between visual and textual motion features. Everything else
+is a reconstruction; none of its numbers is MoTED's.
 
 - Image side: appearance is the mean of CLIP's frame features. Motion is one feature per phase of the clip: the mean of
-  the frames of that phase, plus what a temporal method of this registry (`visual`, STAN by default) adds through a Linear
-  that starts at zero.
-- Text side: appearance is the class's names. Motion is, per phase, the mean of the descriptions of that phase (by
-  `weights: learned` a weighted mean that starts as the plain one), plus what a few learned queries read from the words of
-  all descriptions through a Linear that starts at zero.
-- Loss: class names + `align` x motion over all classes + `hard` x motion among a class and its rivals.
+  the frames of that phase, plus the output of another method (`visual`, STAN by default) through a Linear that starts
+  at zero.
+- Text side: appearance is the class's names. Motion is, per phase, the mean of the descriptions of that phase (with
+  `weights: learned` a weighted mean that starts as the plain one), plus the output of a few learned queries that attend
+  to the words of all descriptions, through a Linear that starts at zero.
+- Loss (`Moted.losses`): class names + `align` x motion over all classes + `hard` x motion among a class and its rivals.
 - Score: appearance + `motion` x the mean of the phases' motion scores.
 
-Trains CLIP, the temporal method and the reader. Before training the motion score is ordered_descriptions, the
-training-free score that was the best on unseen classes in a prototype. What lets a trained one keep most of that, found on
-the shapes (docs/lab-log.md): a frozen text tower, and a `motion` large enough for names not to drown what the descriptions say.
-With align = hard = motion = 0 it is mean_pool on the names (tests/methods/test_moted.py).
+Trains CLIP, the temporal method and the reader. Before training the motion score equals that of ordered_descriptions,
+the best training-free score on novel classes in a prototype. On the shapes, training keeps most of that accuracy under
+two conditions (docs/lab-log.md): the text encoder is frozen, and `motion` is large enough, so that descriptions
+outweigh names. With align = hard = motion = 0 it is mean_pool on the names (tests/methods/test_moted.py).
 
 B clips, T frames, K classes, S sentences, L words, P phases, Q queries, D joint width.
 """
@@ -48,13 +48,13 @@ class Both(NamedTuple):
 
 
 class Moted(Method):
-    """Two kinds of features on each side: appearance aligned with names, motion with descriptions."""
+    """Align appearance features with names and motion features with descriptions."""
 
     needs_descriptions: ClassVar[bool] = True
     tasks: ClassVar[tuple[Literal["classes", "captions"], ...]] = ("classes",)
 
     class Config(Options):
-        """Every part has its switch."""
+        """Each part can be switched off."""
 
         visual: str | None = Field(
             "stan", description="method whose video feature is added to the motion features; null: none"
@@ -160,7 +160,7 @@ class Moted(Method):
         return self.backbone.logits(appearance_BK + self.config.motion * motion_BK)
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
-        """Return the terms: names, motion over all classes, motion among a class and its rivals."""
+        """Return the terms `appearance` (names), `motion` (all classes) and `rivals` (motion, a class and its rivals)."""
         assert batch.rivals_KK is not None
         target_B, smoothing = batch.target_B, batch.label_smoothing
         appearance_BK, motion_BK = (self.backbone.logits(c) for c in self._cosines(batch.video, batch.text))

@@ -105,7 +105,7 @@ def _branch(at: str, layers: int, conv: bool) -> Mapping:
 
 
 def _count(tensors: dict[str, Tensor], prefix: str) -> int:
-    """How many numbered modules there are; a gap among them shows as missing names."""
+    """Return the number of modules numbered below `prefix`; a gap in the numbers later appears as missing names."""
     numbers = {int(m[1]) for name in tensors if (m := re.match(re.escape(prefix) + r"(\d+)\.", name))}
     return max(numbers, default=-1) + 1
 
