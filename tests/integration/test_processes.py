@@ -228,9 +228,9 @@ def test_two_interrupted_processes_resume_and_end_with_the_same_weights(world, t
     assert not (stopped / "checkpoint.safetensors").exists()
     if signal_number == signal.SIGTERM:
         assert process.returncode == 143, errors
-        assert "the same command goes on from there" in errors
+        assert "the same command resumes from it" in errors
     resumed = run(*training(world, stopped, 2))
-    assert "going on after epoch" in resumed.stderr
+    assert "resuming after epoch" in resumed.stderr
     assert equal(weights(stopped), weights(whole))
     assert curve(stopped, "train_loss") == curve(whole, "train_loss")
 

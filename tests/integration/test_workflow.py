@@ -188,7 +188,7 @@ def test_a_killed_training_and_a_killed_snakemake_go_on_where_they_were(copied, 
     log.unlink()
     call = start(copied, configs=configs)
     try:
-        wait_for(lambda: log.exists() and "going on after epoch" in log.read_text(), call)
+        wait_for(lambda: log.exists() and "resuming after epoch" in log.read_text(), call)
     finally:
         os.killpg(call.pid, signal.SIGKILL)
         call.wait()
@@ -201,7 +201,7 @@ def test_a_killed_training_and_a_killed_snakemake_go_on_where_they_were(copied, 
     done = snakemake(copied, configs=configs)
     assert done.returncode == 0, done.output
     assert jobs(done.output) == jobs_planned
-    assert "going on after epoch" in log.read_text()
+    assert "resuming after epoch" in log.read_text()
     assert {p: p.stat().st_mtime_ns for p in (copied / RUNS / "zero_shot").rglob("*.parquet")} == finished_before
     curves = tables.pq.read_table(copied / RUNS / "mean_pool/names/seed0/curves.parquet").to_pylist()
     assert [row["epoch"] for row in curves if row["metric"] == "train_loss"] == list(range(1, 401))

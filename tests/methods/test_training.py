@@ -89,7 +89,7 @@ def test_a_killed_training_ends_as_one_that_was_not_killed(trained, killed, tmp_
     assert len(states(tmp_path, "killed")) == 2  # the last and the one before
     with caplog.at_level(logging.INFO):
         resumed = trained(method, "killed", **training)
-    assert "going on after epoch 2, step 0" in caplog.text
+    assert "resuming after epoch 2, step 0" in caplog.text
     assert equal(weights(resumed), weights(whole))
     for metric in ("train_loss", "val_loss", "lr"):
         assert curve(resumed, metric) == curve(whole, metric)
@@ -103,7 +103,7 @@ def test_a_state_that_cannot_be_read_gives_way_to_the_one_before(trained, killed
     with caplog.at_level(logging.INFO):
         resumed = trained("mean_pool", "killed", image_encoder="frozen")
     assert f"{state}: cannot be read" in caplog.text
-    assert "going on after epoch 1, step 0" in caplog.text
+    assert "resuming after epoch 1, step 0" in caplog.text
     assert equal(weights(resumed), weights(whole))
     assert not states(tmp_path, "killed")
 
@@ -135,11 +135,11 @@ def test_a_training_told_to_stop_saves_and_says_so(trained, tmp_path, monkeypatc
         with pytest.raises(SystemExit) as stopped:
             trained("moted", "stopped", text_encoder="trained", augment="crop")
     assert stopped.value.code == 143  # what a shell says of SIGTERM: Snakemake sees a failed job, and may retry it
-    assert "the same command goes on from there" in caplog.text
+    assert "the same command resumes from it" in caplog.text
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     with caplog.at_level(logging.INFO):
         resumed = trained("moted", "stopped", text_encoder="trained", augment="crop")
-    assert f"going on after epoch 1, step {step}" in caplog.text
+    assert f"resuming after epoch 1, step {step}" in caplog.text
     assert equal(weights(resumed), weights(whole))
     for metric in ("train_loss", "val_loss", "lr"):
         assert curve(resumed, metric) == curve(whole, metric)

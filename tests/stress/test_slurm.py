@@ -79,7 +79,7 @@ def test_a_cancelled_training_and_one_on_a_lost_node_go_on_where_they_were(clust
         # scancel: Snakemake submits it again, and it goes on after the last epoch that was kept
         wait_for(lambda: list((work / "results/cache/train").glob("*.pt")), call)
         say("scancel", trains()[0]["JobID"])
-        wait_for(lambda: log.exists() and "going on after epoch" in log.read_text(), call)
+        wait_for(lambda: log.exists() and "resuming after epoch" in log.read_text(), call)
         assert trains()[0]["State"] in ("CANCELLED", "COMPLETING")
         second = trains()[1]
         assert second["State"] == "RUNNING"
@@ -87,7 +87,7 @@ def test_a_cancelled_training_and_one_on_a_lost_node_go_on_where_they_were(clust
 
         # the node is gone: SLURM starts the same job on the other one
         cluster.lose_node(second["NodeList"])
-        wait_for(lambda: log.exists() and "going on after epoch" in log.read_text(), call)
+        wait_for(lambda: log.exists() and "resuming after epoch" in log.read_text(), call)
         assert trains()[1]["JobID"] == second["JobID"]
         assert trains()[1]["NodeList"] != second["NodeList"]
         assert call.wait(600) == 0, (work / "said.txt").read_text()

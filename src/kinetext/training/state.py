@@ -1,11 +1,11 @@
 """The state of a training between two steps, kept outside the declared outputs (Snakemake deletes those of a killed job).
 
-Saved after every epoch, every few minutes, and when a scheduler says that its time is up (SIGTERM). Written whole or not
-at all; the state before the last is kept too, and taken where the last cannot be read. Random states are not in it: what a
-step draws depends on its place in the training alone (step.py), and so does the order of clips (batches.py).
+It is saved after every epoch, every five minutes, and when a scheduler sends SIGTERM. A write is atomic; the state before the last is
+kept too, and used if the last cannot be read. Random states are not part of it: the draws of a step depend on its number alone
+(step.py), and so does the order of clips (batches.py).
 
-Among several processes the first one writes, all read, and all stop after the same step. How many there are is not in the
-state: two may resume the state of one.
+Of several processes the first one writes, all read, and all stop after the same step. The state does not depend on their number: two
+processes can resume the state of one.
 """
 
 import hashlib
@@ -30,9 +30,17 @@ from kinetext.core.files import atomic_write
 log = logging.getLogger(__name__)
 SAVE_EVERY_S = 300.0  # at most so much work is lost with the machine
 STOPPED = 128 + signal.SIGTERM  # exit status of a training that was asked to stop, as a shell has it
-SAVE, STOP = 1, 2  # what a process votes for after a step
-# settings that change how a training is computed, and nothing of what: a state goes on under others
-HOW = {"micro_batch", "decode", "compile", "gradient_checkpointing", "deterministic", "divergence_factor", "cache_gib"}
+SAVE, STOP = 1, 2  # what a process asks for after a step
+# options that change how a training is computed and not its result: a saved state is resumed under other values of these
+COMPUTATION_ONLY = {
+    "micro_batch",
+    "decode",
+    "compile",
+    "gradient_checkpointing",
+    "deterministic",
+    "divergence_factor",
+    "cache_gib",
+}
 
 
 @dataclass
@@ -62,11 +70,11 @@ class Progress:
         self.curves += [{"epoch": self.epoch, "metric": name, "value": value} for name, value in values.items()]
 
     def keep(self, method: nn.Module) -> None:
-        """Remember the parameters as they are now."""
+        """Store a copy of the parameters."""
         self.kept = {name: tensor.clone() for name, tensor in _trained(method).items()}
 
     def restore(self, method: nn.Module) -> None:
-        """Go back to the parameters that were kept (none, if there was no epoch)."""
+        """Restore the stored parameters; without an epoch there are none."""
         with torch.no_grad():
             for name, parameter in method.named_parameters():
                 if name in self.kept:
@@ -74,19 +82,21 @@ class Progress:
 
 
 def state_path(cache: Path, spec: RunSpec, inputs: Sequence[Path], frames: str) -> Path:
-    """Return the path of the state of this run's training from these files and frames: another run, or other texts, have another
-    one; the same run computed in another way has the same.
+    """Return the path of the state of a run's training from these files and frames.
+
+    Another run or other texts have another path; the same run, computed in another way, has the same.
     """
     digest = hashlib.sha256(frames.encode())
-    digest.update(spec.model_dump_json(exclude={"fingerprint": True, "training": HOW}).encode())
+    digest.update(spec.model_dump_json(exclude={"fingerprint": True, "training": COMPUTATION_ONLY}).encode())
     for path in inputs:
         digest.update(path.read_bytes())
     return cache / "train" / f"{digest.hexdigest()[:24]}.pt"
 
 
 class Saver:
-    """Saves a training's state when it is time to. Inside `with`, SIGTERM no longer kills: it makes `due` true, of all
-    processes at the same step.
+    """Saves a training's state in time.
+
+    Inside `with`, SIGTERM does not kill the process. It makes `due` true, in all processes at the same step.
     """
 
     def __init__(self, path: Path, save: Callable[[], None]) -> None:
@@ -96,14 +106,14 @@ class Saver:
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # nobody else may
-            self._before = signal.signal(signal.SIGTERM, self._tell)
+            self._before = signal.signal(signal.SIGTERM, self._request_stop)
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
 
-    def _tell(self, *_: object) -> None:
+    def _request_stop(self, *_: object) -> None:
         self._stop_requested = True
 
     def due(self, whole_epoch: bool = False) -> bool:
@@ -119,12 +129,12 @@ class Saver:
             self._save()
         self._last_s = time.monotonic()
         if self._agreed == STOP:
-            log.warning("told to stop: saved as %s; the same command goes on from there", self.path)
+            log.warning("stop requested: the state is saved as %s; the same command resumes from it", self.path)
             raise SystemExit(STOPPED)
 
 
 def save_state(path: Path, progress: Progress, method: nn.Module, optimizer: Any, schedule: Any) -> None:
-    """Save after a step; the state that was there stays as the one before."""
+    """Save the state after a step; keep the last one as the state before."""
     state = {
         "progress": vars(progress),
         "parameters": _trained(method),
@@ -144,20 +154,21 @@ def before(path: Path) -> Path:
 
 
 def clear_state(path: Path) -> None:
-    """Forget a finished training, and what it was writing when it was killed."""
+    """Delete the states of a finished training, and files that a kill left half written."""
     for file in (path, before(path), *path.parent.glob(f".{path.name}.*")):
         file.unlink(missing_ok=True)
 
 
 def load_state(path: Path, method: nn.Module, optimizer: Any, schedule: Any) -> Progress | None:
-    """Put the last saved state back that can be read; None if there is none. Raises RuntimeError where processes have read
-    different ones.
+    """Restore the last readable state; return its progress, None if there is none.
+
+    Raises RuntimeError if processes have read different states.
     """
     progress = _last_state(path, method, optimizer, schedule)
-    places = distributed.gather([(progress.epoch, progress.step) if progress else None])
-    if len(set(places)) > 1:
+    positions = distributed.gather([(progress.epoch, progress.step) if progress else None])
+    if len(set(positions)) > 1:
         raise RuntimeError(
-            f"{path}: processes have read different states (epoch, step): {places}; is it on a shared disk?"
+            f"{path}: processes have read different states (epoch, step): {positions}; is it on a shared disk?"
         )
     return progress
 
@@ -169,13 +180,13 @@ def _last_state(path: Path, method: nn.Module, optimizer: Any, schedule: Any) ->
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:
-            log.warning("%s: cannot be read (%s); taking the state before it, if there is one", file, error)
+            log.warning("%s: cannot be read (%s); the state before it is used, if there is one", file, error)
             continue
         if _shapes(state.get("parameters", {})) != _shapes(_trained(method)):
-            log.warning("%s: is of another version of this method; it is not used", file)
+            log.warning("%s: belongs to another version of this method; it is not used", file)
             continue
         progress = _put_back(state, method, optimizer, schedule)
-        log.info("going on after epoch %d, step %d of the next", progress.epoch, progress.step)
+        log.info("resuming after epoch %d, step %d of the next", progress.epoch, progress.step)
         return progress
     return None
 
