@@ -210,8 +210,8 @@ def protocol_options(data: DatasetOptions, protocol: str) -> ProtocolOptions:
     match = PROTOCOL.fullmatch(protocol)
     assert match, protocol
     novel = data.novel if match["kind"] == "base_to_novel" else []
-    shots = int(match["shots"] or 0)
-    return ProtocolOptions(novel=novel, shots={k: path for k, path in data.shots.items() if k == shots})
+    path = data.shot_list(protocol)
+    return ProtocolOptions(novel=novel, shots={} if path is None else {protocol: path})
 
 
 # ---- checks of one part each; all raise ValueError
@@ -334,6 +334,8 @@ def _check_task(where: str, config: Config, experiment: ExperimentOptions, datas
             raise ValueError(f"{where}.texts: {dataset} has {has} and cannot take '{texts}'; take {takes}")
     if experiment.protocol.startswith("base_to_novel") and not config.datasets[dataset].novel:
         raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
+    with _within(f"{where.partition(': ')[0]}: datasets.{dataset}"):
+        config.datasets[dataset].shot_list(experiment.protocol)
 
 
 def _check_recipe(where: str, config: Config, name: str, dataset: str) -> None:

@@ -89,7 +89,7 @@ def test_a_list_of_shots_takes_precedence_over_a_draw(tmp_path):
     rows = clips()
     rows[0]["clip_id"] = "train/push/-a b.mp4"
     (tmp_path / "2.txt").write_text("-a b.mp4 0\ntrain/pull/1.mp4\n\n")
-    options = ProtocolOptions(shots={2: str(tmp_path / "2.txt")})
+    options = ProtocolOptions(shots={"few_shot_2": str(tmp_path / "2.txt")})
     splits = protocol_splits(rows, LABELS, "few_shot_2", options)
     assert ids(splits["train"]) == ["train/push/-a b.mp4", "train/pull/1.mp4"]
     assert len(protocol_splits(rows, LABELS, "few_shot_4", options)["train"].rows) == 12
@@ -102,6 +102,39 @@ def test_a_list_of_shots_takes_precedence_over_a_draw(tmp_path):
     (tmp_path / "2.txt").write_text("1.mp4 0\n")
     with pytest.raises(ValueError, match=r"2.txt:1: '1.mp4 0' matches 3 training clips"):
         protocol_splits(rows, LABELS, "few_shot_2", options)
+
+
+def test_each_draw_has_its_own_list(tmp_path):
+    for name in ("few_shot_1", "few_shot_1_draw1", "base_to_novel_1"):
+        number = {"few_shot_1": 1, "few_shot_1_draw1": 2, "base_to_novel_1": 4}[name]
+        (tmp_path / name).write_text(f"train/push/{number}.mp4\ntrain/jump/{number}.mp4\n")
+    shots = {name: str(tmp_path / name) for name in ("few_shot_1", "few_shot_1_draw1", "base_to_novel_1")}
+    options = ProtocolOptions(novel=["pull"], shots=shots)
+
+    def trained(protocol):
+        return ids(protocol_splits(clips(), LABELS, protocol, options)["train"])
+
+    assert trained("few_shot_1") == trained("few_shot_1_draw0") == ["train/push/1.mp4", "train/jump/1.mp4"]
+    assert trained("few_shot_1_draw1") == ["train/push/2.mp4", "train/jump/2.mp4"]
+    assert trained("base_to_novel_1") == ["train/push/4.mp4", "train/jump/4.mp4"]
+    assert len(trained("few_shot_2_draw1")) == 6  # no list of two shots: drawn
+    with pytest.raises(
+        ValueError, match=r"few_shot_1_draw2 has no list, but there are lists for few_shot_1_draw0, few_shot_1_draw1"
+    ):
+        trained("few_shot_1_draw2")
+
+
+@pytest.mark.parametrize(
+    ("shots", "message"),
+    [
+        ({4: "a.txt"}, "'4' is no protocol with K shots; name one, e.g. few_shot_4_draw1"),
+        ({"supervised": "a.txt"}, "'supervised' is no protocol with K shots"),
+        ({"few_shot_4": "a.txt", "few_shot_4_draw0": "b.txt"}, "a protocol without _draw is its draw 0"),
+    ],
+)
+def test_keys_of_lists_are_protocols(shots, message):
+    with pytest.raises(ValueError, match=message):
+        ProtocolOptions(shots=shots)
 
 
 def test_novel_classes_never_train():
@@ -183,7 +216,7 @@ def test_swapped_class_numbers_in_vificlips_lists_of_hmdb51_are_named(tmp_path, 
             label = vificlip.SWAPPED.get(row["label"], row["label"]) if swap else row["label"]
             lines.append(f"{row['clip_id']} {numbered.index(label)}\n")
     (tmp_path / "list.txt").write_text("".join(lines))
-    options = ProtocolOptions(novel="vificlip", shots={2: str(tmp_path / "list.txt")})
+    options = ProtocolOptions(novel="vificlip", shots={protocol: str(tmp_path / "list.txt")})
     trained = protocol_splits(rows, labels, protocol, options)["train"].rows
     assert all(row["clip_id"].split("/")[1] == row["label"] for row in trained)
     assert ("sword and sword exercise, are swapped" in capsys.readouterr().err) == swap

@@ -149,6 +149,21 @@ def test_transductive_scores_by_hand():
     assert dual_softmax(scores) == pytest.approx(np.array([[0, 0.75 * np.log(3)], [0.75 * np.log(3), 0]]))
 
 
+@pytest.mark.parametrize("change", [dual_softmax, inverted_softmax])
+@pytest.mark.parametrize("constant", [-20.0, 50.0])
+def test_a_constant_added_to_all_scores_moves_no_transductive_rank(change, constant):
+    scores_BK, owner_K = noisy(50)
+    scores_BK = 10 * scores_BK
+    scores_BK[3] = NAN  # a clip without frames
+    plain, moved = (rank_queries(change(scores), owner_K)["v2t"] for scores in (scores_BK, scores_BK + constant))
+    assert plain.rank_Q.tolist() == moved.rank_Q.tolist()
+
+
+def test_dual_softmax_of_negative_scores_retrieves_the_largest_share():
+    scores = np.log([[1.0, 3.0], [3.0, 1.0]]) - 20
+    assert dual_softmax(scores).argmax(1).tolist() == [1, 0]
+
+
 def test_inverted_softmax_lowers_an_item_that_suits_all_queries():
     hub = [[5, 4, 0], [6, 7, 0], [4, 0, 3.0]]  # clips x captions: clip 1 is above all
     predictions = Predictions(list("abc"), np.arange(3), np.array(hub), list("abc"), captioned=True)

@@ -3,7 +3,7 @@
 import re
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from kinetext.config.base import Fraction
 from kinetext.core.plugins import Options
@@ -12,6 +12,12 @@ PROTOCOL = re.compile(
     r"(?P<kind>supervised(?!_)|few_shot(?=_)|base_to_novel)(?:_(?P<shots>[1-9]\d*)(?:_draw(?P<draw>\d+))?)?"
     r"|zero_shot_from_(?P<source>.+)"
 )
+
+
+def draw_name(protocol: str) -> str:
+    """Return the name of a K-shot protocol with its draw: few_shot_4 is few_shot_4_draw0; other protocols as they are."""
+    match = PROTOCOL.fullmatch(protocol)
+    return f"{protocol}_draw0" if match and match["shots"] and match["draw"] is None else protocol
 
 
 class FrameOptions(Options):
@@ -69,10 +75,39 @@ class ProtocolOptions(Options):
         description="novel classes, without training clips, under base_to_novel; half: the half with the fewest training and "
         "validation clips; vificlip: ViFi-CLIP's, for HMDB51, UCF101, SSv2 and Kinetics-400",
     )
-    shots: dict[int, str] = Field(
+    shots: dict[str, str] = Field(
         default_factory=dict,
-        description="K -> file that lists the training clips of the K-shot protocol; without one they are drawn",
+        description="protocol -> file that lists its training clips, e.g. few_shot_4_draw1; if none of the draws of a protocol "
+        "has a list, clips are drawn, and if some have, a draw without one is refused",
     )
+
+    @field_validator("shots", mode="before")
+    @classmethod
+    def _are_lists_of_draws(cls, shots: Any) -> Any:
+        """Refuse keys that are no K-shot protocol, and two keys of one draw: few_shot_4 is few_shot_4_draw0."""
+        if not isinstance(shots, dict):
+            return shots
+        for protocol in shots:
+            match = PROTOCOL.fullmatch(str(protocol))
+            if not (match and match["shots"]):
+                raise ValueError(f"'{protocol}' is no protocol with K shots; name one, e.g. few_shot_4_draw1: list.txt")
+        draws = [draw_name(protocol) for protocol in shots]
+        if len(set(draws)) < len(draws):
+            raise ValueError("two lists of one draw: a protocol without _draw is its draw 0")
+        return shots
+
+    def shot_list(self, protocol: str) -> str | None:
+        """Return the file with the training clips of a protocol, or None if they are drawn.
+
+        Raises ValueError if other draws of the same protocol have lists.
+        """
+        lists = {draw_name(name): path for name, path in self.shots.items()}
+        draw = draw_name(protocol)
+        stem = draw.rpartition("_draw")[0]
+        listed = sorted(name for name in lists if stem and name.rpartition("_draw")[0] == stem)
+        if listed and draw not in lists:
+            raise ValueError(f"shots: {draw} has no list, but there are lists for {', '.join(listed)}; add one")
+        return lists.get(draw)
 
 
 class DatasetOptions(ProtocolOptions):

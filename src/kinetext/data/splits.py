@@ -13,8 +13,8 @@
   Kinetics-400's.)
 
 Draws of K clips are part of the protocol, not of a run's seed, because whatever is mined from training clips depends
-on them: `few_shot_4` is draw 0, `few_shot_4_draw1` another. A list from a file (`shots`) takes precedence over a
-draw. No clip may both train and test; clips are compared by name and by the content of their frames.
+on them: `few_shot_4` is draw 0, `few_shot_4_draw1` another. A list from a file (`shots`) takes
+precedence over a draw, and then each draw that is used needs one. No clip may both train and test; clips are compared by name and by the content of their frames.
 
 Clips with captions (retrieval) have no classes: each is its own, and only `supervised` and `zero_shot_from` apply.
 """
@@ -155,8 +155,8 @@ def protocol_splits(
         for split in ("train", "val"):
             drawn = draw_clips([r for r in splits[split].rows if usable is None or r["clip_id"] in usable], shots, draw)
             splits[split] = Split(drawn, base)
-        if shots in options.shots:
-            splits["train"] = Split(listed_clips(Path(options.shots[shots]), part("train", base).rows, labels), base)
+        if (path := options.shot_list(protocol)) is not None:
+            splits["train"] = Split(listed_clips(Path(path), part("train", base).rows, labels), base)
     return splits
 
 

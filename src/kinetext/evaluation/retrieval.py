@@ -86,9 +86,12 @@ def recall_at_1(ranks: Ranks) -> np.ndarray:
 def dual_softmax(scores_QN: np.ndarray) -> np.ndarray:
     """Multiply each score by its share among all queries for the same item (DSL: CAMoE, Cheng et al. 2021).
 
-    Scores keep the model's own temperature; the factor of 1000 in the copied code makes the shares nearly equal.
+    Scores are counted from the lowest of all, so that a constant added to all scores changes nothing: a product with
+    negative scores would rank the largest share last. Scores keep the model's own temperature; the factor of 1000 in the
+    copied code makes the shares nearly equal.
     """
-    return scores_QN * inverted_softmax(scores_QN)
+    lowest = np.nanmin(scores_QN, initial=np.inf)  # NaN: of clips without frames
+    return (scores_QN - lowest) * inverted_softmax(scores_QN)
 
 
 def inverted_softmax(scores_QN: np.ndarray) -> np.ndarray:
