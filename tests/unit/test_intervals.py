@@ -164,3 +164,16 @@ def test_three_seeds_that_are_all_right_are_no_certainty():
 def test_degrees_of_freedom_are_satterthwaites():
     assert add_variances(2.0, 9, 1.0, 4) == (3.0, pytest.approx(9 / (4 / 9 + 1 / 4)))
     assert add_variances(2.0, 9, 0.0, 0) == (2.0, pytest.approx(9))
+    assert add_variances(2.0, float("inf"), 0.0, 8) == (2.0, float("inf"))
+    assert add_variances(0.0, 9, 0.0, 8) == (0.0, float("inf"))
+
+
+def test_a_rank_over_three_seeds_has_students_quantile_and_at_least_its_interval_over_clips():
+    ends = {"low": 2.0, "high": 3.0, "least": 2.5, "most": 2.5, "unit": "rank"}
+    seeds = [Estimate(value=2.5, **ends, seeds=1, clips=50, variance=0.06, groups=50)] * 3
+    same = mean_over_seeds(seeds, pool_seeds([[2.5] * 3]))
+    assert (same.low, same.high) == (pytest.approx(2.0), pytest.approx(3.0))
+    apart = mean_over_seeds(seeds, pool_seeds([[2.5, 3.5, 1.5]]))
+    total = 0.06 + 1 / 3
+    half = stats.t.ppf(0.975, total**2 / ((1 / 3) ** 2 / 2)) * total**0.5
+    assert (apart.low, apart.high) == (pytest.approx(2.5 - half), pytest.approx(2.5 + half))

@@ -182,9 +182,8 @@ def add_variances(clip: float, clip_freedom: float, seed: float, seed_freedom: f
     """Return the sum of the variance over clips and that over seeds, and its degrees of freedom (Satterthwaite 1946)."""
     parts = [(v, freedom) for v, freedom in ((clip, clip_freedom), (seed, seed_freedom)) if v > 0]
     total = sum(v for v, _ in parts)
-    if not parts:
-        return 0.0, INFINITE
-    return total, total**2 / sum(v**2 / max(freedom, 1) for v, freedom in parts)
+    inverse = sum(v**2 / max(freedom, 1) for v, freedom in parts)
+    return total, total**2 / inverse if inverse else INFINITE
 
 
 def mean_over_seeds(seeds: Sequence[Estimate], between: SeedVariance | None = None) -> Estimate:
@@ -223,7 +222,8 @@ def _expected_interval(
     total, freedom = add_variances(clip, clip_freedom, between.variance / len(seeds), between.freedom)
     if seeds[0].unit == "share":
         return share_interval(value, total, freedom, max(groups, 2))
-    spread = ((float(stdtrit(freedom, (1 + LEVEL) / 2)) if total else 0.0) * total**0.5, half)
+    student = float(stdtrit(min(freedom, 1e9), (1 + LEVEL) / 2))
+    spread = (student * total**0.5, half)
     return value - max(spread), value + max(spread)
 
 
