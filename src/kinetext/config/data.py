@@ -32,6 +32,11 @@ class FrameOptions(Options):
         description="centre: store the centre crop; whole: store the whole frame, which random resized crops and several test "
         "crops need (without them the centre is used)",
     )
+    aspect: Literal["display", "storage"] = Field(
+        "display",
+        description="of videos whose pixels are not square: display: stretch frames to the width that players show; storage: "
+        "take the pixels as they are stored",
+    )
     sampling: Literal["uniform", "uniform_time", "segment", "dense", "rate"] = Field(
         "uniform",
         description="uniform: centres of T equal segments (TSN, ECCV 2016); uniform_time: the same in time instead of frame "

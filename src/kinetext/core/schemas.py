@@ -11,6 +11,7 @@ Column = tuple[str, pa.DataType, str]
 SCHEMA_VERSION = 4  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
 ADDED = {  # columns that files of an earlier version lack: read as null
     "clips": ("group",),
+    "frames": ("pixel_aspect", "stream"),
     "splits": ("group",),
     "predictions": ("bank_P", "group"),
     "runs": ("method_module", "method_options", "training", "test_clips", "test_crops", "test_average"),
@@ -86,13 +87,15 @@ FRAMES: tuple[Column, ...] = (
     ("frame_indices", pa.list_(pa.int32()), "index of each frame in presentation order"),
     ("timestamps_s", pa.list_(pa.float64()), "presentation time of each frame, seconds"),
     ("images", pa.list_(pa.binary()), "T encoded images, JPEG or raw RGB bytes; empty if failed"),
-    ("width_px", pa.int32(), "width of the video"),
-    ("height_px", pa.int32(), "height of the video"),
+    ("width_px", pa.int32(), "width of the frames before they were resized"),
+    ("height_px", pa.int32(), "height of the frames before they were resized"),
     ("num_packets", pa.int32(), "video packets counted in the file"),
     ("num_substituted", pa.int32(), "frames replaced by their nearest undamaged neighbour"),
     ("rotation_deg", pa.int32(), "display rotation that was applied, degrees anticlockwise"),
+    ("pixel_aspect", pa.float64(), "width of a pixel divided by its height, as the file declares; 1: square"),
     ("vfr", pa.bool_(), "variable frame rate: the steps between frames differ by more than half"),
     ("codec", pa.string(), "video codec"),
+    ("stream", pa.int32(), "index of the video stream in the file, from 0"),
     ("content_hash", pa.string(), "hash of the images: equal for equal pictures, whatever the file name"),
     (
         "source",

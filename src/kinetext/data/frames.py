@@ -107,6 +107,7 @@ def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
         partial(resize, size_px=options.size_px, crop=options.crop),
         options.max_px,
         options.max_duration_s,
+        options.aspect,
     )
     encoded: dict[int, bytes] = {}  # short clips repeat frames
     for index, frame_HWC in zip(decoded.frame_indices, decoded.frames_HWC, strict=True):

@@ -128,6 +128,9 @@ def _measure_lines(clips: list[Clip], options: FrameOptions) -> Iterator[str]:
         yield f"  sizes {_most_common(Counter(clip.resolution for clip in readable))}"
         yield f"  codecs {_most_common(Counter(clip.codec for clip in readable))}"
         yield f"  variable frame rate: {sum(clip.vfr for clip in readable)}"
+        ratios = Counter(f"{clip.pixel_aspect:.4g}" for clip in readable if clip.pixel_aspect != 1)
+        if ratios:
+            yield f"  pixels that are not square, width / height: {_most_common(ratios)}; aspect: {options.aspect}"
     bad = [f"{c.clip_id} ({r.reason})" for c, r in zip(clips, results, strict=True) if isinstance(r, NoResult)]
     if bad:
         yield f"  cannot be read: {_first_of(bad)}"

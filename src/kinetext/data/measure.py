@@ -18,6 +18,7 @@ class Measured:
     resolution: str
     codec: str
     vfr: bool
+    pixel_aspect: float
 
 
 def measure(options: FrameOptions, clip: Clip) -> Measured | NoResult:
@@ -33,6 +34,6 @@ def measure(options: FrameOptions, clip: Clip) -> Measured | NoResult:
             times_s = video.times_s[window.start : window.stop]
             step_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 1 / video.fps
             size = f"{stream.width}x{stream.height}"
-            return Measured(len(times_s), len(times_s) * step_s, size, video.codec, is_vfr(times_s))
+            return Measured(len(times_s), len(times_s) * step_s, size, video.codec, is_vfr(times_s), video.pixel_aspect)
     except UnusableError as error:
         return NoResult(str(error))

@@ -44,6 +44,7 @@ def read_cell(options: FrameOptions, clip: Clip) -> Cell:
         _fit,
         options.max_px,
         options.max_duration_s,
+        options.aspect,
     )
     return Cell(decoded.status, decoded.error, *decoded.frames_HWC)
 

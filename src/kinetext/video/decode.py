@@ -50,7 +50,7 @@ class Decoded:
 
     status: str
     error: str | None = None
-    frames_HWC: list[np.ndarray] = field(default_factory=list)  # uint8 RGB, as displayed (rotated)
+    frames_HWC: list[np.ndarray] = field(default_factory=list)  # uint8 RGB, as displayed
     frame_indices: list[int] = field(default_factory=list)  # in display order, from the file's first frame
     timestamps_s: list[float] = field(default_factory=list)  # from the file's first frame
     width_px: int | None = None  # as displayed
@@ -58,8 +58,10 @@ class Decoded:
     num_packets: int | None = None
     num_substituted: int | None = None
     rotation_deg: int | None = None
+    pixel_aspect: float | None = None  # as the file declares
     vfr: bool | None = None
     codec: str | None = None
+    stream: int | None = None  # index in the file
 
 
 def decode_clip(
@@ -70,15 +72,17 @@ def decode_clip(
     resize: Resize = lambda frames_THWC: frames_THWC,
     limit_px: int = LIMIT_PX,
     limit_s: float | None = None,
+    aspect: str = "display",
 ) -> Decoded:
     """Decode the frames of a clip that `choose(times of its frames in seconds)` returns, ascending, repeats allowed.
 
     Only frames with start_s <= time < end_s are counted and chosen from. These are times of the file: 0 is the start
     of the container, which may be before the first frame. `resize` is applied to a few frames at a time, uint8 [T, H,
-    W, 3], so that large frames are not all in memory. Frames of more than `limit_px` pixels and clips of more than
+    W, 3], so that large frames are not all in memory. With `aspect` `storage`, frames whose pixels are not square are not
+    stretched. Frames of more than `limit_px` pixels and clips of more than
     `limit_s` seconds are not decoded. Never raises: errors are in `status` and `error`.
     """
-    request = _Request(path, choose, start_s, end_s, resize, limit_px, limit_s)
+    request = _Request(path, choose, start_s, end_s, resize, limit_px, limit_s, aspect)
     # a quick opening saves up to a tenth, but does not know where the file starts; after any surprise all is done again
     if request.whole_file and has_quick_header(path):
         with suppress(UnusableError), open_video(path, QUICK) as container:
@@ -101,6 +105,7 @@ class _Request:
     resize: Resize
     limit_px: int
     limit_s: float | None
+    aspect: str
 
     @property
     def whole_file(self) -> bool:
@@ -114,8 +119,8 @@ class _Request:
             raise too_long(length_s, self.limit_s)
         return window, [window.start + index for index in self.choose(times_s[window.start : window.stop])]
 
-    def collector(self) -> ImageCollector:
-        return ImageCollector(self.resize, self.limit_px)
+    def collector(self, video: Video) -> ImageCollector:
+        return ImageCollector(video, self.resize, self.limit_px, self.aspect)
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ def _decode(request: _Request, container: Any, gops_only: bool) -> Decoded:
         container, stream, request.limit_s if request.whole_file else None
     )  # a segment of a long file is short
     window, ranks = request.select(video.times_s, video.start_s)
-    images = decode_gops(video, ranks, request.collector()) if video.by_gop else None
+    images = decode_gops(video, ranks, request.collector(video)) if video.by_gop else None
     if images is not None:
         selection = _Selection(video.times_s, window, ranks, ranks, images)
     elif gops_only:
@@ -163,8 +168,10 @@ def _decode(request: _Request, container: Any, gops_only: bool) -> Decoded:
         num_packets=len(video.packets),
         num_substituted=selection.num_substituted,
         rotation_deg=first.rotation_deg,
+        pixel_aspect=video.pixel_aspect,
         vfr=is_vfr(selection.times_s),
         codec=video.codec,
+        stream=video.stream,
     )
 
 
@@ -172,17 +179,17 @@ def _decode_sequentially(request: _Request, video: Video) -> _Selection:
     """Decode everything, and again if damage or hidden pictures change which frames are taken."""
     times_s = video.times_s
     window, ranks = request.select(times_s, video.start_s)
-    positions, decoded_times_s, images = decode_all(video, set(ranks), request.collector())
+    positions, decoded_times_s, images = decode_all(video, set(ranks), request.collector(video))
     if video.bad:
         video.order = display_order(video, positions)
         taken = nearest_untainted(video, positions, window, ranks)
         arrivals = {rank: positions.index(video.order[rank]) for rank in taken}
-        _, _, images = decode_all(video, set(arrivals.values()), request.collector())
+        _, _, images = decode_all(video, set(arrivals.values()), request.collector(video))
         return _Selection(times_s, window, ranks, taken, {rank: images[at] for rank, at in arrivals.items()})
     if len(positions) != len(video.order):  # hidden or skipped pictures: count the shown ones
         times_s = decoded_times_s
         window, ranks = request.select(times_s, video.start_s)
-        _, _, images = decode_all(video, set(ranks), request.collector())
+        _, _, images = decode_all(video, set(ranks), request.collector(video))
     return _Selection(times_s, window, ranks, ranks, images)
 
 
@@ -191,7 +198,7 @@ def _reasons(path: Path, container: str, header_frames: int, video: Video, selec
     reasons = {}
     if container == MOV and len(video.packets) < header_frames:
         # an edit list hides frames of intact files, too; what is missing without it is not in the file
-        present = count_without_edit_list(path)
+        present = count_without_edit_list(path, video.stream)
         if present < header_frames:
             reasons["truncated"] = f"{present} of {header_frames} frames are in the file"
     if video.bad:

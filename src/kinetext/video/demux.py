@@ -3,9 +3,12 @@
 Frames are counted by packets, because headers are unreliable: the length in an AVI, edit lists, files cut short.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,14 @@ LIMIT_PACKETS = 1_000_000  # all are held in memory; 4.6 hours at 60 frames/s
 CHUNK_PACKETS = 1000  # read between two checks of the limits
 OPEN: dict[str, Any] = {"metadata_errors": "ignore"}  # a title in an old encoding is no reason to fail
 QUICK = {"probesize": "32", "codec_whitelist": "none"}  # decode no frame to probe the file
+PICTURES = (
+    Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+)  # streams that are no video
+PROBED_PACKETS = 1000  # read of a file with several video streams: one with a single packet is a picture
+MAX_PIXEL_ASPECT = 10  # a declared ratio beyond it, or below its inverse, is an error of the file
+PLAYLIST = re.compile(
+    rb"[\s\xef\xbb\xbf]*(#EXTM3U|ffconcat version|v=0\s|(<\?xml.*?)?<(MPD|CompositionPlaylist)\b)", re.DOTALL
+)
 
 
 class UnusableError(Exception):
@@ -56,6 +67,8 @@ class Video:
     """A demuxed video. Positions count packets in decode order, ranks count frames in display order."""
 
     context: Any
+    stream: int  # index in the file
+    declared_aspect: Fraction | None  # pixel aspect ratio of the container, else that of the codec's header
     codec: str
     packets: list[Any]
     stamps: list[int]  # by position: presentation time if the file has it
@@ -70,6 +83,15 @@ class Video:
     order_known: bool  # whether time stamps are in display order; else `order` is that of the file
     broken: frozenset[int]  # positions at which the demuxer found an error
     bad: set[int]  # those, and the ones at which the latest pass of the decoder found an error
+
+    @property
+    def pixel_aspect(self) -> float:
+        """Return the width of a pixel divided by its height; 1 if the file does not say.
+
+        After a quick opening a ratio in the codec's header is known once the first frame is decoded.
+        """
+        ratio = float(self.declared_aspect or self.context.sample_aspect_ratio or 1)
+        return ratio if 1 / MAX_PIXEL_ASPECT <= ratio <= MAX_PIXEL_ASPECT else 1.0
 
 
 def has_quick_header(path: Path) -> bool:
@@ -94,7 +116,11 @@ def open_video(path: Path, options: dict[str, str] | None = None) -> Iterator[An
             raise UnusableError("not_a_file: a folder or a device")
         if path.stat().st_size == 0:
             raise UnusableError("empty_file: zero bytes")
+        if options is None and PLAYLIST.match(_start(path)):
+            raise UnusableError("playlist: the file names other files; list the videos themselves")
         with av.open(str(path.absolute()), options=options, **OPEN) as container:
+            if container.format.name == "image2" and "%" in path.name:
+                raise UnusableError("playlist: FFmpeg takes the % in the name for a pattern of names; rename the file")
             yield container
     except UnusableError:
         raise
@@ -104,6 +130,11 @@ def open_video(path: Path, options: dict[str, str] | None = None) -> Iterator[An
         ) from None
     except Exception as error:
         raise UnusableError(f"{type(error).__name__}: {error}") from None
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(1024)
 
 
 def select_stream(container: Any, limit_px: int) -> Any:
@@ -119,9 +150,29 @@ def select_stream(container: Any, limit_px: int) -> Any:
 
 
 def _video_stream(container: Any) -> Any:
-    """Return the first video stream that is not a cover picture, or None."""
-    streams = (s for s in container.streams.video if not s.disposition & Disposition.attached_pic)
-    return next(streams, None)
+    """Return the video stream that players show: the default one, of several the largest; None without one.
+
+    A stream of one picture, also one that is not marked as a cover, is taken only if there is no other.
+    """
+    streams = [stream for stream in container.streams.video if not stream.disposition & PICTURES]
+    if len(streams) > 1:
+        streams = _moving(container.name, streams) or streams
+    return max(streams, key=_preference, default=None)
+
+
+def _preference(stream: Any) -> tuple[bool, bool, int, int]:
+    known = stream.codec_context is not None
+    size_px = stream.width * stream.height if known else 0
+    return known, bool(stream.disposition & Disposition.default), size_px, -stream.index
+
+
+def _moving(path: str, streams: list[Any]) -> list[Any]:
+    """Return the streams that have more than one packet near the start of the file."""
+    counts: Counter[int] = Counter()
+    with suppress(av.error.FFmpegError), av.open(path, **OPEN) as container:
+        packets = container.demux([container.streams[stream.index] for stream in streams])
+        counts.update(packet.stream_index for packet in islice(packets, PROBED_PACKETS) if packet.size)
+    return [stream for stream in streams if counts[stream.index] > 1]
 
 
 def demux(container: Any, stream: Any, limit_s: float | None = None) -> Video:
@@ -158,6 +209,8 @@ def demux(container: Any, stream: Any, limit_s: float | None = None) -> Video:
         by_gop, entries = True, pictures
     return Video(
         context=context,
+        stream=stream.index,
+        declared_aspect=stream.sample_aspect_ratio,
         codec=codec,
         packets=packets,
         stamps=stamps,
@@ -212,8 +265,8 @@ def too_long(length_s: float, limit_s: float | None) -> UnusableError:
     return UnusableError(f"too_long: {length_s:.1f} s or more, at most {limit_s:g} s are decoded")
 
 
-def count_without_edit_list(path: Path) -> int:
-    """Return the number of video packets in the file, including those that an edit list hides."""
+def count_without_edit_list(path: Path, stream: int) -> int:
+    """Return the number of packets of a stream in the file, including those that an edit list hides."""
     with av.open(str(path.absolute()), options={"ignore_editlist": "1"}, **OPEN) as container:
-        packets = container.demux(_video_stream(container))
+        packets = container.demux(container.streams[stream])
         return sum(1 for packet in packets if packet.size)

@@ -28,19 +28,24 @@ class Image:
 class ImageCollector:
     """Collects the wanted frames of a pass; resizes several at a time, which is faster than one by one."""
 
-    def __init__(self, resize: Callable[[np.ndarray], np.ndarray], limit_px: int) -> None:
-        self._resize, self._limit_px = resize, limit_px
+    def __init__(
+        self, video: Video, resize: Callable[[np.ndarray], np.ndarray], limit_px: int, aspect: str = "display"
+    ) -> None:
+        self._video, self._resize, self._limit_px, self._aspect = video, resize, limit_px, aspect
         self._waiting: dict[int, tuple[np.ndarray, int]] = {}  # frame, rotation in degrees; all of one shape
         self._done: dict[int, Image] = {}
 
     def add(self, key: int, frame: Any) -> None:
         """Add a frame of the decoder. Raises UnusableError if it is too large."""
-        if frame.width * frame.height > self._limit_px:
+        ratio = self._video.pixel_aspect if self._aspect == "display" else 1.0
+        width_px = max(1, round(frame.width * ratio))
+        if max(width_px, frame.width) * frame.height > self._limit_px:
             raise UnusableError(
-                f"too_large: a frame of {frame.width}x{frame.height} px, at most {self._limit_px} px are decoded"
+                f"too_large: a frame of {width_px}x{frame.height} px, at most {self._limit_px} px are decoded"
             )
         orientation = orientation_of(frame)
-        frame_HWC = frame.to_ndarray(format="rgb24", threads=1)  # the default starts threads for each frame
+        stretch = {} if width_px == frame.width else {"width": width_px, "interpolation": "BICUBIC"}
+        frame_HWC = frame.to_ndarray(format="rgb24", threads=1, **stretch)  # the default starts threads for each frame
         frame_HWC = orientation.apply(frame_HWC)
         others = [image_HWC for image_HWC, _ in self._waiting.values()]
         if others and (others[0].shape != frame_HWC.shape or (len(others) + 1) * frame_HWC.nbytes > BATCH_BYTES):
