@@ -1,6 +1,7 @@
 """The report over small synthetic runs: its sections and sentences, and that its numbers equal the tables."""
 
 import base64
+import json
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,10 +20,11 @@ from kinetext.report.descriptions import description_sets, verdict, verdict_sent
 from kinetext.report.estimates import difference_of, estimates_of
 from kinetext.report.formats import format_p
 from kinetext.report.gallery import frame_strip
+from kinetext.report.inputs import summarize_dataset
 from kinetext.report.keys import Comparison, RowKey
 from kinetext.report.published import compare_with_published
 from kinetext.report.render import render_report
-from kinetext.report.sources import ConfusablesFile
+from kinetext.report.sources import ConfusablesFile, DatasetFiles
 from reported import BASE, FRAME_ORDER_EFFECT, Page, make_data, make_report, make_run
 
 
@@ -458,3 +460,19 @@ def test_a_rank_may_be_in_the_headline_but_not_first(captioned):
         render_captioned(captioned, headline=["t2v_mdr"])
     with pytest.raises(ValueError, match=r"no metric 'top1' was measured; known: t2v_mdr"):
         render_captioned(captioned, headline=["top1"])
+
+
+def test_validation_clips_that_choose_the_epoch_are_stated_as_labelled(tmp_path):
+    make_data(tmp_path, 2)
+    files = DatasetFiles("shapes", tmp_path / "shapes/clips.parquet", [tmp_path / "shapes/frames/0000.arrow"])
+    row = {"dataset": "shapes", "backbone": "tiny", "texts": "names", "seed": 0}
+    runs = [
+        {**row, "method": method, "protocol": protocol, "training": json.dumps({"select": select})}
+        for method, protocol, select in [
+            ("stan", "few_shot_4_draw1", "best_val"),
+            ("moted", "few_shot_4", "last"),
+            ("stan", "supervised", "best_val"),
+        ]
+    ]
+    stated = summarize_dataset(files, [], runs)["labelled"]
+    assert stated == ["stan, few_shot_4_draw1: 4 shots + up to 4 validation clips per class"]

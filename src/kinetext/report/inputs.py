@@ -1,9 +1,11 @@
 """What was compared: the clips of a data set, the options of its runs, and the text sets."""
 
+import json
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+from kinetext.config.data import PROTOCOL
 from kinetext.core.schemas import DESCRIPTIONS
 from kinetext.core.tables import open_shard, read_metadata, read_rows
 from kinetext.report.descriptions import control_of
@@ -32,12 +34,26 @@ def summarize_dataset(
         "status": status,
         "failed": failed,
         "deviations": _deviations(read_metadata(dataset.clips)),
+        "labelled": _labelled_clips(dataset_runs),
         "commits": sorted({row["commit"] for row in metrics if row["dataset"] == dataset.name and row["commit"]}),
         **{
             column: sorted({run[column] for run in dataset_runs})
             for column in ("protocol", "backbone", "method", "texts", "seed")
         },
     }
+
+
+def _labelled_clips(runs: list[dict[str, Any]]) -> list[str]:
+    """Return the methods that choose their epoch on validation clips under a K-shot protocol: these are labelled, too."""
+    statements = set()
+    for run in runs:
+        match = PROTOCOL.fullmatch(run["protocol"])
+        if match and match["shots"] and json.loads(run["training"] or "{}").get("select") == "best_val":
+            shots = match["shots"]
+            statements.add(
+                f"{run['method']}, {run['protocol']}: {shots} shots + up to {shots} validation clips per class"
+            )
+    return sorted(statements)
 
 
 def _deviations(index: dict[str, Any]) -> list[str]:
