@@ -157,7 +157,7 @@ class OpenClipViT(Backbone):
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         self.clip.load_state_dict(tensors)
-        self.largest_scale = max(LARGEST_SCALE, float(self.clip.logit_scale))
+        self.largest_scale = max(LARGEST_SCALE, float(self.clip.logit_scale.detach()))
 
     @classmethod
     def token_counter(cls, architecture: dict[str, Any]) -> Callable[[str], int]:

@@ -162,6 +162,17 @@ class TrainingOptions(Options):
         description="repeated augmentation: copies of a clip per batch, each augmented independently (Hoffer et al., CVPR 2020); an "
         "epoch takes that many times as long",
     )
+    class_sampling: Literal["natural", "balanced"] = Field(
+        "natural",
+        description="balanced: each class equally often in an epoch, which stays as long; clips of small classes are repeated "
+        "(Kang et al., ICLR 2020); only for classes",
+    )
+    logit_adjustment: float = Field(
+        0.0,
+        ge=0,
+        description="tau of the logit-adjusted loss (Menon et al., ICLR 2021: 1): tau x log of each class's share of the training "
+        "clips is added to its logit in training, not in tests; 0: off; only for classes",
+    )
     mixup: float = Field(0.0, ge=0, description="alpha of mixup (Zhang et al., ICLR 2018); 0: off; only for classes")
     cutmix: float = Field(
         0.0,
@@ -224,6 +235,8 @@ class TrainingOptions(Options):
             raise ValueError(f"repeats: all {self.repeats} copies of a clip would be equal; set augment or sampling")
         if self.batch_size % self.repeats:
             raise ValueError(f"repeats: batch_size {self.batch_size} is not a multiple of {self.repeats}")
+        if self.class_sampling == "balanced" and self.logit_adjustment:
+            raise ValueError("logit_adjustment: class_sampling: balanced corrects class shares already; set one of the two")
         return self
 
     @property
@@ -238,7 +251,14 @@ class TrainingOptions(Options):
 
     def needs_classes(self) -> str | None:
         """Return the name of an option that is set and needs classes, not captions; None if there is none."""
-        options = {"mixup": self.mixup, "cutmix": self.cutmix, "repeats": self.repeats > 1, "terms": self.terms}
+        options = {
+            "mixup": self.mixup,
+            "cutmix": self.cutmix,
+            "repeats": self.repeats > 1,
+            "class_sampling": self.class_sampling == "balanced",
+            "logit_adjustment": self.logit_adjustment,
+            "terms": self.terms,
+        }
         return next((name for name, is_set in options.items() if is_set), None)
 
     @model_validator(mode="after")
@@ -247,6 +267,8 @@ class TrainingOptions(Options):
             raise ValueError(
                 "hard_negative_group: with captions_per_video: all a group would be captions of one clip; set it to one"
             )
+        if self.hard_negative_group > 1 and self.class_sampling == "balanced":
+            raise ValueError("class_sampling: balanced draws clips one by one, without groups; set hard_negative_group: 1")
         if self.batch_size % self.hard_negative_group:
             raise ValueError(
                 f"hard_negative_group: batch_size {self.batch_size} is not a multiple of {self.hard_negative_group}"

@@ -41,6 +41,11 @@ class LossInputs:
     target_B: Tensor
     rivals_KK: Tensor | None = None
     label_smoothing: float = 0.0
+    log_prior_K: Tensor | None = None  # tau x log of the classes' shares of the training clips (training.logit_adjustment)
+
+    def adjusted(self, scores_BK: Tensor) -> Tensor:
+        """Return logits of classes as a loss takes them, with training.logit_adjustment (Menon et al., ICLR 2021, eq. 10)."""
+        return scores_BK if self.log_prior_K is None else scores_BK + self.log_prior_K
 
 
 class Method(nn.Module):
@@ -149,6 +154,7 @@ class Method(nn.Module):
         scores_BK = self.score(batch.video, batch.text)
         if batch.rivals_KK is None:
             return {"contrastive": contrastive_loss(scores_BK, batch.label_smoothing)}
+        scores_BK = batch.adjusted(scores_BK)
         return {"cross_entropy": F.cross_entropy(scores_BK, batch.target_B, label_smoothing=batch.label_smoothing)}
 
     def fit(self, frames_NTD: Tensor, target_N: Tensor, text: Any) -> None:

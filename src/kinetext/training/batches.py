@@ -72,6 +72,23 @@ def _part(sizes: tuple[int, ...], rank: int) -> slice:
     return slice(first, first + sizes[rank]) if sizes[rank] else slice(0, 1)
 
 
+def balanced_items(target_N: Tensor, generator: torch.Generator) -> Tensor:
+    """Return as many items as there are clips, shuffled, in which each class is equally often, but for one.
+
+    Item n + c N is clip n for the (c + 1)-th time: no clip of a class is repeated before all of its clips are used.
+    """
+    N, classes = len(target_N), target_N.unique()
+    classes = classes[torch.randperm(len(classes), generator=generator)]
+    items = []
+    for number, label in enumerate(classes):
+        clip_M = (target_N == label).nonzero()[:, 0]
+        wanted = N // len(classes) + (number < N % len(classes))
+        rounds = -(-wanted // len(clip_M))
+        orders = [clip_M[torch.randperm(len(clip_M), generator=generator)] + N * c for c in range(rounds)]
+        items.append(torch.cat(orders)[:wanted] if orders else clip_M[:0])
+    return torch.cat(items)[torch.randperm(N, generator=generator)]
+
+
 class Batches:
     """A split's clips that have frames, in batches; `epoch(n)` shuffles by (seed, n), `epoch(None)` does not.
 
@@ -137,7 +154,7 @@ class Batches:
         parts = [self._batch(*pair, number) for pair in (distributed.local_items(pairs) if number is None else pairs)]
         if self.cached is not None:
             for part in parts:
-                tokens = {level: to_device_async(t[part.places], self.device) for level, t in self.cached.items()}
+                tokens = {level: to_device_async(t[[place % len(self.clip_ids) for place in part.places]], self.device) for level, t in self.cached.items()}
                 yield replace(part, clips=tokens)
             return
         order = [part.places for part in parts]
@@ -158,6 +175,9 @@ class Batches:
             return clip_N, text_N
         count = self._pairs_per_pass()
         generator = torch.Generator().manual_seed(self.seed * 100_003 + number)
+        if self.training.class_sampling == "balanced":
+            clip_N = balanced_items(text_N, generator)
+            return self._with_copies(clip_N, text_N[clip_N % count])
         order_N = torch.randperm(count, generator=generator)
         group_size = self.training.hard_negative_group
         if group_size > 1:
@@ -170,11 +190,13 @@ class Batches:
             text_N = self.first_text_N[clip_N] + torch.arange(len(clip_N)) - before_N
         else:
             text_N = text_N + (torch.rand(len(clip_N), generator=generator) * self.texts_N).long()
-        clip_N, text_N, repeats = clip_N[order_N], text_N[order_N], self.training.repeats
-        if repeats > 1:  # each copy of a clip has an index of its own, and so draws of its own (data/loader.py)
-            copies_R = torch.arange(repeats) * len(self.clip_ids)
-            clip_N, text_N = (clip_N[:, None] + copies_R).flatten(), text_N.repeat_interleave(repeats)
-        return clip_N, text_N
+        return self._with_copies(clip_N[order_N], text_N[order_N])
+
+    def _with_copies(self, item_N: Tensor, text_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each item `repeats` times. Each copy has an index of its own, and so draws of its own (data/loader.py)."""
+        repeats, clips = self.training.repeats, len(self.clip_ids)
+        copy_NR = (item_N // clips)[:, None] * repeats + torch.arange(repeats)
+        return ((item_N % clips)[:, None] + copy_NR * clips).flatten(), text_N.repeat_interleave(repeats)
 
     def _fits_cache(self) -> bool:
         """Return whether a frozen image encoder's tokens are the same each epoch and fit into `cache_gib`."""

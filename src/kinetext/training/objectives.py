@@ -72,6 +72,7 @@ class Recognition:
     table: TextTable
     rivals_KK: Tensor
     training: TrainingOptions
+    log_prior_K: Tensor | None = None  # see LossInputs
     frozen_words: WordFeatures | None = None
     best_by = "val_top1"
 
@@ -100,7 +101,8 @@ class Recognition:
         text_B = batch.text_N[batch.part][piece]
         target_B = to_device_async(text_B, self.rivals_KK.device)
         text = self.text() if text is None else text
-        inputs = LossInputs(video, text, target_B, self.rivals_KK, self.training.label_smoothing)
+        smoothing = self.training.label_smoothing
+        inputs = LossInputs(video, text, target_B, self.rivals_KK, smoothing, self.log_prior_K)
         losses = self.method.losses(inputs)
         if batch.other_B is not None:
             other_B = to_device_async(batch.other_B[piece], self.rivals_KK.device)

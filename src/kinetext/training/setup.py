@@ -4,9 +4,11 @@ them, the objective, the batches, the optimizer.
 B clips, T frames, K classes.
 """
 
+import logging
 import math
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +32,7 @@ from kinetext.training.objectives import Objective, Recognition, Retrieval
 from kinetext.training.recipes import depth_scales
 from kinetext.training.step import PiecewiseStep, largest_piece
 
+log = logging.getLogger(__name__)
 # devices that raise an error when their memory is full; a process that fills a CPU's is killed
 REPORT_FULL_MEMORY = ("cuda",)
 
@@ -87,6 +90,8 @@ def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
     add_loss_terms(method, training, device)
     choose_kernels(method, training, device)
     started = time.perf_counter()
+    if splits["train"].captioned and training.augment.flip == "auto":
+        log.warning("%s: flip: auto does not read captions, so no clip is mirrored", spec.run)
     rule = ConfusablesOptions(**spec.confusables).rule
     objective, texts_K = make_objective(method, splits, inputs, training, device, rule)
 
@@ -115,7 +120,11 @@ def make_objective(
     if not splits["train"].captioned:
         rivals = choose_rivals(inputs.confusables, labels, rule)
         rivals_KK = rival_mask(rivals).to(device)
-        return Recognition(method, table.to(device), rivals_KK, training), {}
+        log_prior_K = None
+        if training.logit_adjustment:
+            log_prior_K = training.logit_adjustment * log_shares([row["label"] for row in splits["train"].rows], labels)
+            log_prior_K = log_prior_K.to(device)
+        return Recognition(method, table.to(device), rivals_KK, training, log_prior_K), {}
     tables = {"train": table}
     if splits["val"].rows:
         tables["val"] = read_texts(inputs.texts, splits["val"].labels, method.backbone)
@@ -234,6 +243,13 @@ def choose_step(prepared: Prepared, optimizer: Any) -> PiecewiseStep | Distribut
     if size is None or size >= training.batch_size:
         return None
     return PiecewiseStep(objective, parameters, size)
+
+
+def log_shares(clip_labels: list[str], labels: list[str]) -> Tensor:
+    """Return the logarithm of each class's share [K] of the clips; a class without clips counts as one with a single clip."""
+    count_of = Counter(clip_labels)
+    count_K = torch.tensor([max(1, count_of[label]) for label in labels], dtype=torch.float32)
+    return (count_K / count_K.sum()).log()
 
 
 def rival_mask(rivals: dict[str, list[str]]) -> Tensor:

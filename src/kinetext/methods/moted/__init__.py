@@ -163,7 +163,8 @@ class Moted(Method):
         """Return the terms `appearance` (names), `motion` (all classes) and `rivals` (motion, a class and its rivals)."""
         assert batch.rivals_KK is not None
         target_B, smoothing = batch.target_B, batch.label_smoothing
-        appearance_BK, motion_BK = (self.backbone.logits(c) for c in self._cosines(batch.video, batch.text))
+        cosines = self._cosines(batch.video, batch.text)
+        appearance_BK, motion_BK = (batch.adjusted(self.backbone.logits(cosines_BK)) for cosines_BK in cosines)
         terms = {"appearance": F.cross_entropy(appearance_BK, target_B, label_smoothing=smoothing)}
         if self.config.align:
             aligned = F.cross_entropy(motion_BK, target_B, label_smoothing=smoothing)
