@@ -18,6 +18,7 @@ from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.predict import predict_clips
 from kinetext.methods.base import build_method, contrastive_loss
 from kinetext.texts.describe import describe_classes
+from kinetext.training import setup
 from kinetext.training.batches import Batches
 from kinetext.training.objectives import Retrieval, total
 from kinetext.training.train import train_method
@@ -240,3 +241,14 @@ def test_neighbours_share_a_batch_and_an_epoch_has_every_clip_once(captioned):
 def test_a_recipe_for_classes_is_refused_where_clips_have_captions(ran):
     with pytest.raises(ValueError, match=r"training\.mixup is for clips with classes, and these have captions"):
         ran("mean_pool", mixup=0.8)
+    with pytest.raises(ValueError, match=r"training\.class_sampling is for clips with classes"):
+        ran("mean_pool", class_sampling="balanced")
+    with pytest.raises(ValueError, match=r"training\.logit_adjustment is for clips with classes"):
+        ran("mean_pool", logit_adjustment=1.0)
+
+
+def test_an_automatic_flip_says_that_it_reads_no_captions(captioned, tmp_path, caplog):
+    run = captioned.write_run(tmp_path, "mean_pool", augment={"flip": "auto"})
+    prepared = setup.prepare(run, captioned.inputs(), 1)
+    assert "flip: auto does not read captions, so no clip is mirrored" in caplog.text
+    assert not prepared.train_clips.clips.flip

@@ -1,6 +1,7 @@
 """Recipes of training: each option gives what its paper's formula gives by hand, and a killed training goes on with all of it."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import pyarrow.parquet as pq
@@ -18,10 +19,10 @@ from kinetext.evaluation.predict import average_views
 from kinetext.methods.base import build_method
 from kinetext.methods.checkpoint import load_trained
 from kinetext.training import setup, train
-from kinetext.training.batches import Batches
+from kinetext.training.batches import Batches, balanced_items
 from kinetext.training.mixing import mix_clips, partners
-from kinetext.training.objectives import Recognition, total
-from kinetext.training.recipes import Average, depth_scales, ema_decay, finished, interpolate
+from kinetext.training.objectives import Recognition, log_shares, total
+from kinetext.training.recipes import Average, depth_scales, ema_decay, finished
 from kinetext.training.state import Progress, save_state
 from left import equal, weights
 
@@ -266,19 +267,26 @@ def test_interpolation_goes_from_clips_weights_to_the_fine_tuned_ones(trained, w
     assert any(not name.startswith("backbone.") for name in plain)
     for name, tensor in ends[0.5].items():
         assert torch.allclose(tensor, (ends[0][name] + plain[name]) / 2, atol=1e-7)
-    weight = nn.Parameter(torch.tensor([3.0]))
-    interpolate([weight], [torch.tensor([1.0])], 0.25)
-    assert weight.item() == 1.5
 
 
-def test_the_other_end_of_interpolation_is_zero_shot_clip(trained, world):
-    folder = trained("mean_pool", image_encoder="trained", text_encoder="trained", wise_ft_alpha=0)
+@pytest.mark.parametrize("encoders", ["trained", "lora"])
+def test_the_other_end_of_interpolation_is_zero_shot_clip(trained, world, encoders):
+    folder = trained("mean_pool", image_encoder=encoders, text_encoder=encoders, lr_new=1e-2, wise_ft_alpha=0)
     zero_shot, method = (build_method(load_backbone(world.backbone), "mean_pool", {}) for _ in range(2))
     load_trained(method, folder / "checkpoint.safetensors")
     table = read_texts(world.texts, world.labels, method.backbone)
     frames_BTCHW = torch.randint(0, 256, (2, 4, 3, 64, 64), dtype=torch.uint8)
     scores = [m.eval().score(m.encode_video(frames_BTCHW), m.encode_texts(table)) for m in (method, zero_shot)]
     assert torch.equal(*scores)
+
+
+def test_low_rank_updates_are_interpolated(trained, world):
+    options = {"image_encoder": "lora", "epochs": 1, "lr_new": 1e-2}
+    ends = [weights(trained("mean_pool", f"at{alpha}", wise_ft_alpha=alpha, **options)) for alpha in (0, 0.5, 1)]
+    name = next(name for name in ends[0] if name.endswith("in_proj_weight"))
+    start, middle, end = (tensors[name] for tensors in ends)
+    assert torch.allclose(middle, (start + end) / 2, atol=1e-7)
+    assert not torch.equal(start, end)
 
 
 def test_training_stops_after_epochs_without_a_better_validation(trained, monkeypatch):
@@ -303,6 +311,62 @@ def test_views_are_averaged_as_logits_or_as_probabilities():
     assert average_views(scores_NK, 1, "probabilities") is scores_NK
 
 
+# ---- class imbalance
+
+
+def test_balanced_sampling_takes_each_class_as_often_and_all_clips_before_one_again():
+    target_N = torch.tensor([0] * 9 + [1] * 2 + [3])  # class 2 has no clips
+    item_N = balanced_items(target_N, torch.Generator().manual_seed(0))
+    assert len(item_N) == len(item_N.unique()) == 12
+    clip_N = item_N % 12
+    assert torch.bincount(target_N[clip_N]).tolist() == [4, 4, 0, 4]
+    times_N = torch.bincount(clip_N, minlength=12)
+    assert times_N[:9].max() == 1
+    assert times_N[9:].tolist() == [2, 2, 4]
+    repeated_N = balanced_items(target_N, torch.Generator().manual_seed(0))
+    assert torch.equal(repeated_N, item_N)
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_batches_of_balanced_sampling(world, tiny, repeats):
+    training = TrainingOptions(
+        batch_size=2, class_sampling="balanced", repeats=repeats, augment="crop", image_encoder="frozen"
+    )
+    method, split = build_method(tiny, "mean_pool", {}), read_splits(world.splits())["train"]
+    rows = [row for n, row in enumerate(split.rows) if row["label"] != world.labels[0] or n % 4 == 0]
+    batches = Batches(method, FrameStore([world.frames]), replace(split, rows=rows), training, 0, torch.device("cpu"))
+    epoch = list(batches.epoch(0))
+    counts_K = torch.bincount(torch.cat([batch.text_N for batch in epoch]), minlength=4) / repeats
+    assert len(epoch) == len(batches)
+    assert counts_K.max() - counts_K.min() <= 1
+    indices = [index for batch in epoch for index in batch.places]
+    assert len(set(indices)) == len(indices)  # an index of its own, and so draws of its own, for each copy
+    label_of = {row["clip_id"]: split.labels.index(row["label"]) for row in rows}
+    for batch in epoch:
+        assert [label_of[clip] for clip in batch.clip_ids] == batch.text_N.tolist()
+
+
+def test_balanced_sampling_reads_cached_tokens_of_repeated_clips(trained, world):
+    weights(trained("mean_pool", image_encoder="frozen", class_sampling="balanced", epochs=1))
+
+
+def test_logit_adjustment_adds_the_log_of_class_shares_to_the_loss_alone(recognition):
+    task, batch, method = recognition(label_smoothing=0.1)
+    plain = total(task.losses(batch))
+    task.log_prior_K = 0.5 * log_shares(["a"] * 6 + ["b"] * 2 + ["d"], list("abcd"))
+    scores_BK = method.score(method.encode_video(batch.clips), task.text())
+    shares_K = torch.tensor([6, 2, 1, 1]) / 10  # a class without clips counts as one with a single clip
+    by_hand = F.cross_entropy(scores_BK + 0.5 * shares_K.log(), batch.text_N, label_smoothing=0.1)
+    assert total(task.losses(batch)).item() == pytest.approx(by_hand.item(), rel=1e-5)
+    assert plain.item() != pytest.approx(by_hand.item(), rel=1e-3)
+
+
+def test_logit_adjustment_takes_the_shares_of_the_training_clips(world, tmp_path):
+    run = world.write_run(tmp_path, "mean_pool", image_encoder="frozen", logit_adjustment=1.0)
+    prior_K = setup.prepare(run, world.inputs(), 1).objective.log_prior_K
+    assert torch.allclose(prior_K.exp(), torch.full((4,), 0.25))
+
+
 # ---- what is refused
 
 
@@ -312,6 +376,11 @@ def test_views_are_averaged_as_logits_or_as_probabilities():
         ({"patience": 2}, "patience: early stopping needs validation, but select is last; set select: best_val"),
         ({"repeats": 2}, "repeats: all 2 copies of a clip would be equal; set augment or sampling"),
         ({"repeats": 3, "augment": "crop"}, "repeats: batch_size 32 is not a multiple of 3"),
+        (
+            {"class_sampling": "balanced", "logit_adjustment": 1},
+            "class_sampling: balanced corrects class shares already",
+        ),
+        ({"class_sampling": "balanced", "hard_negative_group": 2}, "set hard_negative_group: 1"),
         ({"augment": {"flips": "on"}}, "extra inputs"),
         ({"augment": "crops"}, "AugmentOptions"),
     ],

@@ -236,7 +236,9 @@ class TrainingOptions(Options):
         if self.batch_size % self.repeats:
             raise ValueError(f"repeats: batch_size {self.batch_size} is not a multiple of {self.repeats}")
         if self.class_sampling == "balanced" and self.logit_adjustment:
-            raise ValueError("logit_adjustment: class_sampling: balanced corrects class shares already; set one of the two")
+            raise ValueError(
+                "logit_adjustment: class_sampling: balanced corrects class shares already; set one of the two"
+            )
         return self
 
     @property
@@ -268,7 +270,9 @@ class TrainingOptions(Options):
                 "hard_negative_group: with captions_per_video: all a group would be captions of one clip; set it to one"
             )
         if self.hard_negative_group > 1 and self.class_sampling == "balanced":
-            raise ValueError("class_sampling: balanced draws clips one by one, without groups; set hard_negative_group: 1")
+            raise ValueError(
+                "class_sampling: balanced draws clips one by one, without groups; set hard_negative_group: 1"
+            )
         if self.batch_size % self.hard_negative_group:
             raise ValueError(
                 f"hard_negative_group: batch_size {self.batch_size} is not a multiple of {self.hard_negative_group}"

@@ -41,7 +41,9 @@ class LossInputs:
     target_B: Tensor
     rivals_KK: Tensor | None = None
     label_smoothing: float = 0.0
-    log_prior_K: Tensor | None = None  # tau x log of the classes' shares of the training clips (training.logit_adjustment)
+    log_prior_K: Tensor | None = (
+        None  # tau x log of the classes' shares of the training clips (training.logit_adjustment)
+    )
 
     def adjusted(self, scores_BK: Tensor) -> Tensor:
         """Return logits of classes as a loss takes them, with training.logit_adjustment (Menon et al., ICLR 2021, eq. 10)."""

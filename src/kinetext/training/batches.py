@@ -154,7 +154,10 @@ class Batches:
         parts = [self._batch(*pair, number) for pair in (distributed.local_items(pairs) if number is None else pairs)]
         if self.cached is not None:
             for part in parts:
-                tokens = {level: to_device_async(t[[place % len(self.clip_ids) for place in part.places]], self.device) for level, t in self.cached.items()}
+                tokens = {
+                    level: to_device_async(t[[index % len(self.clip_ids) for index in part.places]], self.device)
+                    for level, t in self.cached.items()
+                }
                 yield replace(part, clips=tokens)
             return
         order = [part.places for part in parts]

@@ -7,6 +7,7 @@ to half a unit in bfloat16.
 B clips of this process, N of the whole batch, K classes or captions.
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -198,6 +199,13 @@ class Retrieval:
 
 
 Objective = Recognition | Retrieval
+
+
+def log_shares(clip_labels: list[str], labels: list[str]) -> Tensor:
+    """Return the logarithm of each class's share [K] of the clips; a class without clips counts as one with a single clip."""
+    count_of = Counter(clip_labels)
+    count_K = torch.tensor([max(1, count_of[label]) for label in labels], dtype=torch.float32)
+    return (count_K / count_K.sum()).log()
 
 
 def term_losses(method: Method, inputs: TermInputs, training: TrainingOptions) -> Losses:

@@ -4,12 +4,15 @@ to the model that it started from, and when to stop. Papers and defaults: docs/r
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from kinetext.backbones.base import Backbone
+from kinetext.backbones.checkpoint import load_backbone
 from kinetext.config.training import TrainingOptions
 from kinetext.methods.base import Method
 from kinetext.training.state import Progress
@@ -88,9 +91,18 @@ def put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
             parameter.copy_(value)
 
 
-def interpolate(parameters: list[nn.Parameter], start: list[Tensor], share: float) -> None:
-    """Set weights to (1 - share) x `start` + share x their values (WiSE-FT, Wortsman et al., CVPR 2022)."""
-    put(parameters, [torch.lerp(a, b.detach(), share) for a, b in zip(start, parameters, strict=True)])
+def interpolate_backbone(backbone: Backbone, folder: Path, training: TrainingOptions) -> None:
+    """Set the backbone's trained weights to (1 - alpha) x pretrained + alpha x trained (WiSE-FT, Wortsman et al., CVPR 2022).
+
+    LoRA has to be merged before. The pretrained weights are those of `folder`, with the run's temperature.
+    """
+    pretrained = load_backbone(folder)
+    if training.temperature is not None:
+        pretrained.set_temperature(training.temperature)
+    start = dict(pretrained.named_parameters())
+    for name, parameter in backbone.named_parameters():
+        if parameter.requires_grad:
+            put([parameter], [torch.lerp(start[name].to(parameter.device), parameter, training.wise_ft_alpha)])
 
 
 def finished(progress: Progress, training: TrainingOptions) -> bool:

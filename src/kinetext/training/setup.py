@@ -8,7 +8,6 @@ import logging
 import math
 import os
 import time
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +27,7 @@ from kinetext.methods.base import Method, build_method, is_new
 from kinetext.texts.rivals import choose_rivals
 from kinetext.training.batches import Batches
 from kinetext.training.distributed_step import DistributedStep
-from kinetext.training.objectives import Objective, Recognition, Retrieval
+from kinetext.training.objectives import Objective, Recognition, Retrieval, log_shares
 from kinetext.training.recipes import depth_scales
 from kinetext.training.step import PiecewiseStep, largest_piece
 
@@ -243,13 +242,6 @@ def choose_step(prepared: Prepared, optimizer: Any) -> PiecewiseStep | Distribut
     if size is None or size >= training.batch_size:
         return None
     return PiecewiseStep(objective, parameters, size)
-
-
-def log_shares(clip_labels: list[str], labels: list[str]) -> Tensor:
-    """Return the logarithm of each class's share [K] of the clips; a class without clips counts as one with a single clip."""
-    count_of = Counter(clip_labels)
-    count_K = torch.tensor([max(1, count_of[label]) for label in labels], dtype=torch.float32)
-    return (count_K / count_K.sum()).log()
 
 
 def rival_mask(rivals: dict[str, list[str]]) -> Tensor:

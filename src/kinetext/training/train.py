@@ -26,11 +26,11 @@ from tqdm import tqdm
 from kinetext.core import distributed
 from kinetext.core.files import atomic_write
 from kinetext.core.tables import code_commit
-from kinetext.methods.base import Method, is_new
+from kinetext.methods.base import Method
 from kinetext.methods.checkpoint import save_trained
 from kinetext.training.mixing import mix_clips
 from kinetext.training.objectives import Recognition, read_tokens, total
-from kinetext.training.recipes import Average, finished, interpolate
+from kinetext.training.recipes import Average, finished, interpolate_backbone
 from kinetext.training.setup import Inputs, Prepared, choose_step, make_optimizer, prepare
 from kinetext.training.state import Progress, Saver, clear_state, load_state, save_state, state_path
 from kinetext.training.step import first_sentences, seed_from
@@ -64,8 +64,6 @@ def train_method(
     optimizer, schedule = make_optimizer(method, training, steps)
     files = [inputs.splits, inputs.texts, inputs.confusables, inputs.backbone / "weights.safetensors"]
     path = state_path(cache, spec, files, prepared.store.digest())
-    pretrained = [p for p in parameters if not is_new(p)] if training.wise_ft_alpha < 1 else []
-    start = [p.detach().clone() for p in pretrained]
     progress = load_state(path, method, optimizer, schedule) or Progress()
     progress.seconds += prepared.seconds
     average = Average(parameters, training, training.epochs * steps, progress)
@@ -97,9 +95,7 @@ def train_method(
             bar.set_postfix({name: f"{value:.3f}" for name, value in values.items() if name != "lr"})
     if distributed.rank() == 0:
         progress.restore(method)
-        if start:
-            interpolate(pretrained, start, training.wise_ft_alpha)
-        write_results(prepared, progress, threads, output)
+        write_results(prepared, progress, threads, output, inputs.backbone)
         clear_state(path)
 
 
@@ -206,8 +202,13 @@ def require_gradients(method: Method) -> None:
             )
 
 
-def write_results(prepared: Prepared, progress: Progress, threads: int, output: Path) -> None:
-    """Write the curves and the cost, then the checkpoint, whose existence says that the training is complete."""
+def write_results(
+    prepared: Prepared, progress: Progress, threads: int, output: Path, backbone: Path | None = None
+) -> None:
+    """Write the curves and the cost, then the checkpoint, whose existence says that the training is complete.
+
+    With `wise_ft_alpha` its weights are interpolated with those of the folder `backbone`.
+    """
     method, device = prepared.method, prepared.train_clips.device
     cost = {
         "new_parameters": sum(p.numel() for p in method.new_parameters().values()),
@@ -224,4 +225,6 @@ def write_results(prepared: Prepared, progress: Progress, threads: int, output: 
     with atomic_write(output.parent / "cost.json") as part:
         part.write_text(json.dumps(cost, indent=1))
     method.backbone.merge_lora()
+    if backbone is not None and prepared.spec.training.wise_ft_alpha < 1:
+        interpolate_backbone(method.backbone, backbone, prepared.spec.training)
     save_trained(method, output, {"run": prepared.spec.model_dump(mode="json"), "commit": cost["commit"]})
