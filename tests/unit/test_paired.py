@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kinetext.evaluation.paired import compare_rows, holm
+from kinetext.evaluation.paired import PairedRows, about_methods, compare_rows, holm, seed_range
 from kinetext.report.differences import difference_rows, pools
 from kinetext.report.keys import Comparison, RowKey
 from kinetext.report.outcomes import Outcome
@@ -19,7 +19,7 @@ def values(clips, shares, seed=0):
 
 def test_few_clips_give_scipys_exact_test():
     value_BN = values(10, [0.0, 0.8, -0.6])
-    result = compare_rows([value_BN])
+    result = compare_rows([PairedRows(value_BN)])
     for a, b in ((0, 1), (0, 2), (1, 2)):
         data = (value_BN[:, a], value_BN[:, b])
         wanted = stats.permutation_test(
@@ -31,7 +31,7 @@ def test_few_clips_give_scipys_exact_test():
 
 def test_random_patterns_and_draws_agree_with_scipy():
     value_BN = values(300, [0.0, 0.25])
-    result = compare_rows([value_BN])
+    result = compare_rows([PairedRows(value_BN)])
     data = (value_BN[:, 0], value_BN[:, 1])
     wanted = stats.permutation_test(
         data, lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=9999, rng=0
@@ -44,24 +44,112 @@ def test_random_patterns_and_draws_agree_with_scipy():
 
 
 def test_differences_are_antisymmetric_and_a_row_equals_itself():
-    result = compare_rows([values(40, [0.0, 0.5, 1.0])])
+    result = compare_rows([PairedRows(values(40, [0.0, 0.5, 1.0]))])
     assert np.allclose(result["value"], -result["value"].T)
     assert np.allclose(result["low"], -result["high"].T)
     assert np.allclose(np.diag(result["p"]), 1)
 
 
 def test_false_positives_are_rare():
-    fair = [compare_rows([values(60, [0.2, 0.2], seed)])["p"][0, 1] for seed in range(0, 120, 2)]
+    fair = [compare_rows([PairedRows(values(60, [0.2, 0.2], seed))])["p"][0, 1] for seed in range(0, 120, 2)]
     assert np.mean(np.array(fair) <= 0.05) < 0.15  # 5 % promised; 60 cases, so 9 of them are four deviations off
 
 
 def test_data_sets_have_equal_weights_and_narrow_the_interval():
     many, few = values(400, [0.0, 0.5]), values(40, [0.0, 0.5], seed=5)
-    result = compare_rows([many, few])
+    result = compare_rows([PairedRows(many), PairedRows(few)])
     apart = [np.mean(part[:, 1] - part[:, 0]) for part in (many, few)]
     assert result["value"][1, 0] == pytest.approx(np.mean(apart))
-    alone = compare_rows([few])
+    alone = compare_rows([PairedRows(few)])
     assert result["high"][1, 0] - result["low"][1, 0] < alone["high"][1, 0] - alone["low"][1, 0]
+
+
+# ---- all pairs, groups and training
+
+
+def test_one_clip_more_is_no_certainty():
+    """Rows that agree on all of 180 clips are not known to be equal."""
+    value_BN = np.ones((180, 2))
+    result = compare_rows([PairedRows(value_BN)])
+    assert (result["value"][0, 1], result["p"][0, 1]) == (0.0, 1.0)
+    assert result["high"][0, 1] == -result["low"][0, 1] == pytest.approx(stats.t.ppf(0.975, 179) / 180, rel=0.01)
+
+
+def test_equal_clips_of_a_film_count_once():
+    value_GN = values(40, [0.0, 0.5])
+    films = PairedRows(np.repeat(value_GN, 5, axis=0), np.repeat(np.arange(40), 5))
+    one, many = compare_rows([PairedRows(value_GN)]), compare_rows([films])
+    assert many["p"][0, 1] == one["p"][0, 1]
+    assert many["high"][0, 1] - many["low"][0, 1] == pytest.approx(one["high"][0, 1] - one["low"][0, 1], rel=0.05)
+
+
+def test_the_correction_counts_all_pairs_whichever_row_is_best():
+    """8 equal rows, one seed: the best row was found to differ from another in 9 % of tables."""
+    false = [compare_rows([PairedRows(values(60, [0.2] * 8, seed))])["corrected_p"].min() for seed in range(0, 400, 2)]
+    assert np.mean(np.array(false) <= 0.05) < 0.095  # 5 % promised; 200 tables, three deviations
+
+
+def test_the_correction_is_the_largest_t_of_all_pairs_by_hand():
+    value_BN = values(8, [0.0, 1.5, -0.6])
+    sign_PB = np.array([[1 - 2 * (number >> b & 1) for b in range(8)] for number in range(2**8)])
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    apart = np.stack([value_BN[:, a] - value_BN[:, b] for a, b in pairs], axis=1)
+    t_PM = np.abs(sign_PB @ apart) / np.maximum(np.sqrt((apart**2).sum(axis=0)), 1e-12)
+    wanted = [(t_PM.max(axis=1) >= t - 1e-9).mean() for t in t_PM[0]]
+    corrected = compare_rows([PairedRows(value_BN)])["corrected_p"]
+    assert [corrected[pair] for pair in pairs] == pytest.approx(wanted)
+
+
+def of_seeds(rows, seeds, deviation, clips=400, start=0):
+    """Rows that are equal but for training, which moves each seed by a normal number of clips."""
+    random = np.random.default_rng(start)
+    hard_B = random.normal(size=clips)
+    skill_NS1 = 0.5 + deviation * random.normal(size=(rows, seeds, 1))
+    value_NSB = (hard_B + 0.5 * random.normal(size=(rows, seeds, clips)) < skill_NS1).astype(float)
+    means = value_NSB.mean(axis=2).tolist()
+    return PairedRows(value_NSB.mean(axis=1).T, None, means)
+
+
+def test_a_method_is_not_told_apart_from_itself_by_its_seeds():
+    """Equal methods whose seeds deviate by 4 points: seeds that are averaged and clips alone gave 30 % and more."""
+    tables = [of_seeds(2, 3, 0.15, start=start) for start in range(150)]
+    false = np.mean([compare_rows([table])["corrected_p"][0, 1] <= 0.05 for table in tables])
+    blind = [PairedRows(table.value_BN) for table in tables]  # without the seeds
+    assert np.mean([compare_rows([table])["corrected_p"][0, 1] <= 0.05 for table in blind]) > 0.25
+    assert false < 0.1
+
+
+def test_with_three_seeds_the_interval_has_the_variance_of_training():
+    table = of_seeds(2, 3, 0.15)
+    with_training, blind = compare_rows([table]), compare_rows([PairedRows(table.value_BN)])
+    pooled = np.mean([np.var(values, ddof=1) for values in table.seed_values])
+    apart_B = table.value_BN[:, 0] - table.value_BN[:, 1]
+    clip, trained = np.var(apart_B) / 399 + 1 / 400**2, 2 * pooled / 3
+    freedom = (clip + trained) ** 2 / (clip**2 / 399 + trained**2 / 4)
+    half = stats.t.ppf(0.975, freedom) * (clip + trained) ** 0.5
+    assert with_training["high"][0, 1] - with_training["value"][0, 1] == pytest.approx(half, rel=0.01)
+    assert with_training["p"][0, 1] > blind["p"][0, 1]
+
+
+def test_a_large_difference_between_methods_is_found():
+    right = of_seeds(2, 3, 0.02)
+    apart = PairedRows(right.value_BN * [1.0, 0.5], None, [right.seed_values[0], [v / 2 for v in right.seed_values[1]]])
+    assert compare_rows([apart])["corrected_p"][0, 1] <= 0.001
+
+
+def test_a_row_that_is_not_trained_adds_no_variance():
+    table = of_seeds(2, 3, 0.15)
+    fixed = PairedRows(table.value_BN, None, [table.seed_values[0], [0.7] * 3], np.array([True, False]))
+    variance_N, freedom = fixed.seed_variance()
+    assert (variance_N[0], variance_N[1], freedom) == (pytest.approx(np.var(table.seed_values[0], ddof=1) / 3), 0.0, 2)
+
+
+def test_two_seeds_of_a_row_make_no_claim_about_methods():
+    assert about_methods([of_seeds(2, 3, 0.1)])
+    assert not about_methods([of_seeds(2, 3, 0.1), of_seeds(2, 2, 0.1)])
+    assert not about_methods([PairedRows(np.ones((3, 2)))])
+    assert seed_range([PairedRows(np.ones((3, 2)), None, [[0.5, 0.7], [0.1, 0.2, 0.15]])]) == pytest.approx(0.2)
+    assert seed_range([PairedRows(np.ones((3, 2)), None, [[0.5], [0.1]])]) is None
 
 
 def test_holm_by_hand():

@@ -13,7 +13,7 @@ from kinetext.config.report import MetricOptions, Published, ReportOptions
 from kinetext.core.tables import read_rows, write_shard, write_table
 from kinetext.evaluation.intervals import Estimate
 from kinetext.evaluation.measure import measure_run
-from kinetext.evaluation.paired import Difference, correct_family
+from kinetext.evaluation.paired import Difference
 from kinetext.report.collect import collect_metrics
 from kinetext.report.confusion import cluster_classes, confusion_picture, score_matrix
 from kinetext.report.descriptions import description_sets, verdict, verdict_sentence
@@ -260,7 +260,7 @@ def test_descriptions_are_compared_with_names_and_controls(report):
     rows = pq.read_table(report.tables / "differences.parquet").to_pylist()
     text = Page(report.html).text["descriptions"].replace("\N{MINUS SIGN}", "-")
     test_rows = [r for r in rows if r["split"] == "test" and r["texts"] == "motion" and r["method"] == r["than_method"]]
-    family = correct_family({(r["method"], r["than_texts"]): difference_of(r) for r in test_rows})
+    family = {(r["method"], r["than_texts"]): difference_of(r) for r in test_rows}
     assert len(family) == 4  # two methods, less names and less the control
     for other in ("names", "shuffled"):
         pair = {"split": "test", "method": "moted", "texts": "motion", "than_method": "moted", "than_texts": other}

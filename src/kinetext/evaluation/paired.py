@@ -1,114 +1,217 @@
-"""Differences between rows of a comparison on the same clips: intervals, permutation tests and Holm's correction.
+"""Differences between rows of a comparison on the same clips: intervals, and tests corrected for all pairs of rows.
 
-- Interval: percentile bootstrap over clips (Efron 1979). Every draw of clips is shared by all rows.
+- With one or two seeds of a row, everything is about these trained weights; from three seeds on about methods, and the
+  variance between seeds, pooled over the rows and divided by their number, is added to that over clips (intervals.py).
+- Interval: Student's t on the variance of the mean difference over groups of clips, with Satterthwaite's degrees of
+  freedom. One clip on which the rows differ is added (after Agresti and Min 2005), so that equal rows have no certainty.
 - p: two-sided permutation test of paired samples (Fisher 1935), as
-  scipy.stats.permutation_test(permutation_type="samples") for one pair. If the two rows were alike, the difference of
-  each clip could as well have the other sign; p is the share of sign patterns whose mean is at least as far from zero.
-  All patterns if there are at most PERMUTATIONS, else that many random ones, with the observed pattern counted among
-  them (Phipson and Smyth 2010).
-- Several data sets: the mean of their differences. Clips are drawn, and signs flipped, within each data set.
+  scipy.stats.permutation_test(permutation_type="samples") for one pair. If two rows were alike, the difference of each
+  group could as well have the other sign. All patterns if there are at most PERMUTATIONS, else that many random ones,
+  with the observed pattern counted among them (Phipson and Smyth 2010). About methods, each pattern also draws what
+  training would add to each row, and its estimated variance.
+- Correction: the largest |t| of all pairs of rows under the same patterns ("max-T": Westfall and Young 1993). It counts
+  every pair, so the row to compare with may be chosen after looking, as the best one is.
+- Several data sets: the mean of their differences. Signs are flipped within each data set.
 
-scipy tests one pair at a time; N rows have N (N - 1) / 2 pairs. A drawn or flipped mean is linear in the values, so one
-matrix product gives those of all rows, and a pair is the difference of two of its columns.
+N rows have N (N - 1) / 2 pairs. A flipped mean is linear in the values, so one matrix product gives those of all rows,
+and a pair is the difference of two of its columns.
 
-B clips, N rows, D bootstrap draws, P sign patterns.
+B clips, G groups, N rows, P sign patterns.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit  # scipy.stats takes a second to import
 
-from kinetext.evaluation.intervals import LEVEL, Estimate
+from kinetext.evaluation.intervals import LEVEL, MIN_SEEDS, Estimate, pool_seeds
 
-DRAWS, PERMUTATIONS = 1000, 9999
-CHUNK = 250  # draws or patterns at a time: 40 MB with 20 000 clips
+PERMUTATIONS = 9999
+CHUNK = 250  # patterns at a time: 40 MB with 20 000 groups
 ALPHA = 0.05
-Member = TypeVar("Member")
+CLOSE = 1e-9  # patterns with the same |t| must count as equal, whatever the order of summation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Estimate):
-    """One row minus another on the same clips, with the p of its permutation test before and after correction."""
+    """One row minus another on the same clips, with the p of its test before and after correction for all pairs."""
 
     p: float
     corrected_p: float
+    methods: bool = False  # whether the test is about methods; else about these trained weights
+    seed_range: float | None = None  # largest difference between two seeds of one row of the comparison
 
     @property
     def significant(self) -> bool:
-        """Whether the rows differ significantly after correction for all comparisons of the family."""
+        """Whether the rows differ significantly after correction for all pairs of rows."""
         return self.corrected_p <= ALPHA
 
 
-def correct_family(family: Mapping[Member, Difference]) -> dict[Member, Difference]:
-    """Return the differences of a family with their p corrected for its size (Holm)."""
-    p = holm([member.p for member in family.values()])
-    return {key: replace(member, corrected_p=value) for (key, member), value in zip(family.items(), p, strict=True)}
+@dataclass(frozen=True)
+class PairedRows:
+    """The rows of a comparison on the same clips of one data set."""
+
+    value_BN: np.ndarray  # of each clip, averaged over seeds
+    group_B: np.ndarray | None = None  # number of each clip's group; None: each clip is its own
+    seed_values: Sequence[Sequence[float]] = ()  # of each row, the mean of each seed; empty: one seed each
+    trained_N: np.ndarray | None = None  # whether the seeds of a row differ; None: all do
+
+    def take(self, keep_B: np.ndarray) -> "PairedRows":
+        """Return the rows on some clips, as those of one seed."""
+        return PairedRows(self.value_BN[keep_B], None if self.group_B is None else self.group_B[keep_B])
+
+    def group_sums(self) -> np.ndarray:
+        """Return the sums [G, N] of the values over the clips of each group."""
+        if self.group_B is None:
+            return self.value_BN
+        number_B = np.unique(self.group_B, return_inverse=True)[1]
+        return np.stack([np.bincount(number_B, weights=value_B) for value_B in self.value_BN.T], axis=1)
+
+    def centred(self) -> "PairedRows":
+        """Return the rows with mean 0."""
+        return PairedRows(self.value_BN - self.value_BN.mean(axis=0), self.group_B)
+
+    def seed_variance(self) -> tuple[np.ndarray, int]:
+        """Return the variance [N] of each row's mean that is due to training, and its degrees of freedom."""
+        trained_N = np.ones(len(self.seed_values), bool) if self.trained_N is None else self.trained_N
+        between = pool_seeds([values for values, yes in zip(self.seed_values, trained_N, strict=True) if yes])
+        num_seeds_N = np.array([len(values) for values in self.seed_values])
+        return np.where(trained_N, between.variance / num_seeds_N, 0.0), between.freedom
 
 
-def compare_rows(strata: Sequence[np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:
-    """Return "value", "low", "high" and "p" of every row minus every other, each [N, N]: row minus column.
+def about_methods(strata: Sequence[PairedRows]) -> bool:
+    """Return whether all rows have the seeds that a claim about methods takes."""
+    return all(stratum.seed_values and min(map(len, stratum.seed_values)) >= MIN_SEEDS for stratum in strata)
 
-    `strata` has one array [B, N] for each data set, with the same rows. The diagonal is 0 with p = 1.
+
+def seed_range(strata: Sequence[PairedRows]) -> float | None:
+    """Return the largest difference between two seeds of one row; None if no row has two."""
+    ranges = [max(values) - min(values) for stratum in strata for values in stratum.seed_values if len(values) > 1]
+    return max(ranges, default=None)
+
+
+def compare_rows(strata: Sequence[PairedRows], seed: int = 0) -> dict[str, np.ndarray]:
+    """Return "value", "low", "high", "p" and "corrected_p" of every row minus every other, each [N, N].
+
+    `strata` has one item for each data set, with the same rows. The diagonal is 0 with p = 1.
     """
-    rows = strata[0].shape[1]
-    mean_N = _mean_N(strata, [np.full((1, len(value_BN)), 1 / len(value_BN)) for value_BN in strata])[0]
-    sizes = [len(value_BN) for value_BN in strata]
-    drawn_DN = np.concatenate([_mean_N(strata, weights) for weights in _bootstrap_weights(sizes, seed)])
-    flipped_PN = np.concatenate([_mean_N(strata, weights) for weights in _sign_weights(sizes, seed)])
-    exact = len(flipped_PN) < PERMUTATIONS
+    rows, share = strata[0].value_BN.shape[1], 1 / len(strata)
+    mean_N = sum(stratum.value_BN.mean(axis=0) for stratum in strata) * share
     value_NN = mean_N[:, None] - mean_N
-    low_NN, high_NN, p_NN = np.zeros((rows, rows)), np.zeros((rows, rows)), np.ones((rows, rows))
-    ends = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    trained_N, trained_freedom = np.zeros(rows), 0
+    if about_methods(strata):
+        parts = [stratum.seed_variance() for stratum in strata]
+        trained_N = sum(variance_N for variance_N, _ in parts) * share**2
+        trained_freedom = sum(freedom for _, freedom in parts)
+    trained_NN = _off_diagonal(trained_N[:, None] + trained_N)
+    half_NN = _half_width(strata, trained_NN, trained_freedom)
+    null_NN = sum(_pair_squares(stratum.group_sums()) / len(stratum.value_BN) ** 2 for stratum in strata) * share**2
+    p_NN, corrected_NN = _permutation_test(strata, value_NN, null_NN, trained_N, trained_freedom, seed)
+    ends = {"low": value_NN - half_NN, "high": value_NN + half_NN}
+    return {"value": value_NN, **ends, "p": p_NN, "corrected_p": corrected_NN}
+
+
+def _half_width(strata: Sequence[PairedRows], trained_NN: np.ndarray, trained_freedom: int) -> np.ndarray:
+    """Return half the width [N, N] of the interval of each difference."""
+    variances, freedoms = [trained_NN], [float(max(1, trained_freedom))]
+    for stratum in strata:
+        sum_GN, num_clips = stratum.centred().group_sums(), len(stratum.value_BN)
+        by_group_NN = _pair_squares(sum_GN) * len(sum_GN) / max(1, len(sum_GN) - 1)
+        by_clip_NN = _pair_squares(stratum.value_BN - stratum.value_BN.mean(axis=0))
+        one_more_NN = _off_diagonal(np.ones_like(by_clip_NN))
+        variances.append((np.maximum(by_group_NN, by_clip_NN) + one_more_NN) / (num_clips * len(strata)) ** 2)
+        freedoms.append(float(max(1, len(sum_GN) - 1)))
+    total_NN = sum(variances)
+    inverse_NN = sum(
+        (part / np.maximum(total_NN, 1e-300)) ** 2 / f for part, f in zip(variances, freedoms, strict=True)
+    )
+    freedom_NN = np.where(total_NN > 0, 1 / np.where(total_NN > 0, inverse_NN, 1), 1)
+    return stdtrit(freedom_NN, (1 + LEVEL) / 2) * np.sqrt(total_NN)
+
+
+def _pair_squares(sum_GN: np.ndarray) -> np.ndarray:
+    """Return the sum over groups of the squared difference of every two rows, [N, N]."""
+    product_NN = sum_GN.T @ sum_GN
+    square_N = np.diag(product_NN)
+    square_NN = square_N[:, None] + square_N - 2 * product_NN
+    return np.where(square_NN > 1e-9 * (square_N[:, None] + square_N), square_NN, 0.0)  # else rounding
+
+
+def _off_diagonal(value_NN: np.ndarray) -> np.ndarray:
+    return np.where(np.eye(len(value_NN), dtype=bool), 0.0, value_NN)
+
+
+def _permutation_test(
+    strata: Sequence[PairedRows],
+    value_NN: np.ndarray,
+    null_NN: np.ndarray,
+    trained_N: np.ndarray,
+    trained_freedom: int,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return p [N, N] of each pair of rows alone, and corrected for all pairs.
+
+    `null_NN` is the variance over groups of each difference about 0, which sign patterns leave as it is.
+    """
+    rows, sums = len(value_NN), [stratum.group_sums() for stratum in strata]
+    scales = [1 / (len(stratum.value_BN) * len(strata)) for stratum in strata]
+    trained = bool(trained_N.any())
+    flipped_PN = np.concatenate(
+        [
+            sum(sign @ sum_GN * scale for sign, sum_GN, scale in zip(signs, sums, scales, strict=True))
+            for signs in _signs([len(sum_GN) for sum_GN in sums], seed, exact=not trained)
+        ]
+    )
+    exact = len(flipped_PN) < PERMUTATIONS
+    scale_P1 = np.ones((len(flipped_PN), 1))
+    if trained:
+        random = np.random.default_rng([seed, 1])
+        flipped_PN = flipped_PN + random.normal(size=flipped_PN.shape) * np.sqrt(trained_N)
+        scale_P1 = random.chisquare(trained_freedom, size=scale_P1.shape) / trained_freedom
+    t_NN = np.abs(value_NN) / np.sqrt(np.maximum(null_NN + _off_diagonal(trained_N[:, None] + trained_N), 1e-300))
+    most_P, p_NN = np.zeros(len(flipped_PN)), np.ones((rows, rows))
+
+    def share(far: np.ndarray) -> np.ndarray:
+        return far.mean(axis=0) if exact else (far.sum(axis=0) + 1) / (len(far) + 1)
+
     for a in range(rows - 1):
-        low_NN[a, a + 1 :], high_NN[a, a + 1 :] = np.quantile(drawn_DN[:, a, None] - drawn_DN[:, a + 1 :], ends, axis=0)
-        # 1e-12: patterns with the same mean must count as equal, whatever the order of summation
-        far_PN = np.abs(flipped_PN[:, a, None] - flipped_PN[:, a + 1 :]) >= np.abs(value_NN[a, a + 1 :]) - 1e-12
-        p_N = far_PN.mean(axis=0) if exact else (far_PN.sum(axis=0) + 1) / (len(far_PN) + 1)
-        p_NN[a, a + 1 :] = p_NN[a + 1 :, a] = p_N
-    low_NN, high_NN = low_NN - high_NN.T, high_NN - low_NN.T
-    return {"value": value_NN, "low": low_NN, "high": high_NN, "p": p_NN}
+        others = slice(a + 1, rows)
+        variance_PN = null_NN[a, others] + scale_P1 * (trained_N[a] + trained_N[others])
+        t_PN = np.abs(flipped_PN[:, a, None] - flipped_PN[:, others]) / np.sqrt(np.maximum(variance_PN, 1e-300))
+        t_PN = np.where(variance_PN > 0, t_PN, 0.0)
+        most_P = np.maximum(most_P, t_PN.max(axis=1))
+        p_NN[a, others] = p_NN[others, a] = share(t_PN >= t_NN[a, others] * (1 - CLOSE))
+    order_P = np.sort(most_P)
+    num_far_NN = len(order_P) - np.searchsorted(order_P, t_NN * (1 - CLOSE))
+    corrected_NN = num_far_NN / len(order_P) if exact else (num_far_NN + 1) / (len(order_P) + 1)
+    corrected_NN = np.where(np.eye(rows, dtype=bool), 1.0, np.maximum(corrected_NN, p_NN))
+    return p_NN, corrected_NN
+
+
+def _signs(sizes: Sequence[int], seed: int, exact: bool) -> Iterator[list[np.ndarray]]:
+    """Yield chunks of sign patterns: for each data set, +1 or -1 for each group."""
+    total, ends = sum(sizes), np.cumsum(sizes)
+    if exact and 2**total <= PERMUTATIONS:
+        number_P = np.arange(2**total)
+        sign_PG = 1.0 - 2.0 * (number_P[:, None] >> np.arange(total) & 1)
+        yield np.split(sign_PG, ends[:-1], axis=1)
+        return
+    random = np.random.default_rng([seed, PERMUTATIONS])
+    for first in range(0, PERMUTATIONS, CHUNK):
+        sign_PG = 1.0 - 2.0 * random.integers(0, 2, size=(min(CHUNK, PERMUTATIONS - first), total), dtype=np.int8)
+        yield np.split(sign_PG, ends[:-1], axis=1)
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return the p of a family of tests corrected for their number (Holm 1979, step-down Bonferroni).
+    """Return the p of a family of tests on different clips, corrected for their number (Holm 1979, step-down Bonferroni).
 
     The smallest is multiplied by the number of tests, the next by one less, and so on, never falling: this bounds the
     chance of any false finding in the family.
     """
     order = np.argsort(p, kind="stable")
     steps = np.asarray(p, float)[order] * np.arange(len(order), 0, -1)
-    corrected = np.empty(len(order))
+    corrected: Any = np.empty(len(order))
     corrected[order] = np.minimum(1.0, np.maximum.accumulate(steps)) if len(order) else steps
     return corrected.tolist()
-
-
-def _mean_N(strata: Sequence[np.ndarray], weights: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the mean over data sets of their weighted sums over clips, one row for each row of the weights."""
-    return sum(weight @ value_BN for weight, value_BN in zip(weights, strata, strict=True)) / len(strata)
-
-
-def _bootstrap_weights(sizes: Sequence[int], seed: int) -> Iterator[list[np.ndarray]]:
-    """Yield chunks of bootstrap draws: for each data set, how often each clip was drawn / number of clips."""
-    generators = [np.random.default_rng([seed, at] if at else seed) for at in range(len(sizes))]
-    for first in range(0, DRAWS, CHUNK):
-        count = min(CHUNK, DRAWS - first)
-        yield [
-            np.stack([np.bincount(g.integers(size, size=size), minlength=size) for _ in range(count)]) / size
-            for g, size in zip(generators, sizes, strict=True)
-        ]
-
-
-def _sign_weights(sizes: Sequence[int], seed: int) -> Iterator[list[np.ndarray]]:
-    """Yield chunks of sign patterns: for each data set, +1 or -1 for each clip / number of clips."""
-    total, ends = sum(sizes), np.cumsum(sizes)
-    if 2**total <= PERMUTATIONS:
-        number_P = np.arange(2**total)
-        sign_PB = 1.0 - 2.0 * (number_P[:, None] >> np.arange(total) & 1)
-        yield [part / part.shape[1] for part in np.split(sign_PB, ends[:-1], axis=1)]
-        return
-    random = np.random.default_rng([seed, PERMUTATIONS])
-    for first in range(0, PERMUTATIONS, CHUNK):
-        sign_PB = 1.0 - 2.0 * random.integers(0, 2, size=(min(CHUNK, PERMUTATIONS - first), total), dtype=np.int8)
-        yield [part / part.shape[1] for part in np.split(sign_PB, ends[:-1], axis=1)]

@@ -71,10 +71,10 @@ def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
 def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
     """Read the tables that the report needs from the output of `collect_metrics`.
 
-    Raises ValueError for tables of an earlier version, without tests or without backbones.
+    Raises ValueError for tables of an earlier version, without corrected tests or without backbones.
     """
     rows = {file: read_rows(name, tables / f"{file}.parquet") for file, name in COLLECTED.items() if file != "texts"}
-    if any(row["p"] is None or row["backbone"] is None for row in rows["differences"]):
+    if any(row["corrected_p"] is None or row["backbone"] is None for row in rows["differences"]):
         raise ValueError(
             f"{tables}/differences.parquet: is of an earlier version; run `kinetext collect-metrics` again"
         )

@@ -1,7 +1,8 @@
 """Compare two runs on the same clips in the terminal: `kinetext compare RUN RUN`.
 
 RUN is a run folder, or the folder above the seeds of a run; then each clip is averaged over the seeds. The tests are
-those of the report (evaluation/paired.py). For classes, Holm's correction counts all classes of a split.
+those of the report (evaluation/paired.py). For classes they are about these trained weights, and Holm's correction
+counts all classes of a split.
 
 B clips, N = 2 runs.
 """
@@ -14,10 +15,10 @@ import numpy as np
 
 from kinetext.config.run import RunSpec, read_run
 from kinetext.evaluation.measure import main_values
-from kinetext.evaluation.paired import compare_rows, holm
+from kinetext.evaluation.paired import PairedRows, about_methods, compare_rows, holm, seed_range
 from kinetext.evaluation.predictions import Predictions, read_predictions
 from kinetext.report.formats import format_p
-from kinetext.report.outcomes import Outcome, value_matrix
+from kinetext.report.outcomes import Outcome, paired_rows
 
 NUM_CLASSES = 5  # classes shown of those that are higher with either run
 
@@ -59,7 +60,7 @@ def compare(first: Path, second: Path) -> str:
         lines += ["", *_split_lines(split, a, b)]
     lines += [
         "",
-        "Numbers are percent, differences points; in brackets the 95 % bootstrap interval over clips; p of a two-sided",
+        "Numbers are percent, differences points; in brackets the 95 % interval; p of a two-sided",
         "permutation test on the same clips, for classes corrected for the number of classes (Holm).",
     ]
     return "\n".join(lines)
@@ -92,10 +93,11 @@ def _split_lines(split: str, a: Side, b: Side) -> Iterator[str]:
             )
     for metric in main_values(first):
         rows = {
-            name: [Outcome(tuple(part.clip_ids or ()), main_values(part)[metric]) for part in parts]
+            name: [Outcome(tuple(part.clip_ids or ()), main_values(part)[metric], part.group_B) for part in parts]
             for name, parts in seeds.items()
         }
-        value_BN = value_matrix(rows, ["A", "B"])
+        compared = paired_rows(rows, ["A", "B"])
+        value_BN = compared.value_BN
         if not len(value_BN):
             raise ValueError(
                 f"{a.folder} and {b.folder}: cannot be compared, their {split} clips have no name in common"
@@ -104,26 +106,37 @@ def _split_lines(split: str, a: Side, b: Side) -> Iterator[str]:
         num_left_out = len(clip_ids) - len(value_BN)
         rest = f" ({num_left_out} that only one has are left out)" if num_left_out else ""
         yield f"{split}: {metric} of {len(value_BN):,} clips{rest}"
-        yield f"  A {_percent(value_BN[:, 0])}   B {_percent(value_BN[:, 1])}   A - B {_difference(value_BN)}"
+        yield f"  A {_percent(value_BN[:, 0])}   B {_percent(value_BN[:, 1])}   A - B {_difference(compared)}"
+        yield f"  {_scope(compared)}"
         if not first.captioned:
-            yield from _class_lines(value_BN, first, rows)
+            yield from _class_lines(compared, first, rows)
 
 
-def _difference(value_BN: np.ndarray) -> str:
+def _scope(rows: PairedRows) -> str:
+    """Return what the test is about, and how far seeds of one run are apart."""
+    about = "Tested: the methods, training included" if about_methods([rows]) else "Tested: these trained weights"
+    apart = seed_range([rows])
+    return about + (
+        f"; two seeds of one run differ by up to {100 * apart:.1f}" if apart is not None else "; one seed each"
+    )
+
+
+def _difference(rows: PairedRows) -> str:
     """Return A - B with its interval and p."""
-    numbers = {name: float(values_NN[0, 1]) for name, values_NN in compare_rows([value_BN]).items()}
+    numbers = {name: float(values_NN[0, 1]) for name, values_NN in compare_rows([rows]).items()}
     interval = f"[{_signed(numbers['low'])}, {_signed(numbers['high'])}]"
     return f"{_signed(numbers['value'])} {interval}   {format_p(numbers['p'])}"
 
 
-def _class_lines(value_BN: np.ndarray, predictions: Predictions, rows: dict[str, list[Outcome]]) -> Iterator[str]:
+def _class_lines(compared: PairedRows, predictions: Predictions, rows: dict[str, list[Outcome]]) -> Iterator[str]:
     """Yield the classes that are higher with A, the largest difference first, then those that are higher with B."""
     common = set.intersection(*(set(seed.clip_ids) for seeds in rows.values() for seed in seeds))
     targets = zip(predictions.clip_ids or (), predictions.target_B, strict=True)
     label_of = {clip_id: predictions.labels[k] for clip_id, k in targets}
     label_B = np.array([label_of[clip_id] for clip_id in sorted(common)])  # the order of value_matrix
-    values = {label: value_BN[label_B == label] for label in predictions.labels if (label_B == label).any()}
-    p = dict(zip(values, holm([float(compare_rows([v])["p"][0, 1]) for v in values.values()]), strict=True))
+    parts = {label: compared.take(label_B == label) for label in predictions.labels if (label_B == label).any()}
+    p = dict(zip(parts, holm([float(compare_rows([part])["p"][0, 1]) for part in parts.values()]), strict=True))
+    values = {label: part.value_BN for label, part in parts.items()}
     change = {label: float((v[:, 0] - v[:, 1]).mean()) for label, v in values.items()}
     higher = sorted((label for label in change if change[label] > 0), key=lambda label: -change[label])
     lower = sorted((label for label in change if change[label] < 0), key=lambda label: change[label])

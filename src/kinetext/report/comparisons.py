@@ -10,7 +10,6 @@ from typing import Any
 from kinetext.config.report import ReportOptions
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.evaluation.intervals import Estimate
-from kinetext.evaluation.paired import correct_family
 from kinetext.report.descriptions import compare_texts
 from kinetext.report.estimates import Measured, difference_of
 from kinetext.report.figures import PlotRow, cost_plot, dot_plot
@@ -62,7 +61,7 @@ def comparison_sections(
     keys = sorted(main, key=lambda key: -main[key].value)
     rows = _Rows(file_name(comparison), keys, measured, figures)
     paired = {(key_of(row), key_of(row, "than_")): difference_of(row) for row in differences}
-    from_best = correct_family({key: paired[key, keys[0]] for key in keys[1:] if (key, keys[0]) in paired})
+    from_best = {key: paired[key, keys[0]] for key in keys[1:] if (key, keys[0]) in paired}
     rules = [rule for rule in RULES if (f"pair_accuracy:{rule}", "ordered") in measured]
     axis = f"{headline[0]}, percent"
     return {

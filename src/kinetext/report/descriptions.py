@@ -2,8 +2,8 @@
 
 Longer texts may help an image-text model whatever their content: random words are nearly as good as descriptions on
 images (WaffleCLIP, ICCV 2023). So descriptions are compared with class names, with prompt templates and with every
-control. Each comparison is a paired difference on the same clips, with its interval and a p-value corrected for the
-number of comparisons. The sentences of the report claim no more than these tests show.
+control. Each comparison is a paired difference on the same clips, with its interval and a p-value corrected for all
+pairs of rows. The sentences of the report claim no more than these tests show.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.core.tables import read_metadata, read_rows
-from kinetext.evaluation.paired import Difference, correct_family
+from kinetext.evaluation.paired import Difference
 from kinetext.report.figures import PlotRow, dot_plot
 from kinetext.report.formats import join_names
 from kinetext.report.keys import RowKey, method_names, row_labels
@@ -58,13 +58,12 @@ def compare_texts(
     for texts in descriptions:
         others = sorted({key.texts for key in keys} - {texts}, key=lambda other: (other != "names", other))
         methods = method_names(key for key in keys if key.texts == texts)
-        family = {
+        cells = {
             other_key: differences[key, other_key]
             for key in methods
             for other_key in (key._replace(texts=other) for other in others)
             if (key, other_key) in differences
         }
-        cells = correct_family(family)
         if cells:
             labels = row_labels(cells)
             rows: list[PlotRow] = [

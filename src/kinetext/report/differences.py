@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from kinetext.evaluation.paired import compare_rows
+from kinetext.evaluation.paired import about_methods, compare_rows, seed_range
 from kinetext.report.keys import Comparison, RowKey, pool_name
-from kinetext.report.outcomes import SeedOutcomes, value_matrix
+from kinetext.report.outcomes import SeedOutcomes, paired_rows
 
 COLUMNS = (*RowKey._fields, *(f"than_{field}" for field in RowKey._fields))
 Comparisons = dict[tuple[Comparison, str], SeedOutcomes]  # (comparison, metric) -> rows
@@ -41,16 +41,18 @@ def pools(comparisons: Comparisons) -> Iterator[Comparisons]:
 def _rows(pool: Comparisons) -> Iterator[dict[str, Any]]:
     """Yield the rows of one comparison, or of several with the same rows, averaged."""
     places, keys = list(pool), sorted(next(iter(pool.values())))
-    strata = [value_matrix(rows, keys) for rows in pool.values()]
-    if not all(map(len, strata)):
+    strata = [paired_rows(rows, keys) for rows in pool.values()]
+    if not all(len(stratum.value_BN) for stratum in strata):
         return
     compared = compare_rows(strata)
     comparison, metric = places[0]
     several = len(places) > 1
-    columns: dict[str, Any] = {**comparison._asdict(), "metric": metric, "clips": sum(map(len, strata))}
+    columns: dict[str, Any] = {**comparison._asdict(), "metric": metric}
+    columns |= {"clips": sum(len(stratum.value_BN) for stratum in strata)}
+    columns |= {"methods": about_methods(strata), "seed_range": seed_range(strata)}
     if several:
         columns |= {"dataset": pool_name(len(places), metric), "pooled": [other.dataset for other, _ in places]}
-    mean_SN = np.stack([value_BN.mean(axis=0) for value_BN in strata])  # S data sets
+    mean_SN = np.stack([stratum.value_BN.mean(axis=0) for stratum in strata])  # S data sets
     seeds = {key: min(len(rows[key]) for rows in pool.values()) for key in keys}
     for a, first in enumerate(keys):
         for b, second in enumerate(keys):

@@ -82,7 +82,7 @@ def pool_estimates(estimates: Estimates, comparison: Comparison, datasets: list[
 
 
 def difference_of(row: dict[str, Any]) -> Difference:
-    """Return a row of the table `differences`, not yet corrected for multiple comparisons.
+    """Return a row of the table `differences`.
 
     Seeds are averaged clip by clip, so there is no range over seeds; the range is over data sets.
     """
@@ -96,7 +96,9 @@ def difference_of(row: dict[str, Any]) -> Difference:
         clips=row["clips"],
         datasets=len(row["pooled"]) if row["pooled"] else 1,
         p=row["p"],
-        corrected_p=row["p"],
+        corrected_p=row["corrected_p"],
+        methods=row["methods"],
+        seed_range=row["seed_range"],
     )
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from kinetext.config.run import RunSpec
 from kinetext.core.tables import read_metadata
 from kinetext.evaluation.measure import main_values
+from kinetext.evaluation.paired import PairedRows
 from kinetext.evaluation.predictions import Predictions, predicted_classes, read_predictions
 from kinetext.report.keys import Comparison, RowKey
 
@@ -23,6 +24,7 @@ class Outcome(NamedTuple):
 
     clip_ids: tuple[str, ...]
     value_B: np.ndarray
+    group_B: np.ndarray | None = None  # number of each clip's group; None: each clip is its own
 
 
 SeedOutcomes = dict[RowKey, list[Outcome]]  # row of a comparison -> its seeds
@@ -47,7 +49,7 @@ class Outcomes:
             comparison = Comparison(spec.dataset, spec.protocol, split)
             key = RowKey(spec.backbone, spec.method, spec.texts)
             rows = self.comparisons.setdefault((comparison, metric), {})
-            rows.setdefault(key, []).append(Outcome(clip_ids, value_B))
+            rows.setdefault(key, []).append(Outcome(clip_ids, value_B, predictions.group_B))
             if not predictions.captioned:
                 self.confusions.append(_confusions(spec, split, predictions))
         return read_metadata(path).get("predict_clips_per_s")
@@ -73,13 +75,20 @@ def _confusions(spec: RunSpec, split: str, predictions: Predictions) -> pa.Table
     )
 
 
-def value_matrix(rows: dict[Row, list[Outcome]], keys: list[Row]) -> np.ndarray:
-    """Return the values [B, N] of rows on the clips that all of them have, averaged over seeds, sorted by clip_id."""
+def paired_rows(rows: dict[Row, list[Outcome]], keys: list[Row]) -> PairedRows:
+    """Return rows on the clips that all of them have, sorted by clip_id."""
     id_lists = {id(seed.clip_ids): seed.clip_ids for key in keys for seed in rows[key]}
     common = set.intersection(*map(set, id_lists.values()))
     indices = {
         address: np.array([b for _, b in sorted((clip, b) for b, clip in enumerate(clip_ids) if clip in common)], int)
         for address, clip_ids in id_lists.items()
     }
-    columns = [np.mean([seed.value_B[indices[id(seed.clip_ids)]] for seed in rows[key]], axis=0) for key in keys]
-    return np.stack(columns, axis=1)
+    columns, seed_values, trained = [], [], []
+    for key in keys:
+        value_SB = np.stack([seed.value_B[indices[id(seed.clip_ids)]] for seed in rows[key]])
+        columns.append(value_SB.mean(axis=0))
+        seed_values.append(value_SB.mean(axis=1).tolist() if value_SB.size else [])
+        trained.append(bool((value_SB != value_SB[0]).any()))
+    first = rows[keys[0]][0]
+    group_B = None if first.group_B is None else first.group_B[indices[id(first.clip_ids)]]
+    return PairedRows(np.stack(columns, axis=1), group_B, seed_values, np.array(trained))
