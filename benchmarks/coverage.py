@@ -6,6 +6,8 @@ many tables are skipped, so that a stopped run goes on. `--summary` prints what 
 - interval: a row's accuracy p on n clips, groups of 1 or 5 with intraclass correlation `icc`, seeds that share the clips and
   differ by `sd` points. With one or two seeds the target is the accuracy of these weights, from three on the expected one.
 
+- claims: how often at least one of all pairs of 2, 8 or 14 equal rows is called different.
+
 How hard a clip is, is shared by the seeds and rows: half of the variance that a clip does not share with its group.
 """
 
@@ -22,6 +24,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import binomtest
 
 from kinetext.evaluation.intervals import Estimate, mean_over_seeds, mean_variance, pool_seeds, share_interval
+from kinetext.evaluation.paired import ALPHA, PairedRows, compare_rows
 
 SHARED = 0.5
 Cell = dict[str, Any]
@@ -72,12 +75,26 @@ def cells() -> Iterator[Cell]:
             for group, icc in groupings:
                 for seeds, sd in [(1, 0.0), *((seeds, sd) for seeds in (3, 5) for sd in (0.0, 0.4, 0.7))]:
                     yield {"kind": "interval", "p": p, "n": n, "group": group, "icc": icc, "seeds": seeds, "sd": sd}
+    for rows in (2, 8, 14):
+        for group, icc in ((1, 0.0), (5, 0.4)):
+            for seeds, sd in [(1, 0.0), (3, 0.0), (3, 0.7), (5, 0.7)]:
+                about = {"kind": "claims", "rows": rows, "p": 0.7, "n": 2000, "group": group, "icc": icc}
+                yield {**about, "seeds": seeds, "sd": sd}
 
 
 def simulate(cell: Cell, tables: int) -> int:
-    """Return in how many tables the interval holds the target."""
+    """Return in how many tables the interval holds the target, or equal rows are called different."""
     random = np.random.default_rng(seed_of(cell))
-    return sum(covers(cell, random) for _ in range(tables))
+    hit = claims if cell["kind"] == "claims" else covers
+    return sum(hit(cell, random) for _ in range(tables))
+
+
+def claims(cell: Cell, random: np.random.Generator) -> bool:
+    value_RSB = outcomes(cell, cell["rows"], random)
+    group_B = None if cell["group"] == 1 else np.arange(cell["n"]) // cell["group"]
+    trained_N = (value_RSB != value_RSB[:, :1]).any(axis=(1, 2))
+    rows = PairedRows(value_RSB.mean(axis=1).T, group_B, value_RSB.mean(axis=2).tolist(), trained_N)
+    return bool((compare_rows([rows], seed=int(random.integers(2**31)))["corrected_p"] <= ALPHA).any())
 
 
 def seed_of(cell: Cell) -> list[int]:
@@ -106,9 +123,9 @@ def latent_correlation(p: float, icc: float) -> float:
     low, high = 0.0, 0.999
     for _ in range(40):
         middle = (low + high) / 2
-        given = ndtr((ndtri(p) - math.sqrt(middle) * x) / math.sqrt(1 - middle))
-        found = ((weight * given**2).sum() - p * p) / (p * (1 - p))
-        low, high = (middle, high) if found < icc else (low, middle)
+        share = ndtr((ndtri(p) - math.sqrt(middle) * x) / math.sqrt(1 - middle))
+        reached = ((weight * share**2).sum() - p * p) / (p * (1 - p))
+        low, high = (middle, high) if reached < icc else (low, middle)
     return low
 
 
@@ -131,6 +148,8 @@ def judge(cell: Cell, hits: int, tables: int) -> tuple[str, bool]:
     """Return the rate with its interval, and whether the rate may be within the bounds."""
     exact = binomtest(hits, tables).proportion_ci(method="exact")
     words = f"{100 * hits / tables:.1f} % [{100 * exact.low:.1f}, {100 * exact.high:.1f}] of {tables}"
+    if cell["kind"] == "claims":
+        return words, bool(exact.high <= 0.06)
     if cell["n"] // cell["group"] < 20:
         return f"{words} (no bound: fewer than 20 groups)", True
     most = 0.98 if cell["n"] * (1 - cell["p"]) >= 5 else 1.0

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from kinetext.evaluation.intervals import Estimate
 from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.paired import Difference
 from kinetext.report.collect import collect_metrics
+from kinetext.report.comparisons import scope_sentence
 from kinetext.report.confusion import cluster_classes, confusion_picture, score_matrix
 from kinetext.report.descriptions import description_sets, verdict, verdict_sentence
 from kinetext.report.estimates import difference_of, estimates_of
@@ -254,6 +256,39 @@ def test_verdicts_follow_the_corrected_test():
         verdict_sentence("moted", "gpt4", {"names": apart(-0.1, 0.01)})
         == "With moted, gpt4 is significantly worse than names."
     )
+
+
+def test_verdicts_say_what_was_tested():
+    few = replace(apart(0.1, 0.01), seed_range=0.056)
+    weights = "The tests are about these trained weights, not about methods, which takes three seeds of each row."
+    assert scope_sentence([few]) == f"{weights} The largest difference between two seeds of one row is 5.6 points."
+    one = "How far two seeds of one row are apart is not known: each row has one seed."
+    assert scope_sentence([apart(0.1, 0.01)]) == f"{weights} {one}"
+    many = "The tests are about methods: they include how much training varies between seeds."
+    assert scope_sentence([replace(few, methods=True)]).startswith(f"{many} The largest difference")
+    assert scope_sentence([]) == ""
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_page_claims_methods_from_three_seeds_on(tmp_path, seeds):
+    report = make_report(tmp_path, ["moted", "mean_pool"], ["names", "motion"], seeds, ["supervised"])
+    rows = read_rows("differences", report.tables / "differences.parquet")
+    assert {row["methods"] for row in rows} == {seeds == 3}
+    assert all(row["corrected_p"] >= row["p"] for row in rows)
+    text = Page(report.html).text
+    assert ("with these trained weights" in text["top"]) == (seeds == 1)
+    for section in ("top", "results", "descriptions"):
+        assert ("The tests are about methods" if seeds == 3 else "The tests are about these trained weights") in text[
+            section
+        ]
+    metrics = [r for r in read_rows("metrics", report.tables / "metrics.parquet") if r["metric"] == "top1"]
+    by_row = {}
+    for row in metrics:
+        if row["frame_order"] == "ordered":
+            by_row.setdefault((row["method"], row["texts"]), []).append(row["value"])
+    apart = max(max(values) - min(values) for values in by_row.values())
+    if seeds == 3:
+        assert f"two seeds of one row is {100 * apart:.1f} points" in text["top"]
 
 
 def test_descriptions_are_compared_with_names_and_controls(report):

@@ -3,6 +3,7 @@
 Rows are sorted by the first headline metric, the best first.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 from kinetext.config.report import ReportOptions
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.evaluation.intervals import Estimate
+from kinetext.evaluation.paired import Difference
 from kinetext.report.descriptions import compare_texts
 from kinetext.report.estimates import Measured, difference_of
 from kinetext.report.figures import PlotRow, cost_plot, dot_plot
+from kinetext.report.formats import format_percent
 from kinetext.report.keys import Comparison, RowKey, file_name, key_of, method_names, row_labels, title
 from kinetext.report.sources import BACKBONE_RULES, RULES
 
@@ -72,6 +75,8 @@ def comparison_sections(
         "tested_metric": next((row["metric"] for row in differences), headline[0]),
         "best": main[keys[0]],
         "from_best": from_best,
+        "methods": all(difference.methods for difference in from_best.values()),
+        "scope": scope_sentence(from_best.values()),
         "not_different": [key for key, difference in from_best.items() if not difference.significant],
         "ranking": rows.plot(f"rank-{rows.file_name}", {key: main[key] for key in keys}, axis),
         "retrieval": _retrieval(rows),
@@ -80,6 +85,20 @@ def comparison_sections(
         "motion": _motion(rows, [headline[0], *(f"pair_accuracy:{rule}" for rule in rules[:1])]),
         **_cost(rows, main, costs if comparison.split == "test" else [], axis),
     }
+
+
+def scope_sentence(differences: Iterable[Difference]) -> str:
+    """Return what the tests of a comparison are about, and how far two seeds of one row are apart; "" without tests."""
+    differences = list(differences)
+    if not differences:
+        return ""
+    about = "The tests are about these trained weights, not about methods, which takes three seeds of each row."
+    if all(difference.methods for difference in differences):
+        about = "The tests are about methods: they include how much training varies between seeds."
+    apart = differences[0].seed_range
+    if apart is None:
+        return f"{about} How far two seeds of one row are apart is not known: each row has one seed."
+    return f"{about} The largest difference between two seeds of one row is {format_percent(apart)} points."
 
 
 def headline_metrics(measured: Measured, options: ReportOptions) -> list[str]:
