@@ -98,16 +98,18 @@ def compare_rows(strata: Sequence[PairedRows], seed: int = 0) -> dict[str, np.nd
     `strata` has one item for each data set, with the same rows. The diagonal is 0 with p = 1.
     """
     rows, share = strata[0].value_BN.shape[1], 1 / len(strata)
-    mean_N = sum(stratum.value_BN.mean(axis=0) for stratum in strata) * share
+    mean_N = np.mean([stratum.value_BN.mean(axis=0) for stratum in strata], axis=0)
     value_NN = mean_N[:, None] - mean_N
-    trained_N, trained_freedom = np.zeros(rows), 0
+    trained_N: np.ndarray = np.zeros(rows)
+    trained_freedom = 0
     if about_methods(strata):
         parts = [stratum.seed_variance() for stratum in strata]
-        trained_N = sum(variance_N for variance_N, _ in parts) * share**2
+        trained_N = np.sum([variance_N for variance_N, _ in parts], axis=0) * share**2
         trained_freedom = sum(freedom for _, freedom in parts)
     trained_NN = _off_diagonal(trained_N[:, None] + trained_N)
     half_NN = _half_width(strata, trained_NN, trained_freedom)
-    null_NN = sum(_pair_squares(stratum.group_sums()) / len(stratum.value_BN) ** 2 for stratum in strata) * share**2
+    squares = [_pair_squares(stratum.group_sums()) / len(stratum.value_BN) ** 2 for stratum in strata]
+    null_NN = np.sum(squares, axis=0) * share**2
     p_NN, corrected_NN = _permutation_test(strata, value_NN, null_NN, trained_N, trained_freedom, seed)
     ends = {"low": value_NN - half_NN, "high": value_NN + half_NN}
     return {"value": value_NN, **ends, "p": p_NN, "corrected_p": corrected_NN}
