@@ -108,7 +108,6 @@ def test_exported_table_is_described_again_unchanged(tmp_path):
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("label,sentence\nrising,up\nrisin,up", r"edited.csv:3: 'risin' is none of the 4 classes .* mean 'rising'\?"),
         ("label,sentense\nrising,up", r"edited.csv: no column 'sentence'; did you mean 'sentense'\?"),
         ("label,sentence,kind\nrising,up,motin", r"edited.csv:2: kind is 'motin'; did you mean 'motion'\?"),
         ("label,sentence,phase\nrising,up,begin", r"edited.csv:2: phase is 'begin'; known: whole, start, end"),
@@ -120,6 +119,14 @@ def test_wrong_row_is_named_with_its_line(tmp_path, content, complaint):
     (tmp_path / "edited.csv").write_text(content)
     with pytest.raises(ValueError, match=complaint):
         read(tmp_path / "edited.csv")
+
+
+def test_rows_of_a_class_that_was_removed_are_ignored_with_a_warning(tmp_path, capsys):
+    (tmp_path / "edited.csv").write_text("label,sentence\nrising,up\nrisin,up")
+    read(tmp_path / "edited.csv")
+    warning = capsys.readouterr().err
+    assert warning.count("edited.csv:3: 'risin' is none of the 4 classes of the data set; did you mean 'rising'?") == 1
+    assert "The row is ignored." in warning
 
 
 def test_wrong_file_is_named(tmp_path, table):

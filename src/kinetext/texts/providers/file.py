@@ -8,6 +8,7 @@ row has a digest of its content: an unchanged row keeps its provenance, a change
 import csv
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -57,7 +58,7 @@ class File(Provider):
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
         """Return the rows of a class, or one with status `missing: ...`.
 
-        Raises ValueError, with file, line and nearest class, for a row about a class that the data set does not have.
+        A row about a class that the data set does not have is ignored, with a warning that names the nearest class.
         """
         (path,) = self.list_files()
         texts = _texts_by_label(path, file_state(str(path)), tuple(context.labels)).get(label)
@@ -100,7 +101,12 @@ def _texts_by_label(path: Path, state: tuple[int, ...], labels: tuple[str, ...])
     known = set(labels)
     texts: dict[str, list[Text]] = {}
     for where, text in _rows(path):
-        texts.setdefault(known_class(text.label, known, where, "the data set"), []).append(text)
+        try:
+            label = known_class(text.label, known, where, "the data set")
+        except ValueError as warning:
+            print(f"warning: {warning}\nThe row is ignored.", file=sys.stderr)
+        else:
+            texts.setdefault(label, []).append(text)
     return texts
 
 
