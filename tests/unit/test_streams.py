@@ -26,14 +26,14 @@ def eight(times_s):
 def write_streams(path, *streams):
     """A file of streams, each (codec, width, frames, disposition), all 48 px high; frame i has the grey level 8 i."""
     with av.open(str(path), "w") as output:
-        made = []
+        added = []
         for codec, width, num_frames, disposition in streams:
             stream = output.add_stream(codec, rate=25)
             stream.width, stream.height = width, 48
             stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
             stream.disposition = disposition
-            made.append((stream, width, num_frames))
-        for stream, width, num_frames in made:
+            added.append((stream, width, num_frames))
+        for stream, width, num_frames in added:
             for i in range(num_frames):
                 frame = av.VideoFrame.from_ndarray(np.full((48, width, 3), 8 * i, np.uint8), format="rgb24")
                 output.mux(stream.encode(frame))
