@@ -6,6 +6,7 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 
 from kinetext.methods.base import contrastive_loss
+from kinetext.training.distributed_step import unreached
 from kinetext.training.gather import gather_features
 
 SIZES = [(4, 4), (5, 3), (8, 0)]  # clips of each process
@@ -61,3 +62,11 @@ def test_two_processes_have_the_gradient_of_one_with_the_whole_batch(tmp_path):
         for rank in range(2):
             for ours, whole in zip(torch.load(tmp_path / f"{number}_{rank}.pt"), expected, strict=True):
                 torch.testing.assert_close(ours, whole, rtol=1e-12, atol=1e-12)
+
+
+def test_parameters_without_a_path_to_the_loss_are_found_before_the_reduction_gives_them_zeros():
+    used, unused = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+    loss = (used * 3).sum()
+    assert unreached(loss, [used, unused]) == {id(unused)}
+    loss.backward()  # the graph is still there
+    assert torch.equal(used.grad, torch.full((2,), 3.0))

@@ -25,9 +25,6 @@ def attributes_have_known_values(case: Case) -> None:
         require(isinstance(getattr(case.cls, name), bool), f"{name} is {getattr(case.cls, name)!r}; take True or False")
     tasks = set(case.cls.tasks)
     require(bool(tasks) and tasks <= {"classes", "captions"}, f"tasks is {case.cls.tasks!r}; take classes, captions")
-    require(
-        case.cls.reads in ("tokens", "frame_features"), f"reads is {case.cls.reads!r}; take tokens or frame_features"
-    )
 
 
 def options_are_accepted(case: Case) -> None:

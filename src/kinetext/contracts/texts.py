@@ -4,10 +4,8 @@ from collections import Counter
 from dataclasses import replace
 
 from kinetext.contracts import Case, require
-from kinetext.core.schemas import DESCRIPTIONS
+from kinetext.core.schemas import DESCRIPTIONS, PHASES
 from kinetext.texts.providers.base import Context, Provider, Text
-
-PHASES = ("whole", "start", "end")
 
 
 def options_are_accepted(case: Case) -> None:

@@ -59,7 +59,6 @@ class Method(nn.Module):
     needs_descriptions: ClassVar[bool] = False  # class names alone do not do
     needs_training_clips: ClassVar[bool] = False  # of every class: refused where a protocol has classes without any
     tasks: ClassVar[tuple[Literal["classes", "captions"], ...]] = ("classes", "captions")
-    reads: ClassVar[Literal["tokens", "frame_features"]] = "tokens"
     sees_order: bool = True  # false: a test proves that the order of frames changes nothing
     inside: bool = False  # whether `layer` runs in the place of each layer of the image encoder
     gradient_checkpointing: bool = False  # of the method's own layers (training.gradient_checkpointing)

@@ -30,7 +30,6 @@ class LinearProbe(Method):
     fits: ClassVar[bool] = True
     needs_training_clips: ClassVar[bool] = True
     tasks: ClassVar[tuple[Literal["classes", "captions"], ...]] = ("classes",)
-    reads: ClassVar[Literal["tokens", "frame_features"]] = "frame_features"
 
     class Config(Options):
         """Options of the features and of the regression."""

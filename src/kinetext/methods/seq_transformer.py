@@ -2,7 +2,7 @@
 ActionCLIP's Transf (Wang et al., arXiv:2109.08472), the posterior structure that STAN's paper compares itself with.
 
 Frame features and frame positions go through L pre-LayerNorm blocks, the features themselves are added again, and frames
-are averaged. `init: clip4clip`: 4 blocks and positions that start as copies of the text tower's first ones, frames
+are averaged. `init: clip4clip`: 4 blocks and positions that start as copies of the text encoder's first ones, frames
 normalised before the mean (ArrowLuo/CLIP4Clip @ 508ffa3). `init: actionclip`: 6 blocks drawn from N(0, 0.02), mean of the
 frames as they are (sallymmx/ActionCLIP @ 31c34df, Visual_Prompt.py). Trains CLIP and the blocks. Adds 12.65 M or 18.95 M
 parameters at 512 numbers a feature (tests/methods/test_seq_transformer.py).
@@ -43,7 +43,7 @@ class SeqTransformer(Method):
         layers: int | None = Field(
             None,
             ge=1,
-            description="blocks; null: 4 for clip4clip (fewer if the text tower has fewer), 6 for actionclip",
+            description="blocks; null: 4 for clip4clip (fewer if the text encoder has fewer), 6 for actionclip",
         )
 
     config: Config

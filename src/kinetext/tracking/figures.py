@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kinetext.core.palette import COLOURS
+from kinetext.core.palette import COLOURS, GRID
 from kinetext.evaluation.predictions import Predictions, predicted_classes, read_predictions
 from kinetext.evaluation.retrieval import caption_clips, rank_queries
 
@@ -85,7 +85,7 @@ def _rank_figure(ranks: dict[str, np.ndarray]) -> Any:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("k")
     axes.set_ylabel("share with the right answer in the top k")
-    axes.grid(color="#eef0f2")
+    axes.grid(color=GRID)
     axes.legend(frameon=False)
     return figure
 

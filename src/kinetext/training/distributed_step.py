@@ -21,7 +21,8 @@ class DistributedStep:
     """The gradient of a batch among processes; `size` is how many clips go through one at once, None all that it has."""
 
     def __init__(self, objective: Objective, parameters: list[nn.Parameter], size: int | None = None) -> None:
-        self.objective, self.size = objective, size
+        self.objective, self.parameters, self.size = objective, parameters, size
+        self.unreached: set[int] | None = None  # ids of parameters that the first whole batch's loss does not depend on
         self.reduce = DistributedDataParallel(_Reduced(parameters), gradient_as_bucket_view=True)
         self.piecewise = PiecewiseStep(objective, parameters, size or 1, self.reduce)
 
@@ -34,10 +35,18 @@ class DistributedStep:
         def loss() -> Tensor:
             seed_from(*key, distributed.rank(), 0)
             losses.update(self.objective.losses(batch))
+            if self.unreached is None:
+                self.unreached = unreached(total(losses), self.parameters)
             return total(losses)
 
         self.reduce(loss).backward()
         return {name: term.detach() for name, term in losses.items()}
+
+
+def unreached(loss: Tensor, parameters: list[nn.Parameter]) -> set[int]:
+    """Return the ids of the parameters that a loss does not depend on; the reduction would give them zeros as gradients."""
+    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return {id(p) for p, gradient in zip(parameters, gradients, strict=True) if gradient is None}
 
 
 class _Reduced(nn.Module):

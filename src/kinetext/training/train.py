@@ -28,6 +28,7 @@ from kinetext.core.files import atomic_write
 from kinetext.core.tables import code_commit
 from kinetext.methods.base import Method
 from kinetext.methods.checkpoint import save_trained
+from kinetext.training.distributed_step import DistributedStep
 from kinetext.training.mixing import mix_clips
 from kinetext.training.objectives import Recognition, read_tokens, total
 from kinetext.training.recipes import Average, finished, interpolate_backbone
@@ -161,7 +162,7 @@ def train_epoch(
             else:
                 losses = step(batch, key)
             if progress.epoch == progress.step == 0:
-                require_gradients(method)
+                require_gradients(method, step.unreached if isinstance(step, DistributedStep) else None)
             update(method, parameters, optimizer, schedule, training.clip_norm)
         except torch.OutOfMemoryError as error:
             size = step.size if step is not None and step.size else len(batch.places)
@@ -192,10 +193,13 @@ def update(method: Method, parameters: list[nn.Parameter], optimizer: Any, sched
     optimizer.zero_grad()
 
 
-def require_gradients(method: Method) -> None:
-    """Raise ValueError that names a new parameter to which the first step's losses have no path."""
+def require_gradients(method: Method, unreached: set[int] | None = None) -> None:
+    """Raise ValueError that names a new parameter to which the first step's losses have no path.
+
+    `unreached` has the ids of parameters without a path where several processes have given them zeros.
+    """
     for name, parameter in method.new_parameters().items():
-        if parameter.requires_grad and parameter.grad is None:
+        if parameter.requires_grad and (parameter.grad is None or id(parameter) in (unreached or ())):
             raise ValueError(
                 f"{type(method).__name__}: parameter {name} {tuple(parameter.shape)} gets no gradient in the first step; use "
                 "it in what `losses` returns, or do not make it a parameter"

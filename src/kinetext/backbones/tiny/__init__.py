@@ -14,9 +14,9 @@ from torch import Tensor
 
 from kinetext.backbones.catalogue import ASSETS, facts_of
 from kinetext.backbones.open_clip_vit import Architecture, Facts, OpenClipViT
+from kinetext.config.backbone import TINY
 from kinetext.core.plugins import Options
 
-NAME = "kinetext-tiny"
 _EMBEDDING = "token_embedding.weight"
 
 
@@ -33,11 +33,11 @@ class Tiny(OpenClipViT):
     vocabulary: Tensor | None = None  # ids of the word embeddings that were trained; None: all are stored
 
     def __init__(self, built_from: Architecture | None = None) -> None:
-        super().__init__(built_from or Architecture(NAME))
+        super().__init__(built_from or Architecture(TINY))
 
     @classmethod
     def facts(cls, config: Any) -> Facts:
-        return facts_of(NAME)
+        return facts_of(TINY)
 
     @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> Tiny:

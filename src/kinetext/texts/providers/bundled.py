@@ -15,7 +15,7 @@ from kinetext.core.plugins import Options, nearest
 from kinetext.texts.providers.base import Context, Provider, Text
 
 BANKS = Path(__file__).parents[1] / "banks"
-PHASES = ("start", "end", "whole")
+ROW_ORDER = ("start", "end", "whole")  # of the rows of a class
 
 
 class Bundled(Provider):
@@ -51,7 +51,7 @@ class Bundled(Provider):
         if about == "appearance":
             rows = [("whole", sentence) for sentence in classes[label]["appearance"]]
         else:
-            rows = [(phase, sentence) for phase in PHASES for sentence in classes[label][phase]]
+            rows = [(phase, sentence) for phase in ROW_ORDER for sentence in classes[label][phase]]
         return [Text(label, sentence, kind=about, phase=phase, source=bank["source"]) for phase, sentence in rows]
 
 
