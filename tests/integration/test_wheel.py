@@ -14,6 +14,21 @@ from calls import TINY, jobs
 from repository import ROOT
 
 UV = Path(sys.executable).with_name("uv")
+PACKAGE = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "my-lab"
+version = "1.0"
+
+[project.entry-points."kinetext.metrics"]
+my_calibration = "my_lab.calibration"
+
+[tool.hatch.build.targets.wheel]
+packages = ["my_lab"]
+"""
 
 
 def call(*words, **options):
@@ -83,6 +98,18 @@ def test_an_installed_package_runs_a_job_in_the_current_folder(environment, empt
     path, runs = call(environment / "bin/python", "-c", program, cwd=empty).split()
     assert path.startswith(str(environment))
     assert runs == "2"
+
+
+def test_a_plugin_of_an_installed_package_is_found_and_checked(environment, empty):
+    """A small package with an entry point, installed beside kinetext: its metric is known by name."""
+    package = empty / "my_lab"
+    (package / "my_lab").mkdir(parents=True)
+    (package / "my_lab/__init__.py").write_text("")
+    shutil.copy(ROOT / "tests/contracts/outside/calibration.py", package / "my_lab/calibration.py")
+    (package / "pyproject.toml").write_text(PACKAGE)
+    call(UV, "pip", "install", "--no-deps", "--python", environment / "bin/python", package)
+    output = call(environment / "bin/kinetext", "check-plugin", "metrics", "my_calibration", cwd=empty)
+    assert "ok" in output.lower()
 
 
 def test_a_checkout_runs_its_own_workflow(empty):

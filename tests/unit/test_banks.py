@@ -48,9 +48,9 @@ def faults(classes, names):
     messages += [f"'{label}' is no class" for label in classes if label not in names]
     seen = set()
     for label, phases in classes.items():
-        if [phase for phase in phases if phase != "appearance"] != list(bundled.PHASES) or not all(phases.values()):
+        if [phase for phase in phases if phase != "appearance"] != list(bundled.ROW_ORDER) or not all(phases.values()):
             messages.append(f"'{label}' needs start, end and whole")
-        if sum(len(phases[phase]) for phase in bundled.PHASES if phase in phases) < 3:
+        if sum(len(phases[phase]) for phase in bundled.ROW_ORDER if phase in phases) < 3:
             messages.append(f"'{label}' has fewer than three sentences")
         others = [name.casefold() for name in names if not has_words(label.casefold(), name.casefold())]
         for phase in phases:
@@ -89,9 +89,9 @@ def test_bank_is_complete_and_clean(bank):
 
 @pytest.mark.parametrize("bank", BANKS)
 def test_sentences_fit_into_clip(bank):
-    from kinetext.backbones.open_clip_vit import open_clip  # imports it faster than open_clip itself
+    from kinetext.backbones.library import open_clip  # imports it faster than open_clip itself
 
-    tokenizer = open_clip.get_tokenizer("ViT-B-32")
+    tokenizer = open_clip().get_tokenizer("ViT-B-32")
     sentences = [
         s for phases in bundled.read_bank(bank)["classes"].values() for phase in phases.values() for s in phase
     ]

@@ -257,6 +257,6 @@ def test_bank_of_shapes_covers_the_data_set_and_distinguishes_reversals():
     for first, second in Shapes(Shapes.Config()).declared_pairs():
         assert classes[first]["start"] == classes[second]["end"]
         assert classes[first]["end"] == classes[second]["start"]
-        for phase in bundled.PHASES:
+        for phase in bundled.ROW_ORDER:
             assert classes[first][phase]
             assert not set(classes[first][phase]) & set(classes[second][phase])

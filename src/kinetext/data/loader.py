@@ -30,8 +30,15 @@ JPEG_START = b"\xff\xd8\xff"
 Key = tuple[int, int | None]  # index of an item, epoch
 
 
+class Encoded(NamedTuple):
+    """The stored images of some clips, one after the other."""
+
+    bytes_P: Tensor
+    lengths: list[int]
+
+
 class ClipDataset(Dataset):
-    """Clips as training reads them: `dataset[index, epoch]` is uint8 [T, H, W, C].
+    """Clips as training reads them: `dataset[index, epoch]` is uint8 [T, H, W, C], or encoded for a device that decodes.
 
     Which stored frames an item has and how they are augmented depends on (seed, epoch, index) only, so a resumed
     training sees what it would have seen. Without an epoch (None: validation, tests) nothing is random. Index n +
@@ -49,11 +56,16 @@ class ClipDataset(Dataset):
     ) -> None:
         self.store, self.clip_ids = store, list(clip_ids)
         self.augment, self.seed, self.flip, self.choose = augment, seed, flip, choose
+        self.encoded = False  # whether items are the images as stored; the loader decides
 
     def __len__(self) -> int:
         return len(self.clip_ids)
 
-    def __getitem__(self, key: Key) -> Tensor:
+    def __getitem__(self, key: Key) -> Tensor | Encoded:
+        if self.encoded:
+            images = self.images(key)
+            joined = np.concatenate([np.frombuffer(image, np.uint8) for image in images])
+            return Encoded(torch.from_numpy(joined), [len(image) for image in images])
         return self.transform(decode_stored(self.images(key)), key).permute(0, 2, 3, 1).contiguous()
 
     def images(self, key: Key) -> list[memoryview]:
@@ -83,12 +95,13 @@ class ClipLoader:
         self.on_device = decode == "device" or (
             decode == "auto" and workers < MIN_DECODING_WORKERS and len(dataset) > 0 and _gpu_decodes(dataset, device)
         )
+        dataset.encoded = self.on_device
         self._keys: list[list[Key]] = []  # the batches of the running epoch
         self._loader = DataLoader(
-            _EncodedClips(dataset) if self.on_device else dataset,
+            dataset,
             batch_sampler=self._keys,
             num_workers=workers,
-            collate_fn=_join if self.on_device else default_collate,
+            collate_fn=collate,
             pin_memory=device.type == "cuda",
             persistent_workers=workers > 0,
             generator=torch.Generator(),  # or it would draw from the global generator, which training uses
@@ -106,36 +119,21 @@ class ClipLoader:
             else:
                 yield self._decode(batch, keys)
 
-    def _decode(self, batch: "_Encoded", keys: list[Key]) -> Tensor:
+    def _decode(self, batch: Encoded, keys: list[Key]) -> Tensor:
         images, T = decode_on(self.device, batch), len(batch.lengths) // len(keys)
         clips = (torch.stack(images[T * b : T * (b + 1)]).permute(0, 3, 1, 2) for b in range(len(keys)))
         return torch.stack([self.dataset.transform(*pair) for pair in zip(clips, keys, strict=True)])
 
 
-class _Encoded(NamedTuple):
-    """The stored images of some clips, joined."""
-
-    bytes_P: Tensor
-    lengths: list[int]
-
-
-class _EncodedClips(Dataset):
-    """The clips of a dataset as stored, for a device that decodes them."""
-
-    def __init__(self, dataset: ClipDataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, key: Key) -> _Encoded:
-        images = self.dataset.images(key)
-        joined = np.concatenate([np.frombuffer(image, np.uint8) for image in images])
-        return _Encoded(torch.from_numpy(joined), [len(image) for image in images])
+def collate(clips: list[Tensor | Encoded]) -> Tensor | Encoded:
+    """Return the clips of a batch, stacked, or their encoded images, one after the other."""
+    encoded = [clip for clip in clips if isinstance(clip, Encoded)]
+    if not encoded:
+        return default_collate(clips)
+    return Encoded(torch.cat([clip.bytes_P for clip in encoded]), [n for clip in encoded for n in clip.lengths])
 
 
-def _join(clips: list[_Encoded]) -> _Encoded:
-    return _Encoded(torch.cat([clip.bytes_P for clip in clips]), [n for clip in clips for n in clip.lengths])
-
-
-def decode_on(device: torch.device, encoded: _Encoded) -> list[Tensor]:
+def decode_on(device: torch.device, encoded: Encoded) -> list[Tensor]:
     """Return the images, each uint8 [H, W, C], decoded on the device."""
     from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -153,7 +151,7 @@ def _gpu_decodes(dataset: ClipDataset, device: torch.device) -> bool:
     if device.type != "cuda" or image[:3] != JPEG_START:
         return False
     try:
-        decode_on(device, _Encoded(torch.frombuffer(bytearray(image), dtype=torch.uint8), [len(image)]))
+        decode_on(device, Encoded(torch.frombuffer(bytearray(image), dtype=torch.uint8), [len(image)]))
     except RuntimeError as error:
         log.info("workers decode JPEGs: torchvision cannot decode on this GPU (%s)", str(error).splitlines()[0])
         return False

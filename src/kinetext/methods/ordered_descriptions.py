@@ -85,7 +85,7 @@ class OrderedDescriptions(Method):
         return Steps(step_KMD.index_put((owner_S, step_S), unit_SD, accumulate=True), count_K)
 
     def score(self, video: Tensor, text: Steps) -> Tensor:
-        """Logits [B, K]."""
+        """Return logits [B, K]."""
         unit_KMD = F.normalize(text.step_KMD, dim=-1)
         if self.steps == "ends":
             cosine_BK = torch.einsum("bmd,kmd->bk", F.normalize(video, dim=-1), unit_KMD) / 2
@@ -102,7 +102,7 @@ def end_frames(frames_BTD: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def phase_means(words: WordFeatures, table: TextTable, phase: int, weight_S: Tensor | None = None) -> Tensor:
-    """(Weighted) mean of a class's descriptions of one phase, [K, D]; of all of them where it has none of that phase."""
+    """Return the (weighted) mean of a class's descriptions of one phase, [K, D]; of all of them where it has none of that phase."""
     of_phase_S = table.motion_S & (table.phase_S == phase)
     has_K = torch.zeros_like(table.owner_S[: len(table.labels)]).index_add(0, table.owner_S, of_phase_S.long()) > 0
     means_KD, all_KD = (class_means(words.sentence_SD, table, keep, weight_S) for keep in (of_phase_S, table.motion_S))

@@ -118,7 +118,7 @@ class Moted(Method):
         return self.visual.layer(number, layer, x_BTNV) if self.visual else super().layer(number, layer, x_BTNV)
 
     def encode_tokens(self, tokens: Tokens) -> Both:
-        """Appearance [B, D] and motion [B, P, D]."""
+        """Return appearance [B, D] and motion [B, P, D]."""
         frames_BTD = self.frame_features(tokens)
         appearance_BD = frames_BTD.mean(1)
         parts = (appearance_BD, *end_frames(frames_BTD))  # as PHASES
@@ -129,7 +129,7 @@ class Moted(Method):
         return Both(appearance_BD, motion_BPD)
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Both:
-        """Names [K, D] and descriptions [K, P, D]. Raises ValueError for a class without a description."""
+        """Return the features of names [K, D] and of descriptions [K, P, D]. Raises ValueError for a class without a description."""
         motion_S, rows = table.motion_S, table.described
         require_descriptions(table, "moted")
         motion_KPD = torch.stack([self._described(words, table, phase) for phase in self.phases], 1)
@@ -149,13 +149,13 @@ class Moted(Method):
         return phase_means(words, table, phase, weight_S)
 
     def _cosines(self, video: Both, text: Both) -> tuple[Tensor, Tensor]:
-        """Appearance [B, K] and motion [B, K], the latter the mean over phases."""
+        """Return appearance [B, K] and motion [B, K], the latter the mean over phases."""
         video_BPD, text_KPD = F.normalize(video.motion, dim=-1), F.normalize(text.motion, dim=-1)
         motion_BK = torch.einsum("bpd,kpd->bk", video_BPD, text_KPD) / len(self.phases)
         return cosine_scores(video.appearance, text.appearance), motion_BK
 
     def score(self, video: Both, text: Both) -> Tensor:
-        """Logits [B, K]."""
+        """Return logits [B, K]."""
         appearance_BK, motion_BK = self._cosines(video, text)
         return self.backbone.logits(appearance_BK + self.config.motion * motion_BK)
 
