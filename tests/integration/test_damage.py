@@ -356,7 +356,7 @@ def resident_mb():
 
 
 def test_memory_does_not_grow_with_the_number_of_clips():
-    # 2000 clips: PYTHONPATH=tests/helpers:tests/unit python -c "import test_damage; print(test_damage.grown_mb(2000))"
+    # 2000 clips: PYTHONPATH=tests/helpers:tests/integration python -c "import test_damage; print(test_damage.grown_mb(2000))"
     code = "import test_damage; print(test_damage.grown_mb(300))"
     environment = {**os.environ, "PYTHONPATH": f"{HELPERS}{os.pathsep}{Path(__file__).parent}"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
