@@ -26,7 +26,7 @@ pytestmark = pytest.mark.workflow
 unmountable = no_mounts()
 
 RUN = RUNS / "zero_shot/names/seed0"
-SHAPES = RUNS.parents[1].parent / "data/shapes"
+SHAPES = RUNS.parents[3] / "data/shapes"
 SPLITS, SHARD = SHAPES / "base_to_novel/splits.parquet", SHAPES / "frames/64-shortest-bicubic/00000.arrow"
 MADE = ("data", "backbones", "runs", "tables")  # what the pipeline has made, without logs and caches
 
@@ -75,7 +75,7 @@ def test_a_read_only_and_then_a_full_disk(finished, tmp_path, doctor):
         mount("-o", "remount,ro", disk)
         done = snakemake(folder, metrics)
         assert done.returncode != 0
-        assert "results: cannot be written to; mount it writable, make it yours" in done.output
+        assert "results: is not writable. Mount it writable" in done.output
         assert "Traceback" not in done.output
         assert any(
             line.startswith("results: cannot be written to (Read-only file system); mount it")
