@@ -282,7 +282,10 @@ def test_a_video_more_is_extracted_alone_and_another_data_sets_run_is_tested_on_
     done = snakemake(copied, "results/data/mine/frames/64-shortest-bicubic/frames.json", configs=configs)
     assert done.returncode == 0, done.output
     assert full.stat().st_mtime_ns == before
-    assert "4 clips: 4 ok; 2 kept from before" in (copied / "results/logs/extract_frames/mine/64-shortest-bicubic/00001.log").read_text()
+    assert (
+        "4 clips: 4 ok; 2 kept from before"
+        in (copied / "results/logs/extract_frames/mine/64-shortest-bicubic/00001.log").read_text()
+    )
 
 
 def test_an_edited_file_of_texts_reruns_what_depends_on_it_and_nothing_else(copied, tmp_path):
