@@ -51,7 +51,9 @@ BROKEN_BACKBONES = {
     "clamp_scale leaves the scale at": ("self.log_scale.clamp_(", "self.log_scale.clamp("),
     "the frame features are different": (
         "return self.image_out(summary_BTV)",
-        "return self.image_out(summary_BTV) + id(self)",
+        "return self.image_out(summary_BTV) + self.not_saved",
+        "self.mark_pretrained()",
+        "self.not_saved = torch.rand(()).item()\n        self.mark_pretrained()",
     ),
     "layer 1 with extra keys and values": ("if extra_keys_values is not None", "if False"),
     "summary has shape": ("tokens_BTNV.mean(-2)", "tokens_BTNV"),
