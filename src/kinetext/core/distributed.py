@@ -42,14 +42,14 @@ def process_group() -> Iterator[None]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    rank_and_size = {"rank": int(os.environ["RANK"]), "world_size": int(os.environ["WORLD_SIZE"])}
-    store = os.environ.get(STORE)
-    if store is None:  # torchrun's variables say where
+    process, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    where = os.environ.get(STORE)
+    if where is None:  # torchrun's variables say where
         dist.init_process_group(backend)
-    elif store.startswith("file:"):
-        dist.init_process_group(backend, init_method=store, **rank_and_size)
+    elif where.startswith("file:"):
+        dist.init_process_group(backend, init_method=where, rank=process, world_size=processes)
     else:
-        dist.init_process_group(backend, store=_meet(store, **rank_and_size), **rank_and_size)
+        dist.init_process_group(backend, store=_meet(where, process, processes), rank=process, world_size=processes)
     if rank() > 0:
         logging.getLogger("kinetext").setLevel(logging.ERROR)
     try:
