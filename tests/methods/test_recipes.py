@@ -15,7 +15,7 @@ from kinetext.backbones.text_table import read_texts
 from kinetext.config.training import TrainingOptions
 from kinetext.data.splits import read_splits
 from kinetext.data.store import FrameStore
-from kinetext.evaluation.predict import average_views
+from kinetext.evaluation.scores import average_views
 from kinetext.methods.base import build_method
 from kinetext.methods.checkpoint import load_trained
 from kinetext.training import setup, train

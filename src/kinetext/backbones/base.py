@@ -11,96 +11,16 @@ row by row), S sequences, V visual width, K texts, L words, D joint width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from kinetext.backbones.layer import Layer, checkpointed
+from kinetext.backbones.values import Facts, ParameterPlace, Preprocess, TextTokens
 from kinetext.core.plugins import Options
 
 Through = Callable[[int, "Layer", Tensor], Tensor]  # (number of the layer from 1, the layer, x_BTNV) -> x_BTNV
-KeysValues = tuple[Tensor, Tensor]  # projected keys and values, [S, N, V] each
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """How the pixels that the weights were trained with were prepared."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    resize_mode: Literal["shortest", "squash"] = "shortest"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of a model without building it."""
-
-    image_size_px: int
-    num_layers: int
-    context_length: int
-
-
-class TextTokens(NamedTuple):
-    """Token ids [K, L] and a mask [K, L]: true from the first token to the end token, false for padding."""
-
-    ids_KL: Tensor
-    mask_KL: Tensor
-
-    @property
-    def length_K(self) -> Tensor:
-        """Tokens of each text, start and end token included."""
-        return self.mask_KL.sum(-1)
-
-    def columns(self, length: int) -> TextTokens:
-        """Return the first `length` columns."""
-        return TextTokens(self.ids_KL[:, :length], self.mask_KL[:, :length])
-
-    def take(self, rows: Tensor | slice) -> TextTokens:
-        """Return some of the texts."""
-        return TextTokens(self.ids_KL[rows], self.mask_KL[rows])
-
-
-class ParameterPlace(NamedTuple):
-    """Where a parameter is: its part of the model and how deep.
-
-    `image` and `text`: level 0 is the embedding, level k layer k, the level after the last layer what follows it. `image_head`:
-    what turns the image encoder's last layer into features. `words`: word embeddings. `scale`: the logits' scale and bias.
-    """
-
-    part: Literal["image", "image_head", "text", "words", "scale"]
-    level: int
-
-
-class Layer(nn.Module):
-    """A transformer layer whose two branches can be called on their own, so that a method can put something between them."""
-
-    num_heads: int
-
-    def attention(
-        self, x_SNV: Tensor, num_queries: int | None = None, extra_keys_values: KeysValues | None = None
-    ) -> Tensor:
-        """Return what the attention branch adds, [S, Q, V].
-
-        `num_queries`: only the first tokens ask, all are keys. `extra_keys_values`: further keys and values, as
-        `keys_values` returns them; zeros are keys like any other.
-        """
-        raise NotImplementedError
-
-    def keys_values(self, x_SNV: Tensor) -> KeysValues:
-        """Return the projected keys and values of the attention branch."""
-        raise NotImplementedError
-
-    def mlp(self, x_SNV: Tensor) -> Tensor:
-        """Return what the MLP branch adds, [..., V]."""
-        raise NotImplementedError
-
-    def forward(self, x_SNV: Tensor) -> Tensor:
-        """Return the layer's output, [S, N, V]."""
-        x_SNV = x_SNV + self.attention(x_SNV)
-        return x_SNV + self.mlp(x_SNV)
 
 
 class Backbone(nn.Module):
@@ -274,15 +194,3 @@ class Backbone(nn.Module):
     def clamp_scale(self) -> None:
         """Keep the scale at most at 100, CLIP's largest, or at the loaded weights' value if that is larger; after a step."""
         raise NotImplementedError
-
-
-def copy_layer(layer: Layer) -> Layer:
-    """Return a copy of a layer; its parameters are new, and they train."""
-    return deepcopy(layer).requires_grad_(True)
-
-
-def checkpointed(function: Callable[..., Any], *inputs: Any) -> Any:
-    """Return `function(*inputs)`; its inner results are computed again in the backward pass instead of being kept."""
-    from torch.utils.checkpoint import checkpoint
-
-    return checkpoint(function, *inputs, use_reentrant=False)

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from kinetext.backbones import lora
 from kinetext.backbones.attention import fused_attention, mlp, project_keys_values, project_qkv
-from kinetext.backbones.base import Backbone, Facts, KeysValues, Layer, ParameterPlace, Preprocess, TextTokens
+from kinetext.backbones.base import Backbone, Facts, Layer, ParameterPlace, Preprocess, TextTokens
 from kinetext.backbones.catalogue import facts_of
+from kinetext.backbones.layer import KeysValues
 from kinetext.backbones.library import no_plain_vit, open_clip, quiet, require_plain_encoders
 from kinetext.core.plugins import Options
 

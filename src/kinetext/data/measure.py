@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from kinetext.config.data import FrameOptions
 from kinetext.data.datasets.base import Clip
+from kinetext.video.container import UnusableError, open_video, select_stream
 from kinetext.video.decode import is_vfr, window_ranks
-from kinetext.video.demux import UnusableError, demux, open_video, select_stream
+from kinetext.video.demux import demux
 from kinetext.video.pool import NoResult
 
 

@@ -18,8 +18,8 @@ from kinetext.core import distributed
 from kinetext.core.tables import read_rows
 from kinetext.data.frames import extract_clip
 from kinetext.data.views import decode_views
-from kinetext.evaluation.predict import load_method, score_clips
 from kinetext.evaluation.run_files import ANSWER_COLUMNS, RunFiles, find_run_files
+from kinetext.evaluation.scores import load_method, score_clips
 from kinetext.methods.base import configure_method
 
 

@@ -9,7 +9,8 @@ import av
 import numpy as np
 
 from kinetext.video.bitstream import is_zeroed
-from kinetext.video.demux import UnusableError, Video, position_of, tag_packets
+from kinetext.video.container import UnusableError
+from kinetext.video.demux import Video, position_of, tag_packets
 from kinetext.video.orientation import orientation_of
 
 BATCH_BYTES = 2**22  # frames resized in one call, at most; a single one may be larger

@@ -12,7 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from kinetext.backbones.base import Backbone, Layer, checkpointed, copy_layer
+from kinetext.backbones.base import Backbone
+from kinetext.backbones.layer import Layer, checkpointed, copy_layer
 from kinetext.methods.base import Tokens
 from kinetext.methods.blocks import drop_path, identity_linear
 from kinetext.methods.stan.cross_frame import PlainTimeAttention, TimeAttention, TimeBottleneck, TimeConv

@@ -1,0 +1,61 @@
+"""What a backbone says of itself and of texts: preprocessing, sizes, tokens, and where a parameter is.
+
+K texts, L words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How the pixels that the weights were trained with were prepared."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    resize_mode: Literal["shortest", "squash"] = "shortest"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a model without building it."""
+
+    image_size_px: int
+    num_layers: int
+    context_length: int
+
+
+class TextTokens(NamedTuple):
+    """Token ids [K, L] and a mask [K, L]: true from the first token to the end token, false for padding."""
+
+    ids_KL: Tensor
+    mask_KL: Tensor
+
+    @property
+    def length_K(self) -> Tensor:
+        """Tokens of each text, start and end token included."""
+        return self.mask_KL.sum(-1)
+
+    def columns(self, length: int) -> TextTokens:
+        """Return the first `length` columns."""
+        return TextTokens(self.ids_KL[:, :length], self.mask_KL[:, :length])
+
+    def take(self, rows: Tensor | slice) -> TextTokens:
+        """Return some of the texts."""
+        return TextTokens(self.ids_KL[rows], self.mask_KL[rows])
+
+
+class ParameterPlace(NamedTuple):
+    """Where a parameter is: its part of the model and how deep.
+
+    `image` and `text`: level 0 is the embedding, level k layer k, the level after the last layer what follows it. `image_head`:
+    what turns the image encoder's last layer into features. `words`: word embeddings. `scale`: the logits' scale and bias.
+    """
+
+    part: Literal["image", "image_head", "text", "words", "scale"]
+    level: int
