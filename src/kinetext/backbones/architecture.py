@@ -19,11 +19,15 @@ def read_architecture(folder: Path) -> dict[str, Any]:
 
 
 def token_limit(folder: Path) -> tuple[int, Callable[[str], int]]:
-    """Return a backbone's context length and a function that counts a text's tokens; it loads the tokenizer when called."""
+    """Return a backbone's context length and a function that counts a text's tokens, 0 without a text encoder.
+
+    The function loads the tokenizer when it is called.
+    """
     content = read_architecture(folder)
 
     @cache
     def counter() -> Callable[[str], int]:
-        return plugins.load("backbones", content["module"]).token_counter(content)
+        family = plugins.load("backbones", content["module"])
+        return family.token_counter(content) if family.has_text else lambda text: 0
 
     return content["context_length"], lambda text: counter()(text)

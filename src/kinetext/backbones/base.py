@@ -27,7 +27,7 @@ class Backbone(nn.Module):
     """An image-text model, layer by layer. A subclass sets the attributes and overrides what raises NotImplementedError."""
 
     Config: ClassVar[type[Options]] = Options
-    has_text = True  # false: an image or video encoder alone, for methods that need no text
+    has_text: ClassVar[bool] = True  # false: an image or video encoder alone, for methods that need no text
     sees_padding = False  # true: padding changes a text's feature, so texts are never cut to the longest of a batch
 
     num_layers: int

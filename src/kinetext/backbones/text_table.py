@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinetext.backbones.base import Backbone, TextTokens
+from kinetext.backbones.values import blank_tokens
 from kinetext.core.schemas import DESCRIPTIONS, PHASES
 from kinetext.core.tables import read_rows
 
@@ -185,9 +186,10 @@ def tabulate_texts(
     unnamed = [label for label in labels if label not in named]
     if unnamed:
         raise ValueError(f"{where}: class '{unnamed[0]}' has no usable name or caption; run describe_classes again")
+    sentences = [row["sentence"] for row in rows]
     return text_table(
         labels,
-        backbone.tokenize([row["sentence"] for row in rows]),
+        backbone.tokenize(sentences) if backbone.has_text else blank_tokens(len(sentences)),
         torch.tensor([index[row["label"]] for row in rows]),
         torch.tensor([row["kind"] in DESCRIPTIONS for row in rows]),
         torch.tensor([PHASES.index(row["phase"]) for row in rows]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -48,6 +49,11 @@ class TextTokens(NamedTuple):
     def take(self, rows: Tensor | slice) -> TextTokens:
         """Return some of the texts."""
         return TextTokens(self.ids_KL[rows], self.mask_KL[rows])
+
+
+def blank_tokens(texts: int) -> TextTokens:
+    """Return one token of id 0 per text, for a backbone without a text encoder: [K, 1]."""
+    return TextTokens(torch.zeros(texts, 1, dtype=torch.long), torch.ones(texts, 1, dtype=torch.bool))
 
 
 class ParameterPlace(NamedTuple):

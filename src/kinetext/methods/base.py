@@ -56,7 +56,8 @@ class Method(nn.Module):
     Config: ClassVar[type[Options]] = Options
     trains: ClassVar[bool] = True  # false: there is nothing to train
     fits: ClassVar[bool] = False  # true: `fit` in the place of gradient descent
-    needs_descriptions: ClassVar[bool] = False  # class names alone do not do
+    needs_text: ClassVar[bool] = True  # false: no text is encoded, so a backbone without a text encoder will do
+    needs_descriptions: ClassVar[bool] = False  # true: class names alone are refused
     needs_training_clips: ClassVar[bool] = False  # of every class: refused where a protocol has classes without any
     tasks: ClassVar[tuple[Literal["classes", "captions"], ...]] = ("classes", "captions")
     sees_order: bool = True  # false: a test proves that the order of frames changes nothing

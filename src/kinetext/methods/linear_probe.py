@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kinetext.backbones.base import Backbone
+from kinetext.backbones.text_table import TextTable, WordFeatures
 from kinetext.core.plugins import Options
 from kinetext.methods.base import Method
 from kinetext.methods.ordered_descriptions import end_frames
@@ -28,6 +29,7 @@ class LinearProbe(Method):
     """A linear classifier over pooled frame features."""
 
     fits: ClassVar[bool] = True
+    needs_text: ClassVar[bool] = False
     needs_training_clips: ClassVar[bool] = True
     tasks: ClassVar[tuple[Literal["classes", "captions"], ...]] = ("classes",)
 
@@ -50,6 +52,16 @@ class LinearProbe(Method):
         """Return the pooled features [B, F]."""
         parts = (frames_BTD.mean(1),) if self.config.pool == "mean" else end_frames(frames_BTD)
         return torch.cat([F.normalize(part, dim=-1) for part in parts], -1)
+
+    def encode_words(self, table: TextTable) -> WordFeatures:
+        """Return features without columns; no text is encoded."""
+        S, L = table.tokens.ids_KL.shape
+        none_SLD = table.owner_S.new_zeros(S, L, 0, dtype=torch.float32)
+        return WordFeatures(none_SLD[:, 0], none_SLD)
+
+    def pool_texts(self, words: WordFeatures, table: TextTable) -> Tensor:
+        """Return one row without columns per class, [K, 0]: only the number of classes matters."""
+        return words.sentence_SD.new_zeros(len(table.labels), 0)
 
     def fit(self, frames_NTD: Tensor, target_N: Tensor, text: Any) -> None:
         """Fit weight and bias. Raises ValueError if a class has no training clip."""

@@ -35,8 +35,9 @@ def check_experiment(where: str, config: Config, experiment: ExperimentOptions) 
 def _check_backbone(
     where: str, config: Config, experiment: ExperimentOptions, datasets: list[str], backbone: str
 ) -> None:
-    """Check that the stored frames fit the backbone, and that it has the layers that a method needs."""
+    """Check that the stored frames fit the backbone, and that it has the text encoder and the layers that a method needs."""
     facts = backbone_facts(config.backbones[backbone])
+    has_text = plugins.load("backbones", config.backbones[backbone].family).has_text
     for dataset in datasets:
         size_px = config.datasets[dataset].frames.size_px
         if size_px != facts.image_size_px:
@@ -44,8 +45,18 @@ def _check_backbone(
                 f"{where}: datasets.{dataset}.frames.size_px is {size_px}, but backbone {backbone} takes "
                 f"{facts.image_size_px}; set it to {facts.image_size_px}"
             )
+    if not has_text and config.confusables.rule == "text":
+        raise ValueError(
+            f"{where}: confusables.rule: text needs the features of the class names, and backbone {backbone} has no text "
+            "encoder; take features"
+        )
     for name in experiment.methods:
         method = plugins.load("methods", config.methods[name].module or name)
+        if method.needs_text and not has_text:
+            raise ValueError(
+                f"{where}: {name} compares clips with texts, and backbone {backbone} has no text encoder; take a method that "
+                "needs no text, such as linear_probe, or another backbone"
+            )
         try:
             options = plugins.configure(method, config.methods[name].options)
             method.check_depth(options, facts.num_layers, f"backbone {backbone}")
