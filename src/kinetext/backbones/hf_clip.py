@@ -22,8 +22,8 @@ class Source(NamedTuple):
 Mapping = Iterator[tuple[str, Source]]
 
 
-def image_encoder(ours: str, original: str, layers: int) -> Mapping:
-    """Yield the image encoder."""
+def image_encoder(original: str, layers: int, ours: str = "clip.visual") -> Mapping:
+    """Yield the image encoder of a backbone of the family open_clip_vit."""
     yield f"{ours}.class_embedding", same(f"{original}class_embedding")
     yield f"{ours}.conv1.weight", same(f"{original}patch_embedding.weight")
     yield f"{ours}.positional_embedding", same(f"{original}position_embedding.weight")
@@ -34,8 +34,8 @@ def image_encoder(ours: str, original: str, layers: int) -> Mapping:
         yield from block(f"{ours}.transformer.resblocks.{i}", f"{original}layers.{i}")
 
 
-def text_encoder(ours: str, original: str, projection: str, layers: int) -> Mapping:
-    """Yield the text encoder; `projection` is the name of its output matrix."""
+def text_encoder(original: str, projection: str, layers: int, ours: str = "clip") -> Mapping:
+    """Yield the text encoder of such a backbone; `projection` is the original's name of its output matrix."""
     yield f"{ours}.token_embedding.weight", same(f"{original}embeddings.token_embedding.weight")
     yield f"{ours}.positional_embedding", same(f"{original}embeddings.position_embedding.weight")
     yield f"{ours}.text_projection", transposed(projection)

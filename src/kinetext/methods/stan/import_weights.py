@@ -21,7 +21,7 @@ from kinetext.core.tensors import load_tensors, save_tensors
 
 log = logging.getLogger(__name__)
 
-IMAGE, TEXT, BRANCH = "backbone.clip.visual", "backbone.clip", "branch"
+BACKBONE, BRANCH = "backbone", "branch"  # attributes of the method stan
 # buffers of positions, and two parameters of March 2023 that no output depends on
 UNUSED = re.compile(r"(.*\.)?(position_ids|timesFPN_pos_embed\.weight|timesFPN_cls_token)")
 
@@ -81,13 +81,18 @@ def _table(tensors: dict[str, Tensor]) -> tuple[dict[str, int | str], list[tuple
     layers = _count(tensors, f"{image}STAN_S_layers.")
     conv = f"{image}STAN_T_layers.0.layers.weight" in tensors
     wanted = [
-        *hf_clip.image_encoder(IMAGE, image, _count(tensors, f"{image}layers.")),
+        *_of_backbone(hf_clip.image_encoder(image, _count(tensors, f"{image}layers."))),
         *_branch(image, layers, conv),
     ]
     if any(name.startswith("text_backbone.") for name in tensors):
         projection, depth = "text_backbone.text_projection.weight", _count(tensors, f"{text}encoder.layers.")
-        wanted += hf_clip.text_encoder(TEXT, text, projection, depth)
+        wanted += _of_backbone(hf_clip.text_encoder(text, projection, depth))
     return {"layers": layers, "temporal": "conv3d" if conv else "attention"}, wanted
+
+
+def _of_backbone(mapping: Mapping) -> Mapping:
+    """Yield names of a backbone's parameters as those of the method."""
+    return ((f"{BACKBONE}.{name}", source) for name, source in mapping)
 
 
 def _branch(at: str, layers: int, conv: bool) -> Mapping:
