@@ -116,15 +116,15 @@ def steps_of_sentences(table: TextTable, by_sentence: bool) -> Tensor:
     when_S = torch.where(table.phase_S == START, 0, torch.where(table.phase_S == END, 2, 1))
     step_S = torch.full_like(table.owner_S, -1)
     for k in range(len(table.labels)):
-        mine = (table.motion_S & (table.owner_S == k)).nonzero()[:, 0]
-        when = when_S[mine]
+        rows = (table.motion_S & (table.owner_S == k)).nonzero()[:, 0]
+        when = when_S[rows]
         if by_sentence:
-            step_S[mine[when.argsort(stable=True)]] = torch.arange(len(mine), device=mine.device)
+            step_S[rows[when.argsort(stable=True)]] = torch.arange(len(rows), device=rows.device)
             continue
         at_end = when != 1
         if bool(at_end.any()):
-            mine, when = mine[at_end], when[at_end]
-        step_S[mine] = torch.unique(when, return_inverse=True)[1]  # an end without a start is the only step
+            rows, when = rows[at_end], when[at_end]
+        step_S[rows] = torch.unique(when, return_inverse=True)[1]  # an end without a start is the only step
     return step_S
 
 

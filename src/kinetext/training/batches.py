@@ -44,7 +44,7 @@ class Batch:
     text_N: Tensor
     sizes: tuple[int, ...]
     rank: int
-    places: list[int]
+    indices: list[int]
     clips: Tensor | Tokens | None = None
     other_B: Tensor | None = None  # the text of the clip that is mixed into each one here (mixing.py)
     share: float = 1.0  # of the clip itself
@@ -56,7 +56,7 @@ class Batch:
 
     def pieces(self, size: int) -> list[slice]:
         """Return the clips here in pieces of at most `size`, as equal as can be."""
-        B = len(self.places)
+        B = len(self.indices)
         count = -(-B // size)
         ends = [B * n // count for n in range(count + 1)]
         return [slice(*pair) for pair in pairwise(ends)]
@@ -64,7 +64,7 @@ class Batch:
     def alone(self) -> "Batch":
         """Return the clips here as a batch of one process."""
         part = self.part
-        return replace(self, clip_ids=self.clip_ids[part], text_N=self.text_N[part], sizes=(len(self.places),), rank=0)
+        return replace(self, clip_ids=self.clip_ids[part], text_N=self.text_N[part], sizes=(len(self.indices),), rank=0)
 
 
 def _part(sizes: tuple[int, ...], rank: int) -> slice:
@@ -155,12 +155,12 @@ class Batches:
         if self.cached is not None:
             for part in parts:
                 tokens = {
-                    level: to_device_async(t[[index % len(self.clip_ids) for index in part.places]], self.device)
+                    level: to_device_async(t[[index % len(self.clip_ids) for index in part.indices]], self.device)
                     for level, t in self.cached.items()
                 }
                 yield replace(part, clips=tokens)
             return
-        order = [part.places for part in parts]
+        order = [part.indices for part in parts]
         for part, frames_BTCHW in zip(parts, self.loader.batches(order, number), strict=True):
             yield replace(part, clips=frames_BTCHW)
 
@@ -217,7 +217,7 @@ class Batches:
     def _cache_tokens(self) -> Tokens | None:
         """Return the tokens of all clips in float16; each process computes its share of them. None if one is too large for it."""
         self.method.eval()
-        order = [places.tolist() for places in torch.arange(len(self.clip_ids)).split(ENCODER_BATCH)]
+        order = [indices.tolist() for indices in torch.arange(len(self.clip_ids)).split(ENCODER_BATCH)]
         parts: list[Tokens] = []
         bar = tqdm(desc="image encoder", total=len(order), disable=distributed.hide_progress(), leave=False)
         with bar, torch.inference_mode():

@@ -149,7 +149,7 @@ class Retrieval:
         """Return the features of some of the clips here and of the caption of each; no rows for clips that do not count."""
         video = encode_clips(self.method, self.training, batch, piece)
         first = batch.part.start
-        start, stop, _ = piece.indices(len(batch.places))
+        start, stop, _ = piece.indices(len(batch.indices))
         captions = self.table.take(batch.text_N, slice(first + start, first + stop))
         captions = captions.to(self.method.backbone.mean_C.device)
         with autocast(self.training):

@@ -100,7 +100,7 @@ def time_steps(stepper: Stepper, steps: int) -> dict[str, float]:
         batch = next(source)
         totals["wait"] += time.perf_counter() - before
         stepper.run(batch)
-        clips_seen += len(batch.places)
+        clips_seen += len(batch.indices)
     wait_for(device)
     totals["step"] = time.perf_counter() - started
 
@@ -128,7 +128,7 @@ def count_flops(stepper: Stepper) -> float:
         stepper.backward(stepper.forward(batch), batch)
     for parameter in stepper.prepared.parameters:
         parameter.grad = None
-    return counter.get_total_flops() / len(batch.places)
+    return counter.get_total_flops() / len(batch.indices)
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, side: int = 8192, rounds: int = 20) -> float:

@@ -101,7 +101,7 @@ def largest_piece(
 
     `spare_bytes` is what the optimizer will take. Raises ValueError where not even one clip fits.
     """
-    size = len(batch.places)
+    size = len(batch.indices)
     reason = None
     while failure := _try_out(PiecewiseStep(objective, parameters, size), batch, spare_bytes):
         if size == 1:

@@ -165,7 +165,7 @@ def train_epoch(
                 require_gradients(method, step.unreached if isinstance(step, DistributedStep) else None)
             update(method, parameters, optimizer, schedule, training.clip_norm)
         except torch.OutOfMemoryError as error:
-            size = step.size if step is not None and step.size else len(batch.places)
+            size = step.size if step is not None and step.size else len(batch.indices)
             raise ValueError(
                 f"GPU out of memory at step {progress.step + 1} of epoch {progress.epoch + 1} with {size} clips per forward "
                 f"pass ({first_sentences(error)}); set training.micro_batch: {max(1, size // 2)} and rerun to resume"

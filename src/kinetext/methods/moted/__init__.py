@@ -40,7 +40,7 @@ from kinetext.methods.moted.reader import Reader
 from kinetext.methods.ordered_descriptions import WHOLE, end_frames, phase_means
 
 
-class Both(NamedTuple):
+class AppearanceMotion(NamedTuple):
     """An appearance feature and motion features, [B, D] and [B, P, D] of videos, [K, D] and [K, P, D] of classes."""
 
     appearance: Tensor
@@ -117,18 +117,18 @@ class Moted(Method):
         """Run the temporal method's layer."""
         return self.visual.layer(number, layer, x_BTNV) if self.visual else super().layer(number, layer, x_BTNV)
 
-    def encode_tokens(self, tokens: Tokens) -> Both:
+    def encode_tokens(self, tokens: Tokens) -> AppearanceMotion:
         """Return appearance [B, D] and motion [B, P, D]."""
         frames_BTD = self.frame_features(tokens)
         appearance_BD = frames_BTD.mean(1)
         parts = (appearance_BD, *end_frames(frames_BTD))  # as PHASES
         motion_BPD = torch.stack([parts[phase] for phase in self.phases], 1)
         if self.visual is not None and self.visual_out is not None:
-            seen = self.visual_out(self.visual.encode_tokens(tokens))
-            motion_BPD = motion_BPD + seen.unflatten(-1, motion_BPD.shape[1:])
-        return Both(appearance_BD, motion_BPD)
+            temporal = self.visual_out(self.visual.encode_tokens(tokens))
+            motion_BPD = motion_BPD + temporal.unflatten(-1, motion_BPD.shape[1:])
+        return AppearanceMotion(appearance_BD, motion_BPD)
 
-    def pool_texts(self, words: WordFeatures, table: TextTable) -> Both:
+    def pool_texts(self, words: WordFeatures, table: TextTable) -> AppearanceMotion:
         """Return the features of names [K, D] and of descriptions [K, P, D]. Raises ValueError for a class without a description."""
         motion_S, rows = table.motion_S, table.described
         require_descriptions(table, "moted")
@@ -137,7 +137,7 @@ class Moted(Method):
             columns = (words.word_SLD, table.phase_S, table.tokens.mask_KL, table.owner_S)
             described = (column[rows] for column in columns)
             motion_KPD = motion_KPD + self.reader(*described, len(table.labels), table.max_descriptions)
-        return Both(class_means(words.sentence_SD, table, ~motion_S), motion_KPD)
+        return AppearanceMotion(class_means(words.sentence_SD, table, ~motion_S), motion_KPD)
 
     def _described(self, words: WordFeatures, table: TextTable, phase: int) -> Tensor:
         """Return the (weighted) mean of each class's descriptions of a phase, [K, D]; of all, where whole is the only phase."""
@@ -148,13 +148,13 @@ class Moted(Method):
             return class_means(words.sentence_SD, table, table.motion_S, weight_S)
         return phase_means(words, table, phase, weight_S)
 
-    def _cosines(self, video: Both, text: Both) -> tuple[Tensor, Tensor]:
+    def _cosines(self, video: AppearanceMotion, text: AppearanceMotion) -> tuple[Tensor, Tensor]:
         """Return appearance [B, K] and motion [B, K], the latter the mean over phases."""
         video_BPD, text_KPD = F.normalize(video.motion, dim=-1), F.normalize(text.motion, dim=-1)
         motion_BK = torch.einsum("bpd,kpd->bk", video_BPD, text_KPD) / len(self.phases)
         return cosine_scores(video.appearance, text.appearance), motion_BK
 
-    def score(self, video: Both, text: Both) -> Tensor:
+    def score(self, video: AppearanceMotion, text: AppearanceMotion) -> Tensor:
         """Return logits [B, K]."""
         appearance_BK, motion_BK = self._cosines(video, text)
         return self.backbone.logits(appearance_BK + self.config.motion * motion_BK)
