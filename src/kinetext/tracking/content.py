@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from kinetext.config.data import FrameOptions
 from kinetext.core.documents import load_json, load_yaml
-from kinetext.core.paths import RunPaths, find_run_paths
+from kinetext.core.paths import LEVELS, RunPaths, find_run_paths
 from kinetext.core.tables import READ_ERRORS, open_table, read_rows
 from kinetext.data.frames import frames_digest
 from kinetext.data.splits import read_splits
@@ -24,7 +24,7 @@ from kinetext.data.splits import read_splits
 LAYOUT = 3  # version of what is logged; a new number logs every run again
 NEEDED = ("run.yaml", "metrics.parquet")
 FILES = (*NEEDED, "curves.parquet", "cost.json", "profile.json")
-NAMES = ("run", "dataset", "protocol", "backbone", "method", "texts")  # a run's coordinates without its seed
+NAMES = ("run", *(level for level in LEVELS if level != "seed"))  # of a run, without its seed
 
 
 class Point(NamedTuple):
