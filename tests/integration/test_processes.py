@@ -16,6 +16,7 @@ from ipaddress import ip_address
 import psutil
 import pytest
 import torch
+import torch.distributed as dist
 import yaml
 
 from forked import kinetext
@@ -29,6 +30,7 @@ from kinetext.methods.base import build_method
 from kinetext.training import step as steps
 from kinetext.training import train
 from kinetext.training.batches import Batches
+from kinetext.training.distributed_step import DistributedStep
 from kinetext.training.objectives import Recognition, Retrieval, total
 from kinetext.training.setup import choose_trained, make_objective
 from kinetext.training.step import PiecewiseStep, largest_piece, seed_from
@@ -146,6 +148,27 @@ def prepared(data, method, **options):
     batches = Batches(built, FrameStore([data.frames]), splits["train"], options, 0, cpu, texts_K.get("train"))
     built.train()
     return task, [p for p in built.parameters() if p.requires_grad], next(batches.epoch(0))
+
+
+def test_a_parameter_without_a_gradient_is_known_also_where_processes_share_pieces(task, tmp_path):
+    """The reduction over processes gives it zeros."""
+    unreached = {}
+    for size in (None, 2):
+        objective, parameters, batch = prepared(*task)
+        unused = torch.nn.Parameter(torch.zeros(3))
+        dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet{size}", rank=0, world_size=1)
+        try:
+            step = DistributedStep(objective, [*parameters, unused], size)
+            assert step.unreached is None
+            step(batch, (0, 0, 0))
+        finally:
+            dist.destroy_process_group()
+        assert torch.equal(unused.grad, torch.zeros(3))
+        names = {id(p): name for name, p in objective.method.named_parameters()} | {id(unused): "unused"}
+        unreached[size] = {names[key] for key in step.unreached}
+    assert unreached[2] == unreached[None]
+    assert "unused" in unreached[2]
+    assert not unreached[2] & set(objective.method.new_parameters())
 
 
 @pytest.mark.parametrize("most", [1, 4, 5])
