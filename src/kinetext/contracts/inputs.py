@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from kinetext.backbones.base import Backbone, TextTokens
 from kinetext.backbones.text_table import TextTable, tabulate_texts
 from kinetext.backbones.tiny import Tiny
+from kinetext.contracts import require
 from kinetext.methods.base import LossInputs, Method
 
 LABELS = ("rising", "falling", "growing", "gate opening")
@@ -44,6 +45,14 @@ def perturb(module: nn.Module) -> None:
     with torch.no_grad():
         for parameter in filter(lambda parameter: parameter.requires_grad, module.parameters()):
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+
+
+def require_same_parameters(first: nn.Module, second: nn.Module) -> None:
+    """Raise ContractError unless two modules, built with one seed, have the same parameters."""
+    one, other = dict(first.named_parameters()), dict(second.named_parameters())
+    require(one.keys() == other.keys(), "the second time it has other parameters")
+    for name, parameter in one.items():
+        require(torch.equal(parameter, other[name]), f"{name} is different; draw it with torch's generator")
 
 
 def noise_clips(num_frames: int = T) -> Tensor:

@@ -23,6 +23,7 @@ from kinetext.contracts.inputs import (
     noise_clips,
     perturb,
     random_tiny,
+    require_same_parameters,
 )
 from kinetext.methods.base import Method, build_method
 from kinetext.methods.checkpoint import load_trained, save_trained
@@ -223,10 +224,7 @@ def a_checkpoint_restores_the_scores(case: Case) -> None:
 
 def the_seed_decides_new_parameters(case: Case) -> None:
     """Check that building the method twice with one seed gives the same parameters."""
-    first, second = (dict(_build(case).named_parameters()) for _ in range(2))
-    require(first.keys() == second.keys(), "the second time the method has other parameters")
-    for name, parameter in first.items():
-        require(torch.equal(parameter, second[name]), f"{name} is different; draw it with torch's generator")
+    require_same_parameters(_build(case), _build(case))
 
 
 CHECKS = (

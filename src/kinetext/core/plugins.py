@@ -12,9 +12,11 @@ import hashlib
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
@@ -106,6 +108,24 @@ def load(kind: str, name: str) -> type[Any]:
             f"{kind}: module '{name}' must define one subclass of {base.__module__}.{base.__name__}; it defines {defined}"
         )
     return leaves[0]
+
+
+def load_for(where: str, kind: str, name: str) -> type[Any]:
+    """Return the class of a plug-in, like `load`. The ValueError begins with `where`, the key of the configuration."""
+    try:
+        return load(kind, name)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+@contextmanager
+def error_prefix(where: str) -> Iterator[None]:
+    """Make a ValueError of the block begin with `where`: `{where}.KEY: ...` for an error about one option."""
+    try:
+        yield
+    except ValueError as error:
+        keyed = re.match(r"[\w.]+: ", str(error))  # an error about several options begins otherwise
+        raise ValueError(f"{where}{'.' if keyed else ': '}{error}") from None
 
 
 def _is_plugin(value: type, base: type, module: ModuleType) -> bool:

@@ -14,9 +14,8 @@ from kinetext.config.experiment import Config
 from kinetext.config.report import Published
 from kinetext.core import plugins
 from kinetext.data.lists import need_path
-from kinetext.plan.experiments import check_experiment
+from kinetext.plan.experiments import check_experiment, check_known
 from kinetext.plan.inputs import backbone_facts
-from kinetext.plan.names import check_known, within
 from kinetext.plan.runs import plan_runs
 from kinetext.texts.providers.base import load_provider
 
@@ -39,7 +38,7 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
     if config.metrics:
         _check_metrics(config, where)
     for name, backbone in config.backbones.items():
-        with within(f"{where}: backbones.{name}"):
+        with plugins.error_prefix(f"{where}: backbones.{name}"):
             backbone_facts(backbone)
     for name, experiment in config.experiments.items():
         check_experiment(f"{where}: experiments.{name}", config, experiment)
@@ -62,11 +61,8 @@ def load_config(path: Path) -> Config:
 
 
 def _check_dataset(where: str, name: str, options: DatasetOptions) -> None:
-    try:
-        plugin = plugins.load("datasets", options.module or name)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    with within(f"{where}.options"):
+    plugin = plugins.load_for(where, "datasets", options.module or name)
+    with plugins.error_prefix(f"{where}.options"):
         plugin(plugins.configure(plugin, options.options)).check()
     files = {"exclude": options.exclude, **{f"shots.{k}": path for k, path in options.shots.items()}}
     for key, path in files.items():
@@ -75,11 +71,8 @@ def _check_dataset(where: str, name: str, options: DatasetOptions) -> None:
 
 
 def _check_method(where: str, module: str, options: dict[str, Any]) -> None:
-    try:
-        method = plugins.load("methods", module)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    with within(f"{where}.options"):
+    method = plugins.load_for(where, "methods", module)
+    with plugins.error_prefix(f"{where}.options"):
         method.check(plugins.configure(method, options))
 
 

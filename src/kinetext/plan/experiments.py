@@ -3,11 +3,13 @@
 Every check raises ValueError: one sentence with the file, the key, the value and the nearest right answer.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from kinetext.config.experiment import Config, ExperimentOptions
 from kinetext.core import plugins
 from kinetext.data.lists import need_path
 from kinetext.plan.inputs import backbone_facts, has_captions, mining_options
-from kinetext.plan.names import check_known, within
 from kinetext.plan.runs import source_dataset
 
 
@@ -30,6 +32,13 @@ def check_experiment(where: str, config: Config, experiment: ExperimentOptions) 
             _check_recipe(f"{where}: methods.{name}", config, name, dataset)
     for name in experiment.methods:
         _check_training_and_texts(where, config, experiment, name)
+
+
+def check_known(where: str, part: str, names: Iterable[str], known: Mapping[str, Any]) -> None:
+    """Check that a part of the configuration has all of these names."""
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{where}: '{name}' is not in {part}{plugins.nearest(name, list(known))}")
 
 
 def _check_backbone(
@@ -79,7 +88,7 @@ def _check_task(where: str, config: Config, experiment: ExperimentOptions, datas
             raise ValueError(f"{where}.texts: {dataset} has {has} and cannot take '{texts}'; take {takes}")
     if experiment.protocol.startswith("base_to_novel") and not config.datasets[dataset].novel:
         raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
-    with within(f"{where.partition(': ')[0]}: datasets.{dataset}"):
+    with plugins.error_prefix(f"{where.partition(': ')[0]}: datasets.{dataset}"):
         config.datasets[dataset].shot_list(experiment.protocol)
 
 
