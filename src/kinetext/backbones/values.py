@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How the pixels that the weights were trained with were prepared."""
+    """How frames were prepared when the weights were trained."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -24,7 +24,7 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a model without building it."""
+    """Sizes of a model that are known without building it."""
 
     image_size_px: int
     num_layers: int
@@ -39,15 +39,15 @@ class TextTokens(NamedTuple):
 
     @property
     def length_K(self) -> Tensor:
-        """Tokens of each text, start and end token included."""
+        """The number of tokens of each text [K], with start and end token."""
         return self.mask_KL.sum(-1)
 
     def columns(self, length: int) -> TextTokens:
-        """Return the first `length` columns."""
+        """Return the first `length` tokens of each text."""
         return TextTokens(self.ids_KL[:, :length], self.mask_KL[:, :length])
 
     def take(self, rows: Tensor | slice) -> TextTokens:
-        """Return some of the texts."""
+        """Return the tokens of the texts at these rows."""
         return TextTokens(self.ids_KL[rows], self.mask_KL[rows])
 
 

@@ -129,7 +129,7 @@ def error_prefix(where: str) -> Iterator[None]:
 
 
 def _is_plugin(value: type, base: type, module: ModuleType) -> bool:
-    """Whether a class is a public subclass of the base that the module, or a part of this package, defines."""
+    """Return whether a class is a public subclass of `base` that the module, or a part of this package, defines."""
     is_local = f"{value.__module__}.".startswith(f"{module.__name__}.")
     return is_local and issubclass(value, base) and not value.__name__.startswith("_")
 

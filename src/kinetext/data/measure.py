@@ -12,7 +12,7 @@ from kinetext.video.pool import NoResult
 
 @dataclass(frozen=True)
 class Measured:
-    """The properties of a clip as its packets have them."""
+    """Properties of a clip, read from its packets without decoding."""
 
     num_frames: int
     duration_s: float
@@ -23,7 +23,7 @@ class Measured:
 
 
 def measure(options: FrameOptions, clip: Clip) -> Measured | NoResult:
-    """Return a clip's length and format, or why it cannot be read."""
+    """Return the length and the format of a clip, or why it cannot be read."""
     if clip.error:
         return NoResult(clip.error)
     try:

@@ -21,7 +21,7 @@ COLOUR_OF_STATUS = {"failed": ERROR, "damaged": COLOURS[1], "truncated": COLOURS
 
 @dataclass(frozen=True)
 class Cell:
-    """The middle frame of a clip, or why there is none."""
+    """The middle frame of a clip, or the reason why there is none."""
 
     status: str
     error: str | None = None
@@ -29,7 +29,7 @@ class Cell:
 
 
 def read_cell(options: FrameOptions, clip: Clip) -> Cell:
-    """Return the middle frame of a clip, as large as fits into a cell."""
+    """Decode the middle frame of a clip and resize it to the size of a cell."""
     if clip.error:
         return Cell("failed", clip.error)
     decoded = decode_clip(
@@ -54,7 +54,7 @@ def _fit(frames_THWC: np.ndarray) -> np.ndarray:
 
 
 def draw_sheet(cells: list[tuple[str, str, Cell]], output: Path) -> None:
-    """Write a PNG of cells, each with a title and a note below."""
+    """Draw all cells, each with a title and a note below, and write them as a PNG."""
     columns = min(COLUMNS, len(cells))
     rows = -(-len(cells) // columns)
     across, down = WIDTH + GAP, HEIGHT + 3 * LINE + 4 + GAP

@@ -1,4 +1,4 @@
-"""True captions of stills, captions with one wrong attribute, and which caption is true of which still.
+"""True captions of stills, captions with one wrong attribute, and the truth of every caption about every still.
 
 Stills and captions are known as symbols, so `truth` decides for every caption whether it is true of every still, and no
 true pair is ever treated as a negative. A caption with one attribute changed is a hard negative (NegCLIP, Yuksekgonul et
@@ -13,7 +13,7 @@ from kinetext.data.stills import ATTRIBUTES, FREE, NAMES, NONE, PAIR_ONLY, UNSUR
 
 
 def caption_values(still: Still, random: np.random.Generator) -> dict[str, int]:
-    """Return the attributes that a caption of a still will state: some of the true ones."""
+    """Choose some of the true attributes of a still, for a caption."""
     known = {name: value for name, value in still.values.items() if value >= 0}
     has_other = "other_shape" in known
     if has_other:
@@ -113,7 +113,7 @@ POSITIONED: dict[str, tuple[str, ...]] = {
 
 
 def positioned(values: dict[str, int]) -> dict[str, int]:
-    """Return the stated shape and colour of the left and right, or upper and lower, figure of a pair."""
+    """Return shape and colour by position: of the left and right, or upper and lower, figure of a pair."""
     by_position = {}
     for relation, ends in (("side", ("left", "right")), ("height", ("upper", "lower"))):
         if values.get(relation, NONE) < 0:

@@ -102,7 +102,7 @@ def _splits_by_clips(splits: dict[str, Split]) -> list[dict[str, Split]]:
 
 @dataclass(frozen=True)
 class _EncodedTexts:
-    """Texts that clips are scored for: the label of each, and their encodings in chunks."""
+    """The labels of the texts that clips are scored for, and the encoded texts in chunks."""
 
     labels: list[str]
     chunks: list[Any]

@@ -29,7 +29,7 @@ def load_method(spec: RunSpec, backbone_folder: Path, checkpoint: Path | None, d
 
 
 def frame_indices(frame_order: str, num_frames: int, clip_id: str) -> Tensor:
-    """Return the indices [T] of a clip's frames in an order of FRAME_ORDERS. The shuffle depends on clip_id alone."""
+    """Return the indices [T] of the frames in one of FRAME_ORDERS. The shuffle depends only on clip_id."""
     indices = torch.arange(num_frames)
     if frame_order == "reversed":
         return indices.flip(0)
@@ -42,15 +42,17 @@ def frame_indices(frame_order: str, num_frames: int, clip_id: str) -> Tensor:
 
 
 def score_clips(method: Method, video: Any, text: list[Any], views: int, average: str = "logits") -> np.ndarray:
-    """Return scores [B, K] of videos [B * V] for texts encoded in chunks, averaged over the views of a clip."""
+    """Return the scores [B, K] of videos [B * V] for texts that are encoded in chunks, averaged over the V views of a
+    clip.
+    """
     scores_NK = torch.cat([method.score(video, part) for part in text], 1).float()
     return average_views(scores_NK, views, average).cpu().numpy()
 
 
 def average_views(scores_NK: Tensor, views: int, average: str) -> Tensor:
-    """Average scores [B * V, K] over the views of a clip, which follow one another, to [B, K].
+    """Average the scores [B * V, K] over the views of each clip, which are consecutive; return [B, K].
 
-    `logits`: their mean; `probabilities`: the logarithm of the mean of their softmax.
+    `logits` averages logits; `probabilities` returns the logarithm of the mean softmax.
     """
     if views == 1:
         return scores_NK

@@ -57,12 +57,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """{dataset}/{protocol}/{backbone}/{method}/{texts}/seed{n}."""
+        """The name of the run: {dataset}/{protocol}/{backbone}/{method}/{texts}/seed{n}."""
         return self.spec["run"]
 
     @property
     def group(self) -> str:
-        """The name without its seed."""
+        """The name of the run without its seed."""
         return self.name.rsplit("/seed", 1)[0]
 
     @property
@@ -100,7 +100,7 @@ class Run:
         return {role: path for role, path in roles.items() if path.exists()}
 
     def digest(self, *options: Any) -> str:
-        """Return the sha256 of what is logged. The metrics stand for predictions, checkpoint and frames."""
+        """Return the sha256 of what is logged. Metrics represent predictions, checkpoint and frames."""
         digest = hashlib.sha256(json.dumps([LAYOUT, *options]).encode())
         inputs = self.input_paths
         for path in (*(self.folder / name for name in FILES), inputs.get("splits"), inputs.get("texts")):

@@ -18,7 +18,10 @@ from kinetext.training.step import Key, Loss, Losses, PiecewiseStep, seed_from
 
 
 class DistributedStep:
-    """The gradient of a batch among processes; `size` is how many clips go through one at once, None all that it has."""
+    """Compute the gradient of a batch that several processes share.
+
+    At most `size` clips go through a process at once; None: all that it has.
+    """
 
     def __init__(self, objective: Objective, parameters: list[nn.Parameter], size: int | None = None) -> None:
         self.objective, self.size = objective, size
@@ -55,7 +58,7 @@ def unreached(loss: Tensor, parameters: list[nn.Parameter]) -> set[int]:
 
 
 class _Reduced(nn.Module):
-    """What DistributedDataParallel wraps: the trained parameters, and any loss of them."""
+    """The module that DistributedDataParallel wraps: the trained parameters, and a loss that is passed to `forward`."""
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         super().__init__()
@@ -70,10 +73,10 @@ class _Reduced(nn.Module):
 
 
 class _ReachAll(torch.autograd.Function):
-    """A loss as it is, with every parameter in its graph.
+    """Return a loss unchanged, with every parameter in its graph.
 
-    Its backward pass reaches also parameters that the loss does not depend on, with no gradient for them, so that what earlier
-    passes have left there is added over processes.
+    The backward pass then visits parameters that the loss does not depend on, too, without a gradient for them. So the
+    gradients that earlier pieces have left there are summed over processes.
     """
 
     @staticmethod

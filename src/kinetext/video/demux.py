@@ -24,10 +24,10 @@ MAX_PIXEL_ASPECT = 10  # a declared ratio beyond it, or below its inverse, is an
 
 @dataclass(frozen=True, slots=True)
 class PacketTag:
-    """A packet's position, which PyAV carries to the packet's frame.
+    """The position of a packet, which PyAV passes on to the packet's frame.
 
-    PyAV keys what it carries by the object's identity. A small int is one object in all videos, so freeing one video's
-    packet would remove it from another's.
+    PyAV identifies the object by its address. A small int is the same object in all videos, so freeing the packet of
+    one video would remove the tag from another video.
     """
 
     position: int

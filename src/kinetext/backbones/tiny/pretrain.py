@@ -33,7 +33,7 @@ IMAGE_HEADS = {
 
 
 def draw_stills(count: int, seed: int) -> tuple[np.ndarray, list[stills.Still]]:
-    """`count` stills as uint8 [count, 3, H, W] with their attributes."""
+    """Return `count` random stills, uint8 [count, 3, H, W], and their attributes."""
     random = np.random.default_rng(seed)
     drawn = [stills.draw_still(str(kind), random) for kind in random.choice(KINDS, count, p=SHARES)]
     images = np.stack([draw_scene(still.scene, random) for still in drawn])
@@ -41,8 +41,11 @@ def draw_stills(count: int, seed: int) -> tuple[np.ndarray, list[stills.Still]]:
 
 
 def masked_contrast(logits_BK, true_BK, undecided_BK, target_B):
-    """Cross-entropy of each still's own caption against the captions that are false of it, and of each own caption
-    against the stills that it is false of. Captions are columns; `own_B` says which column is a still's own.
+    """Return the contrastive loss in which only false pairs are negatives.
+
+    It is the mean cross-entropy of each still with its own caption against the captions that are false of it, and of
+    each own caption against the stills that it is false of. Captions are columns; `own_B` is the column of a still's
+    own caption.
     """
     rows = torch.arange(len(target_B))
     others = true_BK | undecided_BK
@@ -54,7 +57,7 @@ def masked_contrast(logits_BK, true_BK, undecided_BK, target_B):
 
 
 def pretrain_tiny(steps: int, batch: int = 128, pool: int = 30000, seed: int = 0) -> Tiny:
-    """Return the small CLIP after `steps` steps; about 0.25 s a step on 2 cores."""
+    """Return kinetext-tiny after `steps` steps of pretraining (0.25 s each on 2 cores)."""
     training = pretrain_steps(steps, batch, pool, seed)
     with tqdm(training, desc="pretrain tiny", total=steps, disable=None) as bar:
         for backbone, loss in bar:  # noqa: B007 (the last one is returned)
@@ -64,7 +67,7 @@ def pretrain_tiny(steps: int, batch: int = 128, pool: int = 30000, seed: int = 0
 
 
 def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-3) -> Iterator[tuple[Tiny, float]]:
-    """Train the small CLIP with AdamW on `pool` stills; gives the model and its loss after each of `steps` steps."""
+    """Train kinetext-tiny with AdamW on `pool` stills; yield the model and its loss after each of `steps` steps."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     backbone = Tiny()
@@ -118,7 +121,7 @@ def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-
 
 
 class Heads(nn.Module):
-    """One linear classifier per attribute; their mean cross-entropy over what is known (target -1: unknown)."""
+    """One linear classifier per attribute. The loss is their mean cross-entropy over known values (target -1: unknown)."""
 
     def __init__(self, width: int, attributes: dict[str, tuple[str, ...]]) -> None:
         super().__init__()

@@ -34,7 +34,7 @@ SEED = 20_000_003  # stills that no training has seen: pretraining draws from sm
 
 
 def probe_backbone(folder: Path, count: int) -> dict[str, float]:
-    """Print and return the accuracy, 0 to 1, on `count` stills per attribute."""
+    """Print and return the zero-shot accuracy of each attribute, 0 to 1, on `count` stills."""
     backbone = load_backbone(folder)
     random = np.random.default_rng(SEED)
     shares = {}

@@ -11,7 +11,9 @@ from kinetext.methods.blocks import Attention, zero_linear
 
 
 class Reader(nn.Module):
-    """A few learned queries per phase read the words of all descriptions of a class; what they say starts at zero."""
+    """Read the words of all descriptions of a class with a few learned queries per phase. The output is zero before
+    training.
+    """
 
     def __init__(self, width: int, phases: int, queries: int, heads: int) -> None:
         super().__init__()
@@ -24,7 +26,10 @@ class Reader(nn.Module):
     def forward(
         self, word_SLD: Tensor, phase_S: Tensor, mask_SL: Tensor, owner_S: Tensor, classes: int, max_sentences: int
     ) -> Tensor:
-        """Return the queries' output [K, P, D] for each class of at most `max_sentences` sentences, averaged over a phase's queries."""
+        """Return the output [K, P, D], averaged over the queries of a phase.
+
+        A class has at most `max_sentences` of the S sentences; `mask_SL` is true for words, false for padding.
+        """
         word_SLD = self.ln_words(word_SLD) + self.phase(phase_S)[:, None]
         S, L, D = word_SLD.shape
         # the sentences of one class in one row, in the order of the table (owners are sorted)

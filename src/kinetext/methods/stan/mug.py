@@ -16,9 +16,11 @@ NUMBERS = 2**24  # similarities held at once
 
 
 def mug_scores(video_BTV: Tensor, word_SLV: Tensor, mask_SL: Tensor) -> Tensor:
-    """Scores [B, S] of every frame with every word, pooled by softmax over frames, then words, and the other way round,
-    the mean of both: `mug_frame_token_simple` of farewellthree/STAN @ c9dc7b6. Features are
-    normalised; `mask_SL` is true for words, false for padding.
+    """Return the scores [B, S] of all videos and sentences.
+
+    The cosines of every frame with every word are pooled by softmax over frames, then over words, and in the other
+    order; the score is the mean of both. Features are normalised; `mask_SL` is true for words, false for padding.
+    Source: `mug_frame_token_simple` of farewellthree/STAN @ c9dc7b6.
     """
     step = max(1, NUMBERS // (video_BTV.shape[0] * video_BTV.shape[1] * word_SLV.shape[1]))
     parts = zip(word_SLV.split(step), mask_SL.split(step), strict=True)
@@ -40,14 +42,14 @@ def _soft_max(x: Tensor) -> Tensor:
 
 
 class ClassWords(NamedTuple):
-    """The words of every sentence of every class, normalised [K, M, L, D], and which of them there are [K, M, L]."""
+    """The normalised words of all sentences of each class [K, M, L, D], and a mask [K, M, L] that is true for words."""
 
     word_KMLD: Tensor
     mask_KML: Tensor
 
 
 def class_words(words: WordFeatures, table: TextTable) -> ClassWords:
-    """Return the words up to each sentence's end token, the sentences of a class in one row (owners are sorted)."""
+    """Return the words of all classes, up to the end token of each sentence."""
     K, (S, L) = len(table.labels), table.tokens.ids_KL.shape
     owner_S = table.owner_S
     position_S = torch.arange(S, device=owner_S.device) - torch.searchsorted(owner_S, owner_S)
@@ -60,7 +62,7 @@ def class_words(words: WordFeatures, table: TextTable) -> ClassWords:
 
 
 def class_scores(video_BTD: Tensor, text: ClassWords) -> Tensor:
-    """Scores [B, K]: the mean over a class's sentences (the original knows one sentence only)."""
+    """Return the scores [B, K]: the mean over the sentences of a class. The original has one sentence per class."""
     has_sentence_KM = text.mask_KML.any(-1)
     # an empty place is scored as one word of zeros and counts for nothing: to pick the others is to wait for the device
     mask_KML = torch.cat([text.mask_KML[..., :1] | ~has_sentence_KM[..., None], text.mask_KML[..., 1:]], -1)
