@@ -49,9 +49,10 @@ def mine_confusables(
     scored_together = [by_name[name].labels for name in ("test", "novel") if name in by_name]
     rows = _feature_rivals(clips, by_name["train"], features, options) if by_name["train"].rows else []
     text_KD = _read_name_features(name_features, labels)
-    for names in scored_together if text_KD is not None else []:
-        scores_KK = text_scores(text_KD[[labels.index(name) for name in names]])
-        rows += top_rivals(scores_KK, names, "text", options.rivals)
+    if text_KD is not None:
+        for names in scored_together:
+            scores_KK = text_scores(text_KD[[labels.index(name) for name in names]])
+            rows += top_rivals(scores_KK, names, "text", options.rivals)
     for names in scored_together:
         scores_KK = _declared_scores(metadata.get("pairs") or [], names, labels, clips)
         rows += top_rivals(scores_KK, names, "declared", options.rivals)
