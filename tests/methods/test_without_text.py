@@ -61,7 +61,7 @@ def test_a_linear_probe_is_fitted_and_scores(module, world, tmp_path):
     backbone = tmp_path / "backbone"
     save_backbone(plugins.load("backbones", module)(), backbone, {"weights": "random"}, module)
     context_length, count = token_limit(backbone)
-    assert (context_length, count("a red circle")) == (77, 0)
+    assert (context_length, count("a red circle")) == (32, 0)
     features, names, mined = tmp_path / "00000.arrow", tmp_path / "labels.npz", tmp_path / "confusables.parquet"
     embed_frames(backbone, world.frames, features)
     embed_labels(backbone, world.clips, names)
