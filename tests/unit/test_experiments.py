@@ -17,6 +17,8 @@ LISTS = {  # what check-config looks for among the annotations
     "msrvtt": ["MSRVTT_data.json", "MSRVTT_train.9k.csv", "MSRVTT_JSFUSION_test.csv"],
     "didemo": [f"{split}_{kind}" for split in ("train", "val", "test") for kind in ("list.txt", "data.json")],
     "lsmdc": ["LSMDC16_annos_training.csv", "LSMDC16_annos_val.csv", "LSMDC16_challenge_1000_publictect.csv"],
+    "hmdb51": [f"kick_test_split{fold}.txt" for fold in (1, 2, 3)],
+    "ucf101": ["classInd.txt", *(f"{part}list0{fold}.txt" for part in ("train", "test") for fold in (1, 2, 3))],
     "msvd": ["train_list.txt", "val_list.txt", "test_list.txt", "raw-captions.pkl"],
 }
 
@@ -30,7 +32,7 @@ def checked(file: Path, folder: Path) -> Config:
             assert str(data["options"][key]).startswith("/data/")
             path.mkdir(parents=True, exist_ok=True)
             data["options"][key] = str(path)
-        for list_file in LISTS.get(name, []):
+        for list_file in LISTS.get(data.get("module", name), []):
             (Path(data["options"]["annotations"]) / list_file).touch()
     return check_config(values, file.name)
 
@@ -47,6 +49,35 @@ def test_every_experiment_file_passes_the_check(file, tmp_path):
         assert (number.dataset, number.protocol, number.method, number.texts) in known
         assert 0 < number.value < 1 or number.metric.endswith("mdr")
         assert number.source
+
+
+def test_stan_trains_and_tests_on_pixels_as_the_papers_do(tmp_path):
+    for file in FILES:
+        if file.stem.startswith("stan_"):
+            config = checked(file, tmp_path / file.stem)
+            [frames] = [data.frames for data in config.datasets.values()]
+            assert frames.crop == "whole"
+            for method in config.methods.values():
+                assert 3 * method.num_frames == frames.num_frames  # so that the tested frame is a segment's middle
+                assert method.testing.views == (3 if file.stem in ("stan_k400", "stan_ssv2") else 1)
+                if method != config.methods["zero_shot"]:
+                    assert (method.training.sampling, method.training.augment.crop) == ("segment", 0.08)
+
+
+def test_vifi_trains_everything_with_the_released_settings(tmp_path):
+    settings = {"supervised": (30, 512, 2.2e-5, 16), "zero_shot": (10, 256, 8e-6, 32)}
+    settings |= {"few_shot": (50, 64, 2e-6, 32), "base_to_novel": (11, 64, 2e-6, 32)}
+    files = [file for file in FILES if file.stem.startswith("vifi_")]
+    assert len(files) == 1 + 1 + 3 + 4
+    for file in files:
+        method = checked(file, tmp_path / file.stem).methods["vifi"]
+        training = method.training
+        [values] = [values for name, values in settings.items() if file.stem.startswith(f"vifi_{name}")]
+        assert (training.epochs, training.batch_size, training.lr, method.num_frames) == values
+        assert training.image_encoder == training.text_encoder == training.word_embeddings == "trained"
+        assert training.augment.flip == ("off" if file.stem.endswith("ssv2") else "on")
+        assert (training.weight_decay, training.label_smoothing, training.warmup_epochs) == (0.001, 0.1, 5)
+        assert (training.mixup, training.cutmix, training.betas) == (0.8, 1.0, (0.9, 0.98))
 
 
 def test_the_papers_six_data_sets_have_a_file():

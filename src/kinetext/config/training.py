@@ -98,6 +98,11 @@ class TrainingOptions(Options):
         "frozen",
         description="frozen: the text encoder is not trained, and texts are encoded once; lora: low-rank updates",
     )
+    word_embeddings: Literal["frozen", "trained"] = Field(
+        "frozen",
+        description="frozen: the table of the text encoder's words is not trained, because most words occur in no class name; trained: "
+        "with text_encoder: trained all of CLIP trains, as in ViFi-CLIP (CVPR 2023)",
+    )
     lora_rank: int = Field(2, ge=1, description="rank of the low-rank updates (CLIP-LoRA, CVPRW 2024)")
     lora_alpha: float = Field(1.0, gt=0, description="scale of the low-rank updates, divided by the root of the rank")
     temperature: float | None = Field(
@@ -231,6 +236,10 @@ class TrainingOptions(Options):
     def _check_recipe(self) -> "TrainingOptions":
         if self.patience is not None and self.select != "best_val":
             raise ValueError("patience: early stopping needs validation, but select is last; set select: best_val")
+        if self.word_embeddings == "trained" and self.text_encoder != "trained":
+            raise ValueError(
+                f"word_embeddings: trained needs text_encoder: trained, not {self.text_encoder}; set both, or neither"
+            )
         if self.repeats > 1 and not (self.augment.enabled or self.sampling != "uniform"):
             raise ValueError(f"repeats: all {self.repeats} copies of a clip would be equal; set augment or sampling")
         if self.batch_size % self.repeats:

@@ -1,7 +1,9 @@
-"""Fine-tuned mean pooling (CLIP4Clip's meanP, Neurocomputing 2022; the model of ViFi-CLIP, CVPR 2023).
+"""Fine-tuned mean pooling (CLIP4Clip's meanP, Neurocomputing 2022).
 
-Fine-tunes CLIP on videos and averages its frame features, so the order of frames cannot matter. Adds no parameter.
-Before training it equals zero_shot (tests/methods/test_mean_pool.py).
+Fine-tunes CLIP on videos and averages its frame features, so the order of frames cannot matter. By default only the
+image encoder trains (86 of the 149.6 million parameters of ViT-B/16). With `text_encoder`, `word_embeddings: trained`
+and `learn_temperature` everything does: that is ViFi-CLIP (CVPR 2023), with its settings in experiments/vifi_*.yaml.
+Adds no parameter. Before training it equals zero_shot (tests/methods/test_mean_pool.py).
 """
 
 from __future__ import annotations
@@ -10,6 +12,6 @@ from kinetext.methods.base import Method
 
 
 class MeanPool(Method):
-    """Average the frame features; this is the default of `Method`."""
+    """Average the frame features, the default of `Method`."""
 
     sees_order = False
