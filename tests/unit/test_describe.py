@@ -6,14 +6,16 @@ import pytest
 from describe_world import LABELS, write_world
 from kinetext.config.texts import TextOptions
 from kinetext.core import plugins
-from kinetext.core.tables import read_rows
-from kinetext.data import still_captions, stills
+from kinetext.core.tables import read_rows, write_table
+from kinetext.data import stills
+from kinetext.report.inputs import summarize_texts
 from kinetext.texts.checks import TokenLimit
 from kinetext.texts.describe import describe_classes
 from kinetext.texts.providers import bundled
 from kinetext.texts.providers.base import Provider, Text
 from kinetext.texts.providers.names import Names
 from kinetext.texts.rivals import choose_rivals
+from splits import write_splits
 
 
 @pytest.fixture
@@ -228,6 +230,26 @@ def test_long_and_missing_sentences_have_a_status(tmp_path, provider):
     assert rows_of(world, "falling") == [("falling", "ok"), ("falling slowly", "ok"), gap]
 
 
+def test_captions_and_names_that_are_cut_say_so_and_are_used(tmp_path, capsys):
+    limit = TokenLimit(8, lambda text: len(text.split()) + 2)
+    captions = {"a": ["a short caption", "one two three four five six seven"], "b": ["one two three four five six"]}
+    rows = [{"clip_id": key, "split": "train", "label": None, "captions": texts} for key, texts in captions.items()]
+    write_table("clips", rows, tmp_path / "clips.parquet", {"labels": [], "pairs": []})
+    world = write_world(tmp_path / "other", name="captions", limit=limit)
+    world |= {"clips": tmp_path / "clips.parquet", "splits": write_splits(tmp_path / "clips.parquet")}
+    describe_classes(**world)
+    assert [(row["label"], row["status"]) for row in read_rows("texts", world["output"])] == [
+        ("a", "ok"),
+        ("a", "cut: 9 tokens, the backbone takes 8"),
+        ("b", "ok"),
+    ]
+    assert "warning: texts.captions: 1 of 3 texts are cut at the token limit; the first: 'a', 9 tokens" in (
+        capsys.readouterr().err
+    )
+    summary = summarize_texts(world["output"])
+    assert (summary["used"], summary["cut"], summary["rejected"], summary["unusable"]) == (3, 1, {}, [])
+
+
 def test_failures_have_their_reason_as_status(tmp_path, provider):
     def tell(label, rivals):
         failed = motion(label, "", status="failed: the answer is not JSON (x); to ask again, delete y")
@@ -243,7 +265,7 @@ def test_bank_of_shapes_uses_the_captions_of_the_stills():
     random = np.random.default_rng(0)
     single = [{name: value} for name, words in stills.ATTRIBUTES.items() for value in range(len(words))]
     stated = single + [a | b for a in single for b in single if a.keys() != b.keys()]
-    captions = {still_captions.caption_text(values, random) for values in stated for _ in range(8)}
+    captions = {stills.caption_text(values, random) for values in stated for _ in range(8)}
     classes = bundled.read_bank("shapes")["classes"]
     sentences = {sentence for texts in classes.values() for phase in ("start", "end") for sentence in texts[phase]}
     assert sentences <= captions, sentences - captions

@@ -84,6 +84,16 @@ def test_official_lists(tmp_path, capsys):
     assert "(not_found: there is no such file)" in printed
 
 
+def test_texts_longer_than_a_backbone_reads_are_counted(tmp_path, capsys):
+    options, words = DatasetOptions(module="msrvtt", options=write_msrvtt(tmp_path)), lambda text: len(text.split()) + 2
+    limits = {"b16": (7, words), "large": (8, words)}  # the longest caption has 6 words
+    inspect("mine", options, tmp_path / "media", tmp_path / "found", token_limits=limits)
+    printed = capsys.readouterr().out
+    [longest] = {line.rpartition(": ")[2] for line in printed.splitlines() if "cuts their end" in line}
+    assert len(longest.split()) == 6
+    assert "warning: 1 of 5 texts are longer than the 7 tokens of b16, which cuts their end: " in printed
+
+
 def test_captions(tmp_path, capsys):
     printed = look(tmp_path, "msrvtt", write_msrvtt(tmp_path), capsys)
     assert "captions: 5; per clip 1 / 1 / 2, words per caption 2 / 3 / 6 (min / median / max)" in printed

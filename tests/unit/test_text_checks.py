@@ -2,6 +2,7 @@
 
 import pytest
 
+from kinetext.core.schemas import is_used
 from kinetext.data.datasets.shapes import Shapes
 from kinetext.texts import checks
 from kinetext.texts.answers import parse_answer
@@ -258,3 +259,14 @@ def test_reasons_are_declared_and_documented():
     page = (ROOT / "docs/texts.md").read_text()
     missing = [name for name, meaning in REASONS.items() if f"| `{name}` | {meaning} |" not in page]
     assert missing == []
+
+
+def test_names_and_unchecked_sentences_are_cut_and_used():
+    limit = TokenLimit(8, lambda text: len(text.split()) + 2)
+    long = "one two three four five six seven"
+    rows = {"up": [Text("up", long, kind="name"), Text("up", long, kind="motion"), Text("up", "short", kind="motion")]}
+    cut, too_long = "cut: 9 tokens, the backbone takes 8", "long: 9 tokens, the backbone takes 8"
+    for skip_checks, statuses in ((False, [cut, too_long, "ok"]), (True, [cut, cut, "ok"])):
+        checked = check_texts(rows, {}, limit=limit, skip_checks=skip_checks)["up"]
+        assert [text.status for text in checked] == statuses
+    assert [is_used(status) for status in (cut, too_long, "ok")] == [True, False, True]

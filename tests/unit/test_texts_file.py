@@ -176,3 +176,12 @@ def test_class_without_a_usable_description_uses_its_name(tiny, tmp_path, caplog
 
     write_table("texts", [text.row() for text in texts if text.kind == "name"], tmp_path / "texts.parquet")
     assert not read_texts(tmp_path / "texts.parquet", ["falling", "rising"], tiny).motion_S.any()  # names are names
+
+
+def test_a_sentence_that_is_cut_is_read(tiny, tmp_path):
+    from kinetext.backbones.text_table import read_texts
+
+    statuses = ("ok", "cut: 90 tokens, the backbone takes 77", "long: 90 tokens")
+    rows = [Text("up", "up", source="x", status=status).row() for status in statuses]
+    write_table("texts", rows, tmp_path / "texts.parquet")
+    assert len(read_texts(tmp_path / "texts.parquet", ["up"], tiny).owner_S) == 2

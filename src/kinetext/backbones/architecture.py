@@ -11,7 +11,7 @@ from kinetext.core import plugins
 
 
 def read_architecture(folder: Path) -> dict[str, Any]:
-    """Read backbone.yaml from the folder of a backbone. Raises ValueError for a file of an earlier version."""
+    """Return the content of backbone.yaml. Raises ValueError for one of an earlier version."""
     content = yaml.safe_load((folder / "backbone.yaml").read_text())
     if "module" not in content:
         raise ValueError(f"{folder}: was written by an earlier version of kinetext; delete the folder and run again")
@@ -19,15 +19,11 @@ def read_architecture(folder: Path) -> dict[str, Any]:
 
 
 def token_limit(folder: Path) -> tuple[int, Callable[[str], int]]:
-    """Return the context length of a backbone and a function that counts the tokens of a text.
-
-    The function loads the tokenizer when it is first called. Without a text encoder it returns 0.
-    """
+    """Return a backbone's context length and a function that counts a text's tokens; it loads the tokenizer when called."""
     content = read_architecture(folder)
 
     @cache
     def counter() -> Callable[[str], int]:
-        family = plugins.load("backbones", content["module"])
-        return family.token_counter(content) if family.has_text else lambda text: 0
+        return plugins.load("backbones", content["module"]).token_counter(content)
 
     return content["context_length"], lambda text: counter()(text)

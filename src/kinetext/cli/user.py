@@ -78,14 +78,34 @@ def inspect(
 ) -> None:
     """Summarise a data set: classes, splits, unusual and duplicate files, and a contact sheet of its clips."""
     from kinetext.data import inspect as module
-    from kinetext.plan import load_config
+    from kinetext.plan import load_config, text_limit
 
     settings = load_config(config)
     if dataset not in settings.datasets:
         raise ValueError(f"{config}: there is no data set '{dataset}'{nearest(dataset, list(settings.datasets))}")
     results = Path(settings.results)
     media = results / "data" / dataset / "media"
-    module.inspect(dataset, settings.datasets[dataset], media, output or results / "inspect" / dataset, clips)
+    by_backbone = {
+        name: text_limit(options, results / "backbones" / name) for name, options in settings.backbones.items()
+    }
+    limits = {name: limit for name, limit in by_backbone.items() if limit is not None}
+    module.inspect(dataset, settings.datasets[dataset], media, output or results / "inspect" / dataset, clips, limits)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str | None, typer.Argument(help="data set; without it, list those that can be fetched")] = None,
+    output: Annotated[Path | None, typer.Option(help="new folder; default: datasets/NAME")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="accept the stated licence without being asked")] = False,
+) -> None:
+    """Download a public data set after showing its licence; check, unpack and inspect it."""
+    from kinetext.data.fetch import fetch as module
+    from kinetext.data.fetch.sources import list_sources
+
+    if name is None:
+        print(list_sources())
+    else:
+        module.fetch(name, output or Path("datasets") / name, yes)
 
 
 @app.command()

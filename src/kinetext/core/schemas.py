@@ -6,8 +6,6 @@ the bank, frame_TD a vector per frame.
 
 import pyarrow as pa
 
-from kinetext.core.paths import LEVELS
-
 Column = tuple[str, pa.DataType, str]
 
 SCHEMA_VERSION = 4  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
@@ -38,6 +36,7 @@ RENAMED = {  # columns that files of an earlier version call otherwise: name the
 }
 
 DESCRIPTIONS = ("motion", "appearance", "random")  # kinds of description; only `motion` says how a class moves
+USED = ("ok", "cut")  # statuses of sentences that are used; `cut`: longer than the token limit, so the end is lost
 PHASES = ("whole", "start", "end")  # the parts of a clip that a description can be about
 FRAME_ORDERS = ("ordered", "reversed", "shuffled", "repeated")  # orders in which the frames of a test clip are scored
 
@@ -57,6 +56,11 @@ _RUN_COLUMNS: dict[str, Column] = {
         "fingerprint": "hash of everything that defines the run",
     }.items()
 }
+
+
+def is_used(status: str) -> bool:
+    """Return whether a sentence with this status, `reason` or `reason: details`, is used."""
+    return status.partition(":")[0] in USED
 
 
 def _columns(*names: str) -> tuple[Column, ...]:
@@ -141,7 +145,11 @@ TEXTS: tuple[Column, ...] = (
     ("model", pa.string(), "language model, as the server names it; null without one"),
     ("date", pa.string(), "when it was written, ISO 8601; null if unknown"),
     ("request_hash", pa.string(), "key of the raw reply in the cache; null without a model"),
-    ("status", pa.string(), "ok, or why the sentence is not used"),
+    (
+        "status",
+        pa.string(),
+        "ok; cut: used, but longer than the backbone's token limit; or why the sentence is not used",
+    ),
 )
 PREDICTIONS: tuple[Column, ...] = (
     _CLIP_ID,
@@ -179,7 +187,7 @@ METRICS: tuple[Column, ...] = (
     *_columns("fingerprint"),
     ("commit", pa.string(), "git commit of the code that measured"),
 )
-_RUN = _columns("run", *LEVELS)
+_RUN = _columns("run", "dataset", "protocol", "backbone", "method", "texts", "seed")
 RUNS: tuple[Column, ...] = (
     *_RUN,
     *_columns("fingerprint"),

@@ -8,7 +8,7 @@ import csv
 import os
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,12 +29,23 @@ NUM_NAMED = 5  # files and classes named in the output; the written files name a
 NUM_CELLS = 48  # clips in the contact sheet
 
 
-def inspect(name: str, options: DatasetOptions, media: Path, output: Path, num_clips: int = 200) -> None:
+TokenLimits = dict[str, tuple[int, Callable[[str], int]]]  # backbone -> tokens that it reads, counter of tokens
+
+
+def inspect(
+    name: str,
+    options: DatasetOptions,
+    media: Path,
+    output: Path,
+    num_clips: int = 200,
+    token_limits: TokenLimits | None = None,
+) -> None:
     """Print a description of the data set and write the lists behind it to the folder `output`.
 
     The files are classes.csv, absent.txt, unlisted.txt, skipped.txt, duplicates.txt and the contact sheet sheet.png. `media` is
-    the data set's folder for files that it renders. Durations are those of `num_clips` clips, evenly spaced. Raises
-    ValueError, as index_clips does, if lists contradict each other.
+    the data set's folder for files that it renders. Durations are those of `num_clips` clips, evenly spaced. Class names
+    and captions that are longer than a backbone of `token_limits` reads are counted. Raises ValueError, as index_clips
+    does, if lists contradict each other.
     """
     dataset, clips, labels = list_dataset(name, options, media)
     output.mkdir(parents=True, exist_ok=True)
@@ -47,6 +58,7 @@ def inspect(name: str, options: DatasetOptions, media: Path, output: Path, num_c
 
     def lines() -> Iterator[str]:
         yield from _count_lines(name, clips, labels)
+        yield from _cut_lines(clips, labels, token_limits or {})
         for key, (number, published) in compare_sizes(clips, labels, dataset).items():
             yield f"{key}: {number} listed, {'as published' if number == published else f'{published} published'}"
         yield from (f"list {path}: sha256 {digest}" for path, digest in checksums(dataset).items())
@@ -82,6 +94,15 @@ def _count_lines(name: str, clips: list[Clip], labels: list[str]) -> Iterator[st
     refused = Counter((clip.error or "").partition(":")[0] for clip in clips if clip.error)
     if refused:
         yield f"clips that must not be read: {_most_common(refused)}"
+
+
+def _cut_lines(clips: list[Clip], labels: list[str], token_limits: TokenLimits) -> Iterator[str]:
+    """Yield how many class names and captions are longer than each backbone reads."""
+    texts = [*labels, *(caption for clip in clips for caption in clip.captions)]
+    for backbone, (limit, count) in token_limits.items():
+        cut = [text for text in texts if len(text.encode()) + 2 > limit and count(text) > limit]
+        if cut:
+            yield f"warning: {len(cut)} of {len(texts)} texts are longer than the {limit} tokens of {backbone}, which cuts their end: {cut[0]}"
 
 
 def _write_classes(clips: list[Clip], labels: list[str], output: Path) -> None:

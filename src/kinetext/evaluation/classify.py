@@ -15,16 +15,17 @@ import torch
 from kinetext.backbones.text_table import read_texts
 from kinetext.config.run import read_run
 from kinetext.core import distributed
+from kinetext.core.schemas import is_used
 from kinetext.core.tables import read_rows
 from kinetext.data.frames import extract_clip
 from kinetext.data.views import decode_views
+from kinetext.evaluation.predict import load_method, score_clips
 from kinetext.evaluation.run_files import ANSWER_COLUMNS, RunFiles, find_run_files
-from kinetext.evaluation.scores import load_method, score_clips
 from kinetext.methods.base import configure_method
 
 
 class VideoClassifier:
-    """Classify videos with a run, which is loaded once."""
+    """A run, loaded once to classify any number of videos."""
 
     def __init__(self, files: RunFiles) -> None:
         """Load the run. Raises ValueError if its method trains and has no checkpoint yet."""
@@ -46,7 +47,7 @@ class VideoClassifier:
     def scores(self, path: str | Path, start_s: float | None = None, end_s: float | None = None) -> np.ndarray:
         """Return the scores [K] of a video, or of a part of it, in the order of `names`.
 
-        Raises ValueError, with the reason, if no frame can be read.
+        Raises ValueError, with the reason, for a video without readable frames.
         """
         clip = {"clip_id": str(path), "path": str(path), "start_s": start_s, "end_s": end_s, "error": None}
         row = extract_clip(clip, self.frames)
@@ -100,5 +101,5 @@ def classify(videos: Iterable[Path], run: Path, top: int = 5) -> int:
 def _captions(files: RunFiles) -> list[str]:
     """Return the captions as sentences, in the order in which `read_texts` encodes them."""
     index = {label: k for k, label in enumerate(files.labels)}
-    rows = [row for row in read_rows("texts", files.texts) if row["status"] == "ok" and row["label"] in index]
+    rows = [row for row in read_rows("texts", files.texts) if is_used(row["status"]) and row["label"] in index]
     return [row["sentence"] for row in sorted(rows, key=lambda row: index[row["label"]])]

@@ -11,7 +11,7 @@ from kinetext.methods.base import Method
 
 
 class ZeroShot(Method):
-    """Average the frame features without any training: zero-shot CLIP."""
+    """Mean pooling as `Method` has it, without training."""
 
     trains: ClassVar[bool] = False
     sees_order = False

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.config.data import PROTOCOL
-from kinetext.core.paths import LEVELS
-from kinetext.core.schemas import DESCRIPTIONS
+from kinetext.core.schemas import DESCRIPTIONS, is_used
 from kinetext.core.tables import open_shard, read_metadata, read_rows
 from kinetext.report.descriptions import control_of
 from kinetext.report.sources import DatasetFiles
@@ -37,7 +36,10 @@ def summarize_dataset(
         "deviations": _deviations(read_metadata(dataset.clips)),
         "labelled": _labelled_clips(dataset_runs),
         "commits": sorted({row["commit"] for row in metrics if row["dataset"] == dataset.name and row["commit"]}),
-        **{level: sorted({run[level] for run in dataset_runs}) for level in LEVELS if level != "dataset"},
+        **{
+            column: sorted({run[column] for run in dataset_runs})
+            for column in ("protocol", "backbone", "method", "texts", "seed")
+        },
     }
 
 
@@ -78,22 +80,25 @@ def summarize_texts(path: Path) -> dict[str, Any]:
         rows_by_label[row["label"]].append(row)
     captioned = any(row["kind"] == "caption" for row in rows)
     describing = any(row["kind"] in DESCRIPTIONS for row in rows)
-    usable = {row["label"] for row in rows if row["status"] == "ok" and (row["kind"] in DESCRIPTIONS or not describing)}
+    usable = {
+        row["label"] for row in rows if is_used(row["status"]) and (row["kind"] in DESCRIPTIONS or not describing)
+    }
     shown = list(rows_by_label.items())[: MAX_CAPTIONED_CLIPS if captioned else None]
     return {
         "name": path.stem,
         "dataset": ", ".join(path.parts[-5:-2]),  # {dataset}/{protocol}/{backbone}/texts/{name}.parquet
-        "used": sum(row["status"] == "ok" for row in rows),
+        "used": sum(is_used(row["status"]) for row in rows),
+        "cut": sum(_reason(row) == "cut" for row in rows),
         "described": f"{len(rows_by_label)} {'clips' if captioned else 'classes'}",
         "sources": sorted({row["model"] or row["source"] for row in rows if row["model"] or row["source"]}),
         "control": control_of(path),
-        "rejected": Counter(_reason(row) for row in rows if row["status"] != "ok"),
+        "rejected": Counter(_reason(row) for row in rows if not is_used(row["status"])),
         "unusable": [label for label in rows_by_label if label not in usable],
         "classes": {
             label: {
-                "first": [row["sentence"] for row in label_rows if row["status"] == "ok"][:MAX_SENTENCES],
-                "used": sum(row["status"] == "ok" for row in label_rows),
-                "rejected": Counter(row["status"] for row in label_rows if row["status"] != "ok"),
+                "first": [row["sentence"] for row in label_rows if is_used(row["status"])][:MAX_SENTENCES],
+                "used": sum(is_used(row["status"]) for row in label_rows),
+                "rejected": Counter(row["status"] for row in label_rows if not is_used(row["status"])),
             }
             for label, label_rows in shown
         },
@@ -101,5 +106,5 @@ def summarize_texts(path: Path) -> dict[str, Any]:
 
 
 def _reason(row: dict[str, Any]) -> str:
-    """Return why a sentence is rejected, without details: a status reads `reason: details`."""
+    """Return the reason of a status without its details: a status reads `reason: details`."""
     return row["status"].partition(":")[0]

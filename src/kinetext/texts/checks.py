@@ -37,6 +37,7 @@ REASONS = {
     "rival": "names a rival class; an image-text model does not understand `unlike`",
     "not_visual": "mentions thoughts, purposes, preparation or sound, which no frame shows",
     "long": "longer than the backbone's token limit, so its end would be cut off",
+    "cut": "longer than the token limit, but used without its end: names, captions and unchecked sentences",
     "repeated": "duplicate within the class, for the same part of the clip",
     "pair": "same sentence as a rival class, for the same part of the clip",
     "shared": "same sentence as another class, for the same part of the clip",
@@ -117,9 +118,20 @@ def form_fault(sentence: str, limit: TokenLimit | None = None) -> str | None:
     for reason, pattern in _FORMS:
         if match := re.search(pattern, _plain(sentence).strip()):
             return f"{reason}: '{match[0] if len(match[0]) <= 30 else match[0][:30] + '...'}'"
+    return f"long: {excess}" if (excess := _excess(sentence, limit)) else None
+
+
+def mark_cut(text: Text, limit: TokenLimit | None) -> Text:
+    """Return a text that is used whatever its length, with the status `cut: ...` if its end is lost, else `ok`."""
+    excess = _excess(text.sentence, limit)
+    return replace(text, status=f"cut: {excess}" if excess else "ok")
+
+
+def _excess(sentence: str, limit: TokenLimit | None) -> str | None:
+    """Return how many tokens a sentence has if they are too many, None otherwise."""
     # a token has at least one byte; counting needs an import
     if limit and len(sentence.encode()) + 2 > limit.tokens and (tokens := limit.count(sentence)) > limit.tokens:
-        return f"long: {tokens} tokens, the backbone takes {limit.tokens}"
+        return f"{tokens} tokens, the backbone takes {limit.tokens}"
     return None
 
 
@@ -166,7 +178,7 @@ def _checked(text: Text, rivals: list[str], limit: TokenLimit | None, skip_check
     if not text.sentence.strip():
         return replace(text, status="empty: no sentence" if text.status == "ok" else text.status)
     if skip_checks or text.kind in _NAMES:
-        return replace(text, status="ok")
+        return mark_cut(text, limit)
     fault = form_fault(text.sentence, limit)
     if text.kind == "motion" and not fault:
         all_rivals = [*rivals, *(text.rival.split(" | ") if text.rival else [])]

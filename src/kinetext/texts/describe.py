@@ -16,10 +16,10 @@ from tqdm import tqdm
 from kinetext.config.texts import TextOptions
 from kinetext.core import plugins
 from kinetext.core.detached import raise_if_stopping
-from kinetext.core.schemas import DESCRIPTIONS
+from kinetext.core.schemas import DESCRIPTIONS, is_used
 from kinetext.core.tables import read_metadata, read_rows, write_table
 from kinetext.data.splits import read_splits
-from kinetext.texts.checks import TokenLimit, check_texts, named_failure
+from kinetext.texts.checks import TokenLimit, check_texts, mark_cut, named_failure
 from kinetext.texts.mining import class_labels
 from kinetext.texts.providers.base import Context, Provider, Text, load_provider
 from kinetext.texts.providers.names import Names
@@ -77,7 +77,9 @@ def describe_classes(
     for label, rows in texts.items():
         if all(_describes(text) for text in rows):
             texts[label] = [*Names(Names.Config()).describe(label, [], context), *rows]
-    if not captioned:
+    if captioned:
+        texts = {label: [mark_cut(text, limit) for text in rows] for label, rows in texts.items()}
+    else:
         sentences, skip_checks = provider.sentences, provider.skip_checks
         check = partial(check_texts, rivals=rivals, sentences=sentences, limit=limit, skip_checks=skip_checks)
         texts = repair_all(check(texts), check, provider, rivals, context, name)
@@ -87,6 +89,7 @@ def describe_classes(
     if table.source:
         texts = table.rearrange(texts, rivals)
     warn_undescribed(texts, name)
+    warn_cut(texts, name)
     rows = [text for of_class in texts.values() for text in of_class]
     raise_if_stopping()  # a process that survived its command stores answers only; the next command writes the table
     write_table("texts", [text.row() for text in rows], output, {"control": table.control_name(rows)})
@@ -159,7 +162,7 @@ def warn_undescribed(texts: TextsByLabel, name: str) -> None:
     Raises ValueError if no class has one. A table of names has no descriptions at all, which is right.
     """
     descriptions = {label: [text for text in rows if _describes(text)] for label, rows in texts.items()}
-    undescribed = [label for label, rows in descriptions.items() if all(text.status != "ok" for text in rows)]
+    undescribed = [label for label, rows in descriptions.items() if not any(is_used(text.status) for text in rows)]
     if not any(descriptions.values()):
         return
     for label in undescribed:
@@ -169,9 +172,21 @@ def warn_undescribed(texts: TextsByLabel, name: str) -> None:
         print(f"warning: texts.{name}: class '{label}' has no usable description: {reasons}", file=sys.stderr)
 
 
+def warn_cut(texts: TextsByLabel, name: str) -> None:
+    """Say how many texts are longer than the backbone reads; their rows have the status `cut`."""
+    rows = [text for of_label in texts.values() for text in of_label]
+    cut = [text for text in rows if text.status.startswith("cut:")]
+    if cut:
+        print(
+            f"warning: texts.{name}: {len(cut)} of {len(rows)} texts are cut at the token limit; the first: "
+            f"'{cut[0].label}', {cut[0].status.removeprefix('cut: ')}",
+            file=sys.stderr,
+        )
+
+
 def _is_faulty(text: Text) -> bool:
     """Return whether a description comes from an answer and cannot be used."""
-    return _describes(text) and text.status != "ok" and not named_failure(text.status).startswith("failed:")
+    return _describes(text) and not is_used(text.status) and not named_failure(text.status).startswith("failed:")
 
 
 def _describes(text: Text) -> bool:

@@ -49,10 +49,9 @@ def mine_confusables(
     scored_together = [by_name[name].labels for name in ("test", "novel") if name in by_name]
     rows = _feature_rivals(clips, by_name["train"], features, options) if by_name["train"].rows else []
     text_KD = _read_name_features(name_features, labels)
-    if text_KD is not None:
-        for names in scored_together:
-            scores_KK = text_scores(text_KD[[labels.index(name) for name in names]])
-            rows += top_rivals(scores_KK, names, "text", options.rivals)
+    for names in scored_together:
+        scores_KK = text_scores(text_KD[[labels.index(name) for name in names]])
+        rows += top_rivals(scores_KK, names, "text", options.rivals)
     for names in scored_together:
         scores_KK = _declared_scores(metadata.get("pairs") or [], names, labels, clips)
         rows += top_rivals(scores_KK, names, "declared", options.rivals)
@@ -158,13 +157,10 @@ def _rivals_from_file(rivals_of: dict[str, dict[str, float]], names: list[str], 
     return rows
 
 
-def _read_name_features(path: Path, labels: list[str]) -> np.ndarray | None:
-    """Return the features [K, D] of the class names; None for a backbone without a text encoder."""
+def _read_name_features(path: Path, labels: list[str]) -> np.ndarray:
     with np.load(path) as file:
         stored = [str(label) for label in file["labels"]]
         text_KD = file["text_KD"]
-    if not stored:
-        return None
     missing = [label for label in labels if label not in stored]
     if missing:
         raise ValueError(f"{path}: has no features of class '{missing[0]}'; delete it and run embed_frames again")

@@ -26,10 +26,10 @@ SKIPPED = "1012_Unbreakable_00.05.16.065-00.05.21.941"
 
 
 class LSMDC(Dataset):
-    """LSMDC 2016, clips of films with captions."""
+    """LSMDC 2016."""
 
     class Config(Options):
-        """Folders of videos and lists."""
+        """Where videos and lists are."""
 
         root: str = Field(description="folder of the movies' folders")
         annotations: str = Field(description="folder of the three LSMDC16 csv files")

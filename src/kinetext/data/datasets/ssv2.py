@@ -18,10 +18,10 @@ from kinetext.data.recognition import RecognitionDataset, RecognitionOptions
 
 
 class SSv2(RecognitionDataset):
-    """Something-Something V2: everyday actions whose classes differ in motion."""
+    """Something-Something V2."""
 
     class Config(RecognitionOptions):
-        """Folders of videos and lists, and the share of validation clips."""
+        """Where videos and lists are."""
 
     config: Config
 

@@ -30,10 +30,10 @@ HINT = "write one with `kinetext export-texts --texts results/data/.../texts/NAM
 
 
 class File(Provider):
-    """Names and descriptions from a file of the user."""
+    """Sentences from a file of the user."""
 
     class Config(Options):
-        """Path of the file, and whether its sentences are checked."""
+        """Which file."""
 
         path: str = Field(description="the .csv or .json file, UTF-8")
         skip_checks: bool = Field(False, description="use every sentence unchecked")

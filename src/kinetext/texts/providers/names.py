@@ -7,13 +7,13 @@ from kinetext.texts.providers.base import Context, Provider, Text
 
 
 class Names(Provider):
-    """Class names in templates, without descriptions."""
+    """Class names in templates."""
 
     gives_descriptions = False
     control = True
 
     class Config(Options):
-        """Templates of the prompts."""
+        """The templates."""
 
         templates: tuple[str, ...] = Field(("{}",), min_length=1, description="sentences with {} for the class name")
 

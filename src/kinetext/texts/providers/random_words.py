@@ -29,12 +29,12 @@ WORDS = """
 
 
 class RandomWords(Provider):
-    """Random words in the form of descriptions, as a control."""
+    """Noise in the form of a description."""
 
     control = True
 
     class Config(Options):
-        """Number and seed of the random sentences."""
+        """How much noise, and which."""
 
         sentences: int = Field(
             3, ge=1, le=20, description="about the whole clip, besides one of the start and one of the end"

@@ -12,10 +12,10 @@ from kinetext.texts.providers.base import Text
 
 
 class Shuffled(Rearranged):
-    """Descriptions of other classes, chosen at random, as a control."""
+    """Descriptions of random other classes."""
 
     class Config(Rearranged.Config):
-        """The text set whose descriptions are shuffled, and the seed."""
+        """The table that is rearranged, and the seed."""
 
         seed: int = Field(0, ge=0, description="of the random assignment")
 
