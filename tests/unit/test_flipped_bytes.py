@@ -89,3 +89,18 @@ def test_a_damaged_shard_is_reused_only_for_clips_whose_images_are_intact(shard,
     for source in images:
         if source in earlier:
             assert earlier.row(source)["images"] == images[source]
+
+
+@pytest.mark.parametrize("column", ["clip_id", "images"])
+def test_a_damaged_offset_of_a_shard_is_an_error(shard, column):
+    """Arrow follows an offset wherever it points, which ended the process with SIGSEGV."""
+    path, content, _ = shard
+    path.write_bytes(content)
+    array = tables.open_shard("frames", path)[column].chunk(0)
+    offsets = bytes((array.values if column == "images" else array).buffers()[1])
+    middle = len(offsets) // 2 // 4 * 4
+    damaged_offsets = offsets[:middle] + (2**30).to_bytes(4, "little") + offsets[middle + 4 :]
+    path.write_bytes(content.replace(offsets, damaged_offsets, 1))
+    assert path.read_bytes() != content
+    with pytest.raises(ValueError, match=r"00000\.arrow: cannot be read as a shard of frames \(.*delete it and run again"):
+        tables.open_shard("frames", path)

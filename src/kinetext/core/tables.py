@@ -126,9 +126,14 @@ def write_shard(name: str, batches: Iterable[list[dict[str, Any]]], path: Path) 
 
 
 def open_shard(name: str, path: Path) -> pa.Table:
-    """Memory-map an Arrow IPC file. Raises ValueError with the path if it is damaged."""
+    """Memory-map an Arrow IPC file. Raises ValueError with the path if it is damaged.
+
+    All offsets are checked: Arrow follows damaged ones out of the file, which ends the process.
+    """
     try:
-        return pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
+        table = pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
+        table.validate(full=True)
+        return table
     except READ_ERRORS as error:
         raise ValueError(f"{path}: cannot be read as a shard of {name} ({error}); delete it and run again") from error
 
