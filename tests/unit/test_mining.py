@@ -65,12 +65,21 @@ def rivals_of(rows: list[dict], label: str, rule: str) -> list[str]:
     return [row["rival"] for row in sorted(chosen, key=lambda row: row["rank"])]
 
 
+@pytest.fixture(params=["logistic", "discriminant"])
+def classifier(request, monkeypatch):
+    """The classifier of few classes, and that of more than MAX_LOGISTIC."""
+    monkeypatch.setattr("kinetext.texts.confusion.MAX_LOGISTIC", 1000 if request.param == "logistic" else 1)
+    monkeypatch.setattr("kinetext.texts.confusion.CHUNK", 5)
+
+
+@pytest.mark.usefixtures("classifier")
 def test_identical_classes_are_confused_half_of_the_time():
     features_BD = np.ones((8, 5))
     scores_KK = confusion_scores(features_BD, np.array([0, 1] * 4), num_classes=2, folds=2)
     np.testing.assert_allclose(scores_KK, [[0.0, 0.5], [0.5, 0.0]], atol=1e-6)
 
 
+@pytest.mark.usefixtures("classifier")
 def test_confusion_is_symmetric_and_finds_similar_classes():
     target_B = np.repeat([0, 1, 2], 6)
     features_BD = np.array([LOOKS[LABELS[k]] for k in target_B])
@@ -81,6 +90,18 @@ def test_confusion_is_symmetric_and_finds_similar_classes():
     assert scores_KK[0, 2] < 0.1
 
 
+@pytest.mark.usefixtures("classifier")
+def test_near_classes_are_each_others_first_rivals():
+    generator = np.random.default_rng(0)
+    mean_KD = np.repeat(generator.normal(size=(10, 16)), 2, axis=0) + 0.3 * generator.normal(size=(20, 16))
+    target_B = np.repeat(np.arange(20), 12)
+    features_BD = mean_KD[target_B] + 0.5 * generator.normal(size=(240, 16))
+    scores_KK = confusion_scores(features_BD, target_B, num_classes=20, folds=4)
+    assert (scores_KK.argmax(1) == np.arange(20) ^ 1).all()
+    assert 0.02 < scores_KK[np.arange(20), np.arange(20) ^ 1].mean() < 0.4
+
+
+@pytest.mark.usefixtures("classifier")
 def test_class_with_one_clip_gets_zeros():
     target_B = np.array([0, 0, 0, 1, 1, 2])
     scores_KK = confusion_scores(np.ones((6, 2)), target_B, num_classes=4, folds=5)
@@ -90,6 +111,7 @@ def test_class_with_one_clip_gets_zeros():
     assert (confusion_scores(np.ones((3, 2)), np.array([0, 0, 1]), num_classes=2, folds=2) == 0).all()
 
 
+@pytest.mark.usefixtures("classifier")
 def test_clip_is_scored_by_a_classifier_that_has_not_seen_it():
     # random labels: fitted and judged on the same clips, 40 dimensions would tell 20 clips apart without an error
     features_BD = np.random.default_rng(0).normal(size=(20, 40))
@@ -97,6 +119,7 @@ def test_clip_is_scored_by_a_classifier_that_has_not_seen_it():
     assert scores_KK[0, 1] > 0.3
 
 
+@pytest.mark.usefixtures("classifier")
 def test_group_is_scored_by_a_classifier_that_has_seen_none_of_it():
     # every clip looks like the other clips of its group and like nothing else, so only a cut of the same film gives its
     # class away
@@ -108,6 +131,7 @@ def test_group_is_scored_by_a_classifier_that_has_seen_none_of_it():
     assert apart_KK[0, 1] > 0.3
 
 
+@pytest.mark.usefixtures("classifier")
 def test_class_of_one_group_is_scored_clip_by_clip():
     features_BD = np.array([LOOKS[label] for label in ("push", "pull", "jump") for _ in range(4)])
     groups = ["one film"] * 4 + [f"{i}" for i in range(8)]
@@ -115,6 +139,7 @@ def test_class_of_one_group_is_scored_clip_by_clip():
     assert scores_KK[0, 1] > 0.4 > 0.1 > scores_KK[0, 2]
 
 
+@pytest.mark.usefixtures("classifier")
 def test_small_class_does_not_reduce_the_folds_of_a_large_one():
     target_B = np.array([0] * 20 + [1] * 20 + [2] * 2)
     features_BD = np.array([LOOKS[LABELS[k]] for k in target_B])

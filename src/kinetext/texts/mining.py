@@ -49,8 +49,9 @@ def mine_confusables(
     scored_together = [by_name[name].labels for name in ("test", "novel") if name in by_name]
     rows = _feature_rivals(clips, by_name["train"], features, options) if by_name["train"].rows else []
     text_KD = _read_name_features(name_features, labels)
+    row_of = {label: row for row, label in enumerate(labels)}
     for names in scored_together:
-        scores_KK = text_scores(text_KD[[labels.index(name) for name in names]])
+        scores_KK = text_scores(text_KD[[row_of[name] for name in names]])
         rows += top_rivals(scores_KK, names, "text", options.rivals)
     for names in scored_together:
         scores_KK = _declared_scores(metadata.get("pairs") or [], names, labels, clips)
@@ -68,8 +69,9 @@ def _feature_rivals(clips: Path, train: Split, features: list[Path], options: Co
     usable = [row for row in train.rows if row["clip_id"] in with_features]
     if not usable:
         raise ValueError(f"{clips}: none of the {len(train.rows)} training clips has features; run embed_frames again")
+    number_of = {label: number for number, label in enumerate(train.labels)}
     target = {
-        row["clip_id"]: train.labels.index(row["label"]) for row in draw_clips(usable, options.clips_per_class, 0)
+        row["clip_id"]: number_of[row["label"]] for row in draw_clips(usable, options.clips_per_class, 0)
     }
     group = {row["clip_id"]: row["group"] or row["clip_id"] for row in read_rows("clips", clips)}
     features_BD, clip_ids = pooled_features(features, set(target))
@@ -86,8 +88,11 @@ def top_rivals(scores_KK: np.ndarray, labels: list[str], rule: str, rivals: int)
     """
     rows = []
     for row, label in enumerate(labels):
-        order = np.argsort(-scores_KK[row], kind="stable").tolist()
-        best = [i for i in order if i != row and scores_KK[row, i] != 0][:rivals]
+        score_K = scores_KK[row]
+        lowest = -np.inf if len(labels) <= rivals + 1 else np.partition(score_K, -rivals - 1)[-rivals - 1]
+        candidates = np.flatnonzero(score_K >= lowest)  # the best, the class itself, and all that tie with the last
+        order = candidates[np.argsort(-score_K[candidates], kind="stable")].tolist()
+        best = [i for i in order if i != row and score_K[i] != 0][:rivals]
         for rank, i in enumerate(best, start=1):
             score = float(scores_KK[row, i])
             rows.append({"label": label, "rival": labels[i], "score": score, "rule": rule, "rank": rank})
@@ -149,9 +154,9 @@ def _score(row: dict[str, str], where: str) -> float:
 
 def _rivals_from_file(rivals_of: dict[str, dict[str, float]], names: list[str], rivals: int) -> Rows:
     """Return rows of the table `confusables` from the user's file, for pairs with both classes among `names`."""
-    rows = []
+    rows, known = [], set(names)
     for label in names:
-        best = [(rival, score) for rival, score in rivals_of.get(label, {}).items() if rival in names][:rivals]
+        best = [(rival, score) for rival, score in rivals_of.get(label, {}).items() if rival in known][:rivals]
         for rank, (rival, score) in enumerate(best, start=1):
             rows.append({"label": label, "rival": rival, "score": score, "rule": "file", "rank": rank})
     return rows
@@ -159,12 +164,12 @@ def _rivals_from_file(rivals_of: dict[str, dict[str, float]], names: list[str], 
 
 def _read_name_features(path: Path, labels: list[str]) -> np.ndarray:
     with np.load(path) as file:
-        stored = [str(label) for label in file["labels"]]
+        row_of = {str(label): row for row, label in enumerate(file["labels"])}
         text_KD = file["text_KD"]
-    missing = [label for label in labels if label not in stored]
+    missing = [label for label in labels if label not in row_of]
     if missing:
         raise ValueError(f"{path}: has no features of class '{missing[0]}'; delete it and run embed_frames again")
-    return text_KD[[stored.index(label) for label in labels]]
+    return text_KD[[row_of[label] for label in labels]]
 
 
 def _declared_scores(pairs: list[list[str]], names: list[str], labels: list[str], clips: Path) -> np.ndarray:
