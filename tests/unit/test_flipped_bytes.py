@@ -102,5 +102,7 @@ def test_a_damaged_offset_of_a_shard_is_an_error(shard, column):
     damaged_offsets = offsets[:middle] + (2**30).to_bytes(4, "little") + offsets[middle + 4 :]
     path.write_bytes(content.replace(offsets, damaged_offsets, 1))
     assert path.read_bytes() != content
-    with pytest.raises(ValueError, match=r"00000\.arrow: cannot be read as a shard of frames \(.*delete it and run again"):
+    with pytest.raises(
+        ValueError, match=r"00000\.arrow: cannot be read as a shard of frames \(.*delete it and run again"
+    ):
         tables.open_shard("frames", path)

@@ -1,5 +1,8 @@
 """Which video stream of a file is decoded, in which shape, and files that name other files."""
 
+import resource
+import struct
+import zlib
 from fractions import Fraction
 
 import av
@@ -100,6 +103,29 @@ def test_a_stretched_frame_counts_towards_the_limit(tmp_path):
     path = write_wide(tmp_path / "wide.mp4")
     assert decode_clip(path, eight, limit_px=64 * 48).error.startswith("too_large: a frame of 128x48 px")
     assert decode_clip(path, eight, limit_px=64 * 48, aspect="storage").frames_HWC
+
+
+@pytest.mark.parametrize("suffix", ["mov", "avi"])
+def test_a_picture_bomb_is_refused_before_memory_is_allocated(tmp_path, suffix):
+    """A PNG of 16 000 x 16 000 px in 750 kB, declared as 64x64: decoded it takes 768 MB."""
+    rows = zlib.compressobj()
+    data = b"".join(rows.compress(bytes(1 + 3 * 16_000)) for _ in range(16_000)) + rows.flush()
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 16_000, 16_000, 8, 2, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(c)) + name + c + struct.pack(">I", zlib.crc32(name + c)) for name, c in chunks]
+    path = tmp_path / f"bomb.{suffix}"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("png", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "rgb24"
+        stream.codec_context.open()
+        packet = av.Packet(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+        packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 5)
+        output.mux(packet)
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    decoded = decode_clip(path, eight)
+    assert decoded.error.startswith(
+        "no_frame: no packet decodes to a picture; 1 packets are damaged, or of more than 80"
+    )
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 200_000
 
 
 @pytest.mark.parametrize(

@@ -70,9 +70,7 @@ def _feature_rivals(clips: Path, train: Split, features: list[Path], options: Co
     if not usable:
         raise ValueError(f"{clips}: none of the {len(train.rows)} training clips has features; run embed_frames again")
     number_of = {label: number for number, label in enumerate(train.labels)}
-    target = {
-        row["clip_id"]: number_of[row["label"]] for row in draw_clips(usable, options.clips_per_class, 0)
-    }
+    target = {row["clip_id"]: number_of[row["label"]] for row in draw_clips(usable, options.clips_per_class, 0)}
     group = {row["clip_id"]: row["group"] or row["clip_id"] for row in read_rows("clips", clips)}
     features_BD, clip_ids = pooled_features(features, set(target))
     target_B = np.array([target[clip_id] for clip_id in clip_ids])

@@ -21,6 +21,9 @@ from kinetext.video.bitstream import is_entry, mpeg4_entries, unit_length_bytes
 MOV = "mov,mp4,m4a,3gp,3g2,mj2"
 GOP_CONTAINERS = {MOV, "matroska,webm"}  # the others have unreliable time stamps (AVI) or rarely an index
 GOP_CODECS = {"h264", "hevc", "vp9", "av1"}  # one packet is always one shown frame; VP8 and MPEG-4 may hide some
+ALLOCATE = {
+    "max_pixels": "80000000"
+}  # of a frame: FFmpeg's decoders allocate no larger one; decode.py refuses smaller ones
 LIMIT_PACKETS = 1_000_000  # all are held in memory; 4.6 hours at 60 frames/s
 CHUNK_PACKETS = 1000  # read between two checks of the limits
 OPEN: dict[str, Any] = {"metadata_errors": "ignore"}  # a title in an old encoding is no reason to fail
@@ -118,7 +121,7 @@ def open_video(path: Path, options: dict[str, str] | None = None) -> Iterator[An
             raise UnusableError("empty_file: zero bytes")
         if options is None and PLAYLIST.match(_start(path)):
             raise UnusableError("playlist: the file names other files; list the videos themselves")
-        with av.open(str(path.absolute()), options=options, **OPEN) as container:
+        with av.open(str(path.absolute()), options={**ALLOCATE, **(options or {})}, **OPEN) as container:
             if container.format.name == "image2" and "%" in path.name:
                 raise UnusableError("playlist: FFmpeg takes the % in the name for a pattern of names; rename the file")
             yield container
@@ -144,6 +147,7 @@ def select_stream(container: Any, limit_px: int) -> Any:
         raise UnusableError("no_video_stream: only sound or a cover picture")
     if stream.codec_context is None:
         raise UnusableError("unknown_codec: FFmpeg has no decoder for this video stream")
+    stream.codec_context.options = ALLOCATE
     if stream.width * stream.height > limit_px:
         raise UnusableError(f"too_large: {stream.width}x{stream.height} px, at most {limit_px} px are decoded")
     return stream

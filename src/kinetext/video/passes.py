@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from kinetext.video.bitstream import is_zeroed
-from kinetext.video.demux import UnusableError, Video, position_of, tag_packets
+from kinetext.video.demux import ALLOCATE, UnusableError, Video, position_of, tag_packets
 from kinetext.video.orientation import orientation_of
 
 BATCH_BYTES = 2**22  # frames resized in one call, at most; a single one may be larger
@@ -141,7 +141,8 @@ def decode_all(
         positions.append(position_of(frame))
         stamps.append(frame.pts)  # not frame.time, which is NaN for frames that the decoder returns when it is flushed
     if not positions:
-        raise UnusableError(f"no_frame: no packet decodes to a picture; {len(video.bad)} damaged packets")
+        limit = f"damaged, or of more than {int(ALLOCATE['max_pixels'])} px"
+        raise UnusableError(f"no_frame: no packet decodes to a picture; {len(video.bad)} packets are {limit}")
     return positions, _ascending_times(stamps, video.time_base_s, 1 / video.fps), collector.images()
 
 
