@@ -102,11 +102,11 @@ def _fit_discriminant(
 
     some_B = np.random.default_rng(0).permutation(len(others_B))[:CHUNK]
     logits_BK = others_BD[some_B] @ weight_KD.T + bias_K
-    own_B = np.searchsorted(known_K, others_B[some_B])
+    label_B = np.searchsorted(known_K, others_B[some_B])
 
     def loss(log_temperature: float) -> float:
         log_BK = log_softmax(logits_BK / np.float32(np.exp(log_temperature)), axis=1)
-        return -float(log_BK[np.arange(len(own_B)), own_B].mean())
+        return -float(log_BK[np.arange(len(label_B)), label_B].mean())
 
     temperature = np.float32(np.exp(minimize_scalar(loss, bounds=(-3.0, 7.0), method="bounded").x))
     return lambda of_BD: softmax((of_BD @ weight_KD.T + bias_K) / temperature, axis=1)
