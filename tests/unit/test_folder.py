@@ -10,7 +10,7 @@ from kinetext.core import plugins, tables
 from kinetext.data.datasets.base import Clip
 from kinetext.data.datasets.folder import FolderDataset, _random_splits
 from kinetext.data.frames import extract_frames
-from kinetext.data.index import index_clips
+from kinetext.data.index import index_clips, list_dataset
 from kinetext.data.lists import SUFFIXES, scan
 from kinetext.plan import dataset_inputs
 from repository import ROOT
@@ -103,15 +103,29 @@ def test_a_missing_root_is_named_with_its_nearest_parent(tmp_path):
         listed(tmp_path / "videos" / "mine")
 
 
-def test_a_link_out_of_the_root_is_listed_and_not_read(tmp_path):
-    outside = touch(tmp_path, "outside/a.mp4") / "outside" / "a.mp4"
-    root = touch(tmp_path / "root", "wave/b.mp4")
+@pytest.mark.parametrize("linked", ["file", "folder"])
+@pytest.mark.parametrize("module", ["folder", "csv"])
+def test_a_link_out_of_the_root_is_listed_and_not_read(tmp_path, module, linked):
+    outside = touch(tmp_path / "outside" / "deep", "a.mp4")
+    root = touch(tmp_path / "root", "wave/b.mp4", "jump/d.mp4")
     (root / "wave" / "inner.mp4").symlink_to(root / "wave" / "b.mp4")
-    assert len(listed(root)) == 2
-    (root / "wave" / "c.mp4").symlink_to(outside)
-    errors = {clip.clip_id: clip.error for clip in listed(root)}
-    assert errors.pop("wave/c.mp4").startswith(f"outside_root: a link to {outside}")
-    assert errors == {"wave/b.mp4": None, "wave/inner.mp4": None}
+    if linked == "file":
+        (root / "wave" / "a.mp4").symlink_to(outside / "a.mp4")
+        bad, link, target = "wave/a.mp4", root / "wave" / "a.mp4", outside / "a.mp4"
+    else:
+        (root / "run").symlink_to(outside)
+        bad, link, target = "run/a.mp4", root / "run", outside
+    options = {"root": str(root)}
+    if module == "csv":
+        (tmp_path / "list.csv").write_text(f"path,split,label\n{bad},train,x\nwave/inner.mp4,train,y\n")
+        options["list"] = str(tmp_path / "list.csv")
+    _, clips, _ = list_dataset("mine", DatasetOptions(module=module, options=options), tmp_path)
+    errors = {clip.clip_id: clip.error for clip in clips}
+    said = f"outside_root: {link} is a link to {target}, out of {root}; allow it with `links: follow`"
+    assert errors.pop(bad) == said
+    assert set(errors.values()) == {None}
+    _, clips, _ = list_dataset("mine", DatasetOptions(module=module, options=options, links="follow"), tmp_path)
+    assert {clip.error for clip in clips} == {None}
 
 
 def test_a_link_to_a_folder_above_is_named(tmp_path):

@@ -123,6 +123,9 @@ class DatasetOptions(ProtocolOptions):
     frames: FrameOptions = Field(FrameOptions(), description="which frames of a clip are stored, and how")
     shard_clips: int = Field(1000, ge=1, description="clips per frame shard; one job decodes one shard")
     exclude: str | None = Field(None, description="file of clip ids to leave out, one per line")
+    links: Literal["refuse", "follow"] = Field(
+        "refuse", description="links that lead out of the root: refuse (such clips fail with the reason) | follow"
+    )
     max_failed: Fraction = Field(
         0.05, description="largest share of clips without frames; above it the workflow stops before training"
     )

@@ -17,6 +17,7 @@ from kinetext.config.data import DatasetOptions
 from kinetext.core import plugins, tables
 from kinetext.core.files import atomic_write
 from kinetext.data.datasets.base import Clip, Dataset, build_dataset
+from kinetext.data.links import refuse_outside
 from kinetext.data.lists import file_state, need_path, printable, read_lines, scan, sha256
 
 SPLITS = ("train", "val", "test")
@@ -74,6 +75,8 @@ def list_dataset(name: str, options: DatasetOptions, media: Path) -> tuple[Datas
     """Return the data set, its clips and its class names in order. Raises ValueError as index_clips does."""
     dataset = build_dataset(name, options)
     clips = _without_excluded(list(dataset.list_clips(media)), options.exclude)
+    if dataset.root is not None and options.links == "refuse":
+        clips = list(refuse_outside(clips, dataset.root))
     labels = dataset.labels()
     if labels is None:
         labels = sorted({clip.label for clip in clips if clip.label is not None})

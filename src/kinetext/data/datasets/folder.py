@@ -4,7 +4,6 @@ Without split folders the clips of each class are split at random. A class is na
 spaces: choose names that fit into a sentence.
 """
 
-import os
 import random
 import re
 from collections.abc import Iterator
@@ -117,12 +116,8 @@ class FolderDataset(Dataset):
         return (match and (match[1] if match.re.groups else match[0])) or None
 
     def _clip(self, root: Path, video: Path, split: str, label: str) -> Clip:
-        error = None
-        target = os.path.realpath(video)
-        if not Path(target).is_relative_to(root.resolve()):
-            error = f"outside_root: a link to {target}, out of {root}; copy the video or move the root"
         name = video.relative_to(root).as_posix()
-        return Clip(name, video.absolute(), split, label, error=error, group=self._group(video))
+        return Clip(name, video.absolute(), split, label, group=self._group(video))
 
 
 def _classes(parent: Path) -> Iterator[tuple[str, list[Path]]]:

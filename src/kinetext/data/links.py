@@ -1,0 +1,45 @@
+"""Links below a data set's root: none may lead back to a folder above it, or, unless the user allows it, out of the root.
+
+A link in a folder that others can write to would have their file, or any file of this machine, decoded and shown.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from kinetext.data.datasets.base import Clip
+from kinetext.data.lists import refuse_loop
+
+
+def refuse_outside(clips: Iterable[Clip], root: Path) -> Iterator[Clip]:
+    """Yield the clips; those that a link leads out of the root to get an error, and are never opened."""
+    outside = dict(links_out(os.path.abspath(root)))
+    for clip in clips:
+        if outside and clip.error is None:
+            path = clip.path.absolute()
+            link = next((str(part) for part in (path, *path.parents) if str(part) in outside), None)
+            if link is not None:
+                where = f"{link} is a link to {outside[link]}, out of {root}"
+                clip = replace(clip, error=f"outside_root: {where}; allow it with `links: follow`")
+        yield clip
+
+
+def links_out(root: str) -> Iterator[tuple[str, str]]:
+    """Yield each link below `root` whose target is outside it, and the target. Folders outside are not entered."""
+    real_root = Path(os.path.realpath(root))
+    folders = [root]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.name[0] == ".":
+                    continue
+                if entry.is_symlink():
+                    target = os.path.realpath(entry.path)
+                    if not Path(target).is_relative_to(real_root):
+                        yield entry.path, target
+                        continue
+                    if os.path.isdir(target):
+                        refuse_loop(entry.path)
+                if entry.is_dir():
+                    folders.append(entry.path)
