@@ -121,8 +121,8 @@ def test_a_link_out_of_the_root_is_listed_and_not_read(tmp_path, module, linked)
         options["list"] = str(tmp_path / "list.csv")
     _, clips, _ = list_dataset("mine", DatasetOptions(module=module, options=options), tmp_path)
     errors = {clip.clip_id: clip.error for clip in clips}
-    said = f"outside_root: {link} is a link to {target}, out of {root}; allow it with `links: follow`"
-    assert errors.pop(bad) == said
+    message = f"outside_root: {link} is a link to {target}, out of {root}; allow it with `links: follow`"
+    assert errors.pop(bad) == message
     assert set(errors.values()) == {None}
     _, clips, _ = list_dataset("mine", DatasetOptions(module=module, options=options, links="follow"), tmp_path)
     assert {clip.error for clip in clips} == {None}
