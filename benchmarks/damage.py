@@ -1,6 +1,6 @@
 """How many damaged frames get through when files are damaged: kinetext's decoder beside the plain loop over a container.
 
-    python benchmarks/damage.py [--videos ../shared/data/videos] [--variants 30] [--seed 0] [CLIP ...]
+    python benchmarks/damage.py --videos FOLDER [--variants 30] [--seed 0] [CLIP ...]
 
 Of each clip, variants are made by overwriting one to four stretches among its packets, 4 to 20 000 bytes long, with
 random bytes or with zeros. Eight frames are sampled of each and compared with the clean file's:
@@ -107,7 +107,7 @@ def count(clip: Path, variants: int, random: np.random.Generator, folder: Path) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", nargs="*", default=CLIPS, help="names of clips in the folder")
-    parser.add_argument("--videos", type=Path, default=ROOT.parent / "shared/data/videos", help="folder of the clips")
+    parser.add_argument("--videos", type=Path, required=True, help="folder of video files")
     parser.add_argument("--variants", type=int, default=30, help="damaged variants of each clip")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

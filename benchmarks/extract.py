@@ -1,6 +1,6 @@
 """CPU seconds (user and system, children included) per clip of kinetext's extractor and of other ways to the same frames.
 
-    python benchmarks/extract.py [--videos ../shared/data/videos] [--rounds 3] [--clips 8]
+    python benchmarks/extract.py --videos FOLDER [--rounds 3] [--clips 8]
 
 Every method takes the centres of 8 equal segments of each clip, at 224 px, with one thread in a process of its own that
 has warmed up on all of them; the methods take turns, set by set and round by round, and the median of the rounds counts.
@@ -38,7 +38,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-VIDEOS = Path(__file__).parents[2] / "shared/data/videos"
 NUM_FRAMES, SIZE_PX = 8, 224
 ENCODED: dict[str, tuple[str, str, tuple[int, int], int, int, dict[str, str]]] = {  # as in Kinetics, SSv2, UCF101
     "H.264 gop 12": ("mp4", "libx264", (340, 256), 30, 300, {"crf": "23", "g": "12"}),
@@ -231,7 +230,7 @@ def report(by_title: dict[str, dict[str, tuple[float, float]]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--videos", type=Path, default=VIDEOS, help="with a manifest.csv")
+    parser.add_argument("--videos", type=Path, required=True, help="folder of video files with a manifest.csv")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clips", type=int, default=8, help="per encoded set, at most")
     options = parser.parse_args()

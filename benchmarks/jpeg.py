@@ -1,6 +1,6 @@
 """What storing frames as JPEG costs: bytes and error for each quality and chroma subsampling, on real frames.
 
-    python benchmarks/jpeg.py [--videos ../shared/data/videos] [--size 224]
+    python benchmarks/jpeg.py --videos FOLDER [--size 224]
 
 Eight frames of each video, resized as for CLIP; the error is the mean absolute difference in grey levels (0 to 255).
 """
@@ -29,7 +29,7 @@ def read_frames(videos: Path, size_px: int) -> list[np.ndarray]:
 def main() -> None:
     """Print a row for each encoding."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--videos", type=Path, default=Path("../shared/data/videos"))
+    parser.add_argument("--videos", type=Path, required=True, help="folder of video files")
     parser.add_argument("--size", type=int, default=224)
     options = parser.parse_args()
     frames = read_frames(options.videos, options.size)

@@ -5,8 +5,10 @@
 
 For each state of the server a training's steps are timed in turns of `turn-s` seconds: with new curves handed to the
 thread after every step (a training does so once per epoch), and with none. mlflow is imported before the first turn: a
-training imports it once, after ten minutes. MLflow's monitor of the machine runs in both turns. Printed is the median, over pairs of turns, of how much longer a step took,
-with its 95 % bootstrap interval.
+training imports it once, after ten minutes. MLflow's monitor of the machine runs in both turns. Printed are the median,
+over pairs of turns, of how much longer a step took, with its 95 % bootstrap interval, and the processor time of the
+thread as a share of the seconds in which curves were handed over. The second bounds the first where each core is free
+for the training, and says something on a machine whose turns differ by more than a percent.
 
 The server `answering` is MLflow's own on a file of this machine, run at idle priority: a cluster's is on another machine.
 """
@@ -135,18 +137,28 @@ def turn(
     return took_s / done
 
 
-def compare(steps: Iterator[None], options: argparse.Namespace, run: Path, splits: Path, uri: str) -> list[float]:
-    """Return how much longer a step took, as a share, in each pair of turns."""
+def thread_s(name: str) -> float:
+    """Return the processor time of the thread of this name, in seconds."""
+    thread = next(thread for thread in threading.enumerate() if thread.name == name)
+    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+
+
+def compare(
+    steps: Iterator[None], options: argparse.Namespace, run: Path, splits: Path, uri: str
+) -> tuple[list[float], float]:
+    """Return how much longer a step took, as a share, in each pair of turns, and the thread's share of a core."""
     curves: list[dict[str, Any]] = []
-    longer = []
+    longer, busy_s = [], 0.0
     with live.live_curves(run, splits, run.parent, TrackingOptions(uri=uri, live="on")) as on_curves:
         turn(steps, 3 * live.SEND_EVERY_S, on_curves, curves)  # the live run is created
         for pair in range(options.pairs):
             took_s = {}
             for sending in (True, False) if pair % 2 else (False, True):
+                began_s = thread_s("live-curves")
                 took_s[sending] = turn(steps, options.turn_s, on_curves if sending else None, curves)
+                busy_s += thread_s("live-curves") - began_s
             longer.append(took_s[True] / took_s[False] - 1)
-    return longer
+    return longer, busy_s / (options.pairs * options.turn_s)
 
 
 def main() -> None:
@@ -183,11 +195,11 @@ def main() -> None:
             next(steps)
         for state in options.states:
             with server(state, folder) as uri:
-                longer = compare(steps, options, run, splits, uri)
+                longer, share = compare(steps, options, run, splits, uri)
             low, high = bootstrap((np.array(longer),), np.median, rng=0).confidence_interval
             print(
                 f"{state:10} a step takes {100 * statistics.median(longer):+.2f} % longer"
-                f" [{100 * low:+.2f}, {100 * high:+.2f}]",
+                f" [{100 * low:+.2f}, {100 * high:+.2f}]; the thread takes {100 * share:.2f} % of a core",
                 flush=True,
             )
 

@@ -1,6 +1,6 @@
 """Clips per second that FrameStore reads from a shard in memory, per core, and how that grows with a second process.
 
-    python benchmarks/read.py [--videos ../shared/data/videos] [--clips 200] [--rounds 7]
+    python benchmarks/read.py --videos FOLDER [--clips 200] [--rounds 7]
 
 A clip is 8 frames of 224 px, as JPEG or raw; every clip of the shard is read once in random order, in each round. Per
 core is per CPU second of one thread, which other users of the machine hardly change. Two processes read at the same
@@ -78,7 +78,7 @@ def start(shard: Path, clip_ids: list[str]) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--videos", type=Path, default=ROOT.parent / "shared/data/videos")
+    parser.add_argument("--videos", type=Path, required=True, help="folder of video files")
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()

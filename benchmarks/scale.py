@@ -1,6 +1,6 @@
 """What a study takes: jobs, bytes, hours of GPU and CPU, seconds of Snakemake's graph. docs/scale.md has what it printed.
 
-    python benchmarks/scale.py [--videos ../shared/data/videos] [--train-rate 245.7] [--forward-rate 654]
+    python benchmarks/scale.py --videos FOLDER [--train-rate 245.7] [--forward-rate 654]
 
 What a machine without a GPU can measure is measured here: CPU seconds and bytes of a clip's frames, memory and seconds of
 opening them, bytes of scores, of a checkpoint and of a list of clips. The rest are rates of other benchmarks, given above
@@ -160,7 +160,7 @@ def show(study: Study, costs: Costs, train_rate: float, forward_rate: float, gra
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--videos", type=Path, default=Path(__file__).parents[2] / "shared/data/videos")
+    parser.add_argument("--videos", type=Path, required=True, help="folder of video files")
     parser.add_argument("--train-rate", type=float, default=245.7, help="clips a second, `train_throughput.py`")
     parser.add_argument("--forward-rate", type=float, default=654.0, help="clips a second, its `forward`")
     parser.add_argument("--graph-ms", type=float, default=1.19, help="a job, `dag.py`")

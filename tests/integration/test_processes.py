@@ -6,12 +6,17 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from ipaddress import ip_address
 
+import psutil
 import pytest
 import torch
+import torch.distributed as dist
 import yaml
 
 from forked import kinetext
@@ -25,6 +30,7 @@ from kinetext.methods.base import build_method
 from kinetext.training import step as steps
 from kinetext.training import train
 from kinetext.training.batches import Batches
+from kinetext.training.distributed_step import DistributedStep
 from kinetext.training.objectives import Recognition, Retrieval, total
 from kinetext.training.setup import choose_trained, make_objective
 from kinetext.training.step import PiecewiseStep, largest_piece, seed_from
@@ -144,6 +150,27 @@ def prepared(data, method, **options):
     return task, [p for p in built.parameters() if p.requires_grad], next(batches.epoch(0))
 
 
+def test_a_parameter_without_a_gradient_is_known_also_where_processes_share_pieces(task, tmp_path):
+    """The reduction over processes gives it zeros."""
+    unreached = {}
+    for size in (None, 2):
+        objective, parameters, batch = prepared(*task)
+        unused = torch.nn.Parameter(torch.zeros(3))
+        dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet{size}", rank=0, world_size=1)
+        try:
+            step = DistributedStep(objective, [*parameters, unused], size)
+            assert step.unreached is None
+            step(batch, (0, 0, 0))
+        finally:
+            dist.destroy_process_group()
+        assert torch.equal(unused.grad, torch.zeros(3))
+        names = {id(p): name for name, p in objective.method.named_parameters()} | {id(unused): "unused"}
+        unreached[size] = {names[key] for key in step.unreached}
+    assert unreached[2] == unreached[None]
+    assert "unused" in unreached[2]
+    assert not unreached[2] & set(objective.method.new_parameters())
+
+
 @pytest.mark.parametrize("most", [1, 4, 5])
 def test_pieces_have_the_gradient_of_the_whole(task, most):
     results = []
@@ -233,6 +260,70 @@ def test_two_interrupted_processes_resume_and_end_with_the_same_weights(world, t
     assert "resuming after epoch" in resumed.stderr
     assert equal(weights(stopped), weights(whole))
     assert curve(stopped, "train_loss") == curve(whole, "train_loss")
+
+
+def test_no_process_listens_where_another_machine_could_connect(world, tmp_path):
+    """The launcher and its two processes, from their start to their end."""
+    world.write_run(tmp_path, "mean_pool", epochs=6, image_encoder="trained")
+    launcher = subprocess.Popen(training(world, tmp_path, 2), stderr=subprocess.PIPE, text=True)
+    listening, processes = set(), {launcher.pid}
+    while launcher.poll() is None:
+        with suppress(psutil.NoSuchProcess):
+            for process in [psutil.Process(launcher.pid), *psutil.Process(launcher.pid).children(recursive=True)]:
+                processes.add(process.pid)
+                listening |= {c.laddr.ip for c in process.net_connections() if c.status == psutil.CONN_LISTEN}
+        time.sleep(0.02)
+    assert launcher.returncode == 0, launcher.stderr.read()
+    assert len(processes) >= 3
+    assert listening  # gloo's own sockets were seen
+    assert all(ip_address(address).is_loopback for address in listening), listening
+
+
+def test_nodes_meet_at_the_address_of_the_first_one(world, tmp_path):
+    """Two launchers on this machine take the parts of two nodes, with one process each."""
+    world.write_run(tmp_path, "mean_pool", epochs=2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meet = f"localhost:{free.getsockname()[1]}"
+    words = [*training(world, tmp_path, 1), "--nodes", "2"]
+    nodes = [
+        subprocess.Popen(
+            words,
+            env={**os.environ, "KINETEXT_RENDEZVOUS": meet, "SLURM_NODEID": str(node), "GLOO_SOCKET_IFNAME": "lo"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for node in range(2)
+    ]
+    listening = set()
+    while nodes[0].poll() is None:
+        with suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(nodes[0].pid).children(recursive=True):
+                listening |= {c.laddr for c in process.net_connections() if c.status == psutil.CONN_LISTEN}
+        time.sleep(0.02)
+    errors = [node.communicate()[1] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], errors
+    assert json.loads((tmp_path / "cost.json").read_text())["processes"] == 2
+    assert int(meet.split(":")[1]) in {port for _, port, *_ in listening}
+    assert all(ip_address(where[0]).is_loopback for where in listening), listening
+
+
+def test_the_others_end_when_one_process_is_killed(tmp_path):
+    """The first process is killed by a signal, the second would go on for a minute."""
+    program = (
+        "import os, signal, sys, time\n"
+        "if os.environ['RANK'] == '0': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "time.sleep(60)\n"
+    )
+    code = (
+        "import sys; from kinetext.core.processes import start_processes\n"
+        f"start_processes([sys.executable, '-c', {program!r}], 2)"
+    )
+    began_s = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + signal.SIGKILL
+    assert done.stderr == "kinetext: process 0 of 2 was ended by SIGKILL\n"
+    assert time.monotonic() - began_s < 50
 
 
 def test_a_gpu_is_reserved_by_one_job_at_a_time(tmp_path):

@@ -11,7 +11,8 @@ from kinetext.backbones.text_table import read_texts
 from kinetext.core import tables
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.data.store import FrameStore
-from kinetext.evaluation.predict import frame_indices, predict_clips
+from kinetext.evaluation.predict import predict_clips
+from kinetext.evaluation.scores import frame_indices
 from kinetext.methods.base import build_method
 from kinetext.methods.checkpoint import save_trained
 

@@ -15,7 +15,7 @@ from kinetext.backbones.text_table import read_texts
 from kinetext.config.training import TrainingOptions
 from kinetext.data.splits import read_splits
 from kinetext.data.store import FrameStore
-from kinetext.evaluation.predict import average_views
+from kinetext.evaluation.scores import average_views
 from kinetext.methods.base import build_method
 from kinetext.methods.checkpoint import load_trained
 from kinetext.training import setup, train
@@ -339,7 +339,7 @@ def test_batches_of_balanced_sampling(world, tiny, repeats):
     counts_K = torch.bincount(torch.cat([batch.text_N for batch in epoch]), minlength=4) / repeats
     assert len(epoch) == len(batches)
     assert counts_K.max() - counts_K.min() <= 1
-    indices = [index for batch in epoch for index in batch.places]
+    indices = [index for batch in epoch for index in batch.indices]
     assert len(set(indices)) == len(indices)  # an index of its own, and so draws of its own, for each copy
     label_of = {row["clip_id"]: split.labels.index(row["label"]) for row in rows}
     for batch in epoch:

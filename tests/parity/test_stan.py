@@ -283,9 +283,9 @@ def test_mugs_head_gives_the_originals_numbers_and_gradients():
     """Three texts of 4, 7 and 2 words, four videos of 5 frames, features of 16 numbers."""
     text_SLD = closed_form("mug_text", (3, 7, 16)).requires_grad_()
     video_BTD = closed_form("mug_video", (4, 5, 16)).requires_grad_()
-    seen_SL = torch.arange(7) < torch.tensor([[4], [7], [2]])
+    mask_SL = torch.arange(7) < torch.tensor([[4], [7], [2]])
     text, video = (nn.functional.normalize(x, dim=-1) for x in (text_SLD, video_BTD))
-    scores_BS = mug_scores(video, text, seen_SL)
+    scores_BS = mug_scores(video, text, mask_SL)
     near(scores_BS.detach().T, RECORDED["mug_simple"])
 
     # one video and one text at a time, without padding
@@ -304,4 +304,4 @@ def test_mugs_head_gives_the_originals_numbers_and_gradients():
     )
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
-    assert not ours[0][~seen_SL].any()
+    assert not ours[0][~mask_SL].any()

@@ -7,7 +7,7 @@ from describe_world import LABELS, write_world
 from kinetext.config.texts import TextOptions
 from kinetext.core import plugins
 from kinetext.core.tables import read_rows, write_table
-from kinetext.data import stills
+from kinetext.data import still_captions, stills
 from kinetext.report.inputs import summarize_texts
 from kinetext.texts.checks import TokenLimit
 from kinetext.texts.describe import describe_classes
@@ -265,7 +265,7 @@ def test_bank_of_shapes_uses_the_captions_of_the_stills():
     random = np.random.default_rng(0)
     single = [{name: value} for name, words in stills.ATTRIBUTES.items() for value in range(len(words))]
     stated = single + [a | b for a in single for b in single if a.keys() != b.keys()]
-    captions = {stills.caption_text(values, random) for values in stated for _ in range(8)}
+    captions = {still_captions.caption_text(values, random) for values in stated for _ in range(8)}
     classes = bundled.read_bank("shapes")["classes"]
     sentences = {sentence for texts in classes.values() for phase in ("start", "end") for sentence in texts[phase]}
     assert sentences <= captions, sentences - captions

@@ -16,8 +16,9 @@ from kinetext.data.datasets.base import Clip
 from kinetext.data.frames import decode_image, encode_image, extract_frames, resize
 from kinetext.data.measure import measure
 from kinetext.video import decode, passes
+from kinetext.video.container import open_video
 from kinetext.video.decode import decode_clip
-from kinetext.video.demux import demux, open_video, position_of, tag_packets
+from kinetext.video.demux import demux, position_of, tag_packets
 from kinetext.video.sampling import sampler, uniform_indices
 from videos import all_frames, hangs_or_crashes, packet_places, write_audio, write_delayed_video, write_video
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kinetext.data import scenes, stills
+from kinetext.data import scenes, still_captions, stills
 from kinetext.data.datasets import shapes
 from kinetext.video.sampling import uniform_indices
 
@@ -19,7 +19,9 @@ def values(**words: str) -> dict[str, int]:
 
 def verdict(still: dict[str, int], caption: dict[str, int]) -> str:
     """true, false or undecided."""
-    true_BK, undecided_BK = stills.truth(stills.table([still], stills.NONE), stills.table([caption], stills.FREE))
+    true_BK, undecided_BK = still_captions.truth(
+        still_captions.table([still], stills.NONE), still_captions.table([caption], stills.FREE)
+    )
     assert not (true_BK & undecided_BK).any()
     return "true" if true_BK[0, 0] else "undecided" if undecided_BK[0, 0] else "false"
 
@@ -60,12 +62,12 @@ def test_a_stills_caption_is_true_and_its_hard_negative_is_not(kind):
     random = np.random.default_rng(0)
     for _ in range(300):
         still = stills.draw_still(kind, random)
-        stated = stills.caption_values(still, random)
-        wrong = stills.hard_negative(stated, random)
+        stated = still_captions.caption_values(still, random)
+        wrong = still_captions.hard_negative(stated, random)
         assert sum(stated[name] != wrong[name] for name in stated) == 1
         assert verdict(still.values, stated) == "true"
         assert verdict(still.values, wrong) == "false"
-        assert stills.caption_text(stated, random)
+        assert still_captions.caption_text(stated, random)
 
 
 @pytest.mark.parametrize(
@@ -87,9 +89,9 @@ def test_a_hard_negative_has_another_text(kind):
     """Else the same words would be rewarded as a caption and punished as a hard negative."""
     random = np.random.default_rng(1)
     for seed in range(300):
-        stated = stills.caption_values(stills.draw_still(kind, random), random)
-        wrong = stills.hard_negative(stated, random)
-        texts = [stills.caption_text(words, np.random.default_rng(seed)) for words in (stated, wrong)]
+        stated = still_captions.caption_values(stills.draw_still(kind, random), random)
+        wrong = still_captions.hard_negative(stated, random)
+        texts = [still_captions.caption_text(words, np.random.default_rng(seed)) for words in (stated, wrong)]
         assert texts[0] != texts[1]
 
 
@@ -107,7 +109,7 @@ def test_a_hard_negative_has_another_text(kind):
     ],
 )
 def test_texts_of_captions(stated, text):
-    assert stills.caption_text(stated, ANY_WORDING) == text
+    assert still_captions.caption_text(stated, ANY_WORDING) == text
 
 
 def test_a_figure_is_drawn_at_its_position():

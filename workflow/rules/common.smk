@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 import kinetext
 from kinetext.core.digests import closure_digest, read_constant
+from kinetext.core.schemas import COLLECTED
 from kinetext.plan import (
     check_config,
     dataset_inputs,

@@ -16,7 +16,7 @@ rule collect_metrics:
         expand(
             "{results}/tables/{table}.parquet",
             results=RESULTS,
-            table=["metrics", "runs", "texts", "confusions", "costs", "curves", "differences"],
+            table=list(COLLECTED),
         ),
     log:
         f"{RESULTS}/logs/collect_metrics.log",

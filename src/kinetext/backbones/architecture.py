@@ -11,7 +11,7 @@ from kinetext.core import plugins
 
 
 def read_architecture(folder: Path) -> dict[str, Any]:
-    """Return the content of backbone.yaml. Raises ValueError for one of an earlier version."""
+    """Read backbone.yaml from the folder of a backbone. Raises ValueError for a file of an earlier version."""
     content = yaml.safe_load((folder / "backbone.yaml").read_text())
     if "module" not in content:
         raise ValueError(f"{folder}: was written by an earlier version of kinetext; delete the folder and run again")
@@ -19,11 +19,15 @@ def read_architecture(folder: Path) -> dict[str, Any]:
 
 
 def token_limit(folder: Path) -> tuple[int, Callable[[str], int]]:
-    """Return a backbone's context length and a function that counts a text's tokens; it loads the tokenizer when called."""
+    """Return the context length of a backbone and a function that counts the tokens of a text.
+
+    The function loads the tokenizer when it is first called. Without a text encoder it returns 0.
+    """
     content = read_architecture(folder)
 
     @cache
     def counter() -> Callable[[str], int]:
-        return plugins.load("backbones", content["module"]).token_counter(content)
+        family = plugins.load("backbones", content["module"])
+        return family.token_counter(content) if family.has_text else lambda text: 0
 
     return content["context_length"], lambda text: counter()(text)

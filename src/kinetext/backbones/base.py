@@ -11,103 +11,26 @@ row by row), S sequences, V visual width, K texts, L words, D joint width.
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from kinetext.backbones.layer import Layer, checkpointed
+from kinetext.backbones.values import Facts, ParameterPlace, Preprocess, TextTokens
 from kinetext.core.plugins import Options
 
 Through = Callable[[int, "Layer", Tensor], Tensor]  # (number of the layer from 1, the layer, x_BTNV) -> x_BTNV
-KeysValues = tuple[Tensor, Tensor]  # projected keys and values, [S, N, V] each
-
-
-@dataclass(frozen=True)
-class Preprocess:
-    """How the pixels that the weights were trained with were prepared."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    resize_mode: Literal["shortest", "squash"] = "shortest"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of a model without building it."""
-
-    image_size_px: int
-    num_layers: int
-    context_length: int
-
-
-class TextTokens(NamedTuple):
-    """Token ids [K, L] and a mask [K, L]: true from the first token to the end token, false for padding."""
-
-    ids_KL: Tensor
-    mask_KL: Tensor
-
-    @property
-    def length_K(self) -> Tensor:
-        """Tokens of each text, start and end token included."""
-        return self.mask_KL.sum(-1)
-
-    def columns(self, length: int) -> TextTokens:
-        """Return the first `length` columns."""
-        return TextTokens(self.ids_KL[:, :length], self.mask_KL[:, :length])
-
-    def take(self, rows: Tensor | slice) -> TextTokens:
-        """Return some of the texts."""
-        return TextTokens(self.ids_KL[rows], self.mask_KL[rows])
-
-
-class ParameterPlace(NamedTuple):
-    """Where a parameter is: its part of the model and how deep.
-
-    `image` and `text`: level 0 is the embedding, level k layer k, the level after the last layer what follows it. `image_head`:
-    what turns the image encoder's last layer into features. `words`: word embeddings. `scale`: the logits' scale and bias.
-    """
-
-    part: Literal["image", "image_head", "text", "words", "scale"]
-    level: int
-
-
-class Layer(nn.Module):
-    """A transformer layer whose two branches can be called on their own, so that a method can put something between them."""
-
-    num_heads: int
-
-    def attention(
-        self, x_SNV: Tensor, num_queries: int | None = None, extra_keys_values: KeysValues | None = None
-    ) -> Tensor:
-        """Return what the attention branch adds, [S, Q, V].
-
-        `num_queries`: only the first tokens ask, all are keys. `extra_keys_values`: further keys and values, as
-        `keys_values` returns them; zeros are keys like any other.
-        """
-        raise NotImplementedError
-
-    def keys_values(self, x_SNV: Tensor) -> KeysValues:
-        """Return the projected keys and values of the attention branch."""
-        raise NotImplementedError
-
-    def mlp(self, x_SNV: Tensor) -> Tensor:
-        """Return what the MLP branch adds, [..., V]."""
-        raise NotImplementedError
-
-    def forward(self, x_SNV: Tensor) -> Tensor:
-        """Return the layer's output, [S, N, V]."""
-        x_SNV = x_SNV + self.attention(x_SNV)
-        return x_SNV + self.mlp(x_SNV)
 
 
 class Backbone(nn.Module):
-    """An image-text model, layer by layer. A subclass sets the attributes and overrides what raises NotImplementedError."""
+    """An image-text model that methods can use layer by layer.
+
+    A subclass sets the attributes below and overrides every function that raises NotImplementedError.
+    """
 
     Config: ClassVar[type[Options]] = Options
-    has_text = True  # false: an image or video encoder alone, for methods that need no text
+    has_text: ClassVar[bool] = True  # false: an image or video encoder alone, for methods that need no text
     sees_padding = False  # true: padding changes a text's feature, so texts are never cut to the longest of a batch
 
     num_layers: int
@@ -134,79 +57,93 @@ class Backbone(nn.Module):
 
     @classmethod
     def facts(cls, config: Any) -> Facts:
-        """Return what check-config needs to know, in milliseconds. Raises ValueError for a model that the family lacks."""
+        """Return the sizes of a model in milliseconds, without building it. Raises ValueError for a model that the
+        family lacks.
+        """
         raise NotImplementedError
 
     @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> Backbone:
-        """Return the model with its weights: downloaded, read from a file, or trained. Raises ValueError."""
+        """Return the model with its weights: downloaded, read from a file, or trained with `seed`.
+
+        Raises ValueError for weights that do not exist or do not fit.
+        """
         raise NotImplementedError
 
     @classmethod
     def rebuild(cls, architecture: dict[str, Any]) -> Backbone:
-        """Return the model that `architecture()` described, its weights still random."""
+        """Build the model that `architecture()` described, with random weights."""
         raise NotImplementedError
 
     def architecture(self) -> dict[str, Any]:
-        """Return plain values that `rebuild` makes the same model from."""
+        """Return a description of the model as plain values, from which `rebuild` builds it again."""
         raise NotImplementedError
 
     def stored_tensors(self) -> dict[str, Tensor]:
-        """Return what is written to weights.safetensors."""
+        """Return the tensors by name that are written to weights.safetensors."""
         return dict(self.state_dict())
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take back what `stored_tensors` returned."""
+        """Load the tensors that `stored_tensors` returned."""
         self.load_state_dict(tensors)
 
     @classmethod
     def token_counter(cls, architecture: dict[str, Any]) -> Callable[[str], int]:
-        """Return a function that counts a text's tokens, uncut, start and end token included."""
+        """Return a function that counts the tokens of a text: uncut, with start and end token."""
         raise NotImplementedError
 
     def mark_pretrained(self) -> None:
-        """Mark the parameters that are the backbone's own; what is added later is new. Each family calls it once built."""
+        """Mark all present parameters as pretrained. Parameters that are added later count as new.
+
+        Each family calls it at the end of its constructor.
+        """
         for parameter in self.parameters():
             parameter.is_pretrained = True  # type: ignore[attr-defined]
 
     def depth_of(self, name: str) -> ParameterPlace:
-        """Return where a parameter of this name (of `named_parameters` of the backbone) is."""
+        """Return where a parameter is in the model, by its name in `named_parameters`."""
         raise NotImplementedError
 
     def add_lora(self, encoder: Literal["image", "text"], rank: int, alpha: float) -> None:
-        """Add low-rank matrices to the attention of every layer of an encoder; they are new parameters."""
+        """Add trainable low-rank matrices to the attention of every layer of an encoder. They are new parameters."""
         raise NotImplementedError(f"{type(self).__name__} has no LoRA")
 
     def merge_lora(self) -> None:
-        """Put the low-rank matrices into the weights, which count as trained from then on; without any nothing changes."""
+        """Add the low-rank matrices to the weights, which then count as trained. Without any, nothing changes."""
 
     def use_channels_last(self) -> None:
-        """Store the patch embedding in the memory format that tensor cores take; a family without one does nothing."""
+        """Store the patch embedding in the memory format of tensor cores. By default nothing changes."""
 
     # images
 
     def normalize(self, frames_BTCHW: Tensor) -> Tensor:
-        """Return uint8 frames (0 to 255) as floats with the model's mean and deviation; floats are returned as they are."""
+        """Convert uint8 frames (0 to 255) to floats with the mean and deviation of `preprocess`. Floats are returned
+        unchanged.
+        """
         if frames_BTCHW.dtype != torch.uint8:
             return frames_BTCHW
         mean, std = (c.view(-1, 1, 1) for c in (self.mean_C, self.std_C))
         return (frames_BTCHW.to(next(self.parameters()).dtype) / 255.0 - mean) / std
 
     def embed(self, frames_FCHW: Tensor) -> Tensor:
-        """Return the input [F, N, V] of the first layer from normalised frames."""
+        """Return the input [F, N, V] of the first layer for normalised frames."""
         raise NotImplementedError
 
     def embeddings(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the class embedding [V], its position [V] and the patches' positions [h * w, V]; zeros where there are none."""
+        """Return the class embedding [V], its position [V] and the positions of the patches [h * w, V].
+
+        A model without one of them returns zeros for it.
+        """
         raise NotImplementedError
 
     def visual_tokens(
         self, frames_BTCHW: Tensor, layers: tuple[int, ...], through: Through | None = None
     ) -> dict[int, Tensor]:
-        """Return the tokens [B, T, N, V] after each of the named layers, 1 to num_layers; 0 is the first layer's input.
+        """Return the tokens [B, T, N, V] after each layer in `layers` (1 to num_layers; 0 is the input of the first
+        layer).
 
-        `through` runs in the place of each layer, for methods that work inside the encoder. Raises ValueError for frames of
-        another size than the model takes.
+        `through` is called in place of each layer, for methods that work inside the encoder. Raises ValueError for
+        frames of another size than `image_size_px`.
         """
         B, T = frames_BTCHW.shape[:2]
         if frames_BTCHW.shape[-2:] != (self.image_size_px, self.image_size_px):
@@ -227,7 +164,7 @@ class Backbone(nn.Module):
         return checkpointed(function, *inputs) if self.gradient_checkpointing else function(*inputs)
 
     def summary(self, tokens_BTNV: Tensor) -> Tensor:
-        """Return each frame's summary [..., V]: the class token, or attention pooling's output where there is none."""
+        """Return the summary [..., V] of each frame: the class token, or the output of attention pooling."""
         raise NotImplementedError
 
     def patches(self, tokens_BTNV: Tensor) -> Tensor:
@@ -235,7 +172,7 @@ class Backbone(nn.Module):
         return tokens_BTNV[..., self.prefix_tokens :, :]
 
     def project(self, summary_BTV: Tensor) -> Tensor:
-        """Return features [..., D] of the joint space from summaries [..., V] of the last layer."""
+        """Project summaries [..., V] of the last layer to features [..., D] of the joint space."""
         raise NotImplementedError
 
     def encode_frames(self, frames_BTCHW: Tensor) -> Tensor:
@@ -244,45 +181,39 @@ class Backbone(nn.Module):
         return self.project(self.summary(tokens[self.num_layers]))
 
     def new_layer(self, width: int, num_heads: int) -> Layer:
-        """Return a layer of this family's kind, drawn at random."""
+        """Return a layer of the kind that this family uses, with random weights."""
         raise NotImplementedError
 
     # texts
 
     def tokenize(self, texts: list[str]) -> TextTokens:
-        """Return the texts' tokens. A text over the context length is cut before its end token, with a warning."""
+        """Return the tokens of the texts.
+
+        A text that is longer than the context is cut before its end token, with a warning.
+        """
         raise NotImplementedError
 
     def encode_text(self, tokens: TextTokens) -> tuple[Tensor, Tensor]:
-        """Return text features [K, D], not normalised, and the features of every word [K, L, D] in the same space."""
+        """Return text features [K, D], not normalised, and features of all words [K, L, D] in the same space."""
         raise NotImplementedError
 
     def text_positions(self) -> Tensor:
-        """Return the text encoder's position embeddings [L, W]."""
+        """Return the position embeddings [L, W] of the text encoder, which has width W."""
         raise NotImplementedError
 
     # scores
 
     def logits(self, cosines: Tensor) -> Tensor:
-        """Return cosines times the learned scale, plus the bias where the family has one."""
+        """Return cosines times the learned scale, plus the bias if the family has one."""
         raise NotImplementedError
 
     def set_temperature(self, temperature: float) -> None:
-        """Divide cosines by this from now on, instead of by the temperature of the weights."""
+        """Set the scale of `logits` to 1 / temperature, in place of the pretrained one."""
         raise NotImplementedError
 
     def clamp_scale(self) -> None:
-        """Keep the scale at most at 100, CLIP's largest, or at the loaded weights' value if that is larger; after a step."""
+        """Limit the scale to 100, the maximum of CLIP, or to its pretrained value if that is larger.
+
+        Training calls it after each step of the optimizer.
+        """
         raise NotImplementedError
-
-
-def copy_layer(layer: Layer) -> Layer:
-    """Return a copy of a layer; its parameters are new, and they train."""
-    return deepcopy(layer).requires_grad_(True)
-
-
-def checkpointed(function: Callable[..., Any], *inputs: Any) -> Any:
-    """Return `function(*inputs)`; its inner results are computed again in the backward pass instead of being kept."""
-    from torch.utils.checkpoint import checkpoint
-
-    return checkpoint(function, *inputs, use_reentrant=False)

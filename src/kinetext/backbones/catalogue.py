@@ -19,7 +19,10 @@ def _files() -> dict[str, Path]:
 
 
 def facts_of(model: str) -> Facts:
-    """Return the facts of a plain ViT. Raises ValueError for an unknown model and for one with another image encoder."""
+    """Return the sizes of a plain ViT of open_clip.
+
+    Raises ValueError for an unknown model, and for a model whose image encoder is not a plain ViT.
+    """
     if model not in _files():
         raise ValueError(f"open_clip has no model '{model}'{nearest(model, sorted(_files()))}")
     settings = json.loads(_files()[model].read_text())

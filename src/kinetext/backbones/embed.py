@@ -52,12 +52,17 @@ def embed_frames(backbone_folder: Path, shard: Path, output: Path, threads: int 
 
 
 def embed_labels(backbone_folder: Path, clips: Path, output: Path) -> None:
-    """Write one feature per class name: an .npz with `labels` and `text_KD`; without rows where clips have captions."""
+    """Write one feature per class name: an .npz with `labels` and `text_KD` [K, D].
+
+    It has no rows where clips have captions, or where the backbone has no text encoder.
+    """
     labels = read_metadata(clips)["labels"]
     text_KD = torch.zeros(0, 0)
-    if labels:
-        backbone = load_backbone(backbone_folder)
+    backbone = load_backbone(backbone_folder) if labels else None
+    if backbone is not None and backbone.has_text:
         with torch.inference_mode():
             text_KD, _ = backbone.encode_text(backbone.tokenize(labels))
+    else:
+        labels = []
     with atomic_write(output) as part, part.open("wb") as file:
         np.savez(file, labels=np.array(labels, str), text_KD=text_KD.numpy())

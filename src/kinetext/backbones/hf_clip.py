@@ -13,7 +13,7 @@ KINDS = ("weight", "bias")
 
 
 class Source(NamedTuple):
-    """The names in the original that make one tensor of ours, and how."""
+    """The names of the original's tensors from which one of our tensors is made, and the function that makes it."""
 
     names: tuple[str, ...]
     make: Callable[..., Tensor]
@@ -22,8 +22,8 @@ class Source(NamedTuple):
 Mapping = Iterator[tuple[str, Source]]
 
 
-def image_encoder(ours: str, original: str, layers: int) -> Mapping:
-    """Yield the image encoder."""
+def image_encoder(original: str, layers: int, ours: str = "clip.visual") -> Mapping:
+    """Yield the parameters of the image encoder of an open_clip_vit backbone, whose module is `ours`."""
     yield f"{ours}.class_embedding", same(f"{original}class_embedding")
     yield f"{ours}.conv1.weight", same(f"{original}patch_embedding.weight")
     yield f"{ours}.positional_embedding", same(f"{original}position_embedding.weight")
@@ -34,8 +34,8 @@ def image_encoder(ours: str, original: str, layers: int) -> Mapping:
         yield from block(f"{ours}.transformer.resblocks.{i}", f"{original}layers.{i}")
 
 
-def text_encoder(ours: str, original: str, projection: str, layers: int) -> Mapping:
-    """Yield the text encoder; `projection` is the name of its output matrix."""
+def text_encoder(original: str, projection: str, layers: int, ours: str = "clip") -> Mapping:
+    """Yield the parameters of its text encoder. `projection` is the original's name of the output matrix."""
     yield f"{ours}.token_embedding.weight", same(f"{original}embeddings.token_embedding.weight")
     yield f"{ours}.positional_embedding", same(f"{original}embeddings.position_embedding.weight")
     yield f"{ours}.text_projection", transposed(projection)
@@ -45,12 +45,12 @@ def text_encoder(ours: str, original: str, projection: str, layers: int) -> Mapp
 
 
 def layer(ours: str, original: str) -> Mapping:
-    """Yield a `Layer` of the family open_clip_vit."""
+    """Yield the parameters of a `Layer` of the family open_clip_vit."""
     yield from block(f"{ours}.block", original)
 
 
 def block(ours: str, original: str) -> Mapping:
-    """Yield one of open_clip's residual attention blocks."""
+    """Yield the parameters of a residual attention block of open_clip."""
     yield from attention(f"{ours}.attn", f"{original}.self_attn", "_")
     pairs = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
     for a, b in pairs.items():
@@ -58,7 +58,9 @@ def block(ours: str, original: str) -> Mapping:
 
 
 def attention(ours: str, original: str, glue: str = ".") -> Mapping:
-    """Yield an attention whose queries, keys and values share one matrix here."""
+    """Yield the parameters of an attention. Queries, keys and values share one matrix here, and have three in the
+    original.
+    """
     for kind in KINDS:
         three = tuple(f"{original}.{x}_proj.{kind}" for x in "qkv")
         yield f"{ours}.in_proj{glue}{kind}", Source(three, lambda *parts: torch.cat(parts))
@@ -66,16 +68,16 @@ def attention(ours: str, original: str, glue: str = ".") -> Mapping:
 
 
 def linear(ours: str, original: str) -> Mapping:
-    """Yield a module with weight and bias."""
+    """Yield weight and bias of a module."""
     for kind in KINDS:
         yield f"{ours}.{kind}", same(f"{original}.{kind}")
 
 
 def same(name: str) -> Source:
-    """Return a tensor as it is."""
+    """Return the source of a tensor that is copied unchanged."""
     return Source((name,), lambda tensor: tensor)
 
 
 def transposed(name: str) -> Source:
-    """Return a matrix with its axes exchanged."""
+    """Return the source of a matrix that is transposed."""
     return Source((name,), lambda tensor: tensor.T)

@@ -17,7 +17,7 @@ WEIGHT = "in_proj_weight"
 
 
 class LowRank(nn.Module):
-    """A parametrization: the weight plus a product of low rank for each of its thirds."""
+    """A parametrization of a stacked projection: the weight plus a low-rank product for queries, keys and values each."""
 
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
         super().__init__()
@@ -34,13 +34,13 @@ class LowRank(nn.Module):
 
 
 def add(attentions: Iterable[nn.Module], rank: int, alpha: float) -> None:
-    """Add LoRA to attentions that have a stacked projection."""
+    """Add LoRA to attention modules that have a stacked projection."""
     for attention in attentions:
         parametrize.register_parametrization(attention, WEIGHT, LowRank(getattr(attention, WEIGHT), rank, alpha))
 
 
 def merge(module: nn.Module) -> None:
-    """Put the products into the weights, which count as trained from then on."""
+    """Add the low-rank products to the weights, which then count as trained."""
     for attention in list(module.modules()):
         if parametrize.is_parametrized(attention, WEIGHT):
             parametrize.remove_parametrizations(attention, WEIGHT, leave_parametrized=True)

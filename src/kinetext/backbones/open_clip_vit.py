@@ -21,8 +21,9 @@ from torch import Tensor
 
 from kinetext.backbones import lora
 from kinetext.backbones.attention import fused_attention, mlp, project_keys_values, project_qkv
-from kinetext.backbones.base import Backbone, Facts, KeysValues, Layer, ParameterPlace, Preprocess, TextTokens
+from kinetext.backbones.base import Backbone, Facts, Layer, ParameterPlace, Preprocess, TextTokens
 from kinetext.backbones.catalogue import facts_of
+from kinetext.backbones.layer import KeysValues
 from kinetext.backbones.library import no_plain_vit, open_clip, quiet, require_plain_encoders
 from kinetext.core.plugins import Options
 
@@ -34,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Architecture:
-    """What open_clip needs to build a model: its name, whether GELU is OpenAI's fast variant, how pixels were prepared."""
+    """What open_clip needs to build a model: its name, the variant of GELU, and how frames were prepared."""
 
     model: str
     quick_gelu: bool = False
@@ -43,7 +44,7 @@ class Architecture:
 
 
 class ClipLayer(Layer):
-    """One of open_clip's residual attention blocks, with attention in one fused call."""
+    """A residual attention block of open_clip whose attention is one fused call."""
 
     def __init__(self, block: Any) -> None:
         super().__init__()
@@ -69,10 +70,10 @@ class ClipLayer(Layer):
 
 
 class OpenClipViT(Backbone):
-    """The two encoders of a CLIP. Raises ValueError for a model whose encoders are not the plain ones."""
+    """A CLIP of open_clip with a plain ViT and a plain text transformer. Raises ValueError for other encoders."""
 
     class Config(Options):
-        """Which architecture, and where its weights come from."""
+        """Options of the architecture and of its weights."""
 
         model: str = Field(description="open_clip's name of the architecture, e.g. ViT-B-32")
         pretrained: str | None = Field(None, description="open_clip's tag of published weights, e.g. openai")
@@ -118,7 +119,10 @@ class OpenClipViT(Backbone):
 
     @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> OpenClipViT:
-        """Build the backbone of a tag or a file. Raises ValueError for an unknown tag, or a missing or unfitting file."""
+        """Build the model and load its weights, by tag or from a file.
+
+        Raises ValueError for an unknown tag, a missing file, or weights that do not fit.
+        """
         model, pretrained, weights = config.model, config.pretrained, config.weights
         if weights is None and pretrained is None:
             raise ValueError(f"backbones: {model} has neither `pretrained` nor `weights`")
@@ -223,7 +227,7 @@ class OpenClipViT(Backbone):
         return TextTokens(ids_KL[:, :longest], torch.arange(longest) < lengths_K[:, None])
 
     def encode_text(self, tokens: TextTokens) -> tuple[Tensor, Tensor]:
-        """Encode texts; padding after the end token has no effect, because the mask is causal."""
+        """Encode texts. Padding after the end token has no effect, because the attention is causal."""
         L = tokens.ids_KL.shape[1]
         x_KLW = self.clip.token_embedding(tokens.ids_KL) + self.clip.positional_embedding[:L]
         x_KLW = self.clip.transformer(x_KLW, attn_mask=self.clip.attn_mask[:L, :L])

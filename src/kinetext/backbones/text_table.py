@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinetext.backbones.base import Backbone, TextTokens
+from kinetext.backbones.values import blank_tokens
 from kinetext.core.schemas import DESCRIPTIONS, PHASES, is_used
 from kinetext.core.tables import read_rows
 
@@ -32,10 +33,10 @@ LENGTHS = (8, 12, 16, 24, 32, 48, 1024)  # tokens: sentences up to one of these 
 
 
 class Groups(NamedTuple):
-    """The distinct sentences, those of about one length together, as the text encoder takes them.
+    """The distinct sentences of a table, grouped by length for the text encoder.
 
-    `tokens` has one entry a group, `missing` how many columns of padding it lacks; `row_S` is the row of each sentence of the
-    table in the groups put one after the other.
+    `tokens` holds the tokens of each group and `missing` the number of padding columns that each lacks compared with
+    the longest. `row_S` is the row of each sentence of the table in the concatenated groups.
     """
 
     tokens: list[TextTokens]
@@ -45,11 +46,11 @@ class Groups(NamedTuple):
 
 @dataclass(frozen=True)
 class TextTable:
-    """Tokenised sentences; make one with `text_table`.
+    """Tokenised sentences of all classes. `text_table` builds it.
 
-    `owner_S` is the class of each (ascending), `motion_S` true for a description (false: a name or caption), whether true or a
-    control (core/schemas.py, DESCRIPTIONS); `phase_S` the part of the clip that it is about, an index into PHASES.
-    `described` holds the rows that describe.
+    `owner_S` is the class of each sentence, in ascending order. `motion_S` is true for a description, including the
+    controls (core/schemas.py, DESCRIPTIONS), and false for a name or caption. `phase_S` is the part of the clip that
+    the sentence is about, an index into PHASES. `described` holds the rows of the descriptions.
     """
 
     labels: list[str]
@@ -65,7 +66,7 @@ class TextTable:
     undescribed: str | None  # the first class without a description
 
     def to(self, device: torch.device) -> TextTable:
-        """Return the same table on another device, without waiting for the copy."""
+        """Copy the table to another device without waiting for the copy."""
         groups = Groups(
             [_tokens_to(tokens, device) for tokens in self.groups.tokens],
             self.groups.missing,
@@ -82,7 +83,10 @@ class TextTable:
         )
 
     def take(self, rows_K: Tensor, part: slice = slice(None)) -> TextTable:
-        """Return some sentences, each as a class of its own; of these a part, as wide as all of them."""
+        """Return a table in which some sentences are a class each.
+
+        `part` selects among `rows_K`; padding is that of the longest sentence of all `rows_K`.
+        """
         longest = int(self.tokens.length_K[rows_K].max())
         rows_K = rows_K[part]
         return text_table(
@@ -95,7 +99,10 @@ class TextTable:
         )
 
     def captions(self, limit: int | None = None) -> Iterator[TextTable]:
-        """Yield all sentences, or `limit` of them, evenly spaced, each as a class of its own, some at a time."""
+        """Yield tables of up to CAPTION_BATCH sentences, each sentence as a class of its own.
+
+        With `limit`, only so many evenly spaced sentences are used.
+        """
         S = len(self.owner_S)
         rows_K = torch.arange(S, device=self.owner_S.device)
         if limit is not None and limit < S:
@@ -107,7 +114,7 @@ class TextTable:
 def text_table(
     labels: list[str], tokens: TextTokens, owner_S: Tensor, motion_S: Tensor, phase_S: Tensor, trim: bool = True
 ) -> TextTable:
-    """Return the table of sentences, with all that is computed from its numbers."""
+    """Build the table of sentences, with everything that depends on its values."""
     with torch.inference_mode(False):  # what is kept may go through autograd later
         described = motion_S.nonzero()[:, 0]
         descriptions_K = torch.bincount(owner_S[described], minlength=len(labels)).tolist()
@@ -127,9 +134,9 @@ def text_table(
 
 
 def group_by_length(tokens: TextTokens, trim: bool = True) -> Groups:
-    """Return the distinct sentences in groups of about one length.
+    """Group the distinct sentences by length.
 
-    What two classes share (one ends as the other starts) is encoded once, and padding costs as much as words do.
+    A sentence that two classes share is encoded once. Without groups, padding would cost as much as words.
     """
     ids_UL, row_S = torch.unique(tokens.ids_KL, dim=0, return_inverse=True)
     mask_UL = torch.zeros_like(ids_UL, dtype=torch.bool).index_put((row_S,), tokens.mask_KL)
@@ -150,24 +157,25 @@ def group_by_length(tokens: TextTokens, trim: bool = True) -> Groups:
 
 @dataclass(frozen=True)
 class WordFeatures:
-    """The text encoder's features of a TextTable: one per sentence [S, D] and one per word [S, L, D]."""
+    """Features of a TextTable from the text encoder: one per sentence [S, D] and one per word [S, L, D]."""
 
     sentence_SD: Tensor
     word_SLD: Tensor
 
 
 def read_texts(path: Path, labels: list[str], backbone: Backbone) -> TextTable:
-    """Return the usable sentences of the classes `labels`, in their order. Raises ValueError for a class without any.
+    """Return the usable sentences of the classes `labels`, in their order.
 
-    Where other classes are described, a class without a usable description is described by its names, so that one failed answer
-    does not cost a night's run; the report lists the class.
+    If other classes have descriptions, a class without a usable one is described by its names. One failed answer of a
+    language model then does not stop the runs; the report lists the class. Raises ValueError for a class without any
+    sentence.
     """
     rows = [row for row in read_rows("texts", path) if is_used(row["status"])]
     return tabulate_texts(rows + names_as_descriptions(rows, labels, str(path)), labels, backbone, where=str(path))
 
 
 def names_as_descriptions(rows: list[dict[str, Any]], labels: list[str], where: str) -> list[dict[str, Any]]:
-    """Return the names of those `labels` that have no description, as descriptions; nothing where no class has one."""
+    """Return names as descriptions for the `labels` without one. Empty if no class has descriptions."""
     described = {row["label"] for row in rows if row["kind"] in DESCRIPTIONS}
     undescribed = [label for label in labels if label not in described] if described else []
     for label in undescribed:
@@ -178,16 +186,19 @@ def names_as_descriptions(rows: list[dict[str, Any]], labels: list[str], where: 
 def tabulate_texts(
     rows: list[dict[str, Any]], labels: list[str], backbone: Backbone, where: str = "texts"
 ) -> TextTable:
-    """Return the table of rows of `texts`. Raises ValueError as `read_texts`."""
+    """Build the table of `labels` from rows of the table `texts`. Raises ValueError for a class without a name or
+    caption.
+    """
     index = {label: k for k, label in enumerate(labels)}
     rows = sorted((row for row in rows if row["label"] in index), key=lambda row: index[row["label"]])
     named = {row["label"] for row in rows if row["kind"] not in DESCRIPTIONS}
     unnamed = [label for label in labels if label not in named]
     if unnamed:
         raise ValueError(f"{where}: class '{unnamed[0]}' has no usable name or caption; run describe_classes again")
+    sentences = [row["sentence"] for row in rows]
     return text_table(
         labels,
-        backbone.tokenize([row["sentence"] for row in rows]),
+        backbone.tokenize(sentences) if backbone.has_text else blank_tokens(len(sentences)),
         torch.tensor([index[row["label"]] for row in rows]),
         torch.tensor([row["kind"] in DESCRIPTIONS for row in rows]),
         torch.tensor([PHASES.index(row["phase"]) for row in rows]),
@@ -196,7 +207,7 @@ def tabulate_texts(
 
 
 def encode_table(backbone: Backbone, table: TextTable) -> WordFeatures:
-    """Return the text encoder's features of a table; those of padding mean nothing."""
+    """Return the features of all sentences and words of a table. Features of padding are arbitrary."""
     tokens, missing, row_S = table.groups
     parts = []
     for group, columns in zip(tokens, missing, strict=True):
@@ -207,7 +218,10 @@ def encode_table(backbone: Backbone, table: TextTable) -> WordFeatures:
 
 
 def class_means(sentence_SD: Tensor, table: TextTable, keep_S: Tensor, weight_S: Tensor | None = None) -> Tensor:
-    """Return the (weighted) mean of each class's kept sentences, normalised first, [K, D]; zero for a class with none."""
+    """Return the (weighted) mean [K, D] of the kept sentences of each class; zero for a class without any.
+
+    Sentences are normalised before the mean.
+    """
     unit_SD = F.normalize(sentence_SD, dim=-1)
     keep_S = keep_S.to(unit_SD.dtype)  # a weight of zero: selecting rows would wait for the device
     weight_S = keep_S if weight_S is None else keep_S * weight_S
@@ -218,7 +232,7 @@ def class_means(sentence_SD: Tensor, table: TextTable, keep_S: Tensor, weight_S:
 
 
 def require_descriptions(table: TextTable, method: str) -> None:
-    """Raise ValueError, in the name of a method, for the first class without a motion description."""
+    """Raise ValueError for the first class without a motion description. `method` names the method that needs one."""
     if table.undescribed is not None:
         raise ValueError(
             f"{method}: class '{table.undescribed}' has no usable motion description; the status of its rows in the table "
@@ -228,7 +242,7 @@ def require_descriptions(table: TextTable, method: str) -> None:
 
 
 def to_device_async(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return the tensor on a device, while the program continues."""
+    """Copy a tensor to a device without waiting for the copy."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()  # a copy from other memory is waited for
     return tensor.to(device, non_blocking=True)

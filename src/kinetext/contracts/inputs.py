@@ -6,9 +6,10 @@ B clips, T frames, K classes.
 import torch
 from torch import Tensor, nn
 
-from kinetext.backbones.base import Backbone
+from kinetext.backbones.base import Backbone, TextTokens
 from kinetext.backbones.text_table import TextTable, tabulate_texts
 from kinetext.backbones.tiny import Tiny
+from kinetext.contracts import require
 from kinetext.methods.base import LossInputs, Method
 
 LABELS = ("rising", "falling", "growing", "gate opening")
@@ -17,10 +18,25 @@ TARGET_B = torch.tensor([0, 1, 3])
 RIVALS_KK = torch.eye(K, dtype=torch.bool) | torch.eye(K, dtype=torch.bool)[[1, 0, 3, 2]]
 
 
-def random_tiny(seed: int = 0) -> Backbone:
+class TinyWithoutText(Tiny):
+    """kinetext-tiny whose text encoder may not be used."""
+
+    has_text = False
+
+    def tokenize(self, texts: list[str]) -> TextTokens:
+        raise NotImplementedError("this backbone has no text encoder")
+
+    def encode_text(self, tokens: TextTokens) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError("this backbone has no text encoder")
+
+    def text_positions(self) -> Tensor:
+        raise NotImplementedError("this backbone has no text encoder")
+
+
+def random_tiny(seed: int = 0, family: type[Tiny] = Tiny) -> Backbone:
     """Return kinetext-tiny, its weights drawn with the seed."""
     torch.manual_seed(seed)
-    return Tiny().float().eval()
+    return family().float().eval()
 
 
 def perturb(module: nn.Module) -> None:
@@ -29,6 +45,14 @@ def perturb(module: nn.Module) -> None:
     with torch.no_grad():
         for parameter in filter(lambda parameter: parameter.requires_grad, module.parameters()):
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+
+
+def require_same_parameters(first: nn.Module, second: nn.Module) -> None:
+    """Raise ContractError unless two modules, built with one seed, have the same parameters."""
+    one, other = dict(first.named_parameters()), dict(second.named_parameters())
+    require(one.keys() == other.keys(), "the second time it has other parameters")
+    for name, parameter in one.items():
+        require(torch.equal(parameter, other[name]), f"{name} is different; draw it with torch's generator")
 
 
 def noise_clips(num_frames: int = T) -> Tensor:

@@ -8,10 +8,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kinetext.backbones.base import Backbone
 from kinetext.backbones.text_table import TextTable
 from kinetext.config.training import TrainingOptions
 from kinetext.contracts import Case, require
-from kinetext.contracts.inputs import LABELS, B, K, T, class_table, loss_inputs, noise_clips, perturb, random_tiny
+from kinetext.contracts.inputs import (
+    LABELS,
+    B,
+    K,
+    T,
+    TinyWithoutText,
+    class_table,
+    loss_inputs,
+    noise_clips,
+    perturb,
+    random_tiny,
+    require_same_parameters,
+)
 from kinetext.methods.base import Method, build_method
 from kinetext.methods.checkpoint import load_trained, save_trained
 from kinetext.training.setup import choose_trained
@@ -21,7 +34,7 @@ TOLERANCE = 1e-4  # float32; scores are up to 15
 
 def attributes_have_known_values(case: Case) -> None:
     """Check that the class attributes have known values."""
-    for name in ("trains", "fits", "needs_descriptions", "needs_training_clips"):
+    for name in ("trains", "fits", "needs_text", "needs_descriptions", "needs_training_clips"):
         require(isinstance(getattr(case.cls, name), bool), f"{name} is {getattr(case.cls, name)!r}; take True or False")
     tasks = set(case.cls.tasks)
     require(bool(tasks) and tasks <= {"classes", "captions"}, f"tasks is {case.cls.tasks!r}; take classes, captions")
@@ -130,6 +143,20 @@ def sees_order_is_true(case: Case) -> None:
     require(agrees, f"sees_order is {method.sees_order}, and reversed frames change the scores by {change:.2g}")
 
 
+def needs_text_is_true(case: Case) -> None:
+    """Check that the method scores on a backbone without a text encoder if, and only if, needs_text is False."""
+    try:
+        method = _trained_a_little(case, random_tiny(family=TinyWithoutText))
+        _score(method, noise_clips(), class_table(method.backbone))
+        needs_text = False
+    except Exception as error:  # of any kind: it is the plug-in's
+        needs_text = True
+        require(case.cls.needs_text, f"needs_text is False, and without a text encoder it fails: {error}")
+    require(
+        needs_text == case.cls.needs_text, "needs_text is True, and it scores without a text encoder; set it to False"
+    )
+
+
 def needs_descriptions_is_true(case: Case) -> None:
     """Check that names alone are scored, or refused by a ValueError if needs_descriptions is True."""
     method = _trained_a_little(case)
@@ -197,10 +224,7 @@ def a_checkpoint_restores_the_scores(case: Case) -> None:
 
 def the_seed_decides_new_parameters(case: Case) -> None:
     """Check that building the method twice with one seed gives the same parameters."""
-    first, second = (dict(_build(case).named_parameters()) for _ in range(2))
-    require(first.keys() == second.keys(), "the second time the method has other parameters")
-    for name, parameter in first.items():
-        require(torch.equal(parameter, second[name]), f"{name} is different; draw it with torch's generator")
+    require_same_parameters(_build(case), _build(case))
 
 
 CHECKS = (
@@ -214,6 +238,7 @@ CHECKS = (
     frames_are_encoded_alone,
     bytes_are_normalised,
     sees_order_is_true,
+    needs_text_is_true,
     needs_descriptions_is_true,
     losses_are_named,
     whatever_trains_gets_a_gradient,
@@ -227,9 +252,9 @@ def _build(case: Case, seed: int = 0) -> Method:
     return build_method(random_tiny(seed), case.module, case.options).eval()
 
 
-def _trained_a_little(case: Case) -> Method:
-    """Return the method with every parameter moved, or fitted to noise."""
-    method = _build(case)
+def _trained_a_little(case: Case, backbone: Backbone | None = None) -> Method:
+    """Return the method, by default on kinetext-tiny, with every parameter moved, or fitted to noise."""
+    method = build_method(backbone, case.module, case.options).eval() if backbone else _build(case)
     perturb(method)
     if method.fits:
         with torch.no_grad():

@@ -3,7 +3,7 @@
 import torch
 
 from kinetext.contracts import Case, require
-from kinetext.contracts.inputs import loss_inputs, noise_clips, perturb, random_tiny
+from kinetext.contracts.inputs import loss_inputs, noise_clips, perturb, random_tiny, require_same_parameters
 from kinetext.methods.base import Method, build_method
 from kinetext.training.loss_terms.base import LossTerm, TermInputs
 
@@ -53,9 +53,7 @@ def gradients_reach_the_method_and_the_term(case: Case) -> None:
 
 def the_seed_decides_new_parameters(case: Case) -> None:
     """Check that building the term twice with one seed gives the same parameters."""
-    first, second = (dict(_build(case)[1].named_parameters()) for _ in range(2))
-    for name, parameter in first.items():
-        require(torch.equal(parameter, second[name]), f"{name} is different; draw it with torch's generator")
+    require_same_parameters(_build(case)[1], _build(case)[1])
 
 
 CHECKS = (

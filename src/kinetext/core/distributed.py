@@ -1,22 +1,26 @@
 """Communication between the processes of one command.
 
-torchrun starts the processes (launch.py); torch.distributed connects them with NCCL between GPUs and gloo between CPUs. With a
-single process every function returns what holds for one process, so callers need no special case.
+processes.py or torchrun starts the processes; torch.distributed connects them with NCCL between GPUs and gloo between CPUs.
+With a single process every function returns what holds for one process, so callers need no special case.
 """
 
 import ctypes
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice, zip_longest
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from kinetext.core.processes import LAUNCHER, STORE
 
 T = TypeVar("T")
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -24,21 +28,49 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Connect the processes that torchrun started, and disconnect them at the end. Only the first one logs below ERROR."""
+    """Connect the processes of a command, and disconnect them at the end. Only the first one logs below ERROR.
+
+    Raises SystemExit if the launcher is gone: it would not end this process any more.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
     if sys.platform == "linux":  # a launcher that is killed cannot end its processes
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.environ.get(LAUNCHER, str(os.getppid())) != str(os.getppid()):  # killed before the line above
+        raise SystemExit(128 + signal.SIGKILL)
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    process, processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    where = os.environ.get(STORE)
+    if where is None:  # torchrun's variables say where
+        dist.init_process_group(backend)
+    elif where.startswith("file:"):
+        dist.init_process_group(backend, init_method=where, rank=process, world_size=processes)
+    else:
+        dist.init_process_group(backend, store=_meet(where, process, processes), rank=process, world_size=processes)
     if rank() > 0:
         logging.getLogger("kinetext").setLevel(logging.ERROR)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _meet(address: str, rank: int, world_size: int) -> dist.TCPStore:
+    """Return the store at tcp://host:port. The first process serves it, on the address of that name and no other."""
+    host, port = urlsplit(address).hostname or "", urlsplit(address).port or 0
+    if rank > 0:
+        return dist.TCPStore(host, port, world_size, is_master=False)
+    family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(where)
+        listening.listen()
+        return dist.TCPStore(
+            host, port, world_size, is_master=True, wait_for_workers=False, master_listen_fd=listening.detach()
+        )
 
 
 def device() -> torch.device:

@@ -1,14 +1,13 @@
 """Start a command as several processes, one per GPU, on one machine or several; reserve the GPUs that a command uses.
 
-torchrun, a part of torch, starts the processes of a machine. On several nodes SLURM's srun runs the command once per node, and
-the nodes find each other at the first one (c10d rendezvous). torch is imported only if there are several processes to start.
+On several nodes SLURM's srun runs the command once per node; each node starts its own processes (processes.py), and all meet
+at the first node. A command that torchrun started runs as it is.
 """
 
 import logging
 import os
 import shlex
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -17,9 +16,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from kinetext.core.processes import STORE, start_processes
+
 log = logging.getLogger(__name__)
 RENDEZVOUS = "KINETEXT_RENDEZVOUS"  # environment variable that srun passes on: host:port of the first node
-SHUTDOWN_S = 120  # a process that receives SIGTERM may finish its step and save; SLURM itself allows 30 s (KillWait)
 
 _gpu_locks: list[FileLock] = []  # held as long as this process lives
 
@@ -27,18 +27,19 @@ _gpu_locks: list[FileLock] = []  # held as long as this process lives
 def launch(gpus: int, nodes: int) -> bool:
     """Run this command as gpus x nodes processes, one per GPU, and wait for them.
 
-    Return False if the caller is to run the command itself: as the only process, or as one that torchrun started. Reserves the
-    GPUs. A machine without GPUs runs as many processes on the CPU; with `gpus` 0 there is one process, and it uses no GPU.
+    Return False if the caller is to run the command itself: as the only process, or as one of several that were started. Reserves
+    the GPUs. A machine without GPUs runs as many processes on the CPU; with `gpus` 0 there is one process, and it uses no GPU.
     Raises ValueError if there are not so many GPUs or nodes, SystemExit with the exit status of a process that failed.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # started by torchrun
+    if STORE in os.environ or "TORCHELASTIC_RUN_ID" in os.environ:  # started by this function or by torchrun
         return False
     if nodes > 1 and RENDEZVOUS not in os.environ:
         exec_srun(nodes)
     reserve_gpus(gpus)
     if gpus * nodes <= 1:
         return False
-    start_processes(max(1, gpus), nodes, os.environ.get(RENDEZVOUS))
+    node = int(os.environ["SLURM_NODEID"]) if nodes > 1 else 0
+    start_processes(_this_command(), max(1, gpus), node, nodes, os.environ.get(RENDEZVOUS))
     return True
 
 
@@ -60,40 +61,6 @@ def exec_srun(nodes: int) -> None:
     if "SLURM_CPUS_PER_TASK" in os.environ:  # since SLURM 22.05 srun does not inherit it from sbatch
         options += ["--cpus-per-task", os.environ["SLURM_CPUS_PER_TASK"]]
     os.execvp("srun", ["srun", "--overlap", "--kill-on-bad-exit=1", *options, *_this_command()])
-
-
-def start_processes(per_node: int, nodes: int, rendezvous: str | None) -> None:
-    """Run this command `per_node` times on this node, connected with the processes of the other nodes.
-
-    Raises SystemExit with the exit status of a process that failed, or 128 + the number of the signal that ended it.
-    """
-    from torch.distributed.elastic.multiprocessing import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the failed process prints its own error
-    config = LaunchConfig(
-        min_nodes=nodes,
-        max_nodes=nodes,
-        nproc_per_node=per_node,
-        run_id=rendezvous or f"kinetext-{os.getpid()}",
-        rdzv_backend="c10d",
-        rdzv_endpoint=rendezvous or "localhost:0",
-        local_addr=None if rendezvous else "localhost",
-        max_restarts=0,  # restarting is Snakemake's decision (--retries)
-        shutdown_timeout=SHUTDOWN_S,
-    )
-    program, *arguments = _this_command()
-    try:
-        elastic_launch(config, program)(*arguments)
-    except ChildFailedError as error:
-        process, failure = error.get_first_failure()
-        if failure.exitcode < 0:  # ended by a signal, so it printed no error
-            name = signal.Signals(-failure.exitcode).name
-            print(f"kinetext: process {process} of {per_node * nodes} was ended by {name}", file=sys.stderr)
-        sys.exit(failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode)
-    except SignalException as error:
-        sys.exit(128 + error.sigval)
 
 
 def _this_command() -> list[str]:

@@ -12,9 +12,11 @@ import hashlib
 import importlib
 import importlib.util
 import pkgutil
+import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
@@ -54,9 +56,11 @@ KINDS = {
             "checkpoint",
             "embed",
             "hf_clip",
+            "layer",
             "library",
             "lora",
             "text_table",
+            "values",
         ),
     ),
     "methods": Kind("kinetext.methods", "Method", ("base", "blocks", "checkpoint")),
@@ -106,8 +110,26 @@ def load(kind: str, name: str) -> type[Any]:
     return leaves[0]
 
 
+def load_for(where: str, kind: str, name: str) -> type[Any]:
+    """Return the class of a plug-in, like `load`. The ValueError begins with `where`, the key of the configuration."""
+    try:
+        return load(kind, name)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+@contextmanager
+def error_prefix(where: str) -> Iterator[None]:
+    """Make a ValueError of the block begin with `where`: `{where}.KEY: ...` for an error about one option."""
+    try:
+        yield
+    except ValueError as error:
+        keyed = re.match(r"[\w.]+: ", str(error))  # an error about several options begins otherwise
+        raise ValueError(f"{where}{'.' if keyed else ': '}{error}") from None
+
+
 def _is_plugin(value: type, base: type, module: ModuleType) -> bool:
-    """Whether a class is a public subclass of the base that the module, or a part of this package, defines."""
+    """Return whether a class is a public subclass of `base` that the module, or a part of this package, defines."""
     is_local = f"{value.__module__}.".startswith(f"{module.__name__}.")
     return is_local and issubclass(value, base) and not value.__name__.startswith("_")
 

@@ -6,6 +6,8 @@ the bank, frame_TD a vector per frame.
 
 import pyarrow as pa
 
+from kinetext.core.paths import LEVELS
+
 Column = tuple[str, pa.DataType, str]
 
 SCHEMA_VERSION = 4  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
@@ -187,7 +189,7 @@ METRICS: tuple[Column, ...] = (
     *_columns("fingerprint"),
     ("commit", pa.string(), "git commit of the code that measured"),
 )
-_RUN = _columns("run", "dataset", "protocol", "backbone", "method", "texts", "seed")
+_RUN = _columns("run", *LEVELS)
 RUNS: tuple[Column, ...] = (
     *_RUN,
     *_columns("fingerprint"),

@@ -24,8 +24,8 @@ DIRECTION = re.compile(r"\b(left|right|leftwards?|rightwards?|(anti|counter)?-?c
 def may_flip(options: AugmentOptions, labels: Sequence[str], captioned: bool = False) -> bool:
     """Return whether clips may be mirrored.
 
-    `auto` refuses if a class name has a direction, because a mirrored clip is of another class, and if clips have
-    captions: any caption may have one, and none is read.
+    With `auto` they may not if a class name contains a direction, because the mirrored clip belongs to another class.
+    Nor may clips with captions, which are not read.
     """
     if options.flip == "auto":
         return not captioned and not any(DIRECTION.search(label.replace("_", " ")) for label in labels)
@@ -33,9 +33,10 @@ def may_flip(options: AugmentOptions, labels: Sequence[str], captioned: bool = F
 
 
 def augment_clip(frames_TCHW: Tensor, options: AugmentOptions, flip: bool, draw: Sequence[int]) -> Tensor:
-    """Return augmented uint8 frames, square with the short side as their size, on their device.
+    """Return the augmented frames of a clip, uint8 and square, on their device. The side is the short side of the
+    input.
 
-    `draw` decides all random choices: seed, epoch, index.
+    `draw` (seed, epoch, index) decides all random choices.
     """
     transforms = _transforms(options, flip, min(frames_TCHW.shape[-2:]))
     if options.crop is None:
@@ -49,7 +50,7 @@ def augment_clip(frames_TCHW: Tensor, options: AugmentOptions, flip: bool, draw:
 
 
 def crop_square(frames_TCHW: Tensor, position: float = 0.5) -> Tensor:
-    """Return the largest square, at the start (position 0), the middle (0.5) or the end (1) of the long side."""
+    """Return the largest square at the start (position 0), in the middle (0.5) or at the end (1) of the long side."""
     H, W = frames_TCHW.shape[-2:]
     side = min(H, W)
     top, left = round((H - side) * position), round((W - side) * position)

@@ -13,11 +13,11 @@ from kinetext.data.frames import frames_digest
 
 
 def check_frames(shards: Path, frames: Path, max_failed: float, output: Path) -> None:
-    """Write frames.json: the number of clips per status, and a hash of each shard's images.
+    """Write frames.json: the number of clips per status and a hash of the images of each shard.
 
-    So the file changes only if frames do. `shards` is the list that index_clips wrote; the shards are in the folder
-    `frames`. Raises ValueError, with the first failed clips and their errors, if a share of more than `max_failed` (0
-    to 1) has no frames.
+    The file therefore changes only if frames change. `shards` is the list that index_clips wrote; the shards are in the
+    folder `frames`. Raises ValueError, with the first failed clips and their errors, if more than the share
+    `max_failed` (0 to 1) of the clips has no frames.
     """
     names = [line.split()[0] for line in shards.read_text().splitlines()]
     counts: Counter[str] = Counter()
@@ -42,7 +42,7 @@ def check_frames(shards: Path, frames: Path, max_failed: float, output: Path) ->
 def list_shards(frames: Path, folder: Path | None = None) -> list[Path]:
     """Return the shards that a frames.json lists, or those of the same names in another folder, e.g. of features.
 
-    Raises ValueError if one is missing, which Snakemake does not notice.
+    Raises ValueError if a shard is missing, which Snakemake does not notice.
     """
     folder = folder or frames.parent
     shards = [folder / f"{name}.arrow" for name in json.loads(frames.read_text())["shards"]]

@@ -33,9 +33,11 @@ BATCH_CLIPS, BATCH_BYTES = 100, 2**29  # an Arrow binary column has at most 2 Gi
 
 
 def resize(frames_THWC: np.ndarray, size_px: int, crop: str = "centre") -> np.ndarray:
-    """Preprocess uint8 images as CLIP: short side to `size_px` (bicubic, antialiased), centre crop; `whole`: no crop.
+    """Resize uint8 images as CLIP does: short side to `size_px` (bicubic, antialiased), then a centre crop; `whole`: no
+    crop.
 
-    The pixels are PIL's except for rounding (mean difference 0.004 grey levels, at most 2); several times faster.
+    The result equals PIL's except for rounding (mean difference 0.004 grey levels, at most 2), and is several times
+    faster.
     """
     import torch  # here, so that the process that only supervises workers starts fast
 
@@ -54,17 +56,17 @@ def resize(frames_THWC: np.ndarray, size_px: int, crop: str = "centre") -> np.nd
 
 
 def encode_image(frame_HWC: np.ndarray, encoding: str, quality: int, chroma: str = "444") -> bytes:
-    """Return a uint8 RGB image as JPEG, or as its bytes with encoding `raw`."""
+    """Encode a uint8 RGB image [H, W, 3] as JPEG, or as its bytes with encoding `raw`."""
     if encoding == "raw":
         return frame_HWC.tobytes()
     return simplejpeg.encode_jpeg(frame_HWC, quality, colorspace="RGB", colorsubsampling=chroma)
 
 
 def decode_image(data: bytes | memoryview, out: np.ndarray | None = None) -> np.ndarray:
-    """Return the image that `encode_image` encoded, uint8 [H, W, 3]; raw bytes are a square image and are not copied.
+    """Return the image of `encode_image`, uint8 [H, W, 3]. Raw bytes are a square image and are not copied.
 
-    With `out`, the image is written into that array and `out` is returned. Raises ValueError if the bytes are neither
-    JPEG nor raw, or if the image has another shape than `out`.
+    With `out`, the image is written into that array, which is returned. Raises ValueError if the bytes are neither JPEG
+    nor raw, or if the image has another shape than `out`.
     """
     if data[:3] == b"\xff\xd8\xff" and data[-2:] == b"\xff\xd9":
         if out is None:
@@ -119,12 +121,12 @@ def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
 
 
 def content_hash(images: Sequence[bytes]) -> str | None:
-    """Return a hash of a clip's encoded images; None without images."""
+    """Return a hash of the encoded images of a clip; None without images."""
     return hashlib.blake2b(b"".join(images), digest_size=16).hexdigest() if images else None
 
 
 def source(clip: dict[str, Any], options: FrameOptions) -> str:
-    """Return a hash of everything that determines a clip's frames."""
+    """Return a hash of everything that determines the frames of a clip."""
     settings = options.model_dump(mode="json")
     if settings["crop"] == "centre":
         del settings["crop"]  # keeps the hashes from before this option existed

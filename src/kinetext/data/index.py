@@ -135,9 +135,9 @@ def checksums(dataset: Dataset) -> dict[str, str]:
 
 
 def _assign_shards(clip_ids: list[str], shard_clips: int, cache: Path) -> dict[str, str]:
-    """Return the shard of each clip: the one that has its frames already, or else the first with room.
+    """Return the shard of each clip: the one that already has its frames, or else the first with room.
 
-    So ten added videos are ten videos to extract, in one shard.
+    Ten added videos therefore mean ten videos to extract, in one shard.
     """
     cached: dict[str, str] = {}
     for path in sorted(cache.rglob("*.arrow")):

@@ -200,7 +200,7 @@ def sha256(path: Path) -> str:
 
 
 class Videos:
-    """The video files below a root, found by the names that lists give them, after one scan of the root."""
+    """Find the video files below a root by the names in lists. The root is scanned once."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -212,11 +212,12 @@ class Videos:
                 self._by_stem.setdefault(stem, []).append(name)
 
     def find(self, *names: str) -> tuple[Path, str | None]:
-        """Return the path of a video with one of these names relative to the root, and why it must not be read, if so.
+        """Return the path of the video that has one of these names relative to the root; with it, why it cannot be
+        read, if so.
 
-        A list's suffix is often not the file's (DiDeMo, converted data sets). Without an exact match a file with the
-        same path except for the suffix is taken, case kept. A name without a folder matches in any folder if only one
-        has it (MSR-VTT's videos come in two). An absent file gets the first of the possible paths.
+        The suffix in a list often differs from that of the file (DiDeMo, converted data sets). Without an exact match,
+        a file with the same path except for the suffix is taken; case counts. A name without a folder matches in any
+        folder if only one contains it (MSR-VTT has two folders). A missing file gets the first of the possible paths.
         """
         match = next((name for name in names if name in self.names), None)
         if match is None:

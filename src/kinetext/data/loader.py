@@ -31,18 +31,18 @@ Key = tuple[int, int | None]  # index of an item, epoch
 
 
 class Encoded(NamedTuple):
-    """The stored images of some clips, one after the other."""
+    """The encoded images of several clips in one list, for a device that decodes them."""
 
     bytes_P: Tensor
     lengths: list[int]
 
 
 class ClipDataset(Dataset):
-    """Clips as training reads them: `dataset[index, epoch]` is uint8 [T, H, W, C], or encoded for a device that decodes.
+    """The clips of a training: `dataset[index, epoch]` is uint8 [T, H, W, C], or encoded for a device that decodes.
 
-    Which stored frames an item has and how they are augmented depends on (seed, epoch, index) only, so a resumed
-    training sees what it would have seen. Without an epoch (None: validation, tests) nothing is random. Index n +
-    len(dataset) is clip n again, with its own random draws.
+    Frames and augmentation of an item depend only on (seed, epoch, index), so that a resumed training gets the same.
+    With epoch None (validation, tests) nothing is random. Index n + len(dataset) is clip n again, with other random
+    draws.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class ClipDataset(Dataset):
         return self.transform(decode_stored(self.images(key)), key).permute(0, 2, 3, 1).contiguous()
 
     def images(self, key: Key) -> list[memoryview]:
-        """Return the frames of an item as stored, encoded."""
+        """Return the encoded frames of an item."""
         images = self.store.images(self.clip_ids[key[0] % len(self)])
         return [images[i] for i in self.choose(len(images), self._draw(key))] if self.choose else images
 
     def transform(self, frames_TCHW: Tensor, key: Key) -> Tensor:
-        """Return the decoded frames of an item augmented, on their device."""
+        """Augment the decoded frames of an item, on their device."""
         draw = self._draw(key)
         if draw is None or not self.augment.enabled:
             return crop_square(frames_TCHW)
@@ -87,7 +87,7 @@ class ClipDataset(Dataset):
 
 
 class ClipLoader:
-    """Batches of a dataset's clips on the device, in any order; its workers persist between epochs."""
+    """Load batches of the clips of a dataset on the device, in any order. Its workers persist between epochs."""
 
     def __init__(self, dataset: ClipDataset, device: torch.device, workers: int = 0, decode: str = "auto") -> None:
         """`decode` says where JPEGs are decoded: `workers`, `device`, or `auto`, a capable GPU if workers are few."""
@@ -108,9 +108,9 @@ class ClipLoader:
         )
 
     def batches(self, order: Sequence[Sequence[int]], epoch: int | None = None) -> Iterator[Tensor]:
-        """Yield a batch for each list of indices, uint8 [B, T, C, H, W] on the device and channels last in memory.
+        """Yield a batch for each list of indices: uint8 [B, T, C, H, W] on the device, channels last in memory.
 
-        The copy to the device is asynchronous. The epoch decides random draws; None: nothing is random.
+        The copy to the device is asynchronous. `epoch` decides random draws; with None nothing is random.
         """
         self._keys[:] = [[(index, epoch) for index in indices] for indices in order]
         for keys, batch in zip(list(self._keys), self._loader, strict=True):
@@ -126,7 +126,7 @@ class ClipLoader:
 
 
 def collate(clips: list[Tensor | Encoded]) -> Tensor | Encoded:
-    """Return the clips of a batch, stacked, or their encoded images, one after the other."""
+    """Stack the clips of a batch, or concatenate their encoded images."""
     encoded = [clip for clip in clips if isinstance(clip, Encoded)]
     if not encoded:
         return default_collate(clips)
@@ -134,7 +134,7 @@ def collate(clips: list[Tensor | Encoded]) -> Tensor | Encoded:
 
 
 def decode_on(device: torch.device, encoded: Encoded) -> list[Tensor]:
-    """Return the images, each uint8 [H, W, C], decoded on the device."""
+    """Decode images on the device; each is uint8 [H, W, C]."""
     from torchvision.io import ImageReadMode, decode_jpeg
 
     images = encoded.bytes_P.split(encoded.lengths)

@@ -4,14 +4,15 @@ from dataclasses import dataclass
 
 from kinetext.config.data import FrameOptions
 from kinetext.data.datasets.base import Clip
+from kinetext.video.container import UnusableError, open_video, select_stream
 from kinetext.video.decode import is_vfr, window_ranks
-from kinetext.video.demux import UnusableError, demux, open_video, select_stream
+from kinetext.video.demux import demux
 from kinetext.video.pool import NoResult
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The properties of a clip as its packets have them."""
+    """Properties of a clip, read from its packets without decoding."""
 
     num_frames: int
     duration_s: float
@@ -22,7 +23,7 @@ class Measured:
 
 
 def measure(options: FrameOptions, clip: Clip) -> Measured | NoResult:
-    """Return a clip's length and format, or why it cannot be read."""
+    """Return the length and the format of a clip, or why it cannot be read."""
     if clip.error:
         return NoResult(clip.error)
     try:

@@ -12,7 +12,7 @@ from kinetext.data.datasets.base import Clip, Dataset, set_aside
 
 
 class RecognitionOptions(Options):
-    """Folders of the videos and lists, and the share of training clips for validation."""
+    """Folders of videos and lists, and the share of training clips that is used for validation."""
 
     root: str = Field(description="folder of the videos")
     annotations: str = Field(description="folder of the official lists, as published")
@@ -35,5 +35,7 @@ class RecognitionDataset(Dataset):
         return set_aside(self.listed_clips(), self.config.val_share, self.config.seed)
 
     def published_train(self, clips: int) -> dict[str, int]:
-        """Return the published size of the training list, as an entry of `published`; none if clips are set aside."""
+        """Return the published number of training clips as an entry of `published`; empty if some are used for
+        validation.
+        """
         return {} if self.config.val_share else {"train": clips}

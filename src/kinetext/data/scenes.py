@@ -58,7 +58,7 @@ class Scene:
 
 
 def draw_scene(scene: Scene, random: np.random.Generator) -> np.ndarray:
-    """Return the still as uint8 [64, 64, 3]; `random` draws only the pixel noise."""
+    """Draw a scene as uint8 [64, 64, 3]. `random` decides only the pixel noise."""
     image_HWC = np.empty((SIZE_PX, SIZE_PX, 3), np.float32)
     image_HWC[:] = scene.brightness + np.asarray(scene.tint, np.float32)
     if scene.gate is not None:
@@ -108,7 +108,7 @@ def _distance(figure: Figure) -> np.ndarray:
 
 
 def distractors(count: int, brightness: float, random: np.random.Generator) -> list[Figure]:
-    """Return distracting dots, too small and pale to be a named figure."""
+    """Return random distracting dots, which are too small and pale to be mistaken for a figure."""
     dots = []
     for _ in range(count):
         grey = float(np.clip(brightness + random.choice((-1, 1)) * random.uniform(0.06, 0.14), 0.0, 1.0))

@@ -10,22 +10,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 from kinetext.config.data import FrameOptions
 from kinetext.core.files import atomic_write
+from kinetext.core.palette import COLOURS, ERROR, INK, MUTED, PAPER, TINT
 from kinetext.data.datasets.base import Clip
 from kinetext.video.decode import decode_clip
 
 COLUMNS = 8
 WIDTH, HEIGHT, GAP, LINE = 176, 132, 12, 16  # px: of an image, between cells, of a line of text
-PAPER, INK, GREY = "#ffffff", "#22262b", "#7a808a"
-COLOUR_OF_STATUS = {
-    "failed": "#c8102e",
-    "damaged": "#d55e00",
-    "truncated": "#d55e00",
-}  # other statuses are not outlined
+COLOUR_OF_STATUS = {"failed": ERROR, "damaged": COLOURS[1], "truncated": COLOURS[1]}  # others are not outlined
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The middle frame of a clip, or why there is none."""
+    """The middle frame of a clip, or the reason why there is none."""
 
     status: str
     error: str | None = None
@@ -33,7 +29,7 @@ class Cell:
 
 
 def read_cell(options: FrameOptions, clip: Clip) -> Cell:
-    """Return the middle frame of a clip, as large as fits into a cell."""
+    """Decode the middle frame of a clip and resize it to the size of a cell."""
     if clip.error:
         return Cell("failed", clip.error)
     decoded = decode_clip(
@@ -58,7 +54,7 @@ def _fit(frames_THWC: np.ndarray) -> np.ndarray:
 
 
 def draw_sheet(cells: list[tuple[str, str, Cell]], output: Path) -> None:
-    """Write a PNG of cells, each with a title and a note below."""
+    """Draw all cells, each with a title and a note below, and write them as a PNG."""
     columns = min(COLUMNS, len(cells))
     rows = -(-len(cells) // columns)
     across, down = WIDTH + GAP, HEIGHT + 3 * LINE + 4 + GAP
@@ -73,7 +69,7 @@ def draw_sheet(cells: list[tuple[str, str, Cell]], output: Path) -> None:
 
 def _draw_cell(sheet: Any, draw: Any, x: int, y: int, title: str, note: str, cell: Cell) -> None:
     box = (x, y, x + WIDTH - 1, y + HEIGHT - 1)
-    draw.rectangle(box, fill="#f3f4f6")
+    draw.rectangle(box, fill=TINT)
     colour = COLOUR_OF_STATUS.get(cell.status)
     if cell.frame_HWC is not None:
         image = Image.fromarray(cell.frame_HWC)
@@ -90,7 +86,7 @@ def _draw_cell(sheet: Any, draw: Any, x: int, y: int, title: str, note: str, cel
     for i, line in enumerate(lines):
         draw.text((x, y + HEIGHT + 3 + LINE * i), line, INK, _font(12))
     for line in _wrap(note, _font(10), WIDTH, 1):
-        draw.text((x, y + HEIGHT + 4 + LINE * len(lines)), line, GREY, _font(10))
+        draw.text((x, y + HEIGHT + 4 + LINE * len(lines)), line, MUTED, _font(10))
 
 
 def _wrap(text: str, font: Any, width: int, max_lines: int) -> list[str]:

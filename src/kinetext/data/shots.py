@@ -13,7 +13,9 @@ Rows = list[dict[str, Any]]
 
 
 def draw_clips(rows: Rows, shots: int, draw: int) -> Rows:
-    """Return at most `shots` clips of each class, in the order of the rows; no class's draw depends on another's."""
+    """Return at most `shots` clips of each class, in the order of the rows. The draw of a class does not depend on
+    other classes.
+    """
     by_label: dict[str, list[str]] = {}
     for row in rows:
         by_label.setdefault(row["label"], []).append(row["clip_id"])
@@ -25,11 +27,11 @@ def draw_clips(rows: Rows, shots: int, draw: int) -> Rows:
 
 
 def listed_clips(path: Path, rows: Rows, labels: list[str]) -> Rows:
-    """Return the training clips that a file lists, one per line: a clip_id or a file name, a class number may follow.
+    """Return the training clips that a file lists.
 
-    ViFi-CLIP's lists have this format. A clip keeps its own class: the number is not read. If the numbers are swapped
-    as in ViFi-CLIP's lists of HMDB51, a message is printed. Raises ValueError for a clip that is listed twice or is none of
-    the rows.
+    Each line has a clip_id or a file name, and may end with the number of a class, as in ViFi-CLIP's lists. The number
+    is not used: a clip keeps its class. A message is printed if the numbers are swapped as in ViFi-CLIP's lists of
+    HMDB51. Raises ValueError for a clip that is listed twice or is not among the rows.
     """
     by_name: dict[str, Rows] = {}
     for row in rows:

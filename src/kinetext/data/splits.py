@@ -37,9 +37,9 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Split:
-    """Clips (rows with clip_id and label) and the class names that they are scored among, in order.
+    """The clips of a split (rows with clip_id and label), and the classes that they are scored for, in order.
 
-    If clips have captions, each clip's label is its clip_id, under which the table `texts` has its captions.
+    If clips have captions, the label of a clip is its clip_id, under which the table `texts` has its captions.
     """
 
     rows: Rows
@@ -109,7 +109,7 @@ def _print_sizes(subject: str, splits: dict[str, Split], short: list[str]) -> No
 
 
 def read_splits(path: Path) -> dict[str, Split]:
-    """Return the splits of the table `splits` by name, also empty ones."""
+    """Read the table `splits`; return the splits by name, including empty ones."""
     metadata = read_metadata(path)
     captioned = metadata.get("captioned", False)
     splits = {name: Split([], labels, captioned) for name, labels in metadata["labels"].items()}
@@ -169,7 +169,7 @@ def classes_short_of_shots(train: Split, protocol: str) -> list[str]:
 
 
 def zero_shot_splits(rows: Rows, labels: list[str], trained: list[str]) -> dict[str, Split]:
-    """Return the splits test and unseen (classes whose names are not among `trained`), and empty train and val."""
+    """Return the splits test and unseen (classes whose names are not in `trained`), with empty splits train and val."""
     seen = {vificlip.normalise(label) for label in trained}
     unseen = [label for label in labels if vificlip.normalise(label) not in seen]
     unseen_set = set(unseen)
@@ -183,10 +183,10 @@ def zero_shot_splits(rows: Rows, labels: list[str], trained: list[str]) -> dict[
 
 
 def novel_classes(rows: Rows, labels: list[str], options: ProtocolOptions) -> set[str]:
-    """Return the classes to hold out: those named, ViFi-CLIP's, or the half with the fewest clips, rounded down.
+    """Return the classes to hold out: those named, those of ViFi-CLIP, or the half with the fewest clips, rounded down.
 
-    For the half, training and validation clips count, so that a draw of validation clips changes nothing. Of classes
-    with equally many clips, the first in the official order are novel, as in ViFi-CLIP's lists of HMDB51.
+    For the half, training and validation clips count, so that the choice of validation clips changes nothing. Among
+    classes with equally many clips, the first in the official order are novel, as in ViFi-CLIP's lists of HMDB51.
     """
     if options.novel == "vificlip":
         return vificlip.novel_classes(labels)
@@ -202,7 +202,7 @@ def novel_classes(rows: Rows, labels: list[str], options: ProtocolOptions) -> se
 def overlap(
     trained: dict[str, Split], tested: dict[str, Split], trained_hash: dict[str, str], tested_hash: dict[str, str]
 ) -> list[tuple[str, str]]:
-    """Return pairs of a clip that trains or validates and a clip that tests with the same name or the same images."""
+    """Return pairs of a training or validation clip and a test clip with the same name or the same images."""
     tests = {row["clip_id"] for name, split in tested.items() if name not in ("train", "val") for row in split.rows}
     by_hash = {tested_hash[clip]: clip for clip in sorted(tests) if clip in tested_hash}
     pairs = []
@@ -215,7 +215,7 @@ def overlap(
 
 
 def content_hashes(shards: list[Path]) -> dict[str, str]:
-    """Return the hash of each clip's images, for clips with frames."""
+    """Return the hash of the images of each clip that has frames."""
     hashes: dict[str, str] = {}
     for shard in shards:
         columns = open_shard("frames", shard).select(["clip_id", "content_hash"]).to_pydict()

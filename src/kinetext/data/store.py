@@ -16,7 +16,7 @@ from kinetext.data.frames import decode_images, frames_digest
 
 
 class FrameStore:
-    """The stored frames of all clips of some shards. Can be pickled: each process maps the shards itself."""
+    """The stored frames of all clips of some shards. It can be pickled: each process maps the shards itself."""
 
     def __init__(self, shards: Sequence[Path]) -> None:
         """Open the shards. Raises ValueError if a shard is incomplete or if two rows are of one clip."""
@@ -41,18 +41,19 @@ class FrameStore:
         return clip_id in self._status and self._status[clip_id][0] != "failed"
 
     def status(self, clip_id: str) -> str:
-        """Return the clip's status: ok, short, truncated, damaged or failed. Raises ValueError for an unknown clip."""
+        """Return the status of a clip: ok, short, truncated, damaged or failed. Raises ValueError for an unknown clip."""
         return self._known(clip_id)[0]
 
     def frames(self, clip_id: str) -> Tensor:
-        """Return a clip's frames, uint8 [T, C, H, W], channels last in memory; of uncropped frames the centre square.
+        """Return the frames of a clip, uint8 [T, C, H, W], channels last in memory. Uncropped frames are cut to the
+        centre square.
 
         Raises ValueError if the clip has none.
         """
         return crop_square(decode_stored(self.images(clip_id)))
 
     def images(self, clip_id: str) -> list[memoryview]:
-        """Return a clip's frames as stored, encoded and without a copy. Raises ValueError if the clip has none."""
+        """Return the encoded frames of a clip without a copy. Raises ValueError if the clip has none."""
         status, error = self._known(clip_id)
         if status == "failed":
             raise ValueError(f"clip {clip_id} has no frames ({error}); leave it out, see `clip_id in store`")

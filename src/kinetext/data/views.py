@@ -16,9 +16,9 @@ from kinetext.video.sampling import view_indices
 
 
 class ClipViews(ClipDataset):
-    """Clips as they are tested: an item has the frames of all its views, uint8 [V x T, H, W, C].
+    """Test clips with all their views: an item is uint8 [V x T, H, W, C].
 
-    The crops of one temporal clip follow each other.
+    The crops of one temporal view follow each other.
     """
 
     def __init__(self, store: FrameStore, clip_ids: Sequence[str], spec: RunSpec) -> None:
@@ -26,17 +26,17 @@ class ClipViews(ClipDataset):
         self.spec = spec
 
     def images(self, key: Key) -> list[memoryview]:
-        """Return the stored frames that some view has, once each."""
+        """Return the encoded frames that any view needs, each once."""
         images = self.store.images(self.clip_ids[key[0]])
         return [images[i] for i in _needed(self.spec, len(images))]
 
     def transform(self, frames_TCHW: Tensor, key: Key) -> Tensor:
-        """Return the views from the frames of `images`."""
+        """Cut the views from the decoded frames of `images`."""
         return _cut_views(frames_TCHW, self.spec, len(self.store.images(self.clip_ids[key[0]])))
 
 
 def decode_views(images: Sequence[bytes], spec: RunSpec) -> Tensor:
-    """Return the views of one clip, uint8 [V x T, C, H, W], from all its stored images."""
+    """Return the views of one clip, uint8 [V x T, C, H, W], from all of its encoded images."""
     frames_TCHW = decode_stored([images[i] for i in _needed(spec, len(images))])
     return _cut_views(frames_TCHW, spec, len(images))
 

@@ -19,13 +19,13 @@ from kinetext.core.schemas import is_used
 from kinetext.core.tables import read_rows
 from kinetext.data.frames import extract_clip
 from kinetext.data.views import decode_views
-from kinetext.evaluation.predict import load_method, score_clips
 from kinetext.evaluation.run_files import ANSWER_COLUMNS, RunFiles, find_run_files
+from kinetext.evaluation.scores import load_method, score_clips
 from kinetext.methods.base import configure_method
 
 
 class VideoClassifier:
-    """A run, loaded once to classify any number of videos."""
+    """Classify videos with a run, which is loaded once."""
 
     def __init__(self, files: RunFiles) -> None:
         """Load the run. Raises ValueError if its method trains and has no checkpoint yet."""
@@ -47,7 +47,7 @@ class VideoClassifier:
     def scores(self, path: str | Path, start_s: float | None = None, end_s: float | None = None) -> np.ndarray:
         """Return the scores [K] of a video, or of a part of it, in the order of `names`.
 
-        Raises ValueError, with the reason, for a video without readable frames.
+        Raises ValueError, with the reason, if no frame can be read.
         """
         clip = {"clip_id": str(path), "path": str(path), "start_s": start_s, "end_s": end_s, "error": None}
         row = extract_clip(clip, self.frames)

@@ -9,6 +9,7 @@ import numpy as np
 
 from kinetext.config.report import MetricOptions
 from kinetext.config.run import read_run
+from kinetext.core.paths import LEVELS
 from kinetext.core.tables import code_commit, read_rows, write_table
 from kinetext.evaluation.intervals import metric_interval
 from kinetext.evaluation.metrics import all_metrics
@@ -55,7 +56,7 @@ def measure_run(
     transductive ones with the frames in order only.
     """
     spec = read_run(run / "run.yaml")
-    run_columns = {key: getattr(spec, key) for key in ("dataset", "protocol", "backbone", "method", "texts", "seed")}
+    run_columns = {key: getattr(spec, key) for key in LEVELS}
     run_columns |= {"fingerprint": spec.fingerprint, "commit": code_commit()}
     confusable_rows, metrics = read_rows("confusables", confusables), all_metrics(added)
     rows: list[dict[str, Any]] = []

@@ -11,9 +11,7 @@ Several processes take whole batches in turn; each clip gets the scores that one
 B clips, T frames, K classes or captions, P captions of the query bank, V views.
 """
 
-import math
 import time
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from kinetext.backbones.checkpoint import load_backbone
 from kinetext.backbones.text_table import read_texts
 from kinetext.config.run import RunSpec, read_run
 from kinetext.core import distributed
@@ -33,8 +30,8 @@ from kinetext.data.loader import ClipLoader
 from kinetext.data.splits import Split, read_splits
 from kinetext.data.store import FrameStore
 from kinetext.data.views import ClipViews
-from kinetext.methods.base import Method, build_method
-from kinetext.methods.checkpoint import load_trained
+from kinetext.evaluation.scores import frame_indices, load_method, score_clips
+from kinetext.methods.base import Method
 
 BATCH_CLIPS = 32
 BANK_CAPTIONS = 5000  # captions of training clips in the query bank of QB-Norm; its authors take all of them
@@ -105,7 +102,7 @@ def _splits_by_clips(splits: dict[str, Split]) -> list[dict[str, Split]]:
 
 @dataclass(frozen=True)
 class _EncodedTexts:
-    """Texts that clips are scored for: the label of each, and their encodings in chunks."""
+    """The labels of the texts that clips are scored for, and the encoded texts in chunks."""
 
     labels: list[str]
     chunks: list[Any]
@@ -202,47 +199,6 @@ class _Predictor:
         measured = distributed.gather([(self.num_clips, self.seconds)])
         num_clips, seconds = sum(clips for clips, _ in measured), max(seconds for _, seconds in measured)
         return num_clips / seconds if seconds else None
-
-
-def load_method(spec: RunSpec, backbone_folder: Path, checkpoint: Path | None, device: torch.device) -> Method:
-    """Load the method of a run for testing, with the parameters of its checkpoint if it has one."""
-    method = build_method(load_backbone(backbone_folder), spec.method_module, spec.method_options)
-    if checkpoint is not None:
-        if spec.training.temperature is not None:
-            method.backbone.set_temperature(spec.training.temperature)
-        load_trained(method, checkpoint)
-    return method.to(device).eval()
-
-
-def frame_indices(frame_order: str, num_frames: int, clip_id: str) -> Tensor:
-    """Return the indices [T] of a clip's frames in an order of FRAME_ORDERS. The shuffle depends on clip_id alone."""
-    indices = torch.arange(num_frames)
-    if frame_order == "reversed":
-        return indices.flip(0)
-    if frame_order == "shuffled":
-        generator = torch.Generator().manual_seed(zlib.crc32(clip_id.encode()))
-        return torch.randperm(num_frames, generator=generator)
-    if frame_order == "repeated":
-        return torch.full_like(indices, num_frames // 2)
-    return indices
-
-
-def score_clips(method: Method, video: Any, text: list[Any], views: int, average: str = "logits") -> np.ndarray:
-    """Return scores [B, K] of videos [B * V] for texts encoded in chunks, averaged over the views of a clip."""
-    scores_NK = torch.cat([method.score(video, part) for part in text], 1).float()
-    return average_views(scores_NK, views, average).cpu().numpy()
-
-
-def average_views(scores_NK: Tensor, views: int, average: str) -> Tensor:
-    """Average scores [B * V, K] over the views of a clip, which follow one another, to [B, K].
-
-    `logits`: their mean; `probabilities`: the logarithm of the mean of their softmax.
-    """
-    if views == 1:
-        return scores_NK
-    if average == "logits":
-        return scores_NK.unflatten(0, (-1, views)).mean(1)
-    return scores_NK.log_softmax(1).unflatten(0, (-1, views)).logsumexp(1) - math.log(views)
 
 
 def _row(

@@ -9,8 +9,10 @@ from kinetext.backbones.attention import fused_attention, project_qkv
 
 
 class Attention(nn.Module):
-    """Multi-head attention with biases on all four projections, as CLIP's; keys and values from another sequence if
-    one is given. Initialised as torch's Linear (uniform, +-1/sqrt(V)).
+    """Multi-head attention with biases on all four projections, as in CLIP.
+
+    Keys and values may come from another sequence. Weights are initialised as those of torch's Linear (uniform,
+    ±1/sqrt(V)).
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -20,7 +22,7 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, query_BQV: Tensor, source_BSV: Tensor | None = None, mask_BS: Tensor | None = None) -> Tensor:
-        """Attend, [B, Q, V]. `mask_BS` is true where a key may be seen."""
+        """Return the attended queries [B, Q, V]. `mask_BS` is true for keys that may be attended to."""
         weight, bias = self.in_proj.weight, self.in_proj.bias
         q, k, v = project_qkv(query_BQV, source_BSV, weight, bias)
         mask = None if mask_BS is None else mask_BS[:, None, None, :]
@@ -28,7 +30,7 @@ class Attention(nn.Module):
 
 
 def zero_linear(inputs: int, outputs: int) -> nn.Linear:
-    """Return a Linear whose output is zero before training, so that adding it changes nothing."""
+    """Return a Linear that outputs zero before training, so that adding its output changes nothing."""
     linear = nn.Linear(inputs, outputs)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
@@ -36,14 +38,14 @@ def zero_linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def identity_linear(width: int) -> nn.Linear:
-    """Return a Linear without bias that changes nothing before training."""
+    """Return a Linear without bias that is the identity before training."""
     linear = nn.Linear(width, width, bias=False)
     nn.init.eye_(linear.weight)
     return linear
 
 
 def drop_path(rate: float) -> nn.Module:
-    """Drop the whole residual of each row (first axis) with probability `rate` (Huang et al., ECCV 2016)."""
+    """Return a layer that drops the residual of a row (first axis) with probability `rate` (Huang et al., ECCV 2016)."""
     from torchvision.ops import StochasticDepth  # 4 s, which a check of config.yaml need not spend
 
     return StochasticDepth(rate, "row")

@@ -11,14 +11,14 @@ from kinetext.methods.base import Method
 
 
 def save_trained(method: Method, path: Path, header: dict[str, Any]) -> None:
-    """Write what training changed; loss terms are left out."""
+    """Write the trained or fitted parameters of a method with a header. Loss terms are left out."""
     tensors: dict[str, Tensor] = {name: p for name, p in method.named_parameters() if p.requires_grad}
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("loss_terms.")}
     save_tensors(method.fitted if method.fits else tensors, path, header)
 
 
 def load_trained(method: Method, path: Path) -> dict[str, Any]:
-    """Load a checkpoint into a method; return the file's header. Raises ValueError for a name or shape that does not fit."""
+    """Load a checkpoint into a method and return its header. Raises ValueError for a name or shape that does not fit."""
     tensors, header = load_tensors(path)
     if method.fits:
         method.fitted = tensors

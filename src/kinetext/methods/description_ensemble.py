@@ -19,17 +19,22 @@ from kinetext.methods.base import Method
 
 
 class DescriptionEnsemble(Method):
-    """Mean pooling over frames, mean cosine over descriptions."""
+    """Score the mean frame feature by its mean cosine with the descriptions of a class."""
 
     trains: ClassVar[bool] = False
     needs_descriptions: ClassVar[bool] = True
     sees_order = False
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Tensor:
-        """Return the mean of the normalised descriptions, [K, D]. Raises ValueError for a class without one."""
+        """Return the mean [K, D] of the normalised descriptions of each class.
+
+        Raises ValueError for a class without a description.
+        """
         require_descriptions(table, "description_ensemble")
         return class_means(words.sentence_SD, table, table.motion_S)
 
     def score(self, video: Tensor, text: Tensor) -> Tensor:
-        """Return logits [B, K]; `text` is not normalised again, so that its product is the mean of the cosines."""
+        """Return the logits [B, K]. `text` is not normalised again: its product with a video is the mean of the
+        cosines.
+        """
         return self.backbone.logits(F.normalize(video, dim=-1) @ text.T)

@@ -19,15 +19,17 @@ from pydantic import Field
 from torch import Tensor
 
 from kinetext.backbones.base import Backbone
+from kinetext.backbones.text_table import TextTable, WordFeatures
 from kinetext.core.plugins import Options
 from kinetext.methods.base import Method
 from kinetext.methods.ordered_descriptions import end_frames
 
 
 class LinearProbe(Method):
-    """A linear classifier over pooled frame features."""
+    """Classify pooled frame features with a logistic regression."""
 
     fits: ClassVar[bool] = True
+    needs_text: ClassVar[bool] = False
     needs_training_clips: ClassVar[bool] = True
     tasks: ClassVar[tuple[Literal["classes", "captions"], ...]] = ("classes",)
 
@@ -47,12 +49,22 @@ class LinearProbe(Method):
         self.sees_order = config.pool == "thirds"
 
     def encode_frames(self, frames_BTD: Tensor) -> Tensor:
-        """Return the pooled features [B, F]."""
+        """Return the pooled and normalised features [B, F]."""
         parts = (frames_BTD.mean(1),) if self.config.pool == "mean" else end_frames(frames_BTD)
         return torch.cat([F.normalize(part, dim=-1) for part in parts], -1)
 
+    def encode_words(self, table: TextTable) -> WordFeatures:
+        """Return features without columns. The text encoder is not used."""
+        S, L = table.tokens.ids_KL.shape
+        none_SLD = table.owner_S.new_zeros(S, L, 0, dtype=torch.float32)
+        return WordFeatures(none_SLD[:, 0], none_SLD)
+
+    def pool_texts(self, words: WordFeatures, table: TextTable) -> Tensor:
+        """Return one row without columns for each class, [K, 0]. Only the number of classes is used."""
+        return words.sentence_SD.new_zeros(len(table.labels), 0)
+
     def fit(self, frames_NTD: Tensor, target_N: Tensor, text: Any) -> None:
-        """Fit weight and bias. Raises ValueError if a class has no training clip."""
+        """Fit weight and bias to the N training clips. Raises ValueError if a class has none."""
         from sklearn.linear_model import LogisticRegression
 
         classes = len(text)
@@ -67,7 +79,7 @@ class LinearProbe(Method):
         self.fitted = {"weight_KF": weight, "bias_K": bias}
 
     def score(self, video: Tensor, text: Any) -> Tensor:
-        """Return logits [B, K]. Raises ValueError before fitting, and for other classes than it was fitted to."""
+        """Return the logits [B, K]. Raises ValueError before fitting, and for another number of classes."""
         if not self.fitted:
             raise ValueError("linear_probe: is not fitted yet; run train_method first")
         weight_KF, bias_K = (self.fitted[name].to(video) for name in ("weight_KF", "bias_K"))

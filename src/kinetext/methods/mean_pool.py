@@ -12,6 +12,6 @@ from kinetext.methods.base import Method
 
 
 class MeanPool(Method):
-    """Average the frame features, the default of `Method`."""
+    """Average the frame features; this is the default of `Method`."""
 
     sees_order = False

@@ -37,20 +37,20 @@ WHOLE, START, END = range(len(PHASES))
 
 
 class Steps(NamedTuple):
-    """What each class shows step by step, [K, M, D], and how many steps it has, [K]."""
+    """The features of the steps of each class [K, M, D], and their number [K]."""
 
     step_KMD: Tensor
     count_K: Tensor
 
 
 class OrderedDescriptions(Method):
-    """Frame features on one side, a class's steps in order on the other."""
+    """Compare the frames, in order, with the steps of a class, in order."""
 
     trains: ClassVar[bool] = False
     needs_descriptions: ClassVar[bool] = True
 
     class Config(Options):
-        """What is compared with what."""
+        """Option of the comparison."""
 
         steps: Literal["ends", "phases", "sentences"] = Field(
             "ends",
@@ -62,15 +62,15 @@ class OrderedDescriptions(Method):
 
     @property
     def steps(self) -> str:
-        """What a step is: the option of this name."""
+        """The option `steps`: what counts as one step."""
         return self.config.steps
 
     def encode_frames(self, frames_BTD: Tensor) -> Tensor:
-        """Return the frame features [B, T, D], or the ends' [B, 2, D]."""
+        """Return the frame features [B, T, D]; for `ends` the means of the first and of the last third [B, 2, D]."""
         return torch.stack(end_frames(frames_BTD), 1) if self.steps == "ends" else frames_BTD
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Steps:
-        """Return the steps of each class. Raises ValueError for a class without a description."""
+        """Return the steps of all classes. Raises ValueError for a class without a description."""
         require_descriptions(table, "ordered_descriptions")
         if self.steps == "ends":
             ends_KMD = torch.stack([phase_means(words, table, phase) for phase in (START, END)], 1)
@@ -85,7 +85,7 @@ class OrderedDescriptions(Method):
         return Steps(step_KMD.index_put((owner_S, step_S), unit_SD, accumulate=True), count_K)
 
     def score(self, video: Tensor, text: Steps) -> Tensor:
-        """Return logits [B, K]."""
+        """Return the logits [B, K] of all pairs."""
         unit_KMD = F.normalize(text.step_KMD, dim=-1)
         if self.steps == "ends":
             cosine_BK = torch.einsum("bmd,kmd->bk", F.normalize(video, dim=-1), unit_KMD) / 2
@@ -96,13 +96,19 @@ class OrderedDescriptions(Method):
 
 
 def end_frames(frames_BTD: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of the first third of the frames and of the last, each [B, D]; a third is one frame at least."""
+    """Return the mean of the first third of the frames and that of the last third, each [B, D].
+
+    A third has at least one frame.
+    """
     third = max(1, frames_BTD.shape[1] // 3)
     return frames_BTD[:, :third].mean(1), frames_BTD[:, -third:].mean(1)
 
 
 def phase_means(words: WordFeatures, table: TextTable, phase: int, weight_S: Tensor | None = None) -> Tensor:
-    """Return the (weighted) mean of a class's descriptions of one phase, [K, D]; of all of them where it has none of that phase."""
+    """Return the (weighted) mean [K, D] of the descriptions of one phase.
+
+    A class without descriptions of this phase uses all of its descriptions.
+    """
     of_phase_S = table.motion_S & (table.phase_S == phase)
     has_K = torch.zeros_like(table.owner_S[: len(table.labels)]).index_add(0, table.owner_S, of_phase_S.long()) > 0
     means_KD, all_KD = (class_means(words.sentence_SD, table, keep, weight_S) for keep in (of_phase_S, table.motion_S))
@@ -110,29 +116,31 @@ def phase_means(words: WordFeatures, table: TextTable, phase: int, weight_S: Ten
 
 
 def steps_of_sentences(table: TextTable, by_sentence: bool) -> Tensor:
-    """Return the step [S] of its class that each sentence belongs to, from 0; -1 for none. With `by_sentence`
-    every description is a step.
+    """Return the step [S] of each sentence in its class, from 0; -1 for a sentence without a step.
+
+    With `by_sentence` every description is a step.
     """
     when_S = torch.where(table.phase_S == START, 0, torch.where(table.phase_S == END, 2, 1))
     step_S = torch.full_like(table.owner_S, -1)
     for k in range(len(table.labels)):
-        mine = (table.motion_S & (table.owner_S == k)).nonzero()[:, 0]
-        when = when_S[mine]
+        rows = (table.motion_S & (table.owner_S == k)).nonzero()[:, 0]
+        when = when_S[rows]
         if by_sentence:
-            step_S[mine[when.argsort(stable=True)]] = torch.arange(len(mine), device=mine.device)
+            step_S[rows[when.argsort(stable=True)]] = torch.arange(len(rows), device=rows.device)
             continue
         at_end = when != 1
         if bool(at_end.any()):
-            mine, when = mine[at_end], when[at_end]
-        step_S[mine] = torch.unique(when, return_inverse=True)[1]  # an end without a start is the only step
+            rows, when = rows[at_end], when[at_end]
+        step_S[rows] = torch.unique(when, return_inverse=True)[1]  # an end without a start is the only step
     return step_S
 
 
 def best_alignment(cosine_BKTM: Tensor, count_K: Tensor) -> Tensor:
-    """Return the mean cosine of the best way to give every frame one step, steps in order and none left out, [B, K].
+    """Return the mean cosine [B, K] of the best monotone alignment of frames with steps.
 
-    `count_K` is how many of the M steps a class has. With fewer frames than steps frames are repeated until there are
-    enough. Dynamic programming: the best sum up to frame t that ends in step m came from step m or step m - 1.
+    Every frame belongs to one step, steps are in order, and none is left out. `count_K` is the number of steps of each
+    class, of at most M. If there are fewer frames than steps, frames are repeated. The alignment is found by dynamic
+    programming: the best sum up to frame t that ends in step m continues from step m or m - 1.
     """
     T, M = cosine_BKTM.shape[-2:]
     cosine_BKTM = cosine_BKTM.repeat_interleave(-(-M // T), dim=2)

@@ -31,10 +31,10 @@ LAYERS = {"clip4clip": 4, "actionclip": 6}  # --cross_num_hidden_layers in CLIP4
 
 
 class SeqTransformer(Method):
-    """Mean pooling of frame features that have seen each other."""
+    """Average frame features after a transformer over the frames."""
 
     class Config(Options):
-        """Whose it is."""
+        """Options of the transformer."""
 
         init: Literal["clip4clip", "actionclip"] = Field(
             "clip4clip",
@@ -76,7 +76,7 @@ class SeqTransformer(Method):
             self.blocks.apply(_initialize)
 
     def encode_frames(self, frames_BTD: Tensor) -> Tensor:
-        """Return the video feature [B, D]."""
+        """Return the video features [B, D]. Raises ValueError for more frames than positions."""
         T, most = frames_BTD.shape[1], len(self.position_PD)
         if most < T:
             raise ValueError(f"seq_transformer takes at most {most} frames (CLIP's text positions), not {T}")

@@ -11,7 +11,7 @@ from kinetext.methods.base import Method
 
 
 class ZeroShot(Method):
-    """Mean pooling as `Method` has it, without training."""
+    """Average the frame features without any training: zero-shot CLIP."""
 
     trains: ClassVar[bool] = False
     sees_order = False

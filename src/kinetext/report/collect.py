@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from kinetext.config.run import RunSpec, read_run
+from kinetext.core.paths import LEVELS
 from kinetext.core.schemas import COLLECTED, MEASURED_RULES, TRAINING_COSTS
 from kinetext.core.tables import open_table, read_rows, read_table, schema, write_table
 from kinetext.report.differences import difference_rows
 from kinetext.report.outcomes import Outcomes
 
-RUN_COLUMNS = ("run", "dataset", "protocol", "backbone", "method", "texts", "seed")
+RUN_COLUMNS = ("run", *LEVELS)
 
 
 class Run(NamedTuple):

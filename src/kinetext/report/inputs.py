@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.config.data import PROTOCOL
+from kinetext.core.paths import LEVELS
 from kinetext.core.schemas import DESCRIPTIONS, is_used
 from kinetext.core.tables import open_shard, read_metadata, read_rows
 from kinetext.report.descriptions import control_of
@@ -36,10 +37,7 @@ def summarize_dataset(
         "deviations": _deviations(read_metadata(dataset.clips)),
         "labelled": _labelled_clips(dataset_runs),
         "commits": sorted({row["commit"] for row in metrics if row["dataset"] == dataset.name and row["commit"]}),
-        **{
-            column: sorted({run[column] for run in dataset_runs})
-            for column in ("protocol", "backbone", "method", "texts", "seed")
-        },
+        **{level: sorted({run[level] for run in dataset_runs}) for level in LEVELS if level != "dataset"},
     }
 
 

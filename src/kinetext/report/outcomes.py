@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from kinetext.config.run import RunSpec
+from kinetext.core.paths import LEVELS
 from kinetext.core.tables import read_metadata
 from kinetext.evaluation.measure import main_values
 from kinetext.evaluation.paired import PairedRows
@@ -61,9 +62,7 @@ def _confusions(spec: RunSpec, split: str, predictions: Predictions) -> pa.Table
     pair_B = predictions.target_B.astype(np.int64) * (K + 1) + predicted_classes(predictions) + 1  # 0: no frames
     pairs, clips = np.unique(pair_B, return_counts=True)
     names = pa.array([None, *predictions.labels], pa.string())
-    run_columns: dict[str, Any] = {
-        column: getattr(spec, column) for column in ("dataset", "protocol", "backbone", "method", "texts", "seed")
-    }
+    run_columns: dict[str, Any] = {level: getattr(spec, level) for level in LEVELS}
     return pa.table(
         {
             **{name: pa.repeat(value, len(pairs)) for name, value in run_columns.items()},

@@ -71,7 +71,7 @@ def render_report(
         "texts": [summarize_texts(path) for path in texts],
         "controls": sorted({path.stem for path in texts if control_of(path) not in (None, "names")}),
         "rules": RULES,
-        "colours": palette.COLOURS,
+        "palette": palette,
     }
     for name, table in (
         ("metrics", csv_rows(estimates)),

@@ -12,7 +12,7 @@ Sentence = Annotated[str, StringConstraints(strip_whitespace=True)]
 
 
 class Appearance(BaseModel):
-    """What a class looks like."""
+    """An answer that describes what a class looks like."""
 
     model_config = ConfigDict(strict=True)
 
@@ -20,7 +20,7 @@ class Appearance(BaseModel):
 
 
 class Motion(BaseModel):
-    """How a class moves."""
+    """An answer that describes how a class moves."""
 
     model_config = ConfigDict(strict=True)
 

@@ -76,7 +76,7 @@ def fetch_reply(request: dict[str, Any], folder: Path, send: Callable[[], dict[s
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Return a record of the cache. Raises ValueError if it is incomplete."""
+    """Read a record of the cache. Raises ValueError if it is incomplete."""
     try:
         record = json.loads(path.read_text("utf-8"))
         if {"request", "date"} <= record.keys():

@@ -50,9 +50,10 @@ def mine_confusables(
     rows = _feature_rivals(clips, by_name["train"], features, options) if by_name["train"].rows else []
     text_KD = _read_name_features(name_features, labels)
     row_of = {label: row for row, label in enumerate(labels)}
-    for names in scored_together:
-        scores_KK = text_scores(text_KD[[row_of[name] for name in names]])
-        rows += top_rivals(scores_KK, names, "text", options.rivals)
+    if text_KD is not None:
+        for names in scored_together:
+            scores_KK = text_scores(text_KD[[row_of[name] for name in names]])
+            rows += top_rivals(scores_KK, names, "text", options.rivals)
     for names in scored_together:
         scores_KK = _declared_scores(metadata.get("pairs") or [], names, labels, clips)
         rows += top_rivals(scores_KK, names, "declared", options.rivals)
@@ -160,10 +161,13 @@ def _rivals_from_file(rivals_of: dict[str, dict[str, float]], names: list[str], 
     return rows
 
 
-def _read_name_features(path: Path, labels: list[str]) -> np.ndarray:
+def _read_name_features(path: Path, labels: list[str]) -> np.ndarray | None:
+    """Return the features [K, D] of the class names; None for a backbone without a text encoder."""
     with np.load(path) as file:
         row_of = {str(label): row for row, label in enumerate(file["labels"])}
         text_KD = file["text_KD"]
+    if not row_of:
+        return None
     missing = [label for label in labels if label not in row_of]
     if missing:
         raise ValueError(f"{path}: has no features of class '{missing[0]}'; delete it and run embed_frames again")

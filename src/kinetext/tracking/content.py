@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from kinetext.config.data import FrameOptions
 from kinetext.core.documents import load_json, load_yaml
-from kinetext.core.paths import RunPaths, find_run_paths
+from kinetext.core.paths import LEVELS, RunPaths, find_run_paths
 from kinetext.core.schemas import is_used
 from kinetext.core.tables import READ_ERRORS, open_table, read_rows
 from kinetext.data.frames import frames_digest
@@ -25,7 +25,7 @@ from kinetext.data.splits import read_splits
 LAYOUT = 3  # version of what is logged; a new number logs every run again
 NEEDED = ("run.yaml", "metrics.parquet")
 FILES = (*NEEDED, "curves.parquet", "cost.json", "profile.json")
-NAMES = ("run", "dataset", "protocol", "backbone", "method", "texts")  # a run's coordinates without its seed
+NAMES = ("run", *(level for level in LEVELS if level != "seed"))  # of a run, without its seed
 
 
 class Point(NamedTuple):
@@ -58,12 +58,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """{dataset}/{protocol}/{backbone}/{method}/{texts}/seed{n}."""
+        """The name of the run: {dataset}/{protocol}/{backbone}/{method}/{texts}/seed{n}."""
         return self.spec["run"]
 
     @property
     def group(self) -> str:
-        """The name without its seed."""
+        """The name of the run without its seed."""
         return self.name.rsplit("/seed", 1)[0]
 
     @property
@@ -101,7 +101,7 @@ class Run:
         return {role: path for role, path in roles.items() if path.exists()}
 
     def digest(self, *options: Any) -> str:
-        """Return the sha256 of what is logged. The metrics stand for predictions, checkpoint and frames."""
+        """Return the sha256 of what is logged. Metrics represent predictions, checkpoint and frames."""
         digest = hashlib.sha256(json.dumps([LAYOUT, *options]).encode())
         inputs = self.input_paths
         for path in (*(self.folder / name for name in FILES), inputs.get("splits"), inputs.get("texts")):

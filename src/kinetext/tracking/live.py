@@ -77,7 +77,10 @@ class CurveSender(threading.Thread):
         self.join(CLOSE_S)
 
     def run(self) -> None:
-        """Send until the training has ended. Failures are logged once and retried: the results do not depend on them."""
+        """Send curves until the training has ended.
+
+        A failure is logged once, and the next attempt follows; results do not depend on it.
+        """
         pause_s, stopping = SEND_EVERY_S, False
         while not stopping:
             stopping = self.stopping.wait(pause_s)

@@ -40,14 +40,17 @@ class StoreError(Exception):
 
 @dataclass(frozen=True)
 class Store:
-    """A tracking store. `uri` is "" if tracking is off. `artifacts` is the folder of files, None if a server stores them."""
+    """A tracking store.
+
+    `uri` is empty if tracking is off. `artifacts` is the folder of logged files; None if a server stores them.
+    """
 
     uri: str
     artifacts: Path | None = None
 
     @property
     def local(self) -> bool:
-        """Whether it is a SQLite file."""
+        """Whether the store is a SQLite file."""
         return self.uri.startswith("sqlite")
 
     def __str__(self) -> str:

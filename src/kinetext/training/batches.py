@@ -1,11 +1,12 @@
-"""Batches of a split's clips: from frames, or from cached tokens of a frozen image encoder. Each clip has a text: that
-of its class, or one of its captions.
+"""Batches of clips for training and validation. A clip has one text: that of its class, or one of its captions.
 
-A batch is the same for any number of processes: each takes consecutive clips of it. Validation batches are not divided:
-the processes take whole batches in turn. No clip is left out or used twice, and its numbers are bitwise those of one
-process.
+A batch holds frames, or the cached tokens of a frozen image encoder.
 
-N items of an epoch or of a batch of all processes, B clips of one process, T frames, N tokens, V width.
+Several processes share each training batch: every process takes consecutive clips of it, so that the batch is the same
+for any number of processes. Validation batches are not shared: the processes take whole batches in turn. No clip is left
+out or used twice, and each clip gives the same bits as with one process.
+
+N items of an epoch, or of a batch of all processes; B clips of one process, T frames, C channels, H x W pixels.
 """
 
 import logging
@@ -33,38 +34,37 @@ ENCODER_BATCH = 32  # clips that go through a frozen image encoder at once
 
 @dataclass(frozen=True)
 class Batch:
-    """One process's part of a batch.
+    """The part of a batch that one process computes.
 
-    `clip_ids` and `text_N`, the text of each, are of the whole batch, and `sizes` says how many of them each process has. `places`
-    (indices in the split) and `clips` are this process's: frames, uint8 [B, T, C, H, W], or cached tokens. A process for which no
-    clip is left has the batch's first, which does not count.
+    A process without clips of its own, because the batch is too small, gets the first clip of the batch. It has to take part
+    in the step, but this clip counts for nothing.
     """
 
-    clip_ids: list[str]
-    text_N: Tensor
-    sizes: tuple[int, ...]
-    rank: int
-    places: list[int]
-    clips: Tensor | Tokens | None = None
-    other_B: Tensor | None = None  # the text of the clip that is mixed into each one here (mixing.py)
-    share: float = 1.0  # of the clip itself
+    clip_ids: list[str]  # of the whole batch
+    text_N: Tensor  # index of the text of each clip, of the whole batch
+    sizes: tuple[int, ...]  # clips of each process
+    rank: int  # this process
+    indices: list[int]  # of this process's clips in the split, plus a multiple of its size for each copy
+    clips: Tensor | Tokens | None = None  # of this process: uint8 frames [B, T, C, H, W], or cached tokens
+    other_B: Tensor | None = None  # text of the clip that is mixed into each clip of this process (mixing.py)
+    share: float = 1.0  # weight of the clip itself in the mixture
 
     @property
     def part(self) -> slice:
-        """Which of the whole batch's clips are here."""
+        """The slice of the whole batch that this process has."""
         return _part(self.sizes, self.rank)
 
     def pieces(self, size: int) -> list[slice]:
-        """Return the clips here in pieces of at most `size`, as equal as can be."""
-        B = len(self.places)
+        """Divide the clips of this process into pieces of at most `size` and of nearly equal length."""
+        B = len(self.indices)
         count = -(-B // size)
         ends = [B * n // count for n in range(count + 1)]
         return [slice(*pair) for pair in pairwise(ends)]
 
     def alone(self) -> "Batch":
-        """Return the clips here as a batch of one process."""
+        """Return the clips of this process as a batch that no other process shares."""
         part = self.part
-        return replace(self, clip_ids=self.clip_ids[part], text_N=self.text_N[part], sizes=(len(self.places),), rank=0)
+        return replace(self, clip_ids=self.clip_ids[part], text_N=self.text_N[part], sizes=(len(self.indices),), rank=0)
 
 
 def _part(sizes: tuple[int, ...], rank: int) -> slice:
@@ -73,9 +73,9 @@ def _part(sizes: tuple[int, ...], rank: int) -> slice:
 
 
 def balanced_items(target_N: Tensor, generator: torch.Generator) -> Tensor:
-    """Return as many items as there are clips, shuffled, in which each class is equally often, but for one.
+    """Return N shuffled items in which all classes are equally frequent; the numbers differ by one at most.
 
-    Item n + c N is clip n for the (c + 1)-th time: no clip of a class is repeated before all of its clips are used.
+    Item n + c N is clip n, used for the (c + 1)-th time. All clips of a class are used once before one is repeated.
     """
     N, classes = len(target_N), target_N.unique()
     classes = classes[torch.randperm(len(classes), generator=generator)]
@@ -90,11 +90,13 @@ def balanced_items(target_N: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class Batches:
-    """A split's clips that have frames, in batches; `epoch(n)` shuffles by (seed, n), `epoch(None)` does not.
+    """Iterate over the clips of a split that have frames, in batches.
+
+    `epoch(n)` shuffles the clips with a generator that depends on the seed and n. `epoch(None)` keeps their order.
 
     `texts_K` is the number of texts of each label of the split, in the order of the labels; by default one. If a label
-    has several, an epoch draws one of them by (seed, n), so no batch has two texts of one clip. With
-    `captions_per_video: all` it uses all of them, each with the clip. `epoch(None)` takes the first text.
+    has several texts, `epoch(n)` draws one of them, so that no batch has two texts of one clip. With
+    `captions_per_video: all` it uses all of them, each together with the clip. `epoch(None)` uses the first text.
     """
 
     def __init__(
@@ -130,21 +132,21 @@ class Batches:
         self.cached = self._cache_tokens() if self._fits_cache() else None
 
     def __len__(self) -> int:
-        """Return the number of batches per epoch; all processes share each batch."""
+        """Return the number of batches per epoch, which is the same for any number of processes."""
         return -(-self.items // self.training.batch_size)
 
     @property
     def items(self) -> int:
-        """Clips, each with a text, per epoch."""
+        """The number of items per epoch; an item is a clip with a text."""
         return self._pairs_per_pass() * self.training.repeats
 
     def _pairs_per_pass(self) -> int:
         return int(self.texts_N.sum()) if self.training.captions_per_video == "all" else len(self.clip_ids)
 
     def epoch(self, number: int | None, first: int = 0) -> Iterator[Batch]:
-        """Yield this process's part of every batch, on the device, but for the `first` ones, which a resumed training has seen.
+        """Yield the part of every batch that this process computes, on its device.
 
-        `epoch(None)` yields the process's own batches, complete.
+        A training that resumes skips the `first` batches. `epoch(None)` yields whole batches, which the processes take in turn.
         """
         size = self.training.batch_size
         clip_N, text_N = (items_N[first * size :] for items_N in self._order(number))
@@ -155,12 +157,12 @@ class Batches:
         if self.cached is not None:
             for part in parts:
                 tokens = {
-                    level: to_device_async(t[[index % len(self.clip_ids) for index in part.places]], self.device)
+                    level: to_device_async(t[[index % len(self.clip_ids) for index in part.indices]], self.device)
                     for level, t in self.cached.items()
                 }
                 yield replace(part, clips=tokens)
             return
-        order = [part.places for part in parts]
+        order = [part.indices for part in parts]
         for part, frames_BTCHW in zip(parts, self.loader.batches(order, number), strict=True):
             yield replace(part, clips=frames_BTCHW)
 
@@ -172,7 +174,7 @@ class Batches:
         return Batch(clip_ids, text_N, sizes, rank, clip_N[_part(sizes, rank)].tolist())
 
     def _order(self, number: int | None) -> tuple[Tensor, Tensor]:
-        """Return the clips of an epoch in its order, and the text of each, as indices."""
+        """Return the clips of an epoch in order and the text of each, both as indices [N]."""
         clip_N, text_N = torch.arange(len(self.clip_ids)), self.first_text_N
         if number is None:
             return clip_N, text_N
@@ -196,13 +198,13 @@ class Batches:
         return self._with_copies(clip_N[order_N], text_N[order_N])
 
     def _with_copies(self, item_N: Tensor, text_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Return each item `repeats` times. Each copy has an index of its own, and so draws of its own (data/loader.py)."""
+        """Repeat each item `repeats` times. Each copy has its own index, so that it is augmented differently (data/loader.py)."""
         repeats, clips = self.training.repeats, len(self.clip_ids)
         copy_NR = (item_N // clips)[:, None] * repeats + torch.arange(repeats)
         return ((item_N % clips)[:, None] + copy_NR * clips).flatten(), text_N.repeat_interleave(repeats)
 
     def _fits_cache(self) -> bool:
-        """Return whether a frozen image encoder's tokens are the same each epoch and fit into `cache_gib`."""
+        """Return whether the tokens of a frozen image encoder are the same in each epoch and fit into `cache_gib`."""
         training, method, backbone = self.training, self.method, self.method.backbone
         if training.image_encoder != "frozen" or method.inside or training.pixels_vary or not self.clip_ids:
             return False
@@ -215,9 +217,9 @@ class Batches:
         return fits
 
     def _cache_tokens(self) -> Tokens | None:
-        """Return the tokens of all clips in float16; each process computes its share of them. None if one is too large for it."""
+        """Return the tokens of all clips in float16, or None if a number is too large for it. Each process computes a part."""
         self.method.eval()
-        order = [places.tolist() for places in torch.arange(len(self.clip_ids)).split(ENCODER_BATCH)]
+        order = [indices.tolist() for indices in torch.arange(len(self.clip_ids)).split(ENCODER_BATCH)]
         parts: list[Tokens] = []
         bar = tqdm(desc="image encoder", total=len(order), disable=distributed.hide_progress(), leave=False)
         with bar, torch.inference_mode():

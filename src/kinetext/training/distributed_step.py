@@ -18,11 +18,13 @@ from kinetext.training.step import Key, Loss, Losses, PiecewiseStep, seed_from
 
 
 class DistributedStep:
-    """The gradient of a batch among processes; `size` is how many clips go through one at once, None all that it has."""
+    """Compute the gradient of a batch that several processes share.
+
+    At most `size` clips go through a process at once; None: all that it has.
+    """
 
     def __init__(self, objective: Objective, parameters: list[nn.Parameter], size: int | None = None) -> None:
-        self.objective, self.parameters, self.size = objective, parameters, size
-        self.unreached: set[int] | None = None  # ids of parameters that the first whole batch's loss does not depend on
+        self.objective, self.size = objective, size
         self.reduce = DistributedDataParallel(_Reduced(parameters), gradient_as_bucket_view=True)
         self.piecewise = PiecewiseStep(objective, parameters, size or 1, self.reduce)
 
@@ -35,36 +37,46 @@ class DistributedStep:
         def loss() -> Tensor:
             seed_from(*key, distributed.rank(), 0)
             losses.update(self.objective.losses(batch))
-            if self.unreached is None:
-                self.unreached = unreached(total(losses), self.parameters)
             return total(losses)
 
         self.reduce(loss).backward()
         return {name: term.detach() for name, term in losses.items()}
 
+    @property
+    def unreached(self) -> set[int] | None:
+        """The ids of the parameters that the losses of the first step do not depend on; None before it."""
+        return self.reduce.module.unreached
+
 
 def unreached(loss: Tensor, parameters: list[nn.Parameter]) -> set[int]:
-    """Return the ids of the parameters that a loss does not depend on; the reduction would give them zeros as gradients."""
+    """Return the ids of the parameters that neither have a gradient nor get one from a loss.
+
+    The reduction over processes would give them zeros as gradients.
+    """
     gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return {id(p) for p, gradient in zip(parameters, gradients, strict=True) if gradient is None}
+    return {id(p) for p, g in zip(parameters, gradients, strict=True) if g is None and p.grad is None}
 
 
 class _Reduced(nn.Module):
-    """What DistributedDataParallel wraps: the trained parameters, and any loss of them."""
+    """The module that DistributedDataParallel wraps: the trained parameters, and a loss that is passed to `forward`."""
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         super().__init__()
         self.trained = nn.ParameterList(parameters)
+        self.unreached: set[int] | None = None  # by the first loss and by earlier pieces of its batch
 
     def forward(self, loss: Loss) -> Tensor:
-        return _ReachAll.apply(loss(), *self.trained)
+        value = loss()
+        if self.unreached is None:
+            self.unreached = unreached(value, list(self.trained))
+        return _ReachAll.apply(value, *self.trained)
 
 
 class _ReachAll(torch.autograd.Function):
-    """A loss as it is, with every parameter in its graph.
+    """Return a loss unchanged, with every parameter in its graph.
 
-    Its backward pass reaches also parameters that the loss does not depend on, with no gradient for them, so that what earlier
-    passes have left there is added over processes.
+    The backward pass then visits parameters that the loss does not depend on, too, without a gradient for them. So the
+    gradients that earlier pieces have left there are summed over processes.
     """
 
     @staticmethod

@@ -8,7 +8,10 @@ from torch import Tensor
 
 
 def map_tensors(function: Callable[..., Any], features: Any, *others: Any) -> Any:
-    """Apply `function` to every tensor, and to the tensors at its position in `others`; return a tuple of the same kind."""
+    """Apply `function` to every tensor of features, and to the tensors at its position in `others`.
+
+    Features are a tensor or a (named) tuple of features; the result has the same structure.
+    """
     if not isinstance(features, tuple):
         return function(features, *others)
     mapped = [map_tensors(function, *parts) for parts in zip(features, *others, strict=True)]
@@ -16,24 +19,24 @@ def map_tensors(function: Callable[..., Any], features: Any, *others: Any) -> An
 
 
 def detached_leaf(tensor: Tensor) -> Tensor:
-    """Return the same numbers as a leaf that collects a gradient; a mask, which has no gradient, is returned as it is."""
+    """Return a detached copy that collects a gradient. A mask, which has no gradient, is returned unchanged."""
     return tensor.detach().requires_grad_() if tensor.is_floating_point() else tensor
 
 
 def concatenate(parts: Sequence[Any]) -> Any:
-    """Return the features of all parts, one after the other."""
+    """Concatenate the features of all parts along the first axis."""
     return map_tensors(lambda *tensors: torch.cat(tensors), *parts)
 
 
 def slice_rows(features: Any, piece: slice) -> Any:
-    """Return the rows of a piece; None stays None."""
+    """Return the rows of a piece of features; None stays None."""
     return map_tensors(lambda tensor: None if tensor is None else tensor[piece], features)
 
 
 def surrogate_loss(features: Any, gradients: Any) -> Tensor:
     """Return a number whose gradient with respect to `features` is `gradients` (None: no gradient).
 
-    Its backward pass continues where the backward pass that gave these gradients stopped. Zero where no feature has a graph.
+    Its backward pass continues a backward pass that stopped at these features. It is zero if no feature has a graph.
     """
     products: list[Tensor] = []
 

@@ -15,11 +15,12 @@ from kinetext.training.features import map_tensors
 
 
 def gather_features(features: Any, sizes: Sequence[int]) -> Any:
-    """Return features of the whole batch from each process's part; process r has `sizes[r]` rows.
+    """Return the features of the whole batch, given the part of each process; process r has `sizes[r]` rows.
 
-    Each process computes the whole loss, and sends the gradient of another process's features back to it. Averaged over
-    processes, as DistributedDataParallel does, the gradient equals that of one process with the whole batch. (CLIP4Clip
-    and STAN keep only the gradient of their own part, which is too small by the number of processes.)
+    Each process computes the whole loss and sends the gradients of the features of other processes back to them.
+    Averaged over processes, as DistributedDataParallel does, the gradient equals that of one process with the whole
+    batch. (CLIP4Clip and STAN keep only the gradient of a process's own features, which is too small by the number of
+    processes.)
     """
     if len(sizes) == 1:
         return features

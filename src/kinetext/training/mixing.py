@@ -20,9 +20,10 @@ from kinetext.training.step import Key, seed_from
 
 
 def mix_clips(batch: Batch, backbone: Backbone, training: TrainingOptions, key: Key) -> Batch:
-    """Return the batch with its frames mixed (normalised floats), and each clip's partner's class.
+    """Mix the clips of a batch; return the batch with normalised floats and the class of each clip's partner.
 
-    The batch is returned as it is if nothing is to be mixed or all items are of one clip. `key` is (seed, epoch, step).
+    The batch is returned unchanged if mixing is off or if all items are copies of one clip. `key` is (seed, epoch,
+    step).
     """
     partner_B = partners(batch.clip_ids[batch.part], training.repeats) if training.mixes else None
     if partner_B is None:
@@ -50,10 +51,10 @@ def mix_clips(batch: Batch, backbone: Backbone, training: TrainingOptions, key: 
 
 
 def partners(clip_ids: list[str], repeats: int) -> Tensor | None:
-    """Return the position [B] of each item's partner, an item of another clip; None if all are of one clip.
+    """Return the position [B] of the partner of each item, an item of another clip; None if all are of one clip.
 
-    Copies of a clip are neighbours. So the item `repeats` before is of another clip, and copies have different partners; where the
-    batch is too short for that, the nearest earlier item of another clip.
+    Copies of a clip are neighbours. The item `repeats` positions before is therefore of another clip, and copies have
+    different partners. In a batch that is too short for this, the partner is the nearest earlier item of another clip.
     """
     if len(set(clip_ids)) < 2:
         return None

@@ -1,10 +1,12 @@
-"""The training objective and its validation metric: recognition if clips have classes, retrieval if they have captions.
-Both use only a method's features, scores and losses; a method computes its own losses (`Method.losses`).
+"""Objectives: how the losses of a batch and the validation metric are computed from a method.
 
-Under bfloat16 features are computed in bfloat16; scores and losses are float32, because a cosine times 100 is only good
-to half a unit in bfloat16.
+`Recognition` is for clips with classes, `Retrieval` for clips with captions. The losses themselves belong to the method
+(`Method.losses`).
 
-B clips of this process, N of the whole batch, K classes or captions.
+With `precision: bfloat16` the features are computed in bfloat16, scores and losses in float32: bfloat16 rounds a cosine
+times 100 to half a unit.
+
+B clips of this process, N clips of the whole batch, K classes or captions, D width of the joint space.
 """
 
 from collections import Counter
@@ -34,7 +36,10 @@ def total(losses: Losses) -> Tensor:
 
 
 def read_tokens(method: Method, training: TrainingOptions, batch: Batch, piece: slice = WHOLE) -> Tokens:
-    """Return the tokens of a piece of a batch's clips; a frozen image encoder builds no graph unless the method is inside it."""
+    """Return the tokens of some clips of a batch: the cached ones, or those of the image encoder.
+
+    A frozen image encoder builds no graph unless the method works inside it. Raises TypeError for a batch without clips.
+    """
     if isinstance(batch.clips, dict):  # cached in float16
         return {level: t[piece].float() for level, t in batch.clips.items()}
     if not isinstance(batch.clips, Tensor):
@@ -47,19 +52,19 @@ def read_tokens(method: Method, training: TrainingOptions, batch: Batch, piece: 
 
 
 def encode_clips(method: Method, training: TrainingOptions, batch: Batch, piece: slice = WHOLE) -> Any:
-    """Return the method's features of a piece of a batch's clips."""
+    """Return the video features of some clips of a batch, in float32."""
     with autocast(training):
         return as_float32(method.encode_tokens(read_tokens(method, training, batch, piece)), training)
 
 
 def autocast(training: TrainingOptions) -> torch.autocast:
-    """Return a context in which products are computed in the precision asked for."""
+    """Return a context for computing in `training.precision`."""
     device = distributed.device().type
     return torch.autocast(device, torch.bfloat16, enabled=training.precision == "bfloat16")
 
 
 def as_float32(features: Any, training: TrainingOptions) -> Any:
-    """Return features as scores are computed from them."""
+    """Convert features to float32, in which scores and losses are computed."""
     if training.precision == "float32":
         return features
     return map_tensors(lambda t: t.float() if t.is_floating_point() else t, features)
@@ -67,7 +72,7 @@ def as_float32(features: Any, training: TrainingOptions) -> Any:
 
 @dataclass
 class Recognition:
-    """Clips against the texts of all classes, which are encoded once if the text encoder is frozen."""
+    """Compare clips with the texts of all classes. A frozen text encoder encodes these once."""
 
     method: Method
     table: TextTable
@@ -83,18 +88,19 @@ class Recognition:
                 self.frozen_words = self.method.encode_words(self.table)
 
     def words(self) -> WordFeatures:
-        """Return the text encoder's features of all sentences."""
+        """Return the features of all sentences and words of the classes."""
         return self.frozen_words or self.method.encode_words(self.table)
 
     def text(self) -> Any:
-        """Return the features of all classes."""
+        """Return the features of all classes, in float32."""
         with autocast(self.training):
             return as_float32(self.method.pool_texts(self.words(), self.table), self.training)
 
     def losses(self, batch: Batch, piece: slice = WHOLE, text: Any = None) -> Losses:
-        """Return the losses of some of the clips here.
+        """Return the losses of a piece of this process's clips, weighted by its size.
 
-        They are weighted so that all pieces of a process add up to its part, and the mean over processes is the whole batch's.
+        The sum over the pieces of a process, averaged over processes, is the loss of the whole batch. `text` holds the features
+        of the classes; by default they are computed.
         """
         with autocast(self.training):
             tokens = read_tokens(self.method, self.training, batch, piece)
@@ -118,7 +124,7 @@ class Recognition:
 
     @torch.inference_mode()
     def validate(self, batches: Batches) -> dict[str, float]:
-        """Return loss and top-1 of the validation clips."""
+        """Return `val_loss`, the mean loss of the validation clips, and `val_top1`, their accuracy from 0 to 1."""
         self.method.eval()
         text, sums, counts = self.text(), [], []
         for batch in batches.epoch(None):
@@ -137,7 +143,7 @@ class Recognition:
 
 @dataclass
 class Retrieval:
-    """Clips against the captions of the batch, each clip with one of its own."""
+    """Compare clips with the captions of the batch; each clip has one of its captions there."""
 
     method: Method
     table: TextTable  # of the training clips, on the CPU
@@ -146,10 +152,13 @@ class Retrieval:
     best_by = "val_t2v_r1"
 
     def encode(self, batch: Batch, piece: slice = WHOLE) -> tuple[Any, Any]:
-        """Return the features of some of the clips here and of the caption of each; no rows for clips that do not count."""
+        """Return the features of some of this process's clips and of their captions.
+
+        A clip that counts for nothing (see `Batch`) gets no row.
+        """
         video = encode_clips(self.method, self.training, batch, piece)
         first = batch.part.start
-        start, stop, _ = piece.indices(len(batch.places))
+        start, stop, _ = piece.indices(len(batch.indices))
         captions = self.table.take(batch.text_N, slice(first + start, first + stop))
         captions = captions.to(self.method.backbone.mean_C.device)
         with autocast(self.training):
@@ -161,7 +170,7 @@ class Retrieval:
         return video, text
 
     def contrast(self, features: tuple[Any, Any], batch: Batch) -> Losses:
-        """Return the losses of the whole batch, from the features of the clips here."""
+        """Return the losses of the whole batch from the features of this process's clips; gathers those of the others."""
         video, text = (gather_features(side, batch.sizes) for side in features)
         target_N = torch.arange(len(batch.text_N))
         return self.method.losses(LossInputs(video, text, target_N, None, self.training.label_smoothing))
@@ -172,9 +181,9 @@ class Retrieval:
 
     @torch.inference_mode()
     def validate(self, batches: Batches) -> dict[str, float]:
-        """Return the loss of the validation clips with each clip's first caption, and text-to-video R@1.
+        """Return `val_loss`, the mean loss with the first caption of each clip, and `val_t2v_r1`, from 0 to 1.
 
-        R@1 is the share of captions to which no clip scores strictly higher than their own.
+        R@1 from text to video is the share of captions for which no other clip scores strictly higher than their own clip.
         """
         assert self.val_table is not None
         self.method.eval()
@@ -202,14 +211,14 @@ Objective = Recognition | Retrieval
 
 
 def log_shares(clip_labels: list[str], labels: list[str]) -> Tensor:
-    """Return the logarithm of each class's share [K] of the clips; a class without clips counts as one with a single clip."""
+    """Return the logarithm [K] of the share of each class among the clips. A class without clips counts as having one."""
     count_of = Counter(clip_labels)
     count_K = torch.tensor([max(1, count_of[label]) for label in labels], dtype=torch.float32)
     return (count_K / count_K.sum()).log()
 
 
 def term_losses(method: Method, inputs: TermInputs, training: TrainingOptions) -> Losses:
-    """Return the weighted losses of the terms that the run adds to its method's."""
+    """Return the weighted losses of the loss terms of the run (`training.terms`), by name."""
     with autocast(training):
         terms = {name: cast(LossTerm, term) for name, term in method.loss_terms.items()}
         return {name: training.terms[name].weight * term.loss(inputs) for name, term in terms.items()}

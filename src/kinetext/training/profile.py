@@ -28,19 +28,19 @@ PARTS = ("data", "forward", "backward", "optimizer")
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until the device has finished."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def endless(batches: Batches) -> Iterator[Batch]:
-    """Yield the batches of one epoch after the other."""
+    """Yield batches without end, one epoch after the other."""
     for number in count():
         yield from batches.epoch(number)
 
 
 class Stepper:
-    """The training steps of a prepared run, as train.py computes them, part by part."""
+    """The parts of a training step of a prepared run, as train.py computes them."""
 
     def __init__(self, prepared: Prepared) -> None:
         self.prepared, self.clips = prepared, prepared.train_clips
@@ -48,32 +48,34 @@ class Stepper:
         self.step = choose_step(prepared, self.optimizer)
 
     def forward(self, batch: Batch) -> Tensor | None:
-        """Return the loss of a batch; None where forward and backward passes alternate in pieces."""
+        """Return the loss of a batch; None if the batch is computed in pieces, which alternate forward and backward
+        passes.
+        """
         return total(self.prepared.objective.losses(batch)) if self.step is None else None
 
     def backward(self, loss: Tensor | None, batch: Batch) -> None:
-        """Leave the gradients."""
+        """Compute the gradients."""
         if loss is not None:
             loss.backward()
         elif self.step is not None:
             self.step(batch, (0,))
 
     def update(self) -> None:
-        """Step along the gradients."""
+        """Update the parameters."""
         clip_norm = self.prepared.spec.training.clip_norm
         update(self.prepared.method, self.prepared.parameters, self.optimizer, self.schedule, clip_norm)
 
     def run(self, batch: Batch) -> None:
-        """Take one step."""
+        """Compute one whole step."""
         self.backward(self.forward(batch), batch)
         self.update()
 
 
 def time_steps(stepper: Stepper, steps: int) -> dict[str, float]:
-    """Train for `steps` steps twice, after two warm-up steps.
+    """Train for `steps` steps twice, after two warm-up steps, and measure them.
 
-    Returns seconds of each of PARTS, of a step in which nothing waits (`step`), and of it on the data (`wait`), clips per second,
-    and the peak of memory in GiB (of a GPU; else zero).
+    Returns the seconds of each part (PARTS), of a step without waits in between (`step`) and of its wait for data
+    (`wait`); clips per second; and the peak of GPU memory in GiB (0 on a CPU).
     """
     clips = stepper.clips
     device, source = clips.device, endless(clips)
@@ -100,7 +102,7 @@ def time_steps(stepper: Stepper, steps: int) -> dict[str, float]:
         batch = next(source)
         totals["wait"] += time.perf_counter() - before
         stepper.run(batch)
-        clips_seen += len(batch.places)
+        clips_seen += len(batch.indices)
     wait_for(device)
     totals["step"] = time.perf_counter() - started
 
@@ -121,18 +123,18 @@ def time_steps(stepper: Stepper, steps: int) -> dict[str, float]:
 
 
 def count_flops(stepper: Stepper) -> float:
-    """Return the floating-point operations per clip of one step's matrix products, two for each multiply-add."""
+    """Return the floating-point operations per clip of the matrix products of one step; a multiply-add counts as two."""
     batch = next(stepper.clips.epoch(0))
     stepper.prepared.method.train()
     with FlopCounterMode(display=False) as counter:
         stepper.backward(stepper.forward(batch), batch)
     for parameter in stepper.prepared.parameters:
         parameter.grad = None
-    return counter.get_total_flops() / len(batch.places)
+    return counter.get_total_flops() / len(batch.indices)
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, side: int = 8192, rounds: int = 20) -> float:
-    """Return the floating-point operations per second of products of two square matrices, the best of five rounds."""
+    """Return the floating-point operations per second of a product of two square matrices, the best of five rounds."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
 
     def turn() -> float:
@@ -147,7 +149,9 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, side: int = 8192, roun
 
 
 def measure(stepper: Stepper, steps: int, rate: float) -> dict[str, float]:
-    """Return `time_steps`' figures, the operations per clip, the device's rate, and the MFU."""
+    """Return the figures of `time_steps`, the operations per clip, the rate of the device, and the MFU (their
+    quotient).
+    """
     flops = count_flops(stepper)
     figures = time_steps(stepper, steps)
     return figures | {"flops_per_clip": flops, "matmul_flops": rate, "mfu": flops * figures["clips_per_s"] / rate}
@@ -168,7 +172,7 @@ def show(figures: dict[str, float], write: Callable[[str], None] = print) -> Non
 
 
 def inputs_of(folder: Path) -> Inputs:
-    """Return the tables that a run is trained from. Raises ValueError for one that is missing."""
+    """Return the tables that a run is trained from. Raises ValueError for a missing one."""
     spec = read_run(folder / "run.yaml")
     paths = run_paths(folder, spec.run)
     frames = sorted((paths.frames / spec.frame_options.frame_set).glob("*.arrow"))
@@ -187,10 +191,11 @@ def profile(
     epochs: int | None = None,
     price: float = 0.0,
 ) -> dict[str, float]:
-    """Train a run for some steps without keeping anything; write the figures to profile.json in its folder and return them.
+    """Train a run for some steps without keeping the result; write the figures to profile.json in its folder and return
+    them.
 
-    `hours` and `cost` are those of `epochs` passes over `clips` clips (default: the run's) at `price` an hour. Raises ValueError
-    for a folder without what training needs, or a run that trains nothing.
+    `hours` and `cost` extrapolate to `epochs` passes over `clips` clips (default: those of the run) at `price` per
+    hour. Raises ValueError if an input is missing or if the run trains nothing.
     """
     inputs = inputs_of(folder)
     prepared = prepare(folder / "run.yaml", inputs, threads)

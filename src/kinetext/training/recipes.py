@@ -19,10 +19,10 @@ from kinetext.training.state import Progress
 
 
 def depth_scales(method: Method, decay: float) -> dict[str, float]:
-    """Return the factor on the learning rate of each of the backbone's parameters, by their names in the method.
+    """Return the factor on the learning rate of each parameter of the backbone, by its name in the method.
 
-    Layer-wise decay (ELECTRA, ICLR 2020; BEiT, ICLR 2022): 1 after the last layer, `decay` in it, once more for each layer
-    below, and once more for the embeddings. Each encoder counts its own layers.
+    Layer-wise decay (ELECTRA, ICLR 2020; BEiT, ICLR 2022): 1 after the last layer, `decay` in the last layer, and once
+    more for each layer below and for the embeddings. Each encoder counts its own layers.
     """
     backbone = method.backbone
     last = {"image": backbone.num_layers, "text": len(backbone.text_layers)}
@@ -35,8 +35,10 @@ def depth_scales(method: Method, decay: float) -> dict[str, float]:
 
 
 class Average:
-    """The average of the trained weights over steps, with torch's AveragedModel: exponential (`ema`) or with equal weights
-    (`swa`: Izmailov et al., UAI 2018). Its state is in `progress.averaged`, and is saved with it.
+    """The average of the trained weights over steps, with torch's AveragedModel.
+
+    It is exponential (`ema`) or has equal weights (`swa`: Izmailov et al., UAI 2018). Its state is `progress.averaged`,
+    and is saved with it.
     """
 
     def __init__(self, trained: list[nn.Parameter], training: TrainingOptions, steps: int, progress: Progress) -> None:
@@ -52,7 +54,7 @@ class Average:
             progress.averaged = dict(self._model.state_dict())  # the tensors themselves, which change with every step
 
     def update(self, step: int) -> None:
-        """Take the weights after a step, counted from 1 over the whole training."""
+        """Add the weights after step `step`, counted from 1 over the whole training."""
         if self._model is not None and step > self._first:
             self._model.update_parameters(self._trained)
 
@@ -63,7 +65,7 @@ class Average:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Use the averaged weights as the trained ones within a block."""
+        """Use the averaged weights in place of the trained ones within a block."""
         if self._model is None or not self._model.n_averaged:
             yield
             return
@@ -76,25 +78,26 @@ class Average:
 
 
 def ema_decay(decay: float, count: int) -> float:
-    """Return the decay of the exponential average once it has `count` steps: min(decay, (1 + count) / (10 + count)).
+    """Return the decay of the exponential average after `count` steps: min(decay, (1 + count) / (10 + count)).
 
-    Without this warm-up the first step keeps the weight decay^(steps - 1), which is 0.9 after 100 steps at 0.999. Source:
-    TensorFlow's tf.train.ExponentialMovingAverage with `num_updates`.
+    Without this warm-up the first weights keep the share decay^(steps - 1), which is 0.9 after 100 steps with 0.999.
+    Source: tf.train.ExponentialMovingAverage with `num_updates` (TensorFlow).
     """
     return min(decay, (1 + count) / (10 + count))
 
 
 def put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
-    """Give parameters these values."""
+    """Set parameters to these values."""
     with torch.no_grad():
         for parameter, value in zip(parameters, values, strict=True):
             parameter.copy_(value)
 
 
 def interpolate_backbone(backbone: Backbone, folder: Path, training: TrainingOptions) -> None:
-    """Set the backbone's trained weights to (1 - alpha) x pretrained + alpha x trained (WiSE-FT, Wortsman et al., CVPR 2022).
+    """Set the weights of the backbone to (1 - alpha) x pretrained + alpha x trained (WiSE-FT, Wortsman et al., CVPR
+    2022).
 
-    LoRA has to be merged before. The pretrained weights are those of `folder`, with the run's temperature.
+    The pretrained weights are those of `folder`, with the temperature of the run. LoRA must be merged before.
     """
     pretrained = load_backbone(folder)
     if training.temperature is not None:
@@ -106,6 +109,6 @@ def interpolate_backbone(backbone: Backbone, folder: Path, training: TrainingOpt
 
 
 def finished(progress: Progress, training: TrainingOptions) -> bool:
-    """Return whether all epochs are over, or validation has not improved for `patience` epochs."""
+    """Return whether all epochs are over or validation has not improved for `patience` epochs."""
     waited = progress.epoch - progress.best_epoch
     return progress.epoch >= training.epochs or (training.patience is not None and waited >= training.patience)

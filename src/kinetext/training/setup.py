@@ -38,7 +38,7 @@ REPORT_FULL_MEMORY = ("cuda",)
 
 @dataclass(frozen=True)
 class Inputs:
-    """The tables a run is trained from."""
+    """The files that a run is trained from."""
 
     splits: Path
     frames: list[Path]
@@ -48,7 +48,9 @@ class Inputs:
 
 
 class Prepared(NamedTuple):
-    """What trains, on its device, and the clips; `seconds` is how long computing a frozen image encoder's tokens took."""
+    """Everything that a training needs, on its device. `seconds`: the time for computing the tokens of a frozen image
+    encoder.
+    """
 
     spec: RunSpec
     store: FrameStore
@@ -60,12 +62,15 @@ class Prepared(NamedTuple):
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """The parameters that train, those of loss terms included."""
+        """The parameters that train, including those of loss terms."""
         return [p for p in self.method.parameters() if p.requires_grad]
 
 
 def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
-    """Return everything that a training needs before its first step. Raises ValueError if the run's options contradict the data."""
+    """Load and build everything that a training needs before its first step.
+
+    Raises ValueError if the options of the run contradict its data.
+    """
     spec = read_run(run)
     training = spec.training
     threads_each = max(1, threads // distributed.local_world_size())
@@ -110,9 +115,9 @@ def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
 def make_objective(
     method: Method, splits: dict[str, Split], inputs: Inputs, training: TrainingOptions, device: torch.device, rule: str
 ) -> tuple[Objective, dict[str, Tensor]]:
-    """Return the objective, and for each split how many captions its clips have; none where they have classes.
+    """Return the objective, and the number of captions of the clips of each split (none if clips have classes).
 
-    A class's rivals are those that its descriptions were written against, by the mining rule `rule`.
+    The rivals of a class are those that its descriptions were written against, by the mining rule `rule`.
     """
     labels = splits["train"].labels
     table = read_texts(inputs.texts, labels, method.backbone)
@@ -132,10 +137,10 @@ def make_objective(
 
 
 def choose_trained(method: Method, training: TrainingOptions) -> None:
-    """Set requires_grad: the method's own parameters and what follows the image encoder's last layer always train.
+    """Set `requires_grad` of all parameters.
 
-    The image encoder's layers, the text encoder and its word embeddings train as the options say. The temperature trains with
-    `learn_temperature`.
+    New parameters and what follows the last layer of the image encoder always train. The layers of the image encoder,
+    the text encoder and its word embeddings follow the options. The temperature follows `learn_temperature`.
     """
     if method.fits:
         method.requires_grad_(False)
@@ -163,16 +168,16 @@ def add_lora(method: Method, training: TrainingOptions, device: torch.device) ->
 
 
 def add_loss_terms(method: Method, training: TrainingOptions, device: torch.device) -> None:
-    """Build `training.terms` and hang them on the method."""
+    """Build the loss terms of `training.terms` and add them to the method."""
     for name, options in training.terms.items():
         term = plugins.load("terms", options.module or name)
         method.loss_terms[name] = term(method, plugins.configure(term, options.options)).to(device)
 
 
 def make_optimizer(method: Method, training: TrainingOptions, steps_per_epoch: int) -> tuple[Any, Any]:
-    """Return AdamW over groups (new or pretrained, decayed or not, by layer under layer_decay) and its schedule by step.
+    """Return AdamW and its schedule, which is a linear warm-up and then a cosine to zero, by step.
 
-    The schedule is a linear warm-up, then a cosine to zero.
+    Parameters are grouped by new or pretrained, decayed or not, and by layer with `layer_decay`.
     """
     scales = depth_scales(method, training.layer_decay)
     groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
@@ -204,7 +209,7 @@ def make_optimizer(method: Method, training: TrainingOptions, steps_per_epoch: i
 
 
 def choose_kernels(method: Method, training: TrainingOptions, device: torch.device) -> None:
-    """Set how the device computes: gradient checkpointing, compilation, memory formats."""
+    """Set how the method is computed on the device: gradient checkpointing, compilation and memory formats."""
     if training.gradient_checkpointing:
         method.backbone.gradient_checkpointing = True
         for module in method.modules():
@@ -219,16 +224,16 @@ def choose_kernels(method: Method, training: TrainingOptions, device: torch.devi
 
 
 def use_deterministic_algorithms() -> None:
-    """Make the same device give the same bits (docs.pytorch.org/docs/stable/notes/randomness.html)."""
+    """Make results reproducible to the bit on the same device (docs.pytorch.org/docs/stable/notes/randomness.html)."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
 
 
 def choose_step(prepared: Prepared, optimizer: Any) -> PiecewiseStep | DistributedStep | None:
-    """Return the step that several processes, or a batch larger than memory, need; None: plain forward and backward passes.
+    """Return the step class for several processes or for a batch larger than memory; None: forward and backward pass.
 
-    Raises ValueError where not even one clip fits.
+    Raises ValueError if not even one clip fits into memory.
     """
     objective, parameters, training = prepared.objective, prepared.parameters, prepared.spec.training
     size = None if training.micro_batch == "auto" else training.micro_batch
@@ -245,7 +250,10 @@ def choose_step(prepared: Prepared, optimizer: Any) -> PiecewiseStep | Distribut
 
 
 def rival_mask(rivals: dict[str, list[str]]) -> Tensor:
-    """Return [K, K], true where the column's class is the row's own or one of its rivals; classes in the order of the keys."""
+    """Return a mask [K, K] that is true if the class of the column is that of the row or one of its rivals.
+
+    Classes are in the order of the keys.
+    """
     index = {label: k for k, label in enumerate(rivals)}
     mask_KK = torch.eye(len(rivals), dtype=torch.bool)
     for label, others in rivals.items():

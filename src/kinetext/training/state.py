@@ -45,10 +45,10 @@ COMPUTATION_ONLY = {
 
 @dataclass
 class Progress:
-    """How far a training is: complete epochs, then steps of the next one with their losses, in all and by term.
+    """How far a training is: complete epochs, steps of the next epoch, and their losses.
 
-    `start` and `recent` are the first and the last losses of all epochs. `kept` holds the trained parameters of the epoch that
-    will be written, `averaged` those that are averaged over steps (recipes.py).
+    `start` and `recent` are the first and the last losses of all epochs. `kept` holds the trained parameters of the
+    epoch that will be written, `averaged` those of the average over steps (recipes.py).
     """
 
     epoch: int = 0
@@ -70,11 +70,11 @@ class Progress:
         self.curves += [{"epoch": self.epoch, "metric": name, "value": value} for name, value in values.items()]
 
     def keep(self, method: nn.Module) -> None:
-        """Store a copy of the parameters."""
+        """Store a copy of the trained parameters of a method."""
         self.kept = {name: tensor.clone() for name, tensor in _trained(method).items()}
 
     def restore(self, method: nn.Module) -> None:
-        """Restore the stored parameters; without an epoch there are none."""
+        """Load the stored parameters into a method; without a finished epoch there are none."""
         with torch.no_grad():
             for name, parameter in method.named_parameters():
                 if name in self.kept:
@@ -82,9 +82,9 @@ class Progress:
 
 
 def state_path(cache: Path, spec: RunSpec, inputs: Sequence[Path], frames: str) -> Path:
-    """Return the path of the state of a run's training from these files and frames.
+    """Return the path of the saved state of a training; the name depends on the run, these files and the frames.
 
-    Another run or other texts have another path; the same run, computed in another way, has the same.
+    Another run or other texts have another path. The same run has the same path however it is computed, e.g. in pieces.
     """
     digest = hashlib.sha256(frames.encode())
     digest.update(spec.model_dump_json(exclude={"fingerprint": True, "training": COMPUTATION_ONLY}).encode())
@@ -94,9 +94,9 @@ def state_path(cache: Path, spec: RunSpec, inputs: Sequence[Path], frames: str) 
 
 
 class Saver:
-    """Saves a training's state in time.
+    """Decides when the state of a training is saved.
 
-    Inside `with`, SIGTERM does not kill the process. It makes `due` true, in all processes at the same step.
+    Within the context SIGTERM does not end the process. `due` becomes true instead, in all processes at the same step.
     """
 
     def __init__(self, path: Path, save: Callable[[], None]) -> None:
@@ -117,7 +117,7 @@ class Saver:
         self._stop_requested = True
 
     def due(self, whole_epoch: bool = False) -> bool:
-        """Return whether to save after this step; always after a whole epoch."""
+        """Return whether to save after this step. After a whole epoch it is always true."""
         late = time.monotonic() - self._last_s >= SAVE_EVERY_S
         wanted = STOP if self._stop_requested else SAVE if late or whole_epoch else 0
         self._agreed = self._request.finish(wanted) if whole_epoch else self._request.exchange(wanted)
@@ -149,18 +149,18 @@ def save_state(path: Path, progress: Progress, method: nn.Module, optimizer: Any
 
 
 def before(path: Path) -> Path:
-    """Return the path of the state before the last."""
+    """Return the path of the state before the last one."""
     return path.with_suffix(".before.pt")
 
 
 def clear_state(path: Path) -> None:
-    """Delete the states of a finished training, and files that a kill left half written."""
+    """Delete the states of a finished training, and temporary files of processes that were killed."""
     for file in (path, before(path), *path.parent.glob(f".{path.name}.*")):
         file.unlink(missing_ok=True)
 
 
 def load_state(path: Path, method: nn.Module, optimizer: Any, schedule: Any) -> Progress | None:
-    """Restore the last readable state; return its progress, None if there is none.
+    """Load the last readable state and return its progress; None if there is none.
 
     Raises RuntimeError if processes have read different states.
     """

@@ -1,13 +1,14 @@
-"""Gradients of a batch that does not go through the model at once: in pieces, with the same gradient but for rounding.
+"""Compute the gradient of a batch that does not fit into memory, piece by piece. It equals that of the whole batch up to rounding.
 
-- Recognition accumulates, because its loss is a mean over clips. Class texts that train are encoded once, and the gradients that
-  all pieces leave at their features go back through the text encoder at the end.
-- The contrastive loss of retrieval is no mean over clips: its gradient is cached (GradCache: Gao et al., RepL4NLP 2021).
-  Features of all pieces without a graph, the loss of the whole batch over them, its gradient at each feature; then every piece
-  once more with a graph, through which that gradient goes back. It costs one more forward pass.
+Recognition accumulates gradients, because its loss is a mean over clips. Texts of classes are encoded once. The gradients
+of all pieces with respect to the text features are summed and pass through the text encoder at the end.
 
-What a step draws (dropout, stochastic depth) depends on the seed, the epoch, the step, the process and the piece alone: a piece
-that is computed twice draws the same twice, and a resumed training what it would have drawn.
+Retrieval caches gradients (GradCache: Gao et al., RepL4NLP 2021), because its contrastive loss compares all clips of the
+batch. A first pass without a graph computes the features of all pieces, then the loss and its gradient with respect to
+each feature. A second pass with a graph propagates these gradients through the model. This adds one forward pass.
+
+Random draws (dropout, stochastic depth) depend only on the seed, the epoch, the step, the process and the piece. Both
+passes over a piece therefore draw the same, and so does a training that resumes.
 """
 
 import logging
@@ -27,12 +28,16 @@ log = logging.getLogger(__name__)
 
 Losses = dict[str, Tensor]  # named terms
 Loss = Callable[[], Tensor]
-Reduce = Callable[[Loss], Tensor]  # makes a loss whose backward pass adds gradients over processes
+Reduce = Callable[[Loss], Tensor]  # returns a loss whose backward pass also sums gradients over processes
 Key = tuple[int, ...]  # what random draws depend on: seed, epoch, step
 
 
 class PiecewiseStep:
-    """The gradient of a batch, computed from pieces of at most `size` clips."""
+    """Compute the gradient of a batch from pieces of at most `size` clips.
+
+    `reduce` calls a function that returns a loss; the backward pass of what it returns also sums the gradients over
+    processes. By default there is one process.
+    """
 
     def __init__(
         self, objective: Objective, parameters: list[nn.Parameter], size: int, reduce: Reduce = lambda loss: loss()
@@ -40,7 +45,7 @@ class PiecewiseStep:
         self.objective, self.parameters, self.size, self.reduce = objective, parameters, size, reduce
 
     def __call__(self, batch: Batch, key: Key) -> Losses:
-        """Leave the gradient of the whole batch's loss at every parameter; return the losses, detached."""
+        """Add the gradient of the loss of the whole batch to every parameter; return the losses, detached."""
         pieces = batch.pieces(self.size)
         keys = [(*key, distributed.rank(), number) for number in range(len(pieces) + 1)]
         if isinstance(self.objective, Recognition):
@@ -51,7 +56,7 @@ class PiecewiseStep:
 def accumulate_gradients(
     objective: Recognition, batch: Batch, pieces: list[slice], keys: list[Key], reduce: Reduce
 ) -> Losses:
-    """Leave the gradients of a loss that is a sum over pieces; return the losses."""
+    """Add the gradients of a loss that is a sum over pieces to the parameters; return the losses, detached."""
     seed_from(*keys[-1])
     text = objective.text()
     leaves = map_tensors(detached_leaf, text)
@@ -71,7 +76,10 @@ def accumulate_gradients(
 
 
 def cache_gradients(objective: Retrieval, batch: Batch, pieces: list[slice], keys: list[Key], reduce: Reduce) -> Losses:
-    """Leave the gradients of a loss over all clips at once, by a second pass over the pieces; return the losses."""
+    """Add the gradients of a loss over all clips at once to the parameters; return the losses, detached.
+
+    The model runs twice over each piece (GradCache).
+    """
 
     def encode(number: int) -> Any:
         seed_from(*keys[number])
@@ -90,18 +98,19 @@ def cache_gradients(objective: Retrieval, batch: Batch, pieces: list[slice], key
 
 
 def seed_from(*key: int) -> None:
-    """Make all random draws from now on depend on these numbers alone."""
+    """Seed torch's random numbers from these numbers."""
     torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
 
 def largest_piece(
     objective: Objective, parameters: list[nn.Parameter], batch: Batch, spare_bytes: int = 0
 ) -> int | None:
-    """Return how many clips at once fit into the memory of every process's GPU; None: all that a process has.
+    """Return how many clips per forward pass fit into the GPU memory of every process; None if the whole batch fits.
 
-    `spare_bytes` is what the optimizer will take. Raises ValueError where not even one clip fits.
+    The size is halved until a trial step succeeds. `spare_bytes` is kept free for the state of the optimizer. Raises
+    ValueError if not even one clip fits.
     """
-    size = len(batch.places)
+    size = len(batch.indices)
     reason = None
     while failure := _try_out(PiecewiseStep(objective, parameters, size), batch, spare_bytes):
         if size == 1:
@@ -125,7 +134,7 @@ def largest_piece(
 
 
 def _try_out(step: PiecewiseStep, batch: Batch, spare_bytes: int) -> str | None:
-    """Return why the clips here do not go through in such pieces, with `spare_bytes` left; None if they do."""
+    """Return why this process cannot compute the batch in such pieces with `spare_bytes` left; None if it can."""
     on_gpu = step.parameters[0].device.type == "cuda"
     try:
         if on_gpu:

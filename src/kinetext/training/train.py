@@ -50,11 +50,11 @@ def train_method(
     threads: int = 1,
     on_curves: OnCurves | None = None,
 ) -> None:
-    """Train the run's method; write the checkpoint, and curves.parquet and cost.json beside it.
+    """Train the method of a run; write the checkpoint, and beside it curves.parquet and cost.json.
 
-    Each of several processes calls it, with the threads of all on its machine; the first one writes. `on_curves` is called
-    with the curves so far after each epoch (tracking/live.py). Raises ValueError if the run's options contradict each other or
-    memory is full, RuntimeError when the loss is no longer a number.
+    Each of several processes calls it, with the threads of all processes on its machine; the first one writes.
+    `on_curves` is called with the curves after each epoch (tracking/live.py). Raises ValueError if the options of the
+    run contradict each other or if memory is full, RuntimeError if the loss is no longer a finite number.
     """
     prepared = prepare(run, inputs, threads)
     if prepared.method.fits:
@@ -101,7 +101,7 @@ def train_method(
 
 
 def validate(prepared: Prepared, progress: Progress) -> dict[str, float]:
-    """Return the values of the validation clips, if there are any; keep the weights if they are the ones to be written."""
+    """Return the values of the validation clips, if there are any. Keep the weights if they are the best ones so far."""
     objective = prepared.objective
     values = objective.validate(prepared.val_clips) if len(prepared.val_clips) else {}
     score = values.get(objective.best_by, 0.0)
@@ -112,7 +112,7 @@ def validate(prepared: Prepared, progress: Progress) -> dict[str, float]:
 
 
 def fit_method(prepared: Prepared, threads: int, output: Path) -> None:
-    """Fit a method to the training clips' frame features in one go; write as `train_method`."""
+    """Fit a method to the frame features of the training clips; write the same files as `train_method`."""
     method, objective, started_s = prepared.method, prepared.objective, time.perf_counter()
     assert isinstance(objective, Recognition)
     parts = []
@@ -141,7 +141,7 @@ def train_epoch(
     saver: Saver,
     average: Average,
 ) -> None:
-    """Train what remains of one epoch. Raises RuntimeError as `read_losses`, and ValueError where memory is full."""
+    """Train the remaining steps of one epoch. Raises RuntimeError like `read_losses`, and ValueError if memory is full."""
     objective, method, clips, training = (
         prepared.objective,
         prepared.method,
@@ -165,7 +165,7 @@ def train_epoch(
                 require_gradients(method, step.unreached if isinstance(step, DistributedStep) else None)
             update(method, parameters, optimizer, schedule, training.clip_norm)
         except torch.OutOfMemoryError as error:
-            size = step.size if step is not None and step.size else len(batch.places)
+            size = step.size if step is not None and step.size else len(batch.indices)
             raise ValueError(
                 f"GPU out of memory at step {progress.step + 1} of epoch {progress.epoch + 1} with {size} clips per forward "
                 f"pass ({first_sentences(error)}); set training.micro_batch: {max(1, size // 2)} and rerun to resume"
@@ -182,7 +182,10 @@ def train_epoch(
 
 
 def update(method: Method, parameters: list[nn.Parameter], optimizer: Any, schedule: Any, clip_norm: float) -> None:
-    """Step along the gradients, and clear them. A parameter without a gradient gets zeros, as it has among several processes."""
+    """Update the parameters with their gradients, then clear these.
+
+    A parameter without a gradient gets zeros, as it does with several processes.
+    """
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
@@ -194,9 +197,9 @@ def update(method: Method, parameters: list[nn.Parameter], optimizer: Any, sched
 
 
 def require_gradients(method: Method, unreached: set[int] | None = None) -> None:
-    """Raise ValueError that names a new parameter to which the first step's losses have no path.
+    """Raise ValueError that names a new parameter on which the losses of the first step do not depend.
 
-    `unreached` has the ids of parameters without a path where several processes have given them zeros.
+    `unreached` holds the ids of such parameters if several processes have given them zeros as gradients.
     """
     for name, parameter in method.new_parameters().items():
         if parameter.requires_grad and (parameter.grad is None or id(parameter) in (unreached or ())):
@@ -209,9 +212,9 @@ def require_gradients(method: Method, unreached: set[int] | None = None) -> None
 def write_results(
     prepared: Prepared, progress: Progress, threads: int, output: Path, backbone: Path | None = None
 ) -> None:
-    """Write the curves and the cost, then the checkpoint, whose existence says that the training is complete.
+    """Write the curves and the cost, then the checkpoint; a checkpoint means that the training is complete.
 
-    With `wise_ft_alpha` its weights are interpolated with those of the folder `backbone`.
+    With `wise_ft_alpha` the weights are interpolated with those of the folder `backbone`.
     """
     method, device = prepared.method, prepared.train_clips.device
     cost = {

@@ -18,10 +18,10 @@ Unread = list[tuple[dict[str, Tensor], list[str]]]  # the named losses of the la
 
 
 def read_losses(unread: Unread, progress: Progress, divergence_factor: float | None = None) -> None:
-    """Move the losses of the last steps to `progress`: of each the mean over processes, which is the whole batch's.
+    """Add the losses of the last steps to `progress`, averaged over processes.
 
-    Raises RuntimeError, with step and clips, if one is no longer a number, or if the last of them have grown to more than
-    `divergence_factor` times the first.
+    Raises RuntimeError, with step and clips, if a loss is not a finite number, or if the last losses are more than
+    `divergence_factor` times the first ones.
     """
     if not unread:
         return
@@ -48,7 +48,7 @@ def read_losses(unread: Unread, progress: Progress, divergence_factor: float | N
 
 
 def epoch_means(progress: Progress) -> dict[str, float]:
-    """Return the epoch's mean loss and, of several terms, each one's."""
+    """Return the mean loss of the epoch and, if there are several terms, the mean of each."""
     means = {"train_loss": _mean(progress.losses)}
     if len(progress.terms) > 1:
         means |= {f"train_loss_{name}": _mean(values) for name, values in progress.terms.items()}

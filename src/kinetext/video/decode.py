@@ -23,18 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from kinetext.video.demux import (
-    MOV,
-    QUICK,
-    UnusableError,
-    Video,
-    count_without_edit_list,
-    demux,
-    has_quick_header,
-    open_video,
-    select_stream,
-    too_long,
-)
+from kinetext.video.container import MOV, QUICK, UnusableError, has_quick_header, open_video, select_stream
+from kinetext.video.demux import Video, count_without_edit_list, demux, too_long
 from kinetext.video.integrity import find_break
 from kinetext.video.passes import Image, ImageCollector, decode_all, decode_gops, display_order, nearest_untainted
 

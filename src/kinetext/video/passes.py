@@ -9,7 +9,8 @@ import av
 import numpy as np
 
 from kinetext.video.bitstream import is_zeroed
-from kinetext.video.demux import ALLOCATE, UnusableError, Video, position_of, tag_packets
+from kinetext.video.container import ALLOCATE, UnusableError
+from kinetext.video.demux import Video, position_of, tag_packets
 from kinetext.video.orientation import orientation_of
 
 BATCH_BYTES = 2**22  # frames resized in one call, at most; a single one may be larger
@@ -17,7 +18,7 @@ BATCH_BYTES = 2**22  # frames resized in one call, at most; a single one may be 
 
 @dataclass(frozen=True)
 class Image:
-    """A frame as displayed and resized, with its size before that."""
+    """A displayed and resized frame, with its size before resizing."""
 
     frame_HWC: np.ndarray
     width_px: int
@@ -26,7 +27,7 @@ class Image:
 
 
 class ImageCollector:
-    """Collects the wanted frames of a pass; resizes several at a time, which is faster than one by one."""
+    """Collect the wanted frames of a pass, and resize several at a time, which is faster than one by one."""
 
     def __init__(
         self, video: Video, resize: Callable[[np.ndarray], np.ndarray], limit_px: int, aspect: str = "display"
@@ -126,10 +127,10 @@ def _gop_ranges(video: Video, positions: list[int]) -> list[list[int]]:
 def decode_all(
     video: Video, arrivals: set[int], collector: ImageCollector
 ) -> tuple[list[int | None], list[float], dict[int, Image]]:
-    """Decode everything.
+    """Decode all packets.
 
-    Return the packet position and the time (s, from the first frame) of each frame in the order in which frames arrive,
-    and the images of the given arrivals (indices in that order).
+    Return the packet position and the time (seconds from the first frame) of each frame in the order of arrival, and
+    the images of the wanted arrivals (indices in that order).
     """
     positions: list[int | None] = []
     stamps: list[int | None] = []

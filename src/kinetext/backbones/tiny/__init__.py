@@ -24,7 +24,7 @@ class Tiny(OpenClipViT):
     """A CLIP of 4 + 3 layers of width 128 for frames of 64 px."""
 
     class Config(Options):
-        """Whether to train it anew."""
+        """Option of the weights."""
 
         pretrain_steps: int | None = Field(
             None, ge=1, description="steps of a new pretraining; null: the shipped weights"

@@ -18,14 +18,14 @@ from tqdm import tqdm
 from kinetext.backbones.attention import cosine_scores
 from kinetext.backbones.base import TextTokens
 from kinetext.backbones.tiny import Tiny
-from kinetext.data import stills
+from kinetext.data import still_captions, stills
 from kinetext.data.scenes import draw_scene
 
 KINDS = ("single", "pair", "gate", "box", "empty")
 SHARES = (0.55, 0.2, 0.1, 0.11, 0.04)
 # Heads that read each attribute off a feature, during the first part of training: an image alone does not say which of
 # two figures a caption will call the first, so its heads leave out what depends on that.
-TEXT_HEADS = stills.ATTRIBUTES | stills.POSITIONED
+TEXT_HEADS = stills.ATTRIBUTES | still_captions.POSITIONED
 HEADS_UNTIL = 0.6  # share of the steps after which only the contrast is left
 IMAGE_HEADS = {
     name: v for name, v in TEXT_HEADS.items() if name not in ("side", "height", "other_shape", "other_colour")
@@ -33,7 +33,7 @@ IMAGE_HEADS = {
 
 
 def draw_stills(count: int, seed: int) -> tuple[np.ndarray, list[stills.Still]]:
-    """`count` stills as uint8 [count, 3, H, W] with their attributes."""
+    """Return `count` random stills, uint8 [count, 3, H, W], and their attributes."""
     random = np.random.default_rng(seed)
     drawn = [stills.draw_still(str(kind), random) for kind in random.choice(KINDS, count, p=SHARES)]
     images = np.stack([draw_scene(still.scene, random) for still in drawn])
@@ -41,8 +41,11 @@ def draw_stills(count: int, seed: int) -> tuple[np.ndarray, list[stills.Still]]:
 
 
 def masked_contrast(logits_BK, true_BK, undecided_BK, target_B):
-    """Cross-entropy of each still's own caption against the captions that are false of it, and of each own caption
-    against the stills that it is false of. Captions are columns; `own_B` says which column is a still's own.
+    """Return the contrastive loss in which only false pairs are negatives.
+
+    It is the mean cross-entropy of each still with its own caption against the captions that are false of it, and of
+    each own caption against the stills that it is false of. Captions are columns; `own_B` is the column of a still's
+    own caption.
     """
     rows = torch.arange(len(target_B))
     others = true_BK | undecided_BK
@@ -54,7 +57,7 @@ def masked_contrast(logits_BK, true_BK, undecided_BK, target_B):
 
 
 def pretrain_tiny(steps: int, batch: int = 128, pool: int = 30000, seed: int = 0) -> Tiny:
-    """Return the small CLIP after `steps` steps; about 0.25 s a step on 2 cores."""
+    """Return kinetext-tiny after `steps` steps of pretraining (0.25 s each on 2 cores)."""
     training = pretrain_steps(steps, batch, pool, seed)
     with tqdm(training, desc="pretrain tiny", total=steps, disable=None) as bar:
         for backbone, loss in bar:  # noqa: B007 (the last one is returned)
@@ -64,13 +67,13 @@ def pretrain_tiny(steps: int, batch: int = 128, pool: int = 30000, seed: int = 0
 
 
 def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-3) -> Iterator[tuple[Tiny, float]]:
-    """Train the small CLIP with AdamW on `pool` stills; gives the model and its loss after each of `steps` steps."""
+    """Train kinetext-tiny with AdamW on `pool` stills; yield the model and its loss after each of `steps` steps."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     backbone = Tiny()
     _sine_positions(backbone)
     images, drawn = draw_stills(pool, seed)
-    values_BA = stills.table([still.values for still in drawn], stills.NONE)
+    values_BA = still_captions.table([still.values for still in drawn], stills.NONE)
     ids, embedding = _compact_embedding(backbone)
     image_heads, text_heads = Heads(backbone.embed_dim, IMAGE_HEADS), Heads(backbone.embed_dim, TEXT_HEADS)
     parameters = [p for module in (backbone, image_heads, text_heads) for p in module.parameters()]
@@ -84,10 +87,12 @@ def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-
     shown_BA = _targets([_shown(still.values) for still in drawn], IMAGE_HEADS)
     for step in range(steps):
         index = random.integers(pool, size=batch)
-        statements = [stills.caption_values(drawn[i], random) for i in index]
-        wrong = [stills.hard_negative(values, random) for values in statements]
-        captions = [stills.caption_text(values, random) for values in statements + wrong]
-        true_BK, undecided_BK = stills.truth(values_BA[index], stills.table(statements + wrong, stills.FREE))
+        statements = [still_captions.caption_values(drawn[i], random) for i in index]
+        wrong = [still_captions.hard_negative(values, random) for values in statements]
+        captions = [still_captions.caption_text(values, random) for values in statements + wrong]
+        true_BK, undecided_BK = still_captions.truth(
+            values_BA[index], still_captions.table(statements + wrong, stills.FREE)
+        )
         image_BD = backbone.encode_frames(torch.from_numpy(images[index])[:, None])
         tokens = backbone.tokenize(captions)
         tokens = tokens._replace(ids_KL=torch.searchsorted(ids, tokens.ids_KL.contiguous()))
@@ -98,7 +103,9 @@ def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-
         )
         share = max(0.0, 1.0 - step / (HEADS_UNTIL * steps))
         if share > 0:
-            stated_KA = _targets([values | stills.positioned(values) for values in statements + wrong], TEXT_HEADS)
+            stated_KA = _targets(
+                [values | still_captions.positioned(values) for values in statements + wrong], TEXT_HEADS
+            )
             read = image_heads(image_BD[:, 0], shown_BA[index]) + text_heads(text_KD, stated_KA)
             loss = loss + share * read
         optimiser.zero_grad()
@@ -114,7 +121,7 @@ def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-
 
 
 class Heads(nn.Module):
-    """One linear classifier per attribute; their mean cross-entropy over what is known (target -1: unknown)."""
+    """One linear classifier per attribute. The loss is their mean cross-entropy over known values (target -1: unknown)."""
 
     def __init__(self, width: int, attributes: dict[str, tuple[str, ...]]) -> None:
         super().__init__()
@@ -132,7 +139,9 @@ def _shown(values: dict[str, int]) -> dict[str, int]:
     """Return what a still shows: where each of two figures is, not which one a caption names first."""
     if values["other_shape"] < 0:
         return values
-    return {name: v for name, v in values.items() if name not in ("shape", "colour")} | stills.positioned(values)
+    return {name: v for name, v in values.items() if name not in ("shape", "colour")} | still_captions.positioned(
+        values
+    )
 
 
 def _targets(rows: list[dict[str, int]], attributes: dict[str, tuple[str, ...]]) -> Tensor:
@@ -152,8 +161,8 @@ def _encode_short_and_long(backbone: Tiny, tokens: TextTokens) -> Tensor:
 def _vocabulary(backbone: Tiny) -> Tensor:
     """Ids of every word that captions use, ascending."""
     random = np.random.default_rng(0)
-    statements = [stills.caption_values(stills.draw_still(str(kind), random), random) for kind in KINDS * 400]
-    return backbone.tokenize([stills.caption_text(values, random) for values in statements]).ids_KL.unique()
+    statements = [still_captions.caption_values(stills.draw_still(str(kind), random), random) for kind in KINDS * 400]
+    return backbone.tokenize([still_captions.caption_text(values, random) for values in statements]).ids_KL.unique()
 
 
 def _compact_embedding(backbone: Tiny) -> tuple[Tensor, nn.Embedding]:

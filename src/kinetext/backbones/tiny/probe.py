@@ -12,7 +12,7 @@ import torch
 from kinetext.backbones.attention import cosine_scores
 from kinetext.backbones.base import Backbone
 from kinetext.backbones.checkpoint import load_backbone
-from kinetext.data import stills
+from kinetext.data import still_captions, stills
 from kinetext.data.scenes import draw_scene
 
 # attribute -> the kind of still that it is read from
@@ -34,7 +34,7 @@ SEED = 20_000_003  # stills that no training has seen: pretraining draws from sm
 
 
 def probe_backbone(folder: Path, count: int) -> dict[str, float]:
-    """Print and return the accuracy, 0 to 1, on `count` stills per attribute."""
+    """Print and return the zero-shot accuracy of each attribute, 0 to 1, on `count` stills."""
     backbone = load_backbone(folder)
     random = np.random.default_rng(SEED)
     shares = {}
@@ -58,7 +58,7 @@ def _accuracy(backbone: Backbone, name: str, kind: str, count: int, random: np.r
         image_BD = backbone.encode_frames(torch.from_numpy(images)[:, None])[:, 0]
         for still, image_D in zip(drawn, image_BD, strict=True):
             statements = [_statement(still, name, value) for value in range(len(stills.ATTRIBUTES[name]))]
-            captions = [stills.caption_text(values, np.random.default_rng(0)) for values in statements]
+            captions = [still_captions.caption_text(values, np.random.default_rng(0)) for values in statements]
             text_KD, _ = backbone.encode_text(backbone.tokenize(captions))
             right += int(cosine_scores(image_D[None], text_KD).argmax()) == still.values[name]
         done += len(drawn)

@@ -16,10 +16,10 @@ from kinetext.data.lists import need_folder
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a data set; the fields are the columns of the table `clips`.
+    """One clip of a data set. The fields are the columns of the table `clips`.
 
-    `error` says why a clip must not be read; such clips and clips whose file is absent are listed like all others.
-    `group` names what a clip was cut from, e.g. a film: clips of one group are never split between training and
+    `error` says why a clip cannot be read; such clips are listed like all others, as are clips whose file is missing.
+    `group` names the source of a clip, e.g. the film: clips of one group are never split between training and
     validation.
     """
 
@@ -35,7 +35,7 @@ class Clip:
 
 
 class Dataset(ABC):
-    """A data set. A plug-in extends this class, with its options as a nested `Config`."""
+    """Base class of all data sets, with defaults for everything optional. Options are its nested `Config`."""
 
     Config: ClassVar[type[plugins.Options]] = plugins.Options
     captioned: ClassVar[bool | None] = False
@@ -46,20 +46,20 @@ class Dataset(ABC):
 
     @abstractmethod
     def list_clips(self, folder: Path) -> Iterator[Clip]:
-        """Yield each clip of the data set, also broken and absent ones.
+        """Yield every clip of the data set, including broken and missing ones.
 
-        `folder` belongs to the data set, for files that it renders or converts. Raises ValueError if the annotation
-        files are wrong, with file and line.
+        `folder` belongs to the data set, for videos that it renders or converts. Raises ValueError, with file and line,
+        if an annotation file is wrong.
         """
 
     @property
     def root(self) -> Path | None:
-        """Return the folder of the user's videos; None for a data set that makes its own."""
+        """The folder of the videos; None for a data set that renders its own."""
         root = getattr(self.config, "root", None)
         return Path(root).expanduser() if root else None
 
     def check(self) -> None:
-        """Raise ValueError if a folder or a file is missing; takes milliseconds."""
+        """Raise ValueError if a folder or a file is missing. Must take only milliseconds."""
         if self.root is not None:
             need_folder(str(self.root), "root")
         self.list_files()
@@ -69,33 +69,33 @@ class Dataset(ABC):
         return []
 
     def skipped(self) -> list[str]:
-        """Return the folders and files of the user that give no clip, each with the reason; lists have none."""
+        """Return folders and files that contain no clip, each with the reason. Data sets with lists have none."""
         return []
 
     def labels(self) -> list[str] | None:
-        """Return the class names in their official order; None: those of the clips, sorted."""
+        """Return the class names in their official order; None: the names of the clips, sorted."""
         return None
 
     def declared_pairs(self) -> list[tuple[str, str]]:
-        """Return the pairs of classes that the data set itself declares confusable."""
+        """Return the pairs of classes that the data set declares confusable."""
         return []
 
     def published(self) -> dict[str, int]:
-        """Return the sizes that the authors state: the number of clips of a split by its name, and `classes`."""
+        """Return the published numbers of clips per split, and of `classes`."""
         return {}
 
 
 def build_dataset(name: str, options: DatasetOptions) -> Dataset:
-    """Return the data set that a configuration calls `name`. Raises ValueError if the module or an option is wrong."""
+    """Build the data set that is called `name` in the configuration. Raises ValueError for a wrong module or option."""
     plugin = plugins.load("datasets", options.module or name)
     return plugin(plugins.configure(plugin, options.options))
 
 
 def set_aside(clips: Iterable[Clip], share: float, seed: int) -> Iterator[Clip]:
-    """Yield the clips, a share of the training clips turned into validation clips.
+    """Yield the clips; a share of the training clips becomes validation clips.
 
-    A clip's group, or its clip_id where it has none, decides. So clips of one group stay together, and other clips have
-    no influence.
+    The choice depends on the group of a clip, or on its clip_id if it has none. Clips of one group therefore stay
+    together, and other clips have no influence.
     """
     for clip in clips:
         if clip.split == "train":

@@ -21,10 +21,10 @@ SPLITS = ["train", "val", "test"]
 
 
 class CsvDataset(Dataset):
-    """A list that a user writes."""
+    """A data set that is listed in a CSV file."""
 
     class Config(Options):
-        """Where the videos and the list are."""
+        """Folder of the videos and file of the list."""
 
         root: str = Field(description="folder of the videos; paths in the list start here")
         list: str = Field(description="the csv file, UTF-8")
@@ -34,7 +34,7 @@ class CsvDataset(Dataset):
     captioned = None
 
     def list_files(self) -> list[Path]:
-        """Return the list."""
+        """Return the CSV file."""
         return [need_path(self.config.list, "list")]
 
     def list_clips(self, folder: Path) -> Iterator[Clip]:

@@ -23,10 +23,10 @@ SPLITS = ("train", "val", "test")
 
 
 class DiDeMo(Dataset):
-    """DiDeMo."""
+    """DiDeMo for video-paragraph retrieval."""
 
     class Config(Options):
-        """Where videos and lists are, and how much of each video is used."""
+        """Folders of videos and lists, and the part of each video that is used."""
 
         root: str = Field(description="folder of the videos, named as in the lists except for the suffix")
         annotations: str = Field(description="folder of the three lists and of the three JSON files")
@@ -45,7 +45,7 @@ class DiDeMo(Dataset):
         return [need_file(folder, f"{split}_{kind}") for kind in ("list.txt", "data.json") for split in SPLITS]
 
     def list_clips(self, folder: Path) -> Iterator[Clip]:
-        """Yield the videos of the three lists in their order, each with one paragraph as its caption."""
+        """Yield the videos of the three lists in order, each with one paragraph as its caption."""
         files = self.list_files()
         splits: dict[str, Captions] = {}
         for split, names, descriptions in zip(SPLITS, files[:3], files[3:], strict=True):
@@ -59,6 +59,6 @@ class DiDeMo(Dataset):
             yield replace(clip, end_s=self.config.end_s)
 
     def published(self) -> dict[str, int]:
-        """Return the sizes of the lists."""
+        """Return the published numbers of videos."""
         # collaborative-experts, misc/datasets/didemo/README.md; it counts three more in the paper's training split
         return {"train": 8392, "val": 1065, "test": 1004}

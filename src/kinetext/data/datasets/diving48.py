@@ -23,7 +23,7 @@ class Diving48(RecognitionDataset):
     """Diving48, version 2."""
 
     class Config(RecognitionOptions):
-        """Where videos and lists are."""
+        """Folders of videos and lists, and the share of validation clips."""
 
     config: Config
 
@@ -67,7 +67,9 @@ class Diving48(RecognitionDataset):
 
 
 def dive(takeoff: str, somersaults: str, twists: str, position: str) -> str:
-    """Return a class in words: `back dive with one and a half somersaults and half a twist in free position`."""
+    """Return the name of a class in words, e.g. `back dive with one and a half somersaults and half a twist in free
+    position`.
+    """
     turns = [
         count(part, noun)
         for part, noun in ((somersaults, "somersault"), (twists, "twist"))
@@ -78,7 +80,7 @@ def dive(takeoff: str, somersaults: str, twists: str, position: str) -> str:
 
 
 def count(part: str, noun: str) -> str:
-    """Return turns in words: `15som` is one and a half somersaults, `2som` two, `05Twis` half a twist."""
+    """Return a number of turns in words: `15som` is one and a half somersaults, `2som` two, `05Twis` half a twist."""
     match = re.fullmatch(r"([0-5])(5?)(som|Twis)", part)
     if match is None:
         raise ValueError(f"'{part}' is not a number of {noun}s")

@@ -22,7 +22,7 @@ class FolderDataset(Dataset):
     """Videos sorted into class folders."""
 
     class Config(Options):
-        """Where the videos are, and how they are split if no folders say so."""
+        """Folder of the videos, and how they are split if no folders do so."""
 
         root: str = Field(description="folder of the class folders or of the folders train, val, test")
         seed: int = Field(0, ge=0, description="of the random split; no effect with folders train, val, test")
@@ -65,7 +65,7 @@ class FolderDataset(Dataset):
             yield clip
 
     def skipped(self) -> list[str]:
-        """Return the class folders without a video, and the files that are not read as one, with the reason."""
+        """Return class folders without a video and files that are not read as videos, with the reason."""
         root = Path(self.config.root).expanduser()
         tops = _folders(root)
         with_splits = any(top.name.lower() in SPLITS for top in tops)

@@ -22,17 +22,17 @@ SPLITS = {"1": "train", "2": "test", "0": None}
 
 
 class HMDB51(RecognitionDataset):
-    """HMDB51."""
+    """HMDB51, in one of its three splits."""
 
     class Config(RecognitionOptions):
-        """Folders of the videos and lists, the validation share, and one of the three splits."""
+        """Folders of videos and lists, the share of validation clips, and the split."""
 
         fold: Literal[1, 2, 3] = Field(1, description="which of the three official splits")
 
     config: Config
 
     def list_files(self) -> list[Path]:
-        """Return the split's list of each class, in the order of the classes."""
+        """Return the list of each class for this split, in the order of the classes. Raises ValueError without any."""
         folder = need_folder(self.config.annotations, "annotations")
         paths = sorted(folder.glob(f"*_test_split{self.config.fold}.txt"), key=_class)
         if not paths:
@@ -43,11 +43,11 @@ class HMDB51(RecognitionDataset):
         return paths
 
     def published(self) -> dict[str, int]:
-        """Return 70 training and 30 test clips for each of 51 classes, in each split (the paper)."""
+        """Return the published sizes: 70 training and 30 test clips for each of 51 classes."""
         return {**self.published_train(70 * 51), "test": 30 * 51, "classes": 51}
 
     def labels(self) -> list[str]:
-        """Return the classes, sorted by name."""
+        """Return the class names, sorted."""
         return [_class(path).replace("_", " ") for path in self.list_files()]
 
     def listed_clips(self) -> Iterator[Clip]:

@@ -38,10 +38,10 @@ FOLDERS = {
 
 
 class Kinetics(RecognitionDataset):
-    """Kinetics, in one of its three editions."""
+    """Kinetics-400, -600 or -700."""
 
     class Config(RecognitionOptions):
-        """Folders of the videos and lists, the validation share, and the edition."""
+        """Folders of videos and lists, the share of validation clips, and the edition."""
 
         variant: Literal[400, 600, 700] = Field(400, description="edition, named by its number of classes")
         classes: str | None = Field(
@@ -64,7 +64,7 @@ class Kinetics(RecognitionDataset):
         return [*paths, need_file(folder, self.config.classes)] if self.config.classes else paths
 
     def published(self) -> dict[str, int]:
-        """Return the number of classes; copies differ in clips, and flat lists may be of any selection of classes."""
+        """Return the number of classes. The number of clips differs between copies, because videos disappear."""
         return {} if self.config.classes else {"classes": self.config.variant}
 
     def labels(self) -> list[str]:

@@ -26,10 +26,10 @@ SKIPPED = "1012_Unbreakable_00.05.16.065-00.05.21.941"
 
 
 class LSMDC(Dataset):
-    """LSMDC 2016."""
+    """LSMDC 2016, clips of films with captions."""
 
     class Config(Options):
-        """Where videos and lists are."""
+        """Folders of videos and lists."""
 
         root: str = Field(description="folder of the movies' folders")
         annotations: str = Field(description="folder of the three LSMDC16 csv files")

@@ -18,10 +18,10 @@ from kinetext.data.lists import Videos, need_file, need_folder, read_csv, read_j
 
 
 class MSRVTT(Dataset):
-    """MSR-VTT 1k-A."""
+    """MSR-VTT with the test list 1k-A."""
 
     class Config(Options):
-        """Where videos and lists are, and which training list is used."""
+        """Folders of videos and lists, and which training list is used."""
 
         root: str = Field(description="folder of the videos, video0.mp4 to video9999.mp4")
         annotations: str = Field(description="folder of MSRVTT_data.json and the csv files")

@@ -22,10 +22,10 @@ HARMLESS = ("dict", "list", "tuple", "set", "frozenset", "str", "unicode")
 
 
 class MSVD(Dataset):
-    """MSVD."""
+    """MSVD, videos with many captions each."""
 
     class Config(Options):
-        """Where videos and lists are."""
+        """Folders of videos and lists."""
 
         root: str = Field(description="folder of the videos, {stem}.avi")
         annotations: str = Field(description="folder of the three lists and of raw-captions.pkl or captions_msvd.json")
@@ -57,7 +57,7 @@ class MSVD(Dataset):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads containers and texts only: loading a pickle imports, and may run, whatever the pickle names."""
+    """Load containers and texts only. A plain unpickler imports, and may run, whatever the file names."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module not in ("builtins", "__builtin__") or name not in HARMLESS:

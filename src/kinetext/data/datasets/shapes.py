@@ -44,7 +44,7 @@ FORMAT_VERSION = 2  # raise it when clips change: their folder's name depends on
 
 @dataclass(frozen=True)
 class Look:
-    """What a clip shows if that is chosen and not drawn: its figures, named as in scenes.py, and the background."""
+    """The chosen, not randomly drawn, appearance of a clip: its figures, named as in scenes.py, and the background."""
 
     colour: str
     shape: str
@@ -54,10 +54,10 @@ class Look:
 
 
 class Shapes(Dataset):
-    """Figures that move."""
+    """Rendered clips of moving shapes. The classes come in pairs that are time reversals of each other."""
 
     class Config(Options):
-        """How many clips of each class, and which pairs have no training clips."""
+        """Number of clips of each class, and the pairs without training clips."""
 
         train: int = Field(40, ge=0, description="training clips per class")
         val: int = Field(10, ge=0, description="validation clips per class")
@@ -74,7 +74,7 @@ class Shapes(Dataset):
     config: Config
 
     def list_clips(self, folder: Path) -> Iterator[Clip]:
-        """Render the clips that are missing, then yield all."""
+        """Render the clips that are missing; yield all clips."""
         version = f"{FORMAT_VERSION} {self.config.seed}"
         root = folder / hashlib.sha256(version.encode()).hexdigest()[:12]
         clips = []
@@ -93,7 +93,7 @@ class Shapes(Dataset):
         return [label for pair in self.config.pairs for label in PAIRS[pair]]
 
     def declared_pairs(self) -> list[tuple[str, str]]:
-        """Return the time reversals."""
+        """Return the pairs of classes that are time reversals of each other."""
         return [PAIRS[pair] for pair in self.config.pairs]
 
 
@@ -105,7 +105,7 @@ def check_pairs(pairs: Sequence[str]) -> None:
 
 
 def render(write: Callable[[Any], None], jobs: Sequence[Any], workers: int) -> None:
-    """Call `write` on each job in `workers` processes."""
+    """Call `write` with each job, in `workers` processes."""
     if jobs:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             for _ in pool.map(write, jobs, chunksize=16):
@@ -119,7 +119,7 @@ def render_clip(clip: Clip, seed: int) -> None:
 
 
 def write_video(clip_frames: np.ndarray, path: Path) -> None:
-    """Write frames, uint8 [T, H, W, 3], 12 frames/s, H.264; the bytes are the same each time and on every machine."""
+    """Write frames, uint8 [T, H, W, 3], as H.264 with 12 frames/s. The bytes are the same on every machine."""
     # with x264's macroblock tree the bytes of some clips differ now and then; its assembler differs between CPUs
     reproducible = "mbtree=0:cpu-independent=1"
     with atomic_write(path) as part, av.open(str(part), "w", format="mp4") as container:
@@ -133,7 +133,7 @@ def write_video(clip_frames: np.ndarray, path: Path) -> None:
 
 
 def draw_clip(label: str, random: np.random.Generator, look: Look | None = None) -> np.ndarray:
-    """Return the frames of one clip, uint8 [24, 64, 64, 3], with the figures of `look` if given."""
+    """Return the frames of one clip, uint8 [24, 64, 64, 3]. `look` fixes its figures; by default they are random."""
     pair = next(pair for pair, both in PAIRS.items() if label in both)
     world = _World(pair, random, look)
     progress = _progress(random)

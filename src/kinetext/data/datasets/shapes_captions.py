@@ -64,10 +64,10 @@ STATES = {
 
 
 class ShapesCaptions(Dataset):
-    """Figures that move, with captions."""
+    """Rendered clips of moving shapes with captions."""
 
     class Config(Options):
-        """How many clips of each motion."""
+        """Number of clips of each motion."""
 
         train: int = Field(40, ge=0, description="training clips per motion")
         val: int = Field(5, ge=0, description="validation clips per motion")
@@ -103,7 +103,7 @@ class ShapesCaptions(Dataset):
 
 
 def looks(pair: str, split: str, seed: int) -> list[Look]:
-    """Return all looks that captions of a pair can distinguish, shuffled for each split."""
+    """Return all appearances that captions of a pair can distinguish, in a random order that depends on the split."""
     subjects: list[tuple[str, str, str | None]]
     if pair == "turn":  # the figure is always an arrow, so the background varies, too
         subjects = [(colour, "arrow", background) for colour in COLOURS for background in BACKGROUNDS]

@@ -18,10 +18,10 @@ from kinetext.data.recognition import RecognitionDataset, RecognitionOptions
 
 
 class SSv2(RecognitionDataset):
-    """Something-Something V2."""
+    """Something-Something V2: everyday actions whose classes differ in motion."""
 
     class Config(RecognitionOptions):
-        """Where videos and lists are."""
+        """Folders of videos and lists, and the share of validation clips."""
 
     config: Config
 

@@ -25,17 +25,17 @@ NUM_TEST = {1: 3783, 2: 3734, 3: 3696}
 
 
 class UCF101(RecognitionDataset):
-    """UCF101."""
+    """UCF101, in one of its three splits."""
 
     class Config(RecognitionOptions):
-        """Where videos and lists are, and which of the three splits is used."""
+        """Folders of videos and lists, the share of validation clips, and the split."""
 
         fold: Literal[1, 2, 3] = Field(1, description="which of the three official splits")
 
     config: Config
 
     def list_files(self) -> list[Path]:
-        """Return the training list and the test list of the split, and the classes."""
+        """Return the training list, the test list and the classes of the split."""
         folder, fold = need_folder(self.config.annotations, "annotations"), self.config.fold
         return [need_file(folder, f"{part}.txt") for part in (f"trainlist0{fold}", f"testlist0{fold}", "classInd")]
 

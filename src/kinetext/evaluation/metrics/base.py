@@ -20,14 +20,14 @@ Unit = Literal["share", "rank", "number"]
 
 
 class Metric:
-    """A number that measures a run.
+    """Base class of all metrics.
 
-    A subclass overrides `clip_values` if the metric is a mean over clips, else `measure`. `sample` is a `Predictions`;
-    for a metric of captions it is a `Ranks`, once for each direction of retrieval (evaluation/retrieval.py).
+    A subclass overrides `clip_values` if the metric is a mean over clips, else `measure`. `sample` is a `Predictions`.
+    For a metric of captions it is a `Ranks`, one for each direction of retrieval (evaluation/retrieval.py).
     """
 
     class Config(Options):
-        """No options."""
+        """Options of the metric; by default none."""
 
     task: ClassVar[Literal["classes", "captions"]] = "classes"
     unit: ClassVar[Unit] = "share"  # a share from 0 to 1 is shown in percent, a rank with one decimal
@@ -38,14 +38,15 @@ class Metric:
         self.config: Any = self.Config() if config is None else config
 
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray | None:
-        """Return the metric of each clip alone, value_B, NaN for a clip that is left out; None if it is no mean over clips.
+        """Return the metric of each clip, value_B, with NaN for clips that are left out; None if it is not a mean over
+        clips.
 
-        The interval is then computed from these values instead of many draws of clips.
+        The interval is computed from these values, instead of from many bootstrap samples.
         """
         return None
 
     def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
-        """Return the metric of all clips, NaN if there is nothing to count."""
+        """Return the metric of all clips; NaN if no clip counts."""
         value_B = self.clip_values(sample, rivals)
         if value_B is None:
             raise NotImplementedError(f"{type(self).__name__} defines neither clip_values nor measure")
@@ -53,12 +54,12 @@ class Metric:
 
 
 def num_not_below(predictions: Predictions) -> np.ndarray:
-    """Return how many other classes score as high as the clip's own class or higher, [B]; NaN scores: a huge number."""
+    """Return how many other classes score at least as high as the class of the clip, [B]; very many for NaN scores."""
     target_score_B1 = np.take_along_axis(predictions.scores_BK, predictions.target_B[:, None], axis=1)
     not_below_B = (~(predictions.scores_BK < target_score_B1)).sum(axis=1) - 1  # minus the class itself
     return np.where(np.isnan(target_score_B1[:, 0]), np.iinfo(np.int32).max, not_below_B)
 
 
 def mean(values: np.ndarray) -> float:
-    """Return the mean, or NaN of nothing (without numpy's warning)."""
+    """Return the mean; NaN, without numpy's warning, if there are no values."""
     return float(np.mean(values)) if len(values) else float("nan")

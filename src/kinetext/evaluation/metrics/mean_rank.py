@@ -6,7 +6,7 @@ from kinetext.evaluation.metrics.base import Metric, Rivals, mean
 
 
 class MeanRank(Metric):
-    """Mean over queries of the rank of their own item, from 1."""
+    """Mean rank of each query's own item, from 1."""
 
     task, unit, higher_is_better = "captions", "rank", False
 

@@ -40,8 +40,8 @@ from kinetext.methods.moted.reader import Reader
 from kinetext.methods.ordered_descriptions import WHOLE, end_frames, phase_means
 
 
-class Both(NamedTuple):
-    """An appearance feature and motion features, [B, D] and [B, P, D] of videos, [K, D] and [K, P, D] of classes."""
+class AppearanceMotion(NamedTuple):
+    """Appearance and motion features: [B, D] and [B, P, D] of videos, [K, D] and [K, P, D] of classes."""
 
     appearance: Tensor
     motion: Tensor
@@ -54,7 +54,7 @@ class Moted(Method):
     tasks: ClassVar[tuple[Literal["classes", "captions"], ...]] = ("classes",)
 
     class Config(Options):
-        """Each part can be switched off."""
+        """Options. Each part can be switched off."""
 
         visual: str | None = Field(
             "stan", description="method whose video feature is added to the motion features; null: none"
@@ -82,7 +82,7 @@ class Moted(Method):
 
     @classmethod
     def check(cls, config: Any) -> None:
-        """Refuse a temporal method that does not exist, or options that it does not have."""
+        """Raise ValueError if the temporal method does not exist, has no such options, or gives no video feature."""
         repeated = [phase for phase in config.phases if config.phases.count(phase) > 1]
         if repeated:
             raise ValueError(f"phases: {repeated[0]} is listed twice")
@@ -110,26 +110,29 @@ class Moted(Method):
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """The layers of the temporal method."""
+        """The layers of the image encoder that the temporal method reads."""
         return self.visual.levels if self.visual else super().levels
 
     def layer(self, number: int, layer: Layer, x_BTNV: Tensor) -> Tensor:
-        """Run the temporal method's layer."""
+        """Run the layer of the temporal method."""
         return self.visual.layer(number, layer, x_BTNV) if self.visual else super().layer(number, layer, x_BTNV)
 
-    def encode_tokens(self, tokens: Tokens) -> Both:
-        """Return appearance [B, D] and motion [B, P, D]."""
+    def encode_tokens(self, tokens: Tokens) -> AppearanceMotion:
+        """Return the appearance features [B, D] and the motion features [B, P, D]."""
         frames_BTD = self.frame_features(tokens)
         appearance_BD = frames_BTD.mean(1)
         parts = (appearance_BD, *end_frames(frames_BTD))  # as PHASES
         motion_BPD = torch.stack([parts[phase] for phase in self.phases], 1)
         if self.visual is not None and self.visual_out is not None:
-            seen = self.visual_out(self.visual.encode_tokens(tokens))
-            motion_BPD = motion_BPD + seen.unflatten(-1, motion_BPD.shape[1:])
-        return Both(appearance_BD, motion_BPD)
+            temporal = self.visual_out(self.visual.encode_tokens(tokens))
+            motion_BPD = motion_BPD + temporal.unflatten(-1, motion_BPD.shape[1:])
+        return AppearanceMotion(appearance_BD, motion_BPD)
 
-    def pool_texts(self, words: WordFeatures, table: TextTable) -> Both:
-        """Return the features of names [K, D] and of descriptions [K, P, D]. Raises ValueError for a class without a description."""
+    def pool_texts(self, words: WordFeatures, table: TextTable) -> AppearanceMotion:
+        """Return the features of the names [K, D] and of the descriptions [K, P, D].
+
+        Raises ValueError for a class without a description.
+        """
         motion_S, rows = table.motion_S, table.described
         require_descriptions(table, "moted")
         motion_KPD = torch.stack([self._described(words, table, phase) for phase in self.phases], 1)
@@ -137,10 +140,13 @@ class Moted(Method):
             columns = (words.word_SLD, table.phase_S, table.tokens.mask_KL, table.owner_S)
             described = (column[rows] for column in columns)
             motion_KPD = motion_KPD + self.reader(*described, len(table.labels), table.max_descriptions)
-        return Both(class_means(words.sentence_SD, table, ~motion_S), motion_KPD)
+        return AppearanceMotion(class_means(words.sentence_SD, table, ~motion_S), motion_KPD)
 
     def _described(self, words: WordFeatures, table: TextTable, phase: int) -> Tensor:
-        """Return the (weighted) mean of each class's descriptions of a phase, [K, D]; of all, where whole is the only phase."""
+        """Return the (weighted) mean [K, D] of the descriptions of a phase.
+
+        If `whole` is the only phase, all descriptions count.
+        """
         weight_S = None
         if self.scorer_D is not None:
             weight_S = (F.normalize(words.sentence_SD, dim=-1) @ self.scorer_D).exp()
@@ -148,19 +154,19 @@ class Moted(Method):
             return class_means(words.sentence_SD, table, table.motion_S, weight_S)
         return phase_means(words, table, phase, weight_S)
 
-    def _cosines(self, video: Both, text: Both) -> tuple[Tensor, Tensor]:
-        """Return appearance [B, K] and motion [B, K], the latter the mean over phases."""
+    def _cosines(self, video: AppearanceMotion, text: AppearanceMotion) -> tuple[Tensor, Tensor]:
+        """Return the cosines of appearance [B, K] and those of motion [B, K], averaged over phases."""
         video_BPD, text_KPD = F.normalize(video.motion, dim=-1), F.normalize(text.motion, dim=-1)
         motion_BK = torch.einsum("bpd,kpd->bk", video_BPD, text_KPD) / len(self.phases)
         return cosine_scores(video.appearance, text.appearance), motion_BK
 
-    def score(self, video: Both, text: Both) -> Tensor:
-        """Return logits [B, K]."""
+    def score(self, video: AppearanceMotion, text: AppearanceMotion) -> Tensor:
+        """Return the logits [B, K] of all pairs."""
         appearance_BK, motion_BK = self._cosines(video, text)
         return self.backbone.logits(appearance_BK + self.config.motion * motion_BK)
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
-        """Return the terms `appearance` (names), `motion` (all classes) and `rivals` (motion, a class and its rivals)."""
+        """Return the terms `appearance` (names), `motion` (all classes) and `rivals` (a class among its rivals)."""
         assert batch.rivals_KK is not None
         target_B, smoothing = batch.target_B, batch.label_smoothing
         cosines = self._cosines(batch.video, batch.text)

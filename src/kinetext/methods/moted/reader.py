@@ -11,7 +11,9 @@ from kinetext.methods.blocks import Attention, zero_linear
 
 
 class Reader(nn.Module):
-    """A few learned queries per phase read the words of all descriptions of a class; what they say starts at zero."""
+    """Read the words of all descriptions of a class with a few learned queries per phase. The output is zero before
+    training.
+    """
 
     def __init__(self, width: int, phases: int, queries: int, heads: int) -> None:
         super().__init__()
@@ -22,15 +24,18 @@ class Reader(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), zero_linear(4 * width, width))
 
     def forward(
-        self, word_SLD: Tensor, phase_S: Tensor, seen_SL: Tensor, owner_S: Tensor, classes: int, most: int
+        self, word_SLD: Tensor, phase_S: Tensor, mask_SL: Tensor, owner_S: Tensor, classes: int, max_sentences: int
     ) -> Tensor:
-        """Return the queries' output [K, P, D] for each class of at most `most` sentences, averaged over a phase's queries."""
+        """Return the output [K, P, D], averaged over the queries of a phase.
+
+        A class has at most `max_sentences` of the S sentences; `mask_SL` is true for words, false for padding.
+        """
         word_SLD = self.ln_words(word_SLD) + self.phase(phase_S)[:, None]
         S, L, D = word_SLD.shape
-        # the sentences of one class in one row: place j of class k (owners are sorted)
+        # the sentences of one class in one row, in the order of the table (owners are sorted)
         position_S = torch.arange(S, device=owner_S.device) - torch.searchsorted(owner_S, owner_S)
-        words = word_SLD.new_zeros(classes, most, L, D).index_put((owner_S, position_S), word_SLD)
-        seen = seen_SL.new_zeros(classes, most, L).index_put((owner_S, position_S), seen_SL)
+        words = word_SLD.new_zeros(classes, max_sentences, L, D).index_put((owner_S, position_S), word_SLD)
+        mask = mask_SL.new_zeros(classes, max_sentences, L).index_put((owner_S, position_S), mask_SL)
         query = self.query_PQD.flatten(0, 1).expand(classes, -1, -1)
-        read = query + self.attn(query, words.flatten(1, 2), seen.flatten(1, 2))
+        read = query + self.attn(query, words.flatten(1, 2), mask.flatten(1, 2))
         return self.mlp(self.ln_out(read)).unflatten(1, self.query_PQD.shape[:2]).mean(2)

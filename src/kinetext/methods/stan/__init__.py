@@ -1,23 +1,29 @@
-"""STAN (Liu et al., CVPR 2023, arXiv:2301.11116): a branch beside CLIP's last layers that attends across frames.
+"""STAN (Liu et al., CVPR 2023, arXiv:2301.11116): a branch beside the last layers of CLIP that attends across frames.
 
-Layer k of the branch adds the tokens of CLIP layer C-K+k to its own state, attends over time at each patch position,
-then over space within each frame; its video token is added to CLIP's class token of every frame. `variant: code` is the
-released code (farewellthree/STAN @ c9dc7b6, clip_stan_hf.py), with its numbers (tests/parity/test_stan.py); `variant:
-paper` is the text. They differ in 13 places: 1 to 7 are named below by [1] to [7]. Both have [8]
-cross-frame before intra-frame, which the text does not mention, and [12] K levels, as the paper's Table 8 and the code,
-where its section 3.1 has K + 1. [9] the optimiser, [10] DiDeMo's words and [11] the learning rates are settings of
-a run, and [13] MSVD is a data set: experiments/stan_*.yaml.
+The branch has K layers. Layer k adds the tokens of CLIP's layer C - K + k (of C) to its own state. It then attends over
+time at each patch position, and over space within each frame. The video token of the last layer is added to the class
+token of every frame.
 
-Trains CLIP and the branch. Adds 40,218,624 parameters at K = 4 on ViT-B (test_stan.py).
+Paper and released code differ. `variant: code` follows the code (farewellthree/STAN @ c9dc7b6, clip_stan_hf.py) and
+reproduces its numbers (tests/parity/test_stan.py). `variant: paper` follows the text. There are 13 differences:
 
-Before training the temporal half of the code is the identity (its last Linear is zero), so with a zero time embedding the
-scores do not depend on the order of frames; they do not equal mean_pool's, since the branch's spatial half is a copy of
-CLIP's layers and adds to the class token from the start.
+- [1] to [7] are in the branch; comments in branch.py and cross_frame.py name them.
+- [8] Attention over time comes before attention over space. The paper leaves the order open; both variants do this.
+- [12] K levels of CLIP feed the branch, as in the code and in Table 8 of the paper. Its section 3.1 has K + 1.
+- [9] the optimiser, [10] the words of DiDeMo and [11] the learning rates are options of a run, and [13] MSVD is a data
+  set: experiments/stan_*.yaml.
 
-The paper's ablations are options: `multi_level`, `temporal: none` (no cross-frame module), `intra_frame`, `levels`, and
-seq_transformer is its posterior. How the paper cut a part out is not published; how we do is said at each option.
+What trains: CLIP and the branch. The branch adds 40,218,624 parameters with K = 4 on ViT-B (test_stan.py).
 
-B clips, T frames, L patches, N = 1 + L tokens, V width, (h, w) the patch grid.
+Before training, the temporal half of `variant: code` is the identity, because its last linear layer is zero. With a zero
+time embedding the scores then do not depend on the order of frames. They differ from those of mean_pool, because the
+spatial half starts as a copy of CLIP's layers and adds to the class token from the start.
+
+The ablations of the paper are options: `multi_level`, `temporal: none` (no cross-frame module), `intra_frame` and
+`levels`; its posterior structure is the method seq_transformer. The paper does not say how it removed a part; the
+description of each option says how this module does it.
+
+B clips, T frames, L patches, N = 1 + L tokens, V width, (h, w) the patch grid, D width of the joint space, K classes.
 """
 
 from __future__ import annotations
@@ -36,13 +42,15 @@ from kinetext.methods.stan.branch import MODULES, Branch
 
 
 class Stan(Method):
-    """Mean pooling over frames whose summary has the branch's video token added."""
+    """Add the video token of the branch to the summary of each frame, then average over frames."""
 
     class Config(Options):
-        """Defaults are the released code's."""
+        """Options of the branch and the head. The defaults are those of the released code."""
 
-        variant: Literal["code", "paper"] = Field("code", description="which STAN, where the two differ")
-        layers: int = Field(4, ge=1, description="depth K of the branch; the paper takes 6 on Something-Something V2")
+        variant: Literal["code", "paper"] = Field(
+            "code", description="which source is followed where code and paper differ"
+        )
+        layers: int = Field(4, ge=1, description="layers K of the branch; the paper uses 6 on Something-Something V2")
         levels: tuple[int, ...] | None = Field(
             None, description="CLIP layer (1 is the first) that feeds each layer of the branch; null: the last K"
         )
@@ -52,9 +60,9 @@ class Stan(Method):
         )
         intra_frame: bool = Field(
             True,
-            description="false: ablation; class tokens attend across frames then, for nothing else reaches the result",
+            description="false: ablation; no patches are read, and the class tokens attend across frames instead",
         )
-        multi_level: bool = Field(True, description="false: ablation; only the first level feeds the branch")
+        multi_level: bool = Field(True, description="false: ablation; only the first of `levels` feeds the branch")
         head: Literal["mean", "mug"] = Field(
             "mean", description="mug: frames against words (Mug-STAN, arXiv:2311.15075)"
         )
@@ -62,13 +70,19 @@ class Stan(Method):
             None,
             ge=0,
             lt=1,
-            description="stochastic depth of the last layer, from 0 in the first; null: 0.1, paper none",
+            description="stochastic depth of the last layer, rising from 0 in the first; null: 0.1, or none for variant paper",
         )
-        dropout: float = Field(0.0, ge=0, lt=1, description="of the branch's input, Eq. 4; the paper gives no rate")
+        dropout: float = Field(
+            0.0, ge=0, lt=1, description="dropout of the input of the branch (Eq. 4); the paper gives no rate"
+        )
         time_std: float = Field(
-            1.0, ge=0, description="deviation of the time embedding's start; the code: N(0, 1); 0: zeros"
+            1.0,
+            ge=0,
+            description="standard deviation of the initial time embedding; the code draws from N(0, 1); 0: zeros",
         )
-        max_frames: int = Field(64, ge=1, description="rows of the time embedding; the code: 64")
+        max_frames: int = Field(
+            64, ge=1, description="rows of the time embedding, the largest number of frames; 64 in the code"
+        )
 
         @model_validator(mode="after")
         def _consistent(self) -> Any:
@@ -111,11 +125,14 @@ class Stan(Method):
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """The levels of the branch and the image encoder's last layer."""
+        """The layers of the image encoder that feed the branch, and its last layer."""
         return tuple(sorted({*self.branch.levels, self.backbone.num_layers}))
 
     def encode_tokens(self, tokens: Tokens) -> Tensor:
-        """Return the video feature [B, D], or that of every frame [B, T, D] for the head `mug`."""
+        """Return the video features [B, D]; for the head `mug` the frame features [B, T, D].
+
+        Raises ValueError for more frames than `max_frames`.
+        """
         summary_BTV = self.summaries(tokens)
         if summary_BTV.shape[1] > self.config.max_frames:
             raise ValueError(
@@ -129,11 +146,11 @@ class Stan(Method):
         return frames_BTD if self.config.head == "mug" else frames_BTD.mean(1)
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Any:
-        """Return the classes' features [K, D], or the words of their sentences for the head `mug`."""
+        """Return the features of the classes [K, D]; for the head `mug` the words of their sentences."""
         return mug.class_words(words, table) if self.config.head == "mug" else super().pool_texts(words, table)
 
     def score(self, video: Any, text: Any) -> Tensor:
-        """Return logits [B, K]."""
+        """Return the logits [B, K] of all pairs."""
         if self.config.head == "mug":
             return self.backbone.logits(mug.class_scores(video, text))
         return super().score(video, text)

@@ -12,7 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from kinetext.backbones.base import Backbone, Layer, checkpointed, copy_layer
+from kinetext.backbones.base import Backbone
+from kinetext.backbones.layer import Layer, checkpointed, copy_layer
 from kinetext.methods.base import Tokens
 from kinetext.methods.blocks import drop_path, identity_linear
 from kinetext.methods.stan.cross_frame import PlainTimeAttention, TimeAttention, TimeBottleneck, TimeConv
@@ -26,7 +27,7 @@ MODULES: dict[tuple[str, str], type[nn.Module]] = {
 
 
 class Branch(nn.Module):
-    """The K layers. A spatial layer starts as a copy of the CLIP layer that feeds it."""
+    """The K layers of the branch. A spatial layer starts as a copy of the CLIP layer that feeds it."""
 
     def __init__(self, backbone: Backbone, config: Any) -> None:
         super().__init__()
@@ -59,8 +60,8 @@ class Branch(nn.Module):
     ) -> Tensor:
         """Return the video token [B, V].
 
-        `summaries` [B, T, V] and `patches` [B, T, L, V] are those of the levels, without `intra_frame` patches are [B, T, 1, V]:
-        the summaries. `embeddings` are the backbone's.
+        `summaries` [B, T, V] and `patches` [B, T, L, V] belong to the levels. Without `intra_frame`, patches are the
+        summaries [B, T, 1, V]. `embeddings` are those of the backbone.
         """
         first = self.levels[0]
         cls_B1V, patches_BLTV = self.start(summaries[first], patches[first], embeddings)
@@ -79,7 +80,7 @@ class Branch(nn.Module):
     def start(
         self, summary_BTV: Tensor, patches_BTLV: Tensor, embeddings: tuple[Tensor, Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Return the branch's input from its first level: the video token [B, 1, V] and the patches [B, L, T, V]."""
+        """Return the input of the branch from its first level: the video token [B, 1, V] and the patches [B, L, T, V]."""
         mean_B1V, patches_BLTV = summary_BTV.mean(1, keepdim=True), patches_BTLV.transpose(1, 2)
         time_TV = self.time_embed[: summary_BTV.shape[1]]
         if self.config.variant == "paper":
@@ -90,7 +91,10 @@ class Branch(nn.Module):
         return (mean_B1V + class_V + class_position_V) / 2, offset_LV[:, None] + time_TV + patches_BLTV
 
     def layer(self, k: int, cls_B1V: Tensor, patches_BLTV: Tensor, whole: bool) -> tuple[Tensor, Tensor]:
-        """Layer k [8]: across frames, then within each. Without `whole` the patches do not see each other."""
+        """Run layer k [8]: attention across frames, then within each frame.
+
+        Without `whole` the patches do not attend to each other.
+        """
         if self.config.temporal != "none":
             patches_BLTV = self.temporal[k](patches_BLTV, self.grid)
         if self.config.intra_frame:
@@ -102,7 +106,10 @@ class Branch(nn.Module):
 def attend_in_space(
     layer: Layer, drop: nn.Module, cls_B1V: Tensor, patches_BLTV: Tensor, whole: bool
 ) -> tuple[Tensor, Tensor]:
-    """Attend within each frame, with a copy of the video token; average the copies; run the MLP on the video token once."""
+    """Attend within each frame, to its patches and a copy of the video token.
+
+    The copies of the video token are averaged, and the MLP runs once on the average.
+    """
     B, _, T, V = patches_BLTV.shape
     tokens_BTNV = torch.cat([cls_B1V[:, None].expand(B, T, 1, V), patches_BLTV.transpose(1, 2)], 2)
     seen = drop(layer.attention(tokens_BTNV.flatten(0, 1), num_queries=None if whole else 1)).unflatten(0, (B, T))

@@ -12,7 +12,9 @@ from kinetext.methods.blocks import Attention, drop_path, zero_linear
 
 
 class TimeAttention(nn.Module):
-    """The released code's: LayerNorm, attention over T at each place, a Linear that starts at zero."""
+    """The attention of the released code: LayerNorm, attention over T at each position, and a Linear that is zero
+    before training.
+    """
 
     def __init__(self, width: int, heads: int, rate: float) -> None:
         super().__init__()
@@ -22,25 +24,28 @@ class TimeAttention(nn.Module):
         self.fc = zero_linear(width, width)
 
     def forward(self, patches_BLTV: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Patches that have seen the same place in other frames."""
+        """Return the patches after attention to the same position in all frames."""
         x = self.attn(self.ln(patches_BLTV).flatten(0, 1))
         return patches_BLTV + self.fc(self.drop_path(x)).view(patches_BLTV.shape)
 
 
 class PlainTimeAttention(nn.Module):
-    """The paper's Eq. 7 and 8: attention with a single head, scaled by sqrt(V), and nothing else."""
+    """The attention of the paper (Eq. 7 and 8): a single head, scaled by sqrt(V), without LayerNorm or Linear."""
 
     def __init__(self, width: int, heads: int, rate: float) -> None:
         super().__init__()
         self.attn = Attention(width, 1)
 
     def forward(self, patches_BLTV: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Patches that have seen the same place in other frames."""
+        """Return the patches after attention to the same position in all frames."""
         return patches_BLTV + self.attn(patches_BLTV.flatten(0, 1)).view(patches_BLTV.shape)
 
 
 class TimeConv(nn.Module):
-    """The released code's: one full 3 x 3 x 3 convolution, no norm, no activation, then a Linear that starts at zero."""
+    """The convolution of the released code: one full 3 x 3 x 3 convolution, and a Linear that is zero before training.
+
+    There is no norm and no activation.
+    """
 
     def __init__(self, width: int, heads: int, rate: float) -> None:
         super().__init__()
@@ -49,13 +54,16 @@ class TimeConv(nn.Module):
         self.fc = zero_linear(width, width)
 
     def forward(self, patches_BLTV: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Patches that have seen their neighbours in space and time."""
+        """Return the patches after a convolution over space and time."""
         x = self.conv(patches_BLTV.unflatten(1, grid).permute(0, 4, 3, 1, 2))  # B V T h w
         return patches_BLTV + self.fc(self.drop_path(x.permute(0, 3, 4, 2, 1).flatten(1, 2)))
 
 
 class TimeBottleneck(nn.Module):
-    """The paper's Eq. 9: down to V / 8, a convolution over three frames, GELU, up to V. That it starts at zero is ours."""
+    """The bottleneck of the paper (Eq. 9): down to V / 8, a convolution over three frames, GELU, up to V.
+
+    It is zero before training, which the paper does not state.
+    """
 
     def __init__(self, width: int, heads: int, rate: float) -> None:
         super().__init__()
@@ -64,6 +72,6 @@ class TimeBottleneck(nn.Module):
         self.up = zero_linear(width // 8, width)
 
     def forward(self, patches_BLTV: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Patches that have seen the same place in the frames before and after."""
+        """Return the patches after a convolution with the same position in the frames before and after."""
         x = self.conv(self.down(patches_BLTV).flatten(0, 1).transpose(1, 2))
         return patches_BLTV + self.up(F.gelu(x.transpose(1, 2))).view(patches_BLTV.shape)

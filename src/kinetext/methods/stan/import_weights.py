@@ -21,13 +21,16 @@ from kinetext.core.tensors import load_tensors, save_tensors
 
 log = logging.getLogger(__name__)
 
-IMAGE, TEXT, BRANCH = "backbone.clip.visual", "backbone.clip", "branch"
+BACKBONE, BRANCH = "backbone", "branch"  # attributes of the method stan
 # buffers of positions, and two parameters of March 2023 that no output depends on
 UNUSED = re.compile(r"(.*\.)?(position_ids|timesFPN_pos_embed\.weight|timesFPN_cls_token)")
 
 
 def import_weights(checkpoint: Path, output: Path) -> None:
-    """Write the checkpoint in our names. Raises ValueError that names each key that is unknown, or missing."""
+    """Convert a released checkpoint to a checkpoint of the method `stan`.
+
+    Raises ValueError that names a parameter that is unknown or missing; nothing is written then.
+    """
     tensors = read_original(checkpoint)
     options, wanted = _table(tensors)
     used = {name for _, source in wanted for name in source.names}
@@ -45,9 +48,9 @@ def import_weights(checkpoint: Path, output: Path) -> None:
 
 
 def read_original(path: Path) -> dict[str, Tensor]:
-    """Return the parameters of a checkpoint, as of September 2023 on and without prefixes of training.
+    """Return the parameters of a released checkpoint under their names of September 2023, without prefixes of training.
 
-    Raises ValueError for a file that is none; nothing but tensors and plain containers is unpickled.
+    Nothing but tensors and plain containers is unpickled. Raises ValueError for a file that is not such a checkpoint.
     """
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
@@ -75,23 +78,28 @@ def read_original(path: Path) -> dict[str, Tensor]:
 
 
 def _table(tensors: dict[str, Tensor]) -> tuple[dict[str, int | str], list[tuple[str, Source]]]:
-    """Return the options of `stan` that fit, and what each of its tensors is made from."""
+    """Return the options of `stan` that fit the checkpoint, and the source of each of its parameters."""
     image = "backbone." if any(name.startswith("backbone.") for name in tensors) else ""
     text = "text_backbone.text_model."
     layers = _count(tensors, f"{image}STAN_S_layers.")
     conv = f"{image}STAN_T_layers.0.layers.weight" in tensors
     wanted = [
-        *hf_clip.image_encoder(IMAGE, image, _count(tensors, f"{image}layers.")),
+        *_of_backbone(hf_clip.image_encoder(image, _count(tensors, f"{image}layers."))),
         *_branch(image, layers, conv),
     ]
     if any(name.startswith("text_backbone.") for name in tensors):
         projection, depth = "text_backbone.text_projection.weight", _count(tensors, f"{text}encoder.layers.")
-        wanted += hf_clip.text_encoder(TEXT, text, projection, depth)
+        wanted += _of_backbone(hf_clip.text_encoder(text, projection, depth))
     return {"layers": layers, "temporal": "conv3d" if conv else "attention"}, wanted
 
 
+def _of_backbone(mapping: Mapping) -> Mapping:
+    """Yield the parameters of a backbone under the names that they have in the method."""
+    return ((f"{BACKBONE}.{name}", source) for name, source in mapping)
+
+
 def _branch(at: str, layers: int, conv: bool) -> Mapping:
-    """Yield STAN's branch."""
+    """Yield the parameters of the branch."""
     yield f"{BRANCH}.time_embed", hf_clip.same(f"{at}STAN_time_embed.weight")
     for k in range(layers):
         yield from hf_clip.layer(f"{BRANCH}.spatial.{k}", f"{at}STAN_S_layers.{k}")

@@ -9,14 +9,14 @@ from kinetext.texts.chat.limits import Tokens
 
 
 class Part(BaseModel):
-    """A part of a message whose content is a list."""
+    """One part of a message whose content is a list."""
 
     text: str | None = None
     refusal: str | None = None
 
 
 class Message(BaseModel):
-    """What the model said, in the forms of different servers."""
+    """The message of the model, in the forms that different servers use."""
 
     content: str | list[str | Part] | None = None
     refusal: str | None = None
@@ -25,7 +25,7 @@ class Message(BaseModel):
 
     @property
     def parts(self) -> list[Part]:
-        """The content as parts."""
+        """The content of the message as a list of parts."""
         content = self.content if isinstance(self.content, list) else [self.content]
         return [part if isinstance(part, Part) else Part(text=part) for part in content]
 
@@ -38,7 +38,7 @@ class Message(BaseModel):
 
     @property
     def refusal_text(self) -> str | None:
-        """What the model refused with."""
+        """The text with which the model refused; None without a refusal."""
         return self.refusal or next((part.refusal for part in self.parts if part.refusal), None)
 
     @property
@@ -51,21 +51,21 @@ class Message(BaseModel):
 
 
 class Choice(BaseModel):
-    """One answer."""
+    """One of the answers of a completion."""
 
     message: Message
     finish_reason: str | None = None
 
 
 class Usage(BaseModel):
-    """Token counts."""
+    """The token counts of a completion."""
 
     prompt_tokens: int
     completion_tokens: int
 
 
 class Completion(BaseModel):
-    """A reply; parts that are not listed here are ignored."""
+    """The reply of a server. Fields that are not listed here are ignored."""
 
     model: str | None = None
     choices: list[Choice] = Field(min_length=1)
@@ -73,13 +73,13 @@ class Completion(BaseModel):
 
     @property
     def text(self) -> str:
-        """All that the model said, including a refusal or half an answer."""
+        """The text of the model, including a refusal or an incomplete answer."""
         message = self.choices[0].message
         return message.text or message.refusal_text or ""
 
     @property
     def tokens(self) -> Tokens | None:
-        """The token counts of the server; None if it states none."""
+        """The token counts of the server; None if it sends none."""
         try:
             usage = Usage.model_validate(self.usage)
         except ValidationError:
@@ -87,7 +87,7 @@ class Completion(BaseModel):
         return Tokens(usage.prompt_tokens, usage.completion_tokens)
 
     def answer(self) -> str:
-        """Return the text of a complete answer. Raises ValueError for a refusal, half an answer or none."""
+        """Return the text of a complete answer. Raises ValueError for a refusal, an incomplete answer, or none."""
         choice = self.choices[0]
         text, refusal = choice.message.text, choice.message.refusal_text
         if refusal:

@@ -5,7 +5,6 @@ A provider is one class in a module of its own. It extends `Provider`, has a nes
 `rearrange` instead (`_rearranged.py`).
 """
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -128,14 +127,8 @@ class Provider:
 
 def load_provider(where: str, module: str, options: dict[str, Any]) -> Provider:
     """Return a provider with checked options. Raises ValueError: `{where}: ...` or `{where}.options.KEY: ...`."""
-    try:
-        provider = plugins.load("texts", module)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    try:
-        loaded = provider(plugins.configure(provider, options))
+    provider = plugins.load_for(where, "texts", module)
+    with plugins.error_prefix(f"{where}.options"):
+        loaded: Provider = provider(plugins.configure(provider, options))
         loaded.check()
-    except ValueError as error:
-        keyed = re.match(r"[\w.]+: ", str(error))  # an error about several options begins otherwise
-        raise ValueError(f"{where}.options{'.' if keyed else ': '}{error}") from None
     return loaded

@@ -30,10 +30,10 @@ HINT = "write one with `kinetext export-texts --texts results/data/.../texts/NAM
 
 
 class File(Provider):
-    """Sentences from a file of the user."""
+    """Names and descriptions from a file of the user."""
 
     class Config(Options):
-        """Which file."""
+        """Path of the file, and whether its sentences are checked."""
 
         path: str = Field(description="the .csv or .json file, UTF-8")
         skip_checks: bool = Field(False, description="use every sentence unchecked")

@@ -7,13 +7,13 @@ from kinetext.texts.providers.base import Context, Provider, Text
 
 
 class Names(Provider):
-    """Class names in templates."""
+    """Class names in templates, without descriptions."""
 
     gives_descriptions = False
     control = True
 
     class Config(Options):
-        """The templates."""
+        """Templates of the prompts."""
 
         templates: tuple[str, ...] = Field(("{}",), min_length=1, description="sentences with {} for the class name")
 

@@ -29,12 +29,12 @@ WORDS = """
 
 
 class RandomWords(Provider):
-    """Noise in the form of a description."""
+    """Random words in the form of descriptions, as a control."""
 
     control = True
 
     class Config(Options):
-        """How much noise, and which."""
+        """Number and seed of the random sentences."""
 
         sentences: int = Field(
             3, ge=1, le=20, description="about the whole clip, besides one of the start and one of the end"

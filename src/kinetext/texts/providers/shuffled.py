@@ -12,10 +12,10 @@ from kinetext.texts.providers.base import Text
 
 
 class Shuffled(Rearranged):
-    """Descriptions of random other classes."""
+    """Descriptions of other classes, chosen at random, as a control."""
 
     class Config(Rearranged.Config):
-        """The table that is rearranged, and the seed."""
+        """The text set whose descriptions are shuffled, and the seed."""
 
         seed: int = Field(0, ge=0, description="of the random assignment")
 

@@ -13,7 +13,7 @@ from kinetext.texts.providers.base import Text
 
 
 class Swapped(Rearranged):
-    """Descriptions of confusable classes."""
+    """Descriptions exchanged between confusable classes, as a control."""
 
     def rearrange(self, texts: dict[str, list[Text]], rivals: dict[str, list[str]]) -> dict[str, list[Text]]:
         """Return the table with the descriptions of each group rotated by one class."""

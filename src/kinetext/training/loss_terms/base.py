@@ -17,7 +17,7 @@ from kinetext.methods.base import LossInputs, Method, Tokens
 
 @dataclass(frozen=True)
 class TermInputs:
-    """What a term may use of a batch: its frames (None where tokens are cached), tokens, texts, and the losses' inputs."""
+    """The inputs of a loss term: the frames of a batch (None if tokens are cached), its tokens, texts and loss inputs."""
 
     frames_BTCHW: Tensor | None
     tokens: Tokens
@@ -26,7 +26,7 @@ class TermInputs:
 
 
 class LossTerm(nn.Module):
-    """A term, built once for a training."""
+    """A loss that is added to those of a method. It is built once per training."""
 
     Config: ClassVar[type[Options]] = Options
     tasks: ClassVar[tuple[Literal["classes", "captions"], ...]] = ("classes",)
@@ -37,5 +37,5 @@ class LossTerm(nn.Module):
         self.method = (method,)  # a tuple, so that the method is not a part of the term
 
     def loss(self, inputs: TermInputs) -> Tensor:
-        """Return the term, a scalar: the mean over the clips."""
+        """Return the loss, a scalar: the mean over the clips."""
         raise NotImplementedError

@@ -22,7 +22,7 @@ from kinetext.training.loss_terms.base import LossTerm, TermInputs
 
 
 class ResidualProjector(nn.Module):
-    """z + ratio P(z), equal to z before training."""
+    """Return z + ratio P(z), where P is zero before training."""
 
     def __init__(self, width: int, ratio: float) -> None:
         super().__init__()
@@ -37,10 +37,10 @@ class ResidualProjector(nn.Module):
 
 
 class DistillClip(LossTerm):
-    """1 - cosine to the frozen copy, of frame features and of sentences."""
+    """Keep frame features and sentences close to those of a frozen copy of the backbone: 1 - cosine."""
 
     class Config(Options):
-        """How much of the projector is added."""
+        """Option of the projector."""
 
         ratio: float = Field(0.1, ge=0, description="share of the projector's output that is added")
 

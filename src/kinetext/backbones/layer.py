@@ -1,0 +1,55 @@
+"""A transformer layer of a backbone, with its attention and MLP branches separate.
+
+S sequences, N tokens, Q queries, V width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+from torch import Tensor, nn
+
+KeysValues = tuple[Tensor, Tensor]  # projected keys and values, [S, N, V] each
+
+
+class Layer(nn.Module):
+    """A transformer layer whose two branches can be called separately, so that a method can add something between them."""
+
+    num_heads: int
+
+    def attention(
+        self, x_SNV: Tensor, num_queries: int | None = None, extra_keys_values: KeysValues | None = None
+    ) -> Tensor:
+        """Return the output [S, Q, V] of the attention branch, without the residual connection.
+
+        Only the first `num_queries` tokens are queries (default: all); all tokens are keys. `extra_keys_values` are
+        further keys and values, as `keys_values` returns them; zeros count as any other key.
+        """
+        raise NotImplementedError
+
+    def keys_values(self, x_SNV: Tensor) -> KeysValues:
+        """Return the projected keys and values [S, N, V] of the attention branch."""
+        raise NotImplementedError
+
+    def mlp(self, x_SNV: Tensor) -> Tensor:
+        """Return the output [..., V] of the MLP branch, without the residual connection."""
+        raise NotImplementedError
+
+    def forward(self, x_SNV: Tensor) -> Tensor:
+        """Return the output [S, N, V] of the layer."""
+        x_SNV = x_SNV + self.attention(x_SNV)
+        return x_SNV + self.mlp(x_SNV)
+
+
+def copy_layer(layer: Layer) -> Layer:
+    """Return a copy of a layer whose parameters count as new and train."""
+    return deepcopy(layer).requires_grad_(True)
+
+
+def checkpointed(function: Callable[..., Any], *inputs: Any) -> Any:
+    """Return `function(*inputs)` with gradient checkpointing: activations are recomputed in the backward pass."""
+    from torch.utils.checkpoint import checkpoint
+
+    return checkpoint(function, *inputs, use_reentrant=False)

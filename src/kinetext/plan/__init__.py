@@ -1,0 +1,34 @@
+"""Check a configuration and plan its runs. The Snakefile imports this package, so it must be quick.
+
+`check` has check-config, with `experiments` for how the parts of an experiment fit together; `runs` specifies each run;
+`inputs` says which files and modules a part reads.
+"""
+
+from kinetext.plan.check import check_config, load_config
+from kinetext.plan.inputs import (
+    dataset_inputs,
+    has_captions,
+    metric_modules,
+    mining_options,
+    text_inputs,
+    text_limit,
+    text_modules,
+)
+from kinetext.plan.runs import method_trains, plan_run, plan_runs, protocol_options, source_dataset
+
+__all__ = [
+    "check_config",
+    "dataset_inputs",
+    "has_captions",
+    "load_config",
+    "method_trains",
+    "metric_modules",
+    "mining_options",
+    "plan_run",
+    "plan_runs",
+    "protocol_options",
+    "source_dataset",
+    "text_inputs",
+    "text_limit",
+    "text_modules",
+]

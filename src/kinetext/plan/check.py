@@ -1,0 +1,98 @@
+"""Check a configuration before anything costs time: the options, files and plug-ins of each part, then the experiments.
+
+A check imports the plug-ins and, with the methods, torch, but not open_clip or MLflow.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from kinetext.config.data import DatasetOptions
+from kinetext.config.experiment import Config
+from kinetext.config.report import Published
+from kinetext.core import plugins
+from kinetext.data.lists import need_path
+from kinetext.plan.experiments import check_experiment, check_known
+from kinetext.plan.inputs import backbone_facts
+from kinetext.plan.runs import plan_runs
+from kinetext.texts.providers.base import load_provider
+
+
+def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
+    """Return the configuration, after a check of its plug-ins' options, files and experiments.
+
+    Raises ValueError: one sentence with the file, the key, the value and the nearest right answer.
+    """
+    try:
+        config = Config(**values)
+    except ValidationError as error:
+        raise ValueError(f"{where}: {plugins.sentence(error, Config)}") from None
+    for name, data in config.datasets.items():
+        _check_dataset(f"{where}: datasets.{name}", name, data)
+    for name, method in config.methods.items():
+        _check_method(f"{where}: methods.{name}", method.module or name, method.options)
+    for name, texts in config.texts.items():
+        load_provider(f"{where}: texts.{name}", texts.module or name, texts.options)
+    if config.metrics:
+        _check_metrics(config, where)
+    for name, backbone in config.backbones.items():
+        with plugins.error_prefix(f"{where}: backbones.{name}"):
+            backbone_facts(backbone)
+    for name, experiment in config.experiments.items():
+        check_experiment(f"{where}: experiments.{name}", config, experiment)
+    for i, number in enumerate(config.report.reference):
+        _check_reference(f"{where}: report.reference.{i}", config, number)
+    return config
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a config.yaml. Raises ValueError."""
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: is not YAML; {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: holds a {type(values).__name__}; it takes keys such as `experiments:`")
+    return check_config(values, str(path))
+
+
+def _check_dataset(where: str, name: str, options: DatasetOptions) -> None:
+    plugin = plugins.load_for(where, "datasets", options.module or name)
+    with plugins.error_prefix(f"{where}.options"):
+        plugin(plugins.configure(plugin, options.options)).check()
+    files = {"exclude": options.exclude, **{f"shots.{k}": path for k, path in options.shots.items()}}
+    for key, path in files.items():
+        if path is not None:
+            need_path(path, f"{where}.{key}")
+
+
+def _check_method(where: str, module: str, options: dict[str, Any]) -> None:
+    method = plugins.load_for(where, "methods", module)
+    with plugins.error_prefix(f"{where}.options"):
+        method.check(plugins.configure(method, options))
+
+
+def _check_metrics(config: Config, where: str) -> None:
+    from kinetext.evaluation.metrics import all_metrics  # imports pyarrow
+
+    try:
+        all_metrics(config.metrics)
+    except ValueError as error:
+        raise ValueError(f"{where}: metrics.{error}") from None
+
+
+def _check_reference(where: str, config: Config, number: Published) -> None:
+    """Check that a published number names one row of a comparison."""
+    names = {"datasets": number.dataset, "methods": number.method, "texts": number.texts}
+    names |= {"backbones": number.backbone} if number.backbone else {}
+    for part, name in names.items():
+        check_known(where, part, [name], getattr(config, part))
+    row = (number.dataset, number.protocol, number.method, number.texts)
+    runs = plan_runs(config).values()
+    backbones = {run.backbone for run in runs if (run.dataset, run.protocol, run.method, run.texts) == row}
+    if number.backbone is None and len(backbones) > 1:
+        raise ValueError(f"{where}: add backbone, one of {', '.join(sorted(backbones))}")

@@ -1,0 +1,148 @@
+"""Check that the parts of an experiment fit together: data sets, protocol, backbones, methods and text sets.
+
+Every check raises ValueError: one sentence with the file, the key, the value and the nearest right answer.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kinetext.config.experiment import Config, ExperimentOptions
+from kinetext.core import plugins
+from kinetext.data.lists import need_path
+from kinetext.plan.inputs import backbone_facts, has_captions, mining_options
+from kinetext.plan.runs import source_dataset
+
+
+def check_experiment(where: str, config: Config, experiment: ExperimentOptions) -> None:
+    """Check the parts of an experiment, then how they fit together."""
+    for key in ("backbone", "datasets", "methods", "texts"):
+        part = "backbones" if key == "backbone" else key
+        check_known(f"{where}.{key}", part, getattr(experiment, key), getattr(config, part))
+    source = source_dataset(experiment.protocol)
+    if source is not None:
+        check_known(f"{where}.protocol", "datasets", [source], config.datasets)
+    if source in experiment.datasets:
+        raise ValueError(f"{where}: {experiment.protocol} tests on other data sets; take {source} out of `datasets`")
+    datasets = [*experiment.datasets, *([source] if source else [])]
+    for backbone in experiment.backbone:
+        _check_backbone(where, config, experiment, datasets, backbone)
+    for dataset in datasets:
+        _check_task(where, config, experiment, dataset)
+        for name in experiment.methods:
+            _check_recipe(f"{where}: methods.{name}", config, name, dataset)
+    for name in experiment.methods:
+        _check_training_and_texts(where, config, experiment, name)
+
+
+def check_known(where: str, part: str, names: Iterable[str], known: Mapping[str, Any]) -> None:
+    """Check that a part of the configuration has all of these names."""
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{where}: '{name}' is not in {part}{plugins.nearest(name, list(known))}")
+
+
+def _check_backbone(
+    where: str, config: Config, experiment: ExperimentOptions, datasets: list[str], backbone: str
+) -> None:
+    """Check that the stored frames fit the backbone, and that it has the text encoder and the layers that a method needs."""
+    facts = backbone_facts(config.backbones[backbone])
+    has_text = plugins.load("backbones", config.backbones[backbone].family).has_text
+    for dataset in datasets:
+        size_px = config.datasets[dataset].frames.size_px
+        if size_px != facts.image_size_px:
+            raise ValueError(
+                f"{where}: datasets.{dataset}.frames.size_px is {size_px}, but backbone {backbone} takes "
+                f"{facts.image_size_px}; set it to {facts.image_size_px}"
+            )
+    if not has_text and config.confusables.rule == "text":
+        raise ValueError(
+            f"{where}: confusables.rule: text needs the features of the class names, and backbone {backbone} has no text "
+            "encoder; take features"
+        )
+    for name in experiment.methods:
+        method = plugins.load("methods", config.methods[name].module or name)
+        if method.needs_text and not has_text:
+            raise ValueError(
+                f"{where}: {name} compares clips with texts, and backbone {backbone} has no text encoder; take a method that "
+                "needs no text, such as linear_probe, or another backbone"
+            )
+        try:
+            options = plugins.configure(method, config.methods[name].options)
+            method.check_depth(options, facts.num_layers, f"backbone {backbone}")
+        except ValueError as error:
+            raise ValueError(f"{where}: methods.{name}.options.{error}") from None
+
+
+def _check_task(where: str, config: Config, experiment: ExperimentOptions, dataset: str) -> None:
+    """Check that a data set has what the protocol and the text sets of an experiment need: classes, captions, rivals."""
+    rivals = mining_options(config, dataset).file
+    if rivals is not None:
+        need_path(rivals, f"{where.partition(': ')[0]}: confusables.file")
+    captioned = has_captions(config.datasets[dataset], dataset)
+    if captioned and not (experiment.protocol == "supervised" or source_dataset(experiment.protocol)):
+        raise ValueError(f"{where}.protocol: {dataset} has captions and no classes; take supervised")
+    for texts in experiment.texts:
+        of_captions = plugins.load("texts", config.texts[texts].module or texts).of_captions
+        if captioned is not None and captioned != of_captions:
+            has, takes = ("captions", "texts: [captions]") if captioned else ("classes", "other texts, such as names")
+            raise ValueError(f"{where}.texts: {dataset} has {has} and cannot take '{texts}'; take {takes}")
+    if experiment.protocol.startswith("base_to_novel") and not config.datasets[dataset].novel:
+        raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
+    with plugins.error_prefix(f"{where.partition(': ')[0]}: datasets.{dataset}"):
+        config.datasets[dataset].shot_list(experiment.protocol)
+
+
+def _check_recipe(where: str, config: Config, name: str, dataset: str) -> None:
+    """Check that the stored frames and the labels of a data set allow how a method samples, trains and tests."""
+    method, frames, data = config.methods[name], config.datasets[dataset].frames, f"datasets.{dataset}"
+    captions = has_captions(config.datasets[dataset], dataset)
+    stored, taken, training = frames.num_frames, method.num_frames or frames.num_frames, method.training
+    task = "captions" if captions else "classes"
+    tasks = plugins.load("methods", method.module or name).tasks
+    if captions is not None and task not in tasks:
+        raise ValueError(f"{where}: {data} has {task}, and {name} serves {' and '.join(tasks)} only; take it out")
+    if taken > stored:
+        wrong = f"num_frames is {taken}, but {data}.frames.num_frames stores {stored}; store more"
+    elif taken == stored and training.sampling != "uniform":
+        wrong = (
+            f"training.sampling: {training.sampling} chooses among {stored} stored frames, and the method takes all; "
+            f"set methods.{name}.num_frames to fewer, or {data}.frames.num_frames to more"
+        )
+    elif training.sampling == "dense" and (taken - 1) * training.stride >= stored:
+        wrong = (
+            f"training.stride: {taken} frames, {training.stride} from one to the next, do not fit into {stored} stored "
+            "ones"
+        )
+    elif taken == stored and method.testing.clips > 1:
+        wrong = f"testing.clips: with num_frames {taken} of {stored} stored all views are the same; store more"
+    elif method.testing.crops > 1 and frames.crop == "centre":
+        wrong = f"testing.crops: {method.testing.crops} crops take {data}.frames.crop: whole"
+    elif captions and method.testing.average == "probabilities":
+        wrong = f"testing.average: {data} has captions, whose scores are no probabilities; take logits"
+    elif captions and (option := training.needs_classes()):
+        wrong = f"training.{option} is for clips with classes, and {data} has captions; take it out"
+    else:
+        return
+    raise ValueError(f"{where}.{wrong}")
+
+
+def _check_training_and_texts(where: str, config: Config, experiment: ExperimentOptions, name: str) -> None:
+    """Check that a method that trains nothing has no epochs, and that it gets the descriptions that it needs."""
+    options = config.methods[name]
+    method = plugins.load("methods", options.module or name)
+    if not method.trains and options.training.epochs and "epochs" in options.training.model_fields_set:
+        raise ValueError(
+            f"{where}.methods: {name} does not train, but methods.{name}.training.epochs is set; remove it"
+        )
+    if method.needs_training_clips and experiment.protocol.startswith(("base_to_novel", "zero_shot")):
+        raise ValueError(
+            f"{where}: {name} needs training clips of every class, and {experiment.protocol} has classes without any; "
+            "take supervised or few_shot_K"
+        )
+    for texts in experiment.texts:
+        provider = plugins.load("texts", config.texts[texts].module or texts)
+        if method.needs_descriptions and not provider.gives_descriptions:
+            raise ValueError(
+                f"{where}: {name} needs motion descriptions and texts '{texts}' gives only names; "
+                "put it in an experiment of its own with texts such as bundled or chat_api"
+            )

@@ -1,0 +1,88 @@
+"""What the parts of a configuration read and are made of: files, plug-in modules, facts that need no model or video."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kinetext.config.backbone import TINY, BackboneOptions
+from kinetext.config.data import DatasetOptions
+from kinetext.config.experiment import Config
+from kinetext.config.texts import ConfusablesOptions, TextOptions
+from kinetext.core import plugins
+from kinetext.data.datasets.base import build_dataset
+from kinetext.texts.providers.base import Provider
+
+
+def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
+    """Return the annotation files of a data set, its root, and two levels of folders below the root.
+
+    A new video changes the time of its folder, so Snakemake lists the clips again.
+    """
+    dataset = build_dataset(name, options)
+    paths = [str(path) for path in dataset.list_files()]
+    paths += [options.exclude] if options.exclude else []
+    level = [str(dataset.root)] if dataset.root else []
+    for _ in range(3):
+        paths += sorted(level)
+        level = [e.path for folder in level for e in os.scandir(folder) if os.path.isdir(e.path) and e.name[0] != "."]
+    return paths
+
+
+def text_inputs(options: TextOptions, name: str) -> list[str]:
+    """Return the files that a text provider reads. When one changes, its table is made again."""
+    provider = plugins.load("texts", options.module or name)
+    return [str(path) for path in provider(plugins.configure(provider, options.options)).list_files()]
+
+
+def text_modules(options: TextOptions, name: str) -> list[str]:
+    """Return the modules of the provider of a text set, and of the provider that it rearranges."""
+    plugin = plugins.load("texts", options.module or name)
+    provider: Provider | None = plugin(plugins.configure(plugin, options.options))
+    modules = []
+    while provider is not None:
+        modules.append(type(provider).__module__)
+        provider = provider.source
+    return modules
+
+
+def metric_modules(config: Config) -> list[str]:
+    """Return the modules of all metrics: the built-in ones and those of the configuration."""
+    from kinetext.evaluation.metrics import all_metrics
+
+    return sorted({type(metric).__module__ for metric in all_metrics(config.metrics).values()})
+
+
+def mining_options(config: Config, dataset: str) -> ConfusablesOptions:
+    """Return how the confusable classes of a data set are mined, with the file of this data set; captions have none."""
+    options = config.confusables
+    if options.file is None or has_captions(config.datasets[dataset], dataset):
+        return options.model_copy(update={"file": None})
+    return options.model_copy(update={"file": options.file.replace("{dataset}", dataset)})
+
+
+def has_captions(options: DatasetOptions, name: str) -> bool | None:
+    """Return whether clips have captions instead of classes; None if only the annotation files decide."""
+    captioned: bool | None = plugins.load("datasets", options.module or name).captioned
+    return captioned
+
+
+def backbone_facts(options: BackboneOptions) -> Any:
+    """Return a backbone's image size, layers and context length. Raises ValueError for one that cannot be had."""
+    family = plugins.load("backbones", options.family)
+    return family.facts(plugins.configure(family, options.settings))
+
+
+def text_limit(options: BackboneOptions, folder: Path) -> tuple[int, Callable[[str], int]] | None:
+    """Return the context length of a backbone and a function that counts the tokens of a text.
+
+    None for a plug-in that is not prepared in `folder` yet.
+    """
+    from kinetext.backbones.architecture import token_limit
+
+    if (folder / "backbone.yaml").is_file():
+        return token_limit(folder)
+    if options.module is not None:
+        return None
+    family, model = plugins.load("backbones", options.family), options.model or TINY
+    return backbone_facts(options).context_length, lambda text: family.token_counter({"model": model})(text)
