@@ -47,5 +47,5 @@ def mlp(module: Any, x: Tensor) -> Tensor:
 
 
 def cosine_scores(video_BD: Tensor, text_KD: Tensor) -> Tensor:
-    """Return the cosines [B, K] of two sets of features."""
+    """Return the cosines [B, K] of B video features and K text features."""
     return F.normalize(video_BD, dim=-1) @ F.normalize(text_KD, dim=-1).T

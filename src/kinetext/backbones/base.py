@@ -57,8 +57,9 @@ class Backbone(nn.Module):
 
     @classmethod
     def facts(cls, config: Any) -> Facts:
-        """Return the sizes of a model in milliseconds, without building it. Raises ValueError for a model that the
-        family lacks.
+        """Return image size, number of layers and context length, without building the model.
+
+        Takes milliseconds. Raises ValueError for a model that the family lacks.
         """
         raise NotImplementedError
 

@@ -19,7 +19,7 @@ def _files() -> dict[str, Path]:
 
 
 def facts_of(model: str) -> Facts:
-    """Return the sizes of a plain ViT of open_clip.
+    """Return image size, number of layers and context length of a plain ViT of open_clip.
 
     Raises ValueError for an unknown model, and for a model whose image encoder is not a plain ViT.
     """

@@ -43,7 +43,7 @@ def open_clip() -> Any:
 
 
 def no_plain_vit(model: str) -> ValueError:
-    """Return the error for a model whose image encoder is not a plain ViT."""
+    """Return the ValueError for a model whose image encoder is not a plain ViT."""
     return ValueError(
         f"backbones: open_clip's '{model}' has no plain ViT image encoder with a class token; take one such as ViT-B-32, "
         "ViT-B-16 or ViT-L-14"
@@ -70,7 +70,7 @@ def require_plain_encoders(model: str, clip: nn.Module) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence warnings within a block."""
+    """Silence log messages up to the level WARNING within a block."""
     logging.disable(logging.WARNING)
     try:
         yield

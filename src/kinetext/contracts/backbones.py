@@ -52,7 +52,7 @@ def tokens_have_the_right_shapes(case: Case) -> None:
 
 
 def the_default_hook_changes_nothing(case: Case) -> None:
-    """Check that a hook that runs each layer gives the tokens of no hook, to the bit, and sees each layer once."""
+    """Check that a hook that only runs each layer is called once per layer and changes no bit of the tokens."""
     backbone, numbers = _build(case), []
 
     def through(number: int, layer: torch.nn.Module, x_BTNV: Tensor) -> Tensor:

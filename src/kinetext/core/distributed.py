@@ -86,7 +86,7 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Return the number of this process, from 0."""
+    """Return the number of this process among all processes, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
@@ -107,7 +107,7 @@ def split_sizes(count: int) -> tuple[int, ...]:
 
 
 def local_items(items: Iterable[T]) -> Iterator[T]:
-    """Yield the items of this process: every `world_size()`-th one, from `rank()` on."""
+    """Yield the items of this process: one in `world_size()`, starting with item `rank()`."""
     return islice(items, rank(), None, world_size())
 
 

@@ -15,7 +15,7 @@ from kinetext.core.files import atomic_write
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]) -> None:
-    """Write tensors, a header of plain values and the tensors' hash, which `kinetext doctor` verifies."""
+    """Write tensors as safetensors, with a header of plain values and a hash that `kinetext doctor` verifies."""
     copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # one entry: safetensors writes several in an order that changes from process to process
     metadata = {"kinetext": json.dumps({**header, "hash": tensors_hash(copies, copies.__getitem__)})}

@@ -74,7 +74,7 @@ class ClipDataset(Dataset):
         return [images[i] for i in self.choose(len(images), self._draw(key))] if self.choose else images
 
     def transform(self, frames_TCHW: Tensor, key: Key) -> Tensor:
-        """Augment the decoded frames of an item, on their device."""
+        """Augment the decoded frames of an item, uint8 [T, C, H, W], on their device."""
         draw = self._draw(key)
         if draw is None or not self.augment.enabled:
             return crop_square(frames_TCHW)

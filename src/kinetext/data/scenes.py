@@ -118,6 +118,6 @@ def distractors(count: int, brightness: float, random: np.random.Generator) -> l
 
 
 def jittered_colour(name: str, random: np.random.Generator) -> tuple[float, float, float]:
-    """Return the named colour with each channel changed by at most 0.06."""
+    """Return a named colour as RGB (0 to 1), each channel changed at random by at most 0.06."""
     r, g, b = np.clip(np.asarray(COLOURS[name]) + random.uniform(-0.06, 0.06, 3), 0.0, 1.0)
     return float(r), float(g), float(b)

@@ -39,7 +39,10 @@ class Predictions:
 
 
 def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[str, str], Predictions]:
-    """Read predictions.parquet by (split, frame order), of all frame orders or of one."""
+    """Read predictions.parquet; return the predictions of each split and frame order.
+
+    With `frame_order`, only those of one frame order are read.
+    """
     table = read_table("predictions", path)
     metadata = metadata_of(table.schema)
     if frame_order is not None:

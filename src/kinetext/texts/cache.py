@@ -20,12 +20,12 @@ def request_hash(request: dict[str, Any]) -> str:
 
 
 def reply_path(request: dict[str, Any], folder: Path) -> Path:
-    """Return the file of the reply to a request."""
+    """Return the file in which the reply to a request is cached."""
     return hash_path(request_hash(request), folder)
 
 
 def hash_path(key: str, folder: Path) -> Path:
-    """Return the file of the reply to the request with this hash."""
+    """Return the file in which the reply to the request with this hash is cached."""
     return folder / "replies" / f"{key}.json"
 
 
@@ -76,7 +76,7 @@ def fetch_reply(request: dict[str, Any], folder: Path, send: Callable[[], dict[s
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read a record of the cache. Raises ValueError if it is incomplete."""
+    """Read the record of a cached reply. Raises ValueError if it is incomplete."""
     try:
         record = json.loads(path.read_text("utf-8"))
         if {"request", "date"} <= record.keys():

@@ -96,7 +96,10 @@ def describe_classes(
 
 
 def describe_all(provider: Provider, rivals: dict[str, list[str]], context: Context, name: str) -> TextsByLabel:
-    """Return the provider's rows of each class. Raises ValueError if the options are wrong or every class failed."""
+    """Return the rows of every class from the provider.
+
+    Raises ValueError if the options are wrong or if every class failed.
+    """
 
     def describe(label: str) -> list[Text]:
         try:

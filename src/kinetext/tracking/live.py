@@ -66,11 +66,11 @@ class CurveSender(threading.Thread):
         self.stopping, self.importing = threading.Event(), threading.Lock()
 
     def put(self, curves: Curves) -> None:
-        """Take the curves so far; they replace those that were not sent yet."""
+        """Queue the curves so far; they replace curves that were not sent yet."""
         self.curves = list(curves)
 
     def close(self) -> None:
-        """Send what is left and mark how the training ended, in CLOSE_S at most."""
+        """Send the remaining curves and the status of the training, within CLOSE_S seconds."""
         self.stopping.set()
         with self.importing:  # the interpreter must not exit while a thread loads shared libraries
             pass

@@ -170,7 +170,10 @@ class Retrieval:
         return video, text
 
     def contrast(self, features: tuple[Any, Any], batch: Batch) -> Losses:
-        """Return the losses of the whole batch from the features of this process's clips; gathers those of the others."""
+        """Return the losses of the whole batch, given the features of this process's clips and captions.
+
+        The features of other processes are gathered.
+        """
         video, text = (gather_features(side, batch.sizes) for side in features)
         target_N = torch.arange(len(batch.text_N))
         return self.method.losses(LossInputs(video, text, target_N, None, self.training.label_smoothing))

@@ -98,7 +98,7 @@ def cache_gradients(objective: Retrieval, batch: Batch, pieces: list[slice], key
 
 
 def seed_from(*key: int) -> None:
-    """Seed torch's random numbers from these numbers."""
+    """Seed torch's random number generator from a sequence of integers."""
     torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
 

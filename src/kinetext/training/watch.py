@@ -48,7 +48,7 @@ def read_losses(unread: Unread, progress: Progress, divergence_factor: float | N
 
 
 def epoch_means(progress: Progress) -> dict[str, float]:
-    """Return the mean loss of the epoch and, if there are several terms, the mean of each."""
+    """Return `train_loss`, the mean loss of the epoch, and `train_loss_TERM` for each term if there are several."""
     means = {"train_loss": _mean(progress.losses)}
     if len(progress.terms) > 1:
         means |= {f"train_loss_{name}": _mean(values) for name, values in progress.terms.items()}

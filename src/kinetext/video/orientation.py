@@ -14,7 +14,7 @@ class Orientation(NamedTuple):
 
     @property
     def rotation_deg(self) -> int:
-        """Return the counter-clockwise rotation, 0 to 270; of a mirrored frame the one after a left-right flip."""
+        """The counter-clockwise rotation in degrees, 0 to 270. A mirrored frame is flipped left-right first."""
         if self.transpose:
             return 270 if self.flip_x else 90
         return 180 if self.flip_y else 0

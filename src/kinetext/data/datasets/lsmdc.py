@@ -39,7 +39,7 @@ class LSMDC(Dataset):
     captioned = True
 
     def list_files(self) -> list[Path]:
-        """Return the three lists."""
+        """Return the training, validation and test list."""
         folder = need_folder(self.config.annotations, "annotations")
         return [need_file(folder, name) for name in FILES.values()]
 
@@ -54,7 +54,9 @@ class LSMDC(Dataset):
         yield from captioned_clips(splits, lambda clip_id: videos.find(_file_name(clip_id)), lists)
 
     def published(self) -> dict[str, int]:
-        """Return the size of the test list. For the others the authors count lines, in which clip_ids repeat."""
+        """Return the published number of test clips. For the other splits the authors count lines, in which clips
+        repeat.
+        """
         return {"test": 1000}  # the challenge's name; lines (101 079 and 7 408): the README of LSMDC 2016
 
 

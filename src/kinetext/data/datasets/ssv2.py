@@ -32,7 +32,7 @@ class SSv2(RecognitionDataset):
         return [need_file(folder, *(f"{p}{part}.json" for p in prefixes)) for part in ("train", "validation", "labels")]
 
     def published(self) -> dict[str, int]:
-        """Return the sizes on the data set's page: 168 913 training clips, 24 777 validation clips, 174 classes."""
+        """Return the numbers of the data set's page: 168 913 training clips, 24 777 validation clips, 174 classes."""
         return {**self.published_train(168_913), "test": 24_777, "classes": 174}
 
     def labels(self) -> list[str]:

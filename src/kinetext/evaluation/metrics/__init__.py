@@ -44,6 +44,8 @@ def all_metrics(added: Mapping[str, MetricOptions] | None = None) -> dict[str, M
 
 
 def unit_of(name: str) -> str:
-    """Return the unit of a built-in metric by its name in the table `metrics`, as `t2v_mdr:dsl`; of others, share."""
+    """Return the unit of a built-in metric by its name in the table `metrics`, e.g. `t2v_mdr:dsl`; share for other
+    metrics.
+    """
     module, _ = BUILT_IN.get(name.partition(":")[0].removeprefix("t2v_").removeprefix("v2t_"), ("top_k", {}))
     return str(plugins.load("metrics", module).unit)

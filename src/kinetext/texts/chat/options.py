@@ -87,13 +87,13 @@ class ChatOptions(Options):
 
     @property
     def prices(self) -> Prices | None:
-        """USD per million tokens; None if neither set nor known."""
+        """Prices in USD per million tokens; None if they are neither set nor known."""
         if self.price_in is not None and self.price_out is not None:
             return Prices(self.price_in, self.price_out)
         return DEFAULT_PRICES if self.model == DEFAULT_MODEL and self.base_url is None else None
 
     @property
     def server(self) -> Server:
-        """The server, with its key variable and its limits."""
+        """The server with its key variable and its limits."""
         url = self.base_url or OPENAI_URL
         return Server(url, self.api_key_env, self.timeout_s, self.retries, needs_key=self.base_url is None)

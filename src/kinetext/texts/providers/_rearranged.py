@@ -55,7 +55,7 @@ class Rearranged(Provider):
         self.source.check()
 
     def list_files(self) -> list[Path]:
-        """Return the files of the source."""
+        """Return the files that the source reads."""
         return self.source.list_files()
 
 

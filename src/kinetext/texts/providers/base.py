@@ -88,7 +88,7 @@ class Provider:
         """Raise ValueError, `OPTION: ...`, for options that cannot work, before anything costs time or money."""
 
     def list_files(self) -> list[Path]:
-        """Return the files that are read. When one changes, the tables are made again."""
+        """Return the files that the provider reads. If one changes, its tables are made again."""
         return []
 
     def prepare(self, rivals: dict[str, list[str]], context: Context) -> None:

@@ -47,7 +47,7 @@ class ChatApi(Provider):
 
     @property
     def at_once(self) -> int:
-        """Two classes more than requests, so that a new request leaves while an answer is being parsed."""
+        """Two more than the requests in parallel, so that the next request leaves while an answer is being parsed."""
         return self.config.max_in_flight + 2
 
     @property

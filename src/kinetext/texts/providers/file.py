@@ -49,7 +49,7 @@ class File(Provider):
             pass
 
     def list_files(self) -> list[Path]:
-        """Return the file."""
+        """Return the user's file."""
         try:
             return [need_path(self.config.path, "path")]
         except ValueError as error:
