@@ -1,5 +1,5 @@
 # Verbs only. Everything runs in .venv, which `make setup` keeps in step with requirements.lock.
-.PHONY: help setup demo smoke test test-slow check bench dashboard clean
+.PHONY: help setup demo smoke test test-slow campaign check bench dashboard clean
 SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # one thread per job: Snakemake runs as many jobs as there are cores
@@ -28,6 +28,10 @@ test: setup  ## run the quick tests: unit, contracts, methods, parity, one tiny 
 
 test-slow: setup  ## run the other tests: workflow, processes, browser, stores, kills, full disks
 	$(PYTEST) tests/integration tests/stress
+
+campaign: setup  ## kill the tiny experiment 2 x 25 times at random moments (about half an hour); not part of CI
+	KILLS=25 SEED=1 pytest tests/stress/test_kill_campaign.py
+	KILLS=25 SEED=2 pytest tests/stress/test_kill_campaign.py
 
 check: setup  ## run all that must be clean: format, lint, types, layers, language
 	ruff format --check src tests tools benchmarks

@@ -33,6 +33,10 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv .venv || { rm -rf .venv; echo "setup: '$python -m venv' failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
 fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check "$(grep '^uv==' requirements.lock)"
-.venv/bin/uv pip sync --quiet --python .venv/bin/python requirements.lock
-.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+if [ -n "${NEWEST:-}" ]; then  # the newest versions that pyproject.toml allows: what may break tomorrow
+    .venv/bin/uv pip install --quiet --python .venv/bin/python --upgrade --editable '.[cluster,dev]'
+else
+    .venv/bin/uv pip sync --quiet --python .venv/bin/python requirements.lock
+    .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
+fi
 echo "$digest" > "$stamp"
