@@ -13,7 +13,7 @@ import numpy as np
 
 from kinetext.config.data import FrameOptions
 from kinetext.data.frames import decode_image, encode_image, resize
-from kinetext.data.lists import SUFFIXES
+from kinetext.data.videos import SUFFIXES
 from kinetext.video.decode import decode_clip
 from kinetext.video.sampling import sampler
 

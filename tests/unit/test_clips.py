@@ -11,7 +11,7 @@ from kinetext.core import tables
 from kinetext.data import frames
 from kinetext.data.frames import extract_frames
 from kinetext.data.index import index_clips
-from kinetext.data.lists import Videos
+from kinetext.data.videos import Videos
 from videos import write_video
 
 OPTIONS = FrameOptions(num_frames=2, size_px=32)

@@ -11,7 +11,7 @@ from kinetext.data.datasets.base import Clip
 from kinetext.data.datasets.folder import FolderDataset, _random_splits
 from kinetext.data.frames import extract_frames
 from kinetext.data.index import index_clips, list_dataset
-from kinetext.data.lists import SUFFIXES, scan
+from kinetext.data.videos import SUFFIXES, scan
 from kinetext.plan import dataset_inputs
 from repository import ROOT
 

@@ -18,7 +18,8 @@ from kinetext.core import plugins, tables
 from kinetext.core.files import atomic_write
 from kinetext.data.datasets.base import Clip, Dataset, build_dataset
 from kinetext.data.links import refuse_outside
-from kinetext.data.lists import file_state, need_path, printable, read_lines, scan, sha256
+from kinetext.data.lists import file_state, need_path, printable, read_lines, sha256
+from kinetext.data.videos import scan
 
 SPLITS = ("train", "val", "test")
 MAX_NAMED = 20  # absent and unlisted files named in the metadata; `kinetext inspect` names all

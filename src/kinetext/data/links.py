@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kinetext.data.datasets.base import Clip
-from kinetext.data.lists import refuse_loop
+from kinetext.data.videos import refuse_loop
 
 
 def refuse_outside(clips: Iterable[Clip], root: Path) -> Iterator[Clip]:

@@ -15,7 +15,8 @@ from pydantic import Field
 
 from kinetext.core.plugins import Options, nearest
 from kinetext.data.datasets.base import Clip, Dataset
-from kinetext.data.lists import Videos, known_class, need_folder, need_path, read_csv, seconds
+from kinetext.data.lists import known_class, need_folder, need_path, read_csv, seconds
+from kinetext.data.videos import Videos
 
 SPLITS = ["train", "val", "test"]
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kinetext.data.datasets.base import Clip
-from kinetext.data.lists import Videos, need_file, need_folder, read_entries, read_json
+from kinetext.data.lists import need_file, need_folder, read_entries, read_json
 from kinetext.data.recognition import RecognitionDataset, RecognitionOptions
+from kinetext.data.videos import Videos
 
 POSITIONS = {"FREE": "free", "PIKE": "pike", "TUCK": "tuck", "STR": "straight"}
 NUMBERS = ("no", "one", "two", "three", "four", "five")

@@ -13,7 +13,8 @@ from pydantic import Field, field_validator, model_validator
 
 from kinetext.core.plugins import Options
 from kinetext.data.datasets.base import Clip, Dataset
-from kinetext.data.lists import is_video, known_class, need_folder, refuse_loop
+from kinetext.data.lists import known_class, need_folder
+from kinetext.data.videos import is_video, refuse_loop
 
 SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 

@@ -15,8 +15,9 @@ from typing import Literal
 from pydantic import Field
 
 from kinetext.data.datasets.base import Clip
-from kinetext.data.lists import Videos, need_folder, printable, read_lines
+from kinetext.data.lists import need_folder, printable, read_lines
 from kinetext.data.recognition import RecognitionDataset, RecognitionOptions
+from kinetext.data.videos import Videos
 
 SPLITS = {"1": "train", "2": "test", "0": None}
 

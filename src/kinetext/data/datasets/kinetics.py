@@ -18,17 +18,9 @@ from typing import Literal
 from pydantic import Field
 
 from kinetext.data.datasets.base import Clip
-from kinetext.data.lists import (
-    Videos,
-    known_class,
-    need_file,
-    need_folder,
-    printable,
-    read_csv,
-    read_lines,
-    seconds,
-)
+from kinetext.data.lists import known_class, need_file, need_folder, printable, read_csv, read_lines, seconds
 from kinetext.data.recognition import RecognitionDataset, RecognitionOptions
+from kinetext.data.videos import Videos
 from kinetext.data.vificlip import has_swapped_label
 
 FOLDERS = {

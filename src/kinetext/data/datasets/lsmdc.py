@@ -15,7 +15,8 @@ from pydantic import Field
 from kinetext.core.plugins import Options
 from kinetext.data.captions import Captions, captioned_clips
 from kinetext.data.datasets.base import Clip, Dataset
-from kinetext.data.lists import Videos, need_file, need_folder, read_lines
+from kinetext.data.lists import need_file, need_folder, read_lines
+from kinetext.data.videos import Videos
 
 FILES = {
     "train": "LSMDC16_annos_training.csv",

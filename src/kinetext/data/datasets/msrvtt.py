@@ -14,7 +14,8 @@ from pydantic import Field
 from kinetext.core.plugins import Options
 from kinetext.data.captions import Captions, captioned_clips, read_captions, select
 from kinetext.data.datasets.base import Clip, Dataset, set_aside
-from kinetext.data.lists import Videos, need_file, need_folder, read_csv, read_json
+from kinetext.data.lists import need_file, need_folder, read_csv, read_json
+from kinetext.data.videos import Videos
 
 
 class MSRVTT(Dataset):

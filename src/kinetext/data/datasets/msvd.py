@@ -15,7 +15,8 @@ from pydantic import Field
 from kinetext.core.plugins import Options
 from kinetext.data.captions import Captions, captioned_clips, select
 from kinetext.data.datasets.base import Clip, Dataset
-from kinetext.data.lists import Videos, need_file, need_folder, read_json, read_lines
+from kinetext.data.lists import need_file, need_folder, read_json, read_lines
+from kinetext.data.videos import Videos
 
 SPLITS = ("train", "val", "test")
 HARMLESS = ("dict", "list", "tuple", "set", "frozenset", "str", "unicode")

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kinetext.data.datasets.base import Clip
-from kinetext.data.lists import Videos, known_class, need_file, need_folder, read_entries, read_json
+from kinetext.data.lists import known_class, need_file, need_folder, read_entries, read_json
 from kinetext.data.recognition import RecognitionDataset, RecognitionOptions
+from kinetext.data.videos import Videos
 
 
 class SSv2(RecognitionDataset):

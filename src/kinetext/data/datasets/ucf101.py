@@ -17,8 +17,9 @@ from typing import Literal
 from pydantic import Field
 
 from kinetext.data.datasets.base import Clip
-from kinetext.data.lists import Videos, known_class, need_file, need_folder, printable, read_lines
+from kinetext.data.lists import known_class, need_file, need_folder, printable, read_lines
 from kinetext.data.recognition import RecognitionDataset, RecognitionOptions
+from kinetext.data.videos import Videos
 
 NUM_CLIPS = 13_320
 NUM_TEST = {1: 3783, 2: 3734, 3: 3696}
