@@ -224,15 +224,23 @@ def test_one_clip_that_does_not_fit_is_one_sentence(task, monkeypatch):
         largest_piece(objective, parameters, batch)
 
 
-def test_memory_that_runs_out_later_is_one_sentence(world, tmp_path, monkeypatch):
+FULL = {
+    "GPU": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB. And more."),
+    "CPU": RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: 1 bytes"),
+    "Python": MemoryError(),
+}
+
+
+@pytest.mark.parametrize("where", FULL)
+def test_memory_that_runs_out_later_is_one_sentence(world, tmp_path, monkeypatch, where):
     def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB. And more.")
+        raise FULL[where]
 
     monkeypatch.setattr(train, "update", full)
     run_yaml = world.write_run(tmp_path, "mean_pool", image_encoder="frozen")
     inputs = world.inputs()
     with pytest.raises(
-        ValueError, match=r"GPU out of memory at step 1 of epoch 1 with 6 clips .* training.micro_batch: 3 "
+        ValueError, match=r"out of memory at step 1 of epoch 1 with 6 clips .* training.micro_batch: 3 "
     ):
         train_method(run_yaml, inputs, tmp_path / "cache", tmp_path / "checkpoint.safetensors")
 

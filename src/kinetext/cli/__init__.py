@@ -41,6 +41,12 @@ def main() -> None:
     except ValueError as error:
         _print_error(f"kinetext: {error}")
         sys.exit(1)
+    except MemoryError:
+        _print_error(
+            "kinetext: the memory is full; run fewer jobs at a time (`snakemake --cores`, `--resources mem_mb=...`), or "
+            "set training.micro_batch lower"
+        )
+        sys.exit(1)
     except OSError as error:
         if disk_errno(error) is None:
             raise

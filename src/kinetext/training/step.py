@@ -142,7 +142,9 @@ def _try_out(step: PiecewiseStep, batch: Batch, spare_bytes: int) -> str | None:
         step(batch.alone(), (0,))
         if on_gpu and torch.cuda.max_memory_allocated() + spare_bytes > 0.95 * torch.cuda.mem_get_info()[1]:
             return "nothing would be left for the optimizer"
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
         return first_sentences(error)
     finally:
         for parameter in step.parameters:
@@ -150,6 +152,14 @@ def _try_out(step: PiecewiseStep, batch: Batch, spare_bytes: int) -> str | None:
     return None
 
 
-def first_sentences(error: torch.OutOfMemoryError) -> str:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that the memory of a GPU or of the machine is full.
+
+    torch has a class of its own for the first; for the second its allocator raises a plain RuntimeError.
+    """
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def first_sentences(error: BaseException) -> str:
     """Return the first two sentences of an out-of-memory error."""
-    return ". ".join(str(error).split(". ")[:2]).strip()
+    return ". ".join(str(error).split(". ")[:2]).strip() or type(error).__name__

@@ -34,7 +34,7 @@ from kinetext.training.objectives import Recognition, read_tokens, total
 from kinetext.training.recipes import Average, finished, interpolate_backbone
 from kinetext.training.setup import Inputs, Prepared, choose_step, make_optimizer, prepare
 from kinetext.training.state import Progress, Saver, clear_state, load_state, save_state, state_path
-from kinetext.training.step import first_sentences, seed_from
+from kinetext.training.step import first_sentences, is_out_of_memory, seed_from
 from kinetext.training.watch import READ_EVERY, Unread, epoch_means, read_losses
 
 log = logging.getLogger(__name__)
@@ -164,10 +164,12 @@ def train_epoch(
             if progress.epoch == progress.step == 0:
                 require_gradients(method, step.unreached if isinstance(step, DistributedStep) else None)
             update(method, parameters, optimizer, schedule, training.clip_norm)
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             size = step.size if step is not None and step.size else len(batch.indices)
             raise ValueError(
-                f"GPU out of memory at step {progress.step + 1} of epoch {progress.epoch + 1} with {size} clips per forward "
+                f"out of memory at step {progress.step + 1} of epoch {progress.epoch + 1} with {size} clips per forward "
                 f"pass ({first_sentences(error)}); set training.micro_batch: {max(1, size // 2)} and rerun to resume"
             ) from None
         average.update(progress.epoch * len(clips) + progress.step + 1)
