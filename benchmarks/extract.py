@@ -65,7 +65,8 @@ def with_kinetext(path: Path, _: list[int]) -> list[np.ndarray]:  # only ffmpeg 
     from kinetext.video.decode import decode_clip
 
     shrink = partial(resize, size_px=SIZE_PX)
-    return decode_clip(path, lambda times_s: centres(len(times_s)), resize=shrink).frames_HWC
+    # the others do not stretch frames whose pixels are not square
+    return decode_clip(path, lambda times_s: centres(len(times_s)), resize=shrink, aspect="storage").frames_HWC
 
 
 def with_kinetext_jpeg(path: Path, _: list[int]) -> list[bytes]:
@@ -73,7 +74,7 @@ def with_kinetext_jpeg(path: Path, _: list[int]) -> list[bytes]:
     from kinetext.data.frames import extract_clip
 
     clip = {"clip_id": path.name, "path": str(path), "start_s": None, "end_s": None, "error": None}
-    return extract_clip(clip, FrameOptions(num_frames=NUM_FRAMES, size_px=SIZE_PX))["images"]
+    return extract_clip(clip, FrameOptions(num_frames=NUM_FRAMES, size_px=SIZE_PX, aspect="storage"))["images"]
 
 
 def with_torchcodec(path: Path, _: list[int]) -> np.ndarray:
