@@ -1,4 +1,4 @@
-"""Test folders are no packages, so test modules need unique names."""
+"""Test folders are no packages, so test modules need unique names. Of a module and a package of one name only the package is read."""
 
 from collections import Counter
 
@@ -8,3 +8,9 @@ from repository import ROOT
 def test_module_names_are_unique_in_all_of_tests():
     names = Counter(path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py")
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_no_module_has_the_name_of_a_package_beside_it():
+    """Python reads the package, so changes of the module would have no effect."""
+    source = ROOT / "src/kinetext"
+    assert [str(path.relative_to(source)) for path in source.rglob("*.py") if path.with_suffix("").is_dir()] == []
