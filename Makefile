@@ -5,6 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # one thread per job: Snakemake runs as many jobs as there are cores
 export OMP_NUM_THREADS ?= 1
 
+CONFIG ?= config.yaml
 PYTEST := pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
 
 help:  ## list these commands
@@ -45,8 +46,8 @@ check: setup  ## run all that must be clean: format, lint, types, layers, langua
 bench: setup  ## measure what Snakemake and the commands cost beside the work
 	python benchmarks/overhead.py
 
-dashboard: setup  ## serve the runs in MLflow at http://127.0.0.1:5000
-	mlflow server --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///$(CURDIR)/results/mlflow.db} --host 127.0.0.1 --port 5000
+dashboard: setup  ## serve the runs of a study in MLflow: make dashboard CONFIG=mine.yaml
+	kinetext dashboard --config $(CONFIG)
 
 clean:  ## delete results, but not results/cache, which holds paid replies of language models
 	find results -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +

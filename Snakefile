@@ -11,6 +11,7 @@ if "experiments" not in config:  # --configfile FILE replaces config.yaml; it is
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/preflight.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/text.smk"
 include: "workflow/rules/runs.smk"
@@ -19,6 +20,7 @@ include: "workflow/rules/report.smk"
 
 onstart:
     check_writable()
+    check_before_start()
 
 
 rule all:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,10 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from kinetext.cli import app
+from kinetext.config.run import fingerprint_of
 from kinetext.core import tables
+from kinetext.core.files import HOST, atomic_write
+from kinetext.core.schemas import COLLECTED
 from kinetext.core.tensors import hash_matches, load_tensors, save_tensors
 from kinetext.data.checks import check_frames
 from kinetext.data.frames import content_hash
@@ -36,10 +40,11 @@ FRAMES = "frames/64-shortest-bicubic"
 RUN = "runs/shapes/supervised/tiny/mean_pool/names/seed0"
 SPEC = {
     **{"run": "shapes/supervised/tiny/mean_pool/names/seed0", "dataset": "shapes", "protocol": "supervised", "seed": 0},
-    **{"method": "mean_pool", "texts": "names", "backbone": "tiny", "method_module": "mean_pool", "fingerprint": "f0"},
+    **{"method": "mean_pool", "texts": "names", "backbone": "tiny", "method_module": "mean_pool"},
     **{"protocol_options": {}, "method_options": {}, "training": {}},
     **{"dataset_options": {}, "backbone_options": {}, "text_options": {}},
 }
+SPEC["fingerprint"] = fingerprint_of(SPEC)
 
 
 @pytest.fixture
@@ -68,9 +73,12 @@ def results(tmp_path, monkeypatch):
     for path in (results / "backbones/tiny/weights.safetensors", run / "checkpoint.safetensors"):
         save_tensors(weights, path, {"origin": "here"})
     (run / "run.yaml").write_text(yaml.safe_dump(SPEC))
-    tables.write_table("metrics", [{"metric": "top1", "value": 0.5, "fingerprint": "f0"}], run / "metrics.parquet")
+    tables.write_table(
+        "metrics", [{"metric": "top1", "value": 0.5, "fingerprint": SPEC["fingerprint"]}], run / "metrics.parquet"
+    )
     pq.write_table(pa.table({"epoch": [1], "metric": ["train_loss"], "value": [1.0]}), run / "curves.parquet")
     (run / "cost.json").write_text("{}")
+    tables.write_table("predictions", [], run / "predictions.parquet")
     fetch_reply({"model": "m", "label": "a"}, results / "cache/describe", lambda: {"reply": "it turns"})
     with sqlite3.connect(results / "mlflow.db") as database:
         database.execute("create table runs (name text)")
@@ -98,7 +106,7 @@ def test_healthy_folder_has_no_finding_and_is_not_changed(results, capsys):
     before = state(results)
     assert doctor.doctor(results, results.parent / "config.yaml") == 0
     output = capsys.readouterr().out
-    counts = "checked 3 tables, 2 shards, 2 weight files, 1 runs, 1 cached replies, 12 files in all; nothing to repair"
+    counts = "checked 4 tables, 2 shards, 2 weight files, 1 runs, 1 cached replies, 13 files in all; nothing to repair"
     assert counts in output
     assert f"torch {torch.__version__}" in output
     assert state(results) == before
@@ -191,7 +199,13 @@ def test_damaged_file_is_reported_with_its_repair(results, capsys, name, harm, p
     assert finding.startswith(f"{results / name}: ")
     assert problem in finding
     repair = finding.rsplit("; ", 1)[1] if "touch -r" not in finding else finding
-    repairs = ("snakemake", "sync-tracking", "update this installation", "to query the model again")
+    repairs = (
+        "kinetext run",
+        "run the configuration",
+        "sync-tracking",
+        "update this installation",
+        "to query the model again",
+    )
     assert any(words in repair for words in repairs)
 
 
@@ -215,17 +229,81 @@ def test_frames_json_is_compared_with_the_shards(results, capsys):
     (results / SHARD).unlink()
     (finding,) = findings(results, capsys)
     assert finding.startswith(
-        f"{results / SHARD}: is missing, but {listing} lists it; `snakemake {results / SHARD}` creates"
+        f"{results / SHARD}: is missing, but {listing} lists it; run the configuration that wrote it again"
     )
 
 
 def test_metrics_of_an_earlier_plan_are_reported(results, capsys):
-    (results / RUN / "run.yaml").write_text(yaml.safe_dump({**SPEC, "fingerprint": "f1"}))
+    later = SPEC | {"training": {"epochs": 3}}
+    later["fingerprint"] = fingerprint_of(later)
+    (results / RUN / "run.yaml").write_text(yaml.safe_dump(later))
     (finding,) = findings(results, capsys)
-    assert (
-        finding
-        == f"{results / RUN}/metrics.parquet: belongs to an earlier plan of this run (f0, now f1); run snakemake"
+    problem = f"belongs to an earlier plan of this run ({SPEC['fingerprint']}, now {later['fingerprint']})"
+    assert finding.startswith(f"{results / RUN}/metrics.parquet: {problem}; ")
+
+
+def test_an_edited_plan_an_edited_reply_and_edited_metrics_are_seen(results, capsys):
+    plan, metrics, reply = results / RUN / "run.yaml", results / RUN / "metrics.parquet", results / REPLY
+    plan.write_text(plan.read_text().replace("seed: 0", "seed: 1"))
+    (finding,) = findings(results, capsys)
+    assert finding.startswith(f"{plan}: was changed after kinetext wrote it: it has another fingerprint; delete it")
+    plan.write_text(yaml.safe_dump(SPEC))
+    table = pq.read_table(metrics)
+    better = table.set_column(table.column_names.index("value"), table.field("value"), pa.array([0.9]))
+    pq.write_table(better.replace_schema_metadata(pq.read_metadata(metrics).metadata), metrics)
+    (finding,) = findings(results, capsys)
+    assert finding.startswith(
+        f"{metrics}: was changed after kinetext wrote it: its content has another hash; delete it"
     )
+    pq.write_table(table.replace_schema_metadata(table.schema.metadata), metrics)  # as an earlier version wrote it
+    assert findings(results, capsys) == []
+    reply.write_text(reply.read_text().replace("it turns", "it falls"))
+    (finding,) = findings(results, capsys)
+    assert finding.startswith(f"{reply}: was changed after it was stored: its content has another hash; delete it")
+
+
+def test_what_is_missing_beside_what_was_made_from_it_is_reported(results, capsys):
+    (results / RUN / "predictions.parquet").unlink()
+    (results / "tables").mkdir()
+    for name in set(COLLECTED) - {"runs", "costs"}:
+        pq.write_table(pa.table({"a": [1]}), results / f"tables/{name}.parquet")
+    names = sorted(line.split(": ")[0] for line in findings(results, capsys))
+    missing = [RUN + "/predictions.parquet", "tables/costs.parquet", "tables/runs.parquet"]
+    assert names == [f"{results}/{name}" for name in missing]
+
+
+def test_videos_that_changed_since_they_were_listed_are_reported(results, capsys):
+    video = results.parent / "c0.mp4"
+    video.write_text("one")
+    size, time_ns = video.stat().st_size, video.stat().st_mtime_ns
+    clips = [
+        {
+            "clip_id": "c0",
+            "path": str(video),
+            "split": "train",
+            "label": "a",
+            "size_bytes": size,
+            "modified_ns": time_ns,
+        }
+    ]
+    tables.write_table("clips", clips, results / CLIPS_TABLE, {"labels": ["a"]})
+    assert findings(results, capsys) == []
+    video.write_text("another")
+    (finding,) = findings(results, capsys)
+    assert "1 videos changed since they were listed: c0 (3 bytes before, 7 now); " in finding
+
+
+def test_advice_names_the_configuration_and_its_own_name_of_the_file(results, capsys):
+    """Typed in this folder it works: the workflow declares files under the name of `results` in the configuration."""
+    results.rename(results.with_name("my results"))
+    results.with_name("mine.yaml").write_text("results: my results\n")
+    cut(results.with_name("my results") / CLIPS_TABLE, 0.5)
+    for checked in (None, results.with_name("my results")):
+        doctor.doctor(checked, Path("mine.yaml"))
+        assert f"`kinetext run mine.yaml -- 'my results/{CLIPS_TABLE}'` creates it again" in capsys.readouterr().out
+    shutil.copytree(results.with_name("my results"), results.with_name("other"))
+    doctor.doctor(Path("other"), Path("mine.yaml"))
+    assert "; run the configuration that wrote it again" in capsys.readouterr().out
 
 
 def test_weights_without_a_hash_need_no_repair(results, capsys):
@@ -264,12 +342,18 @@ def test_hash_of_tensors_covers_names_types_shapes_and_bytes(tmp_path):
 def test_partial_file_of_a_killed_process_is_reported(results, capsys):
     ended = subprocess.Popen(["true"])
     ended.wait()
-    mine, left = (results / RUN / f".metrics.parquet.{pid}.tmp" for pid in (os.getpid(), ended.pid))
-    for path in (mine, left):
+    owners = (f"{HOST}-{os.getpid()}", f"elsewhere-{ended.pid}", f"{HOST}-{ended.pid}")
+    mine, elsewhere, left = (results / RUN / f".metrics.parquet.{owner}.tmp" for owner in owners)
+    for path in (mine, elsewhere, left):
         path.write_text("half")
     (finding,) = findings(results, capsys)
     assert finding.startswith(f"{left}: is a partial file of a process that no longer exists")
     assert finding.endswith("; delete it")
+    with atomic_write(results / RUN / "metrics.parquet") as part:  # the next job removes it
+        assert not left.exists()
+        assert mine.exists()
+        assert elsewhere.exists()
+        part.write_text("whole")
 
 
 def test_locks_of_a_killed_snakemake_are_reported(results, capsys):

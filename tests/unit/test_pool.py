@@ -1,4 +1,5 @@
 import os
+import signal
 import time
 
 import pytest
@@ -19,9 +20,22 @@ def work(item):
 def test_results_are_in_order_and_failed_items_give_their_reason():
     results = list(map_with_timeout(work, ["a", "hang", "b", "crash", "raise", "c"], limit_s=2, num_workers=2))
     assert [result[0] for result in results if not isinstance(result, NoResult)] == ["a", "b", "c"]
-    assert results[1] == NoResult("timeout: not done after 2 s")
+    assert results[1] == NoResult("timeout: not done after 2 s, tried twice")
     assert results[3] == NoResult("decoder crashed: its process ended with exit code 7")
     assert results[4] == NoResult("KeyError: 'no such thing'")
+
+
+def pause_once(item):
+    """Stop this process the first time, as a scheduler or Ctrl-Z does."""
+    if item.endswith("marker") and not os.path.exists(item):
+        open(item, "w").close()
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return item
+
+
+def test_a_paused_process_costs_no_item(tmp_path):
+    items = ["a", f"{tmp_path}/marker", "b"]
+    assert list(map_with_timeout(pause_once, items, limit_s=0.5, num_workers=2)) == items
 
 
 def test_workers_end_with_the_iterator():

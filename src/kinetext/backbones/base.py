@@ -72,6 +72,11 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     @classmethod
+    def weights_state(cls, config: Any) -> tuple[str, bool]:
+        """Return what is to be known about the weights before a run, "" for nothing, and whether they cannot be had."""
+        return "", False
+
+    @classmethod
     def rebuild(cls, architecture: dict[str, Any]) -> Backbone:
         """Build the model that `architecture()` described, with random weights."""
         raise NotImplementedError

@@ -29,4 +29,19 @@ def facts_of(model: str) -> Facts:
     vision = {"layers": 12, "image_size": 224, **settings["vision_cfg"]}
     if not isinstance(vision["layers"], int) or "timm_model_name" in vision:
         raise ValueError(f"'{model}' has no plain ViT image encoder; take one such as ViT-B-32, ViT-B-16 or ViT-L-14")
-    return Facts(vision["image_size"], vision["layers"], int(settings["text_cfg"].get("context_length", 77)))
+    text = {"layers": 12, "width": 512, "context_length": 77, "vocab_size": 49408, **settings["text_cfg"]}
+    tokens = (vision["image_size"] // vision.get("patch_size", 16)) ** 2 + 1
+    encoders = (
+        (tokens, vision.get("width", 768), vision["layers"]),
+        (text["context_length"], text["width"], text["layers"]),
+    )
+    image_gflop, text_gflop = (_gflop(*encoder) for encoder in encoders)
+    parameters = sum(12 * width**2 * layers for _, width, layers in encoders) + text["vocab_size"] * text["width"]
+    return Facts(
+        vision["image_size"], vision["layers"], int(text["context_length"]), image_gflop, text_gflop, parameters
+    )
+
+
+def _gflop(tokens: int, width: int, layers: int) -> float:
+    """Return the arithmetic of a transformer's matrix products: 12 V^2 weights a layer, and attention of all tokens."""
+    return layers * (2 * tokens * 12 * width**2 + 4 * tokens**2 * width) / 1e9

@@ -23,6 +23,7 @@ from kinetext.backbones import lora
 from kinetext.backbones.attention import fused_attention, mlp, project_keys_values, project_qkv
 from kinetext.backbones.base import Backbone, Facts, Layer, ParameterPlace, Preprocess, TextTokens
 from kinetext.backbones.catalogue import facts_of
+from kinetext.backbones.download import weights_state
 from kinetext.backbones.layer import KeysValues
 from kinetext.backbones.library import no_plain_vit, open_clip, quiet, require_plain_encoders
 from kinetext.core.plugins import Options
@@ -116,6 +117,10 @@ class OpenClipViT(Backbone):
         if config.weights and not Path(config.weights).is_file():
             raise ValueError(f"weights: there is no file {config.weights}")
         return facts_of(config.model)
+
+    @classmethod
+    def weights_state(cls, config: Any) -> tuple[str, bool]:
+        return ("", False) if config.weights else weights_state(config.model, config.pretrained)
 
     @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> OpenClipViT:

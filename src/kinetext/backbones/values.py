@@ -29,6 +29,9 @@ class Facts:
     image_size_px: int
     num_layers: int
     context_length: int
+    image_gflop: float = 0.0  # arithmetic of encoding an image; 0: unknown
+    text_gflop: float = 0.0  # of encoding a text of the context length
+    parameters: int = 0  # of the whole model
 
 
 class TextTokens(NamedTuple):

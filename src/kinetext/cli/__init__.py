@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from kinetext.cli import user, workflow
+from kinetext.cli import start, user, workflow
 from kinetext.core.files import disk_errno
 
 app = typer.Typer(
@@ -19,7 +19,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Compare ways of teaching an image-text model motion on your own videos.",
 )
-for commands, panel in ((user.app, "Commands for users"), (workflow.app, "Steps of the workflow")):
+for commands, panel in (
+    (start.app, "Commands for users"),
+    (user.app, "Commands for users"),
+    (workflow.app, "Steps of the workflow"),
+):
     for command in commands.registered_commands:
         command.rich_help_panel = panel
     app.add_typer(commands)

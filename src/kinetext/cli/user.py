@@ -17,14 +17,8 @@ from kinetext.core.plugins import KINDS, nearest
 app = typer.Typer()
 
 
-@app.command(context_settings={"ignore_unknown_options": True})
-def run(
-    config: Annotated[Path, typer.Argument(help="config.yaml; its results folder is relative to the current folder")],
-    options: Annotated[
-        list[str] | None, typer.Argument(help="options of Snakemake, for instance -n or --cores 4")
-    ] = None,
-) -> None:
-    """Run the workflow: everything that CONFIG asks for and that is missing or out of date."""
+def run_workflow(config: Path, options: list[str]) -> None:
+    """Become Snakemake, with options of its own. Raises ValueError if there is no such configuration."""
     from kinetext.core.paths import workflow_folder
 
     if not config.is_file():
@@ -35,16 +29,42 @@ def run(
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # Snakemake runs as many jobs as there are cores
     # --configfile last: it takes several values, so a target after it would be read as one
-    arguments = ["--snakefile", str(snakefile), *(options or []), "--configfile", str(config)]
+    arguments = ["--snakefile", str(snakefile), *options, "--configfile", str(config)]
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments])
 
 
+@app.command(context_settings={"ignore_unknown_options": True})
+def run(
+    config: Annotated[Path, typer.Argument(help="config.yaml; its results folder is relative to the current folder")],
+    options: Annotated[
+        list[str] | None, typer.Argument(help="options of Snakemake, for instance -n or --cores 4")
+    ] = None,
+) -> None:
+    """Run the workflow: everything that CONFIG asks for and that is missing or out of date."""
+    run_workflow(config, options or [])
+
+
 @app.command()
-def check_config(config: Annotated[Path, typer.Argument(help="config.yaml")] = Path("config.yaml")) -> None:
+def check_config(
+    config: Annotated[Path, typer.Argument(help="config.yaml")] = Path("config.yaml"),
+    preflight: Annotated[
+        bool, typer.Option("--preflight", help="also check keys, servers, weights, disk, clips, time and cost")
+    ] = False,
+) -> None:
     """Check a config.yaml and print how many runs it plans."""
     from kinetext.plan import load_config, plan_runs
 
-    print(f"{config}: {len(plan_runs(load_config(config)))} runs")
+    settings = load_config(config)
+    print(f"{config}: {len(plan_runs(settings))} runs", flush=True)
+    if preflight:
+        from kinetext.start import preflight as module
+
+        stops = 0
+        for check in module.preflight(settings, str(config)):
+            print(check, flush=True)
+            stops += check.level == "stop"
+        if stops:
+            sys.exit(1)
 
 
 @app.command()

@@ -1,5 +1,7 @@
 """The specification of one run: run.yaml."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,12 @@ class RunSpec(Options):
     def frame_options(self) -> FrameOptions:
         """Return the options of the data set's frames."""
         return FrameOptions(**self.dataset_options.get("frames", {}))
+
+
+def fingerprint_of(values: dict[str, Any]) -> str:
+    """Return the fingerprint of a run from the values of its run.yaml: a hash of everything else in it."""
+    canonical = json.dumps({key: value for key, value in values.items() if key != "fingerprint"}, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def read_run(path: Path) -> RunSpec:

@@ -4,11 +4,16 @@ Files that exist stay as they are; the same command resumes when the disk accept
 """
 
 import errno
+import glob
 import os
+import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+HOST = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32]  # its processes are those whose numbers we know
+TEMPORARY = re.compile(r"\..+\.(?P<host>[A-Za-z0-9]*)-(?P<pid>\d+)\.tmp")
 
 ADVICE = {
     errno.ENOSPC: "free space there",
@@ -31,11 +36,16 @@ class DiskError(OSError, ValueError):
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, delete it if not.
 
+    Temporary files of the same path that a killed process of this machine left behind are deleted first.
+
     Raises DiskError if the disk refuses the file. Other errors of the block are passed on.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            if is_left_behind(left.name):
+                left.unlink(missing_ok=True)
         yield part
         os.replace(part, path)
     except Exception as error:
@@ -47,6 +57,22 @@ def atomic_write(path: Path) -> Iterator[Path]:
     finally:
         if os.path.lexists(part):
             part.unlink(missing_ok=True)
+
+
+def is_left_behind(name: str) -> bool:
+    """Return whether a file name is that of a temporary file whose process, of this machine, has ended."""
+    match = TEMPORARY.fullmatch(name)
+    return bool(match) and match["host"] == HOST and not _is_running(int(match["pid"]))
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def disk_errno(error: BaseException) -> int | None:

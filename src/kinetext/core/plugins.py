@@ -54,6 +54,7 @@ KINDS = {
             "attention",
             "catalogue",
             "checkpoint",
+            "download",
             "embed",
             "hf_clip",
             "layer",

@@ -10,9 +10,9 @@ from kinetext.core.paths import LEVELS
 
 Column = tuple[str, pa.DataType, str]
 
-SCHEMA_VERSION = 4  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
+SCHEMA_VERSION = 5  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
 ADDED = {  # columns that files of an earlier version lack: read as null
-    "clips": ("group",),
+    "clips": ("group", "size_bytes", "modified_ns"),
     "frames": ("pixel_aspect", "stream"),
     "splits": ("group",),
     "predictions": ("bank_P", "group"),
@@ -86,6 +86,8 @@ CLIPS: tuple[Column, ...] = (
     ("error", pa.string(), "why the file must not be read; null otherwise"),
     ("shard", pa.string(), "the frame shard that holds the clip"),
     _GROUP,
+    ("size_bytes", pa.int64(), "size of the video file when it was listed; -1: absent; null: unknown"),
+    ("modified_ns", pa.int64(), "its modification time then, nanoseconds since 1970; null: absent or unknown"),
 )
 SPLITS: tuple[Column, ...] = (
     _CLIP_ID,

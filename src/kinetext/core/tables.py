@@ -4,11 +4,13 @@ Every Parquet and Arrow file of kinetext is written here, under a temporary name
 job leaves no half table.
 """
 
+import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 from kinetext.core.files import atomic_write
 from kinetext.core.schemas import ADDED, RENAMED, SCHEMA_VERSION, TABLES
 
+CONTENT_HASH = "content_hash"  # key of the footer
 READ_ERRORS = (pa.ArrowException, OSError, ValueError)  # of a file that is damaged, or no table
 MAX_SPARSE_ROWS = 1_000_000  # a table with more rows must have at least one byte per row
 
@@ -44,8 +47,41 @@ def write_table(
         if unknown:
             raise ValueError(f"table {name} declares no column {sorted(unknown)}; see core/schemas.py")
         table = pa.Table.from_pylist(rows, schema=kind)
-    with atomic_write(path) as part:
-        pq.write_table(table, part, compression="zstd", write_page_checksum=True)
+    with (
+        atomic_write(path) as part,
+        part.open("w+b") as file,
+        pq.ParquetWriter(file, table.schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        writer.write_table(table)
+        writer.add_key_value_metadata({CONTENT_HASH: _file_hash(file, file.tell())})
+
+
+def content_matches(path: Path) -> bool | None:
+    """Return whether the data of a Parquet file are those that `write_table` wrote; None if it has no hash.
+
+    The hash is in the footer and covers every byte before it, so that a table that was edited and saved again is noticed.
+    """
+    with path.open("rb") as file:
+        stored = (pq.read_metadata(file).metadata or {}).get(CONTENT_HASH.encode())
+        if stored is None:
+            return None
+        file.seek(-8, os.SEEK_END)
+        footer = int.from_bytes(file.read(4), "little")
+        return _file_hash(file, file.tell() - 4 - footer) == stored.decode()
+
+
+def _file_hash(file: BinaryIO, num_bytes: int) -> str:
+    """Return a hash of the first bytes of a file."""
+    file.flush()
+    file.seek(0)
+    digest = hashlib.blake2b(digest_size=16)
+    while num_bytes > 0:
+        chunk = file.read(min(num_bytes, 2**24))
+        if not chunk:
+            break
+        digest.update(chunk)
+        num_bytes -= len(chunk)
+    return digest.hexdigest()
 
 
 def open_table(path: Path) -> pq.ParquetFile:
@@ -113,7 +149,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def metadata_of(table_schema: pa.Schema) -> dict[str, Any]:
     """Return the metadata given to `write_table`, from the schema of a table in memory."""
     raw = table_schema.metadata or {}
-    reserved = {"kinetext_table", "schema_version", "ARROW:schema"}
+    reserved = {"kinetext_table", "schema_version", "ARROW:schema", CONTENT_HASH}
     return {k.decode(): json.loads(v) for k, v in raw.items() if k.decode() not in reserved}
 
 

@@ -40,7 +40,7 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
     sizes = compare_sizes(clips, labels, dataset)
     skipped = dataset.skipped()
     shard_of = _assign_shards([clip.clip_id for clip in clips], options.shard_clips, cache)
-    rows = [{**vars(clip), "path": _absolute(clip.path), "shard": shard_of[clip.clip_id]} for clip in clips]
+    rows = [_row(clip, shard_of[clip.clip_id]) for clip in clips]
     metadata = {
         "labels": labels,
         "pairs": pairs,
@@ -70,6 +70,13 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
         print(f"index_clips {name}: no clip from {printable(path)}", file=sys.stderr)
     for names in equal_labels(labels):
         print(f"index_clips {name}: {names}", file=sys.stderr)
+
+
+def _row(clip: Clip, shard: str) -> dict[str, Any]:
+    """Return the row of a clip, with its file's size and time; -1 and null for an absent file."""
+    path = _absolute(clip.path)
+    size_bytes, modified_ns = file_state(path) or (-1, None)
+    return {**vars(clip), "path": path, "shard": shard, "size_bytes": size_bytes, "modified_ns": modified_ns}
 
 
 def list_dataset(name: str, options: DatasetOptions, media: Path) -> tuple[Dataset, list[Clip], list[str]]:

@@ -21,6 +21,7 @@ from kinetext.data.duplicates import find_duplicates
 from kinetext.data.index import SPLITS, checksums, compare_sizes, equal_labels, list_dataset, missing_and_unlisted
 from kinetext.data.lists import printable
 from kinetext.data.measure import Measured, measure
+from kinetext.data.near_equal import hash_clips, near_equal
 from kinetext.data.sheet import Cell, draw_sheet, read_cell
 from kinetext.video.pool import NoResult, map_with_timeout
 from kinetext.video.sampling import uniform_indices
@@ -42,8 +43,8 @@ def inspect(
 ) -> None:
     """Print a description of the data set and write the lists behind it to the folder `output`.
 
-    The files are classes.csv, absent.txt, unlisted.txt, skipped.txt, duplicates.txt and the contact sheet sheet.png. `media` is
-    the data set's folder for files that it renders. Durations are those of `num_clips` clips, evenly spaced. Class names
+    The files are classes.csv, absent.txt, unlisted.txt, skipped.txt, duplicates.txt, near_equal.txt and the contact sheet
+    sheet.png. `media` is the data set's folder for files that it renders. Durations are those of `num_clips` clips, evenly spaced. Class names
     and captions that are longer than a backbone of `token_limits` reads are counted. Raises ValueError, as index_clips
     does, if lists contradict each other.
     """
@@ -67,7 +68,10 @@ def inspect(
         yield f"folders and files that give no clip: {_first_of(skipped)}"
         yield from (f"warning: {names}" for names in equal_labels(labels))
         yield from _duplicate_lines(clips, set(absent), output / "duplicates.txt")
-        yield from _measure_lines(_evenly_spaced(clips, num_clips), options.frames)
+        if labels:
+            frames = media.parent / "frames" / options.frames.frame_set
+            yield from _near_equal_lines(clips, sorted(frames.glob("*.arrow")), output / "near_equal.txt")
+        yield from _measure_lines(evenly_spaced(clips, num_clips), options.frames)
         yield from _sheet_lines(_sample_classes(clips), options.frames, output / "sheet.png")
         yield f"all files: {output}"
 
@@ -137,9 +141,22 @@ def _duplicate_lines(clips: list[Clip], absent: set[str], output: Path) -> Itera
     _write_lines(lines, output)
 
 
+def _near_equal_lines(clips: list[Clip], shards: list[Path], output: Path) -> Iterator[str]:
+    """Yield test clips that look like training clips, once frames are extracted; write all to `output`."""
+    if not shards:
+        yield "test clips that look like training clips: unknown until the frames are extracted"
+        return
+    ids = {split: {clip.clip_id for clip in clips if clip.split == split} for split in ("train", "test")}
+    pairs = near_equal(hash_clips(shards, ids["train"]), hash_clips(shards, ids["test"]))
+    yield f"test clips that look like training clips: {len(pairs)}"
+    lines = [f"{pair.train} ~ {pair.test} ({pair.bits:g} of 64 bits differ)" for pair in pairs]
+    yield from (f"  {line}" for line in lines[:NUM_NAMED])
+    _write_lines(lines, output)
+
+
 def _measure_lines(clips: list[Clip], options: FrameOptions) -> Iterator[str]:
     """Yield the durations and formats of these clips."""
-    results = list(_in_workers(measure, options, clips, "packets"))
+    results = list(in_workers(measure, options, clips, "packets"))
     readable = [result for result in results if isinstance(result, Measured)]
     yield f"of {len(clips)} clips, evenly spaced, {len(readable)} can be read; min / median / max:"
     if readable:
@@ -160,7 +177,7 @@ def _measure_lines(clips: list[Clip], options: FrameOptions) -> Iterator[str]:
 def _sheet_lines(clips: list[Clip], options: FrameOptions, output: Path) -> Iterator[str]:
     """Draw the contact sheet of these clips; yield how many could be decoded."""
     cells = []
-    for clip, result in zip(clips, _in_workers(read_cell, options, clips, "pictures"), strict=True):
+    for clip, result in zip(clips, in_workers(read_cell, options, clips, "pictures"), strict=True):
         title = clip.label or (clip.captions[0] if clip.captions else clip.clip_id)
         cell = Cell("failed", result.reason) if isinstance(result, NoResult) else result
         cells.append((title, f"{clip.split}  {Path(clip.clip_id).name}", cell))
@@ -171,14 +188,14 @@ def _sheet_lines(clips: list[Clip], options: FrameOptions, output: Path) -> Iter
         yield f"  not ok: {_first_of(bad)}"
 
 
-def _in_workers(function: Any, options: FrameOptions, clips: list[Clip], title: str) -> Iterator[Any]:
+def in_workers(function: Any, options: FrameOptions, clips: list[Clip], title: str) -> Iterator[Any]:
     """Yield the function's result for each clip, computed in processes that may hang or crash."""
     workers = max(1, min(len(clips), len(os.sched_getaffinity(0))))
     results = map_with_timeout(partial(function, options), clips, options.clip_limit_s, workers, preload=[__name__])
     return iter(tqdm(results, title, len(clips), unit="clip", disable=None, leave=False))
 
 
-def _evenly_spaced(clips: Sequence[Clip], number: int) -> list[Clip]:
+def evenly_spaced(clips: Sequence[Clip], number: int) -> list[Clip]:
     return [clips[i] for i in uniform_indices(len(clips), min(number, len(clips)))]
 
 
@@ -188,7 +205,7 @@ def _sample_classes(clips: list[Clip]) -> list[Clip]:
     for clip in clips:
         groups[clip.label or clip.split].append(clip)
     some = [list(groups.values())[i] for i in uniform_indices(len(groups), min(NUM_CELLS, len(groups)))]
-    return [clip for group in some for clip in _evenly_spaced(group, NUM_CELLS // len(some))]
+    return [clip for group in some for clip in evenly_spaced(group, NUM_CELLS // len(some))]
 
 
 def _range(values: Iterable[float]) -> str:

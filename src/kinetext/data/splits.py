@@ -29,7 +29,7 @@ from kinetext.config.data import PROTOCOL, ProtocolOptions
 from kinetext.core.files import atomic_write
 from kinetext.core.plugins import nearest
 from kinetext.core.tables import open_shard, read_metadata, read_rows, write_table
-from kinetext.data import vificlip
+from kinetext.data import near_equal, vificlip
 from kinetext.data.shots import draw_clips, listed_clips
 
 Rows = list[dict[str, Any]]
@@ -84,7 +84,15 @@ def split_clips(
         for split, part in splits.items()
         for row in part.rows
     ]
-    metadata = {"labels": {split: part.labels for split, part in splits.items()}, "captioned": not labels}
+    near = near_equal_clips(trained, splits, source_frames or frames, frames) if labels else []
+    if near:
+        first = "; ".join(f"{pair.train} ~ {pair.test}" for pair in near[:5])
+        print(f"warning: {name}, {protocol}: {len(near)} test clips look like training clips: {first}", file=sys.stderr)
+    metadata = {
+        "labels": {split: part.labels for split, part in splits.items()},
+        "captioned": not labels,
+        "near_equal": near_equal.summary(near),
+    }
     write_table("splits", split_rows, output, metadata)
     _print_sizes(f"split_clips {name} {protocol}", splits, classes_short_of_shots(splits["train"], protocol))
 
@@ -212,6 +220,16 @@ def overlap(
         elif trained_hash.get(clip) in by_hash:
             pairs.append((clip, by_hash[trained_hash[clip]]))
     return pairs
+
+
+def near_equal_clips(
+    trained: dict[str, Split], tested: dict[str, Split], trained_frames: list[Path], tested_frames: list[Path]
+) -> list[near_equal.NearEqual]:
+    """Return the test clips that look like a training clip, of these or of another data set."""
+    train = {row["clip_id"] for row in trained["train"].rows}
+    tests = {row["clip_id"] for name, split in tested.items() if name not in ("train", "val") for row in split.rows}
+    hashes = (near_equal.hash_clips(*part) for part in ((trained_frames, train), (tested_frames, tests)))
+    return near_equal.near_equal(*hashes)
 
 
 def content_hashes(shards: list[Path]) -> dict[str, str]:

@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 from tqdm import tqdm
 
 from kinetext.config.report import TrackingOptions
 from kinetext.core.documents import load_yaml
+from kinetext.core.schemas import COLLECTED
 from kinetext.doctor.environment import check_environment
-from kinetext.doctor.files import Finding, check_file, file_kind, first_line
+from kinetext.doctor.files import Finding, check_file, file_kind, first_line, missing
 from kinetext.doctor.folder import check_clock, check_database, check_disk, check_leftovers, check_locks
 
 REPLIES = "replies/.json"
@@ -33,7 +35,7 @@ def doctor(results: Path | None, config: Path) -> int:
     checked = Counter[str]()
     num_repairs = 0
     for finding in _findings(results, config, checked):
-        print(finding, flush=True)
+        print(_typed(finding, results, config), flush=True)
         num_repairs += bool(finding.repair)
     counts = ", ".join(f"{checked[name]} {words}" for name, words in KINDS.items())
     print(f"checked {counts}, {checked.total()} files in all; {num_repairs or 'nothing'} to repair")
@@ -59,10 +61,36 @@ def _findings(results: Path | None, config: Path, checked: Counter[str]) -> Iter
     files = sorted(path for path in results.rglob("*") if not path.is_dir())
     yield from check_leftovers(files)
     yield from check_clock(results, files)
+    if (results / "tables").is_dir():
+        tables = [results / "tables" / f"{name}.parquet" for name in COLLECTED]
+        yield from (missing(path) for path in tables if not path.is_file())
     selected = [path for path in files if _is_selected(path, results)]
     for path in tqdm(selected, "checking", unit="file", disable=None, leave=False):
         checked[file_kind(path) or ""] += 1
         yield from check_file(path)
+
+
+def _typed(finding: Finding, results: Path | None, config: Path) -> Finding:
+    """Return a finding whose advice works when it is typed in this folder.
+
+    A file of the workflow is created by the configuration that declares it, under the name that it has there. Without such
+    a configuration the advice is in words.
+    """
+    if "`snakemake" not in finding.repair:
+        return finding
+    try:
+        declared = str(load_yaml(config).get("results", "results"))
+    except Exception:
+        declared = ""
+    checked = str(results or declared)
+    if not declared or Path(checked).resolve() != Path(declared).resolve():
+        if "`snakemake -" in finding.repair:  # of no file
+            return finding
+        return finding._replace(
+            repair="run the configuration that wrote it again (--config names it to `kinetext doctor`)"
+        )
+    repair = finding.repair.replace(f"{checked.rstrip('/')}/", f"{declared.rstrip('/')}/")
+    return finding._replace(repair=repair.replace("`snakemake", f"`kinetext run {quote(str(config))} --"))
 
 
 def _is_selected(path: Path, results: Path) -> bool:

@@ -1,20 +1,24 @@
 """Check one file of a results folder.
 
-Tables are read to the end and compared with their schema, shards with the hash of each clip's images, weights with the hash
-in their header, cached replies with the hash of their request.
+Tables are read to the end, and compared with their schema and the hash in their footer; shards with the hash of each clip's
+images, weights with the hash in their header, cached replies with the hashes of their request and their content, run.yaml with
+its fingerprint, and the listed videos with their size and time.
 """
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 import pyarrow as pa
 
-from kinetext.config.run import read_run
+from kinetext.config.run import fingerprint_of, read_run
 from kinetext.core.documents import load_json, load_yaml
 from kinetext.core.schemas import ADDED, SCHEMA_VERSION, TABLES
-from kinetext.core.tables import current_names, open_table, schema
-from kinetext.texts.cache import read_record, request_hash
+from kinetext.core.tables import content_matches, current_names, open_table, schema
+from kinetext.data.lists import printable
+from kinetext.data.stale import stale_clips
+from kinetext.texts.cache import read_record, record_digest, request_hash
 
 UNDECLARED = ("profile.json",)  # not an output of any rule
 FROM_TRAINING = ("curves.parquet", "cost.json")  # written with the checkpoint, and only then
@@ -40,12 +44,17 @@ def repair_hint(path: Path) -> str:
     if path.name in UNDECLARED:
         return "delete it"
     if path.name in FROM_TRAINING:
-        return f"delete it: the report works without it; `snakemake {path}` would train again"
-    hint = f"delete it, then `snakemake {path}` creates it again"
+        return f"delete it: the report works without it; `snakemake {quote(str(path))}` would train again"
+    hint = f"delete it, then `snakemake {quote(str(path))}` creates it again"
     if path.suffix == ".arrow" and path.parents[1].name == "frames":
         # too large for Snakemake to compare by content, and identical when extracted again
-        hint += f"; then `touch -r {path.parent}/frames.json {path}` keeps Snakemake from rerunning what used it"
+        hint += f"; then `touch -r {quote(str(path.with_name('frames.json')))} {quote(str(path))}` keeps Snakemake from rerunning what used it"
     return hint
+
+
+def missing(path: Path, problem: str = "is missing") -> Finding:
+    """Return the finding about a file that is not there."""
+    return Finding(path, problem, repair_hint(path).removeprefix("delete it, then "))
 
 
 def check_file(path: Path) -> Iterator[Finding]:
@@ -77,6 +86,18 @@ def _check_table(path: Path) -> Iterator[Finding]:
         for batch in file.iter_batches():
             batch.validate(full=True)
         yield from _check_columns(path, file.schema_arrow)
+    if content_matches(path) is False:
+        yield Finding(path, "was changed after kinetext wrote it: its content has another hash", repair_hint(path))
+
+
+def _check_clips(path: Path) -> Iterator[Finding]:
+    """Check the table, then the size and time of each listed video."""
+    yield from _check_table(path)
+    stale = stale_clips(path)
+    if stale:
+        first = ", ".join(map(printable, stale[:3])) + (", ..." if len(stale) > 3 else "")
+        problem = f"{len(stale)} videos changed since they were listed: {first}"
+        yield Finding(path, problem, "`snakemake --forcerun index_clips` extracts them again")
 
 
 def _check_shard(path: Path) -> Iterator[Finding]:
@@ -131,9 +152,14 @@ def _check_weights(path: Path) -> Iterator[Finding]:
 
 
 def _check_run(path: Path) -> Iterator[Finding]:
-    """Report metrics whose fingerprint is that of an earlier plan of the run."""
+    """Report a run.yaml that was edited, metrics of an earlier plan of the run, and metrics without their predictions."""
     spec = read_run(path)
-    metrics = path.with_name("metrics.parquet")
+    if fingerprint_of(load_yaml(path)) != spec.fingerprint:
+        yield Finding(path, "was changed after kinetext wrote it: it has another fingerprint", repair_hint(path))
+        return
+    metrics, predictions = (path.with_name(f"{name}.parquet") for name in ("metrics", "predictions"))
+    if metrics.is_file() and not predictions.is_file():
+        yield missing(predictions)
     try:
         with open_table(metrics) as file:
             measured = set(file.read(columns=["fingerprint"])["fingerprint"].to_pylist())
@@ -142,7 +168,7 @@ def _check_run(path: Path) -> Iterator[Finding]:
     if measured - {spec.fingerprint}:
         fingerprints = ", ".join(sorted(map(str, measured)))
         problem = f"belongs to an earlier plan of this run ({fingerprints}, now {spec.fingerprint})"
-        yield Finding(metrics, problem, "run snakemake")
+        yield Finding(metrics, problem, f"`snakemake {quote(str(metrics))}` measures it again")
 
 
 def _check_shard_list(path: Path) -> Iterator[Finding]:
@@ -152,9 +178,7 @@ def _check_shard_list(path: Path) -> Iterator[Finding]:
     for name, digest in load_json(path)["shards"].items():
         shard = path.parent / f"{name}.arrow"
         if not shard.is_file():
-            yield Finding(
-                shard, f"is missing, but {path} lists it", repair_hint(shard).removeprefix("delete it, then ")
-            )
+            yield missing(shard, f"is missing, but {path} lists it")
             continue
         try:
             actual = frames_digest([shard])
@@ -167,11 +191,17 @@ def _check_shard_list(path: Path) -> Iterator[Finding]:
 def _check_reply(path: Path) -> Iterator[Finding]:
     """Compare the name of a language model's reply with the hash of its request."""
     try:
-        matches = request_hash(read_record(path)["request"]) == path.stem
+        record = read_record(path)
+        matches = request_hash(record["request"]) == path.stem
     except ValueError:
         matches = False
     if not matches:
         yield Finding(path, "is not a valid cached reply", "delete it to query the model again")
+    elif record.get("digest", record_digest(record)) != record_digest(record):
+        remedy = (
+            "delete it to query the model again; to edit sentences, use `kinetext export-texts` and the provider file"
+        )
+        yield Finding(path, "was changed after it was stored: its content has another hash", remedy)
 
 
 def _check_json(path: Path) -> Iterator[Finding]:
@@ -196,6 +226,7 @@ def _check_arrays(path: Path) -> Iterator[Finding]:
 
 CHECKS: dict[str, Callable[[Path], Iterator[Finding]]] = {
     "run.yaml": _check_run,
+    "clips.parquet": _check_clips,
     "frames.json": _check_shard_list,
     "replies/.json": _check_reply,
     ".parquet": _check_table,

@@ -1,7 +1,6 @@
 """Check a results folder as a place to write to: space, locks, clocks, leftovers of killed processes, MLflow's database."""
 
 import fcntl
-import re
 import shutil
 import sqlite3
 import tempfile
@@ -13,7 +12,7 @@ from urllib.parse import quote
 import psutil
 
 from kinetext.config.report import TrackingOptions
-from kinetext.core.files import ADVICE
+from kinetext.core.files import ADVICE, is_left_behind
 from kinetext.doctor.files import Finding, first_line
 from kinetext.tracking.store import find_store
 
@@ -56,8 +55,7 @@ def check_clock(results: Path, files: Sequence[Path]) -> Iterator[Finding]:
 def check_leftovers(files: Sequence[Path]) -> Iterator[Finding]:
     """Report temporary files (core/files.py) of processes that no longer exist."""
     for path in files:
-        match = re.fullmatch(r"\..+\.(\d+)\.tmp", path.name)
-        if match and not psutil.pid_exists(int(match[1])):
+        if is_left_behind(path.name):
             yield Finding(path, "is a partial file of a process that no longer exists on this machine", "delete it")
 
 

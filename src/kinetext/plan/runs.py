@@ -3,7 +3,6 @@
 A fingerprint of everything that defines a run is part of its specification.
 """
 
-import hashlib
 import json
 from itertools import product
 from pathlib import Path
@@ -12,7 +11,7 @@ import yaml
 
 from kinetext.config.data import PROTOCOL, DatasetOptions, ProtocolOptions
 from kinetext.config.experiment import Config
-from kinetext.config.run import RunSpec
+from kinetext.config.run import RunSpec, fingerprint_of
 from kinetext.core import plugins
 from kinetext.core.files import atomic_write
 from kinetext.plan.inputs import mining_options
@@ -99,5 +98,4 @@ def _run_spec(
 
 def _with_fingerprint(spec: RunSpec) -> RunSpec:
     """Return the run with the fingerprint of everything that defines it."""
-    canonical = json.dumps(spec.model_dump(mode="json", exclude={"fingerprint"}), sort_keys=True)
-    return spec.model_copy(update={"fingerprint": hashlib.sha256(canonical.encode()).hexdigest()[:16]})
+    return spec.model_copy(update={"fingerprint": fingerprint_of(spec.model_dump(mode="json"))})

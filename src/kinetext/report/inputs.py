@@ -14,6 +14,7 @@ from kinetext.report.sources import DatasetFiles
 
 MAX_CAPTIONED_CLIPS = 50  # clips whose captions are shown
 MAX_SENTENCES = 3  # of a class
+MAX_PAIRS = 5  # of near-equal clips that are named
 
 
 def summarize_dataset(
@@ -34,7 +35,10 @@ def summarize_dataset(
         "captions": sum(len(row["captions"] or []) for row in clips),
         "status": status,
         "failed": failed,
-        "deviations": _deviations(read_metadata(dataset.clips)),
+        "deviations": [
+            *_deviations(read_metadata(dataset.clips)),
+            *_near_equal(dataset.clips.parent, sorted({run["protocol"] for run in dataset_runs})),
+        ],
         "labelled": _labelled_clips(dataset_runs),
         "commits": sorted({row["commit"] for row in metrics if row["dataset"] == dataset.name and row["commit"]}),
         **{level: sorted({run[level] for run in dataset_runs}) for level in LEVELS if level != "dataset"},
@@ -69,6 +73,21 @@ def _deviations(index: dict[str, Any]) -> list[str]:
         count = index.get(key, {}).get("count", 0)
         deviations += [f"{count} {words}"] if count else []
     return deviations
+
+
+def _near_equal(folder: Path, protocols: list[str]) -> list[str]:
+    """Return, for each protocol, how many test clips look like training clips."""
+    warnings = []
+    for protocol in protocols:
+        path = folder / protocol / "splits.parquet"
+        pairs = read_metadata(path).get("near_equal", {"count": 0}) if path.is_file() else {"count": 0}
+        if pairs["count"]:
+            first = "; ".join(f"{train} ~ {test}" for train, test, _ in pairs["first"][:MAX_PAIRS])
+            warnings.append(
+                f"{pairs['count']} test clips look like training clips under {protocol} ({first}); if they were cut from one "
+                "recording, accuracies are too high: `group` keeps them together, `exclude` leaves them out"
+            )
+    return warnings
 
 
 def summarize_texts(path: Path) -> dict[str, Any]:

@@ -19,6 +19,11 @@ def request_hash(request: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def record_digest(record: dict[str, Any]) -> str:
+    """Return a hash of a record without its digest, so that an edited reply is noticed (kinetext doctor)."""
+    return request_hash({key: value for key, value in record.items() if key != "digest"})
+
+
 def reply_path(request: dict[str, Any], folder: Path) -> Path:
     """Return the file in which the reply to a request is cached."""
     return hash_path(request_hash(request), folder)
@@ -63,6 +68,7 @@ def fetch_reply(request: dict[str, Any], folder: Path, send: Callable[[], dict[s
                     record = {"request": request, "date": None, **send()}
                     sending = False
                     record["date"] = datetime.now(UTC).isoformat(timespec="seconds")
+                    record["digest"] = record_digest(record)
                     file.write(json.dumps(record, ensure_ascii=False))
             except BaseException as error:
                 part.unlink(missing_ok=True)

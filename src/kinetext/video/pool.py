@@ -7,8 +7,9 @@ Here each thread of a pool supervises its own process.
 import importlib
 import multiprocessing
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
@@ -27,12 +28,18 @@ class NoResult:
     reason: str
 
 
+class TimedOut(NoResult):
+    """The item took longer than its limit."""
+
+
 def map_with_timeout(
     function: Callable[[Any], Any], items: Sequence[Any], limit_s: float, num_workers: int, preload: Sequence[str] = ()
 ) -> Iterator[Any | NoResult]:
     """Yield `function(item)` in the order of the items.
 
-    An item gives NoResult if it takes more than `limit_s` seconds, if its process dies, or if the function raises.
+    An item gives NoResult if it takes more than `limit_s` seconds, if its process dies, or if the function raises. An item
+    that took too long is tried once more, alone, when the others are done: a process that a scheduler or Ctrl-Z paused, or a
+    machine that was busy, must not cost an item.
     `function` and the items are pickled. `preload` names modules to import before the clocks start. Raises
     RuntimeError if a worker process cannot start.
     """
@@ -51,7 +58,13 @@ def map_with_timeout(
 
     pool = ThreadPoolExecutor(num_workers)
     try:
-        yield from pool.map(run, items)
+        futures = deque(pool.submit(run, item) for item in items)
+        for item in items:
+            result = futures.popleft().result()
+            if isinstance(result, TimedOut):
+                wait(futures)
+                result = run(item)
+            yield NoResult(f"{result.reason}, tried twice") if isinstance(result, TimedOut) else result
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for worker in workers:
@@ -88,7 +101,7 @@ class _Worker:
         except (EOFError, OSError):
             return NoResult(f"decoder crashed: its process ended with exit code {self.stop()}")
         self.stop()
-        return NoResult(f"timeout: not done after {limit_s:g} s")
+        return TimedOut(f"timeout: not done after {limit_s:g} s")
 
     def stop(self) -> int | None:
         """End the process, killing it after a second. Return its exit code; None without a process."""

@@ -40,6 +40,11 @@ class Tiny(OpenClipViT):
         return facts_of(TINY)
 
     @classmethod
+    def weights_state(cls, config: Any) -> tuple[str, bool]:
+        steps = config.pretrain_steps
+        return (f"will be pretrained for {steps} steps" if steps else ""), False
+
+    @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> Tiny:
         if config.pretrain_steps is not None:
             from kinetext.backbones.tiny.pretrain import pretrain_tiny

@@ -77,7 +77,7 @@ class FolderDataset(Dataset):
         return [
             *(f"{folder.relative_to(root)}/ (a class folder without a video)" for folder in empty),
             *(f"{path.relative_to(root)} (not in a class folder)" for path in outside),
-            *(f"{path.relative_to(root)} (its suffix is not that of a video)" for path in others),
+            *(f"{path.relative_to(root)} ({_why_not_read(path)})" for path in others),
         ]
 
     def _split_clips(self) -> Iterator[Clip]:
@@ -143,6 +143,23 @@ def _folders(parent: Path) -> list[Path]:
         if folder.is_symlink():
             refuse_loop(str(folder))
     return folders
+
+
+def _why_not_read(path: Path) -> str:
+    """Return why a file of a class folder is not read; a video with a wrong suffix is named as one, by its first bytes."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError:
+        start = b""
+    kinds = {"MP4": start[4:8] == b"ftyp", "AVI": start[:4] == b"RIFF" and start[8:12] == b"AVI "}
+    kinds |= {"Matroska": start[:4] == b"\x1a\x45\xdf\xa3", "ASF": start[:4] == b"\x30\x26\xb2\x75"}
+    kind = next((kind for kind, is_kind in kinds.items() if is_kind), None)
+    return (
+        f"a video, {kind} by its content, with a suffix of none; rename it"
+        if kind
+        else "its suffix is not that of a video"
+    )
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Send requests to a chat-completions server. Only this module, negotiation.py and batch.py import openai.
+"""Send requests to a chat-completions server. Only this module, negotiation.py, batch.py and probe.py import openai.
 
 The key is read from the environment when a client is created and stays in that client. It is removed from everything
 that a server sends back, and exceptions of the library, which may contain it, never leave this module.

@@ -1,0 +1,72 @@
+"""Commands of a user's first hour: write a configuration, look at the runs, try failed clips again."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kinetext.cli.options import ConfigFile
+from kinetext.cli.user import run_workflow
+
+app = typer.Typer()
+
+
+@app.command()
+def init(
+    source: Annotated[Path, typer.Argument(help="folder of class folders, or a csv list of clips")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="configuration to write")] = Path("mine.yaml"),
+    root: Annotated[Path | None, typer.Option(help="folder of the videos of a list; default: the list's")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="open_clip's name of a model, or tiny; default: by the device")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="local file with the weights of --backbone")] = None,
+    texts: Annotated[Path | None, typer.Option(help="your own descriptions, .csv or .json (docs/texts.md)")] = None,
+    server: Annotated[
+        str | None, typer.Option(help="language model server, e.g. http://localhost:11434/v1; default: OpenAI")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="language model that writes the descriptions")] = None,
+    describe: Annotated[bool, typer.Option(help="whether the study compares descriptions with names")] = True,
+) -> None:
+    """Look at your videos and write a commented configuration for them; say what was chosen and why."""
+    from kinetext.start import init as module
+
+    module.init(source, output, root, backbone, weights, texts, server, model, describe)
+
+
+@app.command()
+def dashboard(
+    config: ConfigFile = Path("config.yaml"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port on this machine")] = 5000,
+) -> None:
+    """Serve the runs of a study in MLflow, on this machine only, and print the address of its runs page."""
+    from kinetext.plan import load_config
+    from kinetext.tracking import dashboard as module
+
+    settings = load_config(config)
+    module.dashboard(settings.tracking, Path(settings.results), port)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def retry_failed(
+    config: Annotated[Path, typer.Argument(help="config.yaml")] = Path("config.yaml"),
+    options: Annotated[
+        list[str] | None, typer.Argument(help="options of Snakemake, for instance -n or --cores 4")
+    ] = None,
+) -> None:
+    """Try the clips again that have no frames, then run what depends on them."""
+    from kinetext.data.retry import failed_shards
+    from kinetext.plan import load_config
+
+    settings = load_config(config)
+    shards: list[str] = []
+    for name, dataset in settings.datasets.items():
+        folder = f"{settings.results}/data/{name}/frames/{dataset.frames.frame_set}"
+        for shard, clips in failed_shards(Path(folder)).items():
+            shards.append(f"{folder}/{shard}.arrow")
+            for clip in clips:
+                print(clip, flush=True)
+    if not shards:
+        print(f"{config}: no failed clips")
+        return
+    run_workflow(config, ["--forcerun", *shards, *(options or ["--cores", str(os.cpu_count())])])

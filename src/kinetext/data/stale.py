@@ -1,0 +1,36 @@
+"""Clips whose video has changed since index_clips listed it: the results are of other frames."""
+
+from pathlib import Path
+
+from kinetext.core.tables import read_rows
+from kinetext.data.lists import file_state
+
+
+def stale_clips(clips: Path) -> list[str]:
+    """Return the clips of a clips.parquet whose file has another size or time than when it was listed, with what changed.
+
+    One stat for each file. Tables from before schema 5 do not record sizes: their list is empty. A file that was absent and
+    is there now is named, too.
+    """
+    states: dict[str, tuple[int, ...]] = {}
+    stale = []
+    for row in read_rows("clips", clips):
+        if row["error"] or row["size_bytes"] is None:
+            continue
+        path = row["path"]
+        if path not in states:
+            states[path] = file_state(path)
+        listed = (row["size_bytes"], row["modified_ns"]) if row["size_bytes"] >= 0 else ()
+        if states[path] != listed:
+            stale.append(f"{row['clip_id']} ({_change(listed, states[path])})")
+    return stale
+
+
+def _change(listed: tuple[int, ...], now: tuple[int, ...]) -> str:
+    if not now:
+        return "deleted"
+    if not listed:
+        return "was absent"
+    if listed[0] != now[0]:
+        return f"{listed[0]} bytes before, {now[0]} now"
+    return "another modification time"

@@ -1,0 +1,135 @@
+"""Roughly how long a study takes and how much disk it fills, before anything has run.
+
+Arithmetic comes from the sizes of the models, the rate from one matrix product on this machine. A job's imports and reading
+count, too: they are most of a small study. The estimate is meant to tell minutes from days: docs/data.md compares it
+with runs that were timed.
+"""
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kinetext.backbones.base import Facts
+from kinetext.config.data import PROTOCOL, FrameOptions
+from kinetext.config.run import RunSpec
+from kinetext.core import plugins
+
+START_S = 7.0  # of a job that imports torch, of any length
+DECODE_S = 0.1  # CPU seconds for the frames of a clip: 8 frames of some seconds at 240 to 720 lines
+SHARE_OF_RATE = {"cpu": 0.5, "cuda": 0.35}  # a training step's rate, of that of large products (docs/training.md)
+BACKWARD = 3.0  # forward and backward pass, in forward passes
+JPEG_BYTES_224 = 17_900  # of a frame (docs/data.md)
+SENTENCES = 6  # of a described class
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Clips and classes of a data set under a protocol."""
+
+    train: int
+    test: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What this machine computes."""
+
+    device: str  # cpu or cuda
+    gflop_per_s: float  # of one job
+    slots: int  # jobs at once
+
+
+def measure_rate(slots: int) -> Rate:
+    """Return the rate of a large matrix product on the device of a job, in a tenth of a second."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    size = 8192 if device == "cuda" else 768
+    threads = torch.get_num_threads()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    try:
+        a_NN = torch.randn(size, size, device=device, dtype=torch.bfloat16 if device == "cuda" else torch.float32)
+        times_s = []
+        for _ in range(4):  # the first one starts the library
+            started = time.perf_counter()
+            (a_NN @ a_NN)[0, 0].item()
+            times_s.append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(threads)
+    return Rate(device, 2 * size**3 / min(times_s) / 1e9, max(1, slots))
+
+
+def run_gflop(run: RunSpec, facts: Facts, counts: Counts, num_frames: int) -> float:
+    """Return the arithmetic of training and testing one run."""
+    method, training = plugins.load("methods", run.method_module), run.training
+    frames = run.num_frames or num_frames
+    clip = frames * facts.image_gflop
+    test = counts.test * clip * run.testing.views
+    sentences = SENTENCES * counts.classes
+    texts = sentences * facts.text_gflop
+    if not method.trains or run.trained_on is not None or training.epochs == 0 or method.fits:
+        return test + texts + (counts.train * clip if method.fits else 0.0)
+    seen = counts.train * training.epochs * training.repeats
+    if training.image_encoder == "frozen" and not training.pixels_vary:
+        video = counts.train * clip + seen * BACKWARD * branch_share(run, facts) * clip
+    else:
+        video = seen * BACKWARD * clip * (1 + branch_share(run, facts))
+    steps = -(-counts.train // training.batch_size) * training.epochs
+    texts *= steps * BACKWARD if training.text_encoder != "frozen" else 1
+    return test + texts + video
+
+
+def branch_share(run: RunSpec, facts: Facts) -> float:
+    """Return the arithmetic of the layers that a method adds, as a share of the image encoder's."""
+    options = run.method_options.get("visual_options", run.method_options)
+    module = run.method_options.get("visual", "stan") if run.method_module == "moted" else run.method_module
+    if module != "stan":
+        return 0.02
+    return float(options.get("layers", 4)) / max(1, facts.num_layers)
+
+
+def run_seconds(
+    runs: Iterable[RunSpec], facts: dict[str, Facts], counts: dict[tuple[str, str], Counts], rate: Rate
+) -> float:
+    """Return the wall time of these runs, seconds."""
+    total_s = 0.0
+    for run in runs:
+        key = (run.dataset, run.protocol)
+        if key in counts:
+            gflop = run_gflop(run, facts[run.backbone], counts[key], run.frame_options.num_frames)
+            trains = plugins.load("methods", run.method_module).trains
+            total_s += gflop / (rate.gflop_per_s * SHARE_OF_RATE[rate.device]) + START_S * (3 if trains else 2)
+    return total_s / rate.slots
+
+
+def frame_bytes(options: FrameOptions) -> float:
+    """Return the bytes of a clip's stored frames."""
+    pixels = options.size_px**2 * (1.8 if options.crop == "whole" else 1.0)  # of 16:9
+    one = 3 * pixels if options.encoding == "raw" else JPEG_BYTES_224 * pixels / 224**2
+    return options.num_frames * one
+
+
+def checkpoint_bytes(run: RunSpec, facts: Facts) -> float:
+    """Return the bytes of a run's checkpoint: what trains, in float32."""
+    if not plugins.load("methods", run.method_module).trains:
+        return 0.0
+    encoder = facts.parameters * 0.6  # the image encoder's share; the rest is text and word embeddings
+    trained = (run.training.image_encoder != "frozen") * encoder
+    trained += (run.training.text_encoder != "frozen") * (facts.parameters - encoder)
+    return 4 * (trained + branch_share(run, facts) * encoder)
+
+
+def shots_of(protocol: str) -> int | None:
+    """Return K of a K-shot protocol, None for others."""
+    match = PROTOCOL.fullmatch(protocol)
+    return int(match["shots"]) if match and match["shots"] else None
+
+
+def duration(seconds: float) -> str:
+    """Return a rough duration in words."""
+    for unit, length_s in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:.0f} {unit}"
+    return "under two minutes"

@@ -1,0 +1,60 @@
+"""Choose where the motion descriptions of a study come from, and estimate what a language model costs."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from kinetext.start.choices import Choice
+from kinetext.texts.chat import limits
+from kinetext.texts.providers.bundled import BANKS, read_bank
+from kinetext.texts.providers.chat_api import ChatApi
+
+RIVALS = 3  # of a class in a request, as confusables.rivals
+
+
+def choose_descriptions(labels: tuple[str, ...], file: Path | None, server: str | None, model: str | None) -> Choice:
+    """Return the options of the text set: a file, sentences that come with kinetext, a server, or OpenAI.
+
+    Raises ValueError if a server is named without its model.
+    """
+    if file is not None:
+        return Choice({"module": "file", "options": {"path": str(file.absolute())}}, "your sentences")
+    if server is not None:
+        if model is None:
+            raise ValueError(f"--server: needs --model, a model that {server} serves")
+        options: dict[str, Any] = {"base_url": server, "model": model}
+        return Choice({"module": "chat_api", "options": options}, f"written by {model} at {server}; no key is needed")
+    bank = covering_bank(labels) if model is None else None
+    if bank is not None:
+        return Choice(
+            {"module": "bundled", "options": {"bank": bank}}, f"kinetext has sentences for all {len(labels)} classes"
+        )
+    chat = ChatApi.Config(model=model) if model else ChatApi.Config()
+    options = {"model": chat.model}
+    tokens, usd = estimate_cost(ChatApi(chat), labels)
+    if usd is None:
+        price = f"about {tokens.prompt + tokens.completion} tokens; the price of {chat.model} is not known here"
+    else:
+        options["max_usd"] = max(1, math.ceil(3 * usd))
+        price = f"about {usd:.2g} USD; the run stops before it costs more than max_usd"
+    key = "" if os.environ.get(chat.api_key_env) else f"; first `export {chat.api_key_env}=YOUR_KEY`"
+    return Choice({"module": "chat_api", "options": options}, f"{price}{key}")
+
+
+def covering_bank(labels: tuple[str, ...]) -> str | None:
+    """Return the first bank that has sentences for every class, or None."""
+    names = sorted(path.stem for path in BANKS.glob("*.yaml"))
+    return next((name for name in names if set(labels) <= set(read_bank(name)["classes"])), None)
+
+
+def estimate_cost(provider: ChatApi, labels: tuple[str, ...]) -> tuple[limits.Tokens, float | None]:
+    """Return the approximate tokens of all classes' requests and their cost in USD; None if the price is unknown."""
+    config = provider.config
+    sentences = config.sentences + (2 if config.about == "motion" else 0)
+    tokens = limits.Tokens(0, 0)
+    for label in labels:
+        rivals = [other for other in labels if other != label][:RIVALS]
+        tokens += limits.estimate(provider.request(label, rivals), sentences)
+    factor = limits.BATCH_PRICE_FACTOR if config.batch else 1.0
+    return tokens, config.prices.cost(tokens) * factor if config.prices else None

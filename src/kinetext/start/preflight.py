@@ -1,0 +1,187 @@
+"""Check, before the first job, what would stop a run or spoil its results: one sentence each, with what to do.
+
+Keys and servers (one request each), weights, disk, clips that have changed, classes per split, files that give no clip, the
+device, and roughly how long the study takes and what its language model costs. Nothing is changed.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from kinetext.config.data import DatasetOptions
+from kinetext.config.experiment import Config
+from kinetext.config.run import RunSpec
+from kinetext.core.tables import read_metadata, read_rows
+from kinetext.data.datasets.base import Clip, build_dataset
+from kinetext.data.index import list_dataset
+from kinetext.data.lists import printable
+from kinetext.data.stale import stale_clips
+from kinetext.plan import plan_runs
+from kinetext.plan.inputs import backbone_facts
+from kinetext.start import budget
+from kinetext.start.checks import Check
+from kinetext.start.choices import interval_points
+from kinetext.start.descriptions import estimate_cost
+from kinetext.start.servers import chat_provider, check_texts, check_tracking, check_weights, texts_path
+from kinetext.start.survey import first_of, warnings_of
+
+GPUS = 2  # jobs that compute at once (profiles/default/config.yaml)
+MIN_FREE_SHARE = 1.2  # of what the study is expected to fill
+
+
+def preflight(config: Config, config_file: str) -> Iterator[Check]:
+    """Yield what is to be known before a run of the configuration. Never raises for what it finds."""
+    results = Path(config.results)
+    runs = list(plan_runs(config).values())
+    missing = [run for run in runs if not (results / "runs" / run.run / "metrics.parquet").is_file()]
+    counts: dict[tuple[str, str], budget.Counts] = {}
+    labels: dict[str, tuple[str, ...]] = {}
+    for name in dict.fromkeys(run.dataset for run in runs):
+        try:
+            clips, classes, skipped = listed_clips(name, config.datasets[name], results)
+        except ValueError as error:
+            yield Check("stop", f"datasets.{name}", str(error))
+            continue
+        if clips is None:
+            continue
+        labels[name] = tuple(classes)
+        yield from check_clips(name, config, config_file, clips, classes, skipped, results)
+        for run in runs:
+            if run.dataset == name:
+                counts.setdefault((name, run.protocol), counts_of(run.protocol, clips, classes))
+    yield from check_texts(config, runs, results)
+    yield from check_weights(config, runs, results)
+    yield from check_tracking(config, results)
+    yield from check_space(config, missing, counts, results)
+    yield from _money(config, missing, labels, results)
+    yield from _time(config, missing, counts, results)
+
+
+def listed_clips(name: str, options: DatasetOptions, results: Path) -> tuple[list[Clip] | None, list[str], list[str]]:
+    """Return the clips, the classes, and what gives no clip: from clips.parquet, else from the user's lists.
+
+    No clips for a data set that renders its own and has not yet done so. Raises ValueError as index_clips does.
+    """
+    table = results / "data" / name / "clips.parquet"
+    if table.is_file():
+        metadata = read_metadata(table)
+        names = Clip.__dataclass_fields__
+        rows = ({key: row[key] for key in names} for row in read_rows("clips", table))
+        clips = [Clip(**{**row, "path": Path(row["path"])}) for row in rows]
+        skipped: dict[str, Any] = metadata.get("skipped", {})
+        return clips, list(metadata["labels"]), list(skipped.get("first", []))
+    if build_dataset(name, options).root is None:
+        return None, [], []
+    with TemporaryDirectory() as media:
+        dataset, clips, classes = list_dataset(name, options, Path(media))
+    return clips, classes, dataset.skipped()
+
+
+def check_clips(
+    name: str,
+    config: Config,
+    config_file: str,
+    clips: list[Clip],
+    classes: list[str],
+    skipped: list[str],
+    results: Path,
+) -> Iterator[Check]:
+    """Yield what is unusual about the clips of a data set."""
+    where = f"datasets.{name}"
+    splits = Counter(clip.split for clip in clips)
+    yield Check(
+        "note",
+        where,
+        f"{len(clips)} clips (train {splits['train']}, val {splits['val']}, test {splits['test']}), "
+        + (f"{len(classes)} classes" if classes else "captions"),
+    )
+    if not splits["test"]:
+        yield Check("stop", where, "no test clips", "add some, or another split")
+    elif splits["test"] < 100 and classes:
+        points = interval_points(splits["test"])
+        message = f"{splits['test']} test clips: an accuracy of 50 % has an interval of about +- {points:.0f} points"
+        yield Check("warning", where, message, "add test clips to tell methods apart")
+    for warning in warnings_of(clips, classes):
+        yield Check("warning", where, printable(warning))
+    if skipped:
+        message = f"{len(skipped)} folders and files give no clip: {printable(first_of(skipped))}"
+        yield Check("warning", where, message, f"`kinetext inspect {name} --config {config_file}` lists all")
+    table = results / "data" / name / "clips.parquet"
+    stale = stale_clips(table) if table.is_file() else []
+    if stale:
+        message = f"{len(stale)} videos changed since they were listed: {printable(first_of(stale))}"
+        yield Check(
+            "warning", where, message, f"`kinetext run {config_file} -- --forcerun index_clips` reads them again"
+        )
+
+
+def counts_of(protocol: str, clips: list[Clip], classes: list[str]) -> budget.Counts:
+    """Return how many clips train and test under a protocol."""
+    per_class = Counter(clip.label for clip in clips if clip.split == "train")
+    shots = budget.shots_of(protocol)
+    train = sum(min(count, shots) if shots else count for count in per_class.values())
+    return budget.Counts(train, sum(clip.split == "test" for clip in clips), len(classes))
+
+
+def check_space(
+    config: Config, missing: list[RunSpec], counts: dict[tuple[str, str], budget.Counts], results: Path
+) -> Iterator[Check]:
+    """Yield the disk that the study will fill, and whether it has that much."""
+    facts = {run.backbone: backbone_facts(config.backbones[run.backbone]) for run in missing}
+    needed = sum(4.0 * facts[name].parameters for name in facts if not (results / "backbones" / name).is_dir())
+    needed += sum(budget.checkpoint_bytes(run, facts[run.backbone]) for run in missing)
+    for name in dict.fromkeys(run.dataset for run in missing):
+        if not (results / "data" / name / "frames").is_dir():
+            clips = max((count.train + count.test for (key, _), count in counts.items() if key == name), default=0)
+            needed += clips * budget.frame_bytes(config.datasets[name].frames)
+    folder = next(parent for parent in (results.absolute(), *results.absolute().parents) if parent.is_dir())
+    free = shutil.disk_usage(folder).free
+    message = f"about {needed / 2**30:.2g} GiB to write, {free / 2**30:.3g} GiB free"
+    if free < needed * MIN_FREE_SHARE:
+        yield Check("stop", f"disk of {results}", message, "free space, or set `results` to another disk")
+    elif missing:
+        yield Check("note", f"disk of {results}", message)
+
+
+def _money(
+    config: Config, missing: list[RunSpec], labels: dict[str, tuple[str, ...]], results: Path
+) -> Iterator[Check]:
+    """Yield what the language models cost. A control has the replies of the table that it rearranges."""
+    tables = {(run.texts, run.dataset, run.protocol, run.backbone): run for run in missing}
+    asked = set()
+    for (name, dataset, *_), run in tables.items():
+        provider = chat_provider(config, name)
+        if provider is None or dataset not in labels or texts_path(results, run).is_file():
+            continue
+        key = (repr(provider.config), dataset, run.protocol, run.backbone)
+        if key in asked:
+            continue
+        asked.add(key)
+        tokens, usd = estimate_cost(provider, labels[dataset])
+        price = f"about {usd:.2g} USD" if usd is not None else "price unknown (price_in, price_out)"
+        message = (
+            f"{len(labels[dataset])} classes of {dataset}: about {tokens.prompt + tokens.completion} tokens, {price}"
+        )
+        yield Check("note", f"texts.{name}", message)
+
+
+def _time(
+    config: Config, missing: list[RunSpec], counts: dict[tuple[str, str], budget.Counts], results: Path
+) -> Iterator[Check]:
+    """Yield the device and roughly how long the missing runs take."""
+    cores = len(os.sched_getaffinity(0))
+    rate = budget.measure_rate(min(cores, GPUS))
+    device = "a GPU" if rate.device == "cuda" else "no GPU: everything is computed on the CPU"
+    facts = {run.backbone: backbone_facts(config.backbones[run.backbone]) for run in missing}
+    known = [run for run in missing if (run.dataset, run.protocol) in counts and facts[run.backbone].image_gflop]
+    seconds = budget.run_seconds(known, facts, counts, rate)
+    for name in dict.fromkeys(run.dataset for run in known):
+        if not (results / "data" / name / "frames").is_dir():
+            seconds += budget.DECODE_S * max(c.train + c.test for (key, _), c in counts.items() if key == name) / cores
+    unknown = f"; {len(missing) - len(known)} runs without an estimate" if len(known) < len(missing) else ""
+    message = f"{device}; {len(missing)} runs to do, roughly {budget.duration(seconds)} on {cores} cores{unknown}"
+    yield Check("note", "time", message)

@@ -1,0 +1,101 @@
+"""Check keys and servers with one request each: language models, MLflow, the weights of backbones."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from kinetext.config.experiment import Config
+from kinetext.config.run import RunSpec
+from kinetext.core import plugins
+from kinetext.start.checks import Check
+from kinetext.texts.cache import read_record
+from kinetext.texts.chat.client import Server
+from kinetext.texts.chat.probe import probe_server
+from kinetext.texts.providers.base import Provider, load_provider
+from kinetext.texts.providers.chat_api import ChatApi
+from kinetext.tracking.store import find_store
+
+TIMEOUT_S = 5.0
+
+
+def check_texts(config: Config, runs: list[RunSpec], results: Path) -> Iterator[Check]:
+    """Check the key and the server of each text set that a language model has still to write."""
+    probed: dict[tuple[Server, str], str | None] = {}
+    for name in dict.fromkeys(run.texts for run in runs):
+        provider = chat_provider(config, name)
+        missing = [run for run in runs if run.texts == name and not texts_path(results, run).is_file()]
+        if provider is None or not missing:
+            continue
+        server, where = provider.config.server, f"texts.{name}"
+        cached = cached_replies(provider, results / "cache")
+        needed = "all classes may be cached" if cached else "none of its answers is cached"
+        has_key = bool(os.environ.get(server.key_env, "").strip())
+        if server.needs_key and not has_key:
+            level = "warning" if cached else "stop"
+            remedy = f"`export {server.key_env}=YOUR_KEY`, or set base_url to a local server, or take the experiments with {name} out"
+            yield Check(level, where, f"no key in {server.key_env}, and {needed}", remedy)
+            continue
+        key = (server, provider.config.model)
+        if key not in probed:
+            probed[key] = probe_server(*key)
+            if probed[key] is not None:
+                yield Check("warning" if cached else "stop", where, f"{probed[key]} ({needed})")
+
+
+def chat_provider(config: Config, name: str) -> ChatApi | None:
+    """Return the provider of a text set, or of the one that it rearranges, if it is a language model behind a server."""
+    options = config.texts[name]
+    provider: Provider | None = load_provider(f"texts.{name}", options.module or name, options.options)
+    while provider is not None:
+        if isinstance(provider, ChatApi):
+            return provider
+        provider = provider.source
+    return None
+
+
+def texts_path(results: Path, run: RunSpec) -> Path:
+    """Return the table of texts of a run."""
+    return results / "data" / run.dataset / run.protocol / run.backbone / "texts" / f"{run.texts}.parquet"
+
+
+def cached_replies(provider: ChatApi, cache: Path) -> int:
+    """Return how many replies of this model at this server the cache holds. Which classes they are about is not known yet."""
+    config, count = provider.config, 0
+    for path in (cache / "replies").glob("*.json"):
+        try:
+            request = read_record(path)["request"]
+        except (ValueError, OSError):
+            continue
+        count += request.get("model") == config.model and request.get("base_url") == config.server.base_url
+    return count
+
+
+def check_tracking(config: Config, results: Path) -> Iterator[Check]:
+    """Check that a tracking server can be reached. Runs do not need it, and `kinetext sync-tracking` logs them later."""
+    store = find_store(config.tracking, results)
+    parts = urlsplit(store.uri)
+    if store.local or not parts.hostname:
+        return
+    port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 5432)
+    try:
+        socket.create_connection((parts.hostname, port), TIMEOUT_S).close()
+    except OSError as error:
+        remedy = f"start it, or log the runs later with `kinetext sync-tracking {results}`"
+        yield Check("warning", "tracking", f"no connection to {store} ({error.strerror or error})", remedy)
+
+
+def check_weights(config: Config, runs: list[RunSpec], results: Path) -> Iterator[Check]:
+    """Check that the weights of each backbone are here or can be downloaded."""
+    for name in dict.fromkeys(run.backbone for run in runs):
+        if (results / "backbones" / name / "weights.safetensors").is_file():
+            continue
+        options = config.backbones[name]
+        family = plugins.load("backbones", options.family)
+        message, fatal = family.weights_state(plugins.configure(family, options.settings))
+        if fatal:
+            remedy = "check the network, or set `weights` to a local file of them"
+            yield Check("stop", f"backbones.{name}", message, remedy)
+        elif message:
+            yield Check("note", f"backbones.{name}", message)

@@ -1,0 +1,44 @@
+"""Ask a chat-completions server one question that costs nothing: which models it has."""
+
+import json
+from typing import Any
+
+from kinetext.texts.chat.client import Server, translated_errors
+from kinetext.texts.chat.limits import NoReplyError
+
+TIMEOUT_S = 10.0
+
+
+def probe_server(server: Server, model: str) -> str | None:
+    """Send one request for the list of models; return what is wrong in one sentence, None if nothing is.
+
+    A server that has no such list, or lists other names than it accepts, passes if it answers at all.
+    """
+    import openai
+
+    try:
+        with translated_errors(server, model):
+            client = server.client().with_options(max_retries=0, timeout=TIMEOUT_S)
+            try:
+                reply = client.get("/models", cast_to=str)
+            except (openai.NotFoundError, openai.BadRequestError):  # no such list
+                return None
+            except openai.APITimeoutError:
+                return f"{server.base_url} does not answer within {TIMEOUT_S:g} s; is it overloaded?"
+    except ValueError as error:
+        return str(error).removeprefix("chat_api: ").removeprefix("base_url: ")
+    except NoReplyError as error:
+        return f"{server.base_url} does not answer ({error})"
+    names = model_names(reply)
+    if names and model not in names and server.needs_key:
+        return f"{server.base_url} has no model '{model}' for this key; see its list of models"
+    return None
+
+
+def model_names(reply: str) -> set[str]:
+    """Return the ids in a list of models; empty if the reply is none."""
+    try:
+        listed: Any = json.loads(reply)
+        return {str(entry["id"]) for entry in listed["data"]}
+    except (ValueError, KeyError, TypeError):
+        return set()

@@ -1,0 +1,50 @@
+"""kinetext dashboard: serve a study's MLflow store on this machine, and print the address of its runs.
+
+MLflow 3 opens on an overview for language models, which is empty here; the page of an experiment's runs has an address of
+its own (`#/experiments/ID/runs`).
+"""
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from kinetext.config.report import TrackingOptions
+from kinetext.tracking.store import ENVIRONMENT, Store, find_store, open_client
+
+
+def dashboard(options: TrackingOptions, results: Path, port: int) -> None:
+    """Print the addresses of the runs, one for each data set, and become MLflow's server.
+
+    Raises ValueError if nothing is logged. If a server stores the runs already, its address is printed and nothing starts.
+    """
+    store = find_store(options, results)
+    if not store.uri:
+        raise ValueError("tracking.enabled is false: no run is logged; set it to true, then `kinetext sync-tracking`")
+    if store.local and not Path(store.uri.removeprefix("sqlite:///")).is_file():
+        raise ValueError(f"{store}: does not exist yet; it is written when the first runs are measured")
+    is_server = store.uri.startswith("http")
+    base = _origin(store.uri) if is_server else f"http://127.0.0.1:{port}"
+    for line in addresses(store, base):
+        print(line, flush=True)
+    if is_server:
+        return
+    os.environ.update({"PATH": os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])})
+    for key, value in ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    words = ["server", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", "mlflow", *words])
+
+
+def addresses(store: Store, base: str) -> list[str]:
+    """Return the address of the runs of each experiment. Raises ValueError if there is none."""
+    experiments = [e for e in open_client(store).search_experiments() if e.name != "Default"]
+    if not experiments:
+        raise ValueError(f"{store}: holds no runs yet; they are logged when they are measured")
+    return [f"{e.name}: {base}/#/experiments/{e.experiment_id}/runs" for e in sorted(experiments, key=lambda e: e.name)]
+
+
+def _origin(uri: str) -> str:
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"

@@ -1,0 +1,256 @@
+"""The preflight: each thing that would stop a run or spoil its results is one sentence that says what to do."""
+
+import json
+import os
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from chat_world import serving
+from kinetext.cli import app
+from kinetext.config.data import DatasetOptions
+from kinetext.core.tables import write_table
+from kinetext.data.index import index_clips
+from kinetext.data.stale import stale_clips
+from kinetext.plan import backbone_facts, check_config, plan_runs
+from kinetext.start import budget, preflight
+from kinetext.texts.chat.probe import model_names
+from kinetext.texts.providers.base import Context
+from kinetext.texts.providers.chat_api import ChatApi
+
+CHAT = {"module": "chat_api", "options": {"model": "m", "max_repairs": 0}}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """The working folder: two classes with training and test clips, whose files hold no video."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(budget, "measure_rate", lambda slots: budget.Rate("cpu", 40.0, slots))
+    for name in ("train/nod/0", "train/nod/1", "train/wave/0", "train/wave/1", "test/nod/0", "test/wave/0"):
+        path = tmp_path / f"videos/{name}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path
+
+
+def values(texts=None, **others):
+    """A configuration of one method on two text sets."""
+    return {
+        "backbones": {"tiny": {"model": "kinetext-tiny"}},
+        "datasets": {"mine": {"module": "folder", "options": {"root": "videos"}, "frames": {"size_px": 64}}},
+        "texts": {"names": {}, **({"gpt": texts} if texts else {})},
+        "methods": {"zero_shot": {}, "mean_pool": {}},
+        "experiments": {
+            "all": {
+                **{"datasets": ["mine"], "backbone": "tiny", "methods": ["zero_shot", "mean_pool"]},
+                "texts": ["names", *(["gpt"] if texts else [])],
+            }
+        },
+        **others,
+    }
+
+
+def found(texts=None, **others):
+    """The findings as text, those that stop first."""
+    checks = list(preflight.preflight(check_config(values(texts, **others)), "mine.yaml"))
+    return [str(c) for c in checks if c.level == "stop"], [str(c) for c in checks if c.level != "stop"]
+
+
+def test_a_study_that_can_run_has_its_size_its_disk_and_its_time(folder):
+    stops, others = found()
+    assert stops == []
+    assert "datasets.mine: 6 clips (train 4, val 0, test 2), 2 classes" in others
+    assert any("2 test clips: an accuracy of 50 % has an interval of about +- 69 points" in line for line in others)
+    assert any(line.startswith("disk of results: about 0.") for line in others)
+    assert any(
+        "no GPU: everything is computed on the CPU; 2 runs to do, roughly under two minutes" in x for x in others
+    )
+
+
+def test_a_missing_key_stops_before_anything_costs_time(folder):
+    stops, others = found(CHAT)
+    (line,) = stops
+    assert line.startswith(
+        "stop: texts.gpt: no key in OPENAI_API_KEY, and none of its answers is cached; `export OPENAI"
+    )
+    assert any("texts.gpt: 2 classes of mine: about" in line and "price unknown" in line for line in others)
+
+
+def test_a_control_needs_the_key_of_what_it_rearranges(folder):
+    stops, _ = found({"module": "shuffled", "options": {"of": CHAT}})
+    assert "texts.gpt: no key in OPENAI_API_KEY" in stops[0]
+
+
+def test_known_prices_give_the_cost(folder):
+    _, others = found({"module": "chat_api", "options": {"model": "gpt-4o"}})
+    assert any("USD" in line and line.startswith("texts.gpt: 2 classes of mine") for line in others)
+
+
+def test_cached_replies_may_be_enough(folder, monkeypatch):
+    with serving(monkeypatch) as server:
+        options = {"model": "m", "base_url": server.url, "max_repairs": 0}
+        ChatApi(ChatApi.Config(**options)).describe("nod", [], Context(["nod"], Path("results/cache")))
+        assert len(server.requests) == 1
+    stops, others = found({"module": "chat_api", "options": options})  # the server has ended
+    assert stops == []
+    assert any("texts.gpt: no connection" in line and "all classes may be cached" in line for line in others)
+
+
+def test_a_table_that_is_there_needs_no_server(folder):
+    table = folder / "results/data/mine/supervised/tiny/texts/gpt.parquet"
+    write_table("texts", [], table)
+    stops, _ = found(CHAT)
+    assert stops == []
+
+
+def test_a_server_gets_one_request_and_is_named_if_it_is_down(folder, monkeypatch):
+    with serving(monkeypatch) as server:
+        options = {"model": "m", "base_url": server.url, "max_repairs": 0, "retries": 0}
+        stops, _ = found({"module": "chat_api", "options": options})
+        assert stops == []  # it has no list of models, and answers
+        assert server.requests == []  # no completion was asked for
+    stops, _ = found({"module": "chat_api", "options": options})
+    assert f"no connection to {server.url}" in stops[0]
+    assert "is the server running?" in stops[0]
+
+
+def test_a_list_of_models_is_read_if_it_is_one():
+    assert model_names(json.dumps({"data": [{"id": "n"}]})) == {"n"}
+    assert model_names("<html>") == model_names("[]") == model_names('{"data": [1]}') == set()
+
+
+def test_a_tracking_server_that_is_down_is_a_warning(folder):
+    stops, others = found(tracking={"uri": "http://127.0.0.1:9"})
+    assert stops == []
+    assert any(line.startswith("warning: tracking: no connection to http://127.0.0.1:9") for line in others)
+
+
+def test_weights_that_cannot_be_had_stop(folder, monkeypatch):
+    from kinetext.backbones.open_clip_vit import OpenClipViT
+
+    message = "the weights 'openai' of ViT-B-32 are not on this machine and cannot be downloaded (no route)"
+    monkeypatch.setattr(OpenClipViT, "weights_state", classmethod(lambda cls, config: (message, True)))
+    data = {"mine": {"module": "folder", "options": {"root": "videos"}}}
+    backbones = {"tiny": {"model": "ViT-B-32", "pretrained": "openai"}}
+    stops, _ = found(backbones=backbones, datasets=data)
+    assert stops == [f"stop: backbones.tiny: {message}; check the network, or set `weights` to a local file of them"]
+    weights = folder / "results/backbones/tiny/weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    assert found(backbones=backbones, datasets=data)[0] == []
+
+
+def test_a_full_disk_stops(folder, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 1000))
+    stops, _ = found()
+    assert "disk of results: about" in stops[0]
+    assert "free space, or set `results` to another disk" in stops[0]
+
+
+def test_a_list_that_contradicts_itself_stops_with_its_own_sentence(folder):
+    shutil.move(folder / "videos/test/nod", folder / "videos/test/Nod")
+    stops, _ = found()
+    assert stops[0].startswith("stop: datasets.mine: root: videos/test/Nod: 'Nod' is none of the 2 classes")
+
+
+def test_what_gives_no_clip_is_a_warning(folder):
+    (folder / "videos/train/empty").mkdir()
+    (folder / "videos/train/nod/a.txt").touch()
+    _, others = found()
+    (line,) = [line for line in others if "give no clip" in line]
+    assert "2 folders and files give no clip: train/empty/ (a class folder without a video), train/nod/a.txt" in line
+    assert line.endswith("`kinetext inspect mine --config mine.yaml` lists all")
+
+
+def index(folder):
+    output = folder / "results/data/mine"
+    options = DatasetOptions(module="folder", options={"root": str(folder / "videos")})
+    index_clips("mine", options, output / "clips.parquet", output / "shards.txt", output / "media", folder / "cache")
+    return output / "clips.parquet"
+
+
+def test_a_video_that_was_overwritten_in_place_is_named(folder):
+    clips = index(folder)
+    assert stale_clips(clips) == []
+    video = folder / "videos/train/nod/0.mp4"
+    folder_time = os.stat(video.parent).st_mtime_ns
+    video.write_text("another length")
+    os.utime(folder / "videos/train/nod/1.mp4", ns=(1, 1))
+    (folder / "videos/train/wave/0.mp4").unlink()
+    os.utime(video.parent, ns=(folder_time, folder_time))
+    assert stale_clips(clips) == [
+        "train/nod/0.mp4 (11 bytes before, 14 now)",
+        "train/nod/1.mp4 (another modification time)",
+        "train/wave/0.mp4 (deleted)",
+    ]
+    stops, others = found()
+    assert stops == []
+    (line,) = [line for line in others if "changed since they were listed" in line]
+    assert "3 videos changed since they were listed: train/nod/0.mp4 (11 bytes before" in line
+    assert line.endswith("`kinetext run mine.yaml -- --forcerun index_clips` reads them again")
+    assert stale_clips(index(folder)) == []
+
+
+def test_a_file_that_was_absent_and_is_there_now_is_stale(folder, tmp_path):
+    rows = [{"clip_id": "a", "path": str(tmp_path / "a.mp4"), "split": "train", "label": "x", "size_bytes": -1}]
+    write_table("clips", rows, tmp_path / "clips.parquet", {"labels": ["x"]})
+    assert stale_clips(tmp_path / "clips.parquet") == []
+    (tmp_path / "a.mp4").touch()
+    assert stale_clips(tmp_path / "clips.parquet") == ["a (was absent)"]
+    write_table("clips", [rows[0] | {"size_bytes": None}], tmp_path / "old.parquet", {"labels": ["x"]})
+    assert stale_clips(tmp_path / "old.parquet") == []
+
+
+def test_the_command_exits_with_1_if_something_stops(folder):
+    (folder / "mine.yaml").write_text(yaml.safe_dump(values(CHAT)))
+    done = CliRunner().invoke(app, ["check-config", "mine.yaml"])
+    assert (done.exit_code, done.stdout) == (0, "mine.yaml: 4 runs\n")
+    done = CliRunner().invoke(app, ["check-config", "mine.yaml", "--preflight"])
+    assert done.exit_code == 1
+    assert "stop: texts.gpt: no key" in done.stdout
+    (folder / "mine.yaml").write_text(yaml.safe_dump(values()))
+    assert CliRunner().invoke(app, ["check-config", "mine.yaml", "--preflight"]).exit_code == 0
+
+
+# ---- the estimate
+
+
+def test_arithmetic_of_the_models_is_that_of_their_papers(folder):
+    config = check_config(values())
+    assert backbone_facts(config.backbones["tiny"]).image_gflop < 0.1
+    options = config.backbones["tiny"].model_copy(update={"model": "ViT-B-16", "pretrained": "openai"})
+    facts = backbone_facts(options)
+    assert facts.image_gflop == pytest.approx(35.1, rel=0.03)  # 17.6 multiply-adds (ViT-B/16 at 224 px)
+    assert facts.parameters == pytest.approx(149.6e6, rel=0.03)  # CLIP ViT-B/16
+
+
+def test_a_trained_encoder_costs_more_than_a_frozen_one_and_epochs_count(folder):
+    def gflop(**training):
+        config = check_config(values(methods={"zero_shot": {}, "mean_pool": {"training": training}}))
+        run = next(run for run in plan_runs(config).values() if run.method == "mean_pool")
+        return budget.run_gflop(run, backbone_facts(config.backbones["tiny"]), budget.Counts(100, 20, 4), 8)
+
+    frozen, trained = gflop(image_encoder="frozen"), gflop(image_encoder="trained")
+    assert trained > 5 * frozen
+    assert gflop(image_encoder="trained", epochs=20) == pytest.approx(2 * trained, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(3, "under two minutes"), (130, "2 minutes"), (7300, "2 hours"), (3 * 86400, "3 days")],
+)
+def test_durations_are_rough(seconds, words):
+    assert budget.duration(seconds) == words
+
+
+def test_frames_take_what_was_measured():
+    options = DatasetOptions(options={}).frames
+    assert budget.frame_bytes(options) == 8 * 17_900
+    assert budget.frame_bytes(options.model_copy(update={"encoding": "raw", "size_px": 64})) == 8 * 64 * 64 * 3

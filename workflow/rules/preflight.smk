@@ -1,0 +1,21 @@
+# Before the first job of a run: what would stop it or spoil its results, one sentence each (kinetext check-config --preflight).
+
+import sys
+
+
+def check_before_start():
+    """Print what the preflight finds. Raise a WorkflowError with everything that would make jobs fail.
+
+    The environment variable KINETEXT_PREFLIGHT changes this: `warn` runs what can run, `off` checks nothing.
+    """
+    mode = os.environ.get("KINETEXT_PREFLIGHT", "stop")
+    if mode == "off":
+        return
+    from kinetext.start.preflight import preflight  # imports torch: not needed for a dry run
+
+    stops = []
+    for check in preflight(CONFIG, str(workflow.configfiles[-1]) if workflow.configfiles else "config.yaml"):
+        print(check, file=sys.stderr, flush=True)
+        stops += [str(check)] if check.level == "stop" else []
+    if stops and mode != "warn":
+        raise WorkflowError("\n".join([*stops, "Nothing was run. KINETEXT_PREFLIGHT=warn runs what does not need it."]))
