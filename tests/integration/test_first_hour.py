@@ -82,7 +82,7 @@ def test_the_advice_of_doctor_works_when_it_is_typed(copied):
 
 
 def videos_of(folder):
-    """Two classes of four videos each, one of which cannot be read yet."""
+    """Write two classes of four videos each; one video cannot be read yet."""
     for label in ("nod", "wave"):
         for number in range(4):
             path = folder / f"videos/{'test' if number == 3 else 'train'}/{label}/{number}.mp4"

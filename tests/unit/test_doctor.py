@@ -303,7 +303,7 @@ def test_advice_names_the_configuration_and_its_own_name_of_the_file(results, ca
         assert f"`kinetext run mine.yaml -- 'my results/{CLIPS_TABLE}'` creates it again" in capsys.readouterr().out
     shutil.copytree(results.with_name("my results"), results.with_name("other"))
     doctor.doctor(Path("other"), Path("mine.yaml"))
-    assert "; run the configuration that wrote it again" in capsys.readouterr().out
+    assert "; delete it, then run the configuration that wrote it again" in capsys.readouterr().out
 
 
 def test_weights_without_a_hash_need_no_repair(results, capsys):

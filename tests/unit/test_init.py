@@ -94,9 +94,9 @@ def test_descriptions_come_from_what_there_is(tmp_path, monkeypatch):
     labels = tuple(read_bank("hmdb51")["classes"])[:5]
     assert covering_bank(labels) == "hmdb51"
     assert choose_descriptions(labels, None, None, None).value["options"] == {"bank": "hmdb51"}
-    own = choose_descriptions(("nod", "wave"), None, None, None)
-    assert own.value["options"] == {"model": "gpt-4o", "max_usd": 1}
-    assert "export OPENAI_API_KEY=" in own.reason
+    chat = choose_descriptions(("nod", "wave"), None, None, None)
+    assert chat.value["options"] == {"model": "gpt-4o", "max_usd": 1}
+    assert "export OPENAI_API_KEY=" in chat.reason
     monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
     assert "export" not in choose_descriptions(("nod", "wave"), None, None, None).reason
     local = choose_descriptions(("nod", "wave"), None, "http://localhost:1/v1", "qwen")
@@ -147,8 +147,8 @@ def test_the_command_looks_at_the_videos_and_says_what_it_chose(videos, tmp_path
     assert config.results == "results_study"
     assert config.datasets["my_videos"].max_failed == 0.2
     assert "half of the clips are longer than 0.48 s" in (tmp_path / "study.yaml").read_text()
-    again = CliRunner().invoke(app, ["init", str(videos), "-o", "study.yaml"])
-    assert "study.yaml: exists; name another file with -o, or delete it" in str(again.exception)
+    second = CliRunner().invoke(app, ["init", str(videos), "-o", "study.yaml"])
+    assert "study.yaml: exists; name another file with -o, or delete it" in str(second.exception)
 
 
 def test_a_list_is_read_with_its_own_delimiter(videos, tmp_path):

@@ -27,9 +27,9 @@ def distance(a, b):
 @pytest.mark.parametrize("seed", range(5))
 def test_another_format_and_size_change_few_bits_and_another_scene_many(seed):
     picture = scene(seed)
-    again = simplejpeg.decode_jpeg(jpeg(picture, 40), "RGB")
-    assert distance(picture, again) <= MAX_BITS
-    assert distance(picture, np.ascontiguousarray(again[::2, ::2])) <= MAX_BITS
+    recoded = simplejpeg.decode_jpeg(jpeg(picture, 40), "RGB")
+    assert distance(picture, recoded) <= MAX_BITS
+    assert distance(picture, np.ascontiguousarray(recoded[::2, ::2])) <= MAX_BITS
     assert distance(picture, np.clip(picture * 0.8 + 20, 0, 255).astype(np.uint8)) <= MAX_BITS
     assert distance(picture, scene(seed + 100)) > 4 * MAX_BITS
 

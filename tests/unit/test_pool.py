@@ -18,9 +18,9 @@ def work(item):
 
 
 def test_results_are_in_order_and_failed_items_give_their_reason():
-    results = list(map_with_timeout(work, ["a", "hang", "b", "crash", "raise", "c"], limit_s=2, num_workers=2))
+    results = list(map_with_timeout(work, ["a", "hang", "b", "crash", "raise", "c"], limit_s=0.5, num_workers=2))
     assert [result[0] for result in results if not isinstance(result, NoResult)] == ["a", "b", "c"]
-    assert results[1] == NoResult("timeout: not done after 2 s, tried twice")
+    assert results[1] == NoResult("timeout: not done after 0.5 s, tried twice")
     assert results[3] == NoResult("decoder crashed: its process ended with exit code 7")
     assert results[4] == NoResult("KeyError: 'no such thing'")
 
@@ -35,7 +35,7 @@ def pause_once(item):
 
 def test_a_paused_process_costs_no_item(tmp_path):
     items = ["a", f"{tmp_path}/marker", "b"]
-    assert list(map_with_timeout(pause_once, items, limit_s=0.5, num_workers=2)) == items
+    assert list(map_with_timeout(pause_once, items, limit_s=0.3, num_workers=2)) == items
 
 
 def test_workers_end_with_the_iterator():

@@ -62,7 +62,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def is_left_behind(name: str) -> bool:
     """Return whether a file name is that of a temporary file whose process, of this machine, has ended."""
     match = TEMPORARY.fullmatch(name)
-    return bool(match) and match["host"] == HOST and not _is_running(int(match["pid"]))
+    return match is not None and match["host"] == HOST and not _is_running(int(match["pid"]))
 
 
 def _is_running(pid: int) -> bool:

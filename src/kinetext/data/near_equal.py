@@ -36,7 +36,7 @@ class NearEqual(NamedTuple):
 def difference_hash(frame_HWC: np.ndarray) -> int | None:
     """Return the 64-bit difference hash of a picture; None for one that is too plain."""
     grey_HW = frame_HWC.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    cells = grey_HW
+    cells: np.ndarray = grey_HW
     for axis, number in ((0, ROWS), (1, COLUMNS)):
         edges = np.arange(number) * cells.shape[axis] // number
         sizes = np.diff([*edges, cells.shape[axis]])
@@ -60,9 +60,9 @@ def hash_clips(shards: Sequence[Path], clip_ids: Collection[str]) -> dict[str, l
                 continue
             chosen = sorted({(2 * i + 1) * len(stored) // (2 * HASHED_FRAMES) for i in range(HASHED_FRAMES)})
             pictures = (decode_image(memoryview(stored[i].as_buffer()).cast("B")) for i in chosen)
-            found = [value for picture in pictures if (value := difference_hash(picture)) is not None]
-            if found:
-                hashes[clip_id] = found
+            values = [value for picture in pictures if (value := difference_hash(picture)) is not None]
+            if values:
+                hashes[clip_id] = values
     return hashes
 
 

@@ -66,7 +66,7 @@ def _findings(results: Path | None, config: Path, checked: Counter[str]) -> Iter
         yield from (missing(path) for path in tables if not path.is_file())
     selected = [path for path in files if _is_selected(path, results)]
     for path in tqdm(selected, "checking", unit="file", disable=None, leave=False):
-        checked[file_kind(path) or ""] += 1
+        checked[".parquet" if path.suffix == ".parquet" else file_kind(path) or ""] += 1
         yield from check_file(path)
 
 
@@ -86,8 +86,9 @@ def _typed(finding: Finding, results: Path | None, config: Path) -> Finding:
     if not declared or Path(checked).resolve() != Path(declared).resolve():
         if "`snakemake -" in finding.repair:  # of no file
             return finding
+        first = "delete it, then " if finding.repair.startswith("delete it") else ""
         return finding._replace(
-            repair="run the configuration that wrote it again (--config names it to `kinetext doctor`)"
+            repair=f"{first}run the configuration that wrote it again (--config names it to `kinetext doctor`)"
         )
     repair = finding.repair.replace(f"{checked.rstrip('/')}/", f"{declared.rstrip('/')}/")
     return finding._replace(repair=repair.replace("`snakemake", f"`kinetext run {quote(str(config))} --"))

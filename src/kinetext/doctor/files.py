@@ -85,15 +85,18 @@ def _check_table(path: Path) -> Iterator[Finding]:
     with open_table(path) as file:
         for batch in file.iter_batches():
             batch.validate(full=True)
-        yield from _check_columns(path, file.schema_arrow)
-    if content_matches(path) is False:
-        yield Finding(path, "was changed after kinetext wrote it: its content has another hash", repair_hint(path))
+        findings = list(_check_columns(path, file.schema_arrow))
+    if not findings and content_matches(path) is False:
+        problem = "was changed after kinetext wrote it: its content has another hash"
+        findings.append(Finding(path, problem, repair_hint(path)))
+    yield from findings
 
 
 def _check_clips(path: Path) -> Iterator[Finding]:
     """Check the table, then the size and time of each listed video."""
-    yield from _check_table(path)
-    stale = stale_clips(path)
+    findings = list(_check_table(path))
+    yield from findings
+    stale = [] if findings else stale_clips(path)
     if stale:
         first = ", ".join(map(printable, stale[:3])) + (", ..." if len(stale) > 3 else "")
         problem = f"{len(stale)} videos changed since they were listed: {first}"

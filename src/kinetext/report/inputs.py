@@ -80,8 +80,8 @@ def _near_equal(folder: Path, protocols: list[str]) -> list[str]:
     warnings = []
     for protocol in protocols:
         path = folder / protocol / "splits.parquet"
-        pairs = read_metadata(path).get("near_equal", {"count": 0}) if path.is_file() else {"count": 0}
-        if pairs["count"]:
+        pairs: dict[str, Any] = read_metadata(path).get("near_equal", {}) if path.is_file() else {}
+        if pairs.get("count"):
             first = "; ".join(f"{train} ~ {test}" for train, test, _ in pairs["first"][:MAX_PAIRS])
             warnings.append(
                 f"{pairs['count']} test clips look like training clips under {protocol} ({first}); if they were cut from one "

@@ -33,9 +33,8 @@ def check_texts(config: Config, runs: list[RunSpec], results: Path) -> Iterator[
         needed = "all classes may be cached" if cached else "none of its answers is cached"
         has_key = bool(os.environ.get(server.key_env, "").strip())
         if server.needs_key and not has_key:
-            level = "warning" if cached else "stop"
             remedy = f"`export {server.key_env}=YOUR_KEY`, or set base_url to a local server, or take the experiments with {name} out"
-            yield Check(level, where, f"no key in {server.key_env}, and {needed}", remedy)
+            yield Check("warning" if cached else "stop", where, f"no key in {server.key_env}, and {needed}", remedy)
             continue
         key = (server, provider.config.model)
         if key not in probed:

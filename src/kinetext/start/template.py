@@ -141,7 +141,7 @@ def _methods(study: Study) -> list[str]:
     if study.clips.labels:
         lines.insert(2, "  linear_probe: {}  # without texts: what the frames alone give")
     if study.descriptions is not None:
-        visual = {"visual": "stan", "visual_options": study.stan}
+        visual: dict[str, Any] = {"visual": "stan", "visual_options": study.stan}
         if study.backbone.value[0] == "tiny":
             visual |= {"heads": 4}
         lines += [
