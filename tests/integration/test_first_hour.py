@@ -2,9 +2,15 @@
 tried again.
 """
 
+import json
+import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
+import time
+from urllib.request import Request, urlopen
 
 import pytest
 import yaml
@@ -122,3 +128,41 @@ def test_failed_clips_are_tried_again_on_request(tmp_path):
     done = type_in(tmp_path, f"PATH={BIN}:$PATH kinetext retry-failed mine.yaml")
     assert done.stdout == "mine.yaml: no failed clips\n"
     assert jobs(snakemake(tmp_path, "-n", configs=(tmp_path / "mine.yaml",)).output) == {}
+
+
+def test_the_dashboard_serves_the_runs_of_the_study_at_the_address_that_it_prints(copied):
+    shutil.copy(TINY, copied / "tiny.yaml")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [BIN / "kinetext", "dashboard", "--config", "tiny.yaml", "--port", str(port)]
+    server = subprocess.Popen(
+        words, cwd=copied, env=environment(), stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        address = re.fullmatch(
+            rf"recognition/shapes: http://127.0.0.1:{port}/#/experiments/(\d+)/runs\n", server.stdout.readline()
+        )
+        assert address
+        body = json.dumps({"experiment_ids": [address[1]]}).encode()
+        request = Request(
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search", body, {"Content-Type": "application/json"}
+        )
+        for _ in range(240):
+            try:
+                with urlopen(request, timeout=5) as reply:
+                    runs = json.load(reply)["runs"]
+                break
+            except OSError:
+                time.sleep(0.5)
+        assert len(runs) == 4
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def test_a_dashboard_without_runs_says_so(tmp_path):
+    shutil.copy(TINY, tmp_path / "tiny.yaml")
+    done = type_in(tmp_path, f"{BIN}/kinetext dashboard --config tiny.yaml")
+    assert done.returncode == 1
+    assert "mlflow.db: does not exist yet" in done.stderr

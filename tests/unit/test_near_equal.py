@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from kinetext.core.tables import write_shard
+from kinetext.config.data import ProtocolOptions
+from kinetext.core.tables import read_metadata, write_shard, write_table
 from kinetext.data import near_equal as module
+from kinetext.data.datasets.base import Clip
+from kinetext.data.frames import content_hash
+from kinetext.data.inspect import _near_equal_lines
 from kinetext.data.near_equal import MAX_BITS, NearEqual, difference_hash, hash_clips, near_equal, summary
+from kinetext.data.splits import split_clips
+from kinetext.report.inputs import summarize_dataset
+from kinetext.report.sources import DatasetFiles
 
 
 def scene(seed, size=96):
@@ -89,3 +96,56 @@ def test_nothing_is_near_nothing():
     assert near_equal({}, random_hashes(3, 1)) == []
     assert summary([]) == {"count": 0, "first": []}
     assert summary([NearEqual("a", "b", 2.0)]) == {"count": 1, "first": [["a", "b", 2.0]]}
+
+
+def split(tmp_path, capsys, labels=("nod", "wave")):
+    """Split two training clips and two test clips; the first test clip is the first training clip, smaller and later."""
+    captions = [] if labels else ["a person nods"]
+    clips, rows = [], []
+    for number, (name, part) in enumerate([("a", "train"), ("b", "train"), ("a2", "test"), ("c", "test")]):
+        label = labels[number % 2] if labels else None
+        clips.append({"clip_id": name, "path": f"/{name}", "split": part, "label": label, "captions": captions})
+        picture = np.ascontiguousarray(scene(0)[::2, ::2]) if name == "a2" else scene(number)
+        images = [jpeg(picture)] * 4
+        rows.append({"clip_id": name, "status": "ok", "images": images, "content_hash": content_hash(images)})
+    write_table("clips", clips, tmp_path / "clips.parquet", {"labels": list(labels), "pairs": []})
+    write_shard("frames", [rows], tmp_path / "0.arrow")
+    output = tmp_path / "supervised/splits.parquet"
+    split_clips("mine", tmp_path / "clips.parquet", [tmp_path / "0.arrow"], "supervised", ProtocolOptions(), output)
+    return read_metadata(output)["near_equal"], capsys.readouterr().err
+
+
+def test_split_clips_warns_and_the_report_repeats_it(tmp_path, capsys):
+    pairs, log = split(tmp_path, capsys)
+    ((train, test, bits),) = pairs["first"]
+    assert (pairs["count"], train, test) == (1, "a", "a2")
+    assert bits <= MAX_BITS
+    assert "warning: mine, supervised: 1 test clips look like training clips: a ~ a2" in log
+    run = {
+        "dataset": "mine",
+        "protocol": "supervised",
+        "method": "m",
+        "backbone": "b",
+        "texts": "t",
+        "seed": 0,
+        "training": "",
+    }
+    files = DatasetFiles("mine", tmp_path / "clips.parquet", [tmp_path / "0.arrow"])
+    (line,) = [line for line in summarize_dataset(files, [], [run])["deviations"] if "look like" in line]
+    assert line.startswith("1 test clips look like training clips under supervised (a ~ a2); if they were cut from one")
+
+
+def test_clips_with_captions_are_not_compared(tmp_path, capsys):
+    pairs, log = split(tmp_path, capsys, labels=())
+    assert pairs == {"count": 0, "first": []}
+    assert "warning" not in log
+
+
+def test_inspect_names_them_once_frames_are_extracted(tmp_path, capsys):
+    split(tmp_path, capsys)
+    clips = [Clip(name, tmp_path, part, "x") for name, part in (("a", "train"), ("b", "train"), ("a2", "test"))]
+    (line,) = _near_equal_lines(clips, [], tmp_path / "near.txt")
+    assert line.endswith("unknown until the frames are extracted")
+    lines = list(_near_equal_lines(clips, [tmp_path / "0.arrow"], tmp_path / "near.txt"))
+    assert lines[0] == "test clips that look like training clips: 1"
+    assert (tmp_path / "near.txt").read_text().startswith("a ~ a2 (")
