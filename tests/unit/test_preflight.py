@@ -16,7 +16,8 @@ from kinetext.config.data import DatasetOptions
 from kinetext.core.tables import write_table
 from kinetext.data.index import index_clips
 from kinetext.data.stale import stale_clips
-from kinetext.plan import backbone_facts, check_config, plan_runs
+from kinetext.plan import check_config, plan_runs
+from kinetext.plan.inputs import backbone_facts
 from kinetext.start import budget, preflight
 from kinetext.texts.cache import fetch_reply
 from kinetext.texts.chat.probe import model_names
