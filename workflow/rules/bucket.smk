@@ -24,7 +24,9 @@ BUCKET_INPUTS = {  # rule -> name -> its further inputs, a function of wildcards
     "collect_metrics": {"runs": lambda w: [file for run in RUNS.values() for file in run_files(run)]},
     "render_report": {
         "shards": lambda w: [shard for dataset in DATASETS for shard in frame_shards(dataset)],
-        "splits": lambda w: sorted({f"{RESULTS}/data/{d}/{protocol}/splits.parquet" for d, protocol, _ in CLASS_TABLES}),
+        "splits": lambda w: sorted(
+            {f"{RESULTS}/data/{d}/{protocol}/splits.parquet" for d, protocol, _ in CLASS_TABLES}
+        ),
     },
 }
 
