@@ -3,7 +3,7 @@
 
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.27")  # priorities that depend on wildcards
 
 if "experiments" not in config:  # --configfile FILE replaces config.yaml; it is not merged into it
 
@@ -16,11 +16,21 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/text.smk"
 include: "workflow/rules/runs.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/end.smk"
 
 
 onstart:
     check_writable()
     check_before_start()
+    start_reports()
+
+
+onsuccess:
+    end_with_report(failed=False)
+
+
+onerror:
+    end_with_report(failed=True)
 
 
 rule all:

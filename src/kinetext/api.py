@@ -87,7 +87,8 @@ def load_run(folder: str | Path) -> Run:
 
 
 def read_table(name: str, results: str | Path = "results") -> pa.Table:
-    """Return a table of all runs of a results folder: metrics, runs, texts, confusions, costs, curves or differences.
+    """Return a table of all runs of a results folder: metrics, runs, texts, confusions, hard_clips, costs, curves
+    or differences.
 
     Raises ValueError for an unknown table, and if the folder does not have it yet.
     """

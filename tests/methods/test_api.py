@@ -1,51 +1,27 @@
 """The Python interface: the example of docs/python.md runs, and errors are one sentence."""
 
+import csv
 import os
 import re
 import subprocess
 import sys
 
 import pytest
-import yaml
 
 import kinetext
-from kinetext.core.paths import run_paths
 from kinetext.core.tables import read_rows
-from kinetext.evaluation.measure import measure_run
-from kinetext.evaluation.predict import predict_clips
-from kinetext.report.collect import collect_metrics
-from kinetext.training.train import train_method
+from kinetext.evaluation.export import export_predictions
+from kinetext.evaluation.predictions import read_predictions
 from repository import ROOT
+from results import make_results
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), flags=re.DOTALL)
-FRAMES = {"num_frames": 8, "size_px": 64, "encoding": "raw"}
 
 
 @pytest.fixture(scope="module")
 def results(world, tmp_path_factory):
     """A results folder with one trained and measured run."""
-    results = tmp_path_factory.mktemp("api") / "results"
-    spec = yaml.safe_load(world.write_run(results / "draft", "mean_pool", epochs=1).read_text())
-    folder = results / "runs" / spec["run"]
-    folder.mkdir(parents=True)
-    (folder / "run.yaml").write_text(yaml.safe_dump(spec | {"dataset_options": {"frames": FRAMES}}))
-    paths = run_paths(folder, spec["run"])
-    for source, target in (
-        (world.splits(), paths.splits),
-        (world.texts, paths.texts),
-        (world.backbone, paths.weights.parent),
-    ):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.symlink_to(source)
-    checkpoint, predictions = folder / "checkpoint.safetensors", folder / "predictions.parquet"
-    inputs = world.inputs()
-    train_method(folder / "run.yaml", inputs, results / "cache", checkpoint)
-    predict_clips(
-        folder / "run.yaml", inputs.splits, [world.frames], world.texts, world.backbone, checkpoint, predictions
-    )
-    measure_run(folder, predictions, world.confusables, folder / "metrics.parquet")
-    collect_metrics([folder], results, results / "tables")
-    return results
+    return make_results(world, tmp_path_factory.mktemp("api") / "results")
 
 
 @pytest.fixture
@@ -86,7 +62,9 @@ def test_a_run_has_its_tables_and_its_specification(run_folder):
     assert "train_loss" in run.curves()["metric"].to_pylist()
 
 
-@pytest.mark.parametrize("name", ["metrics", "runs", "texts", "confusions", "costs", "curves", "differences"])
+@pytest.mark.parametrize(
+    "name", ["metrics", "runs", "texts", "confusions", "hard_clips", "costs", "curves", "differences"]
+)
 def test_every_table_of_a_results_folder_is_read_by_its_name(results, name):
     assert kinetext.read_table(name, results).column_names
 
@@ -104,6 +82,33 @@ def test_errors_are_one_sentence(results, tmp_path):
         kinetext.load_backbone("ViT-B-16")
     with pytest.raises(AttributeError, match="load_runs"):
         kinetext.load_runs  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "wrong", ["results", "results/runs/shapes", "results/runs/shapes/supervised/tiny/mean_pool", "typo"]
+)
+def test_a_wrong_run_folder_is_answered_by_the_nearest_one(results, run_folder, monkeypatch, wrong):
+    monkeypatch.chdir(results.parent)
+    name = str(run_folder.relative_to(results.parent))
+    folder = name.replace("mean_pool", "men_pool") if wrong == "typo" else wrong
+    with pytest.raises(ValueError, match=re.escape(f"run.yaml is missing; did you mean {name}?")):
+        kinetext.load_run(folder)
+
+
+def test_predictions_are_exported_as_a_row_for_each_test_clip(run_folder, tmp_path):
+    export_predictions(run_folder, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    (predictions,) = read_predictions(run_folder / "predictions.parquet", "ordered").values()
+    assert [row["clip_id"] for row in rows] == predictions.clip_ids
+    right = [row["label"] == row["predicted"] for row in rows]
+    assert [row["correct"] for row in rows] == [str(int(yes)) for yes in right]
+    metrics = kinetext.load_run(run_folder).metrics().to_pylist()
+    (top1,) = [row["value"] for row in metrics if (row["metric"], row["frame_order"]) == ("top1", "ordered")]
+    assert sum(right) / len(right) == top1
+    assert all(
+        (row["rank"] == "1") == yes and 0 < float(row["share"]) <= 1 for row, yes in zip(rows, right, strict=True)
+    )
 
 
 def test_a_backbone_is_loaded_from_its_folder_and_a_method_takes_its_options(tiny_folder):

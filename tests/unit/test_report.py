@@ -1,6 +1,7 @@
 """The report over small synthetic runs: its sections and sentences, and that its numbers equal the tables."""
 
 import base64
+import csv
 import json
 from dataclasses import replace
 
@@ -46,6 +47,8 @@ def test_all_sections_are_present(report):
         "descriptions",
         "pairs",
         "gallery",
+        "classes",
+        "hard",
         "motion",
         "novel",
         "curves",
@@ -96,7 +99,7 @@ def test_deviations_from_the_published_data_set_are_listed(report):
 
 def test_the_gallery_shows_frames_in_order_and_skips_the_failed_clip(report):
     images = [link for link in Page(report.html).links if link.startswith("data:image/jpeg")]
-    assert len(images) == 2 * 2 * 8  # two pairs of trained classes, two clips, eight frames
+    assert len(images) == 2 * 2 * 8 + 4 * 8  # two pairs of trained classes, two clips, eight frames; four hard clips
     first = frame_strip("test-moves left-1", report.root / "shapes" / "frames" / "0000.arrow")
     assert images[16:24] == first  # the second pair: pairs of equal score stand by name
     assert len(set(first)) == 8
@@ -416,7 +419,7 @@ def test_one_method_with_two_backbones_is_two_rows(tmp_path):
     render_report(tmp_path / "tables", ReportOptions(), datasets, [], texts, page, tmp_path / "f")
     text = Page(page.read_text()).text
     assert all(f"moted names, {backbone}" in text["results"] for backbone in ("tiny", "large"))
-    assert "moted with names, tiny" in text["top"]
+    assert "No significant difference between the 2 rows" in text["top"]
 
 
 # ---- captions
@@ -472,7 +475,7 @@ def test_retrieval_has_its_own_headline_and_table(captioned):
     page = render_captioned(captioned)
     assert page.sections == ["compared", "results", "retrieval", "motion", "cost", "texts", "notes"]
     assert "6 test; 12 captions" in page.text["compared"]
-    assert "t2v_r1 t2v_r1 minus the best row's, points v2t_r1" in page.text["results"]
+    assert "t2v_r1 t2v_r1 minus the highest row's, points v2t_r1" in page.text["results"]
     assert "it is <3>" in page.text["texts"]
     rows = read_rows("metrics", captioned / "tables" / "metrics.parquet")
     for metric, unit in (("t2v_r1", 100), ("v2t_r10", 100), ("t2v_mdr", 1), ("v2t_mnr:dsl", 1)):
@@ -490,7 +493,7 @@ def test_retrieval_has_its_own_headline_and_table(captioned):
 
 def test_a_rank_may_be_in_the_headline_but_not_first(captioned):
     page = render_captioned(captioned, headline=["t2v_r5", "t2v_mdr"])
-    assert "t2v_r5 t2v_r1 minus the best row's, points t2v_mdr" in page.text["results"]
+    assert "t2v_r5 t2v_r1 minus the highest row's, points t2v_mdr" in page.text["results"]
     with pytest.raises(ValueError, match=r"t2v_mdr cannot come first: .* put t2v_r1 before it"):
         render_captioned(captioned, headline=["t2v_mdr"])
     with pytest.raises(ValueError, match=r"no metric 'top1' was measured; known: t2v_mdr"):
@@ -511,3 +514,34 @@ def test_validation_clips_that_choose_the_epoch_are_stated_as_labelled(tmp_path)
     ]
     stated = summarize_dataset(files, [], runs)["labelled"]
     assert stated == ["stan, few_shot_4_draw1: 4 shots + up to 4 validation clips per class"]
+
+
+def test_every_table_of_results_ends_with_guessing(report):
+    text = Page(report.html).text
+    assert "guessing 25.0" in text["results"]  # four trained classes
+    assert "guessing 50.0" in text["pairs"]
+    assert "guessing 25.0 50.0 " in text["novel"]  # trained, novel among themselves, and both among all six
+    rows = read_rows("metrics", report.tables / "metrics.parquet")
+    assert {row["guessing"] for row in rows if (row["split"], row["metric"]) == ("novel_among_all", "top1")} == {1 / 6}
+
+
+def test_the_accuracy_of_each_class_is_that_of_its_clips(report):
+    rows = read_rows("confusions", report.tables / "confusions.parquet")
+    wanted = {"method": "moted", "texts": "motion", "split": "test", "label": "grows"}
+    of_class = [row for row in rows if all(row[key] == value for key, value in wanted.items())]
+    right = sum(row["clips"] for row in of_class if row["predicted"] == "grows") / sum(row["clips"] for row in of_class)
+    with (report.root / "figures/class_accuracy.csv").open() as file:
+        written = [row for row in csv.DictReader(file) if all(row[key] == value for key, value in wanted.items())]
+    assert [float(row["value"]) for row in written] == [pytest.approx(right)]
+    assert f"{100 * right:.1f}" in Page(report.html).text["classes"]
+
+
+def test_the_hardest_clips_are_those_that_the_fewest_runs_get_right(report):
+    rows = read_rows("hard_clips", report.tables / "hard_clips.parquet")
+    test = [row for row in rows if row["split"] == "test"]
+    assert [row["right"] for row in test] == sorted(row["right"] for row in test)
+    assert (test[0]["clip_id"], test[0]["right"], test[0]["predicted"]) == ("test-moves left-0", 0.0, None)  # no frames
+    assert all(row["runs"] == 12 and row["predicted"] != row["label"] for row in test)
+    shown = next(row for row in test if row["predicted"] is not None)
+    words = f"{shown['label']} , predicted as {shown['predicted']} by {shown['predicted_runs']} of 12 runs"
+    assert words in Page(report.html).text["hard"]

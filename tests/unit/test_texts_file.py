@@ -48,6 +48,15 @@ def test_export_and_import_are_inverse(table, tmp_path, ending):
     ]
 
 
+@pytest.mark.parametrize("sentence", ["=up() is a formula", "- up", "@up", "'up"])
+def test_a_sentence_that_begins_like_a_formula_survives_the_spreadsheet(tmp_path, sentence):
+    write_table("texts", [motion("rising", sentence, **ASKED).row()], tmp_path / "texts.parquet")
+    export_texts(tmp_path / "texts.parquet", tmp_path / "edited.csv")
+    (line,) = (tmp_path / "edited.csv").read_text("utf-8-sig").splitlines()[1:]
+    assert ("'=" in line) == sentence.startswith("=")
+    assert [text.sentence for text in read(tmp_path / "edited.csv", ("rising",))] == [sentence]
+
+
 def edit(path, change):
     """What somebody does in a spreadsheet."""
     with path.open(encoding="utf-8-sig", newline="") as opened:

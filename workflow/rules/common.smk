@@ -9,12 +9,14 @@ from shlex import quote
 from snakemake.exceptions import WorkflowError
 
 import kinetext
+from kinetext.core.escape import for_script
 from kinetext.core.digests import closure_digest, read_constant
 from kinetext.core.schemas import COLLECTED
 from kinetext.plan import (
     check_config,
     dataset_inputs,
     has_captions,
+    is_quick,
     method_trains,
     metric_modules,
     mining_options,
@@ -181,6 +183,11 @@ def run_spec(w):
 def dataset_runs(dataset):
     """Return all runs on a data set: one MLflow experiment."""
     return [run for run in RUNS.values() if run.dataset == dataset]
+
+
+def quick_first(otherwise):
+    """Return a priority: rows without a training are in the report before the first training ends."""
+    return lambda w: 2 if is_quick(run_spec(w)) else otherwise
 
 
 def tested_checkpoint(w):

@@ -54,7 +54,7 @@ rule render_report:
         "../../envs/kinetext.yaml"
     params:
         tables=lambda w, input: Path(input.tables[0]).parent,
-        options=lambda w: CONFIG.report.model_dump_json(),
+        options=lambda w: for_script(CONFIG.report.model_dump_json()),  # `snakemake --report` puts it into a <script>
         sources=lambda w, input: json.dumps(
             {
                 "datasets": list(zip(DATASETS, input.clips, input.frames)),

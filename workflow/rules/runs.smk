@@ -36,7 +36,7 @@ rule train_method:
         f"{RESULTS}/logs/train_method/{NAME}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train_method/{NAME}.tsv"
-    priority: 1  # before short jobs, which fill the gaps while the last training runs
+    priority: quick_first(1)  # trainings start before short jobs, which fill the gaps while the last training runs
     conda:
         "../../envs/kinetext.yaml"
     threads: 1
@@ -69,6 +69,7 @@ rule predict_clips:
         f"{RESULTS}/logs/predict_clips/{NAME}.log",
     benchmark:
         f"{RESULTS}/benchmarks/predict_clips/{NAME}.tsv"
+    priority: quick_first(0)
     conda:
         "../../envs/kinetext.yaml"
     threads: 1
@@ -97,6 +98,7 @@ rule measure_run:
         f"{RESULTS}/logs/measure_run/{NAME}.log",
     benchmark:
         f"{RESULTS}/benchmarks/measure_run/{NAME}.tsv"
+    priority: quick_first(0)
     conda:
         "../../envs/kinetext.yaml"
     resources:

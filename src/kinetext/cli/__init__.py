@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from kinetext.cli import start, user, workflow
+from kinetext.core.escape import for_terminal
 from kinetext.core.files import disk_errno
 
 app = typer.Typer(
@@ -35,7 +36,9 @@ def main() -> None:
     """
     gc.set_threshold(100_000)  # importing torch makes millions of objects; collecting among them costs a second
     block_pandas_import()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("open_clip").setLevel(logging.ERROR)
     logging.getLogger("root").addFilter(
         lambda record: record.levelno >= logging.WARNING or "kinetext" in record.pathname
@@ -58,7 +61,17 @@ def main() -> None:
         sys.exit(1)
 
 
+class _Formatter(logging.Formatter):
+    """Mark the warnings of kinetext, which the end of a run repeats (report/logs.py)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = for_terminal(super().format(record))
+        is_warning = record.levelno >= logging.WARNING and record.name.startswith("kinetext")
+        return f"warning: {text}" if is_warning else text
+
+
 def _print_error(message: str) -> None:
+    message = for_terminal(message)
     try:
         print(message, file=sys.stderr, flush=True)
     except OSError:  # stderr is the rule's log, which may be on the same full disk; Snakemake shows stdout

@@ -10,20 +10,25 @@ from kinetext.core.plugins import Options, sentence
 
 Model = TypeVar("Model", bound=Options)
 
-ConfigFile = Annotated[Path, typer.Option(help="config.yaml")]
-ClipsFile = Annotated[Path, typer.Option(help="clips.parquet of the data set")]
-SplitsFile = Annotated[Path, typer.Option(help="splits.parquet of the data set and protocol")]
-FramesFile = Annotated[Path, typer.Option(help="frames.json of the data set, which lists its frame shards")]
-TextsFile = Annotated[Path, typer.Option(help="texts/{texts}.parquet: prompts and descriptions")]
-ConfusablesFile = Annotated[Path, typer.Option(help="confusables.parquet of the data set, protocol and backbone")]
+ConfigFile = Annotated[Path, typer.Option(help="configuration of the study, such as mine.yaml")]
+ClipsFile = Annotated[Path, typer.Option(help="data/{dataset}/clips.parquet in the results folder")]
+SplitsFile = Annotated[Path, typer.Option(help="data/{dataset}/{protocol}/splits.parquet")]
+FramesFile = Annotated[Path, typer.Option(help="data/{dataset}/frames/{frame set}/frames.json")]
+TextsFile = Annotated[Path, typer.Option(help="data/{dataset}/{protocol}/{backbone}/texts/{texts}.parquet")]
+ConfusablesFile = Annotated[Path, typer.Option(help="data/{dataset}/{protocol}/{backbone}/confusables.parquet")]
 BackboneFolder = Annotated[Path, typer.Option(help="backbones/{backbone}, the folder of the weights")]
-RunFile = Annotated[Path, typer.Option(help="run.yaml of the run")]
+RunFile = Annotated[Path, typer.Option(help="runs/{dataset}/{protocol}/{backbone}/{method}/{texts}/seed{n}/run.yaml")]
 CacheFolder = Annotated[Path, typer.Option(help="folder of cached files, which any later run may reuse")]
-ResultsFolder = Annotated[Path, typer.Option(help="results folder")]
-RunFolders = Annotated[list[Path], typer.Argument(help="run folders")]
+ResultsFolder = Annotated[Path, typer.Option(help="results folder: `results` of the configuration")]
+RunFolders = Annotated[
+    list[Path], typer.Argument(help="run folders, runs/{dataset}/{protocol}/{backbone}/{method}/{texts}/seed{n}")
+]
 Name = Annotated[str, typer.Option(help="name in config.yaml")]
 Json = Annotated[str, typer.Option(help="options as JSON, with the keys of config.yaml")]
 Tracking = Annotated[str, typer.Option(envvar="KINETEXT_TRACKING", help="`tracking` of config.yaml as JSON")]
+RunFolder = Annotated[
+    Path, typer.Option("--run", help="run folder: results/runs/DATASET/PROTOCOL/BACKBONE/METHOD/TEXTS/seed0")
+]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads or worker processes")]
 Gpus = Annotated[int, typer.Option(min=0, help="GPUs per node, one process each; without a GPU, processes on the CPU")]
 Nodes = Annotated[int, typer.Option(min=1, help="nodes of the SLURM job")]

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from kinetext.cli.options import ConfigFile, Json, Threads, Tracking, parse_options
+from kinetext.cli.options import ConfigFile, Json, RunFolder, TextsFile, Threads, Tracking, parse_options
 from kinetext.core.plugins import KINDS, nearest
 
 app = typer.Typer()
@@ -35,7 +35,10 @@ def run_workflow(config: Path, options: list[str]) -> None:
 
 @app.command(context_settings={"ignore_unknown_options": True})
 def run(
-    config: Annotated[Path, typer.Argument(help="config.yaml; its results folder is relative to the current folder")],
+    config: Annotated[
+        Path,
+        typer.Argument(help="configuration, such as mine.yaml; its results folder is relative to the current folder"),
+    ],
     options: Annotated[
         list[str] | None, typer.Argument(help="options of Snakemake, for instance -n or --cores 4")
     ] = None,
@@ -46,7 +49,7 @@ def run(
 
 @app.command()
 def check_config(
-    config: Annotated[Path, typer.Argument(help="config.yaml")] = Path("config.yaml"),
+    config: Annotated[Path, typer.Argument(help="configuration to check, such as mine.yaml")] = Path("config.yaml"),
     preflight: Annotated[
         bool, typer.Option("--preflight", help="also check keys, servers, weights, disk, clips, time and cost")
     ] = False,
@@ -129,8 +132,31 @@ def fetch(
 
 
 @app.command()
+def report(
+    config: Annotated[Path, typer.Argument(help="configuration of the study, such as mine.yaml")] = Path("config.yaml"),
+    plan: Annotated[
+        Path | None, typer.Option(help="unfinished/plan.json of the results folder, instead of CONFIG")
+    ] = None,
+    ended: Annotated[bool, typer.Option("--ended", help="no job is running any more")] = False,
+    since: Annotated[float, typer.Option(help="ignore errors before this time, seconds since 1970")] = 0.0,
+) -> None:
+    """Render the report from the runs that are finished, list the others with the reason, and print a summary."""
+    from kinetext.plan import load_config, method_trains, plan_runs
+    from kinetext.report import partial
+    from kinetext.report.jobs import Planned
+
+    if plan is None:
+        settings = load_config(config)
+        results, options = Path(settings.results), settings.report
+        planned = {name: Planned(spec, method_trains(spec)) for name, spec in plan_runs(settings).items()}
+    else:
+        results, (options, planned) = plan.parents[1], partial.read_plan(plan)
+    partial.report(results, options, planned, ended, since)
+
+
+@app.command()
 def compare(
-    first: Annotated[Path, typer.Argument(help="run folder, or the folder of its seeds")],
+    first: Annotated[Path, typer.Argument(help="run folder (results/runs/.../seed0), or the folder of its seeds")],
     second: Annotated[Path, typer.Argument(help="another one of the same data set and protocol")],
 ) -> None:
     """Compare two runs on the same clips: difference, interval, p-value, and the classes that differ most."""
@@ -141,20 +167,38 @@ def compare(
 
 @app.command()
 def classify(
-    videos: Annotated[list[Path], typer.Argument(help="video files")],
-    run: Annotated[Path, typer.Option(help="run folder inside its results folder")],
-    top: Annotated[int, typer.Option(min=1, help="labels printed per video")] = 5,
+    videos: Annotated[list[Path], typer.Argument(help="video files, folders of them, lists (.txt, or .csv with path)")],
+    run: RunFolder,
+    top: Annotated[int, typer.Option(min=1, help="labels per video")] = 5,
+    csv: Annotated[
+        Path | None, typer.Option(help="CSV file to write: a row per video and label, errors as rows")
+    ] = None,
+    threads: Threads = 1,
 ) -> None:
-    """Classify video files with a trained run."""
+    """Classify videos with a trained run. The exit status is 1 if no video could be read; without --csv, if one could not."""
     from kinetext.evaluation import classify as module
 
-    if module.classify(videos, run, top):
+    num_videos, num_unreadable = module.classify(videos, run, top, csv, threads)
+    if csv is not None:
+        print(f"{csv}: {num_videos} videos, {num_unreadable} of them unreadable")
+    if num_unreadable == num_videos or (num_unreadable and csv is None):
         sys.exit(1)
 
 
 @app.command()
+def export_predictions(
+    run: Annotated[Path, typer.Argument(help="run folder: results/runs/DATASET/PROTOCOL/BACKBONE/METHOD/TEXTS/seed0")],
+    output: Annotated[Path, typer.Option(help="CSV file to write: a row per test clip")],
+) -> None:
+    """Write the predictions of a run as a CSV file: each test clip, its class, the predicted class and its share."""
+    from kinetext.evaluation import export as module
+
+    module.export_predictions(run, output)
+
+
+@app.command()
 def export_texts(
-    texts: Annotated[Path, typer.Option(help="texts/{texts}.parquet")],
+    texts: TextsFile,
     output: Annotated[Path, typer.Option(help="new .csv or .json file")],
 ) -> None:
     """Write a text set as a file that you can edit; the text provider `file` reads it."""
@@ -165,7 +209,7 @@ def export_texts(
 
 @app.command()
 def profile(
-    run: Annotated[Path, typer.Argument(help="run folder inside its results folder")],
+    run: Annotated[Path, typer.Argument(help="run folder: results/runs/DATASET/PROTOCOL/BACKBONE/METHOD/TEXTS/seed0")],
     steps: Annotated[int, typer.Option(min=1, help="steps to measure")] = 20,
     threads: Threads = 1,
     clips: Annotated[int | None, typer.Option(min=1, help="clips to extrapolate to; default: the run's")] = None,
@@ -179,7 +223,10 @@ def profile(
 
 
 @app.command()
-def sync_tracking(results: Annotated[Path, typer.Argument(help="results folder")], tracking: Tracking = "{}") -> None:
+def sync_tracking(
+    results: Annotated[Path, typer.Argument(help="results folder: `results` of the configuration")],
+    tracking: Tracking = "{}",
+) -> None:
     """Log all run folders to MLflow again, for instance after its database was lost."""
     from kinetext.config.report import TrackingOptions
     from kinetext.tracking import log as module
@@ -189,7 +236,7 @@ def sync_tracking(results: Annotated[Path, typer.Argument(help="results folder")
 
 @app.command()
 def probe_backbone(
-    backbone: Annotated[Path, typer.Argument(help="folder of a prepared backbone")],
+    backbone: Annotated[Path, typer.Argument(help="folder of a prepared backbone: results/backbones/NAME")],
     stills: Annotated[int, typer.Option(help="images per attribute")] = 1000,
 ) -> None:
     """Print the zero-shot accuracy of kinetext-tiny on single images, attribute by attribute."""
@@ -200,7 +247,7 @@ def probe_backbone(
 
 @app.command()
 def import_weights(
-    checkpoint: Annotated[Path, typer.Argument(help="weights of STAN's released code")],
+    checkpoint: Annotated[Path, typer.Argument(help="file of weights of STAN's released code, .pth")],
     output: Annotated[Path, typer.Option(help="safetensors file to write")],
 ) -> None:
     """Convert a checkpoint of STAN's released code to the parameter names of the method `stan`."""

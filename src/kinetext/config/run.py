@@ -10,6 +10,7 @@ from pydantic import Field
 from kinetext.config.data import FrameOptions, ProtocolOptions
 from kinetext.config.training import TestingOptions, TrainingOptions
 from kinetext.core.documents import load_yaml
+from kinetext.core.paths import suggest_run
 from kinetext.core.plugins import Options
 
 
@@ -50,7 +51,8 @@ def fingerprint_of(values: dict[str, Any]) -> str:
 
 
 def read_run(path: Path) -> RunSpec:
-    """Read a run.yaml. Raises ValueError if it is missing or invalid."""
+    """Read a run.yaml. Raises ValueError, with the nearest run folder, if it is missing or invalid."""
     if not path.is_file():
-        raise ValueError(f"{path.parent}: not a run folder, {path.name} is missing; write it with `kinetext plan-run`")
+        hint = suggest_run(path.parent) or "run `snakemake` first"
+        raise ValueError(f"{path.parent}: not a run folder, {path.name} is missing; {hint}")
     return RunSpec(**load_yaml(path))

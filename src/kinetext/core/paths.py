@@ -1,5 +1,7 @@
 """Where files are: those that a run of a results folder was made from, and the workflow."""
 
+import difflib
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +18,27 @@ def workflow_folder() -> Path:
         if (folder / "Snakefile").is_file() and (folder / "workflow/rules").is_dir():
             return folder
     raise ValueError(f"{PACKAGE}: the workflow is missing; install kinetext from its wheel or its repository")
+
+
+def suggest_run(folder: Path) -> str:
+    """Return "did you mean RUN?" with a run folder below `folder`, or below the nearest name of one; "" without one."""
+    parts = folder.absolute().parts
+    existing = folder.absolute()
+    while not existing.is_dir():
+        existing = existing.parent
+    for name in parts[len(existing.parts) :]:  # a wrong name, and what follows it
+        names = [path.name for path in existing.iterdir() if path.is_dir()]
+        close = difflib.get_close_matches(name, names, n=1)
+        existing = existing / name if name in names else existing / close[0] if close else existing
+    runs = existing / "runs"
+    if "runs" not in existing.parts and not runs.is_dir():
+        return ""  # elsewhere a search may take for ever
+    start = runs if runs.is_dir() else existing
+    for depth in range(len(LEVELS) + 1):
+        run = min(start.glob("/".join(["*"] * depth + ["run.yaml"])), default=None)
+        if run is not None:
+            return f"did you mean {os.path.relpath(run.parent)}?"
+    return ""
 
 
 class RunPaths(NamedTuple):

@@ -17,7 +17,7 @@ ADDED = {  # columns that files of an earlier version lack: read as null
     "splits": ("group",),
     "predictions": ("bank_P", "group"),
     "runs": ("method_module", "method_options", "training", "test_clips", "test_crops", "test_average"),
-    "metrics": ("unit", "higher_is_better", "variance", "freedom", "groups"),
+    "metrics": ("unit", "higher_is_better", "variance", "freedom", "groups", "guessing"),
     "costs": ("processes",),
     "confusions": ("backbone",),
     "differences": (
@@ -182,6 +182,7 @@ METRICS: tuple[Column, ...] = (
     ("value", pa.float64(), "value of the metric, in its unit"),
     ("unit", pa.string(), "share (0 to 1) | rank (from 1) | number; null: share"),
     ("higher_is_better", pa.bool_(), "whether a higher value is better; null: yes"),
+    ("guessing", pa.float64(), "expected value with random scores; null: unknown"),
     ("low", pa.float64(), "lower end of the 95 % confidence interval over groups of clips"),
     ("high", pa.float64(), "upper end of that interval"),
     ("variance", pa.float64(), "variance of the value over groups of clips; null or NaN: unknown"),
@@ -241,6 +242,15 @@ CONFUSIONS: tuple[Column, ...] = (
     ),
     ("clips", pa.int32(), "number of clips"),
 )
+HARD_CLIPS: tuple[Column, ...] = (
+    *_columns("dataset", "split", "protocol"),
+    _CLIP_ID,
+    ("label", pa.string(), "class of the clip"),
+    ("right", pa.float64(), "share of the runs that predict it right, 0 to 1; the hardest clips of a comparison only"),
+    ("runs", pa.int32(), "number of runs"),
+    ("predicted", pa.string(), "the other class that most runs predict; null: the clip has no frames"),
+    ("predicted_runs", pa.int32(), "number of runs that predict it"),
+)
 DIFFERENCES: tuple[Column, ...] = (
     ("dataset", pa.string(), 'data set; "mean of N" where N of them are averaged (column pooled)'),
     *_columns("split", "protocol"),
@@ -281,6 +291,7 @@ TABLES = {
     "collected_curves": COLLECTED_CURVES,
     "collected_texts": COLLECTED_TEXTS,
     "confusions": CONFUSIONS,
+    "hard_clips": HARD_CLIPS,
     "differences": DIFFERENCES,
 }
 COLLECTED = {  # tables of all runs: the file tables/{name}.parquet -> its schema
@@ -288,6 +299,7 @@ COLLECTED = {  # tables of all runs: the file tables/{name}.parquet -> its schem
     "runs": "runs",
     "texts": "collected_texts",
     "confusions": "confusions",
+    "hard_clips": "hard_clips",
     "costs": "costs",
     "curves": "collected_curves",
     "differences": "differences",

@@ -4,9 +4,11 @@ The list, frames.json, represents all shards: rules that read frames depend on t
 """
 
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
+from kinetext.core.escape import for_terminal
 from kinetext.core.files import atomic_write
 from kinetext.core.tables import open_shard
 from kinetext.data.frames import frames_digest
@@ -35,6 +37,9 @@ def check_frames(shards: Path, frames: Path, max_failed: float, output: Path) ->
             f"{frames}: {len(failed)} of {total} clips have no frames, more than max_failed {max_failed} allows "
             f"(datasets.{frames.parents[1].name}.max_failed); the first: {'; '.join(failed)[:500]}"
         )
+    if failed:
+        rest = f"{len(failed)} of {total} clips have no frames and count as wrong, first {failed[0]}"
+        print(for_terminal(f"warning: datasets.{frames.parents[1].name}: {rest}"), file=sys.stderr)
     with atomic_write(output) as part:
         part.write_text(json.dumps({"clips": counts, "shards": digests}, indent=1) + "\n")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from kinetext.config.data import DatasetOptions
 from kinetext.core import plugins, tables
+from kinetext.core.escape import for_terminal
 from kinetext.core.files import atomic_write
 from kinetext.data.datasets.base import Clip, Dataset, build_dataset
 from kinetext.data.links import refuse_outside
@@ -55,21 +56,26 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
         part.write_text("".join(f"{shard} {digest}\n" for shard, digest in _digests(rows).items()))
     counts = Counter(clip.split for clip in clips)
     splits = ", ".join(f"{split} {counts[split]}" for split in SPLITS)
-    first = f", first {absent[0]}" if absent else ""
     print(
         f"index_clips {name}: {len(clips)} clips ({splits}), {len(labels)} classes, "
-        f"{len(set(shard_of.values()))} shards, {len(absent)} absent files{first}",
+        f"{len(set(shard_of.values()))} shards, {len(absent)} absent files",
         file=sys.stderr,
     )
+    if absent:
+        _warn(name, f"{len(absent)} listed files are absent, first {absent[0]}")
     for key, (count, published) in sizes.items():
         if count != published:
-            print(f"index_clips {name}: {key}: {count} listed, {published} published", file=sys.stderr)
+            _warn(name, f"{key}: {count} listed, {published} published")
     if unlisted:
-        print(f"index_clips {name}: {len(unlisted)} files in no list, first {unlisted[0]}", file=sys.stderr)
+        _warn(name, f"{len(unlisted)} files in no list, first {unlisted[0]}")
     for path in skipped:
-        print(f"index_clips {name}: no clip from {printable(path)}", file=sys.stderr)
+        _warn(name, f"no clip from {printable(path)}")
     for names in equal_labels(labels):
-        print(f"index_clips {name}: {names}", file=sys.stderr)
+        _warn(name, names)
+
+
+def _warn(name: str, message: str) -> None:
+    print(for_terminal(f"warning: datasets.{name}: {message}"), file=sys.stderr)
 
 
 def _row(clip: Clip, shard: str) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Counts come from the lists; absent, unlisted and equal files from the disk; dura
 which is demuxed but not decoded. A bad file becomes a line of the output; nothing here raises for it.
 """
 
-import csv
 import os
 import statistics
 from collections import Counter, defaultdict
@@ -16,6 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from kinetext.config.data import DatasetOptions, FrameOptions
+from kinetext.core.escape import for_terminal, write_csv
 from kinetext.data.datasets.base import Clip
 from kinetext.data.duplicates import find_duplicates
 from kinetext.data.index import SPLITS, checksums, compare_sizes, equal_labels, list_dataset, missing_and_unlisted
@@ -76,7 +76,7 @@ def inspect(
         yield f"all files: {output}"
 
     for line in lines():
-        print(printable(line), flush=True)
+        print(for_terminal(printable(line)), flush=True)
 
 
 def _count_lines(name: str, clips: list[Clip], labels: list[str]) -> Iterator[str]:
@@ -111,9 +111,8 @@ def _cut_lines(clips: list[Clip], labels: list[str], token_limits: TokenLimits) 
 
 def _write_classes(clips: list[Clip], labels: list[str], output: Path) -> None:
     counts = Counter((clip.label, clip.split) for clip in clips)
-    with output.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = ([label, *(counts[label, split] for split in SPLITS)] for label in labels)
-        csv.writer(file).writerows([["class", *SPLITS], *rows])
+    rows = ({"class": label, **{split: counts[label, split] for split in SPLITS}} for label in labels)
+    write_csv(output, rows, ["class", *SPLITS])
 
 
 def _write_lines(lines: Iterable[str], output: Path) -> None:

@@ -110,7 +110,7 @@ def _write_overlap(pairs: list[tuple[str, str]], trains: str, output: Path) -> s
 
 def _print_sizes(subject: str, splits: dict[str, Split], short: list[str]) -> None:
     if short:
-        print(f"{subject}: warning: {len(short)} classes have fewer clips: {', '.join(short[:10])}", file=sys.stderr)
+        print(f"warning: {subject}: {len(short)} classes have fewer clips: {', '.join(short[:10])}", file=sys.stderr)
     classes = {split: f" of {len(part.labels)} classes" if part.labels else "" for split, part in splits.items()}
     counts = ", ".join(f"{split} {len(part.rows)} clips{classes[split]}" for split, part in splits.items())
     print(f"{subject}: {counts}", file=sys.stderr)

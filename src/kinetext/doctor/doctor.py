@@ -17,7 +17,7 @@ from kinetext.doctor.folder import check_clock, check_database, check_disk, chec
 REPLIES = "replies/.json"
 # folders of a results folder that are skipped: a run replaces broken cache files itself, except replies; mlartifacts has
 # copies; the others are for people
-SKIPPED = ("cache", "mlartifacts", "logs", "benchmarks", "figures")
+SKIPPED = ("cache", "mlartifacts", "logs", "benchmarks", "figures", "unfinished")
 KINDS = {
     ".parquet": "tables",
     ".arrow": "shards",

@@ -1,27 +1,34 @@
 """Classify video files with a trained run: decode, sample and resize them as the run's own clips, then score its texts.
 
-`kinetext classify` prints the result; the model in MLflow returns it as a table.
+`kinetext classify` prints the result or writes it as CSV; the model in MLflow returns it as a table.
 
 K classes or captions, T frames, C channels, H, W pixels.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from kinetext.backbones.text_table import read_texts
 from kinetext.config.run import read_run
 from kinetext.core import distributed
+from kinetext.core.escape import for_terminal, write_csv
 from kinetext.core.schemas import is_used
 from kinetext.core.tables import read_rows
 from kinetext.data.frames import extract_clip
+from kinetext.data.named_videos import Video, find_videos
 from kinetext.data.views import decode_views
 from kinetext.evaluation.run_files import ANSWER_COLUMNS, RunFiles, find_run_files
 from kinetext.evaluation.scores import load_method, score_clips
 from kinetext.methods.base import configure_method
+from kinetext.video.pool import NoResult, map_with_timeout
+
+CSV_COLUMNS = ("path", "start_s", "end_s", "rank", "label", "share", "score", "error")
 
 
 class VideoClassifier:
@@ -49,12 +56,13 @@ class VideoClassifier:
 
         Raises ValueError, with the reason, if no frame can be read.
         """
-        clip = {"clip_id": str(path), "path": str(path), "start_s": start_s, "end_s": end_s, "error": None}
-        row = extract_clip(clip, self.frames)
+        return self._scores_of(extract_clip(_clip(Video(Path(path), start_s, end_s)), self.frames))
+
+    def _scores_of(self, row: dict[str, Any]) -> np.ndarray:
+        """Return the scores [K] of a row of the table `frames`. Raises ValueError if it has no frames."""
         if row["status"] == "failed":
             raise ValueError(row["error"])
-        images, testing = row["images"], self.spec.testing
-        frames_TCHW = decode_views(images, self.spec)
+        testing, frames_TCHW = self.spec.testing, decode_views(row["images"], self.spec)
         with torch.inference_mode():
             video = self.method.encode_video(frames_TCHW.unflatten(0, (testing.views, -1)).to(self.device))
             return score_clips(self.method, video, self.text, testing.views, testing.average)[0]
@@ -67,8 +75,14 @@ class VideoClassifier:
         `score` is that of predictions.parquet, `share` its softmax over all labels (not calibrated). An unreadable
         video has one row without a label; it records the error.
         """
+        return self.top_labels_of(path, extract_clip(_clip(Video(Path(path), start_s, end_s)), self.frames), top)
+
+    def top_labels_of(self, path: str | Path, row: dict[str, Any] | NoResult, top: int) -> list[dict[str, Any]]:
+        """Return the rows of `top_labels` for a row of the table `frames`, or for the reason why there is none."""
         try:
-            score_K = self.scores(path, start_s, end_s)
+            if isinstance(row, NoResult):
+                raise ValueError(row.reason)
+            score_K = self._scores_of(row)
         except ValueError as error:
             return [dict.fromkeys(ANSWER_COLUMNS) | {"path": str(path), "error": str(error)}]
         weight_K = np.exp(score_K - score_K.max())
@@ -86,16 +100,43 @@ class VideoClassifier:
         ]
 
 
-def classify(videos: Iterable[Path], run: Path, top: int = 5) -> int:
-    """Print the top labels of each video; return the number of unreadable videos."""
-    classifier, num_unreadable = VideoClassifier(find_run_files(run)), 0
-    for video in videos:
-        rows = classifier.top_labels(video, top=top)
-        print(video)
-        for row in rows:
-            num_unreadable += row["error"] is not None
-            print(f"  {row['error']}" if row["error"] else f"  {100 * row['share']:5.1f} %  {row['label']}")
-    return num_unreadable
+def classify(
+    inputs: Iterable[Path], run: Path, top: int = 5, output: Path | None = None, num_workers: int = 1
+) -> tuple[int, int]:
+    """Print the top labels of each video, or write them to the CSV file `output`; return videos and unreadable ones.
+
+    `inputs` as in `find_videos`. `num_workers` processes decode, each video within the time limit of the run's clips.
+    """
+    videos = find_videos(inputs)
+    classifier = VideoClassifier(find_run_files(run))
+    work, limit_s = partial(extract_clip, options=classifier.frames), classifier.frames.clip_limit_s
+    frames = map_with_timeout(work, [_clip(video) for video in videos], limit_s, num_workers, preload=[__name__])
+    num_unreadable = 0
+
+    def answers() -> Iterator[list[dict[str, Any]]]:
+        nonlocal num_unreadable
+        hidden = True if output is None and len(videos) < 2 else None  # None: only in a terminal
+        for video, row in zip(videos, tqdm(frames, "videos", len(videos), unit="video", disable=hidden), strict=True):
+            rows = classifier.top_labels_of(video.path, row, top)
+            num_unreadable += rows[0]["error"] is not None
+            yield [answer | {"start_s": video.start_s, "end_s": video.end_s} for answer in rows]
+
+    if output is not None:
+        write_csv(output, (row for rows in answers() for row in rows), CSV_COLUMNS)
+        return len(videos), num_unreadable
+    for rows in answers():
+        with tqdm.external_write_mode():
+            print(for_terminal(str(rows[0]["path"])))
+            for row in rows:
+                line = row["error"] or f"{100 * row['share']:5.1f} %  {row['label']}"
+                print(for_terminal(f"  {line}"))
+    return len(videos), num_unreadable
+
+
+def _clip(video: Video) -> dict[str, Any]:
+    """Return a row of the table `clips`."""
+    columns = {"clip_id": str(video.path), "path": str(video.path), "error": None}
+    return columns | {"start_s": video.start_s, "end_s": video.end_s}
 
 
 def _captions(files: RunFiles) -> list[str]:

@@ -16,7 +16,7 @@ The unit of sampling is the group: the film or recording that clips were cut fro
 B clips, G groups, D bootstrap draws.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -53,6 +53,7 @@ class Estimate:
     variance: float = NAN  # over clips, of one seed
     freedom: float = INFINITE  # degrees of freedom of that variance
     groups: int = 0  # groups of clips; 0: unknown
+    guessing: float | None = None  # expected value with random scores; None: unknown
 
 
 class Interval(NamedTuple):
@@ -241,6 +242,7 @@ def mean_over_datasets(parts: Sequence[Estimate]) -> Estimate:
         seeds=min(part.seeds for part in parts),
         clips=sum(part.clips for part in parts),
         datasets=count,
+        guessing=_combined_guessing(parts, lambda *guesses: sum(guesses) / count),
     )
 
 
@@ -262,4 +264,11 @@ def harmonic_mean(base: Estimate, novel: Estimate) -> Estimate:
         most=value,
         seeds=min(base.seeds, novel.seeds),
         clips=base.clips + novel.clips,
+        guessing=_combined_guessing((base, novel), combine),
     )
+
+
+def _combined_guessing(parts: Sequence[Estimate], combine: Callable[..., float]) -> float | None:
+    """Return what guessing gives for a number computed from others; None if it is unknown for one of them."""
+    guesses = [part.guessing for part in parts]
+    return None if None in guesses else combine(*guesses)

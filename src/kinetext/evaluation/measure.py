@@ -42,6 +42,7 @@ class Measurement:
             "clips": len(self.sample),
             "unit": self.metric.unit,
             "higher_is_better": self.metric.higher_is_better,
+            "guessing": self.metric.guessing(self.sample) if len(self.sample) else None,
         }
 
 

@@ -14,12 +14,13 @@ from kinetext.plan.inputs import (
     text_limit,
     text_modules,
 )
-from kinetext.plan.runs import method_trains, plan_run, plan_runs, protocol_options, source_dataset
+from kinetext.plan.runs import is_quick, method_trains, plan_run, plan_runs, protocol_options, source_dataset
 
 __all__ = [
     "check_config",
     "dataset_inputs",
     "has_captions",
+    "is_quick",
     "load_config",
     "method_trains",
     "metric_modules",

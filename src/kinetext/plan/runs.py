@@ -64,6 +64,11 @@ def method_trains(spec: RunSpec) -> bool:
     return method.trains and spec.training.epochs > 0 and spec.trained_on is None
 
 
+def is_quick(spec: RunSpec) -> bool:
+    """Return whether a run takes no gradient descent: its row can be in the report before the first training ends."""
+    return spec.trained_on is None and (not method_trains(spec) or plugins.load("methods", spec.method_module).fits)
+
+
 def _run_spec(
     config: Config, protocol: str, dataset: str, backbone: str, method: str, texts: str, seed: int
 ) -> RunSpec:

@@ -3,6 +3,7 @@
 - `metrics`, `curves`, `texts`: the tables of the runs and their text sets, in long form.
 - `runs`, `costs`: one row per run: its options, its cost.
 - `confusions`: which class's clips were predicted as which class (outcomes.py).
+- `hard_clips`: the clips of each comparison that the fewest runs predict right (classes.py).
 - `differences`: every row of a comparison minus every other, tested on the same clips (differences.py).
 
 A thousand runs take seconds (benchmarks/collect.py): each file is read once, into Arrow and numpy columns.
@@ -62,6 +63,7 @@ def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
         "curves": _curves(runs),
         "texts": _texts(texts),
         "confusions": _concatenate("confusions", outcomes.confusions),
+        "hard_clips": outcomes.hard_clips.rows(),
         "differences": difference_rows(outcomes.comparisons),
         "metrics": _concatenate("metrics", [read_table("metrics", run.folder / "metrics.parquet") for run in runs]),
     }
@@ -74,7 +76,12 @@ def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
 
     Raises ValueError for tables of an earlier version, without corrected tests or without backbones.
     """
-    rows = {file: read_rows(name, tables / f"{file}.parquet") for file, name in COLLECTED.items() if file != "texts"}
+    rows = {
+        file: read_rows(name, tables / f"{file}.parquet")
+        for file, name in COLLECTED.items()
+        if file != "texts" and ((tables / f"{file}.parquet").is_file() or file != "hard_clips")
+    }
+    rows.setdefault("hard_clips", [])
     if any(row["corrected_p"] is None or row["backbone"] is None for row in rows["differences"]):
         raise ValueError(
             f"{tables}/differences.parquet: is of an earlier version; run `kinetext collect-metrics` again"

@@ -13,15 +13,15 @@ from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.evaluation.intervals import Estimate
 from kinetext.evaluation.paired import Difference
 from kinetext.report.descriptions import compare_texts
-from kinetext.report.estimates import Measured, difference_of
+from kinetext.report.estimates import Measured, difference_of, guessing_of, guessing_text
 from kinetext.report.figures import PlotRow, cost_plot, dot_plot
-from kinetext.report.formats import format_percent
+from kinetext.report.formats import count_of, format_percent
 from kinetext.report.keys import Comparison, RowKey, file_name, key_of, method_names, row_labels, title
 from kinetext.report.sources import BACKBONE_RULES, RULES
+from kinetext.report.verdicts import did_not_learn, verdict_sentences
 
 DIRECTIONS = {"t2v_": "text to video", "v2t_": "video to text"}  # prefixes of metrics of captions
 COST_COLUMNS = ("new_parameters", "trained_parameters", "train_seconds", "predict_clips_per_s")  # of the table costs
-GUESSING = (0.5, "guessing")  # accuracy within a pair
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class _Rows:
         """The method of each row, with its backbone if there are several: the series of a figure."""
         return method_names(self.keys)
 
-    def plot(self, name: str, cells: dict[RowKey, Estimate], axis: str, line: tuple[float, str] | None = None) -> str:
-        """Plot one estimate per row, coloured by method."""
-        methods, labels = self.methods, row_labels(self.keys)
+    def plot(self, name: str, cells: dict[RowKey, Estimate], axis: str) -> str:
+        """Plot one estimate per row, coloured by method, with a line for guessing."""
+        methods, labels, line = self.methods, row_labels(self.keys), _guessing_line(cells.values())
         rows: list[PlotRow] = [(labels[key], [(methods[key], estimate)]) for key, estimate in cells.items()]
         return dot_plot(name, rows, axis, self.figures, line, sorted(set(methods.values())))
 
@@ -51,13 +51,14 @@ def comparison_sections(
     options: ReportOptions,
     differences: list[dict[str, Any]],
     costs: list[dict[str, Any]],
+    curves: list[dict[str, Any]],
     descriptions: list[str],
     figures: Path,
 ) -> dict[str, Any]:
     """Return everything that the page shows about one comparison.
 
-    `differences` and `costs` are the rows of these tables that belong to it; `descriptions` are the text sets with
-    motion descriptions.
+    `differences`, `costs` and `curves` are the rows of these tables that belong to it; `descriptions` are the text sets
+    with motion descriptions.
     """
     headline = headline_metrics(measured, options)
     main = measured[headline[0], "ordered"]
@@ -67,6 +68,8 @@ def comparison_sections(
     from_best = {key: paired[key, keys[0]] for key in keys[1:] if (key, keys[0]) in paired}
     rules = [rule for rule in RULES if (f"pair_accuracy:{rule}", "ordered") in measured]
     axis = f"{headline[0]}, percent"
+    guessing = guessing_of(main.values())
+    unlearned = [key for key in keys if did_not_learn([row for row in curves if key_of(row) == key], guessing)]
     return {
         "comparison": comparison,
         "title": title(comparison),
@@ -74,10 +77,12 @@ def comparison_sections(
         "headline": {metric: measured[metric, "ordered"] for metric in headline},
         "tested_metric": next((row["metric"] for row in differences), headline[0]),
         "best": main[keys[0]],
+        "guessing": guessing_text(main.values()),
         "from_best": from_best,
         "methods": all(difference.methods for difference in from_best.values()),
         "scope": scope_sentence(from_best.values()),
-        "not_different": [key for key, difference in from_best.items() if not difference.significant],
+        "verdict": verdict_sentences(headline[0], {key: main[key] for key in keys}, paired, unlearned),
+        "unlearned": unlearned,
         "ranking": rows.plot(f"rank-{rows.file_name}", {key: main[key] for key in keys}, axis),
         "retrieval": _retrieval(rows),
         "text_comparisons": compare_texts(rows.file_name, keys, paired, descriptions, figures),
@@ -144,7 +149,14 @@ def _retrieval(rows: _Rows) -> dict[str, Any] | None:
         for change in changes
         for key in rows.keys
     }
-    return {"directions": directions, "rows": table} if table else None
+    columns = {words: [list(cells.get(name, {}).values()) for name in names] for words, names in directions.items()}
+    return {"directions": directions, "rows": table, "columns": columns} if table else None
+
+
+def _guessing_line(cells: Iterable[Estimate]) -> tuple[float, str] | None:
+    """Return the reference line of guessing."""
+    guessing = guessing_of(cells)
+    return None if guessing is None else (guessing, "guessing")
 
 
 def _pairs(rows: _Rows, rules: list[str]) -> list[dict[str, Any]]:
@@ -158,7 +170,7 @@ def _pairs(rows: _Rows, rules: list[str]) -> list[dict[str, Any]]:
             cells = {key: by_key[key] for key in rows.keys if key.backbone in group and key in by_key}
             if cells:
                 name = "-".join([f"pairs-{rule}-{rows.file_name}", *(group if separate else [])])
-                plot = rows.plot(name, cells, "pair_accuracy, percent", GUESSING)
+                plot = rows.plot(name, cells, "pair_accuracy, percent")
                 shown.append({"rule": rule, "backbone": group[0] if separate else None, "cells": cells, "plot": plot})
     return shown
 
@@ -172,9 +184,10 @@ def _motion(rows: _Rows, metrics: list[str]) -> dict[str, Any]:
             cells = {key: {order: rows.measured[metric, order].get(key) for order in orders} for key in rows.keys}
             points: list[PlotRow] = [(labels[key], list(cells[key].items())) for key in rows.keys]
             name = f"motion-{metric.replace(':', '-')}-{rows.file_name}"
-            line = GUESSING if metric.startswith("pair_accuracy") else None
+            line = _guessing_line(rows.measured[metric, "ordered"].values())
             plot = dot_plot(name, points, f"{metric}, percent", rows.figures, line)
-            shown[metric] = {"orders": orders, "cells": cells, "plot": plot}
+            ordered = list(rows.measured[metric, "ordered"].values())
+            shown[metric] = {"orders": orders, "cells": cells, "plot": plot, "guessing": ordered}
     return shown
 
 
@@ -194,8 +207,9 @@ def _cost(rows: _Rows, main: dict[RowKey, Estimate], costs: list[dict[str, Any]]
             "seconds": seconds,
             "speed": values["predict_clips_per_s"],
             "device": "; ".join(
-                sorted({f"{run['device']}, {run['threads']} threads" for run in runs if run["device"]})
+                sorted({f"{run['device']}, {count_of(run['threads'], 'thread')}" for run in runs if run["device"]})
             ),
         }
         points.append((rows.methods[key], key.texts, sum(seconds) / max(1, len(seconds)), main[key]))
-    return {"cost": cost, "cost_plot": cost_plot(f"cost-{rows.file_name}", points, axis, rows.figures)}
+    plot = cost_plot(f"cost-{rows.file_name}", points, axis, rows.figures, guessing_of(main.values()))
+    return {"cost": cost, "cost_plot": plot}

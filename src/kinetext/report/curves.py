@@ -1,6 +1,7 @@
 """Learning curves: loss and accuracy after each epoch, from the table `curves`."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,13 @@ AXES = {  # metric -> label of the axis, factor
 Points = list[tuple[float, float]]  # epoch, value
 
 
-def learning_curves(rows: list[dict[str, Any]], figures: Path) -> list[dict[str, Any]]:
-    """Return the figures of each data set and protocol, one for each metric of AXES that training recorded."""
+def learning_curves(
+    rows: list[dict[str, Any]], guessing: Mapping[tuple[str, str], float | None], figures: Path
+) -> list[dict[str, Any]]:
+    """Return the figures of each data set and protocol, one for each metric of AXES that training recorded.
+
+    `guessing` is the accuracy of guessing on validation clips, by data set and protocol.
+    """
     seeds: dict[Any, dict[RowKey, dict[int, Points]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
         if row["metric"] in AXES and row["value"] is not None:
@@ -30,6 +36,7 @@ def learning_curves(rows: list[dict[str, Any]], figures: Path) -> list[dict[str,
             measured = seeds.get((dataset, protocol, metric), {})
             curves = {label: list(measured[key].values()) for key, label in row_labels(sorted(measured)).items()}
             if curves:
-                plots.append(curve_plot(f"curves-{metric}-{dataset}-{protocol}", curves, axis, figures))
+                line = guessing.get((dataset, protocol)) if metric == "val_top1" else None
+                plots.append(curve_plot(f"curves-{metric}-{dataset}-{protocol}", curves, axis, figures, line))
         shown.append({"title": f"{dataset}, {protocol}", "plots": plots})
     return shown

@@ -50,13 +50,14 @@ def compare_texts(
     descriptions: list[str],
     figures: Path,
 ) -> list[dict[str, Any]]:
-    """Return for each set of descriptions how much better every method is with it than with each other text set.
+    """Return for each set of descriptions how much better every method is with it than with each text set after it.
 
     `name` is the comparison in file names; `differences` has the paired difference of every two of its rows.
     """
     shown = []
-    for texts in descriptions:
-        others = sorted({key.texts for key in keys} - {texts}, key=lambda other: (other != "names", other))
+    for number, texts in enumerate(descriptions):
+        seen = {texts, *descriptions[:number]}  # two sets of descriptions are compared once, not again mirrored
+        others = sorted({key.texts for key in keys} - seen, key=lambda other: (other != "names", other))
         methods = method_names(key for key in keys if key.texts == texts)
         cells = {
             other_key: differences[key, other_key]

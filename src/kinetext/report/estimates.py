@@ -15,6 +15,7 @@ from kinetext.evaluation.intervals import (
 )
 from kinetext.evaluation.metrics import unit_of
 from kinetext.evaluation.paired import Difference
+from kinetext.report.formats import format_value
 from kinetext.report.keys import Comparison, RowKey, comparison_of, key_of
 
 Measured = dict[tuple[str, str], dict[RowKey, Estimate]]  # (metric, frame order) -> row -> estimate
@@ -61,12 +62,35 @@ def _estimate_of_run(row: dict[str, Any]) -> Estimate:
         variance=NAN if row.get("variance") is None else row["variance"],
         freedom=INFINITE if row.get("freedom") is None else row["freedom"],
         groups=row.get("groups") or 0,
+        guessing=row.get("guessing"),
     )
+
+
+def guessing_of(cells: Iterable[Estimate | None]) -> float | None:
+    """Return what guessing gives in a column of a table; None if it is unknown."""
+    return next((cell.guessing for cell in cells if cell is not None and cell.guessing is not None), None)
+
+
+def guessing_text(cells: Iterable[Estimate | None]) -> str:
+    """Return what guessing gives in a column of a table, as shown; "" if it is unknown."""
+    for cell in cells:
+        if cell is not None and cell.guessing is not None:
+            return format_value(cell.guessing, cell.unit)
+    return ""
 
 
 def pooled_comparisons(differences: list[dict[str, Any]]) -> dict[Comparison, list[str]]:
     """Return the comparisons that are means over data sets, with the names of the data sets."""
     return {comparison_of(row): row["pooled"] for row in differences if row["pooled"]}
+
+
+def all_estimates(rows: dict[str, list[dict[str, Any]]], pools: dict[Comparison, list[str]]) -> Estimates:
+    """Return the estimates of all comparisons of the collected tables, means over data sets included."""
+    estimates = estimates_of(rows["metrics"])
+    for comparison, names in pools.items():
+        keys = {key_of(row) for row in rows["differences"] if comparison_of(row) == comparison}
+        estimates[comparison] = pool_estimates(estimates, comparison, names, keys)
+    return estimates
 
 
 def pool_estimates(estimates: Estimates, comparison: Comparison, datasets: list[str], keys: set[RowKey]) -> Measured:

@@ -7,7 +7,7 @@ percent.
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,12 @@ def dot_plot(
     folder: Path,
     line: tuple[float, str] | None = None,
     series: Sequence[str] = (),
+    guessing: Mapping[str, float | None] | None = None,
 ) -> str:
     """Plot one line per row and one point with its interval per series, with thin ticks at the lowest and highest seed.
 
-    `line` is a reference value and its meaning. `series` fixes the colours, so that figures agree on them. Returns SVG
-    and writes {name}.png to `folder`.
+    `line` is a reference value and its meaning; `guessing` has one per series, where they differ. `series` fixes the
+    colours, so that figures agree on them. Returns SVG and writes {name}.png to `folder`.
     """
     series = list(dict.fromkeys([*series, *(name for _, points in rows for name, _ in points)]))
     several = max(len(points) for _, points in rows) > 1
@@ -51,8 +52,9 @@ def dot_plot(
                     _draw_point(axes, estimate, y + offset, series.index(point_series))
         if several:
             _draw_legend(figure, axes, series)
+        for value, colour in _reference_lines(line, guessing, series):
+            axes.axvline(100 * value, color=colour, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         if line:
-            axes.axvline(100 * line[0], color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
             above = axes.get_xaxis_transform()  # x in data, y as a share of the height
             axes.text(100 * line[0], 1.01, line[1], transform=above, fontsize=8.5, ha="center", va="bottom")
         axes.set_yticks(range(len(rows)), [label for label, _ in rows])
@@ -60,6 +62,17 @@ def dot_plot(
         axes.set_xlabel(axis)
         axes.tick_params(axis="y", length=0)
         return _save(figure, name, folder)
+
+
+def _reference_lines(
+    line: tuple[float, str] | None, guessing: Mapping[str, float | None] | None, series: list[str]
+) -> Iterator[tuple[float, str]]:
+    """Yield value and colour of each dashed line: one for all, or one in the colour of each series."""
+    if line:
+        yield line[0], INK
+    for name, value in (guessing or {}).items():
+        if value is not None:
+            yield value, COLOURS[series.index(name) % len(COLOURS)]
 
 
 def _draw_point(axes: Any, estimate: Estimate, y: float, k: int) -> None:
@@ -84,7 +97,9 @@ def _draw_legend(figure: Any, axes: Any, series: list[str]) -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(series)), frameon=False, fontsize=9)
 
 
-def cost_plot(name: str, points: list[tuple[str, str, float, Estimate]], axis: str, folder: Path) -> str:
+def cost_plot(
+    name: str, points: list[tuple[str, str, float, Estimate]], axis: str, folder: Path, guessing: float | None = None
+) -> str:
     """Plot accuracy over training seconds: points of (method, texts, seconds, accuracy). Returns SVG.
 
     Colour is the method (with dark edges once the colours repeat), the marker is the texts. Zero seconds means not
@@ -98,6 +113,7 @@ def cost_plot(name: str, points: list[tuple[str, str, float, Estimate]], axis: s
             axes.plot([seconds] * 2, [100 * estimate.low, 100 * estimate.high], linewidth=1.4, alpha=0.55, **style)
             marker = MARKERS[texts.index(text) % len(MARKERS)]
             axes.plot([seconds], [100 * estimate.value], marker, markersize=7, markeredgecolor=edges[method], **style)
+        _draw_guessing(axes, guessing)
         axes.set_xscale("symlog", linthresh=1.0, linscale=0.4)
         slowest = max(point[2] for point in points)
         axes.set_xlim(-0.3, max(2.0, slowest * 2))
@@ -118,12 +134,28 @@ def cost_plot(name: str, points: list[tuple[str, str, float, Estimate]], axis: s
         return _save(figure, name, folder)
 
 
-def curve_plot(name: str, curves: dict[str, list[list[tuple[float, float]]]], axis: str, folder: Path) -> str:
+def _draw_guessing(axes: Any, guessing: float | None) -> None:
+    """Draw a dashed line at the height of guessing, a share, in a plot of percentages."""
+    if guessing is not None:
+        axes.axhline(100 * guessing, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        right = axes.get_yaxis_transform()  # x as a share of the width, y in data
+        axes.text(0.995, 100 * guessing, "guessing", transform=right, fontsize=8.5, ha="right", va="bottom")
+
+
+def curve_plot(
+    name: str,
+    curves: dict[str, list[list[tuple[float, float]]]],
+    axis: str,
+    folder: Path,
+    guessing: float | None = None,
+) -> str:
     """Plot lines over epochs: `curves` has the (epoch, value) of each seed of each row. Returns SVG.
 
     The line is the mean over seeds, the band reaches from the lowest to the highest. Rows differ in colour, marker and
     dashes.
     """
+    from matplotlib.ticker import MaxNLocator
+
     with _figure(3.2 + 0.16 * len(curves)) as (figure, axes):
         for k, (label, seeds) in enumerate(curves.items()):
             values: dict[float, list[float]] = {}
@@ -137,6 +169,8 @@ def curve_plot(name: str, curves: dict[str, list[list[tuple[float, float]]]], ax
             axes.plot(epochs, means, linestyle=dashes, linewidth=1.5, label=label, **marker, **style)
             ends = [[end(values[epoch]) for epoch in epochs] for end in (min, max)]
             axes.fill_between(epochs, *ends, alpha=0.12, linewidth=0, **style)
+        _draw_guessing(axes, guessing)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))  # an epoch is a whole number
         axes.set_xlabel("epoch")
         axes.set_ylabel(axis)
         axes.grid(axis="y", color=GRID)

@@ -33,6 +33,11 @@ def format_count(count: int | None) -> str:
     return "not recorded" if count is None else f"{count:,}"
 
 
+def count_of(count: int, noun: str) -> str:
+    """Return "1 thread" or "2 threads"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def join_names(names: list[str]) -> str:
     """Return "a, b and c"."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -12,7 +12,7 @@ from typing import Any
 from kinetext.config.report import ReportOptions
 from kinetext.evaluation.intervals import Estimate, harmonic_mean
 from kinetext.report.comparisons import headline_metrics
-from kinetext.report.estimates import Estimates
+from kinetext.report.estimates import Estimates, guessing_of
 from kinetext.report.figures import PlotRow, dot_plot
 from kinetext.report.keys import Comparison, RowKey, file_name, row_labels, sort_key
 
@@ -61,9 +61,9 @@ def novel_classes(
         rows: list[PlotRow] = [
             (labels[key], [(COLUMNS[split], column[key]) for split, column in cells.items()]) for key in keys
         ]
-        plot = dot_plot(
-            f"novel-{file_name([comparison.dataset, comparison.protocol])}", rows, f"{metric}, percent", figures
-        )
+        guessing = {COLUMNS[split]: guessing_of(column.values()) for split, column in cells.items()}
+        name = f"novel-{file_name([comparison.dataset, comparison.protocol])}"
+        plot = dot_plot(name, rows, f"{metric}, percent", figures, guessing=guessing)
         novel = [split for split in ("novel", "novel_among_all") if split in cells]
         shown.append(
             {
@@ -71,6 +71,7 @@ def novel_classes(
                 "metric": metric,
                 "row_keys": keys,
                 "columns": {COLUMNS[split]: column for split, column in cells.items()},
+                "cells": [list(column.values()) for column in (*cells.values(), *means.values())],
                 "harmonic": {name.replace("_", " "): column for name, column in means.items()},
                 "text_comparisons": {COLUMNS[split]: text_comparisons.get(splits[split], []) for split in novel},
                 "plot": plot,

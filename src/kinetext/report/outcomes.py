@@ -15,6 +15,7 @@ from kinetext.core.tables import read_metadata
 from kinetext.evaluation.measure import main_values
 from kinetext.evaluation.paired import PairedRows
 from kinetext.evaluation.predictions import Predictions, predicted_classes, read_predictions
+from kinetext.report.hard_clips import HardClips
 from kinetext.report.keys import Comparison, RowKey
 
 Row = TypeVar("Row")
@@ -37,6 +38,7 @@ class Outcomes:
     def __init__(self) -> None:
         self.comparisons: dict[tuple[Comparison, str], SeedOutcomes] = {}
         self.confusions: list[pa.Table] = []
+        self.hard_clips = HardClips()
         self._shared_ids: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def add(self, spec: RunSpec, path: Path) -> float | None:
@@ -53,6 +55,7 @@ class Outcomes:
             rows.setdefault(key, []).append(Outcome(clip_ids, value_B, predictions.group_B))
             if not predictions.captioned:
                 self.confusions.append(_confusions(spec, split, predictions))
+                self.hard_clips.add(spec, split, predictions)
         return read_metadata(path).get("predict_clips_per_s")
 
 

@@ -4,25 +4,28 @@ This module computes what page/page.html.j2 shows, section by section; empty sec
 Estimate, and the template prints none without its interval, clips and seeds.
 """
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from kinetext.config.report import ReportOptions
 from kinetext.core import palette
+from kinetext.core.escape import write_csv
 from kinetext.core.files import atomic_write
+from kinetext.core.tables import read_rows
+from kinetext.report.classes import class_accuracies, class_rows, class_tables, hard_clip_strips
 from kinetext.report.collect import read_tables
 from kinetext.report.comparisons import comparison_sections
 from kinetext.report.confusion import confusion_picture
-from kinetext.report.curves import learning_curves
+from kinetext.report.curves import AXES, learning_curves
 from kinetext.report.descriptions import control_of, description_sets
-from kinetext.report.estimates import Estimates, csv_rows, estimates_of, pool_estimates, pooled_comparisons
+from kinetext.report.estimates import Estimates, all_estimates, csv_rows, guessing_of, guessing_text, pooled_comparisons
 from kinetext.report.formats import format_count, format_p, format_percent, format_value
 from kinetext.report.gallery import galleries
 from kinetext.report.inputs import summarize_dataset, summarize_texts
-from kinetext.report.keys import Comparison, comparison_of, key_of, sort_key, title
+from kinetext.report.keys import Comparison, comparison_of, sort_key, title
 from kinetext.report.novel import novel_classes
+from kinetext.report.progress import Progress, count_warnings
 from kinetext.report.published import compare_with_published
 from kinetext.report.sources import RULES, ConfusablesFile, DatasetFiles
 
@@ -38,36 +41,43 @@ def render_report(
     texts: list[Path],
     output: Path,
     figures: Path,
+    progress: Progress | None = None,
 ) -> None:
     """Write the report, and into the folder `figures` its figures as PNG and its numbers as CSV.
 
     `tables` is the output folder of `collect_metrics`; `datasets` and `confusables` are rows of sources.DatasetFiles
-    and sources.ConfusablesFile; `texts` are {dataset}/{protocol}/{backbone}/texts/{name}.parquet. Raises ValueError if
-    there are no metrics, or if the options name something unknown.
+    and sources.ConfusablesFile; `texts` are {dataset}/{protocol}/{backbone}/texts/{name}.parquet. `progress` is that of
+    a study with runs that are not finished; None if all are. Raises ValueError if there are no metrics and no
+    `progress`, or if the options name something unknown.
     """
     rows = read_tables(tables)
-    if not rows["metrics"]:
+    if not rows["metrics"] and progress is None:
         raise ValueError(f"{tables}/metrics.parquet: holds no metrics; run at least one experiment before the report")
     figures.mkdir(parents=True, exist_ok=True)
     pools = pooled_comparisons(rows["differences"])
-    estimates = _all_estimates(rows, pools)
+    estimates = all_estimates(rows, pools)
     dataset_files = [DatasetFiles(*files) for files in datasets]
     confusable_files = [ConfusablesFile(*file) for file in confusables]
     descriptions = description_sets(texts, options.descriptions)
     sections = _comparisons(estimates, options, rows, pools, descriptions, figures)
+    accuracies = class_accuracies(rows["confusions"])
+    clips = {dataset.name: read_rows("clips", dataset.clips) for dataset in dataset_files} if rows["hard_clips"] else {}
     text_comparisons = {section["comparison"]: section["text_comparisons"] for section in sections}
     content = {
         "title": options.title,
+        **_open_ends(progress, rows["runs"], tables.parent / "logs"),
         "comparisons": sections,
         "pools": pools,
         "parts": {comparison._replace(dataset=name) for comparison, names in pools.items() for name in names},
-        "several_backbones": len({run["backbone"] for run in rows["runs"]}) > 1,
+        "several_backbones": len(_backbones(rows["runs"], progress)) > 1,
         "datasets": [summarize_dataset(dataset, rows["metrics"], rows["runs"]) for dataset in dataset_files],
         "published": compare_with_published(options.reference, estimates),
         "confusion": [picture for file in confusable_files if (picture := confusion_picture(file, figures))],
         "galleries": galleries(dataset_files, confusable_files, estimates, rows["runs"], options.examples),
+        "classes": class_tables(accuracies, {section["comparison"]: section["row_keys"] for section in sections}),
+        "hard": hard_clip_strips(rows["hard_clips"], dataset_files, clips, options.examples),
         "novel": novel_classes(estimates, options, text_comparisons, figures),
-        "curves": learning_curves(rows["curves"], figures),
+        "curves": learning_curves(rows["curves"], _validation_guessing(estimates), figures),
         "texts": [summarize_texts(path) for path in texts],
         "controls": sorted({path.stem for path in texts if control_of(path) not in (None, "names")}),
         "rules": RULES,
@@ -77,18 +87,31 @@ def render_report(
         ("metrics", csv_rows(estimates)),
         ("differences", rows["differences"]),
         ("costs", rows["costs"]),
+        ("class_accuracy", class_rows(accuracies)),
     ):
-        _write_csv(figures / f"{name}.csv", table)
+        write_csv(figures / f"{name}.csv", table)
     _write_page(content, output)
 
 
-def _all_estimates(rows: dict[str, Rows], pools: Pools) -> Estimates:
-    """Return the estimates of all comparisons, means over data sets included."""
-    estimates = estimates_of(rows["metrics"])
-    for comparison, names in pools.items():
-        keys = {key_of(row) for row in rows["differences"] if comparison_of(row) == comparison}
-        estimates[comparison] = pool_estimates(estimates, comparison, names, keys)
-    return estimates
+def _validation_guessing(estimates: Estimates) -> dict[tuple[str, str], float | None]:
+    """Return what guessing gives on validation clips, by data set and protocol: they are scored among the test classes."""
+    return {
+        (comparison.dataset, comparison.protocol): guessing_of(measured.get(("top1", "ordered"), {}).values())
+        for comparison, measured in estimates.items()
+        if comparison.split == "test"
+    }
+
+
+def _open_ends(progress: Progress | None, runs: Rows, logs: Path) -> dict[str, Any]:
+    """Return the runs that are not finished and the warnings of all jobs, for the page."""
+    if progress is not None:
+        return {"unfinished": progress.unfinished, "finished": len(progress.finished), "warnings": progress.warnings}
+    names = [tuple(run[key] for key in ("run", "dataset", "protocol", "backbone", "texts")) for run in runs]
+    return {"unfinished": [], "finished": len(runs), "warnings": count_warnings(logs, names)}
+
+
+def _backbones(runs: Rows, progress: Progress | None) -> set[str]:
+    return {run["backbone"] for run in runs} | {row.key.backbone for row in (progress.unfinished if progress else [])}
 
 
 def _comparisons(
@@ -105,9 +128,9 @@ def _comparisons(
         datasets = pools.get(comparison, [comparison.dataset])
         differences = [row for row in rows["differences"] if comparison_of(row) == comparison]
         costs = [r for r in rows["costs"] if r["dataset"] in datasets and r["protocol"] == comparison.protocol]
-        sections.append(
-            comparison_sections(comparison, estimates[comparison], options, differences, costs, descriptions, figures)
-        )
+        curves = [r for r in rows["curves"] if (r["dataset"], r["protocol"]) == comparison[:2] and r["metric"] in AXES]
+        parts = (differences, costs, curves if comparison.split == "test" else [], descriptions)
+        sections.append(comparison_sections(comparison, estimates[comparison], options, *parts, figures))
     return sections
 
 
@@ -127,14 +150,7 @@ def _write_page(content: dict[str, Any], output: Path) -> None:
         "title": title,
         "p": format_p,
         "count": format_count,
+        "guessing": guessing_text,
     }
     with atomic_write(output) as part:
         part.write_text(environment.get_template("page.html.j2").render(content), encoding="utf-8")
-
-
-def _write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    rows = list(rows)
-    with atomic_write(path) as part, part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [])
-        writer.writeheader()
-        writer.writerows(rows)

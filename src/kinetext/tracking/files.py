@@ -3,11 +3,11 @@
 Files of the run folder up to MAX_BYTES are linked, figures are drawn, texts become a table that MLflow shows.
 """
 
-import csv
 import warnings
 from pathlib import Path
 
 from kinetext.config.report import TrackingOptions
+from kinetext.core.escape import write_csv
 from kinetext.core.tables import read_rows
 from kinetext.tracking.content import FILES, Run
 from kinetext.tracking.figures import draw_figures
@@ -30,10 +30,7 @@ def write_files(run: Run, options: TrackingOptions, folder: Path) -> str:
             link(path, files / path.name)
     texts = run.input_paths.get("texts")
     if texts is not None and texts.stat().st_size <= MAX_BYTES:
-        with (files / "texts.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, TEXT_COLUMNS, extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(read_rows("texts", texts))
+        write_csv(files / "texts.csv", read_rows("texts", texts), TEXT_COLUMNS)
     if predictions.is_file():
         for name, figure in draw_figures(predictions):
             figure.savefig(files / "figures" / name)

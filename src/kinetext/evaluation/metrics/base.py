@@ -45,6 +45,10 @@ class Metric:
         """
         return None
 
+    def guessing(self, sample: Any) -> float | None:
+        """Return the expected value with random scores, which says nothing about a clip; None: unknown."""
+        return None
+
     def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
         """Return the metric of all clips; NaN if no clip counts."""
         value_B = self.clip_values(sample, rivals)

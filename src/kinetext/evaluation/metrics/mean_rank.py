@@ -10,5 +10,8 @@ class MeanRank(Metric):
 
     task, unit, higher_is_better = "captions", "rank", False
 
+    def guessing(self, sample: Any) -> float:
+        return (len(sample) + 1) / 2
+
     def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
         return mean(sample.rank_Q)

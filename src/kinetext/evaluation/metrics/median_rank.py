@@ -12,5 +12,8 @@ class MedianRank(Metric):
 
     task, unit, higher_is_better = "captions", "rank", False
 
+    def guessing(self, sample: Any) -> float:
+        return (len(sample) + 1) / 2
+
     def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
         return float(np.median(sample.rank_Q)) if len(sample.rank_Q) else float("nan")

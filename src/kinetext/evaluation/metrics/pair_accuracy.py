@@ -15,6 +15,9 @@ class PairAccuracy(Metric):
 
     needs_rivals = True
 
+    def guessing(self, sample: Any) -> float:
+        return 0.5
+
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray:
         index = {label: k for k, label in enumerate(sample.labels)}
         rival_K = np.full(len(sample.labels), -1)

@@ -18,5 +18,8 @@ class Recall(Metric):
 
     task = "captions"
 
+    def guessing(self, sample: Any) -> float:
+        return min(1.0, self.config.k / len(sample))  # a gallery has one item per clip
+
     def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
         return mean(sample.rank_Q <= self.config.k)

@@ -1,4 +1,4 @@
-// Sort and filter tables, play clips. The page is complete without this script; it fetches and stores nothing.
+// Sort, filter and scroll tables, play clips. The page is complete without this script; it fetches and stores nothing.
 "use strict";
 
 // ---- sorting by a click on a column's heading: numbers largest first, then smallest; texts alphabetically
@@ -35,6 +35,19 @@ for (const table of document.querySelectorAll("table")) {
     head.append(button);
     button.addEventListener("click", () => sortRows(table, column, head));
   });
+}
+
+// ---- tables that are wider than the screen say so, because phones hide scroll bars
+
+for (const wide of document.querySelectorAll(".wide")) {
+  const hint = document.createElement("small");
+  hint.className = "hint";
+  hint.textContent = "Scroll the table sideways for more columns \u2192";
+  wide.before(hint);
+  const update = () => (hint.hidden = wide.scrollLeft > 0 || wide.scrollWidth <= wide.clientWidth + 1);
+  wide.addEventListener("scroll", update);
+  new ResizeObserver(update).observe(wide);
+  update();
 }
 
 // ---- filtering rows by words in their names

@@ -5,7 +5,6 @@ One row per sentence. Only `label` and `sentence` are needed; `kind` defaults to
 row has a digest of its content: an unchanged row keeps its provenance, a changed one is "edited by hand".
 """
 
-import csv
 import hashlib
 import json
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
+from kinetext.core.escape import from_spreadsheet, write_csv
 from kinetext.core.files import atomic_write
 from kinetext.core.plugins import Options, nearest
 from kinetext.core.schemas import DESCRIPTIONS, PHASES, TABLES
@@ -76,17 +76,12 @@ def export_texts(texts: Path, output: Path) -> None:
     if any(row["kind"] == "caption" for row in table):
         raise ValueError(f"{texts}: holds captions; edit them in the data set")
     rows = [{column: row[column] for column in COLUMNS} for row in table]
+    if output.suffix == ".csv":
+        write_csv(output, rows, COLUMNS, encoding="utf-8-sig")
+        return
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)  # one row per line
     with atomic_write(output) as part:
-        if output.suffix == ".json":  # one row per line
-            lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
-            part.write_text(f"[\n{lines}\n]\n", "utf-8")
-        else:
-            with part.open(
-                "w", encoding="utf-8-sig", newline=""
-            ) as file:  # with the byte order mark, which Excel needs
-                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+        part.write_text(f"[\n{lines}\n]\n", "utf-8")
 
 
 def digest(row: dict[str, Any]) -> str:
@@ -116,7 +111,8 @@ def _rows(path: Path) -> Iterator[tuple[str, Text]]:
         entries = read_entries(path, "label", "sentence")
     elif path.suffix == ".csv":
         entries = (
-            (f"{path}:{line}", row) for line, row in read_csv(path, "label", "sentence", delimiter=_delimiter(path))
+            (f"{path}:{line}", {key: from_spreadsheet(value or "") for key, value in row.items()})
+            for line, row in read_csv(path, "label", "sentence", delimiter=_delimiter(path))
         )
     else:
         raise ValueError(f"path: {path} ends in '{path.suffix}'; it must end in .csv or .json")

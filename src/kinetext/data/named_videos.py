@@ -1,0 +1,56 @@
+"""Videos as users name them on the command line: files, folders, and lists of files."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from kinetext.core.plugins import nearest
+from kinetext.data.lists import read_csv, read_lines, seconds
+from kinetext.data.videos import scan
+
+LISTS = (".txt", ".csv")  # suffixes of lists
+
+
+class Video(NamedTuple):
+    """A video file, or the part of it from `start_s` to `end_s`, seconds."""
+
+    path: Path
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+def find_videos(inputs: Iterable[Path]) -> list[Video]:
+    """Return the videos of files, folders (with all folders below) and lists, in this order.
+
+    A list is a text file with one path per line, or a csv file with the column `path` and perhaps `start_s` and `end_s`.
+    Its paths are relative to its folder. A file that does not exist is one of the videos if there are others. Raises
+    ValueError for a folder or list without videos, and for a single input that does not exist, with the nearest name.
+    """
+    inputs, videos = list(inputs), []
+    for path in inputs:
+        if path.is_dir():
+            listed = [Video(path / name) for name in sorted(scan(path))]
+        elif path.suffix.lower() in LISTS and path.is_file():
+            listed = list(_read_list(path))
+        elif path.exists() or len(inputs) > 1:
+            listed = [Video(path)]
+        else:
+            beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+            raise ValueError(f"{path}: there is no such file{nearest(path.name, beside)}")
+        if not listed:
+            raise ValueError(f"{path}: holds no video")
+        videos += listed
+    return videos
+
+
+def _read_list(path: Path) -> Iterator[Video]:
+    if path.suffix.lower() == ".txt":
+        for _, line in read_lines(path):
+            yield Video(path.parent / line.strip())
+        return
+    for number, row in read_csv(path, "path"):
+        where = f"{path}:{number}"
+        start_s, end_s = (
+            seconds(row[column], where, column) if row.get(column) else None for column in ("start_s", "end_s")
+        )
+        yield Video(path.parent / row["path"], start_s, end_s)

@@ -1,0 +1,94 @@
+"""What a comparison shows, in sentences: which rows are best, which are not better than guessing or did not learn.
+
+No row is named best where no two rows differ significantly. Then the width of the intervals says how large a difference
+these clips could have hidden.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from kinetext.evaluation.intervals import Estimate
+from kinetext.evaluation.paired import Difference
+from kinetext.report.formats import count_of, format_percent, join_names
+from kinetext.report.keys import RowKey
+
+FEW_POINTS = 0.05  # half an interval of a difference; wider, and the page says that the clips cannot separate the rows
+MAX_NAMED = 6  # rows
+Differences = Mapping[tuple[RowKey, RowKey], Difference]  # of every two rows of a comparison
+
+
+def verdict_sentences(
+    metric: str, cells: Mapping[RowKey, Estimate], differences: Differences, unlearned: Iterable[RowKey] = ()
+) -> list[str]:
+    """Return what a comparison shows; `cells` are the rows' estimates of `metric`, the highest first.
+
+    `unlearned` are rows whose training did not learn (`did_not_learn`).
+    """
+    several = len({key.backbone for key in cells}) > 1
+    names = {key: f"{key.method} with {key.texts}{f', {key.backbone}' if several else ''}" for key in cells}
+    sentences = _best_sentences(metric, cells, differences, names)
+    low = [key for key, cell in cells.items() if cell.guessing is not None and cell.low <= cell.guessing]
+    guessing = next((cell.guessing for cell in cells.values() if cell.guessing is not None), 0.0)
+    if low and len(low) == len(cells):
+        rows = "No row is" if len(low) > 1 else "It is not"
+        sentences.append(f"{rows} significantly better than guessing ({format_percent(guessing)} %).")
+    elif low:
+        sentences.append(
+            f"Not significantly better than guessing ({format_percent(guessing)} %): {_listed(names, low)}."
+        )
+    unlearned = [key for key in cells if key in set(unlearned)]
+    if unlearned:
+        rows = _listed(names, unlearned)
+        sentences.append(f"Did not learn: {rows}; the accuracy on validation clips was never above guessing.")
+    return sentences
+
+
+def _best_sentences(
+    metric: str, cells: Mapping[RowKey, Estimate], differences: Differences, names: Mapping[RowKey, str]
+) -> list[str]:
+    """Return which rows are best, or that no row is."""
+    keys = list(cells)
+    best, others = keys[0], keys[1:]
+    of_pairs = [difference for pair, difference in differences.items() if set(pair) <= set(keys)]
+    weights = "" if all(difference.methods for difference in of_pairs) else " with these trained weights"
+    if others and of_pairs and not any(difference.significant for difference in of_pairs):
+        values = [cell.value for cell in cells.values()]
+        ends = " to ".join(dict.fromkeys(format_percent(end) for end in (min(values), max(values)))) + " %"
+        sentences = [f"No significant difference between the {len(keys)} rows{weights}: {metric} is {ends}."]
+        half = median((difference.high - difference.low) / 2 for difference in of_pairs)
+        if half > FEW_POINTS:
+            clips = count_of(cells[best].clips, "clip")
+            sentences.append(
+                f"{clips} cannot separate them: a difference of about {100 * half:.0f} points could go unseen."
+            )
+        return sentences
+    cell = cells[best]
+    interval = f"[{format_percent(cell.low)}, {format_percent(cell.high)}]"
+    basis = f"{count_of(cell.seeds, 'seed')}, {count_of(cell.clips, 'clip')}"
+    sentences = [f"Highest {metric}: {names[best]}, {format_percent(cell.value)} % {interval} ({basis})."]
+    from_best = {key: differences[key, best] for key in others if (key, best) in differences}
+    equal = [key for key, difference in from_best.items() if not difference.significant]
+    if equal:
+        sentences.append(f"Not significantly different from it{weights}: {_listed(names, equal)}.")
+    elif from_best:
+        sentences.append(f"All other rows are significantly worse{weights}.")
+    return sentences
+
+
+def _listed(names: Mapping[RowKey, str], keys: Sequence[RowKey]) -> str:
+    """Return the names of some rows, the first ones if they are many."""
+    shown = [names[key] for key in keys[:MAX_NAMED]]
+    return join_names(shown) if len(keys) <= MAX_NAMED else f"{', '.join(shown)} and {len(keys) - MAX_NAMED} more"
+
+
+def did_not_learn(curves: Iterable[dict[str, Any]], guessing: float | None) -> bool:
+    """Return whether the accuracy on validation clips of every seed of a row was never above guessing.
+
+    `curves` are the row's rows of the table `curves`. A row without validation clips is not judged.
+    """
+    best: dict[int, float] = {}
+    for row in curves:
+        if row["metric"] == "val_top1" and row["value"] is not None:
+            best[row["seed"]] = max(best.get(row["seed"], 0.0), row["value"])
+    return guessing is not None and bool(best) and max(best.values()) <= guessing

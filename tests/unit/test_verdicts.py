@@ -1,0 +1,108 @@
+"""The sentences about a comparison: winners, guessing, trainings that did not learn, too few clips."""
+
+import numpy as np
+import pytest
+
+from kinetext.evaluation.intervals import Estimate, harmonic_mean, mean_over_datasets
+from kinetext.evaluation.metrics import all_metrics
+from kinetext.evaluation.paired import Difference
+from kinetext.evaluation.predictions import Predictions
+from kinetext.report.descriptions import compare_texts
+from kinetext.report.keys import RowKey
+from kinetext.report.verdicts import did_not_learn, verdict_sentences
+
+STAN, MEAN, ZERO = (RowKey("b", method, "names") for method in ("stan", "mean_pool", "zero_shot"))
+
+
+def cell(value, half=0.1, clips=22, guessing=0.25):
+    ends = {"low": value - half, "high": value + half, "least": value, "most": value}
+    return Estimate(value=value, **ends, seeds=1, clips=clips, guessing=guessing)
+
+
+def differences(cells, p, half=0.2):
+    """The difference of every two rows, with one p for all of them."""
+    pairs = {}
+    for key, one in cells.items():
+        for other, two in cells.items():
+            if key != other:
+                value = one.value - two.value
+                ends = {"low": value - half, "high": value + half, "least": value, "most": value}
+                pairs[key, other] = Difference(value=value, **ends, seeds=1, clips=one.clips, p=p, corrected_p=p)
+    return pairs
+
+
+def test_no_row_is_named_where_nothing_is_significant_and_few_clips_are_said_plainly():
+    cells = {STAN: cell(0.6), MEAN: cell(0.55), ZERO: cell(0.5)}
+    assert verdict_sentences("top1", cells, differences(cells, 0.4)) == [
+        "No significant difference between the 3 rows with these trained weights: top1 is 50.0 to 60.0 %.",
+        "22 clips cannot separate them: a difference of about 20 points could go unseen.",
+    ]
+
+
+def test_many_clips_that_find_no_difference_are_not_called_too_few():
+    cells = {STAN: cell(0.6, 0.01, 5000), ZERO: cell(0.59, 0.01, 5000)}
+    assert len(verdict_sentences("top1", cells, differences(cells, 0.4, half=0.02))) == 1
+
+
+def test_the_highest_row_is_named_with_those_that_do_not_differ_from_it():
+    cells = {STAN: cell(0.6), MEAN: cell(0.55), ZERO: cell(0.4)}
+    pairs = differences(cells, 0.01)
+    equal = differences(cells, 0.4)
+    pairs[MEAN, STAN], pairs[STAN, MEAN] = equal[MEAN, STAN], equal[STAN, MEAN]
+    assert verdict_sentences("top1", cells, pairs) == [
+        "Highest top1: stan with names, 60.0 % [50.0, 70.0] (1 seed, 22 clips).",
+        "Not significantly different from it with these trained weights: mean_pool with names.",
+    ]
+    assert "All other rows are significantly worse" in verdict_sentences("top1", cells, differences(cells, 0.01))[1]
+
+
+def test_rows_at_guessing_and_trainings_that_did_not_learn_are_named():
+    cells = {STAN: cell(0.6), MEAN: cell(0.3), ZERO: cell(0.24)}
+    sentences = verdict_sentences("top1", cells, differences(cells, 0.01), unlearned=[MEAN])
+    assert sentences[-2:] == [
+        "Not significantly better than guessing (25.0 %): mean_pool with names and zero_shot with names.",
+        "Did not learn: mean_pool with names; the accuracy on validation clips was never above guessing.",
+    ]
+    low = {MEAN: cell(0.3), ZERO: cell(0.24)}
+    assert (
+        verdict_sentences("top1", low, differences(low, 0.4))[-1]
+        == "No row is significantly better than guessing (25.0 %)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "guessing", "unlearned"),
+    [({0: [0.2, 0.25], 1: [0.1, 0.1]}, 0.25, True), ({0: [0.2], 1: [0.3]}, 0.25, False), ({}, 0.25, False)],
+)
+def test_a_row_did_not_learn_if_no_seed_was_ever_above_guessing(values, guessing, unlearned):
+    curves = [{"metric": "val_top1", "seed": seed, "value": v} for seed, some in values.items() for v in some]
+    curves.append({"metric": "val_loss", "seed": 0, "value": 9.0})
+    assert did_not_learn(curves, guessing) == unlearned
+    assert not did_not_learn(curves, None)
+
+
+def test_guessing_is_the_expected_value_of_random_scores():
+    random = np.random.default_rng(0)
+    labels = [f"class {k}" for k in range(8)]
+    sample = Predictions(labels, random.integers(8, size=20_000), random.normal(size=(20_000, 8)))
+    rivals = {label: [labels[k - 1]] for k, label in enumerate(labels)}
+    for name, metric in all_metrics().items():
+        if metric.task == "classes":
+            assert metric.guessing(sample) == pytest.approx(metric.measure(sample, rivals), abs=0.015), name
+    assert all_metrics()["top5"].guessing(Predictions(["a", "b"], np.zeros(1, int), np.zeros((1, 2)))) == 1.0
+
+
+def test_guessing_of_means_is_their_own():
+    assert mean_over_datasets([cell(0.5, guessing=0.1), cell(0.6, guessing=0.3)]).guessing == pytest.approx(0.2)
+    assert mean_over_datasets([cell(0.5, guessing=0.1), cell(0.6, guessing=None)]).guessing is None
+    assert harmonic_mean(cell(0.5, guessing=0.25), cell(0.6, guessing=0.5)).guessing == pytest.approx(1 / 3)
+
+
+def test_two_sets_of_descriptions_are_compared_once(tmp_path):
+    keys = [RowKey("b", "stan", texts) for texts in ("gpt", "bundled", "names")]
+    cells = {key: cell(0.5) for key in keys}
+    shown = compare_texts("x", keys, differences(cells, 0.4), ["gpt", "bundled"], tmp_path)
+    assert {part["texts"]: sorted(key.texts for key in part["cells"]) for part in shown} == {
+        "gpt": ["bundled", "names"],
+        "bundled": ["names"],
+    }
