@@ -21,7 +21,6 @@ include: "workflow/rules/end.smk"
 
 onstart:
     check_writable()
-    check_before_start()
     start_reports()
 
 

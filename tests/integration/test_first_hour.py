@@ -49,6 +49,9 @@ def test_a_missing_key_stops_before_the_first_job(tmp_path):
     assert "Nothing was run. KINETEXT_PREFLIGHT=warn" in done.output
     assert "Traceback" not in done.output
     assert not (tmp_path / "results/data").exists()
+    page = (tmp_path / "results/report.html").read_text()
+    assert "no key in NO_SUCH_KEY" in page
+    assert "4 of 4 runs" in page
     dry = snakemake(tmp_path, "-n", configs=configs)
     assert dry.returncode == 0
     assert "no key" not in dry.output

@@ -11,6 +11,7 @@ import pytest
 from kinetext.config.report import ReportOptions
 from kinetext.config.run import read_run
 from kinetext.core.escape import for_script, for_spreadsheet, for_terminal, from_spreadsheet, write_csv
+from kinetext.core.tables import write_table
 from kinetext.report.jobs import Planned
 from kinetext.report.logs import read_error, read_warnings
 from kinetext.report.partial import read_plan, report, update_report
@@ -35,8 +36,12 @@ def written_study(tmp_path_factory):
     (tables / "texts").mkdir(parents=True)
     (data / "confusables.parquet").rename(tables / "confusables.parquet")
     (data / "texts" / "names.parquet").rename(tables / "texts" / "names.parquet")
-    written = [frames / "frames.json", data / "supervised/splits.parquet", data / "features/tiny/labels.npz"]
-    for path in (*written, tmp_path / "backbones/tiny/weights.safetensors"):
+    write_table("splits", [], data / "supervised/splits.parquet", {"labels": {}})
+    for path in (
+        frames / "frames.json",
+        data / "features/tiny/labels.npz",
+        tmp_path / "backbones/tiny/weights.safetensors",
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     rows = [("zero_shot", "names"), ("mean_pool", "names"), ("zero_shot", "gpt"), ("stan", "names"), ("moted", "names")]
@@ -84,7 +89,7 @@ def test_each_run_that_is_not_finished_has_its_reason(study):
     assert states(progress) == {
         "zero_shot/gpt": (True, f"describe_classes: texts.gpt: {KEY}"),
         "stan/names": (True, killed),
-        "moted/names": (False, "not started; next: train_method"),
+        "moted/names": (False, "not started: next is train_method"),
     }
     assert progress.warnings == {"datasets.shapes: 2 files in no list, first \x1b[2J.mp4": 1}
     assert [path.name for path in progress.errors.values()] == ["gpt.log", "seed0.log"]
@@ -97,7 +102,14 @@ def test_while_jobs_run_a_log_without_an_error_is_no_failure_and_old_errors_are_
     )
     later = (study.results / "logs/describe_classes/shapes/supervised/tiny/gpt.log").stat().st_mtime + 1
     progress = read_progress(study.results, study.planned, ended=False, since_s=later)
-    assert states(progress)["zero_shot/gpt"] == (False, "not started; next: describe_classes")
+    assert states(progress)["zero_shot/gpt"] == (False, "not started: next is describe_classes")
+
+
+def test_a_call_that_the_preflight_stopped_is_the_reason(study):
+    log(study.results / "logs/preflight.log", "kinetext: stop: texts.gpt: no key in OPENAI_API_KEY\nNothing was run.\n")
+    states_now = states(read_progress(study.results, study.planned, ended=True))
+    reason = "not started: stop: texts.gpt: no key in OPENAI_API_KEY\nNothing was run."
+    assert states_now["moted/names"] == (False, reason)
 
 
 @pytest.mark.parametrize("change", ["fingerprint", "checkpoint"])

@@ -13,10 +13,27 @@ REPORT = ["report", "--plan", PLAN]
 REFRESHER = Refresher([*REPORT, "--since", str(time.time())], METRICS, Path(f"{RESULTS}/logs/report.log"))
 
 
+STOPPED = Path(f"{RESULTS}/logs/preflight.log")  # why nothing was run
+
+
 def start_reports():
-    """Render the report again while runs finish. Results in a bucket have one report, at the end."""
+    """Check what would stop the run, then render the report again while runs finish.
+
+    If a check fails, there is a report of the runs that are finished, with the reason. Results in a bucket have one report,
+    at the end.
+    """
     if not BUCKET:
         write_plan(Path(PLAN), CONFIG.report, [(run, method_trains(run)) for run in RUNS.values()])
+        STOPPED.unlink(missing_ok=True)
+    try:
+        check_before_start()
+    except WorkflowError as error:
+        if not BUCKET:
+            STOPPED.parent.mkdir(parents=True, exist_ok=True)
+            STOPPED.write_text(f"kinetext: {error}\n")
+        end_with_report(failed=True)
+        raise
+    if not BUCKET:
         REFRESHER.start()
 
 

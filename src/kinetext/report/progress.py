@@ -45,7 +45,7 @@ def read_progress(results: Path, planned: Mapping[str, Planned], ended: bool, si
     `ended`: no job runs any more, so one that began and has no outputs was killed. Errors in logs older than
     `since_s` (seconds since 1970) are of an earlier call and are ignored.
     """
-    explain = _Explanations(ended, since_s)
+    explain = _Explanations(ended, since_s, read_error(results / "logs" / "preflight.log"))
     finished: list[Path] = []
     rows: dict[Any, list[int]] = {}
     errors: dict[str, Path] = {}
@@ -88,8 +88,9 @@ def is_finished(folder: Path, run: Planned, results: Path) -> bool:
 class _Explanations:
     """Why jobs have no outputs; each job is looked at once, although many runs need it."""
 
-    def __init__(self, ended: bool, since_s: float) -> None:
+    def __init__(self, ended: bool, since_s: float, stopped: str | None) -> None:
         self.ended, self.since_s = ended, since_s
+        self.stopped = stopped  # why the last call ran nothing
         self.job = cache(self._job)
 
     def run(self, jobs: Iterable[Job]) -> tuple[bool, str, Path | None]:
@@ -103,7 +104,7 @@ class _Explanations:
     def _job(self, job: Job) -> tuple[bool, str, Path | None]:
         has_log = job.log.is_file() and job.log.stat().st_mtime >= self.since_s
         if not has_log:
-            return False, f"not started; next: {job.rule}", None
+            return False, f"not started: {self.stopped or f'next is {job.rule}'}", None
         if error := read_error(job.log):
             return True, f"{job.rule}: {error}", job.log
         if not self.ended:
