@@ -56,6 +56,7 @@ def make_data(root: Path, clips_per_class: int, dataset: str = "shapes") -> None
         about = {"source": provider, "kind": kind}
         texts = [{**about, "label": c, "sentence": f"the thing {c} <slowly>", "status": "ok"} for c in BASE]
         texts.append({**about, "label": BASE[0], "sentence": "moves", "status": "short: 1 word"})
+        texts[1]["status"] = "cut: 90 tokens, the backbone takes 77"  # used all the same
         if provider == "motion":
             texts[3]["status"] = "short: 4 words"
         control = {"control": "shuffled" if provider == "shuffled" else None}

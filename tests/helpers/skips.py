@@ -13,12 +13,31 @@ import pytest
 from disks import no_mounts
 from repository import ROOT
 
+SERVERS = {
+    "llama": "llama-cpp-python",
+    "transformers": "transformers serve",
+}  # environment -> server of language models
+
+
+def server_program(environment: str, program: str = "python") -> Path:
+    """Return a program of a server's environment, which is outside the one of the tests (CONTRIBUTING.md)."""
+    return Path(os.environ.get("KINETEXT_SERVERS", "/tmp/kinetext-servers")) / environment / "bin" / program
+
+
+def has_server(environment: str) -> bool:
+    """Return whether a server's environment has its package, and not only a Python."""
+    package = {"llama": "llama_cpp/server", "transformers": "transformers"}[environment]
+    return any(server_program(environment).parent.parent.glob(f"lib/*/site-packages/{package}"))
+
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONAL = {  # name -> whether this machine has it
     "SLURM": lambda: bool(shutil.which("slurmctld") and os.geteuid() == 0),
     "PostgreSQL": lambda: any(Path("/usr/lib/postgresql").glob("*/bin/initdb")),
     "Chromium": lambda: any(map(shutil.which, BROWSERS)),
     "mounts": lambda: no_mounts() is None,
+    "llama-cpp-python": lambda: has_server("llama"),
+    "transformers serve": lambda: has_server("transformers"),
     "sample videos": lambda: (ROOT.parent / "shared/data/videos").is_dir(),
 }
 

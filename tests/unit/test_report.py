@@ -91,6 +91,8 @@ def test_failed_clips_rejected_texts_and_methods_are_named(report):
     assert "mean_pool, moted" in text["compared"]
     assert "2 rejected: short" in text["texts"]
     assert "the thing grows <slowly>" in text["texts"]
+    assert "1 rejected, 1 cut at the token limit" in text["texts"]
+    assert "They are used without their end" in text["texts"]
 
 
 def test_deviations_from_the_published_data_set_are_listed(report):
