@@ -38,6 +38,8 @@ OPTIONAL = {  # name -> whether this machine has it
     "mounts": lambda: no_mounts() is None,
     "llama-cpp-python": lambda: has_server("llama"),
     "transformers serve": lambda: has_server("transformers"),
+    "bsdtar": lambda: bool(shutil.which("bsdtar")),
+    "unrar": lambda: bool(shutil.which("unrar")),
     "sample videos": lambda: (ROOT.parent / "shared/data/videos").is_dir(),
 }
 

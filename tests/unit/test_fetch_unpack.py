@@ -2,9 +2,12 @@
 
 import io
 import os
+import shutil
 import stat
+import struct
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -149,6 +152,33 @@ def test_names_of_a_zip_without_utf8_keep_their_bytes(tmp_path):
 def rar(tmp_path):
     (tmp_path / "x.rar").write_bytes(b"Rar!\x1a\x07\x01\x00" + bytes(100))
     return tmp_path / "x.rar"
+
+
+def write_rar(path: Path, members: dict[str, bytes]) -> Path:
+    """Write a rar of version 4 that stores its files uncompressed."""
+
+    def block(kind: int, flags: int, fields: bytes) -> bytes:
+        header = struct.pack("<BHH", kind, flags, 7 + len(fields)) + fields
+        return struct.pack("<H", zlib.crc32(header) & 0xFFFF) + header
+
+    content = b"Rar!\x1a\x07\x00" + block(0x73, 0, bytes(6))
+    for name, data in members.items():
+        sizes = struct.pack("<IIBI", len(data), len(data), 3, zlib.crc32(data))
+        fields = sizes + struct.pack("<IBBHI", 0x21_00_00_00, 20, 0x30, len(name), 0o100644) + name.encode()
+        content += block(0x74, 0x8000, fields) + data
+    path.write_bytes(content + block(0x7B, 0x4000, b""))
+    return path
+
+
+@pytest.mark.parametrize("tool", module.RAR_TOOLS)
+def test_a_real_program_unpacks_a_rar(tool, tmp_path, monkeypatch):
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool}: not installed (docs/data.md)")
+    monkeypatch.setattr(module, "RAR_TOOLS", {tool: module.RAR_TOOLS[tool]})
+    archive = write_rar(tmp_path / "x.rar", {"kick/a b (1).avi": b"one", "kick/#2.avi": b"two" * 1000})
+    assert is_archive(archive)
+    assert unpack(archive, tmp_path / "out") == []
+    assert tree(tmp_path / "out") == {"kick/a b (1).avi": b"one", "kick/#2.avi": b"two" * 1000}
 
 
 def install(tmp_path, monkeypatch, names: str, script: str) -> None:
