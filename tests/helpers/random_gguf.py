@@ -1,5 +1,8 @@
 """Write a language model with random weights for llama.cpp: bytes as tokens, two small layers.
 
+It prefers the sign `}`, so that its JSON ends: purely random weights write a string until the context is full, which
+llama-cpp-python answers with status 500.
+
 Run by the Python of a server's environment, which has the packages gguf and numpy: python random_gguf.py FILE
 """
 
@@ -35,11 +38,13 @@ def main(path: str) -> None:
     writer.add_chat_template(TEMPLATE)
     random = np.random.default_rng(0)
 
-    def add(name: str, *shape: int) -> None:
+    def add(name: str, *shape: int, ones: int | slice | None = None) -> None:
         values = np.ones(shape) if len(shape) == 1 else random.normal(0, 0.5 / np.sqrt(shape[-1]), shape)
+        if ones is not None:
+            values[ones] += 1
         writer.add_tensor(f"{name}.weight", values.astype(np.float32))
 
-    add("token_embd", len(tokens), WIDTH)
+    add("token_embd", len(tokens), WIDTH, ones=slice(None))
     for layer in range(LAYERS):
         for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
             add(f"blk.{layer}.{name}", WIDTH, WIDTH)
@@ -49,7 +54,7 @@ def main(path: str) -> None:
         add(f"blk.{layer}.attn_norm", WIDTH)
         add(f"blk.{layer}.ffn_norm", WIDTH)
     add("output_norm", WIDTH)
-    add("output", len(tokens), WIDTH)
+    add("output", len(tokens), WIDTH, ones=3 + ord("}"))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -101,6 +101,8 @@ def test_a_real_server_is_understood_and_asked_once(served, tmp_path, capfd):
     for record in records:
         completion = read_completion(record["reply"])  # with choices
         assert completion.tokens.prompt > 100  # the prompt arrived, byte by byte
+        if mode == "json_object":
+            assert isinstance(json.loads(completion.answer()), dict)  # the server held the model to it
     printed = capfd.readouterr().err
     assert {record["mode"] for record in records} == {mode}
     assert (f"accepts for {model}: {mode} instead of json_schema" in printed) == (mode != "json_schema")
