@@ -107,6 +107,6 @@ def test_a_real_server_is_understood_and_asked_once(served, tmp_path, capfd):
     assert {record["mode"] for record in records} == {mode}
     assert (f"accepts for {model}: {mode} instead of json_schema" in printed) == (mode != "json_schema")
     stop()
-    with pytest.raises(ValueError, match="no class has a usable description") as again:  # from the stored replies
+    with pytest.raises(ValueError, match="no class has a usable description") as cached:  # from the stored replies
         describe_table(folder, options)
-    assert str(again.value) == str(first.value)
+    assert str(cached.value) == str(first.value)
