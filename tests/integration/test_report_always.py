@@ -30,7 +30,7 @@ def test_a_study_without_a_key_ends_with_a_report(copied, tmp_path, no_key):
     sections = Page(page).text
     assert "Not finished: 2 of 4 runs" in sections["top"]
     assert re.search(r"describe_classes: .*OPENAI_API_KEY", sections["unfinished"])
-    assert "zero_shot names" in sections["results"]  # the finished runs have their numbers
+    assert "zero_ shot names" in sections["results"]  # the finished runs have their numbers
     assert "<script>alert" not in page
     end = done.output[done.output.rindex("shapes, test clips, base_to_novel: top1") :]
     assert re.search(r"^  zero_shot · names +\d", end, re.M)
