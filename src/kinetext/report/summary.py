@@ -38,20 +38,23 @@ def summary_lines(progress: Progress, tables: Path, options: ReportOptions, page
 
 
 def result_lines(progress: Progress, tables: Path, options: ReportOptions) -> Iterator[str]:
-    """Yield a small table for each comparison; that of a mean over data sets stands for those of its data sets."""
+    """Yield a small table for each comparison, without those among all classes.
+
+    That of a mean over data sets stands for those of its data sets.
+    """
     rows = read_tables(tables) if (tables / "metrics.parquet").is_file() else {"metrics": [], "differences": []}
     pools = pooled_comparisons(rows["differences"])
     estimates = all_estimates(rows, pools)
     parts = {comparison._replace(dataset=name) for comparison, names in pools.items() for name in names}
     shown = [comparison for comparison in sorted(estimates, key=sort_key) if comparison not in parts]
+    shown = [comparison for comparison in shown if not comparison.split.endswith("_among_all")]
     for comparison in shown[:MAX_COMPARISONS]:
         tested = [row for row in rows["differences"] if comparison_of(row) == comparison]
         yield from _comparison_lines(comparison, estimates[comparison], tested, progress.unfinished, options)
     if len(shown) > MAX_COMPARISONS:
         yield f"{len(shown) - MAX_COMPARISONS} further comparisons are in the report."
-    named = {(comparison.dataset, comparison.protocol) for comparison in shown[:MAX_COMPARISONS]}
     for row in progress.unfinished:
-        if (row.comparison.dataset, row.comparison.protocol) not in named:
+        if row.comparison not in shown[:MAX_COMPARISONS]:
             yield f"{row.comparison.dataset}, {row.comparison.protocol}: {_unfinished_line(row)}"
 
 
@@ -77,7 +80,7 @@ def _comparison_lines(
     if len(keys) > MAX_ROWS:
         yield f"  and {len(keys) - MAX_ROWS} more rows"
     for row in unfinished:
-        if (row.comparison.dataset, row.comparison.protocol) == (comparison.dataset, comparison.protocol):
+        if row.comparison == comparison:
             yield f"  {_unfinished_line(row)}"
     pairs = {(key_of(row), key_of(row, "than_")): difference_of(row) for row in tested}
     yield from (f"  {sentence}" for sentence in verdict_sentences(metric, {key: cells[key] for key in keys}, pairs))
