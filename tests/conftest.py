@@ -2,6 +2,8 @@
 torch and open_clip are imported inside them, so that tests of tables and texts start fast.
 """
 
+import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,17 +102,38 @@ def on_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
 
+def train(world, root, method, name="run", seed=0, splits=None, num_frames=None, **training) -> Path:
+    """Train a method below `root`; return its folder."""
+    from kinetext.training.train import train_method
+
+    folder = root / name
+    run = world.write_run(folder, method, seed, **training)
+    if num_frames is not None:
+        run.write_text(run.read_text() + f"num_frames: {num_frames}\n")
+    train_method(run, world.inputs(splits), root / "cache" / name, folder / "checkpoint.safetensors")
+    return folder
+
+
 @pytest.fixture
 def trained(world, tmp_path, on_cpu):
     """A function of a method and its training to the folder that it was trained in; `name` keeps two of them apart."""
-    from kinetext.training.train import train_method
+    return partial(train, world, tmp_path)
 
-    def do(method, name="run", seed=0, splits=None, num_frames=None, **training):
-        folder = tmp_path / name
-        run = world.write_run(folder, method, seed, **training)
-        if num_frames is not None:
-            run.write_text(run.read_text() + f"num_frames: {num_frames}\n")
-        train_method(run, world.inputs(splits), tmp_path / "cache" / name, folder / "checkpoint.safetensors")
-        return folder
+
+@pytest.fixture(scope="session")
+def whole_runs(tmp_path_factory) -> tuple[Path, dict[str, Path]]:
+    return tmp_path_factory.mktemp("whole"), {}
+
+
+@pytest.fixture
+def whole(world, whole_runs, on_cpu):
+    """As `trained`, for a training that nothing disturbs: tests that ask for the same one share its folder."""
+    root, folders = whole_runs
+
+    def do(method, **training):
+        key = json.dumps([method, training], sort_keys=True)
+        if key not in folders:
+            folders[key] = train(world, root, method, f"run{len(folders)}", **training)
+        return folders[key]
 
     return do

@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from kinetext.backbones.checkpoint import load_backbone
 from kinetext.backbones.tiny import Tiny
 from kinetext.config.training import TrainingOptions
 from kinetext.contracts import Case, checks
@@ -28,6 +29,10 @@ SMALL = {"tiny": lambda folder: {}, "open_clip_vit": open_clip_options}
 def test_contract(name, check, tmp_path):
     assert name in SMALL, f"backbone '{name}' has no entry in SMALL; add a small config for it here"
     check(Case("backbones", name, tmp_path, SMALL[name](tmp_path)))
+
+
+def test_models_of_an_architecture_share_a_tokenizer(tiny, tiny_folder):
+    assert load_backbone(tiny_folder).tokenizer is tiny.tokenizer
 
 
 def test_bytes_are_normalised_as_clip_does(tiny):

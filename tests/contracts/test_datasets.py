@@ -29,8 +29,8 @@ def folder_options(folder: Path) -> dict:
 # data set -> a function of an empty folder to options with which it lists a few clips in a second
 SMALL = {
     "folder": folder_options,
-    "shapes": lambda folder: {"train": 1, "val": 0, "test": 1},
-    "shapes_captions": lambda folder: {"train": 1, "val": 0, "test": 1},
+    "shapes": lambda folder: {"pairs": ["across", "gate"], "train": 1, "val": 0, "test": 1},
+    "shapes_captions": lambda folder: {"pairs": ["across", "gate"], "train": 1, "val": 0, "test": 1},
     **WRITERS,
     **official.WRITERS,
 }

@@ -46,6 +46,14 @@ def predictions():
     return Predictions(LABELS, target_B, scores_BK)
 
 
+@pytest.mark.parametrize("name", ACCURACIES)
+def test_samples_of_clips_are_measured_together_as_one_by_one(name, predictions):
+    rows_D = [np.random.default_rng(seed).integers(90, size=90) for seed in range(3)]
+    metric, rivals = ACCURACIES[name], RIVALS if ACCURACIES[name].needs_rivals else None
+    one_by_one = [metric.measure(predictions.take(rows), rivals) for rows in rows_D]
+    assert metric.measure_draws(predictions, rows_D, rivals) == one_by_one
+
+
 def test_perfect_predictions_give_one_and_reversed_ones_zero(measure):
     target_B = np.repeat(np.arange(len(LABELS)), 3)
     perfect_BK = np.eye(len(LABELS))[target_B]

@@ -15,11 +15,11 @@ pytestmark = pytest.mark.usefixtures("on_cpu")
 LABELS = ["rising", "falling"]
 
 
-def test_each_term_of_a_method_is_a_curve_and_they_add_up(trained):
+def test_each_term_of_a_method_is_a_curve_and_they_add_up(trained, whole):
     folder = trained("moted", image_encoder="frozen")
     parts = [curve(folder, f"train_loss_{name}") for name in ("appearance", "motion", "rivals")]
     assert [sum(values) for values in zip(*parts, strict=True)] == pytest.approx(curve(folder, "train_loss"), rel=1e-5)
-    assert curve(trained("mean_pool", "plain", image_encoder="frozen"), "train_loss_cross_entropy") == []
+    assert curve(whole("mean_pool", image_encoder="frozen"), "train_loss_cross_entropy") == []
 
 
 def test_a_term_is_added_by_its_weight_and_is_no_part_of_the_checkpoint(trained):

@@ -52,7 +52,8 @@ def trained(trained):
 
 @pytest.mark.parametrize("method", ["mean_pool", "moted"])
 def test_a_killed_training_with_a_recipe_ends_as_one_that_was_not_killed(trained, monkeypatch, method):
-    whole = trained(method, "whole", **RECIPE)
+    recipe = {**RECIPE, "num_frames": 2}
+    whole = trained(method, "whole", **recipe)
 
     def save_and_die(path, progress, *state):
         save_state(path, progress, *state)
@@ -62,8 +63,8 @@ def test_a_killed_training_with_a_recipe_ends_as_one_that_was_not_killed(trained
     with monkeypatch.context() as patch:
         patch.setattr(train, "save_state", save_and_die)
         with pytest.raises(KeyboardInterrupt):
-            trained(method, "killed", **RECIPE)
-    resumed = trained(method, "killed", **RECIPE)
+            trained(method, "killed", **recipe)
+    resumed = trained(method, "killed", **recipe)
     assert equal(weights(resumed), weights(whole))
     curves = [pq.read_table(folder / "curves.parquet").to_pylist() for folder in (resumed, whole)]
     assert curves[0] == curves[1]
@@ -252,11 +253,9 @@ def test_the_averaged_weights_are_the_ones_that_are_written(trained, monkeypatch
 
 def test_interpolation_goes_from_clips_weights_to_the_fine_tuned_ones(trained, world):
     """Parameters that the method adds stay as trained: CLIP has none that they could be mixed with."""
-    ends = {
-        share: weights(trained("stan", f"at{share}", image_encoder="frozen", wise_ft_alpha=share))
-        for share in (0, 0.5, 1)
-    }
-    plain = weights(trained("stan", "plain", image_encoder="frozen"))
+    options = {"image_encoder": "frozen", "epochs": 1}
+    ends = {share: weights(trained("stan", f"at{share}", wise_ft_alpha=share, **options)) for share in (0, 0.5, 1)}
+    plain = weights(trained("stan", "plain", **options))
     assert equal(ends[1], plain)
     clip = dict(load_backbone(world.backbone).named_parameters())
     for name, tensor in ends[0].items():
@@ -271,7 +270,8 @@ def test_interpolation_goes_from_clips_weights_to_the_fine_tuned_ones(trained, w
 
 @pytest.mark.parametrize("encoders", ["trained", "lora"])
 def test_the_other_end_of_interpolation_is_zero_shot_clip(trained, world, encoders):
-    folder = trained("mean_pool", image_encoder=encoders, text_encoder=encoders, lr_new=1e-2, wise_ft_alpha=0)
+    options = {"image_encoder": encoders, "text_encoder": encoders, "lr_new": 1e-2, "epochs": 1}
+    folder = trained("mean_pool", wise_ft_alpha=0, **options)
     zero_shot, method = (build_method(load_backbone(world.backbone), "mean_pool", {}) for _ in range(2))
     load_trained(method, folder / "checkpoint.safetensors")
     table = read_texts(world.texts, world.labels, method.backbone)

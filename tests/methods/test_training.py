@@ -4,21 +4,18 @@ import json
 import logging
 import math
 import os
-import random
 import signal
 from dataclasses import replace
-from threading import Timer
 
 import pytest
 import torch
 
-from forked import FORKS
 from kinetext.backbones.checkpoint import load_backbone
 from kinetext.config.training import TrainingOptions
 from kinetext.core import tables
 from kinetext.core.tensors import load_tensors
 from kinetext.methods.base import Method, build_method
-from kinetext.training import setup, state, train
+from kinetext.training import setup, train
 from kinetext.training.objectives import Recognition, total
 from kinetext.training.setup import rival_mask
 from kinetext.training.state import save_state
@@ -82,21 +79,21 @@ def test_training_lowers_the_loss(trained):
         ("moted", {"image_encoder": "trained", "text_encoder": "trained", "augment": "crop"}),
     ],
 )
-def test_a_killed_training_ends_as_one_that_was_not_killed(trained, killed, tmp_path, caplog, method, training):
-    whole = trained(method, "whole", **training)
+def test_a_killed_training_ends_as_one_that_was_not_killed(whole, trained, killed, tmp_path, caplog, method, training):
+    undisturbed = whole(method, **training)
     killed(2, method, "killed", **training)
     assert not (tmp_path / "killed" / "checkpoint.safetensors").exists()
     assert len(states(tmp_path, "killed")) == 2  # the last and the one before
     with caplog.at_level(logging.INFO):
         resumed = trained(method, "killed", **training)
     assert "resuming after epoch 2, step 0" in caplog.text
-    assert equal(weights(resumed), weights(whole))
+    assert equal(weights(resumed), weights(undisturbed))
     for metric in ("train_loss", "val_loss", "lr"):
-        assert curve(resumed, metric) == curve(whole, metric)
+        assert curve(resumed, metric) == curve(undisturbed, metric)
 
 
-def test_a_state_that_cannot_be_read_gives_way_to_the_one_before(trained, killed, tmp_path, caplog):
-    whole = trained("mean_pool", "whole", image_encoder="frozen")
+def test_a_state_that_cannot_be_read_gives_way_to_the_one_before(whole, trained, killed, tmp_path, caplog):
+    undisturbed = whole("mean_pool", image_encoder="frozen")
     killed(2, "mean_pool", "killed", image_encoder="frozen")
     state, earlier = sorted(states(tmp_path, "killed"), key=lambda path: "before" in path.name)
     state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
@@ -104,7 +101,7 @@ def test_a_state_that_cannot_be_read_gives_way_to_the_one_before(trained, killed
         resumed = trained("mean_pool", "killed", image_encoder="frozen")
     assert f"{state}: cannot be read" in caplog.text
     assert "resuming after epoch 1, step 0" in caplog.text
-    assert equal(weights(resumed), weights(whole))
+    assert equal(weights(resumed), weights(undisturbed))
     assert not states(tmp_path, "killed")
 
     killed(2, "mean_pool", "killed", image_encoder="frozen")
@@ -113,14 +110,14 @@ def test_a_state_that_cannot_be_read_gives_way_to_the_one_before(trained, killed
     caplog.clear()
     with caplog.at_level(logging.INFO):
         resumed = trained("mean_pool", "killed", image_encoder="frozen")
-    assert "going on" not in caplog.text
-    assert equal(weights(resumed), weights(whole))
+    assert "resuming" not in caplog.text
+    assert equal(weights(resumed), weights(undisturbed))
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])  # 3: all of the epoch's, but not yet validated
-def test_a_training_told_to_stop_saves_and_says_so(trained, tmp_path, monkeypatch, caplog, step):
-    whole = trained("moted", "whole", text_encoder="trained", augment="crop")
-    steps = 0
+def test_a_training_told_to_stop_saves_and_says_so(whole, trained, tmp_path, monkeypatch, caplog, step):
+    training = {"image_encoder": "trained", "text_encoder": "trained", "augment": "crop"}
+    undisturbed, steps = whole("moted", **training), 0
 
     def step_and_be_told(self, *arguments, **options):
         nonlocal steps
@@ -133,79 +130,29 @@ def test_a_training_told_to_stop_saves_and_says_so(trained, tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.AdamW, "step", step_and_be_told)
         with pytest.raises(SystemExit) as stopped:
-            trained("moted", "stopped", text_encoder="trained", augment="crop")
+            trained("moted", "stopped", **training)
     assert stopped.value.code == 143  # what a shell says of SIGTERM: Snakemake sees a failed job, and may retry it
     assert "the same command resumes from it" in caplog.text
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     with caplog.at_level(logging.INFO):
-        resumed = trained("moted", "stopped", text_encoder="trained", augment="crop")
+        resumed = trained("moted", "stopped", **training)
     assert f"resuming after epoch 1, step {step}" in caplog.text
-    assert equal(weights(resumed), weights(whole))
+    assert equal(weights(resumed), weights(undisturbed))
     for metric in ("train_loss", "val_loss", "lr"):
-        assert curve(resumed, metric) == curve(whole, metric)
+        assert curve(resumed, metric) == curve(undisturbed, metric)
 
 
-def test_twenty_kills_change_nothing(world, trained, tmp_path):
-    options = {"image_encoder": "frozen", "text_encoder": "trained", "epochs": 28}  # 84 steps; a life has at most 4
-    whole = trained("stan", "whole", **options)
-    killed = tmp_path / "killed"
-    training = (
-        world.write_run(killed, "stan", **options),
-        world.inputs(),
-        tmp_path / "cache",
-        killed / "checkpoint.safetensors",
-    )
-    chance = random.Random(0)
-    for _ in range(20):
-        assert live(training, chance.choice((1, 2)), chance.uniform(0.0, 0.03)) == -signal.SIGKILL
-    assert live(training) == 0
-    assert equal(weights(killed), weights(whole))
-    assert curve(killed, "train_loss") == curve(whole, "train_loss")
-
-
-def live(training, *death):
-    """Train in a process of its own, which has touched no GPU before; how it ended."""
-    life = FORKS.Process(target=_live, args=(training, death))
-    life.start()
-    life.join()
-    return life.exitcode
-
-
-def _live(training, death):
-    torch.cuda.is_available = lambda: False
-    state.SAVE_EVERY_S = 0.0  # after each step
-    if death:
-        die_after(*death)
-    train.train_method(*training)
-
-
-def die_after(steps, then_s):
-    """Have this process killed some time after so many optimizer steps, two more at most: while it computes, saves or
-    validates.
-    """
-    adamw, done = torch.optim.AdamW.step, iter(range(1, 1000))
-
-    def step(self, *arguments, **options):
-        number = next(done)
-        if number == steps:
-            Timer(then_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
-        elif number == steps + 2:  # a fast machine would be done before the timer is
-            os.kill(os.getpid(), signal.SIGKILL)
-        return adamw(self, *arguments, **options)
-
-    torch.optim.AdamW.step = step
-
-
-def test_a_state_is_not_used_by_another_run(trained, killed, tmp_path):
+def test_a_state_is_not_used_by_another_run(whole, trained, killed, tmp_path):
     killed(2, "mean_pool", "run", image_encoder="frozen")
-    alone = trained("mean_pool", "alone", image_encoder="frozen", seed=1)
+    alone = whole("mean_pool", image_encoder="frozen", seed=1)
     beside = trained("mean_pool", "run", image_encoder="frozen", seed=1)
     assert equal(weights(beside), weights(alone))
     assert len(states(tmp_path, "run")) == 2  # the first run's still wait
 
 
-def test_the_seed_decides(trained):
-    one, second, other = (trained("stan", f"run{n}", seed, image_encoder="frozen") for n, seed in enumerate((0, 0, 1)))
+def test_the_seed_decides(whole, trained):
+    one, other = (whole("stan", seed=seed, image_encoder="frozen", epochs=1) for seed in (0, 1))
+    second = trained("stan", seed=0, image_encoder="frozen", epochs=1)
     assert equal(weights(one), weights(second))
     assert not equal(weights(one), weights(other))
 
@@ -256,10 +203,10 @@ def test_the_best_epoch_cannot_be_chosen_without_validation_clips(trained, world
 @pytest.mark.parametrize("method", ["mean_pool", "stan"])
 def test_kept_tokens_give_what_computing_them_anew_gives(trained, caplog, method):
     with caplog.at_level(logging.INFO):
-        kept = trained(method, "kept", image_encoder="frozen")
+        kept = trained(method, "kept", image_encoder="frozen", epochs=2)
         assert "GiB, cached" in caplog.text
         caplog.clear()
-        anew = trained(method, "anew", image_encoder="frozen", cache_gib=0.0)
+        anew = trained(method, "anew", image_encoder="frozen", epochs=2, cache_gib=0.0)
         assert "computed each epoch" in caplog.text
     # kept tokens are float16, with 11 bits: a relative rounding of 5e-4
     assert curve(kept, "train_loss") == pytest.approx(curve(anew, "train_loss"), rel=2e-3)

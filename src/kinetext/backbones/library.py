@@ -42,6 +42,12 @@ def open_clip() -> Any:
     return library
 
 
+@cache
+def tokenizer_of(model: str) -> Any:
+    """Return the tokenizer of a model, the same object each time: reading it takes longer than building a small model."""
+    return open_clip().get_tokenizer(model)
+
+
 def no_plain_vit(model: str) -> ValueError:
     """Return the ValueError for a model whose image encoder is not a plain ViT."""
     return ValueError(

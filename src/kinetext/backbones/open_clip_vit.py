@@ -25,7 +25,7 @@ from kinetext.backbones.base import Backbone, Facts, Layer, ParameterPlace, Prep
 from kinetext.backbones.catalogue import facts_of
 from kinetext.backbones.download import weights_state
 from kinetext.backbones.layer import KeysValues
-from kinetext.backbones.library import no_plain_vit, open_clip, quiet, require_plain_encoders
+from kinetext.backbones.library import no_plain_vit, open_clip, quiet, require_plain_encoders, tokenizer_of
 from kinetext.core.plugins import Options
 
 LARGEST_SCALE = math.log(100.0)  # CLIP's cap on the logarithm of the inverse temperature
@@ -91,7 +91,7 @@ class OpenClipViT(Backbone):
                 built_from.model, load_weights=False, force_quick_gelu=built_from.quick_gelu
             )
             require_plain_encoders(built_from.model, clip)  # first: other models' tokenizers need packages that we lack
-            tokenizer = open_clip().get_tokenizer(built_from.model)
+            tokenizer = tokenizer_of(built_from.model)
         defaults = open_clip().get_model_preprocess_cfg(clip)
         mean, std = built_from.mean or defaults["mean"], built_from.std or defaults["std"]
         super().__init__(Preprocess(tuple(mean), tuple(std)))
@@ -170,7 +170,7 @@ class OpenClipViT(Backbone):
 
     @classmethod
     def token_counter(cls, architecture: dict[str, Any]) -> Callable[[str], int]:
-        tokenizer = open_clip().get_tokenizer(architecture["model"])
+        tokenizer = tokenizer_of(architecture["model"])
         return lambda text: len(tokenizer.encode(text)) + 2
 
     def depth_of(self, name: str) -> ParameterPlace:

@@ -104,7 +104,7 @@ def metric_interval(
     if value_B is not None:
         value_D = np.array([value_B[rows].mean() for rows in rows_D])
     else:
-        value_D = np.array([metric.measure(sample.take(rows), rivals) for rows in rows_D])
+        value_D = np.array(metric.measure_draws(sample, rows_D, rivals))
     value_D = value_D[~np.isnan(value_D)]
     if len(value_D) < 2:
         return Interval(NAN, NAN, NAN, NAN, groups)
@@ -165,6 +165,9 @@ def _draw_groups(group_B: np.ndarray, draws: int, seed: int) -> Iterator[np.ndar
     start_G = np.cumsum(count_G) - count_G
     for _ in range(draws):
         drawn_G = random.integers(len(count_G), size=len(count_G))
+        if len(count_G) == len(order_B):
+            yield order_B[drawn_G]
+            continue
         count, start = count_G[drawn_G], start_G[drawn_G]
         yield order_B[np.repeat(start - (np.cumsum(count) - count), count) + np.arange(count.sum())]
 

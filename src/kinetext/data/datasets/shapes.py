@@ -97,6 +97,9 @@ class Shapes(Dataset):
         return [PAIRS[pair] for pair in self.config.pairs]
 
 
+CHUNK = 16  # clips that a worker renders at a time
+
+
 def check_pairs(pairs: Sequence[str]) -> None:
     """Raise ValueError if a pair does not exist, or if there is none."""
     unknown = [pair for pair in pairs if pair not in PAIRS]
@@ -105,11 +108,14 @@ def check_pairs(pairs: Sequence[str]) -> None:
 
 
 def render(write: Callable[[Any], None], jobs: Sequence[Any], workers: int) -> None:
-    """Call `write` with each job, in `workers` processes."""
-    if jobs:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for _ in pool.map(write, jobs, chunksize=16):
-                pass
+    """Call `write` on each job in `workers` processes; in this one if a single worker would do them all."""
+    if workers == 1 or len(jobs) <= CHUNK:
+        for job in jobs:
+            write(job)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for _ in pool.map(write, jobs, chunksize=CHUNK):
+            pass
 
 
 def render_clip(clip: Clip, seed: int) -> None:

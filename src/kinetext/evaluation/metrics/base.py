@@ -8,6 +8,7 @@ failing on a clip. Nothing to count gives NaN.
 Clips B, classes K.
 """
 
+from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -55,6 +56,10 @@ class Metric:
         if value_B is None:
             raise NotImplementedError(f"{type(self).__name__} defines neither clip_values nor measure")
         return mean(value_B[~np.isnan(value_B)])
+
+    def measure_draws(self, sample: Any, rows_D: Iterable[np.ndarray], rivals: Rivals | None = None) -> list[float]:
+        """Return the metric of each of D samples of clips, as rows; override it if the samples share much of the work."""
+        return [self.measure(sample.take(rows), rivals) for rows in rows_D]
 
 
 def num_not_below(predictions: Predictions) -> np.ndarray:

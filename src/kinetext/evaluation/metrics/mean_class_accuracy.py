@@ -1,5 +1,6 @@
 """Mean class accuracy: top-1 accuracy averaged over classes instead of clips."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,13 @@ class MeanClassAccuracy(Metric):
         return 1 / len(sample.labels)
 
     def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
-        right_B = num_not_below(sample) < 1
-        num_classes = len(sample.labels)
-        clips_K = np.bincount(sample.target_B, minlength=num_classes)
-        right_K = np.bincount(sample.target_B, weights=right_B, minlength=num_classes)
-        return mean(right_K[clips_K > 0] / clips_K[clips_K > 0])
+        return self.measure_draws(sample, [np.arange(len(sample))])[0]
+
+    def measure_draws(self, sample: Any, rows_D: Iterable[np.ndarray], rivals: Rivals | None = None) -> list[float]:
+        right_B, num_classes = num_not_below(sample) < 1, len(sample.labels)
+        value_D = []
+        for rows in rows_D:
+            clips_K = np.bincount(sample.target_B[rows], minlength=num_classes)
+            right_K = np.bincount(sample.target_B[rows], weights=right_B[rows], minlength=num_classes)
+            value_D.append(mean(right_K[clips_K > 0] / clips_K[clips_K > 0]))
+        return value_D
