@@ -17,7 +17,7 @@ from kinetext.config.backbone import TINY, BackboneOptions
 @pytest.fixture(scope="module")
 def small() -> OpenClipViT:
     torch.manual_seed(3)
-    return OpenClipViT(Architecture("ViT-S-32")).eval()
+    return OpenClipViT(Architecture(TINY)).eval()
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
@@ -28,8 +28,8 @@ def test_local_weights_give_the_same_features(small: OpenClipViT, tmp_path: Path
         save_file(tensors, weights)
     else:  # as open_clip's own training writes it, from a distributed run
         torch.save({"epoch": 3, "state_dict": {f"module.{name}": t for name, t in tensors.items()}}, weights)
-    prepare_backbone(BackboneOptions(model="ViT-S-32", weights=str(weights)), tmp_path / "backbone")
-    frames_BTCHW = torch.randn(1, 2, 3, 224, 224)
+    prepare_backbone(BackboneOptions(model=TINY, weights=str(weights)), tmp_path / "backbone")
+    frames_BTCHW = torch.randn(1, 2, 3, 64, 64)
     with torch.inference_mode():
         reloaded = load_backbone(tmp_path / "backbone").encode_frames(frames_BTCHW)
         assert torch.equal(reloaded, small.encode_frames(frames_BTCHW))
@@ -47,8 +47,8 @@ def test_pixels_are_normalised_as_the_weights_were_trained(small: OpenClipViT, t
 def test_weights_of_another_architecture_are_refused(small: OpenClipViT, tmp_path: Path) -> None:
     weights = tmp_path / "small.pt"
     torch.save(small.clip.state_dict(), weights)
-    with pytest.raises(ValueError, match=r"small\.pt does not fit ViT-B-32"):
-        prepare_backbone(BackboneOptions(model="ViT-B-32", weights=str(weights)), tmp_path / "backbone")
+    with pytest.raises(ValueError, match=r"small\.pt does not fit ViT-S-32"):
+        prepare_backbone(BackboneOptions(model="ViT-S-32", weights=str(weights)), tmp_path / "backbone")
 
 
 def test_an_unknown_tag_names_the_known_ones(tmp_path: Path) -> None:

@@ -1,8 +1,6 @@
 """One word, one thing: a rule is called what its command, its log and its benchmark are called, and does one shell line."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -70,13 +68,3 @@ def test_every_option_of_the_line_is_one_of_the_command(name):
     passed = {*re.findall(r"--([\w-]+) ", text[text.index("    shell:") :]), *optional}
     known = {parameter.replace("_", "-") for parameter in command.callback.__annotations__}
     assert passed <= known
-
-
-def test_a_command_does_not_import_pandas_and_leaves_it_usable():
-    program = (
-        "import sys, kinetext.cli; kinetext.cli.block_pandas_import()\n"
-        "import pyarrow; table = pyarrow.Table.from_pylist([{'a': [1.0]}])\n"
-        "assert 'pandas' not in sys.modules and table.to_pylist() == [{'a': [1.0]}]\n"
-        "import pandas; assert pandas.DataFrame({'a': [1]}).a.sum() == 1\n"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
