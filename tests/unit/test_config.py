@@ -368,7 +368,7 @@ def test_run_yaml_is_read_back_equal(tmp_path):
     for name, spec in plan_runs(check_config(SMALL)).items():
         plan_run(spec.model_dump_json(), tmp_path / "run.yaml")
         assert read_run(tmp_path / "run.yaml") == spec, name
-    with pytest.raises(ValueError, match="write it with `kinetext plan-run`"):
+    with pytest.raises(ValueError, match="is missing; run `snakemake` first"):
         read_run(tmp_path / "other.yaml")
 
 
