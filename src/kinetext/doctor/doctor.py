@@ -61,13 +61,13 @@ def _findings(results: Path | None, config: Path, checked: Counter[str]) -> Iter
     files = sorted(path for path in results.rglob("*") if not path.is_dir())
     yield from check_leftovers(files)
     yield from check_clock(results, files)
-    if (results / "tables").is_dir():
-        tables = [results / "tables" / f"{name}.parquet" for name in COLLECTED]
-        yield from (missing(path) for path in tables if not path.is_file())
     selected = [path for path in files if _is_selected(path, results)]
     for path in tqdm(selected, "checking", unit="file", disable=None, leave=False):
         checked[".parquet" if path.suffix == ".parquet" else file_kind(path) or ""] += 1
         yield from check_file(path)
+    if (results / "tables").is_dir():  # last: they are made from the others, whose advice comes first
+        tables = [results / "tables" / f"{name}.parquet" for name in COLLECTED]
+        yield from (missing(path) for path in tables if not path.is_file())
 
 
 def _typed(finding: Finding, results: Path | None, config: Path) -> Finding:
