@@ -83,7 +83,7 @@ def test_the_advice_of_doctor_works_when_it_is_typed(copied):
         for command in re.findall(r"`([^`]+)`", advice):
             done = type_in(copied, f"PATH={BIN}:$PATH {command}")
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-            assert "Nothing to be done" not in done.stdout + done.stderr
+        assert (copied / path).is_file()
     assert doctor_lines(copied)[0] == []
     done = snakemake(copied)
     assert done.returncode == 0

@@ -75,6 +75,14 @@ def test_a_study_that_can_run_has_its_size_its_disk_and_its_time(folder):
     )
 
 
+def test_clips_that_are_not_rendered_yet_give_no_estimate(folder):
+    data = {"mine": {"module": "shapes", "frames": {"size_px": 64}}}
+    stops, others = findings(datasets=data)
+    assert stops == []
+    assert any("2 runs to do, no estimate yet (2 without an estimate: their clips are not listed" in x for x in others)
+    assert not (folder / "results").exists()
+
+
 def test_a_missing_key_stops_before_anything_costs_time(folder):
     stops, others = findings(CHAT)
     (line,) = stops

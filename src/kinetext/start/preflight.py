@@ -182,6 +182,8 @@ def _time(
     for name in dict.fromkeys(run.dataset for run in known):
         if not (results / "data" / name / "frames").is_dir():
             seconds += budget.DECODE_S * max(c.train + c.test for (key, _), c in counts.items() if key == name) / cores
-    unknown = f"; {len(missing) - len(known)} runs without an estimate" if len(known) < len(missing) else ""
-    message = f"{device}; {len(missing)} runs to do, roughly {budget.duration(seconds)} on {cores} cores{unknown}"
+    estimate = f"roughly {budget.duration(seconds)} on {cores} cores" if known else "no estimate yet"
+    if len(known) < len(missing):
+        estimate += f" ({len(missing) - len(known)} without an estimate: their clips are not listed, or the backbone's size is unknown)"
+    message = f"{device}; {len(missing)} runs to do, {estimate}"
     yield Check("note", "time", message)
