@@ -17,7 +17,7 @@ import yaml
 
 from calls import BIN, RUNS, TINY, environment, jobs, overlay, snakemake
 from kinetext.core import tables
-from kinetext.data.retry import failed_shards
+from kinetext.data.retry import failed_clips
 from videos import write_video
 
 pytestmark = pytest.mark.workflow
@@ -116,20 +116,21 @@ def test_failed_clips_are_tried_again_on_request(tmp_path):
     done = snakemake(tmp_path, configs=(tmp_path / "mine.yaml",))
     assert done.returncode == 0, done.output
     (frames,) = (tmp_path / "results/data/mine/frames").iterdir()
-    assert list(failed_shards(frames)["00000"]) == [
-        "train/wave/1.mp4: not_a_video: FFmpeg does not know the format, or the file is cut before its index"
-    ]
+    assert list(failed_clips(frames)["00000"]) == ["train/wave/1.mp4"]
+    done = type_in(tmp_path, f"PATH={BIN}:$PATH kinetext retry-failed mine.yaml")
+    assert done.stdout.startswith("mine: train/wave/1.mp4: not_a_video")
+    assert done.stdout.endswith("mine.yaml: no failed clip can be read now; nothing is run\n")
     bad.write_bytes(good)  # it was being copied, say; nothing else notices
     done = type_in(tmp_path, f"PATH={BIN}:$PATH kinetext retry-failed mine.yaml -- --cores 2")
     assert done.returncode == 0, done.stderr
-    assert "train/wave/1.mp4: not_a_video" in done.stdout
-    assert failed_shards(frames) == {}
+    assert "mine: train/wave/1.mp4: can be read now" in done.stdout
+    assert failed_clips(frames) == {}
     kept = [path.read_text() for path in (tmp_path / "results/logs/extract_frames").rglob("*.log")]
     assert "7 kept from before" in kept[0]
     rows = tables.read_rows("predictions", next((tmp_path / "results/runs").rglob("predictions.parquet")))
     assert len({row["clip_id"] for row in rows}) == 2
     done = type_in(tmp_path, f"PATH={BIN}:$PATH kinetext retry-failed mine.yaml")
-    assert done.stdout == "mine.yaml: no failed clips\n"
+    assert done.stdout == "mine.yaml: no failed clip can be read now; nothing is run\n"
     assert jobs(snakemake(tmp_path, "-n", configs=(tmp_path / "mine.yaml",)).output) == {}
 
 

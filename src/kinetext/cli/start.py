@@ -8,6 +8,7 @@ import typer
 
 from kinetext.cli.options import ConfigFile
 from kinetext.cli.user import run_workflow
+from kinetext.data.lists import printable
 
 app = typer.Typer()
 
@@ -54,19 +55,22 @@ def retry_failed(
         list[str] | None, typer.Argument(help="options of Snakemake, for instance -n or --cores 4")
     ] = None,
 ) -> None:
-    """Try the clips again that have no frames, then run what depends on them."""
-    from kinetext.data.retry import failed_shards
+    """Try the clips again that have no frames; if some can be read now, run what depends on them."""
+    from kinetext.data.retry import failed_clips, readable_now
     from kinetext.plan import load_config
 
-    settings = load_config(config)
+    settings, workers = load_config(config), len(os.sched_getaffinity(0))
     shards: list[str] = []
     for name, dataset in settings.datasets.items():
-        folder = f"{settings.results}/data/{name}/frames/{dataset.frames.frame_set}"
-        for shard, clips in failed_shards(Path(folder)).items():
-            shards.append(f"{folder}/{shard}.arrow")
-            for clip in clips:
-                print(clip, flush=True)
+        data = Path(settings.results) / "data" / name
+        folder = data / "frames" / dataset.frames.frame_set
+        failed = failed_clips(folder)
+        reasons = {clip: reason for clips in failed.values() for clip, reason in clips.items()}
+        readable = readable_now(data / "clips.parquet", set(reasons), dataset.frames, workers) if failed else set()
+        for clip, reason in reasons.items():
+            print(printable(f"{name}: {clip}: {'can be read now' if clip in readable else reason}"), flush=True)
+        shards += [f"{folder}/{shard}.arrow" for shard, clips in failed.items() if readable & set(clips)]
     if not shards:
-        print(f"{config}: no failed clips")
+        print(f"{config}: no failed clip can be read now; nothing is run")
         return
-    run_workflow(config, ["--forcerun", *shards, *(options or ["--cores", str(os.cpu_count())])])
+    run_workflow(config, ["--forcerun", *shards, *(options or ["--cores", str(workers)])])

@@ -1,18 +1,33 @@
-"""Which frame shards hold clips that failed. Their other clips are kept from the cache when a shard is extracted again."""
+"""Which clips have no frames, and which of them can be read now: a disk was away, or a file was still being copied.
 
+A shard is extracted again only for those, because new frames rerun everything that was made from them.
+"""
+
+from functools import partial
 from pathlib import Path
 
-from kinetext.core.tables import open_shard
-from kinetext.data.lists import printable
+from kinetext.config.data import FrameOptions
+from kinetext.core.tables import open_shard, read_rows
+from kinetext.data.frames import extract_clip
+from kinetext.video.pool import NoResult, map_with_timeout
 
 
-def failed_shards(frames: Path) -> dict[str, list[str]]:
-    """Return the failed clips of each shard in a folder that has some, each as `clip_id: reason`."""
-    failed: dict[str, list[str]] = {}
+def failed_clips(frames: Path) -> dict[str, dict[str, str]]:
+    """Return the failed clips of each shard of a folder that has some: shard -> clip_id -> reason."""
+    failed: dict[str, dict[str, str]] = {}
     for path in sorted(frames.glob("*.arrow")):
         table = open_shard("frames", path).select(["clip_id", "status", "error"])
         table.validate(full=True)  # reading rows of a broken file could crash the process
-        clips = [f"{row['clip_id']}: {row['error']}" for row in table.to_pylist() if row["status"] == "failed"]
+        clips = {row["clip_id"]: row["error"] for row in table.to_pylist() if row["status"] == "failed"}
         if clips:
-            failed[path.stem] = [printable(clip) for clip in clips]
+            failed[path.stem] = clips
     return failed
+
+
+def readable_now(clips: Path, failed: set[str], options: FrameOptions, workers: int) -> set[str]:
+    """Return those of the failed clips of a clips.parquet whose frames can be decoded now."""
+    rows = [row for row in read_rows("clips", clips) if row["clip_id"] in failed]
+    decode = partial(extract_clip, options=options)
+    results = map_with_timeout(decode, rows, options.clip_limit_s, workers, preload=["torch", extract_clip.__module__])
+    pairs = zip(rows, results, strict=True)
+    return {row["clip_id"] for row, r in pairs if not isinstance(r, NoResult) and r["status"] != "failed"}
