@@ -39,7 +39,7 @@ case $command in
     prepare-backbone) mkdir -p "$output"; touch "$output/weights.safetensors" "$output/backbone.yaml" ;;
     collect-metrics)
         mkdir -p "$output"
-        for name in metrics runs texts confusions costs curves differences; do touch "$output/$name.parquet"; done ;;
+        for name in metrics runs texts confusions costs curves differences risk_coverage; do touch "$output/$name.parquet"; done ;;
     train-method) touch "$output" "${output%/*}/curves.parquet" "${output%/*}/cost.json" ;;
     *) touch "$output" ;;
 esac

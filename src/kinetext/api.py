@@ -27,7 +27,8 @@ PREDICTED = pa.schema(
         pa.field("clip", pa.string(), metadata={"meaning": "path of the video"}),
         pa.field("rank", pa.int32(), metadata={"meaning": "1 for the most likely label"}),
         pa.field("label", pa.string(), metadata={"meaning": "class or caption"}),
-        pa.field("share", pa.float64(), metadata={"meaning": "softmax of the score over all labels; not calibrated"}),
+        pa.field("share", pa.float64(), metadata={"meaning": "softmax of the score over all labels"}),
+        pa.field("calibrated", pa.bool_(), metadata={"meaning": "whether shares are fitted to validation clips"}),
         pa.field("score", pa.float64(), metadata={"meaning": "score as in predictions.parquet"}),
         pa.field("error", pa.string(), metadata={"meaning": "why the video has no frames; null otherwise"}),
     ]
@@ -45,7 +46,7 @@ class Run:
         return f"Run({self.spec.run!r})"
 
     def predict(self, videos: Iterable[str | Path], top: int = 5) -> pa.Table:
-        """Return the `top` most likely labels of each video: clip, rank, label, share, score, error.
+        """Return the `top` most likely labels of each video: clip, rank, label, share, calibrated, score, error.
 
         Frames are chosen and resized as in the run. A video that cannot be read has one row, with the error and no label.
         The model is loaded at the first call. Raises ValueError if a file of the run is missing.

@@ -1,10 +1,13 @@
 """Contract of metrics, over every built-in one, and what accuracies promise beyond it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from kinetext.contracts import Case, checks
 from kinetext.core import plugins
+from kinetext.evaluation.calibration import Calibration
 from kinetext.evaluation.intervals import metric_interval
 from kinetext.evaluation.metrics import BUILT_IN, all_metrics
 from kinetext.evaluation.metrics.base import Metric
@@ -25,8 +28,10 @@ def test_every_module_is_measured():
     assert {module for module, _ in BUILT_IN.values()} == set(plugins.names("metrics"))
 
 
-ACCURACIES = {
-    name: metric for name, metric in all_metrics().items() if metric.task == "classes" and metric.unit == "share"
+ACCURACIES = {  # but for those of calibration and of groups of classes, which need more than scores
+    name: metric
+    for name, metric in all_metrics().items()
+    if metric.task == "classes" and metric.unit == "share" and not metric.ordered_only
 }
 
 
@@ -46,12 +51,23 @@ def predictions():
     return Predictions(LABELS, target_B, scores_BK)
 
 
-@pytest.mark.parametrize("name", ACCURACIES)
-def test_samples_of_clips_are_measured_together_as_one_by_one(name, predictions):
-    rows_D = [np.random.default_rng(seed).integers(90, size=90) for seed in range(3)]
-    metric, rivals = ACCURACIES[name], RIVALS if ACCURACIES[name].needs_rivals else None
-    one_by_one = [metric.measure(predictions.take(rows), rivals) for rows in rows_D]
-    assert metric.measure_draws(predictions, rows_D, rivals) == one_by_one
+@pytest.mark.parametrize(
+    "name", [name for name, metric in all_metrics().items() if metric.task == "classes" and not metric.needs_rivals]
+)
+def test_samples_of_prepared_clips_have_the_value_of_samples_of_clips(name, predictions):
+    metric = all_metrics()[name]
+    fitted = Calibration(temperature=2.0, clips=9)
+    kept = replace(predictions, train_clips_K=np.array([300, 200, 90, 80, 40, 30, 9, 5]), calibration=fitted)
+    classes = {"head_accuracy": (0, 1), "middle_accuracy": (2, 3, 4, 5), "tail_accuracy": (6, 7)}.get(name)
+    if classes is not None:
+        kept = kept.take(np.flatnonzero(np.isin(kept.target_B, classes)))
+    elif name in ("ece", "ece_calibrated", "aurc"):  # without the clip that has no frames
+        kept = kept.take(np.flatnonzero(~np.isnan(kept.scores_BK[:, 0])))
+    prepared = metric.prepare(kept)
+    assert len(prepared) == len(kept)
+    for seed in range(3):
+        rows = np.random.default_rng(seed).integers(len(kept), size=len(kept))
+        assert metric.measure(prepared.take(rows)) == pytest.approx(metric.measure(kept.take(rows)))
 
 
 def test_perfect_predictions_give_one_and_reversed_ones_zero(measure):

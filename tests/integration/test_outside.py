@@ -18,7 +18,7 @@ def test_an_experiment_of_plugins_from_outside_runs_to_its_report(tmp_path, monk
         (site / name).mkdir(parents=True)
     shutil.copy(OUTSIDE / "calibration.py", site / "my_lab")
     (site / "my_lab-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: my_lab\nVersion: 1.0\n")
-    (site / "my_lab-1.0.dist-info/entry_points.txt").write_text("[kinetext.metrics]\nece = my_lab.calibration\n")
+    (site / "my_lab-1.0.dist-info/entry_points.txt").write_text("[kinetext.metrics]\nece5 = my_lab.calibration\n")
     monkeypatch.setenv("PYTHONPATH", str(site), prepend=":")
     work.mkdir()
     for name in ("sliding", "rhymes", "patchless", "adapter", "smooth"):
@@ -33,9 +33,9 @@ def test_an_experiment_of_plugins_from_outside_runs_to_its_report(tmp_path, monk
         for row in tables.read_rows("metrics", run / "metrics.parquet")
         if (row["split"], row["frame_order"]) == ("test", "ordered")
     }
-    assert (rows["ece"]["unit"], rows["ece"]["higher_is_better"]) == ("share", False)
-    assert 0 <= rows["ece"]["low"] <= rows["ece"]["high"] <= 1
+    assert (rows["ece5"]["unit"], rows["ece5"]["higher_is_better"]) == ("share", False)
+    assert 0 <= rows["ece5"]["low"] <= rows["ece5"]["high"] <= 1
     assert json.loads((run / "cost.json").read_text())["new_parameters"] == 2 * (2 * 32 * 4 + 4 + 32)
     terms = {row["metric"] for row in tables.read_rows("collected_curves", work / "results/tables/curves.parquet")}
     assert any("smooth" in name for name in terms), terms
-    assert "ece" in (work / "results/report.html").read_text()
+    assert "ece5" in (work / "results/report.html").read_text()

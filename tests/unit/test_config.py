@@ -444,7 +444,7 @@ def test_an_added_metric_is_checked():
             "top3": {"module": "top_k", "options": {"k": 0}}
         },
         "metrics.top1: is a built-in metric": {"top1": {"module": "top_k"}},
-        "metrics.ece: metrics: there is no file .*absent.py": {"ece": {"module": "absent.py"}},
+        "metrics.ece5: metrics: there is no file .*absent.py": {"ece5": {"module": "absent.py"}},
     }
     for message, metrics in wrong.items():
         with pytest.raises(ValueError, match=f"config.yaml: {message}"):

@@ -51,6 +51,7 @@ def test_all_sections_are_present(report):
         "hard",
         "motion",
         "novel",
+        "calibration",
         "curves",
         "cost",
         "rejected",

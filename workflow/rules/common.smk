@@ -17,6 +17,7 @@ from kinetext.plan import (
     dataset_inputs,
     has_captions,
     is_quick,
+    is_multi_label,
     method_trains,
     metric_modules,
     mining_options,
@@ -159,8 +160,9 @@ def protocol_shards(w):
 
 
 def feature_shards(w):
-    """Return the feature shards of a data set; none if clips have captions, because then no classes are mined."""
-    if has_captions(CONFIG.datasets[w.dataset], w.dataset):
+    """Return the feature shards of a data set; none if clips have captions or several labels: nothing is mined from them."""
+    options = CONFIG.datasets[w.dataset]
+    if has_captions(options, w.dataset) or is_multi_label(options, w.dataset):
         return []
     folder = f"{RESULTS}/data/{w.dataset}/features/{w.backbone}"
     return [f"{folder}/{name}.arrow" for name in shard_digests(w.dataset)]

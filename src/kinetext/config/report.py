@@ -35,14 +35,29 @@ class Published(Options):
     texts: str = Field(description="name of `texts`")
 
 
+CostColumn = Literal[
+    "train_seconds",
+    "gflops_per_clip",
+    "trained_parameters",
+    "new_parameters",
+    "train_peak_mib",
+    "predict_peak_mib",
+    "predict_clips_per_s",
+]
+
+
 class ReportOptions(Options):
     """What report.html shows."""
 
     title: str = Field("kinetext", description="title of the page")
     headline: list[str] = Field(
-        default=["top1", "mean_class_accuracy", "t2v_r1", "v2t_r1"],
+        default=["top1", "mean_class_accuracy", "map", "lrap", "t2v_r1", "v2t_r1"],
         min_length=1,
-        description="metrics of the first table; a data set shows those that it has (classes and captions differ)",
+        description="metrics of the first table; a data set shows those of its task: classes, several labels or captions",
+    )
+    cost: list[CostColumn] = Field(
+        default=["train_seconds", "gflops_per_clip"],
+        description="columns of the table `costs` that accuracy is plotted over, one figure for each",
     )
     examples: int = Field(4, ge=0, description="confusable pairs with example frames, per protocol and backbone")
     descriptions: list[str] = Field(

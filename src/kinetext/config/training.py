@@ -261,7 +261,7 @@ class TrainingOptions(Options):
         return self.augment.enabled or self.sampling != "uniform" or self.mixes
 
     def needs_classes(self) -> str | None:
-        """Return the name of an option that is set and needs classes, not captions; None if there is none."""
+        """Return the name of an option that is set and needs clips with one class each; None if there is none."""
         options = {
             "mixup": self.mixup,
             "cutmix": self.cutmix,

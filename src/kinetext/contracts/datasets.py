@@ -31,7 +31,7 @@ def attributes_have_known_values(case: Case) -> None:
 
 def clips_are_complete(case: Case) -> None:
     """Check that each clip has an id of its own, a known split, and either a label or captions."""
-    clips = _clips(case)
+    dataset, clips = _dataset(case), _clips(case)
     require(bool(clips), "list_clips yields nothing")
     ids = set()
     for clip in clips:
@@ -39,9 +39,15 @@ def clips_are_complete(case: Case) -> None:
         require(clip.clip_id not in ids, f"two clips have the id '{clip.clip_id}'")
         ids.add(clip.clip_id)
         require(clip.split in SPLITS, f"clip '{clip.clip_id}' has split '{clip.split}'; take {', '.join(SPLITS)}")
-        has_both = clip.label is not None and bool(clip.captions)
-        require(not has_both, f"clip '{clip.clip_id}' has a label and captions; give it one of them")
-        require(clip.label is not None or bool(clip.captions), f"clip '{clip.clip_id}' has neither label nor captions")
+        require(
+            not (clip.classes and clip.captions), f"clip '{clip.clip_id}' has a label and captions; give it one of them"
+        )
+        require(bool(clip.classes or clip.captions), f"clip '{clip.clip_id}' has neither label nor captions")
+        several = "labels" if clip.label is None else "label"
+        require(
+            not clip.classes or (several == "labels") == dataset.multi_label,
+            f"clip '{clip.clip_id}' has its class in `{several}`, and multi_label is {dataset.multi_label}",
+        )
         if clip.start_s is not None and clip.end_s is not None:
             require(clip.start_s < clip.end_s, f"clip '{clip.clip_id}' ends at {clip.end_s} s, before it starts")
     require(any(clip.split == "train" for clip in clips), "no clip has split 'train'")
@@ -55,7 +61,7 @@ def clips_repeat(case: Case) -> None:
 def labels_are_consistent(case: Case) -> None:
     """Check that labels() has each class once, and the clips and declared pairs use no other."""
     dataset, clips = _dataset(case), _clips(case)
-    used = {clip.label for clip in clips if clip.label is not None}
+    used = {label for clip in clips for label in clip.classes}
     labels = dataset.labels() or sorted(used)
     if dataset.captioned is not None:
         have = "labels" if labels else "captions"

@@ -15,6 +15,7 @@ from kinetext.methods.base import LossInputs, Method
 LABELS = ("rising", "falling", "growing", "gate opening")
 B, T, K = 3, 5, len(LABELS)
 TARGET_B = torch.tensor([0, 1, 3])
+LABELS_BK = torch.tensor([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 1.0]])
 RIVALS_KK = torch.eye(K, dtype=torch.bool) | torch.eye(K, dtype=torch.bool)[[1, 0, 3, 2]]
 
 
@@ -74,9 +75,11 @@ def class_table(backbone: Backbone, labels: tuple[str, ...] = LABELS, descriptio
 
 
 def loss_inputs(method: Method, task: str) -> tuple[LossInputs, TextTable]:
-    """Return the features of a batch whose clips have classes, or one caption each, with the table of their texts."""
-    table = class_table(method.backbone, LABELS if task == "classes" else LABELS[:B])
+    """Return the features of a batch whose clips have one class, several, or a caption each, and the table of texts."""
+    table = class_table(method.backbone, LABELS[:B] if task == "captions" else LABELS)
     video, text = method.encode_video(noise_clips()), method.encode_texts(table)
     if task == "captions":
         return LossInputs(video, text, torch.arange(B)), table
+    if task == "labels":
+        return LossInputs(video, text, TARGET_B, RIVALS_KK, 0.1, LABELS_BK), table
     return LossInputs(video, text, TARGET_B, RIVALS_KK, 0.1), table

@@ -25,7 +25,7 @@ from kinetext.contracts.inputs import (
     random_tiny,
     require_same_parameters,
 )
-from kinetext.methods.base import Method, build_method
+from kinetext.methods.base import ALL_TASKS, Method, build_method
 from kinetext.methods.checkpoint import load_trained, save_trained
 from kinetext.training.setup import choose_trained
 
@@ -37,7 +37,7 @@ def attributes_have_known_values(case: Case) -> None:
     for name in ("trains", "fits", "needs_text", "needs_descriptions", "needs_training_clips"):
         require(isinstance(getattr(case.cls, name), bool), f"{name} is {getattr(case.cls, name)!r}; take True or False")
     tasks = set(case.cls.tasks)
-    require(bool(tasks) and tasks <= {"classes", "captions"}, f"tasks is {case.cls.tasks!r}; take classes, captions")
+    require(bool(tasks) and tasks <= set(ALL_TASKS), f"tasks is {case.cls.tasks!r}; take {', '.join(ALL_TASKS)}")
 
 
 def options_are_accepted(case: Case) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from kinetext.contracts import Case, require
+from kinetext.evaluation.calibration import Calibration
 from kinetext.evaluation.intervals import metric_interval
 from kinetext.evaluation.metrics.base import Metric, Rivals
 from kinetext.evaluation.predictions import Predictions
@@ -14,19 +15,19 @@ from kinetext.evaluation.retrieval import Ranks, rank_queries
 
 LABELS = list("abcdefgh")
 RIVALS: Rivals = {"a": ["b", "c"], "b": ["a"], "c": ["d"], "d": ["c"]}
-CLIPS = {"classes": 90, "captions": 40}
+TRAIN_CLIPS = np.array([400, 150, 90, 60, 40, 30, 10, 5])  # of each class
+FITTED = Calibration(temperature=2.0, clips=50)
+CLIPS = {"classes": 90, "captions": 40, "labels": 90}
 
 
 def attributes_have_known_values(case: Case) -> None:
     """Check that task, unit and direction have known values."""
     metric = case.cls
-    require(metric.task in CLIPS, f"task is {metric.task!r}; take classes or captions")
+    require(metric.task in CLIPS, f"task is {metric.task!r}; take classes, captions or labels")
     require(metric.unit in ("share", "rank", "number"), f"unit is {metric.unit!r}; take share, rank or number")
     for name in ("higher_is_better", "needs_rivals"):
         require(isinstance(getattr(metric, name), bool), f"{name} is {getattr(metric, name)!r}; take True or False")
-    require(
-        not (metric.needs_rivals and metric.task == "captions"), "captions have no rivals; leave needs_rivals False"
-    )
+    require(not metric.needs_rivals or metric.task == "classes", "only classes have rivals; leave needs_rivals False")
 
 
 def value_is_in_its_unit(case: Case) -> None:
@@ -64,8 +65,10 @@ def classes_may_come_in_any_order(case: Case) -> None:
         turned = replace(
             sample,
             labels=[sample.labels[k] for k in order],
-            target_B=np.argsort(order)[sample.target_B],
+            target_B=np.argsort(order)[sample.target_B],  # of no meaning with several labels
             scores_BK=sample.scores_BK[:, order],
+            train_clips_K=TRAIN_CLIPS[order],
+            labels_BK=None if sample.labels_BK is None else sample.labels_BK[:, order],
         )
         _require_close(metric.measure(turned, rivals), metric.measure(sample, rivals))
 
@@ -131,7 +134,16 @@ def _inputs(case: Case) -> tuple[Metric, Any, Rivals | None]:
     scores_BK = random.normal(size=(num_clips, len(LABELS)))
     scores_BK[np.arange(num_clips), target_B] += 1.0
     scores_BK[7] = np.nan
-    return metric, Predictions(LABELS, target_B, scores_BK), RIVALS if metric.needs_rivals else None
+    predictions = Predictions(LABELS, target_B, scores_BK, train_clips_K=TRAIN_CLIPS, calibration=FITTED)
+    rivals = RIVALS if metric.needs_rivals else None
+    return metric, _several(predictions) if metric.task == "labels" else predictions, rivals
+
+
+def _several(predictions: Predictions) -> Predictions:
+    """Return predictions whose clips have their class, and every fifth clip the next class too."""
+    labels_BK = np.eye(len(LABELS), dtype=bool)[predictions.target_B]
+    labels_BK[::5] |= np.roll(labels_BK[::5], 1, axis=1)
+    return replace(predictions, target_B=np.full(len(labels_BK), -1), labels_BK=labels_BK)
 
 
 def _certain(metric: Metric, sign: int) -> Predictions | Ranks:
@@ -139,7 +151,9 @@ def _certain(metric: Metric, sign: int) -> Predictions | Ranks:
     if metric.task == "captions":
         return rank_queries(100.0 * sign * np.eye(24), np.arange(24))["t2v"]
     target_B = np.repeat(np.arange(len(LABELS)), 3)
-    return Predictions(LABELS, target_B, 100.0 * sign * np.eye(len(LABELS))[target_B])
+    scores_BK = 100.0 * sign * np.eye(len(LABELS))[target_B]
+    predictions = Predictions(LABELS, target_B, scores_BK, train_clips_K=TRAIN_CLIPS, calibration=FITTED)
+    return _several(predictions) if metric.task == "labels" else predictions
 
 
 def _arrays(sample: Predictions | Ranks) -> list[np.ndarray]:

@@ -12,13 +12,16 @@ Column = tuple[str, pa.DataType, str]
 
 SCHEMA_VERSION = 5  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
 ADDED = {  # columns that files of an earlier version lack: read as null
-    "clips": ("group", "size_bytes", "modified_ns"),
+    "clips": ("group", "size_bytes", "modified_ns", "labels"),
     "frames": ("pixel_aspect", "stream"),
-    "splits": ("group",),
-    "predictions": ("bank_P", "group"),
-    "runs": ("method_module", "method_options", "training", "test_clips", "test_crops", "test_average"),
+    "splits": ("group", "labels"),
+    "predictions": ("bank_P", "group", "targets"),
+    "runs": (
+        *("method_module", "method_options", "training", "test_clips", "test_crops", "test_average"),
+        *("temperature", "calibration", "class_groups"),
+    ),
     "metrics": ("unit", "higher_is_better", "variance", "freedom", "groups", "guessing"),
-    "costs": ("processes",),
+    "costs": ("processes", "train_peak_mib", "gflops_per_clip", "predict_peak_mib"),
     "confusions": ("backbone",),
     "differences": (
         "p",
@@ -75,11 +78,16 @@ _GROUP: Column = (
     pa.string(),
     "the film or recording that the clip was cut from, never split by mining or intervals; null: unknown",
 )
+_LABELS: Column = (
+    "labels",
+    pa.list_(pa.string()),
+    "the classes of a clip in a multi-label data set, where `label` is null; else empty",
+)
 CLIPS: tuple[Column, ...] = (
     _CLIP_ID,
     ("path", pa.string(), "video file, absolute"),
     ("split", pa.string(), "train | val | test"),
-    ("label", pa.string(), "class name; null where the data set has captions"),
+    ("label", pa.string(), "class name; null where the data set has captions or several labels a clip"),
     ("captions", pa.list_(pa.string()), "captions of the clip; empty where it has a label"),
     ("start_s", pa.float64(), "start of the clip in the file, seconds; null: the beginning"),
     ("end_s", pa.float64(), "end of the clip in the file, seconds; null: the end"),
@@ -88,6 +96,7 @@ CLIPS: tuple[Column, ...] = (
     _GROUP,
     ("size_bytes", pa.int64(), "size of the video file when it was listed; -1: absent; null: unknown"),
     ("modified_ns", pa.int64(), "its modification time then, nanoseconds since 1970; null: absent or unknown"),
+    _LABELS,
 )
 SPLITS: tuple[Column, ...] = (
     _CLIP_ID,
@@ -99,6 +108,7 @@ SPLITS: tuple[Column, ...] = (
     ),
     ("label", pa.string(), "as in clips; the file's metadata lists the classes of each split in order"),
     _GROUP,
+    _LABELS,
 )
 FRAMES: tuple[Column, ...] = (
     _CLIP_ID,
@@ -159,7 +169,12 @@ PREDICTIONS: tuple[Column, ...] = (
     _CLIP_ID,
     _GROUP,
     *_columns("split", "frame_order"),
-    ("target", pa.int32(), "index of the clip's class, or of its first caption, among the split's labels"),
+    (
+        "target",
+        pa.int32(),
+        "index of the clip's class, or of its first caption, among the split's labels; null with several labels",
+    ),
+    ("targets", pa.list_(pa.int32()), "indices of all classes of a clip in a multi-label data set; else null"),
     (
         "score_K",
         pa.list_(pa.float32()),
@@ -203,20 +218,43 @@ RUNS: tuple[Column, ...] = (
     ("test_clips", pa.int32(), "temporal views of a test clip whose scores are averaged"),
     ("test_crops", pa.int32(), "spatial views (crops) of each"),
     ("test_average", pa.string(), "what is averaged: logits | probabilities"),
+    ("temperature", pa.float64(), "temperature of the shares, fitted on validation clips; null: not calibrated"),
+    ("calibration", pa.string(), "whether shares are calibrated, and on how many clips, or why not"),
+    (
+        "class_groups",
+        pa.string(),
+        "head, middle and tail classes: how many they are, and the training clips of the smallest and the largest, JSON; "
+        "null: no groups",
+    ),
 )
 TRAINING_COSTS: tuple[Column, ...] = (  # of a run's cost.json
-    ("new_parameters", pa.int64(), "parameters that the method adds to the backbone; null where nothing was trained"),
-    ("trained_parameters", pa.int64(), "parameters that were trained"),
-    ("train_seconds", pa.float64(), "wall time of training, seconds, without imports and reading"),
+    ("new_parameters", pa.int64(), "parameters that the method adds to the backbone"),
+    ("trained_parameters", pa.int64(), "parameters that were trained; 0 where nothing was trained"),
+    ("train_seconds", pa.float64(), "wall time of training, seconds, without imports and reading; 0 where nothing was"),
     ("train_clips_seen", pa.int64(), "training clips times epochs"),
     ("processes", pa.int32(), "processes that trained together, one per GPU"),
     ("threads", pa.int32(), "CPU threads of the training"),
     ("device", pa.string(), "where it was trained: cpu, or the GPU's name"),
+    (
+        "train_peak_mib",
+        pa.float64(),
+        "peak memory of the training, MiB: on the GPU if there is one, else of the process",
+    ),
+)
+TEST_COSTS: tuple[Column, ...] = (  # of the metadata `cost` of a run's predictions.parquet
+    (
+        "gflops_per_clip",
+        pa.float64(),
+        "billions of floating-point operations, two per multiply-add, to score one test clip with all its views; texts "
+        "are encoded before",
+    ),
+    ("predict_peak_mib", pa.float64(), "peak memory of the prediction, MiB, as train_peak_mib"),
 )
 MEASURED_RULES = ("train_method", "predict_clips", "measure_run")  # rules of a run that Snakemake's benchmarks measure
 COSTS: tuple[Column, ...] = (
     *_RUN,
     *TRAINING_COSTS,
+    *TEST_COSTS,
     ("predict_clips_per_s", pa.float64(), "clips per second at prediction, cached features included"),
     *(
         (f"{rule}_{unit}", pa.float64(), f"{what} of the rule {rule} (Snakemake's benchmark)")
@@ -227,8 +265,18 @@ COSTS: tuple[Column, ...] = (
 COLLECTED_CURVES: tuple[Column, ...] = (
     *_RUN,
     ("epoch", pa.int64(), "passes over the training clips, from 1"),
-    ("metric", pa.string(), "train_loss, lr, and where there are validation clips val_loss, val_top1 or val_t2v_r1"),
+    (
+        "metric",
+        pa.string(),
+        "train_loss, lr, and where there are validation clips val_loss, val_top1, val_t2v_r1 or val_map",
+    ),
     ("value", pa.float64(), "its value after that epoch"),
+)
+RISK_COVERAGE: tuple[Column, ...] = (
+    *_columns("dataset", "split", "protocol", "backbone", "method", "texts", "seed"),
+    ("coverage", pa.float64(), "share of the clips that are answered: those with the highest confidence, 0 to 1"),
+    ("risk", pa.float64(), "share of errors among them, 0 to 1"),
+    ("confidence", pa.float64(), "the lowest share of a predicted class among them, calibrated where that is possible"),
 )
 COLLECTED_TEXTS: tuple[Column, ...] = (*_columns("dataset", "protocol", "backbone", "texts"), *TEXTS)
 CONFUSIONS: tuple[Column, ...] = (
@@ -293,6 +341,7 @@ TABLES = {
     "confusions": CONFUSIONS,
     "hard_clips": HARD_CLIPS,
     "differences": DIFFERENCES,
+    "risk_coverage": RISK_COVERAGE,
 }
 COLLECTED = {  # tables of all runs: the file tables/{name}.parquet -> its schema
     "metrics": "metrics",
@@ -303,4 +352,5 @@ COLLECTED = {  # tables of all runs: the file tables/{name}.parquet -> its schem
     "costs": "costs",
     "curves": "collected_curves",
     "differences": "differences",
+    "risk_coverage": "risk_coverage",
 }

@@ -45,6 +45,7 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
     metadata = {
         "labels": labels,
         "pairs": pairs,
+        "multi_label": dataset.multi_label,
         "lists": checksums(dataset),
         "sizes": sizes,
         "absent": {"count": len(absent), "first": absent[:MAX_NAMED]},
@@ -93,7 +94,7 @@ def list_dataset(name: str, options: DatasetOptions, media: Path) -> tuple[Datas
         clips = list(refuse_outside(clips, dataset.root))
     labels = dataset.labels()
     if labels is None:
-        labels = sorted({clip.label for clip in clips if clip.label is not None})
+        labels = sorted({label for clip in clips for label in clip.classes})
     _check(name, clips, labels)
     return dataset, clips, labels
 
@@ -194,9 +195,9 @@ def _check(name: str, clips: list[Clip], labels: list[str]) -> None:
     for clip in clips:
         if clip.split not in SPLITS:
             raise ValueError(f"{name}: clip {clip.clip_id} has split '{clip.split}'; it must be one of {SPLITS}")
-        if clip.label is None and not clip.captions:
+        if not clip.classes and not clip.captions:
             raise ValueError(f"{name}: clip {clip.clip_id} has neither a label nor captions; give it one of them")
-    _check_known(f"{name}: a clip has", (clip.label for clip in clips if clip.label is not None), labels)
+    _check_known(f"{name}: a clip has", (label for clip in clips for label in clip.classes), labels)
 
 
 def _check_known(subject: str, used: Iterable[str], labels: list[str]) -> None:

@@ -84,10 +84,10 @@ def _count_lines(name: str, clips: list[Clip], labels: list[str]) -> Iterator[st
     counts = Counter(clip.split for clip in clips)
     yield f"{name}: {len(clips)} clips: " + ", ".join(f"{split} {counts[split]}" for split in SPLITS)
     if labels:
-        by_class = Counter((clip.label, clip.split) for clip in clips)
+        by_class = Counter((label, clip.split) for clip in clips for label in clip.classes)
         ranges = [f"{split} {_range(by_class[label, split] for label in labels)}" for split in SPLITS if counts[split]]
         yield f"{len(labels)} classes; clips per class (min / median / max): {', '.join(ranges)}"
-        sizes = Counter(clip.label for clip in clips)
+        sizes = Counter(label for clip in clips for label in clip.classes)
         ordered = sorted(labels, key=lambda label: sizes[label])
         for size, some in (("smallest", ordered[:NUM_NAMED]), ("largest", ordered[: -NUM_NAMED - 1 : -1])):
             yield f"{size} classes: " + ", ".join(f"{label} {sizes[label]}" for label in some)
@@ -110,7 +110,7 @@ def _cut_lines(clips: list[Clip], labels: list[str], token_limits: TokenLimits) 
 
 
 def _write_classes(clips: list[Clip], labels: list[str], output: Path) -> None:
-    counts = Counter((clip.label, clip.split) for clip in clips)
+    counts = Counter((label, clip.split) for clip in clips for label in clip.classes)
     rows = ({"class": label, **{split: counts[label, split] for split in SPLITS}} for label in labels)
     write_csv(output, rows, ["class", *SPLITS])
 
@@ -177,7 +177,7 @@ def _sheet_lines(clips: list[Clip], options: FrameOptions, output: Path) -> Iter
     """Draw the contact sheet of these clips; yield how many could be decoded."""
     cells = []
     for clip, result in zip(clips, in_workers(read_cell, options, clips, "pictures"), strict=True):
-        title = clip.label or (clip.captions[0] if clip.captions else clip.clip_id)
+        title = ", ".join(clip.classes) or (clip.captions[0] if clip.captions else clip.clip_id)
         cell = Cell("failed", result.reason) if isinstance(result, NoResult) else result
         cells.append((title, f"{clip.split}  {Path(clip.clip_id).name}", cell))
     draw_sheet(cells, output)
@@ -202,7 +202,7 @@ def _sample_classes(clips: list[Clip]) -> list[Clip]:
     """Return up to NUM_CELLS clips, equally many of each class, or of each split if there are no classes."""
     groups: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
-        groups[clip.label or clip.split].append(clip)
+        groups[clip.classes[0] if clip.classes else clip.split].append(clip)
     some = [list(groups.values())[i] for i in uniform_indices(len(groups), min(NUM_CELLS, len(groups)))]
     return [clip for group in some for clip in evenly_spaced(group, NUM_CELLS // len(some))]
 

@@ -17,6 +17,7 @@ on them: `few_shot_4` is draw 0, `few_shot_4_draw1` another. A list from a file 
 precedence over a draw, and then each draw that is used needs one. No clip may both train and test; clips are compared by name and by the content of their frames.
 
 Clips with captions (retrieval) have no classes: each is its own, and only `supervised` and `zero_shot_from` apply.
+Where a clip may have several labels, only `supervised` applies: shots and novel classes are drawn by a clip's class.
 """
 
 import sys
@@ -45,6 +46,7 @@ class Split:
     rows: Rows
     labels: list[str]
     captioned: bool = False
+    multi_label: bool = False  # whether rows have their classes in `labels`, and None in `label`
 
 
 def split_clips(
@@ -63,8 +65,11 @@ def split_clips(
     its frames. Raises ValueError if a clip both trains and tests; overlap.txt beside the output then lists all such
     training clips.
     """
-    labels = read_metadata(clips)["labels"]
-    rows = [{key: row[key] for key in ("clip_id", "split", "label", "group")} for row in read_rows("clips", clips)]
+    described = read_metadata(clips)
+    labels, columns = described["labels"], ("clip_id", "split", "label", "group", "labels")
+    rows = [{key: row[key] for key in columns} for row in read_rows("clips", clips)]
+    if described.get("multi_label") and protocol != "supervised":
+        raise ValueError(f"{name}: {protocol}: clips have several labels each, which only supervised serves")
     hashes = content_hashes(frames)
     if source is None:
         try:
@@ -74,13 +79,15 @@ def split_clips(
         trained, trained_hashes = splits, hashes
     else:
         trained, trained_hashes = read_splits(source), content_hashes(source_frames or [])
+        if trained["train"].multi_label:
+            raise ValueError(f"{name}: {protocol}: its clips have several labels each, which only supervised serves")
         splits = zero_shot_splits(rows, labels, trained["train"].labels)
     pairs = overlap(trained, splits, trained_hashes, hashes)
     if pairs:
         trains = protocol.removeprefix("zero_shot_from_") if source else name
         raise ValueError(f"{name}, {protocol}: {_write_overlap(pairs, trains, output.with_name('overlap.txt'))}")
     split_rows = [
-        {"clip_id": row["clip_id"], "split": split, "label": row["label"], "group": row.get("group")}
+        {"split": split, **{key: row.get(key) for key in ("clip_id", "label", "group", "labels")}}
         for split, part in splits.items()
         for row in part.rows
     ]
@@ -91,6 +98,7 @@ def split_clips(
     metadata = {
         "labels": {split: part.labels for split, part in splits.items()},
         "captioned": not labels,
+        "multi_label": bool(described.get("multi_label")),
         "near_equal": near_equal.summary(near),
     }
     write_table("splits", split_rows, output, metadata)
@@ -119,8 +127,8 @@ def _print_sizes(subject: str, splits: dict[str, Split], short: list[str]) -> No
 def read_splits(path: Path) -> dict[str, Split]:
     """Read the table `splits`; return the splits by name, including empty ones."""
     metadata = read_metadata(path)
-    captioned = metadata.get("captioned", False)
-    splits = {name: Split([], labels, captioned) for name, labels in metadata["labels"].items()}
+    captioned, multi_label = metadata.get("captioned", False), metadata.get("multi_label", False)
+    splits = {name: Split([], labels, captioned, multi_label) for name, labels in metadata["labels"].items()}
     for row in read_rows("splits", path):
         split = splits[row["split"]]
         if captioned:
@@ -128,6 +136,11 @@ def read_splits(path: Path) -> dict[str, Split]:
             split.labels.append(row["label"])
         split.rows.append(row)
     return splits
+
+
+def row_classes(row: dict[str, Any]) -> list[str]:
+    """Return the classes of a clip: its label, or its labels in a multi-label data set."""
+    return (row.get("labels") or []) if row["label"] is None else [row["label"]]
 
 
 def protocol_splits(
@@ -150,7 +163,8 @@ def protocol_splits(
     def part(split: str, classes: list[str]) -> Split:
         keep = set(classes)
         # without labels (captions) all clips are scored among each other
-        return Split([row for row in rows if row["split"] == split and (not labels or row["label"] in keep)], classes)
+        of_split = [row for row in rows if row["split"] == split]
+        return Split([row for row in of_split if not labels or keep.intersection(row_classes(row))], classes)
 
     splits = {"train": part("train", base), "val": part("val", base), "test": part("test", base)}
     if held_out:

@@ -6,6 +6,7 @@ K classes or captions, T frames, C channels, H, W pixels.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,13 @@ class VideoClassifier:
     def __init__(self, files: RunFiles) -> None:
         """Load the run. Raises ValueError if its method trains and has no checkpoint yet."""
         self.spec = read_run(files.run)
+        self.calibration = replace(files.calibration, odds=files.multi_label)
         method, _ = configure_method(self.spec.method_module, self.spec.method_options)
         if files.checkpoint is None and method.trains and self.spec.training.epochs:
             raise ValueError(f"{files.run.parent}: {self.spec.method} is not trained yet; run `snakemake` first")
         self.frames = self.spec.frame_options
         self.device = distributed.device()
-        self.method = load_method(self.spec, files.backbone, files.checkpoint, self.device)
+        self.method = load_method(self.spec, files.backbone, files.checkpoint, self.device, files.multi_label)
         table = read_texts(files.texts, files.labels, self.method.backbone).to(self.device)
         with torch.inference_mode():
             if files.captions:
@@ -72,8 +74,8 @@ class VideoClassifier:
     ) -> list[dict[str, Any]]:
         """Return the `top` labels of a video, the most likely first, as rows of ANSWER_COLUMNS.
 
-        `score` is that of predictions.parquet, `share` its softmax over all labels (not calibrated). An unreadable
-        video has one row without a label; it records the error.
+        `score` is that of predictions.parquet, `share` its softmax over all labels, or of a multi-label run its
+        sigmoid; `calibrated` says whether that was fitted on validation clips. An unreadable video has one row without a label; it records the error.
         """
         return self.top_labels_of(path, extract_clip(_clip(Video(Path(path), start_s, end_s)), self.frames), top)
 
@@ -85,8 +87,7 @@ class VideoClassifier:
             score_K = self._scores_of(row)
         except ValueError as error:
             return [dict.fromkeys(ANSWER_COLUMNS) | {"path": str(path), "error": str(error)}]
-        weight_K = np.exp(score_K - score_K.max())
-        share_K = weight_K / weight_K.sum()
+        share_K = self.calibration.shares(score_K[None].astype(np.float64))[0]
         return [
             {
                 "path": str(path),
@@ -94,6 +95,7 @@ class VideoClassifier:
                 "label": self.names[k],
                 "score": float(score_K[k]),
                 "share": float(share_K[k]),
+                "calibrated": self.calibration.fitted,
                 "error": None,
             }
             for rank, k in enumerate(np.argsort(-score_K, kind="stable")[:top], 1)
@@ -104,6 +106,8 @@ def classify(
     inputs: Iterable[Path], run: Path, top: int = 5, output: Path | None = None, num_workers: int = 1
 ) -> tuple[int, int]:
     """Print the top labels of each video, or write them to the CSV file `output`; return videos and unreadable ones.
+
+    The last line says whether shares are calibrated.
 
     `inputs` as in `find_videos`. `num_workers` processes decode, each video within the time limit of the run's clips.
     """
@@ -130,6 +134,7 @@ def classify(
             for row in rows:
                 line = row["error"] or f"{100 * row['share']:5.1f} %  {row['label']}"
                 print(for_terminal(f"  {line}"))
+    print(classifier.calibration.sentence())
     return len(videos), num_unreadable
 
 

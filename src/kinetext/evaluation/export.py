@@ -12,14 +12,15 @@ from kinetext.core.paths import find_run_paths
 from kinetext.core.tables import read_rows
 from kinetext.evaluation.predictions import predicted_classes, read_predictions
 
-COLUMNS = ("split", "clip_id", "path", "label", "predicted", "correct", "share", "rank")
+COLUMNS = ("split", "clip_id", "path", "label", "predicted", "correct", "share", "calibrated", "rank")
 
 
 def export_predictions(run: Path, output: Path) -> None:
     """Write a row for each test clip of a run, its frames in order; columns COLUMNS.
 
-    `share` is the softmax of the predicted class's score over all classes (not calibrated), `rank` the place of the
-    clip's own class, from 1. For captions, a class is the clip that a caption belongs to. A clip without frames has no
+    `share` is that of the predicted class, `calibrated` whether it was fitted to validation clips, `rank` the place of the
+    clip's own class, from 1. With several labels per clip, `label` has all of them, separated by " | ", and `correct` and
+    `rank` are those of the best of them. For captions, a class is the clip that a caption belongs to. A clip without frames has no
     prediction. `path` is empty outside a results folder. Raises ValueError if the run has no predictions.
     """
     spec, path = read_run(run / "run.yaml"), run / "predictions.parquet"
@@ -35,14 +36,22 @@ def export_predictions(run: Path, output: Path) -> None:
 
 def _rows(path: Path, path_by_clip: dict[str, str]) -> Iterator[dict[str, Any]]:
     for (split, _), predictions in read_predictions(path, frame_order="ordered").items():
-        predicted_B = predicted_classes(predictions)
+        best_B = np.nan_to_num(predictions.scores_BK, nan=-np.inf).argmax(axis=1)
+        failed_B = np.isnan(predictions.scores_BK).any(axis=1)
+        predicted_B = np.where(failed_B, -1, best_B) if predictions.multi_label else predicted_classes(predictions)
+        shares_BK, calibrated = predictions.calibration.shares(predictions.scores_BK), predictions.calibration.fitted
         for b, clip_id in enumerate(predictions.clip_ids or ()):
-            label = predictions.labels[predictions.target_B[b]]
+            own = (
+                np.flatnonzero(predictions.labels_BK[b])
+                if predictions.labels_BK is not None
+                else [predictions.target_B[b]]
+            )
+            label = " | ".join(predictions.labels[k] for k in own)
             row = {"split": split, "clip_id": clip_id, "path": path_by_clip.get(clip_id, ""), "label": label}
             k, score_K = int(predicted_B[b]), predictions.scores_BK[b]
             if k >= 0:
-                weight_K = np.exp(score_K - score_K.max())
-                row |= {"predicted": predictions.labels[k], "correct": int(predictions.labels[k] == label)}
-                row |= {"share": round(float(weight_K[k] / weight_K.sum()), 6)}
-                row |= {"rank": 1 + int((score_K > score_K[predictions.target_B[b]]).sum())}
+                right = predictions.labels[k] in [predictions.labels[i] for i in own]
+                row |= {"predicted": predictions.labels[k], "correct": int(right)}
+                row |= {"share": round(float(shares_BK[b, k]), 6), "calibrated": int(calibrated)}
+                row |= {"rank": 1 + int((score_K > score_K[own].max()).sum())}
             yield row

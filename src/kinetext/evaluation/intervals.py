@@ -104,7 +104,7 @@ def metric_interval(
     if value_B is not None:
         value_D = np.array([value_B[rows].mean() for rows in rows_D])
     else:
-        value_D = np.array(metric.measure_draws(sample, rows_D, rivals))
+        value_D = np.array([metric.measure(sample.take(rows), rivals) for rows in rows_D])
     value_D = value_D[~np.isnan(value_D)]
     if len(value_D) < 2:
         return Interval(NAN, NAN, NAN, NAN, groups)

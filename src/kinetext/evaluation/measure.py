@@ -14,9 +14,10 @@ from kinetext.core.tables import code_commit, read_rows, write_table
 from kinetext.evaluation.intervals import metric_interval
 from kinetext.evaluation.metrics import all_metrics
 from kinetext.evaluation.metrics.base import Metric, Rivals
+from kinetext.evaluation.metrics.ranking_precision import RankingPrecision
 from kinetext.evaluation.metrics.top_k import TopK
 from kinetext.evaluation.predictions import Predictions, read_predictions
-from kinetext.evaluation.retrieval import Ranks, caption_clips, rank_queries, rank_samples, recall_at_1
+from kinetext.evaluation.retrieval import caption_clips, rank_queries, rank_samples, recall_at_1
 from kinetext.evaluation.rivals import split_rivals, top_pairs
 
 NUM_PAIRS = 20  # confusable pairs per rule that are measured one by one
@@ -28,7 +29,7 @@ class Measurement:
 
     name: str
     metric: Metric
-    sample: Predictions | Ranks
+    sample: Any  # Predictions, Ranks, or what the metric prepares from predictions
     rivals: Rivals | None = None
     group_B: np.ndarray | None = None  # number of each clip's group; None: each clip is its own
 
@@ -63,6 +64,8 @@ def measure_run(
     rows: list[dict[str, Any]] = []
     for (split, frame_order), sample in read_predictions(predictions).items():
         measurements = _caption_measurements if sample.captioned else _class_measurements
+        if sample.multi_label:
+            measurements = _label_measurements
         for measurement in measurements(metrics, sample, confusable_rows, frame_order == "ordered"):
             rows.append({**run_columns, "split": split, "frame_order": frame_order, **measurement.row()})
     write_table("metrics", rows, output)
@@ -71,8 +74,11 @@ def measure_run(
 def main_values(predictions: Predictions) -> dict[str, np.ndarray]:
     """Return the metrics that runs are compared by, of each clip [B], the main one first.
 
-    top1 of classes; t2v_r1 (a clip's share of its captions that retrieve it) and v2t_r1 of captions.
+    top1 of classes; lrap where clips have several; t2v_r1 (a clip's share of its captions that retrieve it) and v2t_r1
+    of captions.
     """
+    if predictions.multi_label:
+        return {"lrap": RankingPrecision().clip_values(predictions)}
     if not predictions.captioned:
         return {"top1": TopK().clip_values(predictions)}
     ranks = rank_queries(predictions.scores_BK, caption_clips(predictions))
@@ -89,16 +95,28 @@ def _caption_measurements(
                 yield Measurement(pattern.format(name), metric, ranks, group_B=predictions.group_B)
 
 
+def _label_measurements(
+    metrics: Mapping[str, Metric], predictions: Predictions, confusables: list[dict[str, Any]], ordered: bool
+) -> Iterator[Measurement]:
+    """Yield the measurements of clips with several labels each; which of them are rivals is not defined."""
+    for name, metric in metrics.items():
+        if metric.task != "labels" or (metric.ordered_only and not ordered):
+            continue
+        if (sample := metric.prepare(predictions)) is not None:
+            yield Measurement(name, metric, sample, group_B=sample.group_B)
+
+
 def _class_measurements(
     metrics: Mapping[str, Metric], predictions: Predictions, confusables: list[dict[str, Any]], ordered: bool
 ) -> Iterator[Measurement]:
     """Yield the measurements of recognition."""
     rules = sorted({row["rule"] for row in confusables})
     for name, metric in metrics.items():
-        if metric.task != "classes":
+        if metric.task != "classes" or (metric.ordered_only and not ordered):
             continue
         if not metric.needs_rivals:
-            yield Measurement(name, metric, predictions, group_B=predictions.group_B)
+            if (sample := metric.prepare(predictions)) is not None:
+                yield Measurement(name, metric, sample, group_B=sample.group_B)
             continue
         for rule in rules:
             rivals = split_rivals(confusables, rule, predictions.labels)

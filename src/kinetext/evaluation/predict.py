@@ -12,6 +12,7 @@ B clips, T frames, K classes or captions, P captions of the query bank, V views.
 """
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,16 @@ from tqdm import tqdm
 from kinetext.backbones.text_table import read_texts
 from kinetext.config.run import RunSpec, read_run
 from kinetext.core import distributed
+from kinetext.core.memory import peak_mib
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.core.tables import write_table
 from kinetext.data.loader import ClipLoader
-from kinetext.data.splits import Split, read_splits
+from kinetext.data.splits import Split, read_splits, row_classes
 from kinetext.data.store import FrameStore
 from kinetext.data.views import ClipViews
+from kinetext.evaluation.calibration import CAPTIONS, NO_CLIPS, Calibration, fit_odds, fit_temperature
+from kinetext.evaluation.cost import gflops_per_clip
+from kinetext.evaluation.predictions import label_matrix
 from kinetext.evaluation.scores import frame_indices, load_method, score_clips
 from kinetext.methods.base import Method
 
@@ -49,7 +54,7 @@ def predict_clips(
     output: Path,
     threads: int = 1,
 ) -> None:
-    """Write the table `predictions` for all splits but train and val.
+    """Write the table `predictions` for all splits but train and val, with what val says about shares in its metadata.
 
     A clip without frames has NaN scores and counts as wrong, alike for every method. Clips with captions are also
     scored for captions of training clips (`bank_P`). With several processes, each calls this function and the first
@@ -59,22 +64,26 @@ def predict_clips(
     torch.set_num_threads(process_threads)
     spec = read_run(run)
     device = distributed.device()
-    method = load_method(spec, backbone_folder, checkpoint, device)
-    store = FrameStore(frames)
     all_splits = read_splits(splits)
+    train = all_splits["train"]
+    method = load_method(spec, backbone_folder, checkpoint, device, train.multi_label)
+    store = FrameStore(frames)
     tested = {name: split for name, split in all_splits.items() if name not in ("train", "val") and split.rows}
     predictor = _Predictor(spec, method, store, device, process_threads)
     rows: list[Row] = []
     labels: dict[str, list[str]] = {}
     with torch.inference_mode():
-        bank = predictor.encode_bank(all_splits["train"], texts)
+        bank = predictor.encode_bank(train, texts)
         for splits_of_clips in _splits_by_clips(tested):
             split_texts = {name: predictor.encode_split(split, texts) for name, split in splits_of_clips.items()}
             labels |= {name: encoded.labels for name, encoded in split_texts.items()}
             clips = next(iter(splits_of_clips.values())).rows
+            predictor.count_gflops(clips, next(iter(split_texts.values())).chunks)
             rows += predictor.rows_without_frames(clips, split_texts, bank)
             rows += predictor.rows_with_frames(clips, split_texts, bank)
+        calibration = predictor.calibrate(all_splits["val"], texts)
     clips_per_s = predictor.clips_per_s()
+    cost = predictor.cost(checkpoint)
     if distributed.rank() > 0:
         return
     order = list(tested)
@@ -88,6 +97,10 @@ def predict_clips(
         },
         "testing": spec.testing.model_dump(),
         "predict_clips_per_s": clips_per_s,
+        "cost": cost,
+        "calibration": calibration.document(),
+        "train_clips": {} if train.captioned else Counter(label for row in train.rows for label in row_classes(row)),
+        "multi_label": train.multi_label,
     }
     write_table("predictions", rows, output, metadata)
 
@@ -121,6 +134,7 @@ class _Predictor:
     def __init__(self, spec: RunSpec, method: Method, store: FrameStore, device: torch.device, threads: int) -> None:
         self.spec, self.method, self.store, self.device, self.threads = spec, method, store, device, threads
         self.seconds, self.num_clips = 0.0, 0
+        self.gflops: float | None = None  # of one clip
 
     def encode_split(self, split: Split, texts: Path) -> _EncodedTexts:
         """Encode the classes of a split, or the captions of its clips."""
@@ -149,7 +163,28 @@ class _Predictor:
             for frame_order in FRAME_ORDERS
         ]
 
-    def rows_with_frames(self, clips: list[Row], texts: dict[str, _EncodedTexts], bank: _EncodedTexts) -> list[Row]:
+    def calibrate(self, val: Split, texts: Path) -> Calibration:
+        """Return how scores become shares, fitted on the validation clips."""
+        if val.captioned:
+            return CAPTIONS
+        if not val.rows:
+            return NO_CLIPS
+        encoded = {"val": self.encode_split(val, texts)}
+        rows = self.rows_with_frames(val.rows, encoded, _EncodedTexts([], []), FRAME_ORDERS[:1])
+        if not rows:
+            return NO_CLIPS
+        scores_BK = np.stack([row["score_K"] for row in rows])
+        if val.multi_label:
+            return fit_odds(scores_BK, label_matrix([row["targets"] for row in rows], scores_BK.shape[1]))
+        return fit_temperature(scores_BK, np.array([row["target"] for row in rows]))
+
+    def rows_with_frames(
+        self,
+        clips: list[Row],
+        texts: dict[str, _EncodedTexts],
+        bank: _EncodedTexts,
+        frame_orders: tuple[str, ...] = FRAME_ORDERS,
+    ) -> list[Row]:
         """Score the clips that have frames, for each split in `texts`; every process gets the rows of all."""
         views, targets = self.spec.testing.views, {name: encoded.targets() for name, encoded in texts.items()}
         clips = [clip for clip in clips if clip["clip_id"] in self.store]
@@ -164,9 +199,10 @@ class _Predictor:
         bar = tqdm(loader.batches(local_batches), description, len(local_batches), disable=distributed.hide_progress())
         for indices, frames_BTCHW in zip(local_batches, bar, strict=True):
             batch = [clips[index] for index in indices]
-            tokens = self.method.image_tokens(frames_BTCHW.unflatten(1, (views, -1)).flatten(0, 1))  # B: views of clips
+            frames_BTCHW = frames_BTCHW.unflatten(1, (views, -1)).flatten(0, 1)  # B: views of clips
+            tokens = self.method.image_tokens(frames_BTCHW)
             rows.append([])
-            for frame_order in FRAME_ORDERS:
+            for frame_order in frame_orders:
                 video = self._encode_reordered(tokens, frame_order, [clip["clip_id"] for clip in batch])
                 scores = {
                     name: score_clips(self.method, video, encoded.chunks, views, self.spec.testing.average)
@@ -194,6 +230,22 @@ class _Predictor:
         row_B1 = torch.arange(len(index_BT), device=self.device)[:, None]
         return self.method.encode_tokens({level: token[row_B1, index_BT] for level, token in tokens.items()})
 
+    def count_gflops(self, clips: list[Row], text: list[Any]) -> None:
+        """Count the arithmetic of one clip that has frames, once."""
+        clip_ids = [clip["clip_id"] for clip in clips if clip["clip_id"] in self.store][:1]
+        if self.gflops is None and clip_ids:
+            loader = ClipLoader(ClipViews(self.store, clip_ids, self.spec), self.device, 0, self.spec.training.decode)
+            (frames_1TCHW,) = loader.batches([[0]])
+            frames_VTCHW = frames_1TCHW[0].unflatten(0, (self.spec.testing.views, -1))
+            self.gflops = gflops_per_clip(self.method, frames_VTCHW, text)
+
+    def cost(self, checkpoint: Path | None) -> dict[str, float | None]:
+        """Return the cost of testing, and that of a training that there was none. Every process calls this."""
+        none = {"trained_parameters": 0, "train_seconds": 0.0, "train_clips_seen": 0}
+        none |= {"new_parameters": sum(p.numel() for p in self.method.new_parameters().values())}
+        peak = distributed.maximum(round(peak_mib(self.device)))
+        return {"gflops_per_clip": self.gflops, "predict_peak_mib": peak, **({} if checkpoint else none)}
+
     def clips_per_s(self) -> float | None:
         """Return the clips scored per second, frames in order; None without clips. Every process calls this."""
         measured = distributed.gather([(self.num_clips, self.seconds)])
@@ -209,7 +261,8 @@ def _row(
         "split": split,
         "frame_order": frame_order,
         "group": clip.get("group"),
-        "target": targets[clip["label"]],
+        "target": None if clip["label"] is None else targets[clip["label"]],
+        "targets": None if clip["label"] is not None else [targets[label] for label in row_classes(clip)],
         "score_K": score_K,
         "bank_P": bank_P if frame_order == "ordered" else None,
     }

@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from kinetext.core.tables import metadata_of, read_table
+from kinetext.evaluation.calibration import UNKNOWN, Calibration, read_calibration
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,14 @@ class Predictions:
     bank_BP: np.ndarray | None = None  # scores for captions of training clips; None for frames out of order
     captioned: bool = False  # whether the labels are captions
     group_B: np.ndarray | None = None  # number of each clip's group; None: each clip is its own
+    train_clips_K: np.ndarray | None = None  # number of training clips of each class; None: unknown, or captions
+    calibration: Calibration = UNKNOWN  # how scores become shares
+    labels_BK: np.ndarray | None = None  # which classes each clip has, where it may have several; target_B is then -1
+
+    @property
+    def multi_label(self) -> bool:
+        """Return whether a clip may have several classes."""
+        return self.labels_BK is not None
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -35,6 +45,7 @@ class Predictions:
             clip_ids=None,
             bank_BP=None if self.bank_BP is None else self.bank_BP[rows],
             group_B=None if self.group_B is None else self.group_B[rows],
+            labels_BK=None if self.labels_BK is None else self.labels_BK[rows],
         )
 
 
@@ -53,12 +64,17 @@ def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[s
         rows = table.take(np.flatnonzero((splits == split) & (orders == order)))
         predictions[split, order] = Predictions(
             labels=metadata["labels"][split],
-            target_B=rows["target"].to_numpy(),
+            target_B=pc.fill_null(rows["target"], -1).to_numpy(),
             scores_BK=_matrix(rows["score_K"]),
             clip_ids=rows["clip_id"].to_pylist(),
             bank_BP=None if rows["bank_P"].null_count else _matrix(rows["bank_P"]),
             captioned=bool(metadata.get("captioned")),
             group_B=_groups(rows["group"], rows["clip_id"]),
+            train_clips_K=_train_clips(metadata, metadata["labels"][split]),
+            calibration=read_calibration(metadata.get("calibration")),
+            labels_BK=label_matrix(rows["targets"].to_pylist(), len(metadata["labels"][split]))
+            if metadata.get("multi_label")
+            else None,
         )
     return predictions
 
@@ -75,6 +91,20 @@ def predicted_classes(predictions: Predictions) -> np.ndarray:
     best_B = others_BK.argmax(axis=1)
     target_is_best_B = target_score_B > others_BK.max(axis=1)
     return np.where(np.isnan(target_score_B), -1, np.where(target_is_best_B, predictions.target_B, best_B))
+
+
+def label_matrix(targets: list[list[int]], num_classes: int) -> np.ndarray:
+    """Return which classes each clip has, bool [B, K], from the indices of its classes."""
+    labels_BK = np.zeros((len(targets), num_classes), bool)
+    for labels_K, indices in zip(labels_BK, targets, strict=True):
+        labels_K[indices] = True
+    return labels_BK
+
+
+def _train_clips(metadata: dict[str, Any], labels: list[str]) -> np.ndarray | None:
+    """Return the number [K] of training clips of each class; None in files of an earlier version, or of captions."""
+    clips = metadata.get("train_clips")
+    return np.array([clips.get(label, 0) for label in labels]) if clips else None
 
 
 def _groups(group: pa.ChunkedArray, clip_id: pa.ChunkedArray) -> np.ndarray | None:

@@ -5,9 +5,22 @@ from pathlib import Path
 
 from kinetext.config.run import read_run
 from kinetext.core.paths import run_paths
+from kinetext.core.tables import read_metadata
 from kinetext.data.splits import read_splits
+from kinetext.evaluation.calibration import Calibration, read_calibration
 
-ANSWER_COLUMNS = ("path", "rank", "label", "score", "share", "error")  # of the table that `classify` gives
+ANSWER_COLUMNS = (
+    "path",
+    "rank",
+    "label",
+    "score",
+    "share",
+    "calibrated",
+    "error",
+)  # of the table that `classify` gives
+
+
+NO_PREDICTIONS = Calibration(reason="the run has no predictions yet; run `snakemake` first")
 
 
 @dataclass(frozen=True)
@@ -20,6 +33,8 @@ class RunFiles:
     checkpoint: Path | None  # None where nothing was trained
     labels: list[str]
     captions: bool = False  # whether the texts are captions, each a label of its own
+    multi_label: bool = False  # whether each label has a share of its own
+    calibration: Calibration = NO_PREDICTIONS  # how scores become shares
 
 
 def find_run_files(folder: Path) -> RunFiles:
@@ -47,4 +62,11 @@ def find_run_files(folder: Path) -> RunFiles:
         checkpoint=checkpoint if checkpoint in needed else None,
         labels=widest.labels,
         captions=widest.captioned,
+        multi_label=widest.multi_label,
+        calibration=_calibration(folder / "predictions.parquet"),
     )
+
+
+def _calibration(predictions: Path) -> Calibration:
+    """Return the calibration that predict_clips fitted, if the run has predictions."""
+    return read_calibration(read_metadata(predictions).get("calibration")) if predictions.is_file() else NO_PREDICTIONS

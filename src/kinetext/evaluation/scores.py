@@ -18,14 +18,21 @@ from kinetext.methods.base import Method, build_method
 from kinetext.methods.checkpoint import load_trained
 
 
-def load_method(spec: RunSpec, backbone_folder: Path, checkpoint: Path | None, device: torch.device) -> Method:
-    """Load the method of a run for testing, with the parameters of its checkpoint if it has one."""
+def load_method(
+    spec: RunSpec, backbone_folder: Path, checkpoint: Path | None, device: torch.device, multi_label: bool = False
+) -> Method:
+    """Load the method of a run for testing, with the parameters of its checkpoint if it has one.
+
+    `multi_label`: its clips have several labels each, so a training has a threshold between them.
+    """
     method = build_method(load_backbone(backbone_folder), spec.method_module, spec.method_options)
     if checkpoint is not None:
         if spec.training.temperature is not None:
             method.backbone.set_temperature(spec.training.temperature)
+        if multi_label:
+            method.add_label_threshold()
         load_trained(method, checkpoint)
-    return method.to(device).eval()
+    return method.to(device).eval().requires_grad_(False)
 
 
 def frame_indices(frame_order: str, num_frames: int, clip_id: str) -> Tensor:
@@ -43,9 +50,9 @@ def frame_indices(frame_order: str, num_frames: int, clip_id: str) -> Tensor:
 
 def score_clips(method: Method, video: Any, text: list[Any], views: int, average: str = "logits") -> np.ndarray:
     """Return the scores [B, K] of videos [B * V] for texts that are encoded in chunks, averaged over the V views of a
-    clip.
+    clip; log-odds if the method was trained on several labels per clip.
     """
-    scores_NK = torch.cat([method.score(video, part) for part in text], 1).float()
+    scores_NK = torch.cat([method.label_logits(method.score(video, part)) for part in text], 1).float()
     return average_views(scores_NK, views, average).cpu().numpy()
 
 

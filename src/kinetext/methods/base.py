@@ -29,6 +29,9 @@ from kinetext.core import plugins
 from kinetext.core.plugins import Options
 
 Tokens = dict[int, Tensor]  # layer -> tokens_BTNV
+Task = Literal["classes", "captions", "labels"]  # one class per clip, captions, several labels per clip
+ALL_TASKS: tuple[Task, ...] = ("classes", "captions", "labels")  # of methods whose losses are `Method.losses`
+THRESHOLD_SCALE = 100  # of `label_threshold`: CLIP's scale, so that the threshold moves as fast as cosines do
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class LossInputs:
     target_B: Tensor
     rivals_KK: Tensor | None = None
     label_smoothing: float = 0.0
+    labels_BK: Tensor | None = None  # 1 for each class of a clip, else 0, in a multi-label data set; then no target_B
     log_prior_K: Tensor | None = None  # tau x log(share of the class); None without training.logit_adjustment
 
     def adjusted(self, scores_BK: Tensor) -> Tensor:
@@ -61,7 +65,7 @@ class Method(nn.Module):
     needs_text: ClassVar[bool] = True  # false: no text is encoded, so a backbone without a text encoder will do
     needs_descriptions: ClassVar[bool] = False  # true: class names alone are refused
     needs_training_clips: ClassVar[bool] = False  # true: protocols with classes without training clips are refused
-    tasks: ClassVar[tuple[Literal["classes", "captions"], ...]] = ("classes", "captions")
+    tasks: ClassVar[tuple[Task, ...]] = ("classes", "captions")  # labels: several per clip, in `losses`
     sees_order: bool = True  # false: the order of frames changes no score (a contract check)
     inside: bool = False  # true: `layer` runs in place of each layer of the image encoder
     gradient_checkpointing: bool = False  # of the method's own layers (training.gradient_checkpointing)
@@ -73,6 +77,7 @@ class Method(nn.Module):
         self.config = config
         self.loss_terms = nn.ModuleDict()  # training.terms, while it trains
         self.fitted: dict[str, Tensor] = {}  # the result of `fit`, which the checkpoint holds
+        self.label_threshold: nn.Parameter | None = None  # of a method that is trained on several labels per clip
 
     @classmethod
     def check(cls, config: Any) -> None:
@@ -153,12 +158,26 @@ class Method(nn.Module):
         """Return the logits [B, K] of all pairs. Evaluation passes captions in chunks."""
         return self.backbone.logits(cosine_scores(video, text))
 
+    def add_label_threshold(self) -> None:
+        """Add the parameter that is subtracted from scores to give log-odds, where clips have several labels."""
+        device = next(self.parameters()).device
+        self.label_threshold = nn.Parameter(torch.zeros((), device=device))
+
+    def label_logits(self, scores_BK: Tensor) -> Tensor:
+        """Return the log-odds [B, K] of each label of a clip from its score; without training the scores themselves."""
+        return scores_BK if self.label_threshold is None else scores_BK - THRESHOLD_SCALE * self.label_threshold
+
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
         """Return the loss terms by name. Training minimises their sum; each is logged as a curve.
 
-        By default the cross-entropy over all classes or, if clips have captions, the symmetric contrastive loss.
+        By default the cross-entropy over all classes; the symmetric contrastive loss if clips have captions; the binary
+        cross-entropy of each label, averaged over labels and clips, if clips have several.
         """
         scores_BK = self.score(batch.video, batch.text)
+        if batch.labels_BK is not None:
+            wanted_BK = (1 - batch.label_smoothing) * batch.labels_BK + batch.label_smoothing / 2
+            logits_BK = self.label_logits(scores_BK)
+            return {"binary_cross_entropy": F.binary_cross_entropy_with_logits(logits_BK, wanted_BK)}
         if batch.rivals_KK is None:
             return {"contrastive": contrastive_loss(scores_BK, batch.label_smoothing)}
         scores_BK = batch.adjusted(scores_BK)

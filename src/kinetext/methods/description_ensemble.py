@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, require_descriptions
-from kinetext.methods.base import Method
+from kinetext.methods.base import ALL_TASKS, Method
 
 
 class DescriptionEnsemble(Method):
@@ -24,6 +24,7 @@ class DescriptionEnsemble(Method):
     trains: ClassVar[bool] = False
     needs_descriptions: ClassVar[bool] = True
     sees_order = False
+    tasks = ALL_TASKS
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Tensor:
         """Return the mean [K, D] of the normalised descriptions of each class.

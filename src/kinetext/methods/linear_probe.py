@@ -21,7 +21,7 @@ from torch import Tensor
 from kinetext.backbones.base import Backbone
 from kinetext.backbones.text_table import TextTable, WordFeatures
 from kinetext.core.plugins import Options
-from kinetext.methods.base import Method
+from kinetext.methods.base import Method, Task
 from kinetext.methods.ordered_descriptions import end_frames
 
 
@@ -31,7 +31,7 @@ class LinearProbe(Method):
     fits: ClassVar[bool] = True
     needs_text: ClassVar[bool] = False
     needs_training_clips: ClassVar[bool] = True
-    tasks: ClassVar[tuple[Literal["classes", "captions"], ...]] = ("classes",)
+    tasks: ClassVar[tuple[Task, ...]] = ("classes",)
 
     class Config(Options):
         """Options of the features and of the regression."""

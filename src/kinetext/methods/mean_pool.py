@@ -8,10 +8,11 @@ Adds no parameter. Before training it equals zero_shot (tests/methods/test_mean_
 
 from __future__ import annotations
 
-from kinetext.methods.base import Method
+from kinetext.methods.base import ALL_TASKS, Method
 
 
 class MeanPool(Method):
     """Average the frame features; this is the default of `Method`."""
 
     sees_order = False
+    tasks = ALL_TASKS

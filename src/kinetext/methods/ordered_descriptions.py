@@ -31,7 +31,7 @@ from torch import Tensor
 from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, require_descriptions
 from kinetext.core.plugins import Options
 from kinetext.core.schemas import PHASES
-from kinetext.methods.base import Method
+from kinetext.methods.base import ALL_TASKS, Method
 
 WHOLE, START, END = range(len(PHASES))
 
@@ -48,6 +48,7 @@ class OrderedDescriptions(Method):
 
     trains: ClassVar[bool] = False
     needs_descriptions: ClassVar[bool] = True
+    tasks = ALL_TASKS
 
     class Config(Options):
         """Option of the comparison."""

@@ -25,13 +25,15 @@ from torch import Tensor, nn
 
 from kinetext.backbones.base import Backbone
 from kinetext.core.plugins import Options
-from kinetext.methods.base import Method
+from kinetext.methods.base import ALL_TASKS, Method
 
 LAYERS = {"clip4clip": 4, "actionclip": 6}  # --cross_num_hidden_layers in CLIP4Clip's README; Visual_Prompt.py
 
 
 class SeqTransformer(Method):
     """Average frame features after a transformer over the frames."""
+
+    tasks = ALL_TASKS
 
     class Config(Options):
         """Options of the transformer."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from kinetext.methods.base import Method
+from kinetext.methods.base import ALL_TASKS, Method
 
 
 class ZeroShot(Method):
@@ -15,3 +15,4 @@ class ZeroShot(Method):
 
     trains: ClassVar[bool] = False
     sees_order = False
+    tasks = ALL_TASKS

@@ -8,6 +8,7 @@ from kinetext.plan.check import check_config, load_config
 from kinetext.plan.inputs import (
     dataset_inputs,
     has_captions,
+    is_multi_label,
     metric_modules,
     mining_options,
     text_inputs,
@@ -20,6 +21,7 @@ __all__ = [
     "check_config",
     "dataset_inputs",
     "has_captions",
+    "is_multi_label",
     "is_quick",
     "load_config",
     "method_trains",

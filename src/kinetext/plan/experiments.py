@@ -9,7 +9,7 @@ from typing import Any
 from kinetext.config.experiment import Config, ExperimentOptions
 from kinetext.core import plugins
 from kinetext.data.lists import need_path
-from kinetext.plan.inputs import backbone_facts, has_captions, mining_options
+from kinetext.plan.inputs import backbone_facts, has_captions, is_multi_label, mining_options
 from kinetext.plan.runs import source_dataset
 
 
@@ -81,6 +81,10 @@ def _check_task(where: str, config: Config, experiment: ExperimentOptions, datas
     captioned = has_captions(config.datasets[dataset], dataset)
     if captioned and not (experiment.protocol == "supervised" or source_dataset(experiment.protocol)):
         raise ValueError(f"{where}.protocol: {dataset} has captions and no classes; take supervised")
+    if is_multi_label(config.datasets[dataset], dataset) and experiment.protocol != "supervised":
+        raise ValueError(
+            f"{where}.protocol: {dataset} has several labels per clip, which only supervised serves; take supervised"
+        )
     for texts in experiment.texts:
         of_captions = plugins.load("texts", config.texts[texts].module or texts).of_captions
         if captioned is not None and captioned != of_captions:
@@ -96,11 +100,13 @@ def _check_recipe(where: str, config: Config, name: str, dataset: str) -> None:
     """Check that the stored frames and the labels of a data set allow how a method samples, trains and tests."""
     method, frames, data = config.methods[name], config.datasets[dataset].frames, f"datasets.{dataset}"
     captions = has_captions(config.datasets[dataset], dataset)
+    several = is_multi_label(config.datasets[dataset], dataset)
     stored, taken, training = frames.num_frames, method.num_frames or frames.num_frames, method.training
-    task = "captions" if captions else "classes"
+    task = "captions" if captions else "labels" if several else "classes"
     tasks = plugins.load("methods", method.module or name).tasks
     if captions is not None and task not in tasks:
-        raise ValueError(f"{where}: {data} has {task}, and {name} serves {' and '.join(tasks)} only; take it out")
+        has = "several labels per clip" if several else task
+        raise ValueError(f"{where}: {data} has {has}, and {name} serves {' and '.join(tasks)} only; take it out")
     if taken > stored:
         wrong = f"num_frames is {taken}, but {data}.frames.num_frames stores {stored}; store more"
     elif taken == stored and training.sampling != "uniform":
@@ -119,8 +125,11 @@ def _check_recipe(where: str, config: Config, name: str, dataset: str) -> None:
         wrong = f"testing.crops: {method.testing.crops} crops take {data}.frames.crop: whole"
     elif captions and method.testing.average == "probabilities":
         wrong = f"testing.average: {data} has captions, whose scores are no probabilities; take logits"
-    elif captions and (option := training.needs_classes()):
-        wrong = f"training.{option} is for clips with classes, and {data} has captions; take it out"
+    elif several and method.testing.average == "probabilities":
+        wrong = f"testing.average: {data} has several labels per clip, whose scores are no softmax; take logits"
+    elif (captions or several) and (option := training.needs_classes()):
+        has = "captions" if captions else "several labels per clip"
+        wrong = f"training.{option} is for clips with one class each, and {data} has {has}; take it out"
     else:
         return
     raise ValueError(f"{where}.{wrong}")

@@ -64,7 +64,12 @@ def mining_options(config: Config, dataset: str) -> ConfusablesOptions:
 def has_captions(options: DatasetOptions, name: str) -> bool | None:
     """Return whether clips have captions instead of classes; None if only the annotation files decide."""
     captioned: bool | None = plugins.load("datasets", options.module or name).captioned
-    return captioned
+    return False if captioned is None and is_multi_label(options, name) else captioned
+
+
+def is_multi_label(options: DatasetOptions, name: str) -> bool:
+    """Return whether a clip of a data set may have several labels."""
+    return build_dataset(name, options).multi_label
 
 
 def backbone_facts(options: BackboneOptions) -> Any:

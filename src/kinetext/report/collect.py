@@ -2,7 +2,8 @@
 
 - `metrics`, `curves`, `texts`: the tables of the runs and their text sets, in long form.
 - `runs`, `costs`: one row per run: its options, its cost.
-- `confusions`: which class's clips were predicted as which class (outcomes.py).
+- `confusions`: which class's clips were predicted as which class; `risk_coverage`: how errors fall if only the most
+  confident clips are answered (outcomes.py).
 - `hard_clips`: the clips of each comparison that the fewest runs predict right (classes.py).
 - `differences`: every row of a comparison minus every other, tested on the same clips (differences.py).
 
@@ -15,12 +16,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from kinetext.config.run import RunSpec, read_run
 from kinetext.core.paths import LEVELS
-from kinetext.core.schemas import COLLECTED, MEASURED_RULES, TRAINING_COSTS
+from kinetext.core.schemas import COLLECTED, MEASURED_RULES, TEST_COSTS, TRAINING_COSTS
 from kinetext.core.tables import open_table, read_rows, read_table, schema, write_table
+from kinetext.evaluation.calibration import read_calibration
+from kinetext.evaluation.class_sizes import describe_groups
 from kinetext.report.differences import difference_rows
 from kinetext.report.outcomes import Outcomes
 
@@ -56,14 +60,15 @@ def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
     runs = [Run(folder, read_run(folder / "run.yaml")) for folder in dict.fromkeys(folders)]
     texts = {path: run.spec for run in runs if (path := run.texts(results)).is_file()}
     outcomes = Outcomes()
-    speeds = [outcomes.add(run.spec, run.folder / "predictions.parquet") for run in runs]
+    predicted = [outcomes.add(run.spec, run.folder / "predictions.parquet") for run in runs]
     tables: dict[str, Any] = {
-        "costs": [_cost_row(run, speed, results / "benchmarks") for run, speed in zip(runs, speeds, strict=True)],
-        "runs": [_run_row(run) for run in runs],
+        "costs": [_cost_row(run, metadata, results) for run, metadata in zip(runs, predicted, strict=True)],
+        "runs": [_run_row(run, metadata) for run, metadata in zip(runs, predicted, strict=True)],
         "curves": _curves(runs),
         "texts": _texts(texts),
         "confusions": _concatenate("confusions", outcomes.confusions),
         "hard_clips": outcomes.hard_clips.rows(),
+        "risk_coverage": _concatenate("risk_coverage", outcomes.risks),
         "differences": difference_rows(outcomes.comparisons),
         "metrics": _concatenate("metrics", [read_table("metrics", run.folder / "metrics.parquet") for run in runs]),
     }
@@ -89,29 +94,37 @@ def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
     return rows
 
 
-def _run_row(run: Run) -> dict[str, Any]:
-    """Return one row of the table `runs`."""
-    spec = run.spec
+def _run_row(run: Run, predicted: dict[str, Any]) -> dict[str, Any]:
+    """Return one row of the table `runs`; `predicted` is the metadata of its predictions."""
+    spec, calibration = run.spec, read_calibration(predicted.get("calibration"))
+    groups = describe_groups(np.array(list(predicted.get("train_clips", {}).values()), int))
     return {
         **run.columns(),
         "method_module": spec.method_module,
         "method_options": json.dumps(spec.method_options, sort_keys=True),
         "training": spec.training.model_dump_json(),
         **{f"test_{key}": value for key, value in spec.testing.model_dump().items()},
+        "temperature": None if calibration.reason else calibration.temperature,
+        "calibration": calibration.sentence(),
+        "class_groups": json.dumps(groups) if groups else None,
         "fingerprint": spec.fingerprint,
         "commit": _read_json(run.folder / "cost.json").get("commit"),
     }
 
 
-def _cost_row(run: Run, clips_per_s: float | None, benchmarks: Path) -> dict[str, Any]:
-    """Return one row of the table `costs`."""
-    cost = _read_json(run.folder / "cost.json")
-    training = {column: cost.get(column) for column, _, _ in TRAINING_COSTS}
+def _cost_row(run: Run, predicted: dict[str, Any], results: Path) -> dict[str, Any]:
+    """Return one row of the table `costs`; `predicted` is the metadata of its predictions.
+
+    The training is that of the run that is tested here, which another data set may have.
+    """
+    folder = run.folder if run.spec.trained_on is None else results / "runs" / run.spec.trained_on
+    cost = predicted.get("cost", {}) | _read_json(folder / "cost.json")
+    counted = {column: cost.get(column) for column, _, _ in (*TRAINING_COSTS, *TEST_COSTS)}
     jobs: dict[str, float | None] = {}
     for rule in MEASURED_RULES:
-        benchmark = _read_benchmark(benchmarks / rule / f"{run.spec.run}.tsv")
+        benchmark = _read_benchmark(results / "benchmarks" / rule / f"{run.spec.run}.tsv")
         jobs |= {f"{rule}_s": benchmark.get("s"), f"{rule}_mib": benchmark.get("max_rss")}
-    return {**run.columns(), **training, "predict_clips_per_s": clips_per_s, **jobs}
+    return {**run.columns(), **counted, "predict_clips_per_s": predicted.get("predict_clips_per_s"), **jobs}
 
 
 def _read_benchmark(path: Path) -> dict[str, float]:

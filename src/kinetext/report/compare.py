@@ -108,7 +108,7 @@ def _split_lines(split: str, a: Side, b: Side) -> Iterator[str]:
         yield f"{split}: {metric} of {len(value_BN):,} clips{rest}"
         yield f"  A {_percent(value_BN[:, 0])}   B {_percent(value_BN[:, 1])}   A - B {_difference(compared)}"
         yield f"  {_scope(compared)}"
-        if not first.captioned:
+        if not (first.captioned or first.multi_label):
             yield from _class_lines(compared, first, rows)
 
 

@@ -11,17 +11,19 @@ from typing import Any
 from kinetext.config.report import ReportOptions
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.evaluation.intervals import Estimate
+from kinetext.evaluation.metrics import task_of
 from kinetext.evaluation.paired import Difference
+from kinetext.report.cost import cost_section
 from kinetext.report.descriptions import compare_texts
 from kinetext.report.estimates import Measured, difference_of, guessing_of, guessing_text
-from kinetext.report.figures import PlotRow, cost_plot, dot_plot
-from kinetext.report.formats import count_of, format_percent
+from kinetext.report.figures import PlotRow, dot_plot
+from kinetext.report.formats import format_percent
 from kinetext.report.keys import Comparison, RowKey, file_name, key_of, method_names, row_labels, title
 from kinetext.report.sources import BACKBONE_RULES, RULES
 from kinetext.report.verdicts import did_not_learn, verdict_sentences
 
 DIRECTIONS = {"t2v_": "text to video", "v2t_": "video to text"}  # prefixes of metrics of captions
-COST_COLUMNS = ("new_parameters", "trained_parameters", "train_seconds", "predict_clips_per_s")  # of the table costs
+FIRST = {"classes": "top1", "labels": "map", "captions": "t2v_r1"}  # metric that may come first, of each task
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def comparison_sections(
         "text_comparisons": compare_texts(rows.file_name, keys, paired, descriptions, figures),
         "pairs": _pairs(rows, rules),
         "motion": _motion(rows, [headline[0], *(f"pair_accuracy:{rule}" for rule in rules[:1])]),
-        **_cost(rows, main, costs if comparison.split == "test" else [], axis),
+        "cost": cost_section(comparison, keys, main, costs, options.cost, axis, figures),
     }
 
 
@@ -107,13 +109,14 @@ def scope_sentence(differences: Iterable[Difference]) -> str:
 
 
 def headline_metrics(measured: Measured, options: ReportOptions) -> list[str]:
-    """Return the headline metrics of a comparison: those of classes, or those of captions.
+    """Return the headline metrics of a comparison: those of classes, of several labels per clip, or of captions.
 
     Raises ValueError for one that was not measured, for none, or if the first, which sorts the rows, is not a share
     where higher is better.
     """
-    captioned = any(_is_of_captions(metric) for metric, _ in measured)
-    headline = [metric for metric in options.headline if _is_of_captions(metric) == captioned]
+    tasks = {task_of(metric) for metric, _ in measured}
+    task = next(task for task in ("captions", "labels", "classes") if task in tasks)
+    headline = [metric for metric in options.headline if task_of(metric) == task]
     missing = [metric for metric in headline or options.headline if (metric, "ordered") not in measured]
     if missing:
         known = sorted({metric for metric, _ in measured if ":" not in metric})
@@ -122,7 +125,7 @@ def headline_metrics(measured: Measured, options: ReportOptions) -> list[str]:
     if first.unit != "share" or not first.higher_is_better:
         raise ValueError(
             f"report.headline: {headline[0]} cannot come first: rows are sorted by the first metric, which must be a "
-            f"share where higher is better; put {'t2v_r1' if captioned else 'top1'} before it"
+            f"share where higher is better; put {FIRST[task]} before it"
         )
     return headline
 
@@ -189,27 +192,3 @@ def _motion(rows: _Rows, metrics: list[str]) -> dict[str, Any]:
             ordered = list(rows.measured[metric, "ordered"].values())
             shown[metric] = {"orders": orders, "cells": cells, "plot": plot, "guessing": ordered}
     return shown
-
-
-def _cost(rows: _Rows, main: dict[RowKey, Estimate], costs: list[dict[str, Any]], axis: str) -> dict[str, Any]:
-    """Return the costs of the runs of each row, and accuracy over training time; nothing without costs."""
-    if not costs:
-        return {"cost": {}, "cost_plot": ""}
-    cost: dict[RowKey, dict[str, Any]] = {}
-    points = []
-    for key in rows.keys:
-        runs = [run for run in costs if key_of(run) == key]
-        values = {column: [run[column] for run in runs if run[column] is not None] for column in COST_COLUMNS}
-        seconds = values["train_seconds"]
-        cost[key] = {
-            "new_parameters": next(iter(values["new_parameters"]), None),
-            "trained_parameters": next(iter(values["trained_parameters"]), None),
-            "seconds": seconds,
-            "speed": values["predict_clips_per_s"],
-            "device": "; ".join(
-                sorted({f"{run['device']}, {count_of(run['threads'], 'thread')}" for run in runs if run["device"]})
-            ),
-        }
-        points.append((rows.methods[key], key.texts, sum(seconds) / max(1, len(seconds)), main[key]))
-    plot = cost_plot(f"cost-{rows.file_name}", points, axis, rows.figures, guessing_of(main.values()))
-    return {"cost": cost, "cost_plot": plot}

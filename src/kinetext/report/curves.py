@@ -12,6 +12,7 @@ AXES = {  # metric -> label of the axis, factor
     "train_loss": ("loss on training clips", 1),
     "val_loss": ("loss on validation clips", 1),
     "val_top1": ("top1 on validation clips, percent", 100),
+    "val_map": ("map on validation clips, percent", 100),
     "val_t2v_r1": ("t2v_r1 on validation clips, percent", 100),
 }
 Points = list[tuple[float, float]]  # epoch, value

@@ -98,30 +98,30 @@ def _draw_legend(figure: Any, axes: Any, series: list[str]) -> None:
 
 
 def cost_plot(
-    name: str, points: list[tuple[str, str, float, Estimate]], axis: str, folder: Path, guessing: float | None = None
+    name: str,
+    points: list[tuple[str, str, float, Estimate]],
+    cost: str,
+    axis: str,
+    folder: Path,
+    guessing: float | None = None,
 ) -> str:
-    """Plot accuracy over training seconds: points of (method, texts, seconds, accuracy). Returns SVG.
+    """Plot accuracy over a cost: points of (method, texts, cost, accuracy); `cost` and `axis` label the axes. Returns SVG.
 
-    Colour is the method (with dark edges once the colours repeat), the marker is the texts. Zero seconds means not
-    trained, so the scale is linear up to one second, then logarithmic.
+    Colour is the method (with dark edges once the colours repeat), the marker is the texts. The scale is logarithmic;
+    with zeros, linear up to the decade of the lowest other cost.
     """
     methods, texts = sorted({point[0] for point in points}), sorted({point[1] for point in points})
     edges = {method: "white" if i < len(COLOURS) else INK for i, method in enumerate(methods)}
     with _figure(max(3.6, 0.3 * (len(methods) + len(texts)))) as (figure, axes):
-        for method, text, seconds, estimate in points:
+        for method, text, amount, estimate in points:
             style = {"color": COLOURS[methods.index(method) % len(COLOURS)]}
-            axes.plot([seconds] * 2, [100 * estimate.low, 100 * estimate.high], linewidth=1.4, alpha=0.55, **style)
+            axes.plot([amount] * 2, [100 * estimate.low, 100 * estimate.high], linewidth=1.4, alpha=0.55, **style)
             marker = MARKERS[texts.index(text) % len(MARKERS)]
-            axes.plot([seconds], [100 * estimate.value], marker, markersize=7, markeredgecolor=edges[method], **style)
+            axes.plot([amount], [100 * estimate.value], marker, markersize=7, markeredgecolor=edges[method], **style)
         _draw_guessing(axes, guessing)
-        axes.set_xscale("symlog", linthresh=1.0, linscale=0.4)
-        slowest = max(point[2] for point in points)
-        axes.set_xlim(-0.3, max(2.0, slowest * 2))
-        decades = [10.0**power for power in range(math.ceil(math.log10(max(2.0, slowest * 2))))]
-        axes.set_xticks([0.0, *decades], ["0", *(f"{tick:g}" for tick in decades)])
-        axes.minorticks_off()
+        _cost_scale(axes, [point[2] for point in points])
         axes.grid(axis="y", color=GRID)
-        axes.set_xlabel("training time in seconds, mean over seeds")
+        axes.set_xlabel(cost)
         axes.set_ylabel(axis)
         handles = [
             axes.plot([], [], "o", color=COLOURS[i % len(COLOURS)], markeredgecolor=edges[m], label=m)[0]
@@ -132,6 +132,34 @@ def cost_plot(
         ]
         axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
         return _save(figure, name, folder)
+
+
+def _cost_scale(axes: Any, costs: list[float]) -> None:
+    """Set the scale of the axis of costs, at least two ticks with numbers on it."""
+    above = [cost for cost in costs if cost > 0] or [1.0]
+    first, last = math.floor(math.log10(min(above))), math.ceil(math.log10(2 * max(above)))
+    ticks = [10.0**power for power in range(first, last + 1)]
+    if len(ticks) < 4:
+        ticks = [factor * tick for tick in ticks[:-1] for factor in (1, 2, 5)] + ticks[-1:]
+    step = -(-len(ticks) // 7)  # seven numbers at most, which fit beside each other
+    ticks = ticks[::step]
+    if min(costs) <= 0:
+        axes.set_xscale("symlog", linthresh=10.0**first, linscale=0.4)
+        axes.set_xlim(-0.3 * 10.0**first, 2 * max(above))
+        ticks.insert(0, 0.0)
+    else:
+        axes.set_xscale("log")
+        axes.set_xlim(min(above) / 2, 2 * max(above))
+    axes.set_xticks(ticks, [_short(tick) for tick in ticks])
+    axes.minorticks_off()
+
+
+def _short(number: float) -> str:
+    """Return a number with k, M or G for thousands, millions and billions."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:g}{unit}"
+    return f"{number:g}"
 
 
 def _draw_guessing(axes: Any, guessing: float | None) -> None:
@@ -148,8 +176,9 @@ def curve_plot(
     axis: str,
     folder: Path,
     guessing: float | None = None,
+    over: str = "epoch",
 ) -> str:
-    """Plot lines over epochs: `curves` has the (epoch, value) of each seed of each row. Returns SVG.
+    """Plot lines over epochs, or something else: `curves` has the (epoch, value) of each seed of each row. Returns SVG.
 
     The line is the mean over seeds, the band reaches from the lowest to the highest. Rows differ in colour, marker and
     dashes.
@@ -171,7 +200,7 @@ def curve_plot(
             axes.fill_between(epochs, *ends, alpha=0.12, linewidth=0, **style)
         _draw_guessing(axes, guessing)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))  # an epoch is a whole number
-        axes.set_xlabel("epoch")
+        axes.set_xlabel(over)
         axes.set_ylabel(axis)
         axes.grid(axis="y", color=GRID)
         figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8)

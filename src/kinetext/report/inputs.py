@@ -9,6 +9,7 @@ from kinetext.config.data import PROTOCOL
 from kinetext.core.paths import LEVELS
 from kinetext.core.schemas import DESCRIPTIONS, is_used
 from kinetext.core.tables import open_shard, read_metadata, read_rows
+from kinetext.data.splits import row_classes
 from kinetext.report.descriptions import control_of
 from kinetext.report.sources import DatasetFiles
 
@@ -31,7 +32,7 @@ def summarize_dataset(
     return {
         "name": dataset.name,
         "clips": Counter(row["split"] for row in clips),
-        "classes": len({row["label"] for row in clips if row["label"] is not None}),
+        "classes": len({label for row in clips for label in row_classes(row)}),
         "captions": sum(len(row["captions"] or []) for row in clips),
         "status": status,
         "failed": failed,

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from kinetext.config.run import RunSpec
-from kinetext.core.paths import LEVELS
 from kinetext.core.tables import read_metadata
+from kinetext.evaluation.answers import confident_answers
+from kinetext.evaluation.calibration import selective_risk
 from kinetext.evaluation.measure import main_values
 from kinetext.evaluation.paired import PairedRows
 from kinetext.evaluation.predictions import Predictions, predicted_classes, read_predictions
@@ -19,6 +20,7 @@ from kinetext.report.hard_clips import HardClips
 from kinetext.report.keys import Comparison, RowKey
 
 Row = TypeVar("Row")
+COVERAGES = np.arange(1, 21) / 20  # at which the risk is recorded
 
 
 class Outcome(NamedTuple):
@@ -39,12 +41,13 @@ class Outcomes:
         self.comparisons: dict[tuple[Comparison, str], SeedOutcomes] = {}
         self.confusions: list[pa.Table] = []
         self.hard_clips = HardClips()
+        self.risks: list[pa.Table] = []
         self._shared_ids: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def add(self, spec: RunSpec, path: Path) -> float | None:
-        """Add a run's predictions if the file exists; return how many clips it predicted per second."""
+    def add(self, spec: RunSpec, path: Path) -> dict[str, Any]:
+        """Add a run's predictions if the file exists; return the file's metadata."""
         if not path.is_file():
-            return None
+            return {}
         for (split, _), predictions in read_predictions(path, frame_order="ordered").items():
             metric, value_B = next(iter(main_values(predictions).items()))
             clip_ids = tuple(predictions.clip_ids or ())
@@ -53,10 +56,11 @@ class Outcomes:
             key = RowKey(spec.backbone, spec.method, spec.texts)
             rows = self.comparisons.setdefault((comparison, metric), {})
             rows.setdefault(key, []).append(Outcome(clip_ids, value_B, predictions.group_B))
-            if not predictions.captioned:
+            if not (predictions.captioned or predictions.multi_label):
                 self.confusions.append(_confusions(spec, split, predictions))
                 self.hard_clips.add(spec, split, predictions)
-        return read_metadata(path).get("predict_clips_per_s")
+                self.risks.append(_risks(spec, split, predictions))
+        return read_metadata(path)
 
 
 def _confusions(spec: RunSpec, split: str, predictions: Predictions) -> pa.Table:
@@ -65,16 +69,36 @@ def _confusions(spec: RunSpec, split: str, predictions: Predictions) -> pa.Table
     pair_B = predictions.target_B.astype(np.int64) * (K + 1) + predicted_classes(predictions) + 1  # 0: no frames
     pairs, clips = np.unique(pair_B, return_counts=True)
     names = pa.array([None, *predictions.labels], pa.string())
-    run_columns: dict[str, Any] = {level: getattr(spec, level) for level in LEVELS}
     return pa.table(
         {
-            **{name: pa.repeat(value, len(pairs)) for name, value in run_columns.items()},
-            "split": pa.repeat(split, len(pairs)),
+            **_constant(spec, split, len(pairs)),
             "label": names.take(pa.array(pairs // (K + 1) + 1)),
             "predicted": names.take(pa.array(pairs % (K + 1))),
             "clips": clips,
         }
     )
+
+
+def _risks(spec: RunSpec, split: str, predictions: Predictions) -> pa.Table:
+    """Return rows of the table `risk_coverage`: the risk-coverage curve at COVERAGES."""
+    known = confident_answers(predictions, predictions.calibration.fitted)
+    assert known.confidence_B is not None
+    count = len(known)
+    index = np.maximum(np.ceil(COVERAGES * count).astype(int) - 1, 0) if count else np.zeros(0, int)
+    return pa.table(
+        {
+            **_constant(spec, split, len(index)),
+            "coverage": (index + 1) / max(1, count),
+            "risk": selective_risk(known.confidence_B, known.right_B)[index],
+            "confidence": -np.sort(-known.confidence_B)[index],
+        }
+    )
+
+
+def _constant(spec: RunSpec, split: str, rows: int) -> dict[str, Any]:
+    """Return the columns that identify a run and its split, the same in all rows."""
+    names = ("dataset", "protocol", "backbone", "method", "texts", "seed")
+    return {**{name: pa.repeat(getattr(spec, name), rows) for name in names}, "split": pa.repeat(split, rows)}
 
 
 def paired_rows(rows: dict[Row, list[Outcome]], keys: list[Row]) -> PairedRows:

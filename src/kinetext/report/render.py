@@ -13,6 +13,7 @@ from kinetext.core import palette
 from kinetext.core.escape import write_csv
 from kinetext.core.files import atomic_write
 from kinetext.core.tables import read_rows
+from kinetext.report.calibration import calibration_sections, class_size_sections
 from kinetext.report.classes import class_accuracies, class_rows, class_tables, hard_clip_strips
 from kinetext.report.collect import read_tables
 from kinetext.report.comparisons import comparison_sections
@@ -77,6 +78,8 @@ def render_report(
         "classes": class_tables(accuracies, {section["comparison"]: section["row_keys"] for section in sections}),
         "hard": hard_clip_strips(rows["hard_clips"], dataset_files, clips, options.examples),
         "novel": novel_classes(estimates, options, text_comparisons, figures),
+        "calibration": calibration_sections(estimates, rows["runs"], rows["risk_coverage"], figures),
+        "class_sizes": class_size_sections(estimates, rows["runs"]),
         "curves": learning_curves(rows["curves"], _validation_guessing(estimates), figures),
         "texts": [summarize_texts(path) for path in texts],
         "controls": sorted({path.stem for path in texts if control_of(path) not in (None, "names")}),

@@ -35,6 +35,8 @@ def mine_confusables(
 ) -> None:
     """Write the table `confusables`, empty for a data set with captions.
 
+    Of a multi-label data set it has no rows of the rule `features`: a clip with both classes confuses neither.
+
     Rivals are always classes that are scored together: base classes have base rivals, novel classes novel ones; other
     pairs of `declared` and `file` are left out. `features` are shards of the table `features`; `name_features` is an
     .npz file with `labels` and `text_KD`. Raises ValueError if no training clip has features, if a label has no name
@@ -47,7 +49,8 @@ def mine_confusables(
     labels = class_labels(metadata, clips)
     by_name = read_splits(splits)
     scored_together = [by_name[name].labels for name in ("test", "novel") if name in by_name]
-    rows = _feature_rivals(clips, by_name["train"], features, options) if by_name["train"].rows else []
+    train = by_name["train"]
+    rows = _feature_rivals(clips, train, features, options) if train.rows and not train.multi_label else []
     text_KD = _read_name_features(name_features, labels)
     row_of = {label: row for row, label in enumerate(labels)}
     if text_KD is not None:

@@ -18,11 +18,11 @@ from kinetext.config.data import FrameOptions
 from kinetext.core.documents import load_json, load_yaml
 from kinetext.core.paths import LEVELS, RunPaths, find_run_paths
 from kinetext.core.schemas import is_used
-from kinetext.core.tables import READ_ERRORS, open_table, read_rows
+from kinetext.core.tables import READ_ERRORS, open_table, read_metadata, read_rows
 from kinetext.data.frames import frames_digest
 from kinetext.data.splits import read_splits
 
-LAYOUT = 3  # version of what is logged; a new number logs every run again
+LAYOUT = 4  # version of what is logged; a new number logs every run again
 NEEDED = ("run.yaml", "metrics.parquet")
 FILES = (*NEEDED, "curves.parquet", "cost.json", "profile.json")
 NAMES = ("run", *(level for level in LEVELS if level != "seed"))  # of a run, without its seed
@@ -132,6 +132,10 @@ class Run:
                 for end, column in (("", "value"), (".low", "low"), (".high", "high")):
                     if is_number(row[column]):
                         yield Point(metric_key(row) + end, row[column], 0, at_ms)
+        predictions = self.folder / "predictions.parquet"
+        calibration = read_metadata(predictions).get("calibration") if predictions.is_file() else None
+        if calibration is not None and calibration["reason"] is None:
+            yield Point("calibration/temperature", calibration["temperature"], 0, at_ms)
         for row in _rows(self.folder / "curves.parquet"):
             if is_number(row["value"]):  # the loss of a diverged training may not be finite
                 yield Point(f"train/{row['metric']}", row["value"], row["epoch"], at_ms)

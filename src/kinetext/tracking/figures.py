@@ -24,6 +24,8 @@ def draw_figures(predictions: Path) -> Iterator[tuple[str, Any]]:
     """
     ranks: dict[str, np.ndarray] = {}
     for (split, _), sample in read_predictions(predictions, "ordered").items():
+        if sample.multi_label:
+            continue  # neither a confused class nor one right class
         if not sample.captioned:
             ranks[split] = class_ranks(sample)
             if split in CONFUSION_SPLITS and len(sample.labels) <= MAX_CLASSES:

@@ -51,7 +51,12 @@ def save_model(run: Path, options: TrackingOptions, folder: Path) -> None:
     texts = read_table("texts", files.texts)
     texts = texts.filter(pc.is_in(texts["label"], pa.array(files.labels, pa.string())))
     pq.write_table(texts, artifacts / "texts.parquet")
-    metadata = {"labels": files.labels, "captions": files.captions, "backbone": str(files.backbone.resolve())}
+    metadata: dict[str, Any] = {
+        "labels": files.labels,
+        "captions": files.captions,
+        "backbone": str(files.backbone.resolve()),
+    }
+    metadata |= {"calibration": files.calibration.document(), "multi_label": files.multi_label}
     metadata["backbone.yaml"] = (files.backbone / "backbone.yaml").read_text()  # to recognise a replaced backbone
     (artifacts / "parts.json").write_text(json.dumps(metadata))
     mlflow.pyfunc.save_model(
@@ -70,7 +75,7 @@ def _signature() -> Any:
 
     strings = {name: ColSpec("string", name, required=name == "path") for name in ("path", "label", "error")}
     inputs: list[Any] = [strings["path"], *(ColSpec("double", name, required=False) for name in ("start_s", "end_s"))]
-    types = {"rank": "long", "score": "double", "share": "double"}
+    types = {"rank": "long", "score": "double", "share": "double", "calibrated": "boolean"}
     outputs: list[Any] = [strings.get(name) or ColSpec(types[name], name, required=False) for name in ANSWER_COLUMNS]
     return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema([ParamSpec("top", "long", 5)]))
 

@@ -28,6 +28,7 @@ class ServedRun(PythonModel):
         from kinetext.backbones.embed import prepare_backbone
         from kinetext.config.backbone import BackboneOptions
         from kinetext.config.run import read_run
+        from kinetext.evaluation.calibration import read_calibration
         from kinetext.evaluation.classify import VideoClassifier
         from kinetext.evaluation.run_files import RunFiles
 
@@ -48,6 +49,8 @@ class ServedRun(PythonModel):
                 checkpoint=checkpoint if checkpoint.is_file() else None,
                 labels=metadata["labels"],
                 captions=metadata["captions"],
+                multi_label=metadata.get("multi_label", False),
+                calibration=read_calibration(metadata.get("calibration")),
             )
             self.classifier = VideoClassifier(files)
 

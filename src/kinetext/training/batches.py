@@ -117,7 +117,8 @@ class Batches:
             log.warning("%d of %d clips have no frames and are left out", len(split.rows) - len(rows), len(split.rows))
         self.method, self.training, self.seed, self.device = method, training, seed, device
         self.clip_ids = [row["clip_id"] for row in rows]
-        target_N = torch.tensor([index[row["label"]] for row in rows], dtype=torch.long)
+        # clips with several labels have no text of their own: the objective knows their labels
+        target_N = torch.tensor([0 if split.multi_label else index[row["label"]] for row in rows], dtype=torch.long)
         texts_K = torch.ones(len(index), dtype=torch.long) if texts_K is None else texts_K
         self.first_text_N, self.texts_N = (texts_K.cumsum(0) - texts_K)[target_N], texts_K[target_N]
         self.clips = ClipDataset(

@@ -105,11 +105,8 @@ class Recognition:
         with autocast(self.training):
             tokens = read_tokens(self.method, self.training, batch, piece)
             video = as_float32(self.method.encode_tokens(tokens), self.training)
-        text_B = batch.text_N[batch.part][piece]
-        target_B = to_device_async(text_B, self.rivals_KK.device)
         text = self.text() if text is None else text
-        smoothing = self.training.label_smoothing
-        inputs = LossInputs(video, text, target_B, self.rivals_KK, smoothing, self.log_prior_K)
+        inputs = self.inputs(batch, piece, video, text)
         losses = self.method.losses(inputs)
         if batch.other_B is not None:
             other_B = to_device_async(batch.other_B[piece], self.rivals_KK.device)
@@ -118,9 +115,14 @@ class Recognition:
         if self.method.loss_terms:
             clips = batch.clips[piece] if isinstance(batch.clips, Tensor) else None
             losses |= term_losses(self.method, TermInputs(clips, tokens, self.table, inputs), self.training)
-        clips_counted = len(text_B) if batch.sizes[batch.rank] else 0
+        clips_counted = len(batch.text_N[batch.part][piece]) if batch.sizes[batch.rank] else 0
         weight = clips_counted * len(batch.sizes) / len(batch.text_N)
         return losses if weight == 1 else {name: weight * loss for name, loss in losses.items()}
+
+    def inputs(self, batch: Batch, piece: slice, video: Any, text: Any) -> LossInputs:
+        """Return what the losses of a piece of a batch are computed from."""
+        target_B = to_device_async(batch.text_N[batch.part][piece], self.rivals_KK.device)
+        return LossInputs(video, text, target_B, self.rivals_KK, self.training.label_smoothing, None, self.log_prior_K)
 
     @torch.inference_mode()
     def validate(self, batches: Batches) -> dict[str, float]:

@@ -27,6 +27,7 @@ from kinetext.methods.base import Method, build_method, is_new
 from kinetext.texts.rivals import choose_rivals
 from kinetext.training.batches import Batches
 from kinetext.training.distributed_step import DistributedStep
+from kinetext.training.multi_label import MultiLabel, labels_by_clip
 from kinetext.training.objectives import Objective, Recognition, Retrieval, log_shares
 from kinetext.training.recipes import depth_scales
 from kinetext.training.step import PiecewiseStep, largest_piece
@@ -78,9 +79,10 @@ def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
     if training.deterministic:
         use_deterministic_algorithms()
     splits = read_splits(inputs.splits)
-    if splits["train"].captioned and (option := training.needs_classes()):
+    has = "captions" if splits["train"].captioned else "several labels" if splits["train"].multi_label else ""
+    if has and (option := training.needs_classes()):
         raise ValueError(
-            f"{spec.run}: training.{option} is for clips with classes, and these have captions; remove the option"
+            f"{spec.run}: training.{option} is for clips with one class each, and these have {has}; remove the option"
         )
     store = FrameStore(inputs.frames)
     torch.manual_seed(spec.seed)  # new parameters
@@ -89,6 +91,10 @@ def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
     method = build_method(backbone, spec.method_module, spec.method_options).to(device)
     if training.temperature is not None:
         method.backbone.set_temperature(training.temperature)
+    if splits["train"].multi_label:
+        if "labels" not in method.tasks:
+            raise ValueError(f"{spec.run}: {spec.method} serves one class per clip, and these have several; remove it")
+        method.add_label_threshold()
     add_lora(method, training, device)
     choose_trained(method, training)
     add_loss_terms(method, training, device)
@@ -106,6 +112,8 @@ def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
         )
 
     train_clips, val_clips = batches("train"), batches("val")
+    if isinstance(objective, MultiLabel):
+        objective.set_threshold(next(train_clips.epoch(0)))
     seconds = time.perf_counter() - started
     if training.select == "best_val" and not len(val_clips):
         raise ValueError(f"{spec.run}: select: best_val needs validation clips, and there are none; take select: last")
@@ -128,6 +136,8 @@ def make_objective(
         if training.logit_adjustment:
             log_prior_K = training.logit_adjustment * log_shares([row["label"] for row in splits["train"].rows], labels)
             log_prior_K = log_prior_K.to(device)
+        if splits["train"].multi_label:
+            return MultiLabel(method, table.to(device), rivals_KK, training, labels_of=labels_by_clip(splits)), {}
         return Recognition(method, table.to(device), rivals_KK, training, log_prior_K), {}
     tables = {"train": table}
     if splits["val"].rows:

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from kinetext.core import distributed
 from kinetext.core.files import atomic_write
+from kinetext.core.memory import peak_mib
 from kinetext.core.tables import code_commit
 from kinetext.methods.base import Method
 from kinetext.methods.checkpoint import save_trained
@@ -227,6 +228,7 @@ def write_results(
         "processes": distributed.world_size(),
         "threads": threads,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "train_peak_mib": peak_mib(device),
         "commit": code_commit(),
     }
     with atomic_write(output.parent / "curves.parquet") as part:

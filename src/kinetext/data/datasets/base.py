@@ -18,6 +18,7 @@ from kinetext.data.lists import need_folder
 class Clip:
     """One clip of a data set. The fields are the columns of the table `clips`.
 
+    A clip has a label, or captions, or in a multi-label data set one label or more in `labels` and None in `label`.
     `error` says why a clip cannot be read; such clips are listed like all others, as are clips whose file is missing.
     `group` names the source of a clip, e.g. the film: clips of one group are never split between training and
     validation.
@@ -32,6 +33,12 @@ class Clip:
     end_s: float | None = None
     error: str | None = None
     group: str | None = None
+    labels: list[str] = field(default_factory=list)
+
+    @property
+    def classes(self) -> list[str]:
+        """Return the classes of the clip: its label, or its labels; none if it has captions."""
+        return self.labels if self.label is None else [self.label]
 
 
 class Dataset(ABC):
@@ -51,6 +58,11 @@ class Dataset(ABC):
         `folder` belongs to the data set, for videos that it renders or converts. Raises ValueError, with file and line,
         if an annotation file is wrong.
         """
+
+    @property
+    def multi_label(self) -> bool:
+        """Return whether a clip may have several labels."""
+        return False
 
     @property
     def root(self) -> Path | None:

@@ -5,13 +5,16 @@ file), `clip_id`, and `group` (what the clip was cut from, or who is in it).
 
 Paths are relative to the root. A clip may have several rows with one caption each: rows with the same clip_id, or
 without a clip_id the same path, start and end, are one clip. Underscores in labels are read as spaces.
+
+With `multi_label: true` a clip has one label or several: in one row, separated by `label_separator` (`opening a
+door|walking`), or in several rows of the clip, or both.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from kinetext.core.plugins import Options, nearest
 from kinetext.data.datasets.base import Clip, Dataset
@@ -30,6 +33,16 @@ class CsvDataset(Dataset):
         root: str = Field(description="folder of the videos; paths in the list start here")
         list: str = Field(description="the csv file, UTF-8")
         delimiter: str = Field(",", min_length=1, max_length=1, description="the character between two values")
+        multi_label: bool = Field(False, description="whether a clip may have several labels")
+        label_separator: str = Field(
+            "|", min_length=1, description="between two labels of a clip in one row; no effect without multi_label"
+        )
+
+        @model_validator(mode="after")
+        def _separators_differ(self) -> "CsvDataset.Config":
+            if self.multi_label and self.delimiter in self.label_separator:
+                raise ValueError(f"label_separator: contains the delimiter {self.delimiter!r}; choose another one")
+            return self
 
     config: Config
     captioned = None
@@ -45,21 +58,34 @@ class CsvDataset(Dataset):
         class without training clips although other classes have some.
         """
         (path,) = self.list_files()
-        clips, lines = _read_clips(path, Videos(need_folder(self.config.root, "root")), self.config.delimiter)
-        trained = {clip.label for clip in clips.values() if clip.split == "train" and clip.label is not None}
+        clips, lines = self._read_clips(path)
+        trained = {label for clip in clips.values() if clip.split == "train" for label in clip.classes}
         for clip in clips.values():
-            if trained and clip.label is not None:
-                known_class(clip.label, trained, f"{path}:{lines[clip.clip_id]}", "the training clips")
+            for label in clip.classes if trained else ():
+                known_class(label, trained, f"{path}:{lines[clip.clip_id]}", "the training clips")
             yield clip
 
+    @property
+    def multi_label(self) -> bool:
+        """Return the option."""
+        return self.config.multi_label
 
-def _read_clips(path: Path, videos: Videos, delimiter: str) -> tuple[dict[str, Clip], dict[str, int]]:
-    """Return the clips and the first line of each, by clip_id."""
+    def _read_clips(self, path: Path) -> tuple[dict[str, Clip], dict[str, int]]:
+        """Return the clips and the first line of each, by clip_id."""
+        videos = Videos(need_folder(self.config.root, "root"))
+        separator = self.config.label_separator if self.config.multi_label else None
+        return _merge_rows(
+            (line, _clip(row, f"{path}:{line}", videos, separator), path)
+            for line, row in read_csv(path, "path", "split", delimiter=self.config.delimiter)
+        )
+
+
+def _merge_rows(rows: Iterable[tuple[int, Clip, Path]]) -> tuple[dict[str, Clip], dict[str, int]]:
+    """Return the clips of rows of a list (line, clip, file), and the first line of each, by clip_id."""
     clips: dict[str, Clip] = {}
     lines: dict[str, int] = {}
     first: tuple[int, bool] | None = None  # line of the first row, whether it has a caption
-    for line, row in read_csv(path, "path", "split", delimiter=delimiter):
-        clip = _clip(row, f"{path}:{line}", videos)
+    for line, clip, path in rows:
         first = first or (line, bool(clip.captions))
         if bool(clip.captions) != first[1]:
             raise ValueError(
@@ -69,18 +95,22 @@ def _read_clips(path: Path, videos: Videos, delimiter: str) -> tuple[dict[str, C
         earlier = clips.get(clip.clip_id)
         if earlier is None:
             clips[clip.clip_id], lines[clip.clip_id] = clip, line
-        elif clip.label is not None or replace(earlier, captions=clip.captions) != clip:
+        elif clip.label is not None or replace(earlier, captions=clip.captions, labels=clip.labels) != clip:
             raise ValueError(
                 f"{path}:{line}: clip '{clip.clip_id}' is already in line {lines[clip.clip_id]}; rows of one clip may "
-                "differ only in their captions"
+                "differ only in their captions, or in their labels with multi_label: true"
             )
         else:
             earlier.captions.extend(clip.captions)
+            earlier.labels.extend(label for label in clip.labels if label not in earlier.labels)
     return clips, lines
 
 
-def _clip(row: dict[str, str], where: str, videos: Videos) -> Clip:
-    """Return the clip of one row. Raises ValueError if a value is wrong; `where` is its file and line."""
+def _clip(row: dict[str, str], where: str, videos: Videos, separator: str | None) -> Clip:
+    """Return the clip of one row; with a `separator` it has a list of labels.
+
+    Raises ValueError if a value is wrong; `where` is its file and line.
+    """
     path, split, label, caption, start, end, clip_id, group = (
         (row.get(column) or "").strip()
         for column in ("path", "split", "label", "caption", "start_s", "end_s", "clip_id", "group")
@@ -101,6 +131,13 @@ def _clip(row: dict[str, str], where: str, videos: Videos) -> Clip:
         raise ValueError(f"{where}: end_s is {end}, not after the start; it must be")
     segment = f":{start or 0}-{end}" if start or end else ""
     file, error = videos.find(path)
-    name = " ".join(label.replace("_", " ").split()) or None
-    captions = [caption] if caption else []
-    return Clip(clip_id or path + segment, file, split, name, captions, start_s, end_s, error, group or None)
+    names = [" ".join(name.replace("_", " ").split()) for name in (label.split(separator) if separator else [label])]
+    names = list(dict.fromkeys(filter(None, names)))
+    if separator and caption:
+        raise ValueError(f"{where}: has a caption, but multi_label is true; remove the option, or give labels")
+    if label and not names:
+        raise ValueError(f"{where}: label is '{label}', which has no name; write it, or remove the row")
+    clip = Clip(clip_id or path + segment, file, split, None, [], start_s, end_s, error, group or None)
+    if caption:
+        return replace(clip, captions=[caption])
+    return replace(clip, labels=names) if separator else replace(clip, label=names[0])

@@ -10,6 +10,14 @@ from kinetext.evaluation.metrics.base import Metric
 BUILT_IN: dict[str, tuple[str, dict[str, Any]]] = {  # name in the table `metrics` -> module and its options
     "mean_class_accuracy": ("mean_class_accuracy", {}),
     "pair_accuracy": ("pair_accuracy", {}),
+    "head_accuracy": ("class_size_accuracy", {"group": "head"}),
+    "middle_accuracy": ("class_size_accuracy", {"group": "middle"}),
+    "tail_accuracy": ("class_size_accuracy", {"group": "tail"}),
+    "ece": ("calibration_error", {}),
+    "ece_calibrated": ("calibration_error", {"calibrated": True}),
+    "aurc": ("risk_coverage", {}),
+    "map": ("average_precision", {}),
+    "lrap": ("ranking_precision", {}),
     "top1": ("top_k", {"k": 1}),
     "top5": ("top_k", {"k": 5}),
     "r1": ("recall", {"k": 1}),
@@ -41,6 +49,14 @@ def all_metrics(added: Mapping[str, MetricOptions] | None = None) -> dict[str, M
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     return metrics
+
+
+def task_of(name: str) -> str:
+    """Return the task of a metric by its name in the table `metrics`; one that a configuration adds counts as of classes."""
+    if name.startswith(("t2v_", "v2t_")):
+        return "captions"
+    module, _ = BUILT_IN.get(name.partition(":")[0], ("top_k", {}))
+    return str(plugins.load("metrics", module).task)
 
 
 def unit_of(name: str) -> str:

@@ -8,7 +8,6 @@ failing on a clip. Nothing to count gives NaN.
 Clips B, classes K.
 """
 
-from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -30,13 +29,22 @@ class Metric:
     class Config(Options):
         """Options of the metric; by default none."""
 
-    task: ClassVar[Literal["classes", "captions"]] = "classes"
+    task: ClassVar[Literal["classes", "captions", "labels"]] = "classes"  # labels: several per clip
     unit: ClassVar[Unit] = "share"  # a share from 0 to 1 is shown in percent, a rank with one decimal
     higher_is_better: ClassVar[bool] = True
     needs_rivals: ClassVar[bool] = False  # measured once for each rule of the table `confusables`
+    ordered_only: ClassVar[bool] = False  # measured with the frames in order only, not under the motion probes
 
     def __init__(self, config: Any = None) -> None:
         self.config: Any = self.Config() if config is None else config
+
+    def prepare(self, predictions: Predictions) -> Any:
+        """Return what is measured: the predictions, or less of them, which a bootstrap draws a thousand times.
+
+        It has a length, `take(rows)` and `group_B`. None if the predictions lack what the metric needs: then it has no
+        row in the table. Not of metrics of captions, or with rivals.
+        """
+        return predictions
 
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray | None:
         """Return the metric of each clip, value_B, with NaN for clips that are left out; None if it is not a mean over
@@ -56,10 +64,6 @@ class Metric:
         if value_B is None:
             raise NotImplementedError(f"{type(self).__name__} defines neither clip_values nor measure")
         return mean(value_B[~np.isnan(value_B)])
-
-    def measure_draws(self, sample: Any, rows_D: Iterable[np.ndarray], rivals: Rivals | None = None) -> list[float]:
-        """Return the metric of each of D samples of clips, as rows; override it if the samples share much of the work."""
-        return [self.measure(sample.take(rows), rivals) for rows in rows_D]
 
 
 def num_not_below(predictions: Predictions) -> np.ndarray:

@@ -34,7 +34,7 @@ from kinetext.backbones.base import Backbone, Layer
 from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, require_descriptions
 from kinetext.core.plugins import Options
 from kinetext.core.schemas import PHASES
-from kinetext.methods.base import LossInputs, Method, Tokens, build_method, configure_method
+from kinetext.methods.base import LossInputs, Method, Task, Tokens, build_method, configure_method
 from kinetext.methods.blocks import zero_linear
 from kinetext.methods.moted.reader import Reader
 from kinetext.methods.ordered_descriptions import WHOLE, end_frames, phase_means
@@ -51,7 +51,7 @@ class Moted(Method):
     """Align appearance features with names and motion features with descriptions."""
 
     needs_descriptions: ClassVar[bool] = True
-    tasks: ClassVar[tuple[Literal["classes", "captions"], ...]] = ("classes",)
+    tasks: ClassVar[tuple[Task, ...]] = ("classes",)
 
     class Config(Options):
         """Options. Each part can be switched off."""

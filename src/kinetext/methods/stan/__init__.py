@@ -36,13 +36,15 @@ from torch import Tensor
 from kinetext.backbones.base import Backbone
 from kinetext.backbones.text_table import TextTable, WordFeatures
 from kinetext.core.plugins import Options
-from kinetext.methods.base import Method, Tokens
+from kinetext.methods.base import ALL_TASKS, Method, Tokens
 from kinetext.methods.stan import mug
 from kinetext.methods.stan.branch import MODULES, Branch
 
 
 class Stan(Method):
     """Add the video token of the branch to the summary of each frame, then average over frames."""
+
+    tasks = ALL_TASKS
 
     class Config(Options):
         """Options of the branch and the head. The defaults are those of the released code."""

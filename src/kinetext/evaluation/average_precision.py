@@ -1,0 +1,89 @@
+"""Average precision of clips with several labels each, as scikit-learn defines it (without interpolation).
+
+B clips, K classes, P pairs of a clip and one of its classes.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class SortedScores:
+    """The clips of each class, the highest score first: sorted once, weighed anew for each draw of a bootstrap."""
+
+    order_KB: np.ndarray  # clips
+    right_KB: np.ndarray  # whether these clips have the class
+    end_KB: np.ndarray  # place of the last clip with the same score
+    weight_B: np.ndarray  # how often each clip counts
+    group_B: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return int(self.weight_B.sum())
+
+    def take(self, rows: np.ndarray) -> "SortedScores":
+        """Return some clips, which may repeat."""
+        clips = np.repeat(np.arange(len(self.weight_B)), self.weight_B)[rows]
+        return replace(self, weight_B=np.bincount(clips, minlength=len(self.weight_B)), group_B=None)
+
+    def precisions(self) -> np.ndarray:
+        """Return the average precision [K] of each class over clips; NaN for a class without clips.
+
+        The sum over thresholds of precision x gain in recall: the mean over the clips of a class of the precision at
+        their score. Clips with the same score are above a threshold together.
+        """
+        K = len(self.order_KB)
+        weight_KB = self.weight_B[self.order_KB]
+        above_KB = weight_KB.cumsum(1)
+        found_KB = (weight_KB * self.right_KB).cumsum(1)
+        class_P, place_P = self.right_KB.nonzero()
+        end_P, weight_P = self.end_KB[class_P, place_P], weight_KB[class_P, place_P]
+        precision_P = found_KB[class_P, end_P] / np.maximum(above_KB[class_P, end_P], 1)
+        clips_K = np.bincount(class_P, weight_P, K)
+        return np.bincount(class_P, weight_P * precision_P, K) / np.where(clips_K > 0, clips_K, np.nan)
+
+    def mean(self) -> float:
+        """Return the mean of the classes' average precisions, without classes that have no clip; NaN without any."""
+        value_K = self.precisions()
+        value_K = value_K[~np.isnan(value_K)]
+        return float(value_K.mean()) if len(value_K) else float("nan")
+
+
+def sort_scores(scores_BK: np.ndarray, labels_BK: np.ndarray, group_B: np.ndarray | None = None) -> SortedScores:
+    """Return the clips sorted for each class; a clip without frames (NaN) comes after all others."""
+    scores_KB = np.where(np.isnan(scores_BK), -np.inf, scores_BK).T
+    order_KB = np.argsort(-scores_KB, axis=1, kind="stable")
+    sorted_KB = np.take_along_axis(scores_KB, order_KB, axis=1)
+    right_KB = np.take_along_axis(labels_BK.T, order_KB, axis=1)
+    return SortedScores(order_KB, right_KB, last_equal(sorted_KB), np.ones(len(scores_BK), int), group_B)
+
+
+def last_equal(sorted_NM: np.ndarray) -> np.ndarray:
+    """Return for each number of sorted rows the place [N, M] of the last one that is equal to it."""
+    N, M = sorted_NM.shape
+    last_NM = np.concatenate([sorted_NM[:, 1:] != sorted_NM[:, :-1], np.ones((N, min(M, 1)), bool)], axis=1)
+    place_NM = np.where(last_NM, np.arange(M), M)
+    return np.minimum.accumulate(place_NM[:, ::-1], axis=1)[:, ::-1]
+
+
+def mean_average_precision(scores_BK: np.ndarray, labels_BK: np.ndarray) -> float:
+    """Return the mean of the classes' average precisions, without classes that have no clip; NaN without any."""
+    return sort_scores(scores_BK, labels_BK).mean()
+
+
+def ranking_precisions(scores_BK: np.ndarray, labels_BK: np.ndarray) -> np.ndarray:
+    """Return the label ranking average precision [B] of each clip: NaN for a clip without labels.
+
+    For each label of a clip, the share of its own labels among the classes that score at least as high; the mean over
+    them. In a clip without frames all classes are taken for equal.
+    """
+    scores_BK = np.where(np.isnan(scores_BK), 0.0, scores_BK)
+    order_BK = np.argsort(-scores_BK, axis=1, kind="stable")
+    sorted_BK = np.take_along_axis(scores_BK, order_BK, axis=1)
+    own_BK = np.take_along_axis(labels_BK, order_BK, axis=1)
+    place_BK = last_equal(sorted_BK)  # among equal scores, all count as above
+    own_above_BK = np.take_along_axis(np.cumsum(own_BK, axis=1), place_BK, axis=1)
+    count_B = labels_BK.sum(axis=1)
+    share_B = (own_above_BK / (place_BK + 1) * own_BK).sum(axis=1)
+    return share_B / np.where(count_B > 0, count_B, np.nan)

@@ -1,0 +1,41 @@
+"""Accuracy on classes with many, a medium number of, and few training clips (long-tailed recognition)."""
+
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from kinetext.core.plugins import Options
+from kinetext.evaluation.answers import Answers, answers, mean_of_classes
+from kinetext.evaluation.class_sizes import size_groups
+from kinetext.evaluation.metrics.base import Metric, Rivals
+from kinetext.evaluation.predictions import Predictions
+
+
+class ClassSizeAccuracy(Metric):
+    """Average the top-1 accuracies of the head, middle or tail classes (class_sizes.py), as Liu et al. (CVPR 2019) do.
+
+    Not measured where no class is at least twice as large as another, or where nothing was trained on these classes.
+    """
+
+    class Config(Options):
+        """Options of the metric."""
+
+        group: Literal["head", "middle", "tail"] = Field("head", description="classes with many, medium or few clips")
+
+    ordered_only = True
+
+    def guessing(self, sample: Any) -> float:
+        return 1 / len(sample.labels)
+
+    def prepare(self, predictions: Predictions) -> Answers | None:
+        if predictions.train_clips_K is None:
+            return None
+        groups = size_groups(predictions.train_clips_K)
+        if self.config.group not in groups:
+            return None
+        return answers(predictions).take(np.flatnonzero(groups[self.config.group][predictions.target_B]))
+
+    def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
+        prepared = sample if isinstance(sample, Answers) else self.prepare(sample)
+        return float("nan") if prepared is None else mean_of_classes(prepared)

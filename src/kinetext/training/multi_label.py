@@ -1,0 +1,87 @@
+"""The objective of clips with several labels each: binary cross-entropy of every label, and mean average precision.
+
+The log-odds of a label are the method's score minus a threshold that trains (`Method.label_threshold`), as SigLIP's bias
+does (Zhai et al., ICCV 2023). It starts where the mean predicted share of positive labels is that of the first batch:
+CLIP's scores are about 20, and all labels would be taken for certain.
+
+B clips of this process, N clips of a split, K classes.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kinetext.backbones.text_table import to_device_async
+from kinetext.core import distributed
+from kinetext.data.splits import Split, row_classes
+from kinetext.evaluation.average_precision import mean_average_precision
+from kinetext.methods.base import THRESHOLD_SCALE, LossInputs
+from kinetext.training.batches import Batch, Batches
+from kinetext.training.objectives import Recognition, encode_clips, total
+
+
+@dataclass
+class MultiLabel(Recognition):
+    """Clips against the texts of all classes, of which each clip may have several."""
+
+    labels_of: dict[str, Tensor] = field(default_factory=dict)  # clip_id -> 1 for each of its classes, else 0, [K]
+    best_by = "val_map"
+
+    def labels(self, clip_ids: list[str]) -> Tensor:
+        """Return the labels [B, K] of some clips, on the device."""
+        return to_device_async(torch.stack([self.labels_of[clip_id] for clip_id in clip_ids]), self.rivals_KK.device)
+
+    def inputs(self, batch: Batch, piece: slice, video: Any, text: Any) -> LossInputs:
+        """Return what the losses of a piece of a batch are computed from."""
+        inputs = super().inputs(batch, piece, video, text)
+        return replace(inputs, labels_BK=self.labels(batch.clip_ids[batch.part][piece]))
+
+    @torch.no_grad()
+    def set_threshold(self, batch: Batch) -> None:
+        """Set the threshold so that the mean share of positive labels is predicted right on a batch."""
+        self.method.eval()
+        scores_BK = self.method.score(encode_clips(self.method, self.training, batch), self.text())
+        share = self.labels(batch.clip_ids[batch.part]).mean()
+        threshold = distributed.mean(torch.tensor(find_threshold(scores_BK, float(share)), dtype=torch.float64))
+        assert self.method.label_threshold is not None
+        self.method.label_threshold.fill_(float(threshold) / THRESHOLD_SCALE)
+
+    @torch.inference_mode()
+    def validate(self, batches: Batches) -> dict[str, float]:
+        """Return the loss and the mean average precision of the validation clips."""
+        self.method.eval()
+        text, parts = self.text(), []
+        for batch in batches.epoch(None):
+            video = encode_clips(self.method, self.training, batch)
+            inputs = replace(self.inputs(batch, slice(None), video, text), label_smoothing=0.0)
+            assert inputs.labels_BK is not None
+            loss = total(self.method.losses(inputs)).item()
+            parts.append((self.method.score(inputs.video, text).cpu().numpy(), inputs.labels_BK.cpu().numpy(), loss))
+        scores, labels, losses = zip(*distributed.gather(parts), strict=True)
+        weights = [len(scores_BK) for scores_BK in scores]
+        precision = mean_average_precision(np.concatenate(scores), np.concatenate(labels) > 0)
+        return {"val_loss": float(np.average(losses, weights=weights)), "val_map": precision}
+
+
+def labels_by_clip(splits: dict[str, Split]) -> dict[str, Tensor]:
+    """Return the labels [K] of every training and validation clip."""
+    index = {label: k for k, label in enumerate(splits["train"].labels)}
+    labels_of = {}
+    for row in [*splits["train"].rows, *splits["val"].rows]:
+        label_K = torch.zeros(len(index))
+        label_K[[index[label] for label in row_classes(row)]] = 1.0
+        labels_of[row["clip_id"]] = label_K
+    return labels_of
+
+
+def find_threshold(scores_BK: Tensor, share: float) -> float:
+    """Return the number that, subtracted from the scores, makes the mean of their sigmoid `share`, by bisection."""
+    scores_BK = scores_BK.double()
+    low, high = float(scores_BK.min()) - 20.0, float(scores_BK.max()) + 20.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if float((scores_BK - middle).sigmoid().mean()) > share else (low, middle)
+    return (low + high) / 2
