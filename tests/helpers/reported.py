@@ -13,6 +13,7 @@ import yaml
 
 from kinetext.config.report import ReportOptions
 from kinetext.core.tables import write_shard, write_table
+from kinetext.evaluation.calibration import NO_CLIPS, Calibration
 from kinetext.evaluation.measure import measure_run
 from kinetext.report.collect import collect_metrics
 from kinetext.report.render import render_report
@@ -106,6 +107,11 @@ def make_run(
                 row = {"clip_id": f"test-{label}-{b % clips_per_class}", "split": split, "frame_order": frame_order}
                 rows.append({**row, "target": target, "score_K": score.tolist()})
     metadata = {"labels": splits, "predict_clips_per_s": 50.0, "failed": {"test": ["test-moves left-0"]}}
+    fitted = Calibration(temperature=2.0, clips=8)
+    metadata["calibration"] = (NO_CLIPS if method == "zero_shot" else fitted).document()
+    metadata["train_clips"] = dict(zip(BASE, (200, 50, 10, 5), strict=True))
+    untrained = {"new_parameters": 0, "trained_parameters": 0, "train_seconds": 0.0}
+    metadata["cost"] = {"gflops_per_clip": 12.5, **(untrained if method == "zero_shot" else {})}
     write_table("predictions", rows, folder / "predictions.parquet", metadata)
     measure_run(folder, folder / "predictions.parquet", confusables, folder / "metrics.parquet", metrics)
     return folder

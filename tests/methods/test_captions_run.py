@@ -245,11 +245,11 @@ def test_neighbours_share_a_batch_and_an_epoch_has_every_clip_once(captioned):
 
 
 def test_a_recipe_for_classes_is_refused_where_clips_have_captions(trained):
-    with pytest.raises(ValueError, match=r"training\.mixup is for clips with classes, and these have captions"):
+    with pytest.raises(ValueError, match=r"training\.mixup is for clips with one class each, and these have captions"):
         trained("mean_pool", mixup=0.8)
-    with pytest.raises(ValueError, match=r"training\.class_sampling is for clips with classes"):
+    with pytest.raises(ValueError, match=r"training\.class_sampling is for clips with one class each"):
         trained("mean_pool", class_sampling="balanced")
-    with pytest.raises(ValueError, match=r"training\.logit_adjustment is for clips with classes"):
+    with pytest.raises(ValueError, match=r"training\.logit_adjustment is for clips with one class each"):
         trained("mean_pool", logit_adjustment=1.0)
 
 

@@ -276,10 +276,10 @@ def test_captions_and_classes_need_their_own_texts_and_protocols(changes, senten
 @pytest.mark.parametrize(
     ("method", "sentence"),
     [
-        ({"training": {"mixup": 0.8}}, "training.mixup is for clips with classes, and {}; take it out"),
+        ({"training": {"mixup": 0.8}}, "training.mixup is for clips with one class each, and {}; take it out"),
         (
             {"training": {"repeats": 2, "augment": "crop"}},
-            "training.repeats is for clips with classes, and {}; take it out",
+            "training.repeats is for clips with one class each, and {}; take it out",
         ),
         (
             {"testing": {"average": "probabilities"}},

@@ -51,6 +51,7 @@ def test_all_sections_are_present(report):
         "hard",
         "motion",
         "novel",
+        "class-sizes",
         "calibration",
         "curves",
         "cost",
@@ -108,6 +109,30 @@ def test_the_gallery_shows_frames_in_order_and_skips_the_failed_clip(report):
     assert len(set(first)) == 8
 
 
+def test_calibration_and_classes_by_size_are_shown(report):
+    text = Page(report.html).text
+    assert "2 [2, 2] 2 runs" in text["calibration"]  # the temperature
+    runs = read_rows("runs", report.tables / "runs.parquet")
+    assert {run["temperature"] for run in runs} == {2.0}
+    risks = read_rows("risk_coverage", report.tables / "risk_coverage.parquet")
+    one = [row for row in risks if row["split"] == "test" and row["method"] == "moted" and row["texts"] == "names"]
+    one = [row for row in one if row["seed"] == 0 and row["protocol"] == one[0]["protocol"]]
+    assert one[-1]["coverage"] == 1.0
+    assert [row["confidence"] for row in one] == sorted((row["confidence"] for row in one), reverse=True)
+    assert (
+        "head: 1 class with 200 training clips; middle: 1 class with 50 training clips; tail: 2 classes with 5 to 10"
+        in (text["class-sizes"])
+    )
+    assert "12.5 GFLOPs" in text["cost"]
+
+
+def test_accuracy_is_plotted_over_each_cost_that_the_options_name(report, tmp_path):
+    options = ReportOptions(cost=["gflops_per_clip", "trained_parameters"])
+    render_report(report.tables, options, *report.sources, tmp_path / "page.html", tmp_path / "figures")
+    plots = {path.name.split("-")[1] for path in (tmp_path / "figures").glob("cost-*.png")}
+    assert plots == {"gflops_per_clip", "trained_parameters"}
+
+
 def test_figures_and_csv_are_written_for_snakemakes_report(report):
     written = {path.name for path in (report.root / "figures").iterdir()}
     assert {"metrics.csv", "differences.csv", "costs.csv", "rank-shapes-base_to_novel-test.png"} <= written
@@ -130,6 +155,10 @@ def test_sections_without_content_are_left_out(tmp_path):
     assert {"compared", "results", "motion", "cost", "texts", "notes"} <= set(page.sections)
     assert not {link for link in page.links if link in ("#pairs", "#gallery", "#novel", "#descriptions", "#confusion")}
     assert "none recorded" in page.text["cost"]
+    assert "0 s [0, 0] 1 run" in page.text["cost"]
+    assert "nothing was trained" in page.text["cost"]
+    assert "Shares are not calibrated: the run has no validation clips." in page.text["calibration"]
+    assert "ece_calibrated" not in {row["metric"] for row in read_rows("metrics", report.tables / "metrics.parquet")}
 
 
 def test_published_numbers_are_compared_with_ours(tmp_path):

@@ -19,7 +19,7 @@ METRICS = ("ece", "ece_calibrated", "aurc")
 
 
 def calibration_sections(estimates: Estimates, runs: Rows, risks: Rows, figures: Path) -> list[dict[str, Any]]:
-    """Return for each comparison of classes the calibration of its rows, the lowest risk first, and their curves."""
+    """Return for each comparison of classes the calibration of its rows, the lowest risk first; of `test` also curves."""
     seeds: dict[Any, dict[RowKey, dict[int, list[tuple[float, float]]]]] = defaultdict(lambda: defaultdict(dict))
     for row in risks:
         points = seeds[comparison_of(row)][key_of(row)].setdefault(row["seed"], [])
@@ -33,7 +33,8 @@ def calibration_sections(estimates: Estimates, runs: Rows, risks: Rows, figures:
         of_rows = [run for run in runs if (run["dataset"], run["protocol"]) == comparison[:2] and key_of(run) in keys]
         labels, curves = row_labels(keys), seeds.get(comparison, {})
         name = f"risk-coverage-{file_name(comparison)}"
-        lines = {labels[key]: list(curves[key].values()) for key in keys if key in curves}
+        shown = [key for key in keys if key in curves] if comparison.split == "test" else []
+        lines = {labels[key]: list(curves[key].values()) for key in shown}
         axis, over = "errors among them, percent", "clips answered, the most confident first, percent"
         sections.append(
             {
