@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from kinetext.core.schemas import FRAME_ORDERS
-from kinetext.core.tables import write_table
+from kinetext.core.tables import schema, write_table
 from kinetext.report import collect
 
 
@@ -66,16 +66,18 @@ def make_run(results: Path, number: int, clips: int, classes: int) -> Path:
     target_B = np.arange(clips) % classes
     score_BK = random.normal(size=(clips, classes)).astype(np.float32)
     score_BK[np.arange(clips), target_B] += 1 + row / 20
-    table = pa.table(
+    columns = dict.fromkeys(schema("predictions").names)
+    columns.update(
         {
             "clip_id": [f"clip{b}" for b in range(clips)] * len(FRAME_ORDERS),
             "split": ["test"] * clips * len(FRAME_ORDERS),
             "frame_order": np.repeat(FRAME_ORDERS, clips),
             "target": pa.array(np.tile(target_B, len(FRAME_ORDERS)), pa.int32()),
             "score_K": pa.array(list(score_BK) * len(FRAME_ORDERS), pa.list_(pa.float32())),
-            "bank_P": pa.nulls(clips * len(FRAME_ORDERS), pa.list_(pa.float32())),
         }
     )
+    rows = clips * len(FRAME_ORDERS)
+    table = pa.table({name: pa.nulls(rows) if column is None else column for name, column in columns.items()})
     labels = {"test": [f"class {k}" for k in range(classes)]}
     write_table("predictions", table, folder / "predictions.parquet", {"labels": labels})
     metric = {"split": "test", "metric": "top1", "value": 0.5, "low": 0.4, "high": 0.6, "clips": clips}

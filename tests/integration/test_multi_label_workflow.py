@@ -1,10 +1,13 @@
 """The whole workflow on rendered shapes with two labels a clip: from a list to the report, MLflow and `classify`."""
 
+import csv
+
 import yaml
 
 from calls import snakemake
 from kinetext.core.tables import read_metadata, read_rows
 from kinetext.evaluation.classify import classify
+from kinetext.evaluation.export import export_predictions
 from reported import Page
 from several import write_clips
 
@@ -66,7 +69,12 @@ def test_clips_with_two_labels_from_the_list_to_the_report(tmp_path, capsys):
 
     run = tmp_path / RUNS / "mean_pool/names/seed0"
     assert read_metadata(run / "predictions.parquet")["calibration"]["odds"]
-    assert classify([tmp_path / "videos/test-0-0.mp4"], run) == 0
+    assert classify([tmp_path / "videos/test-0-0.mp4"], run) == (1, 0)
     printed = capsys.readouterr().out
     assert "red" in printed
     assert "shares are" in printed
+    export_predictions(run, tmp_path / "out.csv")
+    rows = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8-sig")))
+    assert {row["label"] for row in rows} == {
+        f"{a} | {b}" for a in ("moving left", "moving right") for b in ("red", "blue")
+    }

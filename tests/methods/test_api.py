@@ -63,7 +63,7 @@ def test_a_run_has_its_tables_and_its_specification(run_folder):
 
 
 @pytest.mark.parametrize(
-    "name", ["metrics", "runs", "texts", "confusions", "hard_clips", "costs", "curves", "differences"]
+    "name", ["metrics", "runs", "texts", "confusions", "hard_clips", "costs", "curves", "differences", "risk_coverage"]
 )
 def test_every_table_of_a_results_folder_is_read_by_its_name(results, name):
     assert kinetext.read_table(name, results).column_names

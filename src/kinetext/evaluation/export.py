@@ -47,7 +47,12 @@ def _rows(path: Path, path_by_clip: dict[str, str]) -> Iterator[dict[str, Any]]:
                 else [predictions.target_B[b]]
             )
             label = " | ".join(predictions.labels[k] for k in own)
-            row = {"split": split, "clip_id": clip_id, "path": path_by_clip.get(clip_id, ""), "label": label}
+            row: dict[str, Any] = {
+                "split": split,
+                "clip_id": clip_id,
+                "path": path_by_clip.get(clip_id, ""),
+                "label": label,
+            }
             k, score_K = int(predicted_B[b]), predictions.scores_BK[b]
             if k >= 0:
                 right = predictions.labels[k] in [predictions.labels[i] for i in own]
