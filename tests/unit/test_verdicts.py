@@ -90,7 +90,7 @@ def test_guessing_is_the_expected_value_of_random_scores():
     sample = replace(sample, train_clips_K=np.array([300, 200, 90, 80, 40, 30, 9, 5]))
     rivals = {label: [labels[k - 1]] for k, label in enumerate(labels)}
     for name, metric in all_metrics().items():
-        if metric.task == "classes" and name not in ("ece", "ece_calibrated", "aurc"):  # guessing is well calibrated
+        if metric.task == "classes" and name not in ("ece", "ece_calibrated", "aurc"):  # of guessing unknown
             assert metric.guessing(sample) == pytest.approx(metric.measure(sample, rivals), abs=0.015), name
     assert all_metrics()["top5"].guessing(Predictions(["a", "b"], np.zeros(1, int), np.zeros((1, 2)))) == 1.0
 
