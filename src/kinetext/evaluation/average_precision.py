@@ -36,10 +36,10 @@ class SortedScores:
         K = len(self.order_KB)
         weight_KB = self.weight_B[self.order_KB]
         above_KB = weight_KB.cumsum(1)
-        found_KB = (weight_KB * self.right_KB).cumsum(1)
-        class_P, place_P = self.right_KB.nonzero()
-        end_P, weight_P = self.end_KB[class_P, place_P], weight_KB[class_P, place_P]
-        precision_P = found_KB[class_P, end_P] / np.maximum(above_KB[class_P, end_P], 1)
+        right_above_KB = (weight_KB * self.right_KB).cumsum(1)
+        class_P, index_P = self.right_KB.nonzero()
+        end_P, weight_P = self.end_KB[class_P, index_P], weight_KB[class_P, index_P]
+        precision_P = right_above_KB[class_P, end_P] / np.maximum(above_KB[class_P, end_P], 1)
         clips_K = np.bincount(class_P, weight_P, K)
         return np.bincount(class_P, weight_P * precision_P, K) / np.where(clips_K > 0, clips_K, np.nan)
 
@@ -63,8 +63,8 @@ def last_equal(sorted_NM: np.ndarray) -> np.ndarray:
     """Return for each number of sorted rows the place [N, M] of the last one that is equal to it."""
     N, M = sorted_NM.shape
     last_NM = np.concatenate([sorted_NM[:, 1:] != sorted_NM[:, :-1], np.ones((N, min(M, 1)), bool)], axis=1)
-    place_NM = np.where(last_NM, np.arange(M), M)
-    return np.minimum.accumulate(place_NM[:, ::-1], axis=1)[:, ::-1]
+    index_NM = np.where(last_NM, np.arange(M), M)
+    return np.minimum.accumulate(index_NM[:, ::-1], axis=1)[:, ::-1]
 
 
 def mean_average_precision(scores_BK: np.ndarray, labels_BK: np.ndarray) -> float:
@@ -81,9 +81,9 @@ def ranking_precisions(scores_BK: np.ndarray, labels_BK: np.ndarray) -> np.ndarr
     scores_BK = np.where(np.isnan(scores_BK), 0.0, scores_BK)
     order_BK = np.argsort(-scores_BK, axis=1, kind="stable")
     sorted_BK = np.take_along_axis(scores_BK, order_BK, axis=1)
-    own_BK = np.take_along_axis(labels_BK, order_BK, axis=1)
-    place_BK = last_equal(sorted_BK)  # among equal scores, all count as above
-    own_above_BK = np.take_along_axis(np.cumsum(own_BK, axis=1), place_BK, axis=1)
+    right_BK = np.take_along_axis(labels_BK, order_BK, axis=1)
+    last_index_BK = last_equal(sorted_BK)  # among equal scores, all count as above
+    right_above_BK = np.take_along_axis(np.cumsum(right_BK, axis=1), last_index_BK, axis=1)
     count_B = labels_BK.sum(axis=1)
-    share_B = (own_above_BK / (place_BK + 1) * own_BK).sum(axis=1)
+    share_B = (right_above_BK / (last_index_BK + 1) * right_BK).sum(axis=1)
     return share_B / np.where(count_B > 0, count_B, np.nan)

@@ -41,12 +41,12 @@ def _rows(path: Path, path_by_clip: dict[str, str]) -> Iterator[dict[str, Any]]:
         predicted_B = np.where(failed_B, -1, best_B) if predictions.multi_label else predicted_classes(predictions)
         shares_BK, calibrated = predictions.calibration.shares(predictions.scores_BK), predictions.calibration.fitted
         for b, clip_id in enumerate(predictions.clip_ids or ()):
-            own = (
+            label_indices = (
                 np.flatnonzero(predictions.labels_BK[b])
                 if predictions.labels_BK is not None
                 else [predictions.target_B[b]]
             )
-            label = " | ".join(predictions.labels[k] for k in own)
+            label = " | ".join(predictions.labels[k] for k in label_indices)
             row: dict[str, Any] = {
                 "split": split,
                 "clip_id": clip_id,
@@ -55,8 +55,8 @@ def _rows(path: Path, path_by_clip: dict[str, str]) -> Iterator[dict[str, Any]]:
             }
             k, score_K = int(predicted_B[b]), predictions.scores_BK[b]
             if k >= 0:
-                right = predictions.labels[k] in [predictions.labels[i] for i in own]
+                right = predictions.labels[k] in [predictions.labels[i] for i in label_indices]
                 row |= {"predicted": predictions.labels[k], "correct": int(right)}
                 row |= {"share": round(float(shares_BK[b, k]), 6), "calibrated": int(calibrated)}
-                row |= {"rank": 1 + int((score_K > score_K[own].max()).sum())}
+                row |= {"rank": 1 + int((score_K > score_K[label_indices].max()).sum())}
             yield row

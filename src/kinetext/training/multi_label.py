@@ -25,7 +25,7 @@ from kinetext.training.objectives import Recognition, encode_clips, total
 
 @dataclass
 class MultiLabel(Recognition):
-    """Clips against the texts of all classes, of which each clip may have several."""
+    """Clips against the texts of all classes. Each clip may have several classes."""
 
     labels_of: dict[str, Tensor] = field(default_factory=dict)  # clip_id -> 1 for each of its classes, else 0, [K]
     best_by = "val_map"
