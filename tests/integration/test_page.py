@@ -128,3 +128,21 @@ def test_nothing_overflows_a_narrow_screen(report, tmp_path, width):
     page = browse(report.html, tmp_path, act, width)
     assert page["needed"] <= page["width"] <= width
     assert page["smallest"] >= 12
+
+
+def test_tables_that_are_wider_than_the_screen_say_that_they_scroll(report, tmp_path):
+    act = """
+        const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+        await wait(300);
+        const wide = [...document.querySelectorAll(".wide")].filter((one) => one.clientWidth);
+        const hint = (one) => !one.previousElementSibling.hidden;
+        const right = wide.every((one) => hint(one) === one.scrollWidth > one.clientWidth + 1);
+        const first = wide.find(hint);
+        if (first) { first.scrollLeft = 50; await wait(300); }
+        return { right, hints: wide.filter(hint).length, after: first ? hint(first) : null };
+    """
+    narrow = browse(report.html, tmp_path, act, 360)
+    assert narrow["right"]
+    assert narrow["hints"] > 2
+    assert narrow["after"] is False  # the reader has scrolled
+    assert browse(report.html, tmp_path, act, 1000)["right"]

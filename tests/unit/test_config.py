@@ -11,7 +11,7 @@ import yaml
 
 from kinetext.config.experiment import Config
 from kinetext.config.run import read_run
-from kinetext.plan import check_config, load_config, plan_run, plan_runs
+from kinetext.plan import check_config, is_quick, load_config, plan_run, plan_runs
 from repository import ROOT
 
 SMALL = yaml.safe_load("""
@@ -396,6 +396,15 @@ def test_planning_a_run_imports_no_torch():
     """There is one plan_run job per run; importing torch would take seconds instead of a third of a second."""
     code = "import sys, kinetext.cli, kinetext.plan; print([m for m in ('torch', 'mlflow', 'open_clip') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_runs_without_gradient_descent_are_measured_first():
+    config = copy.deepcopy(SMALL)
+    config["methods"] |= {"zero_shot": {}, "linear_probe": {}}
+    supervised = {"protocol": "supervised", "methods": ["zero_shot", "linear_probe", "stan"], "seeds": [0]}
+    config["experiments"] = {"first": config["experiments"]["first"] | supervised}
+    quick = {run.method: is_quick(run) for run in plan_runs(check_config(config)).values()}
+    assert quick == {"zero_shot": True, "linear_probe": True, "stan": False}
 
 
 def test_a_zero_shot_run_uses_the_checkpoint_of_the_trained_run():

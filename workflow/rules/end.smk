@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 from kinetext.report.refresh import Refresher, write_plan
 
@@ -23,14 +24,16 @@ def start_reports():
     at the end.
     """
     if not BUCKET:
-        write_plan(Path(PLAN), CONFIG.report, [(run, method_trains(run)) for run in RUNS.values()])
-        STOPPED.unlink(missing_ok=True)
+        with suppress(OSError):  # a full disk: the jobs say so
+            write_plan(Path(PLAN), CONFIG.report, [(run, method_trains(run)) for run in RUNS.values()])
+            STOPPED.unlink(missing_ok=True)
     try:
         check_before_start()
     except WorkflowError as error:
         if not BUCKET:
-            STOPPED.parent.mkdir(parents=True, exist_ok=True)
-            STOPPED.write_text(f"kinetext: {error}\n")
+            with suppress(OSError):
+                STOPPED.parent.mkdir(parents=True, exist_ok=True)
+                STOPPED.write_text(f"kinetext: {error}\n")
         end_with_report(failed=True)
         raise
     if not BUCKET:
@@ -44,7 +47,7 @@ def end_with_report(failed):
     """
     REFRESHER.stop()
     complete = all(path.is_file() for path in METRICS) and os.path.isdir(f"{RESULTS}/figures")
-    if not BUCKET and (failed or complete):
+    if os.path.isfile(PLAN) and (failed or complete):
         subprocess.run([sys.executable, "-m", "kinetext", *REPORT, "--ended"], check=False)
     if not BUCKET and complete and not failed:
         shutil.rmtree(f"{RESULTS}/unfinished", ignore_errors=True)
