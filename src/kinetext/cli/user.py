@@ -12,6 +12,7 @@ import typer
 import yaml
 
 from kinetext.cli.options import ConfigFile, Json, RunFolder, TextsFile, Threads, Tracking, parse_options
+from kinetext.core.escape import for_terminal
 from kinetext.core.plugins import KINDS, nearest
 
 app = typer.Typer()
@@ -162,7 +163,7 @@ def compare(
     """Compare two runs on the same clips: difference, interval, p-value, and the classes that differ most."""
     from kinetext.report import compare as module
 
-    print(module.compare(first, second))
+    print(for_terminal(module.compare(first, second)))
 
 
 @app.command()
