@@ -3,6 +3,7 @@ torch and open_clip are imported inside them, so that tests of tables and texts 
 """
 
 import json
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,13 @@ def pytest_collection_modifyitems(items):
     """Run the longest tests first, so that no worker is left alone with one at the end."""
     longest = ("test_slurm", "test_bucket", "test_workflow", "integration/", "stress/", "")
     items.sort(key=lambda item: next(rank for rank, part in enumerate(longest) if part in item.nodeid))
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed():
+    """Begin each test with the same seed: its random tensors do not depend on the tests that ran before it."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -348,7 +348,7 @@ def good_answer(asked):
     [
         (error(429, "slow down", Retry_After="0.01"), "failed: Error code: 429", 2),
         (error(500, "broken", Retry_After="0.01"), "failed: Error code: 500", 2),
-        (lambda asked: time.sleep(1) or good_answer(asked), "failed: no reply within 0.5 s, tried 2 times", 2),
+        (lambda asked: time.sleep(2) or good_answer(asked), "failed: no reply within 1 s, tried 2 times", 2),
         (CUT, "failed: the connection was cut (", 2),
         (completion(ANSWER[:20]), "not_json: the answer is not JSON (Unterminated string", 1),
         (completion(ANSWER[:20], finish_reason="length"), "cut_off: the answer was cut off at the server's limit", 1),
@@ -365,7 +365,7 @@ def test_fault_affects_one_class_and_is_named(server, tmp_path, capfd, fault, st
     server.script = script
     write_classes(tmp_path, ["rising", "falling"])
     rows = describe_table(
-        tmp_path, options(server, retries=1, timeout_s=0.5 if "within" in status_start else 30, sentences=1)
+        tmp_path, options(server, retries=1, timeout_s=1 if "within" in status_start else 30, sentences=1)
     )
     statuses = {row["label"]: row["status"] for row in rows}
     assert statuses["rising"] == "ok"
