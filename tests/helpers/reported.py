@@ -117,6 +117,17 @@ def make_run(
     return folder
 
 
+def blank_figures(patch) -> None:
+    """Have pages without drawn figures, which take most of a page's time, for tests that read texts and tables."""
+
+    def save(figure, name: str, folder: Path) -> str:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.png").touch()
+        return "<svg></svg>"
+
+    patch.setattr("kinetext.report.figures._save", save)
+
+
 def make_report(
     root,
     methods,

@@ -28,7 +28,7 @@ from kinetext.report.keys import Comparison, RowKey
 from kinetext.report.published import compare_with_published
 from kinetext.report.render import render_report
 from kinetext.report.sources import ConfusablesFile, DatasetFiles
-from reported import BASE, FRAME_ORDER_EFFECT, Page, make_data, make_report, make_run
+from reported import BASE, FRAME_ORDER_EFFECT, Page, blank_figures, make_data, make_report, make_run
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,11 @@ def report(tmp_path_factory):
     return make_report(
         root, ["mean_pool", "moted"], ["names", "motion", "shuffled"], 2, ["base_to_novel"], title="Do <they> move?"
     )
+
+
+@pytest.fixture
+def without_figures(monkeypatch):
+    blank_figures(monkeypatch)
 
 
 def test_all_sections_are_present(report):
@@ -145,6 +150,7 @@ def test_the_same_tables_give_the_same_page(report):
     assert second.read_text() == report.html
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_sections_without_content_are_left_out(tmp_path):
     write_table("confusables", [], tmp_path / "none.parquet")
     report = make_report(
@@ -161,6 +167,7 @@ def test_sections_without_content_are_left_out(tmp_path):
     assert "ece_calibrated" not in {row["metric"] for row in read_rows("metrics", report.tables / "metrics.parquet")}
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_published_numbers_are_compared_with_ours(tmp_path):
     about = {"dataset": "shapes", "texts": "names", "source": "Table 4 of <a paper>"}
     published = [
@@ -187,6 +194,7 @@ def test_published_ranks_keep_their_unit():
     assert (row["published"], row["value"], row["difference"]) == ("2.0", "2.5", ["+0.5", "0.0", "+1.0"])
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_metric_of_the_configuration_has_a_column_in_its_unit_and_direction(tmp_path):
     (tmp_path / "margin.py").write_text(
         "from kinetext.evaluation.metrics.base import Metric\n"
@@ -211,6 +219,7 @@ def test_a_metric_of_the_configuration_has_a_column_in_its_unit_and_direction(tm
         make_report(tmp_path / "b", ["moted"], ["names"], 1, ["supervised"], metrics={"top1": MetricOptions()})
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_headline_metric_that_was_not_measured_is_an_error_with_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match=r"report\.headline: no metric 'top2'.*mean_class_accuracy, .*top1"):
         make_report(tmp_path, ["zero_shot"], ["names"], 1, ["supervised"], headline=["top2"])
@@ -304,6 +313,7 @@ def test_verdicts_say_what_was_tested():
     assert scope_sentence([]) == ""
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_the_page_claims_methods_from_three_seeds_on(tmp_path, seeds):
     report = make_report(tmp_path, ["moted", "mean_pool"], ["names", "motion"], seeds, ["supervised"])
@@ -398,6 +408,7 @@ def test_declared_pairs_alone_make_no_picture(report):
     assert confusion_picture(ConfusablesFile(*report.sources[1][0]), report.root) is None
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_galleries_show_the_pairs_and_numbers_of_their_protocol_and_backbone(tmp_path):
     """Two protocols, two backbones: every gallery shows the pairs that were mined for it."""
     make_data(tmp_path, 6)
@@ -430,6 +441,7 @@ def test_galleries_show_the_pairs_and_numbers_of_their_protocol_and_backbone(tmp
     }
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_one_method_with_two_backbones_is_two_rows(tmp_path):
     make_data(tmp_path, 6)
     data, runs = tmp_path / "shapes", []
@@ -503,6 +515,7 @@ def render_captioned(root, **options):
     return Page((root / "r.html").read_text())
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_retrieval_has_its_own_headline_and_table(captioned):
     page = render_captioned(captioned)
     assert page.sections == ["compared", "results", "retrieval", "motion", "cost", "texts", "notes"]
@@ -523,6 +536,7 @@ def test_retrieval_has_its_own_headline_and_table(captioned):
     assert {row["metric"] for row in rows} == {"t2v_r1"}
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_rank_may_be_in_the_headline_but_not_first(captioned):
     page = render_captioned(captioned, headline=["t2v_r5", "t2v_mdr"])
     assert "t2v_r5 t2v_r1 minus the highest row's, points t2v_mdr" in page.text["results"]

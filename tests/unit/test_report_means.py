@@ -9,7 +9,7 @@ from kinetext.evaluation.intervals import Estimate, harmonic_mean, mean_over_dat
 from kinetext.report.keys import Comparison, RowKey
 from kinetext.report.novel import harmonic_means
 from kinetext.report.published import compare_with_published
-from reported import Page, make_report
+from reported import Page, blank_figures, make_report
 
 
 def share(value, clips):
@@ -46,7 +46,9 @@ def test_the_harmonic_mean_of_zeros_is_zero():
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     root, datasets = tmp_path_factory.mktemp("means"), ("one", "two")
-    return make_report(root, ["mean_pool", "moted"], ["names", "motion"], 2, ["base_to_novel"], datasets=datasets)
+    with pytest.MonkeyPatch.context() as patch:
+        blank_figures(patch)
+        return make_report(root, ["mean_pool", "moted"], ["names", "motion"], 2, ["base_to_novel"], datasets=datasets)
 
 
 def test_the_mean_is_open_and_its_data_sets_are_folded(report):
