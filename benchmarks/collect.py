@@ -70,6 +70,7 @@ def make_run(results: Path, number: int, clips: int, classes: int) -> Path:
     columns.update(
         {
             "clip_id": [f"clip{b}" for b in range(clips)] * len(FRAME_ORDERS),
+            "group": pa.nulls(clips * len(FRAME_ORDERS), pa.string()),
             "split": ["test"] * clips * len(FRAME_ORDERS),
             "frame_order": np.repeat(FRAME_ORDERS, clips),
             "target": pa.array(np.tile(target_B, len(FRAME_ORDERS)), pa.int32()),

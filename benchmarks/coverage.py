@@ -1,4 +1,4 @@
-"""Coverage of intervals and false claims, by simulation: python benchmarks/coverage.py [--tables 400] [--only REGEX] [--folder FOLDER]
+"""Coverage of intervals and false claims, by simulation: python benchmarks/coverage.py [--tables 2000] [--only REGEX] [--folder FOLDER]
 
 A cell is a situation; its line is appended to FOLDER/coverage.jsonl when it is done, and cells that are there with as
 many tables are skipped, so that a stopped run goes on. `--summary` prints what is there against the bounds and simulates nothing.
@@ -6,7 +6,8 @@ many tables are skipped, so that a stopped run goes on. `--summary` prints what 
 - interval: a row's accuracy p on n clips, groups of 1 or 5 with intraclass correlation `icc`, seeds that share the clips and
   differ by `sd` points. With one or two seeds the target is the accuracy of these weights, from three on the expected one.
 
-- claims: how often at least one of all pairs of 2, 8 or 14 equal rows is called different.
+- claims: how often at least one of all pairs of 2, 8 or 14 equal rows is called different. Tables of a batch share the
+  sign patterns of the permutation test, which makes one matrix product of them.
 
 How hard a clip is, is shared by the seeds and rows: half of the variance that a clip does not share with its group.
 """
@@ -23,16 +24,25 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import binomtest
 
-from kinetext.evaluation.intervals import Estimate, mean_over_seeds, mean_variance, pool_seeds, share_interval
-from kinetext.evaluation.paired import ALPHA, PairedRows, compare_rows
+from kinetext.evaluation.intervals import Estimate, mean_variance, share_interval
+from kinetext.evaluation.paired import (
+    ALPHA,
+    PairedRows,
+    Training,
+    flipped_means,
+    null_variances,
+    pair_p_values,
+)
+from kinetext.evaluation.seed_means import clip_parts, mean_over_seeds, pool_seeds
 
 SHARED = 0.5
+BATCH = 6_000_000  # outcomes simulated at a time
 Cell = dict[str, Any]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tables", type=int, default=400, help="simulated tables of each cell")
+    parser.add_argument("--tables", type=int, default=2000, help="simulated tables of each cell")
     parser.add_argument("--only", default="", help="simulate only cells whose JSON matches")
     parser.add_argument("--folder", type=Path, default=Path("results/coverage"))
     parser.add_argument("--summary", action="store_true")
@@ -85,33 +95,69 @@ def cells() -> Iterator[Cell]:
 def simulate(cell: Cell, tables: int) -> int:
     """Return in how many tables the interval holds the target, or equal rows are called different."""
     random = np.random.default_rng(seed_of(cell))
-    hit = claims if cell["kind"] == "claims" else covers
-    return sum(hit(cell, random) for _ in range(tables))
+    count = claims if cell["kind"] == "claims" else covers
+    rows = cell.get("rows", 1)
+    size = max(1, min(tables, BATCH // (cell["n"] * cell["seeds"] * rows)))
+    draw = Outcomes(cell, rows)
+    return sum(count(cell, draw(random, min(size, tables - first)), random) for first in range(0, tables, size))
 
 
-def claims(cell: Cell, random: np.random.Generator) -> bool:
-    value_RSB = outcomes(cell, cell["rows"], random)
-    group_B = None if cell["group"] == 1 else np.arange(cell["n"]) // cell["group"]
+def claims(cell: Cell, value_TRSB: np.ndarray, random: np.random.Generator) -> int:
+    """Return in how many of T tables a pair of rows is called different."""
+    group_B = groups_of(cell)
+    seed, (tables, rows) = int(random.integers(2**31)), value_TRSB.shape[:2]
+    all_rows = PairedRows(value_TRSB.mean(axis=2, dtype=float).reshape(tables * rows, -1).T, group_B)
+    flipped_PTR = flipped_means([all_rows], seed, exact=False).reshape(-1, tables, rows)
+    return sum(claimed(value_TRSB[t], group_B, flipped_PTR[:, t], seed + t) for t in range(tables))
+
+
+def claimed(value_RSB: np.ndarray, group_B: np.ndarray | None, flipped_PR: np.ndarray, seed: int) -> bool:
+    """Return whether a pair of rows of a table is called different."""
+    value_RSB = value_RSB.astype(float)
     trained_N = (value_RSB != value_RSB[:, :1]).any(axis=(1, 2))
-    rows = PairedRows(value_RSB.mean(axis=1).T, group_B, value_RSB.mean(axis=2).tolist(), trained_N)
-    return bool((compare_rows([rows], seed=int(random.integers(2**31)))["corrected_p"] <= ALPHA).any())
+    interaction_N = np.array([clip_parts(value_SB, group_B).interaction for value_SB in value_RSB])
+    seed_values = value_RSB.mean(axis=2).tolist()
+    strata = [PairedRows(value_RSB.mean(axis=1).T, group_B, seed_values, trained_N, interaction_N)]
+    mean_R = value_RSB.mean(axis=(1, 2))
+    difference_RR = mean_R[:, None] - mean_R
+    _, corrected = pair_p_values(difference_RR, null_variances(strata), flipped_PR, Training.of(strata), seed)
+    return bool((corrected <= ALPHA).any())
 
 
 def seed_of(cell: Cell) -> list[int]:
     return list(json.dumps(cell, sort_keys=True).encode())
 
 
-def outcomes(cell: Cell, rows: int, random: np.random.Generator) -> np.ndarray:
-    """Right or wrong, [rows, seeds, n]: a threshold on a normal latent variable of the group, the clip and the training."""
-    n, group_B = cell["n"], np.arange(cell["n"]) // cell["group"]
-    room = min(cell["p"], 1 - cell["p"])  # seeds deviate alike upwards and downwards
-    p_RS = cell["p"] + np.clip(random.normal(size=(rows, cell["seeds"])) * cell["sd"] / 100, -room, room)
-    of_group = latent_correlation(cell["p"], cell["icc"]) if cell["icc"] else 0.0
-    of_clip = (1 - of_group) * SHARED
-    shared_B = math.sqrt(of_group) * random.normal(size=group_B[-1] + 1)[group_B]
-    shared_B = shared_B + math.sqrt(of_clip) * random.normal(size=n)
-    latent = shared_B + math.sqrt(1 - of_group - of_clip) * random.normal(size=(rows, cell["seeds"], n))
-    return (latent < ndtri(p_RS)[..., None]).astype(float)
+def groups_of(cell: Cell) -> np.ndarray | None:
+    """Return the number of each clip's group; None where each clip is its own."""
+    return None if cell["group"] == 1 else np.arange(cell["n"]) // cell["group"]
+
+
+class Outcomes:
+    """Right or wrong [tables, rows, seeds, n]: a threshold on a normal latent variable of group, clip and training."""
+
+    def __init__(self, cell: Cell, rows: int) -> None:
+        self.cell, self.rows = cell, rows
+        self.group_B = np.arange(cell["n"]) // cell["group"]
+        self.of_group = latent_correlation(cell["p"], cell["icc"]) if cell["icc"] else 0.0
+
+    def __call__(self, random: np.random.Generator, tables: int) -> np.ndarray:
+        """Draw some tables."""
+        cell, shape = self.cell, (tables, self.rows, self.cell["seeds"])
+
+        def normal(*size: int) -> np.ndarray:
+            return random.standard_normal(size, dtype=np.float32)
+
+        room = min(cell["p"], 1 - cell["p"])  # seeds deviate alike upwards and downwards
+        p_TRS = cell["p"] + np.clip(random.normal(size=shape) * cell["sd"] / 100, -room, room)
+        of_clip = (1 - self.of_group) * SHARED
+        shared_TB = math.sqrt(of_clip) * normal(tables, cell["n"])
+        if self.of_group:
+            shared_TB += math.sqrt(self.of_group) * normal(tables, self.group_B[-1] + 1)[:, self.group_B]
+        latent = normal(*shape, cell["n"])
+        latent *= math.sqrt(1 - self.of_group - of_clip)
+        latent += shared_TB[:, None, None]
+        return latent < ndtri(p_TRS).astype(np.float32)[..., None]
 
 
 def latent_correlation(p: float, icc: float) -> float:
@@ -129,19 +175,29 @@ def latent_correlation(p: float, icc: float) -> float:
     return low
 
 
-def covers(cell: Cell, random: np.random.Generator) -> bool:
-    group_B = np.arange(cell["n"]) // cell["group"]
-    seeds = [estimate(value_B, group_B) for value_B in outcomes(cell, 1, random)[0]]
-    between = pool_seeds([[seed.value for seed in seeds]])
-    mean = mean_over_seeds(seeds, between if len({seed.value for seed in seeds}) > 1 else None)
-    return mean.low <= cell["p"] <= mean.high and mean.high > mean.low
+def covers(cell: Cell, value_TRSB: np.ndarray, random: np.random.Generator) -> int:
+    """Return how many of T intervals hold the target."""
+    group_B, covered = groups_of(cell), 0
+    for value_SB in value_TRSB[:, 0].astype(float):
+        mean = interval(value_SB, group_B)
+        covered += mean.low <= cell["p"] <= mean.high and mean.high > mean.low
+    return covered
 
 
-def estimate(value_B: np.ndarray, group_B: np.ndarray) -> Estimate:
-    value, (variance, freedom), groups = float(value_B.mean()), mean_variance(value_B, group_B), int(group_B[-1]) + 1
-    low, high = share_interval(value, variance, freedom, groups)
-    ends = {"low": low, "high": high, "least": value, "most": value}
-    return Estimate(value=value, **ends, seeds=1, clips=len(value_B), variance=variance, freedom=freedom, groups=groups)
+def interval(value_SB: np.ndarray, group_B: np.ndarray | None) -> Estimate:
+    """Return the estimate of a row with its interval, as the report does."""
+    parts, values = clip_parts(value_SB, group_B), value_SB.mean(axis=1).tolist()
+    low, high = share_interval(values[0], *mean_variance(value_SB[0], _numbers(value_SB, group_B)), parts.groups)
+    seeds = [
+        Estimate(value=value, low=low, high=high, least=value, most=value, seeds=1, clips=value_SB.shape[1])
+        for value in values
+    ]
+    between = pool_seeds([values], [parts.interaction]) if (value_SB != value_SB[0]).any() else None
+    return mean_over_seeds(seeds, between, parts)
+
+
+def _numbers(value_SB: np.ndarray, group_B: np.ndarray | None) -> np.ndarray:
+    return np.arange(value_SB.shape[1]) if group_B is None else group_B
 
 
 def judge(cell: Cell, hits: int, tables: int) -> tuple[str, bool]:

@@ -12,8 +12,9 @@ import time
 import pytest
 
 from kinetext.config.report import TrackingOptions
+from kinetext.core.tables import read_rows
+from kinetext.evaluation.seed_means import estimate_of_run, mean_over_seeds, pool_seeds
 from kinetext.tracking.log import log_run, sync_tracking
-from kinetext.tracking.seeds import t_interval
 from kinetext.tracking.store import find_store
 from tracked import client_of, logged_runs, make_run, store_content_in_new_process
 
@@ -66,16 +67,19 @@ def test_unchanged_run_is_kept_and_changed_content_replaces_it(tmp_path, uri):
     assert parent.data.metrics["test/ordered/top1"] == 0.5
 
 
-def test_parent_has_the_mean_of_its_seeds_with_two_intervals(tmp_path, uri):
-    """The t interval of 0.5, 0.6, 0.7 by hand: 0.6 ± 4.302653 x 0.1 / √3."""
-    runs = [make_run(tmp_path, seed, value=value) for seed, value in enumerate((0.5, 0.6, 0.7))]
+def test_parent_has_the_mean_of_its_seeds_with_the_interval_of_the_report(tmp_path, uri):
+    values = (0.5, 0.6, 0.7)
+    runs = [make_run(tmp_path, seed, value=value) for seed, value in enumerate(values)]
     log(tmp_path, *runs)
     (parent,) = logged_runs(uri, "mean")
     numbers = parent.data.metrics
-    assert numbers["test/ordered/top1"] == pytest.approx(0.6)
-    assert numbers["test/ordered/top1.seeds_low"] == pytest.approx(0.6 - 0.2484138, abs=1e-6)
-    assert numbers["test/ordered/top1.seeds_high"] == pytest.approx(0.6 + 0.2484138, abs=1e-6)
-    assert (numbers["test/ordered/top1.low"], numbers["test/ordered/top1.high"]) == pytest.approx((0.6, 0.9))
+    rows = [row for run in runs for row in read_rows("metrics", run / "metrics.parquet")]
+    seeds = [estimate_of_run(row) for row in rows if (row["metric"], row["frame_order"]) == ("top1", "ordered")]
+    mean = mean_over_seeds(seeds, pool_seeds([values]))
+    shown = [numbers[f"test/ordered/top1{end}"] for end in ("", ".low", ".high")]
+    assert shown == pytest.approx([0.6, mean.low, mean.high])
+    assert mean.high - mean.low > 0.2  # of three seeds that deviate by 0.1
+    assert not [key for key in numbers if "seeds_" in key]
     assert parent.data.params["method_options.layers"] == "2"
     assert "seed" not in parent.data.params
     children = {
@@ -86,11 +90,11 @@ def test_parent_has_the_mean_of_its_seeds_with_two_intervals(tmp_path, uri):
     assert children == {f"{STAN}/seed{seed}" for seed in range(3)}
 
 
-def test_one_seed_has_no_interval_over_seeds_and_equal_seeds_have_an_empty_one(tmp_path, uri):
+def test_the_mean_of_one_seed_has_its_interval(tmp_path, uri):
     log(tmp_path, make_run(tmp_path, 0))
-    (parent,) = logged_runs(uri, "mean")
-    assert not [key for key in parent.data.metrics if "seeds_" in key]
-    assert t_interval([0.25, 0.25, 0.25]) == (0.25, 0.25)
+    (parent,), (child,) = logged_runs(uri, "mean"), logged_runs(uri, "seed")
+    for end in ("", ".low", ".high"):
+        assert parent.data.metrics[f"test/ordered/top1{end}"] == child.data.metrics[f"test/ordered/top1{end}"]
 
 
 def test_mean_is_over_all_seeds_in_the_folder(tmp_path, uri):

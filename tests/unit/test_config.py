@@ -458,3 +458,23 @@ def test_an_added_metric_is_checked():
     for message, metrics in wrong.items():
         with pytest.raises(ValueError, match=f"config.yaml: {message}"):
             check_config({**SMALL, "metrics": metrics})
+
+
+def test_a_bank_may_be_named_by_its_data_set():
+    """A zero-shot study trains with one bank and tests with another."""
+    config, options = copy.deepcopy(SMALL), {"bank": "{dataset}"}
+    config["texts"]["described"] = {"module": "bundled", "options": options}
+    config["texts"]["shuffled"] = {"options": {"of": {"module": "bundled", "options": options}}}
+    config["datasets"]["hmdb51"] = {"module": "shapes", "frames": {"size_px": 64}}
+    config["experiments"]["first"] |= {"protocol": "supervised", "texts": ["described", "shuffled"]}
+    tested = {"protocol": "zero_shot_from_shapes", "datasets": ["hmdb51"]}
+    config["experiments"]["second"] = config["experiments"]["first"] | tested
+    runs = plan_runs(check_config(config))
+    banks = {run.dataset: run.text_options["options"]["bank"] for run in runs.values() if run.texts == "described"}
+    assert banks == {"hmdb51": "hmdb51", "shapes": "shapes"}
+    of = {run.dataset: run.text_options["options"]["of"]["options"] for run in runs.values() if run.texts == "shuffled"}
+    assert of == {"hmdb51": {"bank": "hmdb51"}, "shapes": {"bank": "shapes"}}
+    config["datasets"]["hmdb52"] = config["datasets"].pop("hmdb51")
+    config["experiments"]["second"]["datasets"] = ["hmdb52"]
+    with pytest.raises(ValueError, match=r"texts\.described\.options\.bank: no bank 'hmdb52' .*hmdb51"):
+        check_config(config)

@@ -8,11 +8,9 @@ from scipy import stats
 
 from kinetext.evaluation.intervals import (
     Estimate,
-    add_variances,
-    mean_over_seeds,
+    mean_over_datasets,
     mean_variance,
     metric_interval,
-    pool_seeds,
     share_interval,
 )
 from kinetext.evaluation.metrics.mean_class_accuracy import MeanClassAccuracy
@@ -21,6 +19,13 @@ from kinetext.evaluation.metrics.recall import Recall
 from kinetext.evaluation.metrics.top_k import TopK
 from kinetext.evaluation.predictions import Predictions
 from kinetext.evaluation.retrieval import rank_queries
+from kinetext.evaluation.seed_means import (
+    SeedVariance,
+    add_variances,
+    clip_parts,
+    mean_over_seeds,
+    pool_seeds,
+)
 
 
 def coin(num_clips, num_right):
@@ -141,7 +146,7 @@ def test_from_three_seeds_on_the_interval_has_the_variance_of_training():
     mean = mean_over_seeds(seeds, between)
     clip = np.mean([seed.variance for seed in seeds])
     total = clip + between.variance / 3
-    freedom = total**2 / ((between.variance / 3) ** 2 / 4)
+    freedom = 4 * (total / (between.variance / 3)) ** 1.5
     half = stats.t.ppf(0.975, freedom) * total**0.5
     assert (mean.low, mean.high) == (pytest.approx(0.75 - half, abs=0.01), pytest.approx(0.75 + half, abs=0.01))
     assert width((mean.low, mean.high)) > 2 * width((seeds[1].low, seeds[1].high))
@@ -161,11 +166,63 @@ def test_three_seeds_that_are_all_right_are_no_certainty():
     assert mean.high == 1.0
 
 
-def test_degrees_of_freedom_are_satterthwaites():
-    assert add_variances(2.0, 9, 1.0, 4) == (3.0, pytest.approx(9 / (4 / 9 + 1 / 4)))
-    assert add_variances(2.0, 9, 0.0, 0) == (2.0, pytest.approx(9))
-    assert add_variances(2.0, float("inf"), 0.0, 8) == (2.0, float("inf"))
-    assert add_variances(0.0, 9, 0.0, 8) == (0.0, float("inf"))
+def test_degrees_of_freedom_are_satterthwaites_with_a_smaller_power_for_seeds():
+    def freedom(clip, seeds):
+        return pytest.approx(1 / (clip**2 / 9 + seeds**1.5 / 4))
+
+    assert add_variances(2.0, 9, SeedVariance(3.0, 4), 3) == (3.0, freedom(2 / 3, 1 / 3))
+    assert add_variances(0.0, 9, SeedVariance(3.0, 4), 3) == (1.0, pytest.approx(4))
+    assert add_variances(2.0, 9, SeedVariance(0.0, 0), 3) == (2.0, pytest.approx(9))
+    assert add_variances(2.0, float("inf"), SeedVariance(0.0, 8), 3) == (2.0, float("inf"))
+    assert add_variances(0.0, 9, SeedVariance(0.0, 8), 3) == (0.0, float("inf"))
+    less = add_variances(2.0, 9, SeedVariance(3.0, 4, interaction=1.5), 3)  # 1.5 / 3 is training, 3 / 3 varies
+    assert less == (2.5, freedom(2 / 2.5, 1 / 2.5))
+    assert add_variances(2.0, 9, SeedVariance(3.0, 4, interaction=4.0), 3) == (2.0, pytest.approx(9))
+
+
+def test_what_clips_add_is_that_of_a_two_way_table():
+    """y = training + clip + both: the mean squares of an analysis of variance without repeats."""
+    value_SB = np.random.default_rng(0).normal(size=(4, 60)) + np.random.default_rng(1).normal(size=60)
+    parts = clip_parts(value_SB)
+    mean_B, mean_S1 = value_SB.mean(axis=0), value_SB.mean(axis=1, keepdims=True)
+    residual = ((value_SB - mean_B - mean_S1 + value_SB.mean()) ** 2).sum() / (3 * 59)
+    assert parts.interaction == pytest.approx(residual / 60)
+    assert (parts.variance, parts.groups) == (pytest.approx(mean_B.var(ddof=1) / 60), 60)
+    films = clip_parts(np.repeat(value_SB, 5, axis=1), np.repeat(np.arange(60), 5))  # five equal clips each
+    assert (films.interaction, films.groups) == (pytest.approx(parts.interaction), 60)
+    assert films.variance == pytest.approx(parts.variance)
+    assert clip_parts(np.ones((3, 0))).groups == 0
+
+
+def test_seeds_that_differ_as_clips_do_add_no_variance_of_training():
+    """Seeds that answer each clip anew: the means of seeds differ by what clips explain."""
+    value_SB = (np.random.default_rng(3).random((3, 400)) < 0.7).astype(float)
+    parts, values = clip_parts(value_SB), value_SB.mean(axis=1).tolist()
+    seeds = of_seeds(*values, clips=400)
+    mean = mean_over_seeds(seeds, SeedVariance(parts.interaction * 0.9, 2, parts.interaction), parts)
+    half = 1.96 * (0.7 * 0.3 / 1200) ** 0.5
+    assert width((mean.low, mean.high)) == pytest.approx(2 * half, rel=0.1)
+    assert width((mean.low, mean.high)) < 0.7 * width((seeds[0].low, seeds[0].high))
+
+
+def test_two_seeds_have_the_interval_of_their_mean_over_clips():
+    value_SB = (np.random.default_rng(4).random((2, 500)) < 0.7).astype(float)
+    seeds = of_seeds(*value_SB.mean(axis=1), clips=500)
+    mean = mean_over_seeds(seeds, pool_seeds([value_SB.mean(axis=1)]), clip_parts(value_SB))
+    assert width((mean.low, mean.high)) == pytest.approx(2 * 1.96 * value_SB.mean(axis=0).std() / 500**0.5, rel=0.05)
+
+
+def test_the_interaction_is_pooled_by_degrees_of_freedom():
+    between = pool_seeds([[0.1, 0.2, 0.3], [0.5, 0.5]], [0.004, 0.001])
+    assert (between.freedom, between.interaction) == (3, pytest.approx((2 * 0.004 + 0.001) / 3))
+    assert between.of_mean(3) == pytest.approx((between.variance - 0.003) / 3)
+
+
+def test_lists_of_the_same_clips_move_together():
+    ends = {"low": 0.66, "high": 0.74, "least": 0.7, "most": 0.7}
+    parts = [Estimate(value=0.7, **ends, seeds=1, clips=500)] * 3
+    apart, same = mean_over_datasets(parts), mean_over_datasets(parts, np.ones((3, 3)))
+    assert (apart.high - 0.7, same.high - 0.7) == (pytest.approx(0.04 / 3**0.5), pytest.approx(0.04))
 
 
 def test_a_rank_over_three_seeds_has_students_quantile_and_at_least_its_interval_over_clips():
@@ -175,5 +232,5 @@ def test_a_rank_over_three_seeds_has_students_quantile_and_at_least_its_interval
     assert (same.low, same.high) == (pytest.approx(2.0), pytest.approx(3.0))
     apart = mean_over_seeds(seeds, pool_seeds([[2.5, 3.5, 1.5]]))
     total = 0.06 + 1 / 3
-    half = stats.t.ppf(0.975, total**2 / ((1 / 3) ** 2 / 2)) * total**0.5
+    half = stats.t.ppf(0.975, 2 * (total * 3) ** 1.5) * total**0.5
     assert (apart.low, apart.high) == (pytest.approx(2.5 - half), pytest.approx(2.5 + half))

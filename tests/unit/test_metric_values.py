@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from kinetext.evaluation.metrics import all_metrics
+from kinetext.evaluation.metrics.mean_class_accuracy import MeanClassAccuracy
 from kinetext.evaluation.predictions import Predictions
 
 METRICS = all_metrics()
@@ -68,3 +69,13 @@ def test_nothing_to_count_is_nan():
     empty = predict([], [])
     assert all(np.isnan(METRICS[name].measure(empty)) for name in ("top1", "top5", "mean_class_accuracy"))
     assert np.isnan(METRICS["pair_accuracy"].measure(predict([0], [[0.5, 0.2, 0.9]]), {}))
+
+
+def test_pseudo_values_of_mean_class_accuracy_vary_within_classes_only():
+    targets = np.array([0] * 8 + [1] * 2)
+    scores_BK = np.eye(2)[targets]
+    scores_BK[:2] = [0, 1]
+    predictions = Predictions(["a", "b"], targets, scores_BK)
+    value_B = MeanClassAccuracy().pseudo_values(predictions)
+    assert value_B.mean() == pytest.approx(MeanClassAccuracy().measure(predictions)) == pytest.approx(0.875)
+    assert value_B.var() / 10 == pytest.approx(0.75 * 0.25 / 8 / 4)  # half of each class's accuracy

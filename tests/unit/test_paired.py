@@ -1,10 +1,13 @@
 """Paired comparisons, checked with scipy's bootstrap and permutation test, and by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from kinetext.evaluation.paired import PairedRows, about_methods, compare_rows, holm, seed_range
+from kinetext.evaluation.paired import PairedRows, Training, about_methods, compare_rows, holm, seed_range
+from kinetext.evaluation.seed_means import clip_parts
 from kinetext.report.differences import difference_rows, pools
 from kinetext.report.keys import Comparison, RowKey
 from kinetext.report.outcomes import Outcome
@@ -125,7 +128,8 @@ def test_with_three_seeds_the_interval_has_the_variance_of_training():
     pooled = np.mean([np.var(values, ddof=1) for values in table.seed_values])
     apart_B = table.value_BN[:, 0] - table.value_BN[:, 1]
     clip, trained = np.var(apart_B) / 399 + 1 / 400**2, 2 * pooled / 3
-    freedom = (clip + trained) ** 2 / (clip**2 / 399 + trained**2 / 4)
+    total = clip + trained
+    freedom = 1 / ((clip / total) ** 2 / 399 + (trained / total) ** 1.5 / 4)
     half = stats.t.ppf(0.975, freedom) * (clip + trained) ** 0.5
     assert with_training["high"][0, 1] - with_training["value"][0, 1] == pytest.approx(half, rel=0.01)
     assert with_training["p"][0, 1] > blind["p"][0, 1]
@@ -140,8 +144,25 @@ def test_a_large_difference_between_methods_is_found():
 def test_a_row_that_is_not_trained_adds_no_variance():
     table = of_seeds(2, 3, 0.15)
     fixed = PairedRows(table.value_BN, None, [table.seed_values[0], [0.7] * 3], np.array([True, False]))
-    variance_N, freedom = fixed.seed_variance()
-    assert (variance_N[0], variance_N[1], freedom) == (pytest.approx(np.var(table.seed_values[0], ddof=1) / 3), 0.0, 2)
+    between, _ = fixed.seed_variance()
+    assert (between.variance, between.freedom) == (pytest.approx(np.var(table.seed_values[0], ddof=1)), 2)
+    training = Training.of([fixed])
+    assert training.variance_N.tolist() == pytest.approx([between.variance / 3, 0.0])
+
+
+def test_what_clips_add_to_the_variance_between_seeds_is_not_counted_twice():
+    """Seeds that answer each clip anew: the differences of clips already vary by it."""
+    value_NSB = (np.random.default_rng(1).random((2, 5, 500)) < 0.6).astype(float)
+    table = PairedRows(value_NSB.mean(axis=1).T, None, value_NSB.mean(axis=2).tolist())
+    between, _ = table.seed_variance()
+    known = replace(table, interaction_N=np.array([clip_parts(value_SB).interaction for value_SB in value_NSB]))
+    training = Training.of([known])
+    assert training.variance_N == pytest.approx([max(0, between.variance - known.interaction_N.mean()) / 5] * 2)
+    assert training.noise_N == pytest.approx([between.variance / 5] * 2)
+    widths = [result["high"][0, 1] - result["low"][0, 1] for result in (compare_rows([known]), compare_rows([table]))]
+    blind = 2 * 1.96 * (2 * 0.6 * 0.4 / 2500) ** 0.5
+    assert blind < widths[0] < 1.3 * blind
+    assert widths[1] > 1.2 * widths[0]
 
 
 def test_two_seeds_of_a_row_make_no_claim_about_methods():

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from kinetext.evaluation.intervals import metric_interval
-from kinetext.evaluation.measure import main_values
+from kinetext.evaluation.measure import pseudo_values
 from kinetext.evaluation.metrics import all_metrics
+from kinetext.evaluation.metrics.recall import Recall
 from kinetext.evaluation.predictions import Predictions
 from kinetext.evaluation.retrieval import (
     Ranks,
@@ -204,11 +205,22 @@ def test_querybank_norm_is_measured_with_a_bank_and_for_text_to_video_only():
     assert predictions.take(np.array([2, 0])).bank_BP.tolist() == [[3.8, 0.0], [4.5, 0.0]]
 
 
-def test_main_values_are_the_shares_of_captions_found_per_clip():
+def test_pseudo_values_have_the_recall_as_their_mean():
     scores = [[0.1, 0.5, 0.2, 0.9], [0.2, 0.6, 0.1, 0.3]]
     predictions = Predictions(["a", "b", "b", "a"], np.array([0, 1]), np.array(scores), ["a", "b"], captioned=True)
-    ranks = main_values(predictions)
-    assert {metric: value_B.tolist() for metric, value_B in ranks.items()} == {
-        "t2v_r1": [0.5, 0.5],
-        "v2t_r1": [1.0, 1.0],
-    }
+    values = pseudo_values(predictions)
+    assert values["t2v_r1"].tolist() == [0.5, 0.5]
+    assert values["v2t_r1"].tolist() == [1.0, 1.0]
+    assert values["v2t_mnr"].tolist() == [1.0, 1.0]
+    assert "t2v_mdr" not in values
+
+
+def test_pseudo_values_vary_as_the_recall_of_clips_with_different_numbers_of_captions():
+    random = np.random.default_rng(0)
+    clip_K = np.repeat(np.arange(150), random.integers(1, 6, 150))
+    scores_BK = random.normal(size=(150, len(clip_K))) + 3.5 * (clip_K == np.arange(150)[:, None])
+    ranks = rank_queries(scores_BK, clip_K)["t2v"]
+    value_B = Recall().pseudo_values(ranks)
+    assert value_B.mean() == pytest.approx(Recall().measure(ranks))
+    drawn = [Recall().measure(ranks.take(random.integers(0, 150, 150))) for _ in range(600)]
+    assert value_B.std() / 150**0.5 == pytest.approx(np.std(drawn), rel=0.12)

@@ -11,6 +11,7 @@ rule collect_metrics:
         unpack(bucket_inputs("collect_metrics")),
         metrics=[f"{RESULTS}/runs/{run}/metrics.parquet" for run in RUNS],
         predictions=[f"{RESULTS}/runs/{run}/predictions.parquet" for run in RUNS],
+        confusables=CONFUSABLES,
         texts=TEXTS,
     output:
         expand(

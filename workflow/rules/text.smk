@@ -70,7 +70,7 @@ rule describe_classes:
     resources:
         chat=1,
     params:
-        options=options("texts", "texts"),
+        options=lambda w: CONFIG.texts[w.texts].for_dataset(w.dataset).model_dump_json(),
         rule=CONFIG.confusables.rule,
         backbone=lambda w: f"{RESULTS_LOCAL}/backbones/{w.backbone}",
         cache=f"{RESULTS}/cache",

@@ -25,7 +25,7 @@ def rival_files(w):
 
 def text_sources(w):
     """Return the files that a text set is made from."""
-    return text_inputs(CONFIG.texts[w.texts], w.texts)
+    return text_inputs(CONFIG.texts[w.texts].for_dataset(w.dataset), w.texts)
 
 
 def user_inputs(files):

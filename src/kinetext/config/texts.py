@@ -6,12 +6,32 @@ from pydantic import Field, model_validator
 
 from kinetext.core.plugins import Options
 
+DATASET_KEYS = ("bank", "path")  # options of text providers that may name the data set
+
 
 class TextOptions(Options):
     """A text set: the module of its provider and the module's options."""
 
     module: str | None = Field(None, description="module of texts/providers; absent: the text set's own name")
-    options: dict[str, Any] = Field(default_factory=dict, description="options of the module")
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="options of the module; {dataset} in `bank` or `path` is replaced by the data set's name",
+    )
+
+    def for_dataset(self, dataset: str) -> "TextOptions":
+        """Return the options for a data set: "{dataset}" in the name of a bank or a file becomes its name."""
+        return self.model_copy(update={"options": _for_dataset(self.options, dataset)})
+
+
+def _for_dataset(options: dict[str, Any], dataset: str) -> dict[str, Any]:
+    replaced = {}
+    for key, value in options.items():
+        if isinstance(value, dict):  # the options of the provider that a control rearranges
+            value = _for_dataset(value, dataset)
+        elif key in DATASET_KEYS and isinstance(value, str):
+            value = value.replace("{dataset}", dataset)
+        replaced[key] = value
+    return replaced
 
 
 class ConfusablesOptions(Options):

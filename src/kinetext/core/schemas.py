@@ -33,6 +33,9 @@ ADDED = {  # columns that files of an earlier version lack: read as null
         "corrected_p",
         "methods",
         "seed_range",
+        "draws",
+        "sources",
+        "overlap_DD",
     ),
 }
 RENAMED = {  # columns that files of an earlier version call otherwise: name then -> name now
@@ -302,7 +305,12 @@ HARD_CLIPS: tuple[Column, ...] = (
 DIFFERENCES: tuple[Column, ...] = (
     ("dataset", pa.string(), 'data set; "mean of N" where N of them are averaged (column pooled)'),
     *_columns("split", "protocol"),
-    ("metric", pa.string(), "top1 (classes) or t2v_r1 (captions)"),
+    (
+        "metric",
+        pa.string(),
+        "top1, pair_accuracy:RULE, harmonic_mean and harmonic_mean_among_all of top1, ausuc (classes); t2v_r1, v2t_r1 "
+        "(captions)",
+    ),
     *_columns("backbone", "method", "texts"),
     ("than_backbone", pa.string(), "image-text model of the row that is subtracted"),
     ("than_method", pa.string(), "method of that row"),
@@ -311,7 +319,8 @@ DIFFERENCES: tuple[Column, ...] = (
     ("low", pa.float64(), "lower end of the 95 % paired interval over groups of clips; see methods"),
     ("high", pa.float64(), "upper end of that interval"),
     ("clips", pa.int32(), "clips that both have scored"),
-    ("seeds", pa.int32(), "the smaller of the two numbers of seeds"),
+    ("seeds", pa.int32(), "the smaller of the two numbers of seeds; of a mean over draws, those of a draw"),
+    ("draws", pa.int32(), "draws of few-shot clips averaged; null: one"),
     ("p", pa.float64(), "two-sided p of the paired permutation test, not corrected for multiple comparisons"),
     ("corrected_p", pa.float64(), "the p corrected for all pairs of rows of the comparison (max-T)"),
     (
@@ -322,8 +331,29 @@ DIFFERENCES: tuple[Column, ...] = (
     ),
     ("seed_range", pa.float64(), "largest difference between two seeds of one row of the comparison; null: one seed"),
     ("pooled", pa.list_(pa.string()), "the data sets averaged, with equal weights; null for a single one"),
+    ("sources", pa.list_(pa.string()), "the videos of each: lists of the same videos are one; null for a single one"),
+    (
+        "overlap_DD",
+        pa.list_(pa.float64()),
+        "correlation of each two of their means that is due to clips in common, row by row; null for a single one",
+    ),
     ("least", pa.float64(), "lowest value of a data set among them; null for a single one"),
     ("most", pa.float64(), "highest value of a data set among them; null for a single one"),
+)
+CLIP_VARIANCES: tuple[Column, ...] = (
+    *_columns("dataset", "split", "protocol", "backbone", "method", "texts"),
+    ("metric", pa.string(), "name of the metric, as in the table metrics"),
+    *_columns("frame_order"),
+    ("variance", pa.float64(), "variance over groups of clips of the mean over seeds"),
+    ("freedom", pa.float64(), "degrees of freedom of that variance"),
+    ("interaction", pa.float64(), "variance of the mean of one seed that is due to clips and training together"),
+    ("groups", pa.int32(), "number of groups of clips that count"),
+)
+SEEN_UNSEEN: tuple[Column, ...] = (
+    *_columns("dataset", "protocol", "backbone", "method", "texts", "seed"),
+    ("bias", pa.float64(), "number added to the scores of the novel classes"),
+    ("seen", pa.float64(), "accuracy on clips of trained classes among all classes, 0 to 1"),
+    ("unseen", pa.float64(), "accuracy on clips of novel classes among all classes, 0 to 1"),
 )
 TABLES = {
     "clips": CLIPS,
@@ -342,6 +372,8 @@ TABLES = {
     "hard_clips": HARD_CLIPS,
     "differences": DIFFERENCES,
     "risk_coverage": RISK_COVERAGE,
+    "clip_variances": CLIP_VARIANCES,
+    "seen_unseen": SEEN_UNSEEN,
 }
 COLLECTED = {  # tables of all runs: the file tables/{name}.parquet -> its schema
     "metrics": "metrics",
@@ -353,4 +385,6 @@ COLLECTED = {  # tables of all runs: the file tables/{name}.parquet -> its schem
     "curves": "collected_curves",
     "differences": "differences",
     "risk_coverage": "risk_coverage",
+    "clip_variances": "clip_variances",
+    "seen_unseen": "seen_unseen",
 }

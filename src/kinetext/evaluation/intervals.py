@@ -7,9 +7,7 @@ The unit of sampling is the group: the film or recording that clips were cut fro
   ratio over groups (Cochran 1977) where the metric is a mean over clips, else that of a bootstrap over groups.
 - A rank or another number: percentile bootstrap over groups (Efron 1979).
 - Either says how far the number would move with other clips of the same kind, not with another training.
-- From three seeds on, the expected value over trainings and clips: the variance between seeds, pooled over the rows of a
-  table and divided by the number of seeds, is added. The quantile is Student's with Satterthwaite's (1946) degrees of
-  freedom.
+- Means over seeds are in seed_means.py.
 - Means over data sets and harmonic means: each end moves from the value by the root of the summed squares of how far it
   moves with each part alone ("square-and-add": Zou and Donner 2008; Newcombe 2001). The two sides may differ.
 
@@ -28,7 +26,6 @@ from kinetext.evaluation.predictions import Predictions
 from kinetext.evaluation.retrieval import Ranks
 
 LEVEL = 0.95
-MIN_SEEDS = 3  # from here on, an estimate is about trainings; below, about the trained weights
 INFINITE = float("inf")
 NAN = float("nan")
 
@@ -48,6 +45,7 @@ class Estimate:
     seeds: int
     clips: int
     datasets: int = 1
+    draws: int = 1  # of few-shot clips; least and most are then the range over draws
     unit: str = "share"  # of the metric: share | rank | number
     higher_is_better: bool = True
     variance: float = NAN  # over clips, of one seed
@@ -64,13 +62,6 @@ class Interval(NamedTuple):
     variance: float
     freedom: float
     groups: int
-
-
-class SeedVariance(NamedTuple):
-    """The variance between seeds of one row of a table, pooled over the rows, and its degrees of freedom."""
-
-    variance: float
-    freedom: int
 
 
 def metric_interval(
@@ -121,8 +112,8 @@ def mean_variance(value_B: np.ndarray, group_B: np.ndarray) -> tuple[float, floa
 
     Groups may have different numbers of clips: the mean is a ratio (Cochran 1977). The variance is at least that of
     clips drawn one by one; NaN for a single group. Where few groups hold most of it, as with rare errors, it has few
-    degrees of freedom: 2 variance^2 / (variance of the variance). They are infinite if each clip is its own group, as
-    the interval then knows the distribution.
+    degrees of freedom: 2 variance^2 / (variance of the variance). They are infinite if each clip is its own group and
+    right or wrong, as the interval then knows the distribution.
     """
     groups = int(group_B.max()) + 1
     if groups < 2:
@@ -131,7 +122,7 @@ def mean_variance(value_B: np.ndarray, group_B: np.ndarray) -> tuple[float, floa
     square_G = np.bincount(group_B, weights=residual_B) ** 2
     total = float(square_G.sum())
     variance = max(groups / (groups - 1) * total, float((residual_B**2).sum())) / len(value_B) ** 2
-    if groups == len(value_B):
+    if groups == len(value_B) and bool(((value_B == 0) | (value_B == 1)).all()):
         return variance, INFINITE
     spread = float((square_G**2).sum()) - total**2 / groups
     freedom = 2 * total**2 / spread if spread > 0 else INFINITE
@@ -172,74 +163,20 @@ def _draw_groups(group_B: np.ndarray, draws: int, seed: int) -> Iterator[np.ndar
         yield order_B[np.repeat(start - (np.cumsum(count) - count), count) + np.arange(count.sum())]
 
 
-def pool_seeds(rows: Sequence[Sequence[float]]) -> SeedVariance:
-    """Return the variance between the seeds of a row, pooled over rows of a table that were trained repeatedly.
+def mean_over_datasets(parts: Sequence[Estimate], overlap_DD: np.ndarray | None = None) -> Estimate:
+    """Return the mean of estimates of D data sets with equal weights (Zou and Donner, Statistics in Medicine 2008).
 
-    Leave out rows whose seeds are one and the same: nothing was trained there.
+    `overlap_DD` is the correlation of their means that is due to clips in common (overlap.py); None: independent.
     """
-    squares = sum(float(np.var(values)) * len(values) for values in rows)
-    freedom = sum(len(values) - 1 for values in rows)
-    return SeedVariance(squares / freedom if freedom else 0.0, freedom)
-
-
-def add_variances(clip: float, clip_freedom: float, seed: float, seed_freedom: float) -> tuple[float, float]:
-    """Return the sum of the variance over clips and that over seeds, and its degrees of freedom (Satterthwaite 1946)."""
-    parts = [(v, freedom) for v, freedom in ((clip, clip_freedom), (seed, seed_freedom)) if v > 0]
-    total = sum(v for v, _ in parts)
-    inverse = sum(v**2 / max(freedom, 1) for v, freedom in parts)
-    return total, total**2 / inverse if inverse else INFINITE
-
-
-def mean_over_seeds(seeds: Sequence[Estimate], between: SeedVariance | None = None) -> Estimate:
-    """Return the mean over seeds.
-
-    With one or two seeds, the interval is about these trained weights: the mean of their intervals. From three on, it is
-    about the expected value over trainings: the variance `between` seeds, divided by their number, is added to the
-    mean of the variances over clips, which is at least the variance of the mean. None: the seeds are one training.
-    """
-    count, values = len(seeds), [seed.value for seed in seeds]
-    value = sum(values) / count
-    low, high = (sum(getattr(seed, end) for seed in seeds) / count for end in ("low", "high"))
-    if count >= MIN_SEEDS and between is not None:
-        low, high = _expected_interval(seeds, value, (low, high), between)
-    return replace(
-        seeds[0],
-        value=value,
-        low=low,
-        high=high,
-        least=min(values),
-        most=max(values),
-        seeds=count,
-        clips=max(seed.clips for seed in seeds),
-    )
-
-
-def _expected_interval(
-    seeds: Sequence[Estimate], value: float, mean: tuple[float, float], between: SeedVariance
-) -> tuple[float, float]:
-    """Return the interval of the expected value over trainings; `mean` is the mean of the seeds' intervals."""
-    groups, quantile = min(seed.groups or seed.clips for seed in seeds), float(ndtri((1 + LEVEL) / 2))
-    half = (mean[1] - mean[0]) / 2
-    clip = sum(seed.variance for seed in seeds) / len(seeds)
-    clip = clip if clip == clip else (half / quantile) ** 2
-    clip_freedom = min(seed.freedom for seed in seeds)
-    total, freedom = add_variances(clip, clip_freedom, between.variance / len(seeds), between.freedom)
-    if seeds[0].unit == "share":
-        return share_interval(value, total, freedom, max(groups, 2))
-    student = float(stdtrit(min(freedom, 1e9), (1 + LEVEL) / 2))
-    spread = (student * total**0.5, half)
-    return value - max(spread), value + max(spread)
-
-
-def mean_over_datasets(parts: Sequence[Estimate]) -> Estimate:
-    """Return the mean of independent estimates with equal weights (Zou and Donner, Statistics in Medicine 2008)."""
     count, values = len(parts), [part.value for part in parts]
     mean = sum(values) / count
+    overlap_DD = np.eye(count) if overlap_DD is None else overlap_DD
+    below_D, above_D = (np.array([abs(getattr(p, end) - p.value) for p in parts]) for end in ("low", "high"))
     return replace(
         parts[0],
         value=mean,
-        low=mean - sum((part.value - part.low) ** 2 for part in parts) ** 0.5 / count,
-        high=mean + sum((part.high - part.value) ** 2 for part in parts) ** 0.5 / count,
+        low=mean - float(below_D @ overlap_DD @ below_D) ** 0.5 / count,
+        high=mean + float(above_D @ overlap_DD @ above_D) ** 0.5 / count,
         least=min(values),
         most=max(values),
         seeds=min(part.seeds for part in parts),

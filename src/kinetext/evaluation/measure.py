@@ -1,6 +1,6 @@
 """Measure the predictions of one run: `kinetext measure-run`. Each metric gets an interval over groups of clips."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,12 @@ from kinetext.config.report import MetricOptions
 from kinetext.config.run import read_run
 from kinetext.core.paths import LEVELS
 from kinetext.core.tables import code_commit, read_rows, write_table
-from kinetext.evaluation.intervals import metric_interval
+from kinetext.evaluation import seen_unseen
+from kinetext.evaluation.intervals import mean_variance, metric_interval, share_interval
 from kinetext.evaluation.metrics import all_metrics
 from kinetext.evaluation.metrics.base import Metric, Rivals
-from kinetext.evaluation.metrics.ranking_precision import RankingPrecision
-from kinetext.evaluation.metrics.top_k import TopK
 from kinetext.evaluation.predictions import Predictions, read_predictions
-from kinetext.evaluation.retrieval import caption_clips, rank_queries, rank_samples, recall_at_1
+from kinetext.evaluation.retrieval import caption_clips, rank_queries, rank_samples
 from kinetext.evaluation.rivals import split_rivals, top_pairs
 
 NUM_PAIRS = 20  # confusable pairs per rule that are measured one by one
@@ -62,7 +61,11 @@ def measure_run(
     run_columns |= {"fingerprint": spec.fingerprint, "commit": code_commit()}
     confusable_rows, metrics = read_rows("confusables", confusables), all_metrics(added)
     rows: list[dict[str, Any]] = []
-    for (split, frame_order), sample in read_predictions(predictions).items():
+    predicted = read_predictions(predictions)
+    for frame_order, seen, unseen, novel in seen_unseen.both_splits(predicted):
+        columns = {"split": seen_unseen.UNSEEN, "frame_order": frame_order, "metric": "ausuc"}
+        rows.append({**run_columns, **columns, **_ausuc(seen, unseen, novel)})
+    for (split, frame_order), sample in predicted.items():
         measurements = _caption_measurements if sample.captioned else _class_measurements
         if sample.multi_label:
             measurements = _label_measurements
@@ -71,18 +74,45 @@ def measure_run(
     write_table("metrics", rows, output)
 
 
-def main_values(predictions: Predictions) -> dict[str, np.ndarray]:
-    """Return the metrics that runs are compared by, of each clip [B], the main one first.
+def _ausuc(seen: Predictions, unseen: Predictions, novel: set[str]) -> dict[str, Any]:
+    """Return the columns of the area below the seen-unseen curve."""
+    value_B = np.concatenate(seen_unseen.pseudo_values(seen_unseen.limits(seen, unseen, novel)))
+    parts = [np.arange(len(part)) if part.group_B is None else part.group_B for part in (seen, unseen)]
+    group_B = np.unique(np.concatenate([parts[0], parts[1] + parts[0].max() + 1]), return_inverse=True)[1]
+    value, (variance, freedom), groups = float(value_B.mean()), mean_variance(value_B, group_B), int(group_B.max()) + 1
+    low, high = share_interval(value, variance, freedom, groups)
+    numbers = {"value": value, "low": low, "high": high, "variance": variance, "freedom": freedom, "groups": groups}
+    return {**numbers, "clips": len(value_B), "unit": "share", "higher_is_better": True}
 
-    top1 of classes; lrap where clips have several; t2v_r1 (a clip's share of its captions that retrieve it) and v2t_r1
-    of captions.
+
+def pseudo_values(predictions: Predictions, confusables: Sequence[dict[str, Any]] = ()) -> dict[str, np.ndarray]:
+    """Return pseudo-values [B] of the built-in metrics that have them, by name as in the table `metrics`.
+
+    Their mean is the metric; a clip that is left out has NaN (Metric.pseudo_values). `confusables` are rows of that
+    table. Ranks are of scores as they are.
     """
-    if predictions.multi_label:
-        return {"lrap": RankingPrecision().clip_values(predictions)}
-    if not predictions.captioned:
-        return {"top1": TopK().clip_values(predictions)}
-    ranks = rank_queries(predictions.scores_BK, caption_clips(predictions))
-    return {f"{direction}_r1": recall_at_1(ranks[direction]) for direction in ("t2v", "v2t")}
+    metrics, values = all_metrics(), {}
+    task = "labels" if predictions.multi_label else "classes"
+    if predictions.captioned:
+        for direction, ranks in rank_queries(predictions.scores_BK, caption_clips(predictions)).items():
+            for name, metric in metrics.items():
+                if metric.task == "captions":
+                    values[f"{direction}_{name}"] = metric.pseudo_values(ranks)
+    else:
+        rules = sorted({row["rule"] for row in confusables})
+        for name, metric in metrics.items():
+            if metric.task == task and not metric.needs_rivals:
+                values[name] = metric.pseudo_values(predictions)
+            elif metric.task == task:
+                for rule in rules:
+                    rivals = split_rivals(list(confusables), rule, predictions.labels)
+                    values[f"{name}:{rule}"] = metric.pseudo_values(predictions, rivals)
+    return {name: value_B for name, value_B in values.items() if value_B is not None}
+
+
+def is_tested(metric: str) -> bool:
+    """Return whether runs are compared by a metric: accuracy, also within confusable pairs, recall at 1, LRAP."""
+    return metric in ("top1", "lrap", "t2v_r1", "v2t_r1", "ausuc") or metric.startswith("pair_accuracy:")
 
 
 def _caption_measurements(

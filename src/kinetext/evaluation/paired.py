@@ -1,14 +1,14 @@
 """Differences between rows of a comparison on the same clips: intervals, and tests corrected for all pairs of rows.
 
 - With one or two seeds of a row, everything is about these trained weights; from three seeds on about methods, and the
-  variance between seeds, pooled over the rows and divided by their number, is added to that over clips (intervals.py).
-- Interval: Student's t on the variance of the mean difference over groups of clips, with Satterthwaite's degrees of
-  freedom. One clip on which the rows differ is added (after Agresti and Min 2005), so that equal rows have no certainty.
+  variance of a mean over seeds that is due to training is added to that over clips (seed_means.py).
+- Interval: Student's t on the variance of the mean difference over groups of clips, with degrees of freedom
+  after Satterthwaite. One clip on which the rows differ is added (after Agresti and Min 2005), so that equal rows have no certainty.
 - p: two-sided permutation test of paired samples (Fisher 1935), as
   scipy.stats.permutation_test(permutation_type="samples") for one pair. If two rows were alike, the difference of each
   group could as well have the other sign. All patterns if there are at most PERMUTATIONS, else that many random ones,
   with the observed pattern counted among them (Phipson and Smyth 2010). About methods, each pattern also draws what
-  training would add to each row, and its estimated variance.
+  training would add to each row, and the variance between seeds as it would be estimated.
 - Correction: the largest |t| of all pairs of rows under the same patterns ("max-T": Westfall and Young 1993). It counts
   every pair, so the row to compare with may be chosen after looking, as the best one is.
 - Several data sets: the mean of their differences. Signs are flipped within each data set.
@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit  # scipy.stats takes a second to import
 
-from kinetext.evaluation.intervals import LEVEL, MIN_SEEDS, Estimate, pool_seeds
+from kinetext.evaluation.intervals import LEVEL, Estimate
+from kinetext.evaluation.seed_means import MIN_SEEDS, SeedVariance, inverse_freedom, pool_seeds
 
 PERMUTATIONS = 9999
 CHUNK = 250  # patterns at a time: 40 MB with 20 000 groups
@@ -57,6 +58,8 @@ class PairedRows:
     group_B: np.ndarray | None = None  # number of each clip's group; None: each clip is its own
     seed_values: Sequence[Sequence[float]] = ()  # of each row, the mean of each seed; empty: one seed each
     trained_N: np.ndarray | None = None  # whether the seeds of a row differ; None: all do
+    interaction_N: np.ndarray | None = None  # of each row, what clips add to the variance between seeds; None: 0
+    clip_ids: Sequence[str] = ()
 
     def take(self, keep_B: np.ndarray) -> "PairedRows":
         """Return the rows on some clips, as those of one seed."""
@@ -73,12 +76,18 @@ class PairedRows:
         """Return the rows with mean 0."""
         return PairedRows(self.value_BN - self.value_BN.mean(axis=0), self.group_B)
 
-    def seed_variance(self) -> tuple[np.ndarray, int]:
-        """Return the variance [N] of each row's mean that is due to training, and its degrees of freedom."""
+    def seed_variance(self) -> tuple[SeedVariance, np.ndarray]:
+        """Return the variance between seeds, pooled over the rows, and how many trainings [N] each row is a mean of.
+
+        A row that was trained once for all of its seeds has infinitely many.
+        """
         trained_N = np.ones(len(self.seed_values), bool) if self.trained_N is None else self.trained_N
-        between = pool_seeds([values for values, yes in zip(self.seed_values, trained_N, strict=True) if yes])
-        num_seeds_N = np.array([len(values) for values in self.seed_values])
-        return np.where(trained_N, between.variance / num_seeds_N, 0.0), between.freedom
+        interactions = [] if self.interaction_N is None else self.interaction_N[trained_N]
+        between = pool_seeds(
+            [values for values, yes in zip(self.seed_values, trained_N, strict=True) if yes], interactions
+        )
+        num_seeds_N = np.array([float(len(values)) for values in self.seed_values])
+        return between, np.where(trained_N, num_seeds_N, np.inf)
 
 
 def about_methods(strata: Sequence[PairedRows]) -> bool:
@@ -92,45 +101,74 @@ def seed_range(strata: Sequence[PairedRows]) -> float | None:
     return max(ranges, default=None)
 
 
-def compare_rows(strata: Sequence[PairedRows], seed: int = 0) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class Training:
+    """What training adds to the variances of rows, of all data sets together."""
+
+    variance_N: np.ndarray  # of each row's mean
+    noise_N: np.ndarray  # likewise with what clips add to the variance between seeds, which varies as a whole
+    freedom: float  # degrees of freedom of that variance
+
+    @classmethod
+    def of(cls, strata: Sequence[PairedRows]) -> "Training":
+        """Return what training adds; nothing with one or two seeds."""
+        rows = strata[0].value_BN.shape[1]
+        if not about_methods(strata):
+            return cls(np.zeros(rows), np.zeros(rows), 1.0)
+        parts = [stratum.seed_variance() for stratum in strata]
+        share = 1 / len(strata) ** 2
+        variance_N = np.sum([between.of_mean(1) / seeds_N for between, seeds_N in parts], axis=0) * share
+        noise_N = np.sum([between.variance / seeds_N for between, seeds_N in parts], axis=0) * share
+        return cls(variance_N, noise_N, float(max(1, sum(between.freedom for between, _ in parts))))
+
+    def of_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the variance and the noise [N, N] of the difference of every two rows."""
+        variance_NN, noise_NN = (_off_diagonal(part_N[:, None] + part_N) for part_N in (self.variance_N, self.noise_N))
+        return variance_NN, noise_NN
+
+
+def compare_rows(
+    strata: Sequence[PairedRows], seed: int = 0, merged: PairedRows | None = None
+) -> dict[str, np.ndarray]:
     """Return "value", "low", "high", "p" and "corrected_p" of every row minus every other, each [N, N].
 
-    `strata` has one item for each data set, with the same rows. The diagonal is 0 with p = 1.
+    `strata` has one item for each data set, with the same rows. `merged` are all of them as one sample, if they share
+    clips (overlap.py). The diagonal is 0 with p = 1.
     """
-    rows, share = strata[0].value_BN.shape[1], 1 / len(strata)
+    training = Training.of(strata)
+    strata = [merged] if merged else strata
     mean_N = np.mean([stratum.value_BN.mean(axis=0) for stratum in strata], axis=0)
     value_NN = mean_N[:, None] - mean_N
-    trained_N: np.ndarray = np.zeros(rows)
-    trained_freedom = 0
-    if about_methods(strata):
-        parts = [stratum.seed_variance() for stratum in strata]
-        trained_N = np.sum([variance_N for variance_N, _ in parts], axis=0) * share**2
-        trained_freedom = sum(freedom for _, freedom in parts)
-    trained_NN = _off_diagonal(trained_N[:, None] + trained_N)
-    half_NN = _half_width(strata, trained_NN, trained_freedom)
-    squares = [_pair_squares(stratum.group_sums()) / len(stratum.value_BN) ** 2 for stratum in strata]
-    null_NN = np.sum(squares, axis=0) * share**2
-    p_NN, corrected_NN = _permutation_test(strata, value_NN, null_NN, trained_N, trained_freedom, seed)
+    half_NN = _half_width(strata, training)
+    flipped_PN = flipped_means(strata, seed, exact=not training.noise_N.any())
+    p_NN, corrected_NN = pair_p_values(value_NN, null_variances(strata), flipped_PN, training, seed)
     ends = {"low": value_NN - half_NN, "high": value_NN + half_NN}
     return {"value": value_NN, **ends, "p": p_NN, "corrected_p": corrected_NN}
 
 
-def _half_width(strata: Sequence[PairedRows], trained_NN: np.ndarray, trained_freedom: int) -> np.ndarray:
+def _half_width(strata: Sequence[PairedRows], training: Training) -> np.ndarray:
     """Return half the width [N, N] of the interval of each difference."""
-    variances, freedoms = [trained_NN], [float(max(1, trained_freedom))]
+    total_NN, noise_NN = training.of_pairs()
+    parts = []
     for stratum in strata:
         sum_GN, num_clips = stratum.centred().group_sums(), len(stratum.value_BN)
         by_group_NN = _pair_squares(sum_GN) * len(sum_GN) / max(1, len(sum_GN) - 1)
         by_clip_NN = _pair_squares(stratum.value_BN - stratum.value_BN.mean(axis=0))
         one_more_NN = _off_diagonal(np.ones_like(by_clip_NN))
-        variances.append((np.maximum(by_group_NN, by_clip_NN) + one_more_NN) / (num_clips * len(strata)) ** 2)
-        freedoms.append(float(max(1, len(sum_GN) - 1)))
-    total_NN = sum(variances)
-    inverse_NN = sum(
-        (part / np.maximum(total_NN, 1e-300)) ** 2 / f for part, f in zip(variances, freedoms, strict=True)
-    )
-    freedom_NN = np.where(total_NN > 0, 1 / np.where(total_NN > 0, inverse_NN, 1), 1)
+        part_NN = (np.maximum(by_group_NN, by_clip_NN) + one_more_NN) / (num_clips * len(strata)) ** 2
+        parts.append((part_NN, max(1, len(sum_GN) - 1)))
+        total_NN = total_NN + part_NN
+    whole_NN = np.where(total_NN > 0, total_NN, 1.0)
+    inverse_NN = inverse_freedom(noise_NN / whole_NN, training.freedom)
+    inverse_NN = inverse_NN + sum((part_NN / whole_NN) ** 2 / freedom for part_NN, freedom in parts)
+    freedom_NN = 1 / np.where(inverse_NN > 0, inverse_NN, 1.0)
     return stdtrit(freedom_NN, (1 + LEVEL) / 2) * np.sqrt(total_NN)
+
+
+def null_variances(strata: Sequence[PairedRows]) -> np.ndarray:
+    """Return the variance [N, N] over groups of each difference about 0, which sign patterns leave as it is."""
+    squares = [_pair_squares(stratum.group_sums()) / len(stratum.value_BN) ** 2 for stratum in strata]
+    return np.sum(squares, axis=0) / len(strata) ** 2
 
 
 def _pair_squares(sum_GN: np.ndarray) -> np.ndarray:
@@ -145,34 +183,34 @@ def _off_diagonal(value_NN: np.ndarray) -> np.ndarray:
     return np.where(np.eye(len(value_NN), dtype=bool), 0.0, value_NN)
 
 
-def _permutation_test(
-    strata: Sequence[PairedRows],
-    value_NN: np.ndarray,
-    null_NN: np.ndarray,
-    trained_N: np.ndarray,
-    trained_freedom: int,
-    seed: int,
+def flipped_means(strata: Sequence[PairedRows], seed: int, exact: bool = True) -> np.ndarray:
+    """Return the mean [P, N] of each row under sign patterns of the groups; all patterns if `exact` and they are few."""
+    sums = [stratum.group_sums() for stratum in strata]
+    scales = [1 / (len(stratum.value_BN) * len(strata)) for stratum in strata]
+    chunks = []
+    for signs in _signs([len(sum_GN) for sum_GN in sums], seed, exact):
+        chunks.append(sum(sign @ sum_GN * scale for sign, sum_GN, scale in zip(signs, sums, scales, strict=True)))
+    return np.concatenate(chunks)
+
+
+def pair_p_values(
+    value_NN: np.ndarray, null_NN: np.ndarray, flipped_PN: np.ndarray, training: Training, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return p [N, N] of each pair of rows alone, and corrected for all pairs.
 
-    `null_NN` is the variance over groups of each difference about 0, which sign patterns leave as it is.
+    Under each sign pattern the means of rows also vary by what training adds, and the variance between seeds as one that
+    is estimated, so that few seeds make large differences likely.
     """
-    rows, sums = len(value_NN), [stratum.group_sums() for stratum in strata]
-    scales = [1 / (len(stratum.value_BN) * len(strata)) for stratum in strata]
-    trained = bool(trained_N.any())
-    flipped_PN = np.concatenate(
-        [
-            sum(sign @ sum_GN * scale for sign, sum_GN, scale in zip(signs, sums, scales, strict=True))
-            for signs in _signs([len(sum_GN) for sum_GN in sums], seed, exact=not trained)
-        ]
-    )
-    exact = len(flipped_PN) < PERMUTATIONS
-    scale_P1 = np.ones((len(flipped_PN), 1))
-    if trained:
+    rows, exact = len(value_NN), len(flipped_PN) < PERMUTATIONS
+    trained_NN, noise_NN = training.of_pairs()
+    total_NN = null_NN + trained_NN
+    scale_P1 = np.ones((1, 1))
+    if noise_NN.any():
         random = np.random.default_rng([seed, 1])
-        flipped_PN = flipped_PN + random.normal(size=flipped_PN.shape) * np.sqrt(trained_N)
-        scale_P1 = random.chisquare(trained_freedom, size=scale_P1.shape) / trained_freedom
-    t_NN = np.abs(value_NN) / np.sqrt(np.maximum(null_NN + _off_diagonal(trained_N[:, None] + trained_N), 1e-300))
+        flipped_PN = flipped_PN + random.normal(size=flipped_PN.shape) * np.sqrt(training.variance_N)
+        scale_P1 = random.chisquare(training.freedom, size=(len(flipped_PN), 1)) / training.freedom
+    known_NN = np.maximum(total_NN - noise_NN, 0.0)
+    t_NN = np.abs(value_NN) / np.sqrt(np.maximum(total_NN, 1e-300))
     most_P, p_NN = np.zeros(len(flipped_PN)), np.ones((rows, rows))
 
     def share(far: np.ndarray) -> np.ndarray:
@@ -180,9 +218,9 @@ def _permutation_test(
 
     for a in range(rows - 1):
         others = slice(a + 1, rows)
-        variance_PN = null_NN[a, others] + scale_P1 * (trained_N[a] + trained_N[others])
-        t_PN = np.abs(flipped_PN[:, a, None] - flipped_PN[:, others]) / np.sqrt(np.maximum(variance_PN, 1e-300))
-        t_PN = np.where(variance_PN > 0, t_PN, 0.0)
+        pair_PN = known_NN[a, others] + scale_P1 * noise_NN[a, others]
+        t_PN = np.abs(flipped_PN[:, a, None] - flipped_PN[:, others]) / np.sqrt(np.maximum(pair_PN, 1e-300))
+        t_PN = np.where(pair_PN > 0, t_PN, 0.0)
         most_P = np.maximum(most_P, t_PN.max(axis=1))
         p_NN[a, others] = p_NN[others, a] = share(t_PN >= t_NN[a, others] * (1 - CLOSE))
     order_P = np.sort(most_P)

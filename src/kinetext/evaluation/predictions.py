@@ -58,15 +58,15 @@ def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[s
     metadata = metadata_of(table.schema)
     if frame_order is not None:
         table = table.filter(pc.equal(table["frame_order"], frame_order))
-    splits, orders = np.array(table["split"].to_pylist()), np.array(table["frame_order"].to_pylist())
-    predictions = {}
-    for split, order in sorted(set(zip(splits.tolist(), orders.tolist(), strict=True))):
-        rows = table.take(np.flatnonzero((splits == split) & (orders == order)))
+    part_R, parts = _parts(table)
+    predictions, ids = {}, _Ids()
+    for number, (split, order) in enumerate(parts):
+        rows = _rows(table, np.flatnonzero(part_R == number))
         predictions[split, order] = Predictions(
             labels=metadata["labels"][split],
             target_B=pc.fill_null(rows["target"], -1).to_numpy(),
             scores_BK=_matrix(rows["score_K"]),
-            clip_ids=rows["clip_id"].to_pylist(),
+            clip_ids=ids.read(rows["clip_id"]),
             bank_BP=None if rows["bank_P"].null_count else _matrix(rows["bank_P"]),
             captioned=bool(metadata.get("captioned")),
             group_B=_groups(rows["group"], rows["clip_id"]),
@@ -76,7 +76,38 @@ def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[s
             if metadata.get("multi_label")
             else None,
         )
-    return predictions
+    return dict(sorted(predictions.items()))
+
+
+def _parts(table: pa.Table) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """Return the number of each row's split and frame order, and these."""
+    columns = [table[name].combine_chunks().dictionary_encode() for name in ("split", "frame_order")]
+    (split_R, order_R), (splits, orders) = zip(
+        *((column.indices.to_numpy(), column.dictionary.to_pylist()) for column in columns), strict=True
+    )
+    numbers, part_R = np.unique(split_R * len(orders) + order_R, return_inverse=True)
+    return part_R, [(splits[number // len(orders)], orders[number % len(orders)]) for number in numbers.tolist()]
+
+
+def _rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """Return some rows; without a copy if they follow each other."""
+    follow = len(rows) == rows[-1] - rows[0] + 1
+    return table.slice(rows[0], len(rows)) if follow else table.take(rows)
+
+
+class _Ids:
+    """Clip ids as lists, one list for frame orders with the same clips."""
+
+    def __init__(self) -> None:
+        self.known: list[tuple[pa.ChunkedArray, list[str]]] = []
+
+    def read(self, clip_id: pa.ChunkedArray) -> list[str]:
+        """Return the column as a list."""
+        for column, clip_ids in self.known:
+            if column.equals(clip_id):
+                return clip_ids
+        self.known.append((clip_id, clip_id.to_pylist()))
+        return self.known[-1][1]
 
 
 def predicted_classes(predictions: Predictions) -> np.ndarray:

@@ -75,11 +75,6 @@ def _ranks(scores_QN: np.ndarray, target_Q: np.ndarray) -> tuple[np.ndarray, np.
     return np.where(np.isnan(target_score_Q1[:, 0]), scores_QN.shape[1], rank_Q), tied_Q
 
 
-def recall_at_1(ranks: Ranks) -> np.ndarray:
-    """Return each clip's share [B] of its queries whose own item has rank 1, for paired comparisons."""
-    return np.add.reduceat(ranks.rank_Q <= 1, ranks.start_B) / ranks.count_B if len(ranks) else np.zeros(0)
-
-
 # ---- changed scores. The transductive ones use all queries of the test at once
 
 

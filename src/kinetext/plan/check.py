@@ -34,7 +34,8 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
     for name, method in config.methods.items():
         _check_method(f"{where}: methods.{name}", method.module or name, method.options)
     for name, texts in config.texts.items():
-        load_provider(f"{where}: texts.{name}", texts.module or name, texts.options)
+        if texts.for_dataset("") == texts:  # others are checked for the data sets of each experiment
+            load_provider(f"{where}: texts.{name}", texts.module or name, texts.options)
     if config.metrics:
         _check_metrics(config, where)
     for name, backbone in config.backbones.items():

@@ -11,6 +11,7 @@ from kinetext.core import plugins
 from kinetext.data.lists import need_path
 from kinetext.plan.inputs import backbone_facts, has_captions, is_multi_label, mining_options
 from kinetext.plan.runs import source_dataset
+from kinetext.texts.providers.base import load_provider
 
 
 def check_experiment(where: str, config: Config, experiment: ExperimentOptions) -> None:
@@ -90,6 +91,9 @@ def _check_task(where: str, config: Config, experiment: ExperimentOptions, datas
         if captioned is not None and captioned != of_captions:
             has, takes = ("captions", "texts: [captions]") if captioned else ("classes", "other texts, such as names")
             raise ValueError(f"{where}.texts: {dataset} has {has} and cannot take '{texts}'; take {takes}")
+        options = config.texts[texts].for_dataset(dataset)
+        if options != config.texts[texts]:
+            load_provider(f"{where.partition(': ')[0]}: texts.{texts}", options.module or texts, options.options)
     if experiment.protocol.startswith("base_to_novel") and not config.datasets[dataset].novel:
         raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
     with plugins.error_prefix(f"{where.partition(': ')[0]}: datasets.{dataset}"):

@@ -73,7 +73,7 @@ def _run_spec(
     config: Config, protocol: str, dataset: str, backbone: str, method: str, texts: str, seed: int
 ) -> RunSpec:
     """Return one run, completely specified."""
-    data, options, text_set = config.datasets[dataset], config.methods[method], config.texts[texts]
+    data, options, text_set = config.datasets[dataset], config.methods[method], config.texts[texts].for_dataset(dataset)
     spec = RunSpec(
         run=f"{dataset}/{protocol}/{backbone}/{method}/{texts}/seed{seed}",
         dataset=dataset,

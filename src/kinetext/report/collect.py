@@ -6,6 +6,8 @@
   confident clips are answered (outcomes.py).
 - `hard_clips`: the clips of each comparison that the fewest runs predict right (classes.py).
 - `differences`: every row of a comparison minus every other, tested on the same clips (differences.py).
+- `clip_variances`: what clips add to the variance of means over seeds (variances.py).
+- `seen_unseen`: accuracy on trained over that on novel classes (evaluation/seen_unseen.py).
 
 A thousand runs take seconds (benchmarks/collect.py): each file is read once, into Arrow and numpy columns.
 """
@@ -25,9 +27,12 @@ from kinetext.core.schemas import COLLECTED, MEASURED_RULES, TEST_COSTS, TRAININ
 from kinetext.core.tables import open_table, read_rows, read_table, schema, write_table
 from kinetext.evaluation.calibration import read_calibration
 from kinetext.evaluation.class_sizes import describe_groups
-from kinetext.report.differences import difference_rows
+from kinetext.report.differences import compared_outcomes, difference_rows
+from kinetext.report.draws import add_draws
 from kinetext.report.outcomes import Outcomes
+from kinetext.report.variances import variance_rows
 
+NEW = ("clip_variances", "seen_unseen", "hard_clips", "risk_coverage")  # files that tables of an earlier version lack
 RUN_COLUMNS = ("run", *LEVELS)
 
 
@@ -43,8 +48,11 @@ class Run(NamedTuple):
 
     def texts(self, results: Path) -> Path:
         """Return the path of its text set."""
-        spec = self.spec
-        return results / "data" / spec.dataset / spec.protocol / spec.backbone / "texts" / f"{spec.texts}.parquet"
+        return self.class_tables(results) / "texts" / f"{self.spec.texts}.parquet"
+
+    def class_tables(self, results: Path) -> Path:
+        """Return the folder of the tables about its classes."""
+        return results / "data" / self.spec.dataset / self.spec.protocol / self.spec.backbone
 
 
 def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
@@ -60,7 +68,11 @@ def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
     runs = [Run(folder, read_run(folder / "run.yaml")) for folder in dict.fromkeys(folders)]
     texts = {path: run.spec for run in runs if (path := run.texts(results)).is_file()}
     outcomes = Outcomes()
-    predicted = [outcomes.add(run.spec, run.folder / "predictions.parquet") for run in runs]
+    predicted = [
+        outcomes.add(run.spec, run.folder / "predictions.parquet", run.class_tables(results) / "confusables.parquet")
+        for run in runs
+    ]
+    measured = add_draws(outcomes.measured)
     tables: dict[str, Any] = {
         "costs": [_cost_row(run, metadata, results) for run, metadata in zip(runs, predicted, strict=True)],
         "runs": [_run_row(run, metadata) for run, metadata in zip(runs, predicted, strict=True)],
@@ -69,7 +81,9 @@ def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
         "confusions": _concatenate("confusions", outcomes.confusions),
         "hard_clips": outcomes.hard_clips.rows(),
         "risk_coverage": _concatenate("risk_coverage", outcomes.risks),
-        "differences": difference_rows(outcomes.comparisons),
+        "differences": difference_rows(compared_outcomes(measured), outcomes.sources),
+        "clip_variances": variance_rows(measured),
+        "seen_unseen": outcomes.curves,
         "metrics": _concatenate("metrics", [read_table("metrics", run.folder / "metrics.parquet") for run in runs]),
     }
     for file, rows in tables.items():
@@ -81,12 +95,11 @@ def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
 
     Raises ValueError for tables of an earlier version, without corrected tests or without backbones.
     """
+    paths = {file: tables / f"{file}.parquet" for file in COLLECTED if file != "texts"}
     rows = {
-        file: read_rows(name, tables / f"{file}.parquet")
-        for file, name in COLLECTED.items()
-        if file != "texts" and ((tables / f"{file}.parquet").is_file() or file != "hard_clips")
+        file: read_rows(COLLECTED[file], path) if path.is_file() or file not in NEW else []
+        for file, path in paths.items()
     }
-    rows.setdefault("hard_clips", [])
     if any(row["corrected_p"] is None or row["backbone"] is None for row in rows["differences"]):
         raise ValueError(
             f"{tables}/differences.parquet: is of an earlier version; run `kinetext collect-metrics` again"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from kinetext.config.run import RunSpec, read_run
-from kinetext.evaluation.measure import main_values
+from kinetext.evaluation.measure import is_tested, pseudo_values
 from kinetext.evaluation.paired import PairedRows, about_methods, compare_rows, holm, seed_range
 from kinetext.evaluation.predictions import Predictions, read_predictions
 from kinetext.report.formats import format_p
@@ -91,11 +91,9 @@ def _split_lines(split: str, a: Side, b: Side) -> Iterator[str]:
                 f"{a.folder} and {b.folder}: cannot be compared, their {split} clips were scored among other "
                 f"{'captions' if first.captioned else 'classes'} ({len(first.labels)} and {len(other.labels)})"
             )
-    for metric in main_values(first):
-        rows = {
-            name: [Outcome(tuple(part.clip_ids or ()), main_values(part)[metric], part.group_B) for part in parts]
-            for name, parts in seeds.items()
-        }
+    outcomes = {name: [_outcomes(part) for part in parts] for name, parts in seeds.items()}
+    for metric in filter(is_tested, outcomes["A"][0]):
+        rows = {name: [of_seed[metric] for of_seed in parts] for name, parts in outcomes.items()}
         compared = paired_rows(rows, ["A", "B"])
         value_BN = compared.value_BN
         if not len(value_BN):
@@ -110,6 +108,13 @@ def _split_lines(split: str, a: Side, b: Side) -> Iterator[str]:
         yield f"  {_scope(compared)}"
         if not (first.captioned or first.multi_label):
             yield from _class_lines(compared, first, rows)
+
+
+def _outcomes(predictions: Predictions) -> dict[str, Outcome]:
+    """Return the outcomes of a seed by metric."""
+    clip_ids = tuple(predictions.clip_ids or ())
+    values = pseudo_values(predictions).items()
+    return {metric: Outcome(clip_ids, value_B, predictions.group_B) for metric, value_B in values}
 
 
 def _scope(rows: PairedRows) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from kinetext.config.report import ReportOptions
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.evaluation.intervals import Estimate
+from kinetext.evaluation.measure import is_tested
 from kinetext.evaluation.metrics import task_of
 from kinetext.evaluation.paired import Difference
 from kinetext.report.cost import cost_section
@@ -66,7 +67,8 @@ def comparison_sections(
     main = measured[headline[0], "ordered"]
     keys = sorted(main, key=lambda key: -main[key].value)
     rows = _Rows(file_name(comparison), keys, measured, figures)
-    paired = {(key_of(row), key_of(row, "than_")): difference_of(row) for row in differences}
+    tested_metric = metric_of_tests(headline[0])
+    paired = paired_differences(differences, tested_metric)
     from_best = {key: paired[key, keys[0]] for key in keys[1:] if (key, keys[0]) in paired}
     rules = [rule for rule in RULES if (f"pair_accuracy:{rule}", "ordered") in measured]
     axis = f"{headline[0]}, percent"
@@ -77,7 +79,7 @@ def comparison_sections(
         "title": title(comparison),
         "row_keys": keys,
         "headline": {metric: measured[metric, "ordered"] for metric in headline},
-        "tested_metric": next((row["metric"] for row in differences), headline[0]),
+        "tested_metric": tested_metric,
         "best": main[keys[0]],
         "guessing": guessing_text(main.values()),
         "from_best": from_best,
@@ -86,12 +88,30 @@ def comparison_sections(
         "verdict": verdict_sentences(headline[0], {key: main[key] for key in keys}, paired, unlearned),
         "unlearned": unlearned,
         "ranking": rows.plot(f"rank-{rows.file_name}", {key: main[key] for key in keys}, axis),
-        "retrieval": _retrieval(rows),
+        "retrieval": _retrieval(rows, differences),
         "text_comparisons": compare_texts(rows.file_name, keys, paired, descriptions, figures),
-        "pairs": _pairs(rows, rules),
+        "pairs": _pairs(rows, rules, differences),
         "motion": _motion(rows, [headline[0], *(f"pair_accuracy:{rule}" for rule in rules[:1])]),
         "cost": cost_section(comparison, keys, main, costs, options.cost, axis, figures),
     }
+
+
+def metric_of_tests(headline: str) -> str:
+    """Return the metric that is tested beside a headline metric: the same, or the main one."""
+    return headline if is_tested(headline) else {"captions": "t2v_r1", "labels": "lrap"}.get(task_of(headline), "top1")
+
+
+def paired_differences(differences: list[dict[str, Any]], metric: str) -> dict[tuple[RowKey, RowKey], Difference]:
+    """Return the differences of two rows of a comparison in a metric."""
+    return {(key_of(row), key_of(row, "than_")): difference_of(row) for row in differences if row["metric"] == metric}
+
+
+def from_best_row(cells: dict[RowKey, Estimate], differences: list[dict[str, Any]], metric: str) -> dict[RowKey, Any]:
+    """Return the difference of each row from the one that is best in a metric; None for that one."""
+    best = max(cells, key=lambda key: cells[key].value)
+    paired = paired_differences(differences, metric)
+    tested = {key: paired[key, best] for key in cells if (key, best) in paired}
+    return {best: None, **tested} if tested else {}
 
 
 def scope_sentence(differences: Iterable[Difference]) -> str:
@@ -134,7 +154,7 @@ def _is_of_captions(metric: str) -> bool:
     return metric.startswith(tuple(DIRECTIONS))
 
 
-def _retrieval(rows: _Rows) -> dict[str, Any] | None:
+def _retrieval(rows: _Rows, differences: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Return every metric of retrieval for each row, with plain and changed scores; None where clips have classes."""
     cells = {
         metric: by_key
@@ -153,7 +173,10 @@ def _retrieval(rows: _Rows) -> dict[str, Any] | None:
         for key in rows.keys
     }
     columns = {words: [list(cells.get(name, {}).values()) for name in names] for words, names in directions.items()}
-    return {"directions": directions, "rows": table, "columns": columns} if table else None
+    tested = {words: f"{prefix}r1" for prefix, words in DIRECTIONS.items() if f"{prefix}r1" in cells}
+    from_best = {words: from_best_row(cells[metric], differences, metric) for words, metric in tested.items()}
+    shown = {"directions": directions, "rows": table, "columns": columns, "from_best": from_best}
+    return shown if table else None
 
 
 def _guessing_line(cells: Iterable[Estimate]) -> tuple[float, str] | None:
@@ -162,7 +185,7 @@ def _guessing_line(cells: Iterable[Estimate]) -> tuple[float, str] | None:
     return None if guessing is None else (guessing, "guessing")
 
 
-def _pairs(rows: _Rows, rules: list[str]) -> list[dict[str, Any]]:
+def _pairs(rows: _Rows, rules: list[str], differences: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the accuracy within confusable pairs by rule, separately for each backbone where pairs depend on it."""
     backbones = sorted({key.backbone for key in rows.keys})
     shown = []
@@ -174,7 +197,15 @@ def _pairs(rows: _Rows, rules: list[str]) -> list[dict[str, Any]]:
             if cells:
                 name = "-".join([f"pairs-{rule}-{rows.file_name}", *(group if separate else [])])
                 plot = rows.plot(name, cells, "pair_accuracy, percent")
-                shown.append({"rule": rule, "backbone": group[0] if separate else None, "cells": cells, "plot": plot})
+                shown.append(
+                    {
+                        "rule": rule,
+                        "backbone": group[0] if separate else None,
+                        "cells": cells,
+                        "plot": plot,
+                        "from_best": from_best_row(cells, differences, f"pair_accuracy:{rule}"),
+                    }
+                )
     return shown
 
 

@@ -2,68 +2,85 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
-from kinetext.evaluation.intervals import (
-    INFINITE,
-    NAN,
-    Estimate,
-    SeedVariance,
-    mean_over_datasets,
-    mean_over_seeds,
-    pool_seeds,
-)
-from kinetext.evaluation.metrics import unit_of
+import numpy as np
+
+from kinetext.evaluation.intervals import Estimate, mean_over_datasets
 from kinetext.evaluation.paired import Difference
+from kinetext.evaluation.seed_means import ClipParts, estimate_of_run, mean_over_seeds, pool_seeds
+from kinetext.report.draws import combined_draws
 from kinetext.report.formats import format_value
 from kinetext.report.keys import Comparison, RowKey, comparison_of, key_of
 
 Measured = dict[tuple[str, str], dict[RowKey, Estimate]]  # (metric, frame order) -> row -> estimate
 Estimates = dict[Comparison, Measured]
+Address = tuple[Comparison, tuple[str, str], RowKey]  # comparison, (metric, frame order), row
 
 
-def estimates_of(metrics: list[dict[str, Any]]) -> Estimates:
-    """Return the rows of the table `metrics` averaged over seeds, without those that counted nothing (NaN or null)."""
-    seeds: dict[Any, list[Estimate]] = defaultdict(list)
+def estimates_of(metrics: list[dict[str, Any]], variances: list[dict[str, Any]] | None = None) -> Estimates:
+    """Return the rows of the table `metrics` averaged over seeds, without those that counted nothing (NaN or null).
+
+    `variances` are the rows of the table `clip_variances`. Means over draws of few-shot clips are added (draws.py).
+    """
+    parts = {_address(row): _parts_of(row) for row in variances or ()}
+    seeds: dict[Address, list[Estimate]] = defaultdict(list)
     for row in metrics:
         if row["value"] is not None and row["value"] == row["value"]:
-            measured = row["metric"], row["frame_order"]
-            seeds[comparison_of(row), measured, key_of(row)].append(_estimate_of_run(row))
+            seeds[_address(row)].append(estimate_of_run(row))
+    means = _means(seeds, parts)
+    means |= _means_over_draws(means, parts)
     estimates: Estimates = defaultdict(lambda: defaultdict(dict))
-    trained = {(comparison, key) for (comparison, _, key), runs in seeds.items() if _differ(runs)}
-    tables: dict[Any, list[list[float]]] = defaultdict(list)
-    for (comparison, measured, key), runs in seeds.items():
-        if (comparison, key) in trained:
-            tables[comparison, measured].append([run.value for run in runs])
-    between: dict[Any, SeedVariance] = {table: pool_seeds(rows) for table, rows in tables.items()}
-    for (comparison, measured, key), runs in seeds.items():
-        pooled = between[comparison, measured] if (comparison, key) in trained else None
-        estimates[comparison][measured][key] = mean_over_seeds(runs, pooled)
+    for (comparison, measured, key), mean in means.items():
+        estimates[comparison][measured][key] = mean
     return estimates
+
+
+def _means_over_draws(means: dict[Address, Estimate], parts: dict[Address, ClipParts]) -> dict[Address, Estimate]:
+    """Return means over the draws of few-shot clips, of what all draws have."""
+    of_draws: dict[Address, list[Estimate]] = {}
+    for whole, draws in combined_draws(address[0] for address in means).items():
+        for comparison, measured, key in means:
+            addresses = [(draw, measured, key) for draw in draws]
+            if comparison == draws[0] and all(address in means for address in addresses):
+                of_draws[whole, measured, key] = [means[address] for address in addresses]
+    return {
+        address: replace(mean, seeds=min(draw.seeds for draw in of_draws[address]), draws=len(of_draws[address]))
+        for address, mean in _means(of_draws, parts).items()
+    }
+
+
+def _address(row: dict[str, Any]) -> Address:
+    return comparison_of(row), (row["metric"], row["frame_order"]), key_of(row)
+
+
+def _parts_of(row: dict[str, Any]) -> ClipParts:
+    return ClipParts(*(row[column] for column in ClipParts._fields))
+
+
+def _means(seeds: dict[Address, list[Estimate]], parts: dict[Address, ClipParts]) -> dict[Address, Estimate]:
+    """Return means over seeds, with the variance between seeds pooled over the rows of a table."""
+    trained = {(comparison, key) for (comparison, _, key), runs in seeds.items() if _differ(runs)}
+    tables: dict[Any, list[Address]] = defaultdict(list)
+    for address in seeds:
+        if (address[0], address[2]) in trained:
+            tables[address[:2]].append(address)
+    between = {}
+    for table, addresses in tables.items():
+        known = [parts[address].interaction for address in addresses if address in parts]
+        values = [[run.value for run in seeds[address]] for address in addresses]
+        between[table] = pool_seeds(values, known if len(known) == len(addresses) else ())
+    means = {}
+    for address, runs in seeds.items():
+        pooled = between[address[:2]] if (address[0], address[2]) in trained else None
+        means[address] = mean_over_seeds(runs, pooled, parts.get(address))
+    return means
 
 
 def _differ(runs: list[Estimate]) -> bool:
     """Return whether the seeds differ in a metric: the seeds of a method without training never do."""
     return len({run.value for run in runs}) > 1
-
-
-def _estimate_of_run(row: dict[str, Any]) -> Estimate:
-    """Return a row of the table `metrics`."""
-    return Estimate(
-        value=row["value"],
-        low=row["low"],
-        high=row["high"],
-        least=row["value"],
-        most=row["value"],
-        seeds=1,
-        clips=row["clips"],
-        unit=row.get("unit") or unit_of(row["metric"]),
-        higher_is_better=row.get("higher_is_better") is not False,
-        variance=NAN if row.get("variance") is None else row["variance"],
-        freedom=INFINITE if row.get("freedom") is None else row["freedom"],
-        groups=row.get("groups") or 0,
-        guessing=row.get("guessing"),
-    )
 
 
 def guessing_of(cells: Iterable[Estimate | None]) -> float | None:
@@ -86,14 +103,29 @@ def pooled_comparisons(differences: list[dict[str, Any]]) -> dict[Comparison, li
 
 def all_estimates(rows: dict[str, list[dict[str, Any]]], pools: dict[Comparison, list[str]]) -> Estimates:
     """Return the estimates of all comparisons of the collected tables, means over data sets included."""
-    estimates = estimates_of(rows["metrics"])
+    estimates = estimates_of(rows["metrics"], rows["clip_variances"])
     for comparison, names in pools.items():
-        keys = {key_of(row) for row in rows["differences"] if comparison_of(row) == comparison}
-        estimates[comparison] = pool_estimates(estimates, comparison, names, keys)
+        tested = [row for row in rows["differences"] if comparison_of(row) == comparison]
+        keys = {key_of(row) for row in tested}
+        estimates[comparison] = pool_estimates(estimates, comparison, names, keys, pool_overlap(tested[0]))
     return estimates
 
 
-def pool_estimates(estimates: Estimates, comparison: Comparison, datasets: list[str], keys: set[RowKey]) -> Measured:
+def averaged_comparisons(estimates: Estimates, pools: dict[Comparison, list[str]]) -> set[Comparison]:
+    """Return the comparisons that are part of a mean over data sets or over draws."""
+    of_datasets = {comparison._replace(dataset=name) for comparison, names in pools.items() for name in names}
+    return of_datasets | {part for parts in combined_draws(estimates).values() for part in parts}
+
+
+def pool_overlap(row: dict[str, Any]) -> np.ndarray | None:
+    """Return the correlations of data sets that are due to clips in common, of a row of the table `differences`."""
+    values = row.get("overlap_DD")
+    return None if values is None else np.reshape(values, (len(row["pooled"]), -1))
+
+
+def pool_estimates(
+    estimates: Estimates, comparison: Comparison, datasets: list[str], keys: set[RowKey], overlap_DD: np.ndarray | None
+) -> Measured:
     """Return means over data sets of what all of them measured of the rows `keys`, without single pairs of classes."""
     parts = [estimates[comparison._replace(dataset=dataset)] for dataset in datasets]
     pooled: Measured = defaultdict(dict)
@@ -101,7 +133,7 @@ def pool_estimates(estimates: Estimates, comparison: Comparison, datasets: list[
         if "/" not in measured[0] and all(measured in part for part in parts):
             for key in cells:
                 if key in keys and all(key in part[measured] for part in parts):
-                    pooled[measured][key] = mean_over_datasets([part[measured][key] for part in parts])
+                    pooled[measured][key] = mean_over_datasets([part[measured][key] for part in parts], overlap_DD)
     return pooled
 
 
@@ -120,6 +152,7 @@ def difference_of(row: dict[str, Any]) -> Difference:
         clips=row["clips"],
         datasets=len(row["pooled"]) if row["pooled"] else 1,
         p=row["p"],
+        draws=row["draws"] or 1,
         corrected_p=row["corrected_p"],
         methods=row["methods"],
         seed_range=row["seed_range"],

@@ -1,5 +1,6 @@
 """How the report names what it compares: comparisons and their rows."""
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -40,7 +41,18 @@ def key_of(row: dict[str, Any], prefix: str = "") -> RowKey:
 
 def pool_name(datasets: int, metric: str) -> str:
     """Return what replaces the data set in a mean over several; names of data sets contain no blanks."""
-    return f"mean of {datasets}" + (" captioned" if metric.startswith("t2v") else "")
+    return f"mean of {datasets}" + (" captioned" if metric.startswith(("t2v", "v2t")) else "")
+
+
+def over_draws(protocol: str, draws: int) -> str:
+    """Return what replaces the protocol in a mean over draws of few-shot clips; protocols contain no blanks."""
+    return f"{protocol} mean of {draws} draws"
+
+
+def num_draws(comparison: Comparison) -> int:
+    """Return how many draws of few-shot clips a comparison averages."""
+    match = re.fullmatch(r".+ mean of (\d+) draws", comparison.protocol)
+    return int(match[1]) if match else 1
 
 
 def is_pooled(comparison: Comparison) -> bool:

@@ -4,27 +4,27 @@
   for videos, ViFi-CLIP (CVPR 2023), OST and TC-CLIP. No clip ever chooses between a base and a novel class.
 - `harmonic_mean_among_all`: both scored among all classes, as in generalised zero-shot learning (Xian et al., CVPR 2017).
   It depends on how a method weighs base against novel classes: a constant added to the scores of novel classes moves it.
+- `ausuc`: the area below the curve of both accuracies as that constant moves (evaluation/seen_unseen.py).
 """
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from kinetext.config.report import ReportOptions
 from kinetext.evaluation.intervals import Estimate, harmonic_mean
-from kinetext.report.comparisons import headline_metrics
+from kinetext.evaluation.seen_unseen import UNSEEN
+from kinetext.report.comparisons import from_best_row, headline_metrics
 from kinetext.report.estimates import Estimates, guessing_of
-from kinetext.report.figures import PlotRow, dot_plot
-from kinetext.report.keys import Comparison, RowKey, file_name, row_labels, sort_key
+from kinetext.report.figures import PlotRow, dot_plot, trade_off_plot
+from kinetext.report.harmonic import HARMONIC_MEANS
+from kinetext.report.keys import Comparison, RowKey, comparison_of, file_name, key_of, row_labels, sort_key
 
 COLUMNS = {
     "test": "trained classes",
     "novel": "novel classes",
     "test_among_all": "trained, among all classes",
     "novel_among_all": "novel, among all classes",
-}
-HARMONIC_MEANS = {
-    "harmonic_mean": ("test", "novel"),
-    "harmonic_mean_among_all": ("test_among_all", "novel_among_all"),
 }
 Means = dict[str, dict[RowKey, Estimate]]  # name of a harmonic mean -> row -> estimate
 
@@ -40,11 +40,17 @@ def harmonic_means(estimates: Estimates, novel: Comparison, metric: str) -> Mean
 
 
 def novel_classes(
-    estimates: Estimates, options: ReportOptions, text_comparisons: dict[Comparison, Any], figures: Path
+    estimates: Estimates,
+    options: ReportOptions,
+    text_comparisons: dict[Comparison, Any],
+    differences: list[dict[str, Any]],
+    curves: list[dict[str, Any]],
+    figures: Path,
 ) -> list[dict[str, Any]]:
     """Return a table for each data set and protocol with novel classes, sorted by the harmonic mean.
 
-    `text_comparisons` has the comparisons of text sets (`compare_texts`).
+    `text_comparisons` has the comparisons of text sets (`compare_texts`); `differences` and `curves` are the rows of the
+    tables `differences` and `seen_unseen`.
     """
     shown = []
     for comparison in sorted((c for c in estimates if c.split == "novel"), key=sort_key):
@@ -55,6 +61,8 @@ def novel_classes(
         metric = headline_metrics(measured["novel"], options)[0]
         cells = {split: part.get((metric, "ordered"), {}) for split, part in measured.items()}
         means = harmonic_means(estimates, comparison, metric)
+        if area := estimates.get(splits[UNSEEN], {}).get(("ausuc", "ordered")):
+            means["ausuc"] = area
         keys = [key for key in cells["test"] if all(key in column for column in cells.values())]
         keys.sort(key=lambda key: -means["harmonic_mean"][key].value)
         labels = row_labels(keys)
@@ -75,6 +83,33 @@ def novel_classes(
                 "harmonic": {name.replace("_", " "): column for name, column in means.items()},
                 "text_comparisons": {COLUMNS[split]: text_comparisons.get(splits[split], []) for split in novel},
                 "plot": plot,
+                "from_best": {
+                    name.replace("_", " "): tested
+                    for name, column in means.items()
+                    if (tested := _from_best(column, differences, comparison, name))
+                },
+                "curves": _curves(keys, comparison, curves, figures),
             }
         )
     return shown
+
+
+def _from_best(
+    cells: dict[RowKey, Estimate], differences: list[dict[str, Any]], novel: Comparison, metric: str
+) -> dict[RowKey, Any]:
+    """Return the difference of each row from the best one in a metric of two splits."""
+    split = "novel" if metric == "harmonic_mean" else UNSEEN
+    tested = [row for row in differences if comparison_of(row) == novel._replace(split=split)]
+    return from_best_row(cells, tested, metric)
+
+
+def _curves(keys: list[RowKey], novel: Comparison, curves: list[dict[str, Any]], figures: Path) -> str:
+    """Plot the seen-unseen curve of each seed of each row; "" without curves, as for a mean over data sets."""
+    labels, lines = row_labels(keys), defaultdict(lambda: defaultdict(list))
+    for row in curves:
+        if (row["dataset"], row["protocol"]) == (novel.dataset, novel.protocol) and key_of(row) in labels:
+            lines[labels[key_of(row)]][row["seed"]].append((row["seen"], row["unseen"]))
+    if not lines:
+        return ""
+    name = f"seen-unseen-{file_name([novel.dataset, novel.protocol])}"
+    return trade_off_plot(name, {label: list(seeds.values()) for label, seeds in lines.items()}, figures)

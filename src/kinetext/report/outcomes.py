@@ -1,8 +1,9 @@
-"""Read predictions.parquet of every run once: the main metric of each clip, and which class it was predicted as.
+"""Read predictions.parquet of every run once: metrics of each clip, and which class it was predicted as.
 
-B clips, K classes, N rows of a comparison.
+B clips, K classes, N rows of a comparison, S seeds.
 """
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -10,12 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from kinetext.config.run import RunSpec
-from kinetext.core.tables import read_metadata
+from kinetext.core.tables import read_metadata, read_rows
+from kinetext.evaluation import seen_unseen
 from kinetext.evaluation.answers import confident_answers
 from kinetext.evaluation.calibration import selective_risk
-from kinetext.evaluation.measure import main_values
+from kinetext.evaluation.measure import pseudo_values
 from kinetext.evaluation.paired import PairedRows
 from kinetext.evaluation.predictions import Predictions, predicted_classes, read_predictions
+from kinetext.evaluation.seed_means import clip_parts
 from kinetext.report.hard_clips import HardClips
 from kinetext.report.keys import Comparison, RowKey
 
@@ -24,43 +27,86 @@ COVERAGES = np.arange(1, 21) / 20  # at which the risk is recorded
 
 
 class Outcome(NamedTuple):
-    """The main metric of one seed on each clip."""
+    """A metric of one seed on each clip."""
 
     clip_ids: tuple[str, ...]
-    value_B: np.ndarray
+    value_B: np.ndarray  # pseudo-values, whose mean is the metric; NaN: the clip is left out
     group_B: np.ndarray | None = None  # number of each clip's group; None: each clip is its own
+    seeds: int = 1  # averaged in it, of a draw of few-shot clips
+
+
+class Measured(NamedTuple):
+    """A metric of the rows of a comparison."""
+
+    comparison: Comparison
+    metric: str
+    frame_order: str
 
 
 SeedOutcomes = dict[RowKey, list[Outcome]]  # row of a comparison -> its seeds
 
 
 class Outcomes:
-    """The outcomes of all runs by comparison, main metric and row, and their confusions; frames in order."""
+    """The outcomes of all runs by comparison, metric and row, and the confusions of frames in order."""
 
     def __init__(self) -> None:
-        self.comparisons: dict[tuple[Comparison, str], SeedOutcomes] = {}
+        self.measured: dict[Measured, SeedOutcomes] = {}
         self.confusions: list[pa.Table] = []
         self.hard_clips = HardClips()
         self.risks: list[pa.Table] = []
+        self.curves: list[dict[str, Any]] = []  # rows of the table `seen_unseen`
+        self.sources: dict[str, str] = {}  # data set -> what its videos are, the same for lists of the same videos
         self._shared_ids: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._confusables: dict[Path, list[dict[str, Any]]] = {}
 
-    def add(self, spec: RunSpec, path: Path) -> dict[str, Any]:
-        """Add a run's predictions if the file exists; return the file's metadata."""
+    def add(self, spec: RunSpec, path: Path, confusables: Path) -> dict[str, Any]:
+        """Add a run's predictions if the file exists; return the file's metadata.
+
+        Accuracy within confusable pairs is left out where the file `confusables` is missing.
+        """
         if not path.is_file():
             return {}
-        for (split, _), predictions in read_predictions(path, frame_order="ordered").items():
-            metric, value_B = next(iter(main_values(predictions).items()))
-            clip_ids = tuple(predictions.clip_ids or ())
-            clip_ids = self._shared_ids.setdefault(clip_ids, clip_ids)  # one copy for all runs of a data set
-            comparison = Comparison(spec.dataset, spec.protocol, split)
-            key = RowKey(spec.backbone, spec.method, spec.texts)
-            rows = self.comparisons.setdefault((comparison, metric), {})
-            rows.setdefault(key, []).append(Outcome(clip_ids, value_B, predictions.group_B))
-            if not (predictions.captioned or predictions.multi_label):
+        if confusables not in self._confusables:
+            self._confusables[confusables] = read_rows("confusables", confusables) if confusables.is_file() else []
+        self.sources[spec.dataset] = _source(spec)
+        key, predicted = RowKey(spec.backbone, spec.method, spec.texts), read_predictions(path)
+        for (split, frame_order), predictions in predicted.items():
+            address = Measured(Comparison(spec.dataset, spec.protocol, split), "", frame_order)
+            for metric, value_B in pseudo_values(predictions, self._confusables[confusables]).items():
+                self._add(address._replace(metric=metric), key, self._outcome(predictions, value_B))
+            if frame_order == "ordered" and not (predictions.captioned or predictions.multi_label):
                 self.confusions.append(_confusions(spec, split, predictions))
                 self.hard_clips.add(spec, split, predictions)
                 self.risks.append(_risks(spec, split, predictions))
+        for frame_order, seen, unseen, novel in seen_unseen.both_splits(predicted):
+            limit = seen_unseen.limits(seen, unseen, novel)
+            value_B = np.concatenate(seen_unseen.pseudo_values(limit))
+            base, other = (self._outcome(part, part.target_B) for part in (seen, unseen))
+            address = Measured(Comparison(spec.dataset, spec.protocol, seen_unseen.UNSEEN), "ausuc", frame_order)
+            self._add(address, key, joined(base, other, value_B))
+            if frame_order == "ordered":
+                columns = {column: getattr(spec, column) for column in ("dataset", "protocol", *RowKey._fields, "seed")}
+                self.curves += [columns | point for point in seen_unseen.curve(limit)]
         return read_metadata(path)
+
+    def _outcome(self, predictions: Predictions, value_B: np.ndarray) -> Outcome:
+        """Return the outcome of a run; its clip ids are one copy for all runs of a data set."""
+        clip_ids = tuple(predictions.clip_ids or ())
+        return Outcome(self._shared_ids.setdefault(clip_ids, clip_ids), _compact(value_B), predictions.group_B)
+
+    def _add(self, address: Measured, key: RowKey, outcome: Outcome) -> None:
+        self.measured.setdefault(address, {}).setdefault(key, []).append(outcome)
+
+
+def _source(spec: RunSpec) -> str:
+    """Return a name of the videos of a data set: its module and the folder of the videos."""
+    root = spec.dataset_options.get("options", {}).get("root")
+    return f"{spec.dataset_options.get('module')}: {root}" if root else spec.dataset
+
+
+def _compact(value_B: np.ndarray) -> np.ndarray:
+    """Return values in one byte each where all are 0 or 1."""
+    return value_B.astype(bool) if bool(((value_B == 0) | (value_B == 1)).all()) else value_B
 
 
 def _confusions(spec: RunSpec, split: str, predictions: Predictions) -> pa.Table:
@@ -101,20 +147,51 @@ def _constant(spec: RunSpec, split: str, rows: int) -> dict[str, Any]:
     return {**{name: pa.repeat(getattr(spec, name), rows) for name in names}, "split": pa.repeat(split, rows)}
 
 
+def joined(base: Outcome, novel: Outcome, value_B: np.ndarray) -> Outcome:
+    """Return the outcome of a metric of the clips of two splits. A film with clips of both counts as two groups."""
+    group_B = None
+    if base.group_B is not None or novel.group_B is not None:
+        groups = [np.arange(len(part.clip_ids)) if part.group_B is None else part.group_B for part in (base, novel)]
+        group_B = np.concatenate([groups[0], groups[1] + groups[0].max() + 1])
+    return Outcome(_joined_ids(base.clip_ids, novel.clip_ids), value_B, group_B)
+
+
+@lru_cache(maxsize=64)  # one copy for all rows
+def _joined_ids(base: tuple[str, ...], novel: tuple[str, ...]) -> tuple[str, ...]:
+    return (*(f"base:{clip}" for clip in base), *(f"novel:{clip}" for clip in novel))
+
+
+def aligned(seeds: list[Outcome]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray | None]:
+    """Return the clips that all seeds of a row have, their values [S, B] and their groups."""
+    first = seeds[0]
+    if all(seed.clip_ids is first.clip_ids for seed in seeds):
+        return first.clip_ids, np.stack([seed.value_B for seed in seeds]).astype(float), first.group_B
+    common = set.intersection(*(set(seed.clip_ids) for seed in seeds))
+    indices = [sorted_indices(seed.clip_ids, common) for seed in seeds]
+    value_SB = np.stack([seed.value_B[index].astype(float) for seed, index in zip(seeds, indices, strict=True)])
+    return tuple(sorted(common)), value_SB, None if first.group_B is None else first.group_B[indices[0]]
+
+
+def sorted_indices(clip_ids: tuple[str, ...], common: set[str]) -> np.ndarray:
+    """Return the indices of the clips in `common`, sorted by clip_id."""
+    return np.array([b for _, b in sorted((clip, b) for b, clip in enumerate(clip_ids) if clip in common)], int)
+
+
 def paired_rows(rows: dict[Row, list[Outcome]], keys: list[Row]) -> PairedRows:
-    """Return rows on the clips that all of them have, sorted by clip_id."""
+    """Return rows on the clips that all of them have, sorted by clip_id, without those that the metric leaves out."""
     id_lists = {id(seed.clip_ids): seed.clip_ids for key in keys for seed in rows[key]}
     common = set.intersection(*map(set, id_lists.values()))
-    indices = {
-        address: np.array([b for _, b in sorted((clip, b) for b, clip in enumerate(clip_ids) if clip in common)], int)
-        for address, clip_ids in id_lists.items()
-    }
-    columns, seed_values, trained = [], [], []
-    for key in keys:
-        value_SB = np.stack([seed.value_B[indices[id(seed.clip_ids)]] for seed in rows[key]])
-        columns.append(value_SB.mean(axis=0))
-        seed_values.append(value_SB.mean(axis=1).tolist() if value_SB.size else [])
-        trained.append(bool((value_SB != value_SB[0]).any()))
+    indices = {address: sorted_indices(clip_ids, common) for address, clip_ids in id_lists.items()}
+    values = [np.stack([seed.value_B[indices[id(seed.clip_ids)]].astype(float) for seed in rows[key]]) for key in keys]
+    keep_B = ~np.isnan(np.concatenate(values)).any(axis=0)
     first = rows[keys[0]][0]
-    group_B = None if first.group_B is None else first.group_B[indices[id(first.clip_ids)]]
-    return PairedRows(np.stack(columns, axis=1), group_B, seed_values, np.array(trained))
+    group_B = None if first.group_B is None else first.group_B[indices[id(first.clip_ids)]][keep_B]
+    values = [value_SB[:, keep_B] for value_SB in values]
+    return PairedRows(
+        np.stack([value_SB.mean(axis=0) for value_SB in values], axis=1),
+        group_B,
+        [value_SB.mean(axis=1).tolist() if value_SB.size else [] for value_SB in values],
+        np.array([bool((value_SB != value_SB[0]).any()) for value_SB in values]),
+        np.array([clip_parts(value_SB, group_B).interaction for value_SB in values]),
+        [clip for clip, keep in zip(sorted(common), keep_B.tolist(), strict=True) if keep],
+    )

@@ -9,8 +9,9 @@ from kinetext.evaluation.intervals import Estimate
 from kinetext.evaluation.metrics import unit_of
 from kinetext.report.estimates import Estimates
 from kinetext.report.formats import format_value, with_sign
+from kinetext.report.harmonic import HARMONIC_MEANS
 from kinetext.report.keys import Comparison, RowKey
-from kinetext.report.novel import HARMONIC_MEANS, harmonic_means
+from kinetext.report.novel import harmonic_means
 
 
 def compare_with_published(published: Iterable[Published], estimates: Estimates) -> list[dict[str, Any]]:

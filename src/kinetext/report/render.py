@@ -20,7 +20,16 @@ from kinetext.report.comparisons import comparison_sections
 from kinetext.report.confusion import confusion_picture
 from kinetext.report.curves import AXES, learning_curves
 from kinetext.report.descriptions import control_of, description_sets
-from kinetext.report.estimates import Estimates, all_estimates, csv_rows, guessing_of, guessing_text, pooled_comparisons
+from kinetext.report.draws import combined_draws
+from kinetext.report.estimates import (
+    Estimates,
+    all_estimates,
+    averaged_comparisons,
+    csv_rows,
+    guessing_of,
+    guessing_text,
+    pooled_comparisons,
+)
 from kinetext.report.formats import format_count, format_p, format_percent, format_value
 from kinetext.report.gallery import galleries
 from kinetext.report.inputs import summarize_dataset, summarize_texts
@@ -28,6 +37,7 @@ from kinetext.report.keys import Comparison, comparison_of, sort_key, title
 from kinetext.report.novel import novel_classes
 from kinetext.report.progress import Progress, count_warnings
 from kinetext.report.published import compare_with_published
+from kinetext.report.ranks import rank_section
 from kinetext.report.sources import RULES, ConfusablesFile, DatasetFiles
 
 Rows = list[dict[str, Any]]
@@ -69,7 +79,7 @@ def render_report(
         **_open_ends(progress, rows["runs"], tables.parent / "logs"),
         "comparisons": sections,
         "pools": pools,
-        "parts": {comparison._replace(dataset=name) for comparison, names in pools.items() for name in names},
+        "parts": averaged_comparisons(estimates, pools),
         "several_backbones": len(_backbones(rows["runs"], progress)) > 1,
         "datasets": [summarize_dataset(dataset, rows["metrics"], rows["runs"]) for dataset in dataset_files],
         "published": compare_with_published(options.reference, estimates),
@@ -77,7 +87,7 @@ def render_report(
         "galleries": galleries(dataset_files, confusable_files, estimates, rows["runs"], options.examples),
         "classes": class_tables(accuracies, {section["comparison"]: section["row_keys"] for section in sections}),
         "hard": hard_clip_strips(rows["hard_clips"], dataset_files, clips, options.examples),
-        "novel": novel_classes(estimates, options, text_comparisons, figures),
+        "novel": novel_classes(estimates, options, text_comparisons, rows["differences"], rows["seen_unseen"], figures),
         "calibration": calibration_sections(estimates, rows["runs"], rows["risk_coverage"], figures),
         "class_sizes": class_size_sections(estimates, rows["runs"]),
         "curves": learning_curves(rows["curves"], _validation_guessing(estimates), figures),
@@ -126,14 +136,18 @@ def _comparisons(
     figures: Path,
 ) -> list[dict[str, Any]]:
     """Return the sections of all comparisons, sorted."""
-    sections = []
+    sections, draws = [], combined_draws(estimates)
     for comparison in sorted(estimates, key=sort_key):
         datasets = pools.get(comparison, [comparison.dataset])
         differences = [row for row in rows["differences"] if comparison_of(row) == comparison]
-        costs = [r for r in rows["costs"] if r["dataset"] in datasets and r["protocol"] == comparison.protocol]
+        protocols = [part.protocol for part in draws.get(comparison, [comparison])]
+        costs = [r for r in rows["costs"] if r["dataset"] in datasets and r["protocol"] in protocols]
         curves = [r for r in rows["curves"] if (r["dataset"], r["protocol"]) == comparison[:2] and r["metric"] in AXES]
         parts = (differences, costs, curves if comparison.split == "test" else [], descriptions)
-        sections.append(comparison_sections(comparison, estimates[comparison], options, *parts, figures))
+        section = comparison_sections(comparison, estimates[comparison], options, *parts, figures)
+        tested = next((row for row in differences if row["metric"] == section["tested_metric"]), None)
+        ranks = rank_section(estimates, comparison, tested, section["tested_metric"], figures)
+        sections.append({**section, "ranks": ranks})
     return sections
 
 

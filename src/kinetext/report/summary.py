@@ -8,10 +8,10 @@ from kinetext.config.report import ReportOptions
 from kinetext.core.escape import for_terminal
 from kinetext.evaluation.intervals import Estimate
 from kinetext.report.collect import read_tables
-from kinetext.report.comparisons import headline_metrics
-from kinetext.report.estimates import Measured, all_estimates, difference_of, guessing_text, pooled_comparisons
+from kinetext.report.comparisons import headline_metrics, metric_of_tests, paired_differences
+from kinetext.report.estimates import Measured, all_estimates, averaged_comparisons, guessing_text, pooled_comparisons
 from kinetext.report.formats import format_value
-from kinetext.report.keys import Comparison, RowKey, comparison_of, key_of, row_labels, sort_key, title
+from kinetext.report.keys import Comparison, RowKey, comparison_of, row_labels, sort_key, title
 from kinetext.report.progress import Progress, Unfinished
 from kinetext.report.verdicts import verdict_sentences
 
@@ -42,10 +42,11 @@ def result_lines(progress: Progress, tables: Path, options: ReportOptions) -> It
 
     That of a mean over data sets stands for those of its data sets.
     """
-    rows = read_tables(tables) if (tables / "metrics.parquet").is_file() else {"metrics": [], "differences": []}
+    empty: dict[str, list[dict[str, Any]]] = {"metrics": [], "differences": [], "clip_variances": []}
+    rows = read_tables(tables) if (tables / "metrics.parquet").is_file() else empty
     pools = pooled_comparisons(rows["differences"])
     estimates = all_estimates(rows, pools)
-    parts = {comparison._replace(dataset=name) for comparison, names in pools.items() for name in names}
+    parts = averaged_comparisons(estimates, pools)
     shown = [comparison for comparison in sorted(estimates, key=sort_key) if comparison not in parts]
     shown = [comparison for comparison in shown if not comparison.split.endswith("_among_all")]
     for comparison in shown[:MAX_COMPARISONS]:
@@ -82,7 +83,7 @@ def _comparison_lines(
     for row in unfinished:
         if row.comparison == comparison:
             yield f"  {_unfinished_line(row)}"
-    pairs = {(key_of(row), key_of(row, "than_")): difference_of(row) for row in tested}
+    pairs = paired_differences(tested, metric_of_tests(metric))
     yield from (f"  {sentence}" for sentence in verdict_sentences(metric, {key: cells[key] for key in keys}, pairs))
     yield ""
 

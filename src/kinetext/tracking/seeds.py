@@ -1,29 +1,26 @@
 """Summarise the seeds of a run: the content of a parent run in MLflow.
 
-A mean has two intervals, which answer different questions:
-
-- over seeds: how much the mean would vary with other seeds. Student's t with n - 1 degrees of freedom, which assumes
-  independent normal values; with two or three seeds it is wide.
-- over clips: how much the value would vary with other clips of the same kind. The mean of the seeds' bounds
-  (evaluation/measure.py).
+Intervals are those of evaluation/seed_means.py: with one or two seeds about these trained weights, from three on about the
+expected value over trainings. MLflow sees the runs of one method only, and the metrics of runs, not of clips. So the variance
+between seeds is not pooled over methods, and the interval is wider than that of the report.
 """
 
 import hashlib
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 
+from kinetext.evaluation.intervals import Estimate
+from kinetext.evaluation.seed_means import estimate_of_run, mean_over_seeds, pool_seeds
 from kinetext.tracking.content import LAYOUT, Run, is_logged, is_number, metric_key
 
+MEAN_LAYOUT = 2  # version of what is logged of a mean; a new number logs every mean again
 NOTE = """Mean over its child runs: {seeds}.
 
 | metric | meaning |
 |---|---|
 | `split/frame_order/metric` | mean over seeds |
-| `….seeds_low`, `….seeds_high` | 95 % t interval of that mean over seeds, with two seeds or more |
-| `….low`, `….high` | means of the seeds' 95 % bounds over clips |
+| `….low`, `….high` | its 95 % interval: from three seeds on over clips and trainings, else over clips |
 """
 
 
@@ -52,26 +49,18 @@ class Parent:
         return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
 
     def summary(self) -> dict[str, float]:
-        """Return the mean of each metric that all runs have, and its intervals."""
-        values: dict[str, list[float]] = defaultdict(list)
-        for run in self.runs:
-            for row in filter(is_logged, run.metrics):
-                for end, column in (("", "value"), (".low", "low"), (".high", "high")):
-                    if is_number(row[column]):
-                        values[metric_key(row) + end].append(row[column])
-        means = {key: fmean(numbers) for key, numbers in values.items() if len(numbers) == len(self.runs)}
-        for key in [key for key in means if not key.endswith((".low", ".high"))]:
-            if len(self.runs) > 1:
-                means[f"{key}.seeds_low"], means[f"{key}.seeds_high"] = t_interval(values[key])
+        """Return the mean of each metric that all runs have, and its interval."""
+        estimates: dict[str, list[Estimate]] = defaultdict(list)
+        for row in (row for run in self.runs for row in run.metrics if is_logged(row) and is_number(row["value"])):
+            estimates[metric_key(row)].append(estimate_of_run(row))
+        complete = {key: seeds for key, seeds in estimates.items() if len(seeds) == len(self.runs)}
+        trained = any(len({seed.value for seed in seeds}) > 1 for seeds in complete.values())
+        means: dict[str, float] = {}
+        for key, seeds in complete.items():
+            mean = mean_over_seeds(seeds, pool_seeds([[seed.value for seed in seeds]]) if trained else None)
+            ends = {".low": mean.low, ".high": mean.high}
+            means |= {key: mean.value, **{f"{key}{end}": value for end, value in ends.items() if is_number(value)}}
         return means
-
-
-def t_interval(numbers: Sequence[float], level: float = 0.95) -> tuple[float, float]:
-    """Return Student's t interval of the mean of at least two numbers, (low, high)."""
-    from scipy.special import stdtrit  # quantile of Student's t; scipy.stats takes a second to import
-
-    half = float(stdtrit(len(numbers) - 1, (1 + level) / 2)) * stdev(numbers) / math.sqrt(len(numbers))
-    return fmean(numbers) - half, fmean(numbers) + half
 
 
 def group_runs(runs: Sequence[Run]) -> dict[str, list[list[Run]]]:
@@ -87,4 +76,4 @@ def group_runs(runs: Sequence[Run]) -> dict[str, list[list[Run]]]:
 
 def make_parent(runs: Sequence[Run], digests: Sequence[str]) -> Parent:
     """Return the parent of runs, given the digest of each."""
-    return Parent(runs, hashlib.sha256("\n".join([str(LAYOUT), *digests]).encode()).hexdigest())
+    return Parent(runs, hashlib.sha256("\n".join([f"{LAYOUT}.{MEAN_LAYOUT}", *digests]).encode()).hexdigest())

@@ -58,6 +58,14 @@ class Metric:
         """Return the expected value with random scores, which says nothing about a clip; None: unknown."""
         return None
 
+    def pseudo_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray | None:
+        """Return values of clips [B] whose mean is the metric and varies as it does, NaN for a clip that is left out.
+
+        Means over seeds and paired tests are made of them. A metric that is no mean over clips is linearised (influence
+        function; Hampel 1974). None: unknown, and the metric is not tested.
+        """
+        return self.clip_values(sample, rivals)
+
     def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
         """Return the metric of all clips; NaN if no clip counts."""
         value_B = self.clip_values(sample, rivals)
@@ -71,6 +79,14 @@ def num_not_below(predictions: Predictions) -> np.ndarray:
     target_score_B1 = np.take_along_axis(predictions.scores_BK, predictions.target_B[:, None], axis=1)
     not_below_B = (~(predictions.scores_BK < target_score_B1)).sum(axis=1) - 1  # minus the class itself
     return np.where(np.isnan(target_score_B1[:, 0]), np.iinfo(np.int32).max, not_below_B)
+
+
+def query_values(ranks: Any, value_Q: np.ndarray) -> np.ndarray:
+    """Return pseudo-values [B] of a mean over the queries of clips: of a ratio of two sums (Cochran 1977)."""
+    if not len(ranks):
+        return np.zeros(0)
+    total_B, value = np.add.reduceat(value_Q.astype(float), ranks.start_B), mean(value_Q)
+    return value + (total_B - value * ranks.count_B) * (len(ranks) / len(value_Q))
 
 
 def mean(values: np.ndarray) -> float:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from kinetext.evaluation.metrics.base import Metric, Rivals, mean
+import numpy as np
+
+from kinetext.evaluation.metrics.base import Metric, Rivals, mean, query_values
 
 
 class MeanRank(Metric):
@@ -12,6 +14,9 @@ class MeanRank(Metric):
 
     def guessing(self, sample: Any) -> float:
         return (len(sample) + 1) / 2
+
+    def pseudo_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray:
+        return query_values(sample, sample.rank_Q)
 
     def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
         return mean(sample.rank_Q)

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from kinetext.core.plugins import Options
-from kinetext.evaluation.metrics.base import Metric, Rivals, mean
+from kinetext.evaluation.metrics.base import Metric, Rivals, mean, query_values
 
 
 class Recall(Metric):
@@ -20,6 +21,9 @@ class Recall(Metric):
 
     def guessing(self, sample: Any) -> float:
         return min(1.0, self.config.k / len(sample))  # a gallery has one item per clip
+
+    def pseudo_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray:
+        return query_values(sample, sample.rank_Q <= self.config.k)
 
     def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
         return mean(sample.rank_Q <= self.config.k)

@@ -1,0 +1,58 @@
+"""Data sets that share clips, such as the three test lists of HMDB51: a mean over them counts each clip once.
+
+Data sets of one source are lists of the same videos. Their means are not independent: the clips in common move them
+together. Where the mean over D data sets has a value y of a clip in data set d with n clips, the clip adds
+(y - mean of d) / (D n) to it in each list that has the clip. So all lists are one sample, and a clip in two is one group.
+
+D data sets, B clips of all together, N rows.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from kinetext.evaluation.paired import PairedRows
+
+
+def overlaps(strata: Sequence[PairedRows], sources: Sequence[str]) -> np.ndarray:
+    """Return the correlation [D, D] of the means of data sets that is due to clips in common: 1 for equal lists."""
+    ids = [set(stratum.clip_ids) for stratum in strata]
+    share_DD = np.eye(len(strata))
+    for i, first in enumerate(ids):
+        for j, second in enumerate(ids):
+            if i != j and sources[i] == sources[j] and first and second:
+                share_DD[i, j] = len(first & second) / (len(first) * len(second)) ** 0.5
+    return share_DD
+
+
+def merged(strata: Sequence[PairedRows], sources: Sequence[str]) -> PairedRows:
+    """Return all data sets as one sample, whose mean is the mean over data sets."""
+    total, mean_DN = sum(len(stratum.value_BN) for stratum in strata), [s.value_BN.mean(axis=0) for s in strata]
+    mean_N = np.mean(mean_DN, axis=0)
+    values = [
+        mean_N + total / (len(strata) * len(stratum.value_BN)) * (stratum.value_BN - list_mean_N)
+        for stratum, list_mean_N in zip(strata, mean_DN, strict=True)
+    ]
+    return PairedRows(np.concatenate(values), _groups(strata, sources))
+
+
+def _groups(strata: Sequence[PairedRows], sources: Sequence[str]) -> np.ndarray:
+    """Return the number [B] of each clip's group: groups that have a clip in common are one."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    clip_numbers: dict[tuple[str, str], int] = {}
+    clip_B = [
+        clip_numbers.setdefault((source, clip_id), len(clip_numbers))
+        for stratum, source in zip(strata, sources, strict=True)
+        for clip_id in stratum.clip_ids
+    ]
+    groups, start = [], len(clip_numbers)
+    for stratum in strata:
+        B = len(stratum.value_BN)
+        number_B = np.arange(B) if stratum.group_B is None else np.unique(stratum.group_B, return_inverse=True)[1]
+        groups.append(start + number_B)
+        start += int(number_B.max()) + 1
+    group_B = np.concatenate(groups)
+    links = coo_array((np.ones(len(clip_B)), (np.array(clip_B), group_B)), shape=(start, start))
+    return connected_components(links, directed=False)[1][group_B]

@@ -1,0 +1,88 @@
+"""The trade-off between trained (seen) and novel (unseen) classes: calibrated stacking and its area, AUSUC.
+
+A number, the bias, is added to the scores of all novel classes (calibrated stacking: Chao et al., ECCV 2016). The higher
+it is, the more novel and the fewer seen clips are right. The curve of one accuracy over the other does not depend on
+how a method happens to weigh the two kinds of class, nor does the area below it (AUSUC).
+
+A seen clip is right below some bias, an unseen clip above some bias. So the area is the share of pairs of a seen and an
+unseen clip that some bias gets right together: a Mann-Whitney statistic, with DeLong's variance (DeLong et al. 1988).
+
+B clips, of one split or of both.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from kinetext.evaluation.predictions import Predictions
+
+SEEN, UNSEEN = "test_among_all", "novel_among_all"
+POINTS = 41  # of the curve of a run
+
+
+class Limits(NamedTuple):
+    """The bias up to which each seen clip is right, and from which on each unseen clip is right."""
+
+    seen_B: np.ndarray  # -inf: never right
+    unseen_B: np.ndarray  # inf: never right
+
+
+def limits(seen: Predictions, unseen: Predictions, novel: set[str]) -> Limits:
+    """Return the limits of all clips. `novel` are the novel classes; a tie is wrong, as is a clip without frames."""
+    target_score_B, rival_B, others_B = _best_scores(seen, novel)
+    with np.errstate(invalid="ignore"):
+        seen_B = np.where(target_score_B > rival_B, target_score_B - others_B, -np.inf)
+        target_score_B, rival_B, others_B = _best_scores(unseen, novel)
+        unseen_B = np.where(target_score_B > rival_B, others_B - target_score_B, np.inf)
+    return Limits(
+        np.nan_to_num(seen_B, nan=-np.inf, neginf=-np.inf), np.nan_to_num(unseen_B, nan=np.inf, posinf=np.inf)
+    )
+
+
+def _best_scores(predictions: Predictions, novel: set[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the scores [B] of the own class, the best other class of the same kind, and the best of the other kind."""
+    novel_K = np.array([label in novel for label in predictions.labels])
+    target_B = predictions.target_B
+    target_score_B = predictions.scores_BK[np.arange(len(predictions)), target_B]
+    same_BK = novel_K == novel_K[target_B][:, None]
+    others_B = np.where(same_BK, -np.inf, predictions.scores_BK).max(axis=1, initial=-np.inf)
+    same_BK[np.arange(len(predictions)), target_B] = False
+    return target_score_B, np.where(same_BK, predictions.scores_BK, -np.inf).max(axis=1, initial=-np.inf), others_B
+
+
+def pseudo_values(limit: Limits) -> tuple[np.ndarray, np.ndarray]:
+    """Return pseudo-values of the seen and the unseen clips; the mean of both together is AUSUC, and varies as it does."""
+    seen_B, unseen_B = limit
+    of_seen_B = np.searchsorted(np.sort(unseen_B), seen_B, side="left") / len(unseen_B)
+    of_unseen_B = 1 - np.searchsorted(np.sort(seen_B), unseen_B, side="right") / len(seen_B)
+    value, clips = float(of_seen_B.mean()), len(seen_B) + len(unseen_B)
+    return (
+        value + clips / len(seen_B) * (of_seen_B - value),
+        value + clips / len(unseen_B) * (of_unseen_B - value),
+    )
+
+
+def curve(limit: Limits, points: int = POINTS) -> Iterator[dict[str, float]]:
+    """Yield points of the curve: the bias and both accuracies, at quantiles of all limits."""
+    finite_B = np.concatenate([part[np.isfinite(part)] for part in limit])
+    if not len(finite_B):
+        return
+    ends = [finite_B.min() - 1, finite_B.max() + 1]
+    inner = np.quantile(finite_B, np.linspace(0, 1, points - 2))
+    for bias in [ends[0], *inner.tolist(), ends[1]]:
+        yield {
+            "bias": float(bias),
+            "seen": float((limit.seen_B > bias).mean()),
+            "unseen": float((limit.unseen_B < bias).mean()),
+        }
+
+
+def both_splits(
+    predictions: Mapping[tuple[str, str], Predictions],
+) -> Iterator[tuple[str, Predictions, Predictions, set[str]]]:
+    """Yield the frame order, both splits and the novel classes of what a run predicted under base_to_novel."""
+    for (split, frame_order), seen in predictions.items():
+        unseen, novel = predictions.get((UNSEEN, frame_order)), predictions.get(("novel", frame_order))
+        if split == SEEN and unseen is not None and novel is not None and len(seen) and len(unseen):
+            yield frame_order, seen, unseen, set(novel.labels)

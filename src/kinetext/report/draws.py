@@ -1,0 +1,45 @@
+"""Draws of few-shot clips, averaged: few_shot_4_draw0 to _draw2 as "few_shot_4 mean of 3 draws".
+
+A draw is what a seed is elsewhere: the mean over the seeds of a draw is one training. So from three draws on intervals
+and tests include how much other training clips change the result.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from kinetext.config.data import draw_name
+from kinetext.report.keys import Comparison, over_draws
+from kinetext.report.outcomes import Measured, Outcome, SeedOutcomes, aligned
+
+
+def combined_draws(comparisons: Iterable[Comparison]) -> dict[Comparison, list[Comparison]]:
+    """Return the means over draws that the comparisons allow, each with its draws (at least two)."""
+    draws: dict[Comparison, list[Comparison]] = defaultdict(list)
+    for comparison in sorted(set(comparisons)):
+        stem, drawn, _ = draw_name(comparison.protocol).rpartition("_draw")
+        if drawn:
+            draws[comparison._replace(protocol=stem)].append(comparison)
+    return {
+        whole._replace(protocol=over_draws(whole.protocol, len(parts))): parts
+        for whole, parts in draws.items()
+        if len(parts) > 1
+    }
+
+
+def add_draws(measured: dict[Measured, SeedOutcomes]) -> dict[Measured, SeedOutcomes]:
+    """Return the outcomes with those of means over draws, of the rows that all draws have."""
+    combined = combined_draws(key.comparison for key in measured)
+    added: dict[Measured, SeedOutcomes] = {}
+    for whole, parts in combined.items():
+        for first in [key for key in measured if key.comparison == parts[0]]:
+            draws = [measured.get(first._replace(comparison=part), {}) for part in parts]
+            rows = {key: [_mean(draw[key]) for draw in draws] for key in draws[0] if all(key in draw for draw in draws)}
+            if rows:
+                added[first._replace(comparison=whole)] = rows
+    return measured | added
+
+
+def _mean(seeds: list[Outcome]) -> Outcome:
+    """Return the mean over the seeds of a draw."""
+    clip_ids, value_SB, group_B = aligned(seeds)
+    return Outcome(clip_ids, value_SB.mean(axis=0), group_B, len(seeds))

@@ -1,0 +1,47 @@
+"""The harmonic mean of accuracies on base and novel classes, clip by clip, for paired tests.
+
+h = 2ab / (a + b) moves with a by 2 b^2 / (a + b)^2 and with b by 2 a^2 / (a + b)^2. So a base clip with the value y of
+N clips in all, M of them base clips, has the pseudo-value h + N / M * 2 b^2 / (a + b)^2 * (y - a), a novel clip
+likewise. Their mean is h, and its variance over clips is that of h (delta method).
+"""
+
+import numpy as np
+
+from kinetext.report.keys import Comparison
+from kinetext.report.outcomes import Outcome, SeedOutcomes, joined
+
+HARMONIC_MEANS = {
+    "harmonic_mean": ("test", "novel"),
+    "harmonic_mean_among_all": ("test_among_all", "novel_among_all"),
+}
+
+
+def harmonic_outcomes(
+    comparisons: dict[tuple[Comparison, str], SeedOutcomes],
+) -> dict[tuple[Comparison, str], SeedOutcomes]:
+    """Return the outcomes of harmonic means of top1, at the comparison of the novel clips."""
+    harmonic = {}
+    for (comparison, metric), base in comparisons.items():
+        for name, splits in HARMONIC_MEANS.items():
+            novel = comparison._replace(split=splits[1])
+            other = comparisons.get((novel, metric))
+            if metric == "top1" and comparison.split == splits[0] and other is not None:
+                harmonic[novel, name] = {
+                    key: [harmonic_outcome(*pair) for pair in zip(seeds, other[key], strict=True)]
+                    for key, seeds in base.items()
+                    if len(other.get(key, ())) == len(seeds)
+                }
+    return {address: rows for address, rows in harmonic.items() if rows}
+
+
+def harmonic_outcome(base: Outcome, novel: Outcome) -> Outcome:
+    """Return the outcome of the harmonic mean of one seed."""
+    a, b = (float(part.value_B.mean()) for part in (base, novel))
+    value = 2 * a * b / (a + b) if a + b else 0.0
+    slopes = (2 * b**2 / (a + b) ** 2, 2 * a**2 / (a + b) ** 2) if a + b else (0.0, 0.0)
+    clips = len(base.value_B) + len(novel.value_B)
+    value_B = [
+        value + clips / len(part.value_B) * slope * (part.value_B - mean)
+        for part, slope, mean in zip((base, novel), slopes, (a, b), strict=True)
+    ]
+    return joined(base, novel, np.concatenate(value_B))
