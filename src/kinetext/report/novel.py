@@ -105,7 +105,8 @@ def _from_best(
 
 def _curves(keys: list[RowKey], novel: Comparison, curves: list[dict[str, Any]], figures: Path) -> str:
     """Plot the seen-unseen curve of each seed of each row; "" without curves, as for a mean over data sets."""
-    labels, lines = row_labels(keys), defaultdict(lambda: defaultdict(list))
+    labels = row_labels(keys)
+    lines: dict[str, dict[int, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in curves:
         if (row["dataset"], row["protocol"]) == (novel.dataset, novel.protocol) and key_of(row) in labels:
             lines[labels[key_of(row)]][row["seed"]].append((row["seen"], row["unseen"]))
