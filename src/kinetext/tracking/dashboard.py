@@ -34,6 +34,7 @@ def dashboard(options: TrackingOptions, results: Path, port: int) -> None:
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     words = ["server", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
+    words += ["--workers", "1"]  # for one reader; each of the usual four takes seconds to start
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *words])
 
 
