@@ -76,5 +76,5 @@ def test_clips_with_two_labels_from_the_list_to_the_report(tmp_path, capsys):
     export_predictions(run, tmp_path / "out.csv")
     rows = list(csv.DictReader((tmp_path / "out.csv").open(encoding="utf-8-sig")))
     assert {row["label"] for row in rows} == {
-        f"{a} | {b}" for a in ("moving left", "moving right") for b in ("red", "blue")
+        " | ".join(sorted((motion, colour))) for motion in ("moving left", "moving right") for colour in ("red", "blue")
     }

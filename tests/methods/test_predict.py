@@ -11,6 +11,8 @@ from kinetext.backbones.text_table import read_texts
 from kinetext.core import tables
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.data.store import FrameStore
+from kinetext.evaluation.calibration import read_calibration
+from kinetext.evaluation.cost import gflops_per_clip
 from kinetext.evaluation.predict import predict_clips
 from kinetext.evaluation.scores import frame_indices
 from kinetext.methods.base import build_method
@@ -178,3 +180,39 @@ def test_a_clips_score_is_the_average_over_its_views(world, tmp_path, average):
             expected_K = scores_VK.mean(0) if average == "logits" else scores_VK.softmax(1).mean(0).log()
             assert row["score_K"] == pytest.approx(expected_K.tolist(), abs=NEAR)
             assert not torch.allclose(scores_VK[0], scores_VK[1], atol=1e-3)  # so that an average is something
+
+
+def test_shares_are_calibrated_on_validation_clips_and_costs_are_counted(world, tmp_path):
+    rows, metadata = predict(world, tmp_path)
+    fitted = read_calibration(metadata["calibration"])
+    assert fitted.clips == 8 or "better than guessing" in fitted.sentence()  # two validation clips of each class
+    assert {split for split, *_ in rows} == {"test"}  # they have no rows of their own
+    assert metadata["train_clips"] == dict.fromkeys(world.labels, 4)
+    cost = metadata["cost"]
+    assert (cost["trained_parameters"], cost["new_parameters"], cost["train_seconds"]) == (0, 0, 0.0)
+    assert cost["predict_peak_mib"] > 50
+    (tmp_path / "views").mkdir()
+    _, viewed = predict(world, tmp_path / "views", num_frames=4, testing={"clips": 3})
+    # three views of four frames against one of eight; the text side does not count
+    assert viewed["cost"]["gflops_per_clip"] == pytest.approx(1.5 * cost["gflops_per_clip"], rel=0.01)
+
+
+def test_operations_are_those_of_the_products(world):
+    backbone = load_backbone(world.backbone)
+    method = build_method(backbone, "zero_shot", {}).eval().requires_grad_(False)
+    text_KD = method.encode_texts(read_texts(world.texts, world.labels, backbone))
+    frames_VTCHW = torch.zeros(1, 8, 3, 64, 64, dtype=torch.uint8)
+    one, two = (gflops_per_clip(method, frames_VTCHW, [text_KD] * copies) for copies in (1, 2))
+    D, K = backbone.embed_dim, len(world.labels)
+    assert two - one == pytest.approx(2 * D * K / 1e9)  # one score is one product of D multiply-adds
+
+
+def test_a_protocol_without_validation_clips_is_not_calibrated(world, tmp_path):
+    splits = tables.read_table("splits", world.splits())
+    metadata = tables.metadata_of(splits.schema)
+    without = splits.filter([split != "val" for split in splits["split"].to_pylist()])
+    tables.write_table("splits", without, tmp_path / "splits.parquet", metadata)
+    run, output = world.write_run(tmp_path, "zero_shot"), tmp_path / "predictions.parquet"
+    predict_clips(run, tmp_path / "splits.parquet", [world.frames], world.texts, world.backbone, None, output)
+    calibration = read_calibration(tables.read_metadata(output)["calibration"])
+    assert calibration.sentence() == "shares are not calibrated: the run has no validation clips"
