@@ -111,8 +111,8 @@ def check_config(config: str | Path = "config.yaml") -> list[RunSpec]:
 def load_backbone(model: str | Path, *, pretrained: str | None = None, weights: str | Path | None = None) -> Backbone:
     """Return an image-text model in evaluation mode.
 
-    `model` is the folder of a prepared backbone, or open_clip's name of an architecture. The latter needs `weights`, a local
-    file, or `pretrained`, open_clip's tag of published weights, which it downloads; kinetext-tiny needs neither.
+    `model` is the folder of a prepared backbone, or open_clip's name of an architecture. The latter needs `weights`, a
+    file, a folder of the hub or hf-hub:owner/name, or `pretrained`, open_clip's tag of published weights, which it downloads; kinetext-tiny needs neither.
     Raises ValueError for an unknown model or tag, and for weights that do not fit.
     """
     from kinetext.backbones.checkpoint import load_backbone as load_prepared

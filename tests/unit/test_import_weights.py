@@ -148,7 +148,11 @@ def test_a_file_that_is_no_checkpoint_is_refused_and_runs_nothing(tmp_path, caps
     torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
     (tmp_path / "text.pth").write_text("no checkpoint")
     torch.save({"state_dict": {"a": 1}}, tmp_path / "number.pth")
-    for name, message in (("evil", "cannot be read"), ("text", "cannot be read"), ("number", "a is no tensor")):
+    for name, message in (
+        ("evil", "a checkpoint of torch.save that cannot be read as tensors"),
+        ("text", "is text that begins with 'no checkpoint'"),
+        ("number", "a is no tensor"),
+    ):
         with pytest.raises(ValueError, match=rf"{name}\.pth: {message}"):
             import_weights(tmp_path / f"{name}.pth", tmp_path / "ours.safetensors")
     assert "read" not in capsys.readouterr().out

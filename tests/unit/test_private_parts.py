@@ -3,6 +3,7 @@
 import importlib.metadata
 import inspect
 
+import open_clip.model
 import pytest
 import snakemake.api  # noqa: F401  (snakemake.storage cannot be imported before it)
 from open_clip.transformer import VisionTransformer
@@ -14,6 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 PARTS = [  # package, owner, attribute, where it is used
     ("open_clip_torch", VisionTransformer, "_embeds", "backbones/open_clip_vit.py, embed"),
+    ("open_clip_torch", open_clip.model, "resize_pos_embed", "backbones/library.py, resizers"),
+    ("open_clip_torch", open_clip.model, "resize_text_pos_embed", "backbones/library.py, resizers"),
     ("snakemake", StorageSettings, "default_storage_provider", "workflow/rules/bucket.smk"),
     ("snakemake", StorageSettings, "default_storage_prefix", "workflow/rules/bucket.smk"),
     ("snakemake", StorageRegistry, "default_storage_provider", "workflow/rules/bucket.smk"),

@@ -20,9 +20,50 @@ def weights_state(model: str, tag: str) -> tuple[str, bool]:
     try:
         size = _size_on_hub(hub) if hub else _size_at(settings["url"])
     except Exception as error:  # the hub's library raises its HTTP library's errors, too
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
-        return f"the weights '{tag}' of {model} are not on this machine and cannot be downloaded ({reason})", True
+        return (
+            f"the weights '{tag}' of {model} are not on this machine and cannot be downloaded ({_reason(error)})",
+            True,
+        )
     return (f"{size / 1e6:.0f} MB of weights will be downloaded" if size else ""), False
+
+
+def hub_state(repository: str) -> tuple[str, bool]:
+    """Return the same about the weights of hf-hub:owner/name."""
+    try:
+        size = _size_on_hub(f"{repository}/")
+    except Exception as error:
+        return f"hf-hub:{repository} is not in the cache and cannot be downloaded ({_reason(error)})", True
+    return (f"{size / 1e6:.0f} MB of weights will be downloaded" if size else ""), False
+
+
+def hub_file(repository: str, names: tuple[str, ...]) -> Path:
+    """Return the first of the files that a repository of the hub has, from the cache or else downloaded.
+
+    Raises ValueError if it is neither here nor to be had.
+    """
+    import huggingface_hub as hub
+
+    for name in names:
+        cached = hub.try_to_load_from_cache(repository, name)
+        if isinstance(cached, str):
+            return Path(cached)
+    reason = ""
+    for name in names:
+        try:
+            return Path(hub.hf_hub_download(repository, name))
+        except hub.errors.RemoteEntryNotFoundError:
+            reason = f"it has no {' and no '.join(names)}"
+        except Exception as error:  # the hub's library raises its HTTP library's errors, too
+            reason = _reason(error)
+            break
+    raise ValueError(
+        f"backbones: weights: hf-hub:{repository} is not in the cache and cannot be downloaded ({reason}); on a machine with "
+        f"network, fetch it with `hf download {repository}`, then give the folder with open_clip_config.json and {HUB_FILES[0]}"
+    )
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
 
 
 def _size_on_hub(name: str) -> int:

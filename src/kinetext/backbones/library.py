@@ -74,6 +74,11 @@ def require_plain_encoders(model: str, clip: nn.Module) -> None:
         )
 
 
+def resizers() -> tuple[Any, Any]:
+    """Return open_clip's functions that adapt the positions of images and of texts in a dictionary of tensors to a model."""
+    return open_clip().model.resize_pos_embed, open_clip().model.resize_text_pos_embed
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence log messages up to the level WARNING within a block."""

@@ -1,6 +1,6 @@
 """open_clip's models with a native ViT and the original CLIP text encoder: ViT-B-32, ViT-B-16, ViT-L-14, ...
 
-Radford et al., ICML 2021; ilharco/open_clip. Weights come by a `pretrained` tag (downloaded) or from a local file.
+Radford et al., ICML 2021; ilharco/open_clip. Weights come by a `pretrained` tag (downloaded), or are read by weights.py.
 
 B clips, T frames, F frames of all clips, C channels, H x W pixels, N tokens (class token first), S sequences, V visual width,
 K texts, L words, D joint width.
@@ -23,9 +23,10 @@ from kinetext.backbones import lora
 from kinetext.backbones.attention import fused_attention, mlp, project_keys_values, project_qkv
 from kinetext.backbones.base import Backbone, Facts, Layer, ParameterPlace, Preprocess, TextTokens
 from kinetext.backbones.catalogue import facts_of
-from kinetext.backbones.download import weights_state
+from kinetext.backbones.download import hub_state, weights_state
 from kinetext.backbones.layer import KeysValues
-from kinetext.backbones.library import no_plain_vit, open_clip, quiet, require_plain_encoders, tokenizer_of
+from kinetext.backbones.library import no_plain_vit, open_clip, quiet, require_plain_encoders, resizers, tokenizer_of
+from kinetext.backbones.weights import HUB, Source, find_weights, is_openai, load_into, missing, read_weights
 from kinetext.core.plugins import Options
 
 LARGEST_SCALE = math.log(100.0)  # CLIP's cap on the logarithm of the inverse temperature
@@ -78,7 +79,7 @@ class OpenClipViT(Backbone):
 
         model: str = Field(description="open_clip's name of the architecture, e.g. ViT-B-32")
         pretrained: str | None = Field(None, description="open_clip's tag of published weights, e.g. openai")
-        weights: str | None = Field(None, description="a local file: safetensors or an open_clip checkpoint")
+        weights: str | None = Field(None, description="a file, a folder of the hub, or hf-hub:owner/name")
 
     prefix_tokens = 1  # the class token
 
@@ -114,42 +115,33 @@ class OpenClipViT(Backbone):
     def facts(cls, config: Any) -> Facts:
         if not config.weights and not config.pretrained:
             raise ValueError("give `pretrained` (a tag of open_clip) or `weights` (a file)")
-        if config.weights and not Path(config.weights).is_file():
-            raise ValueError(f"weights: there is no file {config.weights}")
+        problem = missing(config.weights) if config.weights else ""
+        if problem:
+            raise ValueError(f"weights: {problem}")
         return facts_of(config.model)
 
     @classmethod
     def weights_state(cls, config: Any) -> tuple[str, bool]:
-        return ("", False) if config.weights else weights_state(config.model, config.pretrained)
+        if config.weights:
+            return hub_state(config.weights.removeprefix(HUB)) if config.weights.startswith(HUB) else ("", False)
+        return weights_state(config.model, config.pretrained)
 
     @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> OpenClipViT:
-        """Build the model and load its weights, by tag or from a file.
+        """Build the model and load its weights: by tag, from a file, or from a folder or a name of the hub.
 
-        Raises ValueError for an unknown tag, a missing file, or weights that do not fit.
+        Raises ValueError for an unknown tag, weights that are not there or cannot be read, and weights that do not fit.
         """
-        model, pretrained, weights = config.model, config.pretrained, config.weights
-        if weights is None and pretrained is None:
-            raise ValueError(f"backbones: {model} has neither `pretrained` nor `weights`")
-        if weights is not None and not Path(weights).is_file():
-            raise ValueError(f"backbones: weights file {weights} does not exist")
-        tags = open_clip().list_pretrained_tags_by_model(model)
-        if weights is None and pretrained not in tags:
-            known = ", ".join(tags) or "none"
-            raise ValueError(f"backbones: {model} has no pretrained tag '{pretrained}'; known: {known}")
-        settings = open_clip().get_pretrained_cfg(model, pretrained) if weights is None else {}
-        if weights is not None and f"{model}-quickgelu" in open_clip().list_models():
-            log.warning("%s: if these weights are OpenAI's, take model %s-quickgelu", weights, model)
-        mean, std = (tuple(settings[key]) if settings.get(key) else None for key in ("mean", "std"))
-        backbone = cls(Architecture(model, bool(settings.get("quick_gelu", False)), mean, std))
-        path = weights or open_clip().download_pretrained(settings)
-        try:
-            open_clip().load_checkpoint(backbone.clip, path)
-        except (AssertionError, RuntimeError, KeyError) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(
-                f"backbones: {path} does not fit {model} ({reason}); is it another architecture's?"
-            ) from error
+        model = config.model
+        source = find_weights(config.weights) if config.weights else _published(model, config.pretrained)
+        tensors = read_weights(source.file)
+        quick_gelu = is_openai(tensors) or bool(source.quick_gelu)
+        if not quick_gelu and source.quick_gelu is None and f"{model}-quickgelu" in open_clip().list_models():
+            log.warning("%s: if these weights are OpenAI's, take model %s-quickgelu", source.file, model)
+        backbone = cls(Architecture(model, quick_gelu, source.mean, source.std))
+        problem = load_into(backbone.clip, tensors, resizers())
+        if problem:
+            raise ValueError(f"backbones: {source.file} does not fit {model}: {problem}; is it another architecture's?")
         return backbone
 
     def architecture(self) -> dict[str, Any]:
@@ -255,3 +247,16 @@ class OpenClipViT(Backbone):
     def clamp_scale(self) -> None:
         with torch.no_grad():
             self.clip.logit_scale.clamp_(max=self.largest_scale)
+
+
+def _published(model: str, tag: str | None) -> Source:
+    """Download the weights of a tag, unless they are here. Raises ValueError for an unknown tag."""
+    if tag is None:
+        raise ValueError(f"backbones: {model} has neither `pretrained` nor `weights`")
+    tags = open_clip().list_pretrained_tags_by_model(model)
+    if tag not in tags:
+        raise ValueError(f"backbones: {model} has no pretrained tag '{tag}'; known: {', '.join(tags) or 'none'}")
+    settings = open_clip().get_pretrained_cfg(model, tag)
+    mean, std = (tuple(settings[key]) if settings.get(key) else None for key in ("mean", "std"))
+    file = Path(open_clip().download_pretrained(settings))
+    return Source(file, bool(settings.get("quick_gelu", False)), mean, std)

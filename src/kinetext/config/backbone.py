@@ -20,7 +20,9 @@ class BackboneOptions(Options):
         None, description="open_clip's tag of published weights, for instance openai; they are downloaded"
     )
     weights: str | None = Field(
-        None, description="local file of weights instead of a download: safetensors or an open_clip checkpoint"
+        None,
+        description="weights instead of a tag: a file (safetensors, a checkpoint of open_clip, OpenAI's TorchScript), a folder of the "
+        "hub in open_clip's layout, or hf-hub:owner/name",
     )
     pretrain_steps: int | None = Field(
         None,

@@ -7,17 +7,15 @@ C layers of CLIP, K of the branch.
 """
 
 import logging
-import pickle
 import re
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from kinetext.backbones import hf_clip
 from kinetext.backbones.hf_clip import Mapping, Source
-from kinetext.core.tensors import load_tensors, save_tensors
+from kinetext.backbones.weights import read_weights
+from kinetext.core.tensors import save_tensors
 
 log = logging.getLogger(__name__)
 
@@ -52,29 +50,11 @@ def read_original(path: Path) -> dict[str, Tensor]:
 
     Nothing but tensors and plain containers is unpickled. Raises ValueError for a file that is not such a checkpoint.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
-    content: Any
-    if path.suffix == ".safetensors":
-        content, _ = load_tensors(path)
-    else:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-            raise ValueError(
-                f"{path}: cannot be read as a checkpoint of tensors ({str(error).splitlines()[0]}); where it holds more, "
-                "save its state_dict alone with torch.save"
-            ) from None
-    inner = content.get("state_dict", content) if isinstance(content, dict) else {}
-    tensors: dict[str, Tensor] = {}
-    for name, value in inner.items():
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{path}: {name} is no tensor; save the checkpoint's state_dict alone with torch.save")
-        if not UNUSED.fullmatch(name):
-            tensors[name.removeprefix("module.").replace("timesFPN_", "STAN_")] = value
-    if not tensors:
-        raise ValueError(f"{path}: holds no tensors")
-    return tensors
+    return {
+        name.replace("timesFPN_", "STAN_"): tensor
+        for name, tensor in read_weights(path).items()
+        if not UNUSED.fullmatch(name)
+    }
 
 
 def _table(tensors: dict[str, Tensor]) -> tuple[dict[str, int | str], list[tuple[str, Source]]]:

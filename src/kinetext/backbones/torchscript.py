@@ -1,0 +1,157 @@
+"""OpenAI's original files, such as ViT-B-32.pt, are TorchScript archives. Their tensors are read, their code is not.
+
+An archive of torch.jit.save is a zip: NAME/data.pkl pickles a tree of modules, NAME/data/KEY are the bytes of the storages, and
+NAME/code holds the program (torch/csrc/jit/docs/serialization.md). The unpickler here knows modules, descriptions of tensors and
+plain values, so that a pickle cannot name anything that runs.
+"""
+
+import io
+import math
+import pickle
+import pickletools
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+STORAGES = {
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+MAX_ATTRIBUTES = 100_000  # modules may share modules: a small pickle could name very many
+MAX_NAME = 1000  # characters; a module may contain itself
+
+
+class Storage(NamedTuple):
+    """Where a storage is in the archive."""
+
+    dtype: torch.dtype
+    key: str
+
+
+class Entry(NamedTuple):
+    """A tensor as the pickle describes it; offset and strides in elements."""
+
+    storage: Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class Module:
+    """A module of the archive, as its attributes."""
+
+    state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class Rebuild:
+    """What `torch._utils._rebuild_tensor_v2` becomes."""
+
+    __slots__ = ()
+
+    def __call__(self, storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Entry:
+        return Entry(storage, offset, size, stride)
+
+
+class Plain:
+    """What the functions of `torch.jit._pickle` become, which mark the type of a list or a dictionary: its argument."""
+
+    __slots__ = ()
+
+    def __call__(self, value: Any, *rest: Any) -> Any:
+        return value
+
+
+class Unpickler(pickle.Unpickler):
+    """Unpickle modules, descriptions of tensors and plain values. Raises UnpicklingError for every other name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "__torch__" or module.startswith("__torch__."):
+            return type("Module", (Module,), {})  # a new one each time: no pickle changes that of another
+        if module == "torch" and name in STORAGES:
+            return STORAGES[name]
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return Rebuild()
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if module == "torch.jit._pickle":
+            return Plain()
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which could run code")
+
+    def persistent_load(self, pid: Any) -> Storage:
+        kind, dtype, key, *_ = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str):
+            raise pickle.UnpicklingError("it refers to something other than a storage")
+        return Storage(dtype, key)
+
+
+def is_torchscript(names: list[str]) -> bool:
+    """Return whether the names of a zip are those of a TorchScript archive; torch.save writes no constants."""
+    return any(name.endswith("/constants.pkl") for name in names) and any(name.endswith("/data.pkl") for name in names)
+
+
+def read_torchscript(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of an archive of torch.jit.save under their names in the module, without running its code.
+
+    Masks of attention, which are no weights, are left out. Raises UnpicklingError, ValueError, KeyError and others for a damaged
+    or hostile archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        (pickled,) = [name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]
+        folder = pickled.removesuffix("data.pkl")
+        if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
+            raise ValueError("its bytes are in big-endian order")
+        root = _unpickle(archive.read(pickled))
+        storages: dict[Storage, Tensor] = {}
+        tensors = {}
+        for name, entry in _entries(root):
+            if entry.storage not in storages:
+                content = bytearray(archive.read(f"{folder}data/{entry.storage.key}"))
+                empty = torch.empty(0, dtype=entry.storage.dtype)
+                storages[entry.storage] = torch.frombuffer(content, dtype=empty.dtype) if content else empty
+            tensors[name] = _view(name, entry, storages[entry.storage])
+    return tensors
+
+
+def _unpickle(content: bytes) -> Any:
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("LONG_BINPUT", "PUT") and not 0 <= int(argument) <= len(content):
+            raise pickle.UnpicklingError("it asks for more memory than it can need")
+    return Unpickler(io.BytesIO(content)).load()
+
+
+def _entries(root: Any) -> Iterator[tuple[str, Entry]]:
+    stack, attributes = [("", root)], 0
+    while stack:
+        prefix, module = stack.pop()
+        if len(prefix) > MAX_NAME:
+            raise ValueError("its modules contain themselves")
+        for name, value in (module.state or {}).items():
+            attributes += 1
+            if attributes > MAX_ATTRIBUTES:
+                raise ValueError(f"it has more than {MAX_ATTRIBUTES} attributes")
+            if isinstance(value, Module):
+                stack.append((f"{prefix}{name}.", value))
+            elif isinstance(value, Entry) and name != "attn_mask":
+                yield f"{prefix}{name}", value
+
+
+def _view(name: str, entry: Entry, storage: Tensor) -> Tensor:
+    if math.prod(entry.size) > storage.numel():  # strides of 0 would make a small storage large
+        raise ValueError(f"tensor {name} is larger than its storage")
+    return storage.as_strided(entry.size, entry.stride, entry.offset)
