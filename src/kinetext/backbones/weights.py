@@ -1,4 +1,4 @@
-"""Weights of open_clip's models, however they come: files are told apart by their content, and only tensors are read from them.
+"""Weights of open_clip's models, however they come: a file is recognised by its content, and only tensors are read.
 
 Read are safetensors, checkpoints of torch.save (open_clip's training writes `state_dict` with names after `module.`), OpenAI's
 TorchScript files, folders of the Hugging Face hub in open_clip's layout, and `hf-hub:owner/name`.
