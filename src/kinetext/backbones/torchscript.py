@@ -130,7 +130,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
 
 def _unpickle(content: bytes) -> Any:
     for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name in ("LONG_BINPUT", "PUT") and not 0 <= int(argument) <= len(content):
+        if opcode.name in ("LONG_BINPUT", "PUT") and int(argument or 0) > len(content):  # the memo is an array
             raise pickle.UnpicklingError("it asks for more memory than it can need")
     return Unpickler(io.BytesIO(content)).load()
 
