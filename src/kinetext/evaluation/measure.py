@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def pseudo_values(predictions: Predictions, confusables: Sequence[dict[str, Any]
     Their mean is the metric; a clip that is left out has NaN (Metric.pseudo_values). `confusables` are rows of that
     table. Ranks are of scores as they are.
     """
-    metrics, values = all_metrics(), {}
+    metrics, values = _built_in_metrics(), {}
     task = "labels" if predictions.multi_label else "classes"
     if predictions.captioned:
         for direction, ranks in rank_queries(predictions.scores_BK, caption_clips(predictions)).items():
@@ -108,6 +109,12 @@ def pseudo_values(predictions: Predictions, confusables: Sequence[dict[str, Any]
                     rivals = split_rivals(list(confusables), rule, predictions.labels)
                     values[f"{name}:{rule}"] = metric.pseudo_values(predictions, rivals)
     return {name: value_B for name, value_B in values.items() if value_B is not None}
+
+
+@cache
+def _built_in_metrics() -> dict[str, Metric]:
+    """Return the built-in metrics, loaded once for all runs."""
+    return all_metrics()
 
 
 def is_tested(metric: str) -> bool:

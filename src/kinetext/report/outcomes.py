@@ -72,8 +72,9 @@ class Outcomes:
         key, predicted = RowKey(spec.backbone, spec.method, spec.texts), read_predictions(path)
         for (split, frame_order), predictions in predicted.items():
             address = Measured(Comparison(spec.dataset, spec.protocol, split), "", frame_order)
+            clips = self._outcome(predictions, predictions.target_B)
             for metric, value_B in pseudo_values(predictions, self._confusables[confusables]).items():
-                self._add(address._replace(metric=metric), key, self._outcome(predictions, value_B))
+                self._add(address._replace(metric=metric), key, clips._replace(value_B=_compact(value_B)))
             if frame_order == "ordered" and not (predictions.captioned or predictions.multi_label):
                 self.confusions.append(_confusions(spec, split, predictions))
                 self.hard_clips.add(spec, split, predictions)
