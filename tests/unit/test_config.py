@@ -297,6 +297,17 @@ def test_options_for_classes_are_refused_for_captions(method, sentence):
     assert error_message(config) == f"mine.yaml: experiments.spoken: methods.mean_pool.{expected}"
 
 
+@pytest.mark.parametrize("training", [{"logit_adjustment": 1.0}, {"class_sampling": "balanced"}])
+def test_options_of_gradient_descent_are_refused_for_a_method_that_is_fitted(training):
+    config = changed("methods.mean_pool", {"module": "linear_probe", "training": training})
+    experiment = {"datasets": ["shapes"], "backbone": "tiny", "methods": ["mean_pool"], "texts": ["names"]}
+    config["experiments"] = {"first": experiment}
+    (option,) = training
+    assert f"mean_pool is fitted to features in one go, where methods.mean_pool.training.{option} has no effect" in (
+        error_message(config)
+    )
+
+
 def test_an_experiment_takes_one_backbone_or_several():
     config = copy.deepcopy(SMALL)
     config["experiments"]["again"] = dict(SMALL["experiments"]["first"], seeds=[1, 2])

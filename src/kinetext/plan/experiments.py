@@ -147,6 +147,11 @@ def _check_training_and_texts(where: str, config: Config, experiment: Experiment
         raise ValueError(
             f"{where}.methods: {name} does not train, but methods.{name}.training.epochs is set; remove it"
         )
+    if method.fits and (option := options.training.needs_classes()):
+        raise ValueError(
+            f"{where}.methods: {name} is fitted to features in one go, where methods.{name}.training.{option} has no effect; "
+            "remove it"
+        )
     if method.needs_training_clips and experiment.protocol.startswith(("base_to_novel", "zero_shot")):
         raise ValueError(
             f"{where}: {name} needs training clips of every class, and {experiment.protocol} has classes without any; "
