@@ -26,7 +26,9 @@ from kinetext.plan import (
     source_dataset,
     text_inputs,
     text_modules,
+    tuned_runs,
 )
+from kinetext.training.design import trial_run
 
 try:
     CONFIG = check_config(config, ", ".join(str(f) for f in workflow.configfiles))
@@ -35,6 +37,7 @@ except ValueError as error:
 
 RESULTS = CONFIG.results
 RUNS = plan_runs(CONFIG)
+TUNED = tuned_runs(RUNS)
 SOURCE = Path(workflow.basedir) / "src/kinetext"
 if not SOURCE.is_dir():  # a pod gets the workflow alone; the package is in its image
     SOURCE = Path(kinetext.__file__).parent
@@ -48,6 +51,7 @@ include: "user_files.smk"
 # server), which compute nodes may lack. So does prepare_backbone, unless it trains (data.smk).
 localrules:
     describe_classes,
+    choose_settings,
     plan_run,
     log_run,
     collect_metrics,
@@ -65,6 +69,8 @@ wildcard_constraints:
     method="[^/]+",
     texts="[^/]+",
     seed="[0-9]+",
+    trial="[0-9]+",
+    rung="[0-9]+",
     shard="[^/]+",
     frame_set="|".join(sorted({data.frames.frame_set for data in CONFIG.datasets.values()})),
 
@@ -115,10 +121,16 @@ def scale_with_attempt(amount):
     return scaled
 
 
-def training_mb(w):
-    """Return the memory for a training, MB: the process, its loaders, and cached tokens of a frozen image encoder."""
-    training = run_spec(w).training
-    return 16_000 + (int(1024 * training.cache_gib) if training.image_encoder == "frozen" else 0)
+def training_mb(find_run):
+    """Return a function: memory for a training, MB: the process, its loaders, and cached tokens of a frozen image encoder."""
+
+    def megabytes(w):
+        run = find_run(w)
+        space = run.tuning.space if run.tuning else {}
+        encoders = [run.training.image_encoder, *space.get("training.image_encoder", {}).get("choices", [])]
+        return 16_000 + (int(1024 * run.training.cache_gib) if "frozen" in encoders else 0)
+
+    return megabytes
 
 
 # ---- data sets, frames and texts
@@ -180,6 +192,36 @@ def source_splits(w):
 def run_spec(w):
     """Return the run of a run folder's wildcards."""
     return RUNS[f"{w.dataset}/{w.protocol}/{w.backbone}/{w.method}/{w.texts}/seed{w.seed}"]
+
+
+def tuned_run(w):
+    """Return the tuned run of the wildcards of a tuning folder."""
+    return TUNED[f"{w.dataset}/{w.protocol}/{w.backbone}/{w.method}/{w.texts}"]
+
+
+def trial_scores(group, rung):
+    """Return the scores of all trials of a tuned run at a rung; none before the first one."""
+    trials = range(TUNED[group].tuning.trials) if rung >= 0 else []
+    return [f"{RESULTS}/tuning/{group}/trial{trial}/rung{rung}.json" for trial in trials]
+
+
+def promotion(run, rung, before):
+    """Return words of a shell line: the scores of the rung before, and how many trials this one trains; none of the first."""
+    return flags(["--before"] * len(before), before) + flags(
+        ["--promoted"], [run.tuning.rungs[rung].trials][: len(before)]
+    )
+
+
+def chosen_setting(w):
+    """Return the setting of a tuned run, before it is planned; none without tuning."""
+    group = run_spec(w).group
+    return [f"{RESULTS}/tuning/{group}/setting.yaml"] if group in TUNED else []
+
+
+def tuned_source(w):
+    """Return the run.yaml of a tuned run whose checkpoint a run tests, if it tests one."""
+    run = run_spec(w)
+    return [f"{RESULTS}/runs/{run.trained_on}/run.yaml"] if run.trained_on and run.tuning else []
 
 
 def dataset_runs(dataset):

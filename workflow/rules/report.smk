@@ -13,6 +13,7 @@ rule collect_metrics:
         predictions=[f"{RESULTS}/runs/{run}/predictions.parquet" for run in RUNS],
         confusables=CONFUSABLES,
         texts=TEXTS,
+        tuning=[f"{RESULTS}/tuning/{group}/trials.parquet" for group in TUNED],
     output:
         expand(
             "{results}/tables/{table}.parquet",

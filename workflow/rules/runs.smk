@@ -1,10 +1,13 @@
-# run.yaml -> checkpoint.safetensors -> predictions.parquet -> metrics.parquet -> MLflow
+# (setting of a tuned run ->) run.yaml -> checkpoint.safetensors -> predictions.parquet -> metrics.parquet -> MLflow
 
 RUN = f"{RESULTS}/runs/{{dataset}}/{{protocol}}/{{backbone}}/{{method}}/{{texts}}/seed{{seed}}"
 NAME = "{dataset}/{protocol}/{backbone}/{method}/{texts}/seed{seed}"
 
 
 rule plan_run:
+    input:
+        setting=chosen_setting,
+        trained=tuned_source,
     output:
         f"{RUN}/run.yaml",
     log:
@@ -15,8 +18,9 @@ rule plan_run:
         "../../envs/kinetext.yaml"
     params:
         spec=lambda w: run_spec(w).model_dump_json(),
+        tuned=lambda w, input: flags(["--setting"], input.setting) + flags(["--trained"], input.trained),
     shell:
-        "kinetext plan-run --spec {params.spec:q} --output {output:q} 2> {log:q}"
+        "kinetext plan-run --spec {params.spec:q} {params.tuned:q} --output {output:q} 2> {log:q}"
 
 
 rule train_method:
@@ -43,7 +47,7 @@ rule train_method:
     resources:
         gpu=1,
         nodes=1,
-        mem_mb=scale_with_attempt(training_mb),
+        mem_mb=scale_with_attempt(training_mb(run_spec)),
         runtime=1440,
     params:
         backbone=lambda w: f"{RESULTS_LOCAL}/backbones/{w.backbone}",

@@ -55,11 +55,13 @@ def check_config(
         bool, typer.Option("--preflight", help="also check keys, servers, weights, disk, clips, time and cost")
     ] = False,
 ) -> None:
-    """Check a config.yaml and print how many runs it plans."""
-    from kinetext.plan import load_config, plan_runs
+    """Check a config.yaml and print how many runs it plans, and how many trials of tuning before them."""
+    from kinetext.plan import load_config, plan_runs, tuned_runs
 
     settings = load_config(config)
-    print(f"{config}: {len(plan_runs(settings))} runs", flush=True)
+    runs = plan_runs(settings)
+    trials = sum(run.tuning.trials for run in tuned_runs(runs).values() if run.tuning)
+    print(f"{config}: {len(runs)} runs" + (f", {trials} trials of tuning before them" if trials else ""), flush=True)
     if preflight:
         from kinetext.start import preflight as module
 

@@ -10,6 +10,7 @@ from kinetext.config.data import PROTOCOL, DatasetOptions
 from kinetext.config.report import MetricOptions, ReportOptions, TrackingOptions
 from kinetext.config.texts import ConfusablesOptions, TextOptions
 from kinetext.config.training import MethodOptions
+from kinetext.config.tuning import TuningOptions
 from kinetext.core.plugins import Options, nearest
 
 
@@ -60,6 +61,9 @@ class Config(Options):
     texts: dict[Name, TextOptions] = Field(description="text sets by name")
     methods: dict[Name, MethodOptions] = Field(description="methods by name")
     experiments: dict[Name, ExperimentOptions] = Field(min_length=1, description="sets of runs by name")
+    tuning: TuningOptions | None = Field(
+        None, description="tuning of every method that has settings to tune, with an equal budget; absent: off"
+    )
     metrics: dict[Name, MetricOptions] = Field(
         default_factory=dict, description="additional metrics by their names in the tables"
     )

@@ -8,10 +8,36 @@ from typing import Any
 from pydantic import Field
 
 from kinetext.config.data import FrameOptions, ProtocolOptions
-from kinetext.config.training import TestingOptions, TrainingOptions
+from kinetext.config.training import TestingOptions, TrainingOptions, apply_setting
 from kinetext.core.documents import load_yaml
 from kinetext.core.paths import suggest_run
 from kinetext.core.plugins import Options
+
+
+class Rung(Options):
+    """A round of tuning: so many trials train for so many epochs."""
+
+    trials: int
+    epochs: int
+
+
+class TuningRecord(Options):
+    """How the setting of a run is chosen: the plan, then the choice and its provenance."""
+
+    trials: int = Field(description="settings that are tried")
+    seed: int = Field(description="seed of the design")
+    space: dict[str, dict[str, Any]] = Field(description="option -> its range")
+    rungs: list[Rung] = Field(description="one without successive halving")
+    trial: int | None = Field(None, description="the trial that was chosen; 0 is the configured setting")
+    setting: dict[str, Any] = Field(default_factory=dict, description="option -> the value that was chosen")
+    metric: str | None = Field(None, description="metric of the validation clips that judged")
+    score: float | None = Field(None, description="its value in the chosen trial; as the best of all, it is optimistic")
+    configured_score: float | None = Field(
+        None, description="its value with the configured setting; null: not in the last rung"
+    )
+    clips: int | None = Field(None, description="validation clips")
+    file: str | None = Field(None, description="table of all trials, relative to the results folder")
+    planned: str | None = Field(None, description="fingerprint of the run with the configured setting")
 
 
 class RunSpec(Options):
@@ -36,12 +62,27 @@ class RunSpec(Options):
     dataset_options: dict[str, Any] = Field(description="options of the data set, its clips and frames")
     backbone_options: dict[str, Any]
     text_options: dict[str, Any]
+    tuning: TuningRecord | None = Field(None, description="how the setting was chosen; null: it is the configured one")
     fingerprint: str = ""
+
+    @property
+    def group(self) -> str:
+        """Return the run's name without its seed."""
+        return self.run.rpartition("/")[0]
 
     @property
     def frame_options(self) -> FrameOptions:
         """Return the options of the data set's frames."""
         return FrameOptions(**self.dataset_options.get("frames", {}))
+
+    def with_fingerprint(self) -> "RunSpec":
+        """Return the run with the fingerprint of everything that defines it."""
+        return self.model_copy(update={"fingerprint": fingerprint_of(self.model_dump(mode="json"))})
+
+    def with_setting(self, setting: dict[str, Any]) -> "RunSpec":
+        """Return the run with other values of some options, named training.NAME or options.NAME, and its fingerprint."""
+        training, options = apply_setting(self.training, self.method_options, setting)
+        return self.model_copy(update={"training": training, "method_options": options}).with_fingerprint()
 
 
 def fingerprint_of(values: dict[str, Any]) -> str:

@@ -1,10 +1,12 @@
 """Options of methods, their training and testing. docs/recipes.md has the papers and the reasons for the defaults."""
 
+import copy
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from kinetext.config.base import Fraction
+from kinetext.config.tuning import TuningOptions
 from kinetext.core.plugins import Options
 
 
@@ -301,3 +303,29 @@ class MethodOptions(Options):
         description="frames per clip that the method uses, chosen from the stored ones by training.sampling; absent: all",
     )
     testing: TestingOptions = Field(TestingOptions(), description="the views of a test clip")
+    tuning: TuningOptions | None = Field(
+        None, description="tuning of this method; its keys take precedence over those of `tuning` at the top level"
+    )
+
+    def with_setting(self, setting: dict[str, Any]) -> "MethodOptions":
+        """Return the options with the values of a setting. Raises pydantic's error for a value that is not allowed."""
+        training, options = apply_setting(self.training, self.options, setting)
+        return self.model_copy(update={"training": training, "options": options})
+
+
+def apply_setting(
+    training: TrainingOptions, options: dict[str, Any], setting: dict[str, Any]
+) -> tuple[TrainingOptions, dict[str, Any]]:
+    """Return a training and a method's options with other values of those that a setting names.
+
+    Names are training.NAME and options.NAME; a dot leads into a part of an option. Raises pydantic's error for a value of
+    the training that is not allowed.
+    """
+    parts = {"training": training.model_dump(mode="json"), "options": copy.deepcopy(options)}
+    for name, value in setting.items():
+        *path, last = name.split(".")
+        section: dict[str, Any] = parts
+        for key in path:
+            section = section.setdefault(key, {})
+        section[last] = value
+    return TrainingOptions(**parts["training"]), parts["options"]

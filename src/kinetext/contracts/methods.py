@@ -10,7 +10,8 @@ from torch import Tensor
 
 from kinetext.backbones.base import Backbone
 from kinetext.backbones.text_table import TextTable
-from kinetext.config.training import TrainingOptions
+from kinetext.config.training import MethodOptions, TrainingOptions
+from kinetext.config.tuning import RangeOptions
 from kinetext.contracts import Case, require
 from kinetext.contracts.inputs import (
     LABELS,
@@ -27,15 +28,19 @@ from kinetext.contracts.inputs import (
 )
 from kinetext.methods.base import ALL_TASKS, Method, build_method
 from kinetext.methods.checkpoint import load_trained, save_trained
+from kinetext.training.design import configured_value
 from kinetext.training.setup import choose_trained
 
 TOLERANCE = 1e-4  # float32; scores are up to 15
 
 
 def attributes_have_known_values(case: Case) -> None:
-    """Check that the class attributes have known values."""
+    """Check that the class attributes have known values, and that the search space names options."""
     for name in ("trains", "fits", "needs_text", "needs_descriptions", "needs_training_clips"):
         require(isinstance(getattr(case.cls, name), bool), f"{name} is {getattr(case.cls, name)!r}; take True or False")
+    for name, fields in case.cls.search_space.items():
+        RangeOptions(**fields)
+        configured_value(MethodOptions(options=case.options), case.config, name)
     tasks = set(case.cls.tasks)
     require(bool(tasks) and tasks <= set(ALL_TASKS), f"tasks is {case.cls.tasks!r}; take {', '.join(ALL_TASKS)}")
 

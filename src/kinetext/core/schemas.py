@@ -19,6 +19,7 @@ ADDED = {  # columns that files of an earlier version lack: read as null
     "runs": (
         *("method_module", "method_options", "training", "test_clips", "test_crops", "test_average"),
         *("temperature", "calibration", "class_groups"),
+        *("trials", "rungs"),
     ),
     "metrics": ("unit", "higher_is_better", "variance", "freedom", "groups", "guessing"),
     "costs": ("processes", "train_peak_mib", "gflops_per_clip", "predict_peak_mib"),
@@ -229,6 +230,8 @@ RUNS: tuple[Column, ...] = (
         "head, middle and tail classes: how many they are, and the training clips of the smallest and the largest, JSON; "
         "null: no groups",
     ),
+    ("trials", pa.int32(), "settings that tuning tried before this run; null: not tuned"),
+    ("rungs", pa.int32(), "rounds of successive halving, 1 without it; null: not tuned"),
 )
 TRAINING_COSTS: tuple[Column, ...] = (  # of a run's cost.json
     ("new_parameters", pa.int64(), "parameters that the method adds to the backbone"),
@@ -355,6 +358,26 @@ SEEN_UNSEEN: tuple[Column, ...] = (
     ("seen", pa.float64(), "accuracy on clips of trained classes among all classes, 0 to 1"),
     ("unseen", pa.float64(), "accuracy on clips of novel classes among all classes, 0 to 1"),
 )
+TUNING: tuple[Column, ...] = (
+    *_columns("dataset", "protocol", "backbone", "method", "texts"),
+    ("seed", pa.int32(), "seed of the design"),
+    ("trial", pa.int32(), "number of the trial; 0 is the configured setting"),
+    (
+        "setting",
+        pa.string(),
+        "options that differ from the configured ones, JSON: training.NAME or options.NAME -> value",
+    ),
+    ("rung", pa.int32(), "round of successive halving, from 0; the only one without it"),
+    ("epochs", pa.int32(), "epochs that the trials of this rung train for"),
+    ("status", pa.string(), "ok | not promoted (to this rung) | diverged: why"),
+    ("metric", pa.string(), "what judges on the validation clips: val_top1, val_t2v_r1 or val_map; null if not ok"),
+    ("score", pa.float64(), "its value, a share from 0 to 1; null if not ok"),
+    ("clips", pa.int32(), "validation clips; null if not ok"),
+    ("seconds", pa.float64(), "wall time of the training, seconds; null if not ok"),
+    ("chosen", pa.bool_(), "whether the final runs train with this setting"),
+    *_columns("fingerprint"),
+    ("commit", pa.string(), "git commit of the code that chose"),
+)
 TABLES = {
     "clips": CLIPS,
     "splits": SPLITS,
@@ -374,6 +397,7 @@ TABLES = {
     "risk_coverage": RISK_COVERAGE,
     "clip_variances": CLIP_VARIANCES,
     "seen_unseen": SEEN_UNSEEN,
+    "tuning": TUNING,
 }
 COLLECTED = {  # tables of all runs: the file tables/{name}.parquet -> its schema
     "metrics": "metrics",
@@ -387,4 +411,5 @@ COLLECTED = {  # tables of all runs: the file tables/{name}.parquet -> its schem
     "risk_coverage": "risk_coverage",
     "clip_variances": "clip_variances",
     "seen_unseen": "seen_unseen",
+    "tuning": "tuning",
 }

@@ -15,6 +15,7 @@ encoder, K classes or captions, S sentences, D width of the joint space.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -56,6 +57,14 @@ class LossInputs:
         return scores_BK if self.log_prior_K is None else scores_BK + self.log_prior_K
 
 
+SearchSpace = Mapping[str, dict[str, Any]]
+LEARNING: SearchSpace = {  # ranges of a training without new parameters, in the words of config/tuning.py
+    "training.lr": {"factor": 10},
+    "training.weight_decay": {"low": 0.001, "high": 0.3, "log": True},
+}
+LEARNING_NEW: SearchSpace = {**LEARNING, "training.lr_new": {"factor": 10}}  # of a method that adds parameters
+
+
 class Method(nn.Module):
     """Score a video by the cosine of its mean frame feature with the mean text feature of each class."""
 
@@ -66,6 +75,7 @@ class Method(nn.Module):
     needs_descriptions: ClassVar[bool] = False  # true: class names alone are refused
     needs_training_clips: ClassVar[bool] = False  # true: protocols with classes without training clips are refused
     tasks: ClassVar[tuple[Task, ...]] = ("classes", "captions")  # labels: several per clip, in `losses`
+    search_space: ClassVar[SearchSpace] = LEARNING  # what tuning varies by default: option -> its range
     sees_order: bool = True  # false: the order of frames changes no score (a contract check)
     inside: bool = False  # true: `layer` runs in place of each layer of the image encoder
     gradient_checkpointing: bool = False  # of the method's own layers (training.gradient_checkpointing)

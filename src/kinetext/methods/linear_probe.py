@@ -21,7 +21,7 @@ from torch import Tensor
 from kinetext.backbones.base import Backbone
 from kinetext.backbones.text_table import TextTable, WordFeatures
 from kinetext.core.plugins import Options
-from kinetext.methods.base import Method, Task
+from kinetext.methods.base import Method, SearchSpace, Task
 from kinetext.methods.ordered_descriptions import end_frames
 
 
@@ -32,6 +32,7 @@ class LinearProbe(Method):
     needs_text: ClassVar[bool] = False
     needs_training_clips: ClassVar[bool] = True
     tasks: ClassVar[tuple[Task, ...]] = ("classes",)
+    search_space: ClassVar[SearchSpace] = {"options.C": {"factor": 1000}}  # CLIP searches 1e-6 to 1e6
 
     class Config(Options):
         """Options of the features and of the regression."""

@@ -16,7 +16,7 @@ B clips, T frames, D joint width, P positions.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from kinetext.backbones.base import Backbone
 from kinetext.core.plugins import Options
-from kinetext.methods.base import ALL_TASKS, Method
+from kinetext.methods.base import ALL_TASKS, LEARNING_NEW, Method, SearchSpace
 
 LAYERS = {"clip4clip": 4, "actionclip": 6}  # --cross_num_hidden_layers in CLIP4Clip's README; Visual_Prompt.py
 
@@ -34,6 +34,7 @@ class SeqTransformer(Method):
     """Average frame features after a transformer over the frames."""
 
     tasks = ALL_TASKS
+    search_space: ClassVar[SearchSpace] = LEARNING_NEW
 
     class Config(Options):
         """Options of the transformer."""

@@ -1,7 +1,7 @@
 """Check a configuration and plan its runs. The Snakefile imports this package, so it must be quick.
 
-`check` has check-config, with `experiments` for how the parts of an experiment fit together; `runs` specifies each run;
-`inputs` says which files and modules a part reads.
+`check` has check-config, with `experiments` for how the parts of an experiment fit together and `tuning` for the settings
+that tuning tries; `runs` specifies each run; `inputs` says which files and modules a part reads.
 """
 
 from kinetext.plan.check import check_config, load_config
@@ -15,7 +15,15 @@ from kinetext.plan.inputs import (
     text_limit,
     text_modules,
 )
-from kinetext.plan.runs import is_quick, method_trains, plan_run, plan_runs, protocol_options, source_dataset
+from kinetext.plan.runs import (
+    is_quick,
+    method_trains,
+    plan_run,
+    plan_runs,
+    protocol_options,
+    source_dataset,
+    tuned_runs,
+)
 
 __all__ = [
     "check_config",
@@ -34,4 +42,5 @@ __all__ = [
     "text_inputs",
     "text_limit",
     "text_modules",
+    "tuned_runs",
 ]

@@ -17,6 +17,7 @@ from kinetext.data.lists import need_path
 from kinetext.plan.experiments import check_experiment, check_known
 from kinetext.plan.inputs import backbone_facts
 from kinetext.plan.runs import plan_runs
+from kinetext.plan.tuning import check_tuning
 from kinetext.texts.providers.base import load_provider
 
 
@@ -43,6 +44,8 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
             backbone_facts(backbone)
     for name, experiment in config.experiments.items():
         check_experiment(f"{where}: experiments.{name}", config, experiment)
+        for method_name in experiment.methods:
+            check_tuning(f"{where}: methods.{method_name}.tuning", config, experiment, method_name)
     for i, number in enumerate(config.report.reference):
         _check_reference(f"{where}: report.reference.{i}", config, number)
     return config

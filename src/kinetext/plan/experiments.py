@@ -30,7 +30,7 @@ def check_experiment(where: str, config: Config, experiment: ExperimentOptions) 
     for dataset in datasets:
         _check_task(where, config, experiment, dataset)
         for name in experiment.methods:
-            _check_recipe(f"{where}: methods.{name}", config, name, dataset)
+            check_recipe(f"{where}: methods.{name}", config, name, dataset)
     for name in experiment.methods:
         _check_training_and_texts(where, config, experiment, name)
 
@@ -67,11 +67,17 @@ def _check_backbone(
                 f"{where}: {name} compares clips with texts, and backbone {backbone} has no text encoder; take a method that "
                 "needs no text, such as linear_probe, or another backbone"
             )
-        try:
-            options = plugins.configure(method, config.methods[name].options)
-            method.check_depth(options, facts.num_layers, f"backbone {backbone}")
-        except ValueError as error:
-            raise ValueError(f"{where}: methods.{name}.options.{error}") from None
+        check_depth(f"{where}: methods.{name}", config, name, backbone)
+
+
+def check_depth(where: str, config: Config, name: str, backbone: str) -> None:
+    """Check that a backbone has the layers that a method needs."""
+    method, depth = config.methods[name], backbone_facts(config.backbones[backbone]).num_layers
+    plugin = plugins.load("methods", method.module or name)
+    try:
+        plugin.check_depth(plugins.configure(plugin, method.options), depth, f"backbone {backbone}")
+    except ValueError as error:
+        raise ValueError(f"{where}.options.{error}") from None
 
 
 def _check_task(where: str, config: Config, experiment: ExperimentOptions, dataset: str) -> None:
@@ -100,7 +106,7 @@ def _check_task(where: str, config: Config, experiment: ExperimentOptions, datas
         config.datasets[dataset].shot_list(experiment.protocol)
 
 
-def _check_recipe(where: str, config: Config, name: str, dataset: str) -> None:
+def check_recipe(where: str, config: Config, name: str, dataset: str) -> None:
     """Check that the stored frames and the labels of a data set allow how a method samples, trains and tests."""
     method, frames, data = config.methods[name], config.datasets[dataset].frames, f"datasets.{dataset}"
     captions = has_captions(config.datasets[dataset], dataset)

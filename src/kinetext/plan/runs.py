@@ -4,6 +4,7 @@ A fingerprint of everything that defines a run is part of its specification.
 """
 
 import json
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import yaml
 
 from kinetext.config.data import PROTOCOL, DatasetOptions, ProtocolOptions
 from kinetext.config.experiment import Config
-from kinetext.config.run import RunSpec, fingerprint_of
+from kinetext.config.run import RunSpec, read_run
 from kinetext.core import plugins
+from kinetext.core.documents import load_yaml
 from kinetext.core.files import atomic_write
 from kinetext.plan.inputs import mining_options
+from kinetext.training.design import tuning_record
 
 
 def plan_runs(config: Config) -> dict[str, RunSpec]:
@@ -30,15 +33,33 @@ def plan_runs(config: Config) -> dict[str, RunSpec]:
             if source is not None:
                 trained = _run_spec(config, "supervised", source, *row)
                 runs[trained.run] = trained
-                trained_by = {"trained_on": trained.run, "trained_fingerprint": trained.fingerprint}
-                spec = _with_fingerprint(spec.model_copy(update=trained_by))
+                spec = _tested_with(trained, spec)
             runs[spec.run] = spec
     return runs
 
 
-def plan_run(spec: str, output: Path) -> None:
-    """Write run.yaml from the run's JSON."""
-    run = RunSpec(**json.loads(spec))
+def tuned_runs(runs: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
+    """Return the runs that are tuned, one for all seeds, by their names without the seed."""
+    tuned = {run.group: run for run in runs.values() if run.tuning is not None and run.trained_on is None}
+    return {group: run.model_copy(update={"run": f"{group}/seed0", "seed": 0}) for group, run in tuned.items()}
+
+
+def plan_run(spec: str, output: Path, setting: Path | None = None, trained: Path | None = None) -> None:
+    """Write run.yaml from the run's JSON.
+
+    A tuned run gets the setting that `choose_settings` has written. `trained` is the run.yaml of a tuned run whose checkpoint
+    this run tests: it has that run's setting.
+    """
+    run = planned = RunSpec(**json.loads(spec))
+    if setting is not None and run.tuning is not None:
+        chosen = load_yaml(setting)
+        record = run.tuning.model_copy(update={**chosen, "planned": planned.fingerprint})
+        run = run.model_copy(update={"tuning": record}).with_setting(chosen["setting"])
+    if trained is not None:
+        run = _tested_with(read_run(trained), run)
+        if run.tuning is not None:
+            record = run.tuning.model_copy(update={"planned": planned.fingerprint})
+            run = run.model_copy(update={"tuning": record}).with_fingerprint()
     with atomic_write(output) as part:
         part.write_text(yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False))
 
@@ -65,8 +86,12 @@ def method_trains(spec: RunSpec) -> bool:
 
 
 def is_quick(spec: RunSpec) -> bool:
-    """Return whether a run takes no gradient descent: its row can be in the report before the first training ends."""
-    return spec.trained_on is None and (not method_trains(spec) or plugins.load("methods", spec.method_module).fits)
+    """Return whether a run takes no gradient descent and no tuning: its row can be in the report before the first training ends."""
+    return (
+        spec.trained_on is None
+        and spec.tuning is None
+        and (not method_trains(spec) or plugins.load("methods", spec.method_module).fits)
+    )
 
 
 def _run_spec(
@@ -97,10 +122,13 @@ def _run_spec(
         backbone_options=config.backbones[backbone].model_dump(),
         text_options={"module": text_set.module or texts, "options": text_set.options},
         confusables=mining_options(config, dataset).model_dump(),
+        tuning=tuning_record(plugins.load("methods", options.module or method), options, config.tuning),
     )
-    return _with_fingerprint(spec)
+    return spec.with_fingerprint()
 
 
-def _with_fingerprint(spec: RunSpec) -> RunSpec:
-    """Return the run with the fingerprint of everything that defines it."""
-    return spec.model_copy(update={"fingerprint": fingerprint_of(spec.model_dump(mode="json"))})
+def _tested_with(trained: RunSpec, spec: RunSpec) -> RunSpec:
+    """Return a run that tests the checkpoint of another one, with its method, training and tuning."""
+    changed = {"trained_on": trained.run, "trained_fingerprint": trained.fingerprint, "training": trained.training}
+    changed |= {"method_options": trained.method_options, "tuning": trained.tuning}
+    return spec.model_copy(update=changed).with_fingerprint()

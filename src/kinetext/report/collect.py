@@ -5,6 +5,7 @@
 - `confusions`: which class's clips were predicted as which class; `risk_coverage`: how errors fall if only the most
   confident clips are answered (outcomes.py).
 - `hard_clips`: the clips of each comparison that the fewest runs predict right (classes.py).
+- `tuning`: all trials of tuned methods.
 - `differences`: every row of a comparison minus every other, tested on the same clips (differences.py).
 - `clip_variances`: what clips add to the variance of means over seeds (variances.py).
 - `seen_unseen`: accuracy on trained over that on novel classes (evaluation/seen_unseen.py).
@@ -84,6 +85,7 @@ def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
         "differences": difference_rows(compared_outcomes(measured), outcomes.sources),
         "clip_variances": variance_rows(measured),
         "seen_unseen": outcomes.curves,
+        "tuning": _tuning(runs, results),
         "metrics": _concatenate("metrics", [read_table("metrics", run.folder / "metrics.parquet") for run in runs]),
     }
     for file, rows in tables.items():
@@ -120,6 +122,8 @@ def _run_row(run: Run, predicted: dict[str, Any]) -> dict[str, Any]:
         "temperature": None if calibration.reason else calibration.temperature,
         "calibration": calibration.sentence(),
         "class_groups": json.dumps(groups) if groups else None,
+        "trials": spec.tuning.trials if spec.tuning else None,
+        "rungs": len(spec.tuning.rungs) if spec.tuning else None,
         "fingerprint": spec.fingerprint,
         "commit": _read_json(run.folder / "cost.json").get("commit"),
     }
@@ -169,6 +173,13 @@ def _curves(runs: Iterable[Run]) -> pa.Table:
             with open_table(path) as file:
                 parts.append(_with_columns(run.columns(), file.read()))
     return _concatenate("collected_curves", parts)
+
+
+def _tuning(runs: Iterable[Run], results: Path) -> pa.Table:
+    """Return the rows of the trials of tuned runs, each group of runs once."""
+    files = dict.fromkeys(run.spec.tuning.file for run in runs if run.spec.tuning)
+    paths = [results / file for file in files if file is not None]
+    return _concatenate("tuning", [read_table("tuning", path) for path in paths if path.is_file()])
 
 
 def _texts(texts: dict[Path, RunSpec]) -> pa.Table:

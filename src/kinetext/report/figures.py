@@ -183,28 +183,49 @@ def curve_plot(
     The line is the mean over seeds, the band reaches from the lowest to the highest. Rows differ in colour, marker and
     dashes.
     """
-    from matplotlib.ticker import MaxNLocator
-
     with _figure(3.2 + 0.16 * len(curves)) as (figure, axes):
         for k, (label, seeds) in enumerate(curves.items()):
             values: dict[float, list[float]] = {}
             for epoch, value in (point for seed in seeds for point in seed):
                 values.setdefault(epoch, []).append(value)
             epochs = sorted(values)
-            style = {"color": COLOURS[k % len(COLOURS)]}
             means = [sum(values[epoch]) / len(values[epoch]) for epoch in epochs]
-            dashes = DASHES[k // len(COLOURS) % len(DASHES)]
-            marker = {"marker": MARKERS[k % len(MARKERS)], "markersize": 4, "markevery": max(1, len(epochs) // 8)}
-            axes.plot(epochs, means, linestyle=dashes, linewidth=1.5, label=label, **marker, **style)
-            ends = [[end(values[epoch]) for epoch in epochs] for end in (min, max)]
-            axes.fill_between(epochs, *ends, alpha=0.12, linewidth=0, **style)
+            low, high = ([end(values[epoch]) for epoch in epochs] for end in (min, max))
+            _draw_band(axes, k, label, epochs, means, low, high)
         _draw_guessing(axes, guessing)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))  # an epoch is a whole number
-        axes.set_xlabel(over)
-        axes.set_ylabel(axis)
-        axes.grid(axis="y", color=GRID)
-        figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8)
-        return _save(figure, name, folder)
+        return _finish_bands(figure, axes, over, axis, name, folder)
+
+
+def trial_plot(name: str, bands: dict[str, list[np.ndarray]], axis: str, folder: Path) -> str:
+    """Plot the best score over the number of trials: `bands` has the mean, lower and upper end of each row. Returns SVG."""
+    with _figure(3.2 + 0.16 * len(bands)) as (figure, axes):
+        for k, (label, ends) in enumerate(bands.items()):
+            numbers = list(range(1, len(ends[0]) + 1))
+            _draw_band(axes, k, label, numbers, *((100 * end).tolist() for end in ends))
+        return _finish_bands(figure, axes, "trials", axis, name, folder)
+
+
+def _draw_band(
+    axes: Any, k: int, label: str, x: list[Any], middle: list[float], low: list[float], high: list[float]
+) -> None:
+    """Draw a line and the band around it in the style of series number k."""
+    style = {"color": COLOURS[k % len(COLOURS)]}
+    marker = {"marker": MARKERS[k % len(MARKERS)], "markersize": 4, "markevery": max(1, len(x) // 8)}
+    dashes = DASHES[k // len(COLOURS) % len(DASHES)]
+    axes.plot(x, middle, linestyle=dashes, linewidth=1.5, label=label, **marker, **style)
+    axes.fill_between(x, low, high, alpha=0.12, linewidth=0, **style)
+
+
+def _finish_bands(figure: Any, axes: Any, x_axis: str, y_axis: str, name: str, folder: Path) -> str:
+    """Label a plot of bands and save it. Returns SVG."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))  # epochs and trials are whole numbers
+    axes.set_xlabel(x_axis)
+    axes.set_ylabel(y_axis)
+    axes.grid(axis="y", color=GRID)
+    figure.legend(loc="outside lower left", ncols=2, frameon=False, fontsize=8)
+    return _save(figure, name, folder)
 
 
 def rank_plot(name: str, rank_by_label: dict[str, float], critical: float, folder: Path) -> str:

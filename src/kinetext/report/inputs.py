@@ -47,11 +47,12 @@ def summarize_dataset(
 
 
 def _labelled_clips(runs: list[dict[str, Any]]) -> list[str]:
-    """Return the methods that choose their epoch on validation clips under a K-shot protocol: these are labelled, too."""
+    """Return the methods that choose epoch or setting on validation clips under a K-shot protocol: these are labelled, too."""
     statements = set()
     for run in runs:
         match = PROTOCOL.fullmatch(run["protocol"])
-        if match and match["shots"] and json.loads(run["training"] or "{}").get("select") == "best_val":
+        chooses = json.loads(run["training"] or "{}").get("select") == "best_val" or run.get("trials")
+        if match and match["shots"] and chooses:
             shots = match["shots"]
             statements.add(
                 f"{run['method']}, {run['protocol']}: {shots} shots + up to {shots} validation clips per class"

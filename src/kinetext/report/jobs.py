@@ -34,12 +34,27 @@ def jobs_of_run(results: Path, name: str, planned: Mapping[str, Planned]) -> Ite
             if job.rule not in ("predict_clips", "measure_run"):
                 yield job
     yield from _data_jobs(results, spec)
+    if spec.tuning is not None and spec.trained_on is None:
+        yield from _tuning_jobs(results, spec)
     run = results / "runs" / name
     outputs = {"plan_run": ["run.yaml"]}
     outputs |= {"train_method": ["checkpoint.safetensors", "curves.parquet", "cost.json"]} if trains else {}
     outputs |= {"predict_clips": ["predictions.parquet"], "measure_run": ["metrics.parquet"]}
     for rule, names in outputs.items():
         yield Job(rule, results / "logs" / rule / f"{name}.log", tuple(run / file for file in names))
+
+
+def _tuning_jobs(results: Path, spec: RunSpec) -> Iterator[Job]:
+    """Yield the jobs that choose the setting of a tuned run: every trial at every rung, and the choice."""
+    assert spec.tuning is not None
+    folder, logs = results / "tuning" / spec.group, results / "logs"
+    if not (folder / "setting.yaml").is_file():  # else all trials were there
+        for rung in range(len(spec.tuning.rungs)):
+            for trial in range(spec.tuning.trials):
+                name = f"trial{trial}/rung{rung}"
+                yield Job("tune_method", logs / "tune_method" / spec.group / f"{name}.log", (folder / f"{name}.json",))
+    log = logs / "choose_settings" / f"{spec.group}.log"
+    yield Job("choose_settings", log, (folder / "setting.yaml", folder / "trials.parquet"))
 
 
 def final_jobs(results: Path, datasets: list[str]) -> Iterator[Job]:

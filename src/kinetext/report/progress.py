@@ -82,7 +82,7 @@ def is_finished(folder: Path, run: Planned, results: Path) -> bool:
     if not all(path.is_file() for path in (*files, *chain)):
         return False
     times = [path.stat().st_mtime_ns for path in chain]
-    return times == sorted(times) and run.spec.fingerprint in (folder / "run.yaml").read_text()
+    return times == sorted(times) and run.spec.fingerprint in (folder / "run.yaml").read_text()  # a tuned one has both
 
 
 class _Explanations:

@@ -39,6 +39,7 @@ from kinetext.report.progress import Progress, count_warnings
 from kinetext.report.published import compare_with_published
 from kinetext.report.ranks import rank_section
 from kinetext.report.sources import RULES, ConfusablesFile, DatasetFiles
+from kinetext.report.tuning import tuning_sections, unequal_budgets
 
 Rows = list[dict[str, Any]]
 Pools = dict[Comparison, list[str]]  # mean over data sets -> their names
@@ -91,6 +92,7 @@ def render_report(
         "calibration": calibration_sections(estimates, rows["runs"], rows["risk_coverage"], figures),
         "class_sizes": class_size_sections(estimates, rows["runs"]),
         "curves": learning_curves(rows["curves"], _validation_guessing(estimates), figures),
+        "tuning": tuning_sections(rows["tuning"], figures),
         "texts": [summarize_texts(path) for path in texts],
         "controls": sorted({path.stem for path in texts if control_of(path) not in (None, "names")}),
         "rules": RULES,
@@ -101,6 +103,7 @@ def render_report(
         ("differences", rows["differences"]),
         ("costs", rows["costs"]),
         ("class_accuracy", class_rows(accuracies)),
+        *([("tuning", rows["tuning"])] if rows["tuning"] else []),
     ):
         write_csv(figures / f"{name}.csv", table)
     _write_page(content, output)
@@ -147,7 +150,9 @@ def _comparisons(
         section = comparison_sections(comparison, estimates[comparison], options, *parts, figures)
         tested = next((row for row in differences if row["metric"] == section["tested_metric"]), None)
         ranks = rank_section(estimates, comparison, tested, section["tested_metric"], figures)
-        sections.append({**section, "ranks": ranks})
+        runs = [r for r in rows["runs"] if r["dataset"] in datasets and r["protocol"] == comparison.protocol]
+        budgets = unequal_budgets(runs, rows["costs"])
+        sections.append({**section, "ranks": ranks, "budgets": budgets})
     return sections
 
 

@@ -67,12 +67,12 @@ class Prepared(NamedTuple):
         return [p for p in self.method.parameters() if p.requires_grad]
 
 
-def prepare(run: Path, inputs: Inputs, threads: int) -> Prepared:
-    """Load and build everything that a training needs before its first step.
+def prepare(run: Path | RunSpec, inputs: Inputs, threads: int) -> Prepared:
+    """Load and build everything that a training needs before its first step; `run` is a run.yaml or its content.
 
     Raises ValueError if the options of the run contradict its data.
     """
-    spec = read_run(run)
+    spec = run if isinstance(run, RunSpec) else read_run(run)
     training = spec.training
     threads_each = max(1, threads // distributed.local_world_size())
     torch.set_num_threads(threads_each)

@@ -59,8 +59,21 @@ def train_method(
     """
     prepared = prepare(run, inputs, threads)
     if prepared.method.fits:
-        fit_method(prepared, threads, output)
+        progress = fit_method(prepared)
+        if distributed.rank() == 0:
+            write_results(prepared, progress, threads, output)
         return
+    progress, state = train_epochs(prepared, inputs, cache, on_curves)
+    if distributed.rank() == 0:
+        progress.restore(prepared.method)
+        write_results(prepared, progress, threads, output, inputs.backbone)
+        clear_state(state)
+
+
+def train_epochs(
+    prepared: Prepared, inputs: Inputs, cache: Path, on_curves: OnCurves | None = None
+) -> tuple[Progress, Path]:
+    """Train all epochs; return the progress, with the weights to be written as `kept`, and the path of the saved state."""
     spec, method, training = prepared.spec, prepared.method, prepared.spec.training
     parameters, steps = prepared.parameters, len(prepared.train_clips)
     optimizer, schedule = make_optimizer(method, training, steps)
@@ -95,10 +108,7 @@ def train_method(
             saver.save()
             bar.update()
             bar.set_postfix({name: f"{value:.3f}" for name, value in values.items() if name != "lr"})
-    if distributed.rank() == 0:
-        progress.restore(method)
-        write_results(prepared, progress, threads, output, inputs.backbone)
-        clear_state(path)
+    return progress, path
 
 
 def validate(prepared: Prepared, progress: Progress) -> dict[str, float]:
@@ -112,8 +122,8 @@ def validate(prepared: Prepared, progress: Progress) -> dict[str, float]:
     return values
 
 
-def fit_method(prepared: Prepared, threads: int, output: Path) -> None:
-    """Fit a method to the frame features of the training clips; write the same files as `train_method`."""
+def fit_method(prepared: Prepared) -> Progress:
+    """Fit a method to the frame features of the training clips; return its curves, one epoch long."""
     method, objective, started_s = prepared.method, prepared.objective, time.perf_counter()
     assert isinstance(objective, Recognition)
     parts = []
@@ -129,8 +139,7 @@ def fit_method(prepared: Prepared, threads: int, output: Path) -> None:
     values |= objective.validate(prepared.val_clips) if len(prepared.val_clips) else {}
     progress = Progress(seconds=prepared.seconds + time.perf_counter() - started_s)
     progress.end_epoch(values)
-    if distributed.rank() == 0:
-        write_results(prepared, progress, threads, output)
+    return progress
 
 
 def train_epoch(
@@ -235,7 +244,13 @@ def write_results(
         pq.write_table(pa.Table.from_pylist(progress.curves), part, write_page_checksum=True)
     with atomic_write(output.parent / "cost.json") as part:
         part.write_text(json.dumps(cost, indent=1))
-    method.backbone.merge_lora()
-    if backbone is not None and prepared.spec.training.wise_ft_alpha < 1:
-        interpolate_backbone(method.backbone, backbone, prepared.spec.training)
+    if backbone is not None:
+        finish_weights(prepared, backbone)
     save_trained(method, output, {"run": prepared.spec.model_dump(mode="json"), "commit": cost["commit"]})
+
+
+def finish_weights(prepared: Prepared, backbone: Path) -> None:
+    """Give the method the weights that are written: LoRA merged, and with `wise_ft_alpha` interpolated with the folder's."""
+    prepared.method.backbone.merge_lora()
+    if prepared.spec.training.wise_ft_alpha < 1:
+        interpolate_backbone(prepared.method.backbone, backbone, prepared.spec.training)

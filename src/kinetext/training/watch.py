@@ -14,13 +14,18 @@ from kinetext.training.state import Progress
 
 READ_EVERY = 50  # steps whose losses are read together
 
+
+class DivergedError(RuntimeError):
+    """A loss that is no number, or that has grown far beyond the first ones."""
+
+
 Unread = list[tuple[dict[str, Tensor], list[str]]]  # the named losses of the last steps, with the clips of each
 
 
 def read_losses(unread: Unread, progress: Progress, divergence_factor: float | None = None) -> None:
     """Add the losses of the last steps to `progress`, averaged over processes.
 
-    Raises RuntimeError, with step and clips, if a loss is not a finite number, or if the last losses are more than
+    Raises DivergedError, with step and clips, if a loss is not a finite number, or if the last losses are more than
     `divergence_factor` times the first ones.
     """
     if not unread:
@@ -30,7 +35,7 @@ def read_losses(unread: Unread, progress: Progress, divergence_factor: float | N
     values, *terms = distributed.mean(torch.stack(rows)).T.tolist()
     for number, value in enumerate(values):
         if not math.isfinite(value):
-            raise RuntimeError(f"the loss is {value} {_where(unread, number, progress)}")
+            raise DivergedError(f"the loss is {value} {_where(unread, number, progress)}")
     progress.losses += values
     for name, term_values in zip(names, terms, strict=True):
         progress.terms[name] = progress.terms.get(name, []) + term_values
@@ -40,7 +45,7 @@ def read_losses(unread: Unread, progress: Progress, divergence_factor: float | N
         now, first = median(progress.recent), max(1.0, median(progress.start))
         if now > divergence_factor * first:
             worst = values.index(max(values))
-            raise RuntimeError(
+            raise DivergedError(
                 f"the loss diverges: {now:.3g} is the median of the last {READ_EVERY} steps, {first:.3g} at the start, "
                 f"{values[worst]:.3g} {_where(unread, worst, progress)}, or raise training.divergence_factor"
             )

@@ -2,8 +2,8 @@
 
 import typer
 
-from kinetext.cli.workflow import clips, results, runs, texts
+from kinetext.cli.workflow import clips, results, runs, texts, tuning
 
 app = typer.Typer()
-for part in (clips, texts, runs, results):
+for part in (clips, texts, tuning, runs, results):
     app.registered_commands += part.app.registered_commands

@@ -28,11 +28,13 @@ app = typer.Typer()
 def plan_run(
     spec: Annotated[str, typer.Option(help="the run as JSON")],
     output: Annotated[Path, typer.Option(help="run.yaml to write")],
+    setting: Annotated[Path | None, typer.Option(help="setting.yaml of a tuned run")] = None,
+    trained: Annotated[Path | None, typer.Option(help="run.yaml of a tuned run whose checkpoint is tested")] = None,
 ) -> None:
     """Write the complete specification of one run."""
     from kinetext import plan as module
 
-    module.plan_run(spec, output)
+    module.plan_run(spec, output, setting, trained)
 
 
 @app.command()

@@ -92,6 +92,13 @@ class Dataset(ABC):
         """Return the pairs of classes that the data set declares confusable."""
         return []
 
+    def without_validation(self) -> str | None:
+        """Return the option that sets no validation clips aside; None if there are some, or if only the files decide."""
+        for name in ("val_share", "val"):
+            if getattr(self.config, name, None) == 0:
+                return name
+        return None
+
     def published(self) -> dict[str, int]:
         """Return the published numbers of clips per split, and of `classes`."""
         return {}

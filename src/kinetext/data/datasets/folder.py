@@ -52,6 +52,10 @@ class FolderDataset(Dataset):
 
     config: Config
 
+    def without_validation(self) -> str | None:
+        """Return None: a folder `val` may have clips although the share `val` is zero."""
+        return None
+
     def list_clips(self, folder: Path) -> Iterator[Clip]:
         """Yield each video below `root`, sorted by name; its clip_id is its path relative to `root`.
 

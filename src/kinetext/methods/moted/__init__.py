@@ -34,7 +34,16 @@ from kinetext.backbones.base import Backbone, Layer
 from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, require_descriptions
 from kinetext.core.plugins import Options
 from kinetext.core.schemas import PHASES
-from kinetext.methods.base import LossInputs, Method, Task, Tokens, build_method, configure_method
+from kinetext.methods.base import (
+    LEARNING_NEW,
+    LossInputs,
+    Method,
+    SearchSpace,
+    Task,
+    Tokens,
+    build_method,
+    configure_method,
+)
 from kinetext.methods.blocks import zero_linear
 from kinetext.methods.moted.reader import Reader
 from kinetext.methods.ordered_descriptions import WHOLE, end_frames, phase_means
@@ -52,6 +61,10 @@ class Moted(Method):
 
     needs_descriptions: ClassVar[bool] = True
     tasks: ClassVar[tuple[Task, ...]] = ("classes",)
+    search_space: ClassVar[SearchSpace] = {
+        **LEARNING_NEW,
+        **{f"options.{weight}": {"factor": 4} for weight in ("align", "hard", "motion")},
+    }
 
     class Config(Options):
         """Options. Each part can be switched off."""

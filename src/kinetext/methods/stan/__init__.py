@@ -28,7 +28,7 @@ B clips, T frames, L patches, N = 1 + L tokens, V width, (h, w) the patch grid, 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -36,7 +36,7 @@ from torch import Tensor
 from kinetext.backbones.base import Backbone
 from kinetext.backbones.text_table import TextTable, WordFeatures
 from kinetext.core.plugins import Options
-from kinetext.methods.base import ALL_TASKS, Method, Tokens
+from kinetext.methods.base import ALL_TASKS, LEARNING_NEW, Method, SearchSpace, Tokens
 from kinetext.methods.stan import mug
 from kinetext.methods.stan.branch import MODULES, Branch
 
@@ -45,6 +45,7 @@ class Stan(Method):
     """Add the video token of the branch to the summary of each frame, then average over frames."""
 
     tasks = ALL_TASKS
+    search_space: ClassVar[SearchSpace] = LEARNING_NEW
 
     class Config(Options):
         """Options of the branch and the head. The defaults are those of the released code."""

@@ -1,0 +1,126 @@
+"""Tuning: the settings chosen, the best score against the number of trials, and comparisons with unequal budgets.
+
+After Dodge et al., "Show Your Work" (EMNLP 2019): the best of n trials, so that a reader sees whether the budget decides
+which method is ahead. Their formula draws trials with replacement; here it is without (Tang et al., ACL 2020), exact over all
+orders of the trials.
+
+N trials.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinetext.report.figures import trial_plot
+from kinetext.report.formats import join_names
+from kinetext.report.keys import RowKey, file_name, key_of, row_labels
+
+Rows = list[dict[str, Any]]
+
+
+def tuning_sections(rows: Rows, figures: Path) -> list[dict[str, Any]]:
+    """Return what the page shows of each data set and protocol, from the table `tuning`."""
+    groups: dict[tuple[str, str], dict[RowKey, Rows]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        groups[row["dataset"], row["protocol"]][key_of(row)].append(row)
+    sections = []
+    for comparison, by_key in sorted(groups.items()):
+        labels = row_labels(sorted(by_key))
+        best_N = {label: best_of(first_scores(by_key[key])) for key, label in labels.items()}
+        metric = next(row["metric"] for row in rows if row["metric"])
+        several = {label: ends for label, ends in best_N.items() if len(ends[0]) > 1}
+        name = f"tuning-{file_name(comparison)}"
+        sections.append(
+            {
+                "title": ", ".join(comparison),
+                "metric": metric,
+                "rows": [_summary(key, by_key[key]) for key in labels],
+                "plot": trial_plot(name, several, f"best {metric}, percent", figures) if several else "",
+                "halving": any(row["rung"] for key in by_key for row in by_key[key]),
+                "sentences": [leader_sentence({label: ends[0] for label, ends in best_N.items()})],
+            }
+        )
+    return sections
+
+
+def _summary(key: RowKey, trials: Rows) -> dict[str, Any]:
+    """Return a row of the table of chosen settings."""
+    chosen = next(row for row in trials if row["chosen"])
+    last = {row["trial"]: row for row in trials if row["rung"] == chosen["rung"]}
+    first = [row for row in trials if row["rung"] == 0]
+    return {
+        "key": key,
+        "budget": budget(len(first), max(row["rung"] for row in trials) + 1),
+        "diverged": sum(row["status"].startswith("diverged") for row in trials),
+        "configured": last[0]["score"],
+        "why_not": last[0]["status"].partition(":")[0],
+        "score": chosen["score"],
+        "clips": chosen["clips"],
+        "setting": json.loads(chosen["setting"]),
+    }
+
+
+def first_scores(trials: Rows) -> np.ndarray:
+    """Return the scores [N] of the first rung, which all trials reach; a trial that diverged has zero."""
+    return np.array([row["score"] or 0.0 for row in trials if row["rung"] == 0])
+
+
+def best_of(score_N: np.ndarray) -> list[np.ndarray]:
+    """Return the best score of 1 to N trials, [N] each: mean, 2.5 % and 97.5 % quantile over all orders of the trials.
+
+    Of n trials drawn from N without replacement, the best is at most the i-th lowest with probability
+    binomial(i, n) / binomial(N, n).
+    """
+    score_N = np.sort(score_N)
+    N = len(score_N)
+    rank_N = np.arange(1, N + 1)
+    probability_N = np.ones(N)
+    curves = []
+    for n in range(N):
+        probability_N = probability_N * np.maximum(rank_N - n, 0) / (N - n)
+        mean = (score_N * np.diff(probability_N, prepend=0.0)).sum()
+        quantiles = [score_N[np.argmax(probability_N >= share - 1e-12)] for share in (0.025, 0.975)]
+        curves.append([mean, *quantiles])
+    return list(np.array(curves).T)
+
+
+def leader_sentence(best_N: dict[str, np.ndarray]) -> str:
+    """Return which row is ahead with how many trials: whether the budget decides the order on the validation clips."""
+    common = min(len(mean_N) for mean_N in best_N.values())
+    leaders = [max(best_N, key=lambda label: (best_N[label][n], label)) for n in range(common)]
+    final = leaders[-1]
+    if len(best_N) == 1 or common == 1:
+        return ""
+    if set(leaders) == {final}:
+        return f"{final} is ahead on the validation clips with any number of trials up to {common}."
+    since = max(n for n in range(common) if leaders[n] != final) + 2
+    return f"The budget matters: with one trial {leaders[0]} is ahead on the validation clips, from {since} trials on {final}."
+
+
+def unequal_budgets(runs: Iterable[dict[str, Any]], costs: Iterable[dict[str, Any]]) -> str:
+    """Return which rows of a comparison had which budget if they differ, else "".
+
+    `runs` are those of the comparison, `costs` those of all runs: a comparison may test what was trained on another data set.
+    A row that trains nothing and was not tuned has nothing to tune, so its budget does not count.
+    """
+    trained = {key_of(cost) for cost in costs if cost["trained_parameters"]}
+    budgets: dict[str, set[str]] = defaultdict(set)
+    rows = {key_of(run): run for run in runs if run["trials"] or key_of(run) in trained}
+    labels = row_labels(rows)
+    for key, run in rows.items():
+        budgets[budget(run["trials"], run["rungs"])].add(labels[key])
+    if len(budgets) < 2:
+        return ""
+    parts = "; ".join(f"{words}: {join_names(sorted(names))}" for words, names in sorted(budgets.items()))
+    return f"{parts}. A method with more trials has had more chances; give all the same `tuning.trials`."
+
+
+def budget(trials: int | None, rungs: int | None) -> str:
+    """Return a budget in words."""
+    if not trials:
+        return "not tuned"
+    return f"{trials} trial{'s' if trials > 1 else ''}" + (f" in {rungs} rungs" if rungs and rungs > 1 else "")
