@@ -263,7 +263,7 @@ class TrainingOptions(Options):
         return self.augment.enabled or self.sampling != "uniform" or self.mixes
 
     def needs_classes(self) -> str | None:
-        """Return the name of an option that is set and needs clips with one class each; None if there is none."""
+        """Return the name of the first option that is set and requires exactly one class per clip, or None."""
         options = {
             "mixup": self.mixup,
             "cutmix": self.cutmix,

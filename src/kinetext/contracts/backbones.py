@@ -120,7 +120,7 @@ def texts_are_encoded_alone(case: Case) -> None:
 
 
 def long_texts_are_cut(case: Case) -> None:
-    """Check that a text over the context length is cut, and token_counter counts the tokens of short ones."""
+    """Check that a text longer than the context is truncated, and that `token_counter` agrees with `tokenize`."""
     backbone = _build(case)
     if not backbone.has_text:
         return

@@ -115,7 +115,10 @@ def read_json(path: Path, kind: type) -> Any:
 
 
 def read_entries(path: Path, *keys: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the objects of a JSON list, each with its position for messages. Raises ValueError if one lacks a key."""
+    """Yield (position, object) for each object of a JSON list; the position is text for error messages.
+
+    Raises ValueError if the file is not a JSON list, or if an entry is not an object or lacks one of `keys`.
+    """
     for number, entry in enumerate(read_json(path, list), 1):
         where = f"{path}: entry {number}"
         if not isinstance(entry, dict):

@@ -1,9 +1,9 @@
-"""Shares that mean what they say: a temperature for the scores, fitted on validation clips.
+"""Calibrated probabilities: temperature scaling fitted on validation clips.
 
 The share of a class is the softmax of the scores, divided by a temperature that minimises the negative log-likelihood
 of the validation clips' classes (temperature scaling: Guo et al., ICML 2017). It changes no order of classes, so no
-accuracy. The novel and the unseen classes of a protocol have no validation clips; the temperature of the others serves
-them too, without a promise.
+accuracy. The novel and the unseen classes of a protocol have no validation clips; the temperature of the others is
+used for them, too, but need not calibrate them.
 
 Where clips have several labels, the share of a label is the sigmoid of score / temperature - offset, both fitted by the
 negative log-likelihood of all pairs of a validation clip and a label (Platt 1999, without his prior).

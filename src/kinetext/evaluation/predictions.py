@@ -37,7 +37,7 @@ class Predictions:
         return len(self.target_B)
 
     def take(self, rows: np.ndarray) -> "Predictions":
-        """Return the predictions of some clips without their clip_ids, in the order of `rows`, which may repeat."""
+        """Return the predictions of the clips at these rows, in that order and without clip_ids. Rows may repeat."""
         return replace(
             self,
             target_B=self.target_B[rows],

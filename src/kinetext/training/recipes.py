@@ -35,10 +35,10 @@ def depth_scales(method: Method, decay: float) -> dict[str, float]:
 
 
 class Average:
-    """The average of the trained weights over steps, with torch's AveragedModel.
+    """Average the trained weights over steps with torch's AveragedModel.
 
-    It is exponential (`ema`) or has equal weights (`swa`: Izmailov et al., UAI 2018). Its state is `progress.averaged`,
-    and is saved with it.
+    The average is exponential (`ema`) or equally weighted (`swa`: Izmailov et al., UAI 2018). Its state is stored in
+    `progress.averaged`, so it is saved with the progress.
     """
 
     def __init__(self, trained: list[nn.Parameter], training: TrainingOptions, steps: int, progress: Progress) -> None:

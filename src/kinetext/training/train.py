@@ -194,9 +194,9 @@ def train_epoch(
 
 
 def update(method: Method, parameters: list[nn.Parameter], optimizer: Any, schedule: Any, clip_norm: float) -> None:
-    """Update the parameters with their gradients, then clear these.
+    """Clip the gradients, take one step of optimizer and schedule, clamp the logit scale, and clear the gradients.
 
-    A parameter without a gradient gets zeros, as it does with several processes.
+    A parameter without a gradient gets zeros, so that the result is the same as with several processes.
     """
     for parameter in parameters:
         if parameter.grad is None:

@@ -36,7 +36,7 @@ Resize = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Decoded:
-    """The frames of a clip and its columns of the table `frames`; no frames if the status is failed."""
+    """A decoded clip: its frames, and its values for the table `frames`. It has no frames if `status` is "failed"."""
 
     status: str
     error: str | None = None

@@ -67,7 +67,7 @@ class ShapesCaptions(Dataset):
     """Rendered clips of moving shapes with captions."""
 
     class Config(Options):
-        """Number of clips of each motion."""
+        """Clips per motion and split, pairs of motions, seed, and number of rendering processes."""
 
         train: int = Field(40, ge=0, description="training clips per motion")
         val: int = Field(5, ge=0, description="validation clips per motion")

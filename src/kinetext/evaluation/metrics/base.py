@@ -82,7 +82,11 @@ def num_not_below(predictions: Predictions) -> np.ndarray:
 
 
 def query_values(ranks: Any, value_Q: np.ndarray) -> np.ndarray:
-    """Return pseudo-values [B] of a mean over the queries of clips: of a ratio of two sums (Cochran 1977)."""
+    """Return one pseudo-value per clip [B] for the mean of `value_Q` over all queries.
+
+    Clips have different numbers of queries, so this mean is a ratio of two sums. The pseudo-values linearise it (Cochran
+    1977), and their mean equals it.
+    """
     if not len(ranks):
         return np.zeros(0)
     total_B, value = np.add.reduceat(value_Q.astype(float), ranks.start_B), mean(value_Q)
