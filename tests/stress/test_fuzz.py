@@ -1,6 +1,6 @@
 """Damaged and hostile bytes, with a fixed number of examples: readers give a value or a ValueError, and never end the process.
 
-What reads files of Arrow and Parquet runs in forks of this process: a read outside the file would end it with a signal.
+What reads files of Arrow, Parquet and weights runs in forks of this process: a read outside the file would end it with a signal.
 """
 
 import os
@@ -9,9 +9,12 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
+from kinetext.backbones.weights import read_weights
 from kinetext.core import tables
 from kinetext.core.documents import load_json, load_yaml
 from kinetext.data.frames import content_hash, encode_image
@@ -92,9 +95,13 @@ FILES = {
     "frames.arrow": (write_frames, read_frames),
     "features.arrow": (write_features, read_features),
     "clips.parquet": (write_clips, lambda path: tables.read_rows("clips", path)),
+    "torchscript.pt": (lambda path: torch.jit.save(torch.jit.script(torch.nn.Linear(3, 4)), path), read_weights),
+    "checkpoint.pt": (lambda path: torch.save(torch.nn.Linear(3, 4).state_dict(), path), read_weights),
+    "weights.safetensors": (lambda path: save_file(torch.nn.Linear(3, 4).state_dict(), path), read_weights),
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*")
 @pytest.mark.parametrize("name", FILES)
 def test_no_damaged_file_ends_the_process(tmp_path, name):
     write, read = FILES[name]
