@@ -48,8 +48,8 @@ class Run:
     def predict(self, videos: Iterable[str | Path], top: int = 5) -> pa.Table:
         """Return the `top` most likely labels of each video: clip, rank, label, share, calibrated, score, error.
 
-        Frames are chosen and resized as in the run. A video that cannot be read has one row, with the error and no label.
-        The model is loaded at the first call. Raises ValueError if a file of the run is missing.
+        Frames are chosen and resized as in the run. A video that cannot be read has one row, with the error and no
+        label. The model is loaded at the first call. Raises ValueError if a file of the run is missing.
         """
         rows = [
             {"clip": row["path"], **{name: row[name] for name in PREDICTED.names[1:]}}
@@ -112,8 +112,9 @@ def load_backbone(model: str | Path, *, pretrained: str | None = None, weights: 
     """Return an image-text model in evaluation mode.
 
     `model` is the folder of a prepared backbone, or open_clip's name of an architecture. The latter needs `weights`, a
-    file, a folder of the hub or hf-hub:owner/name, or `pretrained`, open_clip's tag of published weights, which it downloads; kinetext-tiny needs neither.
-    Raises ValueError for an unknown model or tag, and for weights that do not fit.
+    file, a folder of the hub or hf-hub:owner/name, or `pretrained`, open_clip's tag of published weights, which it
+    downloads; kinetext-tiny needs neither. Raises ValueError for an unknown model or tag, and for weights that do not
+    fit.
     """
     from kinetext.backbones.checkpoint import load_backbone as load_prepared
     from kinetext.backbones.embed import make_backbone

@@ -185,7 +185,7 @@ def test_a_clips_score_is_the_average_over_its_views(world, tmp_path, average):
 def test_shares_are_calibrated_on_validation_clips_and_costs_are_counted(world, tmp_path):
     rows, metadata = predict(world, tmp_path)
     fitted = read_calibration(metadata["calibration"])
-    assert fitted.clips == 8 or "better than guessing" in fitted.sentence()  # two validation clips of each class
+    assert fitted.clips == 8 or "better than chance" in fitted.sentence()  # two validation clips of each class
     assert {split for split, *_ in rows} == {"test"}  # they have no rows of their own
     assert metadata["train_clips"] == dict.fromkeys(world.labels, 4)
     cost = metadata["cost"]

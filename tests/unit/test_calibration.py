@@ -57,8 +57,8 @@ def test_clips_without_frames_have_no_part_in_the_temperature():
 def test_scores_that_determine_no_temperature_are_not_calibrated():
     right_BK = np.eye(4)[[0, 1, 2, 3]]
     assert fit_temperature(right_BK, np.arange(4)).reason == "all 4 validation clips are classified correctly"
-    assert "no better than guessing" in fit_temperature(-right_BK, np.arange(4)).sentence()
-    assert "no better than guessing" in fit_temperature(np.zeros((4, 4)), np.arange(4)).sentence()
+    assert "no better than chance" in fit_temperature(-right_BK, np.arange(4)).sentence()
+    assert "no better than chance" in fit_temperature(np.zeros((4, 4)), np.arange(4)).sentence()
     assert fit_temperature(np.zeros((0, 4)), np.zeros(0, int)).sentence() == (
         "shares are not calibrated: the run has no validation clips"
     )

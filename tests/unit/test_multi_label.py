@@ -172,7 +172,7 @@ def test_odds_are_fitted_to_the_labels_of_validation_clips():
     assert (fitted.temperature, fitted.offset) == (pytest.approx(20, rel=0.05), pytest.approx(15, rel=0.05))
     assert fitted.shares(20 * logits_BK + 300) == pytest.approx(sigmoid(logits_BK), abs=0.02)
     assert "without an error" in fit_odds(np.eye(3), np.eye(3, dtype=bool)).sentence()
-    assert "no better than guessing" in fit_odds(-logits_BK, labels_BK).sentence()
+    assert "no better than chance" in fit_odds(-logits_BK, labels_BK).sentence()
     assert "no validation clips" in fit_odds(np.zeros((0, 2)), np.zeros((0, 2), bool)).sentence()
 
 

@@ -566,13 +566,13 @@ def test_validation_clips_that_choose_the_epoch_are_stated_as_labelled(tmp_path)
     assert stated == ["stan, few_shot_4_draw1: 4 shots + up to 4 validation clips per class"]
 
 
-def test_every_table_of_results_ends_with_guessing(report):
+def test_every_table_of_results_ends_with_chance(report):
     text = Page(report.html).text
-    assert "guessing 25.0" in text["results"]  # four trained classes
-    assert "guessing 50.0" in text["pairs"]
-    assert "guessing 25.0 50.0 " in text["novel"]  # trained, novel among themselves, and both among all six
+    assert "chance 25.0" in text["results"]  # four trained classes
+    assert "chance 50.0" in text["pairs"]
+    assert "chance 25.0 50.0 " in text["novel"]  # trained, novel among themselves, and both among all six
     rows = read_rows("metrics", report.tables / "metrics.parquet")
-    assert {row["guessing"] for row in rows if (row["split"], row["metric"]) == ("novel_among_all", "top1")} == {1 / 6}
+    assert {row["chance"] for row in rows if (row["split"], row["metric"]) == ("novel_among_all", "top1")} == {1 / 6}
 
 
 def test_the_accuracy_of_each_class_is_that_of_its_clips(report):

@@ -1,4 +1,4 @@
-"""The sentences about a comparison: winners, guessing, trainings that did not learn, too few clips."""
+"""The sentences about a comparison: winners, chance, trainings that did not learn, too few clips."""
 
 from dataclasses import replace
 
@@ -16,9 +16,9 @@ from kinetext.report.verdicts import did_not_learn, verdict_sentences
 STAN, MEAN, ZERO = (RowKey("b", method, "names") for method in ("stan", "mean_pool", "zero_shot"))
 
 
-def cell(value, half=0.1, clips=22, guessing=0.25):
+def cell(value, half=0.1, clips=22, chance=0.25):
     ends = {"low": value - half, "high": value + half, "least": value, "most": value}
-    return Estimate(value=value, **ends, seeds=1, clips=clips, guessing=guessing)
+    return Estimate(value=value, **ends, seeds=1, clips=clips, chance=chance)
 
 
 def differences(cells, p, half=0.2):
@@ -58,47 +58,47 @@ def test_the_highest_row_is_named_with_those_that_do_not_differ_from_it():
     assert "All other rows are significantly worse" in verdict_sentences("top1", cells, differences(cells, 0.01))[1]
 
 
-def test_rows_at_guessing_and_trainings_that_did_not_learn_are_named():
+def test_rows_at_chance_and_trainings_that_did_not_learn_are_named():
     cells = {STAN: cell(0.6), MEAN: cell(0.3), ZERO: cell(0.24)}
     sentences = verdict_sentences("top1", cells, differences(cells, 0.01), unlearned=[MEAN])
     assert sentences[-2:] == [
-        "Not significantly better than guessing (25.0 %): mean_pool with names and zero_shot with names.",
-        "Did not learn: mean_pool with names; the accuracy on validation clips was never above guessing.",
+        "Not significantly better than chance (25.0 %): mean_pool with names and zero_shot with names.",
+        "Did not learn: mean_pool with names; the accuracy on validation clips was never above chance.",
     ]
     low = {MEAN: cell(0.3), ZERO: cell(0.24)}
     assert (
         verdict_sentences("top1", low, differences(low, 0.4))[-1]
-        == "No row is significantly better than guessing (25.0 %)."
+        == "No row is significantly better than chance (25.0 %)."
     )
 
 
 @pytest.mark.parametrize(
-    ("values", "guessing", "unlearned"),
+    ("values", "chance", "unlearned"),
     [({0: [0.2, 0.25], 1: [0.1, 0.1]}, 0.25, True), ({0: [0.2], 1: [0.3]}, 0.25, False), ({}, 0.25, False)],
 )
-def test_a_row_did_not_learn_if_no_seed_was_ever_above_guessing(values, guessing, unlearned):
+def test_a_row_did_not_learn_if_no_seed_was_ever_above_chance(values, chance, unlearned):
     curves = [{"metric": "val_top1", "seed": seed, "value": v} for seed, some in values.items() for v in some]
     curves.append({"metric": "val_loss", "seed": 0, "value": 9.0})
-    assert did_not_learn(curves, guessing) == unlearned
+    assert did_not_learn(curves, chance) == unlearned
     assert not did_not_learn(curves, None)
 
 
-def test_guessing_is_the_expected_value_of_random_scores():
+def test_chance_is_the_expected_value_of_random_scores():
     random = np.random.default_rng(0)
     labels = [f"class {k}" for k in range(8)]
     sample = Predictions(labels, random.integers(8, size=20_000), random.normal(size=(20_000, 8)))
     sample = replace(sample, train_clips_K=np.array([300, 200, 90, 80, 40, 30, 9, 5]))
     rivals = {label: [labels[k - 1]] for k, label in enumerate(labels)}
     for name, metric in all_metrics().items():
-        if metric.task == "classes" and name not in ("ece", "ece_calibrated", "aurc"):  # of guessing unknown
-            assert metric.guessing(sample) == pytest.approx(metric.measure(sample, rivals), abs=0.015), name
-    assert all_metrics()["top5"].guessing(Predictions(["a", "b"], np.zeros(1, int), np.zeros((1, 2)))) == 1.0
+        if metric.task == "classes" and name not in ("ece", "ece_calibrated", "aurc"):  # of chance unknown
+            assert metric.chance(sample) == pytest.approx(metric.measure(sample, rivals), abs=0.015), name
+    assert all_metrics()["top5"].chance(Predictions(["a", "b"], np.zeros(1, int), np.zeros((1, 2)))) == 1.0
 
 
-def test_guessing_of_means_is_their_own():
-    assert mean_over_datasets([cell(0.5, guessing=0.1), cell(0.6, guessing=0.3)]).guessing == pytest.approx(0.2)
-    assert mean_over_datasets([cell(0.5, guessing=0.1), cell(0.6, guessing=None)]).guessing is None
-    assert harmonic_mean(cell(0.5, guessing=0.25), cell(0.6, guessing=0.5)).guessing == pytest.approx(1 / 3)
+def test_chance_of_means_is_their_own():
+    assert mean_over_datasets([cell(0.5, chance=0.1), cell(0.6, chance=0.3)]).chance == pytest.approx(0.2)
+    assert mean_over_datasets([cell(0.5, chance=0.1), cell(0.6, chance=None)]).chance is None
+    assert harmonic_mean(cell(0.5, chance=0.25), cell(0.6, chance=0.5)).chance == pytest.approx(1 / 3)
 
 
 def test_two_sets_of_descriptions_are_compared_once(tmp_path):

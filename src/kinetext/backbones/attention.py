@@ -18,7 +18,9 @@ def fused_attention(q_BQV: Tensor, k_BSV: Tensor, v_BSV: Tensor, heads: int, mas
 
 
 def project_qkv(query: Tensor, source: Tensor | None, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries, keys and values [B, S, V] from one stacked projection; keys and values from `source` if there is one."""
+    """Return queries, keys and values [B, S, V] from one stacked projection; keys and values from `source` if there is
+    one.
+    """
     if source is None:
         q, k, v = F.linear(query, weight, bias).chunk(3, -1)
         return q, k, v

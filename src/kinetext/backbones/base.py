@@ -1,11 +1,12 @@
 """The contract of a backbone: an image-text model that methods use layer by layer.
 
-A family of models is one class here (`open_clip_vit`, `tiny`) that extends `Backbone`. Whatever depends on the family's code
-belongs to it: names of parameters, where the class token is, how texts are padded and where they end. With no method on top
-`encode_frames` and `encode_text` equal the library's own `encode_image` and `encode_text` (tests/parity/test_backbone.py).
+A family of models is one class here (`open_clip_vit`, `tiny`) that extends `Backbone`. Whatever depends on the family's
+code belongs to it: names of parameters, where the class token is, how texts are padded and where they end. With no
+method on top `encode_frames` and `encode_text` equal the library's own `encode_image` and `encode_text`
+(tests/parity/test_backbone.py).
 
-B clips, T frames, F frames of all clips, C channels, H x W pixels, N tokens of a frame (prefix tokens first, then patches
-row by row), S sequences, V visual width, K texts, L words, D joint width.
+B clips, T frames, F frames of all clips, C channels, H x W pixels, N tokens of a frame (prefix tokens first, then
+patches row by row), S sequences, V visual width, K texts, L words, D joint width.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Whether the weights of an open_clip tag are on this machine or can be downloaded: one request, without downloading them."""
+"""Whether the weights of an open_clip tag are on this machine or can be downloaded: one request, without downloading
+them.
+"""
 
 import os
 import urllib.request

@@ -26,7 +26,9 @@ def prepare_backbone(options: BackboneOptions, folder: Path, seed: int = 0) -> N
 
 
 def make_backbone(options: BackboneOptions, seed: int = 0) -> Backbone:
-    """Return an image-text model with its weights. Raises ValueError for an unknown model or tag, and weights that do not fit."""
+    """Return an image-text model with its weights. Raises ValueError for an unknown model or tag, and weights that do
+    not fit.
+    """
     family = plugins.load("backbones", options.family)
     backbone: Backbone = family.prepare(plugins.configure(family, options.settings), seed)
     return backbone

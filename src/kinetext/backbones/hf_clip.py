@@ -1,6 +1,7 @@
 """Hugging Face's names of CLIP's parameters, and how their tensors become ours.
 
-Each function yields pairs: a parameter's name here, and a `Source`: the names there and what makes one tensor of theirs.
+Each function yields pairs: a parameter's name here, and a `Source`: the names there and what makes one tensor of
+theirs.
 """
 
 from collections.abc import Callable, Iterator

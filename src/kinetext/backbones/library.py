@@ -17,8 +17,8 @@ from kinetext.backbones.catalogue import ASSETS
 def _stub_heavy_imports() -> Iterator[None]:
     """Import open_clip in 4 instead of 8 s of CPU time, which every job spends anew.
 
-    Half of the 8 s are torch._dynamo, which torchvision imports to ask one question about an operator that no image encoder
-    here has, and timm, which open_clip then takes as not installed.
+    Half of the 8 s are torch._dynamo, which torchvision imports to ask one question about an operator that no image
+    encoder here has, and timm, which open_clip then takes as not installed.
     """
     utils = ModuleType("torch._dynamo.utils")
     utils.is_compile_supported = lambda device: False  # type: ignore[attr-defined]
@@ -75,7 +75,9 @@ def require_plain_encoders(model: str, clip: nn.Module) -> None:
 
 
 def resizers() -> tuple[Any, Any]:
-    """Return open_clip's functions that adapt the positions of images and of texts in a dictionary of tensors to a model."""
+    """Return open_clip's functions that adapt the positions of images and of texts in a dictionary of tensors to a
+    model.
+    """
     return open_clip().model.resize_pos_embed, open_clip().model.resize_text_pos_embed
 
 

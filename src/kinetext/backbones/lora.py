@@ -1,7 +1,8 @@
 """LoRA for a stacked projection of queries, keys and values: CLIP-LoRA (Zanella and Ben Ayed, CVPRW 2024).
 
-Each third of the weight [3 V, V] gets its own product of two matrices, scaled by alpha / sqrt(rank). The second matrix starts at
-zero, so the model is unchanged before training. Rank 2 in every layer of ViT-B/16's two encoders adds 184 320 parameters.
+Each third of the weight [3 V, V] gets its own product of two matrices, scaled by alpha / sqrt(rank). The second matrix
+starts at zero, so the model is unchanged before training. Rank 2 in every layer of ViT-B/16's two encoders adds 184 320
+parameters.
 
 V width, R rank.
 """

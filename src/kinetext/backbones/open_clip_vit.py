@@ -1,9 +1,10 @@
 """open_clip's models with a native ViT and the original CLIP text encoder: ViT-B-32, ViT-B-16, ViT-L-14, ...
 
-Radford et al., ICML 2021; ilharco/open_clip. Weights come by a `pretrained` tag (downloaded), or are read by weights.py.
+Radford et al., ICML 2021; ilharco/open_clip. Weights come by a `pretrained` tag (downloaded), or are read by
+weights.py.
 
-B clips, T frames, F frames of all clips, C channels, H x W pixels, N tokens (class token first), S sequences, V visual width,
-K texts, L words, D joint width.
+B clips, T frames, F frames of all clips, C channels, H x W pixels, N tokens (class token first), S sequences, V visual
+width, K texts, L words, D joint width.
 """
 
 from __future__ import annotations

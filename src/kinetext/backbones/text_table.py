@@ -1,10 +1,11 @@
 """The texts of the classes as methods take them: one table of tokens, the class that each row describes, and how.
 
-Captions take the same form: first a clip takes the role of a class, with its captions as sentences; then `take` makes a table in
-which each of some captions is a class of its own, which is what retrieval scores videos against.
+Captions take the same form: first a clip takes the role of a class, with its captions as sentences; then `take` makes a
+table in which each of some captions is a class of its own, which is what retrieval scores videos against.
 
-Everything that depends on a table's numbers (which sentences go through the text encoder together, how many a class has) is
-computed once, on the CPU, before the table goes to the device: reading a number from a GPU means waiting for it.
+Everything that depends on a table's numbers (which sentences go through the text encoder together, how many a class
+has) is computed once, on the CPU, before the table goes to the device: reading a number from a GPU means waiting for
+it.
 
 K classes, S sentences of all classes together, U of them distinct, P of about one length, L words, D joint width.
 """

@@ -1,8 +1,8 @@
 """OpenAI's original files, such as ViT-B-32.pt, are TorchScript archives. Their tensors are read, their code is not.
 
-An archive of torch.jit.save is a zip: NAME/data.pkl pickles a tree of modules, NAME/data/KEY are the bytes of the storages, and
-NAME/code holds the program (torch/csrc/jit/docs/serialization.md). The unpickler here knows modules, descriptions of tensors and
-plain values, so that a pickle cannot name anything that runs.
+An archive of torch.jit.save is a zip: NAME/data.pkl pickles a tree of modules, NAME/data/KEY are the bytes of the
+storages, and NAME/code holds the program (torch/csrc/jit/docs/serialization.md). The unpickler here knows modules,
+descriptions of tensors and plain values, so that a pickle cannot name anything that runs.
 """
 
 import io
@@ -108,8 +108,8 @@ def is_torchscript(names: list[str]) -> bool:
 def read_torchscript(path: Path) -> dict[str, Tensor]:
     """Return the tensors of an archive of torch.jit.save under their names in the module, without running its code.
 
-    Masks of attention, which are no weights, are left out. Raises UnpicklingError, ValueError, KeyError and others for a damaged
-    or hostile archive.
+    Masks of attention, which are no weights, are left out. Raises UnpicklingError, ValueError, KeyError and others for
+    a damaged or hostile archive.
     """
     with zipfile.ZipFile(path) as archive:
         (pickled,) = [name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]

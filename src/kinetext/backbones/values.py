@@ -62,8 +62,9 @@ def blank_tokens(texts: int) -> TextTokens:
 class ParameterPlace(NamedTuple):
     """Where a parameter is: its part of the model and how deep.
 
-    `image` and `text`: level 0 is the embedding, level k layer k, the level after the last layer what follows it. `image_head`:
-    what turns the image encoder's last layer into features. `words`: word embeddings. `scale`: the logits' scale and bias.
+    `image` and `text`: level 0 is the embedding, level k layer k, the level after the last layer what follows it.
+    `image_head`: what turns the image encoder's last layer into features. `words`: word embeddings. `scale`: the
+    logits' scale and bias.
     """
 
     part: Literal["image", "image_head", "text", "words", "scale"]

@@ -1,7 +1,7 @@
 """Weights of open_clip's models, however they come: a file is recognised by its content, and only tensors are read.
 
-Read are safetensors, checkpoints of torch.save (open_clip's training writes `state_dict` with names after `module.`), OpenAI's
-TorchScript files, folders of the Hugging Face hub in open_clip's layout, and `hf-hub:owner/name`.
+Read are safetensors, checkpoints of torch.save (open_clip's training writes `state_dict` with names after `module.`),
+OpenAI's TorchScript files, folders of the Hugging Face hub in open_clip's layout, and `hf-hub:owner/name`.
 """
 
 import pickle
@@ -55,7 +55,8 @@ def missing(weights: str) -> str:
 
 
 def find_weights(weights: str) -> Source:
-    """Return the file of weights for a file, a folder of the hub, or hf-hub:owner/name, which is downloaded if not in the cache.
+    """Return the file of weights for a file, a folder of the hub, or hf-hub:owner/name, which is downloaded if not in
+    the cache.
 
     Raises ValueError if there is none.
     """

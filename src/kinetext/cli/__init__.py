@@ -81,8 +81,8 @@ def _print_error(message: str) -> None:
 def block_pandas_import() -> None:
     """Make pyarrow treat pandas as not installed in this process.
 
-    pyarrow imports pandas, which takes a second, only to check whether a list is a pandas object. Other code can still import
-    pandas.
+    pyarrow imports pandas, which takes a second, only to check whether a list is a pandas object. Other code can still
+    import pandas.
     """
     import pyarrow
 

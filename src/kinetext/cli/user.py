@@ -178,7 +178,9 @@ def classify(
     ] = None,
     threads: Threads = 1,
 ) -> None:
-    """Classify videos with a trained run. The exit status is 1 if no video could be read; without --csv, if one could not."""
+    """Classify videos with a trained run. The exit status is 1 if no video could be read; without --csv, if one could
+    not.
+    """
     from kinetext.evaluation import classify as module
 
     num_videos, num_unreadable = module.classify(videos, run, top, csv, threads)

@@ -10,7 +10,9 @@ TINY = "kinetext-tiny"
 
 
 class BackboneOptions(Options):
-    """An image-text model: an open_clip architecture with its weights, kinetext-tiny, or a plug-in with options of its own."""
+    """An image-text model: an open_clip architecture with its weights, kinetext-tiny, or a plug-in with options of its
+    own.
+    """
 
     module: str | None = Field(
         None, description="plug-in of backbones; absent: open_clip_vit, or tiny for kinetext-tiny"

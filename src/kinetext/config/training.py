@@ -318,8 +318,8 @@ def apply_setting(
 ) -> tuple[TrainingOptions, dict[str, Any]]:
     """Return a training and a method's options with other values of those that a setting names.
 
-    Names are training.NAME and options.NAME; a dot leads into a part of an option. Raises pydantic's error for a value of
-    the training that is not allowed.
+    Names are training.NAME and options.NAME; a dot leads into a part of an option. Raises pydantic's error for a value
+    of the training that is not allowed.
     """
     parts = {"training": training.model_dump(mode="json"), "options": copy.deepcopy(options)}
     for name, value in setting.items():

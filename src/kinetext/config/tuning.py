@@ -1,4 +1,6 @@
-"""Options of tuning: how many settings of each method are tried, and over which options. docs/training.md explains them."""
+"""Options of tuning: how many settings of each method are tried, and over which options. docs/training.md explains
+them.
+"""
 
 from typing import Annotated, Any
 

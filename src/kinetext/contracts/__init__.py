@@ -1,7 +1,8 @@
-"""Contract checks: what every plug-in of a kind promises, as plain functions that `kinetext check-plugin` and tests call.
+"""Contract checks: what every plug-in of a kind promises, as plain functions that `kinetext check-plugin` and tests
+call.
 
-`contracts/KIND.py` has the tuple `CHECKS`. A check takes a `Case`, tries one promise and raises `ContractError` with a sentence if
-the plug-in does not keep it; the first line of its docstring is the promise.
+`contracts/KIND.py` has the tuple `CHECKS`. A check takes a `Case`, tries one promise and raises `ContractError` with a
+sentence if the plug-in does not keep it; the first line of its docstring is the promise.
 """
 
 import importlib
@@ -65,8 +66,8 @@ def check_plugin(
 ) -> Iterator[str]:
     """Run the checks of a kind on a plug-in and yield the promise of each that passes.
 
-    Each check gets an empty folder of its own in `folder`. Raises ValueError, which begins with the promise, at the first
-    that fails; an error inside the plug-in counts as a failure.
+    Each check gets an empty folder of its own in `folder`. Raises ValueError, which begins with the promise, at the
+    first that fails; an error inside the plug-in counts as a failure.
     """
     plugins.load(kind, module)
     for check in checks(kind):

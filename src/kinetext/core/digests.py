@@ -30,9 +30,9 @@ def closure_digest(modules: Iterable[str], stops: Iterable[str] = (), root: Path
 def closure(modules: Iterable[str], stops: Iterable[str] = (), root: Path | None = None) -> dict[str, Path]:
     """Return the files of the import closure of some modules by their names, sorted.
 
-    A module is a dotted name or the path of a Python file. `root` is the folder of the package kinetext that is read, by
-    default the installed one. Imports are followed within kinetext and within the top-level packages of `modules`; the
-    closure leaves out the packages in `stops` and STOPS. Raises ValueError for a module without a source file.
+    A module is a dotted name or the path of a Python file. `root` is the folder of the package kinetext that is read,
+    by default the installed one. Imports are followed within kinetext and within the top-level packages of `modules`;
+    the closure leaves out the packages in `stops` and STOPS. Raises ValueError for a module without a source file.
     """
     root = root or Path(__file__).parents[1]
     stops = (*STOPS, *stops)

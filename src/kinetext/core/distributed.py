@@ -1,7 +1,7 @@
 """Communication between the processes of one command.
 
-processes.py or torchrun starts the processes; torch.distributed connects them with NCCL between GPUs and gloo between CPUs.
-With a single process every function returns what holds for one process, so callers need no special case.
+processes.py or torchrun starts the processes; torch.distributed connects them with NCCL between GPUs and gloo between
+CPUs. With a single process every function returns what holds for one process, so callers need no special case.
 """
 
 import ctypes
@@ -140,7 +140,8 @@ def maximum(value: int) -> int:
 class DelayedMax:
     """The maximum over processes of a value that each sends at every step, without waiting for the others.
 
-    Every process receives the maximum one step later, all at the same step. A single process receives its value at once.
+    Every process receives the maximum one step later, all at the same step. A single process receives its value at
+    once.
     """
 
     def __init__(self) -> None:

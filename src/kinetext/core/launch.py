@@ -1,7 +1,7 @@
 """Start a command as several processes, one per GPU, on one machine or several; reserve the GPUs that a command uses.
 
-On several nodes SLURM's srun runs the command once per node; each node starts its own processes (processes.py), and all meet
-at the first node. A command that torchrun started runs as it is.
+On several nodes SLURM's srun runs the command once per node; each node starts its own processes (processes.py), and all
+meet at the first node. A command that torchrun started runs as it is.
 """
 
 import logging
@@ -27,9 +27,10 @@ _gpu_locks: list[FileLock] = []  # held as long as this process lives
 def launch(gpus: int, nodes: int) -> bool:
     """Run this command as gpus x nodes processes, one per GPU, and wait for them.
 
-    Return False if the caller is to run the command itself: as the only process, or as one of several that were started. Reserves
-    the GPUs. A machine without GPUs runs as many processes on the CPU; with `gpus` 0 there is one process, and it uses no GPU.
-    Raises ValueError if there are not so many GPUs or nodes, SystemExit with the exit status of a process that failed.
+    Return False if the caller is to run the command itself: as the only process, or as one of several that were
+    started. Reserves the GPUs. A machine without GPUs runs as many processes on the CPU; with `gpus` 0 there is one
+    process, and it uses no GPU. Raises ValueError if there are not so many GPUs or nodes, SystemExit with the exit
+    status of a process that failed.
     """
     if STORE in os.environ or "TORCHELASTIC_RUN_ID" in os.environ:  # started by this function or by torchrun
         return False

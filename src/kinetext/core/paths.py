@@ -10,7 +10,8 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def workflow_folder() -> Path:
-    """Return the folder of the Snakefile: the checkout that holds this package, or the copy inside an installed package.
+    """Return the folder of the Snakefile: the checkout that holds this package, or the copy inside an installed
+    package.
 
     Raises ValueError if there is neither.
     """
@@ -78,7 +79,9 @@ def find_run_paths(folder: Path, run: str) -> RunPaths | None:
 
 
 def run_paths(folder: Path, run: str) -> RunPaths:
-    """Return the input files of a run, like `find_run_paths`. Raises ValueError if the folder is outside a results folder."""
+    """Return the input files of a run, like `find_run_paths`. Raises ValueError if the folder is outside a results
+    folder.
+    """
     paths = find_run_paths(folder, run)
     if paths is None:
         raise ValueError(

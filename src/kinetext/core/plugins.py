@@ -1,8 +1,8 @@
 """Plug-ins: six kinds of classes, each found by the name of its module, a dotted path, a file or an entry point.
 
-A plug-in is one class in a module of its own. The class extends its kind's base class (`base.py` of the kind's package),
-which gives a default to everything that is optional. Its nested `Config` is a frozen pydantic model, so that options are
-checked by name, type and range.
+A plug-in is one class in a module of its own. The class extends its kind's base class (`base.py` of the kind's
+package), which gives a default to everything that is optional. Its nested `Config` is a frozen pydantic model, so that
+options are checked by name, type and range.
 """
 
 from __future__ import annotations
@@ -84,16 +84,18 @@ def built_in(kind: str) -> list[str]:
 
 @cache
 def registered(kind: str) -> tuple[EntryPoint, ...]:
-    """Return the entry points `kinetext.KIND` of the installed packages; each names a module or a class (`module:Class`)."""
+    """Return the entry points `kinetext.KIND` of the installed packages; each names a module or a class
+    (`module:Class`).
+    """
     return tuple(entry_points(group=f"kinetext.{kind}"))
 
 
 def load(kind: str, name: str) -> type[Any]:
     """Return the class of a plug-in.
 
-    `name` is a built-in or registered plug-in (`stan`), a dotted path to a module (`my_lab.methods.foo`) or the path of a
-    Python file, relative to the working directory as every path of config.yaml. Raises ValueError that names the nearest
-    plug-in if there is none of this name, or says why the module cannot be used.
+    `name` is a built-in or registered plug-in (`stan`), a dotted path to a module (`my_lab.methods.foo`) or the path of
+    a Python file, relative to the working directory as every path of config.yaml. Raises ValueError that names the
+    nearest plug-in if there is none of this name, or says why the module cannot be used.
     """
     base = getattr(importlib.import_module(f"{KINDS[kind].package}.base"), KINDS[kind].base)
     module = _module(kind, name)
@@ -194,7 +196,9 @@ def _imported(kind: str, name: str, load_it: Callable[[], Any]) -> Any:
 
 
 def configure(plugin: Any, options: dict[str, Any]) -> Any:
-    """Return the plug-in's Config from plain values. Raises ValueError with the wrong option, its value and the right one."""
+    """Return the plug-in's Config from plain values. Raises ValueError with the wrong option, its value and the right
+    one.
+    """
     try:
         return plugin.Config(**options)
     except ValidationError as error:

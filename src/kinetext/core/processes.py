@@ -1,9 +1,9 @@
 """Start the processes of one command on this node, pass signals on to them, and end all when one fails.
 
 Restarting is Snakemake's decision (--retries), so torch's elastic launcher is not needed. It would also listen on all
-interfaces of the machine, and unpickle what others write into its store. Here the processes of one node meet in a file of
-a private folder and talk over the loopback interface. Only on several nodes is there a port, at the first one: on the
-address that its name stands for (distributed.py).
+interfaces of the machine, and unpickle what others write into its store. Here the processes of one node meet in a file
+of a private folder and talk over the loopback interface. Only on several nodes is there a port, at the first one: on
+the address that its name stands for (distributed.py).
 """
 
 import os
@@ -62,7 +62,9 @@ def start_processes(
 
 
 def _variables(per_node: int, nodes: int, rendezvous: str | None, private: Path) -> dict[str, str]:
-    """Return the environment variables that all processes of a node share; their names are torchrun's, where it has them."""
+    """Return the environment variables that all processes of a node share; their names are torchrun's, where it has
+    them.
+    """
     variables = {
         "WORLD_SIZE": str(per_node * nodes),
         "LOCAL_WORLD_SIZE": str(per_node),

@@ -21,7 +21,7 @@ ADDED = {  # columns that files of an earlier version lack: read as null
         *("temperature", "calibration", "class_groups"),
         *("trials", "rungs"),
     ),
-    "metrics": ("unit", "higher_is_better", "variance", "freedom", "groups", "guessing"),
+    "metrics": ("unit", "higher_is_better", "variance", "freedom", "groups", "chance"),
     "costs": ("processes", "train_peak_mib", "gflops_per_clip", "predict_peak_mib"),
     "confusions": ("backbone",),
     "differences": (
@@ -201,7 +201,7 @@ METRICS: tuple[Column, ...] = (
     ("value", pa.float64(), "value of the metric, in its unit"),
     ("unit", pa.string(), "share (0 to 1) | rank (from 1) | number; null: share"),
     ("higher_is_better", pa.bool_(), "whether a higher value is better; null: yes"),
-    ("guessing", pa.float64(), "expected value with random scores; null: unknown"),
+    ("chance", pa.float64(), "expected value with random scores; null: unknown"),
     ("low", pa.float64(), "lower end of the 95 % confidence interval over groups of clips"),
     ("high", pa.float64(), "upper end of that interval"),
     ("variance", pa.float64(), "variance of the value over groups of clips; null or NaN: unknown"),

@@ -59,7 +59,8 @@ def write_table(
 def content_matches(path: Path) -> bool | None:
     """Return whether the data of a Parquet file are those that `write_table` wrote; None if it has no hash.
 
-    The hash is in the footer and covers every byte before it, so that a table that was edited and saved again is noticed.
+    The hash is in the footer and covers every byte before it, so that a table that was edited and saved again is
+    noticed.
     """
     with path.open("rb") as file:
         stored = (pq.read_metadata(file).metadata or {}).get(CONTENT_HASH.encode())

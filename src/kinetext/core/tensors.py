@@ -47,7 +47,8 @@ def tensors_hash(names: Iterable[str], get_tensor: Callable[[str], Tensor]) -> s
 
 
 def hash_matches(path: Path) -> bool | None:
-    """Return whether a file's tensors have the hash in its header; None if there is no hash (an earlier or other writer).
+    """Return whether a file's tensors have the hash in its header; None if there is no hash (an earlier or other
+    writer).
 
     Raises safetensors' errors if the file is damaged.
     """

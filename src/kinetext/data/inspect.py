@@ -43,10 +43,10 @@ def inspect(
 ) -> None:
     """Print a description of the data set and write the lists behind it to the folder `output`.
 
-    The files are classes.csv, absent.txt, unlisted.txt, skipped.txt, duplicates.txt, near_equal.txt and the contact sheet
-    sheet.png. `media` is the data set's folder for files that it renders. Durations are those of `num_clips` clips, evenly spaced. Class names
-    and captions that are longer than a backbone of `token_limits` reads are counted. Raises ValueError, as index_clips
-    does, if lists contradict each other.
+    The files are classes.csv, absent.txt, unlisted.txt, skipped.txt, duplicates.txt, near_equal.txt and the contact
+    sheet sheet.png. `media` is the data set's folder for files that it renders. Durations are those of `num_clips`
+    clips, evenly spaced. Class names and captions that are longer than a backbone of `token_limits` reads are counted.
+    Raises ValueError, as index_clips does, if lists contradict each other.
     """
     dataset, clips, labels = list_dataset(name, options, media)
     output.mkdir(parents=True, exist_ok=True)

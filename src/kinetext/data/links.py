@@ -1,4 +1,5 @@
-"""Links below a data set's root: none may lead back to a folder above it, or, unless the user allows it, out of the root.
+"""Links below a data set's root: none may lead back to a folder above it, or, unless the user allows it, out of the
+root.
 
 A link in a folder that others can write to would have their file, or any file of this machine, decoded and shown.
 """

@@ -22,9 +22,10 @@ class Video(NamedTuple):
 def find_videos(inputs: Iterable[Path]) -> list[Video]:
     """Return the videos of files, folders (with all folders below) and lists, in this order.
 
-    A list is a text file with one path per line, or a csv file with the column `path` and perhaps `start_s` and `end_s`.
-    Its paths are relative to its folder. A file that does not exist is one of the videos if there are others. Raises
-    ValueError for a folder or list without videos, and for a single input that does not exist, with the nearest name.
+    A list is a text file with one path per line, or a csv file with the column `path` and perhaps `start_s` and
+    `end_s`. Its paths are relative to its folder. A file that does not exist is one of the videos if there are others.
+    Raises ValueError for a folder or list without videos, and for a single input that does not exist, with the nearest
+    name.
     """
     inputs, videos = list(inputs), []
     for path in inputs:

@@ -1,9 +1,9 @@
 """Find near-equal recordings in training and test clips: copies in another format or size, and cuts of one recording.
 
-A perceptual hash of some frames of each clip, the difference hash (dHash, Krawetz, hackerfactor.com, 2013): the grey picture
-is averaged to 9 x 8 cells, and each of 64 bits says whether a cell is brighter than its left neighbour. Re-encoding and
-scaling change few bits. Two clips are near-equal if the median over the frames of one of the distance to the nearest frame of
-the other is at most MAX_BITS. docs/data.md has the measured distances.
+A perceptual hash of some frames of each clip, the difference hash (dHash, Krawetz, hackerfactor.com, 2013): the grey
+picture is averaged to 9 x 8 cells, and each of 64 bits says whether a cell is brighter than its left neighbour.
+Re-encoding and scaling change few bits. Two clips are near-equal if the median over the frames of one of the distance
+to the nearest frame of the other is at most MAX_BITS. docs/data.md has the measured distances.
 
 T frames, H x W pixels, C channels (RGB); M training clips, N test clips, F hashed frames of a clip.
 """

@@ -12,9 +12,10 @@
   `unseen`, the classes whose names do not occur there, scored among each other. (22 of UCF101's 101 names are
   Kinetics-400's.)
 
-Draws of K clips are part of the protocol, not of a run's seed, because whatever is mined from training clips depends
-on them: `few_shot_4` is draw 0, `few_shot_4_draw1` another. A list from a file (`shots`) takes
-precedence over a draw, and then each draw that is used needs one. No clip may both train and test; clips are compared by name and by the content of their frames.
+Draws of K clips are part of the protocol, not of a run's seed, because whatever is mined from training clips depends on
+them: `few_shot_4` is draw 0, `few_shot_4_draw1` another. A list from a file (`shots`) takes precedence over a draw, and
+then each draw that is used needs one. No clip may both train and test; clips are compared by name and by the content of
+their frames.
 
 Clips with captions (retrieval) have no classes: each is its own, and only `supervised` and `zero_shot_from` apply.
 Where a clip may have several labels, only `supervised` applies: shots and novel classes are drawn by a clip's class.

@@ -7,10 +7,11 @@ from kinetext.data.lists import file_state
 
 
 def stale_clips(clips: Path) -> list[str]:
-    """Return the clips of a clips.parquet whose file has another size or time than when it was listed, with what changed.
+    """Return the clips of a clips.parquet whose file has another size or time than when it was listed, with what
+    changed.
 
-    One stat for each file. Tables from before schema 5 do not record sizes: their list is empty. A file that was absent and
-    is there now is named, too.
+    One stat for each file. Tables from before schema 5 do not record sizes: their list is empty. A file that was absent
+    and is there now is named, too.
     """
     states: dict[str, tuple[int, ...]] = {}
     stale = []

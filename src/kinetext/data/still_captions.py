@@ -1,8 +1,8 @@
 """True captions of stills, captions with one wrong attribute, and the truth of every caption about every still.
 
 Stills and captions are known as symbols, so `truth` decides for every caption whether it is true of every still, and no
-true pair is ever treated as a negative. A caption with one attribute changed is a hard negative (NegCLIP, Yuksekgonul et
-al., ICLR 2023).
+true pair is ever treated as a negative. A caption with one attribute changed is a hard negative (NegCLIP, Yuksekgonul
+et al., ICLR 2023).
 
 B stills, K captions, A attributes.
 """

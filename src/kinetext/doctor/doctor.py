@@ -73,8 +73,8 @@ def _findings(results: Path | None, config: Path, checked: Counter[str]) -> Iter
 def _typed(finding: Finding, results: Path | None, config: Path) -> Finding:
     """Return a finding whose advice works when it is typed in this folder.
 
-    A file of the workflow is created by the configuration that declares it, under the name that it has there. Without such
-    a configuration the advice is in words.
+    A file of the workflow is created by the configuration that declares it, under the name that it has there. Without
+    such a configuration the advice is in words.
     """
     if "`snakemake" not in finding.repair:
         return finding

@@ -1,8 +1,8 @@
 """Check one file of a results folder.
 
-Tables are read to the end, and compared with their schema and the hash in their footer; shards with the hash of each clip's
-images, weights with the hash in their header, cached replies with the hashes of their request and their content, run.yaml with
-its fingerprint, and the listed videos with their size and time.
+Tables are read to the end, and compared with their schema and the hash in their footer; shards with the hash of each
+clip's images, weights with the hash in their header, cached replies with the hashes of their request and their content,
+run.yaml with its fingerprint, and the listed videos with their size and time.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,6 @@
-"""Check a results folder as a place to write to: space, locks, clocks, leftovers of killed processes, MLflow's database."""
+"""Check a results folder as a place to write to: space, locks, clocks, leftovers of killed processes, MLflow's
+database.
+"""
 
 import fcntl
 import shutil

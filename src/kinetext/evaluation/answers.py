@@ -14,7 +14,9 @@ from kinetext.evaluation.predictions import Predictions
 
 @dataclass(frozen=True)
 class Answers:
-    """Whether clips are right, all that some metrics need. `confidence_B` is the share of the class that scores highest."""
+    """Whether clips are right, all that some metrics need. `confidence_B` is the share of the class that scores
+    highest.
+    """
 
     right_B: np.ndarray
     target_B: np.ndarray  # index of each clip's class

@@ -78,7 +78,7 @@ def fit_temperature(scores_BK: np.ndarray, target_B: np.ndarray) -> Calibration:
 
     The likelihood is convex in the inverse temperature, so bisection finds the zero of its derivative, the mean over
     clips of the expected score minus the target's. There is none if each clip's own class scores highest (the colder,
-    the better), or if the scores are worse than guessing (the hotter, the better).
+    the better), or if the scores are worse than chance (the hotter, the better).
     """
     known_B = ~np.isnan(scores_BK).any(axis=1)
     scores_BK, target_B = scores_BK[known_B].astype(np.float64), target_B[known_B]
@@ -91,7 +91,7 @@ def fit_temperature(scores_BK: np.ndarray, target_B: np.ndarray) -> Calibration:
 
     low, high = np.log(1 / MAX_TEMPERATURE), np.log(1 / MIN_TEMPERATURE)
     if slope(float(np.exp(low))) >= 0:
-        return Calibration(reason=f"on the {len(target_B)} validation clips the scores are no better than guessing")
+        return Calibration(reason=f"on the {len(target_B)} validation clips the scores are no better than chance")
     if slope(float(np.exp(high))) <= 0:
         return Calibration(reason=f"all {len(target_B)} validation clips are classified correctly")
     for _ in range(STEPS):
@@ -126,7 +126,7 @@ def fit_odds(scores_BK: np.ndarray, labels_BK: np.ndarray) -> Calibration:
         weight_2 = weight_2 - step_2 * min(1.0, 4.0 / max(1e-12, float(np.abs(step_2).max())))
     slope, intercept = float(weight_2[0] / spread), float(weight_2[1] - weight_2[0] * mean / spread)
     if slope <= 0:
-        return replace(none, reason=f"on the {clips} validation clips the scores are no better than guessing")
+        return replace(none, reason=f"on the {clips} validation clips the scores are no better than chance")
     return Calibration(temperature=1 / slope, clips=clips, offset=-intercept, odds=True)
 
 

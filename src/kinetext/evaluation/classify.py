@@ -75,7 +75,8 @@ class VideoClassifier:
         """Return the `top` labels of a video, the most likely first, as rows of ANSWER_COLUMNS.
 
         `score` is that of predictions.parquet, `share` its softmax over all labels, or of a multi-label run its
-        sigmoid; `calibrated` says whether that was fitted on validation clips. An unreadable video has one row without a label; it records the error.
+        sigmoid; `calibrated` says whether that was fitted on validation clips. An unreadable video has one row without
+        a label; it records the error.
         """
         return self.top_labels_of(path, extract_clip(_clip(Video(Path(path), start_s, end_s)), self.frames), top)
 

@@ -51,7 +51,7 @@ class Estimate:
     variance: float = NAN  # over clips, of one seed
     freedom: float = INFINITE  # degrees of freedom of that variance
     groups: int = 0  # groups of clips; 0: unknown
-    guessing: float | None = None  # expected value with random scores; None: unknown
+    chance: float | None = None  # expected value with random scores; None: unknown
 
 
 class Interval(NamedTuple):
@@ -182,7 +182,7 @@ def mean_over_datasets(parts: Sequence[Estimate], overlap_DD: np.ndarray | None 
         seeds=min(part.seeds for part in parts),
         clips=sum(part.clips for part in parts),
         datasets=count,
-        guessing=_combined_guessing(parts, lambda *guesses: sum(guesses) / count),
+        chance=_combined_chance(parts, lambda *levels: sum(levels) / count),
     )
 
 
@@ -204,11 +204,11 @@ def harmonic_mean(base: Estimate, novel: Estimate) -> Estimate:
         most=value,
         seeds=min(base.seeds, novel.seeds),
         clips=base.clips + novel.clips,
-        guessing=_combined_guessing((base, novel), combine),
+        chance=_combined_chance((base, novel), combine),
     )
 
 
-def _combined_guessing(parts: Sequence[Estimate], combine: Callable[..., float]) -> float | None:
-    """Return what guessing gives for a number computed from others; None if it is unknown for one of them."""
-    guesses = [part.guessing for part in parts]
-    return None if None in guesses else combine(*guesses)
+def _combined_chance(parts: Sequence[Estimate], combine: Callable[..., float]) -> float | None:
+    """Return what chance gives for a number computed from others; None if it is unknown for one of them."""
+    levels = [part.chance for part in parts]
+    return None if None in levels else combine(*levels)

@@ -43,7 +43,7 @@ class Measurement:
             "clips": len(self.sample),
             "unit": self.metric.unit,
             "higher_is_better": self.metric.higher_is_better,
-            "guessing": self.metric.guessing(self.sample) if len(self.sample) else None,
+            "chance": self.metric.chance(self.sample) if len(self.sample) else None,
         }
 
 

@@ -1,8 +1,8 @@
 """Data sets that share clips, such as the three test lists of HMDB51: a mean over them counts each clip once.
 
 Data sets of one source are lists of the same videos. Their means are not independent: the clips in common move them
-together. Where the mean over D data sets has a value y of a clip in data set d with n clips, the clip adds
-(y - mean of d) / (D n) to it in each list that has the clip. So all lists are one sample, and a clip in two is one group.
+together. Where the mean over D data sets has a value y of a clip in data set d with n clips, the clip adds (y - mean of
+d) / (D n) to it in each list that has the clip. So all lists are one sample, and a clip in two is one group.
 
 D data sets, B clips of all together, N rows.
 """

@@ -198,8 +198,8 @@ def pair_p_values(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return p [N, N] of each pair of rows alone, and corrected for all pairs.
 
-    Under each sign pattern the means of rows also vary by what training adds, and the variance between seeds as one that
-    is estimated, so that few seeds make large differences likely.
+    Under each sign pattern the means of rows also vary by what training adds, and the variance between seeds as one
+    that is estimated, so that few seeds make large differences likely.
     """
     rows, exact = len(value_NN), len(flipped_PN) < PERMUTATIONS
     trained_NN, noise_NN = training.of_pairs()
@@ -245,7 +245,8 @@ def _signs(sizes: Sequence[int], seed: int, exact: bool) -> Iterator[list[np.nda
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return the p of a family of tests on different clips, corrected for their number (Holm 1979, step-down Bonferroni).
+    """Return the p of a family of tests on different clips, corrected for their number (Holm 1979, step-down
+    Bonferroni).
 
     The smallest is multiplied by the number of tests, the next by one less, and so on, never falling: this bounds the
     chance of any false finding in the family.

@@ -82,8 +82,8 @@ def dual_softmax(scores_QN: np.ndarray) -> np.ndarray:
     """Multiply each score by its share among all queries for the same item (DSL: CAMoE, Cheng et al. 2021).
 
     Scores are counted from the lowest of all, so that a constant added to all scores changes nothing: a product with
-    negative scores would rank the largest share last. Scores keep the model's own temperature; the factor of 1000 in the
-    copied code makes the shares nearly equal.
+    negative scores would rank the largest share last. Scores keep the model's own temperature; the factor of 1000 in
+    the copied code makes the shares nearly equal.
     """
     lowest = np.nanmin(scores_QN, initial=np.inf)  # NaN: of clips without frames
     return (scores_QN - lowest) * inverted_softmax(scores_QN)

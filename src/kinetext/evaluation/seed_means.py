@@ -1,7 +1,7 @@
 """Means over seeds with confidence intervals.
 
-The value of seed s on clip c is y_sc = mu + a_s + b_c + e_sc: a_s is due to training, b_c to the clip, and e_sc to both.
-A mean over S seeds and N clips has the variance
+The value of seed s on clip c is y_sc = mu + a_s + b_c + e_sc: a_s is due to training, b_c to the clip, and e_sc to
+both. A mean over S seeds and N clips has the variance
 
     var(a) / S  +  var(b) / N + var(e) / (S N)
 
@@ -68,8 +68,8 @@ def clip_parts(value_SB: np.ndarray, group_B: np.ndarray | None = None) -> ClipP
 def pool_seeds(rows: Sequence[Sequence[float]], interactions: Sequence[float] = ()) -> SeedVariance:
     """Return the variance between the seeds of a row, pooled over rows of a table that were trained repeatedly.
 
-    `interactions` has that of each row (ClipParts); empty: unknown, counted as 0. Leave out rows whose seeds are one and
-    the same: nothing was trained there.
+    `interactions` has that of each row (ClipParts); empty: unknown, counted as 0. Leave out rows whose seeds are one
+    and the same: nothing was trained there.
     """
     squares = sum(float(np.var(values)) * len(values) for values in rows)
     freedom = sum(len(values) - 1 for values in rows)
@@ -81,8 +81,8 @@ def pool_seeds(rows: Sequence[Sequence[float]], interactions: Sequence[float] = 
 def add_variances(clip: float, clip_freedom: float, between: SeedVariance, seeds: int) -> tuple[float, float]:
     """Return the variance of a mean over seeds and clips, and its degrees of freedom (see `inverse_freedom`).
 
-    `clip` is the part that is due to clips. Where training adds something, the variance between seeds varies as a whole,
-    its part that is due to clips included.
+    `clip` is the part that is due to clips. Where training adds something, the variance between seeds varies as a
+    whole, its part that is due to clips included.
     """
     training = between.of_mean(seeds)
     total = clip + training
@@ -97,9 +97,9 @@ def add_variances(clip: float, clip_freedom: float, between: SeedVariance, seeds
 def inverse_freedom(share: Any, freedom: float) -> Any:
     """Return what the variance between seeds adds to 1 / (degrees of freedom), for its share of the whole variance.
 
-    Satterthwaite's (1946) formula has the square of the share. With the two degrees of freedom of three seeds it gives too
-    many: in a simulation with normal values, means over 3 seeds covered down to 92.2 % where training adds 8 times as much
-    as clips. With the power 1.5 they cover 93.1 to 96.8 % at any such ratio (docs/decisions/028).
+    Satterthwaite's (1946) formula has the square of the share. With the two degrees of freedom of three seeds it gives
+    too many: in a simulation with normal values, means over 3 seeds covered down to 92.2 % where training adds 8 times
+    as much as clips. With the power 1.5 they cover 93.1 to 96.8 % at any such ratio (docs/decisions/028).
     """
     return share**POWER / max(freedom, 1)
 
@@ -110,8 +110,8 @@ def mean_over_seeds(
     """Return the mean over seeds with its interval.
 
     `between` is the variance between seeds, pooled over the table; None: the seeds are one training. `parts` is what
-    clips add. None: unknown; with one or two seeds the interval is then the mean of the seeds' intervals, and from three
-    on the mean of their variances over clips takes its place, which is too much: the interval is too wide.
+    clips add. None: unknown; with one or two seeds the interval is then the mean of the seeds' intervals, and from
+    three on the mean of their variances over clips takes its place, which is too much: the interval is too wide.
     """
     count, values = len(seeds), [seed.value for seed in seeds]
     value = sum(values) / count
@@ -169,5 +169,5 @@ def estimate_of_run(row: Mapping[str, Any]) -> Estimate:
         variance=NAN if row.get("variance") is None else row["variance"],
         freedom=INFINITE if row.get("freedom") is None else row["freedom"],
         groups=row.get("groups") or 0,
-        guessing=row.get("guessing"),
+        chance=row.get("chance"),
     )

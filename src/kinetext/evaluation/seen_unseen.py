@@ -1,8 +1,8 @@
 """The trade-off between trained (seen) and novel (unseen) classes: calibrated stacking and its area, AUSUC.
 
-A number, the bias, is added to the scores of all novel classes (calibrated stacking: Chao et al., ECCV 2016). The higher
-it is, the more novel and the fewer seen clips are right. The curve of one accuracy over the other does not depend on
-how a method happens to weigh the two kinds of class, nor does the area below it (AUSUC).
+A number, the bias, is added to the scores of all novel classes (calibrated stacking: Chao et al., ECCV 2016). The
+higher it is, the more novel and the fewer seen clips are right. The curve of one accuracy over the other does not
+depend on how a method happens to weigh the two kinds of class, nor does the area below it (AUSUC).
 
 A seen clip is right below some bias, an unseen clip above some bias. So the area is the share of pairs of a seen and an
 unseen clip that some bias gets right together: a Mann-Whitney statistic, with DeLong's variance (DeLong et al. 1988).

@@ -1,7 +1,7 @@
 """The contract of a method: how it encodes videos and texts, how it scores them, and which losses train it.
 
-`Method` is the base class of all methods. With its defaults it is mean pooling: zero-shot CLIP applied to the mean of the
-frame features.
+`Method` is the base class of all methods. With its defaults it is mean pooling: zero-shot CLIP applied to the mean of
+the frame features.
 
 A method gets tensors, never file paths. Most methods read tokens that the image encoder has computed. A frozen encoder
 then runs once per clip instead of once per epoch. A method with `inside = True` runs in place of the encoder's layers.
@@ -9,8 +9,8 @@ then runs once per clip instead of once per epoch. A method with `inside = True`
 The docstring of a method's module names the paper and states what trains, how many parameters the method adds, and what
 it equals before training. Tests prove the last two statements.
 
-B clips, T frames, C channels, H x W pixels, N tokens of a frame (1 if the method reads no patches), V width of the image
-encoder, K classes or captions, S sentences, D width of the joint space.
+B clips, T frames, C channels, H x W pixels, N tokens of a frame (1 if the method reads no patches), V width of the
+image encoder, K classes or captions, S sentences, D width of the joint space.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ THRESHOLD_SCALE = 100  # of `label_threshold`: CLIP's scale, so that the thresho
 class LossInputs:
     """The inputs of `Method.losses` for one batch.
 
-    If clips have classes, `target_B` holds the class of each clip. `rivals_KK` is true where the class of the column is the
-    class of the row or one of its rivals. If clips have captions, text b belongs to clip b: `target_B` is 0 to B - 1, and
-    `rivals_KK` is None.
+    If clips have classes, `target_B` holds the class of each clip. `rivals_KK` is true where the class of the column is
+    the class of the row or one of its rivals. If clips have captions, text b belongs to clip b: `target_B` is 0 to B -
+    1, and `rivals_KK` is None.
     """
 
     video: Any  # features of the clips, from `encode_tokens`
@@ -214,7 +214,8 @@ def is_new(parameter: nn.Parameter) -> bool:
 
 
 def contrastive_loss(scores_BB: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Return the symmetric contrastive loss of CLIP (InfoNCE; Radford et al., ICML 2021), where text b belongs to video b.
+    """Return the symmetric contrastive loss of CLIP (InfoNCE; Radford et al., ICML 2021), where text b belongs to video
+    b.
 
     It is the mean of the cross-entropies from video to text and from text to video.
     """

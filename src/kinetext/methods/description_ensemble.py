@@ -1,8 +1,9 @@
-"""Description ensemble (Menon and Vondrick, "Visual Classification via Description from Large Language Models", ICLR 2023), on
-video: a class's score is the mean of its descriptions' cosines with the mean of the frame features. Names play no part.
+"""Description ensemble (Menon and Vondrick, "Visual Classification via Description from Large Language Models", ICLR
+2023), on video: a class's score is the mean of its descriptions' cosines with the mean of the frame features. Names
+play no part.
 
-Nothing trains, nothing is added. The order of frames cannot matter; order is what ordered_descriptions has beyond this. With one
-description a class it equals zero_shot on that description (tests/methods/test_description_ensemble.py).
+Nothing trains, nothing is added. The order of frames cannot matter; order is what ordered_descriptions has beyond this.
+With one description a class it equals zero_shot on that description (tests/methods/test_description_ensemble.py).
 
 B clips, K classes, D joint width.
 """

@@ -1,10 +1,11 @@
 """Linear probe: logistic regression (scikit-learn) on a video's L2-normalised features, without any text.
 
-`pool: mean` takes the mean of the frame features (the linear probe of CLIP, Radford et al., ICML 2021, on video). `pool: thirds` puts the
-mean of the first third of the frames before that of the last third: what the order of frames gives without any text.
+`pool: mean` takes the mean of the frame features (the linear probe of CLIP, Radford et al., ICML 2021, on video).
+`pool: thirds` puts the mean of the first third of the frames before that of the last third: what the order of frames
+gives without any text.
 
-Nothing of the backbone trains and no parameter is added: weight [K, F] and bias [K] are fitted, by L-BFGS, and stored. There is no
-score before fitting. It needs training clips of every class.
+Nothing of the backbone trains and no parameter is added: weight [K, F] and bias [K] are fitted, by L-BFGS, and stored.
+There is no score before fitting. It needs training clips of every class.
 
 B, N clips, T frames, K classes, D joint width, F = D or 2 D.
 """

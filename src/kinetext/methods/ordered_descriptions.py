@@ -1,6 +1,6 @@
-"""Ordered descriptions: what a class's sentences say of its start is compared with the first frames, what they say of its
-end with the last. After ActAlign (arXiv:2506.22967), which aligns the sub-actions that a language model lists with the
-frames by dynamic time warping, and a training-free prototype of this package.
+"""Ordered descriptions: what a class's sentences say of its start is compared with the first frames, what they say of
+its end with the last. After ActAlign (arXiv:2506.22967), which aligns the sub-actions that a language model lists with
+the frames by dynamic time warping, and a training-free prototype of this package.
 
 Nothing trains, nothing is added, and yet it sees order: of all baselines this is the one that a trained method has to
 beat on classes without training clips. What is compared is the option `steps`:
@@ -14,7 +14,8 @@ beat on classes without training clips. What is compared is the option `steps`:
   sub-actions of any length.
 
 `ends` and `phases` leave sentences about the whole out, for no single frame shows what they say, unless a class has no
-others. On the shapes `ends` is the best of the three (docs/lab-log.md): a warp may cut a clip of the reversed class so that it fits.
+others. On the shapes `ends` is the best of the three (docs/lab-log.md): a warp may cut a clip of the reversed class so
+that it fits.
 
 B clips, T frames, K classes, S sentences, M the most steps of a class, D joint width.
 """

@@ -1,11 +1,11 @@
 """A temporal transformer over CLIP's frame features: CLIP4Clip's seqTransf (Luo et al., Neurocomputing 2022) and
 ActionCLIP's Transf (Wang et al., arXiv:2109.08472), the posterior structure that STAN's paper compares itself with.
 
-Frame features and frame positions go through L pre-LayerNorm blocks, the features themselves are added again, and frames
-are averaged. `init: clip4clip`: 4 blocks and positions that start as copies of the text encoder's first ones, frames
-normalised before the mean (ArrowLuo/CLIP4Clip @ 508ffa3). `init: actionclip`: 6 blocks drawn from N(0, 0.02), mean of the
-frames as they are (sallymmx/ActionCLIP @ 31c34df, Visual_Prompt.py). Trains CLIP and the blocks. Adds 12.65 M or 18.95 M
-parameters at 512 numbers a feature (tests/methods/test_seq_transformer.py).
+Frame features and frame positions go through L pre-LayerNorm blocks, the features themselves are added again, and
+frames are averaged. `init: clip4clip`: 4 blocks and positions that start as copies of the text encoder's first ones,
+frames normalised before the mean (ArrowLuo/CLIP4Clip @ 508ffa3). `init: actionclip`: 6 blocks drawn from N(0, 0.02),
+mean of the frames as they are (sallymmx/ActionCLIP @ 31c34df, Visual_Prompt.py). Trains CLIP and the blocks. Adds 12.65
+M or 18.95 M parameters at 512 numbers a feature (tests/methods/test_seq_transformer.py).
 
 Before training it equals, for `clip4clip`, open_clip's own text blocks run over the frames without their mask, plus the
 frames, normalised and averaged; for `actionclip` the same of its random blocks. It is not mean_pool: nothing starts at

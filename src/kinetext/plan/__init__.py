@@ -1,7 +1,7 @@
 """Check a configuration and plan its runs. The Snakefile imports this package, so it must be quick.
 
-`check` has check-config, with `experiments` for how the parts of an experiment fit together and `tuning` for the settings
-that tuning tries; `runs` specifies each run; `inputs` says which files and modules a part reads.
+`check` has check-config, with `experiments` for how the parts of an experiment fit together and `tuning` for the
+settings that tuning tries; `runs` specifies each run; `inputs` says which files and modules a part reads.
 """
 
 from kinetext.plan.check import check_config, load_config

@@ -45,7 +45,9 @@ def check_known(where: str, part: str, names: Iterable[str], known: Mapping[str,
 def _check_backbone(
     where: str, config: Config, experiment: ExperimentOptions, datasets: list[str], backbone: str
 ) -> None:
-    """Check that the stored frames fit the backbone, and that it has the text encoder and the layers that a method needs."""
+    """Check that the stored frames fit the backbone, and that it has the text encoder and the layers that a method
+    needs.
+    """
     facts = backbone_facts(config.backbones[backbone])
     has_text = plugins.load("backbones", config.backbones[backbone].family).has_text
     for dataset in datasets:

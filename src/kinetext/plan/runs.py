@@ -47,8 +47,8 @@ def tuned_runs(runs: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
 def plan_run(spec: str, output: Path, setting: Path | None = None, trained: Path | None = None) -> None:
     """Write run.yaml from the run's JSON.
 
-    A tuned run gets the setting that `choose_settings` has written. `trained` is the run.yaml of a tuned run whose checkpoint
-    this run tests: it has that run's setting.
+    A tuned run gets the setting that `choose_settings` has written. `trained` is the run.yaml of a tuned run whose
+    checkpoint this run tests: it has that run's setting.
     """
     run = planned = RunSpec(**json.loads(spec))
     if setting is not None and run.tuning is not None:
@@ -86,7 +86,9 @@ def method_trains(spec: RunSpec) -> bool:
 
 
 def is_quick(spec: RunSpec) -> bool:
-    """Return whether a run takes no gradient descent and no tuning: its row can be in the report before the first training ends."""
+    """Return whether a run takes no gradient descent and no tuning: its row can be in the report before the first
+    training ends.
+    """
     return (
         spec.trained_on is None
         and spec.tuning is None

@@ -16,7 +16,7 @@ from kinetext.evaluation.metrics import task_of
 from kinetext.evaluation.paired import Difference
 from kinetext.report.cost import cost_section
 from kinetext.report.descriptions import compare_texts
-from kinetext.report.estimates import Measured, difference_of, guessing_of, guessing_text
+from kinetext.report.estimates import Measured, chance_of, chance_text, difference_of
 from kinetext.report.figures import PlotRow, dot_plot
 from kinetext.report.formats import format_percent
 from kinetext.report.keys import Comparison, RowKey, file_name, key_of, method_names, row_labels, title
@@ -42,8 +42,8 @@ class _Rows:
         return method_names(self.keys)
 
     def plot(self, name: str, cells: dict[RowKey, Estimate], axis: str) -> str:
-        """Plot one estimate per row, coloured by method, with a line for guessing."""
-        methods, labels, line = self.methods, row_labels(self.keys), _guessing_line(cells.values())
+        """Plot one estimate per row, coloured by method, with a line for chance."""
+        methods, labels, line = self.methods, row_labels(self.keys), _chance_line(cells.values())
         rows: list[PlotRow] = [(labels[key], [(methods[key], estimate)]) for key, estimate in cells.items()]
         return dot_plot(name, rows, axis, self.figures, line, sorted(set(methods.values())))
 
@@ -72,8 +72,8 @@ def comparison_sections(
     from_best = {key: paired[key, keys[0]] for key in keys[1:] if (key, keys[0]) in paired}
     rules = [rule for rule in RULES if (f"pair_accuracy:{rule}", "ordered") in measured]
     axis = f"{headline[0]}, percent"
-    guessing = guessing_of(main.values())
-    unlearned = [key for key in keys if did_not_learn([row for row in curves if key_of(row) == key], guessing)]
+    chance = chance_of(main.values())
+    unlearned = [key for key in keys if did_not_learn([row for row in curves if key_of(row) == key], chance)]
     return {
         "comparison": comparison,
         "title": title(comparison),
@@ -81,7 +81,7 @@ def comparison_sections(
         "headline": {metric: measured[metric, "ordered"] for metric in headline},
         "tested_metric": tested_metric,
         "best": main[keys[0]],
-        "guessing": guessing_text(main.values()),
+        "chance": chance_text(main.values()),
         "from_best": from_best,
         "methods": all(difference.methods for difference in from_best.values()),
         "scope": scope_sentence(from_best.values()),
@@ -179,10 +179,10 @@ def _retrieval(rows: _Rows, differences: list[dict[str, Any]]) -> dict[str, Any]
     return shown if table else None
 
 
-def _guessing_line(cells: Iterable[Estimate]) -> tuple[float, str] | None:
-    """Return the reference line of guessing."""
-    guessing = guessing_of(cells)
-    return None if guessing is None else (guessing, "guessing")
+def _chance_line(cells: Iterable[Estimate]) -> tuple[float, str] | None:
+    """Return the reference line at the chance level."""
+    chance = chance_of(cells)
+    return None if chance is None else (chance, "chance")
 
 
 def _pairs(rows: _Rows, rules: list[str], differences: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -218,8 +218,8 @@ def _motion(rows: _Rows, metrics: list[str]) -> dict[str, Any]:
             cells = {key: {order: rows.measured[metric, order].get(key) for order in orders} for key in rows.keys}
             points: list[PlotRow] = [(labels[key], list(cells[key].items())) for key in rows.keys]
             name = f"motion-{metric.replace(':', '-')}-{rows.file_name}"
-            line = _guessing_line(rows.measured[metric, "ordered"].values())
+            line = _chance_line(rows.measured[metric, "ordered"].values())
             plot = dot_plot(name, points, f"{metric}, percent", rows.figures, line)
             ordered = list(rows.measured[metric, "ordered"].values())
-            shown[metric] = {"orders": orders, "cells": cells, "plot": plot, "guessing": ordered}
+            shown[metric] = {"orders": orders, "cells": cells, "plot": plot, "chance": ordered}
     return shown

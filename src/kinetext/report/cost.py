@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.evaluation.intervals import Estimate
-from kinetext.report.estimates import guessing_of
+from kinetext.report.estimates import chance_of
 from kinetext.report.figures import cost_plot
 from kinetext.report.formats import count_of
 from kinetext.report.keys import Comparison, RowKey, file_name, key_of, method_names
@@ -41,7 +41,7 @@ def cost_section(
     for run in costs:
         runs_of.get(key_of(run), []).append(run)
     cells = {key: _cells(runs) for key, runs in runs_of.items()}
-    methods, plots, guessing = method_names(keys), [], guessing_of(main.values())
+    methods, plots, chance = method_names(keys), [], chance_of(main.values())
     for column in axes:
         points = [
             (methods[key], key.texts, sum(values) / len(values), main[key])
@@ -50,7 +50,7 @@ def cost_section(
         ]
         if points:
             name = f"cost-{column}-{file_name(comparison)}"
-            plots.append(cost_plot(name, points, f"{AXES[column]}, mean over seeds", accuracy, figures, guessing))
+            plots.append(cost_plot(name, points, f"{AXES[column]}, mean over seeds", accuracy, figures, chance))
     return {"rows": cells, "plots": plots}
 
 

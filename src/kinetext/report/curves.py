@@ -19,11 +19,11 @@ Points = list[tuple[float, float]]  # epoch, value
 
 
 def learning_curves(
-    rows: list[dict[str, Any]], guessing: Mapping[tuple[str, str], float | None], figures: Path
+    rows: list[dict[str, Any]], chance: Mapping[tuple[str, str], float | None], figures: Path
 ) -> list[dict[str, Any]]:
     """Return the figures of each data set and protocol, one for each metric of AXES that training recorded.
 
-    `guessing` is the accuracy of guessing on validation clips, by data set and protocol.
+    `chance` is the chance accuracy on validation clips, by data set and protocol.
     """
     seeds: dict[Any, dict[RowKey, dict[int, Points]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
@@ -37,7 +37,7 @@ def learning_curves(
             measured = seeds.get((dataset, protocol, metric), {})
             curves = {label: list(measured[key].values()) for key, label in row_labels(sorted(measured)).items()}
             if curves:
-                line = guessing.get((dataset, protocol)) if metric == "val_top1" else None
+                line = chance.get((dataset, protocol)) if metric == "val_top1" else None
                 plots.append(curve_plot(f"curves-{metric}-{dataset}-{protocol}", curves, axis, figures, line))
         shown.append({"title": f"{dataset}, {protocol}", "plots": plots})
     return shown

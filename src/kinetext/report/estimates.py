@@ -83,16 +83,16 @@ def _differ(runs: list[Estimate]) -> bool:
     return len({run.value for run in runs}) > 1
 
 
-def guessing_of(cells: Iterable[Estimate | None]) -> float | None:
-    """Return what guessing gives in a column of a table; None if it is unknown."""
-    return next((cell.guessing for cell in cells if cell is not None and cell.guessing is not None), None)
+def chance_of(cells: Iterable[Estimate | None]) -> float | None:
+    """Return what chance gives in a column of a table; None if it is unknown."""
+    return next((cell.chance for cell in cells if cell is not None and cell.chance is not None), None)
 
 
-def guessing_text(cells: Iterable[Estimate | None]) -> str:
-    """Return what guessing gives in a column of a table, as shown; "" if it is unknown."""
+def chance_text(cells: Iterable[Estimate | None]) -> str:
+    """Return what chance gives in a column of a table, as shown; "" if it is unknown."""
     for cell in cells:
-        if cell is not None and cell.guessing is not None:
-            return format_value(cell.guessing, cell.unit)
+        if cell is not None and cell.chance is not None:
+            return format_value(cell.chance, cell.unit)
     return ""
 
 

@@ -32,11 +32,11 @@ def dot_plot(
     folder: Path,
     line: tuple[float, str] | None = None,
     series: Sequence[str] = (),
-    guessing: Mapping[str, float | None] | None = None,
+    chance: Mapping[str, float | None] | None = None,
 ) -> str:
     """Plot one line per row and one point with its interval per series, with thin ticks at the lowest and highest seed.
 
-    `line` is a reference value and its meaning; `guessing` has one per series, where they differ. `series` fixes the
+    `line` is a reference value and its meaning; `chance` has one per series, where they differ. `series` fixes the
     colours, so that figures agree on them. Returns SVG and writes {name}.png to `folder`.
     """
     series = list(dict.fromkeys([*series, *(name for _, points in rows for name, _ in points)]))
@@ -52,7 +52,7 @@ def dot_plot(
                     _draw_point(axes, estimate, y + offset, series.index(point_series))
         if several:
             _draw_legend(figure, axes, series)
-        for value, colour in _reference_lines(line, guessing, series):
+        for value, colour in _reference_lines(line, chance, series):
             axes.axvline(100 * value, color=colour, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         if line:
             above = axes.get_xaxis_transform()  # x in data, y as a share of the height
@@ -65,12 +65,12 @@ def dot_plot(
 
 
 def _reference_lines(
-    line: tuple[float, str] | None, guessing: Mapping[str, float | None] | None, series: list[str]
+    line: tuple[float, str] | None, chance: Mapping[str, float | None] | None, series: list[str]
 ) -> Iterator[tuple[float, str]]:
     """Yield value and colour of each dashed line: one for all, or one in the colour of each series."""
     if line:
         yield line[0], INK
-    for name, value in (guessing or {}).items():
+    for name, value in (chance or {}).items():
         if value is not None:
             yield value, COLOURS[series.index(name) % len(COLOURS)]
 
@@ -103,9 +103,10 @@ def cost_plot(
     cost: str,
     axis: str,
     folder: Path,
-    guessing: float | None = None,
+    chance: float | None = None,
 ) -> str:
-    """Plot accuracy over a cost: points of (method, texts, cost, accuracy); `cost` and `axis` label the axes. Returns SVG.
+    """Plot accuracy over a cost: points of (method, texts, cost, accuracy); `cost` and `axis` label the axes. Returns
+    SVG.
 
     Colour is the method (with dark edges once the colours repeat), the marker is the texts. The scale is logarithmic;
     with zeros, linear up to the decade of the lowest other cost.
@@ -118,7 +119,7 @@ def cost_plot(
             axes.plot([amount] * 2, [100 * estimate.low, 100 * estimate.high], linewidth=1.4, alpha=0.55, **style)
             marker = MARKERS[texts.index(text) % len(MARKERS)]
             axes.plot([amount], [100 * estimate.value], marker, markersize=7, markeredgecolor=edges[method], **style)
-        _draw_guessing(axes, guessing)
+        _draw_chance(axes, chance)
         _cost_scale(axes, [point[2] for point in points])
         axes.grid(axis="y", color=GRID)
         axes.set_xlabel(cost)
@@ -162,12 +163,12 @@ def _short(number: float) -> str:
     return f"{number:g}"
 
 
-def _draw_guessing(axes: Any, guessing: float | None) -> None:
-    """Draw a dashed line at the height of guessing, a share, in a plot of percentages."""
-    if guessing is not None:
-        axes.axhline(100 * guessing, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+def _draw_chance(axes: Any, chance: float | None) -> None:
+    """Draw a dashed line at the chance level, a share, in a plot of percentages."""
+    if chance is not None:
+        axes.axhline(100 * chance, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         right = axes.get_yaxis_transform()  # x as a share of the width, y in data
-        axes.text(0.995, 100 * guessing, "guessing", transform=right, fontsize=8.5, ha="right", va="bottom")
+        axes.text(0.995, 100 * chance, "chance", transform=right, fontsize=8.5, ha="right", va="bottom")
 
 
 def curve_plot(
@@ -175,7 +176,7 @@ def curve_plot(
     curves: dict[str, list[list[tuple[float, float]]]],
     axis: str,
     folder: Path,
-    guessing: float | None = None,
+    chance: float | None = None,
     over: str = "epoch",
 ) -> str:
     """Plot lines over epochs, or something else: `curves` has the (epoch, value) of each seed of each row. Returns SVG.
@@ -192,12 +193,14 @@ def curve_plot(
             means = [sum(values[epoch]) / len(values[epoch]) for epoch in epochs]
             low, high = ([end(values[epoch]) for epoch in epochs] for end in (min, max))
             _draw_band(axes, k, label, epochs, means, low, high)
-        _draw_guessing(axes, guessing)
+        _draw_chance(axes, chance)
         return _finish_bands(figure, axes, over, axis, name, folder)
 
 
 def trial_plot(name: str, bands: dict[str, list[np.ndarray]], axis: str, folder: Path) -> str:
-    """Plot the best score over the number of trials: `bands` has the mean, lower and upper end of each row. Returns SVG."""
+    """Plot the best score over the number of trials: `bands` has the mean, lower and upper end of each row. Returns
+    SVG.
+    """
     with _figure(3.2 + 0.16 * len(bands)) as (figure, axes):
         for k, (label, ends) in enumerate(bands.items()):
             numbers = list(range(1, len(ends[0]) + 1))

@@ -47,7 +47,9 @@ def summarize_dataset(
 
 
 def _labelled_clips(runs: list[dict[str, Any]]) -> list[str]:
-    """Return the methods that choose epoch or setting on validation clips under a K-shot protocol: these are labelled, too."""
+    """Return the methods that choose epoch or setting on validation clips under a K-shot protocol: these are labelled,
+    too.
+    """
     statements = set()
     for run in runs:
         match = PROTOCOL.fullmatch(run["protocol"])

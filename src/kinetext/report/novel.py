@@ -15,7 +15,7 @@ from kinetext.config.report import ReportOptions
 from kinetext.evaluation.intervals import Estimate, harmonic_mean
 from kinetext.evaluation.seen_unseen import UNSEEN
 from kinetext.report.comparisons import from_best_row, headline_metrics
-from kinetext.report.estimates import Estimates, guessing_of
+from kinetext.report.estimates import Estimates, chance_of
 from kinetext.report.figures import PlotRow, dot_plot, trade_off_plot
 from kinetext.report.harmonic import HARMONIC_MEANS
 from kinetext.report.keys import Comparison, RowKey, comparison_of, file_name, key_of, row_labels, sort_key
@@ -49,8 +49,8 @@ def novel_classes(
 ) -> list[dict[str, Any]]:
     """Return a table for each data set and protocol with novel classes, sorted by the harmonic mean.
 
-    `text_comparisons` has the comparisons of text sets (`compare_texts`); `differences` and `curves` are the rows of the
-    tables `differences` and `seen_unseen`.
+    `text_comparisons` has the comparisons of text sets (`compare_texts`); `differences` and `curves` are the rows of
+    the tables `differences` and `seen_unseen`.
     """
     shown = []
     for comparison in sorted((c for c in estimates if c.split == "novel"), key=sort_key):
@@ -69,9 +69,9 @@ def novel_classes(
         rows: list[PlotRow] = [
             (labels[key], [(COLUMNS[split], column[key]) for split, column in cells.items()]) for key in keys
         ]
-        guessing = {COLUMNS[split]: guessing_of(column.values()) for split, column in cells.items()}
+        chance = {COLUMNS[split]: chance_of(column.values()) for split, column in cells.items()}
         name = f"novel-{file_name([comparison.dataset, comparison.protocol])}"
-        plot = dot_plot(name, rows, f"{metric}, percent", figures, guessing=guessing)
+        plot = dot_plot(name, rows, f"{metric}, percent", figures, chance=chance)
         novel = [split for split in ("novel", "novel_among_all") if split in cells]
         shown.append(
             {

@@ -1,8 +1,8 @@
 """The report on a study that is not finished: `kinetext report`.
 
-The workflow renders report.html when all runs are measured. Before that, and after an error, this module renders it from
-the runs that are finished; the others are rows with the reason. Its tables and figures are in {results}/unfinished, so
-that the outputs of the workflow's own rules stay those of complete reports.
+The workflow renders report.html when all runs are measured. Before that, and after an error, this module renders it
+from the runs that are finished; the others are rows with the reason. Its tables and figures are in
+{results}/unfinished, so that the outputs of the workflow's own rules stay those of complete reports.
 """
 
 import json

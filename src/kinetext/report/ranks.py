@@ -1,8 +1,8 @@
 """Mean ranks over data sets and the critical difference (Demsar, JMLR 2006), from six independent data sets on.
 
-Rank 1 is the best row of a data set; ties share their mean rank. Two rows differ significantly if their mean ranks differ
-by at least the critical difference of Nemenyi's test, q sqrt(k (k + 1) / (6 N)) for k rows on N data sets. Lists of the
-same videos, such as the folds of HMDB51, are one data set: their values are averaged first.
+Rank 1 is the best row of a data set; ties share their mean rank. Two rows differ significantly if their mean ranks
+differ by at least the critical difference of Nemenyi's test, q sqrt(k (k + 1) / (6 N)) for k rows on N data sets. Lists
+of the same videos, such as the folds of HMDB51, are one data set: their values are averaged first.
 
 N data sets, K rows.
 """

@@ -25,9 +25,9 @@ from kinetext.report.estimates import (
     Estimates,
     all_estimates,
     averaged_comparisons,
+    chance_of,
+    chance_text,
     csv_rows,
-    guessing_of,
-    guessing_text,
     pooled_comparisons,
 )
 from kinetext.report.formats import format_count, format_p, format_percent, format_value
@@ -91,7 +91,7 @@ def render_report(
         "novel": novel_classes(estimates, options, text_comparisons, rows["differences"], rows["seen_unseen"], figures),
         "calibration": calibration_sections(estimates, rows["runs"], rows["risk_coverage"], figures),
         "class_sizes": class_size_sections(estimates, rows["runs"]),
-        "curves": learning_curves(rows["curves"], _validation_guessing(estimates), figures),
+        "curves": learning_curves(rows["curves"], _validation_chance(estimates), figures),
         "tuning": tuning_sections(rows["tuning"], figures),
         "texts": [summarize_texts(path) for path in texts],
         "controls": sorted({path.stem for path in texts if control_of(path) not in (None, "names")}),
@@ -109,10 +109,10 @@ def render_report(
     _write_page(content, output)
 
 
-def _validation_guessing(estimates: Estimates) -> dict[tuple[str, str], float | None]:
-    """Return what guessing gives on validation clips, by data set and protocol: they are scored among the test classes."""
+def _validation_chance(estimates: Estimates) -> dict[tuple[str, str], float | None]:
+    """Return what chance gives on validation clips, by data set and protocol: they are scored among the test classes."""
     return {
-        (comparison.dataset, comparison.protocol): guessing_of(measured.get(("top1", "ordered"), {}).values())
+        (comparison.dataset, comparison.protocol): chance_of(measured.get(("top1", "ordered"), {}).values())
         for comparison, measured in estimates.items()
         if comparison.split == "test"
     }
@@ -172,7 +172,7 @@ def _write_page(content: dict[str, Any], output: Path) -> None:
         "title": title,
         "p": format_p,
         "count": format_count,
-        "guessing": guessing_text,
+        "chance": chance_text,
     }
     with atomic_write(output) as part:
         part.write_text(environment.get_template("page.html.j2").render(content), encoding="utf-8")

@@ -9,7 +9,7 @@ from kinetext.core.escape import for_terminal
 from kinetext.evaluation.intervals import Estimate
 from kinetext.report.collect import read_tables
 from kinetext.report.comparisons import headline_metrics, metric_of_tests, paired_differences
-from kinetext.report.estimates import Measured, all_estimates, averaged_comparisons, guessing_text, pooled_comparisons
+from kinetext.report.estimates import Measured, all_estimates, averaged_comparisons, chance_text, pooled_comparisons
 from kinetext.report.formats import format_value
 from kinetext.report.keys import Comparison, RowKey, comparison_of, row_labels, sort_key, title
 from kinetext.report.progress import Progress, Unfinished
@@ -71,8 +71,8 @@ def _comparison_lines(
     keys = sorted(cells, key=lambda key: -cells[key].value)
     labels = row_labels(keys)
     width = max(map(len, labels.values()))
-    guessing = guessing_text(cells.values())
-    yield f"{title(comparison)}: {metric}, percent{f' (guessing {guessing})' if guessing else ''}"
+    chance = chance_text(cells.values())
+    yield f"{title(comparison)}: {metric}, percent{f' (chance {chance})' if chance else ''}"
     for key in keys[:MAX_ROWS]:
         cell = cells[key]
         value, low, high = (format_value(number, cell.unit) for number in (cell.value, cell.low, cell.high))

@@ -1,8 +1,8 @@
 """Tuning: the settings chosen, the best score against the number of trials, and comparisons with unequal budgets.
 
-After Dodge et al., "Show Your Work" (EMNLP 2019): the best of n trials, so that a reader sees whether the budget decides
-which method is ahead. Their formula draws trials with replacement; here it is without (Tang et al., ACL 2020), exact over all
-orders of the trials.
+After Dodge et al., "Show Your Work" (EMNLP 2019): the best of n trials, so that a reader sees whether the budget
+decides which method is ahead. Their formula draws trials with replacement; here it is without (Tang et al., ACL 2020),
+exact over all orders of the trials.
 
 N trials.
 """
@@ -104,8 +104,8 @@ def leader_sentence(best_N: dict[str, np.ndarray]) -> str:
 def unequal_budgets(runs: Iterable[dict[str, Any]], costs: Iterable[dict[str, Any]]) -> str:
     """Return which rows of a comparison had which budget if they differ, else "".
 
-    `runs` are those of the comparison, `costs` those of all runs: a comparison may test what was trained on another data set.
-    A row that trains nothing and was not tuned has nothing to tune, so its budget does not count.
+    `runs` are those of the comparison, `costs` those of all runs: a comparison may test what was trained on another
+    data set. A row that trains nothing and was not tuned has nothing to tune, so its budget does not count.
     """
     trained = {key_of(cost) for cost in costs if cost["trained_parameters"]}
     budgets: dict[str, set[str]] = defaultdict(set)

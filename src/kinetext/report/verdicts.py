@@ -1,4 +1,4 @@
-"""What a comparison shows, in sentences: which rows are best, which are not better than guessing or did not learn.
+"""What a comparison shows, in sentences: which rows are best, which are not better than chance or did not learn.
 
 No row is named best where no two rows differ significantly. Then the width of the intervals says how large a difference
 these clips could have hidden.
@@ -28,19 +28,17 @@ def verdict_sentences(
     several = len({key.backbone for key in cells}) > 1
     names = {key: f"{key.method} with {key.texts}{f', {key.backbone}' if several else ''}" for key in cells}
     sentences = _best_sentences(metric, cells, differences, names)
-    low = [key for key, cell in cells.items() if cell.guessing is not None and cell.low <= cell.guessing]
-    guessing = next((cell.guessing for cell in cells.values() if cell.guessing is not None), 0.0)
+    low = [key for key, cell in cells.items() if cell.chance is not None and cell.low <= cell.chance]
+    chance = next((cell.chance for cell in cells.values() if cell.chance is not None), 0.0)
     if low and len(low) == len(cells):
         rows = "No row is" if len(low) > 1 else "It is not"
-        sentences.append(f"{rows} significantly better than guessing ({format_percent(guessing)} %).")
+        sentences.append(f"{rows} significantly better than chance ({format_percent(chance)} %).")
     elif low:
-        sentences.append(
-            f"Not significantly better than guessing ({format_percent(guessing)} %): {_listed(names, low)}."
-        )
+        sentences.append(f"Not significantly better than chance ({format_percent(chance)} %): {_listed(names, low)}.")
     unlearned = [key for key in cells if key in set(unlearned)]
     if unlearned:
         rows = _listed(names, unlearned)
-        sentences.append(f"Did not learn: {rows}; the accuracy on validation clips was never above guessing.")
+        sentences.append(f"Did not learn: {rows}; the accuracy on validation clips was never above chance.")
     return sentences
 
 
@@ -82,8 +80,8 @@ def _listed(names: Mapping[RowKey, str], keys: Sequence[RowKey]) -> str:
     return join_names(shown) if len(keys) <= MAX_NAMED else f"{', '.join(shown)} and {len(keys) - MAX_NAMED} more"
 
 
-def did_not_learn(curves: Iterable[dict[str, Any]], guessing: float | None) -> bool:
-    """Return whether the accuracy on validation clips of every seed of a row was never above guessing.
+def did_not_learn(curves: Iterable[dict[str, Any]], chance: float | None) -> bool:
+    """Return whether the accuracy on validation clips of every seed of a row was never above chance.
 
     `curves` are the row's rows of the table `curves`. A row without validation clips is not judged.
     """
@@ -91,4 +89,4 @@ def did_not_learn(curves: Iterable[dict[str, Any]], guessing: float | None) -> b
     for row in curves:
         if row["metric"] == "val_top1" and row["value"] is not None:
             best[row["seed"]] = max(best.get(row["seed"], 0.0), row["value"])
-    return guessing is not None and bool(best) and max(best.values()) <= guessing
+    return chance is not None and bool(best) and max(best.values()) <= chance

@@ -1,7 +1,7 @@
 """Roughly how long a study takes and how much disk it fills, before anything has run.
 
-Arithmetic comes from the sizes of the models, the rate from one matrix product on this machine. A job's imports and reading
-count, too: they are most of a small study. The estimate is meant to tell minutes from days.
+Arithmetic comes from the sizes of the models, the rate from one matrix product on this machine. A job's imports and
+reading count, too: they are most of a small study. The estimate is meant to tell minutes from days.
 """
 
 import os

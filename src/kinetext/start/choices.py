@@ -1,7 +1,7 @@
 """Choose a study that suits the clips and the machine. Every choice has its reason, which is written beside it.
 
-Rates: STAN's released configurations take 2e-6 and 2e-5 (new parameters) on 240,000 clips; fewer clips give fewer steps,
-so smaller sets take the higher rates of the defaults, and five times STAN's below 2,000 clips (docs/recipes.md).
+Rates: STAN's released configurations take 2e-6 and 2e-5 (new parameters) on 240,000 clips; fewer clips give fewer
+steps, so smaller sets take the higher rates of the defaults, and five times STAN's below 2,000 clips (docs/recipes.md).
 """
 
 import math

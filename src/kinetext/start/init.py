@@ -1,4 +1,6 @@
-"""kinetext init: write a configuration that can answer the question on a user's videos, and say what was chosen and why."""
+"""kinetext init: write a configuration that can answer the question on a user's videos, and say what was chosen and
+why.
+"""
 
 import os
 import re

@@ -1,7 +1,7 @@
 """Check, before the first job, what would stop a run or spoil its results: one sentence each, with what to do.
 
-Keys and servers (one request each), weights, disk, clips that have changed, classes per split, files that give no clip, the
-device, and roughly how long the study takes and what its language model costs. Nothing is changed.
+Keys and servers (one request each), weights, disk, clips that have changed, classes per split, files that give no clip,
+the device, and roughly how long the study takes and what its language model costs. Nothing is changed.
 """
 
 import os

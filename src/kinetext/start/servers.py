@@ -60,7 +60,9 @@ def texts_path(results: Path, run: RunSpec) -> Path:
 
 
 def cached_replies(provider: ChatApi, cache: Path) -> int:
-    """Return how many replies of this model at this server the cache holds. Which classes they are about is not known yet."""
+    """Return how many replies of this model at this server the cache holds. Which classes they are about is not known
+    yet.
+    """
     config, count = provider.config, 0
     for path in (cache / "replies").glob("*.json"):
         try:

@@ -1,8 +1,9 @@
 """Confusion of classes on their training clips, by a linear classifier on frame-averaged features.
 
-Up to MAX_LOGISTIC classes the classifier is a logistic regression; its time grows with classes x clips x steps. With more
-it is linear discriminant analysis with one covariance for all classes, shrunk after Ledoit and Wolf (2004): class means in
-closed form. Its logits are divided by a temperature (Guo et al., ICML 2017), because they are far too sure of themselves.
+Up to MAX_LOGISTIC classes the classifier is a logistic regression; its time grows with classes x clips x steps. With
+more it is linear discriminant analysis with one covariance for all classes, shrunk after Ledoit and Wolf (2004): class
+means in closed form. Its logits are divided by a temperature (Guo et al., ICML 2017), because they are far too sure of
+themselves.
 
 B clips, D joint width, K classes.
 """
@@ -34,8 +35,8 @@ def confusion_scores(
     of errors are not. Every row sums to 1; then the matrix is averaged with its transpose and its diagonal set to zero.
     Classes with fewer than 2 clips get zeros; a clip whose class is absent from the other folds is not counted.
 
-    Logistic regression is fitted to probabilities and works from one clip per class on. 30 steps are enough for the order
-    of the rivals: 700 classes of 50 clips with 512 features take two and a half minutes on one core.
+    Logistic regression is fitted to probabilities and works from one clip per class on. 30 steps are enough for the
+    order of the rivals: 700 classes of 50 clips with 512 features take two and a half minutes on one core.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 

@@ -1,6 +1,7 @@
 """Read a run folder as what MLflow can hold: tags, parameters, metrics with steps, data sets, files.
 
-Nothing here imports MLflow. A run's `digest` covers everything that is logged of it: an unchanged run is not logged twice.
+Nothing here imports MLflow. A run's `digest` covers everything that is logged of it: an unchanged run is not logged
+twice.
 """
 
 import hashlib

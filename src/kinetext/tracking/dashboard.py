@@ -1,7 +1,7 @@
 """kinetext dashboard: serve a study's MLflow store on this machine, and print the address of its runs.
 
-MLflow 3 opens on an overview for language models, which is empty here; the page of an experiment's runs has an address of
-its own (`#/experiments/ID/runs`).
+MLflow 3 opens on an overview for language models, which is empty here; the page of an experiment's runs has an address
+of its own (`#/experiments/ID/runs`).
 """
 
 import os
@@ -17,7 +17,8 @@ from kinetext.tracking.store import ENVIRONMENT, Store, find_store, open_client
 def dashboard(options: TrackingOptions, results: Path, port: int) -> None:
     """Print the addresses of the runs, one for each data set, and become MLflow's server.
 
-    Raises ValueError if nothing is logged. If a server stores the runs already, its address is printed and nothing starts.
+    Raises ValueError if nothing is logged. If a server stores the runs already, its address is printed and nothing
+    starts.
     """
     store = find_store(options, results)
     if not store.uri:

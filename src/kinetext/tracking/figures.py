@@ -1,6 +1,7 @@
 """Draw the figures of one run for MLflow from its predictions with ordered frames: confusion matrices and ranks.
 
-The report compares runs; these show one run on its own. Colours of Okabe and Ito. Clips B, classes or captions K, queries Q.
+The report compares runs; these show one run on its own. Colours of Okabe and Ito. Clips B, classes or captions K,
+queries Q.
 """
 
 from collections.abc import Iterator
@@ -19,8 +20,8 @@ MAX_CLASSES = 1000  # a confusion matrix of more classes is a uniform grey
 
 
 def draw_figures(predictions: Path) -> Iterator[tuple[str, Any]]:
-    """Yield file names and matplotlib figures: ranks.png, and confusion-{split}.png of test clips and, with novel classes,
-    of all clips scored among all classes.
+    """Yield file names and matplotlib figures: ranks.png, and confusion-{split}.png of test clips and, with novel
+    classes, of all clips scored among all classes.
     """
     ranks: dict[str, np.ndarray] = {}
     for (split, _), sample in read_predictions(predictions, "ordered").items():
@@ -38,7 +39,9 @@ def draw_figures(predictions: Path) -> Iterator[tuple[str, Any]]:
 
 
 def class_ranks(predictions: Predictions) -> np.ndarray:
-    """Return the rank [B] of each clip's own class, from 1. As in top1, a tie ranks it lower; without frames it is last."""
+    """Return the rank [B] of each clip's own class, from 1. As in top1, a tie ranks it lower; without frames it is
+    last.
+    """
     target_score_B1 = np.take_along_axis(predictions.scores_BK, predictions.target_B[:, None], axis=1)
     rank_B = (predictions.scores_BK >= target_score_B1).sum(1)
     return np.where(np.isnan(target_score_B1[:, 0]), len(predictions.labels), rank_B)
@@ -47,8 +50,8 @@ def class_ranks(predictions: Predictions) -> np.ndarray:
 def confusion_matrix(predictions: Predictions) -> np.ndarray:
     """Return the share of each class's clips that is assigned to each class, [K true, K predicted].
 
-    As in top1, a tie with the own class counts for the other class. Clips without frames are left out; the row of a class
-    without clips is zero.
+    As in top1, a tie with the own class counts for the other class. Clips without frames are left out; the row of a
+    class without clips is zero.
     """
     K = len(predictions.labels)
     predicted_B = predicted_classes(predictions)

@@ -1,10 +1,11 @@
 """Curves of a running training in MLflow, best effort: the training hands them to a thread, which sends them.
 
-The training never waits for the server. It leaves its newest curves with the thread, which replace those that were not sent
-yet; when the training ends, the thread gets CLOSE_S more seconds. Importing mlflow takes about 4 s of processor time, during
-which the training's own Python code waits for the interpreter. The thread therefore imports it only once the training has
-run for IMPORT_AFTER_S: import and closing stay below 1 % of any training. Shorter trainings have no live curves. The import
-also waits for the first curves: the data loader's workers are forked by then, and inherit no lock of a half-done import.
+The training never waits for the server. It leaves its newest curves with the thread, which replace those that were not
+sent yet; when the training ends, the thread gets CLOSE_S more seconds. Importing mlflow takes about 4 s of processor
+time, during which the training's own Python code waits for the interpreter. The thread therefore imports it only once
+the training has run for IMPORT_AFTER_S: import and closing stay below 1 % of any training. Shorter trainings have no
+live curves. The import also waits for the first curves: the data loader's workers are forked by then, and inherit no
+lock of a half-done import.
 
 The live run is separate (tag `kind`: live). `log-run` deletes it when it logs the finished run folder.
 """

@@ -1,9 +1,10 @@
 """Log run folders to MLflow: `kinetext log-run` for those that Snakemake names, `kinetext sync-tracking` for all.
 
-Each run folder becomes one MLflow run. The seeds of a run are children of a parent run with their mean (seeds.py). Logging is
-idempotent by content: a run is tagged with the sha256 of what is logged of it. A run with the same content is kept; new
-content is logged completely as a new run before the older runs of its name are deleted, because MLflow has no get-or-create
-(mlflow/mlflow#11783). A run that was interrupted is thus replaced the next time, and no other recovery is needed.
+Each run folder becomes one MLflow run. The seeds of a run are children of a parent run with their mean (seeds.py).
+Logging is idempotent by content: a run is tagged with the sha256 of what is logged of it. A run with the same content
+is kept; new content is logged completely as a new run before the older runs of its name are deleted, because MLflow has
+no get-or-create (mlflow/mlflow#11783). A run that was interrupted is thus replaced the next time, and no other recovery
+is needed.
 """
 
 import json
@@ -29,9 +30,9 @@ logger = logging.getLogger(__name__)
 def log_run(folders: Sequence[Path], results: Path, options: TrackingOptions, output: Path) -> None:
     """Log run folders, each once; write the MLflow run id or the error of each to the JSON file `output`.
 
-    Other seeds beside these folders are logged too, because the mean is over all of them. Nothing is imported if tracking is
-    off. A store that keeps failing causes a warning, and the other runs are not tried: each would wait as long. Raises
-    ValueError if a run folder lacks run.yaml or metrics.parquet.
+    Other seeds beside these folders are logged too, because the mean is over all of them. Nothing is imported if
+    tracking is off. A store that keeps failing causes a warning, and the other runs are not tried: each would wait as
+    long. Raises ValueError if a run folder lacks run.yaml or metrics.parquet.
     """
     store, runs = find_store(options, results), [read_folder(folder) for folder in dict.fromkeys(folders)]
     beside = {path.parent for folder in folders for path in folder.resolve().parent.glob("seed*/metrics.parquet")}

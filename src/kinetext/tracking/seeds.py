@@ -1,8 +1,8 @@
 """Summarise the seeds of a run: the content of a parent run in MLflow.
 
-Intervals are those of evaluation/seed_means.py: with one or two seeds about these trained weights, from three on about the
-expected value over trainings. MLflow sees the runs of one method only, and the metrics of runs, not of clips. So the variance
-between seeds is not pooled over methods, and the interval is wider than that of the report.
+Intervals are those of evaluation/seed_means.py: with one or two seeds about these trained weights, from three on about
+the expected value over trainings. MLflow sees the runs of one method only, and the metrics of runs, not of clips. So
+the variance between seeds is not pooled over methods, and the interval is wider than that of the report.
 """
 
 import hashlib
@@ -66,7 +66,8 @@ class Parent:
 def group_runs(runs: Sequence[Run]) -> dict[str, list[list[Run]]]:
     """Group runs by name without seed, then by their other settings, in the order of seeds.
 
-    A name has several groups if the results hold seeds of an earlier configuration. They are not averaged with the others.
+    A name has several groups if the results hold seeds of an earlier configuration. They are not averaged with the
+    others.
     """
     groups_by_name: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in sorted(runs, key=lambda run: int(run.spec["seed"])):

@@ -1,9 +1,10 @@
-"""Find the tracking store and open a client of it: a SQLite file on one machine, an `mlflow server` or PostgreSQL on a cluster.
+"""Find the tracking store and open a client of it: a SQLite file on one machine, an `mlflow server` or PostgreSQL on a
+cluster.
 
 Measured with MLflow 3.17: if eight processes open an empty database at the same time, seven fail ("table runs already
 exists", "UniqueViolation"). A process therefore holds a lock while it opens one; a server opens its database before it
-starts. A lost connection, as when PostgreSQL restarts, raises an error: calls are retried for a while. Sixteen processes
-that write steadily with log_batch lost nothing.
+starts. A lost connection, as when PostgreSQL restarts, raises an error: calls are retried for a while. Sixteen
+processes that write steadily with log_batch lost nothing.
 """
 
 import fcntl
@@ -130,7 +131,9 @@ def retry(call: Callable[[], T], store: Store) -> T:
 
 @contextmanager
 def schema_lock(store: Store) -> Iterator[None]:
-    """Hold a lock of the store while its schema may be created: a file beside SQLite, or an advisory lock in PostgreSQL."""
+    """Hold a lock of the store while its schema may be created: a file beside SQLite, or an advisory lock in
+    PostgreSQL.
+    """
     if store.uri.startswith("sqlite:///"):
         file = Path(store.uri.removeprefix("sqlite:///"))
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -3,8 +3,8 @@
 A batch holds frames, or the cached tokens of a frozen image encoder.
 
 Several processes share each training batch: every process takes consecutive clips of it, so that the batch is the same
-for any number of processes. Validation batches are not shared: the processes take whole batches in turn. No clip is left
-out or used twice, and each clip gives the same bits as with one process.
+for any number of processes. Validation batches are not shared: the processes take whole batches in turn. No clip is
+left out or used twice, and each clip gives the same bits as with one process.
 
 N items of an epoch, or of a batch of all processes; B clips of one process, T frames, C channels, H x W pixels.
 """
@@ -36,8 +36,8 @@ ENCODER_BATCH = 32  # clips that go through a frozen image encoder at once
 class Batch:
     """The part of a batch that one process computes.
 
-    A process without clips of its own, because the batch is too small, gets the first clip of the batch. It has to take part
-    in the step, but this clip counts for nothing.
+    A process without clips of its own, because the batch is too small, gets the first clip of the batch. It has to take
+    part in the step, but this clip counts for nothing.
     """
 
     clip_ids: list[str]  # of the whole batch
@@ -147,7 +147,8 @@ class Batches:
     def epoch(self, number: int | None, first: int = 0) -> Iterator[Batch]:
         """Yield the part of every batch that this process computes, on its device.
 
-        A training that resumes skips the `first` batches. `epoch(None)` yields whole batches, which the processes take in turn.
+        A training that resumes skips the `first` batches. `epoch(None)` yields whole batches, which the processes take
+        in turn.
         """
         size = self.training.batch_size
         clip_N, text_N = (items_N[first * size :] for items_N in self._order(number))
@@ -199,7 +200,9 @@ class Batches:
         return self._with_copies(clip_N[order_N], text_N[order_N])
 
     def _with_copies(self, item_N: Tensor, text_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Repeat each item `repeats` times. Each copy has its own index, so that it is augmented differently (data/loader.py)."""
+        """Repeat each item `repeats` times. Each copy has its own index, so that it is augmented differently
+        (data/loader.py).
+        """
         repeats, clips = self.training.repeats, len(self.clip_ids)
         copy_NR = (item_N // clips)[:, None] * repeats + torch.arange(repeats)
         return ((item_N % clips)[:, None] + copy_NR * clips).flatten(), text_N.repeat_interleave(repeats)
@@ -218,7 +221,9 @@ class Batches:
         return fits
 
     def _cache_tokens(self) -> Tokens | None:
-        """Return the tokens of all clips in float16, or None if a number is too large for it. Each process computes a part."""
+        """Return the tokens of all clips in float16, or None if a number is too large for it. Each process computes a
+        part.
+        """
         self.method.eval()
         order = [indices.tolist() for indices in torch.arange(len(self.clip_ids)).split(ENCODER_BATCH)]
         parts: list[Tokens] = []

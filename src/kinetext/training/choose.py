@@ -1,7 +1,7 @@
 """choose_settings: read the scores of all trials of a run and write the setting that its final runs train with.
 
-A score is the metric of the validation clips; test clips have no part in it. Of equal scores the lower trial counts, so that
-the configured setting stays where nothing is better.
+A score is the metric of the validation clips; test clips have no part in it. Of equal scores the lower trial counts, so
+that the configured setting stays where nothing is better.
 """
 
 import json
@@ -24,8 +24,8 @@ Score = dict[str, Any]  # the content of a trial's rung{n}.json
 def choose_settings(spec: str, scores: list[Path], output: Path, table: Path) -> None:
     """Write the chosen setting as YAML, and the table `tuning` of all trials and rungs.
 
-    `spec` is a tuned run as JSON, `scores` are the files of all of its trials and rungs. The last rung in which a trial has a
-    score decides. Raises ValueError if there is none.
+    `spec` is a tuned run as JSON, `scores` are the files of all of its trials and rungs. The last rung in which a trial
+    has a score decides. Raises ValueError if there is none.
     """
     run = RunSpec(**json.loads(spec))
     assert run.tuning is not None, run.run

@@ -1,11 +1,11 @@
 """The settings that tuning tries, known before anything runs: a quasi-random design over a space of options.
 
-Trial 0 is the configured setting. The others are points of a scrambled Sobol sequence (Owen, J. Complexity 1998; scipy's
-qmc.Sobol), which fills a space more evenly than random search (Bergstra and Bengio, JMLR 2012; Bousquet et al.,
+Trial 0 is the configured setting. The others are points of a scrambled Sobol sequence (Owen, J. Complexity 1998;
+scipy's qmc.Sobol), which fills a space more evenly than random search (Bergstra and Bengio, JMLR 2012; Bousquet et al.,
 arXiv:1706.03200). A longer tuning starts with the trials of a shorter one, so more trials rerun none.
 
-Successive halving (Jamieson and Talwalkar, AISTATS 2016): every trial trains for few epochs, the best ones for more. Each
-rung trains anew, with warm-up and decay over its own epochs.
+Successive halving (Jamieson and Talwalkar, AISTATS 2016): every trial trains for few epochs, the best ones for more.
+Each rung trains anew, with warm-up and decay over its own epochs.
 
 N trials, D options.
 """
@@ -32,8 +32,8 @@ Setting = dict[str, Any]  # option -> value
 def tuning_record(method: type[Method], options: MethodOptions, shared: TuningOptions | None) -> TuningRecord | None:
     """Return how a method is tuned; None if it is not, or has nothing to tune.
 
-    The method's own options of tuning take precedence over the `shared` ones. Raises ValueError for a space that does not
-    fit the method, and for more rungs than its epochs allow.
+    The method's own options of tuning take precedence over the `shared` ones. Raises ValueError for a space that does
+    not fit the method, and for more rungs than its epochs allow.
     """
     if shared is None and options.tuning is None:
         return None
@@ -57,8 +57,8 @@ def absolute_space(
 ) -> dict[str, dict[str, Any]]:
     """Return the ranges to try, factors resolved to intervals; those of the method's class if `space` is None.
 
-    An option whose value is zero or null is switched off and is not in a default space. Raises ValueError for an unknown
-    option, or a factor of a value that is no positive number.
+    An option whose value is zero or null is switched off and is not in a default space. Raises ValueError for an
+    unknown option, or a factor of a value that is no positive number.
     """
     default = space is None
     trains = method.trains and (method.fits or options.training.epochs > 0)

@@ -1,8 +1,8 @@
-"""The gradient of a batch that several processes share, by DistributedDataParallel, which adds gradients while the backward
-pass is still running.
+"""The gradient of a batch that several processes share, by DistributedDataParallel, which adds gradients while the
+backward pass is still running.
 
-Each process computes the loss so that the mean over processes is the whole batch's. In pieces, the gradients of the passes before
-the last one stay in the process, and the last one adds all of them over processes.
+Each process computes the loss so that the mean over processes is the whole batch's. In pieces, the gradients of the
+passes before the last one stay in the process, and the last one adds all of them over processes.
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
-"""Mixup and CutMix, with the draws of torchvision's transforms: each clip of a batch gets a part of another one, and a loss over
-both classes.
+"""Mixup and CutMix, with the draws of torchvision's transforms: each clip of a batch gets a part of another one, and a
+loss over both classes.
 
-A clip's partner is the nearest one at least `repeats` before it, among those of its process, that is not a copy of it. One box, or
-one share, for a whole batch.
+A clip's partner is the nearest one at least `repeats` before it, among those of its process, that is not a copy of it.
+One box, or one share, for a whole batch.
 
 B clips of this process, T frames, C channels, H, W pixels.
 """

@@ -1,8 +1,8 @@
 """The objective of clips with several labels each: binary cross-entropy of every label, and mean average precision.
 
-The log-odds of a label are the method's score minus a threshold that trains (`Method.label_threshold`), as SigLIP's bias
-does (Zhai et al., ICCV 2023). It starts where the mean predicted share of positive labels is that of the first batch:
-CLIP's scores are about 20, and all labels would be taken for certain.
+The log-odds of a label are the method's score minus a threshold that trains (`Method.label_threshold`), as SigLIP's
+bias does (Zhai et al., ICCV 2023). It starts where the mean predicted share of positive labels is that of the first
+batch: CLIP's scores are about 20, and all labels would be taken for certain.
 
 B clips of this process, N clips of a split, K classes.
 """

@@ -38,7 +38,8 @@ def total(losses: Losses) -> Tensor:
 def read_tokens(method: Method, training: TrainingOptions, batch: Batch, piece: slice = WHOLE) -> Tokens:
     """Return the tokens of some clips of a batch: the cached ones, or those of the image encoder.
 
-    A frozen image encoder builds no graph unless the method works inside it. Raises TypeError for a batch without clips.
+    A frozen image encoder builds no graph unless the method works inside it. Raises TypeError for a batch without
+    clips.
     """
     if isinstance(batch.clips, dict):  # cached in float16
         return {level: t[piece].float() for level, t in batch.clips.items()}
@@ -99,8 +100,8 @@ class Recognition:
     def losses(self, batch: Batch, piece: slice = WHOLE, text: Any = None) -> Losses:
         """Return the losses of a piece of this process's clips, weighted by its size.
 
-        The sum over the pieces of a process, averaged over processes, is the loss of the whole batch. `text` holds the features
-        of the classes; by default they are computed.
+        The sum over the pieces of a process, averaged over processes, is the loss of the whole batch. `text` holds the
+        features of the classes; by default they are computed.
         """
         with autocast(self.training):
             tokens = read_tokens(self.method, self.training, batch, piece)
@@ -188,7 +189,8 @@ class Retrieval:
     def validate(self, batches: Batches) -> dict[str, float]:
         """Return `val_loss`, the mean loss with the first caption of each clip, and `val_t2v_r1`, from 0 to 1.
 
-        R@1 from text to video is the share of captions for which no other clip scores strictly higher than their own clip.
+        R@1 from text to video is the share of captions for which no other clip scores strictly higher than their own
+        clip.
         """
         assert self.val_table is not None
         self.method.eval()

@@ -1,9 +1,10 @@
-"""profile: where the time of a training step goes, what share of the device's arithmetic it uses, and how long a training takes.
+"""profile: where the time of a training step goes, what share of the device's arithmetic it uses, and how long a
+training takes.
 
-Each part is timed with a wait for the device at its end, so the parts add up to a little more than a step in which nothing waits;
-`clips_per_s` comes from steps in which nothing does. Model FLOP utilisation (MFU: Chowdhery et al., PaLM, 2022, appendix B) is
-the arithmetic of a step's matrix products, as torch counts them, over the device's rate on large products in the same
-precision. What gradient checkpointing and GradCache compute a second time is counted too.
+Each part is timed with a wait for the device at its end, so the parts add up to a little more than a step in which
+nothing waits; `clips_per_s` comes from steps in which nothing does. Model FLOP utilisation (MFU: Chowdhery et al.,
+PaLM, 2022, appendix B) is the arithmetic of a step's matrix products, as torch counts them, over the device's rate on
+large products in the same precision. What gradient checkpointing and GradCache compute a second time is counted too.
 """
 
 import json

@@ -1,5 +1,5 @@
-"""Pieces of a training recipe that have to do with weights: how fast each layer learns, averages over steps, the way back
-to the model that it started from, and when to stop. Papers and defaults: docs/recipes.md.
+"""Pieces of a training recipe that have to do with weights: how fast each layer learns, averages over steps, the way
+back to the model that it started from, and when to stop. Papers and defaults: docs/recipes.md.
 """
 
 from collections.abc import Iterator

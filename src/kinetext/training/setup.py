@@ -1,5 +1,5 @@
-"""What a training needs before its first step: the method on its device, which of its parameters train, how the device computes
-them, the objective, the batches, the optimizer.
+"""What a training needs before its first step: the method on its device, which of its parameters train, how the device
+computes them, the objective, the batches, the optimizer.
 
 B clips, T frames, K classes.
 """

@@ -1,11 +1,12 @@
-"""The state of a training between two steps, kept outside the declared outputs (Snakemake deletes those of a killed job).
+"""The state of a training between two steps, kept outside the declared outputs (Snakemake deletes those of a killed
+job).
 
-It is saved after every epoch, every five minutes, and when a scheduler sends SIGTERM. A write is atomic; the state before the last is
-kept too, and used if the last cannot be read. Random states are not part of it: the draws of a step depend on its number alone
-(step.py), and so does the order of clips (batches.py).
+It is saved after every epoch, every five minutes, and when a scheduler sends SIGTERM. A write is atomic; the state
+before the last is kept too, and used if the last cannot be read. Random states are not part of it: the draws of a step
+depend on its number alone (step.py), and so does the order of clips (batches.py).
 
-Of several processes the first one writes, all read, and all stop after the same step. The state does not depend on their number: two
-processes can resume the state of one.
+Of several processes the first one writes, all read, and all stop after the same step. The state does not depend on
+their number: two processes can resume the state of one.
 """
 
 import hashlib

@@ -1,11 +1,12 @@
-"""Compute the gradient of a batch that does not fit into memory, piece by piece. It equals that of the whole batch up to rounding.
+"""Compute the gradient of a batch that does not fit into memory, piece by piece. It equals that of the whole batch up
+to rounding.
 
-Recognition accumulates gradients, because its loss is a mean over clips. Texts of classes are encoded once. The gradients
-of all pieces with respect to the text features are summed and pass through the text encoder at the end.
+Recognition accumulates gradients, because its loss is a mean over clips. Texts of classes are encoded once. The
+gradients of all pieces with respect to the text features are summed and pass through the text encoder at the end.
 
-Retrieval caches gradients (GradCache: Gao et al., RepL4NLP 2021), because its contrastive loss compares all clips of the
-batch. A first pass without a graph computes the features of all pieces, then the loss and its gradient with respect to
-each feature. A second pass with a graph propagates these gradients through the model. This adds one forward pass.
+Retrieval caches gradients (GradCache: Gao et al., RepL4NLP 2021), because its contrastive loss compares all clips of
+the batch. A first pass without a graph computes the features of all pieces, then the loss and its gradient with respect
+to each feature. A second pass with a graph propagates these gradients through the model. This adds one forward pass.
 
 Random draws (dropout, stochastic depth) depend only on the seed, the epoch, the step, the process and the piece. Both
 passes over a piece therefore draw the same, and so does a training that resumes.

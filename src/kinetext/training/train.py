@@ -250,7 +250,9 @@ def write_results(
 
 
 def finish_weights(prepared: Prepared, backbone: Path) -> None:
-    """Give the method the weights that are written: LoRA merged, and with `wise_ft_alpha` interpolated with the folder's."""
+    """Give the method the weights that are written: LoRA merged, and with `wise_ft_alpha` interpolated with the
+    folder's.
+    """
     prepared.method.backbone.merge_lora()
     if prepared.spec.training.wise_ft_alpha < 1:
         interpolate_backbone(prepared.method.backbone, backbone, prepared.spec.training)

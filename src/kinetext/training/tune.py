@@ -1,7 +1,7 @@
 """tune_method: train one trial of a method's tuning and judge it on the validation clips.
 
-The weights that are judged are those that a run would write. A trial that diverges has no score; it does not stop the others.
-No test clip is read.
+The weights that are judged are those that a run would write. A trial that diverges has no score; it does not stop the
+others. No test clip is read.
 """
 
 import logging
@@ -52,7 +52,9 @@ def tune_method(spec: RunSpec, inputs: Inputs, cache: Path, output: Path, thread
 
 
 def _train(prepared: Prepared, inputs: Inputs, cache: Path) -> tuple[float, Path | None]:
-    """Give the method the weights that a run would write; return the seconds it took and the saved state, if there is one."""
+    """Give the method the weights that a run would write; return the seconds it took and the saved state, if there is
+    one.
+    """
     spec, method = prepared.spec, prepared.method
     if method.fits:
         return fit_method(prepared).seconds, None

@@ -1,5 +1,5 @@
-"""The losses of a training, read once in a while, because each reading waits for the device. A training that has gone wrong stops
-here; the last state on disk is one from before, because nothing is saved before its losses are read.
+"""The losses of a training, read once in a while, because each reading waits for the device. A training that has gone
+wrong stops here; the last state on disk is one from before, because nothing is saved before its losses are read.
 """
 
 import math

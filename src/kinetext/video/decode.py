@@ -66,11 +66,11 @@ def decode_clip(
 ) -> Decoded:
     """Decode the frames of a clip that `choose(times of its frames in seconds)` returns, ascending, repeats allowed.
 
-    Only frames with start_s <= time < end_s are counted and chosen from. These are times of the file: 0 is the start
-    of the container, which may be before the first frame. `resize` is applied to a few frames at a time, uint8 [T, H,
-    W, 3], so that large frames are not all in memory. With `aspect` `storage`, frames whose pixels are not square are not
-    stretched. Frames of more than `limit_px` pixels and clips of more than
-    `limit_s` seconds are not decoded. Never raises: errors are in `status` and `error`.
+    Only frames with start_s <= time < end_s are counted and chosen from. These are times of the file: 0 is the start of
+    the container, which may be before the first frame. `resize` is applied to a few frames at a time, uint8 [T, H, W,
+    3], so that large frames are not all in memory. With `aspect` `storage`, frames whose pixels are not square are not
+    stretched. Frames of more than `limit_px` pixels and clips of more than `limit_s` seconds are not decoded. Never
+    raises: errors are in `status` and `error`.
     """
     request = _Request(path, choose, start_s, end_s, resize, limit_px, limit_s, aspect)
     # a quick opening saves up to a tenth, but does not know where the file starts; after any surprise all is done again

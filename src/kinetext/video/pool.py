@@ -37,11 +37,10 @@ def map_with_timeout(
 ) -> Iterator[Any | NoResult]:
     """Yield `function(item)` in the order of the items.
 
-    An item gives NoResult if it takes more than `limit_s` seconds, if its process dies, or if the function raises. An item
-    that took too long is tried once more, alone, when the others are done: a process that a scheduler or Ctrl-Z paused, or a
-    machine that was busy, must not cost an item.
-    `function` and the items are pickled. `preload` names modules to import before the clocks start. Raises
-    RuntimeError if a worker process cannot start.
+    An item gives NoResult if it takes more than `limit_s` seconds, if its process dies, or if the function raises. An
+    item that took too long is tried once more, alone, when the others are done: a process that a scheduler or Ctrl-Z
+    paused, or a machine that was busy, must not cost an item. `function` and the items are pickled. `preload` names
+    modules to import before the clocks start. Raises RuntimeError if a worker process cannot start.
     """
     SERVER.set_forkserver_preload(list(preload))
     workers = [_Worker(function, preload) for _ in range(num_workers)]

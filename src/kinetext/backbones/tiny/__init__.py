@@ -1,7 +1,7 @@
 """`kinetext-tiny`, the small CLIP of the demo: its pretraining on stills, what it knows, its weights.
 
-Of its 49 408 word embeddings only those that the captions use were trained; the file holds these, the others are drawn from
-a fixed seed when it is read.
+Of its 49 408 word embeddings only those that the captions use were trained; the file holds these, the others are drawn
+from a fixed seed when it is read.
 """
 
 from __future__ import annotations

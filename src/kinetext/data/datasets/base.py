@@ -18,9 +18,9 @@ from kinetext.data.lists import need_folder
 class Clip:
     """One clip of a data set. The fields are the columns of the table `clips`.
 
-    A clip has either a `label` or `captions`. In a multi-label data set it has one or more `labels`, and `label` is None.
-    `error` says why a clip cannot be read. Such clips, and clips whose file is missing, are listed like all others.
-    `group` names the source of a clip, such as a film: clips of one group are never split between training and
+    A clip has either a `label` or `captions`. In a multi-label data set it has one or more `labels`, and `label` is
+    None. `error` says why a clip cannot be read. Such clips, and clips whose file is missing, are listed like all
+    others. `group` names the source of a clip, such as a film: clips of one group are never split between training and
     validation.
     """
 

@@ -59,8 +59,8 @@ class FolderDataset(Dataset):
     def list_clips(self, folder: Path) -> Iterator[Clip]:
         """Yield each video below `root`, sorted by name; its clip_id is its path relative to `root`.
 
-        Raises ValueError, with the path, if `root` is missing or has another layout, or if a class has no clips to train
-        on although others have some. A link that leads out of `root` is listed with an error.
+        Raises ValueError, with the path, if `root` is missing or has another layout, or if a class has no clips to
+        train on although others have some. A link that leads out of `root` is listed with an error.
         """
         clips = list(self._split_clips())
         trained = {clip.label for clip in clips if clip.split == "train" and clip.label is not None}

@@ -52,7 +52,9 @@ def all_metrics(added: Mapping[str, MetricOptions] | None = None) -> dict[str, M
 
 
 def task_of(name: str) -> str:
-    """Return the task of a metric by its name in the table `metrics`; one that a configuration adds counts as of classes."""
+    """Return the task of a metric by its name in the table `metrics`; one that a configuration adds counts as of
+    classes.
+    """
     if name.startswith(("t2v_", "v2t_")):
         return "captions"
     module, _ = BUILT_IN.get(name.partition(":")[0], ("top_k", {}))

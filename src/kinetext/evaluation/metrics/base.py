@@ -54,7 +54,7 @@ class Metric:
         """
         return None
 
-    def guessing(self, sample: Any) -> float | None:
+    def chance(self, sample: Any) -> float | None:
         """Return the expected value with random scores, which says nothing about a clip; None: unknown."""
         return None
 
@@ -84,8 +84,8 @@ def num_not_below(predictions: Predictions) -> np.ndarray:
 def query_values(ranks: Any, value_Q: np.ndarray) -> np.ndarray:
     """Return one pseudo-value per clip [B] for the mean of `value_Q` over all queries.
 
-    Clips have different numbers of queries, so this mean is a ratio of two sums. The pseudo-values linearise it (Cochran
-    1977), and their mean equals it.
+    Clips have different numbers of queries, so this mean is a ratio of two sums. The pseudo-values linearise it
+    (Cochran 1977), and their mean equals it.
     """
     if not len(ranks):
         return np.zeros(0)

@@ -25,7 +25,7 @@ class ClassSizeAccuracy(Metric):
 
     ordered_only = True
 
-    def guessing(self, sample: Any) -> float:
+    def chance(self, sample: Any) -> float:
         return 1 / len(sample.labels)
 
     def prepare(self, predictions: Predictions) -> Answers | None:

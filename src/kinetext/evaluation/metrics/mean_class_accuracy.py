@@ -12,7 +12,7 @@ from kinetext.evaluation.predictions import Predictions
 class MeanClassAccuracy(Metric):
     """Average the top-1 accuracies of the classes that have clips; rare classes weigh as much as common ones."""
 
-    def guessing(self, sample: Any) -> float:
+    def chance(self, sample: Any) -> float:
         return 1 / len(sample.labels)
 
     def prepare(self, predictions: Predictions) -> Answers:

@@ -12,7 +12,7 @@ class MedianRank(Metric):
 
     task, unit, higher_is_better = "captions", "rank", False
 
-    def guessing(self, sample: Any) -> float:
+    def chance(self, sample: Any) -> float:
         return (len(sample) + 1) / 2
 
     def measure(self, sample: Any, rivals: Rivals | None = None) -> float:

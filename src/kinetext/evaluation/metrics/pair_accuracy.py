@@ -15,7 +15,7 @@ class PairAccuracy(Metric):
 
     needs_rivals = True
 
-    def guessing(self, sample: Any) -> float:
+    def chance(self, sample: Any) -> float:
         return 0.5
 
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray:

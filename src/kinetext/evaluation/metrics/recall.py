@@ -19,7 +19,7 @@ class Recall(Metric):
 
     task = "captions"
 
-    def guessing(self, sample: Any) -> float:
+    def chance(self, sample: Any) -> float:
         return min(1.0, self.config.k / len(sample))  # a gallery has one item per clip
 
     def pseudo_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray:

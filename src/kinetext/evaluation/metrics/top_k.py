@@ -20,7 +20,7 @@ class TopK(Metric):
 
         k: int = Field(1, ge=1, description="number of highest classes among which the clip's own must be")
 
-    def guessing(self, sample: Any) -> float:
+    def chance(self, sample: Any) -> float:
         return min(1.0, self.config.k / len(sample.labels))
 
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray:

@@ -15,9 +15,9 @@ reproduces its numbers (tests/parity/test_stan.py). `variant: paper` follows the
 
 What trains: CLIP and the branch. The branch adds 40,218,624 parameters with K = 4 on ViT-B (test_stan.py).
 
-Before training, the temporal half of `variant: code` is the identity, because its last linear layer is zero. With a zero
-time embedding the scores then do not depend on the order of frames. They differ from those of mean_pool, because the
-spatial half starts as a copy of CLIP's layers and adds to the class token from the start.
+Before training, the temporal half of `variant: code` is the identity, because its last linear layer is zero. With a
+zero time embedding the scores then do not depend on the order of frames. They differ from those of mean_pool, because
+the spatial half starts as a copy of CLIP's layers and adds to the class token from the start.
 
 The ablations of the paper are options: `multi_level`, `temporal: none` (no cross-frame module), `intra_frame` and
 `levels`; its posterior structure is the method seq_transformer. The paper does not say how it removed a part; the

@@ -1,7 +1,8 @@
 """import_weights: a checkpoint of STAN's released code (farewellthree/STAN) as one of ours, name by name.
 
-Full checkpoints have the image encoder under `backbone.` and the text encoder under `text_backbone.`; those of March 2023
-have `timesFPN_` for `STAN_`. The result is a checkpoint of the method `stan` whose options `layers` and `temporal` are printed.
+Full checkpoints have the image encoder under `backbone.` and the text encoder under `text_backbone.`; those of March
+2023 have `timesFPN_` for `STAN_`. The result is a checkpoint of the method `stan` whose options `layers` and `temporal`
+are printed.
 
 C layers of CLIP, K of the branch.
 """

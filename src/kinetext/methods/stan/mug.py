@@ -1,4 +1,5 @@
-"""Mug-STAN's head (arXiv:2311.15075): every frame is compared with every word. It belongs to no table of STAN's CVPR paper.
+"""Mug-STAN's head (arXiv:2311.15075): every frame is compared with every word. It belongs to no table of STAN's CVPR
+paper.
 
 B videos, T frames, K classes, M sentences of a class, S = K M sentences, L words, D joint width.
 """

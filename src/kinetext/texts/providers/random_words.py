@@ -1,8 +1,9 @@
 """Control: the class name followed by random words or random letters in place of a description.
 
-WaffleCLIP (Roth et al., "Waffling around for Performance", ICCV 2023): on many image data sets such sentences work about
-as well as descriptions of a language model, so descriptions have to be compared with them. As in WaffleCLIP, words and
-letters alternate. WaffleCLIP gives all classes the same noise (`shared`); its ablation gives each class its own.
+WaffleCLIP (Roth et al., "Waffling around for Performance", ICCV 2023): on many image data sets such sentences work
+about as well as descriptions of a language model, so descriptions have to be compared with them. As in WaffleCLIP,
+words and letters alternate. WaffleCLIP gives all classes the same noise (`shared`); its ablation gives each class its
+own.
 """
 
 import random

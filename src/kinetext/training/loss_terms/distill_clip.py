@@ -1,9 +1,9 @@
 """Distillation from the frozen CLIP through a residual projector: FROSTER (Huang et al., ICLR 2024).
 
-Frame features and class texts of the model that trains go through z + ratio P(z), P a two-layer MLP whose second matrix starts at
-zero, and are pulled to the features of the weights that the training started from: (1 - cosine of images) + (1 - cosine of texts). The
-projectors are dropped after training. Adds 2 x 2 D^2 parameters, 1.049 M at D = 512. Before training the term of the texts is 0,
-and so is that of the images for a method that does not change the frame features.
+Frame features and class texts of the model that trains go through z + ratio P(z), P a two-layer MLP whose second matrix
+starts at zero, and are pulled to the features of the weights that the training started from: (1 - cosine of images) +
+(1 - cosine of texts). The projectors are dropped after training. Adds 2 x 2 D^2 parameters, 1.049 M at D = 512. Before
+training the term of the texts is 0, and so is that of the images for a method that does not change the frame features.
 
 B clips, T frames, S sentences, D joint width.
 """
