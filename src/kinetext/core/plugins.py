@@ -54,6 +54,8 @@ KINDS = {
             "attention",
             "catalogue",
             "checkpoint",
+            "torchscript",
+            "weights",
             "download",
             "embed",
             "hf_clip",
