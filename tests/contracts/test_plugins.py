@@ -114,7 +114,7 @@ BROKEN_METRICS = {
     "accepts the option no_such_option": ('"""Options of the metric."""', 'model_config = {"extra": "allow"}'),
     "option bins can be changed": ('"""Options of the metric."""', 'model_config = {"frozen": False}'),
     "unit is 'percent'; take share, rank or number": ("higher_is_better = False", 'unit = "percent"'),
-    "take classes or captions": ("higher_is_better = False", 'task = "clips"'),
+    "take classes, captions or labels": ("higher_is_better = False", 'task = "clips"'),
     "measure returns float32; take float": ("return float(np.abs(gaps)", "return np.float32(np.abs(gaps)"),
     "the unit is share, but the value is": ("np.abs(gaps).sum() / len(sample)", "2 + np.abs(gaps).sum()"),
     "NaN scores, which must count as wrong": ("/ len(sample)", "/ len(sample) + sample.scores_BK.sum()"),
