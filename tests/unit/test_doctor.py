@@ -342,7 +342,7 @@ def test_hash_of_tensors_covers_names_types_shapes_and_bytes(tmp_path):
 def test_partial_file_of_a_killed_process_is_reported(results, capsys):
     ended = subprocess.Popen(["true"])
     ended.wait()
-    owners = (f"{HOST}-{os.getpid()}", f"elsewhere-{ended.pid}", f"{HOST}-{ended.pid}")
+    owners = (f"{HOST}-{os.getpid()}-1", f"elsewhere-{ended.pid}-1", f"{HOST}-{ended.pid}-1")
     mine, elsewhere, left = (results / RUN / f".metrics.parquet.{owner}.tmp" for owner in owners)
     for path in (mine, elsewhere, left):
         path.write_text("half")

@@ -8,12 +8,13 @@ import glob
 import os
 import platform
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 HOST = re.sub(r"[^A-Za-z0-9]", "", platform.node())[:32]  # its processes are those whose numbers we know
-TEMPORARY = re.compile(r"\..+\.(?P<host>[A-Za-z0-9]*)-(?P<pid>\d+)\.tmp")
+TEMPORARY = re.compile(r"\..+\.(?P<host>[A-Za-z0-9]*)-(?P<pid>\d+)-\d+\.tmp")
 
 ADVICE = {
     errno.ENOSPC: "free space there",
@@ -40,7 +41,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     Raises DiskError if the disk refuses the file. Other errors of the block are passed on.
     """
-    part = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
+    part = path.with_name(f".{path.name}.{HOST}-{os.getpid()}-{threading.get_native_id()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):

@@ -32,6 +32,7 @@ from kinetext.core.files import atomic_write
 from kinetext.core.plugins import nearest
 from kinetext.core.tables import open_shard, read_metadata, read_rows, write_table
 from kinetext.data import near_equal, vificlip
+from kinetext.data.labels import row_classes
 from kinetext.data.shots import draw_clips, listed_clips
 
 Rows = list[dict[str, Any]]
@@ -137,11 +138,6 @@ def read_splits(path: Path) -> dict[str, Split]:
             split.labels.append(row["label"])
         split.rows.append(row)
     return splits
-
-
-def row_classes(row: dict[str, Any]) -> list[str]:
-    """Return the classes of a clip: its label, or its labels in a multi-label data set."""
-    return (row.get("labels") or []) if row["label"] is None else [row["label"]]
 
 
 def protocol_splits(

@@ -28,8 +28,9 @@ from kinetext.core import distributed
 from kinetext.core.memory import peak_mib
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.core.tables import write_table
+from kinetext.data.labels import row_classes
 from kinetext.data.loader import ClipLoader
-from kinetext.data.splits import Split, read_splits, row_classes
+from kinetext.data.splits import Split, read_splits
 from kinetext.data.store import FrameStore
 from kinetext.data.views import ClipViews
 from kinetext.evaluation.calibration import CAPTIONS, NO_CLIPS, Calibration, fit_odds, fit_temperature

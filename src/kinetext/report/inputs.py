@@ -9,7 +9,7 @@ from kinetext.config.data import PROTOCOL
 from kinetext.core.paths import LEVELS
 from kinetext.core.schemas import DESCRIPTIONS, is_used
 from kinetext.core.tables import open_shard, read_metadata, read_rows
-from kinetext.data.splits import row_classes
+from kinetext.data.labels import row_classes
 from kinetext.report.descriptions import control_of
 from kinetext.report.sources import DatasetFiles
 

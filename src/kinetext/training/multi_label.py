@@ -16,7 +16,8 @@ from torch import Tensor
 
 from kinetext.backbones.text_table import to_device_async
 from kinetext.core import distributed
-from kinetext.data.splits import Split, row_classes
+from kinetext.data.labels import row_classes
+from kinetext.data.splits import Split
 from kinetext.evaluation.average_precision import mean_average_precision
 from kinetext.methods.base import THRESHOLD_SCALE, LossInputs
 from kinetext.training.batches import Batch, Batches

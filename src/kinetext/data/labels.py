@@ -1,0 +1,8 @@
+"""The classes of a clip, from its row of the table `clips` or `splits`."""
+
+from typing import Any
+
+
+def row_classes(row: dict[str, Any]) -> list[str]:
+    """Return the classes of a clip: its label, or its labels in a multi-label data set."""
+    return (row.get("labels") or []) if row["label"] is None else [row["label"]]
