@@ -187,7 +187,12 @@ def mean_over_datasets(parts: Sequence[Estimate], overlap_DD: np.ndarray | None 
 
 
 def harmonic_mean(base: Estimate, novel: Estimate) -> Estimate:
-    """Return 2ab / (a + b) of two independent shares (interval: Newcombe, Statistics in Medicine 2001)."""
+    """Return 2ab / (a + b) of two shares, with an interval.
+
+    With one or two seeds the shares are independent, because their clips are others (Newcombe, Statistics in Medicine
+    2001). From three seeds on their intervals also cover training, which moves both: their widths are added, which is
+    wide enough for any correlation.
+    """
 
     def combine(a: float, b: float) -> float:
         return 2 * a * b / (a + b) if a + b else 0.0
@@ -195,11 +200,12 @@ def harmonic_mean(base: Estimate, novel: Estimate) -> Estimate:
     value = combine(base.value, novel.value)
     below = (value - combine(base.low, novel.value), value - combine(base.value, novel.low))
     above = (combine(base.high, novel.value) - value, combine(base.value, novel.high) - value)
+    power = 1 if min(base.seeds, novel.seeds) >= 3 else 2
     return replace(
         base,
         value=value,
-        low=max(0.0, value - (below[0] ** 2 + below[1] ** 2) ** 0.5),
-        high=min(1.0, value + (above[0] ** 2 + above[1] ** 2) ** 0.5),
+        low=max(0.0, value - (below[0] ** power + below[1] ** power) ** (1 / power)),
+        high=min(1.0, value + (above[0] ** power + above[1] ** power) ** (1 / power)),
         least=value,
         most=value,
         seeds=min(base.seeds, novel.seeds),

@@ -41,7 +41,8 @@ def plan_runs(config: Config) -> dict[str, RunSpec]:
 def tuned_runs(runs: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
     """Return the runs that are tuned, one for all seeds, by their names without the seed."""
     tuned = {run.group: run for run in runs.values() if run.tuning is not None and run.trained_on is None}
-    return {group: run.model_copy(update={"run": f"{group}/seed0", "seed": 0}) for group, run in tuned.items()}
+    first = {group: run.model_copy(update={"run": f"{group}/seed0", "seed": 0}) for group, run in tuned.items()}
+    return {group: run.with_fingerprint() for group, run in first.items()}  # the same for whatever other seeds
 
 
 def plan_run(spec: str, output: Path, setting: Path | None = None, trained: Path | None = None) -> None:

@@ -3,7 +3,7 @@
 Rows are sorted by the first headline metric, the best first.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,13 +57,14 @@ def comparison_sections(
     curves: list[dict[str, Any]],
     descriptions: list[str],
     figures: Path,
+    elsewhere: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return everything that the page shows about one comparison.
 
     `differences`, `costs` and `curves` are the rows of these tables that belong to it; `descriptions` are the text sets
-    with motion descriptions.
+    with motion descriptions; `elsewhere` are the metrics that were measured in any comparison.
     """
-    headline = headline_metrics(measured, options)
+    headline = headline_metrics(measured, options, elsewhere)
     main = measured[headline[0], "ordered"]
     keys = sorted(main, key=lambda key: -main[key].value)
     rows = _Rows(file_name(comparison), keys, measured, figures)
@@ -85,7 +86,9 @@ def comparison_sections(
         "from_best": from_best,
         "methods": all(difference.methods for difference in from_best.values()),
         "scope": scope_sentence(from_best.values()),
-        "verdict": verdict_sentences(headline[0], {key: main[key] for key in keys}, paired, unlearned),
+        "verdict": verdict_sentences(
+            headline[0], {key: main[key] for key in keys}, paired if tested_metric == headline[0] else {}, unlearned
+        ),
         "unlearned": unlearned,
         "ranking": rows.plot(f"rank-{rows.file_name}", {key: main[key] for key in keys}, axis),
         "retrieval": _retrieval(rows, differences),
@@ -128,15 +131,17 @@ def scope_sentence(differences: Iterable[Difference]) -> str:
     return f"{about} The largest difference between two seeds of one row is {format_percent(apart)} points."
 
 
-def headline_metrics(measured: Measured, options: ReportOptions) -> list[str]:
+def headline_metrics(measured: Measured, options: ReportOptions, elsewhere: Collection[str] = ()) -> list[str]:
     """Return the headline metrics of a comparison: those of classes, of several labels per clip, or of captions.
 
-    Raises ValueError for one that was not measured, for none, or if the first, which sorts the rows, is not a share
-    where higher is better.
+    Some metrics do not apply to every comparison: one that was measured `elsewhere` is left out here. Raises ValueError
+    for one that was measured nowhere, for none, or if the first, which sorts the rows, is not a share where higher is
+    better.
     """
     tasks = {task_of(metric) for metric, _ in measured}
     task = next(task for task in ("captions", "labels", "classes") if task in tasks)
     headline = [metric for metric in options.headline if task_of(metric) == task]
+    headline = headline[:1] + [m for m in headline[1:] if (m, "ordered") in measured or m not in elsewhere]
     missing = [metric for metric in headline or options.headline if (metric, "ordered") not in measured]
     if missing:
         known = sorted({metric for metric, _ in measured if ":" not in metric})

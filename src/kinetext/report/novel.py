@@ -58,7 +58,7 @@ def novel_classes(
         measured = {split: estimates[other] for split, other in splits.items() if other in estimates}
         if "test" not in measured:
             continue
-        metric = headline_metrics(measured["novel"], options)[0]
+        metric = headline_metrics(measured["novel"], options, options.headline)[0]
         cells = {split: part.get((metric, "ordered"), {}) for split, part in measured.items()}
         means = harmonic_means(estimates, comparison, metric)
         if area := estimates.get(splits[UNSEEN], {}).get(("ausuc", "ordered")):
@@ -86,7 +86,9 @@ def novel_classes(
                 "from_best": {
                     name.replace("_", " "): tested
                     for name, column in means.items()
-                    if (tested := _from_best(column, differences, comparison, name))
+                    # harmonic means are tested in top-1 accuracy
+                    if (name == "ausuc" or metric == "top1")
+                    and (tested := _from_best(column, differences, comparison, name))
                 },
                 "curves": _curves(keys, comparison, curves, figures),
             }

@@ -140,6 +140,7 @@ def _comparisons(
 ) -> list[dict[str, Any]]:
     """Return the sections of all comparisons, sorted."""
     sections, draws = [], combined_draws(estimates)
+    elsewhere = {metric for measured in estimates.values() for metric, _ in measured}
     for comparison in sorted(estimates, key=sort_key):
         datasets = pools.get(comparison, [comparison.dataset])
         differences = [row for row in rows["differences"] if comparison_of(row) == comparison]
@@ -147,10 +148,10 @@ def _comparisons(
         costs = [r for r in rows["costs"] if r["dataset"] in datasets and r["protocol"] in protocols]
         curves = [r for r in rows["curves"] if (r["dataset"], r["protocol"]) == comparison[:2] and r["metric"] in AXES]
         parts = (differences, costs, curves if comparison.split == "test" else [], descriptions)
-        section = comparison_sections(comparison, estimates[comparison], options, *parts, figures)
+        section = comparison_sections(comparison, estimates[comparison], options, *parts, figures, elsewhere)
         tested = next((row for row in differences if row["metric"] == section["tested_metric"]), None)
         ranks = rank_section(estimates, comparison, tested, section["tested_metric"], figures)
-        runs = [r for r in rows["runs"] if r["dataset"] in datasets and r["protocol"] == comparison.protocol]
+        runs = [r for r in rows["runs"] if r["dataset"] in datasets and r["protocol"] in protocols]
         budgets = unequal_budgets(runs, rows["costs"])
         sections.append({**section, "ranks": ranks, "budgets": budgets})
     return sections

@@ -66,7 +66,7 @@ def _comparison_lines(
     unfinished: list[Unfinished],
     options: ReportOptions,
 ) -> Iterator[str]:
-    metric = headline_metrics(measured, options)[0]
+    metric = headline_metrics(measured, options, options.headline)[0]
     cells: dict[RowKey, Estimate] = measured[metric, "ordered"]
     keys = sorted(cells, key=lambda key: -cells[key].value)
     labels = row_labels(keys)

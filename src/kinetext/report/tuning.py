@@ -31,7 +31,7 @@ def tuning_sections(rows: Rows, figures: Path) -> list[dict[str, Any]]:
     for comparison, by_key in sorted(groups.items()):
         labels = row_labels(sorted(by_key))
         best_N = {label: best_of(first_scores(by_key[key])) for key, label in labels.items()}
-        metric = next(row["metric"] for row in rows if row["metric"])
+        metric = next(row["metric"] for trials in by_key.values() for row in trials if row["metric"])
         several = {label: ends for label, ends in best_N.items() if len(ends[0]) > 1}
         name = f"tuning-{file_name(comparison)}"
         sections.append(
@@ -98,7 +98,12 @@ def leader_sentence(best_N: dict[str, np.ndarray]) -> str:
     if set(leaders) == {final}:
         return f"{final} is ahead on the validation clips with any number of trials up to {common}."
     since = max(n for n in range(common) if leaders[n] != final) + 2
-    return f"The budget matters: with one trial {leaders[0]} is ahead on the validation clips, from {since} trials on {final}."
+    if leaders[0] == final:
+        return f"The order on the validation clips changes with the number of trials; {final} is ahead from {since} on."
+    return (
+        f"The order on the validation clips depends on the number of trials (not tested): with one trial {leaders[0]} is "
+        f"ahead, from {since} on {final}."
+    )
 
 
 def unequal_budgets(runs: Iterable[dict[str, Any]], costs: Iterable[dict[str, Any]]) -> str:
