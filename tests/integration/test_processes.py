@@ -271,9 +271,11 @@ def test_two_interrupted_processes_resume_and_end_with_the_same_weights(world, t
 
 
 def test_no_process_listens_where_another_machine_could_connect(world, tmp_path):
-    """The launcher and its two processes, from their start to their end."""
+    """The launcher and its two processes, from their start to their end; temporary files have an odd place."""
     world.write_run(tmp_path, "mean_pool", epochs=6, image_encoder="trained")
-    launcher = subprocess.Popen(training(world, tmp_path, 2), stderr=subprocess.PIPE, text=True)
+    (tmp_path / "my %20 tmp").mkdir()
+    variables = {**os.environ, "TMPDIR": str(tmp_path / "my %20 tmp")}
+    launcher = subprocess.Popen(training(world, tmp_path, 2), stderr=subprocess.PIPE, text=True, env=variables)
     listening, processes = set(), {launcher.pid}
     while launcher.poll() is None:
         with suppress(psutil.NoSuchProcess):

@@ -11,6 +11,7 @@ from kinetext.data.datasets.base import Clip
 from kinetext.data.datasets.folder import FolderDataset, _random_splits
 from kinetext.data.frames import extract_frames
 from kinetext.data.index import index_clips, list_dataset
+from kinetext.data.links import links_out
 from kinetext.data.videos import SUFFIXES, scan
 from kinetext.plan import dataset_inputs
 from repository import ROOT
@@ -135,6 +136,16 @@ def test_a_link_to_a_folder_above_is_named(tmp_path):
         listed(root)
     with pytest.raises(ValueError, match="leads back to"):
         list(scan(root))
+
+
+def test_two_links_that_make_a_loop_together_are_named(tmp_path):
+    root = touch(tmp_path / "root", "A/a.mp4", "B/b.mp4")
+    (root / "A" / "x").symlink_to(root / "B")
+    (root / "B" / "y").symlink_to(root / "A")
+    with pytest.raises(ValueError, match=r"^root: the link \S+/[AB]/\S+ leads back to"):
+        list(scan(root))
+    with pytest.raises(ValueError, match="leads back to"):
+        list(links_out(str(root)))
 
 
 def test_a_link_to_itself_is_an_absent_file(tmp_path):

@@ -186,3 +186,13 @@ def test_a_source_that_does_not_exist_is_named(tmp_path):
         survey(tmp_path / "none")
     with pytest.raises(ValueError, match="--root: is for a list of clips"):
         survey(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["2024", "2024-05-01", "on", "null", "my videos", "Übung", "🎬"])
+def test_any_folder_name_gives_a_configuration_that_is_read(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    path = tmp_path / "mine.yaml"
+    path.write_text(render(study_of(folder, clips_of(folder), CPU)), "utf-8")
+    (dataset,) = load_config(path).datasets.values()
+    assert dataset.options["root"] == str(folder)

@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 from collections import namedtuple
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import yaml
@@ -19,8 +21,10 @@ from kinetext.data.stale import stale_clips
 from kinetext.plan import check_config, plan_runs
 from kinetext.plan.inputs import backbone_facts
 from kinetext.start import budget, preflight
+from kinetext.start.checks import Check
 from kinetext.texts.cache import fetch_reply
-from kinetext.texts.chat.probe import model_names
+from kinetext.texts.chat.client import Server
+from kinetext.texts.chat.probe import model_names, probe_server
 from kinetext.texts.providers.chat_api import ChatApi
 
 DEAD = "http://127.0.0.1:9/v1"  # nothing answers there
@@ -263,3 +267,37 @@ def test_frames_take_what_was_measured():
     options = DatasetOptions(options={}).frames
     assert budget.frame_bytes(options) == 8 * 17_900
     assert budget.frame_bytes(options.model_copy(update={"encoding": "raw", "size_px": 64})) == 8 * 64 * 64 * 3
+
+
+def test_texts_of_a_data_set_do_not_end_the_preflight(folder):
+    (folder / "mine.csv").write_text("label,phase,sentence\nnod,whole,the head goes down\nwave,whole,a hand swings\n")
+    stops, others = findings({"module": "file", "options": {"path": "{dataset}.csv"}})
+    assert stops == []
+    assert any(line.startswith("time: ") for line in others)
+
+
+@pytest.mark.parametrize("status", [403, 404, 405, 501])
+def test_a_server_without_a_readable_list_of_models_passes(monkeypatch, status):
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as http:
+        Thread(target=http.serve_forever, daemon=True).start()
+        server = Server(f"http://127.0.0.1:{http.server_port}/v1", "OPENAI_API_KEY", 5.0, 0, True)
+        assert probe_server(server, "m") is None
+        http.shutdown()
+
+
+def test_names_cannot_control_the_terminal():
+    assert "\x1b" not in str(Check("warning", "datasets.mine", "the class \x1b[2J has no test clips"))
+
+
+def test_results_are_named_as_snakemake_names_them(folder):
+    for results in ("./out", "out/", "a/../out"):
+        assert check_config(values(results=results)).results == "out"

@@ -466,3 +466,7 @@ def test_the_jobs_of_a_tuned_run_are_those_of_its_trials_too(tmp_path):
         "predict_clips",
         "measure_run",
     ]
+
+
+def test_more_seeds_change_nothing_that_is_tuned():
+    assert mean_pool(seeds=[3]) == mean_pool(seeds=[3, 4, 5]) == mean_pool(seeds=[5, 3])

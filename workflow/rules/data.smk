@@ -93,7 +93,7 @@ rule split_clips:
         "../../envs/kinetext.yaml"
     resources:
         mem_mb=scale_with_attempt(4000),
-        runtime=scale_with_attempt(10),
+        runtime=scale_with_attempt(60),
     params:
         options=lambda w: protocol_options(CONFIG.datasets[w.dataset], w.protocol).model_dump_json(),
         source=lambda w, input: flags(["--source", "--source-frames"], input.source),

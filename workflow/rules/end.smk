@@ -10,8 +10,8 @@ from kinetext.report.refresh import Refresher, write_plan
 
 PLAN = f"{RESULTS}/unfinished/plan.json"
 METRICS = [Path(f"{RESULTS}/runs/{run}/metrics.parquet") for run in RUNS]
-REPORT = ["report", "--plan", PLAN]
-REFRESHER = Refresher([*REPORT, "--since", str(time.time())], METRICS, Path(f"{RESULTS}/logs/report.log"))
+REPORT = ["report", "--plan", PLAN, "--since", str(time.time())]  # errors of this call, not of an earlier one
+REFRESHER = Refresher(REPORT, METRICS, Path(f"{RESULTS}/logs/report.log"))
 
 
 STOPPED = Path(f"{RESULTS}/logs/preflight.log")  # why nothing was run

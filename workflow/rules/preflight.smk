@@ -15,7 +15,8 @@ def check_before_start():
 
     stops = []
     try:
-        for check in preflight(CONFIG, str(workflow.configfiles[-1]) if workflow.configfiles else "config.yaml"):
+        file = str(workflow.configfiles[-1]) if workflow.configfiles else "config.yaml"
+        for check in preflight(CONFIG, file, jobs_here=workflow.local_exec):
             print(check, file=sys.stderr, flush=True)
             stops += [str(check)] if check.level == "stop" else []
     except Exception as error:  # a check that cannot be done must not cost the run

@@ -8,6 +8,7 @@ import typer
 
 from kinetext.cli.options import ConfigFile
 from kinetext.cli.user import run_workflow
+from kinetext.core.escape import for_terminal
 from kinetext.data.lists import printable
 
 app = typer.Typer()
@@ -68,7 +69,8 @@ def retry_failed(
         reasons = {clip: reason for clips in failed.values() for clip, reason in clips.items()}
         readable = readable_now(data / "clips.parquet", set(reasons), dataset.frames, workers) if failed else set()
         for clip, reason in reasons.items():
-            print(printable(f"{name}: {clip}: {'can be read now' if clip in readable else reason}"), flush=True)
+            line = printable(f"{name}: {clip}: {'can be read now' if clip in readable else reason}")
+            print(for_terminal(line), flush=True)
         shards += [f"{folder}/{shard}.arrow" for shard, clips in failed.items() if readable & set(clips)]
     if not shards:
         print(f"{config}: no failed clip can be read now; nothing is run")

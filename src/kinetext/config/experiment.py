@@ -1,5 +1,6 @@
 """Options of an experiment, which is a set of runs, and of config.yaml as a whole."""
 
+import os
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
@@ -79,4 +80,4 @@ class Config(Options):
             raise ValueError(f"{results!r} contains {odd!r}; choose a folder without it")
         if results[0] in "-~" or results != results.strip():
             raise ValueError(f"{results!r} begins with '-' or '~', or has a space at an end; write the whole path")
-        return results
+        return os.path.normpath(results)  # as Snakemake names its outputs, without ./ and a / at the end

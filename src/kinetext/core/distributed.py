@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice, zip_longest
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import torch
 import torch.distributed as dist
@@ -47,7 +47,8 @@ def process_group() -> Iterator[None]:
     if where is None:  # torchrun's variables say where
         dist.init_process_group(backend)
     elif where.startswith("file:"):
-        dist.init_process_group(backend, init_method=where, rank=process, world_size=processes)
+        store = dist.FileStore(unquote(urlsplit(where).path), processes)  # torch takes the path without unquoting it
+        dist.init_process_group(backend, store=store, rank=process, world_size=processes)
     else:
         dist.init_process_group(backend, store=_meet(where, process, processes), rank=process, world_size=processes)
     if rank() > 0:

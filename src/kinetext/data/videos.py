@@ -106,7 +106,8 @@ def scan(root: Path) -> Iterator[str]:
 def refuse_loop(link: str) -> None:
     """Raise ValueError if a link leads to a folder that it is in."""
     target = os.path.realpath(link)
-    if Path(os.path.realpath(os.path.dirname(link))).is_relative_to(target):
+    folders = Path(os.path.abspath(link)).parents  # two links in two folders can make a loop, too
+    if any(Path(os.path.realpath(folder)).is_relative_to(target) for folder in folders):
         raise ValueError(f"root: the link {printable(link)} leads back to {printable(target)}; remove the link")
 
 

@@ -3,6 +3,7 @@ database.
 """
 
 import fcntl
+import shlex
 import shutil
 import sqlite3
 import tempfile
@@ -49,7 +50,7 @@ def check_clock(results: Path, files: Sequence[Path]) -> Iterator[Finding]:
         yield Finding(
             results,
             f"{len(ahead)} files are dated in the future, perhaps by a wrong clock: {examples}",
-            f"`find {results} -newermt now -exec touch {{}} +`, and only then `snakemake --touch`, which updates the dates "
+            f"`find {shlex.quote(str(results))} -newermt now -exec touch {{}} +`, and only then `snakemake --touch`, which updates the dates "
             "of the files made from them, and deletes those that are still ahead",
         )
 
@@ -86,7 +87,7 @@ def check_database(results: Path, tracking: TrackingOptions) -> Iterator[Finding
     except sqlite3.Error as error:
         messages = [first_line(error)]
     if messages != ["ok"]:
-        repair = f"delete it, then `kinetext sync-tracking {results}` rebuilds it"
+        repair = f"delete it, then `kinetext sync-tracking {shlex.quote(str(results))}` rebuilds it"
         yield Finding(path, f"is damaged ({messages[0]})", repair)
 
 

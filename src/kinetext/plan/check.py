@@ -56,7 +56,7 @@ def load_config(path: Path) -> Config:
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        values = yaml.safe_load(path.read_text("utf-8")) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: is not YAML; {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):

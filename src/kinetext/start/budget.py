@@ -5,6 +5,8 @@ reading count, too: they are most of a small study. The estimate is meant to tel
 """
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from kinetext.config.data import PROTOCOL, FrameOptions
 from kinetext.config.run import RunSpec
 from kinetext.core import plugins
 
+RATE_LIMIT_S = 120  # of measuring, the import of torch included
 START_S = 7.0  # of a job that imports torch, of any length
 DECODE_S = 0.1  # CPU seconds for the frames of a clip: 8 frames of some seconds at 240 to 720 lines
 SHARE_OF_RATE = {"cpu": 0.5, "cuda": 0.35}  # a training step's rate, of that of large products (docs/training.md)
@@ -40,8 +43,24 @@ class Rate:
     slots: int  # jobs at once
 
 
-def measure_rate(slots: int) -> Rate:
-    """Return the rate of a large matrix product on the device of a job, in a tenth of a second."""
+def measure_rate(slots: int) -> Rate | None:
+    """Return the rate of a large matrix product on the device of a job; None if it could not be computed.
+
+    A process of its own measures: this one may be Snakemake's, which would hold memory of the GPU until its end.
+    """
+    code = "from kinetext.start.budget import product_rate; print(*product_rate())"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=RATE_LIMIT_S
+        )
+        device, rate = done.stdout.split()
+        return Rate(device, float(rate), max(1, slots))
+    except (ValueError, OSError, subprocess.TimeoutExpired):  # a GPU that is in use or full
+        return None
+
+
+def product_rate() -> tuple[str, float]:
+    """Return the device, cpu or cuda, and its rate in GFLOP/s; takes a tenth of a second once torch is imported."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -57,7 +76,7 @@ def measure_rate(slots: int) -> Rate:
             times_s.append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(threads)
-    return Rate(device, 2 * size**3 / min(times_s) / 1e9, max(1, slots))
+    return device, 2 * size**3 / min(times_s) / 1e9
 
 
 def run_gflop(run: RunSpec, facts: Facts, counts: Counts, num_frames: int) -> float:

@@ -2,6 +2,9 @@
 
 from typing import Literal, NamedTuple
 
+from kinetext.core.escape import for_terminal
+from kinetext.data.lists import printable
+
 
 class Check(NamedTuple):
     """One sentence of the preflight. `stop`: jobs would fail; `warning`: results may disappoint; `note`: good to know."""
@@ -13,4 +16,5 @@ class Check(NamedTuple):
 
     def __str__(self) -> str:
         level = "" if self.level == "note" else f"{self.level}: "
-        return f"{level}{self.subject}: {self.message}" + (f"; {self.remedy}" if self.remedy else "")
+        sentence = f"{level}{self.subject}: {self.message}" + (f"; {self.remedy}" if self.remedy else "")
+        return for_terminal(printable(sentence))

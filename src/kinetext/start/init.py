@@ -4,11 +4,13 @@ why.
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kinetext.config.backbone import BackboneOptions
+from kinetext.core.escape import for_terminal
 from kinetext.data.lists import printable
 from kinetext.plan import load_config, plan_runs
 from kinetext.plan.inputs import backbone_facts
@@ -52,12 +54,12 @@ def init(
     text = render(study)
     with TemporaryDirectory() as folder:  # the same name, so that a message names the right file
         draft = Path(folder) / output.name
-        draft.write_text(text)
+        draft.write_text(text, "utf-8")
         runs = len(plan_runs(load_config(draft)))
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text)
+    output.write_text(text, "utf-8")
     for line in report(study, output, runs, machine):
-        print(printable(line), flush=True)
+        print(for_terminal(printable(line)), flush=True)
 
 
 def choose_study(
@@ -110,7 +112,8 @@ def report(study: Study, output: Path, runs: int, machine: Machine) -> Iterator[
     yield f"{test} test clips: an accuracy of 50 % has an interval of about +- {interval_points(test):.0f} points" + (
         "; few methods will differ significantly" if test < 100 else ""
     )
-    yield f"{output}: {runs} runs. Next: `kinetext check-config {output} --preflight`, then `kinetext run {output}`"
+    name = shlex.quote(str(output))
+    yield f"{output}: {runs} runs. Next: `kinetext check-config {name} --preflight`, then `kinetext run {name}`"
 
 
 def _has_gpu() -> bool:

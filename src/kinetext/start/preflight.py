@@ -5,6 +5,7 @@ the device, and roughly how long the study takes and what its language model cos
 """
 
 import os
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ GPUS = 2  # jobs that compute at once (profiles/default/config.yaml)
 MIN_FREE_SHARE = 1.2  # of what the study is expected to fill
 
 
-def preflight(config: Config, config_file: str) -> Iterator[Check]:
+def preflight(config: Config, config_file: str, jobs_here: bool = True) -> Iterator[Check]:
     """Yield what is to be known before a run of the configuration. Never raises for what it finds."""
     results = Path(config.results)
     runs = list(plan_runs(config).values())
@@ -58,7 +59,8 @@ def preflight(config: Config, config_file: str) -> Iterator[Check]:
     yield from check_tracking(config, results)
     yield from check_space(config, missing, counts, results)
     yield from _money(config, missing, labels, results)
-    yield from _time(config, missing, counts, results)
+    if jobs_here:
+        yield from _time(config, missing, counts, results)
 
 
 def listed_clips(name: str, options: DatasetOptions, results: Path) -> tuple[list[Clip] | None, list[str], list[str]]:
@@ -109,13 +111,18 @@ def check_clips(
         yield Check("warning", where, printable(warning))
     if skipped:
         message = f"{len(skipped)} folders and files give no clip: {printable(first_of(skipped))}"
-        yield Check("warning", where, message, f"`kinetext inspect {name} --config {config_file}` lists all")
+        yield Check(
+            "warning", where, message, f"`kinetext inspect {name} --config {shlex.quote(config_file)}` lists all"
+        )
     table = results / "data" / name / "clips.parquet"
     stale = stale_clips(table) if table.is_file() else []
     if stale:
         message = f"{len(stale)} videos changed since they were listed: {printable(first_of(stale))}"
         yield Check(
-            "warning", where, message, f"`kinetext run {config_file} -- --forcerun index_clips` reads them again"
+            "warning",
+            where,
+            message,
+            f"`kinetext run {shlex.quote(config_file)} -- --forcerun index_clips` reads them again",
         )
 
 
@@ -154,7 +161,10 @@ def _money(
     tables = {(run.texts, run.dataset, run.protocol, run.backbone): run for run in missing}
     asked = set()
     for (name, dataset, *_), run in tables.items():
-        provider = chat_provider(config, name)
+        try:
+            provider = chat_provider(config, name, dataset)
+        except ValueError:  # check_texts says it
+            continue
         if provider is None or dataset not in labels or texts_path(results, run).is_file():
             continue
         key = (repr(provider.config), dataset, run.protocol, run.backbone)
@@ -175,6 +185,9 @@ def _time(
     """Yield the device and roughly how long the missing runs take."""
     cores = len(os.sched_getaffinity(0))
     rate = budget.measure_rate(min(cores, GPUS))
+    if rate is None:
+        yield Check("note", "time", f"{len(missing)} runs to do, no estimate: the device could not be tried")
+        return
     device = "a GPU" if rate.device == "cuda" else "no GPU: everything is computed on the CPU"
     facts = {run.backbone: backbone_facts(config.backbones[run.backbone]) for run in missing}
     known = [run for run in missing if (run.dataset, run.protocol) in counts and facts[run.backbone].image_gflop]

@@ -1,6 +1,7 @@
 """Check keys and servers with one request each: language models, MLflow, the weights of backbones."""
 
 import os
+import shlex
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,9 +25,13 @@ def check_texts(config: Config, runs: list[RunSpec], results: Path) -> Iterator[
     """Check the key and the server of each text set that a language model has still to write."""
     probed: dict[tuple[Server, str], str | None] = {}
     for name in dict.fromkeys(run.texts for run in runs):
-        provider = chat_provider(config, name)
         missing = [run for run in runs if run.texts == name and not texts_path(results, run).is_file()]
-        if provider is None or not missing:
+        try:
+            provider = chat_provider(config, name, missing[0].dataset) if missing else None
+        except ValueError as error:  # a bank or a file of one data set, which the configuration alone does not show
+            yield Check("stop", f"texts.{name}", str(error).removeprefix(f"texts.{name}: "))
+            continue
+        if provider is None:
             continue
         server, where = provider.config.server, f"texts.{name}"
         cached = cached_replies(provider, results / "cache")
@@ -43,9 +48,9 @@ def check_texts(config: Config, runs: list[RunSpec], results: Path) -> Iterator[
                 yield Check("warning" if cached else "stop", where, f"{probed[key]} ({needed})")
 
 
-def chat_provider(config: Config, name: str) -> ChatApi | None:
+def chat_provider(config: Config, name: str, dataset: str) -> ChatApi | None:
     """Return the provider of a text set, or of the one that it rearranges, if it is a language model behind a server."""
-    options = config.texts[name]
+    options = config.texts[name].for_dataset(dataset)
     provider: Provider | None = load_provider(f"texts.{name}", options.module or name, options.options)
     while provider is not None:
         if isinstance(provider, ChatApi):
@@ -83,7 +88,7 @@ def check_tracking(config: Config, results: Path) -> Iterator[Check]:
     try:
         socket.create_connection((parts.hostname, port), TIMEOUT_S).close()
     except OSError as error:
-        remedy = f"start it, or log the runs later with `kinetext sync-tracking {results}`"
+        remedy = f"start it, or log the runs later with `kinetext sync-tracking {shlex.quote(str(results))}`"
         yield Check("warning", "tracking", f"no connection to {store} ({error.strerror or error})", remedy)
 
 

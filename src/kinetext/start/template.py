@@ -61,7 +61,7 @@ def flow(value: Any) -> str:
     return (
         value
         if plain and value.lower() not in ("yes", "no", "on", "off", "true", "false", "null")
-        else json.dumps(value)
+        else json.dumps(value, ensure_ascii=False)
     )
 
 
@@ -92,7 +92,7 @@ def _data(study: Study) -> list[str]:
     clips = study.clips
     lines = [
         "datasets:",
-        f"  {study.dataset}:",
+        f"  {flow(study.dataset)}:",
         f"    module: {clips.module}",
         f"    options: {flow(clips.options)}",
         f"    frames: {flow(study.frames.value)}  # {study.frames.reason}",
@@ -179,7 +179,7 @@ def _experiments(study: Study) -> list[str]:
     if len(study.clips.labels) >= 4:
         lines += [
             "  # do the methods know classes that they were not trained on? `novel: half` beside `module` above, and:",
-            f"  # novel: {{datasets: [{study.dataset}], protocol: base_to_novel, backbone: {study.backbone.value[0]}, "
+            f"  # novel: {{datasets: [{flow(study.dataset)}], protocol: base_to_novel, backbone: {study.backbone.value[0]}, "
             "methods: [zero_shot, stan], texts: [names], seeds: [0, 1, 2]}",
         ]
     return [*lines, "", "report:", f"  title: {flow('Motion in ' + study.dataset)}"]

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from kinetext.config.data import DatasetOptions
+from kinetext.core.escape import for_terminal
 from kinetext.core.files import atomic_write
 from kinetext.data.fetch.download import PATIENCE, Patience, download
 from kinetext.data.fetch.hub import list_files, newest_commit
@@ -53,7 +54,7 @@ def fetch(
             record["files"][file.url] = {"sha256": digest, "bytes": path.stat().st_size}
             _write_record(record, folder)
         for link in arrange(source, paths, folder):
-            print(f"left out: {printable(link)} (a link or a device)")
+            print(f"left out: {for_terminal(printable(link))} (a link or a device)")
         record["complete"] = datetime.now(UTC).isoformat(timespec="seconds")
         _write_record(record, folder)
         shutil.rmtree(folder / "downloads")

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO, cast
 
 from kinetext.core.files import disk_errno
@@ -180,13 +181,16 @@ def _unpack_rar(archive: Path, folder: Path, budget: Budget) -> list[str]:
     for name in os.fsdecode(names.stdout).splitlines():
         budget.spend(0, members=1)
         safe_path(folder, name, archive)
-    with subprocess.Popen(
-        [tool, *unpacking, archive],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with (
+        TemporaryFile() as messages,
+        subprocess.Popen(
+            [tool, *unpacking, archive],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=messages,  # a pipe that is not read would stop a program with many warnings
+        ) as process,
+    ):
         try:
             while process.poll() is None:
                 if _folder_bytes(folder) > budget.bytes:
@@ -195,9 +199,9 @@ def _unpack_rar(archive: Path, folder: Path, budget: Budget) -> list[str]:
         except BaseException:
             process.kill()
             raise
-        assert process.stderr is not None
         if process.returncode:
-            raise ValueError(f"{archive}: {tool} cannot unpack it: {_last_line(process.stderr.read())}")
+            messages.seek(0)
+            raise ValueError(f"{archive}: {tool} cannot unpack it: {_last_line(messages.read())}")
     budget.spend(_folder_bytes(folder))
     return _remove_links(folder)
 

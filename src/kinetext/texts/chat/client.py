@@ -81,7 +81,7 @@ def _cap_reply(response: Any) -> None:
     """Make the body of a reply end with an exception after MAX_REPLY_BYTES. The output of a batch may be longer."""
     import openai
 
-    if not response.request.url.path.endswith("/chat/completions"):
+    if response.request.url.path.endswith("/content"):
         return
     library = sys.modules[type(response).__module__.partition(".")[0]]  # httpx, or what openai uses in its place
 

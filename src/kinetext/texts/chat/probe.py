@@ -21,8 +21,10 @@ def probe_server(server: Server, model: str) -> str | None:
             client = server.client().with_options(max_retries=0, timeout=TIMEOUT_S)
             try:
                 reply = client.get("/models", cast_to=str)
-            except (openai.NotFoundError, openai.BadRequestError):  # no such list
-                return None
+            except openai.APIStatusError as error:
+                if error.status_code in (400, 403, 404, 405, 501):  # no such list, or a key that may not read it
+                    return None
+                raise
             except openai.APITimeoutError:
                 return f"{server.base_url} does not answer within {TIMEOUT_S:g} s; is it overloaded?"
     except ValueError as error:
