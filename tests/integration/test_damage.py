@@ -207,7 +207,7 @@ def test_files_without_frames_have_a_reason(tmp_path):
         "noise": "not_a_video: ",
         "folder": "not_a_file: ",
         "loop": "",
-        "huge": "too_large: 16000x16000 px",
+        "huge": "no_frame: no packet decodes to a picture; 2 packets are damaged, or of more than 80000000 px",
         "pipe": "not_a_file: ",
         "absent": "not_found: ",
     }

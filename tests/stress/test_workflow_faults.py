@@ -10,10 +10,11 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from calls import AFTER_METRICS, RUNS, jobs, planned, snakemake, start, wait_for
+from calls import AFTER_METRICS, RUNS, TINY, jobs, planned, snakemake, start, wait_for
 from disks import fill, mount, no_mounts, small_disk
 from kinetext.data.checks import list_shards
 from kinetext.data.splits import read_splits
@@ -41,7 +42,8 @@ def doctor(monkeypatch, capsys):
     def run_doctor(folder):
         monkeypatch.chdir(folder)
         capsys.readouterr()
-        count = module.doctor(None, folder / "config.yaml")
+        shutil.copy(TINY, folder)
+        count = module.doctor(None, Path(TINY.name))
         lines = [line for line in capsys.readouterr().out.splitlines()[:-1] if "; " in line]
         assert len(lines) == count
         return lines
@@ -113,7 +115,7 @@ def test_a_corrupted_table_is_made_again_and_a_second_snakemake_is_kept_out(copi
         read_predictions(copied / predictions)
     (line,) = doctor(copied)
     assert line.startswith(f"{predictions}: is damaged or unreadable (")
-    assert f"delete it, then `snakemake {predictions}` creates it again" in line
+    assert f"delete it, then `kinetext run tiny.yaml -- {predictions}` creates it again" in line
     (copied / predictions).unlink()
     before = times(copied)
 
@@ -154,7 +156,7 @@ def test_a_truncated_shard_and_a_corrupted_table_cost_their_own_jobs(copied, doc
 
     for path, line, job in ((SHARD, shard, "extract_frames"), (SPLITS, splits, "split_clips")):
         commands = re.findall("`(.+?)`", line)
-        assert commands[0] == f"snakemake {path}"
+        assert commands[0] == f"kinetext run tiny.yaml -- {path}"
         (copied / path).unlink()
         done = snakemake(copied, path)
         assert done.returncode == 0, done.output
@@ -177,7 +179,7 @@ def test_a_clock_that_went_a_day_ahead_costs_two_commands(copied, doctor):
     assert str(sorted(ahead)[0]) in line
     date, touch = re.findall("`(.+?)`", line)
     in_shell(date, copied)
-    assert touch == "snakemake --touch"
+    assert touch == "kinetext run tiny.yaml -- --touch"
     done = snakemake(copied, "--touch")
     assert done.returncode == 0, done.output
     assert planned(copied) == {}
