@@ -56,6 +56,5 @@ rule choose_settings:
         "../../envs/kinetext.yaml"
     params:
         spec=lambda w: tuned_run(w).model_dump_json(),
-        code=code("training.choose"),
     shell:
         "kinetext choose-settings --spec {params.spec:q} --output {output.setting:q} --table {output.table:q} {input:q} 2> {log:q}"

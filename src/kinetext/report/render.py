@@ -98,15 +98,20 @@ def render_report(
         "rules": RULES,
         "palette": palette,
     }
+    _write_csvs(rows, estimates, class_rows(accuracies), figures)
+    _write_page(content, output)
+
+
+def _write_csvs(rows: dict[str, Rows], estimates: Estimates, classes: Iterable[dict[str, Any]], figures: Path) -> None:
+    """Write the numbers of the page as CSV files."""
     for name, table in (
         ("metrics", csv_rows(estimates)),
         ("differences", rows["differences"]),
         ("costs", rows["costs"]),
-        ("class_accuracy", class_rows(accuracies)),
+        ("class_accuracy", classes),
         *([("tuning", rows["tuning"])] if rows["tuning"] else []),
     ):
         write_csv(figures / f"{name}.csv", table)
-    _write_page(content, output)
 
 
 def _validation_chance(estimates: Estimates) -> dict[tuple[str, str], float | None]:
