@@ -1,1 +1,1 @@
-"""A video in, frames of a clip out: index_clips, extract_frames, and the loader that methods train from."""
+"""Turn videos into the frames of clips: index_clips, extract_frames, and the loader that methods train from."""

@@ -1,8 +1,9 @@
-"""Augmentation of a clip: the same for all its frames, and decided by seed, epoch and index only.
+"""Augment a clip. All its frames get the same transforms, which depend only on the seed, the epoch and the clip's
+index.
 
-So neither a resumed training nor the number of workers or processes changes a pixel. The transforms are torchvision's
-(transforms.v2), which treat a clip [T, C, H, W] as one image. Their order is that of torchvision's reference recipes:
-crop, flip, RandAugment, erasing.
+The pixels are therefore the same after a training is resumed and with any number of workers or processes. The
+transforms are torchvision's (transforms.v2), which treat a clip [T, C, H, W] as one image. Their order is that of
+torchvision's reference recipes: crop, flip, RandAugment, erasing.
 
 T frames, C channels (RGB), H, W pixels.
 """
@@ -24,8 +25,8 @@ DIRECTION = re.compile(r"\b(left|right|leftwards?|rightwards?|(anti|counter)?-?c
 def may_flip(options: AugmentOptions, labels: Sequence[str], captioned: bool = False) -> bool:
     """Return whether clips may be mirrored.
 
-    With `auto` they may not if a class name contains a direction, because the mirrored clip belongs to another class.
-    Nor may clips with captions, which are not read.
+    With `auto`, clips are not mirrored if a class name contains a direction, because the mirrored clip would belong to
+    another class. Clips with captions are not mirrored either, because captions are not searched for directions.
     """
     if options.flip == "auto":
         return not captioned and not any(DIRECTION.search(label.replace("_", " ")) for label in labels)
@@ -33,10 +34,10 @@ def may_flip(options: AugmentOptions, labels: Sequence[str], captioned: bool = F
 
 
 def augment_clip(frames_TCHW: Tensor, options: AugmentOptions, flip: bool, draw: Sequence[int]) -> Tensor:
-    """Return the augmented frames of a clip, uint8 and square, on their device. The side is the short side of the
-    input.
+    """Return the augmented frames of a clip, uint8 and square, on the device of the input. The side of the square is
+    the short side of the input.
 
-    `draw` (seed, epoch, index) decides all random choices.
+    `draw` (seed, epoch, index) determines all random choices.
     """
     transforms = _transforms(options, flip, min(frames_TCHW.shape[-2:]))
     if options.crop is None:

@@ -1,6 +1,6 @@
-"""What the captioned data sets share: from the sentences of their lists to clips.
+"""Make clips from the sentences in the lists of a captioned data set.
 
-Empty sentences and videos without a sentence are left out, and counted in the log.
+Empty sentences and videos without a sentence are left out. The log states how many.
 """
 
 import logging
@@ -25,9 +25,9 @@ def captioned_clips(
 ) -> Iterator[Clip]:
     """Yield a clip for each video of each split.
 
-    `find` returns a video's path and why it must not be read, as `Videos.find`. `paragraph` joins the sentences of a
-    video to one caption. `lists`, the folder of the lists, is quoted in messages. Raises ValueError if a video is in
-    two splits, because testing on training clips measures memory.
+    `find` returns the path of a video and the reason why it must not be read or None, as `Videos.find` does. With
+    `paragraph`, the sentences of a video are joined to one caption. `lists`, the folder of the lists, is quoted in
+    messages. Raises ValueError if a video is in two splits, because a method must not be tested on its training clips.
     """
     _check_disjoint(splits, lists)
     num_empty = 0
@@ -59,7 +59,11 @@ def _check_disjoint(splits: Mapping[str, Captions], lists: Path) -> None:
 
 
 def read_captions(path: Path, entries: Any, video_key: str, caption_key: str) -> Captions:
-    """Return the captions in the objects of a JSON file, by video. Raises ValueError if one lacks its video or text."""
+    """Return the captions of each video from `entries`, the list of objects in the JSON file `path`.
+
+    `video_key` and `caption_key` are the keys of the video and the caption in an object. Raises ValueError if `entries`
+    is not a list or if an object has no text under one of the keys.
+    """
     if not isinstance(entries, list):
         raise ValueError(f"{path}: no list of captions; use the file as published")
     captions: Captions = {}
@@ -72,10 +76,12 @@ def read_captions(path: Path, entries: Any, video_key: str, caption_key: str) ->
 
 
 def select(captions: Captions, videos: Iterable[str]) -> Captions:
-    """Return the captions of these videos; an empty list for a video without any."""
+    """Return the captions of each of these videos: an empty list for a video without captions."""
     return {video: captions.get(video, []) for video in videos}
 
 
 def _clean(sentence: str) -> str:
-    """Return a sentence without surrounding space and with a mark for each byte that is not UTF-8, as tables need."""
+    """Return a sentence without surrounding space. Each byte that is not UTF-8 becomes a replacement character, because
+    tables store UTF-8.
+    """
     return sentence.strip().encode(errors="surrogatepass").decode(errors="replace")

@@ -1,4 +1,4 @@
-"""check_frames: stop before any training if too many clips have no frames, and list the shards of a data set.
+"""check_frames: list the shards of a data set, and stop before any training if too many clips have no frames.
 
 The list, frames.json, represents all shards: rules that read frames depend on this one file only.
 """
@@ -18,8 +18,8 @@ def check_frames(shards: Path, frames: Path, max_failed: float, output: Path) ->
     """Write frames.json: the number of clips per status and a hash of the images of each shard.
 
     The file therefore changes only if frames change. `shards` is the list that index_clips wrote; the shards are in the
-    folder `frames`. Raises ValueError, with the first failed clips and their errors, if more than the share
-    `max_failed` (0 to 1) of the clips has no frames.
+    folder `frames`. Raises ValueError, with the first failed clips and their errors, if the fraction of clips without
+    frames is greater than `max_failed` (0 to 1).
     """
     names = [line.split()[0] for line in shards.read_text().splitlines()]
     counts: Counter[str] = Counter()
@@ -45,7 +45,8 @@ def check_frames(shards: Path, frames: Path, max_failed: float, output: Path) ->
 
 
 def list_shards(frames: Path, folder: Path | None = None) -> list[Path]:
-    """Return the shards that a frames.json lists, or those of the same names in another folder, e.g. of features.
+    """Return the paths of the shards that a frames.json lists. With `folder`, they are the paths of files with the same
+    names in that folder, e.g. of features.
 
     Raises ValueError if a shard is missing, which Snakemake does not notice.
     """

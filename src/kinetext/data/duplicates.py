@@ -10,9 +10,11 @@ END_BYTES = 2**16  # of a file's head and tail, which are compared first
 
 
 def find_duplicates(paths: Iterable[str]) -> tuple[list[list[str]], set[str]]:
-    """Return groups of files with equal bytes, without empty files, and the files that cannot be read.
+    """Return two values: the groups of files with equal bytes, and the set of files that cannot be read. Empty files
+    are left out.
 
-    Sizes are compared first, then heads and tails, and whole files only if those are equal.
+    Sizes are compared first, then the first and last END_BYTES of files of equal size. Whole files are compared only if
+    these ends are equal.
     """
     groups, unreadable = [list(paths)], set()
     keys: tuple[Callable[[str], Any], ...] = (os.path.getsize, _ends, _whole)

@@ -1,9 +1,10 @@
 """extract_frames: write the frames of one shard's clips to an Arrow file of small images, one row per clip.
 
-decode.py never raises for a bad video. A decoder that hangs or crashes cannot be caught, so clips are decoded in worker
-processes with a time limit per clip: a worker that exceeds it or dies costs only its clip.
+decode.py raises no error for a bad video, but a decoder that hangs or crashes cannot be caught. Clips are therefore
+decoded in worker processes with a time limit per clip. If a worker exceeds the limit or dies, only that clip is lost.
 
-Finished shards are linked into a cache. If a shard is written again because clips were added, only those are decoded.
+Finished shards are linked into a cache. If a shard is written again because clips were added, only the added clips are
+decoded.
 """
 
 import hashlib
@@ -33,11 +34,11 @@ BATCH_CLIPS, BATCH_BYTES = 100, 2**29  # an Arrow binary column has at most 2 Gi
 
 
 def resize(frames_THWC: np.ndarray, size_px: int, crop: str = "centre") -> np.ndarray:
-    """Resize uint8 images as CLIP does: short side to `size_px` (bicubic, antialiased), then a centre crop; `whole`: no
+    """Resize uint8 images [T, H, W, 3] as CLIP does: the short side to `size_px` (bicubic, antialiased), then a centre
     crop.
 
-    The result equals PIL's except for rounding (mean difference 0.004 grey levels, at most 2), and is several times
-    faster.
+    With `crop` `whole` there is no crop. The result equals that of PIL except for rounding (mean difference 0.004 grey
+    levels, at most 2), and is computed several times faster.
     """
     import torch  # here, so that the process that only supervises workers starts fast
 
@@ -56,17 +57,18 @@ def resize(frames_THWC: np.ndarray, size_px: int, crop: str = "centre") -> np.nd
 
 
 def encode_image(frame_HWC: np.ndarray, encoding: str, quality: int, chroma: str = "444") -> bytes:
-    """Encode a uint8 RGB image [H, W, 3] as JPEG, or as its bytes with encoding `raw`."""
+    """Encode a uint8 RGB image [H, W, 3] as JPEG. With `encoding` `raw`, return the bytes of its pixels."""
     if encoding == "raw":
         return frame_HWC.tobytes()
     return simplejpeg.encode_jpeg(frame_HWC, quality, colorspace="RGB", colorsubsampling=chroma)
 
 
 def decode_image(data: bytes | memoryview, out: np.ndarray | None = None) -> np.ndarray:
-    """Return the image of `encode_image`, uint8 [H, W, 3]. Raw bytes are a square image and are not copied.
+    """Decode the bytes that `encode_image` returned to an image, uint8 [H, W, 3]. Raw bytes must be a square image and
+    are not copied.
 
     With `out`, the image is written into that array, which is returned. Raises ValueError if the bytes are neither JPEG
-    nor raw, or if the image has another shape than `out`.
+    nor raw, or if the shape of the image is not that of `out`.
     """
     if data[:3] == b"\xff\xd8\xff" and data[-2:] == b"\xff\xd9":
         if out is None:
@@ -88,7 +90,10 @@ def decode_image(data: bytes | memoryview, out: np.ndarray | None = None) -> np.
 
 
 def decode_images(images: Sequence[bytes | memoryview]) -> np.ndarray:
-    """Return the images of a clip, uint8 [T, H, W, 3], all of one size. Decoding in place saves a copy."""
+    """Decode the images of a clip to uint8 [T, H, W, 3]. Raises ValueError if they differ in size.
+
+    Each image is decoded into the returned array, which saves a copy.
+    """
     first_HWC = decode_image(images[0])
     frames_THWC = np.empty((len(images), *first_HWC.shape), np.uint8)
     frames_THWC[0] = first_HWC
@@ -121,7 +126,7 @@ def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
 
 
 def content_hash(images: Sequence[bytes]) -> str | None:
-    """Return a hash of the encoded images of a clip; None without images."""
+    """Return a hash of the encoded images of a clip; None if there are no images."""
     return hashlib.blake2b(b"".join(images), digest_size=16).hexdigest() if images else None
 
 
@@ -139,8 +144,8 @@ def extract_frames(
 ) -> None:
     """Write the table `frames` of one shard: one row per clip in the order of `clips`, decoded by `threads` processes.
 
-    Rows of an earlier version of the shard, in `cache`, are kept if their clip has not changed. Raises ValueError if no
-    clip belongs to the shard.
+    `cache` is a folder with an earlier version of the shard. Its rows are kept for clips that have not changed. Raises
+    ValueError if no clip belongs to the shard.
     """
     table = tables.read_table("clips", clips)
     rows = table.filter(pc.equal(table["shard"], shard)).to_pylist()
@@ -176,9 +181,9 @@ def extract_frames(
 
 
 class _Earlier:
-    """The rows of an earlier version of a shard, by their source.
+    """The rows of an earlier version of a shard, found by the hash that `source` returns.
 
-    Failed clips and images that differ from their content hash are not kept: both are extracted again.
+    Failed clips, and clips whose images differ from their content hash, are not kept, so that they are extracted again.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -210,7 +215,9 @@ def _failed(clip: dict[str, Any], reason: str) -> dict[str, Any]:
 
 
 def _link(output: Path, cached: Path) -> None:
-    """Link the finished shard into the cache, where Snakemake does not delete it before it is written again."""
+    """Link the finished shard into the cache. Snakemake deletes an output before it writes it again, but not files of
+    the cache.
+    """
     try:
         with atomic_write(cached) as part:
             os.link(output, part)
@@ -222,7 +229,7 @@ def _link(output: Path, cached: Path) -> None:
 
 
 def frames_digest(shards: Iterable[Path]) -> str:
-    """Return a hash of the images of all clips of these shards, in their order."""
+    """Return a hash of the clip_id and the content hash of every clip in these shards, in order."""
     digest = hashlib.blake2b(digest_size=16)
     for path in shards:
         table = tables.open_shard("frames", path).select(["clip_id", "content_hash"])

@@ -1,7 +1,8 @@
-"""index_clips: list a data set as one table: each clip with its file, split, label or captions, and shard.
+"""index_clips: list the clips of a data set in one table, with the file, split, label or captions, and shard of each.
 
-Oddities are counted, in the log and in the table's metadata: sizes that differ from the published ones, listed files
-that are absent, files in no list. The metadata also has the checksum of every annotation file.
+Irregularities are counted in the log and in the table's metadata: numbers of clips or classes that differ from the
+published ones, listed files that are absent, and files in no list. The metadata also has the checksum of every
+annotation file.
 """
 
 import hashlib
@@ -27,12 +28,13 @@ MAX_NAMED = 20  # absent and unlisted files named in the metadata; `kinetext ins
 
 
 def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, media: Path, cache: Path) -> None:
-    """Write the table `clips` to `output`, and each shard's name with a digest of its clips, one per line, to `shards`.
+    """Write the table `clips` to `output`. Write one line per shard to `shards`: its name and a digest of its clips.
 
-    `media` is the data set's folder for files that it renders. `cache` has the frames extracted so far, in folders of
-    frame sets: their clips stay in their shards. The table's metadata has `labels`, the class names in order, and
-    `pairs`, the pairs that the data set declares confusable. Absent files stay listed; they become failed rows of
-    `frames`. Raises ValueError if the clips contradict each other or the labels.
+    `media` is the folder for files that the data set renders. `cache` has the frames extracted so far, with one folder
+    per frame set; clips that have frames there stay in their shards. The table's metadata has `labels`, the class names
+    in order, and `pairs`, the pairs of classes that the data set declares confusable. Clips whose files are absent stay
+    in the table and become failed rows of `frames`. Raises ValueError if clips contradict each other or use an unknown
+    label.
     """
     dataset, clips, labels = list_dataset(name, options, media)
     pairs = [list(pair) for pair in dataset.declared_pairs()]
@@ -80,14 +82,18 @@ def _warn(name: str, message: str) -> None:
 
 
 def _row(clip: Clip, shard: str) -> dict[str, Any]:
-    """Return the row of a clip, with its file's size and time; -1 and null for an absent file."""
+    """Return the row of a clip, with the size and modification time of its file. They are -1 and None if the file is
+    absent.
+    """
     path = _absolute(clip.path)
     size_bytes, modified_ns = file_state(path) or (-1, None)
     return {**vars(clip), "path": path, "shard": shard, "size_bytes": size_bytes, "modified_ns": modified_ns}
 
 
 def list_dataset(name: str, options: DatasetOptions, media: Path) -> tuple[Dataset, list[Clip], list[str]]:
-    """Return the data set, its clips and its class names in order. Raises ValueError as index_clips does."""
+    """Return the data set, its clips and its class names in order. Raises ValueError under the conditions of
+    index_clips.
+    """
     dataset = build_dataset(name, options)
     clips = _without_excluded(list(dataset.list_clips(media)), options.exclude)
     if dataset.root is not None and options.links == "refuse":
@@ -100,7 +106,7 @@ def list_dataset(name: str, options: DatasetOptions, media: Path) -> tuple[Datas
 
 
 def _without_excluded(clips: list[Clip], exclude: str | None) -> list[Clip]:
-    """Return the clips that the file `exclude` does not name."""
+    """Return the clips that the file `exclude` does not name. Raises ValueError if it names an unknown clip."""
     if exclude is None:
         return clips
     excluded = {line.strip() for _, line in read_lines(need_path(exclude, "exclude"))}
@@ -111,7 +117,7 @@ def _without_excluded(clips: list[Clip], exclude: str | None) -> list[Clip]:
 
 
 def equal_labels(labels: list[str]) -> list[str]:
-    """Return a warning for each group of class names that CLIP's tokenizer, which ignores case, reads as equal."""
+    """Return a warning for each group of class names that CLIP's tokenizer, which ignores case, cannot distinguish."""
     groups: dict[str, list[str]] = {}
     for label in labels:
         groups.setdefault(" ".join(label.lower().split()), []).append(label)
@@ -123,7 +129,7 @@ def equal_labels(labels: list[str]) -> list[str]:
 
 
 def missing_and_unlisted(clips: list[Clip], dataset: Dataset) -> tuple[list[str], list[str]]:
-    """Return the paths of listed files that do not exist, and of videos below the root that no clip names."""
+    """Return two sorted lists of paths: listed files that do not exist, and videos below the root without a clip."""
     listed = {_absolute(clip.path) for clip in clips}
     if dataset.root is None:
         return sorted(path for path in listed if not os.path.exists(path)), []
@@ -133,13 +139,13 @@ def missing_and_unlisted(clips: list[Clip], dataset: Dataset) -> tuple[list[str]
 
 
 def _absolute(path: Path) -> str:
-    """Return os.path.abspath, which is slow, computed only if it would change the path."""
+    """Return the absolute path as text. os.path.abspath is slow, so it is called only if it would change the path."""
     text = str(path)
     return text if text.startswith("/") and ".." not in text else os.path.abspath(text)
 
 
 def compare_sizes(clips: list[Clip], labels: list[str], dataset: Dataset) -> dict[str, tuple[int, int]]:
-    """Return the listed and the published number for each size that the data set's authors state."""
+    """Return (number listed, number published) for each split, and for `classes`, if the authors state a number."""
     counts = Counter(clip.split for clip in clips) + Counter({"classes": len(labels)})
     return {key: (counts[key], size) for key, size in dataset.published().items()}
 
@@ -150,9 +156,9 @@ def checksums(dataset: Dataset) -> dict[str, str]:
 
 
 def _assign_shards(clip_ids: list[str], shard_clips: int, cache: Path) -> dict[str, str]:
-    """Return the shard of each clip: the one that already has its frames, or else the first with room.
+    """Return the shard of each clip: the one in the cache that has its frames, otherwise the first shard with room.
 
-    Ten added videos therefore mean ten videos to extract, in one shard.
+    When videos are added, only they have to be extracted.
     """
     cached: dict[str, str] = {}
     for path in sorted(cache.rglob("*.arrow")):
@@ -178,7 +184,7 @@ def _assign_shards(clip_ids: list[str], shard_clips: int, cache: Path) -> dict[s
 
 
 def _digests(rows: list[dict[str, Any]]) -> dict[str, str]:
-    """Return a digest of everything that determines a shard's frames, for each shard in order."""
+    """Return, for each shard in order, a digest of everything that determines its frames."""
     hashes: dict[str, Any] = {shard: hashlib.sha256() for shard in sorted({row["shard"] for row in rows})}
     for row in rows:
         inputs = [*(row[key] for key in ("clip_id", "path", "start_s", "end_s", "error")), *file_state(row["path"])]

@@ -1,7 +1,7 @@
 """inspect: describe a data set in words and in a contact sheet before anything is computed from it.
 
-Counts come from the lists; absent, unlisted and equal files from the disk; durations and codecs from a sample of clips,
-which is demuxed but not decoded. A bad file becomes a line of the output; nothing here raises for it.
+Counts come from the lists. Absent, unlisted and equal files come from the disk. Durations and codecs come from a sample
+of clips, which are demuxed but not decoded. A bad video raises no error: the output has a line about it.
 """
 
 import os
@@ -41,12 +41,12 @@ def inspect(
     num_clips: int = 200,
     token_limits: TokenLimits | None = None,
 ) -> None:
-    """Print a description of the data set and write the lists behind it to the folder `output`.
+    """Print a description of the data set and write the complete lists to the folder `output`.
 
     The files are classes.csv, absent.txt, unlisted.txt, skipped.txt, duplicates.txt, near_equal.txt and the contact
-    sheet sheet.png. `media` is the data set's folder for files that it renders. Durations are those of `num_clips`
-    clips, evenly spaced. Class names and captions that are longer than a backbone of `token_limits` reads are counted.
-    Raises ValueError, as index_clips does, if lists contradict each other.
+    sheet sheet.png. `media` is the folder for files that the data set renders. Durations are those of `num_clips`
+    clips, evenly spaced in the list. For each backbone in `token_limits`, the output states how many class names and
+    captions have too many tokens. Raises ValueError under the conditions of index_clips.
     """
     dataset, clips, labels = list_dataset(name, options, media)
     output.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def inspect(
 
 
 def _count_lines(name: str, clips: list[Clip], labels: list[str]) -> Iterator[str]:
-    """Yield the number of clips, per split and per class, and of captions."""
+    """Yield lines with the number of clips per split and per class, and the number and length of captions."""
     counts = Counter(clip.split for clip in clips)
     yield f"{name}: {len(clips)} clips: " + ", ".join(f"{split} {counts[split]}" for split in SPLITS)
     if labels:
@@ -101,7 +101,7 @@ def _count_lines(name: str, clips: list[Clip], labels: list[str]) -> Iterator[st
 
 
 def _cut_lines(clips: list[Clip], labels: list[str], token_limits: TokenLimits) -> Iterator[str]:
-    """Yield how many class names and captions are longer than each backbone reads."""
+    """Yield a warning for each backbone that reads fewer tokens than some class names or captions have."""
     texts = [*labels, *(caption for clip in clips for caption in clip.captions)]
     for backbone, (limit, count) in token_limits.items():
         cut = [text for text in texts if len(text.encode()) + 2 > limit and count(text) > limit]
@@ -120,7 +120,9 @@ def _write_lines(lines: Iterable[str], output: Path) -> None:
 
 
 def _duplicate_lines(clips: list[Clip], absent: set[str], output: Path) -> Iterator[str]:
-    """Yield files that are unreadable, equal, or in several splits; write the equal ones to `output`."""
+    """Yield lines about files that are unreadable, have clips in several splits, or are equal. Write the groups of
+    equal files to `output`.
+    """
     splits: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         if clip.error is None and os.path.abspath(clip.path) not in absent:
@@ -141,7 +143,10 @@ def _duplicate_lines(clips: list[Clip], absent: set[str], output: Path) -> Itera
 
 
 def _near_equal_lines(clips: list[Clip], shards: list[Path], output: Path) -> Iterator[str]:
-    """Yield test clips that look like training clips, once frames are extracted; write all to `output`."""
+    """Yield lines about test clips that look like training clips, and write all such pairs to `output`.
+
+    This needs extracted frames; without them, the line states that the number is unknown.
+    """
     if not shards:
         yield "test clips that look like training clips: unknown until the frames are extracted"
         return
@@ -154,7 +159,7 @@ def _near_equal_lines(clips: list[Clip], shards: list[Path], output: Path) -> It
 
 
 def _measure_lines(clips: list[Clip], options: FrameOptions) -> Iterator[str]:
-    """Yield the durations and formats of these clips."""
+    """Yield lines with the durations and formats of these clips."""
     results = list(in_workers(measure, options, clips, "packets"))
     readable = [result for result in results if isinstance(result, Measured)]
     yield f"of {len(clips)} clips, evenly spaced, {len(readable)} can be read; min / median / max:"
@@ -174,7 +179,7 @@ def _measure_lines(clips: list[Clip], options: FrameOptions) -> Iterator[str]:
 
 
 def _sheet_lines(clips: list[Clip], options: FrameOptions, output: Path) -> Iterator[str]:
-    """Draw the contact sheet of these clips; yield how many could be decoded."""
+    """Draw the contact sheet of these clips, then yield lines about how many could be decoded."""
     cells = []
     for clip, result in zip(clips, in_workers(read_cell, options, clips, "pictures"), strict=True):
         title = ", ".join(clip.classes) or (clip.captions[0] if clip.captions else clip.clip_id)
@@ -188,7 +193,9 @@ def _sheet_lines(clips: list[Clip], options: FrameOptions, output: Path) -> Iter
 
 
 def in_workers(function: Any, options: FrameOptions, clips: list[Clip], title: str) -> Iterator[Any]:
-    """Yield the function's result for each clip, computed in processes that may hang or crash."""
+    """Yield the result of the function for each clip, computed in worker processes. If a process hangs or crashes, the
+    result of that clip is a NoResult.
+    """
     workers = max(1, min(len(clips), len(os.sched_getaffinity(0))))
     results = map_with_timeout(partial(function, options), clips, options.clip_limit_s, workers, preload=[__name__])
     return iter(tqdm(results, title, len(clips), unit="clip", disable=None, leave=False))
@@ -199,7 +206,9 @@ def evenly_spaced(clips: Sequence[Clip], number: int) -> list[Clip]:
 
 
 def _sample_classes(clips: list[Clip]) -> list[Clip]:
-    """Return up to NUM_CELLS clips, equally many of each class, or of each split if there are no classes."""
+    """Return up to NUM_CELLS clips, equally many per class, or per split if there are no classes. If there are more
+    classes than NUM_CELLS, some are left out.
+    """
     groups: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:
         groups[clip.classes[0] if clip.classes else clip.split].append(clip)
@@ -218,7 +227,7 @@ def _most_common(counts: Counter[str]) -> str:
 
 
 def _first_of(items: Sequence[str]) -> str:
-    """Return the number of items and the first of them."""
+    """Return a text with the number of items and the first NUM_NAMED of them."""
     return (
         str(len(items))
         + (f": {', '.join(items[:NUM_NAMED])}" if items else "")

@@ -1,7 +1,7 @@
-"""Links below a data set's root: none may lead back to a folder above it, or, unless the user allows it, out of the
-root.
+"""Check links below the root of a data set. No link may lead back to a folder above it, and links may lead out of the
+root only if the user allows it.
 
-A link in a folder that others can write to would have their file, or any file of this machine, decoded and shown.
+If other people can write to the folder, a link could make kinetext decode and show any file of this machine.
 """
 
 import os
@@ -14,7 +14,9 @@ from kinetext.data.videos import refuse_loop
 
 
 def refuse_outside(clips: Iterable[Clip], root: Path) -> Iterator[Clip]:
-    """Yield the clips; those that a link leads out of the root to get an error, and are never opened."""
+    """Yield the clips. A clip that is reached through a link to a place outside the root gets an error and is never
+    opened.
+    """
     outside = dict(links_out(os.path.abspath(root)))
     for clip in clips:
         if outside and clip.error is None:
@@ -27,7 +29,10 @@ def refuse_outside(clips: Iterable[Clip], root: Path) -> Iterator[Clip]:
 
 
 def links_out(root: str) -> Iterator[tuple[str, str]]:
-    """Yield each link below `root` whose target is outside it, and the target. Folders outside are not entered."""
+    """Yield (link, target) for each link below `root` whose target is outside it. The targets are not searched.
+
+    Raises ValueError if a link leads to a folder that contains it.
+    """
     real_root = Path(os.path.realpath(root))
     folders = [root]
     while folders:

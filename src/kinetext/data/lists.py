@@ -14,7 +14,9 @@ from kinetext.core.plugins import nearest
 
 
 def need_folder(path: str, key: str) -> Path:
-    """Return the folder of the option `key`. Raises ValueError, with the nearest existing parent, if there is none."""
+    """Return the folder that the option `key` names. Raises ValueError, with the nearest existing parent, if it does
+    not exist.
+    """
     folder = Path(path).expanduser().absolute()
     if not folder.is_dir():
         parent = next(parent for parent in folder.parents if parent.is_dir())
@@ -23,7 +25,7 @@ def need_folder(path: str, key: str) -> Path:
 
 
 def need_path(path: str, key: str) -> Path:
-    """Return the file of the option `key`. Raises ValueError if there is none."""
+    """Return the file that the option `key` names. Raises ValueError if it does not exist."""
     file = Path(path).expanduser().absolute()
     if not file.is_file():
         raise ValueError(f"{key}: there is no file {file}")
@@ -31,7 +33,10 @@ def need_path(path: str, key: str) -> Path:
 
 
 def need_file(folder: Path, *names: str) -> Path:
-    """Return the first of these files that is in the folder. Raises ValueError, with the nearest name, if none is."""
+    """Return the path of the first of these names that is a file in the folder.
+
+    Raises ValueError, with the most similar name in the folder, if none is.
+    """
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -40,7 +45,7 @@ def need_file(folder: Path, *names: str) -> Path:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a text file that are not blank, with their numbers from 1.
+    """Yield (line number from 1, line) for each line of a text file that is not blank.
 
     Bytes that are not UTF-8 are kept (surrogateescape), because file names of HMDB51 contain them. Raises ValueError if
     the file is UTF-16.
@@ -53,10 +58,10 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_csv(path: Path, *columns: str, delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a csv file with a header, with their line numbers.
+    """Yield (line number, row) for each row of a csv file with a header. A row maps column names to values.
 
-    Raises ValueError if a column or a value is missing, if a row has more values than there are columns (e.g. because
-    of a comma without quotes), or if the file is not UTF-8 text.
+    Raises ValueError if one of `columns` or a value is missing, if a row has more values than there are columns (e.g.
+    because of a comma without quotes), or if the file is not UTF-8 text.
     """
     refuse_utf16(path)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -88,7 +93,7 @@ def read_csv(path: Path, *columns: str, delimiter: str = ",") -> Iterator[tuple[
 
 
 def _each_row(rows: "csv.DictReader[str]", path: Path) -> Iterator[dict[str, str]]:
-    """Yield the rows. Raises ValueError, with file and line, if one cannot be split into values."""
+    """Yield the rows of a csv file. Raises ValueError, with file and line, if a row cannot be split into values."""
     try:
         yield from rows
     except csv.Error as error:
@@ -96,7 +101,7 @@ def _each_row(rows: "csv.DictReader[str]", path: Path) -> Iterator[dict[str, str
 
 
 def refuse_utf16(path: Path) -> None:
-    """Raise ValueError if a text file begins as UTF-16 does, with its mark or with NUL in every other byte."""
+    """Raise ValueError if a text file begins like UTF-16: with a byte order mark, or with NUL in every other byte."""
     with path.open("rb") as file:
         start = file.read(4)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff") or (len(start) == 4 and 0 in (start[0], start[1])):
@@ -104,7 +109,10 @@ def refuse_utf16(path: Path) -> None:
 
 
 def read_json(path: Path, kind: type) -> Any:
-    """Return the content of a JSON file, a list or a dict. Raises ValueError, with the path, for anything else."""
+    """Return the content of a JSON file, a list or a dict as `kind` states.
+
+    Raises ValueError, with the path, if the file is not JSON or contains another type.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
@@ -130,7 +138,11 @@ def read_entries(path: Path, *keys: str) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def known_class(name: str, classes: Collection[str], where: str, source: str) -> str:
-    """Return `name` if it is a class. Raises ValueError with its position, the nearest class and their `source`."""
+    """Return `name` if it is one of `classes`.
+
+    Otherwise raises ValueError with `where` (the file and line of the name), `source` (the file of the classes), and
+    the most similar class.
+    """
     if name in classes:
         return name
     close = difflib.get_close_matches(name, classes, n=1)
@@ -139,7 +151,10 @@ def known_class(name: str, classes: Collection[str], where: str, source: str) ->
 
 
 def seconds(text: str, where: str, column: str) -> float:
-    """Return a time in seconds. Raises ValueError, with its position, if the text is not a number from 0."""
+    """Return the text of a column as a time in seconds.
+
+    Raises ValueError, with `where` (file and line), if it is not a finite number of 0 or more.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -155,7 +170,7 @@ def printable(name: str) -> str:
 
 
 def file_state(path: str) -> tuple[int, ...]:
-    """Return a file's size in bytes and modification time in ns; an empty tuple if it is absent."""
+    """Return the size of a file in bytes and its modification time in ns; an empty tuple if the file is absent."""
     try:
         stat = os.stat(path)
     except OSError:
@@ -164,6 +179,6 @@ def file_state(path: str) -> tuple[int, ...]:
 
 
 def sha256(path: Path) -> str:
-    """Return a file's checksum, 64 hexadecimal digits."""
+    """Return the SHA-256 checksum of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,8 +1,8 @@
-"""From stored frames to batches on the device: ClipDataset reads one clip, ClipLoader batches clips in any order.
+"""Load stored frames as batches on the device: ClipDataset reads one clip, ClipLoader batches clips in any order.
 
-Frames are bytes all the way to the device and become floats there. JPEGs are decoded either by workers or by the
-device: a GPU decodes with nvJPEG, whose pixels differ by rounding (another inverse transform); on the CPU both are
-libjpeg-turbo and equal bit by bit.
+Frames stay bytes until they are on the device and become floats there. JPEGs are decoded either by worker processes or
+by the device. A GPU decodes with nvJPEG, whose pixels differ by rounding because its inverse transform is another one.
+On the CPU both ways use libjpeg-turbo and give identical pixels.
 
 B clips, T frames, H, W pixels, C channels (RGB), P bytes.
 """
@@ -31,18 +31,20 @@ Key = tuple[int, int | None]  # index of an item, epoch
 
 
 class Encoded(NamedTuple):
-    """The encoded images of several clips in one list, for a device that decodes them."""
+    """The encoded images of one or several clips, concatenated, with the length of each in bytes, for decoding on the
+    device.
+    """
 
     bytes_P: Tensor
     lengths: list[int]
 
 
 class ClipDataset(Dataset):
-    """The clips of a training: `dataset[index, epoch]` is uint8 [T, H, W, C], or encoded for a device that decodes.
+    """The clips of a training. `dataset[index, epoch]` is uint8 [T, H, W, C], or an Encoded if the device decodes.
 
-    Frames and augmentation of an item depend only on (seed, epoch, index), so that a resumed training gets the same.
-    With epoch None (validation, tests) nothing is random. Index n + len(dataset) is clip n again, with other random
-    draws.
+    The frames and the augmentation of an item depend only on (seed, epoch, index), so that a resumed training gets the
+    same items. If the epoch is None (validation, tests), nothing is random. Index n + len(dataset) is clip n with other
+    random draws.
     """
 
     def __init__(
@@ -74,23 +76,29 @@ class ClipDataset(Dataset):
         return [images[i] for i in self.choose(len(images), self._draw(key))] if self.choose else images
 
     def transform(self, frames_TCHW: Tensor, key: Key) -> Tensor:
-        """Augment the decoded frames of an item, uint8 [T, C, H, W], on their device."""
+        """Augment the decoded frames of an item, uint8 [T, C, H, W], on the device where they are. Without
+        augmentation, return the centre square.
+        """
         draw = self._draw(key)
         if draw is None or not self.augment.enabled:
             return crop_square(frames_TCHW)
         return augment_clip(frames_TCHW, self.augment, self.flip, draw)
 
     def _draw(self, key: Key) -> tuple[int, ...] | None:
-        """Return what decides an item's random draws; None if nothing is random."""
+        """Return the numbers (seed, epoch, index) that determine the random draws of an item; None if nothing is
+        random.
+        """
         index, epoch = key
         return None if epoch is None else (self.seed, epoch, index)
 
 
 class ClipLoader:
-    """Load batches of the clips of a dataset on the device, in any order. Its workers persist between epochs."""
+    """Load batches of the clips of a dataset on the device, in any order. Worker processes persist between epochs."""
 
     def __init__(self, dataset: ClipDataset, device: torch.device, workers: int = 0, decode: str = "auto") -> None:
-        """`decode` says where JPEGs are decoded: `workers`, `device`, or `auto`, a capable GPU if workers are few."""
+        """Choose where JPEGs are decoded: `decode` is `workers`, `device` or `auto`. With `auto`, a GPU decodes them if
+        it can and if there are fewer than MIN_DECODING_WORKERS workers.
+        """
         self.dataset, self.device = dataset, device
         self.on_device = decode == "device" or (
             decode == "auto" and workers < MIN_DECODING_WORKERS and len(dataset) > 0 and _gpu_decodes(dataset, device)
@@ -110,7 +118,8 @@ class ClipLoader:
     def batches(self, order: Sequence[Sequence[int]], epoch: int | None = None) -> Iterator[Tensor]:
         """Yield a batch for each list of indices: uint8 [B, T, C, H, W] on the device, channels last in memory.
 
-        The copy to the device is asynchronous. `epoch` decides random draws; with None nothing is random.
+        The copy to the device is asynchronous. `epoch` is one of the numbers that determine random draws; if it is
+        None, nothing is random.
         """
         self._keys[:] = [[(index, epoch) for index in indices] for indices in order]
         for keys, batch in zip(list(self._keys), self._loader, strict=True):
@@ -126,7 +135,7 @@ class ClipLoader:
 
 
 def collate(clips: list[Tensor | Encoded]) -> Tensor | Encoded:
-    """Stack the clips of a batch, or concatenate their encoded images."""
+    """Stack the clips of a batch. If they are encoded, concatenate their images to one Encoded instead."""
     encoded = [clip for clip in clips if isinstance(clip, Encoded)]
     if not encoded:
         return default_collate(clips)
@@ -134,7 +143,7 @@ def collate(clips: list[Tensor | Encoded]) -> Tensor | Encoded:
 
 
 def decode_on(device: torch.device, encoded: Encoded) -> list[Tensor]:
-    """Decode images on the device; each is uint8 [H, W, C]."""
+    """Decode images on the device. Return one tensor, uint8 [H, W, C], for each."""
     from torchvision.io import ImageReadMode, decode_jpeg
 
     images = encoded.bytes_P.split(encoded.lengths)
@@ -146,7 +155,7 @@ def decode_on(device: torch.device, encoded: Encoded) -> list[Tensor]:
 
 
 def _gpu_decodes(dataset: ClipDataset, device: torch.device) -> bool:
-    """Return whether the device is a GPU on which torchvision can decode, and images are JPEGs."""
+    """Return whether the stored images are JPEGs and the device is a GPU on which torchvision can decode them."""
     image = dataset.store.images(dataset.clip_ids[0])[0]
     if device.type != "cuda" or image[:3] != JPEG_START:
         return False

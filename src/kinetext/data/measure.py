@@ -23,7 +23,7 @@ class Measured:
 
 
 def measure(options: FrameOptions, clip: Clip) -> Measured | NoResult:
-    """Return the length and the format of a clip, or why it cannot be read."""
+    """Return the length and the format of a clip, or a NoResult with the reason why it cannot be read."""
     if clip.error:
         return NoResult(clip.error)
     try:

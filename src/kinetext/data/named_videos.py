@@ -1,4 +1,4 @@
-"""Videos as users name them on the command line: files, folders, and lists of files."""
+"""Find the videos that users name on the command line: files, folders, and lists of files."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ LISTS = (".txt", ".csv")  # suffixes of lists
 
 
 class Video(NamedTuple):
-    """A video file, or the part of it from `start_s` to `end_s`, seconds."""
+    """A video file, or the part of it from `start_s` to `end_s` (seconds)."""
 
     path: Path
     start_s: float | None = None
@@ -20,12 +20,13 @@ class Video(NamedTuple):
 
 
 def find_videos(inputs: Iterable[Path]) -> list[Video]:
-    """Return the videos of files, folders (with all folders below) and lists, in this order.
+    """Return the videos of the inputs in order. An input is a file, a folder (searched with all folders below it) or a
+    list.
 
-    A list is a text file with one path per line, or a csv file with the column `path` and perhaps `start_s` and
-    `end_s`. Its paths are relative to its folder. A file that does not exist is one of the videos if there are others.
-    Raises ValueError for a folder or list without videos, and for a single input that does not exist, with the nearest
-    name.
+    A list is a text file with one path per line, or a csv file with the column `path` and optionally `start_s` and
+    `end_s`. Its paths are relative to the folder of the list. Raises ValueError for a folder or list without videos,
+    and, with the most similar name, for a single input that does not exist. If there are several inputs, a missing file
+    is returned like the others.
     """
     inputs, videos = list(inputs), []
     for path in inputs:

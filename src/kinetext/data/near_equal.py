@@ -1,9 +1,10 @@
-"""Find near-equal recordings in training and test clips: copies in another format or size, and cuts of one recording.
+"""Find near-equal recordings in training and test clips: copies in another format or size, or parts of one recording.
 
-A perceptual hash of some frames of each clip, the difference hash (dHash, Krawetz, hackerfactor.com, 2013): the grey
-picture is averaged to 9 x 8 cells, and each of 64 bits says whether a cell is brighter than its left neighbour.
-Re-encoding and scaling change few bits. Two clips are near-equal if the median over the frames of one of the distance
-to the nearest frame of the other is at most MAX_BITS. docs/data.md has the measured distances.
+Some frames of each clip get a perceptual hash, the difference hash (dHash, Krawetz, hackerfactor.com, 2013): the grey
+image is averaged to 9 x 8 cells, and each of 64 bits states whether a cell is brighter than its left neighbour.
+Re-encoding and scaling change few bits. Each hashed frame of a test clip is compared with the nearest hashed frame of a
+training clip. The two clips are near-equal if the median number of different bits is at most MAX_BITS. docs/data.md has
+the measured distances.
 
 T frames, H x W pixels, C channels (RGB); M training clips, N test clips, F hashed frames of a clip.
 """
@@ -26,7 +27,7 @@ CHUNK = 20_000_000
 
 
 class NearEqual(NamedTuple):
-    """A training clip and a test clip that look alike, and the bits (0 to 64) by which they differ."""
+    """The clip_ids of a training and a test clip that look alike, and the median number of different bits (0 to 64)."""
 
     train: str
     test: str
@@ -34,7 +35,7 @@ class NearEqual(NamedTuple):
 
 
 def difference_hash(frame_HWC: np.ndarray) -> int | None:
-    """Return the 64-bit difference hash of a picture; None for one that is too plain."""
+    """Return the 64-bit difference hash of an RGB image [H, W, 3]; None if the image is too plain to be recognised."""
     grey_HW = frame_HWC.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     cells: np.ndarray = grey_HW
     for axis, number in ((0, ROWS), (1, COLUMNS)):
@@ -49,7 +50,10 @@ def difference_hash(frame_HWC: np.ndarray) -> int | None:
 
 
 def hash_clips(shards: Sequence[Path], clip_ids: Collection[str]) -> dict[str, list[int]]:
-    """Return the hashes of HASHED_FRAMES frames of each of these clips that has frames, without plain ones."""
+    """Return the hashes of up to HASHED_FRAMES frames of each of these clips, by clip_id.
+
+    Frames that are too plain are left out, and so are clips without a hashed frame.
+    """
     hashes: dict[str, list[int]] = {}
     for path in shards:
         table = open_shard("frames", path)
@@ -67,7 +71,11 @@ def hash_clips(shards: Sequence[Path], clip_ids: Collection[str]) -> dict[str, l
 
 
 def near_equal(train: dict[str, list[int]], test: dict[str, list[int]]) -> list[NearEqual]:
-    """Return each test clip that has a near-equal training clip, with the nearest one; the most alike pairs first."""
+    """Return a pair for each test clip that has a near-equal training clip: the nearest one. The most similar pairs are
+    first.
+
+    Above MAX_COMPARISONS comparisons of frames, only the middle hashed frame of each clip is compared.
+    """
     if not train or not test:
         return []
     train_ids, test_ids = list(train), list(test)
@@ -87,10 +95,10 @@ def near_equal(train: dict[str, list[int]], test: dict[str, list[int]]) -> list[
 
 
 def _matrix(hashes: list[list[int]]) -> np.ndarray:
-    """Return the hashes [clips, F]; a clip with fewer repeats its last one."""
+    """Return the hashes as uint64 [clips, F]. A clip with fewer than F hashes repeats its last one."""
     return np.array([[*row, *[row[-1]] * (HASHED_FRAMES - len(row))] for row in hashes], np.uint64)
 
 
 def summary(pairs: list[NearEqual], most: int = 20) -> dict[str, Any]:
-    """Return the number of pairs and the first of them, for the metadata of a table."""
+    """Return the number of pairs (`count`) and the first `most` of them (`first`), for the metadata of a table."""
     return {"count": len(pairs), "first": [list(pair) for pair in pairs[:most]]}

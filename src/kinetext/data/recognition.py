@@ -1,4 +1,4 @@
-"""Options and validation split, shared by the data sets with official recognition lists."""
+"""Base class and options of the data sets with official recognition lists, which may need a validation split."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from kinetext.data.datasets.base import Clip, Dataset, set_aside
 
 
 class RecognitionOptions(Options):
-    """Folders of videos and lists, and the share of training clips that is used for validation."""
+    """Folders of videos and lists, and the fraction of training clips that is used for validation."""
 
     root: str = Field(description="folder of the videos")
     annotations: str = Field(description="folder of the official lists, as published")
@@ -21,7 +21,9 @@ class RecognitionOptions(Options):
 
 
 class RecognitionDataset(Dataset):
-    """A data set with published training and test lists; `val_share` holds out training clips for validation."""
+    """A data set with published training and test lists. `val_share` moves a fraction of the training clips to
+    validation.
+    """
 
     Config: ClassVar[type[RecognitionOptions]] = RecognitionOptions
     config: RecognitionOptions
@@ -31,11 +33,11 @@ class RecognitionDataset(Dataset):
         """Yield the clips in the order and with the splits of the lists."""
 
     def list_clips(self, folder: Path) -> Iterator[Clip]:
-        """Yield the listed clips, with a share of the training clips as validation clips."""
+        """Yield the listed clips. About a fraction `val_share` of the training clips become validation clips."""
         return set_aside(self.listed_clips(), self.config.val_share, self.config.seed)
 
     def published_train(self, clips: int) -> dict[str, int]:
-        """Return the published number of training clips as an entry of `published`; empty if some are used for
-        validation.
+        """Return {"train": clips}, the published number of training clips, for `published`. Return an empty dict if
+        some training clips are used for validation.
         """
         return {} if self.config.val_share else {"train": clips}

@@ -1,6 +1,7 @@
-"""Which clips have no frames, and which of them can be read now: a disk was away, or a file was still being copied.
+"""Find the clips that have no frames, and those among them that can be read now. A disk may have been unmounted, or a
+file may still have been copied.
 
-A shard is extracted again only for those, because new frames rerun everything that was made from them.
+A shard is extracted again only if it has such a clip, because new frames rerun everything that was made from the shard.
 """
 
 from functools import partial
@@ -13,7 +14,9 @@ from kinetext.video.pool import NoResult, map_with_timeout
 
 
 def failed_clips(frames: Path) -> dict[str, dict[str, str]]:
-    """Return the failed clips of each shard of a folder that has some: shard -> clip_id -> reason."""
+    """Return {shard: {clip_id: reason}} for the failed clips in a folder of shards. Shards without failed clips are
+    left out.
+    """
     failed: dict[str, dict[str, str]] = {}
     for path in sorted(frames.glob("*.arrow")):
         table = open_shard("frames", path).select(["clip_id", "status", "error"])
@@ -25,7 +28,7 @@ def failed_clips(frames: Path) -> dict[str, dict[str, str]]:
 
 
 def readable_now(clips: Path, failed: set[str], options: FrameOptions, workers: int) -> set[str]:
-    """Return those of the failed clips of a clips.parquet whose frames can be decoded now."""
+    """Return the clip_ids among `failed` whose frames can be decoded now. `clips` is the path of clips.parquet."""
     rows = [row for row in read_rows("clips", clips) if row["clip_id"] in failed]
     decode = partial(extract_clip, options=options)
     results = map_with_timeout(decode, rows, options.clip_limit_s, workers, preload=["torch", extract_clip.__module__])

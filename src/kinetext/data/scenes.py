@@ -1,10 +1,10 @@
-"""Draw one still of the shapes world: a few flat figures on a noisy background, 64 x 64 px.
+"""Draw one still image of the shapes world: a few flat figures on a noisy background, 64 x 64 px.
 
-With this world the whole pipeline can be demonstrated offline: the small CLIP is pretrained on single stills drawn
-here, and the `shapes` data set moves the same figures. Figures are signed-distance functions evaluated on the pixel
-grid, so edges are antialiased and motion is smooth below one pixel.
+With this world the whole pipeline can be demonstrated offline. The small CLIP is pretrained on single stills drawn
+here, and the clips of the data set `shapes` show the same figures in motion. Figures are signed-distance functions
+evaluated on the pixel grid, so edges are antialiased and motion is smooth below one pixel.
 
-Coordinates are fractions of the frame, x to the right and y downwards; angles are radians, 0 points right, pi/2 down.
+Coordinates are fractions of the frame, x to the right and y downwards. Angles are radians: 0 points right, pi/2 down.
 """
 
 from dataclasses import dataclass, field
@@ -48,7 +48,9 @@ class Figure:
 
 @dataclass
 class Scene:
-    """Everything in one still. `gate`: 0 closed to 1 open; `noise`: standard deviation of the pixel noise."""
+    """Everything in one still. `gate` is the opening of the gate from 0 (closed) to 1 (open), None without a gate;
+    `noise` is the standard deviation of the pixel noise.
+    """
 
     brightness: float
     tint: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -58,7 +60,7 @@ class Scene:
 
 
 def draw_scene(scene: Scene, random: np.random.Generator) -> np.ndarray:
-    """Draw a scene as uint8 [64, 64, 3]. `random` decides only the pixel noise."""
+    """Draw a scene as uint8 [64, 64, 3]. Only the pixel noise is drawn from `random`."""
     image_HWC = np.empty((SIZE_PX, SIZE_PX, 3), np.float32)
     image_HWC[:] = scene.brightness + np.asarray(scene.tint, np.float32)
     if scene.gate is not None:
@@ -73,7 +75,9 @@ def draw_scene(scene: Scene, random: np.random.Generator) -> np.ndarray:
 
 
 def _coverage(distance_HW: np.ndarray) -> np.ndarray:
-    """Return the part of each pixel that is inside, 0 to 1, from its distance to the outline (in frames)."""
+    """Return the fraction of each pixel that is inside a figure, from the distance to its outline (fraction of the
+    frame).
+    """
     return np.clip(0.5 - distance_HW * SIZE_PX, 0.0, 1.0)
 
 
@@ -82,7 +86,10 @@ def _paint(image_HWC: np.ndarray, coverage_HW: np.ndarray, rgb: tuple[float, flo
 
 
 def _distance(figure: Figure) -> np.ndarray:
-    """Return the distance to the figure's outline, negative inside, as a fraction of the frame (exact near it)."""
+    """Return the distance [H, W] to the outline of a figure, negative inside, as a fraction of the frame.
+
+    It is exact only near the outline. Raises ValueError if the shape is unknown.
+    """
     cos, sin = np.float32(np.cos(figure.angle)), np.float32(np.sin(figure.angle))
     dx, dy = (X_HW - np.float32(figure.x)) / figure.radius, (Y_HW - np.float32(figure.y)) / figure.radius
     x, y = dx * cos + dy * sin, dy * cos - dx * sin  # coordinates of the figure, radius 1
@@ -118,6 +125,6 @@ def distractors(count: int, brightness: float, random: np.random.Generator) -> l
 
 
 def jittered_colour(name: str, random: np.random.Generator) -> tuple[float, float, float]:
-    """Return a named colour as RGB (0 to 1), each channel changed at random by at most 0.06."""
+    """Return a named colour as RGB (0 to 1). Each channel is changed at random by at most 0.06."""
     r, g, b = np.clip(np.asarray(COLOURS[name]) + random.uniform(-0.06, 0.06, 3), 0.0, 1.0)
     return float(r), float(g), float(b)

@@ -21,7 +21,7 @@ COLOUR_OF_STATUS = {"failed": ERROR, "damaged": COLOURS[1], "truncated": COLOURS
 
 @dataclass(frozen=True)
 class Cell:
-    """The middle frame of a clip, or the reason why there is none."""
+    """The middle frame of a clip, or the error because of which the clip has none."""
 
     status: str
     error: str | None = None
@@ -29,7 +29,7 @@ class Cell:
 
 
 def read_cell(options: FrameOptions, clip: Clip) -> Cell:
-    """Decode the middle frame of a clip and resize it to the size of a cell."""
+    """Decode the middle frame of a clip and scale it to fit into a cell. Errors are returned in the Cell."""
     if clip.error:
         return Cell("failed", clip.error)
     decoded = decode_clip(
@@ -54,7 +54,7 @@ def _fit(frames_THWC: np.ndarray) -> np.ndarray:
 
 
 def draw_sheet(cells: list[tuple[str, str, Cell]], output: Path) -> None:
-    """Draw all cells, each with a title and a note below, and write them as a PNG."""
+    """Draw all cells, given as (title, note, cell), and write them as a PNG. Title and note are below the image."""
     columns = min(COLUMNS, len(cells))
     rows = -(-len(cells) // columns)
     across, down = WIDTH + GAP, HEIGHT + 3 * LINE + 4 + GAP
@@ -90,7 +90,7 @@ def _draw_cell(sheet: Any, draw: Any, x: int, y: int, title: str, note: str, cel
 
 
 def _wrap(text: str, font: Any, width: int, max_lines: int) -> list[str]:
-    """Return the text in at most `max_lines` lines of `width` px, cut with an ellipsis."""
+    """Return the text as at most `max_lines` lines of `width` px. A longer text ends with an ellipsis."""
     text = " ".join(text.encode("utf-8", "replace").decode().split())
     lines: list[str] = []
     while text and len(lines) < max_lines:
@@ -109,7 +109,7 @@ def _wrap(text: str, font: Any, width: int, max_lines: int) -> list[str]:
 
 @cache
 def _font(size_px: int) -> Any:
-    """Return DejaVu Sans, which Matplotlib contains and which has most alphabets."""
+    """Return the font DejaVu Sans, which comes with Matplotlib and has the characters of most alphabets."""
     import matplotlib
 
     path = Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"

@@ -1,4 +1,4 @@
-"""Training clips of a few-shot protocol: drawn at random, or read from a list."""
+"""Select the training clips of a few-shot protocol: at random, or from a list."""
 
 import random
 import sys
@@ -13,8 +13,9 @@ Rows = list[dict[str, Any]]
 
 
 def draw_clips(rows: Rows, shots: int, draw: int) -> Rows:
-    """Return at most `shots` clips of each class, in the order of the rows. The draw of a class does not depend on
-    other classes.
+    """Return at most `shots` random clips of each class, in the order of the rows.
+
+    The clips drawn for a class depend only on `draw` and the class, not on other classes.
     """
     by_label: dict[str, list[str]] = {}
     for row in rows:
@@ -31,7 +32,8 @@ def listed_clips(path: Path, rows: Rows, labels: list[str]) -> Rows:
 
     Each line has a clip_id or a file name, and may end with the number of a class, as in ViFi-CLIP's lists. The number
     is not used: a clip keeps its class. A message is printed if the numbers are swapped as in ViFi-CLIP's lists of
-    HMDB51. Raises ValueError for a clip that is listed twice or is not among the rows.
+    HMDB51. Raises ValueError for a clip that is listed twice, is not among the rows, or shares its file name with
+    others.
     """
     by_name: dict[str, Rows] = {}
     for row in rows:

@@ -1,24 +1,27 @@
-"""split_clips: which clips train, validate and test under a protocol, and among which classes a clip is scored.
+"""split_clips: select the clips for training, validation and testing under a protocol, and the classes to score them
+for.
 
 - `supervised`: the data set's own splits.
-- `few_shot_{K}`: K training clips per class (and at most K for validation), all test clips. ViFi-CLIP (CVPR 2023)
-  uses 2, 4, 8, 16.
-- `base_to_novel`, `base_to_novel_{K}`: the classes in `novel` are removed from training and validation. The test clips
-  of the others, the base classes, are the split `test`, scored among the base classes; theirs are the split `novel`,
-  scored among the novel classes (CoCoOp; ViFi-CLIP, with K = 16). The splits `test_among_all` and `novel_among_all` are
-  the same clips scored among all classes (generalised zero-shot learning: Chao et al., ECCV 2016). A method that
-  prefers the classes it was trained on gains in the first and loses in the second.
-- `zero_shot_from_{data set}`: nothing trains here. The run of that data set is tested on all classes, and on
-  `unseen`, the classes whose names do not occur there, scored among each other. (22 of UCF101's 101 names are
-  Kinetics-400's.)
+- `few_shot_{K}`: K training clips per class (and at most K for validation), all test clips. ViFi-CLIP (CVPR 2023) uses
+  2, 4, 8, 16.
+- `base_to_novel`, `base_to_novel_{K}`: the classes in `novel` are removed from training and validation. The other
+  classes are the base classes. Test clips of base classes are the split `test`, scored among the base classes. Test
+  clips of novel classes are the split `novel`, scored among the novel classes (CoCoOp; ViFi-CLIP, with K = 16). The
+  splits `test_among_all` and `novel_among_all` have the same clips, scored among all classes (generalised zero-shot
+  learning: Chao et al., ECCV 2016). A method that prefers the classes it was trained on gains in `test_among_all` and
+  loses in `novel_among_all`.
+- `zero_shot_from_{data set}`: nothing is trained on this data set. The model trained on the named data set is tested on
+  all classes here, and on the split `unseen`: the classes whose names do not occur in the named data set, scored among
+  each other. (22 of UCF101's 101 class names are also in Kinetics-400.)
 
-Draws of K clips are part of the protocol, not of a run's seed, because whatever is mined from training clips depends on
-them: `few_shot_4` is draw 0, `few_shot_4_draw1` another. A list from a file (`shots`) takes precedence over a draw, and
-then each draw that is used needs one. No clip may both train and test; clips are compared by name and by the content of
-their frames.
+Draws of K clips are part of the protocol, not of a run's seed, because everything that is computed from the training
+clips before a run depends on them: `few_shot_4` is draw 0, `few_shot_4_draw1` another draw. A list from a file
+(`shots`) takes precedence over a draw; each draw that is used then needs a list. No clip may be used both for training
+or validation and for testing. Clips are compared by name and by the content of their frames.
 
-Clips with captions (retrieval) have no classes: each is its own, and only `supervised` and `zero_shot_from` apply.
-Where a clip may have several labels, only `supervised` applies: shots and novel classes are drawn by a clip's class.
+Clips with captions (retrieval) have no classes: each clip is scored among all clips, and only `supervised` and
+`zero_shot_from` apply. For multi-label data sets only `supervised` applies, because shots and novel classes are drawn
+by the one class of a clip.
 """
 
 import sys
@@ -40,7 +43,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Split:
-    """The clips of a split (rows with clip_id and label), and the classes that they are scored for, in order.
+    """The clips of a split (rows with clip_id and label), and the classes that they are scored among, in order.
 
     If clips have captions, the label of a clip is its clip_id, under which the table `texts` has its captions.
     """
@@ -61,11 +64,11 @@ def split_clips(
     source: Path | None = None,
     source_frames: list[Path] | None = None,
 ) -> None:
-    """Write the table `splits` of a data set under a protocol, with each split's classes in the metadata `labels`.
+    """Write the table `splits` of a data set under a protocol. The metadata `labels` has the classes of each split.
 
-    `source` and `source_frames` belong to the data set that zero_shot_from names: its supervised table `splits` and
-    its frames. Raises ValueError if a clip both trains and tests; overlap.txt beside the output then lists all such
-    training clips.
+    `source` and `source_frames` belong to the data set that zero_shot_from names: its supervised table `splits` and its
+    frames. Raises ValueError if a training or validation clip is also a test clip; overlap.txt beside the output then
+    lists all such clips. Raises ValueError as well if the protocol does not apply to the data set.
     """
     described = read_metadata(clips)
     labels, columns = described["labels"], ("clip_id", "split", "label", "group", "labels")
@@ -108,7 +111,9 @@ def split_clips(
 
 
 def _write_overlap(pairs: list[tuple[str, str]], trains: str, output: Path) -> str:
-    """Write the training clips that are test clips, too; return the message about them."""
+    """Write the training and validation clips that are also test clips to `output`. Return the error message about
+    them.
+    """
     with atomic_write(output) as part:
         part.write_text("".join(f"{clip}\n" for clip in sorted({clip for clip, _ in pairs})))
     first = "; ".join(f"{trained} = {tested}" for trained, tested in pairs[:5])
@@ -143,11 +148,11 @@ def read_splits(path: Path) -> dict[str, Split]:
 def protocol_splits(
     rows: Rows, labels: list[str], protocol: str, options: ProtocolOptions, usable: set[str] | None = None
 ) -> dict[str, Split]:
-    """Return the splits train, val, test, and with novel classes also novel, novel_among_all and test_among_all.
+    """Return the splits train, val and test. With novel classes, also return novel, novel_among_all and test_among_all.
 
     Rows have clip_id, split, label. Shots are drawn among the `usable` clips, those with frames. Raises ValueError if
-    there is nothing to train on, if a novel class does not exist, or if a list of shots names a clip twice or one
-    that is not a training clip.
+    there is nothing to train on, if a novel class does not exist, or if a list of shots names a clip twice or one that
+    is not a training clip.
     """
     match = PROTOCOL.fullmatch(protocol)
     if not match:
@@ -188,7 +193,10 @@ def classes_short_of_shots(train: Split, protocol: str) -> list[str]:
 
 
 def zero_shot_splits(rows: Rows, labels: list[str], trained: list[str]) -> dict[str, Split]:
-    """Return the splits test and unseen (classes whose names are not in `trained`), with empty splits train and val."""
+    """Return the splits test and unseen, with empty splits train and val.
+
+    `trained` has the class names of the training data set. The split unseen has the test clips of all other classes.
+    """
     seen = {vificlip.normalise(label) for label in trained}
     unseen = [label for label in labels if vificlip.normalise(label) not in seen]
     unseen_set = set(unseen)
@@ -202,10 +210,12 @@ def zero_shot_splits(rows: Rows, labels: list[str], trained: list[str]) -> dict[
 
 
 def novel_classes(rows: Rows, labels: list[str], options: ProtocolOptions) -> set[str]:
-    """Return the classes to hold out: those named, those of ViFi-CLIP, or the half with the fewest clips, rounded down.
+    """Return the novel classes that `options.novel` states: a list of classes, `vificlip`, or `half`.
 
-    For the half, training and validation clips count, so that the choice of validation clips changes nothing. Among
-    classes with equally many clips, the first in the official order are novel, as in ViFi-CLIP's lists of HMDB51.
+    `half` is the half of the classes with the fewest clips, rounded down. Training and validation clips are both
+    counted, so that the choice of validation clips changes nothing. Among classes with equally many clips, the first in
+    the official order are novel, as in ViFi-CLIP's lists of HMDB51. Raises ValueError if a listed class does not exist,
+    or if ViFi-CLIP has no list for these classes.
     """
     if options.novel == "vificlip":
         return vificlip.novel_classes(labels)
@@ -221,7 +231,7 @@ def novel_classes(rows: Rows, labels: list[str], options: ProtocolOptions) -> se
 def overlap(
     trained: dict[str, Split], tested: dict[str, Split], trained_hash: dict[str, str], tested_hash: dict[str, str]
 ) -> list[tuple[str, str]]:
-    """Return pairs of a training or validation clip and a test clip with the same name or the same images."""
+    """Return pairs (training or validation clip, test clip) of clips with equal clip_ids or equal images."""
     tests = {row["clip_id"] for name, split in tested.items() if name not in ("train", "val") for row in split.rows}
     by_hash = {tested_hash[clip]: clip for clip in sorted(tests) if clip in tested_hash}
     pairs = []
@@ -236,7 +246,7 @@ def overlap(
 def near_equal_clips(
     trained: dict[str, Split], tested: dict[str, Split], trained_frames: list[Path], tested_frames: list[Path]
 ) -> list[near_equal.NearEqual]:
-    """Return the test clips that look like a training clip, of these or of another data set."""
+    """Return the pairs of a training clip of `trained` and a test clip of `tested` that look alike."""
     train = {row["clip_id"] for row in trained["train"].rows}
     tests = {row["clip_id"] for name, split in tested.items() if name not in ("train", "val") for row in split.rows}
     hashes = (near_equal.hash_clips(*part) for part in ((trained_frames, train), (tested_frames, tests)))

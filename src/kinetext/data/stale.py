@@ -1,4 +1,4 @@
-"""Clips whose video has changed since index_clips listed it: the results are of other frames."""
+"""Find clips whose video has changed since index_clips listed it. Results computed before belong to other frames."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from kinetext.data.lists import file_state
 
 
 def stale_clips(clips: Path) -> list[str]:
-    """Return the clips of a clips.parquet whose file has another size or time than when it was listed, with what
-    changed.
+    """Return the clips of a clips.parquet whose file has another size or modification time than when it was listed.
+    Each is a text with the clip_id and what changed.
 
-    One stat for each file. Tables from before schema 5 do not record sizes: their list is empty. A file that was absent
-    and is there now is named, too.
+    Files that were absent and now exist are included. Each file costs one call of stat. Tables from before schema 5 do
+    not record sizes; for them the list is empty.
     """
     states: dict[str, tuple[int, ...]] = {}
     stale = []

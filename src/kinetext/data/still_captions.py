@@ -1,4 +1,5 @@
-"""True captions of stills, captions with one wrong attribute, and the truth of every caption about every still.
+"""Write true captions of stills and captions with one wrong attribute, and decide which captions are true of which
+stills.
 
 Stills and captions are known as symbols, so `truth` decides for every caption whether it is true of every still, and no
 true pair is ever treated as a negative. A caption with one attribute changed is a hard negative (NegCLIP, Yuksekgonul
@@ -13,7 +14,9 @@ from kinetext.data.stills import ATTRIBUTES, FREE, NAMES, NONE, PAIR_ONLY, UNSUR
 
 
 def caption_values(still: Still, random: np.random.Generator) -> dict[str, int]:
-    """Choose some of the true attributes of a still, for a caption."""
+    """Choose at random the attributes of a still that a caption states. Return their true values as indices into
+    ATTRIBUTES.
+    """
     known = {name: value for name, value in still.values.items() if value >= 0}
     has_other = "other_shape" in known
     if has_other:
@@ -41,7 +44,7 @@ def caption_values(still: Still, random: np.random.Generator) -> dict[str, int]:
 
 
 def hard_negative(values: dict[str, int], random: np.random.Generator) -> dict[str, int]:
-    """Return the values with one attribute replaced by a wrong value."""
+    """Return the values of a caption with one attribute, chosen at random, replaced by a wrong value."""
     names = [name for name in values if not name.startswith("other_")] or list(values)
     if "orientation" in names and "shape" in names:
         names.remove("shape")  # only arrows have a direction: the caption would contain "arrow" in any case
@@ -113,7 +116,10 @@ POSITIONED: dict[str, tuple[str, ...]] = {
 
 
 def positioned(values: dict[str, int]) -> dict[str, int]:
-    """Return shape and colour by position: of the left and right, or upper and lower, figure of a pair."""
+    """Return the shape and colour of each figure of a pair, by position: left and right, or upper and lower.
+
+    The result is empty if neither `side` nor `height` is known.
+    """
     by_position = {}
     for relation, ends in (("side", ("left", "right")), ("height", ("upper", "lower"))):
         if values.get(relation, NONE) < 0:
@@ -127,14 +133,14 @@ def positioned(values: dict[str, int]) -> dict[str, int]:
 
 
 def table(rows: list[dict[str, int]], absent: int) -> np.ndarray:
-    """Return attribute values as int8 [rows, A], with `absent` for missing ones."""
+    """Return attribute values as int8 [rows, A]. Missing attributes get the value `absent`."""
     return np.array([[row.get(name, absent) for name in NAMES] for row in rows], np.int8)
 
 
 def truth(stills_BA: np.ndarray, captions_KA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return whether each caption is true of each still, and whether that is undecided: two bool arrays [B, K].
+    """Return two bool arrays [B, K]: whether each caption is true of each still, and whether that cannot be decided.
 
-    A caption of two figures may begin with either of them.
+    A caption of two figures may begin with either figure.
     """
     true_BK, undecided_BK = _truth(stills_BA, captions_KA)
     true_swapped_BK, undecided_swapped_BK = _truth(stills_BA, _swapped(captions_KA))
@@ -143,7 +149,9 @@ def truth(stills_BA: np.ndarray, captions_KA: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _swapped(captions_KA: np.ndarray) -> np.ndarray:
-    """Return captions that begin with the other figure: "a left of b" as "b right of a"; one figure's stay."""
+    """Return the captions of two figures with the figures exchanged: "a left of b" becomes "b right of a". Captions of
+    one figure do not change.
+    """
     swapped_KA = captions_KA.copy()
     column = {name: index for index, name in enumerate(NAMES)}
     pair_K = (captions_KA[:, [column[name] for name in PAIR_ONLY]] != FREE).any(-1)
@@ -157,7 +165,8 @@ def _swapped(captions_KA: np.ndarray) -> np.ndarray:
 
 
 def _truth(stills_BA: np.ndarray, captions_KA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return `truth` for captions that begin with the main figure."""
+    """Return the two arrays of `truth`, under the assumption that captions of two figures begin with the main figure.
+    """
     s, c = stills_BA[:, None, :], captions_KA[None, :, :]
     agrees = (c == FREE) | (s == c)
     # "a red circle" in a still of two figures may mean either of them

@@ -1,7 +1,7 @@
-"""Stills of the shapes world with their attributes, on which the small CLIP is pretrained.
+"""Draw stills of the shapes world with known attributes. The small CLIP is pretrained on them.
 
-A still has attributes (colour, position, gate, ...) that are known as symbols; `still_captions` states some of them in
-words. Nothing moves here: the resulting CLIP knows appearance and position, and no motion.
+The attributes of a still (colour, position, gate, ...) are known as symbols; `still_captions` states some of them in
+words. Nothing moves here, so the resulting CLIP knows appearance and position but no motion.
 """
 
 from dataclasses import dataclass
@@ -45,14 +45,14 @@ PAIR_ONLY = ("side", "height", "distance", "other_shape", "other_colour")
 
 @dataclass
 class Still:
-    """A scene to draw and its attributes as indices into ATTRIBUTES (or NONE, UNSURE)."""
+    """A scene to draw, and the value of each attribute: an index into ATTRIBUTES, NONE or UNSURE."""
 
     scene: Scene
     values: dict[str, int]
 
 
 def draw_still(kind: str, random: np.random.Generator) -> Still:
-    """Return a random still of a kind: single, pair, gate, box or empty."""
+    """Return a random still of a kind: single, pair, gate, box or empty. Raises ValueError for any other kind."""
     values = dict.fromkeys(NAMES, NONE)
     background = int(random.integers(len(BACKGROUNDS)))
     values["background"] = background
@@ -118,7 +118,7 @@ def _figure(random: np.random.Generator, arrow_share: float) -> tuple[Figure, di
 
 
 def _away(x: float, y: float, distance: float, random: np.random.Generator) -> tuple[float, float]:
-    """Return a point of the frame at least `distance` away from (x, y) in one direction."""
+    """Return a random point of the frame that is at least `distance` away from (x, y), horizontally or vertically."""
     while True:
         point = random.uniform(0.12, 0.88, 2)
         if max(abs(point[0] - x), abs(point[1] - y)) >= distance:
@@ -126,7 +126,9 @@ def _away(x: float, y: float, distance: float, random: np.random.Generator) -> t
 
 
 def _arrange(main: Figure, other: Figure, values: dict[str, int], random: np.random.Generator) -> None:
-    """Put two figures beside or above each other, close or far; ambiguous attributes stay UNSURE."""
+    """Put two figures beside or above each other, close together or far apart. Set the values of side, height and
+    distance; an ambiguous one becomes UNSURE.
+    """
     along = int(random.integers(2))  # 0: beside each other, 1: above each other
     near = random.random() < 0.5
     gap = random.uniform(0.24, 0.3) if near else random.uniform(0.58, 0.7)

@@ -1,4 +1,4 @@
-"""Stored frames of clips, read from memory-mapped shards and decoded on demand.
+"""Read the stored frames of clips from memory-mapped shards and decode them on demand.
 
 B clips, T frames, C channels (RGB), H, W pixels.
 """
@@ -16,10 +16,10 @@ from kinetext.data.frames import decode_images, frames_digest
 
 
 class FrameStore:
-    """The stored frames of all clips of some shards. It can be pickled: each process maps the shards itself."""
+    """The stored frames of all clips in some shards. It can be pickled: each process maps the shards itself."""
 
     def __init__(self, shards: Sequence[Path]) -> None:
-        """Open the shards. Raises ValueError if a shard is incomplete or if two rows are of one clip."""
+        """Open the shards. Raises ValueError if a shard is incomplete or if a clip has two rows."""
         self.shards = [Path(shard) for shard in shards]
         self._images: dict[int, Any] = {}  # columns of the shards opened so far
         self._row_of: dict[str, tuple[int, int]] = {}  # clip_id -> shard, row
@@ -45,15 +45,15 @@ class FrameStore:
         return self._known(clip_id)[0]
 
     def frames(self, clip_id: str) -> Tensor:
-        """Return the frames of a clip, uint8 [T, C, H, W], channels last in memory. Uncropped frames are cut to the
-        centre square.
+        """Return the frames of a clip, uint8 [T, C, H, W], channels last in memory. Frames that are not square are
+        cropped to the centre square.
 
-        Raises ValueError if the clip has none.
+        Raises ValueError if the clip has no frames.
         """
         return crop_square(decode_stored(self.images(clip_id)))
 
     def images(self, clip_id: str) -> list[memoryview]:
-        """Return the encoded frames of a clip without a copy. Raises ValueError if the clip has none."""
+        """Return the encoded frames of a clip without copying them. Raises ValueError if the clip has no frames."""
         status, error = self._known(clip_id)
         if status == "failed":
             raise ValueError(f"clip {clip_id} has no frames ({error}); leave it out, see `clip_id in store`")
@@ -67,7 +67,7 @@ class FrameStore:
         return frames_digest(self.shards)
 
     def batch(self, clip_ids: Sequence[str]) -> Tensor:
-        """Return the frames of several clips, uint8 [B, T, C, H, W]."""
+        """Return the frames of several clips, uint8 [B, T, C, H, W]. Raises ValueError if a clip has no frames."""
         return torch.stack([self.frames(clip_id) for clip_id in clip_ids])
 
     def _known(self, clip_id: str) -> tuple[str, str | None]:
@@ -77,5 +77,5 @@ class FrameStore:
 
 
 def decode_stored(images: Sequence[bytes | memoryview]) -> Tensor:
-    """Return the stored images of one clip as uint8 [T, C, H, W], channels last in memory."""
+    """Decode the stored images of one clip to uint8 [T, C, H, W], channels last in memory."""
     return torch.from_numpy(decode_images(images)).permute(0, 3, 1, 2)

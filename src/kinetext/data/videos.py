@@ -1,4 +1,4 @@
-"""The video files below a folder, and those that a list names."""
+"""Find the video files below a folder, and the files that the names in a list refer to."""
 
 import os
 from collections.abc import Iterator
@@ -51,12 +51,12 @@ class Videos:
                 self._by_stem.setdefault(stem, []).append(name)
 
     def find(self, *names: str) -> tuple[Path, str | None]:
-        """Return the path of the video that has one of these names relative to the root; with it, why it cannot be
-        read, if so.
+        """Return (path, error) of the video that has one of these names relative to the root.
 
         The suffix in a list often differs from that of the file (DiDeMo, converted data sets). Without an exact match,
-        a file with the same path except for the suffix is taken; case counts. A name without a folder matches in any
-        folder if only one contains it (MSR-VTT has two folders). A missing file gets the first of the possible paths.
+        a file with the same path except for the suffix is taken; upper and lower case differ. A name without a folder
+        matches in any folder if only one folder contains it (MSR-VTT has two folders). If no file matches, the path is
+        that of the first name. The error is None unless the path is outside the root or is not UTF-8.
         """
         match = next((name for name in names if name in self.names), None)
         if match is None:
@@ -83,9 +83,10 @@ def is_video(name: str) -> bool:
 
 
 def scan(root: Path) -> Iterator[str]:
-    """Yield the video files below a root as relative paths; links are followed, hidden files and folders skipped.
+    """Yield the relative paths of the video files below a root. Links are followed; hidden files and folders are
+    skipped.
 
-    Raises ValueError if a link leads to a folder that it is in.
+    Raises ValueError if a link leads to a folder that contains it.
     """
     folders = [""]
     while folders:
@@ -104,7 +105,7 @@ def scan(root: Path) -> Iterator[str]:
 
 
 def refuse_loop(link: str) -> None:
-    """Raise ValueError if a link leads to a folder that it is in."""
+    """Raise ValueError if a link leads to a folder that contains it."""
     target = os.path.realpath(link)
     folders = Path(os.path.abspath(link)).parents  # two links in two folders can make a loop, too
     if any(Path(os.path.realpath(folder)).is_relative_to(target) for folder in folders):
@@ -112,6 +113,6 @@ def refuse_loop(link: str) -> None:
 
 
 def _stem(name: str) -> str:
-    """Return a path without its video suffix; other dots belong to the name."""
+    """Return a path without its video suffix. Any other suffix is kept as part of the name."""
     stem, suffix = os.path.splitext(name)
     return stem if suffix.lower() in SUFFIXES else name

@@ -16,9 +16,8 @@ from kinetext.video.sampling import view_indices
 
 
 class ClipViews(ClipDataset):
-    """Test clips with all their views: an item is uint8 [V x T, H, W, C].
-
-    The crops of one temporal view follow each other.
+    """Test clips with all their views. An item is uint8 [V x T, H, W, C]; the crops of one temporal clip follow each
+    other.
     """
 
     def __init__(self, store: FrameStore, clip_ids: Sequence[str], spec: RunSpec) -> None:
@@ -26,12 +25,12 @@ class ClipViews(ClipDataset):
         self.spec = spec
 
     def images(self, key: Key) -> list[memoryview]:
-        """Return the encoded frames that any view needs, each once."""
+        """Return the encoded frames that the views of an item need, each once, in ascending order."""
         images = self.store.images(self.clip_ids[key[0]])
         return [images[i] for i in _needed(self.spec, len(images))]
 
     def transform(self, frames_TCHW: Tensor, key: Key) -> Tensor:
-        """Cut the views from the decoded frames of `images`."""
+        """Cut the views from the decoded frames that `images` selected."""
         return _cut_views(frames_TCHW, self.spec, len(self.store.images(self.clip_ids[key[0]])))
 
 
@@ -46,7 +45,9 @@ def _needed(spec: RunSpec, stored: int) -> list[int]:
 
 
 def _frame_indices(spec: RunSpec, stored: int) -> list[int]:
-    """Return which of a clip's stored frames the temporal clips of a run's test have, one clip after the other."""
+    """Return the indices of the stored frames that a run's temporal clips consist of, one temporal clip after the
+    other.
+    """
     clips, training = spec.testing.clips, spec.training
     T = spec.num_frames or stored
     return [
@@ -55,7 +56,7 @@ def _frame_indices(spec: RunSpec, stored: int) -> list[int]:
 
 
 def _cut_views(frames_TCHW: Tensor, spec: RunSpec, stored: int) -> Tensor:
-    """Return the views, uint8 [V x T, C, H, W], from the needed frames in order."""
+    """Return the views, uint8 [V x T, C, S, S] with the short side S, from the frames that `_needed` lists."""
     crops = {1: [0.5], 3: [0.0, 0.5, 1.0]}[spec.testing.crops]
     row_of = {index: row for row, index in enumerate(_needed(spec, stored))}
     rows = [row_of[index] for index in _frame_indices(spec, stored)]

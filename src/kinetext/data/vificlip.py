@@ -1,8 +1,8 @@
 """ViFi-CLIP's lists (Rasheed et al., CVPR 2023): its base and novel classes, and the labels that its clip lists swap.
 
-vificlip_classes.yaml has the classes of HMDB51, UCF101, Something-Something V2 and Kinetics-400. In its clip lists of
-HMDB51, the clips of kick have the number of kick ball in its label file, those of sword the number of sword exercise,
-and the other way round. Its published numbers on HMDB51 include that.
+vificlip_classes.yaml has the classes of HMDB51, UCF101, Something-Something V2 and Kinetics-400. ViFi-CLIP's clip lists
+of HMDB51 contradict its label file. Clips of kick have the number that the label file gives to kick ball, and the
+reverse; sword and sword exercise are swapped in the same way. The published results on HMDB51 include these errors.
 """
 
 import re
@@ -17,9 +17,9 @@ HMDB51_FILE = re.compile(r"_(kick|kick_ball|sword|sword_exercise)_[fhlu]_[cn]m_n
 
 
 def class_lists(labels: list[str]) -> tuple[str, dict[str, list[str]]]:
-    """Return which of ViFi-CLIP's data sets has these classes, and its lists `base` and `novel`.
+    """Return the name of the ViFi-CLIP data set with these classes, and a dict with its lists `base` and `novel`.
 
-    Raises ValueError if none has exactly these classes.
+    Raises ValueError if no data set has exactly these classes.
     """
     names = {normalise(label): label for label in labels}
     other_names: dict[str, list[str]] = {}
@@ -36,15 +36,16 @@ def class_lists(labels: list[str]) -> tuple[str, dict[str, list[str]]]:
 
 
 def novel_classes(labels: list[str]) -> set[str]:
-    """Return the classes that ViFi-CLIP holds out. Raises ValueError if it has no list for these classes."""
+    """Return the classes that ViFi-CLIP treats as novel. Raises ValueError if it has no lists for these classes."""
     names = {normalise(name) for name in class_lists(labels)[1]["novel"]}
     return {label for label in labels if normalise(label) in names}
 
 
 def has_swapped_numbers(labels: list[str], numbered: Sequence[tuple[str, int]]) -> bool:
-    """Return whether pairs of a clip's class and its number in a list are those of ViFi-CLIP's lists of HMDB51.
+    """Return whether the pairs `numbered` (class of a clip, number in a list) contain the swaps of ViFi-CLIP's HMDB51
+    lists.
 
-    All numbers must agree with its label file, of all classes or of the base classes, but for the swapped ones.
+    All pairs except the swapped ones must agree with ViFi-CLIP's label file, of all classes or of the base classes.
     """
     if set(labels).isdisjoint(SWAPPED):
         return False
@@ -61,11 +62,13 @@ def has_swapped_numbers(labels: list[str], numbered: Sequence[tuple[str, int]]) 
 
 
 def has_swapped_label(video: str, label: str) -> bool:
-    """Return whether the class in the file name of an HMDB51 video is the one that `label` is swapped with."""
+    """Return whether the file name of an HMDB51 video states the class that ViFi-CLIP's lists swap with `label`."""
     match = HMDB51_FILE.search(video)
     return match is not None and SWAPPED.get(label) == match[1].replace("_", " ")
 
 
 def normalise(label: str) -> str:
-    """Return a class name in lower case without spaces and signs, which differ between data sets."""
+    """Return a class name in lower case with only its letters a-z and digits, because spaces and signs differ between
+    data sets.
+    """
     return re.sub(r"[^a-z0-9]", "", label.lower())
