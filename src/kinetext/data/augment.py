@@ -1,5 +1,4 @@
-"""Augment a clip. All its frames get the same transforms, which depend only on the seed, the epoch and the clip's
-index.
+"""Augment a clip. All its frames get the same transforms, which depend only on seed, epoch and index of the clip.
 
 The pixels are therefore the same after a training is resumed and with any number of workers or processes. The
 transforms are torchvision's (transforms.v2), which treat a clip [T, C, H, W] as one image. Their order is that of
@@ -34,10 +33,9 @@ def may_flip(options: AugmentOptions, labels: Sequence[str], captioned: bool = F
 
 
 def augment_clip(frames_TCHW: Tensor, options: AugmentOptions, flip: bool, draw: Sequence[int]) -> Tensor:
-    """Return the augmented frames of a clip, uint8 and square, on the device of the input. The side of the square is
-    the short side of the input.
+    """Return the augmented frames of a clip, uint8 [T, C, S, S], on the device of the input.
 
-    `draw` (seed, epoch, index) determines all random choices.
+    S is the short side of the input. `draw` (seed, epoch, index) determines all random choices.
     """
     transforms = _transforms(options, flip, min(frames_TCHW.shape[-2:]))
     if options.crop is None:

@@ -81,7 +81,8 @@ def select(captions: Captions, videos: Iterable[str]) -> Captions:
 
 
 def _clean(sentence: str) -> str:
-    """Return a sentence without surrounding space. Each byte that is not UTF-8 becomes a replacement character, because
-    tables store UTF-8.
+    """Return a sentence without surrounding space, with replacement characters for bytes that are not UTF-8.
+
+    Tables can store only UTF-8.
     """
     return sentence.strip().encode(errors="surrogatepass").decode(errors="replace")

@@ -45,10 +45,10 @@ def check_frames(shards: Path, frames: Path, max_failed: float, output: Path) ->
 
 
 def list_shards(frames: Path, folder: Path | None = None) -> list[Path]:
-    """Return the paths of the shards that a frames.json lists. With `folder`, they are the paths of files with the same
-    names in that folder, e.g. of features.
+    """Return the paths of the shards that a frames.json lists.
 
-    Raises ValueError if a shard is missing, which Snakemake does not notice.
+    With `folder`, return the paths of the files with the same names in that folder, e.g. of features. Raises ValueError
+    if a file is missing, which Snakemake does not notice.
     """
     folder = folder or frames.parent
     shards = [folder / f"{name}.arrow" for name in json.loads(frames.read_text())["shards"]]

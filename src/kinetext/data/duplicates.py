@@ -10,8 +10,7 @@ END_BYTES = 2**16  # of a file's head and tail, which are compared first
 
 
 def find_duplicates(paths: Iterable[str]) -> tuple[list[list[str]], set[str]]:
-    """Return two values: the groups of files with equal bytes, and the set of files that cannot be read. Empty files
-    are left out.
+    """Return the groups of files with equal bytes, and the set of files that cannot be read. Empty files are ignored.
 
     Sizes are compared first, then the first and last END_BYTES of files of equal size. Whole files are compared only if
     these ends are equal.

@@ -64,11 +64,11 @@ def encode_image(frame_HWC: np.ndarray, encoding: str, quality: int, chroma: str
 
 
 def decode_image(data: bytes | memoryview, out: np.ndarray | None = None) -> np.ndarray:
-    """Decode the bytes that `encode_image` returned to an image, uint8 [H, W, 3]. Raw bytes must be a square image and
-    are not copied.
+    """Decode the bytes that `encode_image` returned to an image, uint8 [H, W, 3].
 
-    With `out`, the image is written into that array, which is returned. Raises ValueError if the bytes are neither JPEG
-    nor raw, or if the shape of the image is not that of `out`.
+    Raw bytes must be a square image and are not copied. With `out`, the image is written into that array, which is
+    returned. Raises ValueError if the bytes are neither JPEG nor raw, or if the shape of the image is not that of
+    `out`.
     """
     if data[:3] == b"\xff\xd8\xff" and data[-2:] == b"\xff\xd9":
         if out is None:
@@ -103,7 +103,10 @@ def decode_images(images: Sequence[bytes | memoryview]) -> np.ndarray:
 
 
 def extract_clip(clip: dict[str, Any], options: FrameOptions) -> dict[str, Any]:
-    """Return a row of the table `frames`, without `source`, from a row of the table `clips`. Never raises."""
+    """Return a row of the table `frames`, without `source`, from a row of the table `clips`.
+
+    Never raises: a clip that cannot be read gives a row with the status failed and the error.
+    """
     if clip["error"]:
         return _failed(clip, clip["error"])
     decoded = decode_clip(
@@ -215,8 +218,9 @@ def _failed(clip: dict[str, Any], reason: str) -> dict[str, Any]:
 
 
 def _link(output: Path, cached: Path) -> None:
-    """Link the finished shard into the cache. Snakemake deletes an output before it writes it again, but not files of
-    the cache.
+    """Link the finished shard into the cache.
+
+    Snakemake deletes an output before it writes it again, but it does not delete files of the cache.
     """
     try:
         with atomic_write(cached) as part:

@@ -82,8 +82,9 @@ def _warn(name: str, message: str) -> None:
 
 
 def _row(clip: Clip, shard: str) -> dict[str, Any]:
-    """Return the row of a clip, with the size and modification time of its file. They are -1 and None if the file is
-    absent.
+    """Return the row of a clip, with the size and modification time of its file.
+
+    They are -1 and None if the file is absent.
     """
     path = _absolute(clip.path)
     size_bytes, modified_ns = file_state(path) or (-1, None)
@@ -91,8 +92,9 @@ def _row(clip: Clip, shard: str) -> dict[str, Any]:
 
 
 def list_dataset(name: str, options: DatasetOptions, media: Path) -> tuple[Dataset, list[Clip], list[str]]:
-    """Return the data set, its clips and its class names in order. Raises ValueError under the conditions of
-    index_clips.
+    """Return the data set, its clips and its class names in order.
+
+    Raises ValueError under the conditions of index_clips.
     """
     dataset = build_dataset(name, options)
     clips = _without_excluded(list(dataset.list_clips(media)), options.exclude)
@@ -151,7 +153,7 @@ def compare_sizes(clips: list[Clip], labels: list[str], dataset: Dataset) -> dic
 
 
 def checksums(dataset: Dataset) -> dict[str, str]:
-    """Return the sha256 of every annotation file that the data set reads."""
+    """Return {path: SHA-256} for every annotation file that the data set reads."""
     return {str(path): sha256(path) for path in dataset.list_files()}
 
 

@@ -120,8 +120,9 @@ def _write_lines(lines: Iterable[str], output: Path) -> None:
 
 
 def _duplicate_lines(clips: list[Clip], absent: set[str], output: Path) -> Iterator[str]:
-    """Yield lines about files that are unreadable, have clips in several splits, or are equal. Write the groups of
-    equal files to `output`.
+    """Yield lines about files that are unreadable, have clips in several splits, or are equal.
+
+    The groups of equal files are written to `output`.
     """
     splits: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
@@ -193,8 +194,9 @@ def _sheet_lines(clips: list[Clip], options: FrameOptions, output: Path) -> Iter
 
 
 def in_workers(function: Any, options: FrameOptions, clips: list[Clip], title: str) -> Iterator[Any]:
-    """Yield the result of the function for each clip, computed in worker processes. If a process hangs or crashes, the
-    result of that clip is a NoResult.
+    """Yield the result of the function for each clip, computed in worker processes.
+
+    If a process hangs or crashes, the result of that clip is a NoResult.
     """
     workers = max(1, min(len(clips), len(os.sched_getaffinity(0))))
     results = map_with_timeout(partial(function, options), clips, options.clip_limit_s, workers, preload=[__name__])
@@ -206,8 +208,9 @@ def evenly_spaced(clips: Sequence[Clip], number: int) -> list[Clip]:
 
 
 def _sample_classes(clips: list[Clip]) -> list[Clip]:
-    """Return up to NUM_CELLS clips, equally many per class, or per split if there are no classes. If there are more
-    classes than NUM_CELLS, some are left out.
+    """Return up to NUM_CELLS clips, equally many per class, or per split if there are no classes.
+
+    If there are more than NUM_CELLS classes, some are left out.
     """
     groups: dict[str, list[Clip]] = defaultdict(list)
     for clip in clips:

@@ -14,9 +14,7 @@ from kinetext.data.videos import refuse_loop
 
 
 def refuse_outside(clips: Iterable[Clip], root: Path) -> Iterator[Clip]:
-    """Yield the clips. A clip that is reached through a link to a place outside the root gets an error and is never
-    opened.
-    """
+    """Yield the clips. A clip that a link leads out of the root to gets an error and is never opened."""
     outside = dict(links_out(os.path.abspath(root)))
     for clip in clips:
         if outside and clip.error is None:

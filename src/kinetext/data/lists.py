@@ -14,8 +14,9 @@ from kinetext.core.plugins import nearest
 
 
 def need_folder(path: str, key: str) -> Path:
-    """Return the folder that the option `key` names. Raises ValueError, with the nearest existing parent, if it does
-    not exist.
+    """Return the folder that the option `key` names.
+
+    Raises ValueError, with the nearest existing parent, if it does not exist.
     """
     folder = Path(path).expanduser().absolute()
     if not folder.is_dir():

@@ -1,8 +1,8 @@
 """Load stored frames as batches on the device: ClipDataset reads one clip, ClipLoader batches clips in any order.
 
-Frames stay bytes until they are on the device and become floats there. JPEGs are decoded either by worker processes or
-by the device. A GPU decodes with nvJPEG, whose pixels differ by rounding because its inverse transform is another one.
-On the CPU both ways use libjpeg-turbo and give identical pixels.
+Frames stay bytes until they are on the device and become floats there. JPEGs are decoded either by the workers of the
+loader or by the device. A GPU decodes with nvJPEG, whose pixels differ by rounding because its inverse transform is
+another one. On the CPU both ways use libjpeg-turbo and give identical pixels.
 
 B clips, T frames, H, W pixels, C channels (RGB), P bytes.
 """
@@ -31,8 +31,9 @@ Key = tuple[int, int | None]  # index of an item, epoch
 
 
 class Encoded(NamedTuple):
-    """The encoded images of one or several clips, concatenated, with the length of each in bytes, for decoding on the
-    device.
+    """The encoded images of one or several clips, concatenated, and the length of each image in bytes.
+
+    The device decodes them.
     """
 
     bytes_P: Tensor
@@ -40,7 +41,7 @@ class Encoded(NamedTuple):
 
 
 class ClipDataset(Dataset):
-    """The clips of a training. `dataset[index, epoch]` is uint8 [T, H, W, C], or an Encoded if the device decodes.
+    """Stored clips as items: `dataset[index, epoch]` is uint8 [T, H, W, C], or an Encoded if the device decodes.
 
     The frames and the augmentation of an item depend only on (seed, epoch, index), so that a resumed training gets the
     same items. If the epoch is None (validation, tests), nothing is random. Index n + len(dataset) is clip n with other
@@ -76,8 +77,9 @@ class ClipDataset(Dataset):
         return [images[i] for i in self.choose(len(images), self._draw(key))] if self.choose else images
 
     def transform(self, frames_TCHW: Tensor, key: Key) -> Tensor:
-        """Augment the decoded frames of an item, uint8 [T, C, H, W], on the device where they are. Without
-        augmentation, return the centre square.
+        """Augment the decoded frames of an item, uint8 [T, C, H, W], on the device where they are.
+
+        Without augmentation, return the centre square.
         """
         draw = self._draw(key)
         if draw is None or not self.augment.enabled:
@@ -85,9 +87,7 @@ class ClipDataset(Dataset):
         return augment_clip(frames_TCHW, self.augment, self.flip, draw)
 
     def _draw(self, key: Key) -> tuple[int, ...] | None:
-        """Return the numbers (seed, epoch, index) that determine the random draws of an item; None if nothing is
-        random.
-        """
+        """Return (seed, epoch, index), which determine the random draws of an item; None if nothing is random."""
         index, epoch = key
         return None if epoch is None else (self.seed, epoch, index)
 
@@ -96,8 +96,9 @@ class ClipLoader:
     """Load batches of the clips of a dataset on the device, in any order. Worker processes persist between epochs."""
 
     def __init__(self, dataset: ClipDataset, device: torch.device, workers: int = 0, decode: str = "auto") -> None:
-        """Choose where JPEGs are decoded: `decode` is `workers`, `device` or `auto`. With `auto`, a GPU decodes them if
-        it can and if there are fewer than MIN_DECODING_WORKERS workers.
+        """Choose where JPEGs are decoded: `decode` is `workers`, `device` or `auto`.
+
+        With `auto`, a GPU decodes them if it can and if there are fewer than MIN_DECODING_WORKERS workers.
         """
         self.dataset, self.device = dataset, device
         self.on_device = decode == "device" or (

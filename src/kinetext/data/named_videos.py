@@ -20,13 +20,12 @@ class Video(NamedTuple):
 
 
 def find_videos(inputs: Iterable[Path]) -> list[Video]:
-    """Return the videos of the inputs in order. An input is a file, a folder (searched with all folders below it) or a
-    list.
+    """Return the videos of the inputs in order. An input is a file, a folder or a list.
 
-    A list is a text file with one path per line, or a csv file with the column `path` and optionally `start_s` and
-    `end_s`. Its paths are relative to the folder of the list. Raises ValueError for a folder or list without videos,
-    and, with the most similar name, for a single input that does not exist. If there are several inputs, a missing file
-    is returned like the others.
+    Folders are searched with all folders below them. A list is a text file with one path per line, or a csv file with
+    the column `path` and optionally `start_s` and `end_s`. Its paths are relative to the folder of the list. Raises
+    ValueError for a folder or list without videos, and, with the most similar name, for a single input that does not
+    exist. If there are several inputs, a missing file is returned like the others.
     """
     inputs, videos = list(inputs), []
     for path in inputs:

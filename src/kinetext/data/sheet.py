@@ -21,7 +21,7 @@ COLOUR_OF_STATUS = {"failed": ERROR, "damaged": COLOURS[1], "truncated": COLOURS
 
 @dataclass(frozen=True)
 class Cell:
-    """The middle frame of a clip, or the error because of which the clip has none."""
+    """The middle frame of a clip, its status, and the error if the clip has no frame or is not intact."""
 
     status: str
     error: str | None = None

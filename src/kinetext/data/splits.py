@@ -132,7 +132,7 @@ def _print_sizes(subject: str, splits: dict[str, Split], short: list[str]) -> No
 
 
 def read_splits(path: Path) -> dict[str, Split]:
-    """Read the table `splits`; return the splits by name, including empty ones."""
+    """Read the table `splits`. Return the splits by name, including empty ones."""
     metadata = read_metadata(path)
     captioned, multi_label = metadata.get("captioned", False), metadata.get("multi_label", False)
     splits = {name: Split([], labels, captioned, multi_label) for name, labels in metadata["labels"].items()}
@@ -185,7 +185,9 @@ def protocol_splits(
 
 
 def classes_short_of_shots(train: Split, protocol: str) -> list[str]:
-    """Return the classes with fewer than K training clips under a K-shot protocol, each with its number of clips."""
+    """Return the classes with fewer than K training clips under a K-shot protocol. Each is a text with the number of
+    clips.
+    """
     match = PROTOCOL.fullmatch(protocol)
     shots = int(match["shots"] or 0) if match else 0
     counts = Counter(row["label"] for row in train.rows)
@@ -254,7 +256,7 @@ def near_equal_clips(
 
 
 def content_hashes(shards: list[Path]) -> dict[str, str]:
-    """Return the hash of the images of each clip that has frames."""
+    """Return {clip_id: hash of the images} for the clips that have frames."""
     hashes: dict[str, str] = {}
     for shard in shards:
         columns = open_shard("frames", shard).select(["clip_id", "content_hash"]).to_pydict()

@@ -1,5 +1,4 @@
-"""Write true captions of stills and captions with one wrong attribute, and decide which captions are true of which
-stills.
+"""Write true captions of stills and captions with one wrong attribute, and decide whether a caption is true of a still.
 
 Stills and captions are known as symbols, so `truth` decides for every caption whether it is true of every still, and no
 true pair is ever treated as a negative. A caption with one attribute changed is a hard negative (NegCLIP, Yuksekgonul
@@ -165,8 +164,7 @@ def _swapped(captions_KA: np.ndarray) -> np.ndarray:
 
 
 def _truth(stills_BA: np.ndarray, captions_KA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the two arrays of `truth`, under the assumption that captions of two figures begin with the main figure.
-    """
+    """Return the two arrays of `truth`, but only for captions of two figures that begin with the main figure."""
     s, c = stills_BA[:, None, :], captions_KA[None, :, :]
     agrees = (c == FREE) | (s == c)
     # "a red circle" in a still of two figures may mean either of them

@@ -41,7 +41,9 @@ class FrameStore:
         return clip_id in self._status and self._status[clip_id][0] != "failed"
 
     def status(self, clip_id: str) -> str:
-        """Return the status of a clip: ok, short, truncated, damaged or failed. Raises ValueError for an unknown clip."""
+        """Return the status of a clip: ok, short, truncated, damaged or failed. Raises ValueError if the clip is
+        unknown.
+        """
         return self._known(clip_id)[0]
 
     def frames(self, clip_id: str) -> Tensor:
@@ -63,7 +65,7 @@ class FrameStore:
         return [memoryview(image.as_buffer()).cast("B") for image in self._images[number][row].values]
 
     def digest(self) -> str:
-        """Return a hash of the frames of all clips."""
+        """Return a hash of the clip_ids and frames of all clips."""
         return frames_digest(self.shards)
 
     def batch(self, clip_ids: Sequence[str]) -> Tensor:

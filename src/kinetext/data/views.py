@@ -1,4 +1,4 @@
-"""Views of a test clip: temporal clips x spatial crops, whose scores are averaged.
+"""Cut views from test clips: temporal clips x spatial crops. The scores of all views of a clip are averaged.
 
 V views, T frames, C channels (RGB), H, W pixels.
 """

@@ -1,1 +1,1 @@
-"""Check an installation and a results folder, without changing either."""
+"""Check an installation and a results folder. Nothing is changed."""

@@ -28,9 +28,10 @@ KINDS = {
 
 
 def doctor(results: Path | None, config: Path) -> int:
-    """Check the environment and `results`, by default the configuration's; print the findings and how much was checked.
+    """Check the environment and the results folder; print each finding and the number of checked files.
 
-    Returns the number of findings that need action.
+    If `results` is None, the folder in the configuration `config` is checked. Return the number of findings that need
+    action.
     """
     checked = Counter[str]()
     num_repairs = 0
@@ -71,10 +72,10 @@ def _findings(results: Path | None, config: Path, checked: Counter[str]) -> Iter
 
 
 def _typed(finding: Finding, results: Path | None, config: Path) -> Finding:
-    """Return a finding whose advice works when it is typed in this folder.
+    """Return the finding with a repair command that works as typed in this folder.
 
-    A file of the workflow is created by the configuration that declares it, under the name that it has there. Without
-    such a configuration the advice is in words.
+    A file of the workflow is created by the configuration that declares it, so the command names that configuration and
+    the path as written there. If no such configuration is known, the repair is described in words.
     """
     if "`snakemake" not in finding.repair:
         return finding

@@ -1,4 +1,4 @@
-"""Check the installation: required packages, a matching pair of torch and torchvision, GPUs."""
+"""Check the installation: Python, the required packages, a matching pair of torch and torchvision, and GPUs."""
 
 import platform
 import sys
@@ -12,7 +12,7 @@ from kinetext.doctor.files import Finding, first_line
 
 
 def check_environment(package: str = "kinetext") -> Iterator[Finding]:
-    """Yield findings about this Python, its packages and its GPUs."""
+    """Yield findings about the running Python, the packages that `package` requires, and the GPUs."""
     python = platform.python_version()
     required = metadata.metadata(package)["Requires-Python"]
     if required and python not in SpecifierSet(required):
@@ -33,7 +33,10 @@ def check_environment(package: str = "kinetext") -> Iterator[Finding]:
 
 
 def _check_torch(python: str) -> Iterator[Finding]:
-    """Import both. They are compiled against each other: with other versions an import fails or operators are missing."""
+    """Import torch and torchvision; yield a finding with their versions and the GPUs.
+
+    They are compiled against each other. With a wrong pair of versions, the import fails or operators are missing.
+    """
     try:
         import torch
         import torchvision

@@ -1,8 +1,8 @@
 """Check one file of a results folder.
 
-Tables are read to the end, and compared with their schema and the hash in their footer; shards with the hash of each
-clip's images, weights with the hash in their header, cached replies with the hashes of their request and their content,
-run.yaml with its fingerprint, and the listed videos with their size and time.
+Tables are read to the end and compared with their schema and the hash in their footer. Shards are compared with the
+hash of each clip's images, weights with the hash in their header, and cached replies with the hashes of their request
+and their content. run.yaml is compared with its fingerprint, and listed videos with their recorded size and time.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ FROM_TRAINING = ("curves.parquet", "cost.json")  # written with the checkpoint, 
 
 
 class Finding(NamedTuple):
-    """Something that doctor reports. With an empty `repair` it is information only."""
+    """Something that doctor reports. If `repair` is empty, no action is needed."""
 
     subject: object
     problem: str
@@ -38,8 +38,8 @@ class Finding(NamedTuple):
 def repair_hint(path: Path) -> str:
     """Return how to replace a broken file of the workflow.
 
-    Snakemake creates a missing file when a job needs it or when its name is on the command line. It does not do so by
-    itself while the files made from it exist.
+    Snakemake creates a missing file when a job needs it or when its name is on the command line. While the files made
+    from it exist, Snakemake does not create it without being asked.
     """
     if path.name in UNDECLARED:
         return "delete it"
@@ -53,12 +53,12 @@ def repair_hint(path: Path) -> str:
 
 
 def missing(path: Path, problem: str = "is missing") -> Finding:
-    """Return the finding about a file that is not there."""
+    """Return the finding about a file that does not exist."""
     return Finding(path, problem, repair_hint(path).removeprefix("delete it, then "))
 
 
 def check_file(path: Path) -> Iterator[Finding]:
-    """Yield the findings of a file of a known kind (CHECKS). Never raises."""
+    """Yield the findings about a file whose kind is in CHECKS. Errors become findings and are never raised."""
     kind = file_kind(path)
     if kind is None:
         return
@@ -71,13 +71,15 @@ def check_file(path: Path) -> Iterator[Finding]:
 
 
 def file_kind(path: Path) -> str | None:
-    """Return the key of CHECKS for a file (its name, `folder/suffix`, or its suffix); None if there is no check."""
+    """Return the key of CHECKS for a file: its name, `folder/suffix` or its suffix. Return None if no key matches."""
     names = (path.name, f"{path.parent.name}/{path.suffix}", path.suffix)
     return next((name for name in names if name in CHECKS), None)
 
 
 def first_line(error: BaseException) -> str:
-    """Return an error's message as one line."""
+    """Return the first line of an error's message, at most 200 characters, or the name of its type if the message is
+    empty.
+    """
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
@@ -104,7 +106,11 @@ def _check_clips(path: Path) -> Iterator[Finding]:
 
 
 def _check_shard(path: Path) -> Iterator[Finding]:
-    """Read batch by batch without memory mapping: a failing disk then raises an error instead of killing the process."""
+    """Check the schema of a shard and the images of its clips.
+
+    It is read batch by batch without memory mapping: a failing disk then raises an error instead of killing the
+    process.
+    """
     from kinetext.data.frames import content_hash  # here, so that a missing package affects this check only
 
     changed: list[str] = []
@@ -124,7 +130,10 @@ def _check_shard(path: Path) -> Iterator[Finding]:
 
 
 def _check_columns(path: Path, actual: pa.Schema) -> Iterator[Finding]:
-    """Compare a table's columns with those that core/schemas.py declares; a run's curves have no schema there."""
+    """Compare the columns of a table with those that core/schemas.py declares.
+
+    Tables without a schema there, such as a run's curves, are not compared.
+    """
     metadata = actual.metadata or {}
     name = metadata.get(b"kinetext_table", b"").decode()
     version = int(metadata.get(b"schema_version", SCHEMA_VERSION))
@@ -155,7 +164,7 @@ def _check_weights(path: Path) -> Iterator[Finding]:
 
 
 def _check_run(path: Path) -> Iterator[Finding]:
-    """Report a run.yaml that was edited, metrics of an earlier plan of the run, and metrics without their predictions."""
+    """Report a run.yaml that was edited, metrics without predictions, and metrics of an earlier plan of the run."""
     spec = read_run(path)
     if fingerprint_of(load_yaml(path)) != spec.fingerprint:
         yield Finding(path, "was changed after kinetext wrote it: it has another fingerprint", repair_hint(path))
@@ -175,7 +184,10 @@ def _check_run(path: Path) -> Iterator[Finding]:
 
 
 def _check_shard_list(path: Path) -> Iterator[Finding]:
-    """Compare frames.json with the shards; an unreadable shard is reported by its own check."""
+    """Compare frames.json with the shards.
+
+    Unreadable shards are skipped here, because another check reports them.
+    """
     from kinetext.data.frames import frames_digest
 
     for name, digest in load_json(path)["shards"].items():
@@ -192,7 +204,7 @@ def _check_shard_list(path: Path) -> Iterator[Finding]:
 
 
 def _check_reply(path: Path) -> Iterator[Finding]:
-    """Compare the name of a language model's reply with the hash of its request."""
+    """Compare a cached reply with two hashes: the file name with its request, the stored digest with its content."""
     try:
         record = read_record(path)
         matches = request_hash(record["request"]) == path.stem

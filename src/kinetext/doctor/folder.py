@@ -1,5 +1,5 @@
-"""Check a results folder as a place to write to: space, locks, clocks, leftovers of killed processes, MLflow's
-database.
+"""Check whether a results folder can be written to and is in order: space, locks, clocks, leftovers of killed
+processes, and MLflow's database.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ MAX_NAMED = 3  # of many files this many are named
 
 
 def check_disk(results: Path) -> Iterator[Finding]:
-    """Check free space, write permission and file locks."""
+    """Yield findings about too little free space, missing write permission and missing file locks."""
     free_gib = shutil.disk_usage(results).free / 2**30
     if free_gib < MIN_FREE_GIB:
         yield Finding(results, f"its disk has {free_gib:.2f} GiB free, less than {MIN_FREE_GIB:g}", "free space there")
@@ -42,7 +42,7 @@ def check_disk(results: Path) -> Iterator[Finding]:
 
 
 def check_clock(results: Path, files: Sequence[Path]) -> Iterator[Finding]:
-    """Report files dated in the future: Snakemake takes the files made from them for outdated and creates them again."""
+    """Report files dated in the future: Snakemake considers files made from them outdated and creates them again."""
     now_s = time.time()
     ahead = [path for path in files if _modified_s(path) > now_s + CLOCK_TOLERANCE_S]
     if ahead:
@@ -56,14 +56,18 @@ def check_clock(results: Path, files: Sequence[Path]) -> Iterator[Finding]:
 
 
 def check_leftovers(files: Sequence[Path]) -> Iterator[Finding]:
-    """Report temporary files (core/files.py) of processes that no longer exist."""
+    """Report temporary files (core/files.py) left by processes that no longer exist."""
     for path in files:
         if is_left_behind(path.name):
             yield Finding(path, "is a partial file of a process that no longer exists on this machine", "delete it")
 
 
 def check_locks(results: Path) -> Iterator[Finding]:
-    """Report locks of Snakemake on this folder if no Snakemake runs where they were taken: beside the folder, or here."""
+    """Report locks that a killed Snakemake left on this folder.
+
+    Locks are looked for beside the folder and in the current folder. They are not reported while a Snakemake runs
+    there.
+    """
     for folder in sorted({results.resolve().parent, Path.cwd()}):
         locks = sorted((folder / ".snakemake/locks").glob("*"))
         locked = {folder / line for lock in locks for line in lock.read_text(errors="replace").splitlines()}
@@ -73,7 +77,7 @@ def check_locks(results: Path) -> Iterator[Finding]:
 
 
 def check_database(results: Path, tracking: TrackingOptions) -> Iterator[Finding]:
-    """Check MLflow's database if it is a SQLite file."""
+    """Report damage in MLflow's database if it is a SQLite file."""
     store = find_store(tracking, results)
     path = Path(store.uri.removeprefix("sqlite:///"))
     if not store.local or not path.exists():

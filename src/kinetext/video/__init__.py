@@ -1,1 +1,1 @@
-"""From a video file to exact frames of a clip. Usable on its own: nothing here knows data sets or methods."""
+"""Decode exact frames of a clip from a video file. The package can be used alone, without data sets and methods."""

@@ -1,4 +1,4 @@
-"""Look into packets: NAL units of H.264 and HEVC, pictures of MPEG-4."""
+"""Inspect packets: NAL units of H.264 and HEVC, frames of MPEG-4."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ MPEG4_PICTURE = b"\0\0\1\xb6"  # start code of a picture
 def is_zeroed(data: bytes, length_bytes: int) -> bool:
     """Return whether an H.264 or HEVC packet has zeros that no encoder writes, e.g. from a lost sector.
 
-    Decoders make a picture of it without an error. `length_bytes` comes from `unit_length_bytes`.
+    Decoders return a frame for such a packet without an error. `length_bytes` comes from `unit_length_bytes`.
     """
     if length_bytes == 4 and data.find(b"\0\0\0", 1) < 0:  # nearly all; the first length may begin with three zeros
         return False
@@ -23,14 +23,14 @@ def is_zeroed(data: bytes, length_bytes: int) -> bool:
 
 
 def unit_length_bytes(codec: str, extradata: bytes | None) -> int:
-    """Return the size in bytes of the length before each NAL unit (avcC, hvcC); 0 if packets have none."""
+    """Return the size in bytes of the length field before each NAL unit (avcC, hvcC); 0 if the packets have none."""
     if codec not in ENTRY_NALS or not extradata or extradata[0] != 1:
         return 0
     return (extradata[4 if codec == "h264" else 21] & 3) + 1
 
 
 def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
-    """Yield the NAL units of a packet in which each is preceded by its length (avcC, hvcC)."""
+    """Yield the NAL units of a packet in which each unit is preceded by its length (avcC, hvcC)."""
     start = 0
     while start + length_bytes < len(data):
         length = int.from_bytes(data[start : start + length_bytes], "big")
@@ -39,7 +39,11 @@ def _units(data: bytes, length_bytes: int) -> Iterator[bytes]:
 
 
 def is_entry(packet: Any, codec: str, length_bytes: int) -> bool:
-    """Return whether decoding may start at a keyframe; not at an H.264 keyframe without IDR, a mere recovery point."""
+    """Return whether decoding may start at this packet, which belongs to a keyframe.
+
+    An H.264 keyframe must be an IDR frame, because others are only recovery points. An HEVC keyframe must be an IRAP
+    frame. For other codecs the result is always True.
+    """
     if codec not in ENTRY_NALS:
         return True
     data = bytes(packet)
@@ -52,7 +56,10 @@ def is_entry(packet: Any, codec: str, length_bytes: int) -> bool:
 
 
 def mpeg4_entries(packets: list[Any]) -> list[int]:
-    """Return the positions of I-pictures in MPEG-4; none unless each packet is exactly one shown I- or P-picture."""
+    """Return the positions of the I-frames among MPEG-4 packets.
+
+    The list is empty unless each packet is exactly one coded I- or P-frame and the first packet is an I-frame.
+    """
     entries = []
     for position, packet in enumerate(packets):
         data = bytes(packet)

@@ -26,11 +26,11 @@ PLAYLIST = re.compile(
 
 
 class UnusableError(Exception):
-    """The file gives no frame; the message says why."""
+    """The file gives no frame. The message states the reason."""
 
 
 def has_quick_header(path: Path) -> bool:
-    """Return whether the header alone has what decoding by GOP needs: MOV, MP4, Matroska and WebM."""
+    """Return whether the file is MOV, MP4, Matroska or WebM, whose header alone has what decoding single GOPs needs."""
     try:
         if not path.is_file():  # opening a pipe would wait for its writer
             return False
@@ -43,7 +43,10 @@ def has_quick_header(path: Path) -> bool:
 
 @contextmanager
 def open_video(path: Path, options: dict[str, str] | None = None) -> Iterator[Any]:
-    """Open the file's container. Raises UnusableError, with the reason, for any error in opening it or in the block."""
+    """Open the container of a video file.
+
+    Raises UnusableError, with the reason, for any error in opening it or in the block of the `with` statement.
+    """
     try:
         if not path.exists():
             raise UnusableError("not_found: there is no such file")
@@ -73,7 +76,11 @@ def _start(path: Path) -> bytes:
 
 
 def select_stream(container: Any, limit_px: int) -> Any:
-    """Return the stream to decode. Raises UnusableError without one, without a decoder, or if frames are too large."""
+    """Return the stream to decode.
+
+    Raises UnusableError if there is no video stream, if FFmpeg has no decoder for it, or if its frames have more than
+    `limit_px` pixels.
+    """
     stream = _video_stream(container)
     if stream is None:
         raise UnusableError("no_video_stream: only sound or a cover picture")
@@ -86,9 +93,10 @@ def select_stream(container: Any, limit_px: int) -> Any:
 
 
 def _video_stream(container: Any) -> Any:
-    """Return the video stream that players show: the default one, of several the largest; None without one.
+    """Return the video stream that players show; None if there is none.
 
-    A stream of one picture, also one that is not marked as a cover, is taken only if there is no other.
+    Streams with a known codec are preferred, then the default stream, then the largest. Streams marked as a cover or
+    another still image are ignored. An unmarked stream of one image is taken only if there is no other.
     """
     streams = [stream for stream in container.streams.video if not stream.disposition & PICTURES]
     if len(streams) > 1:
@@ -103,7 +111,7 @@ def _preference(stream: Any) -> tuple[bool, bool, int, int]:
 
 
 def _moving(path: str, streams: list[Any]) -> list[Any]:
-    """Return the streams that have more than one packet near the start of the file."""
+    """Return the streams that have more than one packet in the first PROBED_PACKETS packets of the file."""
     counts: Counter[int] = Counter()
     with suppress(av.error.FFmpegError), av.open(path, **OPEN) as container:
         packets = container.demux([container.streams[stream.index] for stream in streams])

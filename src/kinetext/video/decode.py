@@ -1,13 +1,13 @@
-"""Decode the wanted frames of a clip, equal bit by bit to those of decoding the whole file.
+"""Decode the wanted frames of a clip. The pixels are identical to those of decoding the whole file.
 
 The file is demuxed once without decoding, and the wanted frames are found by counting packets, because headers are
-unreliable. If container and codec allow it, only the groups of pictures (GOPs) with a wanted frame are decoded,
-without pictures that no other refers to. Otherwise, and after any surprise, everything is decoded from the first
+unreliable. If container and codec allow it, only the groups of pictures (GOPs) with a wanted frame are decoded, without
+frames that no other frame refers to. Otherwise, or if anything is unexpected, everything is decoded from the first
 packet to the last.
 
-Decoders conceal damage silently, and concealed errors spread to the pictures that refer to them. So after any error all
-packets up to the next entry point count as tainted, in decode order, and the nearest untainted frame is taken instead.
-Nothing raises: a bad video gives a Decoded with the reason.
+Decoders conceal damage silently, and concealed errors spread to the frames that refer to damaged ones. After an error,
+all packets up to the next entry point, in decode order, therefore count as tainted, and the nearest untainted frame is
+taken instead. No function raises for a bad video: the result is a Decoded with the reason.
 
 PyAV's logging keeps its defaults: av.logging.set_level together with threads can deadlock on close.
 """
@@ -64,13 +64,14 @@ def decode_clip(
     limit_s: float | None = None,
     aspect: str = "display",
 ) -> Decoded:
-    """Decode the frames of a clip that `choose(times of its frames in seconds)` returns, ascending, repeats allowed.
+    """Decode the frames of a clip that `choose` selects.
 
-    Only frames with start_s <= time < end_s are counted and chosen from. These are times of the file: 0 is the start of
-    the container, which may be before the first frame. `resize` is applied to a few frames at a time, uint8 [T, H, W,
-    3], so that large frames are not all in memory. With `aspect` `storage`, frames whose pixels are not square are not
-    stretched. Frames of more than `limit_px` pixels and clips of more than `limit_s` seconds are not decoded. Never
-    raises: errors are in `status` and `error`.
+    `choose` gets the times of the clip's frames in seconds and returns indices in ascending order, possibly with
+    repeats. The clip has the frames with start_s <= time < end_s. These are times of the file: 0 is the start of the
+    container, which may be before the first frame. `resize` is applied to a few frames at a time, uint8 [T, H, W, 3],
+    so that large frames are not all in memory. With `aspect` `storage`, frames whose pixels are not square are not
+    stretched. Frames of more than `limit_px` pixels and clips of more than `limit_s` seconds are not decoded. Errors in
+    the video are not raised; they are in `status` and `error`.
     """
     request = _Request(path, choose, start_s, end_s, resize, limit_px, limit_s, aspect)
     # a quick opening saves up to a tenth, but does not know where the file starts; after any surprise all is done again
@@ -102,7 +103,11 @@ class _Request:
         return self.start_s is None and self.end_s is None
 
     def select(self, times_s: list[float], first_s: float) -> tuple[range, list[int]]:
-        """Return the ranks of the clip's frames and of the wanted ones. `first_s`: file time of the first frame."""
+        """Return the ranks of all frames of the clip, and the ranks of the wanted frames.
+
+        `first_s` is the time of the first frame in the file. Raises UnusableError if the clip has no frame or is too
+        long.
+        """
         window = window_ranks(times_s, first_s, self.start_s, self.end_s)
         length_s = times_s[window[-1]] - times_s[window[0]]
         if self.limit_s is not None and length_s > self.limit_s:
@@ -115,7 +120,10 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Selection:
-    """Frames by their ranks: those of the clip, the wanted ones, and the ones taken instead, whose images these are."""
+    """The frames of a clip by rank: all (`window`), the wanted ones, and those `taken`, which may replace damaged ones.
+
+    `images` has the taken frames by rank.
+    """
 
     times_s: list[float]
     window: range
@@ -129,9 +137,10 @@ class _Selection:
 
 
 def _decode(request: _Request, container: Any, gops_only: bool) -> Decoded:
-    """Return what `decode_clip` returns.
+    """Return the result of `decode_clip`.
 
-    Raises UnusableError, with `gops_only` also if everything has to be decoded: that needs a fully opened container.
+    Raises UnusableError if the clip cannot be decoded. With `gops_only`, UnusableError is also raised if everything has
+    to be decoded, because that needs a fully opened container.
     """
     stream = select_stream(container, request.limit_px)
     video = demux(
@@ -166,7 +175,7 @@ def _decode(request: _Request, container: Any, gops_only: bool) -> Decoded:
 
 
 def _decode_sequentially(request: _Request, video: Video) -> _Selection:
-    """Decode everything, and again if damage or hidden pictures change which frames are taken."""
+    """Decode everything. Decode a second time if damage or hidden frames change which frames are taken."""
     times_s = video.times_s
     window, ranks = request.select(times_s, video.start_s)
     positions, decoded_times_s, images = decode_all(video, set(ranks), request.collector(video))
@@ -184,7 +193,7 @@ def _decode_sequentially(request: _Request, video: Video) -> _Selection:
 
 
 def _reasons(path: Path, container: str, header_frames: int, video: Video, selection: _Selection) -> dict[str, str]:
-    """Return what is wrong with a clip: messages by status, the worst first."""
+    """Return what is wrong with a clip, as {status: message} with the worst status first."""
     reasons = {}
     if container == MOV and len(video.packets) < header_frames:
         # an edit list hides frames of intact files, too; what is missing without it is not in the file
@@ -205,7 +214,8 @@ def _reasons(path: Path, container: str, header_frames: int, video: Video, selec
 def window_ranks(times_s: list[float], first_s: float, start_s: float | None, end_s: float | None) -> range:
     """Return the ranks of the frames with start_s <= file time < end_s, with a tolerance of a microsecond.
 
-    `times_s` are from the first frame, which is at `first_s`. Raises UnusableError if there are none.
+    `times_s` are relative to the first frame, which is at the file time `first_s`. Raises UnusableError if no frame is
+    in this range.
     """
     first = 0 if start_s is None else bisect_left(times_s, start_s - first_s - 1e-6)
     last = len(times_s) if end_s is None else bisect_left(times_s, end_s - first_s - 1e-6)
@@ -217,7 +227,10 @@ def window_ranks(times_s: list[float], first_s: float, start_s: float | None, en
 
 
 def is_vfr(times_s: list[float]) -> bool:
-    """Return whether the steps between frames differ by more than half (95th against 5th percentile)."""
+    """Return whether the frame rate is variable.
+
+    It is if the 95th percentile of the times between frames is more than 1.5 times the 5th percentile.
+    """
     if len(times_s) < 3:
         return False
     steps_s = (later - earlier for earlier, later in pairwise(times_s))

@@ -1,6 +1,7 @@
-"""Demux a video file without decoding it: its packets, their display order, and where decoding may start.
+"""Demux a video file without decoding it: read its packets, their display order, and where decoding may start.
 
-Frames are counted by packets, because headers are unreliable: the length in an AVI, edit lists, files cut short.
+Frames are counted by packets, because the number of frames in the header can be wrong: in AVI files, in files with edit
+lists, and in truncated files.
 """
 
 from collections.abc import Iterable
@@ -34,13 +35,13 @@ class PacketTag:
 
 
 def tag_packets(packets: list[Any], positions: Iterable[int]) -> None:
-    """Mark packets so that `position_of` works for their frames."""
+    """Tag packets with their positions, so that `position_of` works for their frames."""
     for position in positions:
         packets[position].opaque = PacketTag(position)
 
 
 def position_of(frame: Any) -> int | None:
-    """Return the position of the packet that a frame comes from; None if that packet has no tag."""
+    """Return the position of the packet that a frame was decoded from; None if the packet has no tag."""
     tag = frame.opaque
     return None if tag is None else tag.position
 
@@ -69,18 +70,19 @@ class Video:
 
     @property
     def pixel_aspect(self) -> float:
-        """Return the width of a pixel divided by its height; 1 if the file does not say.
+        """Return the width of a pixel divided by its height; 1 if the file declares none or an implausible one.
 
-        After a quick opening a ratio in the codec's header is known once the first frame is decoded.
+        After a quick opening, a ratio in the codec's header is known only when the first frame is decoded.
         """
         ratio = float(self.declared_aspect or self.context.sample_aspect_ratio or 1)
         return ratio if 1 / MAX_PIXEL_ASPECT <= ratio <= MAX_PIXEL_ASPECT else 1.0
 
 
 def demux(container: Any, stream: Any, limit_s: float | None = None) -> Video:
-    """Read all packets; find their display order and where decoding may start.
+    """Read all packets, then find their display order and where decoding may start.
 
-    Raises UnusableError if there is nothing to decode, or more than `limit_s` seconds or LIMIT_PACKETS.
+    Raises UnusableError if no frame is shown, or if the stream is longer than `limit_s` seconds or LIMIT_PACKETS
+    packets.
     """
     context = stream.codec_context
     context.thread_type, context.thread_count = "NONE", 1  # one process per core is faster, and AUTO hides errors
@@ -131,20 +133,23 @@ def demux(container: Any, stream: Any, limit_s: float | None = None) -> Video:
 
 
 def _ascends(packets: list[Any]) -> bool:
-    """Return whether decode times ascend; they do not in joined files."""
+    """Return whether decode times ascend. They do not in files that were joined from several."""
     dts = [packet.dts for packet in packets if packet.dts is not None]
     return all(earlier < later for earlier, later in pairwise(dts))
 
 
 def _start_s(container: Any, stream: Any) -> float:
-    """Return the time from the start of the container to that of the stream; 0 if the file does not have both."""
+    """Return the time in seconds from the start of the container to the start of the stream; 0 if it is unknown."""
     if container.start_time is None or stream.start_time is None:
         return 0.0
     return max(0.0, float(stream.start_time * stream.time_base) - container.start_time / av.time_base)
 
 
 def _read(container: Any, stream: Any, limit_s: float | None, packets: list[Any]) -> None:
-    """Append the packets of a stream to `packets`. Raises UnusableError if they are too many or too far apart."""
+    """Append the packets of a stream to `packets`.
+
+    Raises UnusableError if there are more than LIMIT_PACKETS, or if their times span more than `limit_s` seconds.
+    """
     limit = float("inf") if limit_s is None else float(limit_s / stream.time_base)
     filled = (packet for packet in container.demux(stream) if packet.size)
     extremes: list[int] = []  # the least and the greatest time stamp so far
@@ -163,7 +168,7 @@ def _read(container: Any, stream: Any, limit_s: float | None, packets: list[Any]
 
 
 def too_long(length_s: float, limit_s: float | None) -> UnusableError:
-    """Return the error of a clip of at least `length_s` seconds."""
+    """Return the error for a clip that has at least `length_s` seconds, more than the allowed `limit_s`."""
     return UnusableError(f"too_long: {length_s:.1f} s or more, at most {limit_s:g} s are decoded")
 
 

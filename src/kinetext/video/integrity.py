@@ -1,7 +1,7 @@
 """Find breaks in Matroska, WebM and AVI files.
 
-FFmpeg silently skips what it cannot read in them: frames are then missing in the middle, and all later ones are
-miscounted.
+FFmpeg silently skips unreadable parts of such files. Frames are then missing in the middle, and all later frames get
+wrong indices.
 """
 
 import mmap
@@ -24,7 +24,7 @@ Break = tuple[str, str]  # status (truncated or damaged), description with the o
 
 
 def find_break(path: Path, container: str) -> Break | None:
-    """Return the first break of a file; None if it has none or has another format than those above."""
+    """Return the first break of a file; None if it has none or if `container` is not Matroska, WebM or AVI."""
     if container not in WALKS:
         return None
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -76,7 +76,10 @@ def _truncated(missing: int) -> Break:
 
 
 def _element(data: mmap.mmap, offset: int) -> tuple[bytes, int, int | None]:
-    """Return the name of the element at an offset and where its content starts and ends; no end if it is unknown."""
+    """Return (name, start of the content, end of the content) of the element at an offset.
+
+    The end is None if it is unknown. The name is empty if no element begins there.
+    """
     name_bytes = 9 - data[offset].bit_length()
     size_at = offset + name_bytes
     if name_bytes > 4 or size_at >= len(data):

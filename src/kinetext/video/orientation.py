@@ -1,4 +1,4 @@
-"""Turn and mirror frames as the display matrix of the file says; decoders do not apply it."""
+"""Rotate and mirror frames as the display matrix of the file states, because decoders do not apply it."""
 
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ class Orientation(NamedTuple):
         return 180 if self.flip_y else 0
 
     def apply(self, frame_HWC: np.ndarray) -> np.ndarray:
-        """Return the frame as displayed, a view of the given one."""
+        """Return the frame as displayed. It is a view of `frame_HWC`, not a copy."""
         if self.transpose:
             frame_HWC = frame_HWC.swapaxes(0, 1)
         return frame_HWC[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]

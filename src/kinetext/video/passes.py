@@ -1,4 +1,4 @@
-"""Passes of the decoder over the packets of a video: some groups of pictures, or everything."""
+"""Run the decoder over the packets of a video: over some groups of pictures (GOPs), or over all packets."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ class Image:
 
 
 class ImageCollector:
-    """Collect the wanted frames of a pass, and resize several at a time, which is faster than one by one."""
+    """Collect the wanted frames of a pass. Several are resized at a time, which is faster than one by one."""
 
     def __init__(
         self, video: Video, resize: Callable[[np.ndarray], np.ndarray], limit_px: int, aspect: str = "display"
@@ -37,7 +37,7 @@ class ImageCollector:
         self._done: dict[int, Image] = {}
 
     def add(self, key: int, frame: Any) -> None:
-        """Add a frame of the decoder. Raises UnusableError if it is too large."""
+        """Add a frame of the decoder under a key. Raises UnusableError if it has more than `limit_px` pixels."""
         ratio = self._video.pixel_aspect if self._aspect == "display" else 1.0
         width_px = max(1, round(frame.width * ratio))
         if max(width_px, frame.width) * frame.height > self._limit_px:
@@ -61,16 +61,16 @@ class ImageCollector:
         self._waiting = {}
 
     def images(self) -> dict[int, Image]:
-        """Return the frames by their keys."""
+        """Resize the frames that are still waiting; return all frames by their keys."""
         if self._waiting:
             self._resize_waiting()
         return self._done
 
 
 def decode_packets(video: Video, first: int, last: int, wanted: set[int] | None) -> Iterator[Any]:
-    """Decode the packets first..last; add positions with errors to `video.bad`.
+    """Decode the packets from `first` to `last` and yield their frames. Add the positions of errors to `video.bad`.
 
-    With `wanted`, pictures that are neither wanted nor referred to are skipped.
+    With `wanted`, frames are skipped if they are neither wanted nor referred to by other frames.
     """
     context, length_bytes = video.context, video.length_bytes
     context.open(strict=False)  # with the default skip_frame: dav1d reads it only here
@@ -93,7 +93,10 @@ def decode_packets(video: Video, first: int, last: int, wanted: set[int] | None)
 
 
 def decode_gops(video: Video, ranks: list[int], collector: ImageCollector) -> dict[int, Image] | None:
-    """Return the frames of these ranks, decoding only the GOPs that contain them; None if anything is unexpected."""
+    """Decode only the GOPs that contain the frames of these ranks.
+
+    Return the frames by rank; None if anything is unexpected.
+    """
     rank_of = {video.order[rank]: rank for rank in ranks}
     tag_packets(video.packets, rank_of)
     for first, last in _gop_ranges(video, list(rank_of)):
@@ -108,7 +111,7 @@ def decode_gops(video: Video, ranks: list[int], collector: ImageCollector) -> di
 
 
 def _gop_ranges(video: Video, positions: list[int]) -> list[list[int]]:
-    """Return the ranges of packets, first and last, that must be decoded for these positions."""
+    """Return the ranges of packet positions, [first, last], that must be decoded for the frames at these positions."""
     ranges = [(0, 0)] if video.codec == "mpeg4" else []  # the first packet names the encoder; decoders differ by it
     for position in positions:
         entry = bisect_right(video.entries, position) - 1
@@ -127,10 +130,11 @@ def _gop_ranges(video: Video, positions: list[int]) -> list[list[int]]:
 def decode_all(
     video: Video, arrivals: set[int], collector: ImageCollector
 ) -> tuple[list[int | None], list[float], dict[int, Image]]:
-    """Decode all packets.
+    """Decode all packets and return three values.
 
-    Return the packet position and the time (seconds from the first frame) of each frame in the order of arrival, and
-    the images of the wanted arrivals (indices in that order).
+    They are the packet position of each frame in the order of arrival, the ascending times of the frames in seconds
+    from the first one, and the images of the frames in `arrivals` (indices in the order of arrival). Raises
+    UnusableError if no packet can be decoded.
     """
     positions: list[int | None] = []
     stamps: list[int | None] = []
@@ -148,10 +152,10 @@ def decode_all(
 
 
 def _ascending_times(stamps: list[int | None], unit_s: float, step_s: float) -> list[float]:
-    """Return the times of frames in display order, from the first one, in seconds.
+    """Return the times of frames in display order, in seconds from the first frame.
 
-    A frame without a stamp follows the one before by `step_s`. Stamps are sorted, because some containers have them in
-    decode order (AVI).
+    A frame without a time stamp is put `step_s` after the frame before it. The times are sorted, because some
+    containers (AVI) store time stamps in decode order.
     """
     times_s: list[float] = []
     for stamp in stamps:
@@ -162,10 +166,11 @@ def _ascending_times(stamps: list[int | None], unit_s: float, step_s: float) -> 
 
 
 def display_order(video: Video, positions: list[int | None]) -> list[int]:
-    """Return packet positions in display order, given the positions of the frames as they arrived from the decoder.
+    """Return the packet positions of the frames in display order.
 
-    Without time stamps in display order (AVI, raw streams, joined files) it is the order of arrival. A packet without
-    a frame is inserted before the first frame that follows it in the file.
+    `positions` are the packet positions in the order in which the decoder returned the frames. If time stamps are not
+    in display order (AVI, raw streams, joined files), this order is returned. A packet without a frame is inserted
+    before the first frame that follows it in the file.
     """
     if video.order_known:
         return video.order
@@ -178,7 +183,10 @@ def display_order(video: Video, positions: list[int | None]) -> list[int]:
 
 
 def nearest_untainted(video: Video, positions: list[int | None], window: range, ranks: list[int]) -> list[int]:
-    """Return for each rank the nearest rank of the window whose frame arrived and is not tainted, the earlier first."""
+    """Return for each rank the nearest rank of the window whose frame was decoded and is not tainted.
+
+    Of two equally near ranks, the earlier is returned. Raises UnusableError if there is no such frame.
+    """
     tainted: set[int] = set()
     for position in video.bad:
         following = bisect_right(video.entries, position)

@@ -1,7 +1,7 @@
-"""Map a function over items in processes that may hang or crash; such an item gives a reason instead of a result.
+"""Map a function over items in worker processes. If a process hangs or crashes, its item gets a reason, not a result.
 
-concurrent.futures cannot do this: a worker that dies breaks the whole pool, and one that hangs cannot be stopped.
-Here each thread of a pool supervises its own process.
+concurrent.futures cannot do this: a worker that dies breaks the whole pool, and a worker that hangs cannot be stopped.
+Here each thread of a pool supervises one process.
 """
 
 import importlib
@@ -23,13 +23,13 @@ START_LIMIT_S = 300.0  # the first worker waits for the server's imports, possib
 
 @dataclass(frozen=True)
 class NoResult:
-    """Why an item has no result."""
+    """The reason why an item has no result."""
 
     reason: str
 
 
 class TimedOut(NoResult):
-    """The item took longer than its limit."""
+    """The item exceeded its time limit."""
 
 
 def map_with_timeout(
@@ -37,10 +37,11 @@ def map_with_timeout(
 ) -> Iterator[Any | NoResult]:
     """Yield `function(item)` in the order of the items.
 
-    An item gives NoResult if it takes more than `limit_s` seconds, if its process dies, or if the function raises. An
-    item that took too long is tried once more, alone, when the others are done: a process that a scheduler or Ctrl-Z
-    paused, or a machine that was busy, must not cost an item. `function` and the items are pickled. `preload` names
-    modules to import before the clocks start. Raises RuntimeError if a worker process cannot start.
+    The result is a NoResult if the item takes more than `limit_s` seconds, if its process dies, or if the function
+    raises. An item that took too long is tried once more, alone, when the others are done. This protects items whose
+    process was paused by a scheduler or Ctrl-Z, or slowed by a busy machine. `function` and the items are pickled.
+    `preload` names modules to import before the time limits begin. Raises RuntimeError if a worker process cannot
+    start.
     """
     SERVER.set_forkserver_preload(list(preload))
     workers = [_Worker(function, preload) for _ in range(num_workers)]
@@ -71,7 +72,7 @@ def map_with_timeout(
 
 
 class _Worker:
-    """A process that is started for its first item, and again after each item that ended it."""
+    """A worker process. It is started for its first item, and again after an item that crashed it or took too long."""
 
     def __init__(self, function: Callable[[Any], Any], preload: Sequence[str]) -> None:
         self.function, self.preload = function, preload
@@ -103,7 +104,10 @@ class _Worker:
         return TimedOut(f"timeout: not done after {limit_s:g} s")
 
     def stop(self) -> int | None:
-        """End the process, killing it after a second. Return its exit code; None without a process."""
+        """End the process; kill it if it has not ended after a second.
+
+        Return its exit code, or None if there was no process.
+        """
         process, self.process = self.process, None
         if process is None:
             return None
@@ -115,7 +119,7 @@ class _Worker:
 
 
 def _serve(connection: Connection, function: Callable[[Any], Any], preload: Sequence[str]) -> None:
-    """Answer items until the parent closes the pipe."""
+    """Receive items and send their results until the parent closes the pipe."""
     for module in preload:  # already imported, unless the server was started for something else
         importlib.import_module(module)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process

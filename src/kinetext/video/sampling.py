@@ -1,7 +1,7 @@
 """Choose frames of a clip from their times or their number only, so that every method gets the same frames.
 
-Most rules go by frame index, as the papers' code does, not by time; the two differ for variable frame rates, which
-decode.py flags. Clips with fewer frames than wanted repeat frames. Indices ascend.
+Most rules use frame indices, as the papers' code does, and not times. The two differ for variable frame rates, which
+decode.py reports (`vfr`). If a clip has fewer frames than wanted, frames are repeated. Indices ascend.
 """
 
 from bisect import bisect_right
@@ -15,7 +15,10 @@ Sampler = Callable[[Sequence[float]], list[int]]
 
 
 def sampler(options: FrameOptions) -> Sampler:
-    """Return the function from the times of a clip's frames (seconds, ascending) to `num_frames` indices."""
+    """Return a function that maps the times of a clip's frames (seconds, ascending) to frame indices.
+
+    It returns `num_frames` indices, chosen by the rule `sampling`.
+    """
     T = options.num_frames
     samplers: dict[str, Sampler] = {
         "uniform": lambda times_s: uniform_indices(len(times_s), T),
@@ -28,7 +31,7 @@ def sampler(options: FrameOptions) -> Sampler:
 
 
 def uniform_indices(num_frames: int, num_wanted: int) -> list[int]:
-    """Return the centres of `num_wanted` equal segments of a clip (TSN, Wang et al., ECCV 2016).
+    """Return the indices of the centres of `num_wanted` equal segments of a clip (TSN, Wang et al., ECCV 2016).
 
     Raises ValueError if the clip has no frame.
     """
@@ -38,7 +41,7 @@ def uniform_indices(num_frames: int, num_wanted: int) -> list[int]:
 
 
 def uniform_time_indices(times_s: Sequence[float], num_wanted: int) -> list[int]:
-    """Return the frames shown at the centres of `num_wanted` segments of equal duration.
+    """Return the indices of the frames shown at the centres of `num_wanted` segments of equal duration.
 
     Raises ValueError if the clip has no frame.
     """
@@ -48,10 +51,10 @@ def uniform_time_indices(times_s: Sequence[float], num_wanted: int) -> list[int]
 
 
 def segment_indices(num_frames: int, num_wanted: int) -> list[int]:
-    """Return what STAN's released code samples at test time (mmaction/datasets/transforms/loading.py:451-478).
+    """Return the indices that STAN's released code samples at test time.
 
-    The segments are (n - 1) / T long, starts are rounded half to even and the half segment is cut to whole frames.
-    Raises ValueError if the clip has no frame.
+    The segments are (n - 1) / T long. Their starts are rounded half to even, and half the segment length is rounded
+    down (mmaction/datasets/transforms/loading.py:451-478). Raises ValueError if the clip has no frame.
     """
     _check(num_frames)
     segment = (num_frames - 1) / num_wanted
@@ -59,10 +62,10 @@ def segment_indices(num_frames: int, num_wanted: int) -> list[int]:
 
 
 def dense_indices(num_frames: int, num_wanted: int, stride: int) -> list[int]:
-    """Return every `stride`-th frame around the middle (Carreira and Zisserman, CVPR 2017; AIM, ST-Adapter).
+    """Return the indices of every `stride`-th frame around the middle of a clip.
 
-    A clip too short for that repeats its last frame (clamped, as PySlowFast's temporal_sampling). Raises ValueError if
-    the clip has no frame.
+    This is the sampling of Carreira and Zisserman (CVPR 2017), AIM and ST-Adapter. If the clip is too short, its last
+    frame is repeated, as in PySlowFast's temporal_sampling. Raises ValueError if the clip has no frame.
     """
     _check(num_frames)
     first = max(0, (num_frames - (num_wanted - 1) * stride - 1) // 2)
@@ -70,10 +73,11 @@ def dense_indices(num_frames: int, num_wanted: int, stride: int) -> list[int]:
 
 
 def rate_indices(times_s: Sequence[float], num_wanted: int, rate_fps: float) -> list[int]:
-    """Return frames at a fixed rate from the start (text-video retrieval takes 1/s: CLIP4Clip, Neurocomputing 2022).
+    """Return the indices of frames at a fixed rate from the start of a clip.
 
-    If there are more than `num_wanted`, the centres of equal segments are taken; if fewer, some are repeated. Raises
-    ValueError if the clip has no frame.
+    Text-video retrieval uses 1 frame/s (CLIP4Clip, Neurocomputing 2022). If there are more than `num_wanted` such
+    frames, the centres of equal segments are taken; if there are fewer, some are repeated. Raises ValueError if the
+    clip has no frame.
     """
     _check(len(times_s))
     duration_s = times_s[-1] - times_s[0] + _step_s(times_s)
@@ -86,9 +90,10 @@ Choice = Callable[[int, Sequence[int] | None], list[int]]
 
 
 def choice(sampling: str, num_wanted: int | None, stride: int = 1) -> Choice:
-    """Return the function that chooses an item's frames among the stored ones: (number stored, draw) -> indices.
+    """Return a function (number of stored frames, draw) -> indices that chooses the frames of an item.
 
-    `draw` (seed, epoch, index) decides random choices; without it, as in validation, the middle of each range is taken.
+    `draw` (seed, epoch, index) determines random choices. If it is None, as in validation, the middle of each range is
+    taken.
     """
 
     def choose(stored: int, draw: Sequence[int] | None) -> list[int]:
@@ -105,11 +110,11 @@ def choice(sampling: str, num_wanted: int | None, stride: int = 1) -> Choice:
 
 
 def view_indices(sampling: str, stored: int, num_wanted: int, stride: int, view: int, views: int) -> list[int]:
-    """Return the stored frames of temporal clip `view` of `views`.
+    """Return the indices of the stored frames of temporal clip `view` of `views`.
 
-    With segments each view takes another position within them: the centres of `views` equal parts. Dense views start
-    at equal steps, the first at the start and the last ending at the end (Wang et al., Non-local, CVPR 2018). A
-    single view takes the centres, or the middle.
+    With segments, each view takes another position within each segment: the centres of `views` equal parts. Dense views
+    start at equal steps; the first begins with the first frame and the last ends with the last frame (Wang et al.,
+    Non-local, CVPR 2018). A single view takes the centres of the segments, or the middle of the clip.
     """
     _check(stored)
     if sampling != "dense":

@@ -1,1 +1,1 @@
-"""Data set plug-ins: one module with one subclass of `base.Dataset` per data set."""
+"""Plug-ins for data sets. Each is a module with one subclass of `base.Dataset`."""

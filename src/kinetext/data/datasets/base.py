@@ -1,4 +1,4 @@
-"""The contract of a data set: which clips it has, in which splits, with which labels or captions."""
+"""The interface of a data set: which clips it has, in which splits, with which labels or captions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kinetext.data.lists import need_folder
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a data set. The fields are the columns of the table `clips`.
+    """One clip of a data set. The fields are columns of the table `clips`.
 
     A clip has either a `label` or `captions`. In a multi-label data set it has one or more `labels`, and `label` is
     None. `error` says why a clip cannot be read. Such clips, and clips whose file is missing, are listed like all
@@ -37,12 +37,12 @@ class Clip:
 
     @property
     def classes(self) -> list[str]:
-        """Return the classes of the clip: its label, or its labels; none if it has captions."""
+        """Return the classes of the clip: [`label`], or its `labels`; an empty list if it has captions."""
         return self.labels if self.label is None else [self.label]
 
 
 class Dataset(ABC):
-    """Base class of all data sets, with defaults for everything optional. Options are its nested `Config`."""
+    """Base class of all data sets. Everything optional has a default. The nested class `Config` has the options."""
 
     Config: ClassVar[type[plugins.Options]] = plugins.Options
     captioned: ClassVar[bool | None] = False
@@ -55,8 +55,8 @@ class Dataset(ABC):
     def list_clips(self, folder: Path) -> Iterator[Clip]:
         """Yield every clip of the data set, including broken and missing ones.
 
-        `folder` belongs to the data set, for videos that it renders or converts. Raises ValueError, with file and line,
-        if an annotation file is wrong.
+        `folder` is where the data set may write videos that it renders or converts. Raises ValueError, with file and
+        line, if an annotation file is wrong.
         """
 
     @property
@@ -71,21 +71,24 @@ class Dataset(ABC):
         return Path(root).expanduser() if root else None
 
     def check(self) -> None:
-        """Raise ValueError if a folder or a file is missing. Must take only milliseconds."""
+        """Raise ValueError if a folder or a file is missing. The check must take only milliseconds."""
         if self.root is not None:
             need_folder(str(self.root), "root")
         self.list_files()
 
     def list_files(self) -> list[Path]:
-        """Return the annotation files that are read. Raises ValueError if one is missing."""
+        """Return the annotation files that the data set reads. Raises ValueError if one is missing."""
         return []
 
     def skipped(self) -> list[str]:
-        """Return folders and files that contain no clip, each with the reason. Data sets with lists have none."""
+        """Return folders and files that contain no clip, each with the reason.
+
+        The list is empty for data sets with annotation files.
+        """
         return []
 
     def labels(self) -> list[str] | None:
-        """Return the class names in their official order; None: the names of the clips, sorted."""
+        """Return the class names in their official order. None stands for the classes of the clips, sorted."""
         return None
 
     def declared_pairs(self) -> list[tuple[str, str]]:
@@ -93,28 +96,31 @@ class Dataset(ABC):
         return []
 
     def without_validation(self) -> str | None:
-        """Return the option that sets no validation clips aside; None if there are some, or if only the files decide."""
+        """Return the name of the option because of whose value 0 there are no validation clips.
+
+        Return None if there are validation clips, or if only the files determine whether there are any.
+        """
         for name in ("val_share", "val"):
             if getattr(self.config, name, None) == 0:
                 return name
         return None
 
     def published(self) -> dict[str, int]:
-        """Return the published numbers of clips per split, and of `classes`."""
+        """Return the numbers that the authors publish: clips per split, and `classes`. Unknown numbers are left out."""
         return {}
 
 
 def build_dataset(name: str, options: DatasetOptions) -> Dataset:
-    """Build the data set that is called `name` in the configuration. Raises ValueError for a wrong module or option."""
+    """Build the data set `name` of the configuration. Raises ValueError if its module or an option is wrong."""
     plugin = plugins.load("datasets", options.module or name)
     return plugin(plugins.configure(plugin, options.options))
 
 
 def set_aside(clips: Iterable[Clip], share: float, seed: int) -> Iterator[Clip]:
-    """Yield the clips; a share of the training clips becomes validation clips.
+    """Yield the clips. Each training clip becomes a validation clip with probability `share`.
 
-    The choice depends on the group of a clip, or on its clip_id if it has none. Clips of one group therefore stay
-    together, and other clips have no influence.
+    The random choice depends only on the seed and the group of a clip, or its clip_id if it has no group. Clips of one
+    group therefore stay together, and adding or removing other clips changes nothing.
     """
     for clip in clips:
         if clip.split == "train":

@@ -1,10 +1,10 @@
-"""Your own list of clips: a csv file with a header.
+"""List the clips of your own data set in a csv file with a header.
 
 Columns: `path`, `split` (train, val, test) and `label` or `caption`. Optional: `start_s` and `end_s` (a segment of the
-file), `clip_id`, and `group` (what the clip was cut from, or who is in it).
+file), `clip_id`, and `group` (the recording that the clip was cut from, or the person in it).
 
-Paths are relative to the root. A clip may have several rows with one caption each: rows with the same clip_id, or
-without a clip_id the same path, start and end, are one clip. Underscores in labels are read as spaces.
+Paths are relative to the root. A clip may have several rows with one caption each. Rows are of one clip if they have
+the same clip_id, or, without a clip_id, the same path, start and end. Underscores in labels are read as spaces.
 
 With `multi_label: true` a clip has one label or several: in one row, separated by `label_separator` (`opening a
 door|walking`), or in several rows of the clip, or both.
@@ -28,7 +28,7 @@ class CsvDataset(Dataset):
     """A data set that is listed in a CSV file."""
 
     class Config(Options):
-        """Folder of the videos and file of the list."""
+        """The folder of the videos, the csv file, and how the file is read."""
 
         root: str = Field(description="folder of the videos; paths in the list start here")
         list: str = Field(description="the csv file, UTF-8")
@@ -67,11 +67,11 @@ class CsvDataset(Dataset):
 
     @property
     def multi_label(self) -> bool:
-        """Return the option."""
+        """Return the option `multi_label`."""
         return self.config.multi_label
 
     def _read_clips(self, path: Path) -> tuple[dict[str, Clip], dict[str, int]]:
-        """Return the clips and the first line of each, by clip_id."""
+        """Return two dicts by clip_id: the clips, and the line number of the first row of each clip."""
         videos = Videos(need_folder(self.config.root, "root"))
         separator = self.config.label_separator if self.config.multi_label else None
         return _merge_rows(
@@ -81,7 +81,11 @@ class CsvDataset(Dataset):
 
 
 def _merge_rows(rows: Iterable[tuple[int, Clip, Path]]) -> tuple[dict[str, Clip], dict[str, int]]:
-    """Return the clips of rows of a list (line, clip, file), and the first line of each, by clip_id."""
+    """Merge the rows (line, clip, file) of each clip.
+
+    Return two dicts by clip_id: the clips, and the line numbers of their first rows. Raises ValueError if rows of one
+    clip contradict each other, or if some rows have labels and others captions.
+    """
     clips: dict[str, Clip] = {}
     lines: dict[str, int] = {}
     first: tuple[int, bool] | None = None  # line of the first row, whether it has a caption
@@ -107,9 +111,9 @@ def _merge_rows(rows: Iterable[tuple[int, Clip, Path]]) -> tuple[dict[str, Clip]
 
 
 def _clip(row: dict[str, str], where: str, videos: Videos, separator: str | None) -> Clip:
-    """Return the clip of one row; with a `separator` it has a list of labels.
+    """Return the clip of one row. With a `separator`, the clip has a list of labels.
 
-    Raises ValueError if a value is wrong; `where` is its file and line.
+    Raises ValueError if a value is wrong. `where` (file and line) is quoted in the message.
     """
     path, split, label, caption, start, end, clip_id, group = (
         (row.get(column) or "").strip()

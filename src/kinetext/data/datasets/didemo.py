@@ -1,4 +1,4 @@
-"""DiDeMo (Hendricks et al. 2017) as paragraph-to-video retrieval: all descriptions of a video in the file's order.
+"""DiDeMo (Hendricks et al. 2017) as paragraph-to-video retrieval: the descriptions of a video are joined in file order.
 
 Files: train_data.json, val_data.json, test_data.json of github.com/LisaAnne/LocalizingMoments (objects with `video` and
 `description`), and train_list.txt, val_list.txt, test_list.txt of collaborative-experts (one file name per line).
@@ -41,12 +41,12 @@ class DiDeMo(Dataset):
     captioned = True
 
     def list_files(self) -> list[Path]:
-        """Return the three lists, then the three files of descriptions."""
+        """Return the paths of the train, val and test lists, then of the train, val and test descriptions."""
         folder = need_folder(self.config.annotations, "annotations")
         return [need_file(folder, f"{split}_{kind}") for kind in ("list.txt", "data.json") for split in SPLITS]
 
     def list_clips(self, folder: Path) -> Iterator[Clip]:
-        """Yield the videos of the three lists in order, each with one paragraph as its caption."""
+        """Yield the videos of the three lists in order, each with all descriptions joined to one caption."""
         files = self.list_files()
         splits: dict[str, Captions] = {}
         for split, names, descriptions in zip(SPLITS, files[:3], files[3:], strict=True):

@@ -1,10 +1,10 @@
-"""Diving48 (Li et al. 2018, RESOUND, ECCV): competition dives whose classes differ only in their motion; version 2.
+"""Diving48 (Li et al. 2018, RESOUND, ECCV), version 2: competition dives whose classes differ only in their motion.
 
-The lists as published: `Diving48_V2_train.json` and `Diving48_V2_test.json`, objects with `vid_name` and `label`, an
-index into `Diving48_vocab.json`, whose 48 entries have four parts: take-off, somersaults, twists and position, as in
-`["Back", "15som", "05Twis", "FREE"]`. Videos are `{vid_name}.mp4`.
+The lists are read as published: `Diving48_V2_train.json` and `Diving48_V2_test.json` with objects of `vid_name` and
+`label`. A label is an index into `Diving48_vocab.json`, whose 48 entries have four parts: take-off, somersaults, twists
+and position, as in `["Back", "15som", "05Twis", "FREE"]`. Videos are `{vid_name}.mp4`.
 
-There is no validation split; `val_share` makes one. Class names are composed from the four parts here.
+There is no validation split; `val_share` makes one. Class names in words are composed from the four parts here.
 """
 
 import re
@@ -24,22 +24,25 @@ class Diving48(RecognitionDataset):
     """Diving48, version 2."""
 
     class Config(RecognitionOptions):
-        """Folders of videos and lists, and the share of validation clips."""
+        """Folders of videos and lists, and the fraction of training clips that is used for validation."""
 
     config: Config
 
     def list_files(self) -> list[Path]:
-        """Return the training list, the test list and the classes."""
+        """Return the paths of the training list, the test list and the vocabulary of classes, in this order."""
         folder = need_folder(self.config.annotations, "annotations")
         return [need_file(folder, f"Diving48_{part}.json") for part in ("V2_train", "V2_test", "vocab")]
 
     def published(self) -> dict[str, int]:
-        """Return 48 classes (the paper) and the sizes of version 2 as its users count them; the authors state none."""
+        """Return the number of classes (from the paper) and the sizes of version 2.
+
+        The authors state no sizes for version 2; these are the numbers that a user of it reports.
+        """
         # https://blog.donghuna.com/2024/07/11/Dive-sequence-classification, a TimeSformer trained on them
         return {**self.published_train(15_027), "test": 1970, "classes": 48}
 
     def labels(self) -> list[str]:
-        """Return the classes in the order of the vocabulary, as words."""
+        """Return the class names in words, in the order of the vocabulary. Raises ValueError for an unknown entry."""
         path = self.list_files()[2]
         labels = []
         for number, parts in enumerate(read_json(path, list)):
@@ -68,8 +71,9 @@ class Diving48(RecognitionDataset):
 
 
 def dive(takeoff: str, somersaults: str, twists: str, position: str) -> str:
-    """Return the name of a class in words, e.g. `back dive with one and a half somersaults and half a twist in free
-    position`.
+    """Return the name of a class in words.
+
+    An example is `back dive with one and a half somersaults and half a twist in free position`.
     """
     turns = [
         count(part, noun)
@@ -81,7 +85,10 @@ def dive(takeoff: str, somersaults: str, twists: str, position: str) -> str:
 
 
 def count(part: str, noun: str) -> str:
-    """Return a number of turns in words: `15som` is one and a half somersaults, `2som` two, `05Twis` half a twist."""
+    """Return a number of turns in words: `15som` is one and a half somersaults, `2som` two, `05Twis` half a twist.
+
+    Raises ValueError if the part has another form.
+    """
     match = re.fullmatch(r"([0-5])(5?)(som|Twis)", part)
     if match is None:
         raise ValueError(f"'{part}' is not a number of {noun}s")

@@ -1,7 +1,7 @@
-"""Your own videos in one folder per class: `root/{split}/{class}/*` with splits train, val, test, or `root/{class}/*`.
+"""Read your own videos from one folder per class: `root/{split}/{class}/*` or `root/{class}/*`.
 
-Without split folders the clips of each class are split at random. A class is named as its folder, underscores read as
-spaces: choose names that fit into a sentence.
+The folders of the splits are train, val and test. Without them the clips of each class are split at random. The class
+name is the folder name with underscores read as spaces; it should fit into a sentence.
 """
 
 import random
@@ -23,7 +23,7 @@ class FolderDataset(Dataset):
     """Videos sorted into class folders."""
 
     class Config(Options):
-        """Folder of the videos, and how they are split if no folders do so."""
+        """The folder of the videos, and how they are split if there are no split folders."""
 
         root: str = Field(description="folder of the class folders or of the folders train, val, test")
         seed: int = Field(0, ge=0, description="of the random split; no effect with folders train, val, test")
@@ -53,14 +53,14 @@ class FolderDataset(Dataset):
     config: Config
 
     def without_validation(self) -> str | None:
-        """Return None: a folder `val` may have clips although the share `val` is zero."""
+        """Return None: a folder `val` may contain clips although the option `val` is zero."""
         return None
 
     def list_clips(self, folder: Path) -> Iterator[Clip]:
-        """Yield each video below `root`, sorted by name; its clip_id is its path relative to `root`.
+        """Yield a clip for each video below `root`, sorted by name. The clip_id is the path relative to `root`.
 
-        Raises ValueError, with the path, if `root` is missing or has another layout, or if a class has no clips to
-        train on although others have some. A link that leads out of `root` is listed with an error.
+        Raises ValueError, with the path, if `root` is missing or has another layout, or if a class has no training
+        clips although others have some.
         """
         clips = list(self._split_clips())
         trained = {clip.label for clip in clips if clip.split == "train" and clip.label is not None}
@@ -70,7 +70,7 @@ class FolderDataset(Dataset):
             yield clip
 
     def skipped(self) -> list[str]:
-        """Return class folders without a video and files that are not read as videos, with the reason."""
+        """Return class folders without a video and files that are not read as videos, each with the reason."""
         root = Path(self.config.root).expanduser()
         tops = _folders(root)
         with_splits = any(top.name.lower() in SPLITS for top in tops)
@@ -85,7 +85,7 @@ class FolderDataset(Dataset):
         ]
 
     def _split_clips(self) -> Iterator[Clip]:
-        """Yield each clip."""
+        """Yield each clip with its split: from the split folders, or at random if there are none."""
         need_folder(self.config.root, "root")
         root = Path(self.config.root).expanduser()
         tops = _folders(root)
@@ -116,7 +116,7 @@ class FolderDataset(Dataset):
                 yield self._clip(root, video, split_of[recording], label)
 
     def _group(self, video: Path) -> str | None:
-        """Return the recording that a video was cut from; None without the option or if the name does not match it."""
+        """Return the recording that a video was cut from; None if `group` is not set or does not match."""
         match = re.search(self.config.group, video.name) if self.config.group else None
         return (match and (match[1] if match.re.groups else match[0])) or None
 
@@ -150,7 +150,7 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _why_not_read(path: Path) -> str:
-    """Return why a file of a class folder is not read; a video with a wrong suffix is named as one, by its first bytes."""
+    """Return why a file in a class folder is not read. A video with another suffix is recognised by its first bytes."""
     try:
         with path.open("rb") as file:
             start = file.read(12)
@@ -171,7 +171,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _random_splits(num_clips: int, label: str, config: FolderDataset.Config) -> list[str]:
-    """Return a split for each clip of a class; it depends on the number of clips, the seed and the class only."""
+    """Return a random split for each clip of a class.
+
+    The splits depend only on the number of clips, the class and the options.
+    """
     num_test = min(max(round(config.test * num_clips), int(num_clips >= 3)), num_clips - 1)  # leave one to train on
     num_val = min(round(config.val * num_clips), max(num_clips - num_test - 1, 0))
     splits = ["test"] * num_test + ["val"] * num_val

@@ -1,11 +1,11 @@
 """HMDB51 (Kuehne et al. 2011, ICCV): clips of 51 actions from films and the web, with three splits.
 
-The lists as published, the folder `testTrainMulti_7030_splits`: for each class and split a file
-`{class}_test_split{1,2,3}.txt` with a line `video.avi flag` per clip: 1 training, 2 test, 0 not in this split.
-Classes are ordered by name. Videos are `{class}/{video}.avi`, or all in one folder.
+The lists are read as published, from the folder `testTrainMulti_7030_splits`. For each class and split it has a file
+`{class}_test_split{1,2,3}.txt` with a line `video.avi flag` per clip: 1 training, 2 test, 0 not in this split. Classes
+are ordered by name. Videos are `{class}/{video}.avi`, or all in one folder.
 
-There is no validation split; `val_share` makes one. File names are odd (#, brackets, bytes that are not UTF-8): a name
-that no table can hold becomes a clip with an error.
+There is no validation split; `val_share` makes one. Some file names have unusual characters (#, brackets, bytes that
+are not UTF-8). A clip whose file name cannot be stored in a table is listed with an error.
 """
 
 from collections.abc import Iterator
@@ -26,14 +26,17 @@ class HMDB51(RecognitionDataset):
     """HMDB51, in one of its three splits."""
 
     class Config(RecognitionOptions):
-        """Folders of videos and lists, the share of validation clips, and the split."""
+        """Folders of videos and lists, the fraction of training clips used for validation, and the split."""
 
         fold: Literal[1, 2, 3] = Field(1, description="which of the three official splits")
 
     config: Config
 
     def list_files(self) -> list[Path]:
-        """Return the list of each class for this split, in the order of the classes. Raises ValueError without any."""
+        """Return the list of each class for this split, in the order of the classes.
+
+        Raises ValueError if the folder has no such list.
+        """
         folder = need_folder(self.config.annotations, "annotations")
         paths = sorted(folder.glob(f"*_test_split{self.config.fold}.txt"), key=_class)
         if not paths:
@@ -44,7 +47,7 @@ class HMDB51(RecognitionDataset):
         return paths
 
     def published(self) -> dict[str, int]:
-        """Return the published sizes: 70 training and 30 test clips for each of 51 classes."""
+        """Return the published sizes: 70 training clips and 30 test clips for each of 51 classes."""
         return {**self.published_train(70 * 51), "test": 30 * 51, "classes": 51}
 
     def labels(self) -> list[str]:
@@ -68,11 +71,17 @@ class HMDB51(RecognitionDataset):
 
 
 def _class(path: Path) -> str:
-    """Return the class of a list: its name up to the last `_test_split`, because class names have underscores, too."""
+    """Return the class in the file name of a list: the part before the last `_test_split`.
+
+    Class names have underscores, too.
+    """
     return path.name.rpartition("_test_split")[0]
 
 
 def _film(clip_id: str) -> str:
-    """Return what a clip was cut from, its group: file names are `{film}_{class}_{properties}_{number}.avi`."""
+    """Return the film that a clip was cut from, which is its group.
+
+    File names are `{film}_{class}_{properties}_{number}.avi`.
+    """
     name, _, video = clip_id.partition("/")
     return video.rpartition(f"_{name}_")[0] or video

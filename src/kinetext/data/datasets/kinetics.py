@@ -1,12 +1,14 @@
 """Kinetics-400, -600 and -700 (Kay et al. 2017, arXiv:1705.06950): clips of ten seconds cut from YouTube videos.
 
-The lists as published: `train.csv` and `validate.csv` with the columns label, youtube_id, time_start, time_end; a
-clip's file is `{youtube_id}_{start}_{end}.mp4`, the times in six digits, in the folders of the CVDF copy (train,
-val), in class folders, or in the root. With `classes`, a csv of `id,name`, the lists are flat instead: `path id` in
-each line, as those of X-CLIP, ST-Adapter, ViFi-CLIP and PySlowFast (whose `train.csv` is separated by spaces, too).
+The lists are read as published: `train.csv` and `validate.csv` with the columns label, youtube_id, time_start and
+time_end. The file of a clip is `{youtube_id}_{start}_{end}.mp4` with times of six digits. It may be in the folders of
+the CVDF copy (train, val), in class folders, or in the root. With the option `classes`, a csv file of `id,name`, the
+lists are flat instead: each line is `path id`, as in the lists of X-CLIP, ST-Adapter, ViFi-CLIP and PySlowFast (whose
+`train.csv` is also separated by spaces).
 
-The field reports accuracy on the validation list, because the labels of the test list were withheld for years. So its
-clips are the split `test` here, and no test list is read. Copies differ in length, because videos vanish from YouTube.
+Papers report accuracy on the validation list, because the labels of the test list were withheld for years. Clips of the
+validation list are therefore the split `test` here, and no test list is read. Copies of the data set differ in size,
+because videos disappear from YouTube.
 """
 
 import logging
@@ -33,7 +35,7 @@ class Kinetics(RecognitionDataset):
     """Kinetics-400, -600 or -700."""
 
     class Config(RecognitionOptions):
-        """Folders of videos and lists, the share of validation clips, and the edition."""
+        """Folders of videos and lists, the fraction of training clips used for validation, and the edition."""
 
         variant: Literal[400, 600, 700] = Field(400, description="edition, named by its number of classes")
         classes: str | None = Field(
@@ -43,7 +45,7 @@ class Kinetics(RecognitionDataset):
     config: Config
 
     def list_files(self) -> list[Path]:
-        """Return the training list, the validation list and, for flat lists, the classes."""
+        """Return the paths of the training list and the validation list; with flat lists, also that of the classes."""
         folder = need_folder(self.config.annotations, "annotations")
         suffixes = (".txt", ".csv") if self.config.classes else (".csv",)
         paths = [
@@ -56,11 +58,18 @@ class Kinetics(RecognitionDataset):
         return [*paths, need_file(folder, self.config.classes)] if self.config.classes else paths
 
     def published(self) -> dict[str, int]:
-        """Return the number of classes. The number of clips differs between copies, because videos disappear."""
+        """Return the published number of classes.
+
+        The number of clips differs between copies. With flat lists the result is empty, because they may be of another
+        data set.
+        """
         return {} if self.config.classes else {"classes": self.config.variant}
 
     def labels(self) -> list[str]:
-        """Return the classes of the training list in their usual order: sorted as if spaces were underscores."""
+        """Return the classes in their usual order: sorted as if spaces were underscores.
+
+        With flat lists, return them in the order of their numbers.
+        """
         files = self.list_files()
         if self.config.classes:
             return list(_numbered(files[2]).values())
@@ -72,7 +81,10 @@ class Kinetics(RecognitionDataset):
         return sorted(labels, key=lambda label: label.replace(" ", "_"))
 
     def listed_clips(self) -> Iterator[Clip]:
-        """Yield the clips of the training list, then those of the validation list; a group is one YouTube video."""
+        """Yield the clips of the training list, then those of the validation list.
+
+        Clips of one YouTube video are a group.
+        """
         clips = self._flat_clips() if self.config.classes else self._official_clips()
         return (replace(clip, group=clip.clip_id.rsplit("_", 2)[0]) for clip in clips)
 
@@ -126,7 +138,7 @@ class Kinetics(RecognitionDataset):
 
 
 def _numbered(path: Path) -> dict[str, str]:
-    """Return the class names by their numbers, in the order of the numbers."""
+    """Return {number: class name} in the order of the numbers. Raises ValueError, with file and line, for a bad row."""
     names = {}
     for line, row in read_csv(path, "id", "name"):
         if not row["id"].isdecimal() or row["id"] in names or not _clean(row["name"]):

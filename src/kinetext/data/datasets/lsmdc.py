@@ -1,10 +1,10 @@
-"""LSMDC 2016 (Rohrbach et al. 2017): film clips with sentences from audio descriptions; names are SOMEONE.
+"""LSMDC 2016 (Rohrbach et al. 2017): film clips with sentences from audio descriptions; names of people are SOMEONE.
 
-Files, which need permission from MPII: LSMDC16_annos_training.csv, LSMDC16_annos_val.csv and, for retrieval,
-LSMDC16_challenge_1000_publictect.csv. They are tab-separated, have no header, and quotes in them are text: clip_id,
-aligned start and end, extracted start and end, sentence. Videos are `root/{movie}/{clip_id}.avi`, where the movie is
-the clip_id up to its first dot without three characters (the hours). A clip_id in several lines is one clip with
-several captions.
+The files need permission from MPII: LSMDC16_annos_training.csv, LSMDC16_annos_val.csv and, for retrieval,
+LSMDC16_challenge_1000_publictect.csv. They are tab-separated and have no header; quotes in them are part of the text.
+The columns are clip_id, aligned start and end, extracted start and end, and sentence. Videos are
+`root/{movie}/{clip_id}.avi`. The movie is the part of the clip_id before its first dot, without the last three
+characters (the hours). A clip_id in several lines is one clip with several captions.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ SKIPPED = "1012_Unbreakable_00.05.16.065-00.05.21.941"
 
 
 class LSMDC(Dataset):
-    """LSMDC 2016, clips of films with captions."""
+    """LSMDC 2016: clips of films with captions."""
 
     class Config(Options):
         """Folders of videos and lists."""
@@ -40,12 +40,12 @@ class LSMDC(Dataset):
     captioned = True
 
     def list_files(self) -> list[Path]:
-        """Return the training, validation and test list."""
+        """Return the paths of the training list, the validation list and the test list, in this order."""
         folder = need_folder(self.config.annotations, "annotations")
         return [need_file(folder, name) for name in FILES.values()]
 
     def list_clips(self, folder: Path) -> Iterator[Clip]:
-        """Yield the clips of the three lists, ordered by their first lines."""
+        """Yield the clips of the training, validation and test list, in the order of their first lines."""
         splits = {split: _read(path) for split, path in zip(FILES, self.list_files(), strict=True)}
         if self.config.skip_as_xpool:
             for captions in splits.values():
@@ -55,8 +55,9 @@ class LSMDC(Dataset):
         yield from captioned_clips(splits, lambda clip_id: videos.find(_file_name(clip_id)), lists)
 
     def published(self) -> dict[str, int]:
-        """Return the published number of test clips. For the other splits the authors count lines, in which clips
-        repeat.
+        """Return the published number of test clips.
+
+        For the other splits the authors publish numbers of lines, and a clip may have several lines.
         """
         return {"test": 1000}  # the challenge's name; lines (101 079 and 7 408): the README of LSMDC 2016
 
@@ -74,5 +75,5 @@ def _read(path: Path) -> Captions:
 
 
 def _file_name(clip_id: str) -> str:
-    """Return a clip's file: 1012_Unbreakable_00.05.16.065-00.05.21.941 is in the folder 1012_Unbreakable."""
+    """Return the path of a clip: 1012_Unbreakable_00.05.16.065-00.05.21.941 is in the folder 1012_Unbreakable."""
     return f"{clip_id.split('.')[0][:-3]}/{clip_id}.avi"

@@ -1,8 +1,9 @@
-"""MSR-VTT (Xu et al. 2016) in the split 1k-A (Yu et al. 2018, JSFusion): 20 sentences a training video, 1 in the test.
+"""MSR-VTT (Xu et al. 2016) in the split 1k-A (Yu et al. 2018, JSFusion), with 1 sentence per test video.
 
-Files, as in CLIP4Clip's msrvtt_data.zip: MSRVTT_data.json (`sentences`: video_id, caption), MSRVTT_train.9k.csv or
-MSRVTT_train.7k.csv (video_id), MSRVTT_JSFUSION_test.csv (key, vid_key, video_id, sentence). Videos are
-`root/{video_id}.mp4`, those of both official folders together. 1k-A has no validation split; papers choose on the test.
+Training videos have 20 sentences each. Files, as in CLIP4Clip's msrvtt_data.zip: MSRVTT_data.json (`sentences`:
+video_id, caption), MSRVTT_train.9k.csv or MSRVTT_train.7k.csv (video_id), MSRVTT_JSFUSION_test.csv (key, vid_key,
+video_id, sentence). Videos are `root/{video_id}.mp4`, with the two official folders merged into one. 1k-A has no
+validation split; papers choose on the test split.
 """
 
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ class MSRVTT(Dataset):
     captioned = True
 
     def list_files(self) -> list[Path]:
-        """Return the sentences, the training list and the test pairs."""
+        """Return the paths of the sentences, the training list and the test list, in this order."""
         folder = need_folder(self.config.annotations, "annotations")
         names = ("MSRVTT_data.json", f"MSRVTT_train.{self.config.train}.csv", "MSRVTT_JSFUSION_test.csv")
         return [need_file(folder, name) for name in names]
@@ -58,7 +59,10 @@ class MSRVTT(Dataset):
         yield from set_aside(clips, self.config.val_share, self.config.seed)
 
     def published(self) -> dict[str, int]:
-        """Return the sizes of the lists; that of the training list only if no clips are set aside."""
+        """Return the sizes of the lists.
+
+        The size of the training list is left out if some of its videos are used for validation.
+        """
         # collaborative-experts, misc/datasets/msrvtt/README.md: 9000, 1000; rows of MSRVTT_train.7k.csv in X-Pool: 7010
         train = {"9k": 9000, "7k": 7010}[self.config.train]
         return {"test": 1000} if self.config.val_share else {"train": train, "test": 1000}

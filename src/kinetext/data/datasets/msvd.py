@@ -1,8 +1,8 @@
-"""MSVD (Chen and Dolan 2011): YouTube clips with about 40 sentences each; in the test each sentence is its own query.
+"""MSVD (Chen and Dolan 2011): YouTube clips with about 40 sentences each. Each test sentence is a separate query.
 
 Files, as in CLIP4Clip's msvd_data.zip: train_list.txt, val_list.txt, test_list.txt (one file stem per line; stems may
-begin with '-' and differ only by case), raw-captions.pkl (stem -> sentences, each a list of words), or instead of that
-X-Pool's captions_msvd.json (stem -> sentences). Videos are `root/{stem}.avi`.
+begin with '-' and may differ only by case) and raw-captions.pkl (stem -> sentences, each a list of words). Instead of
+raw-captions.pkl, X-Pool's captions_msvd.json can be used (stem -> sentences). Videos are `root/{stem}.avi`.
 """
 
 import pickle
@@ -23,7 +23,7 @@ HARMLESS = ("dict", "list", "tuple", "set", "frozenset", "str", "unicode")
 
 
 class MSVD(Dataset):
-    """MSVD, videos with many captions each."""
+    """MSVD: videos with many captions each."""
 
     class Config(Options):
         """Folders of videos and lists."""
@@ -35,13 +35,13 @@ class MSVD(Dataset):
     captioned = True
 
     def list_files(self) -> list[Path]:
-        """Return the three lists and the captions."""
+        """Return the paths of the training list, the validation list, the test list and the captions, in this order."""
         folder = need_folder(self.config.annotations, "annotations")
         lists = [need_file(folder, f"{split}_list.txt") for split in SPLITS]
         return [*lists, need_file(folder, "raw-captions.pkl", "captions_msvd.json")]
 
     def list_clips(self, folder: Path) -> Iterator[Clip]:
-        """Yield the videos of the three lists, in their order."""
+        """Yield the videos of the training list, the validation list and the test list, in this order."""
         *lists, file = self.list_files()
         captions = _captions(file, _unpickled(file) if file.suffix == ".pkl" else read_json(file, dict))
         videos = Videos(need_folder(self.config.root, "root"))
@@ -52,13 +52,13 @@ class MSVD(Dataset):
         yield from captioned_clips(splits, lambda stem: videos.find(f"{stem}.avi"), file.parent)
 
     def published(self) -> dict[str, int]:
-        """Return the sizes of the lists."""
+        """Return the published sizes of the three lists."""
         # collaborative-experts, misc/datasets/msvd/README.md; 1970 keys in X-Pool's captions_msvd.json
         return {"train": 1200, "val": 100, "test": 670}
 
 
 class _Unpickler(pickle.Unpickler):
-    """Load containers and texts only. A plain unpickler imports, and may run, whatever the file names."""
+    """Load containers and texts only. A plain unpickler would import, and could run, any code that the file names."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module not in ("builtins", "__builtin__") or name not in HARMLESS:
@@ -77,7 +77,10 @@ def _unpickled(path: Path) -> Any:
 
 
 def _captions(path: Path, content: Any) -> Captions:
-    """Return the sentences of each stem; lists of words are joined. Raises ValueError for anything else."""
+    """Return the sentences of each stem. Sentences that are lists of words are joined.
+
+    Raises ValueError if the content has another structure.
+    """
     captions: Captions = {}
     for stem, sentences in content.items() if isinstance(content, dict) else [("the file", None)]:
         try:

@@ -1,9 +1,9 @@
-"""`shapes`: rendered clips of moving figures, written as real H.264 files; the built-in data set.
+"""`shapes`, the built-in data set: rendered clips of moving figures, written as real H.264 files.
 
-Classes come in pairs that are exact time reversals of each other: a clip of one class, played backwards, is
-distributed like a clip of the other. Only the order of the frames distinguishes them, so a method that averages
-frames cannot exceed one half within a pair. Shape, colour, size, background, distracting dots, noise and the speed
-profile (its distribution is symmetric in time) are drawn for every clip.
+Classes come in pairs that are exact time reversals of each other: a clip of one class, played backwards, is distributed
+like a clip of the other. Only the order of the frames distinguishes the two, so a method that averages frames cannot
+exceed one half within a pair. Shape, colour, size, background, distracting dots, noise and the speed profile are drawn
+for every clip. The distribution of speed profiles is symmetric in time.
 """
 
 import hashlib
@@ -44,7 +44,7 @@ FORMAT_VERSION = 2  # raise it when clips change: their folder's name depends on
 
 @dataclass(frozen=True)
 class Look:
-    """The chosen, not randomly drawn, appearance of a clip: its figures, named as in scenes.py, and the background."""
+    """The prescribed appearance of a clip: its figures, named as in scenes.py, and the background."""
 
     colour: str
     shape: str
@@ -57,7 +57,9 @@ class Shapes(Dataset):
     """Rendered clips of moving shapes. The classes come in pairs that are time reversals of each other."""
 
     class Config(Options):
-        """Number of clips of each class, and the pairs without training clips."""
+        """The clips per class and split, the pairs of classes, the pairs without training clips, the seed, and the
+        workers.
+        """
 
         train: int = Field(40, ge=0, description="training clips per class")
         val: int = Field(10, ge=0, description="validation clips per class")
@@ -68,13 +70,13 @@ class Shapes(Dataset):
         workers: int = Field(2, ge=1, description="processes that render")
 
         def model_post_init(self, context: object, /) -> None:
-            """Refuse a pair that does not exist."""
+            """Raise ValueError if a pair does not exist."""
             check_pairs((*self.pairs, *self.test_only))
 
     config: Config
 
     def list_clips(self, folder: Path) -> Iterator[Clip]:
-        """Render the clips that are missing; yield all clips."""
+        """Render the clips whose files are missing, then yield all clips."""
         version = f"{FORMAT_VERSION} {self.config.seed}"
         root = folder / hashlib.sha256(version.encode()).hexdigest()[:12]
         clips = []
@@ -89,7 +91,7 @@ class Shapes(Dataset):
         yield from clips
 
     def labels(self) -> list[str]:
-        """Return the class names, the two of a pair side by side."""
+        """Return the class names. The two classes of a pair follow each other."""
         return [label for pair in self.config.pairs for label in PAIRS[pair]]
 
     def declared_pairs(self) -> list[tuple[str, str]]:
@@ -101,14 +103,14 @@ CHUNK = 16  # clips that a worker renders at a time
 
 
 def check_pairs(pairs: Sequence[str]) -> None:
-    """Raise ValueError if a pair does not exist, or if there is none."""
+    """Raise ValueError if a pair does not exist, or if `pairs` is empty."""
     unknown = [pair for pair in pairs if pair not in PAIRS]
     if unknown or not pairs:
         raise ValueError(f"no pair '{(unknown or [''])[0]}'; known: {', '.join(PAIRS)}")
 
 
 def render(write: Callable[[Any], None], jobs: Sequence[Any], workers: int) -> None:
-    """Call `write` on each job in `workers` processes; in this one if a single worker would do them all."""
+    """Call `write` on each job in `workers` processes. With one worker or few jobs, this process does all of them."""
     if workers == 1 or len(jobs) <= CHUNK:
         for job in jobs:
             write(job)
@@ -139,7 +141,7 @@ def write_video(clip_frames: np.ndarray, path: Path) -> None:
 
 
 def draw_clip(label: str, random: np.random.Generator, look: Look | None = None) -> np.ndarray:
-    """Return the frames of one clip, uint8 [24, 64, 64, 3]. `look` fixes its figures; by default they are random."""
+    """Return the frames of one clip, uint8 [24, 64, 64, 3]. `look` prescribes the appearance; None means random."""
     pair = next(pair for pair, both in PAIRS.items() if label in both)
     world = _World(pair, random, look)
     progress = _progress(random)
@@ -149,9 +151,9 @@ def draw_clip(label: str, random: np.random.Generator, look: Look | None = None)
 
 
 def _progress(random: np.random.Generator) -> np.ndarray:
-    """Return how far the motion has come in each frame, 0 to 1: a pause, an eased move, a pause.
+    """Return the progress of the motion in each frame, 0 to 1: a pause, a smooth movement, a pause.
 
-    Its distribution is the same read backwards: both pauses are drawn alike and the easing is symmetric.
+    The reversed progress has the same distribution: both pauses are drawn alike and the movement is symmetric.
     """
     before, after = random.uniform(0.0, 0.2, 2)
     time = np.clip((np.linspace(0.0, 1.0, NUM_FRAMES) - before) / (1.0 - before - after), 0.0, 1.0)
@@ -160,7 +162,7 @@ def _progress(random: np.random.Generator) -> np.ndarray:
 
 
 class _World:
-    """What stays the same in a clip, drawn once; `scene` is the still at a progress of 0 to 1."""
+    """Everything in a clip that is drawn once and does not change. `scene` returns the still at a given progress."""
 
     def __init__(self, pair: str, random: np.random.Generator, look: Look | None) -> None:
         self.pair = pair
@@ -188,7 +190,7 @@ class _World:
         self.gate_side = random.choice((0.18, 0.82)) if random.random() < 0.5 or look else None
 
     def scene(self, u: float) -> Scene:
-        """Return the still at progress u."""
+        """Return the still at progress u (0 to 1)."""
         main, brightness = self.main, self.background
         if self.pair == "light":
             brightness = 0.12 + 0.74 * u + self.light
@@ -215,7 +217,7 @@ class _World:
         return scene
 
     def _meet(self, u: float) -> Figure:
-        """Place both figures on a line on which they come together; return the second one."""
+        """Place both figures on the line on which they approach each other; return the second figure."""
         main, other = self.main, self.other
         apart = (0.33 - 0.2 * u) * np.array((np.cos(self.meeting), np.sin(self.meeting)))
         main.x, main.y = 0.5 - apart[0], 0.5 - apart[1]
@@ -224,7 +226,7 @@ class _World:
         return other
 
     def _enter_box(self, u: float) -> Figure:
-        """Place the figure on its way into the box; return the box."""
+        """Place the figure on the way into the box; return the box."""
         grey = 0.95 if self.background < 0.5 else 0.05
         start_x = 0.9 if self.box_x < 0.5 else 0.1
         self.main.x, self.main.y = start_x + (self.box_x - start_x) * u, self.box_y
@@ -233,13 +235,16 @@ class _World:
 
 
 def _ramp(random: np.random.Generator, start: float, end: float) -> Callable[[float], float]:
-    """Return a linear function of the progress with jittered ends."""
+    """Return a linear function of the progress from `start` to `end`. Both ends are changed at random by up to 0.05."""
     a, b = start + random.uniform(-0.05, 0.05), end + random.uniform(-0.05, 0.05)
     return lambda u: a + (b - a) * u
 
 
 def _figure(random: np.random.Generator, colour: str | None, shape: str | None) -> Figure:
-    """Return a figure of random size and angle; colour and shape are drawn in any case, and replaced if given."""
+    """Return a figure of random size and angle, with the given colour and shape.
+
+    Colour and shape are drawn even if they are given, so that later random numbers do not change.
+    """
     drawn_colour = str(random.choice(list(COLOURS)))
     rgb = jittered_colour(colour or drawn_colour, random)
     drawn_shape = str(random.choice(SHAPES[:-1]))  # not an arrow: it would have a direction

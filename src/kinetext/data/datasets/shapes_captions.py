@@ -1,11 +1,11 @@
 """`shapes_captions`: clips of `shapes` with captions instead of classes, for offline text-video retrieval.
 
-Clips come in twins: the same figures at the same positions on the same background, one clip running backwards. The
-captions of twins differ only in the motion, so a method that averages frames finds the right one of two at best half of
-the time. Each clip has four captions that say the same in different words.
+Clips come in pairs of twins: the same figures at the same positions on the same background, but one clip runs
+backwards. The captions of twins differ only in the motion, so a method that averages frames chooses the right twin at
+most half of the time. Each clip has four captions that state the same in different words.
 
 Figures are drawn without repeats: up to 20 clips of a motion and split have unique captions (15 if an arrow turns).
-Beyond that captions repeat, and an equal caption then has several right clips; only one of them counts.
+With more clips, captions repeat. Several clips are then right for one caption, but only one of them counts.
 """
 
 import hashlib
@@ -67,7 +67,9 @@ class ShapesCaptions(Dataset):
     """Rendered clips of moving shapes with captions."""
 
     class Config(Options):
-        """Clips per motion and split, pairs of motions, seed, and number of rendering processes."""
+        """The number of clips per motion and split, the pairs of motions, the seed, and the number of rendering
+        processes.
+        """
 
         train: int = Field(40, ge=0, description="training clips per motion")
         val: int = Field(5, ge=0, description="validation clips per motion")
@@ -77,14 +79,14 @@ class ShapesCaptions(Dataset):
         workers: int = Field(2, ge=1, description="processes that render")
 
         def model_post_init(self, context: object, /) -> None:
-            """Refuse a pair that does not exist."""
+            """Raise ValueError if a pair does not exist."""
             check_pairs(self.pairs)
 
     config: Config
     captioned = True
 
     def list_clips(self, folder: Path) -> Iterator[Clip]:
-        """Render the clips that are missing, then yield all, twins side by side."""
+        """Render the clips whose files are missing, then yield all clips, twins side by side."""
         version = f"captions {FORMAT_VERSION} {self.config.seed}"
         root = folder / hashlib.sha256(version.encode()).hexdigest()[:12]
         clips, missing = [], []
@@ -103,7 +105,10 @@ class ShapesCaptions(Dataset):
 
 
 def looks(pair: str, split: str, seed: int) -> list[Look]:
-    """Return all appearances that captions of a pair can distinguish, in a random order that depends on the split."""
+    """Return all appearances that captions of a pair can distinguish, in a random order.
+
+    The order depends on the seed, the split and the pair.
+    """
     subjects: list[tuple[str, str, str | None]]
     if pair == "turn":  # the figure is always an arrow, so the background varies, too
         subjects = [(colour, "arrow", background) for colour in COLOURS for background in BACKGROUNDS]
@@ -120,7 +125,7 @@ def looks(pair: str, split: str, seed: int) -> list[Look]:
 
 
 def captions(label: str, look: Look) -> list[str]:
-    """Return the four captions of a clip."""
+    """Return the four captions of a clip of class `label` with appearance `look`."""
     pair = next(pair for pair, both in PAIRS.items() if label in both)
     before, after = STATES[pair] if label == PAIRS[pair][0] else STATES[pair][::-1]
     subject, are = f"a {look.colour} {look.shape}", "is"
@@ -142,7 +147,9 @@ def captions(label: str, look: Look) -> list[str]:
 
 
 def _render(job: tuple[Path, str, Look, str]) -> None:
-    """Write one clip. Twins share their random numbers, so only their pixel noise differs."""
+    """Render one clip (path, class, appearance, key of the random numbers). Twins have the same key, so that only their
+    motion and pixel noise differ.
+    """
     path, label, look, key = job
     random = np.random.default_rng(list(hashlib.sha256(key.encode()).digest()))
     write_video(draw_clip(label, random, look), path)

@@ -1,11 +1,12 @@
-"""Something-Something V2 (Goyal et al. 2017, arXiv:1706.04261; version 2 of 2018): hands that act on objects.
+"""Something-Something V2 (Goyal et al. 2017, arXiv:1706.04261; version 2 of 2018): people handling everyday objects.
 
-The lists as published, under their old names (`something-something-v2-train.json`) or their new ones (`train.json`):
-objects with the video's `id` and a `template`, the class with its placeholders in brackets. `labels.json` numbers the
-templates without brackets. Videos are `{id}.webm`, or what they were converted to.
+The lists are read as published, under their old names (`something-something-v2-train.json`) or their new ones
+(`train.json`). An entry has the `id` of the video and a `template`, which is the class with placeholders in brackets.
+`labels.json` numbers the templates without brackets. Videos are `{id}.webm`, or have another suffix after conversion.
 
-The field reports accuracy on the validation list, because the labels of the test list are withheld. So its clips are
-the split `test` here, and the test list is not read. Left and right distinguish classes: never flip these clips.
+Papers report accuracy on the validation list, because the labels of the test list are withheld. Clips of the validation
+list are therefore the split `test` here, and the test list is not read. Left and right distinguish classes: never flip
+these clips.
 """
 
 import logging
@@ -22,18 +23,18 @@ class SSv2(RecognitionDataset):
     """Something-Something V2: everyday actions whose classes differ in motion."""
 
     class Config(RecognitionOptions):
-        """Folders of videos and lists, and the share of validation clips."""
+        """Folders of videos and lists, and the fraction of training clips that is used for validation."""
 
     config: Config
 
     def list_files(self) -> list[Path]:
-        """Return the training list, the validation list and the classes."""
+        """Return the paths of the training list, the validation list and the classes, in this order."""
         folder = need_folder(self.config.annotations, "annotations")
         prefixes = ("something-something-v2-", "something-something-", "")
         return [need_file(folder, *(f"{p}{part}.json" for p in prefixes)) for part in ("train", "validation", "labels")]
 
     def published(self) -> dict[str, int]:
-        """Return the numbers of the data set's page: 168 913 training clips, 24 777 validation clips, 174 classes."""
+        """Return the numbers on the data set's page: 168 913 training clips, 24 777 validation clips, 174 classes."""
         return {**self.published_train(168_913), "test": 24_777, "classes": 174}
 
     def labels(self) -> list[str]:

@@ -1,12 +1,12 @@
 """UCF101 (Soomro et al. 2012, arXiv:1212.0402): 13 320 clips of 101 actions from YouTube, with three splits.
 
-The lists as published, the folder `ucfTrainTestlist`: `classInd.txt` (`1 ApplyEyeMakeup`), `trainlist0{1,2,3}.txt`
-(`ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1`) and `testlist0{1,2,3}.txt`, without the number. Videos are in class
-folders as listed, or all in one folder. One class is spelt HandstandPushups or HandStandPushups, differently in
-folders, files and lists of different releases: each spelling is also looked for as the other.
+The lists are read as published, from the folder `ucfTrainTestlist`: `classInd.txt` (`1 ApplyEyeMakeup`),
+`trainlist0{1,2,3}.txt` (`ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1`) and `testlist0{1,2,3}.txt`, without the
+number. Videos are in class folders as listed, or all in one folder. Releases differ in the spelling of one class,
+HandstandPushups or HandStandPushups, in folders, files and lists: for each spelling the other one is tried, too.
 
-Clips of one class and number (g08) are cut from one video: a group. There is no validation split; `val_share` makes
-one.
+Clips of one class with the same number (g08) are cut from one video and are one group. There is no validation split;
+`val_share` makes one.
 """
 
 import re
@@ -29,24 +29,27 @@ class UCF101(RecognitionDataset):
     """UCF101, in one of its three splits."""
 
     class Config(RecognitionOptions):
-        """Folders of videos and lists, the share of validation clips, and the split."""
+        """Folders of videos and lists, the fraction of training clips used for validation, and the split."""
 
         fold: Literal[1, 2, 3] = Field(1, description="which of the three official splits")
 
     config: Config
 
     def list_files(self) -> list[Path]:
-        """Return the training list, the test list and the classes of the split."""
+        """Return the paths of the training list, the test list and the list of classes, in this order."""
         folder, fold = need_folder(self.config.annotations, "annotations"), self.config.fold
         return [need_file(folder, f"{part}.txt") for part in (f"trainlist0{fold}", f"testlist0{fold}", "classInd")]
 
     def published(self) -> dict[str, int]:
-        """Return the sizes of the split: all 13 320 clips (the paper), with 3783, 3734 or 3696 for testing."""
+        """Return the sizes of the split: 3783, 3734 or 3696 test clips, all other clips for training, and 101 classes.
+
+        The paper states 13 320 clips in all.
+        """
         num_test = NUM_TEST[self.config.fold]
         return {**self.published_train(NUM_CLIPS - num_test), "test": num_test, "classes": 101}
 
     def labels(self) -> list[str]:
-        """Return the classes in the order of classInd.txt, as words: Apply Eye Makeup."""
+        """Return the classes in words (Apply Eye Makeup), in the order of classInd.txt."""
         return list(_numbered(self.list_files()[2]).values())
 
     def listed_clips(self) -> Iterator[Clip]:
@@ -72,13 +75,16 @@ class UCF101(RecognitionDataset):
 
 
 def _spellings(name: str) -> list[str]:
-    """Return the names that a file may have: its folder and its file name each with Handstand and HandStand."""
+    """Return the names that a file may have, with Handstand or HandStand in the folder and in the file name."""
     names = [re.sub("Hand[Ss]tand", word, name) for word in ("Handstand", "HandStand")]
     return [f"{folder.rpartition('/')[0]}/{file.rpartition('/')[2]}" for folder in names for file in names]
 
 
 def _numbered(path: Path) -> dict[str, str]:
-    """Return the classes in words by their numbers, in the order of the numbers."""
+    """Return {number: class in words} in the order of the numbers.
+
+    Raises ValueError, with file and line, if a line is wrong.
+    """
     names = {}
     for line, text in read_lines(path):
         number, *name = text.split()
@@ -89,5 +95,5 @@ def _numbered(path: Path) -> dict[str, str]:
 
 
 def _words(name: str) -> str:
-    """Return a class in words: `ApplyEyeMakeup` is `Apply Eye Makeup`."""
+    """Return a class name in words: `ApplyEyeMakeup` becomes `Apply Eye Makeup`."""
     return re.sub("(?<=[a-z])(?=[A-Z])", " ", name.replace("HandStand", "Handstand"))

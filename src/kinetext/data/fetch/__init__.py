@@ -1,1 +1,1 @@
-"""kinetext fetch: public data sets by their names, with licence, resumed downloads, checksums and safe unpacking."""
+"""kinetext fetch: download public data sets by name, with licence, resumed downloads, checksums and safe unpacking."""

@@ -1,8 +1,8 @@
-"""Download a file so that an interrupted download resumes and a wrong file is never taken for the right one.
+"""Download a file so that an interrupted download resumes and a wrong file is never accepted.
 
-Bytes go to `{name}.part`. Another try asks for the rest (HTTP range requests, RFC 9110, 14). Where no checksum is
-known, the rest is only asked for under the validator (ETag) of the first part, so that two versions of a file are never
-joined.
+Bytes are written to `{name}.part`. The next attempt requests only the rest (HTTP range requests, RFC 9110, 14). If no
+checksum is known, the rest is requested only together with the validator (ETag) of the first part, so that two versions
+of a file are never joined.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ BUSY = (408, 425, 429, 500, 502, 503, 504)
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a server is waited for."""
+    """How long to wait for a server, and how often to try again."""
 
     timeout_s: float = 60.0
     tries: int = 6  # in a row without a new byte
@@ -36,13 +36,14 @@ PATIENCE = Patience()
 
 
 class _CutError(Exception):
-    """The connection ended early, or the server is busy: worth another try."""
+    """The connection ended early, or the server is busy. Another attempt may succeed."""
 
 
 def download(file: File, path: Path, patience: Patience = PATIENCE) -> str:
-    """Download a file to `path` unless it is there, check it, and return its SHA-256.
+    """Download a file to `path` unless it exists, check it, and return its SHA-256.
 
-    Raises ValueError if the server refuses or if the file is not the pinned one; a wrong file is deleted.
+    Raises ValueError if the server refuses or if the file does not match its known size or checksums. A wrong file that
+    was just downloaded is deleted.
     """
     if not path.exists():
         part = path.with_name(f"{path.name}.part")
@@ -56,7 +57,7 @@ def download(file: File, path: Path, patience: Patience = PATIENCE) -> str:
 
 
 def _fetch_all(file: File, part: Path, patience: Patience) -> None:
-    """Append to `part` until it is complete."""
+    """Append to `part` until it is complete. Raises ValueError if the server refuses or after too many attempts."""
     failures, wait_s = 0, patience.wait_s
     with tqdm(total=file.bytes, desc=file.name, unit="B", unit_scale=True, disable=None, leave=False) as bar:
         while True:
@@ -80,7 +81,10 @@ def _fetch_all(file: File, part: Path, patience: Patience) -> None:
 
 
 def _fetch_rest(file: File, part: Path, timeout_s: float, bar: Any) -> None:
-    """Ask for the bytes that `part` lacks and append them. Raises _CutError if they end early."""
+    """Request the bytes that `part` lacks and append them.
+
+    Raises _CutError if they end early or the server is busy, and ValueError if the server refuses.
+    """
     start = _length(part)
     validator = _validator(part).read_text() if _validator(part).exists() else None
     if start and not (validator or file.sha256 or file.git_sha1):
@@ -117,7 +121,10 @@ def _fetch_rest(file: File, part: Path, timeout_s: float, bar: Any) -> None:
 
 
 def _refused(file: File, part: Path, error: urllib.error.HTTPError) -> None:
-    """Judge a status that is no success: return if `part` is complete, raise _CutError if another try may help."""
+    """Handle an HTTP error.
+
+    Return if `part` is complete. Otherwise raise _CutError if another attempt may help, and ValueError if not.
+    """
     if error.code == 416:  # the range begins at or after the end
         if error.headers.get("Content-Range", "").rpartition("/")[2] == str(_length(part)):
             return
@@ -133,7 +140,10 @@ def _refused(file: File, part: Path, error: urllib.error.HTTPError) -> None:
 
 
 def _total(file: File, response: Any, start: int) -> int | None:
-    """Return the size of the whole file. Raises ValueError if it is not the pinned size, or if it is a web page."""
+    """Return the size of the whole file in bytes; None if it is unknown.
+
+    Raises ValueError if it differs from the known size, or if the reply is a web page.
+    """
     if response.headers.get_content_type() == "text/html" and not file.name.endswith((".html", ".htm")):
         raise ValueError(f"{file.url}: is a web page, not {file.name}; look at it in a browser")
     length = response.headers.get("Content-Length")
@@ -144,7 +154,7 @@ def _total(file: File, response: Any, start: int) -> int | None:
 
 
 def _keep_validator(part: Path, response: Any) -> None:
-    """Store the strong validator of a reply beside the part."""
+    """Store the strong validator (ETag) of a reply beside the part."""
     tag = response.headers.get("ETag", "")
     if tag.startswith('"'):
         _validator(part).write_text(tag)
@@ -153,7 +163,7 @@ def _keep_validator(part: Path, response: Any) -> None:
 
 
 def _check(file: File, path: Path, delete: bool) -> str:
-    """Return the SHA-256 of a file. Raises ValueError if it is not the pinned file."""
+    """Return the SHA-256 of a file. Raises ValueError if its size or hash is wrong; with `delete`, deletes it then."""
     digest = sha256(path)
     for name, pinned, actual in (
         ("bytes", file.bytes, path.stat().st_size),
@@ -172,7 +182,7 @@ def _check(file: File, path: Path, delete: bool) -> str:
 
 
 def _git_sha1(path: Path) -> str:
-    """Return the name that git gives to the content of a file."""
+    """Return the SHA-1 that git computes for the content of a file."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

@@ -1,7 +1,7 @@
-"""fetch: show what a data set is and under which licence, ask, download, unpack, and describe it.
+"""fetch: show a data set with its licence, ask for agreement, download, unpack, and describe the data set.
 
-`source.json` in the folder of the data set records what was agreed to, from which address each file came, and its
-checksum. Where the table has no checksum, this record of the first fetch is the pin of all later ones.
+`source.json` in the folder of the data set records what the user agreed to, the address of each file, and its checksum.
+If the table has no checksum for a file, later fetches must match this record of the first fetch.
 """
 
 import json
@@ -33,10 +33,10 @@ def fetch(
     answer: Callable[[str], str] = input,
     patience: Patience = PATIENCE,
 ) -> None:
-    """Fetch a data set into a folder and inspect it; a second call only inspects it.
+    """Fetch a data set into a folder and inspect it. If it was fetched before, it is only inspected.
 
-    Prints the entry for config.yaml, which is also written to `folder`/dataset.yaml. Raises ValueError if the user does
-    not agree, if a server refuses, or if a file is not the pinned one.
+    The entry for config.yaml is printed and also written to `folder`/dataset.yaml. Raises ValueError if the user does
+    not agree, if a server refuses, or if a file does not match its checksum.
     """
     source = find_source(name)
     folder = folder.expanduser().absolute()
@@ -66,7 +66,7 @@ def fetch(
 
 
 def terms(name: str, source: Source, folder: Path) -> str:
-    """Return what a user should know before agreeing."""
+    """Return a text of what a user should know before agreeing: title, licence, addresses, size and folder."""
     lines = [f"{name}: {source.title}", f"page: {source.page}", f"licence: {source.licence or 'not stated'}"]
     if source.note:
         lines.append(f"note: {source.note.strip()}")
@@ -76,9 +76,10 @@ def terms(name: str, source: Source, folder: Path) -> str:
 
 
 def ask(name: str, source: Source, yes: bool, answer: Callable[[str], str]) -> str:
-    """Return what the user agreed with. Raises ValueError if the user does not agree.
+    """Return the text that the user agreed with. Raises ValueError if the user does not agree.
 
-    Where no licence is stated, nothing allows the use by itself: the user types that they may use the data.
+    If no licence is stated, nothing permits the use by itself, so the user must type that they may use the data.
+    `--yes` is not enough then.
     """
     if source.licence is not None and yes:
         return "--yes"
@@ -99,7 +100,7 @@ def ask(name: str, source: Source, yes: bool, answer: Callable[[str], str]) -> s
 
 
 def dataset_options(source: Source, folder: Path) -> dict[str, Any]:
-    """Return the data set's entry in config.yaml: its module, and options with the folders."""
+    """Return the data set's entry for config.yaml: its module, and its options with the folders of videos and lists."""
     folders = {"root": str(folder / "videos")}
     if source.find:
         folders["annotations"] = str(folder / "annotations")
@@ -107,7 +108,7 @@ def dataset_options(source: Source, folder: Path) -> dict[str, Any]:
 
 
 def _pinned(name: str, source: Source, record: dict[str, Any], folder: Path) -> list[File]:
-    """Return the files, each with the checksum of the table, of the server's list, or of the first fetch."""
+    """Return the files, each with its checksum if it is known from the table, the server's list or the first fetch."""
     files = list(source.files)
     if source.repository:
         commit = source.repository.commit or record.get("commit") or newest_commit(source.repository)
@@ -122,7 +123,7 @@ def _pinned(name: str, source: Source, record: dict[str, Any], folder: Path) -> 
 
 
 def _check_space(files: list[File], source: Source, folder: Path) -> None:
-    """Raise ValueError if the disk has no room for the archives and what is in them."""
+    """Raise ValueError if the disk has too little space for the archives and their contents."""
     needed = 2 * max(source.bytes, sum(file.bytes or 0 for file in files))
     existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     present = sum(path.stat().st_size for path in (folder / "downloads").rglob("*") if path.is_file())
@@ -132,7 +133,10 @@ def _check_space(files: list[File], source: Source, folder: Path) -> None:
 
 
 def _read_record(folder: Path, name: str) -> dict[str, Any]:
-    """Return the record of an earlier fetch, or an empty one. Raises ValueError if the folder has other things in it."""
+    """Return the record of an earlier fetch, or an empty one for a new folder.
+
+    Raises ValueError if the folder has other content, if the record cannot be read, or if it is of another data set.
+    """
     path = folder / RECORD
     if not path.exists():
         others = [entry.name for entry in folder.iterdir() if entry.name != "downloads"] if folder.is_dir() else []

@@ -1,8 +1,8 @@
-"""List the files of a Hugging Face data set at a commit, with the checksums that the server keeps of them.
+"""List the files of a Hugging Face data set at a commit, with the checksums that the server states.
 
-The HTTP API (huggingface.co/docs/hub/api): `/api/datasets/{id}/revision/main` names the newest commit,
-`/api/datasets/{id}/tree/{commit}?recursive=true` lists its files page by page. A large file has its SHA-256 (LFS), a
-small one its name in git.
+The HTTP API (huggingface.co/docs/hub/api): `/api/datasets/{id}/revision/main` returns the newest commit,
+`/api/datasets/{id}/tree/{commit}?recursive=true` lists the files page by page. A large file has a SHA-256 (LFS), a
+small one a git hash (SHA-1).
 """
 
 import json
@@ -19,7 +19,7 @@ MAX_BYTES = 64 * 2**20  # of a page of the listing; one has a few hundred kB
 
 
 def newest_commit(repository: Repository, timeout_s: float = 60.0) -> str:
-    """Return the commit of `main`. Raises ValueError if the server does not name it."""
+    """Return the newest commit of the branch main. Raises ValueError if the server does not state it."""
     reply, _ = _read_json(f"{_api(repository)}/revision/main", timeout_s)
     commit = reply.get("sha") if isinstance(reply, dict) else None
     if not re.fullmatch("[0-9a-f]{40}", str(commit)):
@@ -28,7 +28,7 @@ def newest_commit(repository: Repository, timeout_s: float = 60.0) -> str:
 
 
 def list_files(repository: Repository, commit: str, timeout_s: float = 60.0) -> list[File]:
-    """Return the files that the repository's patterns name, at a commit. Raises ValueError if there is none."""
+    """Return the files at a commit that match the repository's patterns. Raises ValueError if no file matches."""
     files: list[File] = []
     url: str | None = f"{_api(repository)}/tree/{commit}?recursive=true"
     while url:
@@ -62,7 +62,10 @@ def _api(repository: Repository) -> str:
 
 
 def _read_json(url: str, timeout_s: float) -> tuple[Any, str | None]:
-    """Return the value at an address, and the address of the next page. Raises ValueError, with the address."""
+    """Return the JSON value at an address, and the address of the next page or None.
+
+    Raises ValueError, with the address, if it cannot be read.
+    """
     try:
         with urllib.request.urlopen(
             urllib.request.Request(url, headers={"User-Agent": "kinetext"}), timeout=timeout_s

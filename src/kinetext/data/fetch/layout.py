@@ -1,4 +1,4 @@
-"""Turn unpacked archives into the folders that the loaders read: `videos`, and `annotations` for the official lists."""
+"""Turn unpacked archives into the folders that data sets read: `videos`, and `annotations` for the official lists."""
 
 import re
 import shutil
@@ -12,10 +12,11 @@ DEPTH = 2  # HMDB51 is an archive of one rar per class
 
 
 def arrange(source: Source, files: Iterable[tuple[File, Path]], folder: Path) -> list[str]:
-    """Unpack or move the downloaded files to `folder`/videos and `folder`/annotations; return what was left out.
+    """Unpack or copy the downloaded files to `folder`/videos and `folder`/annotations.
 
-    Everything is prepared in a hidden folder first, so that a half-filled one is never taken for the data set. Raises
-    ValueError if an archive must not be unpacked or if the lists are not in it.
+    Return the names of archive members that were left out. Everything is prepared in a hidden folder first, so that an
+    incomplete folder is never taken for the data set. Raises ValueError if an archive must not be unpacked or if the
+    lists are not in it.
     """
     work = folder / ".unpacking"
     shutil.rmtree(work, ignore_errors=True)
@@ -40,7 +41,10 @@ def arrange(source: Source, files: Iterable[tuple[File, Path]], folder: Path) ->
 
 
 def _unpack_nested(archive: Path, target: Path, budget: Budget, depth: int) -> list[str]:
-    """Unpack an archive, and the archives inside it each into a folder of its name; these are deleted."""
+    """Unpack an archive, and each archive inside it into a folder of the same name. Delete the inner archives.
+
+    Return the names of members that were left out.
+    """
     left_out = unpack(archive, target, budget)
     if depth > 1:
         for inner in sorted(path for path in target.rglob("*") if path.suffix in (".rar", ".zip", ".tar")):
@@ -56,14 +60,14 @@ def _unpack_nested(archive: Path, target: Path, budget: Budget, depth: int) -> l
 
 
 def _only_folder(folder: Path) -> Path:
-    """Return the folder below which the files begin: archives often have one folder around everything."""
+    """Return the folder in which the content begins. Archives often have one folder around everything."""
     while len(entries := list(folder.iterdir())) == 1 and entries[0].is_dir():
         folder = entries[0]
     return folder
 
 
 def _lists_folder(folder: Path, source: Source) -> Path:
-    """Return the folder of the official lists. Raises ValueError if they are not there."""
+    """Return the folder that contains the official lists. Raises ValueError if they are not below `folder`."""
     for path in sorted(folder.rglob(source.find or "*")):
         if path.is_file():
             return path.parent
@@ -71,7 +75,9 @@ def _lists_folder(folder: Path, source: Source) -> Path:
 
 
 def _name_folders(top: Path, source: Source) -> None:
-    """Rename the folders of splits, and those of classes to words."""
+    """Rename split folders as `source.rename` states. If `source.words`, put underscores between words in class
+    folders.
+    """
     for old, new in source.rename.items():
         if (top / old).is_dir():
             (top / old).rename(top / new)

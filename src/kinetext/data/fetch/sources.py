@@ -1,4 +1,4 @@
-"""The table of the data sets that `kinetext fetch` knows: sources.yaml, with its addresses, pins and licences."""
+"""Read sources.yaml, the table of the data sets that `kinetext fetch` knows, with addresses, checksums and licences."""
 
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -14,7 +14,7 @@ Into = Literal["videos", "annotations"]
 
 
 class File(Options):
-    """A file at an address, and what is known of it beforehand."""
+    """A file at an address, with what is known about it before the download."""
 
     url: str = Field(description="address")
     into: Into = Field(description="folder that the loader reads")
@@ -25,12 +25,12 @@ class File(Options):
 
     @property
     def name(self) -> str:
-        """Return the file's path in the folder of downloads."""
+        """Return the path of the file below the folder of downloads."""
         return self.path or unquote(PurePosixPath(urlsplit(self.url).path).name)
 
 
 class Repository(Options):
-    """A data set of Hugging Face, and which of its files are fetched."""
+    """A data set on Hugging Face, and the patterns of the files to fetch."""
 
     address: str = Field(description="https://huggingface.co/datasets/OWNER/NAME")
     commit: str | None = Field(None, pattern="^[0-9a-f]{40}$", description="null: the newest, recorded")
@@ -38,7 +38,7 @@ class Repository(Options):
 
 
 class Source(Options):
-    """A data set that can be fetched, or that must be asked for."""
+    """A data set that can be fetched, or whose owner must be asked for it."""
 
     title: str = Field(description="what it is")
     page: str = Field(description="page of the authors or of the copy")
@@ -56,13 +56,13 @@ class Source(Options):
 
 @cache
 def read_sources() -> dict[str, Source]:
-    """Return the data sets by name."""
+    """Return the data sets of sources.yaml by name."""
     table = yaml.safe_load(Path(__file__).with_name("sources.yaml").read_text("utf-8"))
     return {name: Source(**values) for name, values in table.items()}
 
 
 def find_source(name: str) -> Source:
-    """Return a data set. Raises ValueError if there is none of this name, or if its owner must be asked for it."""
+    """Return the data set `name`. Raises ValueError if it does not exist, or if its owner must be asked for it."""
     sources = read_sources()
     if name not in sources:
         raise ValueError(f"fetch: there is no data set '{name}'{nearest(name, list(sources))}")
@@ -88,7 +88,7 @@ def list_sources() -> str:
 
 
 def size(number: int) -> str:
-    """Return a number of bytes in words: 6960514058 is 7.0 GB."""
+    """Return a number of bytes as a text with a unit: 6960514058 is 7.0 GB."""
     for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if number >= factor:
             return f"{number / factor:.1f} {unit}"

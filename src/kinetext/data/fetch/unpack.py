@@ -1,7 +1,7 @@
-"""Unpack an archive that nobody has looked at: only plain files, only below the folder, only as many bytes as are sane.
+"""Unpack an archive that is not trusted: only plain files, only below the folder, and only up to a plausible size.
 
 zip and tar are read by the standard library, member by member. rar needs a program: bsdtar (Debian, Ubuntu:
-libarchive-tools) or unrar. The names are checked before it runs, and links are removed after it.
+libarchive-tools) or unrar. The names are checked before the program runs, and links are removed afterwards.
 """
 
 import bz2
@@ -37,7 +37,7 @@ DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFE
 
 
 class Budget:
-    """How many more bytes and files an archive may unpack to, archives inside it included."""
+    """The number of bytes and files that an archive may still unpack to. Archives inside it share the budget."""
 
     def __init__(self, archive: Path) -> None:
         self.archive = archive
@@ -45,7 +45,7 @@ class Budget:
         self.members = MAX_MEMBERS
 
     def spend(self, number: int, members: int = 0) -> None:
-        """Count bytes and files. Raises ValueError if they are too many."""
+        """Subtract `number` bytes and `members` files. Raises ValueError if the budget is exceeded."""
         self.bytes -= number
         self.members -= members
         if self.bytes < 0 or self.members < 0:
@@ -56,15 +56,16 @@ class Budget:
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether a file is a zip, tar or rar, by its content."""
+    """Return whether the content of a file is a zip, tar or rar archive."""
     return zipfile.is_zipfile(path) or _is_rar(path) or tarfile.is_tarfile(path)
 
 
 def unpack(archive: Path, folder: Path, budget: Budget | None = None) -> list[str]:
-    """Unpack an archive into a new or empty folder; return the names of links and devices, which are left out.
+    """Unpack an archive into a new or empty folder. Return the names of links and devices, which are left out.
 
     Hidden files are left out, too. Raises ValueError if a name leads out of the folder, if the archive is damaged,
-    encrypted or unpacks to far too much, or if it is a rar and no program can read it. The folder is then incomplete.
+    encrypted or unpacks to more than the budget, or if it is a rar and no program can read it. After an error the
+    folder is incomplete.
     """
     budget = budget or Budget(archive)
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +92,10 @@ def unpack(archive: Path, folder: Path, budget: Budget | None = None) -> list[st
 
 
 def safe_path(folder: Path, name: str, archive: Path) -> Path | None:
-    """Return the path of a member below the folder; None for a hidden one. Raises ValueError if it leads out."""
+    """Return the path of a member below the folder; None if it is hidden.
+
+    Raises ValueError if the name leads out of the folder.
+    """
     plain = name.replace("\\", "/")
     parts = PurePosixPath(plain).parts
     if (
@@ -108,14 +112,14 @@ def safe_path(folder: Path, name: str, archive: Path) -> Path | None:
 
 
 def _copy(content: BinaryIO, output: BinaryIO, budget: Budget) -> None:
-    """Copy a member, counting what really comes: the size in a header may be a lie."""
+    """Copy a member. The bytes are counted as they are read, because the size in a header may be wrong."""
     while chunk := content.read(CHUNK):
         budget.spend(len(chunk))
         output.write(chunk)
 
 
 def _zip_members(archive: Path, budget: Budget) -> Iterator[tuple[str, BinaryIO | None]]:
-    """Yield the name and the content of each file; None for a link."""
+    """Yield (name, content) of each file in the archive. The content is None for a link."""
     with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
             budget.spend(0, members=1)
@@ -131,7 +135,7 @@ def _zip_members(archive: Path, budget: Budget) -> Iterator[tuple[str, BinaryIO 
 
 
 def _tar_members(archive: Path, budget: Budget) -> Iterator[tuple[str, BinaryIO | None]]:
-    """Yield the name and the content of each file; None for a link or a device."""
+    """Yield (name, content) of each file in the archive. The content is None for a link or a device."""
     with archive.open("rb") as raw:
         start = raw.read(2)
     with (
@@ -149,7 +153,7 @@ def _tar_members(archive: Path, budget: Budget) -> Iterator[tuple[str, BinaryIO 
 
 
 class _ShortReads:
-    """A file that refuses to read very much at once, as a tar header can ask for."""
+    """A file that refuses to read more than MAX_READ bytes at once, because a tar header can ask for any number."""
 
     def __init__(self, file: Any) -> None:
         self.seek, self.tell, self._read = file.seek, file.tell, file.read
@@ -166,7 +170,10 @@ def _is_rar(path: Path) -> bool:
 
 
 def _unpack_rar(archive: Path, folder: Path, budget: Budget) -> list[str]:
-    """Unpack a rar by a program, which is stopped if it writes too much."""
+    """Unpack a rar with an external program, which is stopped if it writes too much. Return the names of links.
+
+    Raises ValueError if no program is installed or if the program fails.
+    """
     tool = next(filter(shutil.which, RAR_TOOLS), None)
     if tool is None:
         raise ValueError(
