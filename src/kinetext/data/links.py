@@ -1,7 +1,7 @@
-"""Check links below the root of a data set. No link may lead back to a folder above it, and links may lead out of the
-root only if the user allows it.
+"""Find links below the root of a data set that lead to places that must not be read.
 
-If other people can write to the folder, a link could make kinetext decode and show any file of this machine.
+A link must not lead back to a folder that contains it. It may lead out of the root only if the user allows it: if other
+people can write to the folder, a link could make kinetext decode and show any file of this machine.
 """
 
 import os
@@ -14,7 +14,7 @@ from kinetext.data.videos import refuse_loop
 
 
 def refuse_outside(clips: Iterable[Clip], root: Path) -> Iterator[Clip]:
-    """Yield the clips. A clip that a link leads out of the root to gets an error and is never opened."""
+    """Yield the clips. A clip whose path leads out of the root through a link gets an error and is never opened."""
     outside = dict(links_out(os.path.abspath(root)))
     for clip in clips:
         if outside and clip.error is None:

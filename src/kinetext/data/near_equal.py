@@ -71,10 +71,10 @@ def hash_clips(shards: Sequence[Path], clip_ids: Collection[str]) -> dict[str, l
 
 
 def near_equal(train: dict[str, list[int]], test: dict[str, list[int]]) -> list[NearEqual]:
-    """Return a pair for each test clip that has a near-equal training clip: the nearest one. The most similar pairs are
-    first.
+    """Return a pair for each test clip that has a near-equal training clip, with the nearest one.
 
-    Above MAX_COMPARISONS comparisons of frames, only the middle hashed frame of each clip is compared.
+    The most similar pairs are first. Above MAX_COMPARISONS comparisons of frames, only the middle hashed frame of each
+    clip is compared.
     """
     if not train or not test:
         return []

@@ -21,9 +21,7 @@ class RecognitionOptions(Options):
 
 
 class RecognitionDataset(Dataset):
-    """A data set with published training and test lists. `val_share` moves a fraction of the training clips to
-    validation.
-    """
+    """A data set with published training and test lists, and validation clips taken from the training list."""
 
     Config: ClassVar[type[RecognitionOptions]] = RecognitionOptions
     config: RecognitionOptions
@@ -37,7 +35,8 @@ class RecognitionDataset(Dataset):
         return set_aside(self.listed_clips(), self.config.val_share, self.config.seed)
 
     def published_train(self, clips: int) -> dict[str, int]:
-        """Return {"train": clips}, the published number of training clips, for `published`. Return an empty dict if
-        some training clips are used for validation.
+        """Return {"train": clips}, the published number of training clips, for the method `published`.
+
+        Return an empty dict if some training clips are used for validation.
         """
         return {} if self.config.val_share else {"train": clips}

@@ -1,7 +1,7 @@
-"""Find the clips that have no frames, and those among them that can be read now. A disk may have been unmounted, or a
-file may still have been copied.
+"""Find the clips that have no frames, and those among them that can be read now.
 
-A shard is extracted again only if it has such a clip, because new frames rerun everything that was made from the shard.
+A disk may have been unmounted, or a file may still have been copied. A shard is extracted again only if one of its
+clips can be read now, because new frames rerun everything that was made from the shard.
 """
 
 from functools import partial
@@ -14,8 +14,9 @@ from kinetext.video.pool import NoResult, map_with_timeout
 
 
 def failed_clips(frames: Path) -> dict[str, dict[str, str]]:
-    """Return {shard: {clip_id: reason}} for the failed clips in a folder of shards. Shards without failed clips are
-    left out.
+    """Return {shard: {clip_id: reason}} for the failed clips in a folder of shards.
+
+    Shards without failed clips are left out.
     """
     failed: dict[str, dict[str, str]] = {}
     for path in sorted(frames.glob("*.arrow")):

@@ -48,8 +48,10 @@ class Figure:
 
 @dataclass
 class Scene:
-    """Everything in one still. `gate` is the opening of the gate from 0 (closed) to 1 (open), None without a gate;
-    `noise` is the standard deviation of the pixel noise.
+    """Everything in one still.
+
+    `gate` is the opening of the gate from 0 (closed) to 1 (open), or None without a gate. `noise` is the standard
+    deviation of the pixel noise.
     """
 
     brightness: float
@@ -75,8 +77,9 @@ def draw_scene(scene: Scene, random: np.random.Generator) -> np.ndarray:
 
 
 def _coverage(distance_HW: np.ndarray) -> np.ndarray:
-    """Return the fraction of each pixel that is inside a figure, from the distance to its outline (fraction of the
-    frame).
+    """Return the fraction of each pixel that is inside a figure.
+
+    `distance_HW` is the distance of each pixel centre to the outline, negative inside, as a fraction of the frame.
     """
     return np.clip(0.5 - distance_HW * SIZE_PX, 0.0, 1.0)
 

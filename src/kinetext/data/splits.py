@@ -111,9 +111,7 @@ def split_clips(
 
 
 def _write_overlap(pairs: list[tuple[str, str]], trains: str, output: Path) -> str:
-    """Write the training and validation clips that are also test clips to `output`. Return the error message about
-    them.
-    """
+    """Write the training and validation clips that are also test clips to `output`. Return the error message."""
     with atomic_write(output) as part:
         part.write_text("".join(f"{clip}\n" for clip in sorted({clip for clip, _ in pairs})))
     first = "; ".join(f"{trained} = {tested}" for trained, tested in pairs[:5])
@@ -185,8 +183,9 @@ def protocol_splits(
 
 
 def classes_short_of_shots(train: Split, protocol: str) -> list[str]:
-    """Return the classes with fewer than K training clips under a K-shot protocol. Each is a text with the number of
-    clips.
+    """Return the classes with fewer than K training clips under a K-shot protocol.
+
+    Each is a text with the class and its number of training clips.
     """
     match = PROTOCOL.fullmatch(protocol)
     shots = int(match["shots"] or 0) if match else 0

@@ -7,11 +7,10 @@ from kinetext.data.lists import file_state
 
 
 def stale_clips(clips: Path) -> list[str]:
-    """Return the clips of a clips.parquet whose file has another size or modification time than when it was listed.
-    Each is a text with the clip_id and what changed.
+    """Return the clips of a clips.parquet whose file has changed since it was listed, each as a text with the change.
 
-    Files that were absent and now exist are included. Each file costs one call of stat. Tables from before schema 5 do
-    not record sizes; for them the list is empty.
+    A file has changed if it has another size or modification time, was deleted, or was absent and now exists. Each file
+    costs one call of stat. Tables from before schema 5 do not record sizes; for them the list is empty.
     """
     states: dict[str, tuple[int, ...]] = {}
     stale = []

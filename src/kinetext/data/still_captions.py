@@ -13,8 +13,9 @@ from kinetext.data.stills import ATTRIBUTES, FREE, NAMES, NONE, PAIR_ONLY, UNSUR
 
 
 def caption_values(still: Still, random: np.random.Generator) -> dict[str, int]:
-    """Choose at random the attributes of a still that a caption states. Return their true values as indices into
-    ATTRIBUTES.
+    """Choose at random the attributes of a still that a caption states.
+
+    Return their true values as indices into ATTRIBUTES.
     """
     known = {name: value for name, value in still.values.items() if value >= 0}
     has_other = "other_shape" in known
@@ -148,8 +149,9 @@ def truth(stills_BA: np.ndarray, captions_KA: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _swapped(captions_KA: np.ndarray) -> np.ndarray:
-    """Return the captions of two figures with the figures exchanged: "a left of b" becomes "b right of a". Captions of
-    one figure do not change.
+    """Return the captions of two figures with the figures exchanged: "a left of b" becomes "b right of a".
+
+    Captions of one figure do not change.
     """
     swapped_KA = captions_KA.copy()
     column = {name: index for index, name in enumerate(NAMES)}

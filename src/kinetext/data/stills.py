@@ -126,8 +126,9 @@ def _away(x: float, y: float, distance: float, random: np.random.Generator) -> t
 
 
 def _arrange(main: Figure, other: Figure, values: dict[str, int], random: np.random.Generator) -> None:
-    """Put two figures beside or above each other, close together or far apart. Set the values of side, height and
-    distance; an ambiguous one becomes UNSURE.
+    """Put two figures beside or above each other, close together or far apart.
+
+    The values of side, height and distance are set; side or height becomes UNSURE if it is ambiguous.
     """
     along = int(random.integers(2))  # 0: beside each other, 1: above each other
     near = random.random() < 0.5

@@ -41,16 +41,13 @@ class FrameStore:
         return clip_id in self._status and self._status[clip_id][0] != "failed"
 
     def status(self, clip_id: str) -> str:
-        """Return the status of a clip: ok, short, truncated, damaged or failed. Raises ValueError if the clip is
-        unknown.
-        """
+        """Return the status of a clip: ok, short, truncated, damaged or failed. Raises ValueError if it is unknown."""
         return self._known(clip_id)[0]
 
     def frames(self, clip_id: str) -> Tensor:
-        """Return the frames of a clip, uint8 [T, C, H, W], channels last in memory. Frames that are not square are
-        cropped to the centre square.
+        """Return the frames of a clip, uint8 [T, C, H, W], channels last in memory.
 
-        Raises ValueError if the clip has no frames.
+        Frames that are not square are cropped to the centre square. Raises ValueError if the clip has no frames.
         """
         return crop_square(decode_stored(self.images(clip_id)))
 

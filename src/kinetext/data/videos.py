@@ -83,10 +83,10 @@ def is_video(name: str) -> bool:
 
 
 def scan(root: Path) -> Iterator[str]:
-    """Yield the relative paths of the video files below a root. Links are followed; hidden files and folders are
-    skipped.
+    """Yield the relative paths of the video files below a root.
 
-    Raises ValueError if a link leads to a folder that contains it.
+    Links are followed; hidden files and folders are skipped. Raises ValueError if a link leads to a folder that
+    contains it.
     """
     folders = [""]
     while folders:

@@ -16,8 +16,9 @@ from kinetext.video.sampling import view_indices
 
 
 class ClipViews(ClipDataset):
-    """Test clips with all their views. An item is uint8 [V x T, H, W, C]; the crops of one temporal clip follow each
-    other.
+    """Test clips with all their views. An item is uint8 [V x T, H, W, C].
+
+    The views that differ only in the crop follow each other.
     """
 
     def __init__(self, store: FrameStore, clip_ids: Sequence[str], spec: RunSpec) -> None:
@@ -45,9 +46,7 @@ def _needed(spec: RunSpec, stored: int) -> list[int]:
 
 
 def _frame_indices(spec: RunSpec, stored: int) -> list[int]:
-    """Return the indices of the stored frames that a run's temporal clips consist of, one temporal clip after the
-    other.
-    """
+    """Return the indices of the stored frames of a run's temporal clips, one temporal clip after the other."""
     clips, training = spec.testing.clips, spec.training
     T = spec.num_frames or stored
     return [

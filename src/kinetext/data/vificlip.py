@@ -42,10 +42,10 @@ def novel_classes(labels: list[str]) -> set[str]:
 
 
 def has_swapped_numbers(labels: list[str], numbered: Sequence[tuple[str, int]]) -> bool:
-    """Return whether the pairs `numbered` (class of a clip, number in a list) contain the swaps of ViFi-CLIP's HMDB51
-    lists.
+    """Return whether a list of clips has the swapped class numbers of ViFi-CLIP's HMDB51 lists.
 
-    All pairs except the swapped ones must agree with ViFi-CLIP's label file, of all classes or of the base classes.
+    `numbered` has pairs (class of a clip, number in the list). All pairs except the swapped ones must agree with
+    ViFi-CLIP's label file, of all classes or of the base classes.
     """
     if set(labels).isdisjoint(SWAPPED):
         return False
@@ -68,7 +68,5 @@ def has_swapped_label(video: str, label: str) -> bool:
 
 
 def normalise(label: str) -> str:
-    """Return a class name in lower case with only its letters a-z and digits, because spaces and signs differ between
-    data sets.
-    """
+    """Return a class name as lower-case letters and digits only, because spaces and signs differ between data sets."""
     return re.sub(r"[^a-z0-9]", "", label.lower())

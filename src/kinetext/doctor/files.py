@@ -77,9 +77,7 @@ def file_kind(path: Path) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, at most 200 characters, or the name of its type if the message is
-    empty.
-    """
+    """Return the first line of an error's message, at most 200 characters; the name of its type if it is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 

@@ -1,5 +1,5 @@
-"""Check whether a results folder can be written to and is in order: space, locks, clocks, leftovers of killed
-processes, and MLflow's database.
+"""Check a results folder: space and write permission, locks, dates in the future, leftover files, and MLflow's
+database.
 """
 
 import fcntl

@@ -147,8 +147,9 @@ def captions(label: str, look: Look) -> list[str]:
 
 
 def _render(job: tuple[Path, str, Look, str]) -> None:
-    """Render one clip (path, class, appearance, key of the random numbers). Twins have the same key, so that only their
-    motion and pixel noise differ.
+    """Render one clip (path, class, appearance, key of the random numbers).
+
+    Twins have the same key, so that they differ only in their motion and pixel noise.
     """
     path, label, look, key = job
     random = np.random.default_rng(list(hashlib.sha256(key.encode()).digest()))

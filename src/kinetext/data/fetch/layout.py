@@ -75,8 +75,9 @@ def _lists_folder(folder: Path, source: Source) -> Path:
 
 
 def _name_folders(top: Path, source: Source) -> None:
-    """Rename split folders as `source.rename` states. If `source.words`, put underscores between words in class
-    folders.
+    """Rename split folders as `source.rename` states.
+
+    If `source.words`, put underscores between the words in the names of class folders.
     """
     for old, new in source.rename.items():
         if (top / old).is_dir():
