@@ -1,1 +1,3 @@
-"""What every part stands on: tables, files, paths, plug-ins, processes. No science."""
+"""The code that every other package uses: tables, files, paths, plug-ins, processes. It knows nothing of videos or
+models.
+"""

@@ -53,7 +53,10 @@ def raise_if_stopping() -> None:
 
 @contextmanager
 def paid_request() -> Iterator[None]:
-    """Count a request whose answer is paid, for the message at a stop. Raises as `raise_if_stopping`."""
+    """Count a request whose answer is paid while it is open; the message at a stop states the count.
+
+    Raises SystemExit like `raise_if_stopping`.
+    """
     raise_if_stopping()
     _open_requests.append(1)
     try:
@@ -63,7 +66,10 @@ def paid_request() -> Iterator[None]:
 
 
 def sleep(seconds: float) -> None:
-    """Sleep before something is sent. Raises as `raise_if_stopping`, at most 0.1 s late."""
+    """Sleep for `seconds` before something is sent.
+
+    Raises SystemExit like `raise_if_stopping`, at most 0.1 s after the process should stop.
+    """
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         raise_if_stopping()
@@ -72,7 +78,7 @@ def sleep(seconds: float) -> None:
 
 
 def _wait_for(child: int, write_end: int) -> int:
-    """Return the exit status for this process once the child has ended."""
+    """Wait until the child has ended, pass signals on to it, and return the exit status for this process."""
     received: list[int] = []
 
     def forward(number: int, _: Any) -> None:

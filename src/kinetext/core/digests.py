@@ -2,8 +2,8 @@
 
 The code of a rule is the import closure of the module that holds its command's function: the modules that it imports,
 also inside functions, and the modules that those import. The closure stops at packages whose output is an input of the
-rule: an edit of such a package shows in that input. Data files beside a module that it names, as templates, belong to
-the closure. Nothing is imported here; files are parsed.
+rule, because an edit of such a package shows in that input. Data files beside a module, for instance templates, belong
+to the closure if the module names them. Nothing is imported here; files are parsed.
 """
 
 import ast
@@ -19,7 +19,10 @@ STOPS = (f"{PACKAGE}.core", f"{PACKAGE}.config")  # of every closure: no science
 
 
 def closure_digest(modules: Iterable[str], stops: Iterable[str] = (), root: Path | None = None) -> str:
-    """Return a digest of what the import closure of some modules does; comments, docstrings and layout do not count."""
+    """Return a digest of the import closure of some modules: 12 hexadecimal digits.
+
+    Comments, docstrings and layout do not change the digest.
+    """
     digest = hashlib.sha256()
     for name, file in closure(modules, stops, root).items():
         label = name if "." in name and not name.endswith(".py") else file.name  # a plug-in file may lie anywhere
@@ -28,7 +31,7 @@ def closure_digest(modules: Iterable[str], stops: Iterable[str] = (), root: Path
 
 
 def closure(modules: Iterable[str], stops: Iterable[str] = (), root: Path | None = None) -> dict[str, Path]:
-    """Return the files of the import closure of some modules by their names, sorted.
+    """Return the files of the import closure of some modules: name -> file, sorted by name.
 
     A module is a dotted name or the path of a Python file. `root` is the folder of the package kinetext that is read,
     by default the installed one. Imports are followed within kinetext and within the top-level packages of `modules`;
@@ -54,7 +57,7 @@ def closure(modules: Iterable[str], stops: Iterable[str] = (), root: Path | None
 
 
 def module_file(name: str, root: Path) -> Path | None:
-    """Return the source file of a module: a dotted name, or the path of the file itself."""
+    """Return the source file of a module, or None if there is none. `name` is a dotted name or the path of the file."""
     if name.endswith(".py"):
         return Path(name).expanduser()
     top, _, rest = name.partition(".")
@@ -72,7 +75,10 @@ def module_file(name: str, root: Path) -> Path | None:
 
 
 def read_constant(module: str, name: str, root: Path | None = None) -> str:
-    """Return the source of the value that a module assigns to a name. Raises ValueError if it assigns none."""
+    """Return the source code of the value that a module assigns to the constant `name`.
+
+    Raises ValueError if the module does not assign it.
+    """
     file = module_file(module, root or Path(__file__).parents[1])
     for node in ast.parse(file.read_bytes()).body if file else []:
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets):
@@ -81,7 +87,7 @@ def read_constant(module: str, name: str, root: Path | None = None) -> str:
 
 
 class _Source(NamedTuple):
-    """What counts of a file."""
+    """The parts of a file that digests and closures need."""
 
     digest: str  # of Python code: that of its syntax tree without docstrings
     imports: tuple[tuple[int, str, tuple[str, ...]], ...] = ()  # level of a relative import, module, members
@@ -94,7 +100,7 @@ def _read(file: Path) -> _Source:
 
 @cache
 def _parse(file: Path, changed_ns: int) -> _Source:
-    """Parse a file once, as long as it does not change."""
+    """Parse a file; the result is cached until the file's modification time changes."""
     content = file.read_bytes()
     if file.suffix != ".py":
         return _Source(hashlib.sha256(content).hexdigest())
@@ -116,7 +122,7 @@ def _parse(file: Path, changed_ns: int) -> _Source:
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield all nodes but those that only a type checker reads."""
+    """Yield all nodes below a node, except those under `if TYPE_CHECKING`."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
             for other in child.orelse:
@@ -127,9 +133,10 @@ def _executed(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _imports(name: str, file: Path, followed: set[str]) -> Iterator[str]:
-    """Yield what a module imports of the packages `followed`: modules, and members that may be modules.
+    """Yield the names that a module imports from the packages in `followed`: modules, and members that may be modules.
 
-    The packages that hold them belong to it, since their `__init__` runs too; but not kinetext's own.
+    The packages around each module are yielded too, because importing a module runs their `__init__`. kinetext's own
+    `__init__` is left out.
     """
     package = "" if name.endswith(".py") else name if file.name == "__init__.py" else name.rpartition(".")[0]
     for target in (name, *_targets(file, package)):
@@ -138,7 +145,7 @@ def _imports(name: str, file: Path, followed: set[str]) -> Iterator[str]:
 
 
 def _targets(file: Path, package: str) -> Iterator[str]:
-    """Yield the names that a module of a package imports: modules, and members that may be modules."""
+    """Yield all names that a file in `package` imports: modules, and members that may be modules."""
     for level, module, members in _read(file).imports:
         above = package.split(".")[: len(package.split(".")) - level + 1] if level else []
         origin = ".".join([*above, *([module] if module else [])])
@@ -146,15 +153,16 @@ def _targets(file: Path, package: str) -> Iterator[str]:
 
 
 def _packages(name: str) -> Iterator[str]:
-    """Yield the packages that hold a module."""
+    """Yield the names of the packages around a module, the innermost first."""
     while name := name.rpartition(".")[0]:
         yield name
 
 
 def _data_files(file: Path) -> list[Path]:
-    """Return the data files that a module names, or that such a file names, as a template its style sheet.
+    """Return the data files that a module names, and the data files named in these, such as the style sheet of a
+    template.
 
-    They are beside the module, or in a folder beside it that the module names.
+    The files are beside the module, or in a folder beside it that the module names.
     """
     strings = _read(file).strings
     folders = [file.parent, *(path for path in file.parent.iterdir() if path.name in strings and path.is_dir())]

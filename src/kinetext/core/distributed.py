@@ -1,7 +1,7 @@
 """Communication between the processes of one command.
 
 processes.py or torchrun starts the processes; torch.distributed connects them with NCCL between GPUs and gloo between
-CPUs. With a single process every function returns what holds for one process, so callers need no special case.
+CPUs. With a single process every function returns what is right for one process, so callers need no special case.
 """
 
 import ctypes
@@ -28,9 +28,10 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Connect the processes of a command, and disconnect them at the end. Only the first one logs below ERROR.
+    """Connect the processes of a command, and disconnect them at the end. Processes other than the first log errors
+    only.
 
-    Raises SystemExit if the launcher is gone: it would not end this process any more.
+    Raises SystemExit if the launcher has ended, because it could no longer end this process.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
@@ -60,7 +61,10 @@ def process_group() -> Iterator[None]:
 
 
 def _meet(address: str, rank: int, world_size: int) -> dist.TCPStore:
-    """Return the store at tcp://host:port. The first process serves it, on the address of that name and no other."""
+    """Return the store at `address` (tcp://host:port), through which the processes find each other.
+
+    The first process serves the store, and listens only on the address that `host` resolves to.
+    """
     host, port = urlsplit(address).hostname or "", urlsplit(address).port or 0
     if rank > 0:
         return dist.TCPStore(host, port, world_size, is_master=False)
@@ -97,23 +101,28 @@ def local_world_size() -> int:
 
 
 def hide_progress() -> bool | None:
-    """Return the `disable` argument of tqdm: only the first process shows a bar, and only on a terminal (None)."""
+    """Return the `disable` argument of tqdm: True hides the bar; None, in the first process, shows it only on a
+    terminal.
+    """
     return True if rank() else None
 
 
 def split_sizes(count: int) -> tuple[int, ...]:
-    """Return how many of `count` consecutive items each process takes, as equal as possible (torch.tensor_split)."""
+    """Return how many of `count` consecutive items each process takes, one number per process.
+
+    The numbers differ by at most 1 and are those of torch.tensor_split.
+    """
     size, larger = divmod(count, world_size())
     return tuple(size + (process < larger) for process in range(world_size()))
 
 
 def local_items(items: Iterable[T]) -> Iterator[T]:
-    """Yield the items of this process: one in `world_size()`, starting with item `rank()`."""
+    """Yield the items of this process: the item with index `rank()`, then every `world_size()`-th."""
     return islice(items, rank(), None, world_size())
 
 
 def gather(items: Sequence[T]) -> list[T]:
-    """Return the items of all processes, on each of them, in the order before `local_items` distributed them."""
+    """Return the items of all processes, in every process, in the order that they had before `local_items`."""
     if world_size() == 1:
         return list(items)
     by_rank: list[Sequence[T]] = [[] for _ in range(world_size())]
@@ -123,7 +132,7 @@ def gather(items: Sequence[T]) -> list[T]:
 
 
 def mean(values: Tensor) -> Tensor:
-    """Return the mean over processes of a tensor without gradients; changes the tensor in place."""
+    """Return the mean of a tensor over all processes. The tensor is changed in place and must not require gradients."""
     if world_size() > 1:
         dist.all_reduce(values)
         values /= world_size()
@@ -131,7 +140,7 @@ def mean(values: Tensor) -> Tensor:
 
 
 def maximum(value: int) -> int:
-    """Return the maximum over processes; waits for all of them."""
+    """Return the maximum of a number over all processes; wait for all of them."""
     tensor = torch.tensor(value)
     if world_size() > 1:
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
@@ -139,17 +148,19 @@ def maximum(value: int) -> int:
 
 
 class DelayedMax:
-    """The maximum over processes of a value that each sends at every step, without waiting for the others.
+    """Maximum over processes of a number that each process sends at every step, without waiting for slower processes.
 
-    Every process receives the maximum one step later, all at the same step. A single process receives its value at
-    once.
+    Every process receives the maximum of a step at the next step. With a single process the value is returned at once.
     """
 
     def __init__(self) -> None:
         self._pending: tuple[Any, Tensor] | None = None
 
     def exchange(self, value: int) -> int:
-        """Send the value of this step; return the maximum of the step before."""
+        """Send the value of this step; return the maximum of the previous step (0 at the first step).
+
+        With a single process, return `value`.
+        """
         if world_size() == 1:
             return value
         previous = self._receive()
@@ -158,7 +169,7 @@ class DelayedMax:
         return previous
 
     def finish(self, value: int) -> int:
-        """Return the maximum of this step's values and those of the step before; waits for all processes."""
+        """Wait for all processes; return the maximum over the values of this step and of the previous step."""
         return max(self._receive(), maximum(value))
 
     def _receive(self) -> int:

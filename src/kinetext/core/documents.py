@@ -1,4 +1,4 @@
-"""Read YAML and JSON files that may be damaged or come from others: bounded in depth and size, errors as ValueError."""
+"""Read YAML and JSON files that may be damaged or written by strangers. Every fault raises ValueError with the path."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,11 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # written in C: 10 
 
 
 def load_yaml(path: Path) -> Any:
-    """Read a YAML file. Raises ValueError with the path if it is invalid, too deep, or too large with expanded aliases."""
+    """Read a YAML file.
+
+    Raises ValueError with the path if the file is invalid, has more than MAX_DEPTH levels, or has more than MAX_VALUES
+    values once its aliases are expanded.
+    """
     try:
         text = path.read_text()
         _check_yaml_size(text)
@@ -30,9 +34,10 @@ def load_json(path: Path) -> Any:
 
 
 def _check_yaml_size(text: str) -> None:
-    """Count values and depth from the parser's events, before anything is built.
+    """Count the values and levels of a YAML text from the parser's events, before any object is built.
 
-    libyaml crashes the process on deep nesting, and a few nested aliases stand for billions of values.
+    Deep nesting crashes libyaml, and a few nested aliases can expand to billions of values. Raises ValueError above
+    MAX_DEPTH or MAX_VALUES, and for an alias that refers to nothing.
     """
     open_nodes: list[tuple[str | None, int]] = []  # anchor and number of values of each collection that is not closed
     sizes: dict[str, int] = {}

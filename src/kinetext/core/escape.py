@@ -1,4 +1,4 @@
-r"""Escape text of others, such as file names and class names, for what reads it: a terminal, a spreadsheet, a script.
+r"""Escape names and texts from outside, such as file names and class names, for a terminal, a spreadsheet or a script.
 
 A name may hold any character. In a terminal `\x1b[2J` clears the screen, in a spreadsheet a cell `=cmd()` is a formula
 (OWASP, "CSV injection"), and in HTML `</script>` ends a script wherever it appears.
@@ -15,7 +15,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # first characters of a cell t
 
 
 def for_terminal(text: str) -> str:
-    r"""Return a text whose control characters are escaped as \x1b or \u202e; line breaks and tabs stay."""
+    r"""Return a text with its control characters escaped, for instance as \x1b or \u202e; line breaks and tabs stay."""
     return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
@@ -25,21 +25,22 @@ def for_script(json_text: str) -> str:
 
 
 def for_spreadsheet(value: Any) -> Any:
-    """Return a cell that no spreadsheet computes: a text that begins like a formula gets a leading apostrophe."""
+    """Return a cell that a spreadsheet does not compute: a text that begins like a formula gets a leading apostrophe."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def from_spreadsheet(cell: str) -> str:
-    """Return the text that `for_spreadsheet` made a cell of."""
+    """Return the original text of a cell that `for_spreadsheet` escaped."""
     return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
 
 
 def write_csv(
     path: Path, rows: Iterable[dict[str, Any]], columns: Iterable[str] | None = None, encoding: str = "utf-8"
 ) -> None:
-    """Write rows as CSV for spreadsheets; the columns are those named, or those of the first row.
+    """Write rows as CSV for spreadsheets. `columns` are the columns to write, by default those of the first row.
 
-    The encoding utf-8-sig has the byte order mark that Excel needs to read other letters than English ones.
+    With the encoding utf-8-sig the file begins with a byte order mark, without which Excel misreads non-English
+    letters.
     """
     if columns is None:
         rows = list(rows)

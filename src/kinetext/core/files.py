@@ -1,6 +1,6 @@
-"""Write files atomically, and report in one message why a disk refuses a file: it is full, read-only or over quota.
+"""Write files atomically, and report in one sentence why a disk refuses a file, for instance because it is full.
 
-Files that exist stay as they are; the same command resumes when the disk accepts files again.
+Existing files stay as they are, so the same command can resume once the disk accepts files again.
 """
 
 import errno
@@ -28,18 +28,19 @@ ADVICE = {
 
 
 class DiskError(OSError, ValueError):
-    """A file that could not be written. As an OSError, it can be ignored by code that does not need the file; as a
-    ValueError, the command line prints it without a traceback.
+    """The error for a file that could not be written.
+
+    It is an OSError, so that code that does not need the file can ignore it, and a ValueError, so that the command line
+    prints it without a traceback.
     """
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, delete it if not.
+    """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, and delete it if not.
 
-    Temporary files of the same path that a killed process of this machine left behind are deleted first.
-
-    Raises DiskError if the disk refuses the file. Other errors of the block are passed on.
+    Temporary files for `path` that a killed process of this machine left behind are deleted first. Raises DiskError if
+    the disk refuses the file. Other errors of the block are passed on.
     """
     part = path.with_name(f".{path.name}.{HOST}-{os.getpid()}-{threading.get_native_id()}.tmp")
     try:
@@ -61,7 +62,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def is_left_behind(name: str) -> bool:
-    """Return whether a file name is that of a temporary file whose process, of this machine, has ended."""
+    """Return whether `name` is the name of a temporary file that an ended process of this machine left behind."""
     match = TEMPORARY.fullmatch(name)
     return match is not None and match["host"] == HOST and not _is_running(int(match["pid"]))
 
@@ -79,7 +80,7 @@ def _is_running(pid: int) -> bool:
 def disk_errno(error: BaseException) -> int | None:
     """Return the errno with which a disk refused to write, or None if the error has another cause.
 
-    safetensors has the number in its message only; torch.save raises an error of its own in place of the file's.
+    safetensors states the errno only in its message. torch.save raises its own error, with the disk's error as context.
     """
     number = error.errno if isinstance(error, OSError) else None
     if number is None and (match := re.search(r"\(os error (\d+)\)", str(error))):

@@ -25,12 +25,12 @@ _gpu_locks: list[FileLock] = []  # held as long as this process lives
 
 
 def launch(gpus: int, nodes: int) -> bool:
-    """Run this command as gpus x nodes processes, one per GPU, and wait for them.
+    """Run this command as gpus x nodes processes, one per GPU, and wait for them. Reserve the GPUs.
 
-    Return False if the caller is to run the command itself: as the only process, or as one of several that were
-    started. Reserves the GPUs. A machine without GPUs runs as many processes on the CPU; with `gpus` 0 there is one
-    process, and it uses no GPU. Raises ValueError if there are not so many GPUs or nodes, SystemExit with the exit
-    status of a process that failed.
+    Return False if the caller must run the command itself, because it is the only process or one of those already
+    started. On a machine without GPUs the same number of processes runs on the CPU. With `gpus` 0 one process runs,
+    without a GPU. Raises ValueError if there are fewer GPUs than requested, or if `nodes` > 1 outside a SLURM job.
+    Raises SystemExit with the exit status of a process that failed.
     """
     if STORE in os.environ or "TORCHELASTIC_RUN_ID" in os.environ:  # started by this function or by torchrun
         return False
@@ -69,10 +69,10 @@ def _this_command() -> list[str]:
 
 
 def reserve_gpus(count: int, poll_s: float = 1.0) -> None:
-    """Restrict this process and its children to `count` GPUs that no other kinetext process of this user holds.
+    """Restrict this process and its children to `count` GPUs that no other kinetext process of this user has reserved.
 
-    Waits until enough are free. GPUs that CUDA_VISIBLE_DEVICES excludes, as set by a scheduler, are never used. Raises
-    ValueError if the machine has fewer than `count`.
+    Waits until enough GPUs are free. GPUs that CUDA_VISIBLE_DEVICES excludes, for instance on a cluster, are never
+    used. Raises ValueError if fewer than `count` GPUs are visible.
     """
     setting = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = visible_gpus(installed_gpus(), setting)
@@ -96,7 +96,7 @@ def reserve_gpus(count: int, poll_s: float = 1.0) -> None:
 
 
 def lock_gpus(gpus: list[str], count: int, folder: Path) -> dict[str, FileLock]:
-    """Return locks of the first `count` free GPUs by their UUIDs, or none if fewer are free.
+    """Lock the first `count` free GPUs; return UUID -> lock, or an empty dictionary if fewer are free.
 
     The operating system releases a lock when its process ends, however it ends.
     """
@@ -116,7 +116,9 @@ def lock_gpus(gpus: list[str], count: int, folder: Path) -> dict[str, FileLock]:
 
 
 def visible_gpus(gpus: list[str], setting: str | None) -> list[str]:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES names, by number or UUID; all of them if it is not set."""
+    """Return the GPUs among `gpus` that `setting` (CUDA_VISIBLE_DEVICES) names by number or UUID; all of them if it is
+    None.
+    """
     if setting is None:
         return gpus
     names = [name.strip() for name in setting.split(",") if name.strip()]
@@ -124,7 +126,7 @@ def visible_gpus(gpus: list[str], setting: str | None) -> list[str]:
 
 
 def installed_gpus() -> list[str]:
-    """Return the UUIDs of this machine's NVIDIA GPUs, whatever CUDA_VISIBLE_DEVICES says; none without a driver."""
+    """Return the UUIDs of all NVIDIA GPUs of this machine, regardless of CUDA_VISIBLE_DEVICES; none without a driver."""
     import pynvml
 
     try:

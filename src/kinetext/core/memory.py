@@ -1,4 +1,4 @@
-"""The peak of memory of this process."""
+"""Peak memory of this process."""
 
 import resource
 import sys
@@ -7,7 +7,7 @@ import torch
 
 
 def peak_mib(device: torch.device) -> float:
-    """Return the peak of memory so far, MiB: what was allocated on a GPU, else the process's resident memory."""
+    """Return the peak memory of this process so far, MiB: allocated memory on a GPU, else resident memory."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes

@@ -1,4 +1,4 @@
-"""Colours and markers of all figures: Okabe and Ito's palette, which readers with colour blindness can tell apart.
+"""Colours and markers of all figures. The colours are Okabe and Ito's, which colour-blind readers can distinguish.
 
 Colour never carries meaning alone: every figure also uses markers or dashes.
 """

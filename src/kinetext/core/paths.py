@@ -1,4 +1,4 @@
-"""Where files are: those that a run of a results folder was made from, and the workflow."""
+"""Find the workflow, run folders, and the input files of a run."""
 
 import difflib
 import os
@@ -10,8 +10,7 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def workflow_folder() -> Path:
-    """Return the folder of the Snakefile: the checkout that holds this package, or the copy inside an installed
-    package.
+    """Return the folder of the Snakefile: the checkout of this package, or the copy inside the installed package.
 
     Raises ValueError if there is neither.
     """
@@ -22,7 +21,10 @@ def workflow_folder() -> Path:
 
 
 def suggest_run(folder: Path) -> str:
-    """Return "did you mean RUN?" with a run folder below `folder`, or below the nearest name of one; "" without one."""
+    """Return "did you mean RUN?" with an existing run folder that resembles `folder`, or "" if there is none.
+
+    Each part of the path that does not exist is replaced by the most similar existing name.
+    """
     parts = folder.absolute().parts
     existing = folder.absolute()
     while not existing.is_dir():
@@ -43,7 +45,7 @@ def suggest_run(folder: Path) -> str:
 
 
 class RunPaths(NamedTuple):
-    """The files that a run is made from; they may be missing."""
+    """Paths of the input files of a run. The files may be missing."""
 
     results: Path
     splits: Path
@@ -54,9 +56,10 @@ class RunPaths(NamedTuple):
 
 
 def find_run_paths(folder: Path, run: str) -> RunPaths | None:
-    """Return the input files of a run, {dataset}/{protocol}/{backbone}/{method}/{texts}/seed{n}, from its run folder.
+    """Return the paths of the input files of a run; `folder` is the run folder.
 
-    None for a folder outside a results folder, or of an earlier version, whose runs had no backbone in their name.
+    `run` is the run's name, {dataset}/{protocol}/{backbone}/{method}/{texts}/seed{n}. Returns None if the folder is
+    outside a results folder, or if the run is of an earlier version, in which names had no backbone.
     """
     if len(Path(run).parts) != len(LEVELS):
         return None
@@ -79,8 +82,9 @@ def find_run_paths(folder: Path, run: str) -> RunPaths | None:
 
 
 def run_paths(folder: Path, run: str) -> RunPaths:
-    """Return the input files of a run, like `find_run_paths`. Raises ValueError if the folder is outside a results
-    folder.
+    """Return the paths of the input files of a run, like `find_run_paths`.
+
+    Raises ValueError where `find_run_paths` returns None.
     """
     paths = find_run_paths(folder, run)
     if paths is None:

@@ -1,8 +1,8 @@
-"""Plug-ins: six kinds of classes, each found by the name of its module, a dotted path, a file or an entry point.
+"""Plug-ins: classes of six kinds, each found by the name of its module, a dotted path, a file or an entry point.
 
-A plug-in is one class in a module of its own. The class extends its kind's base class (`base.py` of the kind's
-package), which gives a default to everything that is optional. Its nested `Config` is a frozen pydantic model, so that
-options are checked by name, type and range.
+A plug-in is one class in a separate module. The class extends the base class of its kind (in `base.py` of the kind's
+package), which has defaults for everything optional. Its nested `Config` is a frozen pydantic model, so that options
+are checked by name, type and range.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Options(BaseModel):
-    """Base of every plug-in's Config: frozen, and refuses unknown options."""
+    """Base class of all options: they are frozen, and unknown options are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of plug-in: the package of the built-in ones, their base class, and modules of it that are no plug-ins."""
+    """A kind of plug-in: the package of the built-in plug-ins, the name of the base class, and other modules of the
+    package.
+    """
 
     package: str
     base: str
@@ -78,7 +80,7 @@ def names(kind: str) -> list[str]:
 
 
 def built_in(kind: str) -> list[str]:
-    """Return the plug-ins of this package, sorted."""
+    """Return the names of the plug-ins of a kind that belong to kinetext, sorted."""
     package = importlib.import_module(KINDS[kind].package)
     modules = {m.name for m in pkgutil.iter_modules(package.__path__)}
     return sorted(name for name in modules - set(KINDS[kind].shared) if not name.startswith("_"))
@@ -86,8 +88,9 @@ def built_in(kind: str) -> list[str]:
 
 @cache
 def registered(kind: str) -> tuple[EntryPoint, ...]:
-    """Return the entry points `kinetext.KIND` of the installed packages; each names a module or a class
-    (`module:Class`).
+    """Return the entry points of the group `kinetext.KIND` that installed packages declare.
+
+    Each entry point names a module or a class (`module:Class`).
     """
     return tuple(entry_points(group=f"kinetext.{kind}"))
 
@@ -95,9 +98,9 @@ def registered(kind: str) -> tuple[EntryPoint, ...]:
 def load(kind: str, name: str) -> type[Any]:
     """Return the class of a plug-in.
 
-    `name` is a built-in or registered plug-in (`stan`), a dotted path to a module (`my_lab.methods.foo`) or the path of
-    a Python file, relative to the working directory as every path of config.yaml. Raises ValueError that names the
-    nearest plug-in if there is none of this name, or says why the module cannot be used.
+    `name` is a built-in or registered plug-in (`stan`), a dotted path to a module (`my_lab.methods.foo`), or the path
+    of a Python file, relative to the working directory. Raises ValueError if there is no such plug-in, with the most
+    similar name, or if the module cannot be used, with the reason.
     """
     base = getattr(importlib.import_module(f"{KINDS[kind].package}.base"), KINDS[kind].base)
     module = _module(kind, name)
@@ -116,7 +119,7 @@ def load(kind: str, name: str) -> type[Any]:
 
 
 def load_for(where: str, kind: str, name: str) -> type[Any]:
-    """Return the class of a plug-in, like `load`. The ValueError begins with `where`, the key of the configuration."""
+    """Return the class of a plug-in, like `load`. A ValueError begins with `where`, the key of the configuration."""
     try:
         return load(kind, name)
     except ValueError as error:
@@ -125,7 +128,7 @@ def load_for(where: str, kind: str, name: str) -> type[Any]:
 
 @contextmanager
 def error_prefix(where: str) -> Iterator[None]:
-    """Make a ValueError of the block begin with `where`: `{where}.KEY: ...` for an error about one option."""
+    """Prefix a ValueError of the block with `where`: `{where}.KEY: ...` if it is about one option, else `{where}: ...`."""
     try:
         yield
     except ValueError as error:
@@ -134,7 +137,7 @@ def error_prefix(where: str) -> Iterator[None]:
 
 
 def _is_plugin(value: type, base: type, module: ModuleType) -> bool:
-    """Return whether a class is a public subclass of `base` that the module, or a part of this package, defines."""
+    """Return whether `value` is a public subclass of `base` that `module`, or a submodule of it, defines."""
     is_local = f"{value.__module__}.".startswith(f"{module.__name__}.")
     return is_local and issubclass(value, base) and not value.__name__.startswith("_")
 
@@ -158,7 +161,7 @@ def _module(kind: str, name: str) -> Any:
 
 
 def _from_file(kind: str, name: str) -> ModuleType:
-    """Import a Python file as a module; the same file twice is one module."""
+    """Import a Python file as a module. A file that was imported before is not imported again."""
     path = Path(name).expanduser().resolve()
     if not path.is_file():
         raise ValueError(
@@ -179,7 +182,10 @@ def _from_file(kind: str, name: str) -> ModuleType:
 
 
 def _imported(kind: str, name: str, load_it: Callable[[], Any]) -> Any:
-    """Return what importing a plug-in gives. Raises ValueError that says what the import raised, and on which line."""
+    """Return the result of `load_it`, which imports a plug-in.
+
+    Raises ValueError with the error that the import raised, and its line.
+    """
     try:
         return load_it()
     except ModuleNotFoundError as error:
@@ -198,8 +204,9 @@ def _imported(kind: str, name: str, load_it: Callable[[], Any]) -> Any:
 
 
 def configure(plugin: Any, options: dict[str, Any]) -> Any:
-    """Return the plug-in's Config from plain values. Raises ValueError with the wrong option, its value and the right
-    one.
+    """Return the `Config` of a plug-in with these options.
+
+    Raises ValueError with the wrong option, its value and what is allowed.
     """
     try:
         return plugin.Config(**options)
@@ -208,13 +215,13 @@ def configure(plugin: Any, options: dict[str, Any]) -> Any:
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """Return the end of an error message: the nearest known word, or all of them."""
+    """Return the end of an error message: the known word that is most similar to `word`, or else all known words."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
 
 
 def sentence(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return the first error of pydantic as one sentence: the key, the value, what is right."""
+    """Return the first error of a pydantic validation as one sentence: the key, what is wrong, and the value."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"] if part != "[key]")
     if first["type"] == "extra_forbidden":
@@ -229,7 +236,7 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _fields(model: Any, path: tuple[Any, ...]) -> list[str]:
-    """Return the names of the fields of the model that a path of keys leads to."""
+    """Return the field names of the model at `path`, a path of keys below `model`."""
     for part in path:
         if isinstance(part, int):
             continue
@@ -241,6 +248,6 @@ def _fields(model: Any, path: tuple[Any, ...]) -> list[str]:
 
 
 def _innermost(annotation: Any) -> Any:
-    """Return the model inside list[...], dict[str, ...] or X | None."""
+    """Return the model inside an annotation such as list[...], dict[str, ...] or X | None."""
     arguments = [a for a in getattr(annotation, "__args__", ()) if a is not type(None)]
     return _innermost(arguments[-1]) if arguments else annotation

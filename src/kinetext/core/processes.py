@@ -1,9 +1,9 @@
 """Start the processes of one command on this node, pass signals on to them, and end all when one fails.
 
-Restarting is Snakemake's decision (--retries), so torch's elastic launcher is not needed. It would also listen on all
-interfaces of the machine, and unpickle what others write into its store. Here the processes of one node meet in a file
-of a private folder and talk over the loopback interface. Only on several nodes is there a port, at the first one: on
-the address that its name stands for (distributed.py).
+Restarting is Snakemake's decision (--retries), so torch's elastic launcher is not needed. That launcher would listen on
+all network interfaces and unpickle data that others can write into its store. Here the processes of a single node meet
+in a file of a private folder and communicate over the loopback interface. With several nodes the first node opens one
+port, on the address of its host name (distributed.py).
 """
 
 import os
@@ -25,10 +25,11 @@ POLL_S = 0.05
 def start_processes(
     command: Sequence[str], per_node: int, node: int = 0, nodes: int = 1, rendezvous: str | None = None
 ) -> None:
-    """Run `command` `per_node` times on this node, the `node`-th of `nodes`, and wait.
+    """Run `command` in `per_node` processes on this node and wait. `node` is the index of this node among `nodes`.
 
-    `rendezvous` is host:port of the first of several nodes. SIGINT and SIGTERM reach every process as SIGTERM. Raises
-    SystemExit with the exit status of the first process that failed, or 128 + the number of the signal that ended it.
+    `rendezvous` is host:port of the first node if there are several. SIGINT and SIGTERM reach every process as SIGTERM.
+    Raises SystemExit with the exit status of the first process that failed, or with 128 + the number of a signal that
+    this command received or that ended the process.
     """
     received: list[int] = []
     before = {
@@ -62,8 +63,8 @@ def start_processes(
 
 
 def _variables(per_node: int, nodes: int, rendezvous: str | None, private: Path) -> dict[str, str]:
-    """Return the environment variables that all processes of a node share; their names are torchrun's, where it has
-    them.
+    """Return the environment variables that all processes of a node share. Where torchrun has such a variable, its name
+    is used.
     """
     variables = {
         "WORLD_SIZE": str(per_node * nodes),
@@ -78,9 +79,9 @@ def _variables(per_node: int, nodes: int, rendezvous: str | None, private: Path)
 
 
 def _wait(processes: list[subprocess.Popen], received: list[int]) -> int | None:
-    """Wait until all processes have ended; return the index of the first one that failed.
+    """Wait until all processes have ended; return the index of the first one that failed, or None.
 
-    When one fails, or a signal was received, the others get SIGTERM, and SIGKILL after SHUTDOWN_S.
+    When a process fails, or `received` has a signal, the others get SIGTERM, and SIGKILL after SHUTDOWN_S seconds.
     """
     failed, kill_s = None, None
     while running := [process for process in processes if process.poll() is None]:

@@ -1,7 +1,7 @@
-"""The columns of every table between the commands: name, type, and meaning with its unit.
+"""The columns of all tables: name, type, and meaning with its unit.
 
-An axis in a column's name says what a list holds: score_K has one score per class or caption, bank_P one per caption of
-the bank, frame_TD a vector per frame.
+Capital letters at the end of a column's name are the axes of a list: score_K has one score per class or caption, bank_P
+one score per caption of the bank, frame_TD one vector per frame.
 """
 
 import pyarrow as pa
@@ -73,7 +73,7 @@ def is_used(status: str) -> bool:
 
 
 def _columns(*names: str) -> tuple[Column, ...]:
-    """Return columns that several tables share."""
+    """Return the columns of these names from the columns that several tables share."""
     return tuple(_RUN_COLUMNS[name] for name in names)
 
 

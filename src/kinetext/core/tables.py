@@ -1,7 +1,7 @@
-"""Read and write the tables that pass between the commands. `schemas.py` declares their columns.
+"""Read and write the tables that the commands exchange. `schemas.py` declares their columns.
 
-Every Parquet and Arrow file of kinetext is written here, under a temporary name that is renamed at the end: a killed
-job leaves no half table.
+Every Parquet and Arrow file of kinetext is written here, first under a temporary name and then renamed, so that a
+killed job leaves no incomplete table.
 """
 
 import hashlib
@@ -32,9 +32,9 @@ def schema(name: str) -> pa.Schema:
 def write_table(
     name: str, rows: Iterable[dict[str, Any]] | pa.Table, path: Path, metadata: dict[str, Any] | None = None
 ) -> None:
-    """Write rows, or an Arrow table of them, as Parquet. A column that a row lacks becomes null.
+    """Write rows, or an Arrow table, as the table `name` in Parquet. A column that a row lacks becomes null.
 
-    Raises ValueError for a column that the table does not declare.
+    Raises ValueError for a column that the schema does not declare.
     """
     kind = schema(name)
     if metadata:
@@ -57,9 +57,9 @@ def write_table(
 
 
 def content_matches(path: Path) -> bool | None:
-    """Return whether the data of a Parquet file are those that `write_table` wrote; None if it has no hash.
+    """Return whether a Parquet file is unchanged since `write_table` wrote it; None if the file has no hash.
 
-    The hash is in the footer and covers every byte before it, so that a table that was edited and saved again is
+    The hash is in the footer and covers every byte before it, so that a table that another program edited and saved is
     noticed.
     """
     with path.open("rb") as file:
@@ -72,7 +72,7 @@ def content_matches(path: Path) -> bool | None:
 
 
 def _file_hash(file: BinaryIO, num_bytes: int) -> str:
-    """Return a hash of the first bytes of a file."""
+    """Return a hash of the first `num_bytes` bytes of a file."""
     file.flush()
     file.seek(0)
     digest = hashlib.blake2b(digest_size=16)
@@ -86,9 +86,9 @@ def _file_hash(file: BinaryIO, num_bytes: int) -> str:
 
 
 def open_table(path: Path) -> pq.ParquetFile:
-    """Open a Parquet file and verify its checksums on reading. Raises ValueError if it has far more rows than bytes.
+    """Open a Parquet file, with checksums verified on reading. Raises ValueError if it has far more rows than bytes.
 
-    A few kilobytes can declare millions of null rows, which would fill the memory.
+    A file of a few kilobytes can declare millions of null rows, which would fill the memory.
     """
     file = pq.ParquetFile(path, page_checksum_verification=True)
     num_rows, num_bytes = file.metadata.num_rows, path.stat().st_size
@@ -99,11 +99,11 @@ def open_table(path: Path) -> pq.ParquetFile:
 
 
 def read_table(name: str, path: Path) -> pa.Table:
-    """Read a Parquet table with its declared columns in order.
+    """Read a Parquet file as the table `name`, with the declared columns in order.
 
-    In files of an earlier version, renamed columns get their new names (RENAMED), missing ones are null (ADDED), and
-    removed ones are dropped. Raises ValueError with the path if the file is damaged, is another table, or was written
-    by a later version.
+    In files of an earlier version, renamed columns get their new names (RENAMED), missing columns are null (ADDED), and
+    removed columns are dropped. Raises ValueError with the path if the file is damaged, is another table, or was
+    written by a later version.
     """
     try:
         # pq.read_table imports pyarrow.dataset and pandas, half a second
@@ -129,18 +129,18 @@ def read_table(name: str, path: Path) -> pa.Table:
 
 
 def current_names(name: str, columns: list[str]) -> list[str]:
-    """Return the names that columns of a file of any version have now."""
+    """Return column names of a file of any version of the table `name` as they are called now."""
     renamed = RENAMED.get(name, {})
     return [renamed.get(column, column) for column in columns]
 
 
 def read_rows(name: str, path: Path) -> list[dict[str, Any]]:
-    """Read a Parquet table as a list of dictionaries."""
+    """Read a Parquet table as a list of rows, one dictionary per row."""
     return read_table(name, path).to_pylist()
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Read the metadata given to `write_table`. Raises ValueError with the path if the file is damaged or no table."""
+    """Return the metadata that was given to `write_table`. Raises ValueError with the path if the file cannot be read."""
     try:
         return metadata_of(pq.read_schema(path))
     except READ_ERRORS as error:
@@ -148,7 +148,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 
 def metadata_of(table_schema: pa.Schema) -> dict[str, Any]:
-    """Return the metadata given to `write_table`, from the schema of a table in memory."""
+    """Return the metadata that was given to `write_table`, from the schema of a table in memory."""
     raw = table_schema.metadata or {}
     reserved = {"kinetext_table", "schema_version", "ARROW:schema", CONTENT_HASH}
     return {k.decode(): json.loads(v) for k, v in raw.items() if k.decode() not in reserved}
@@ -165,7 +165,7 @@ def write_shard(name: str, batches: Iterable[list[dict[str, Any]]], path: Path) 
 def open_shard(name: str, path: Path) -> pa.Table:
     """Memory-map an Arrow IPC file. Raises ValueError with the path if it is damaged.
 
-    All offsets are checked: Arrow follows damaged ones out of the file, which ends the process.
+    All offsets are checked, because with damaged offsets Arrow would read beyond the file and crash the process.
     """
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path), "r")).read_all()
@@ -176,7 +176,9 @@ def open_shard(name: str, path: Path) -> pa.Table:
 
 
 def code_commit() -> str | None:
-    """Return the short git commit of the code for the columns `commit`; None if the package is in no own checkout."""
+    """Return the short git commit of this code, for the columns `commit`; None if the package is in no checkout of its
+    repository.
+    """
 
     def git(*words: str) -> str | None:
         done = subprocess.run(["git", "-C", str(module.parent), *words], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Read and write tensors as safetensors, with their origin and their hash in the header. Does not import open_clip."""
+"""Read and write tensors as safetensors, with their origin and a hash in the header. Does not import open_clip."""
 
 import hashlib
 import json
@@ -15,7 +15,10 @@ from kinetext.core.files import atomic_write
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path, header: dict[str, Any]) -> None:
-    """Write tensors as safetensors, with a header of plain values and a hash that `kinetext doctor` verifies."""
+    """Write tensors as safetensors. The header holds the plain values of `header` and a hash of the tensors.
+
+    `kinetext doctor` verifies the hash.
+    """
     copies = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # one entry: safetensors writes several in an order that changes from process to process
     metadata = {"kinetext": json.dumps({**header, "hash": tensors_hash(copies, copies.__getitem__)})}
@@ -24,7 +27,7 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, header: dict[str, Any])
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the header without the hash, which is not verified.
+    """Return the tensors of a safetensors file by name, and its header without the hash. The hash is not verified.
 
     Raises ValueError with the path if the file is damaged.
     """
@@ -37,7 +40,10 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def tensors_hash(names: Iterable[str], get_tensor: Callable[[str], Tensor]) -> str:
-    """Return a hash over each tensor's name, type, shape and bytes, in the order of names. Reads one tensor at a time."""
+    """Return a hash of the name, type, shape and bytes of each tensor, in alphabetical order of the names.
+
+    `get_tensor` is called for one tensor at a time, so that they need not all fit into memory.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(names):
         tensor = get_tensor(name)
@@ -47,10 +53,9 @@ def tensors_hash(names: Iterable[str], get_tensor: Callable[[str], Tensor]) -> s
 
 
 def hash_matches(path: Path) -> bool | None:
-    """Return whether a file's tensors have the hash in its header; None if there is no hash (an earlier or other
-    writer).
+    """Return whether the tensors of a file match the hash in its header; None if the header has no hash.
 
-    Raises safetensors' errors if the file is damaged.
+    A file of an earlier version or of another program has no hash. Raises safetensors' errors if the file is damaged.
     """
     with safe_open(path, "pt") as file:
         expected = _header(file).get("hash")

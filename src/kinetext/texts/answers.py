@@ -43,11 +43,11 @@ def schema(about: About) -> dict[str, Any]:
 
 
 def parse_answer(content: str, about: About = "motion") -> list[tuple[str, str]]:
-    """Return the phase and the sentence of each sentence of an answer, without surrounding blanks.
+    """Return the sentences of an answer as pairs (phase, sentence), without surrounding blanks.
 
-    An answer is one JSON object, bare or in a list, or in a code fence with or without text around it; a thinking
-    model's `<think>` block before it is skipped. Raises ValueError that names the fault; its message is sent with a
-    correction (prompts.correction), so another wording has corrections requested, and paid, again.
+    An answer is one JSON object, bare, in a list, or in a code fence that may have text around it. The `<think>` block
+    of a reasoning model is skipped. Raises ValueError that names the fault. The message is sent with a correction
+    (prompts.correction), so changing its wording would repeat the paid requests for corrections.
     """
     value = _first_json(content)
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
@@ -68,7 +68,10 @@ def parse_answer(content: str, about: About = "motion") -> list[tuple[str, str]]
 
 
 def _first_json(content: str) -> Any:
-    """Return the JSON value of the content, of what follows a `<think>` block, or of a code fence there."""
+    """Return the JSON value of the content, of the text after a `<think>` block, or of a code fence in that text.
+
+    Raises ValueError if none of them is JSON.
+    """
     text = _strip(content)
     if text.startswith("<think>") and "</think>" not in text:
         raise ValueError("the answer was cut off inside its <think> block")

@@ -14,13 +14,16 @@ from typing import Any
 
 
 def request_hash(request: dict[str, Any]) -> str:
-    """Return the SHA-256 of a request as canonical JSON. It must hold all that determines the reply, and no secret."""
+    """Return the SHA-256 of a request as canonical JSON.
+
+    A request must hold everything that determines the reply, and no secret.
+    """
     canonical = json.dumps(request, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def record_digest(record: dict[str, Any]) -> str:
-    """Return a hash of a record without its digest, so that an edited reply is noticed (kinetext doctor)."""
+    """Return a hash of a record without its field `digest`. With it `kinetext doctor` detects an edited reply."""
     return request_hash({key: value for key, value in record.items() if key != "digest"})
 
 
@@ -35,7 +38,7 @@ def hash_path(key: str, folder: Path) -> Path:
 
 
 def has_reply(request: dict[str, Any], folder: Path) -> bool:
-    """Return whether a reply is stored. Completes one that a killed process had written but not renamed."""
+    """Return whether a reply is stored. A file that a killed process had written but not yet renamed is renamed first."""
     path = reply_path(request, folder)
     if not path.exists() and _part(path).exists():
         with _lock(path, folder):
@@ -45,12 +48,11 @@ def has_reply(request: dict[str, Any], folder: Path) -> bool:
 
 
 def fetch_reply(request: dict[str, Any], folder: Path, send: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the record of a request: {"request", "date" (ISO 8601, UTC), ...what `send` returned}.
+    """Return the record of a request: {"request", "date" (ISO 8601, UTC), ...what `send` returned, "digest"}.
 
-    `send` is called only if there is no record. Of several jobs with the same request one sends it and the others wait.
-    What `send` raises is passed on and leaves no record. Raises ValueError if a reply cannot be stored. Between the
-    return of `send` and the bytes being with the operating system, where SIGKILL cannot reach them, there is one write
-    to a file that is already open.
+    `send` is called only if there is no record. If several jobs have the same request, one sends it and the others
+    wait. An exception of `send` is passed on and leaves no record. Raises ValueError if a reply cannot be stored. After
+    `send` returns, one write to an open file hands the reply to the operating system, where SIGKILL cannot destroy it.
     """
     path = reply_path(request, folder)
     if path.exists():  # without the lock, so that a cache on a read-only disk can be used
@@ -82,7 +84,7 @@ def fetch_reply(request: dict[str, Any], folder: Path, send: Callable[[], dict[s
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read the record of a cached reply. Raises ValueError if it is incomplete."""
+    """Read the record of a cached reply. Raises ValueError if the file is not a complete record."""
     try:
         record = json.loads(path.read_text("utf-8"))
         if {"request", "date"} <= record.keys():

@@ -1,12 +1,12 @@
 """Check sentences for the known faults of language models' descriptions.
 
 The faults are those of published description files (numbers left in sentences, sentences shared by hundreds of classes,
-refusals, text cut at 77 tokens, steps that cannot be seen) and what an image-text model cannot understand (a rival's
-name after "unlike"). Nothing is corrected here. Each sentence gets a status, `ok` or `reason: details`, and its
-provider may be asked to repair it. `REASONS` lists the reasons; docs/texts.md repeats it.
+refusals, text cut at 77 tokens, steps that cannot be seen), and words that an image-text model does not understand (a
+rival's name after "unlike"). Nothing is corrected here. Each sentence gets a status, `ok` or `reason: details`, and its
+provider may be asked to repair it. `REASONS` lists the reasons; docs/texts.md repeats the list.
 
-The details after a reason are part of the correction that is sent to a language model (prompts.correction): another
-wording has corrections requested, and paid, again.
+The details after a reason are sent to a language model as part of a correction (prompts.correction), so changing their
+wording would repeat the paid requests for corrections.
 """
 
 import re
@@ -82,7 +82,7 @@ _NAMES = ("name", "caption")  # kinds that are no descriptions
 
 @dataclass(frozen=True)
 class TokenLimit:
-    """The context length of the backbone's text encoder, including start and end token, and its token counter."""
+    """The token limit of a backbone: the context length, with start and end token, and a function that counts tokens."""
 
     tokens: int
     count: Callable[[str], int]
@@ -95,13 +95,13 @@ def check_texts(
     limit: TokenLimit | None = None,
     skip_checks: bool = False,
 ) -> dict[str, list[Text]]:
-    """Return the same texts with their status, by label.
+    """Return the texts of each label with the status of each text.
 
-    Only descriptions of motion are checked for content and compared between classes; appearance may be equal in two
-    classes. `sentences` is the number about the whole movement that each answer must have (the rows of one class and
-    rival are one answer); a row without a sentence states how many are missing. Rows with a sentence are checked again,
-    whatever their status was; a provider's own failure stays. With `skip_checks` a sentence is only checked for being
-    empty.
+    Only descriptions of motion are checked for content and compared between classes; two classes may look the same.
+    `sentences` is the number of sentences about the whole movement that each answer must have. The rows of one class
+    and one `rival` are one answer. A row without a sentence is added to an answer with too few. Rows with a sentence
+    are checked again, whatever their status was; a failure that the provider reported stays. With `skip_checks`, a
+    sentence gets the status `empty`, `cut` or `ok`.
     """
     checked = {}
     for label, texts in texts_by_label.items():
@@ -111,7 +111,7 @@ def check_texts(
 
 
 def form_fault(sentence: str, limit: TokenLimit | None = None) -> str | None:
-    """Return the fault in the form of a sentence as `reason: details`, None if there is none."""
+    """Return the fault in the form of a sentence as `reason: details`, or None if it has none."""
     control = next((c for c in sentence if unicodedata.category(c) in _CONTROL and c not in "\u200c\u200d"), None)
     if control:
         return f"character: holds U+{ord(control):04X}"
@@ -122,13 +122,13 @@ def form_fault(sentence: str, limit: TokenLimit | None = None) -> str | None:
 
 
 def mark_cut(text: Text, limit: TokenLimit | None) -> Text:
-    """Return a text that is used whatever its length, with the status `cut: ...` if its end is lost, else `ok`."""
+    """Return the text with the status `cut: ...` if it exceeds the token limit, else `ok`. Both statuses are used."""
     excess = _excess(text.sentence, limit)
     return replace(text, status=f"cut: {excess}" if excess else "ok")
 
 
 def _excess(sentence: str, limit: TokenLimit | None) -> str | None:
-    """Return how many tokens a sentence has if they are too many, None otherwise."""
+    """Return a phrase with the number of tokens of a sentence if it exceeds the limit, else None."""
     # a token has at least one byte; counting needs an import
     if limit and len(sentence.encode()) + 2 > limit.tokens and (tokens := limit.count(sentence)) > limit.tokens:
         return f"{tokens} tokens, the backbone takes {limit.tokens}"
@@ -136,7 +136,7 @@ def _excess(sentence: str, limit: TokenLimit | None) -> str | None:
 
 
 def content_fault(sentence: str, label: str, rivals: Collection[str] = (), phase: str = "whole") -> str | None:
-    """Return the fault in the content of a description of motion as `reason: details`, None if there is none."""
+    """Return the fault in the content of a description of motion as `reason: details`, or None if it has none."""
     words, name = _words(sentence), _words(label)
     form = fold if phase == "whole" else str  # the state `the gate is open` adds to the name `gate opening`
     if {form(word) for word in _split(sentence)} - {form(word) for word in _FILLER} <= {form(w) for w in _split(label)}:
@@ -152,9 +152,10 @@ def content_fault(sentence: str, label: str, rivals: Collection[str] = (), phase
 
 @lru_cache(100_000)  # the words of one table, most of them repeated
 def fold(word: str) -> str:
-    """Return a word without its inflection: without -s, -es, -ing, final -e and doubled final consonant; -y becomes -i.
+    """Return the stem of a word, so that inflected forms compare equal.
 
-    -ed stays: `closed` is the state after `closing`, not another form of it.
+    The endings -s, -es, -ing, -e and a doubled final consonant are removed, and a final -y becomes -i. The ending -ed
+    stays, because `closed` is the state after `closing`, not another form of it.
     """
     word = _plain(word).removesuffix("'s")
     for ending in ("ing", "es", "s", "e"):
@@ -168,7 +169,7 @@ def fold(word: str) -> str:
 
 
 def named_failure(status: str) -> str:
-    """Return a provider's `failed: ...` as `reason: ...` if its message is that of a reason."""
+    """Return a status `failed: MESSAGE` as `reason: MESSAGE` if the message has a known reason; else the status itself."""
     message = status.removeprefix("failed: ")
     reasons = (reason for pattern, reason in _FAILURES if message != status and re.match(pattern, message))
     return next((f"{reason}: {message}" for reason in reasons), status)
@@ -192,7 +193,9 @@ def _is_gap(text: Text) -> bool:
 
 
 def _counted(texts: list[Text], sentences: int) -> list[Text]:
-    """Return the rows of a class with surplus sentences of each answer marked and a row for missing ones."""
+    """Return the rows of a class, with surplus sentences of each answer marked and one row added if sentences are
+    missing.
+    """
     answers: dict[str | None, int] = defaultdict(int)
     counted = []
     for text in texts:
@@ -210,9 +213,10 @@ def _counted(texts: list[Text], sentences: int) -> list[Text]:
 
 
 def _compared(texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str]]) -> dict[str, list[Text]]:
-    """Mark equal sentences of one kind and phase: within a class all but the first, between classes all of them.
+    """Mark equal sentences of the same kind and phase.
 
-    A sentence about the start of one class may equal one about the end of another.
+    Within a class the first of them stays unmarked. Between classes all are marked, if they describe motion. A sentence
+    about the start of one class may equal a sentence about the end of another.
     """
     labels_of: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for label, texts in texts_by_label.items():
@@ -244,7 +248,7 @@ def _key(text: Text) -> tuple[str, str, str]:
 
 @lru_cache(10_000)  # each class name is looked up in all sentences of its rivals
 def _words(text: str) -> tuple[str, ...]:
-    """Return the folded words without articles."""
+    """Return the stems of the words of a text, without articles."""
     return tuple(fold(word) for word in _split(text) if word not in ("a", "an", "the"))
 
 
@@ -258,5 +262,5 @@ def _plain(text: str) -> str:
 
 
 def _contains(words: tuple[str, ...], part: tuple[str, ...]) -> bool:
-    """Return whether `words` contain the words `part` in sequence."""
+    """Return whether the words `part` follow each other somewhere in `words`."""
     return bool(part) and any(words[i : i + len(part)] == part for i in range(len(words) - len(part) + 1))

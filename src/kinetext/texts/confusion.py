@@ -1,9 +1,9 @@
-"""Confusion of classes on their training clips, by a linear classifier on frame-averaged features.
+"""Measure how easily classes are confused, with a linear classifier on frame-averaged features of the training clips.
 
-Up to MAX_LOGISTIC classes the classifier is a logistic regression; its time grows with classes x clips x steps. With
-more it is linear discriminant analysis with one covariance for all classes, shrunk after Ledoit and Wolf (2004): class
-means in closed form. Its logits are divided by a temperature (Guo et al., ICML 2017), because they are far too sure of
-themselves.
+Up to MAX_LOGISTIC classes the classifier is a logistic regression, whose time grows with classes x clips x steps. For
+more classes it is linear discriminant analysis, which is computed in closed form from the class means and one
+covariance, shrunk after Ledoit and Wolf (2004). Its logits are overconfident and are therefore divided by a temperature
+(Guo et al., ICML 2017).
 
 B clips, D joint width, K classes.
 """
@@ -29,14 +29,15 @@ def confusion_scores(
 ) -> np.ndarray:
     """Return how easily a linear classifier confuses two classes: float64 [K, K], symmetric, 0 to 1, zero diagonal.
 
-    Each clip is scored by a classifier that has seen neither the clip nor another clip of its group (of the same source
-    video; without groups, and in a class with only one group, every clip is its own group). The predicted probabilities
-    are averaged over the clips of a class: this soft confusion matrix is informative from a few clips on, where counts
-    of errors are not. Every row sums to 1; then the matrix is averaged with its transpose and its diagonal set to zero.
-    Classes with fewer than 2 clips get zeros; a clip whose class is absent from the other folds is not counted.
+    `target_B` has class indices, `group_B` the source video of each clip. Each clip is scored by a classifier that was
+    fitted neither on the clip nor on other clips of its group. Without groups, and in a class with only one group,
+    every clip is a separate group. The predicted probabilities are averaged over the clips of a class, because they are
+    informative with few clips, where counts of errors are not. The resulting matrix is averaged with its transpose, and
+    its diagonal is set to zero. A class with fewer than 2 clips gets zeros. A clip is left out if no other fold has
+    clips of its class.
 
-    Logistic regression is fitted to probabilities and works from one clip per class on. 30 steps are enough for the
-    order of the rivals: 700 classes of 50 clips with 512 features take two and a half minutes on one core.
+    30 steps of logistic regression are enough for the order of the rivals: 700 classes of 50 clips with 512 features
+    take two and a half minutes on one core.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -84,7 +85,12 @@ def _fit_logistic(features_BD: np.ndarray, target_B: np.ndarray, *_: np.ndarray)
 def _fit_discriminant(
     features_BD: np.ndarray, target_B: np.ndarray, others_BD: np.ndarray, others_B: np.ndarray
 ) -> Predict:
-    """Fit class means and one shrunk covariance; choose the temperature on at most CHUNK of the other clips."""
+    """Fit class means and one shrunk covariance on the clips of a fold; return the function that predicts
+    probabilities.
+
+    `others_BD` and `others_B` are features and classes of the other clips. The temperature is chosen on at most CHUNK
+    of them.
+    """
     from scipy.linalg import cho_factor, cho_solve
     from scipy.optimize import minimize_scalar
     from scipy.special import log_softmax, softmax
@@ -115,7 +121,9 @@ def _fit_discriminant(
 
 @contextmanager
 def _expected_warnings() -> Iterator[None]:
-    """Silence two warnings: classes may have fewer clips than folds, and the few steps are intended."""
+    """Silence two expected warnings: a class has fewer clips than there are folds, and the fit stops before
+    convergence.
+    """
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
@@ -125,7 +133,7 @@ def _expected_warnings() -> Iterator[None]:
 
 
 def _group_numbers(group_B: list[str], target_B: np.ndarray) -> np.ndarray:
-    """Return the number of each clip's group. In a class with only one group, every clip is its own group."""
+    """Return the index of each clip's group [B]. In a class with only one group, every clip is a separate group."""
     groups_of: dict[int, set[str]] = {}
     for target, name in zip(target_B.tolist(), group_B, strict=True):
         groups_of.setdefault(target, set()).add(name)
@@ -138,7 +146,7 @@ def _group_numbers(group_B: list[str], target_B: np.ndarray) -> np.ndarray:
 
 
 def text_scores(text_KD: np.ndarray) -> np.ndarray:
-    """Return the cosines of the class names' features: float64 [K, K], -1 to 1, zero diagonal."""
+    """Return the cosine between the text features of each two class names: float64 [K, K], -1 to 1, zero diagonal."""
     text_KD = text_KD.astype(np.float64)
     text_KD = text_KD / np.linalg.norm(text_KD, axis=1, keepdims=True)
     scores_KK = text_KD @ text_KD.T

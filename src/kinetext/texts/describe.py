@@ -29,7 +29,7 @@ TextsByLabel = dict[str, list[Text]]
 
 
 def is_paid(options: TextOptions, name: str) -> bool:
-    """Return whether answers cost money, of this provider or of the one that a control rearranges."""
+    """Return whether answers cost money: those of the provider or, for a control, of the provider that it rearranges."""
     try:
         provider = plugins.load("texts", options.module or name)
         return provider(plugins.configure(provider, options.options)).paid
@@ -50,10 +50,11 @@ def describe_classes(
 ) -> None:
     """Write the table `texts`: for every label of every split one or more rows of kind `name`, and its descriptions.
 
-    `name` is the table's name in config.yaml; `limit` is the backbone's. Only the class names of the data set are read,
-    never the label of a clip. A data set with captions needs the provider `captions`, any other data set another
-    provider. A class without a description becomes a row whose status says why (checks.REASONS). Raises ValueError if
-    the provider refuses its options or the whole table, and if no description can be used.
+    `name` is the key of the text set in config.yaml; `limit` is the token limit of the backbone. Only the class names
+    of the data set are read, never the label of a clip. A data set with captions needs the provider `captions`; other
+    data sets need another provider. A class without a description gets a row whose status states the reason
+    (checks.REASONS). Raises ValueError if the provider refuses its options or the whole table, and if no description
+    can be used.
     """
     table = load_provider(f"texts.{name}", options.module or name, options.options)
     metadata = read_metadata(clips)
@@ -96,9 +97,9 @@ def describe_classes(
 
 
 def describe_all(provider: Provider, rivals: dict[str, list[str]], context: Context, name: str) -> TextsByLabel:
-    """Return the rows of every class from the provider.
+    """Return the provider's rows of every class, by label.
 
-    Raises ValueError if the options are wrong or if every class failed.
+    Raises ValueError if the provider raises it, or if every class failed.
     """
 
     def describe(label: str) -> list[Text]:
@@ -130,10 +131,10 @@ def repair_all(
     context: Context,
     name: str,
 ) -> TextsByLabel:
-    """Return the checked texts after up to `max_repairs` rounds of repairs of the classes whose answer has faults.
+    """Request repairs for classes whose answers have faults, in up to `max_repairs` rounds; return the checked texts.
 
-    A class without an answer has no fault to name; the next run requests it again. A class whose repair fails, for lack
-    of a key or of money, keeps its rows.
+    A class without an answer is not repaired; the next run requests its answer again. A class keeps its rows if its
+    repair fails, for example because the key or money is missing.
     """
     errors: dict[str, Exception] = {}
 
@@ -160,9 +161,9 @@ def repair_all(
 
 
 def warn_undescribed(texts: TextsByLabel, name: str) -> None:
-    """Name the classes without a usable description; methods use their names instead (backbones/text_table.py).
+    """Print the classes that have no usable description. Methods use their names instead (backbones/text_table.py).
 
-    Raises ValueError if no class has one. A table of names has no descriptions at all, which is right.
+    A table that holds only names is not checked. Raises ValueError if descriptions exist but none can be used.
     """
     descriptions = {label: [text for text in rows if _describes(text)] for label, rows in texts.items()}
     undescribed = [label for label, rows in descriptions.items() if not any(is_used(text.status) for text in rows)]
@@ -176,7 +177,7 @@ def warn_undescribed(texts: TextsByLabel, name: str) -> None:
 
 
 def warn_cut(texts: TextsByLabel, name: str) -> None:
-    """Say how many texts are longer than the backbone reads; their rows have the status `cut`."""
+    """Print how many texts exceed the token limit of the backbone; their rows have the status `cut`."""
     rows = [text for of_label in texts.values() for text in of_label]
     cut = [text for text in rows if text.status.startswith("cut:")]
     if cut:
@@ -188,7 +189,7 @@ def warn_cut(texts: TextsByLabel, name: str) -> None:
 
 
 def _is_faulty(text: Text) -> bool:
-    """Return whether a description comes from an answer and cannot be used."""
+    """Return whether a text is a description that was answered but cannot be used."""
     return _describes(text) and not is_used(text.status) and not named_failure(text.status).startswith("failed:")
 
 

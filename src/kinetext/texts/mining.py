@@ -1,8 +1,8 @@
-"""Mine the classes that an image-text model confuses, so that descriptions can name what distinguishes them.
+"""Find the classes that an image-text model confuses, so that descriptions can name what distinguishes them.
 
 MoTED (CVPR 2024) compares confusable classes but does not say how it finds them; these four rules are ours. `features`:
-cross-fitted confusion of a linear classifier on frame-averaged features of the training clips. `text`: cosine of the
-features of the class names. `declared`: pairs that the data set declares. `file`: a csv file of the user.
+cross-fitted confusion of a linear classifier on frame-averaged features of the training clips. `text`: cosine between
+the text features of the class names. `declared`: pairs that the data set declares. `file`: a csv file of the user.
 
 B clips, T frames, D joint width, K classes.
 """
@@ -33,14 +33,13 @@ def mine_confusables(
     options: ConfusablesOptions,
     output: Path,
 ) -> None:
-    """Write the table `confusables`, empty for a data set with captions.
+    """Write the table `confusables`. It is empty for a data set with captions.
 
-    Of a multi-label data set it has no rows of the rule `features`: a clip with both classes confuses neither.
-
-    Rivals are always classes that are scored together: base classes have base rivals, novel classes novel ones; other
-    pairs of `declared` and `file` are left out. `features` are shards of the table `features`; `name_features` is an
-    .npz file with `labels` and `text_KD`. Raises ValueError if no training clip has features, if a label has no name
-    features, or if the user's file is wrong.
+    `features` are shards of the table `features`; `name_features` is an .npz file with `labels` and `text_KD`. Rivals
+    are always classes that are scored together: base classes have base rivals, novel classes have novel rivals. Other
+    pairs of `declared` and `file` are left out. The rule `features` gives no rows for a multi-label data set, because a
+    clip that shows both classes is no confusion of them. Raises ValueError if no training clip has features, if a label
+    has no text feature, or if the user's file is wrong.
     """
     metadata = read_metadata(clips)
     if read_metadata(splits).get("captioned"):
@@ -68,7 +67,7 @@ def mine_confusables(
 
 
 def _feature_rivals(clips: Path, train: Split, features: list[Path], options: ConfusablesOptions) -> Rows:
-    """Return the rows of the rule `features`, from training clips only: test clips would leak labels."""
+    """Return the rows of the rule `features`. Only training clips are used, because test clips would leak their labels."""
     with_features = {clip_id for shard in features for clip_id in open_shard("features", shard)["clip_id"].to_pylist()}
     usable = [row for row in train.rows if row["clip_id"] in with_features]
     if not usable:
@@ -84,9 +83,9 @@ def _feature_rivals(clips: Path, train: Split, features: list[Path], options: Co
 
 
 def top_rivals(scores_KK: np.ndarray, labels: list[str], rule: str, rivals: int) -> Rows:
-    """Return rows of the table `confusables`: for each label its best `rivals`, the most easily confused first.
+    """Return rows of the table `confusables`: for each label at most `rivals` rivals, the highest score first.
 
-    Ties are in the order of the labels. A score of exactly 0 is no evidence and gives no row.
+    `scores_KK` has one row per label. Equal scores are in the order of the labels. A score of exactly 0 gives no row.
     """
     rows = []
     for row, label in enumerate(labels):
@@ -102,14 +101,18 @@ def top_rivals(scores_KK: np.ndarray, labels: list[str], rule: str, rivals: int)
 
 
 def class_labels(metadata: dict[str, Any], clips: Path) -> list[str]:
-    """Return the class names in the metadata of clips.parquet. Raises ValueError if there are captions instead."""
+    """Return the class names in the metadata of the table `clips`. Raises ValueError if the data set has captions
+    instead.
+    """
     if not metadata.get("labels"):
         raise ValueError(f"{clips}: has captions and no class names; confusable classes and texts need classes")
     return list(metadata["labels"])
 
 
 def pooled_features(shards: Iterable[Path], clips: set[str]) -> tuple[np.ndarray, list[str]]:
-    """Return the frame-averaged features float32 [B, D] of these clips, and their ids, in the order of the shards."""
+    """Return the frame-averaged features float32 [B, D] of the clips in `clips`, and their ids, in the order of the
+    shards.
+    """
     means, clip_ids = [], []
     for shard in shards:
         for batch in open_shard("features", shard).to_batches():
@@ -123,11 +126,11 @@ def pooled_features(shards: Iterable[Path], clips: set[str]) -> tuple[np.ndarray
 
 
 def read_rivals(path: Path, labels: list[str]) -> dict[str, dict[str, float]]:
-    """Return the user's rivals of each label with their scores (1 without a column score), the highest first.
+    """Return the rivals in the user's file: label -> rival -> score, the highest score first.
 
-    Equal scores are in the order of the file. A row holds for one direction; both directions need two rows. Raises
-    ValueError, with the line and the nearest class, for an unknown class, a class that is its own rival, a duplicate
-    row, or a score that is not positive.
+    Without a column `score` every score is 1. Equal scores are in the order of the file. A row holds for one direction
+    only, so a mutual pair needs two rows. Raises ValueError, with the line, for an unknown class (with the most similar
+    one), a class that is its own rival, a duplicate row, or a score that is not positive.
     """
     rivals_of: dict[str, dict[str, float]] = {}
     for line, row in read_csv(path, "label", "rival"):
@@ -155,7 +158,9 @@ def _score(row: dict[str, str], where: str) -> float:
 
 
 def _rivals_from_file(rivals_of: dict[str, dict[str, float]], names: list[str], rivals: int) -> Rows:
-    """Return rows of the table `confusables` from the user's file, for pairs with both classes among `names`."""
+    """Return rows of the table `confusables` for the user's pairs with both classes among `names`: at most `rivals` a
+    class.
+    """
     rows, known = [], set(names)
     for label in names:
         best = [(rival, score) for rival, score in rivals_of.get(label, {}).items() if rival in known][:rivals]
@@ -165,7 +170,10 @@ def _rivals_from_file(rivals_of: dict[str, dict[str, float]], names: list[str], 
 
 
 def _read_name_features(path: Path, labels: list[str]) -> np.ndarray | None:
-    """Return the features [K, D] of the class names; None for a backbone without a text encoder."""
+    """Return the text features of the class names [K, D]; None if the backbone has no text encoder.
+
+    Raises ValueError if a label has no feature.
+    """
     with np.load(path) as file:
         row_of = {str(label): row for row, label in enumerate(file["labels"])}
         text_KD = file["text_KD"]

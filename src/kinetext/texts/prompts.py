@@ -2,11 +2,11 @@
 
 After MoTED (CVPR 2024): confusable classes are compared and described by their movement. The wording is ours. It also
 asks for the states at the start and at the end, because these two sentences matter most where only the order of the
-frames distinguishes two classes. Rivals must not be named: an image-text model does not understand "unlike jumping", it
-sees jumping. `appearance` is the control: what one still picture shows, without movement.
+frames distinguishes two classes. Rivals must not be named, because an image-text model ignores negation: for it,
+"unlike jumping" shows jumping. `appearance` is the control: what a single still image shows, without movement.
 
-`VERSIONS` are part of every request's hash: raise one with every change of its wording. A correction has its own
-version, so that a change of its wording does not repeat the request of every class.
+`VERSIONS` are part of every request's hash. Increase a version whenever the wording of its prompt changes. Corrections
+have a separate version, so that changing their wording does not repeat the request of every class.
 """
 
 import json
@@ -59,9 +59,9 @@ sentences as they are. Do not name any other class."""
 
 
 def messages(label: str, rivals: list[str], sentences: int, about: About = "motion") -> list[dict[str, str]]:
-    """Return the chat messages for one class, with the number of `whole` sentences that are requested.
+    """Return the chat messages that request descriptions of one class, with `sentences` sentences about the whole clip.
 
-    There is one user message, because not every model's template has a system role.
+    All text is in one user message, because not every model's template has a system role.
     """
     quoted = [json.dumps(rival, ensure_ascii=False) for rival in rivals]
     request = (_MOTION if about == "motion" else _APPEARANCE).format(
@@ -80,6 +80,8 @@ def messages(label: str, rivals: list[str], sentences: int, about: About = "moti
 
 
 def correction(messages: list[dict[str, str]], answer: str, faults: list[str]) -> list[dict[str, str]]:
-    """Return the conversation so far, the model's answer, and its faults, one per line."""
+    """Return the messages that request a correction: the conversation so far, the model's answer, and a list of its
+    faults.
+    """
     request = _CORRECTION.format(faults="\n".join(f"- {fault}" for fault in faults))
     return [*messages, {"role": "assistant", "content": answer}, {"role": "user", "content": request}]

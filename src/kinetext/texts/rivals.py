@@ -1,4 +1,6 @@
-"""Rivals of a class: those that its descriptions are written against, and that a loss among rivals compares it with."""
+"""Choose the rivals of a class. Descriptions contrast the class with them, and a loss among rivals compares it with
+them.
+"""
 
 from pathlib import Path
 
@@ -6,9 +8,10 @@ from kinetext.core.tables import read_rows
 
 
 def choose_rivals(confusables: Path, labels: list[str], rule: str) -> dict[str, list[str]]:
-    """Return each label's rivals, the most easily confused first: by `rule`, else by `text`, else by `declared`.
+    """Return the rivals of each label, the most easily confused first.
 
-    A novel class has no training clips, so the rule `features` has no rivals for it.
+    The rivals are those of the mining rule `rule`; a label that has none gets those of `text`, otherwise of `declared`.
+    For instance, the rule `features` has no rivals for a novel class, which has no training clips.
     """
     rows = sorted(read_rows("confusables", confusables), key=lambda row: row["rank"])
     rivals: dict[str, dict[str, list[str]]] = {}

@@ -1,9 +1,9 @@
 """Requests through OpenAI's Batch API: half the price, answers within a day (developers.openai.com, guide "Batch").
 
-A batch is recorded in results/cache/batches before it is sent, under a unique name that is sent along as metadata. A
-process that was killed at any moment is followed by one that looks for the name: first the id in the record, then the
-list of batches at the server. Only if neither has it is the batch sent. Answers wait at the server, so no paid answer
-is lost with a process.
+A batch is recorded in results/cache/batches before it is sent, under a unique name that is sent along as metadata. If
+the process is killed, the next one looks for the batch: first by the id in the record, then by the name in the server's
+list of batches. It sends the batch only if both are missing. Answers wait at the server, so no paid answer is lost with
+a process.
 """
 
 import json
@@ -31,10 +31,11 @@ DAY_S = 86400
 def fetch_replies(
     requests: dict[str, dict[str, Any]], server: Server, folder: Path, wait_s: float, poll_s: float
 ) -> dict[str, str]:
-    """Fetch the replies to requests (by hash) into the cache; return hash -> reason of those without a reply.
+    """Fetch the replies to requests (hash -> request) into the cache; return hash -> reason for requests without a
+    reply.
 
-    Joins a batch that this or another job has sent, and sends what is in no batch. Raises ValueError if it takes longer
-    than `wait_s` (run again to continue waiting) or if the server refuses the whole batch.
+    Waits for batches that this or another job has already sent, and sends all other requests in a new batch. Raises
+    ValueError if this takes longer than `wait_s` (run again to continue waiting) or if the server refuses the batch.
     """
     from filelock import FileLock
 
@@ -57,7 +58,10 @@ def fetch_replies(
 
 
 def open_batches(requests: dict[str, dict[str, Any]], server: Server, folder: Path) -> list[dict[str, Any]]:
-    """Return the records of unread batches, sent or about to be sent, that contain any of these requests."""
+    """Return the records of batches that contain any of these requests and whose answers have not been fetched.
+
+    A batch may be recorded without having been sent.
+    """
     records = [json.loads(path.read_text("utf-8")) for path in sorted((folder / "batches").glob("*.json"))]
     records = [record for record in records if record["over"] is None and record["base_url"] == server.base_url]
     return [record for record in records if requests.keys() & record["requests"].keys()]
@@ -151,7 +155,11 @@ def _wait(record: dict[str, Any], server: Server, deadline: float, wait_s: float
 
 
 def _store_replies(batch: Any, record: dict[str, Any], server: Server, folder: Path) -> dict[str, str]:
-    """Store the replies of a finished batch in the cache and close its record; return the reasons of the others."""
+    """Store the replies of a finished batch in the cache and close its record; return hash -> reason for missing
+    replies.
+
+    Raises ValueError if the server refused the batch.
+    """
     if batch.status == "failed":  # no request of it was run
         messages = [error.message or error.code for error in (batch.errors.data if batch.errors else None) or []]
         record["over"] = batch.status
@@ -205,7 +213,9 @@ def _mode(request: dict[str, Any]) -> str:
 
 @contextmanager
 def _batch_errors(server: Server) -> Iterator[None]:
-    """Stop the run at every error, because nothing works without the batch; the next run finds it."""
+    """Translate every error of a request about a batch into ValueError, which ends the run. The next run finds the
+    batch.
+    """
     import openai
 
     try:

@@ -26,7 +26,7 @@ _client_lock = Lock()
 
 @dataclass(frozen=True)
 class Server:
-    """A server, and how long and how often it is tried."""
+    """A chat-completions server with its key variable, time limit and number of retries."""
 
     base_url: str
     key_env: str
@@ -35,7 +35,10 @@ class Server:
     needs_key: bool  # OpenAI; other servers are tried without one
 
     def key(self) -> str:
-        """Return the key from the environment. Raises ValueError, without the key, if it is missing or malformed."""
+        """Return the key from the environment, or "none" if the server needs no key.
+
+        Raises ValueError, without the key in its message, if the key is missing or malformed.
+        """
         key = os.environ.get(self.key_env, "").strip()
         if not key and not self.needs_key:
             return "none"
@@ -52,12 +55,15 @@ class Server:
         return key
 
     def redact(self, text: str) -> str:
-        """Remove the key, which some servers repeat. A short key is a local server's dummy and part of any word."""
+        """Return a text without the key, which some servers repeat in their replies.
+
+        Keys of fewer than 8 characters stay: they are placeholders for local servers, and could be part of any word.
+        """
         key = os.environ.get(self.key_env, "").strip()
         return text.replace(key, "***") if len(key) >= 8 else text
 
     def client(self) -> Any:
-        """Return the openai.OpenAI of this server, one for all threads: a new one opens a new connection."""
+        """Return the openai.OpenAI client of this server. All threads share it, so that connections are reused."""
         key = self.key()
         with _client_lock:  # or threads that start together would create one each
             return _client(self, key)
@@ -78,7 +84,7 @@ def _client(server: Server, key: str) -> Any:
 
 
 def _cap_reply(response: Any) -> None:
-    """Make the body of a reply end with an exception after MAX_REPLY_BYTES. The output of a batch may be longer."""
+    """Make reading a reply raise an exception after MAX_REPLY_BYTES. The output of a batch may be longer."""
     import openai
 
     if response.request.url.path.endswith("/content"):
@@ -104,11 +110,11 @@ def _cap_reply(response: Any) -> None:
 
 
 def post(server: Server, body: dict[str, Any], retries: int) -> str:
-    """Post a chat-completions request; return the raw completion, redacted.
+    """Post a chat-completions request; return the raw body of the completion without the key.
 
-    openai's client retries time-outs, cut connections, 429 and 5xx. It waits as long as Retry-After states (up to two
-    minutes), or 0.5 s and twice as long each time (up to 8 s). Errors with status 200 are retried likewise. Raises
-    openai's exceptions, and NoReplyError if the reply is no chat completion.
+    openai's client retries after time-outs, cut connections, status 429 and 5xx. It waits as long as Retry-After states
+    (up to two minutes), otherwise 0.5 s, doubled at each retry (up to 8 s). Errors that a server sends with status 200
+    are retried likewise. Raises openai's exceptions, and NoReplyError if the reply is no chat completion.
     """
     client = server.client()
     if retries != server.retries:
@@ -129,7 +135,9 @@ def post(server: Server, body: dict[str, Any], retries: int) -> str:
 
 @contextmanager
 def translated_errors(server: Server, model: str) -> Iterator[None]:
-    """Translate openai's exceptions to ValueError (no request can succeed) or NoReplyError (this one did not)."""
+    """Translate openai's exceptions into ValueError (no request can succeed) or NoReplyError (only this request
+    failed).
+    """
     import openai
 
     url = server.base_url

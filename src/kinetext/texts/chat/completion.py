@@ -9,14 +9,14 @@ from kinetext.texts.chat.limits import Tokens
 
 
 class Part(BaseModel):
-    """One part of a message whose content is a list."""
+    """One element of a message's content, if the content is a list."""
 
     text: str | None = None
     refusal: str | None = None
 
 
 class Message(BaseModel):
-    """The message of the model, in the forms that different servers use."""
+    """The message of the model, with the fields that different servers use."""
 
     content: str | list[str | Part] | None = None
     refusal: str | None = None
@@ -31,14 +31,14 @@ class Message(BaseModel):
 
     @property
     def text(self) -> str | None:
-        """The text of the answer; None if the message has none."""
+        """The answer; None if the message has none. Some servers put it into a tool call or into the reasoning."""
         texts = [part.text for part in self.parts if part.text is not None]
         text = "".join(texts) if texts else None
         return text if text and text.strip() else self._tool_arguments or self.reasoning_content or text
 
     @property
     def refusal_text(self) -> str | None:
-        """The text with which the model refused; None without a refusal."""
+        """The text of a refusal; None if the model did not refuse."""
         return self.refusal or next((part.refusal for part in self.parts if part.refusal), None)
 
     @property
@@ -73,13 +73,13 @@ class Completion(BaseModel):
 
     @property
     def text(self) -> str:
-        """The text of the model, including a refusal or an incomplete answer."""
+        """The text of the model, even if it is a refusal or an incomplete answer."""
         message = self.choices[0].message
         return message.text or message.refusal_text or ""
 
     @property
     def tokens(self) -> Tokens | None:
-        """The token counts of the server; None if it sends none."""
+        """The token counts that the server states; None if it states none."""
         try:
             usage = Usage.model_validate(self.usage)
         except ValidationError:
@@ -87,7 +87,10 @@ class Completion(BaseModel):
         return Tokens(usage.prompt_tokens, usage.completion_tokens)
 
     def answer(self) -> str:
-        """Return the text of a complete answer. Raises ValueError for a refusal, an incomplete answer, or none."""
+        """Return the text of a complete answer.
+
+        Raises ValueError if the model refused, or if the answer is incomplete, empty or missing.
+        """
         choice = self.choices[0]
         text, refusal = choice.message.text, choice.message.refusal_text
         if refusal:
@@ -102,7 +105,7 @@ class Completion(BaseModel):
 
 
 def read_completion(body: str) -> Completion:
-    """Return the completion in the raw body of a reply. Raises ValueError if there is none."""
+    """Parse the raw body of a reply as a chat completion. Raises ValueError if it is none."""
     try:
         return Completion.model_validate_json(body)
     except ValidationError:
@@ -110,7 +113,7 @@ def read_completion(body: str) -> Completion:
 
 
 def error_status(body: str) -> int:
-    """Return the code of an error that a server sends as a successful reply, 0 if there is none."""
+    """Return the code of an error that a server sent with status 200; 0 if the body has none."""
     try:
         return int(json.loads(body)["error"]["code"])
     except (ValueError, LookupError, TypeError):
@@ -128,5 +131,5 @@ def _describe(body: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a server's message on one line, cut to 300 characters."""
+    """Return a message on one line, cut to 300 characters."""
     return " ".join(text.split())[:300]

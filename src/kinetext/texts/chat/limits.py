@@ -1,4 +1,4 @@
-"""Limits on the use of a paid service: money up to a cap, requests and tokens up to a rate.
+"""Limits on the use of a paid service: a cap on the cost, and maximum rates of requests and tokens.
 
 Tokens are estimated from characters, because exact counts need the tokenizer of the model. The counts that a reply
 states (`usage`) replace the estimate.
@@ -21,7 +21,7 @@ BATCH_PRICE_FACTOR = 0.5  # OpenAI's price of a request in a batch
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of a request and its answer."""
+    """Numbers of tokens of a request (`prompt`) and its answer (`completion`)."""
 
     prompt: int
     completion: int
@@ -32,25 +32,27 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Prices:
-    """USD per million tokens."""
+    """Prices in USD per million tokens of requests (`prompt`) and answers (`completion`)."""
 
     prompt: float
     completion: float
 
     def cost(self, tokens: Tokens) -> float:
-        """Return USD."""
+        """Return the cost in USD."""
         return (tokens.prompt * self.prompt + tokens.completion * self.completion) / 1e6
 
 
 def estimate(request: dict[str, Any], sentences: int) -> Tokens:
-    """Return the approximate tokens of a request whose answer has so many sentences, including the JSON around them."""
+    """Return the estimated tokens of a request and of an answer with `sentences` sentences, including the JSON around
+    them.
+    """
     characters = sum(len(message["content"]) for message in request["messages"])
     characters += len(json.dumps(request["schema"])) if request["schema"] else 0
     return Tokens(-(-characters // CHARACTERS_PER_TOKEN), sentences * TOKENS_PER_SENTENCE + 20)
 
 
 class NoReplyError(Exception):
-    """The server gave no reply to the request of one class. Other classes may succeed.
+    """The server gave no reply to one request. Requests for other classes may succeed.
 
     `maybe_charged`: the server may have answered, and charged for it, although the answer did not arrive.
     """
@@ -65,11 +67,11 @@ class CapError(Exception):
 
 
 class Ledger:
-    """The cost of the replies of one table, whether they were paid today or come from the cache.
+    """The cost of the replies of one table, both newly paid and cached ones.
 
-    A request reserves its possible cost until its reply states the real cost: its estimate, or the most expensive reply
-    so far if that is more. With a cap the first request goes alone, so that a wrong estimate is noticed before many
-    requests are open. A request without a reply counts as paid if the server may have answered.
+    While a request is open, an amount is reserved for it: its estimated cost, or the cost of the most expensive reply
+    so far if that is higher. With a cap, the first request is sent alone, so that a wrong estimate is noticed before
+    many requests are open. A request without a reply counts as paid if the server may have answered.
     """
 
     def __init__(self, prices: Prices | None, cap_usd: float | None):
@@ -80,7 +82,7 @@ class Ledger:
         self.changed = Condition()
 
     def count(self, key: str, tokens: Tokens, price_factor: float = 1.0) -> None:
-        """Count a reply, once however often it is read."""
+        """Count the cost of a reply. A reply that is read several times, with the same `key`, counts once."""
         usd = self.prices.cost(tokens) * price_factor if self.prices else 0.0
         with self.changed:
             self.replies[key] = tokens, usd
@@ -88,7 +90,7 @@ class Ledger:
 
     @property
     def spent_usd(self) -> float:
-        """USD so far."""
+        """Cost so far in USD."""
         return self.lost_usd + sum(usd for _, usd in self.replies.values())
 
     @property
@@ -98,7 +100,11 @@ class Ledger:
 
     @contextmanager
     def reserve(self, expected: Tokens) -> Iterator[None]:
-        """Reserve the cost of a request while it is open. Waits for open requests; raises CapError at the cap."""
+        """Reserve the cost of a request while it is open. Wait for open requests if the cap or the first request
+        demands it.
+
+        Raises CapError if the request could exceed the cap.
+        """
         if self.cap_usd is None or self.prices is None:
             yield
             return
@@ -129,7 +135,7 @@ class Ledger:
 
 
 class RateLimit:
-    """Spaces requests evenly: each takes 60 / requests_per_minute seconds, or its tokens' share of a minute."""
+    """Spaces requests evenly, so that neither the requests nor the estimated tokens per minute exceed a limit."""
 
     def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None):
         self.requests_per_minute, self.tokens_per_minute = requests_per_minute, tokens_per_minute

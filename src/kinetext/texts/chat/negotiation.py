@@ -1,6 +1,7 @@
-"""Send requests in the strictest form that a server accepts: JSON schema, JSON mode or text; a temperature or none.
+"""Send requests in the strictest form that a server accepts.
 
-The first request to a server and model is the probe; the others wait for its result and use the same form.
+A form is JSON schema, JSON mode or plain text, each with or without a temperature. The first request tries the forms;
+the others wait for it and use the form that was accepted.
 """
 
 import sys
@@ -22,14 +23,14 @@ REFUSALS = (
 
 @dataclass(frozen=True)
 class Form:
-    """The optional parts of a request that a server accepts."""
+    """The optional parts of a request: the answer format (one of MODES), and whether a temperature is sent."""
 
     mode: str
     with_temperature: bool
 
 
 class Negotiation:
-    """The form of the requests of one table, negotiated with its server."""
+    """Finds the form that the server accepts, and sends all requests of one table in it."""
 
     def __init__(self, server: Server):
         self.server = server
@@ -38,10 +39,10 @@ class Negotiation:
         self._lock = Lock()
 
     def send(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request; return the raw body of the reply and the form that the server accepted.
+        """Send a request; return the fields of its cache record: `reply` (raw body), `mode` and, if refused, `dropped`.
 
-        Raises NoReplyError if there is no reply to this request. Raises ValueError if every other class would fail too,
-        also if two requests were refused in every form.
+        Raises NoReplyError if there is no reply to this request. Raises ValueError if the requests of all other classes
+        would fail too, for instance after two requests were refused in every form.
         """
         preferred = Form("json_schema" if request["schema"] else "text", request["temperature"] is not None)
         with translated_errors(self.server, request["model"]):
@@ -55,7 +56,11 @@ class Negotiation:
             return _record(self.form, preferred, reply)
 
     def _probe(self, request: dict[str, Any], preferred: Form) -> tuple[Form, str]:
-        """Try all forms, the preferred one first; return the accepted form and the reply."""
+        """Send a request in one form after another, the preferred form first; return the accepted form and the raw
+        reply.
+
+        Raises ValueError if two requests were refused in every form.
+        """
         import openai
 
         with_temperature = preferred.with_temperature
@@ -89,7 +94,7 @@ class Negotiation:
 
 
 def request_body(request: dict[str, Any], form: Form) -> dict[str, Any]:
-    """Return the body of a chat-completions request."""
+    """Return the body of a chat-completions request in this form."""
     body: dict[str, Any] = {"model": request["model"], "messages": request["messages"]}
     if form.with_temperature and request["temperature"] is not None:
         body["temperature"] = request["temperature"]

@@ -16,7 +16,7 @@ DEFAULT_MODEL, DEFAULT_PRICES = "gpt-4o", Prices(2.5, 10.0)
 
 
 class ChatOptions(Options):
-    """Model, server, and limits on time and money."""
+    """Options of the provider chat_api: model, server, and limits on time and cost."""
 
     # an error must not print a key that was put into the wrong field
     model_config = ConfigDict(hide_input_in_errors=True)

@@ -1,4 +1,4 @@
-"""Ask a chat-completions server one question that costs nothing: which models it has."""
+"""Test a chat-completions server with a request that costs nothing: its list of models."""
 
 import json
 from typing import Any
@@ -10,9 +10,10 @@ TIMEOUT_S = 10.0
 
 
 def probe_server(server: Server, model: str) -> str | None:
-    """Send one request for the list of models; return what is wrong in one sentence, None if nothing is.
+    """Request the list of models; return one sentence that says what is wrong, or None if nothing is.
 
-    A server that has no such list, or lists other names than it accepts, passes if it answers at all.
+    A server passes if it answers at all. Only OpenAI's list must contain `model`: other servers may have no list, or
+    list names that differ from those they accept.
     """
     import openai
 
@@ -38,7 +39,7 @@ def probe_server(server: Server, model: str) -> str | None:
 
 
 def model_names(reply: str) -> set[str]:
-    """Return the ids in a list of models; empty if the reply is none."""
+    """Return the ids in the body of a reply with a list of models; an empty set if the body is no such list."""
     try:
         listed: Any = json.loads(reply)
         return {str(entry["id"]) for entry in listed["data"]}

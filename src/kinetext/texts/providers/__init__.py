@@ -1,1 +1,3 @@
-"""Text providers, one per module: what a class is called and how it moves. The contract is in `base.py`."""
+"""Text providers, one per module. They give the names of classes and descriptions of motion; `base.py` has the base
+class.
+"""

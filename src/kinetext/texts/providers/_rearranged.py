@@ -1,8 +1,8 @@
 """Base class of the controls `shuffled` and `swapped`, which give each class the descriptions of another class.
 
 A sanity check of WaffleCLIP (Roth et al., ICCV 2023): if descriptions of the wrong class work as well as those of the
-right class, their content is not what helps. The rows are described and checked as in the table of their source, so
-both tables have the same sentences and differ only in the assignment. Names stay with their class.
+right class, their content is not what helps. The rows are described and checked as in the original table, so both
+tables have the same sentences and differ only in their assignment to classes. Class names are not exchanged.
 """
 
 from dataclasses import replace
@@ -25,18 +25,20 @@ class SourceOptions(Options):
 
 
 class Rearranged(Provider):
-    """A control made of the table of another provider."""
+    """Base class of controls that rearrange the table of another provider."""
 
     control = True
 
     class Config(Options):
-        """The table that is rearranged."""
+        """The provider whose table is rearranged."""
 
         of: SourceOptions = Field(description="the provider whose descriptions are given to other classes")
 
     @cached_property
     def source(self) -> Provider:
-        """The provider whose rows are rearranged. Raises ValueError, `of...: `, if it is not suitable."""
+        """The provider whose rows are rearranged. Raises ValueError, `of...: ...`, if that provider gives no
+        descriptions.
+        """
         of = self.config.of
         provider = load_provider("of", of.module, of.options)
         if isinstance(provider, Rearranged) or not provider.gives_descriptions:
@@ -47,11 +49,11 @@ class Rearranged(Provider):
 
     @property
     def paid(self) -> bool:
-        """Whether the source's answers cost money."""
+        """Whether the answers of the source cost money."""
         return self.source.paid
 
     def check(self) -> None:
-        """Raise ValueError if the source is not suitable or refuses its options."""
+        """Raise ValueError if the source gives no descriptions or has a wrong option."""
         self.source.check()
 
     def list_files(self) -> list[Path]:
@@ -60,10 +62,10 @@ class Rearranged(Provider):
 
 
 def reassign(texts: dict[str, list[Text]], givers: dict[str, str], control: str) -> dict[str, list[Text]]:
-    """Return the table with the descriptions of every class replaced by those of its giver (label -> label).
+    """Return the table with the descriptions of each class replaced by those of another class.
 
-    Each row keeps its provenance and status; its source names the original class. A class without a giver gets a row
-    with status `failed`.
+    `givers` maps a label to the label whose descriptions it gets. Each row keeps its provenance and status, and its
+    column `source` also names the original class. A class without a giver gets a row with status `failed`.
     """
     reassigned = {}
     for label, rows in texts.items():

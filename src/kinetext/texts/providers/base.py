@@ -1,6 +1,6 @@
-"""The contract of a text provider: what the table `texts` says about each class.
+"""The base class of text providers, which give the rows of the table `texts` for each class.
 
-A provider is one class in a module of its own. It extends `Provider`, has a nested frozen `Config`, and defines
+A provider is one class in a separate module. It extends `Provider`, has a nested frozen `Config`, and defines
 `describe`. Everything else has a default. A control that rearranges the rows of another provider defines `source` and
 `rearrange` instead (`_rearranged.py`).
 """
@@ -29,13 +29,13 @@ class Text:
     status: str = "ok"
 
     def row(self) -> dict[str, Any]:
-        """Return the row of the table `texts`."""
+        """Return the sentence as a row of the table `texts`."""
         return dict(vars(self))
 
 
 @dataclass(frozen=True)
 class Context:
-    """What all classes of one table share."""
+    """The information that is the same for all classes of a table."""
 
     labels: list[str] = field(default_factory=list)  # of the data set, described or not
     cache: Path = Path("results/cache")  # folder of cached replies
@@ -43,7 +43,7 @@ class Context:
 
 
 class Provider:
-    """Base class of all text providers, with the defaults of everything optional."""
+    """Base class of all text providers, with defaults for everything optional."""
 
     Config: ClassVar[type[plugins.Options]] = plugins.Options
 
@@ -56,22 +56,22 @@ class Provider:
 
     @property
     def paid(self) -> bool:
-        """Whether answers cost money. A process that survives a kill of the command then waits for them."""
+        """Whether answers cost money. If so, a process that survives a kill of the command waits for open answers."""
         return False
 
     @property
     def at_once(self) -> int:
-        """How many classes are described at the same time."""
+        """The number of classes that are described in parallel."""
         return 1
 
     @property
     def max_repairs(self) -> int:
-        """How many times `repair` is called for a class."""
+        """The maximum number of times that `repair` is called for a class."""
         return 0
 
     @property
     def sentences(self) -> int | None:
-        """How many sentences about the whole movement each answer must have; None: any number."""
+        """The number of sentences about the whole movement that each answer must have; None: any number."""
         return None
 
     @property
@@ -81,18 +81,20 @@ class Provider:
 
     @property
     def source(self) -> "Provider | None":
-        """The provider whose table `rearrange` takes. None: this provider describes classes itself."""
+        """The provider whose table `rearrange` gets; None if this provider describes classes itself."""
         return None
 
     def check(self) -> None:
-        """Raise ValueError, `OPTION: ...`, for options that cannot work, before anything costs time or money."""
+        """Raise ValueError, `OPTION: ...`, for an option that cannot work, before anything costs time or money."""
 
     def list_files(self) -> list[Path]:
-        """Return the files that the provider reads. If one changes, its tables are made again."""
+        """Return the files that the provider reads. If one of them changes, the tables of the provider are written
+        again.
+        """
         return []
 
     def prepare(self, rivals: dict[str, list[str]], context: Context) -> None:
-        """Prepare a table, given the rivals of each of its classes, before the first class is described.
+        """Prepare a table before its first class is described. `rivals` maps each class to its rivals.
 
         Raises ValueError to refuse the whole table, for example if it costs too much.
         """
@@ -100,24 +102,30 @@ class Provider:
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
         """Return the rows of one class, or of one clip if `of_captions`.
 
-        `rivals` are the classes it is confused with, the most easily confused first. Raises ValueError if no class can
-        be described, for example for a missing key; any other exception costs this class only.
+        `rivals` are the classes that `label` is confused with, the most easily confused first. Raises ValueError if no
+        class can be described, for example because the key is missing. After any other exception only this class is not
+        described.
         """
         raise NotImplementedError
 
     def repair(self, label: str, rivals: list[str], texts: list[Text], context: Context) -> list[Text]:
-        """Return new rows of a class whose answer has faults, given its rows with their statuses (texts/checks.py).
+        """Return new rows for a class whose answer has faults. `texts` are its rows with their statuses
+        (texts/checks.py).
 
-        Not called for a class without an answer (`failed`). An exception leaves the class as it is.
+        This is not called for a class without an answer (`failed`). If it raises an exception, the class keeps its
+        rows.
         """
         return texts
 
     def rearrange(self, texts: dict[str, list[Text]], rivals: dict[str, list[str]]) -> dict[str, list[Text]]:
-        """Return the checked table of `source`, by label, with its descriptions at other classes."""
+        """Return the checked table of `source`, label -> rows, with the descriptions assigned to other classes."""
         raise NotImplementedError
 
     def control_name(self, texts: list[Text]) -> str | None:
-        """Return which control the finished table is, None for motion descriptions: metadata `control` of the table."""
+        """Return the name of the control that a finished table is, or None if it holds true descriptions of motion.
+
+        The name is stored as `control` in the metadata of the table.
+        """
         kinds = {text.kind for text in texts}
         for kind, name in (("appearance", "appearance"), ("random", "random_words")):
             if kind in kinds:
@@ -126,7 +134,10 @@ class Provider:
 
 
 def load_provider(where: str, module: str, options: dict[str, Any]) -> Provider:
-    """Return a provider with checked options. Raises ValueError: `{where}: ...` or `{where}.options.KEY: ...`."""
+    """Return a provider whose options have been checked.
+
+    Raises ValueError, `{where}: ...` or `{where}.options.KEY: ...`, for an unknown provider or a wrong option.
+    """
     provider = plugins.load_for(where, "texts", module)
     with plugins.error_prefix(f"{where}.options"):
         loaded: Provider = provider(plugins.configure(provider, options))

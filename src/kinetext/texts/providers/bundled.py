@@ -1,7 +1,7 @@
 """Sentences that come with kinetext, for descriptions without a network or a key.
 
-A bank is texts/banks/{bank}.yaml: who wrote it (`source`), and for each class (`classes`) lists of sentences under
-`start`, `end` and `whole` about its motion, and under `appearance` about its looks (a control).
+A bank is a file texts/banks/{bank}.yaml. It states who wrote it (`source`) and has lists of sentences for each class
+(`classes`): `start`, `end` and `whole` about motion, and `appearance`, a control, about the looks of the class.
 """
 
 from functools import cache
@@ -19,16 +19,16 @@ ROW_ORDER = ("start", "end", "whole")  # of the rows of a class
 
 
 class Bundled(Provider):
-    """Sentences from a bank."""
+    """Sentences from a bank, a file that comes with kinetext."""
 
     class Config(Options):
-        """Which bank, and which of its sentences."""
+        """The bank, and the kind of sentences taken from it."""
 
         bank: str = Field("shapes", description="file in src/kinetext/texts/banks, without its suffix")
         about: Literal["motion", "appearance"] = Field("motion", description="motion, or appearance as a control")
 
     def check(self) -> None:
-        """Raise ValueError if there is no such bank, or it has no sentences of this kind."""
+        """Raise ValueError if there is no such bank, or if it lacks sentences about appearance that are requested."""
         bank = self.config.bank
         known = sorted(path.stem for path in BANKS.glob("*.yaml"))
         if bank not in known:
@@ -38,11 +38,14 @@ class Bundled(Provider):
             raise ValueError(f"about: the bank '{bank}' has no sentences about appearance; use motion")
 
     def list_files(self) -> list[Path]:
-        """Return the bank's file."""
+        """Return the file of the bank."""
         return [BANKS / f"{self.config.bank}.yaml"]
 
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
-        """Return the bank's sentences about a class. Raises ValueError with the nearest class if the bank lacks it."""
+        """Return the bank's sentences about a class.
+
+        Raises ValueError with the most similar class if the bank does not have the class.
+        """
         self.check()
         bank = read_bank(self.config.bank)
         classes, about = bank["classes"], self.config.about
@@ -57,5 +60,5 @@ class Bundled(Provider):
 
 @cache
 def read_bank(bank: str) -> dict[str, Any]:
-    """Return the content of a bank's file."""
+    """Return the content of the file of a bank."""
     return yaml.safe_load((BANKS / f"{bank}.yaml").read_text("utf-8"))

@@ -1,14 +1,14 @@
 """Descriptions by a language model, through the chat-completions API of OpenAI or of any compatible server (vLLM,
 Ollama, ...). After MoTED (CVPR 2024), which used GPT-4; the prompts are ours (texts/prompts.py).
 
-One request per class, with its rivals; `rival` of a row holds them all, separated by " | ". Every raw reply is stored
-under the hash of its request before it is parsed (texts/cache.py), so the same table costs nothing a second time and
-needs neither key nor network. The key is read from the environment when a request is sent; it is never stored or
-logged.
+One request per class is sent, which names its rivals; the column `rival` holds them all, separated by " | ". Every raw
+reply is stored under the hash of its request before it is parsed (texts/cache.py). Making the same table again
+therefore costs nothing and needs neither key nor network. The key is read from the environment when a request is sent;
+it is never stored or logged.
 
-SIGKILL costs no paid answer: stored replies are never requested again, and open requests are finished by a process that
-survives the killed one (core/detached.py). Only what kills both, such as a power cut, costs up to `max_in_flight`
-answers. With `batch`, replies wait at the server.
+SIGKILL loses no paid answer: stored replies are never requested again, and a process that survives the killed one
+finishes the open requests (core/detached.py). An event that ends both processes, such as a power cut, loses up to
+`max_in_flight` answers. With `batch`, replies wait at the server.
 """
 
 import sys
@@ -26,7 +26,7 @@ from kinetext.texts.providers.base import Context, Provider, Text
 
 
 class ChatApi(Provider):
-    """One table of answers from a chat-completions server."""
+    """Descriptions by a language model on a chat-completions server."""
 
     Config = ChatOptions
 
@@ -42,12 +42,12 @@ class ChatApi(Provider):
 
     @property
     def paid(self) -> bool:
-        """Every answer may cost money."""
+        """True, because every answer may cost money."""
         return True
 
     @property
     def at_once(self) -> int:
-        """Two more than the requests in parallel, so that the next request leaves while an answer is being parsed."""
+        """`max_in_flight` + 2, so that the next request is sent while an answer is being parsed."""
         return self.config.max_in_flight + 2
 
     @property
@@ -94,9 +94,11 @@ class ChatApi(Provider):
             )
 
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
-        """Return start, end and `sentences` whole-motion sentences of a class, or one row with status `failed: ...`.
+        """Return the rows of a class: start, end and `sentences` whole-motion sentences, or one row with status
+        `failed: ...`.
 
-        Raises ValueError if every class would fail: no key and no cached reply, key refused, no such model, no server.
+        With `about: appearance` there are only whole sentences. Raises ValueError if every class would fail: no key and
+        no cached reply, key refused, no such model, or no server.
         """
         texts = self._texts(label, " | ".join(rivals) or None, self.request(label, rivals), context)
         with self._lock:
@@ -110,10 +112,10 @@ class ChatApi(Provider):
         return texts
 
     def repair(self, label: str, rivals: list[str], texts: list[Text], context: Context) -> list[Text]:
-        """Request a correction in the same conversation, with the faults named by the statuses of the rows.
+        """Request a correction in the same conversation, which names the faults; return the new rows of the class.
 
-        Returns the same rows if nothing is wrong, or if the old answer was readable and the new one is not. Raises
-        NoReplyError if no reply came, also because of the cost cap, and ValueError as `describe`.
+        Returns the old rows if nothing is wrong, or if the old answer was readable and the new one is not. Raises
+        NoReplyError if no reply came or the cost cap was reached, and ValueError like `describe`.
         """
         config = self.config
         of_reply = [text for text in texts if text.request_hash and text.kind == config.about]
@@ -133,7 +135,7 @@ class ChatApi(Provider):
         return [text for text in texts if text not in of_reply] + repaired
 
     def request(self, label: str, rivals: list[str]) -> dict[str, Any]:
-        """Return everything that determines the reply. Its hash is the name of the reply in the cache."""
+        """Return everything that determines the reply. Its hash names the file of the cached reply."""
         config = self.config
         return {
             "base_url": config.server.base_url,
@@ -145,7 +147,9 @@ class ChatApi(Provider):
         }
 
     def _texts(self, label: str, rival: str | None, request: dict[str, Any], context: Context) -> list[Text]:
-        """Return the rows of one request."""
+        """Return the rows of one request, whose reply is cached or fetched; one row with status `failed: ...` without a
+        reply.
+        """
         fields: dict[str, Any] = {
             "rival": rival,
             "kind": self.config.about,
@@ -188,7 +192,7 @@ class ChatApi(Provider):
         return limits.estimate(request, self.config.sentences + (2 if self.config.about == "motion" else 0))
 
     def _report_cost(self, classes: int, missing: int, expected: limits.Tokens) -> None:
-        """Print the estimate. Raises ValueError if it exceeds the cap."""
+        """Print the estimated cost. Raises ValueError if it exceeds `max_usd`."""
         config = self.config
         if not missing:
             _print(f"all {classes} classes have cached replies; nothing is sent")
@@ -210,7 +214,7 @@ class ChatApi(Provider):
 
 
 def _faults(texts: list[Text], record: dict[str, Any], config: ChatOptions) -> list[str]:
-    """Return the faults of a reply, one line each, without the paths and hints that a status has for the user."""
+    """Return the faults of a reply, one string each, for the correction. Paths and hints for the user are left out."""
     try:
         answers.parse_answer(read_completion(record["reply"]).answer(), config.about)
     except ValueError as error:

@@ -1,8 +1,9 @@
-"""Sentences from a file of the user: `kinetext export-texts` writes a table of texts as .csv or .json, and this
-provider reads the edited file. The sentences are checked like those of a language model.
+"""Sentences from a file of the user.
 
-One row per sentence. Only `label` and `sentence` are needed; `kind` defaults to motion, `phase` to whole. An exported
-row has a digest of its content: an unchanged row keeps its provenance, a changed one is "edited by hand".
+`kinetext export-texts` writes a table of texts as .csv or .json, and this provider reads the edited file. The sentences
+are checked like those of a language model. The file has one row per sentence. Only `label` and `sentence` are needed;
+`kind` defaults to motion, `phase` to whole. An exported row has a digest of its content: an unchanged row keeps its
+provenance, and the source of a changed row is "edited by hand".
 """
 
 import hashlib
@@ -44,7 +45,7 @@ class File(Provider):
         return self.config.skip_checks
 
     def check(self) -> None:
-        """Raise ValueError, with file and line, if there is no such file or a row is wrong."""
+        """Raise ValueError, with file and line, if the file is missing or a row is wrong."""
         for _ in _rows(*self.list_files()):
             pass
 
@@ -56,9 +57,9 @@ class File(Provider):
             raise ValueError(f"{error}; {HINT}") from None
 
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
-        """Return the rows of a class, or one with status `missing: ...`.
+        """Return the rows of a class, or one row with the status `missing: ...` if the file has none.
 
-        A row about a class that the data set does not have is ignored, with a warning that names the nearest class.
+        A row about a class that is not in the data set is ignored, with a warning that names the most similar class.
         """
         (path,) = self.list_files()
         texts = _texts_by_label(path, file_state(str(path)), tuple(context.labels)).get(label)
@@ -67,7 +68,10 @@ class File(Provider):
 
 
 def export_texts(texts: Path, output: Path) -> None:
-    """Write a table `texts` as a file for editing. Raises ValueError for a wrong suffix, an existing file, captions."""
+    """Write a table `texts` as a .csv or .json file for editing.
+
+    Raises ValueError if the suffix is another, if the file exists, or if the table holds captions.
+    """
     if output.suffix not in (".csv", ".json"):
         raise ValueError(f"--output: {output} ends in '{output.suffix}'; it must end in .csv or .json")
     if output.exists():
@@ -85,14 +89,14 @@ def export_texts(texts: Path, output: Path) -> None:
 
 
 def digest(row: dict[str, Any]) -> str:
-    """Return the digest that distinguishes an edited row from an exported one."""
+    """Return a digest of a row's label, kind, phase and sentence, by which an edited row is recognised."""
     content = "\0".join(row[column].strip() for column in ("label", "kind", "phase", "sentence"))
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 @cache
 def _texts_by_label(path: Path, state: tuple[int, ...], labels: tuple[str, ...]) -> dict[str, list[Text]]:
-    """Return the file's rows by label; `state` makes a changed file be read again."""
+    """Return the rows of the file by label. `state` is part of the cache key, so that a changed file is read again."""
     known = set(labels)
     texts: dict[str, list[Text]] = {}
     for where, text in _rows(path):
@@ -106,7 +110,7 @@ def _texts_by_label(path: Path, state: tuple[int, ...], labels: tuple[str, ...])
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Text]]:
-    """Yield each row and where it is, for errors."""
+    """Yield each row with its position in the file, `FILE:LINE`, for error messages. Raises ValueError for a wrong row."""
     if path.suffix == ".json":
         entries = read_entries(path, "label", "sentence")
     elif path.suffix == ".csv":
@@ -140,7 +144,7 @@ def _text(row: dict[str, str], where: str, path: Path) -> Text:
 
 
 def _delimiter(path: Path) -> str:
-    """Return the separator of a spreadsheet: comma, semicolon or tab, whichever is most frequent in the header."""
+    """Return the separator of a csv file: comma, semicolon or tab, whichever is most frequent in the header."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
         header = file.readline()
     return max(",;\t", key=header.count)

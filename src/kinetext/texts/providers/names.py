@@ -1,4 +1,4 @@
-"""The class name in one or more templates, as in CLIP (Radford et al., 2021): the baseline of all descriptions."""
+"""The class name in one or more templates, as in CLIP (Radford et al., 2021): the baseline for all descriptions."""
 
 from pydantic import Field, field_validator
 
@@ -13,7 +13,7 @@ class Names(Provider):
     control = True
 
     class Config(Options):
-        """Templates of the prompts."""
+        """The templates into which the class name is inserted."""
 
         templates: tuple[str, ...] = Field(("{}",), min_length=1, description="sentences with {} for the class name")
 
@@ -26,5 +26,5 @@ class Names(Provider):
             return templates
 
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
-        """Return one row of kind `name` per template, with the class name as it is spelled."""
+        """Return one row of kind `name` per template, with the class name spelled as in the data set."""
         return [Text(label, template.format(label), source="class name") for template in self.config.templates]

@@ -1,9 +1,9 @@
 """Control: the class name followed by random words or random letters in place of a description.
 
-WaffleCLIP (Roth et al., "Waffling around for Performance", ICCV 2023): on many image data sets such sentences work
-about as well as descriptions of a language model, so descriptions have to be compared with them. As in WaffleCLIP,
-words and letters alternate. WaffleCLIP gives all classes the same noise (`shared`); its ablation gives each class its
-own.
+WaffleCLIP (Roth et al., "Waffling around for Performance", ICCV 2023) found that on many image data sets such sentences
+work about as well as descriptions of a language model, so descriptions have to be compared with them. As in WaffleCLIP,
+sentences with words and with letters alternate. WaffleCLIP uses the same random sentences for all classes (`shared`);
+an ablation of the paper uses different ones for each class, which is the default here.
 """
 
 import random
@@ -50,7 +50,9 @@ class RandomWords(Provider):
         return self.config.sentences
 
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
-        """Return rows of kind `random`, in the phases of a description. No word is part of a class name."""
+        """Return rows of kind `random`, with the same phases as a description. Words that occur in a class name are not
+        used.
+        """
         config = self.config
         generator = random.Random(f"{config.seed}" if config.shared else f"{config.seed} {label}")
         in_names = {word for name in context.labels for word in name.casefold().split()}

@@ -1,6 +1,6 @@
 """Control: every class gets the descriptions of another class, drawn at random (WaffleCLIP, Roth et al., ICCV 2023).
 
-All sentences of a class move together, no class keeps its own, and the sentences of each class are used once.
+The sentences of a class stay together, no class keeps its own descriptions, and each set of descriptions is used once.
 """
 
 import random
@@ -20,12 +20,15 @@ class Shuffled(Rearranged):
         seed: int = Field(0, ge=0, description="of the random assignment")
 
     def rearrange(self, texts: dict[str, list[Text]], rivals: dict[str, list[str]]) -> dict[str, list[Text]]:
-        """Return the table with the descriptions at other classes."""
+        """Return the table with the descriptions of each class replaced by those of another class."""
         return reassign(texts, random_givers(set(texts), self.config.seed), "shuffled")
 
 
 def random_givers(labels: set[str], seed: int) -> dict[str, str]:
-    """Return label -> another label: one random cycle through all classes. Empty for a single class."""
+    """Return label -> the label whose descriptions it gets: one random cycle through all classes.
+
+    With a single class the dictionary is empty.
+    """
     cycle = sorted(labels)
     random.Random(seed).shuffle(cycle)
     return dict(zip(cycle, cycle[1:] + cycle[:1], strict=True)) if len(cycle) > 1 else {}

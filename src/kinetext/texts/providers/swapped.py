@@ -1,11 +1,12 @@
 """Control: confusable classes exchange their descriptions, so the sentences are plausible and the contrast is wrong.
 
-Ours. The hardest control for pairs of time reversals, which differ only in which sentence is about the start.
+This control is ours. It is hardest for classes that are time reversals of each other: their descriptions differ only in
+which sentence is about the start.
 
-"First rival" is not symmetric, so pairs are formed greedily: first the two classes nearest to the top of each other's
-lists (smallest sum of both ranks; ties by name), then the next two of those left. Ranks are used because scores of
-different mining rules cannot be compared. A class whose rivals are all paired joins the group of its first rival; three
-or more classes rotate their descriptions. A class without rivals gets no description.
+Rivals are not symmetric, so pairs are formed greedily: first the two classes with the smallest sum of ranks in each
+other's lists of rivals (ties by name), then the next two among the remaining classes. Ranks are used because scores of
+different mining rules cannot be compared. A class whose rivals are all paired joins the group of its first rival. A
+group of three or more classes rotates its descriptions. A class that is in no group gets no description.
 """
 
 from kinetext.texts.providers._rearranged import Rearranged, reassign
@@ -16,7 +17,7 @@ class Swapped(Rearranged):
     """Descriptions exchanged between confusable classes, as a control."""
 
     def rearrange(self, texts: dict[str, list[Text]], rivals: dict[str, list[str]]) -> dict[str, list[Text]]:
-        """Return the table with the descriptions of each group rotated by one class."""
+        """Return the table with the descriptions of each group of classes rotated by one class."""
         givers: dict[str, str] = {}
         known = {label: [rival for rival in rivals.get(label, []) if rival in texts] for label in texts}
         for group in groups(known):
@@ -25,7 +26,7 @@ class Swapped(Rearranged):
 
 
 def groups(rivals: dict[str, list[str]]) -> list[list[str]]:
-    """Return the classes that exchange descriptions: pairs, and larger groups for the classes left over."""
+    """Return the groups of classes that exchange descriptions: pairs, or more if classes were left over."""
 
     def rank(label: str, rival: str) -> int:
         ranked = rivals[label]
