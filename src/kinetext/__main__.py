@@ -1,4 +1,4 @@
-"""`python -m kinetext` is the command `kinetext`."""
+"""Entry point of `python -m kinetext`, which is the same as the command `kinetext`."""
 
 from kinetext.cli import main
 

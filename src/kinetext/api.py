@@ -1,4 +1,6 @@
-"""The Python interface: runs, tables, backbones and methods. `import kinetext` offers all of it (docs/python.md)."""
+"""The Python interface: runs, tables, backbones and methods. All of it can be imported from `kinetext`
+(docs/python.md).
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ PREDICTED = pa.schema(
 
 
 class Run:
-    """A run folder: its specification, its tables, and predictions for new videos."""
+    """A finished run: its specification, its tables, and predictions for new videos."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
@@ -46,10 +48,11 @@ class Run:
         return f"Run({self.spec.run!r})"
 
     def predict(self, videos: Iterable[str | Path], top: int = 5) -> pa.Table:
-        """Return the `top` most likely labels of each video: clip, rank, label, share, calibrated, score, error.
+        """Return the `top` most likely labels of each video, one row per label.
 
-        Frames are chosen and resized as in the run. A video that cannot be read has one row, with the error and no
-        label. The model is loaded at the first call. Raises ValueError if a file of the run is missing.
+        The columns are clip, rank, label, share (softmax of the scores), calibrated, score and error. Frames are chosen
+        and resized as in the run. A video that cannot be read has one row, with the error and no label. The model is
+        loaded at the first call. Raises ValueError if a file of the run is missing.
         """
         rows = [
             {"clip": row["path"], **{name: row[name] for name in PREDICTED.names[1:]}}
@@ -59,15 +62,18 @@ class Run:
         return pa.Table.from_pylist(rows, PREDICTED)
 
     def metrics(self) -> pa.Table:
-        """Return metrics.parquet: each metric with its interval."""
+        """Return metrics.parquet: the value of each metric with its interval."""
         return self._table("metrics")
 
     def predictions(self) -> pa.Table:
-        """Return predictions.parquet: the scores of each test clip."""
+        """Return predictions.parquet: the scores of each test clip for every label."""
         return self._table("predictions")
 
     def curves(self) -> pa.Table:
-        """Return curves.parquet: epoch, metric, value for the loss, the learning rate and the validation metrics."""
+        """Return curves.parquet, with the columns epoch, metric and value.
+
+        The metrics are the loss, the learning rate and the validation metrics.
+        """
         with pq.ParquetFile(_existing(self.folder / "curves.parquet"), page_checksum_verification=True) as file:
             return file.read()
 
@@ -83,15 +89,16 @@ class Run:
 
 
 def load_run(folder: str | Path) -> Run:
-    """Return the run of a run folder. Raises ValueError if it has no run.yaml."""
+    """Load a run folder. Raises ValueError if run.yaml is missing or invalid."""
     return Run(folder)
 
 
 def read_table(name: str, results: str | Path = "results") -> pa.Table:
-    """Return a table of all runs of a results folder: metrics, runs, texts, confusions, hard_clips, costs, curves
-    or differences.
+    """Return a table of all runs in a results folder, for instance metrics, runs, texts, confusions, costs or
+    differences.
 
-    Raises ValueError for an unknown table, and if the folder does not have it yet.
+    `kinetext.core.schemas.COLLECTED` lists the tables. Raises ValueError for an unknown table, and if the results
+    folder does not have the table yet.
     """
     if name not in COLLECTED:
         raise ValueError(f"there is no table '{name}'{nearest(name, list(COLLECTED))}")
@@ -101,7 +108,7 @@ def read_table(name: str, results: str | Path = "results") -> pa.Table:
 def check_config(config: str | Path = "config.yaml") -> list[RunSpec]:
     """Check a config.yaml and return the runs that it plans.
 
-    Raises ValueError that names the key, its value and the nearest valid one.
+    Raises ValueError with the wrong key, its value and the most similar valid one.
     """
     from kinetext.plan import load_config, plan_runs
 
@@ -111,10 +118,10 @@ def check_config(config: str | Path = "config.yaml") -> list[RunSpec]:
 def load_backbone(model: str | Path, *, pretrained: str | None = None, weights: str | Path | None = None) -> Backbone:
     """Return an image-text model in evaluation mode.
 
-    `model` is the folder of a prepared backbone, or open_clip's name of an architecture. The latter needs `weights`, a
-    file, a folder of the hub or hf-hub:owner/name, or `pretrained`, open_clip's tag of published weights, which it
-    downloads; kinetext-tiny needs neither. Raises ValueError for an unknown model or tag, and for weights that do not
-    fit.
+    `model` is the folder of a prepared backbone, or the name of an architecture in open_clip. An architecture needs
+    either `weights` (a file, a folder in the layout of the Hugging Face hub, or hf-hub:owner/name) or `pretrained`
+    (open_clip's tag of published weights, which are downloaded). kinetext-tiny needs neither. Raises ValueError for an
+    unknown model or tag, and for weights that do not fit the model.
     """
     from kinetext.backbones.checkpoint import load_backbone as load_prepared
     from kinetext.backbones.embed import make_backbone
@@ -127,9 +134,10 @@ def load_backbone(model: str | Path, *, pretrained: str | None = None, weights: 
 
 
 def build_method(name: str, backbone: Backbone, **options: object) -> Method:
-    """Return a method on top of a backbone; `options` are those of its `Config`.
+    """Return a method that uses a backbone; `options` are those of the method's `Config`.
 
-    The method may change the backbone: load one for each. Raises ValueError for an unknown method or option.
+    The method may change the backbone, so load a new backbone for each method. Raises ValueError for an unknown method
+    or option.
     """
     from kinetext.methods.base import build_method as build
 

@@ -25,7 +25,7 @@ def for_script(json_text: str) -> str:
 
 
 def for_spreadsheet(value: Any) -> Any:
-    """Return a cell that a spreadsheet does not compute: a text that begins like a formula gets a leading apostrophe."""
+    """Return a cell that a spreadsheet does not compute: a text that resembles a formula gets a leading apostrophe."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 

@@ -128,7 +128,10 @@ def load_for(where: str, kind: str, name: str) -> type[Any]:
 
 @contextmanager
 def error_prefix(where: str) -> Iterator[None]:
-    """Prefix a ValueError of the block with `where`: `{where}.KEY: ...` if it is about one option, else `{where}: ...`."""
+    """Prefix a ValueError of the block with `where`.
+
+    The message becomes `{where}.KEY: ...` if the error is about one option, else `{where}: ...`.
+    """
     try:
         yield
     except ValueError as error:

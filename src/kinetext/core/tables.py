@@ -140,7 +140,10 @@ def read_rows(name: str, path: Path) -> list[dict[str, Any]]:
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata that was given to `write_table`. Raises ValueError with the path if the file cannot be read."""
+    """Return the metadata that was given to `write_table`.
+
+    Raises ValueError with the path if the file cannot be read.
+    """
     try:
         return metadata_of(pq.read_schema(path))
     except READ_ERRORS as error:

@@ -38,7 +38,10 @@ def hash_path(key: str, folder: Path) -> Path:
 
 
 def has_reply(request: dict[str, Any], folder: Path) -> bool:
-    """Return whether a reply is stored. A file that a killed process had written but not yet renamed is renamed first."""
+    """Return whether a reply is stored.
+
+    A complete file that a killed process had not yet renamed is renamed first.
+    """
     path = reply_path(request, folder)
     if not path.exists() and _part(path).exists():
         with _lock(path, folder):

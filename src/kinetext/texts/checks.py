@@ -82,7 +82,7 @@ _NAMES = ("name", "caption")  # kinds that are no descriptions
 
 @dataclass(frozen=True)
 class TokenLimit:
-    """The token limit of a backbone: the context length, with start and end token, and a function that counts tokens."""
+    """The token limit of a backbone (its context length, with start and end token) and a function that counts tokens."""
 
     tokens: int
     count: Callable[[str], int]
@@ -169,7 +169,7 @@ def fold(word: str) -> str:
 
 
 def named_failure(status: str) -> str:
-    """Return a status `failed: MESSAGE` as `reason: MESSAGE` if the message has a known reason; else the status itself."""
+    """Return a status `failed: MESSAGE` as `reason: MESSAGE` if the reason of the message is known; else the status."""
     message = status.removeprefix("failed: ")
     reasons = (reason for pattern, reason in _FAILURES if message != status and re.match(pattern, message))
     return next((f"{reason}: {message}" for reason in reasons), status)

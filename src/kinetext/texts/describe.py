@@ -29,7 +29,7 @@ TextsByLabel = dict[str, list[Text]]
 
 
 def is_paid(options: TextOptions, name: str) -> bool:
-    """Return whether answers cost money: those of the provider or, for a control, of the provider that it rearranges."""
+    """Return whether answers of a provider cost money; for a control, answers of the provider that it rearranges."""
     try:
         provider = plugins.load("texts", options.module or name)
         return provider(plugins.configure(provider, options.options)).paid

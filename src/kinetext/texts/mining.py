@@ -67,7 +67,7 @@ def mine_confusables(
 
 
 def _feature_rivals(clips: Path, train: Split, features: list[Path], options: ConfusablesOptions) -> Rows:
-    """Return the rows of the rule `features`. Only training clips are used, because test clips would leak their labels."""
+    """Return the rows of the rule `features`. Only training clips are used, because test clips would leak labels."""
     with_features = {clip_id for shard in features for clip_id in open_shard("features", shard)["clip_id"].to_pylist()}
     usable = [row for row in train.rows if row["clip_id"] in with_features]
     if not usable:

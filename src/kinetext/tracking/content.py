@@ -1,7 +1,7 @@
-"""Read a run folder as what MLflow can hold: tags, parameters, metrics with steps, data sets, files.
+"""Read a run folder in the form in which MLflow stores it: tags, parameters, metrics with steps, data sets, files.
 
-Nothing here imports MLflow. A run's `digest` covers everything that is logged of it: an unchanged run is not logged
-twice.
+Nothing here imports MLflow. The `digest` of a run covers everything that is logged, so that an unchanged run is not
+logged twice.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ NAMES = ("run", *(level for level in LEVELS if level != "seed"))  # of a run, wi
 
 
 class Point(NamedTuple):
-    """A value of a metric, at a step and a time in milliseconds since 1970."""
+    """One value of a metric, with its step and its time in milliseconds since 1970."""
 
     key: str
     value: float
@@ -39,7 +39,7 @@ class Point(NamedTuple):
 
 
 class InputTable(NamedTuple):
-    """A table that a run was computed from; `role` is splits, frames or texts."""
+    """A table from which a run was computed. Its `role` is splits, frames or texts."""
 
     role: str
     name: str
@@ -69,12 +69,12 @@ class Run:
 
     @property
     def paths(self) -> RunPaths | None:
-        """The paths in its results folder; None for a run folder outside a results folder."""
+        """The paths of the run's input files; None if the run folder is outside a results folder."""
         return find_run_paths(self.folder, self.name)
 
     @property
     def results(self) -> str:
-        """The results folder, a tag: it separates the runs of results folders that share a store."""
+        """The path of the results folder. As a tag it distinguishes runs of several results folders in one store."""
         paths = self.paths
         return str(paths.results if paths else self.folder)
 
@@ -87,13 +87,13 @@ class Run:
 
     @property
     def experiment(self) -> str:
-        """The MLflow experiment: "{task}/{dataset}"."""
+        """The name of the MLflow experiment, "{task}/{dataset}"."""
         captions = any(row["metric"].startswith(("t2v_", "v2t_")) for row in self.metrics)
         return experiment_name(self.spec["dataset"], captions)
 
     @property
     def input_paths(self) -> dict[str, Path]:
-        """The existing paths of the splits, texts and frames of the run: role -> path."""
+        """The paths of the run's splits, texts and frames that exist: role -> path."""
         paths = self.paths
         if paths is None:
             return {}
@@ -102,7 +102,10 @@ class Run:
         return {role: path for role, path in roles.items() if path.exists()}
 
     def digest(self, *options: Any) -> str:
-        """Return the sha256 of what is logged. Metrics represent predictions, checkpoint and frames."""
+        """Return the sha256 of everything that is logged, and of `options`.
+
+        Large files are left out: the metrics stand for predictions and checkpoint.
+        """
         digest = hashlib.sha256(json.dumps([LAYOUT, *options]).encode())
         inputs = self.input_paths
         for path in (*(self.folder / name for name in FILES), inputs.get("splits"), inputs.get("texts")):
@@ -111,22 +114,27 @@ class Run:
         return digest.hexdigest()
 
     def tags(self) -> dict[str, str]:
-        """Return the tags, by which runs are searched."""
+        """Return the tags of the run, by which MLflow can search."""
         commit = str(self.cost.get("commit") or (self.metrics[0]["commit"] if self.metrics else None))
         tags = {key: str(self.spec[key]) for key in (*NAMES, "seed", "fingerprint")} | {"results": self.results}
         return {**tags, "commit": commit, "mlflow.source.name": "kinetext", "mlflow.source.git.commit": commit}
 
     def params(self) -> dict[str, str]:
-        """Return everything that defines the run, and its cost, with dotted keys."""
+        """Return everything that defines the run, and its cost: dotted key -> value."""
         return {_key(key): str(value)[:6000] for key, value in _flat({**self.spec, "cost": self.cost}).items()}
 
     def times_ms(self) -> tuple[int, int]:
-        """Return begin and end: the end is when the run was measured, and the training took the time before it."""
+        """Return the begin and the end of the run in milliseconds since 1970.
+
+        The end is the time at which the run was measured; the begin is earlier by the duration of the training.
+        """
         end_s = (self.folder / "metrics.parquet").stat().st_mtime
         return round(1000 * (end_s - (self.cost.get("train_seconds") or 0.0))), round(1000 * end_s)
 
     def points(self) -> Iterator[Point]:
-        """Yield the metrics, with both ends of their interval over clips, and the curves."""
+        """Yield the metrics, each with the two ends of its interval, the temperature of the calibration, and the
+        curves.
+        """
         at_ms = self.times_ms()[1]
         for row in self.metrics:
             if is_logged(row):
@@ -142,7 +150,7 @@ class Run:
                 yield Point(f"train/{row['metric']}", row["value"], row["epoch"], at_ms)
 
     def inputs(self) -> list[InputTable]:
-        """Return the tables that the run was computed from."""
+        """Return the tables from which the run was computed."""
         spec, tables = self.spec, []
         for role, path in self.input_paths.items():
             if role == "frames":
@@ -164,7 +172,8 @@ class Run:
 def read_folder(folder: Path) -> Run:
     """Read a run folder.
 
-    Raises ValueError if run.yaml or metrics.parquet is missing or unreadable, or if they belong to different plans.
+    Raises ValueError if run.yaml or metrics.parquet is missing or unreadable, or if they differ in the run's
+    fingerprint.
     """
     for name in NEEDED:
         if not (folder / name).is_file():
@@ -186,7 +195,7 @@ def read_folder(folder: Path) -> Run:
 
 
 def experiment_name(dataset: str, captions: bool | None) -> str:
-    """Return the experiment of a data set: it holds what is compared with each other; the protocol is a tag."""
+    """Return the name of the MLflow experiment of a data set. Runs of all protocols are in it; the protocol is a tag."""
     return f"{'retrieval' if captions else 'recognition'}/{dataset}"
 
 
@@ -196,12 +205,14 @@ def metric_key(row: dict[str, Any]) -> str:
 
 
 def is_logged(row: dict[str, Any]) -> bool:
-    """Return whether a row of `metrics` is logged; single pairs of classes are too many."""
+    """Return whether a row of `metrics` is logged. Rows about single pairs of classes are not, because they are too
+    many.
+    """
     return row["metric"].count(":") <= 1
 
 
 def is_number(value: float | None) -> bool:
-    """Return whether MLflow can plot a value: it is finite."""
+    """Return whether a value is finite, so that MLflow can plot it."""
     return value is not None and math.isfinite(value)
 
 
@@ -213,7 +224,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings with dotted keys: MLflow's parameters are flat."""
+    """Return nested dictionaries as one with dotted keys, because MLflow's parameters are flat."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -221,12 +232,12 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _key(name: str) -> str:
-    """Replace characters that MLflow does not accept in names."""
+    """Return a name with "_" in place of characters that MLflow does not accept."""
     return re.sub(r"[^\w\-./: ]", "_", name)
 
 
 def file_digest(path: Path) -> str:
-    """Return the sha256 of a file, cached: many runs share texts and splits."""
+    """Return the sha256 of a file. It is cached, because many runs have the same texts and splits."""
     return _file_digest(path, path.stat().st_mtime_ns)
 
 

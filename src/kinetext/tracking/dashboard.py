@@ -1,7 +1,7 @@
-"""kinetext dashboard: serve a study's MLflow store on this machine, and print the address of its runs.
+"""Serve a study's MLflow store on this machine, and print the addresses of its runs (kinetext dashboard).
 
-MLflow 3 opens on an overview for language models, which is empty here; the page of an experiment's runs has an address
-of its own (`#/experiments/ID/runs`).
+MLflow 3 opens with an overview for language models, which is empty here. The runs of an experiment are shown at
+`#/experiments/ID/runs`.
 """
 
 import os
@@ -15,10 +15,10 @@ from kinetext.tracking.store import ENVIRONMENT, Store, find_store, open_client
 
 
 def dashboard(options: TrackingOptions, results: Path, port: int) -> None:
-    """Print the addresses of the runs, one for each data set, and become MLflow's server.
+    """Print the address of the runs of each data set, and replace this process by an MLflow server.
 
-    Raises ValueError if nothing is logged. If a server stores the runs already, its address is printed and nothing
-    starts.
+    If the store is itself a server, only the addresses are printed. Raises ValueError if tracking is off or nothing is
+    logged.
     """
     store = find_store(options, results)
     if not store.uri:
@@ -40,7 +40,7 @@ def dashboard(options: TrackingOptions, results: Path, port: int) -> None:
 
 
 def addresses(store: Store, base: str) -> list[str]:
-    """Return the address of the runs of each experiment. Raises ValueError if there is none."""
+    """Return one line per experiment with the address of its runs. Raises ValueError if the store has no experiments."""
     experiments = [e for e in open_client(store).search_experiments() if e.name != "Default"]
     if not experiments:
         raise ValueError(f"{store}: holds no runs yet; they are logged when they are measured")

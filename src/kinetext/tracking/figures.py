@@ -1,7 +1,7 @@
-"""Draw the figures of one run for MLflow from its predictions with ordered frames: confusion matrices and ranks.
+"""Draw figures of one run for MLflow, from its predictions with ordered frames: confusion matrices and ranks.
 
-The report compares runs; these show one run on its own. Colours of Okabe and Ito. Clips B, classes or captions K,
-queries Q.
+The report compares runs; these figures show a single run. Colours of Okabe and Ito. B clips, K classes or captions, Q
+queries.
 """
 
 from collections.abc import Iterator
@@ -20,8 +20,10 @@ MAX_CLASSES = 1000  # a confusion matrix of more classes is a uniform grey
 
 
 def draw_figures(predictions: Path) -> Iterator[tuple[str, Any]]:
-    """Yield file names and matplotlib figures: ranks.png, and confusion-{split}.png of test clips and, with novel
-    classes, of all clips scored among all classes.
+    """Yield pairs of a file name and a matplotlib figure: ranks.png and confusion-{split}.png.
+
+    Confusion matrices are drawn for test clips and, with novel classes, for clips that are scored among all classes.
+    Multi-label data sets have no figures.
     """
     ranks: dict[str, np.ndarray] = {}
     for (split, _), sample in read_predictions(predictions, "ordered").items():
@@ -39,8 +41,9 @@ def draw_figures(predictions: Path) -> Iterator[tuple[str, Any]]:
 
 
 def class_ranks(predictions: Predictions) -> np.ndarray:
-    """Return the rank [B] of each clip's own class, from 1. As in top1, a tie ranks it lower; without frames it is
-    last.
+    """Return the rank of the correct class of each clip [B], from 1.
+
+    As in top1, classes with an equal score rank before the correct class. A clip without frames has the last rank.
     """
     target_score_B1 = np.take_along_axis(predictions.scores_BK, predictions.target_B[:, None], axis=1)
     rank_B = (predictions.scores_BK >= target_score_B1).sum(1)
@@ -48,10 +51,11 @@ def class_ranks(predictions: Predictions) -> np.ndarray:
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:
-    """Return the share of each class's clips that is assigned to each class, [K true, K predicted].
+    """Return the confusion matrix [K true, K predicted]: of the clips of each class, the fraction predicted as each
+    class.
 
-    As in top1, a tie with the own class counts for the other class. Clips without frames are left out; the row of a
-    class without clips is zero.
+    As in top1, a clip whose correct class ties with another counts as the other. Clips without frames are left out. The
+    row of a class without clips is zero.
     """
     K = len(predictions.labels)
     predicted_B = predicted_classes(predictions)
@@ -96,9 +100,9 @@ def _rank_figure(ranks: dict[str, np.ndarray]) -> Any:
 
 
 def _figure(width_in: float, height_in: float, margin_in: float) -> tuple[Any, Any]:
-    """Return a figure with axes of this size and a margin for labels on the left and below.
+    """Return a figure and its axes, which have this size, with a margin on the left and below for labels.
 
-    A layout engine would take longer than the drawing, and a run has three figures.
+    The layout is computed here, because matplotlib's layout engines take longer than the drawing.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

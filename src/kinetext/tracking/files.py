@@ -1,6 +1,7 @@
 """Write the files that are logged with a run into a temporary folder: {folder}/files and {folder}/model.
 
-Files of the run folder up to MAX_BYTES are linked, figures are drawn, texts become a table that MLflow shows.
+Files of the run folder up to MAX_BYTES are linked, figures are drawn, and texts are written as CSV, which MLflow shows
+as a table.
 """
 
 import warnings
@@ -18,7 +19,7 @@ TEXT_COLUMNS = ("label", "rival", "kind", "phase", "sentence", "source", "model"
 
 
 def write_files(run: Run, options: TrackingOptions, folder: Path) -> str:
-    """Write the files of a run; return which model it has, or why it has none.
+    """Write the files of a run; return the kind of model that was written, or "none: " and the reason.
 
     Raises ValueError if a file cannot be read.
     """

@@ -1,13 +1,13 @@
-"""Curves of a running training in MLflow, best effort: the training hands them to a thread, which sends them.
+"""Curves of a running training in MLflow. The training passes them to a thread, which sends them.
 
-The training never waits for the server. It leaves its newest curves with the thread, which replace those that were not
-sent yet; when the training ends, the thread gets CLOSE_S more seconds. Importing mlflow takes about 4 s of processor
-time, during which the training's own Python code waits for the interpreter. The thread therefore imports it only once
-the training has run for IMPORT_AFTER_S: import and closing stay below 1 % of any training. Shorter trainings have no
-live curves. The import also waits for the first curves: the data loader's workers are forked by then, and inherit no
-lock of a half-done import.
+The training never waits for the server. It leaves its latest curves with the thread, where they replace curves that
+were not sent yet. When the training ends, the thread gets CLOSE_S more seconds. Importing mlflow takes about 4 s of
+processor time, during which the training's Python code waits for the interpreter. The thread therefore imports it only
+once the training has run for IMPORT_AFTER_S, so that import and closing take less than 1 % of any training. Shorter
+trainings have no live curves. The import also waits for the first curves: by then the workers of the data loader have
+been forked, and cannot inherit a lock that the import holds.
 
-The live run is separate (tag `kind`: live). `log-run` deletes it when it logs the finished run folder.
+The live run is a separate MLflow run (tag `kind`: live). `log-run` deletes it when it logs the finished run folder.
 """
 
 import logging
@@ -40,9 +40,11 @@ Curves = Sequence[dict[str, Any]]  # rows of curves.parquet: epoch, metric, valu
 def live_curves(
     run: Path, splits: Path, results: Path, options: TrackingOptions
 ) -> Iterator[Callable[[Curves], None] | None]:
-    """Yield a function that takes a training's curves so far, or None if `tracking.live` or the store rule them out.
+    """Yield a function that accepts the curves of a training so far; None if there is no store or `tracking.live` is
+    off.
 
-    The function returns at once and never raises. `run` is the path of run.yaml.
+    With `tracking.live: auto`, a SQLite store gets no live curves. The function returns at once and never raises. `run`
+    is the path of run.yaml.
     """
     store = find_store(options, results)
     if not store.uri or options.live == "off" or (options.live == "auto" and store.local):
@@ -58,7 +60,7 @@ def live_curves(
 
 
 class CurveSender(threading.Thread):
-    """A thread that sends the newest curves every SEND_EVERY_S, and less often while the store fails."""
+    """A thread that sends the latest curves every SEND_EVERY_S seconds, and less often while the store fails."""
 
     def __init__(self, live: "LiveRun") -> None:
         super().__init__(name="live-curves", daemon=True)
@@ -67,7 +69,7 @@ class CurveSender(threading.Thread):
         self.stopping, self.importing = threading.Event(), threading.Lock()
 
     def put(self, curves: Curves) -> None:
-        """Queue the curves so far; they replace curves that were not sent yet."""
+        """Queue the curves so far. They replace curves that were not sent yet."""
         self.curves = list(curves)
 
     def close(self) -> None:
@@ -80,7 +82,7 @@ class CurveSender(threading.Thread):
     def run(self) -> None:
         """Send curves until the training has ended.
 
-        A failure is logged once, and the next attempt follows; results do not depend on it.
+        After a failure the curves are sent again later; only the first of several failures is logged.
         """
         pause_s, stopping = SEND_EVERY_S, False
         while not stopping:
@@ -97,7 +99,7 @@ class CurveSender(threading.Thread):
                 pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     def _imported(self) -> bool:
-        """Return whether mlflow is imported; import it if the training has run for long enough."""
+        """Import mlflow once the training has run for IMPORT_AFTER_S; return whether it is imported."""
         with self.importing:
             if "mlflow" in sys.modules:
                 return True
@@ -108,7 +110,11 @@ class CurveSender(threading.Thread):
 
 
 class LiveRun:
-    """The MLflow run of a training in progress; created with its first points, with MLflow's monitor of the machine."""
+    """The MLflow run of a training in progress.
+
+    It is created when the first points are sent. From then on MLflow's system metrics monitor records the machine's
+    load.
+    """
 
     def __init__(self, store: Store, run: Path, splits: Path, results: Path) -> None:
         self.store, self.run, self.splits, self.results = store, run, splits, results.resolve()
@@ -118,7 +124,7 @@ class LiveRun:
         self.first_seen_ms: dict[tuple[str, int], int] = {}
 
     def send(self, curves: Curves) -> None:
-        """Send the points that are new. A call that failed may have arrived; sent again it is the same point."""
+        """Send the points that were not sent successfully before. Sending a point twice does no harm."""
         new = {(row["metric"], row["epoch"]): row["value"] for row in curves if is_number(row["value"])}
         new = {key: value for key, value in new.items() if key not in self.sent}
         for key in new:
@@ -129,12 +135,12 @@ class LiveRun:
         self.sent |= new.keys()
 
     def close(self, status: str) -> None:
-        """Set the run's status: FINISHED or KILLED. A training killed by SIGKILL leaves it RUNNING."""
+        """Set the status of the run: FINISHED or KILLED. It stays RUNNING if the training was ended by SIGKILL."""
         if self.run_id is not None:
             self.client.set_terminated(self.run_id, status)
 
     def _create(self) -> str:
-        """Create the run, delete the live run of an earlier training of the same run folder, and return the new id."""
+        """Create the run and return its id. Delete live runs of earlier trainings of the same run folder."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         self.client = self.client or open_client(self.store)

@@ -1,10 +1,9 @@
-"""Log run folders to MLflow: `kinetext log-run` for those that Snakemake names, `kinetext sync-tracking` for all.
+"""Log run folders to MLflow: `kinetext log-run` logs those that Snakemake names, `kinetext sync-tracking` logs all.
 
-Each run folder becomes one MLflow run. The seeds of a run are children of a parent run with their mean (seeds.py).
-Logging is idempotent by content: a run is tagged with the sha256 of what is logged of it. A run with the same content
-is kept; new content is logged completely as a new run before the older runs of its name are deleted, because MLflow has
-no get-or-create (mlflow/mlflow#11783). A run that was interrupted is thus replaced the next time, and no other recovery
-is needed.
+Each run folder becomes one MLflow run. The runs that differ only in their seed are children of a parent run with their
+mean (seeds.py). Each MLflow run is tagged with the sha256 of the logged content. A run whose content is unchanged is
+kept. New content is logged completely as a new run before older runs of the same name are deleted, because MLflow has
+no get-or-create (mlflow/mlflow#11783). A run whose logging was interrupted is replaced in the same way next time.
 """
 
 import json
@@ -28,11 +27,11 @@ logger = logging.getLogger(__name__)
 
 
 def log_run(folders: Sequence[Path], results: Path, options: TrackingOptions, output: Path) -> None:
-    """Log run folders, each once; write the MLflow run id or the error of each to the JSON file `output`.
+    """Log run folders, each once; write the MLflow run id or the error of each run to the JSON file `output`.
 
-    Other seeds beside these folders are logged too, because the mean is over all of them. Nothing is imported if
-    tracking is off. A store that keeps failing causes a warning, and the other runs are not tried: each would wait as
-    long. Raises ValueError if a run folder lacks run.yaml or metrics.parquet.
+    Other seeds of the same runs are logged too, because the mean covers all of them. If tracking is off, MLflow is not
+    imported. If the store keeps failing, a warning is logged and the remaining runs are skipped, because each would
+    wait for the store again. Raises ValueError if a run folder lacks run.yaml or metrics.parquet.
     """
     store, runs = find_store(options, results), [read_folder(folder) for folder in dict.fromkeys(folders)]
     beside = {path.parent for folder in folders for path in folder.resolve().parent.glob("seed*/metrics.parquet")}
@@ -50,7 +49,7 @@ def log_run(folders: Sequence[Path], results: Path, options: TrackingOptions, ou
 
 
 def sync_tracking(results: Path, options: TrackingOptions) -> None:
-    """Make the store agree with the run folders of `results`, and print how many runs it has.
+    """Log all measured run folders of `results` that the store lacks, and print how many runs the store has.
 
     Raises ValueError if tracking is off, if no run is measured, or if the store fails.
     """
@@ -79,7 +78,7 @@ def _readable_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def _log_all(runs: Sequence[Run], store: Store, options: TrackingOptions) -> tuple[dict[str, str], str | None]:
-    """Log runs and their parents; return the MLflow run id of each run, and the error that stopped it early, if any."""
+    """Log runs and their parents; return run name -> MLflow run id, and the error that stopped the logging or None."""
     logged: dict[str, str] = {}
     try:
         client = retry(partial(open_client, store), store)

@@ -1,6 +1,6 @@
 """Write a run as a model for `mlflow.pyfunc.load_model`: run.yaml, checkpoint and texts, with or without the backbone.
 
-Files are safetensors and YAML, no pickle. served.py is the code of the model.
+The files are safetensors, Parquet, JSON and YAML, without pickle. The code of the model is served.py.
 """
 
 import json
@@ -25,7 +25,7 @@ PACKAGES = (
 
 
 def skip_reason(run: Path, options: TrackingOptions) -> str | None:
-    """Return why the model of a run folder is not logged; None if it is to be logged."""
+    """Return why the model of a run folder is not logged, or None if it is logged."""
     if options.models == "none":
         return "tracking.models is none"
     try:
@@ -39,7 +39,7 @@ def skip_reason(run: Path, options: TrackingOptions) -> str | None:
 
 
 def save_model(run: Path, options: TrackingOptions, folder: Path) -> None:
-    """Write the model of a run folder to the new folder `folder`/model."""
+    """Write the model of a run folder to `folder`/model. The files that it contains are linked in `folder`/run."""
     import mlflow
 
     files, artifacts = find_run_files(run), folder / "run"
@@ -69,7 +69,7 @@ def save_model(run: Path, options: TrackingOptions, folder: Path) -> None:
 
 
 def _signature() -> Any:
-    """Return the model's input and output columns and its parameter `top`."""
+    """Return MLflow's description of the model: input columns, output columns and the parameter `top`."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
@@ -81,13 +81,15 @@ def _signature() -> Any:
 
 
 def _large_files(files: RunFiles, options: TrackingOptions) -> list[Path]:
-    """Return the files that a model contains unchanged."""
+    """Return the files that are copied unchanged into the model: run.yaml, the checkpoint and, if requested, the
+    backbone.
+    """
     paths = [files.run, *([files.checkpoint] if files.checkpoint else [])]
     return paths + (sorted(files.backbone.iterdir()) if options.models == "whole" else [])
 
 
 def link(path: Path, target: Path) -> None:
-    """Create a hard link to a file that may be large, or copy it to another file system."""
+    """Create a hard link `target` to a file, or copy the file if the target is on another file system."""
     try:
         os.link(path.resolve(), target)
     except OSError:

@@ -1,8 +1,9 @@
 """Summarise the seeds of a run: the content of a parent run in MLflow.
 
-Intervals are those of evaluation/seed_means.py: with one or two seeds about these trained weights, from three on about
-the expected value over trainings. MLflow sees the runs of one method only, and the metrics of runs, not of clips. So
-the variance between seeds is not pooled over methods, and the interval is wider than that of the report.
+The intervals are those of evaluation/seed_means.py. With one or two seeds they are about these trained weights; from
+three seeds on they are about the expected value over trainings. A parent run is computed from the runs of one method,
+and from metrics of runs instead of clips. The variance between seeds is therefore not pooled over methods, and the
+intervals are wider than those of the report.
 """
 
 import hashlib
@@ -26,30 +27,33 @@ NOTE = """Mean over its child runs: {seeds}.
 
 @dataclass(frozen=True)
 class Parent:
-    """Runs that differ only in their seed."""
+    """The mean of runs that differ only in their seed, as a parent run in MLflow."""
 
     runs: Sequence[Run]
     digest: str  # of everything that is logged
 
     def times_ms(self) -> tuple[int, int]:
-        """Return when the first run began and the last one ended."""
+        """Return the begin of the first run and the end of the last run, in milliseconds since 1970."""
         times = [run.times_ms() for run in self.runs]
         return min(began for began, _ in times), max(ended for _, ended in times)
 
     def tags(self) -> dict[str, str]:
-        """Return the tags of its runs except the seed, and a description that MLflow shows."""
+        """Return the tags of the first run without its seed and fingerprint, and a description that MLflow shows."""
         seeds = [str(run.spec["seed"]) for run in self.runs]
         tags = {key: value for key, value in self.runs[0].tags().items() if key not in ("seed", "fingerprint")}
         note = NOTE.format(seeds=f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}")
         return {**tags, "run": self.runs[0].group, "seeds": str(len(seeds)), "mlflow.note.content": note}
 
     def params(self) -> dict[str, str]:
-        """Return the parameters that all of its runs share."""
+        """Return the parameters that have the same value in all runs."""
         first, *others = (run.params() for run in self.runs)
         return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
 
     def summary(self) -> dict[str, float]:
-        """Return the mean of each metric that all runs have, and its interval."""
+        """Return metric -> mean over seeds, with the ends of its interval as METRIC.low and METRIC.high.
+
+        Metrics that some run lacks are left out.
+        """
         estimates: dict[str, list[Estimate]] = defaultdict(list)
         for row in (row for run in self.runs for row in run.metrics if is_logged(row) and is_number(row["value"])):
             estimates[metric_key(row)].append(estimate_of_run(row))
@@ -64,10 +68,10 @@ class Parent:
 
 
 def group_runs(runs: Sequence[Run]) -> dict[str, list[list[Run]]]:
-    """Group runs by name without seed, then by their other settings, in the order of seeds.
+    """Group runs that differ only in their seed; return name without seed -> groups, each in the order of seeds.
 
-    A name has several groups if the results hold seeds of an earlier configuration. They are not averaged with the
-    others.
+    A name has several groups if the results folder holds seeds of an earlier configuration. Each group has a separate
+    mean.
     """
     groups_by_name: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in sorted(runs, key=lambda run: int(run.spec["seed"])):
@@ -76,5 +80,5 @@ def group_runs(runs: Sequence[Run]) -> dict[str, list[list[Run]]]:
 
 
 def make_parent(runs: Sequence[Run], digests: Sequence[str]) -> Parent:
-    """Return the parent of runs, given the digest of each."""
+    """Return the parent of `runs`; `digests` are the digests of the runs' contents."""
     return Parent(runs, hashlib.sha256("\n".join([f"{LAYOUT}.{MEAN_LAYOUT}", *digests]).encode()).hexdigest())

@@ -1,4 +1,4 @@
-"""Calls of MLflow's client. Each can be repeated from its start if the store failed in the middle."""
+"""Calls of MLflow's client. Each function can be called again from the start if the store fails in the middle."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,10 @@ PARENT, CONTEXT = "mlflow.parentRunId", "mlflow.data.context"  # tags that MLflo
 
 
 def find_same(client: Any, like: Run, name: str, digest: str, store: Store) -> str | None:
-    """Return the id of a complete run with this name and content, or None."""
+    """Return the id of a complete MLflow run with this name and content, or None.
+
+    `like` is a run of the same experiment and results folder.
+    """
     for run in _runs_named(client, experiment_id(client, like.experiment, store), name, like.results):
         if run.data.tags.get("content") == digest and run.info.status == "FINISHED":
             return run.info.run_id
@@ -24,7 +27,7 @@ def find_same(client: Any, like: Run, name: str, digest: str, store: Store) -> s
 
 @dataclass(frozen=True)
 class Content:
-    """What is logged of a run folder."""
+    """The content of a run folder as it is logged."""
 
     run: Run
     digest: str
@@ -49,7 +52,7 @@ def create_run(client: Any, content: Content, store: Store) -> str:
 
 
 def log_parent(client: Any, parent: Parent, children: Sequence[str], store: Store) -> str:
-    """Return the id of the run with the mean of some seeds; create it if necessary and make their runs its children."""
+    """Return the id of the parent run of some seeds; create it if necessary. `children` are the ids of its runs."""
     first, (began_ms, ended_ms) = parent.runs[0], parent.times_ms()
     run_id = find_same(client, first, first.group, parent.digest, store)
     experiment = experiment_id(client, first.experiment, store)
@@ -68,7 +71,10 @@ def log_parent(client: Any, parent: Parent, children: Sequence[str], store: Stor
 
 
 def keep_only(client: Any, like: Run, name: str, kept: Sequence[str], store: Store) -> None:
-    """Delete the other runs of this name, with their models."""
+    """Delete all MLflow runs of this name except those in `kept`, with their models.
+
+    `like` is a run of the same experiment and results folder.
+    """
     experiment = experiment_id(client, like.experiment, store)
     for run in _runs_named(client, experiment, name, like.results):
         if run.info.run_id not in kept:
@@ -78,7 +84,7 @@ def keep_only(client: Any, like: Run, name: str, kept: Sequence[str], store: Sto
 
 
 def log_numbers(client: Any, run_id: str, points: Iterable[Point], params: dict[str, str] | None = None) -> None:
-    """Log parameters and metrics in batches of MLflow's limits."""
+    """Log parameters and metrics, in batches of the size that MLflow allows."""
     from mlflow.entities import Metric, Param
 
     parameters = [Param(key, value) for key, value in (params or {}).items()]
@@ -110,7 +116,10 @@ def _log_inputs(client: Any, run_id: str, tables: Sequence[InputTable]) -> None:
 
 
 def _log_model(client: Any, run_id: str, experiment: str, folder: Path) -> None:
-    """Log the model as a "logged model" of the run: runs:/{run id}/model, listed among the experiment's models."""
+    """Log the model of a run as MLflow's "logged model", so that it is listed among the models of the experiment.
+
+    Its address is runs:/{run id}/model.
+    """
     from mlflow.entities import LoggedModelOutput
 
     model = client.create_logged_model(experiment, "model", run_id).model_id
@@ -120,6 +129,6 @@ def _log_model(client: Any, run_id: str, experiment: str, folder: Path) -> None:
 
 
 def _runs_named(client: Any, experiment: str, name: str, results: str) -> list[Any]:
-    """Return the runs of this name from this results folder."""
+    """Return the MLflow runs with this name that come from this results folder."""
     runs = client.search_runs([experiment], f"tags.run = '{name}'")
     return [run for run in runs if run.data.tags.get("results") == results]

@@ -1,6 +1,6 @@
 """Code of a logged model (MLflow's "models from code"): MLflow copies this file into each model and runs it on loading.
 
-evaluation/classify.py does the work; kinetext must be installed where the model is loaded.
+The predictions are made by evaluation/classify.py, so kinetext must be installed where the model is loaded.
 """
 
 import json
@@ -14,16 +14,17 @@ from mlflow.pyfunc import PythonModel
 
 
 class ServedRun(PythonModel):
-    """Classify video files with a run.
+    """An MLflow model that classifies video files with a run.
 
-    Takes a table with the column `path` and optionally `start_s` and `end_s`. Returns a table with the columns
-    evaluation/run_files.ANSWER_COLUMNS and `top` rows per video.
+    The input is a table with the column `path` and optionally `start_s` and `end_s`, in seconds. The output is a table
+    with the columns evaluation/run_files.ANSWER_COLUMNS and `top` rows per video.
     """
 
     def load_context(self, context: Any) -> None:
         """Load the files that tracking/model.py wrote.
 
-        The backbone comes from the model, from its folder at the time of logging, or is fetched again.
+        The backbone is read from the model or, if it is not included, from the folder where it was when the model was
+        logged. If that folder is missing or has changed, the backbone is prepared again, which may download it.
         """
         from kinetext.backbones.embed import prepare_backbone
         from kinetext.config.backbone import BackboneOptions
@@ -55,7 +56,9 @@ class ServedRun(PythonModel):
             self.classifier = VideoClassifier(files)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return the most likely labels of each video."""
+        """Return the most likely labels of each video, one row per label; the parameter `top` is their number (default
+        5).
+        """
         from kinetext.evaluation.run_files import ANSWER_COLUMNS
 
         rows: list[dict[str, Any]] = []

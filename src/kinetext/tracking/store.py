@@ -1,10 +1,10 @@
-"""Find the tracking store and open a client of it: a SQLite file on one machine, an `mlflow server` or PostgreSQL on a
+"""Find the tracking store and open a client: a SQLite file on one machine, or an `mlflow server` or PostgreSQL on a
 cluster.
 
 Measured with MLflow 3.17: if eight processes open an empty database at the same time, seven fail ("table runs already
-exists", "UniqueViolation"). A process therefore holds a lock while it opens one; a server opens its database before it
-starts. A lost connection, as when PostgreSQL restarts, raises an error: calls are retried for a while. Sixteen
-processes that write steadily with log_batch lost nothing.
+exists", "UniqueViolation"). A process therefore holds a lock while it opens a database; a server opens its database
+before it starts. Calls are retried for a while, because a lost connection, for instance when PostgreSQL restarts,
+raises an error. Sixteen processes that wrote steadily with log_batch lost no data.
 """
 
 import fcntl
@@ -36,14 +36,14 @@ T = TypeVar("T")
 
 
 class StoreError(Exception):
-    """The store still failed after RETRY_FOR_S."""
+    """The store still failed after RETRY_FOR_S seconds of retries."""
 
 
 @dataclass(frozen=True)
 class Store:
     """A tracking store.
 
-    `uri` is empty if tracking is off. `artifacts` is the folder of logged files; None if a server stores them.
+    `uri` is empty if tracking is off. `artifacts` is the folder of logged files, or None if a server stores them.
     """
 
     uri: str
@@ -59,9 +59,10 @@ class Store:
 
 
 def find_store(options: TrackingOptions, results: Path) -> Store:
-    """Return the store of a results folder: MLFLOW_TRACKING_URI, else `options.uri`, else SQLite in the folder.
+    """Return the store of a results folder.
 
-    Paths are absolute: MLflow's default is a file in the current folder.
+    The address is MLFLOW_TRACKING_URI if set, otherwise `options.uri`, otherwise a SQLite file in the results folder.
+    Paths are made absolute, so that they do not depend on the working directory.
     """
     if not options.enabled:
         return Store("")
@@ -76,7 +77,7 @@ def find_store(options: TrackingOptions, results: Path) -> Store:
 
 
 def import_mlflow() -> None:
-    """Import mlflow with short timeouts and without its messages. Takes about 4 s."""
+    """Import mlflow with short time-outs and without its log messages. This takes about 4 s."""
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     import mlflow  # noqa: F401
@@ -86,7 +87,7 @@ def import_mlflow() -> None:
 
 
 def open_client(store: Store) -> Any:
-    """Return an MLflow client of the store; creates the schema of an empty database."""
+    """Return an MLflow client of the store. In an empty database this creates the schema."""
     import_mlflow()
     from mlflow import MlflowClient
 
@@ -95,7 +96,7 @@ def open_client(store: Store) -> Any:
 
 
 def experiment_id(client: Any, name: str, store: Store) -> str:
-    """Return the id of the experiment of this name; creates it if necessary."""
+    """Return the id of the experiment with this name. The experiment is created if necessary."""
     experiment = client.get_experiment_by_name(name)
     if experiment is not None:
         return experiment.experiment_id
@@ -109,7 +110,10 @@ def experiment_id(client: Any, name: str, store: Store) -> str:
 
 
 def retry(call: Callable[[], T], store: Store) -> T:
-    """Return `call()`; repeat it for RETRY_FOR_S while it raises, then raise StoreError with the last error."""
+    """Return the result of `call()`; repeat the call for up to RETRY_FOR_S seconds while it raises.
+
+    Raises StoreError with the last error.
+    """
     import tenacity
 
     def log_failure(state: tenacity.RetryCallState) -> None:
@@ -131,8 +135,9 @@ def retry(call: Callable[[], T], store: Store) -> T:
 
 @contextmanager
 def schema_lock(store: Store) -> Iterator[None]:
-    """Hold a lock of the store while its schema may be created: a file beside SQLite, or an advisory lock in
-    PostgreSQL.
+    """Hold a lock of the store while its schema may be created.
+
+    The lock is a file beside a SQLite database, or an advisory lock in PostgreSQL. A server needs none.
     """
     if store.uri.startswith("sqlite:///"):
         file = Path(store.uri.removeprefix("sqlite:///"))
@@ -152,11 +157,11 @@ def schema_lock(store: Store) -> Iterator[None]:
 
 
 def first_line(error: BaseException | None) -> str:
-    """Return an error's message as one short line without passwords."""
+    """Return the first line of an error's message, at most 200 characters, without passwords."""
     return without_password((str(error).strip().splitlines() or [type(error).__name__])[0][:200])
 
 
 def without_password(text: str) -> str:
-    """Remove user, password and query from the uris in a text for logs and files."""
+    """Return a text for logs and files in which addresses have no user, password or query."""
     text = re.sub(r"//[^/\s]*@", "//", text)
     return re.sub(r"(://[^\s?]*)\?[^\s)'\"]*", r"\1", text)

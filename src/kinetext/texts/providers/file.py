@@ -110,7 +110,10 @@ def _texts_by_label(path: Path, state: tuple[int, ...], labels: tuple[str, ...])
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Text]]:
-    """Yield each row with its position in the file, `FILE:LINE`, for error messages. Raises ValueError for a wrong row."""
+    """Yield pairs (position, row) of the file; the position, `FILE:LINE`, is for error messages.
+
+    Raises ValueError for a wrong row.
+    """
     if path.suffix == ".json":
         entries = read_entries(path, "label", "sentence")
     elif path.suffix == ".csv":
