@@ -1,6 +1,7 @@
 """The command line: one command per rule of the workflow, named like the rule, and commands for users.
 
-A command parses its options and calls one function. It imports what it needs itself, so that every command starts fast.
+A command parses its options and calls one function. Modules are imported inside the commands, so that every command
+starts fast.
 """
 
 import gc
@@ -31,8 +32,10 @@ for commands, panel in (
 
 
 def main() -> None:
-    """Run the command line. Print a ValueError and a file that cannot be used as one sentence, any other error with its
-    traceback.
+    """Run the command line.
+
+    A ValueError, exhausted memory and a file that the disk refuses are printed as one sentence, and the exit status is
+    1. Any other error is shown with its traceback.
     """
     gc.set_threshold(100_000)  # importing torch makes millions of objects; collecting among them costs a second
     block_pandas_import()
@@ -62,7 +65,9 @@ def main() -> None:
 
 
 class _Formatter(logging.Formatter):
-    """Mark the warnings of kinetext, which the end of a run repeats (report/logs.py)."""
+    """Formatter that marks kinetext's warnings with "warning: ", so that report/logs.py can repeat them at the end of a
+    run.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         text = for_terminal(super().format(record))
@@ -81,8 +86,8 @@ def _print_error(message: str) -> None:
 def block_pandas_import() -> None:
     """Make pyarrow treat pandas as not installed in this process.
 
-    pyarrow imports pandas, which takes a second, only to check whether a list is a pandas object. Other code can still
-    import pandas.
+    Without this, pyarrow imports pandas, which takes a second, only to check whether a list is a pandas object. Other
+    code can still import pandas.
     """
     import pyarrow
 

@@ -35,8 +35,9 @@ Nodes = Annotated[int, typer.Option(min=1, help="nodes of the SLURM job")]
 
 
 def parse_options(model: type[Model], text: str) -> Model:
-    """Return the options that a JSON or YAML text holds. Raises ValueError with the wrong key, its value and the right
-    one.
+    """Return the options in a JSON or YAML text.
+
+    Raises ValueError with the wrong key, its value and what is allowed.
     """
     from pydantic import ValidationError
 

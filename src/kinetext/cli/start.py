@@ -1,4 +1,4 @@
-"""Commands of a user's first hour: write a configuration, look at the runs, try failed clips again."""
+"""Commands to begin with: write a configuration, open the runs in MLflow, retry failed clips."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ def init(
     model: Annotated[str | None, typer.Option(help="language model that writes the descriptions")] = None,
     describe: Annotated[bool, typer.Option(help="whether the study compares descriptions with names")] = True,
 ) -> None:
-    """Look at your videos and write a commented configuration for them; say what was chosen and why."""
+    """Inspect your videos and write a commented configuration for them; print what was chosen and why."""
     from kinetext.start import init as module
 
     module.init(source, output, root, backbone, weights, texts, server, model, describe)
@@ -41,7 +41,7 @@ def dashboard(
     config: ConfigFile = Path("config.yaml"),
     port: Annotated[int, typer.Option(min=1, max=65535, help="port on this machine")] = 5000,
 ) -> None:
-    """Serve the runs of a study in MLflow, on this machine only, and print the address of its runs page."""
+    """Serve the runs of a study in MLflow, on this machine only, and print the addresses of the runs."""
     from kinetext.plan import load_config
     from kinetext.tracking import dashboard as module
 
@@ -56,7 +56,7 @@ def retry_failed(
         list[str] | None, typer.Argument(help="options of Snakemake, for instance -n or --cores 4")
     ] = None,
 ) -> None:
-    """Try the clips again that have no frames; if some can be read now, run what depends on them."""
+    """Retry the clips that have no frames; if some can be read now, run what depends on them."""
     from kinetext.data.retry import failed_clips, readable_now
     from kinetext.plan import load_config
 

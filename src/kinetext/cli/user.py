@@ -1,4 +1,4 @@
-"""Commands for users: check, inspect, compare, classify, export, repair."""
+"""Commands for users: run, check, inspect, compare, classify, export and repair."""
 
 import json
 import os
@@ -19,7 +19,7 @@ app = typer.Typer()
 
 
 def run_workflow(config: Path, options: list[str]) -> None:
-    """Become Snakemake, with options of its own. Raises ValueError if there is no such configuration."""
+    """Replace this process by Snakemake with these options. Raises ValueError if the configuration does not exist."""
     from kinetext.core.paths import workflow_folder
 
     if not config.is_file():
@@ -55,7 +55,7 @@ def check_config(
         bool, typer.Option("--preflight", help="also check keys, servers, weights, disk, clips, time and cost")
     ] = False,
 ) -> None:
-    """Check a config.yaml and print how many runs it plans, and how many trials of tuning before them."""
+    """Check a config.yaml; print how many runs it plans, and how many tuning trials precede them."""
     from kinetext.plan import load_config, plan_runs, tuned_runs
 
     settings = load_config(config)
@@ -88,7 +88,7 @@ def doctor(
     results: Annotated[Path | None, typer.Argument(help="results folder; default: that of the configuration")] = None,
     config: ConfigFile = Path("config.yaml"),
 ) -> None:
-    """Check the installation and a results folder; print a line per problem with its remedy. Changes nothing."""
+    """Check the installation and a results folder; print each problem with its remedy and change nothing."""
     from kinetext.doctor import doctor as module
 
     if module.doctor(results, config):
@@ -143,7 +143,7 @@ def report(
     ended: Annotated[bool, typer.Option("--ended", help="no job is running any more")] = False,
     since: Annotated[float, typer.Option(help="ignore errors before this time, seconds since 1970")] = 0.0,
 ) -> None:
-    """Render the report from the runs that are finished, list the others with the reason, and print a summary."""
+    """Render the report from the finished runs, list the other runs with the reason, and print a summary."""
     from kinetext.plan import load_config, method_trains, plan_runs
     from kinetext.report import partial
     from kinetext.report.jobs import Planned
@@ -178,8 +178,8 @@ def classify(
     ] = None,
     threads: Threads = 1,
 ) -> None:
-    """Classify videos with a trained run. The exit status is 1 if no video could be read; without --csv, if one could
-    not.
+    """Classify videos with a trained run; the exit status is 1 if no video (without --csv: not every video) could be
+    read.
     """
     from kinetext.evaluation import classify as module
 
@@ -195,7 +195,9 @@ def export_predictions(
     run: Annotated[Path, typer.Argument(help="run folder: results/runs/DATASET/PROTOCOL/BACKBONE/METHOD/TEXTS/seed0")],
     output: Annotated[Path, typer.Option(help="CSV file to write: a row per test clip")],
 ) -> None:
-    """Write the predictions of a run as a CSV file: each test clip, its class, the predicted class and its share."""
+    """Write the predictions of a run as a CSV file: for each test clip its class, the predicted class and a
+    probability.
+    """
     from kinetext.evaluation import export as module
 
     module.export_predictions(run, output)
@@ -221,7 +223,7 @@ def profile(
     epochs: Annotated[int | None, typer.Option(min=1, help="epochs to extrapolate to; default: the run's")] = None,
     price: Annotated[float, typer.Option(min=0, help="price of an hour of this machine, in any currency")] = 0.0,
 ) -> None:
-    """Measure the parts of a training step and the device's utilisation; extrapolate a training's duration and cost."""
+    """Measure the parts of a training step and the use of the device; extrapolate to the time and cost of training."""
     from kinetext.training import profile as module
 
     module.profile(run, steps, threads, clips, epochs, price)
@@ -244,7 +246,7 @@ def probe_backbone(
     backbone: Annotated[Path, typer.Argument(help="folder of a prepared backbone: results/backbones/NAME")],
     stills: Annotated[int, typer.Option(help="images per attribute")] = 1000,
 ) -> None:
-    """Print the zero-shot accuracy of kinetext-tiny on single images, attribute by attribute."""
+    """Print the zero-shot accuracy of kinetext-tiny on single images, for each attribute."""
     from kinetext.backbones.tiny import probe as module
 
     module.probe_backbone(backbone, stills)
@@ -255,7 +257,7 @@ def import_weights(
     checkpoint: Annotated[Path, typer.Argument(help="file of weights of STAN's released code, .pth")],
     output: Annotated[Path, typer.Option(help="safetensors file to write")],
 ) -> None:
-    """Convert a checkpoint of STAN's released code to the parameter names of the method `stan`."""
+    """Convert a checkpoint of STAN's published code to the parameter names of the method `stan`."""
     from kinetext.methods.stan import import_weights as module
 
     module.import_weights(checkpoint, output)
@@ -270,7 +272,7 @@ def check_plugin(
         list[str] | None, typer.Option(help="class for texts, at least two; default: rising, falling")
     ] = None,
 ) -> None:
-    """Run the contract checks of its kind on a plug-in; print each that passes and stop at the first that fails."""
+    """Run the contract checks on a plug-in; print each check that passes and stop at the first one that fails."""
     from kinetext import contracts
 
     if kind not in KINDS:

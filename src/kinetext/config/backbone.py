@@ -10,8 +10,8 @@ TINY = "kinetext-tiny"
 
 
 class BackboneOptions(Options):
-    """An image-text model: an open_clip architecture with its weights, kinetext-tiny, or a plug-in with options of its
-    own.
+    """An image-text model: an architecture of open_clip with its weights, kinetext-tiny, or a plug-in with further
+    options.
     """
 
     module: str | None = Field(
@@ -35,13 +35,13 @@ class BackboneOptions(Options):
 
     @property
     def family(self) -> str:
-        """The plug-in."""
+        """The name of the plug-in."""
         is_tiny = (self.model or TINY) == TINY and self.weights is None
         return self.module or ("tiny" if is_tiny else "open_clip_vit")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The plug-in's options."""
+        """The options of the plug-in: those of the named fields that are set, and `options`."""
         named = {name: getattr(self, name) for name in ("model", "pretrained", "weights", "pretrain_steps")}
         if self.family == "tiny":
             named.pop("model")
@@ -49,7 +49,7 @@ class BackboneOptions(Options):
 
     @property
     def source(self) -> str:
-        """Where the weights come from, in words."""
+        """A description of where the weights come from."""
         if self.family == "tiny" and self.pretrain_steps is None:
             return "shipped with kinetext"
         return self.weights or self.pretrained or f"{self.family} {self.settings}"

@@ -1,4 +1,4 @@
-"""Types that several parts of the configuration use."""
+"""Types that several parts of the configuration share."""
 
 from typing import Annotated
 

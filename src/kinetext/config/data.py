@@ -15,7 +15,10 @@ PROTOCOL = re.compile(
 
 
 def draw_name(protocol: str) -> str:
-    """Return the name of a K-shot protocol with its draw: few_shot_4 is few_shot_4_draw0; other protocols as they are."""
+    """Return the name of a protocol with the number of its draw: few_shot_4 becomes few_shot_4_draw0.
+
+    Protocols without K shots, and names that have a draw, stay as they are.
+    """
     match = PROTOCOL.fullmatch(protocol)
     return f"{protocol}_draw0" if match and match["shots"] and match["draw"] is None else protocol
 
@@ -62,7 +65,7 @@ class FrameOptions(Options):
 
     @property
     def frame_set(self) -> str:
-        """Return the name of the folder of these frames: {size}-{resize mode}-{interpolation}."""
+        """Return the folder name of a set of stored frames: {size}-{resize mode}-{interpolation}."""
         return f"{self.size_px}-shortest-bicubic"  # as data/frames.py resizes
 
     @model_validator(mode="after")
@@ -73,7 +76,7 @@ class FrameOptions(Options):
 
 
 class ProtocolOptions(Options):
-    """What protocols need to know about a data set."""
+    """Properties of a data set on which protocols depend."""
 
     novel: list[str] | Literal["half", "vificlip"] = Field(
         default_factory=list,
@@ -89,7 +92,9 @@ class ProtocolOptions(Options):
     @field_validator("shots", mode="before")
     @classmethod
     def _are_lists_of_draws(cls, shots: Any) -> Any:
-        """Refuse keys that are no K-shot protocol, and two keys of one draw: few_shot_4 is few_shot_4_draw0."""
+        """Refuse keys that are no protocol with K shots, and two keys for the same draw, as few_shot_4 and
+        few_shot_4_draw0.
+        """
         if not isinstance(shots, dict):
             return shots
         for protocol in shots:
@@ -102,9 +107,9 @@ class ProtocolOptions(Options):
         return shots
 
     def shot_list(self, protocol: str) -> str | None:
-        """Return the file with the training clips of a protocol, or None if they are drawn.
+        """Return the file that lists the training clips of a protocol, or None if the clips are drawn at random.
 
-        Raises ValueError if other draws of the same protocol have lists.
+        Raises ValueError if only other draws of the protocol have lists.
         """
         lists = {draw_name(name): path for name, path in self.shots.items()}
         draw = draw_name(protocol)
@@ -116,7 +121,7 @@ class ProtocolOptions(Options):
 
 
 class DatasetOptions(ProtocolOptions):
-    """A data set: its module and the module's options."""
+    """A data set: its module, and the options of the module."""
 
     module: str | None = Field(None, description="module of data/datasets; absent: the data set's own name")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the module")

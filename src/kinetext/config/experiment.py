@@ -1,4 +1,4 @@
-"""Options of an experiment, which is a set of runs, and of config.yaml as a whole."""
+"""Options of an experiment, which is a set of runs, and the whole of config.yaml."""
 
 import os
 from typing import Annotated, Any
@@ -16,12 +16,12 @@ from kinetext.core.plugins import Options, nearest
 
 
 def _as_list(value: Any) -> Any:
-    """Return a single name as a list of one."""
+    """Return a single name as a list with one element, and any other value unchanged."""
     return [value] if isinstance(value, str) else value
 
 
 class ExperimentOptions(Options):
-    """A set of runs: every combination of data set, backbone, method, text set and seed."""
+    """A set of runs: all combinations of data set, backbone, method, text set and seed."""
 
     datasets: list[str] = Field(min_length=1, description="names of `datasets`")
     protocol: str = Field(
@@ -53,7 +53,7 @@ class ExperimentOptions(Options):
 
 
 class Config(Options):
-    """The options of config.yaml."""
+    """All options of config.yaml."""
 
     results: str = Field("results", min_length=1, description="folder for all results, relative to the working folder")
     backbones: dict[Name, BackboneOptions] = Field(description="image-text models by name")
@@ -74,7 +74,10 @@ class Config(Options):
     @field_validator("results")
     @classmethod
     def _is_plain_path(cls, results: str) -> str:
-        """Refuse what a path of Snakemake ({} and <>), an address of a database (? # %) or a shell line cannot carry."""
+        """Return the normalised path; refuse characters that Snakemake, a database address or a shell would misread.
+
+        These are {} and <> (Snakemake), ? # % (addresses), and unprintable characters. Raises ValueError.
+        """
         odd = next((character for character in results if character in "{}<>?#%" or not character.isprintable()), None)
         if odd is not None:
             raise ValueError(f"{results!r} contains {odd!r}; choose a folder without it")

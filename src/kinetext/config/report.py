@@ -9,7 +9,7 @@ from kinetext.core.plugins import Options
 
 
 class MetricOptions(Options):
-    """A metric in addition to the built-in ones."""
+    """A metric that is computed in addition to the built-in ones."""
 
     module: str | None = Field(
         None, description="module of evaluation/metrics, a dotted path or a Python file; absent: the metric's own name"
@@ -18,7 +18,7 @@ class MetricOptions(Options):
 
 
 class Published(Options):
-    """A number that a paper reports, shown next to the measured one."""
+    """A value that a paper reports, shown next to the measured value."""
 
     metric: str = Field(
         description="name of the metric in the tables; harmonic_mean or harmonic_mean_among_all of top-1 (base_to_novel)"
@@ -47,7 +47,7 @@ CostColumn = Literal[
 
 
 class ReportOptions(Options):
-    """What report.html shows."""
+    """The contents of report.html."""
 
     title: str = Field("kinetext", description="title of the page")
     headline: list[str] = Field(
@@ -70,7 +70,7 @@ class ReportOptions(Options):
 
 
 class TrackingOptions(Options):
-    """MLflow. The environment variable MLFLOW_TRACKING_URI takes precedence over `uri`."""
+    """Logging of runs to MLflow. The environment variable MLFLOW_TRACKING_URI takes precedence over `uri`."""
 
     enabled: bool = Field(True, description="whether runs are logged")
     uri: str | None = Field(
@@ -92,7 +92,9 @@ class TrackingOptions(Options):
     @field_validator("uri")
     @classmethod
     def _has_no_secret(cls, uri: str | None) -> str | None:
-        """Refuse passwords: options are visible in the process list, Snakemake's metadata and logs."""
+        """Refuse an address with a password, because options are visible in the process list, in Snakemake's metadata
+        and logs.
+        """
         try:
             parts = urlsplit(uri or "")
         except ValueError as error:

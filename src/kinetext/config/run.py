@@ -15,14 +15,14 @@ from kinetext.core.plugins import Options
 
 
 class Rung(Options):
-    """A round of tuning: so many trials train for so many epochs."""
+    """A round of tuning: the number of trials, and the number of epochs that each of them trains for."""
 
     trials: int
     epochs: int
 
 
 class TuningRecord(Options):
-    """How the setting of a run is chosen: the plan, then the choice and its provenance."""
+    """How the setting of a run is chosen: the plan of the tuning, then the chosen setting and where it comes from."""
 
     trials: int = Field(description="settings that are tried")
     seed: int = Field(description="seed of the design")
@@ -67,32 +67,35 @@ class RunSpec(Options):
 
     @property
     def group(self) -> str:
-        """Return the run's name without its seed."""
+        """Return the name of the run without its seed."""
         return self.run.rpartition("/")[0]
 
     @property
     def frame_options(self) -> FrameOptions:
-        """Return the options of the data set's frames."""
+        """Return the options of the stored frames of the data set."""
         return FrameOptions(**self.dataset_options.get("frames", {}))
 
     def with_fingerprint(self) -> "RunSpec":
-        """Return the run with the fingerprint of everything that defines it."""
+        """Return a copy of the run with its fingerprint, a hash of everything that defines the run."""
         return self.model_copy(update={"fingerprint": fingerprint_of(self.model_dump(mode="json"))})
 
     def with_setting(self, setting: dict[str, Any]) -> "RunSpec":
-        """Return the run with other values of some options, named training.NAME or options.NAME, and its fingerprint."""
+        """Return a copy of the run with the values of `setting` (see `apply_setting`) and a new fingerprint."""
         training, options = apply_setting(self.training, self.method_options, setting)
         return self.model_copy(update={"training": training, "method_options": options}).with_fingerprint()
 
 
 def fingerprint_of(values: dict[str, Any]) -> str:
-    """Return the fingerprint of a run from the values of its run.yaml: a hash of everything else in it."""
+    """Return the fingerprint of a run, a hash of all values of its run.yaml except the fingerprint."""
     canonical = json.dumps({key: value for key, value in values.items() if key != "fingerprint"}, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def read_run(path: Path) -> RunSpec:
-    """Read a run.yaml. Raises ValueError, with the nearest run folder, if it is missing or invalid."""
+    """Read a run.yaml.
+
+    Raises ValueError if the file is missing, with the most similar run folder, or if it is invalid.
+    """
     if not path.is_file():
         hint = suggest_run(path.parent) or "run `snakemake` first"
         raise ValueError(f"{path.parent}: not a run folder, {path.name} is missing; {hint}")

@@ -10,7 +10,7 @@ DATASET_KEYS = ("bank", "path")  # options of text providers that may name the d
 
 
 class TextOptions(Options):
-    """A text set: the module of its provider and the module's options."""
+    """A text set: the module of its provider, and the options of the module."""
 
     module: str | None = Field(None, description="module of texts/providers; absent: the text set's own name")
     options: dict[str, Any] = Field(
@@ -19,7 +19,9 @@ class TextOptions(Options):
     )
 
     def for_dataset(self, dataset: str) -> "TextOptions":
-        """Return the options for a data set: "{dataset}" in the name of a bank or a file becomes its name."""
+        """Return the options for one data set: "{dataset}" in the options `bank` and `path` becomes the name of the
+        data set.
+        """
         return self.model_copy(update={"options": _for_dataset(self.options, dataset)})
 
 
@@ -35,7 +37,7 @@ def _for_dataset(options: dict[str, Any], dataset: str) -> dict[str, Any]:
 
 
 class ConfusablesOptions(Options):
-    """How confusable classes are mined, on training clips only."""
+    """How confusable classes are found."""
 
     rivals: int = Field(3, ge=1, description="rivals per class and rule")
     folds: int = Field(5, ge=2, description="folds of the cross-validated confusion matrix")

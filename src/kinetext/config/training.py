@@ -1,4 +1,4 @@
-"""Options of methods, their training and testing. docs/recipes.md has the papers and the reasons for the defaults."""
+"""Options of a method's training and testing. docs/recipes.md names the papers and the reasons for the defaults."""
 
 import copy
 from typing import Annotated, Any, Literal
@@ -11,7 +11,7 @@ from kinetext.core.plugins import Options
 
 
 class AugmentOptions(Options):
-    """Augmentation of training clips; all frames of a clip are changed in the same way."""
+    """Augmentation of training clips. All frames of a clip are changed in the same way."""
 
     crop: float | None = Field(
         None,
@@ -46,7 +46,7 @@ def _expand_augment(augment: Any) -> Any:
 
 
 class TestingOptions(Options):
-    """The views of a test clip, whose scores are averaged."""
+    """The views of a test clip. The scores of a clip are averaged over its views."""
 
     __test__ = False  # pytest takes classes named Test... for tests
 
@@ -67,7 +67,7 @@ class TestingOptions(Options):
 
 
 class TermOptions(Options):
-    """A loss term that is added to the method's losses: a module of training/loss_terms and its options."""
+    """A loss term that is added to the method's losses: a module of training/loss_terms, and its options."""
 
     module: str | None = Field(None, description="module of training/loss_terms; absent: the term's own name")
     weight: float = Field(1.0, ge=0, description="factor on the term")
@@ -254,16 +254,16 @@ class TrainingOptions(Options):
 
     @property
     def mixes(self) -> bool:
-        """Return whether clips are mixed with each other."""
+        """Return whether training mixes clips with each other (mixup or CutMix)."""
         return self.mixup > 0 or self.cutmix > 0
 
     @property
     def pixels_vary(self) -> bool:
-        """Return whether a clip's pixels differ between epochs."""
+        """Return whether the pixels of a training clip differ between epochs."""
         return self.augment.enabled or self.sampling != "uniform" or self.mixes
 
     def needs_classes(self) -> str | None:
-        """Return the name of the first option that is set and requires exactly one class per clip, or None."""
+        """Return the name of the first option that is set and needs exactly one class per clip, or None."""
         options = {
             "mixup": self.mixup,
             "cutmix": self.cutmix,
@@ -292,7 +292,7 @@ class TrainingOptions(Options):
 
 
 class MethodOptions(Options):
-    """A method: its module, the module's options, its training and testing."""
+    """A method: its module, the options of the module, its training and its testing."""
 
     module: str | None = Field(None, description="module of methods; absent: the method's own name")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the module")
@@ -308,7 +308,10 @@ class MethodOptions(Options):
     )
 
     def with_setting(self, setting: dict[str, Any]) -> "MethodOptions":
-        """Return the options with the values of a setting. Raises pydantic's error for a value that is not allowed."""
+        """Return the options with the values of `setting` (see `apply_setting`).
+
+        Raises pydantic's ValidationError for a value of the training that is not allowed.
+        """
         training, options = apply_setting(self.training, self.options, setting)
         return self.model_copy(update={"training": training, "options": options})
 
@@ -316,10 +319,10 @@ class MethodOptions(Options):
 def apply_setting(
     training: TrainingOptions, options: dict[str, Any], setting: dict[str, Any]
 ) -> tuple[TrainingOptions, dict[str, Any]]:
-    """Return a training and a method's options with other values of those that a setting names.
+    """Return the options of training and the options of a method, in this order, with the values of `setting`.
 
-    Names are training.NAME and options.NAME; a dot leads into a part of an option. Raises pydantic's error for a value
-    of the training that is not allowed.
+    `setting` maps names to values. The names are training.NAME or options.NAME; further dots lead to nested options.
+    Raises pydantic's ValidationError for a value of the training that is not allowed.
     """
     parts = {"training": training.model_dump(mode="json"), "options": copy.deepcopy(options)}
     for name, value in setting.items():

@@ -1,6 +1,4 @@
-"""Options of tuning: how many settings of each method are tried, and over which options. docs/training.md explains
-them.
-"""
+"""Options of tuning: how many settings of each method are tried, and which options vary (docs/training.md)."""
 
 from typing import Annotated, Any
 
@@ -10,7 +8,7 @@ from kinetext.core.plugins import Options
 
 
 class RangeOptions(Options):
-    """The values of one option that tuning tries: an interval, a list, or a factor around the configured value."""
+    """The values that tuning tries for one option: an interval, a list, or a range around the configured value."""
 
     low: float | None = Field(None, description="lowest value of an interval; needs high")
     high: float | None = Field(None, description="highest value of an interval")
@@ -35,7 +33,7 @@ class RangeOptions(Options):
 
 
 class HalvingOptions(Options):
-    """Successive halving (Jamieson and Talwalkar, AISTATS 2016) with fixed rungs."""
+    """Successive halving (Jamieson and Talwalkar, AISTATS 2016) with a fixed number of rounds, called rungs."""
 
     factor: int = Field(3, ge=2, description="one of so many trials is promoted to the next rung")
     rungs: int = Field(
@@ -44,7 +42,7 @@ class HalvingOptions(Options):
 
 
 class TuningOptions(Options):
-    """How many settings of a method are tried on validation clips before its final runs."""
+    """Tuning of a method: settings are tried and judged on validation clips before the final runs are trained."""
 
     trials: Annotated[int, Field(ge=0)] = Field(
         16, description="settings that are tried, the configured one included; 0: no tuning"

@@ -1,8 +1,7 @@
-"""Contract checks: what every plug-in of a kind promises, as plain functions that `kinetext check-plugin` and tests
-call.
+"""Contract checks: functions that test what every plug-in of a kind must do, for `kinetext check-plugin` and the tests.
 
-`contracts/KIND.py` has the tuple `CHECKS`. A check takes a `Case`, tries one promise and raises `ContractError` with a
-sentence if the plug-in does not keep it; the first line of its docstring is the promise.
+`contracts/KIND.py` has the tuple `CHECKS`. A check takes a `Case`, tests one promise of the plug-in, and raises
+`ContractError` with a sentence if the promise is broken. The first line of the check's docstring states the promise.
 """
 
 import importlib
@@ -18,12 +17,12 @@ from kinetext.core import plugins
 
 
 class ContractError(ValueError):
-    """A plug-in does not keep a promise of its kind."""
+    """A plug-in breaks a promise of its kind."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A plug-in with the options, the empty folder and (of text providers) the classes that it is checked with."""
+    """A plug-in to check, with its options, an empty folder and, for text providers, the classes to describe."""
 
     kind: str
     module: str
@@ -38,7 +37,7 @@ class Case:
 
     @property
     def config(self) -> Any:
-        """The options as the plug-in's Config."""
+        """The options, as an object of the plug-in's Config."""
         return plugins.configure(self.cls, self.options)
 
 
@@ -52,22 +51,22 @@ def require(condition: bool, message: str) -> None:
 
 
 def promise(check: Check) -> str:
-    """Return what a check's docstring says that it checks."""
+    """Return the promise that a check tests: the first line of its docstring without "Check that"."""
     return (check.__doc__ or check.__name__).partition("\n")[0].removeprefix("Check that ").rstrip(".")
 
 
 def checks(kind: str) -> tuple[Check, ...]:
-    """Return the checks of a kind: those of every plug-in, then its own."""
+    """Return the checks of a kind: first those of every plug-in, then those of this kind."""
     return (is_documented, options_are_checked, *importlib.import_module(f"kinetext.contracts.{kind}").CHECKS)
 
 
 def check_plugin(
     kind: str, module: str, folder: Path, options: dict[str, Any], labels: tuple[str, ...] = Case.labels
 ) -> Iterator[str]:
-    """Run the checks of a kind on a plug-in and yield the promise of each that passes.
+    """Run the checks of a kind on a plug-in and yield the promise of each check that passes.
 
-    Each check gets an empty folder of its own in `folder`. Raises ValueError, which begins with the promise, at the
-    first that fails; an error inside the plug-in counts as a failure.
+    Each check gets a new empty folder in `folder`. The first check that fails raises ValueError, whose message states
+    the promise. An error inside the plug-in counts as a failure.
     """
     plugins.load(kind, module)
     for check in checks(kind):

@@ -1,6 +1,7 @@
 """Contract checks of backbones, on frames of noise and a few texts.
 
-B clips, T frames, F frames of all clips, N tokens of a frame, V visual width, K texts, L words, D joint width.
+B clips, T frames, F frames of all clips, N tokens of a frame, P patches, V visual width, K texts, L tokens of a text, D
+joint width.
 """
 
 import torch
@@ -17,7 +18,7 @@ TOLERANCE = 1e-4  # float32
 
 
 def facts_are_those_of_the_model(case: Case) -> None:
-    """Check that what the class says of the model without building it is true of the model."""
+    """Check that facts(), which does not build the model, agrees with the model."""
     facts, backbone = case.cls.facts(case.config), _build(case)
     for name in ("image_size_px", "num_layers", "context_length"):
         declared, true = getattr(facts, name), getattr(backbone, name)
@@ -26,7 +27,7 @@ def facts_are_those_of_the_model(case: Case) -> None:
 
 
 def tokens_have_the_right_shapes(case: Case) -> None:
-    """Check that each layer gives one token per patch and prefix token, which summary and project turn into features."""
+    """Check that each layer gives one token per patch and prefix token, and that all features have the right shapes."""
     backbone = _build(case)
     down, across = backbone.grid
     shape = (B, T, backbone.prefix_tokens + down * across, backbone.width)
@@ -52,7 +53,7 @@ def tokens_have_the_right_shapes(case: Case) -> None:
 
 
 def the_default_hook_changes_nothing(case: Case) -> None:
-    """Check that a hook that only runs each layer is called once per layer and changes no bit of the tokens."""
+    """Check that a hook that only runs the layer is called once per layer and leaves the tokens exactly as they are."""
     backbone, numbers = _build(case), []
 
     def through(number: int, layer: torch.nn.Module, x_BTNV: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ def the_default_hook_changes_nothing(case: Case) -> None:
 
 
 def a_layer_is_its_branches(case: Case) -> None:
-    """Check that a layer adds its attention and its MLP branch, and further keys and values act like further tokens."""
+    """Check that a layer adds its attention and MLP branches, and that extra keys and values act like extra tokens."""
     backbone = _build(case)
     x_SNV = torch.randn(4, 7, backbone.width, generator=_generator(1))
     with torch.inference_mode():
@@ -85,7 +86,7 @@ def a_layer_is_its_branches(case: Case) -> None:
 
 
 def bytes_are_normalised(case: Case) -> None:
-    """Check that uint8 frames become floats by the mean and deviation of preprocess, and floats stay as they are."""
+    """Check that normalize applies the mean and deviation of preprocess to uint8 frames and leaves floats unchanged."""
     backbone = _build(case)
     size = backbone.image_size_px
     frames_BTCHW = torch.randint(256, (1, 2, 3, size, size), dtype=torch.uint8, generator=_generator(2))
@@ -96,7 +97,7 @@ def bytes_are_normalised(case: Case) -> None:
 
 
 def texts_are_encoded_alone(case: Case) -> None:
-    """Check that a text's feature depends neither on other texts nor on padding, and all shapes are right."""
+    """Check that a text's feature depends neither on other texts nor on padding, and that all shapes are right."""
     backbone = _build(case)
     if not backbone.has_text:
         return
@@ -120,7 +121,7 @@ def texts_are_encoded_alone(case: Case) -> None:
 
 
 def long_texts_are_cut(case: Case) -> None:
-    """Check that a text longer than the context is truncated, and that `token_counter` agrees with `tokenize`."""
+    """Check that a text longer than the context is cut, and that token_counter agrees with tokenize."""
     backbone = _build(case)
     if not backbone.has_text:
         return
@@ -135,7 +136,9 @@ def long_texts_are_cut(case: Case) -> None:
 
 
 def the_scale_is_set_and_clamped(case: Case) -> None:
-    """Check that logits rise with cosines, by 1 / temperature once it is set, and clamp_scale bounds a large scale."""
+    """Check that logits increase with cosines, by 1 / temperature after set_temperature, and that clamp_scale limits
+    them.
+    """
     backbone = _build(case)
     with torch.no_grad():
         low, high = backbone.logits(torch.tensor([0.0, 1.0])).tolist()
@@ -152,7 +155,7 @@ def the_scale_is_set_and_clamped(case: Case) -> None:
 
 
 def parameters_have_a_place(case: Case) -> None:
-    """Check that every parameter is marked as pretrained and depth_of knows its part and level."""
+    """Check that every parameter is marked as pretrained, and that depth_of gives its part and level."""
     backbone, parts = _build(case), set()
     for name, parameter in backbone.named_parameters():
         require(getattr(parameter, "is_pretrained", False), f"{name} is not marked; call mark_pretrained once built")
@@ -168,7 +171,7 @@ def parameters_have_a_place(case: Case) -> None:
 
 
 def files_restore_the_model(case: Case) -> None:
-    """Check that the model that is saved and loaded gives the same features, to the bit."""
+    """Check that a model that was saved and loaded again gives exactly the same features."""
     backbone = _build(case)
     save_backbone(backbone, case.folder, {"weights": "checked"}, case.module)
     loaded = load_backbone(case.folder)
@@ -202,14 +205,14 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def _build(case: Case) -> Backbone:
-    """Return the model with its weights, in float32 and evaluation mode."""
+    """Return the model with its weights, in float32 and in evaluation mode."""
     torch.manual_seed(0)
     backbone: Backbone = case.cls.prepare(case.config).float().eval()
     return backbone
 
 
 def _frames(backbone: Backbone) -> Tensor:
-    """Return normalised noise [B, T, 3, H, W]."""
+    """Return frames of normalised noise [B, T, 3, H, W]."""
     size = backbone.image_size_px
     return torch.randn(B, T, 3, size, size, generator=_generator(3))
 
@@ -219,7 +222,7 @@ def _require_shape(what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
 
 
 def _require_same(what: str, actual: Tensor, expected: Tensor) -> None:
-    """Raise ContractError unless the tensors are equal up to rounding."""
+    """Raise ContractError, with the name `what`, unless two tensors have equal shapes and values up to TOLERANCE."""
     require(actual.shape == expected.shape, f"{what} has shape {tuple(actual.shape)}, not {tuple(expected.shape)}")
     difference = float((actual - expected).abs().max())
     require(difference <= TOLERANCE * max(1.0, float(expected.abs().max())), f"{what} differs by {difference:.2g}")

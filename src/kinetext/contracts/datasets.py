@@ -1,4 +1,4 @@
-"""Contract checks of data sets, with options that list a few clips."""
+"""Contract checks of data sets. The options of the data set should list only a few clips."""
 
 from contextlib import redirect_stderr
 from io import StringIO
@@ -21,7 +21,7 @@ def options_are_accepted(case: Case) -> None:
 
 
 def attributes_have_known_values(case: Case) -> None:
-    """Check that captioned is True, False or None, and the published sizes are numbers."""
+    """Check that `captioned` is True, False or None, and that the published sizes are numbers."""
     dataset = _dataset(case)
     require(dataset.captioned in (True, False, None), f"captioned is {dataset.captioned!r}; take True, False or None")
     for key, size in dataset.published().items():
@@ -30,7 +30,7 @@ def attributes_have_known_values(case: Case) -> None:
 
 
 def clips_are_complete(case: Case) -> None:
-    """Check that each clip has an id of its own, a known split, and either a label or captions."""
+    """Check that each clip has a unique id, a known split, and either a class or captions."""
     dataset, clips = _dataset(case), _clips(case)
     require(bool(clips), "list_clips yields nothing")
     ids = set()
@@ -59,7 +59,7 @@ def clips_repeat(case: Case) -> None:
 
 
 def labels_are_consistent(case: Case) -> None:
-    """Check that labels() has each class once, and the clips and declared pairs use no other."""
+    """Check that labels() lists each class once, and that clips and declared pairs have no other classes."""
     dataset, clips = _dataset(case), _clips(case)
     used = {label for clip in clips for label in clip.classes}
     labels = dataset.labels() or sorted(used)
@@ -76,7 +76,7 @@ def labels_are_consistent(case: Case) -> None:
 
 
 def clips_can_be_indexed_and_read(case: Case) -> None:
-    """Check that the clips can be indexed, and frames extracted from the first readable one."""
+    """Check that the clips can be indexed, and that frames of the first readable clip can be extracted."""
     output, media = case.folder / "clips.parquet", case.folder / "media"
     options = DatasetOptions(module=case.module, options=case.options)
     with redirect_stderr(StringIO()):

@@ -1,4 +1,4 @@
-"""What methods and loss terms are checked on: kinetext-tiny with random weights, 3 clips of noise and 4 classes.
+"""Inputs for the checks of methods and loss terms: kinetext-tiny with random weights, 3 clips of noise, and 4 classes.
 
 B clips, T frames, K classes.
 """
@@ -20,7 +20,7 @@ RIVALS_KK = torch.eye(K, dtype=torch.bool) | torch.eye(K, dtype=torch.bool)[[1, 
 
 
 class TinyWithoutText(Tiny):
-    """kinetext-tiny whose text encoder may not be used."""
+    """kinetext-tiny as a backbone without a text encoder; using the text encoder raises NotImplementedError."""
 
     has_text = False
 
@@ -35,13 +35,13 @@ class TinyWithoutText(Tiny):
 
 
 def random_tiny(seed: int = 0, family: type[Tiny] = Tiny) -> Backbone:
-    """Return kinetext-tiny, its weights drawn with the seed."""
+    """Return kinetext-tiny with weights drawn from the seed."""
     torch.manual_seed(seed)
     return family().float().eval()
 
 
 def perturb(module: nn.Module) -> None:
-    """Move every parameter that can train a little, as training would: what starts at zero has an effect."""
+    """Add noise to every trainable parameter, so that parameters that start at zero have an effect."""
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in filter(lambda parameter: parameter.requires_grad, module.parameters()):
@@ -49,7 +49,7 @@ def perturb(module: nn.Module) -> None:
 
 
 def require_same_parameters(first: nn.Module, second: nn.Module) -> None:
-    """Raise ContractError unless two modules, built with one seed, have the same parameters."""
+    """Raise ContractError unless two modules have the same parameters. Both must have been built with the same seed."""
     one, other = dict(first.named_parameters()), dict(second.named_parameters())
     require(one.keys() == other.keys(), "the second time it has other parameters")
     for name, parameter in one.items():
@@ -57,14 +57,16 @@ def require_same_parameters(first: nn.Module, second: nn.Module) -> None:
 
 
 def noise_clips(num_frames: int = T) -> Tensor:
-    """Return normalised clips of noise that get lighter from frame to frame, [B, T, 3, 64, 64]."""
+    """Return normalised clips of noise [B, T, 3, 64, 64] whose brightness increases from frame to frame."""
     light_T = torch.linspace(-1, 1, num_frames)
     noise_BTCHW = torch.randn(B, num_frames, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     return noise_BTCHW + light_T[:, None, None, None]
 
 
 def class_table(backbone: Backbone, labels: tuple[str, ...] = LABELS, descriptions: bool = True) -> TextTable:
-    """Return a name for each class and, if asked for, how it starts and how it ends."""
+    """Return a table with the name of each class and, with `descriptions`, a sentence about its start and one about its
+    end.
+    """
     rows = []
     for label in labels:
         sentences = [("name", "whole", label)]
@@ -75,7 +77,10 @@ def class_table(backbone: Backbone, labels: tuple[str, ...] = LABELS, descriptio
 
 
 def loss_inputs(method: Method, task: str) -> tuple[LossInputs, TextTable]:
-    """Return the features of a batch whose clips have one class, several, or a caption each, and the table of texts."""
+    """Return inputs of a loss and the table of texts.
+
+    `task` says whether each clip of the batch has one class ("classes"), several ("labels") or a caption ("captions").
+    """
     table = class_table(method.backbone, LABELS[:B] if task == "captions" else LABELS)
     video, text = method.encode_video(noise_clips()), method.encode_texts(table)
     if task == "captions":

@@ -46,7 +46,7 @@ def attributes_have_known_values(case: Case) -> None:
 
 
 def options_are_accepted(case: Case) -> None:
-    """Check that the method accepts the options, on an image encoder of 4 layers too."""
+    """Check that the method accepts the options, also with an image encoder of 4 layers."""
     config = case.config
     case.cls.check(config)
     case.cls.check_depth(config, 4, "kinetext-tiny")
@@ -57,7 +57,7 @@ def options_are_accepted(case: Case) -> None:
 
 
 def scores_are_finite(case: Case) -> None:
-    """Check that each clip and class gets a finite score, not all alike, and the same twice."""
+    """Check that each clip gets a finite score for each class, that scores differ, and that they are the same twice."""
     method = _trained_a_little(case)
     table = class_table(method.backbone)
     scores_BK = _score(method, noise_clips(), table)
@@ -85,7 +85,9 @@ def clips_are_scored_alone(case: Case) -> None:
 
 
 def classes_are_scored_alone(case: Case) -> None:
-    """Check that a class's scores do not depend on the other classes or their order; a probe is fitted to its classes."""
+    """Check that a class's scores depend neither on other classes nor on their order, unless the method fits its
+    classes.
+    """
     if case.cls.fits:
         return
     method = _trained_a_little(case)
@@ -100,7 +102,7 @@ def classes_are_scored_alone(case: Case) -> None:
 
 
 def a_video_is_its_encoded_tokens(case: Case) -> None:
-    """Check that encode_video is encode_tokens of image_tokens, which have the shapes that its attributes give."""
+    """Check that encode_video equals encode_tokens of image_tokens, and that the tokens have the declared shapes."""
     method = _trained_a_little(case)
     with torch.inference_mode():
         tokens = method.image_tokens(noise_clips())
@@ -140,7 +142,7 @@ def bytes_are_normalised(case: Case) -> None:
 
 
 def sees_order_is_true(case: Case) -> None:
-    """Check that reversed frames change the scores if, and only if, sees_order is True."""
+    """Check that reversing the frames changes the scores if and only if sees_order is True."""
     method = _trained_a_little(case)
     table = class_table(method.backbone)
     change = float((_score(method, noise_clips().flip(1), table) - _score(method, noise_clips(), table)).abs().max())
@@ -149,7 +151,7 @@ def sees_order_is_true(case: Case) -> None:
 
 
 def needs_text_is_true(case: Case) -> None:
-    """Check that the method scores on a backbone without a text encoder if, and only if, needs_text is False."""
+    """Check that the method works on a backbone without a text encoder if and only if needs_text is False."""
     try:
         method = _trained_a_little(case, random_tiny(family=TinyWithoutText))
         _score(method, noise_clips(), class_table(method.backbone))
@@ -163,7 +165,7 @@ def needs_text_is_true(case: Case) -> None:
 
 
 def needs_descriptions_is_true(case: Case) -> None:
-    """Check that names alone are scored, or refused by a ValueError if needs_descriptions is True."""
+    """Check that the method accepts names alone, or raises ValueError for them if needs_descriptions is True."""
     method = _trained_a_little(case)
     names = class_table(method.backbone, descriptions=False)
     try:
@@ -176,7 +178,7 @@ def needs_descriptions_is_true(case: Case) -> None:
 
 
 def losses_are_named(case: Case) -> None:
-    """Check that each loss is a finite number with a name, of every task."""
+    """Check that for every task each loss is a finite scalar with a name."""
     method = _trained_a_little(case)
     for task in case.cls.tasks if case.cls.trains else ():
         losses = method.losses(loss_inputs(method, task)[0])
@@ -188,7 +190,7 @@ def losses_are_named(case: Case) -> None:
 
 
 def whatever_trains_gets_a_gradient(case: Case) -> None:
-    """Check that every parameter that trains gets a gradient, and no other, with the encoders trained and frozen."""
+    """Check that trainable parameters, and only they, get a gradient, with the encoders trained and frozen."""
     if not case.cls.trains or case.cls.fits:
         return
     for encoder in ("trained", "frozen"):
@@ -207,7 +209,7 @@ def whatever_trains_gets_a_gradient(case: Case) -> None:
 
 
 def a_checkpoint_restores_the_scores(case: Case) -> None:
-    """Check that a method built with other weights gives the same scores once the trained parameters are loaded."""
+    """Check that loading a checkpoint into a method with other weights gives the scores of the saved method."""
     if not case.cls.trains:
         return
     options = TrainingOptions(image_encoder="trained", text_encoder="trained")
@@ -228,7 +230,7 @@ def a_checkpoint_restores_the_scores(case: Case) -> None:
 
 
 def the_seed_decides_new_parameters(case: Case) -> None:
-    """Check that building the method twice with one seed gives the same parameters."""
+    """Check that building the method twice with the same seed gives the same parameters."""
     require_same_parameters(_build(case), _build(case))
 
 
@@ -253,12 +255,16 @@ CHECKS = (
 
 
 def _build(case: Case, seed: int = 0) -> Method:
-    """Return the method on kinetext-tiny, all weights drawn with the seed."""
+    """Return the method on kinetext-tiny, with all weights drawn from the seed."""
     return build_method(random_tiny(seed), case.module, case.options).eval()
 
 
 def _trained_a_little(case: Case, backbone: Backbone | None = None) -> Method:
-    """Return the method, by default on kinetext-tiny, with every parameter moved, or fitted to noise."""
+    """Return the method with noise added to every trainable parameter, fitted to noise if it is a method that is
+    fitted.
+
+    `backbone` is kinetext-tiny by default.
+    """
     method = build_method(backbone, case.module, case.options).eval() if backbone else _build(case)
     perturb(method)
     if method.fits:
@@ -275,7 +281,7 @@ def _score(method: Method, frames_BTCHW: Tensor, table: TextTable) -> Tensor:
 
 
 def _require_same(actual: Any, expected: Any, what: str) -> None:
-    """Raise ContractError unless two features or scores, or tuples of them, are equal up to rounding."""
+    """Raise ContractError, beginning with `what`, unless two tensors or tuples of tensors are equal up to TOLERANCE."""
     try:
         torch.testing.assert_close(actual, expected, rtol=TOLERANCE, atol=TOLERANCE)
     except AssertionError as error:

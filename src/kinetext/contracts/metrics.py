@@ -1,4 +1,4 @@
-"""Contract checks of metrics, on random scores of 90 clips for 8 classes, or of 40 clips for their captions."""
+"""Contract checks of metrics, on random scores: 90 clips for 8 classes, or 40 clips for 40 captions."""
 
 import math
 from dataclasses import replace
@@ -21,7 +21,7 @@ CLIPS = {"classes": 90, "captions": 40, "labels": 90}
 
 
 def attributes_have_known_values(case: Case) -> None:
-    """Check that task, unit and direction have known values."""
+    """Check that task, unit, higher_is_better and needs_rivals have known values."""
     metric = case.cls
     require(metric.task in CLIPS, f"task is {metric.task!r}; take classes, captions or labels")
     require(metric.unit in ("share", "rank", "number"), f"unit is {metric.unit!r}; take share, rank or number")
@@ -31,7 +31,7 @@ def attributes_have_known_values(case: Case) -> None:
 
 
 def value_is_in_its_unit(case: Case) -> None:
-    """Check that the value is a finite float in its unit, clips without frames included."""
+    """Check that the value is a finite float in the range of its unit, even if a clip has no frames."""
     metric, sample, rivals = _inputs(case)
     value = metric.measure(sample, rivals)
     require(isinstance(value, float), f"measure returns {type(value).__name__}; take float(...)")
@@ -74,14 +74,14 @@ def classes_may_come_in_any_order(case: Case) -> None:
 
 
 def no_clips_give_nan(case: Case) -> None:
-    """Check that without clips the value is NaN."""
+    """Check that the value is NaN if there are no clips."""
     metric, sample, rivals = _inputs(case)
     value = metric.measure(sample.take(np.array([], int)), rivals)
     require(math.isnan(value), f"the value of no clips is {value}")
 
 
 def right_is_no_worse_than_wrong(case: Case) -> None:
-    """Check that scores that are right and certain are no worse than scores that are wrong and certain."""
+    """Check that confident correct scores are no worse than confident wrong scores."""
     metric = case.cls(case.config)
     rivals = RIVALS if metric.needs_rivals else None
     right, wrong = (metric.measure(_certain(metric, sign), rivals) for sign in (1, -1))
@@ -91,7 +91,7 @@ def right_is_no_worse_than_wrong(case: Case) -> None:
 
 
 def clip_values_agree_with_measure(case: Case) -> None:
-    """Check that where there are clip values, each is the metric of the clip alone, and their mean is the metric."""
+    """Check that each clip value, if there are any, is the metric of that clip, and that their mean is the metric."""
     metric, sample, rivals = _inputs(case)
     value_B = metric.clip_values(sample, rivals)
     if value_B is None:
@@ -103,7 +103,7 @@ def clip_values_agree_with_measure(case: Case) -> None:
 
 
 def interval_is_finite(case: Case) -> None:
-    """Check that the metric gets an interval."""
+    """Check that the confidence interval of the metric is finite."""
     metric, sample, rivals = _inputs(case)
     low, high = metric_interval(metric, sample, rivals, draws=50)[:2]
     require(math.isfinite(low) and math.isfinite(high), f"the interval is [{low}, {high}]")
@@ -123,7 +123,7 @@ CHECKS = (
 
 
 def _inputs(case: Case) -> tuple[Metric, Any, Rivals | None]:
-    """Return the metric, a sample with one clip without frames, and rivals where the metric needs them."""
+    """Return the metric, a sample in which one clip has no frames, and rivals if the metric needs them, else None."""
     metric = case.cls(case.config)
     random, num_clips = np.random.default_rng(3), CLIPS[metric.task]
     if metric.task == "captions":
@@ -140,14 +140,14 @@ def _inputs(case: Case) -> tuple[Metric, Any, Rivals | None]:
 
 
 def _several(predictions: Predictions) -> Predictions:
-    """Return predictions whose clips have their class, and every fifth clip the next class too."""
+    """Return multi-label predictions: each clip has its class as label, and every fifth clip also the next class."""
     labels_BK = np.eye(len(LABELS), dtype=bool)[predictions.target_B]
     labels_BK[::5] |= np.roll(labels_BK[::5], 1, axis=1)
     return replace(predictions, target_B=np.full(len(labels_BK), -1), labels_BK=labels_BK)
 
 
 def _certain(metric: Metric, sign: int) -> Predictions | Ranks:
-    """Return scores where the correct one is far above (sign 1) or far below (sign -1) all others."""
+    """Return scores in which the correct class or caption is far above (sign 1) or far below (sign -1) all others."""
     if metric.task == "captions":
         return rank_queries(100.0 * sign * np.eye(24), np.arange(24))["t2v"]
     target_B = np.repeat(np.arange(len(LABELS)), 3)

@@ -1,4 +1,4 @@
-"""Contract checks of loss terms, added to mean pooling on kinetext-tiny with random weights."""
+"""Contract checks of loss terms, which are added to the method mean_pool on kinetext-tiny with random weights."""
 
 import torch
 
@@ -9,13 +9,13 @@ from kinetext.training.loss_terms.base import LossTerm, TermInputs
 
 
 def attributes_have_known_values(case: Case) -> None:
-    """Check that tasks has known values."""
+    """Check that `tasks` has known values."""
     tasks = set(case.cls.tasks)
     require(bool(tasks) and tasks <= {"classes", "captions"}, f"tasks is {case.cls.tasks!r}; take classes, captions")
 
 
 def building_leaves_the_method_alone(case: Case) -> None:
-    """Check that building the term changes no parameter of the method, and the method is not a part of the term."""
+    """Check that building the term neither changes the method's parameters nor registers them with the term."""
     method = build_method(random_tiny(), "mean_pool", {}).eval()
     before = {name: p.clone() for name, p in method.named_parameters()}
     term = case.cls(method, case.config)
@@ -27,7 +27,7 @@ def building_leaves_the_method_alone(case: Case) -> None:
 
 
 def loss_is_a_finite_scalar(case: Case) -> None:
-    """Check that the loss is a finite scalar, the same twice, with frames and with cached tokens."""
+    """Check that the loss is a finite scalar and the same twice, both with frames and with cached tokens."""
     method, term = _build(case)
     for task in case.cls.tasks:
         for cached in (False, True):
@@ -39,7 +39,7 @@ def loss_is_a_finite_scalar(case: Case) -> None:
 
 
 def gradients_reach_the_method_and_the_term(case: Case) -> None:
-    """Check that the method gets a gradient, and so does every parameter of the term that trains."""
+    """Check that the method and every trainable parameter of the term get a gradient."""
     for task in case.cls.tasks:
         method, term = _build(case)
         term.loss(_inputs(method, task, cached=False)).backward()
@@ -52,7 +52,7 @@ def gradients_reach_the_method_and_the_term(case: Case) -> None:
 
 
 def the_seed_decides_new_parameters(case: Case) -> None:
-    """Check that building the term twice with one seed gives the same parameters."""
+    """Check that building the term twice with the same seed gives the same parameters."""
     require_same_parameters(_build(case)[1], _build(case)[1])
 
 
@@ -66,7 +66,7 @@ CHECKS = (
 
 
 def _build(case: Case) -> tuple[Method, LossTerm]:
-    """Return mean pooling and the term, every trainable parameter moved after both were built."""
+    """Return the method mean_pool and the term, with noise added to every trainable parameter of both."""
     method = build_method(random_tiny(), "mean_pool", {}).eval()
     term: LossTerm = case.cls(method, case.config).eval()
     perturb(method)
@@ -75,7 +75,7 @@ def _build(case: Case) -> tuple[Method, LossTerm]:
 
 
 def _inputs(method: Method, task: str, cached: bool) -> TermInputs:
-    """Return a batch; with cached tokens its frames are absent."""
+    """Return the inputs of a loss term for a batch. With cached tokens there are no frames."""
     losses, table = loss_inputs(method, task)
     tokens = method.image_tokens(noise_clips())
     return TermInputs(None if cached else noise_clips(), tokens, table, losses)

@@ -14,7 +14,7 @@ def options_are_accepted(case: Case) -> None:
 
 
 def attributes_have_known_values(case: Case) -> None:
-    """Check that what is optional has the types of the base class."""
+    """Check that the optional attributes have the types and ranges of the base class."""
     provider = _provider(case)
     for name in ("gives_descriptions", "of_captions", "control", "paid", "skip_checks"):
         require(isinstance(getattr(provider, name), bool), f"{name} is {getattr(provider, name)!r}; take True or False")
@@ -31,7 +31,7 @@ def listed_files_exist(case: Case) -> None:
 
 
 def rows_are_complete(case: Case) -> None:
-    """Check that each class gets rows of its own label with a known kind and phase, a sentence and a source."""
+    """Check that the rows of each class have the class as label, a known kind and phase, a sentence and a source."""
     provider, context = _provider(case), _context(case)
     if provider.source is not None:
         return
@@ -51,7 +51,7 @@ def rows_are_complete(case: Case) -> None:
 
 
 def descriptions_are_announced(case: Case) -> None:
-    """Check that there are descriptions if, and only if, gives_descriptions is True."""
+    """Check that there are descriptions if and only if gives_descriptions is True."""
     provider, context = _provider(case), _context(case)
     if provider.source is not None:
         return
@@ -65,7 +65,7 @@ def descriptions_are_announced(case: Case) -> None:
 
 
 def rows_repeat(case: Case) -> None:
-    """Check that a class gets the same rows twice, whatever the order of the classes."""
+    """Check that a class gets the same rows twice, in whatever order the classes are."""
     provider, context = _provider(case), _context(case)
     if provider.source is not None:
         return
@@ -79,7 +79,9 @@ def rows_repeat(case: Case) -> None:
 
 
 def rearranging_only_moves_descriptions(case: Case) -> None:
-    """Check that a control of another table keeps names and sentences, and moves descriptions between classes only."""
+    """Check that a control that rearranges a table changes neither names nor sentences, only the classes of
+    descriptions.
+    """
     provider = _provider(case)
     if provider.source is None:
         return
@@ -113,7 +115,7 @@ def _provider(case: Case) -> Provider:
 
 
 def _context(case: Case) -> Context:
-    """Return the classes and, as their captions, two sentences each."""
+    """Return a context with the classes of the case and two captions for each of them."""
     captions = {label: [f"it is {label}", f"there is {label}"] for label in case.labels}
     return Context(list(case.labels), case.folder, captions)
 
@@ -123,5 +125,5 @@ def _rivals(case: Case) -> dict[str, list[str]]:
 
 
 def _descriptions(table: dict[str, list[Text]]) -> Counter[Text]:
-    """Return how often each description is in a table, whichever class has it."""
+    """Return how often each description occurs in a table, regardless of its class and source."""
     return Counter(replace(row, label="", source="") for rows in table.values() for row in rows if row.kind != "name")

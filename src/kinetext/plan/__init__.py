@@ -1,7 +1,7 @@
-"""Check a configuration and plan its runs. The Snakefile imports this package, so it must be quick.
+"""Check a configuration and plan its runs. The Snakefile imports this package, so importing it must be fast.
 
-`check` has check-config, with `experiments` for how the parts of an experiment fit together and `tuning` for the
-settings that tuning tries; `runs` specifies each run; `inputs` says which files and modules a part reads.
+`check` checks a whole configuration. `experiments` checks that the parts of an experiment fit together, and `tuning`
+checks the settings that tuning tries. `runs` specifies each run. `inputs` returns the files and modules of each part.
 """
 
 from kinetext.plan.check import check_config, load_config

@@ -1,6 +1,6 @@
 """Check a configuration before anything costs time: the options, files and plug-ins of each part, then the experiments.
 
-A check imports the plug-ins and, with the methods, torch, but not open_clip or MLflow.
+A check imports the plug-ins. Methods also import torch, but neither open_clip nor MLflow is imported.
 """
 
 from pathlib import Path
@@ -22,9 +22,9 @@ from kinetext.texts.providers.base import load_provider
 
 
 def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
-    """Return the configuration, after a check of its plug-ins' options, files and experiments.
+    """Return the configuration with these values after checking its options, files, plug-ins and experiments.
 
-    Raises ValueError: one sentence with the file, the key, the value and the nearest right answer.
+    Raises ValueError with one sentence: the file, the key, the value, and what would be right.
     """
     try:
         config = Config(**values)
@@ -52,7 +52,7 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
 
 
 def load_config(path: Path) -> Config:
-    """Read and check a config.yaml. Raises ValueError."""
+    """Read and check a config.yaml. Raises ValueError if the file is missing, is not YAML, or fails `check_config`."""
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
     try:
@@ -90,7 +90,7 @@ def _check_metrics(config: Config, where: str) -> None:
 
 
 def _check_reference(where: str, config: Config, number: Published) -> None:
-    """Check that a published number names one row of a comparison."""
+    """Check that a published value belongs to exactly one row of a comparison."""
     names = {"datasets": number.dataset, "methods": number.method, "texts": number.texts}
     names |= {"backbones": number.backbone} if number.backbone else {}
     for part, name in names.items():

@@ -1,6 +1,6 @@
 """Check that the parts of an experiment fit together: data sets, protocol, backbones, methods and text sets.
 
-Every check raises ValueError: one sentence with the file, the key, the value and the nearest right answer.
+Every check raises ValueError with one sentence: the file, the key, the value, and what would be right.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from kinetext.texts.providers.base import load_provider
 
 
 def check_experiment(where: str, config: Config, experiment: ExperimentOptions) -> None:
-    """Check the parts of an experiment, then how they fit together."""
+    """Check that all parts of an experiment are defined, and that they fit together."""
     for key in ("backbone", "datasets", "methods", "texts"):
         part = "backbones" if key == "backbone" else key
         check_known(f"{where}.{key}", part, getattr(experiment, key), getattr(config, part))
@@ -36,7 +36,7 @@ def check_experiment(where: str, config: Config, experiment: ExperimentOptions) 
 
 
 def check_known(where: str, part: str, names: Iterable[str], known: Mapping[str, Any]) -> None:
-    """Check that a part of the configuration has all of these names."""
+    """Check that all `names` are defined in a part of the configuration, such as `methods`."""
     for name in names:
         if name not in known:
             raise ValueError(f"{where}: '{name}' is not in {part}{plugins.nearest(name, list(known))}")
@@ -45,8 +45,8 @@ def check_known(where: str, part: str, names: Iterable[str], known: Mapping[str,
 def _check_backbone(
     where: str, config: Config, experiment: ExperimentOptions, datasets: list[str], backbone: str
 ) -> None:
-    """Check that the stored frames fit the backbone, and that it has the text encoder and the layers that a method
-    needs.
+    """Check that a backbone fits the size of the stored frames, and has the text encoder and layers that the methods
+    need.
     """
     facts = backbone_facts(config.backbones[backbone])
     has_text = plugins.load("backbones", config.backbones[backbone].family).has_text
@@ -73,7 +73,7 @@ def _check_backbone(
 
 
 def check_depth(where: str, config: Config, name: str, backbone: str) -> None:
-    """Check that a backbone has the layers that a method needs."""
+    """Check that a backbone has enough layers for a method."""
     method, depth = config.methods[name], backbone_facts(config.backbones[backbone]).num_layers
     plugin = plugins.load("methods", method.module or name)
     try:
@@ -83,7 +83,7 @@ def check_depth(where: str, config: Config, name: str, backbone: str) -> None:
 
 
 def _check_task(where: str, config: Config, experiment: ExperimentOptions, dataset: str) -> None:
-    """Check that a data set has what the protocol and the text sets of an experiment need: classes, captions, rivals."""
+    """Check that a data set fits the protocol and the text sets of an experiment, and that the file of rivals exists."""
     rivals = mining_options(config, dataset).file
     if rivals is not None:
         need_path(rivals, f"{where.partition(': ')[0]}: confusables.file")
@@ -109,7 +109,7 @@ def _check_task(where: str, config: Config, experiment: ExperimentOptions, datas
 
 
 def check_recipe(where: str, config: Config, name: str, dataset: str) -> None:
-    """Check that the stored frames and the labels of a data set allow how a method samples, trains and tests."""
+    """Check that the stored frames and the labels of a data set fit the sampling, training and testing of a method."""
     method, frames, data = config.methods[name], config.datasets[dataset].frames, f"datasets.{dataset}"
     captions = has_captions(config.datasets[dataset], dataset)
     several = is_multi_label(config.datasets[dataset], dataset)
@@ -148,7 +148,9 @@ def check_recipe(where: str, config: Config, name: str, dataset: str) -> None:
 
 
 def _check_training_and_texts(where: str, config: Config, experiment: ExperimentOptions, name: str) -> None:
-    """Check that a method that trains nothing has no epochs, and that it gets the descriptions that it needs."""
+    """Check that a method has no training options without effect, and gets the training clips and descriptions it
+    needs.
+    """
     options = config.methods[name]
     method = plugins.load("methods", options.module or name)
     if not method.trains and options.training.epochs and "epochs" in options.training.model_fields_set:

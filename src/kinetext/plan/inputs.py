@@ -1,4 +1,4 @@
-"""What the parts of a configuration read and are made of: files, plug-in modules, facts that need no model or video."""
+"""What the parts of a configuration depend on: files, modules of plug-ins, and facts that need no model or video."""
 
 import os
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from kinetext.texts.providers.base import Provider
 
 
 def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
-    """Return the annotation files of a data set, its root, and two levels of folders below the root.
+    """Return the annotation files of a data set, its root folder, and two levels of folders below the root.
 
-    A new video changes the time of its folder, so Snakemake lists the clips again.
+    Adding a video changes the modification time of its folder, so Snakemake lists the clips again.
     """
     dataset = build_dataset(name, options)
     paths = [str(path) for path in dataset.list_files()]
@@ -30,13 +30,13 @@ def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
 
 
 def text_inputs(options: TextOptions, name: str) -> list[str]:
-    """Return the files that a text provider reads. When one changes, its table is made again."""
+    """Return the files that a text provider reads. If one of them changes, the table of texts is written again."""
     provider = plugins.load("texts", options.module or name)
     return [str(path) for path in provider(plugins.configure(provider, options.options)).list_files()]
 
 
 def text_modules(options: TextOptions, name: str) -> list[str]:
-    """Return the modules of the provider of a text set, and of the provider that it rearranges."""
+    """Return the module of a text set's provider and, for a control, the module of the provider that it rearranges."""
     plugin = plugins.load("texts", options.module or name)
     provider: Provider | None = plugin(plugins.configure(plugin, options.options))
     modules = []
@@ -47,14 +47,17 @@ def text_modules(options: TextOptions, name: str) -> list[str]:
 
 
 def metric_modules(config: Config) -> list[str]:
-    """Return the modules of all metrics: the built-in ones and those of the configuration."""
+    """Return the modules of all metrics, both built-in and from the configuration, sorted."""
     from kinetext.evaluation.metrics import all_metrics
 
     return sorted({type(metric).__module__ for metric in all_metrics(config.metrics).values()})
 
 
 def mining_options(config: Config, dataset: str) -> ConfusablesOptions:
-    """Return how the confusable classes of a data set are mined, with the file of this data set; captions have none."""
+    """Return the options for mining confusable classes of a data set, with the user's file for this data set.
+
+    A data set with captions has no such file.
+    """
     options = config.confusables
     if options.file is None or has_captions(config.datasets[dataset], dataset):
         return options.model_copy(update={"file": None})
@@ -62,18 +65,21 @@ def mining_options(config: Config, dataset: str) -> ConfusablesOptions:
 
 
 def has_captions(options: DatasetOptions, name: str) -> bool | None:
-    """Return whether clips have captions instead of classes; None if only the annotation files decide."""
+    """Return whether clips of a data set have captions instead of classes; None if only its annotation files tell."""
     captioned: bool | None = plugins.load("datasets", options.module or name).captioned
     return False if captioned is None and is_multi_label(options, name) else captioned
 
 
 def is_multi_label(options: DatasetOptions, name: str) -> bool:
-    """Return whether a clip of a data set may have several labels."""
+    """Return whether clips of a data set may have several labels."""
     return build_dataset(name, options).multi_label
 
 
 def backbone_facts(options: BackboneOptions) -> Any:
-    """Return a backbone's image size, layers and context length. Raises ValueError for one that cannot be had."""
+    """Return the image size, number of layers and context length of a backbone, without building it.
+
+    Raises ValueError for an unknown plug-in or model.
+    """
     family = plugins.load("backbones", options.family)
     return family.facts(plugins.configure(family, options.settings))
 
@@ -81,7 +87,7 @@ def backbone_facts(options: BackboneOptions) -> Any:
 def text_limit(options: BackboneOptions, folder: Path) -> tuple[int, Callable[[str], int]] | None:
     """Return the context length of a backbone and a function that counts the tokens of a text.
 
-    None for a plug-in that is not prepared in `folder` yet.
+    Returns None for a plug-in module that has not been prepared in `folder` yet.
     """
     from kinetext.backbones.architecture import token_limit
 

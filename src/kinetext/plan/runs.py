@@ -1,7 +1,4 @@
-"""The runs of a configuration, each completely specified (plan_runs, plan_run).
-
-A fingerprint of everything that defines a run is part of its specification.
-"""
+"""Plan the runs of a configuration. Each run has a complete specification, with a fingerprint of its contents."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +18,7 @@ from kinetext.training.design import tuning_record
 
 
 def plan_runs(config: Config) -> dict[str, RunSpec]:
-    """Return every run of every experiment by its name."""
+    """Return all runs of all experiments: run name -> specification."""
     runs: dict[str, RunSpec] = {}
     for experiment in config.experiments.values():
         source = source_dataset(experiment.protocol)
@@ -39,17 +36,21 @@ def plan_runs(config: Config) -> dict[str, RunSpec]:
 
 
 def tuned_runs(runs: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
-    """Return the runs that are tuned, one for all seeds, by their names without the seed."""
+    """Return the tuning tasks among the runs: run name without seed -> specification with seed 0.
+
+    All seeds of a run share one tuning. The specification is the same whichever seeds are configured.
+    """
     tuned = {run.group: run for run in runs.values() if run.tuning is not None and run.trained_on is None}
     first = {group: run.model_copy(update={"run": f"{group}/seed0", "seed": 0}) for group, run in tuned.items()}
     return {group: run.with_fingerprint() for group, run in first.items()}  # the same for whatever other seeds
 
 
 def plan_run(spec: str, output: Path, setting: Path | None = None, trained: Path | None = None) -> None:
-    """Write run.yaml from the run's JSON.
+    """Write run.yaml. `spec` is the specification of the run as JSON.
 
-    A tuned run gets the setting that `choose_settings` has written. `trained` is the run.yaml of a tuned run whose
-    checkpoint this run tests: it has that run's setting.
+    `setting` is the file that `choose_settings` wrote for a tuned run; its values replace those of the specification.
+    `trained` is the run.yaml of the run whose checkpoint this run tests, from which method options and training are
+    taken.
     """
     run = planned = RunSpec(**json.loads(spec))
     if setting is not None and run.tuning is not None:
@@ -66,13 +67,16 @@ def plan_run(spec: str, output: Path, setting: Path | None = None, trained: Path
 
 
 def source_dataset(protocol: str) -> str | None:
-    """Return the data set that a protocol zero_shot_from_DATASET trains on, or None."""
+    """Return the data set on which the protocol zero_shot_from_DATASET trains; None for other protocols."""
     match = PROTOCOL.fullmatch(protocol)
     return match["source"] if match else None
 
 
 def protocol_options(data: DatasetOptions, protocol: str) -> ProtocolOptions:
-    """Return what a data set declares for this protocol, so that other novel classes leave supervised runs alone."""
+    """Return the options of a data set that matter for this protocol.
+
+    Options for other protocols are left out, so that changing them leaves the fingerprint of the run unchanged.
+    """
     match = PROTOCOL.fullmatch(protocol)
     assert match, protocol
     novel = data.novel if match["kind"] == "base_to_novel" else []
@@ -81,14 +85,15 @@ def protocol_options(data: DatasetOptions, protocol: str) -> ProtocolOptions:
 
 
 def method_trains(spec: RunSpec) -> bool:
-    """Return whether the run has a checkpoint of its own."""
+    """Return whether the run trains a checkpoint."""
     method = plugins.load("methods", spec.method_module)
     return method.trains and spec.training.epochs > 0 and spec.trained_on is None
 
 
 def is_quick(spec: RunSpec) -> bool:
-    """Return whether a run takes no gradient descent and no tuning: its row can be in the report before the first
-    training ends.
+    """Return whether a run needs neither gradient descent nor tuning.
+
+    The report can show such a run before the first training ends.
     """
     return (
         spec.trained_on is None
@@ -100,7 +105,7 @@ def is_quick(spec: RunSpec) -> bool:
 def _run_spec(
     config: Config, protocol: str, dataset: str, backbone: str, method: str, texts: str, seed: int
 ) -> RunSpec:
-    """Return one run, completely specified."""
+    """Return the complete specification of one run."""
     data, options, text_set = config.datasets[dataset], config.methods[method], config.texts[texts].for_dataset(dataset)
     spec = RunSpec(
         run=f"{dataset}/{protocol}/{backbone}/{method}/{texts}/seed{seed}",
@@ -131,7 +136,9 @@ def _run_spec(
 
 
 def _tested_with(trained: RunSpec, spec: RunSpec) -> RunSpec:
-    """Return a run that tests the checkpoint of another one, with its method, training and tuning."""
+    """Return `spec` as a run that tests the checkpoint of `trained`, with the method options, training and tuning of
+    that run.
+    """
     changed = {"trained_on": trained.run, "trained_fingerprint": trained.fingerprint, "training": trained.training}
     changed |= {"method_options": trained.method_options, "tuning": trained.tuning}
     return spec.model_copy(update=changed).with_fingerprint()

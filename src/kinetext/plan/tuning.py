@@ -1,6 +1,6 @@
-"""Check the tuning of a method: its space, every setting that is tried, and that there are validation clips.
+"""Check the tuning of a method: its search space, every setting that is tried, and the existence of validation clips.
 
-Every check raises ValueError: one sentence with the file, the key, the value and the nearest right answer.
+Every check raises ValueError with one sentence: the file, the key, the value, and what would be right.
 """
 
 from pydantic import ValidationError
@@ -15,7 +15,7 @@ from kinetext.training.design import Setting, describe, trial_settings, tuning_r
 
 
 def check_tuning(where: str, config: Config, experiment: ExperimentOptions, name: str) -> None:
-    """Check how a method of an experiment is tuned, if it is."""
+    """Check the tuning of a method in an experiment, if the method is tuned."""
     options = config.methods[name]
     with plugins.error_prefix(where):
         record = tuning_record(plugins.load("methods", options.module or name), options, config.tuning)
@@ -43,7 +43,7 @@ def check_tuning(where: str, config: Config, experiment: ExperimentOptions, name
 def _check_setting(
     config: Config, experiment: ExperimentOptions, name: str, datasets: list[str], setting: Setting
 ) -> None:
-    """Check a setting as the options of its method are checked."""
+    """Check a setting in the same way as the configured options of the method."""
     changed = config.methods[name].with_setting(setting)
     trial = config.model_copy(update={"methods": config.methods | {name: changed}})
     method = plugins.load("methods", changed.module or name)

@@ -82,7 +82,7 @@ _NAMES = ("name", "caption")  # kinds that are no descriptions
 
 @dataclass(frozen=True)
 class TokenLimit:
-    """The token limit of a backbone (its context length, with start and end token) and a function that counts tokens."""
+    """The token limit of a backbone (its context length with start and end token) and a function that counts tokens."""
 
     tokens: int
     count: Callable[[str], int]

@@ -104,7 +104,7 @@ class Run:
     def digest(self, *options: Any) -> str:
         """Return the sha256 of everything that is logged, and of `options`.
 
-        Large files are left out: the metrics stand for predictions and checkpoint.
+        Large files are left out, because the metrics change with them: predictions, checkpoint and frames.
         """
         digest = hashlib.sha256(json.dumps([LAYOUT, *options]).encode())
         inputs = self.input_paths
@@ -195,7 +195,7 @@ def read_folder(folder: Path) -> Run:
 
 
 def experiment_name(dataset: str, captions: bool | None) -> str:
-    """Return the name of the MLflow experiment of a data set. Runs of all protocols are in it; the protocol is a tag."""
+    """Return the name of the MLflow experiment of a data set. It holds the runs of all protocols."""
     return f"{'retrieval' if captions else 'recognition'}/{dataset}"
 
 

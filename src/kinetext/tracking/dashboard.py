@@ -40,7 +40,7 @@ def dashboard(options: TrackingOptions, results: Path, port: int) -> None:
 
 
 def addresses(store: Store, base: str) -> list[str]:
-    """Return one line per experiment with the address of its runs. Raises ValueError if the store has no experiments."""
+    """Return one line per experiment with the address of its runs. Raises ValueError if there is no experiment."""
     experiments = [e for e in open_client(store).search_experiments() if e.name != "Default"]
     if not experiments:
         raise ValueError(f"{store}: holds no runs yet; they are logged when they are measured")

@@ -1,4 +1,4 @@
-"""Commands from annotations and videos to the frames and the split of every clip."""
+"""Commands that list the clips of a data set, extract their frames, and split the clips by protocol."""
 
 from pathlib import Path
 from typing import Annotated
@@ -66,7 +66,7 @@ def split_clips(
     source: Annotated[Path | None, typer.Option(help="clips.parquet of the data set to train on")] = None,
     source_frames: Annotated[Path | None, typer.Option(help="frames.json of the data set to train on")] = None,
 ) -> None:
-    """Write which clips train, validate and test under a protocol; no clip may do two of these."""
+    """Write which clips are used for training, validation and testing under a protocol."""
     from kinetext.config.data import ProtocolOptions
     from kinetext.data import splits as module
     from kinetext.data.checks import list_shards

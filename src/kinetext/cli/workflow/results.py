@@ -1,4 +1,4 @@
-"""Commands over all runs: MLflow, the collected tables and the report."""
+"""Commands that use all runs: logging to MLflow, the collected tables, and the report."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ def collect_metrics(
     results: ResultsFolder,
     output: Annotated[Path, typer.Option(help="folder to write the tables to")],
 ) -> None:
-    """Collect all runs of all experiments in a few tables."""
+    """Collect the results of all runs in a few tables."""
     from kinetext.report import collect as module
 
     module.collect_metrics(runs, results, output)

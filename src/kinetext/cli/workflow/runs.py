@@ -1,4 +1,4 @@
-"""Commands of one run: its specification, training, prediction and metrics."""
+"""Commands for one run: its specification, training, prediction and metrics."""
 
 import json
 from pathlib import Path
@@ -112,7 +112,7 @@ def measure_run(
     output: Annotated[Path, typer.Option(help="metrics.parquet to write")],
     metrics: Annotated[str, typer.Option(help="`metrics` of config.yaml, as JSON: beside the built-in ones")] = "{}",
 ) -> None:
-    """Compute the metrics of a run with their intervals."""
+    """Compute the metrics of a run with their confidence intervals."""
     from kinetext.config.report import MetricOptions
     from kinetext.evaluation import measure as module
 

@@ -54,7 +54,7 @@ def embed_labels(
     clips: ClipsFile,
     output: Annotated[Path, typer.Option(help="table of text features to write, .parquet")],
 ) -> None:
-    """Compute one text feature per class name."""
+    """Compute one text feature per class name of a data set."""
     from kinetext.backbones import embed as module
 
     module.embed_labels(backbone, clips, output)
@@ -70,7 +70,7 @@ def mine_confusables(
     frames: FramesFile,
     features: Annotated[Path | None, typer.Option(help="folder of feature shards; none if clips have captions")] = None,
 ) -> None:
-    """Find the classes that a baseline confuses, on training clips only."""
+    """Find the classes that an image-text model confuses, without using test clips."""
     from kinetext.config.texts import ConfusablesOptions
     from kinetext.data.checks import list_shards
     from kinetext.texts import mining as module
@@ -91,7 +91,7 @@ def describe_classes(
     cache: CacheFolder,
     output: Annotated[Path, typer.Option(help="texts/{texts}.parquet to write")],
 ) -> None:
-    """Write the prompts and descriptions of each class, checked, with their source."""
+    """Write the prompts and descriptions of each class, with their sources and the result of the checks."""
     from kinetext.backbones.architecture import token_limit
     from kinetext.config.texts import TextOptions
     from kinetext.core.detached import run_detached

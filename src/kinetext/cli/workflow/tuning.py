@@ -1,4 +1,4 @@
-"""Commands of tuning: one trial, and the choice among all trials of a method."""
+"""Commands for tuning: train one trial, and choose among all trials of a method."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def tune_method(
     gpus: Gpus = 1,
     nodes: Nodes = 1,
 ) -> None:
-    """Train one trial of a tuning and judge it on the validation clips; end at once where it is not promoted."""
+    """Train one trial of a tuning and judge it on the validation clips; a trial that is not promoted ends at once."""
     from kinetext.config.run import RunSpec
     from kinetext.training import choose
 
