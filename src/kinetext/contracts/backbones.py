@@ -136,8 +136,8 @@ def long_texts_are_cut(case: Case) -> None:
 
 
 def the_scale_is_set_and_clamped(case: Case) -> None:
-    """Check that logits increase with cosines, by 1 / temperature after set_temperature, and that clamp_scale limits
-    them.
+    """Check that logits increase with cosines, by 1 / temperature once it is set, and that clamp_scale limits the
+    scale.
     """
     backbone = _build(case)
     with torch.no_grad():

@@ -85,9 +85,7 @@ def clips_are_scored_alone(case: Case) -> None:
 
 
 def classes_are_scored_alone(case: Case) -> None:
-    """Check that a class's scores depend neither on other classes nor on their order, unless the method fits its
-    classes.
-    """
+    """Check that a class's scores depend neither on other classes nor on their order, unless the method is fitted."""
     if case.cls.fits:
         return
     method = _trained_a_little(case)

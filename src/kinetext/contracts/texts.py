@@ -79,9 +79,7 @@ def rows_repeat(case: Case) -> None:
 
 
 def rearranging_only_moves_descriptions(case: Case) -> None:
-    """Check that a control that rearranges a table changes neither names nor sentences, only the classes of
-    descriptions.
-    """
+    """Check that a control that rearranges a table only moves descriptions and keeps names and sentences."""
     provider = _provider(case)
     if provider.source is None:
         return

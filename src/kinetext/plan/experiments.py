@@ -83,7 +83,7 @@ def check_depth(where: str, config: Config, name: str, backbone: str) -> None:
 
 
 def _check_task(where: str, config: Config, experiment: ExperimentOptions, dataset: str) -> None:
-    """Check that a data set fits the protocol and the text sets of an experiment, and that the file of rivals exists."""
+    """Check that a data set fits the protocol and the text sets of an experiment, and that its rivals file exists."""
     rivals = mining_options(config, dataset).file
     if rivals is not None:
         need_path(rivals, f"{where.partition(': ')[0]}: confusables.file")
