@@ -1,7 +1,7 @@
 """Compare ways of teaching an image-text model motion, with and without motion descriptions.
 
-The public functions are imported when they are first used, so that `import kinetext` stays fast. docs/python.md shows
-how to use them.
+The public names are imported when they are first used, so that `import kinetext` stays fast. docs/python.md shows how
+to use them.
 """
 
 from typing import TYPE_CHECKING, Any

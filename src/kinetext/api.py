@@ -1,6 +1,4 @@
-"""The Python interface: runs, tables, backbones and methods. All of it can be imported from `kinetext`
-(docs/python.md).
-"""
+"""The Python interface: runs, tables, backbones and methods. `kinetext` exports all of it (docs/python.md)."""
 
 from __future__ import annotations
 
@@ -38,7 +36,7 @@ PREDICTED = pa.schema(
 
 
 class Run:
-    """A finished run: its specification, its tables, and predictions for new videos."""
+    """A run, read from its folder: its specification, its tables, and predictions for new videos."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)

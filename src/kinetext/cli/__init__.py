@@ -65,9 +65,7 @@ def main() -> None:
 
 
 class _Formatter(logging.Formatter):
-    """Formatter that marks kinetext's warnings with "warning: ", so that report/logs.py can repeat them at the end of a
-    run.
-    """
+    """Formatter that begins kinetext's warnings with "warning: ". The end of a run repeats them (report/logs.py)."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = for_terminal(super().format(record))

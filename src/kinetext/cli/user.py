@@ -178,9 +178,7 @@ def classify(
     ] = None,
     threads: Threads = 1,
 ) -> None:
-    """Classify videos with a trained run; the exit status is 1 if no video (without --csv: not every video) could be
-    read.
-    """
+    """Classify videos with a trained run; fail if no video could be read or, without --csv, if any could not."""
     from kinetext.evaluation import classify as module
 
     num_videos, num_unreadable = module.classify(videos, run, top, csv, threads)
@@ -195,9 +193,7 @@ def export_predictions(
     run: Annotated[Path, typer.Argument(help="run folder: results/runs/DATASET/PROTOCOL/BACKBONE/METHOD/TEXTS/seed0")],
     output: Annotated[Path, typer.Option(help="CSV file to write: a row per test clip")],
 ) -> None:
-    """Write the predictions of a run as a CSV file: for each test clip its class, the predicted class and a
-    probability.
-    """
+    """Write the predictions of a run as CSV: for each test clip its class, the predicted class and a probability."""
     from kinetext.evaluation import export as module
 
     module.export_predictions(run, output)

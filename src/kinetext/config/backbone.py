@@ -10,9 +10,7 @@ TINY = "kinetext-tiny"
 
 
 class BackboneOptions(Options):
-    """An image-text model: an architecture of open_clip with its weights, kinetext-tiny, or a plug-in with further
-    options.
-    """
+    """An image-text model: an open_clip architecture with its weights, kinetext-tiny, or a plug-in with its options."""
 
     module: str | None = Field(
         None, description="plug-in of backbones; absent: open_clip_vit, or tiny for kinetext-tiny"

@@ -92,9 +92,7 @@ class ProtocolOptions(Options):
     @field_validator("shots", mode="before")
     @classmethod
     def _are_lists_of_draws(cls, shots: Any) -> Any:
-        """Refuse keys that are no protocol with K shots, and two keys for the same draw, as few_shot_4 and
-        few_shot_4_draw0.
-        """
+        """Refuse keys that are no protocol with K shots, and two keys for one draw (few_shot_4, few_shot_4_draw0)."""
         if not isinstance(shots, dict):
             return shots
         for protocol in shots:

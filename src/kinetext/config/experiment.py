@@ -76,7 +76,8 @@ class Config(Options):
     def _is_plain_path(cls, results: str) -> str:
         """Return the normalised path; refuse characters that Snakemake, a database address or a shell would misread.
 
-        These are {} and <> (Snakemake), ? # % (addresses), and unprintable characters. Raises ValueError.
+        These are {} and <> (Snakemake), ? # % (addresses), unprintable characters, `-` or `~` at the beginning, and a
+        space at either end. Raises ValueError.
         """
         odd = next((character for character in results if character in "{}<>?#%" or not character.isprintable()), None)
         if odd is not None:

@@ -92,9 +92,7 @@ class TrackingOptions(Options):
     @field_validator("uri")
     @classmethod
     def _has_no_secret(cls, uri: str | None) -> str | None:
-        """Refuse an address with a password, because options are visible in the process list, in Snakemake's metadata
-        and logs.
-        """
+        """Refuse a password, because options are visible in the process list, Snakemake's metadata and logs."""
         try:
             parts = urlsplit(uri or "")
         except ValueError as error:

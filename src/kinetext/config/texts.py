@@ -19,9 +19,7 @@ class TextOptions(Options):
     )
 
     def for_dataset(self, dataset: str) -> "TextOptions":
-        """Return the options for one data set: "{dataset}" in the options `bank` and `path` becomes the name of the
-        data set.
-        """
+        """Return the options for a data set: its name replaces "{dataset}" in the options `bank` and `path`."""
         return self.model_copy(update={"options": _for_dataset(self.options, dataset)})
 
 

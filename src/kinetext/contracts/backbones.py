@@ -136,9 +136,7 @@ def long_texts_are_cut(case: Case) -> None:
 
 
 def the_scale_is_set_and_clamped(case: Case) -> None:
-    """Check that logits increase with cosines, by 1 / temperature once it is set, and that clamp_scale limits the
-    scale.
-    """
+    """Check that logits rise with cosines, by 1 / temperature once it is set, and that clamp_scale limits the scale."""
     backbone = _build(case)
     with torch.no_grad():
         low, high = backbone.logits(torch.tensor([0.0, 1.0])).tolist()

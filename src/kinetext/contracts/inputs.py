@@ -64,9 +64,7 @@ def noise_clips(num_frames: int = T) -> Tensor:
 
 
 def class_table(backbone: Backbone, labels: tuple[str, ...] = LABELS, descriptions: bool = True) -> TextTable:
-    """Return a table with the name of each class and, with `descriptions`, a sentence about its start and one about its
-    end.
-    """
+    """Return a table with the name of each class and, with `descriptions`, sentences about its start and its end."""
     rows = []
     for label in labels:
         sentences = [("name", "whole", label)]

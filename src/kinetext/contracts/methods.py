@@ -258,8 +258,7 @@ def _build(case: Case, seed: int = 0) -> Method:
 
 
 def _trained_a_little(case: Case, backbone: Backbone | None = None) -> Method:
-    """Return the method with noise added to every trainable parameter, fitted to noise if it is a method that is
-    fitted.
+    """Return the method with noise added to every trainable parameter. A method with `fits` is fitted to noise.
 
     `backbone` is kinetext-tiny by default.
     """

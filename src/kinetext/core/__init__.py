@@ -1,3 +1,1 @@
-"""The code that every other package uses: tables, files, paths, plug-ins, processes. It knows nothing of videos or
-models.
-"""
+"""Basic code that all other packages use: tables, files, paths, plug-ins, processes."""

@@ -1,13 +1,13 @@
 """Run the work of a command in a detached child process, so that paid answers survive a kill of the command.
 
 A process that is killed (SIGKILL) while a language model answers loses an answer that the server charges for, and the
-next run requests it again. So the work runs in a child process with its own session. The command only waits and tells
-the child when to stop. Once the command is gone or asked to stop, the child sends nothing more, not even a retry,
-stores the answers of open requests, and exits without an output. A command started meanwhile waits for these answers,
-because each request has a lock (texts/cache.py).
+next run requests it again. The work therefore runs in a child process in a separate session. The command only waits,
+and tells the child when to stop. Once the command has ended or is asked to stop, the child sends nothing more, not even
+a retry. It stores the answers to open requests and exits without writing an output. A command that is started in the
+meantime waits for these answers, because each request has a lock (texts/cache.py).
 
-The child lives as long as a request may take, at most `MAX_LINGER_S`. Open answers are lost only with what kills the
-child too: a power cut, the end of a container, a scheduler that kills the whole job, a second Ctrl-C.
+The child lives as long as a request may take, at most `MAX_LINGER_S` seconds. Open answers are lost only if the child
+is killed too: by a power cut, the end of a container, a scheduler that kills the whole job, or a second Ctrl-C.
 """
 
 import os
@@ -27,9 +27,9 @@ _open_requests: list[int] = []
 
 
 def run_detached() -> None:
-    """Continue in a child process; the calling process waits here and exits as the child does.
+    """Continue in a child process. The calling process waits here and exits with the status of the child.
 
-    Call it before any thread starts (except that of Arrow's allocator, which supports forks).
+    Call this before any thread starts (except that of Arrow's allocator, which supports forks).
     """
     read_end, write_end = os.pipe()  # the write end closes when this process ends, however it ends
     sys.stdout.flush()
@@ -98,7 +98,10 @@ def _wait_for(child: int, write_end: int) -> int:
 
 
 def _listen(read_end: int) -> None:
-    """Stop when the command sends a byte, or when the pipe closes because the command is gone."""
+    """Ask this process to stop when the command sends a byte, or when the pipe closes because the command has ended.
+
+    Exit after MAX_LINGER_S more seconds.
+    """
     is_asked = bool(os.read(read_end, 1))
     _stop_signals.append(signal.SIGTERM)
     if is_asked:

@@ -159,8 +159,7 @@ def _packages(name: str) -> Iterator[str]:
 
 
 def _data_files(file: Path) -> list[Path]:
-    """Return the data files that a module names, and the data files named in these, such as the style sheet of a
-    template.
+    """Return the data files that a module names, and files that these name, such as the style sheet of a template.
 
     The files are beside the module, or in a folder beside it that the module names.
     """

@@ -28,8 +28,7 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Connect the processes of a command, and disconnect them at the end. Processes other than the first log errors
-    only.
+    """Connect the processes of a command, and disconnect them at the end. All but the first process log errors only.
 
     Raises SystemExit if the launcher has ended, because it could no longer end this process.
     """
@@ -101,9 +100,7 @@ def local_world_size() -> int:
 
 
 def hide_progress() -> bool | None:
-    """Return the `disable` argument of tqdm: True hides the bar; None, in the first process, shows it only on a
-    terminal.
-    """
+    """Return the `disable` argument of tqdm: None (shown on a terminal) in the first process, True in others."""
     return True if rank() else None
 
 

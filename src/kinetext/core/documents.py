@@ -1,4 +1,4 @@
-"""Read YAML and JSON files that may be damaged or written by strangers. Every fault raises ValueError with the path."""
+"""Read YAML and JSON files that may be damaged or hostile. A damaged file raises ValueError with its path."""
 
 import json
 from pathlib import Path

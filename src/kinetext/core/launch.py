@@ -1,7 +1,7 @@
 """Start a command as several processes, one per GPU, on one machine or several; reserve the GPUs that a command uses.
 
-On several nodes SLURM's srun runs the command once per node; each node starts its own processes (processes.py), and all
-meet at the first node. A command that torchrun started runs as it is.
+With several nodes, SLURM's srun runs the command once per node. Each node starts its processes (processes.py), and all
+processes connect to the first node. A command that torchrun started runs unchanged.
 """
 
 import logging
@@ -72,7 +72,7 @@ def reserve_gpus(count: int, poll_s: float = 1.0) -> None:
     """Restrict this process and its children to `count` GPUs that no other kinetext process of this user has reserved.
 
     Waits until enough GPUs are free. GPUs that CUDA_VISIBLE_DEVICES excludes, for instance on a cluster, are never
-    used. Raises ValueError if fewer than `count` GPUs are visible.
+    used. On a machine without GPUs nothing is reserved. Raises ValueError if there are GPUs, but fewer than `count`.
     """
     setting = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = visible_gpus(installed_gpus(), setting)
@@ -116,9 +116,7 @@ def lock_gpus(gpus: list[str], count: int, folder: Path) -> dict[str, FileLock]:
 
 
 def visible_gpus(gpus: list[str], setting: str | None) -> list[str]:
-    """Return the GPUs among `gpus` that `setting` (CUDA_VISIBLE_DEVICES) names by number or UUID; all of them if it is
-    None.
-    """
+    """Return the GPUs that `setting` (CUDA_VISIBLE_DEVICES) names by number or UUID; all `gpus` if it is None."""
     if setting is None:
         return gpus
     names = [name.strip() for name in setting.split(",") if name.strip()]

@@ -35,9 +35,7 @@ class Options(BaseModel):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of plug-in: the package of the built-in plug-ins, the name of the base class, and other modules of the
-    package.
-    """
+    """A kind of plug-in: package of the built-in plug-ins, name of the base class, and modules that are no plug-ins."""
 
     package: str
     base: str

@@ -63,9 +63,7 @@ def start_processes(
 
 
 def _variables(per_node: int, nodes: int, rendezvous: str | None, private: Path) -> dict[str, str]:
-    """Return the environment variables that all processes of a node share. Where torchrun has such a variable, its name
-    is used.
-    """
+    """Return the environment variables that all processes of a node share, named as by torchrun where possible."""
     variables = {
         "WORLD_SIZE": str(per_node * nodes),
         "LOCAL_WORLD_SIZE": str(per_node),

@@ -179,8 +179,9 @@ def open_shard(name: str, path: Path) -> pa.Table:
 
 
 def code_commit() -> str | None:
-    """Return the short git commit of this code, for the columns `commit`; None if the package is in no checkout of its
-    repository.
+    """Return the short git commit of this code for the columns `commit`.
+
+    Returns None if git does not track this package, for instance because it is installed.
     """
 
     def git(*words: str) -> str | None:

@@ -90,7 +90,7 @@ def _check_metrics(config: Config, where: str) -> None:
 
 
 def _check_reference(where: str, config: Config, number: Published) -> None:
-    """Check that a published value belongs to exactly one row of a comparison."""
+    """Check that the parts of a published value are defined, and that it names the backbone if there are several."""
     names = {"datasets": number.dataset, "methods": number.method, "texts": number.texts}
     names |= {"backbones": number.backbone} if number.backbone else {}
     for part, name in names.items():

@@ -45,9 +45,7 @@ def check_known(where: str, part: str, names: Iterable[str], known: Mapping[str,
 def _check_backbone(
     where: str, config: Config, experiment: ExperimentOptions, datasets: list[str], backbone: str
 ) -> None:
-    """Check that a backbone fits the size of the stored frames, and has the text encoder and layers that the methods
-    need.
-    """
+    """Check that a backbone fits the stored frames, and has the text encoder and the layers that the methods need."""
     facts = backbone_facts(config.backbones[backbone])
     has_text = plugins.load("backbones", config.backbones[backbone].family).has_text
     for dataset in datasets:
@@ -148,9 +146,7 @@ def check_recipe(where: str, config: Config, name: str, dataset: str) -> None:
 
 
 def _check_training_and_texts(where: str, config: Config, experiment: ExperimentOptions, name: str) -> None:
-    """Check that a method has no training options without effect, and gets the training clips and descriptions it
-    needs.
-    """
+    """Check that a method has no training option without effect, and gets the clips and descriptions it needs."""
     options = config.methods[name]
     method = plugins.load("methods", options.module or name)
     if not method.trains and options.training.epochs and "epochs" in options.training.model_fields_set:

@@ -49,8 +49,7 @@ def plan_run(spec: str, output: Path, setting: Path | None = None, trained: Path
     """Write run.yaml. `spec` is the specification of the run as JSON.
 
     `setting` is the file that `choose_settings` wrote for a tuned run; its values replace those of the specification.
-    `trained` is the run.yaml of the run whose checkpoint this run tests, from which method options and training are
-    taken.
+    `trained` is the run.yaml of the run whose checkpoint this run tests; method options and training come from there.
     """
     run = planned = RunSpec(**json.loads(spec))
     if setting is not None and run.tuning is not None:
@@ -136,8 +135,9 @@ def _run_spec(
 
 
 def _tested_with(trained: RunSpec, spec: RunSpec) -> RunSpec:
-    """Return `spec` as a run that tests the checkpoint of `trained`, with the method options, training and tuning of
-    that run.
+    """Return `spec` as a run that tests the checkpoint of `trained`.
+
+    Method options, training and tuning are those of `trained`.
     """
     changed = {"trained_on": trained.run, "trained_fingerprint": trained.fingerprint, "training": trained.training}
     changed |= {"method_options": trained.method_options, "tuning": trained.tuning}

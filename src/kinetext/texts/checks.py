@@ -193,9 +193,7 @@ def _is_gap(text: Text) -> bool:
 
 
 def _counted(texts: list[Text], sentences: int) -> list[Text]:
-    """Return the rows of a class, with surplus sentences of each answer marked and one row added if sentences are
-    missing.
-    """
+    """Return the rows of a class. Surplus sentences of an answer are marked, and a row is added if some are missing."""
     answers: dict[str | None, int] = defaultdict(int)
     counted = []
     for text in texts:

@@ -85,11 +85,10 @@ def _fit_logistic(features_BD: np.ndarray, target_B: np.ndarray, *_: np.ndarray)
 def _fit_discriminant(
     features_BD: np.ndarray, target_B: np.ndarray, others_BD: np.ndarray, others_B: np.ndarray
 ) -> Predict:
-    """Fit class means and one shrunk covariance on the clips of a fold; return the function that predicts
-    probabilities.
+    """Fit class means and one shrunk covariance; return the function that predicts probabilities.
 
-    `others_BD` and `others_B` are features and classes of the other clips. The temperature is chosen on at most CHUNK
-    of them.
+    `features_BD` and `target_B` are the clips to fit, `others_BD` and `others_B` the other clips. The temperature is
+    chosen on at most CHUNK of the others.
     """
     from scipy.linalg import cho_factor, cho_solve
     from scipy.optimize import minimize_scalar
@@ -121,9 +120,7 @@ def _fit_discriminant(
 
 @contextmanager
 def _expected_warnings() -> Iterator[None]:
-    """Silence two expected warnings: a class has fewer clips than there are folds, and the fit stops before
-    convergence.
-    """
+    """Silence two expected warnings: some classes have fewer clips than folds, and the fit stops before convergence."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():

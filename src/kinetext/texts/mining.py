@@ -38,8 +38,8 @@ def mine_confusables(
     `features` are shards of the table `features`; `name_features` is an .npz file with `labels` and `text_KD`. Rivals
     are always classes that are scored together: base classes have base rivals, novel classes have novel rivals. Other
     pairs of `declared` and `file` are left out. The rule `features` gives no rows for a multi-label data set, because a
-    clip that shows both classes is no confusion of them. Raises ValueError if no training clip has features, if a label
-    has no text feature, or if the user's file is wrong.
+    clip may truly show both classes. Raises ValueError if no training clip has features, if a label has no text
+    feature, or if the user's file is wrong.
     """
     metadata = read_metadata(clips)
     if read_metadata(splits).get("captioned"):
@@ -101,17 +101,16 @@ def top_rivals(scores_KK: np.ndarray, labels: list[str], rule: str, rivals: int)
 
 
 def class_labels(metadata: dict[str, Any], clips: Path) -> list[str]:
-    """Return the class names in the metadata of the table `clips`. Raises ValueError if the data set has captions
-    instead.
-    """
+    """Return the class names in the metadata of the table `clips`. Raises ValueError if it has captions instead."""
     if not metadata.get("labels"):
         raise ValueError(f"{clips}: has captions and no class names; confusable classes and texts need classes")
     return list(metadata["labels"])
 
 
 def pooled_features(shards: Iterable[Path], clips: set[str]) -> tuple[np.ndarray, list[str]]:
-    """Return the frame-averaged features float32 [B, D] of the clips in `clips`, and their ids, in the order of the
-    shards.
+    """Return the frame-averaged features float32 [B, D] of the clips in `clips`, and the ids of these clips.
+
+    Both are in the order of the shards.
     """
     means, clip_ids = [], []
     for shard in shards:
@@ -158,8 +157,9 @@ def _score(row: dict[str, str], where: str) -> float:
 
 
 def _rivals_from_file(rivals_of: dict[str, dict[str, float]], names: list[str], rivals: int) -> Rows:
-    """Return rows of the table `confusables` for the user's pairs with both classes among `names`: at most `rivals` a
-    class.
+    """Return rows of the table `confusables` from the user's file: at most `rivals` rivals per class.
+
+    Only pairs with both classes among `names` are used.
     """
     rows, known = [], set(names)
     for label in names:

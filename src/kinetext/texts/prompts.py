@@ -80,8 +80,6 @@ def messages(label: str, rivals: list[str], sentences: int, about: About = "moti
 
 
 def correction(messages: list[dict[str, str]], answer: str, faults: list[str]) -> list[dict[str, str]]:
-    """Return the messages that request a correction: the conversation so far, the model's answer, and a list of its
-    faults.
-    """
+    """Return the messages that request a correction: the conversation, the model's answer, and a list of its faults."""
     request = _CORRECTION.format(faults="\n".join(f"- {fault}" for fault in faults))
     return [*messages, {"role": "assistant", "content": answer}, {"role": "user", "content": request}]

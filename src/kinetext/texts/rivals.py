@@ -1,6 +1,4 @@
-"""Choose the rivals of a class. Descriptions contrast the class with them, and a loss among rivals compares it with
-them.
-"""
+"""Choose the rivals of a class, with which its descriptions and a loss among rivals compare it."""
 
 from pathlib import Path
 

@@ -132,9 +132,7 @@ class Run:
         return round(1000 * (end_s - (self.cost.get("train_seconds") or 0.0))), round(1000 * end_s)
 
     def points(self) -> Iterator[Point]:
-        """Yield the metrics, each with the two ends of its interval, the temperature of the calibration, and the
-        curves.
-        """
+        """Yield the metrics with the ends of their intervals, the calibrated temperature, and the curves."""
         at_ms = self.times_ms()[1]
         for row in self.metrics:
             if is_logged(row):
@@ -205,9 +203,7 @@ def metric_key(row: dict[str, Any]) -> str:
 
 
 def is_logged(row: dict[str, Any]) -> bool:
-    """Return whether a row of `metrics` is logged. Rows about single pairs of classes are not, because they are too
-    many.
-    """
+    """Return whether a row of `metrics` is logged; rows about single pairs of classes are not, being too many."""
     return row["metric"].count(":") <= 1
 
 

@@ -51,8 +51,7 @@ def class_ranks(predictions: Predictions) -> np.ndarray:
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:
-    """Return the confusion matrix [K true, K predicted]: of the clips of each class, the fraction predicted as each
-    class.
+    """Return the confusion matrix [K true, K predicted]; each row is divided by the number of its clips.
 
     As in top1, a clip whose correct class ties with another counts as the other. Clips without frames are left out. The
     row of a class without clips is zero.

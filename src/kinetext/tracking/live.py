@@ -40,11 +40,10 @@ Curves = Sequence[dict[str, Any]]  # rows of curves.parquet: epoch, metric, valu
 def live_curves(
     run: Path, splits: Path, results: Path, options: TrackingOptions
 ) -> Iterator[Callable[[Curves], None] | None]:
-    """Yield a function that accepts the curves of a training so far; None if there is no store or `tracking.live` is
-    off.
+    """Yield a function that accepts the curves of a training so far, or None if they are not to be sent.
 
-    With `tracking.live: auto`, a SQLite store gets no live curves. The function returns at once and never raises. `run`
-    is the path of run.yaml.
+    They are not sent if tracking or `tracking.live` is off, or if `tracking.live` is auto and the store is a SQLite
+    file. The function returns at once and never raises. `run` is the path of run.yaml.
     """
     store = find_store(options, results)
     if not store.uri or options.live == "off" or (options.live == "auto" and store.local):
@@ -110,10 +109,9 @@ class CurveSender(threading.Thread):
 
 
 class LiveRun:
-    """The MLflow run of a training in progress.
+    """The MLflow run of a training in progress. It is created when the first points are sent.
 
-    It is created when the first points are sent. From then on MLflow's system metrics monitor records the machine's
-    load.
+    MLflow's system metrics monitor then records the load of the machine.
     """
 
     def __init__(self, store: Store, run: Path, splits: Path, results: Path) -> None:

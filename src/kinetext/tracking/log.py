@@ -49,7 +49,7 @@ def log_run(folders: Sequence[Path], results: Path, options: TrackingOptions, ou
 
 
 def sync_tracking(results: Path, options: TrackingOptions) -> None:
-    """Log all measured run folders of `results` that the store lacks, and print how many runs the store has.
+    """Log the run folders of `results` that are missing or outdated in the store; print how many runs it has.
 
     Raises ValueError if tracking is off, if no run is measured, or if the store fails.
     """

@@ -81,9 +81,7 @@ def _signature() -> Any:
 
 
 def _large_files(files: RunFiles, options: TrackingOptions) -> list[Path]:
-    """Return the files that are copied unchanged into the model: run.yaml, the checkpoint and, if requested, the
-    backbone.
-    """
+    """Return the files that a model contains unchanged: run.yaml, the checkpoint and, if requested, the backbone."""
     paths = [files.run, *([files.checkpoint] if files.checkpoint else [])]
     return paths + (sorted(files.backbone.iterdir()) if options.models == "whole" else [])
 

@@ -56,9 +56,7 @@ class ServedRun(PythonModel):
             self.classifier = VideoClassifier(files)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Return the most likely labels of each video, one row per label; the parameter `top` is their number (default
-        5).
-        """
+        """Return the most likely labels of each video, one row per label; `top` labels per video (default 5)."""
         from kinetext.evaluation.run_files import ANSWER_COLUMNS
 
         rows: list[dict[str, Any]] = []

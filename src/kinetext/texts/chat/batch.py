@@ -31,8 +31,7 @@ DAY_S = 86400
 def fetch_replies(
     requests: dict[str, dict[str, Any]], server: Server, folder: Path, wait_s: float, poll_s: float
 ) -> dict[str, str]:
-    """Fetch the replies to requests (hash -> request) into the cache; return hash -> reason for requests without a
-    reply.
+    """Fetch the replies to requests (hash -> request) into the cache; return hash -> reason for those that failed.
 
     Waits for batches that this or another job has already sent, and sends all other requests in a new batch. Raises
     ValueError if this takes longer than `wait_s` (run again to continue waiting) or if the server refuses the batch.
@@ -155,10 +154,9 @@ def _wait(record: dict[str, Any], server: Server, deadline: float, wait_s: float
 
 
 def _store_replies(batch: Any, record: dict[str, Any], server: Server, folder: Path) -> dict[str, str]:
-    """Store the replies of a finished batch in the cache and close its record; return hash -> reason for missing
-    replies.
+    """Store the replies of a finished batch in the cache and close its record.
 
-    Raises ValueError if the server refused the batch.
+    Returns hash -> reason for requests without a reply. Raises ValueError if the server refused the batch.
     """
     if batch.status == "failed":  # no request of it was run
         messages = [error.message or error.code for error in (batch.errors.data if batch.errors else None) or []]
@@ -213,8 +211,9 @@ def _mode(request: dict[str, Any]) -> str:
 
 @contextmanager
 def _batch_errors(server: Server) -> Iterator[None]:
-    """Translate every error of a request about a batch into ValueError, which ends the run. The next run finds the
-    batch.
+    """Translate every error of a request about a batch into ValueError, which ends the run.
+
+    The next run finds the batch again.
     """
     import openai
 

@@ -135,9 +135,7 @@ def post(server: Server, body: dict[str, Any], retries: int) -> str:
 
 @contextmanager
 def translated_errors(server: Server, model: str) -> Iterator[None]:
-    """Translate openai's exceptions into ValueError (no request can succeed) or NoReplyError (only this request
-    failed).
-    """
+    """Translate openai's exceptions into ValueError (no request can succeed) or NoReplyError (this one failed)."""
     import openai
 
     url = server.base_url

@@ -43,9 +43,7 @@ class Prices:
 
 
 def estimate(request: dict[str, Any], sentences: int) -> Tokens:
-    """Return the estimated tokens of a request and of an answer with `sentences` sentences, including the JSON around
-    them.
-    """
+    """Return the estimated tokens of a request, and of an answer in JSON with `sentences` sentences."""
     characters = sum(len(message["content"]) for message in request["messages"])
     characters += len(json.dumps(request["schema"])) if request["schema"] else 0
     return Tokens(-(-characters // CHARACTERS_PER_TOKEN), sentences * TOKENS_PER_SENTENCE + 20)
@@ -100,10 +98,10 @@ class Ledger:
 
     @contextmanager
     def reserve(self, expected: Tokens) -> Iterator[None]:
-        """Reserve the cost of a request while it is open. Wait for open requests if the cap or the first request
-        demands it.
+        """Reserve the cost of a request while it is open.
 
-        Raises CapError if the request could exceed the cap.
+        With a cap, this first waits while the first request is open, or while open requests could bring the cost above
+        the cap. Raises CapError if the request could exceed the cap.
         """
         if self.cap_usd is None or self.prices is None:
             yield

@@ -56,8 +56,7 @@ class Negotiation:
             return _record(self.form, preferred, reply)
 
     def _probe(self, request: dict[str, Any], preferred: Form) -> tuple[Form, str]:
-        """Send a request in one form after another, the preferred form first; return the accepted form and the raw
-        reply.
+        """Send a request in one form after another, the preferred form first; return the accepted form and the reply.
 
         Raises ValueError if two requests were refused in every form.
         """

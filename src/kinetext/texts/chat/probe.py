@@ -12,8 +12,8 @@ TIMEOUT_S = 10.0
 def probe_server(server: Server, model: str) -> str | None:
     """Request the list of models; return one sentence that says what is wrong, or None if nothing is.
 
-    A server passes if it answers at all. Only OpenAI's list must contain `model`: other servers may have no list, or
-    list names that differ from those they accept.
+    Only OpenAI's list must contain `model`. Other servers may have no list, or list names that differ from those they
+    accept.
     """
     import openai
 

@@ -1,3 +1,1 @@
-"""Text providers, one per module. They give the names of classes and descriptions of motion; `base.py` has the base
-class.
-"""
+"""Text providers, one per module: they give class names and descriptions of motion. `base.py` has the base class."""

@@ -36,9 +36,7 @@ class Rearranged(Provider):
 
     @cached_property
     def source(self) -> Provider:
-        """The provider whose rows are rearranged. Raises ValueError, `of...: ...`, if that provider gives no
-        descriptions.
-        """
+        """The provider whose rows are rearranged. Raises ValueError, `of...: ...`, if it gives no descriptions."""
         of = self.config.of
         provider = load_provider("of", of.module, of.options)
         if isinstance(provider, Rearranged) or not provider.gives_descriptions:

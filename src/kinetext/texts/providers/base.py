@@ -88,9 +88,7 @@ class Provider:
         """Raise ValueError, `OPTION: ...`, for an option that cannot work, before anything costs time or money."""
 
     def list_files(self) -> list[Path]:
-        """Return the files that the provider reads. If one of them changes, the tables of the provider are written
-        again.
-        """
+        """Return the files that the provider reads. If one of them changes, its tables are written again."""
         return []
 
     def prepare(self, rivals: dict[str, list[str]], context: Context) -> None:
@@ -109,11 +107,10 @@ class Provider:
         raise NotImplementedError
 
     def repair(self, label: str, rivals: list[str], texts: list[Text], context: Context) -> list[Text]:
-        """Return new rows for a class whose answer has faults. `texts` are its rows with their statuses
-        (texts/checks.py).
+        """Return new rows for a class whose answer has faults.
 
-        This is not called for a class without an answer (`failed`). If it raises an exception, the class keeps its
-        rows.
+        `texts` are the rows of the class with their statuses (texts/checks.py). A class without an answer (`failed`) is
+        not repaired. If this raises an exception, the class keeps its rows.
         """
         return texts
 

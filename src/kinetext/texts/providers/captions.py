@@ -10,7 +10,5 @@ class Captions(Provider):
     gives_descriptions = False
 
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
-        """Return one row of kind `caption` per caption of the clip. Duplicates are kept, because each caption is a
-        query.
-        """
+        """Return one row of kind `caption` per caption of the clip. Duplicates are kept, since each is a query."""
         return [Text(label, caption, kind="caption", source="the data set") for caption in context.captions[label]]

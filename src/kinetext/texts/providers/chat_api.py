@@ -94,8 +94,7 @@ class ChatApi(Provider):
             )
 
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
-        """Return the rows of a class: start, end and `sentences` whole-motion sentences, or one row with status
-        `failed: ...`.
+        """Return start, end and `sentences` whole-motion sentences of a class, or one row with status `failed: ...`.
 
         With `about: appearance` there are only whole sentences. Raises ValueError if every class would fail: no key and
         no cached reply, key refused, no such model, or no server.
@@ -112,10 +111,11 @@ class ChatApi(Provider):
         return texts
 
     def repair(self, label: str, rivals: list[str], texts: list[Text], context: Context) -> list[Text]:
-        """Request a correction in the same conversation, which names the faults; return the new rows of the class.
+        """Request a correction in the same conversation; return the new rows of the class.
 
-        Returns the old rows if nothing is wrong, or if the old answer was readable and the new one is not. Raises
-        NoReplyError if no reply came or the cost cap was reached, and ValueError like `describe`.
+        The request names the faults. Returns the old rows if nothing is wrong, or if the old answer was readable and
+        the new one is not. Raises NoReplyError if no reply came or the cost cap was reached, and ValueError like
+        `describe`.
         """
         config = self.config
         of_reply = [text for text in texts if text.request_hash and text.kind == config.about]
@@ -147,8 +147,9 @@ class ChatApi(Provider):
         }
 
     def _texts(self, label: str, rival: str | None, request: dict[str, Any], context: Context) -> list[Text]:
-        """Return the rows of one request, whose reply is cached or fetched; one row with status `failed: ...` without a
-        reply.
+        """Return the rows of one request: its sentences, or one row with status `failed: ...`.
+
+        The reply comes from the cache or is requested.
         """
         fields: dict[str, Any] = {
             "rival": rival,

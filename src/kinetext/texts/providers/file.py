@@ -70,7 +70,7 @@ class File(Provider):
 def export_texts(texts: Path, output: Path) -> None:
     """Write a table `texts` as a .csv or .json file for editing.
 
-    Raises ValueError if the suffix is another, if the file exists, or if the table holds captions.
+    Raises ValueError for any other suffix, for an existing file, and for a table of captions.
     """
     if output.suffix not in (".csv", ".json"):
         raise ValueError(f"--output: {output} ends in '{output.suffix}'; it must end in .csv or .json")

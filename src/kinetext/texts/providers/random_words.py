@@ -50,9 +50,7 @@ class RandomWords(Provider):
         return self.config.sentences
 
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
-        """Return rows of kind `random`, with the same phases as a description. Words that occur in a class name are not
-        used.
-        """
+        """Return rows of kind `random`, with the phases of a description. Words of class names are not used."""
         config = self.config
         generator = random.Random(f"{config.seed}" if config.shared else f"{config.seed} {label}")
         in_names = {word for name in context.labels for word in name.casefold().split()}

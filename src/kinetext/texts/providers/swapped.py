@@ -26,7 +26,9 @@ class Swapped(Rearranged):
 
 
 def groups(rivals: dict[str, list[str]]) -> list[list[str]]:
-    """Return the groups of classes that exchange descriptions: pairs, or more if classes were left over."""
+    """Return the groups of classes that exchange descriptions: pairs, and larger groups with classes that were left
+    over.
+    """
 
     def rank(label: str, rival: str) -> int:
         ranked = rivals[label]
