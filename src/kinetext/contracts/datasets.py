@@ -76,7 +76,7 @@ def labels_are_consistent(case: Case) -> None:
 
 
 def clips_can_be_indexed_and_read(case: Case) -> None:
-    """Check that the clips can be indexed, and that frames of the first readable clip can be extracted."""
+    """Check that the clips can be indexed, and frames extracted from the first readable one."""
     output, media = case.folder / "clips.parquet", case.folder / "media"
     options = DatasetOptions(module=case.module, options=case.options)
     with redirect_stderr(StringIO()):

@@ -31,7 +31,7 @@ def attributes_have_known_values(case: Case) -> None:
 
 
 def value_is_in_its_unit(case: Case) -> None:
-    """Check that the value is a finite float in the range of its unit, even if a clip has no frames."""
+    """Check that the value is a finite float in its unit, clips without frames included."""
     metric, sample, rivals = _inputs(case)
     value = metric.measure(sample, rivals)
     require(isinstance(value, float), f"measure returns {type(value).__name__}; take float(...)")
