@@ -53,7 +53,7 @@ def raise_if_stopping() -> None:
 
 @contextmanager
 def paid_request() -> Iterator[None]:
-    """Count a request whose answer is paid while it is open; the message at a stop states the count.
+    """Count a paid request while it is open; the message that is printed at a stop states the count.
 
     Raises SystemExit like `raise_if_stopping`.
     """

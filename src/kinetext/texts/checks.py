@@ -122,7 +122,7 @@ def form_fault(sentence: str, limit: TokenLimit | None = None) -> str | None:
 
 
 def mark_cut(text: Text, limit: TokenLimit | None) -> Text:
-    """Return the text with the status `cut: ...` if it exceeds the token limit, else `ok`. Both statuses are used."""
+    """Return the text with the status `cut: ...` if it exceeds the token limit, else `ok`. It is used in both cases."""
     excess = _excess(text.sentence, limit)
     return replace(text, status=f"cut: {excess}" if excess else "ok")
 

@@ -99,7 +99,7 @@ def _rank_figure(ranks: dict[str, np.ndarray]) -> Any:
 
 
 def _figure(width_in: float, height_in: float, margin_in: float) -> tuple[Any, Any]:
-    """Return a figure and its axes, which have this size, with a margin on the left and below for labels.
+    """Return a figure and its axes. The axes have this size and a margin for labels on the left and below.
 
     The layout is computed here, because matplotlib's layout engines take longer than the drawing.
     """

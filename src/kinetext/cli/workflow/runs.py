@@ -54,8 +54,8 @@ def train_method(
 ) -> None:
     """Train a method. An interrupted training resumes from its last saved state.
 
-    `tracking` sends the curves to MLflow during the training. Snakemake sets the environment variable, because a
-    changed option would make it train every run again.
+    `tracking` sends the curves to MLflow during the training. Snakemake passes it as an environment variable, because a
+    changed option of the command would make Snakemake train every run again.
     """
     from kinetext.core.launch import launch
 

@@ -1,1 +1,3 @@
-"""Parts of the provider chat_api: requests (client, negotiation), replies (completion), limits, batches."""
+"""The parts of the provider chat_api: `client` and `negotiation` send requests, `completion` reads replies, `limits`
+caps the cost, `batch` uses the Batch API, `probe` tests a server, and `options` declares the options.
+"""

@@ -133,7 +133,7 @@ class Ledger:
 
 
 class RateLimit:
-    """Spaces requests evenly, so that neither the requests nor the estimated tokens per minute exceed a limit."""
+    """A rate limit that spaces requests evenly, by requests per minute and by estimated tokens per minute."""
 
     def __init__(self, requests_per_minute: float | None, tokens_per_minute: float | None):
         self.requests_per_minute, self.tokens_per_minute = requests_per_minute, tokens_per_minute

@@ -30,7 +30,7 @@ class Form:
 
 
 class Negotiation:
-    """Finds the form that the server accepts, and sends all requests of one table in it."""
+    """The form of request that a server accepts. It is found with the first request of a table and used for all others."""
 
     def __init__(self, server: Server):
         self.server = server
@@ -39,10 +39,11 @@ class Negotiation:
         self._lock = Lock()
 
     def send(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request; return the fields of its cache record: `reply` (raw body), `mode` and, if refused, `dropped`.
+        """Send a request; return the fields of its cache record: `reply` (the raw body) and `mode`.
 
-        Raises NoReplyError if there is no reply to this request. Raises ValueError if the requests of all other classes
-        would fail too, for instance after two requests were refused in every form.
+        If the server refused a temperature, the field `dropped` says so. Raises NoReplyError if there is no reply to
+        this request. Raises ValueError if the requests of all other classes would fail too, for instance after two
+        requests were refused in every form.
         """
         preferred = Form("json_schema" if request["schema"] else "text", request["temperature"] is not None)
         with translated_errors(self.server, request["model"]):
