@@ -30,7 +30,7 @@ class Form:
 
 
 class Negotiation:
-    """The form of request that a server accepts. It is found with the first request of a table and used for all others."""
+    """The form of request that a server accepts. It is found with the first request and used for all others."""
 
     def __init__(self, server: Server):
         self.server = server
@@ -41,7 +41,7 @@ class Negotiation:
     def send(self, request: dict[str, Any]) -> dict[str, Any]:
         """Send a request; return the fields of its cache record: `reply` (the raw body) and `mode`.
 
-        If the server refused a temperature, the field `dropped` says so. Raises NoReplyError if there is no reply to
+        If the server refused a temperature, the field `dropped` names it. Raises NoReplyError if there is no reply to
         this request. Raises ValueError if the requests of all other classes would fail too, for instance after two
         requests were refused in every form.
         """
