@@ -1,13 +1,14 @@
-"""The contract of a method: how it encodes videos and texts, how it scores them, and which losses train it.
+"""The interface of a method: how it encodes videos and texts, how it scores them, and which losses train it.
 
-`Method` is the base class of all methods. With its defaults it is mean pooling: zero-shot CLIP applied to the mean of
+`Method` is the base class of all methods. Its default behaviour is mean pooling: zero-shot CLIP applied to the mean of
 the frame features.
 
-A method gets tensors, never file paths. Most methods read tokens that the image encoder has computed. A frozen encoder
-then runs once per clip instead of once per epoch. A method with `inside = True` runs in place of the encoder's layers.
+A method gets tensors, never file paths. Most methods read tokens that the image encoder has computed, so a frozen
+encoder runs once per clip instead of once per epoch. A method with `inside = True` replaces the forward pass of each
+layer of the encoder.
 
-The docstring of a method's module names the paper and states what trains, how many parameters the method adds, and what
-it equals before training. Tests prove the last two statements.
+The module docstring of a method names the paper and states what trains, how many parameters the method adds, and what
+it equals before training. Tests check the last two statements.
 
 B clips, T frames, C channels, H x W pixels, N tokens of a frame (1 if the method reads no patches), V width of the
 image encoder, K classes or captions, S sentences, D width of the joint space.
@@ -39,9 +40,9 @@ THRESHOLD_SCALE = 100  # of `label_threshold`: CLIP's scale, so that the thresho
 class LossInputs:
     """The inputs of `Method.losses` for one batch.
 
-    If clips have classes, `target_B` holds the class of each clip. `rivals_KK` is true where the class of the column is
-    the class of the row or one of its rivals. If clips have captions, text b belongs to clip b: `target_B` is 0 to B -
-    1, and `rivals_KK` is None.
+    If clips have classes, `target_B` holds the class of each clip, and `rivals_KK` is true where the column's class is
+    the row's class or a rival of the row's class. If clips have captions, text b belongs to clip b: `target_B` is 0, 1,
+    ..., B - 1, and `rivals_KK` is None.
     """
 
     video: Any  # features of the clips, from `encode_tokens`
@@ -91,7 +92,7 @@ class Method(nn.Module):
 
     @classmethod
     def check(cls, config: Any) -> None:
-        """Raise ValueError if options contradict each other. `kinetext check-config` calls it before anything runs."""
+        """Raise ValueError if options contradict each other. `kinetext check-config` calls this before anything runs."""
 
     @classmethod
     def check_depth(cls, config: Any, depth: int, backbone: str) -> None:
@@ -106,7 +107,7 @@ class Method(nn.Module):
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """The layers of the image encoder that the method reads, 1 to num_layers, the last one included."""
+        """The layers of the image encoder that the method reads, numbered from 1. The last layer is always included."""
         return (self.backbone.num_layers,)
 
     def layer(self, number: int, layer: Layer, x_BTNV: Tensor) -> Tensor:
@@ -123,12 +124,12 @@ class Method(nn.Module):
         return tokens if self.patches else {k: self.backbone.summary(x)[:, :, None] for k, x in tokens.items()}
 
     def summaries(self, tokens: Tokens, level: int | None = None) -> Tensor:
-        """Return the summary [B, T, V] of each frame after a layer, by default the last one."""
+        """Return the summary [B, T, V] of each frame (such as the class token) after layer `level` (default: last)."""
         x_BTNV = tokens[self.backbone.num_layers if level is None else level]
         return self.backbone.summary(x_BTNV) if self.patches else x_BTNV[:, :, 0]
 
     def patch_tokens(self, tokens: Tokens, level: int) -> Tensor:
-        """Return the patch tokens [B, T, h * w, V] after a layer; the summaries [B, T, 1, V] if `patches` is false."""
+        """Return the patch tokens [B, T, h * w, V] after layer `level`, or the summaries [B, T, 1, V] if not `patches`."""
         x_BTNV = tokens[level]
         return self.backbone.patches(x_BTNV) if self.patches else x_BTNV
 
@@ -137,15 +138,15 @@ class Method(nn.Module):
         return self.backbone.project(self.summaries(tokens))
 
     def encode_frames(self, frames_BTD: Tensor) -> Any:
-        """Return the features of the videos from frame features; by default their mean [B, D]."""
+        """Return the video features, computed from frame features. The default is the mean over frames [B, D]."""
         return frames_BTD.mean(1)
 
     def encode_tokens(self, tokens: Tokens) -> Any:
-        """Return the features of the videos from the tokens of `image_tokens`."""
+        """Return the video features, computed from the tokens that `image_tokens` returned."""
         return self.encode_frames(self.frame_features(tokens))
 
     def encode_video(self, frames_BTCHW: Tensor) -> Any:
-        """Return the features of the videos from frames; see `image_tokens`."""
+        """Return the video features, computed from frames (see `image_tokens`)."""
         return self.encode_tokens(self.image_tokens(frames_BTCHW))
 
     # text side
@@ -155,33 +156,33 @@ class Method(nn.Module):
         return encode_table(self.backbone, table)
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Any:
-        """Return the features of the classes; by default the mean [K, D] over the sentences of a class."""
+        """Return the class features. The default is the mean [K, D] of the normalised sentence features of a class."""
         return class_means(words.sentence_SD, table, torch.ones_like(table.motion_S))
 
     def encode_texts(self, table: TextTable) -> Any:
-        """Return the features of the classes from their texts."""
+        """Return the class features, computed from tokenised texts."""
         return self.pool_texts(self.encode_words(table), table)
 
     # scores and losses
 
     def score(self, video: Any, text: Any) -> Tensor:
-        """Return the logits [B, K] of all pairs. Evaluation passes captions in chunks."""
+        """Return the logits [B, K] of all pairs of videos and texts. Evaluation passes captions in chunks."""
         return self.backbone.logits(cosine_scores(video, text))
 
     def add_label_threshold(self) -> None:
-        """Add the parameter that is subtracted from scores to give log-odds, where clips have several labels."""
+        """Add the threshold parameter for clips with several labels (see `label_logits`)."""
         device = next(self.parameters()).device
         self.label_threshold = nn.Parameter(torch.zeros((), device=device))
 
     def label_logits(self, scores_BK: Tensor) -> Tensor:
-        """Return the log-odds [B, K] of each label of a clip from its score; without training the scores themselves."""
+        """Return the log-odds [B, K] of each label: the scores minus the learned threshold, if there is one."""
         return scores_BK if self.label_threshold is None else scores_BK - THRESHOLD_SCALE * self.label_threshold
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
         """Return the loss terms by name. Training minimises their sum; each is logged as a curve.
 
-        By default the cross-entropy over all classes; the symmetric contrastive loss if clips have captions; the binary
-        cross-entropy of each label, averaged over labels and clips, if clips have several.
+        The default is the cross-entropy over all classes. If clips have captions, it is the symmetric contrastive loss.
+        If clips have several labels, it is the binary cross-entropy, averaged over labels and clips.
         """
         scores_BK = self.score(batch.video, batch.text)
         if batch.labels_BK is not None:
@@ -203,7 +204,7 @@ class Method(nn.Module):
     # parameters
 
     def new_parameters(self) -> dict[str, nn.Parameter]:
-        """Return the parameters that the method adds to the loaded backbone, by name. Loss terms are left out."""
+        """Return the parameters added to the loaded backbone, by name. Parameters of loss terms are left out."""
         parameters = self.named_parameters()
         return {name: p for name, p in parameters if is_new(p) and not name.startswith("loss_terms.")}
 
@@ -214,10 +215,9 @@ def is_new(parameter: nn.Parameter) -> bool:
 
 
 def contrastive_loss(scores_BB: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Return the symmetric contrastive loss of CLIP (InfoNCE; Radford et al., ICML 2021), where text b belongs to video
-    b.
+    """Return the symmetric contrastive loss of CLIP (InfoNCE; Radford et al., ICML 2021).
 
-    It is the mean of the cross-entropies from video to text and from text to video.
+    It is the mean of the cross-entropies from video to text and from text to video. Text b belongs to video b.
     """
     target_B = torch.arange(len(scores_BB), device=scores_BB.device)
     to_text = F.cross_entropy(scores_BB, target_B, label_smoothing=label_smoothing)

@@ -1,4 +1,4 @@
-"""Building blocks of methods: attention, linear layers that start at zero or as the identity, stochastic depth.
+"""Building blocks of methods: attention, linear layers initialised to zero or the identity, and stochastic depth.
 
 B batch, Q queries, S keys, V width, H heads.
 """
@@ -11,7 +11,7 @@ from kinetext.backbones.attention import fused_attention, project_qkv
 class Attention(nn.Module):
     """Multi-head attention with biases on all four projections, as in CLIP.
 
-    Keys and values may come from another sequence. Weights are initialised as those of torch's Linear (uniform,
+    Keys and values may come from another sequence. Weights are initialised like torch's Linear (uniform in
     ±1/sqrt(V)).
     """
 
@@ -30,7 +30,7 @@ class Attention(nn.Module):
 
 
 def zero_linear(inputs: int, outputs: int) -> nn.Linear:
-    """Return a Linear that outputs zero before training, so that adding its output changes nothing."""
+    """Return a Linear whose output is zero before training."""
     linear = nn.Linear(inputs, outputs)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
@@ -38,7 +38,7 @@ def zero_linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 def identity_linear(width: int) -> nn.Linear:
-    """Return a Linear without bias that is the identity before training."""
+    """Return a Linear without bias, initialised to the identity."""
     linear = nn.Linear(width, width, bias=False)
     nn.init.eye_(linear.weight)
     return linear

@@ -1,4 +1,4 @@
-"""The checkpoint of a method: the parameters that were trained, or what was fitted; everything else is the backbone's."""
+"""The checkpoint of a method: the trained parameters or the result of `fit`. All other weights are in the backbone."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ def save_trained(method: Method, path: Path, header: dict[str, Any]) -> None:
 
 
 def load_trained(method: Method, path: Path) -> dict[str, Any]:
-    """Load a checkpoint into a method and return its header. Raises ValueError for a name or shape that does not fit."""
+    """Load a checkpoint into a method and return the header. Raises ValueError if a name or shape does not fit."""
     tensors, header = load_tensors(path)
     if method.fits:
         method.fitted = tensors

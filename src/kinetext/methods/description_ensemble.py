@@ -1,9 +1,9 @@
 """Description ensemble (Menon and Vondrick, "Visual Classification via Description from Large Language Models", ICLR
-2023), on video: a class's score is the mean of its descriptions' cosines with the mean of the frame features. Names
-play no part.
+2023), on video: the score of a class is the mean cosine of the class's descriptions with the mean frame feature. Class
+names are not used.
 
-Nothing trains, nothing is added. The order of frames cannot matter; order is what ordered_descriptions has beyond this.
-With one description a class it equals zero_shot on that description (tests/methods/test_description_ensemble.py).
+Nothing trains and no parameter is added. The order of frames has no effect (ordered_descriptions adds it). With one
+description per class the method equals zero_shot on that description (tests/methods/test_description_ensemble.py).
 
 B clips, K classes, D joint width.
 """
@@ -36,7 +36,8 @@ class DescriptionEnsemble(Method):
         return class_means(words.sentence_SD, table, table.motion_S)
 
     def score(self, video: Tensor, text: Tensor) -> Tensor:
-        """Return the logits [B, K]. `text` is not normalised again: its product with a video is the mean of the
-        cosines.
+        """Return the logits [B, K].
+
+        `text` is not normalised again, so that its product with a normalised video feature is the mean of the cosines.
         """
         return self.backbone.logits(F.normalize(video, dim=-1) @ text.T)

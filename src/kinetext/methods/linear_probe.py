@@ -1,11 +1,11 @@
-"""Linear probe: logistic regression (scikit-learn) on a video's L2-normalised features, without any text.
+"""Linear probe: logistic regression (scikit-learn) on L2-normalised video features, without any text.
 
 `pool: mean` takes the mean of the frame features (the linear probe of CLIP, Radford et al., ICML 2021, on video).
-`pool: thirds` puts the mean of the first third of the frames before that of the last third: what the order of frames
-gives without any text.
+`pool: thirds` concatenates the means of the first and of the last third of the frames. It measures what the order of
+frames contributes without any text.
 
-Nothing of the backbone trains and no parameter is added: weight [K, F] and bias [K] are fitted, by L-BFGS, and stored.
-There is no score before fitting. It needs training clips of every class.
+The backbone does not train and no parameter is added. Weight [K, F] and bias [K] are fitted by L-BFGS and stored in the
+checkpoint. The method needs training clips of every class, and it cannot score before it is fitted.
 
 B, N clips, T frames, K classes, D joint width, F = D or 2 D.
 """
@@ -56,17 +56,17 @@ class LinearProbe(Method):
         return torch.cat([F.normalize(part, dim=-1) for part in parts], -1)
 
     def encode_words(self, table: TextTable) -> WordFeatures:
-        """Return features without columns. The text encoder is not used."""
+        """Return text features of width 0, because the text encoder is not used."""
         S, L = table.tokens.ids_KL.shape
         none_SLD = table.owner_S.new_zeros(S, L, 0, dtype=torch.float32)
         return WordFeatures(none_SLD[:, 0], none_SLD)
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Tensor:
-        """Return one row without columns for each class, [K, 0]. Only the number of classes is used."""
+        """Return class features [K, 0]. Only the number of classes is used."""
         return words.sentence_SD.new_zeros(len(table.labels), 0)
 
     def fit(self, frames_NTD: Tensor, target_N: Tensor, text: Any) -> None:
-        """Fit weight and bias to the N training clips. Raises ValueError if a class has none."""
+        """Fit weight and bias to the N training clips. Raises ValueError if a class has no training clip."""
         from sklearn.linear_model import LogisticRegression
 
         classes = len(text)
@@ -81,7 +81,10 @@ class LinearProbe(Method):
         self.fitted = {"weight_KF": weight, "bias_K": bias}
 
     def score(self, video: Tensor, text: Any) -> Tensor:
-        """Return the logits [B, K]. Raises ValueError before fitting, and for another number of classes."""
+        """Return the logits [B, K].
+
+        Raises ValueError if the method is not fitted, or was fitted to another number of classes.
+        """
         if not self.fitted:
             raise ValueError("linear_probe: is not fitted yet; run train_method first")
         weight_KF, bias_K = (self.fitted[name].to(video) for name in ("weight_KF", "bias_K"))

@@ -1,9 +1,10 @@
 """Fine-tuned mean pooling (CLIP4Clip's meanP, Neurocomputing 2022).
 
-Fine-tunes CLIP on videos and averages its frame features, so the order of frames cannot matter. By default only the
-image encoder trains (86 of the 149.6 million parameters of ViT-B/16). With `text_encoder`, `word_embeddings: trained`
-and `learn_temperature` everything does: that is ViFi-CLIP (CVPR 2023), with its settings in experiments/vifi_*.yaml.
-Adds no parameter. Before training it equals zero_shot (tests/methods/test_mean_pool.py).
+The method fine-tunes CLIP on videos and averages the frame features, so the order of frames has no effect. By default
+only the image encoder trains (86 of the 149.6 million parameters of ViT-B/16). With `text_encoder: trained`,
+`word_embeddings: trained` and `learn_temperature: true` all parameters train, as in ViFi-CLIP (CVPR 2023; settings in
+experiments/vifi_*.yaml). No parameter is added. Before training the method equals zero_shot
+(tests/methods/test_mean_pool.py).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from kinetext.methods.base import ALL_TASKS, Method
 
 
 class MeanPool(Method):
-    """Average the frame features; this is the default of `Method`."""
+    """Average the frame features, as `Method` does by default."""
 
     sees_order = False
     tasks = ALL_TASKS

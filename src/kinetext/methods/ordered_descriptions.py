@@ -1,21 +1,22 @@
-"""Ordered descriptions: what a class's sentences say of its start is compared with the first frames, what they say of
-its end with the last. After ActAlign (arXiv:2506.22967), which aligns the sub-actions that a language model lists with
-the frames by dynamic time warping, and a training-free prototype of this package.
+"""Ordered descriptions: compare the descriptions of the start of an action with the first frames of a clip, and the
+descriptions of the end with the last frames. The idea follows ActAlign (arXiv:2506.22967), which aligns the sub-actions
+listed by a language model with the frames by dynamic time warping.
 
-Nothing trains, nothing is added, and yet it sees order: of all baselines this is the one that a trained method has to
-beat on classes without training clips. What is compared is the option `steps`:
+Nothing trains and no parameter is added, but the method uses the order of frames. On classes without training clips it
+is the baseline that a trained method has to beat. The option `steps` says what is compared:
 
-- `ends` (default): start sentences with the first third of the frames, end sentences with the last third; the mean of the
-  two cosines. Of a class that lacks one of the two, all descriptions stand in for it. This is moted's motion score
-  before training (tests/methods/test_moted.py).
-- `phases`: two steps, start and end. Every frame goes to one step, steps in order, none left out; of all such
-  assignments the one with the best mean cosine over the frames counts: the best moment to change from one to the other.
-- `sentences`: the same with every sentence as a step, in the order of the table: start, whole, end. For lists of
+- `ends` (default): the score is the mean of two cosines, that of the start descriptions with the first third of the
+  frames, and that of the end descriptions with the last third. If a class lacks start or end descriptions, all of the
+  class's descriptions replace the missing ones. Before training, moted's motion score equals this score
+  (tests/methods/test_moted.py).
+- `phases`: there are two steps, start and end. Every frame is assigned to one step, in order, and no step is left out.
+  The score is the mean cosine over the frames for the best assignment, that is the best moment to change steps.
+- `sentences`: as `phases`, but every description is a step, in the order start, whole, end. This suits lists of
   sub-actions of any length.
 
-`ends` and `phases` leave sentences about the whole out, for no single frame shows what they say, unless a class has no
-others. On the shapes `ends` is the best of the three (docs/lab-log.md): a warp may cut a clip of the reversed class so
-that it fits.
+`ends` and `phases` do not use descriptions of the whole action, because no single frame shows it. The exceptions are
+missing descriptions with `ends` (see above), and with `phases` a class that has no others. On the shapes data set
+`ends` is the best of the three (docs/lab-log.md), because a free alignment can also fit a clip of the reversed class.
 
 B clips, T frames, K classes, S sentences, M the most steps of a class, D joint width.
 """
@@ -38,14 +39,14 @@ WHOLE, START, END = range(len(PHASES))
 
 
 class Steps(NamedTuple):
-    """The features of the steps of each class [K, M, D], and their number [K]."""
+    """The features of the steps of each class [K, M, D], and the number of steps of each class [K]."""
 
     step_KMD: Tensor
     count_K: Tensor
 
 
 class OrderedDescriptions(Method):
-    """Compare the frames, in order, with the steps of a class, in order."""
+    """Compare the frames with the steps of a class; both are in temporal order."""
 
     trains: ClassVar[bool] = False
     needs_descriptions: ClassVar[bool] = True
@@ -64,11 +65,11 @@ class OrderedDescriptions(Method):
 
     @property
     def steps(self) -> str:
-        """The option `steps`: what counts as one step."""
+        """The option `steps` (ends, phases or sentences)."""
         return self.config.steps
 
     def encode_frames(self, frames_BTD: Tensor) -> Tensor:
-        """Return the frame features [B, T, D]; for `ends` the means of the first and of the last third [B, 2, D]."""
+        """Return the frame features [B, T, D], or for `ends` the means of the first and the last third [B, 2, D]."""
         return torch.stack(end_frames(frames_BTD), 1) if self.steps == "ends" else frames_BTD
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Steps:
@@ -98,9 +99,9 @@ class OrderedDescriptions(Method):
 
 
 def end_frames(frames_BTD: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean of the first third of the frames and that of the last third, each [B, D].
+    """Return (mean of the first third, mean of the last third) of the frames, each [B, D].
 
-    A third has at least one frame.
+    A third is rounded down, but has at least one frame.
     """
     third = max(1, frames_BTD.shape[1] // 3)
     return frames_BTD[:, :third].mean(1), frames_BTD[:, -third:].mean(1)
@@ -118,9 +119,9 @@ def phase_means(words: WordFeatures, table: TextTable, phase: int, weight_S: Ten
 
 
 def steps_of_sentences(table: TextTable, by_sentence: bool) -> Tensor:
-    """Return the step [S] of each sentence in its class, from 0; -1 for a sentence without a step.
+    """Return the step [S] of each sentence, numbered from 0 within the class; -1 for a sentence without a step.
 
-    With `by_sentence` every description is a step.
+    With `by_sentence` every description is a step. Otherwise the steps are start and end.
     """
     when_S = torch.where(table.phase_S == START, 0, torch.where(table.phase_S == END, 2, 1))
     step_S = torch.full_like(table.owner_S, -1)
@@ -140,9 +141,9 @@ def steps_of_sentences(table: TextTable, by_sentence: bool) -> Tensor:
 def best_alignment(cosine_BKTM: Tensor, count_K: Tensor) -> Tensor:
     """Return the mean cosine [B, K] of the best monotone alignment of frames with steps.
 
-    Every frame belongs to one step, steps are in order, and none is left out. `count_K` is the number of steps of each
-    class, of at most M. If there are fewer frames than steps, frames are repeated. The alignment is found by dynamic
-    programming: the best sum up to frame t that ends in step m continues from step m or m - 1.
+    Every frame belongs to one step, steps are in order, and no step is left out. `count_K` is the number of steps of
+    each class, at most M. If there are fewer frames than steps, frames are repeated. The alignment is found by dynamic
+    programming: the best sum up to frame t in step m continues from step m or m - 1.
     """
     T, M = cosine_BKTM.shape[-2:]
     cosine_BKTM = cosine_BKTM.repeat_interleave(-(-M // T), dim=2)

@@ -1,15 +1,17 @@
 """A temporal transformer over CLIP's frame features: CLIP4Clip's seqTransf (Luo et al., Neurocomputing 2022) and
-ActionCLIP's Transf (Wang et al., arXiv:2109.08472), the posterior structure that STAN's paper compares itself with.
+ActionCLIP's Transf (Wang et al., arXiv:2109.08472). STAN's paper calls this a posterior structure and compares with it.
 
-Frame features and frame positions go through L pre-LayerNorm blocks, the features themselves are added again, and
-frames are averaged. `init: clip4clip`: 4 blocks and positions that start as copies of the text encoder's first ones,
-frames normalised before the mean (ArrowLuo/CLIP4Clip @ 508ffa3). `init: actionclip`: 6 blocks drawn from N(0, 0.02),
-mean of the frames as they are (sallymmx/ActionCLIP @ 31c34df, Visual_Prompt.py). Trains CLIP and the blocks. Adds 12.65
-M or 18.95 M parameters at 512 numbers a feature (tests/methods/test_seq_transformer.py).
+Frame features plus frame positions go through L pre-LayerNorm blocks, the frame features are added again, and the mean
+over frames is taken. With `init: clip4clip` there are 4 blocks. Blocks and positions start as copies of the first ones
+of the text encoder, and frames are normalised before the mean (ArrowLuo/CLIP4Clip @ 508ffa3). With `init: actionclip`
+there are 6 blocks drawn from N(0, 0.02), and frames are not normalised (sallymmx/ActionCLIP @ 31c34df,
+Visual_Prompt.py). CLIP and the blocks train. The method adds 12.65 M (clip4clip) or 18.95 M (actionclip) parameters at
+D = 512 (tests/methods/test_seq_transformer.py).
 
-Before training it equals, for `clip4clip`, open_clip's own text blocks run over the frames without their mask, plus the
-frames, normalised and averaged; for `actionclip` the same of its random blocks. It is not mean_pool: nothing starts at
-zero. It sees the order of frames by their positions alone. Tests prove all three.
+Before training, `clip4clip` equals the text blocks of open_clip applied to the frames without the causal mask, plus the
+frames, normalised and averaged. `actionclip` equals the output of random blocks plus the frames, averaged. Neither
+equals mean_pool, because no part starts at zero. The order of frames has an effect only through the positions. Tests
+check these statements.
 
 B clips, T frames, D joint width, P positions.
 """
@@ -91,7 +93,10 @@ class SeqTransformer(Method):
 
 
 def _initialize(module: nn.Module) -> None:
-    """ActionCLIP's start: Linears N(0, 0.02) without bias; in_proj is no Linear and keeps torch's own."""
+    """Initialise as ActionCLIP does: weights of a Linear from N(0, 0.02), biases zero.
+
+    The stacked projection `in_proj` is not a Linear and keeps torch's initialisation.
+    """
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)

@@ -1,6 +1,6 @@
-"""Zero-shot CLIP on video (Radford et al., ICML 2021): frame features averaged, compared with class texts.
+"""Zero-shot CLIP on video (Radford et al., ICML 2021): the mean frame feature is compared with the class texts.
 
-Nothing trains, nothing is added. It is the baseline that every other method starts from.
+Nothing trains and no parameter is added. This is the baseline for all other methods.
 """
 
 from __future__ import annotations

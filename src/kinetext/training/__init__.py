@@ -1,1 +1,1 @@
-"""A method, its training clips and its texts in; a checkpoint out."""
+"""Training: fit a method to clips and texts, and write a checkpoint."""

@@ -1,12 +1,12 @@
-"""Batches of clips for training and validation. A clip has one text: that of its class, or one of its captions.
+"""Batches of clips for training and validation. Each clip is paired with one text: its class or one of its captions.
 
 A batch holds frames, or the cached tokens of a frozen image encoder.
 
-Several processes share each training batch: every process takes consecutive clips of it, so that the batch is the same
-for any number of processes. Validation batches are not shared: the processes take whole batches in turn. No clip is
-left out or used twice, and each clip gives the same bits as with one process.
+Several processes share each training batch. Every process takes consecutive clips, so the batch is the same for any
+number of processes. Validation batches are not shared: the processes take whole batches in turn. No clip is left out
+or used twice, and the result for each clip is bitwise identical to that of a single process.
 
-N items of an epoch, or of a batch of all processes; B clips of one process, T frames, C channels, H x W pixels.
+N: items of an epoch, or of a batch over all processes. B: clips of one process. T frames, C channels, H x W pixels.
 """
 
 import logging
@@ -36,8 +36,8 @@ ENCODER_BATCH = 32  # clips that go through a frozen image encoder at once
 class Batch:
     """The part of a batch that one process computes.
 
-    A process without clips of its own, because the batch is too small, gets the first clip of the batch. It has to take
-    part in the step, but this clip counts for nothing.
+    If the batch has fewer clips than there are processes, a process that would be empty gets the first clip of the
+    batch, because every process has to take part in the step. This clip has weight zero in the loss.
     """
 
     clip_ids: list[str]  # of the whole batch
@@ -51,7 +51,7 @@ class Batch:
 
     @property
     def part(self) -> slice:
-        """The slice of the whole batch that this process has."""
+        """The slice of the whole batch that this process computes."""
         return _part(self.sizes, self.rank)
 
     def pieces(self, size: int) -> list[slice]:
@@ -73,9 +73,9 @@ def _part(sizes: tuple[int, ...], rank: int) -> slice:
 
 
 def balanced_items(target_N: Tensor, generator: torch.Generator) -> Tensor:
-    """Return N shuffled items in which all classes are equally frequent; the numbers differ by one at most.
+    """Return N shuffled items in which all classes are equally frequent (their counts differ by at most one).
 
-    Item n + c N is clip n, used for the (c + 1)-th time. All clips of a class are used once before one is repeated.
+    Item n + c N is clip n, used for the (c + 1)-th time. All clips of a class are used once before any is repeated.
     """
     N, classes = len(target_N), target_N.unique()
     classes = classes[torch.randperm(len(classes), generator=generator)]
@@ -94,9 +94,9 @@ class Batches:
 
     `epoch(n)` shuffles the clips with a generator that depends on the seed and n. `epoch(None)` keeps their order.
 
-    `texts_K` is the number of texts of each label of the split, in the order of the labels; by default one. If a label
-    has several texts, `epoch(n)` draws one of them, so that no batch has two texts of one clip. With
-    `captions_per_video: all` it uses all of them, each together with the clip. `epoch(None)` uses the first text.
+    `texts_K` is the number of texts of each label of the split, in the order of the labels (default: one each). If a
+    label has several texts, `epoch(n)` draws one of them, so that no batch has two texts of one clip. With
+    `captions_per_video: all` it pairs the clip with each of its texts instead. `epoch(None)` uses the first text.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Batches:
         self.cached = self._cache_tokens() if self._fits_cache() else None
 
     def __len__(self) -> int:
-        """Return the number of batches per epoch, which is the same for any number of processes."""
+        """Return the number of batches per epoch. It does not depend on the number of processes."""
         return -(-self.items // self.training.batch_size)
 
     @property
@@ -145,10 +145,10 @@ class Batches:
         return int(self.texts_N.sum()) if self.training.captions_per_video == "all" else len(self.clip_ids)
 
     def epoch(self, number: int | None, first: int = 0) -> Iterator[Batch]:
-        """Yield the part of every batch that this process computes, on its device.
+        """Yield the part of every batch that this process computes, on the device of the process.
 
-        A training that resumes skips the `first` batches. `epoch(None)` yields whole batches, which the processes take
-        in turn.
+        The first `first` batches are skipped, as needed to resume a training. With `number=None` the processes take
+        whole batches in turn.
         """
         size = self.training.batch_size
         clip_N, text_N = (items_N[first * size :] for items_N in self._order(number))
@@ -176,7 +176,7 @@ class Batches:
         return Batch(clip_ids, text_N, sizes, rank, clip_N[_part(sizes, rank)].tolist())
 
     def _order(self, number: int | None) -> tuple[Tensor, Tensor]:
-        """Return the clips of an epoch in order and the text of each, both as indices [N]."""
+        """Return (clips, texts) of an epoch in the order of use, both as indices [N]."""
         clip_N, text_N = torch.arange(len(self.clip_ids)), self.first_text_N
         if number is None:
             return clip_N, text_N
@@ -200,15 +200,16 @@ class Batches:
         return self._with_copies(clip_N[order_N], text_N[order_N])
 
     def _with_copies(self, item_N: Tensor, text_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Repeat each item `repeats` times. Each copy has its own index, so that it is augmented differently
-        (data/loader.py).
+        """Return (clips, texts) with each item repeated `repeats` times.
+
+        Copies of a clip have different indices, so that they are augmented differently (data/loader.py).
         """
         repeats, clips = self.training.repeats, len(self.clip_ids)
         copy_NR = (item_N // clips)[:, None] * repeats + torch.arange(repeats)
         return ((item_N % clips)[:, None] + copy_NR * clips).flatten(), text_N.repeat_interleave(repeats)
 
     def _fits_cache(self) -> bool:
-        """Return whether the tokens of a frozen image encoder are the same in each epoch and fit into `cache_gib`."""
+        """Return whether the image encoder's tokens are the same in each epoch and fit into `cache_gib`."""
         training, method, backbone = self.training, self.method, self.method.backbone
         if training.image_encoder != "frozen" or method.inside or training.pixels_vary or not self.clip_ids:
             return False
@@ -221,8 +222,9 @@ class Batches:
         return fits
 
     def _cache_tokens(self) -> Tokens | None:
-        """Return the tokens of all clips in float16, or None if a number is too large for it. Each process computes a
-        part.
+        """Return the tokens of all clips in float16, or None if a value exceeds the range of float16.
+
+        Each process computes a part of the tokens and gets all of them.
         """
         self.method.eval()
         order = [indices.tolist() for indices in torch.arange(len(self.clip_ids)).split(ENCODER_BATCH)]

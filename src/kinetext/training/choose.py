@@ -1,7 +1,7 @@
-"""choose_settings: read the scores of all trials of a run and write the setting that its final runs train with.
+"""choose_settings: read the scores of all tuning trials of a run and write the best setting, used for the final runs.
 
-A score is the metric of the validation clips; test clips have no part in it. Of equal scores the lower trial counts, so
-that the configured setting stays where nothing is better.
+A score is a metric on the validation clips; test clips are not used. Ties go to the trial with the lower number, so
+that the configured setting (trial 0) is kept unless another one is better.
 """
 
 import json
@@ -24,8 +24,8 @@ Score = dict[str, Any]  # the content of a trial's rung{n}.json
 def choose_settings(spec: str, scores: list[Path], output: Path, table: Path) -> None:
     """Write the chosen setting as YAML, and the table `tuning` of all trials and rungs.
 
-    `spec` is a tuned run as JSON, `scores` are the files of all of its trials and rungs. The last rung in which a trial
-    has a score decides. Raises ValueError if there is none.
+    `spec` is a tuned run as JSON, `scores` are the score files of all trials and rungs. The best trial of the last rung
+    with any score is chosen. Raises ValueError if no trial has a score.
     """
     run = RunSpec(**json.loads(spec))
     assert run.tuning is not None, run.run
@@ -65,19 +65,25 @@ def _table_row(columns: dict[str, Any], score: Score, settings: list[dict[str, A
 
 
 def ranked(scores: Any) -> list[Score]:
-    """Return the scores of trials that have one, the best first; of equal ones the lower trial."""
+    """Return the trials that have a score, best first. Ties are ordered by trial number."""
     measured = [score for score in scores if score["score"] is not None]
     return sorted(measured, key=lambda score: (-score["score"], score["trial"]))
 
 
 def is_promoted(spec: RunSpec, before: list[Path], promoted: int) -> bool:
-    """Return whether a trial is among the best `promoted` of the rung before its own; the first rung has every trial."""
+    """Return whether a trial is among the best `promoted` trials of the previous rung.
+
+    `before` holds the score files of the previous rung. It is empty for the first rung, where every trial is promoted.
+    """
     best = ranked(load_json(path) for path in before)[:promoted]
     return not before or trial_number(spec)[0] in [score["trial"] for score in best]
 
 
 def write_score(spec: RunSpec, output: Path, status: str = "ok", **measured: Any) -> None:
-    """Write a trial's score at a rung: `measured` has score, metric, clips and seconds where it was trained."""
+    """Write the score of a trial at a rung as JSON.
+
+    `measured` holds score, metric, clips and seconds; it is empty if the trial has no score.
+    """
     trial, rung = trial_number(spec)
     score: Score = {"trial": trial, "rung": rung, "epochs": spec.training.epochs, "status": status, "score": None}
     score |= measured | {"fingerprint": spec.fingerprint}

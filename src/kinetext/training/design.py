@@ -1,11 +1,11 @@
-"""The settings that tuning tries, known before anything runs: a quasi-random design over a space of options.
+"""The settings that tuning tries: a quasi-random design over a space of options, fixed before anything runs.
 
 Trial 0 is the configured setting. The others are points of a scrambled Sobol sequence (Owen, J. Complexity 1998;
 scipy's qmc.Sobol), which fills a space more evenly than random search (Bergstra and Bengio, JMLR 2012; Bousquet et al.,
-arXiv:1706.03200). A longer tuning starts with the trials of a shorter one, so more trials rerun none.
+arXiv:1706.03200). If the number of trials is raised, the earlier trials stay as they are and are not rerun.
 
-Successive halving (Jamieson and Talwalkar, AISTATS 2016): every trial trains for few epochs, the best ones for more.
-Each rung trains anew, with warm-up and decay over its own epochs.
+Successive halving (Jamieson and Talwalkar, AISTATS 2016) trains every trial for few epochs and only the best trials for
+more. Each rung trains from the start, with warm-up and decay over the epochs of that rung.
 
 N trials, D options.
 """
@@ -30,10 +30,10 @@ Setting = dict[str, Any]  # option -> value
 
 
 def tuning_record(method: type[Method], options: MethodOptions, shared: TuningOptions | None) -> TuningRecord | None:
-    """Return how a method is tuned; None if it is not, or has nothing to tune.
+    """Return how a method is tuned, or None if tuning is off or there is no option to tune.
 
-    The method's own options of tuning take precedence over the `shared` ones. Raises ValueError for a space that does
-    not fit the method, and for more rungs than its epochs allow.
+    The tuning options of the method take precedence over the `shared` ones. Raises ValueError if the space does not fit
+    the method or if there are more rungs than the number of epochs allows.
     """
     if shared is None and options.tuning is None:
         return None
@@ -55,10 +55,10 @@ def tuning_record(method: type[Method], options: MethodOptions, shared: TuningOp
 def absolute_space(
     method: type[Method], options: MethodOptions, space: Mapping[str, RangeOptions] | None
 ) -> dict[str, dict[str, Any]]:
-    """Return the ranges to try, factors resolved to intervals; those of the method's class if `space` is None.
+    """Return the range of each option to tune, by name, with factors converted to intervals.
 
-    An option whose value is zero or null is switched off and is not in a default space. Raises ValueError for an
-    unknown option, or a factor of a value that is no positive number.
+    If `space` is None, the search space of the method's class is used, without options that are switched off (zero or
+    null). Raises ValueError for an unknown option and for a factor of a value that is not a positive number.
     """
     default = space is None
     trains = method.trains and (method.fits or options.training.epochs > 0)
@@ -81,7 +81,10 @@ def absolute_space(
 
 
 def configured_value(options: MethodOptions, config: Any, name: str) -> Any:
-    """Return the configured value of an option, training.NAME or options.NAME. Raises ValueError for an unknown one."""
+    """Return the configured value of the option `name` (training.NAME or options.NAME).
+
+    Raises ValueError for an unknown option.
+    """
     first, *path = name.split(".")
     if first not in ("training", "options") or not path:
         raise ValueError(f"space.{name}: write training.NAME or options.NAME, for instance training.lr")
@@ -98,7 +101,10 @@ def configured_value(options: MethodOptions, config: Any, name: str) -> Any:
 
 
 def rungs(tuning: TuningOptions, options: MethodOptions, method: type[Method]) -> list[Rung]:
-    """Return the rungs, one without successive halving. Raises ValueError if two would have the same number of epochs."""
+    """Return the rungs of successive halving, or a single rung with all trials and epochs if it is off.
+
+    Raises ValueError if there are too few epochs for the number of rungs.
+    """
     trials, epochs = tuning.trials, options.training.epochs
     if tuning.halving is None or method.fits or not method.trains:  # without gradient descent there are no epochs
         return [Rung(trials=trials, epochs=epochs)]
@@ -115,7 +121,7 @@ def rungs(tuning: TuningOptions, options: MethodOptions, method: type[Method]) -
 
 
 def trial_settings(record: TuningRecord) -> list[Setting]:
-    """Return the setting of each trial [N]; that of trial 0, the configured one, is empty."""
+    """Return the setting of each trial [N]. The setting of trial 0 is empty: it uses the configured values."""
     if record.trials == 1:
         return [{}]
     import numpy as np
@@ -133,7 +139,7 @@ def trial_settings(record: TuningRecord) -> list[Setting]:
 
 
 def _value(fields: dict[str, Any], share: float) -> Any:
-    """Return the value of a range at a share of its way, 0 to 1; numbers have four digits."""
+    """Return the value at position `share` (0 to 1) of a range, rounded to four digits, or one of its choices."""
     if choices := fields.get("choices"):
         return choices[min(int(share * len(choices)), len(choices) - 1)]
     low, high = fields["low"], fields["high"]
@@ -142,9 +148,10 @@ def _value(fields: dict[str, Any], share: float) -> Any:
 
 
 def trial_run(spec: RunSpec, trial: int, rung: int = 0) -> RunSpec:
-    """Return a trial of a run as a run of its own: its setting, the epochs of the rung, and the seed of trials.
+    """Return the run of a trial: the tuned run with the trial's setting, the epochs of the rung and the seed of trials.
 
-    The warm-up keeps its share of the training. How test clips are scored has no part in it.
+    The warm-up is scaled with the number of epochs. The testing options are reset to their defaults, because trials are
+    not tested.
     """
     record = spec.tuning
     assert record is not None, spec.run
@@ -160,12 +167,12 @@ def trial_run(spec: RunSpec, trial: int, rung: int = 0) -> RunSpec:
 
 
 def trial_number(spec: RunSpec) -> tuple[int, int]:
-    """Return the numbers of a trial and of its rung from the run that `trial_run` gives."""
+    """Return (trial, rung), read from the name of a run that `trial_run` returned."""
     match = re.search(r"/trial(\d+)/rung(\d+)$", spec.run)
     assert match, spec.run
     return int(match[1]), int(match[2])
 
 
 def describe(setting: Setting) -> str:
-    """Return a setting in words."""
+    """Return a setting as text, such as "training.lr 1e-05"."""
     return ", ".join(f"{name} {value}" for name, value in setting.items()) or "the configured setting"

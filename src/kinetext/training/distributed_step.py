@@ -1,8 +1,8 @@
-"""The gradient of a batch that several processes share, by DistributedDataParallel, which adds gradients while the
-backward pass is still running.
+"""Compute the gradient of a batch that several processes share, with DistributedDataParallel, which averages gradients
+over processes while the backward pass is still running.
 
-Each process computes the loss so that the mean over processes is the whole batch's. In pieces, the gradients of the
-passes before the last one stay in the process, and the last one adds all of them over processes.
+Each process scales its loss so that the mean over processes is the loss of the whole batch. If a process computes its
+part in pieces, gradients accumulate locally, and only the backward pass of the last piece averages them over processes.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from kinetext.training.step import Key, Loss, Losses, PiecewiseStep, seed_from
 class DistributedStep:
     """Compute the gradient of a batch that several processes share.
 
-    At most `size` clips go through a process at once; None: all that it has.
+    A process computes at most `size` clips at a time (None: all of its clips).
     """
 
     def __init__(self, objective: Objective, parameters: list[nn.Parameter], size: int | None = None) -> None:
@@ -44,14 +44,14 @@ class DistributedStep:
 
     @property
     def unreached(self) -> set[int] | None:
-        """The ids of the parameters that the losses of the first step do not depend on; None before it."""
+        """The ids of the parameters on which the losses of the first step do not depend. None before the first step."""
         return self.reduce.module.unreached
 
 
 def unreached(loss: Tensor, parameters: list[nn.Parameter]) -> set[int]:
-    """Return the ids of the parameters that neither have a gradient nor get one from a loss.
+    """Return the ids of the parameters that neither have a gradient nor get one from the loss.
 
-    The reduction over processes would give them zeros as gradients.
+    They have to be found before DistributedDataParallel sets their gradients to zeros.
     """
     gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
     return {id(p) for p, g in zip(parameters, gradients, strict=True) if g is None and p.grad is None}
@@ -73,10 +73,10 @@ class _Reduced(nn.Module):
 
 
 class _ReachAll(torch.autograd.Function):
-    """Return a loss unchanged, with every parameter in its graph.
+    """Return a loss unchanged, but with every parameter in the autograd graph of the loss.
 
-    The backward pass then visits parameters that the loss does not depend on, too, without a gradient for them. So the
-    gradients that earlier pieces have left there are summed over processes.
+    The backward pass then also visits parameters on which the loss does not depend, so that DistributedDataParallel
+    averages the gradients that earlier pieces have accumulated in them.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Operations on features: a tensor with the clips (or texts) first, or a (named) tuple of such, as moted's."""
+"""Operations on features. Features are a tensor whose first axis is clips or texts, or a (named) tuple of features."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 def map_tensors(function: Callable[..., Any], features: Any, *others: Any) -> Any:
-    """Apply `function` to every tensor of features, and to the tensors at its position in `others`.
+    """Apply `function` to every tensor of `features`, together with the corresponding tensors of `others`.
 
-    Features are a tensor or a (named) tuple of features; the result has the same structure.
+    The result has the structure of `features`.
     """
     if not isinstance(features, tuple):
         return function(features, *others)
@@ -19,7 +19,7 @@ def map_tensors(function: Callable[..., Any], features: Any, *others: Any) -> An
 
 
 def detached_leaf(tensor: Tensor) -> Tensor:
-    """Return a detached copy that collects a gradient. A mask, which has no gradient, is returned unchanged."""
+    """Return the tensor detached, as a leaf that collects a gradient. Other dtypes than floats are returned unchanged."""
     return tensor.detach().requires_grad_() if tensor.is_floating_point() else tensor
 
 
@@ -29,14 +29,15 @@ def concatenate(parts: Sequence[Any]) -> Any:
 
 
 def slice_rows(features: Any, piece: slice) -> Any:
-    """Return the rows of a piece of features; None stays None."""
+    """Return the rows `piece` of every tensor of `features`. None stays None."""
     return map_tensors(lambda tensor: None if tensor is None else tensor[piece], features)
 
 
 def surrogate_loss(features: Any, gradients: Any) -> Tensor:
     """Return a number whose gradient with respect to `features` is `gradients` (None: no gradient).
 
-    Its backward pass continues a backward pass that stopped at these features. It is zero if no feature has a graph.
+    Calling `backward` on it continues a backward pass that stopped at these features. It is zero if no feature requires
+    a gradient.
     """
     products: list[Tensor] = []
 

@@ -1,7 +1,4 @@
-"""Gather features from all processes; gradients flow back to the process that computed each row.
-
-B videos and their B texts; row b of one belongs to row b of the other.
-"""
+"""Gather features from all processes. Gradients flow back to the process that computed each row."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,12 +12,12 @@ from kinetext.training.features import map_tensors
 
 
 def gather_features(features: Any, sizes: Sequence[int]) -> Any:
-    """Return the features of the whole batch, given the part of each process; process r has `sizes[r]` rows.
+    """Return the features of the whole batch, gathered from all processes. Process r has `sizes[r]` rows.
 
-    Each process computes the whole loss and sends the gradients of the features of other processes back to them.
-    Averaged over processes, as DistributedDataParallel does, the gradient equals that of one process with the whole
-    batch. (CLIP4Clip and STAN keep only the gradient of a process's own features, which is too small by the number of
-    processes.)
+    Each process then computes the loss of the whole batch. The backward pass sends the gradients back to the processes
+    that computed the features. After DistributedDataParallel has averaged them over processes, the gradient equals that
+    of one process with the whole batch. (CLIP4Clip and STAN keep only the gradient of the local features, which is too
+    small by a factor of the number of processes.)
     """
     if len(sizes) == 1:
         return features
@@ -28,7 +25,7 @@ def gather_features(features: Any, sizes: Sequence[int]) -> Any:
 
 
 class _Gather(torch.autograd.Function):
-    """Gather along the first axis, padding shorter parts; backward sums each part's gradients over processes."""
+    """Gather along the first axis; shorter parts are padded. The backward pass sums the gradients over processes."""
 
     @staticmethod
     def forward(context: Any, part: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -1,10 +1,10 @@
-"""Mixup and CutMix, with the draws of torchvision's transforms: each clip of a batch gets a part of another one, and a
-loss over both classes.
+"""Mixup and CutMix with torchvision's random parameters: each clip of a batch is mixed with a partner clip, and the
+loss is the weighted mean over both classes.
 
-A clip's partner is the nearest one at least `repeats` before it, among those of its process, that is not a copy of it.
-One box, or one share, for a whole batch.
+The partner is at least `repeats` positions earlier in the part of this process and is not a copy of the clip. All clips
+of a batch have one CutMix box or one Mixup weight.
 
-B clips of this process, T frames, C channels, H, W pixels.
+B clips of this process, T frames, C channels, H x W pixels.
 """
 
 from dataclasses import replace
@@ -20,7 +20,7 @@ from kinetext.training.step import Key, seed_from
 
 
 def mix_clips(batch: Batch, backbone: Backbone, training: TrainingOptions, key: Key) -> Batch:
-    """Mix the clips of a batch; return the batch with normalised floats and the class of each clip's partner.
+    """Return the batch with mixed, normalised clips, and with the partner's class and the weight of each clip.
 
     The batch is returned unchanged if mixing is off or if all items are copies of one clip. `key` is (seed, epoch,
     step).
@@ -51,10 +51,11 @@ def mix_clips(batch: Batch, backbone: Backbone, training: TrainingOptions, key: 
 
 
 def partners(clip_ids: list[str], repeats: int) -> Tensor | None:
-    """Return the position [B] of the partner of each item, an item of another clip; None if all are of one clip.
+    """Return the position [B] of the partner of each item, or None if all items are copies of one clip.
 
-    Copies of a clip are neighbours. The item `repeats` positions before is therefore of another clip, and copies have
-    different partners. In a batch that is too short for this, the partner is the nearest earlier item of another clip.
+    Copies of a clip are neighbours. The item `repeats` positions earlier (cyclically) is therefore of another clip, and
+    copies have different partners. If that item is a copy after all, because the batch is short, the next earlier item
+    of another clip is the partner.
     """
     if len(set(clip_ids)) < 2:
         return None

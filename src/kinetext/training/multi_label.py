@@ -1,8 +1,9 @@
-"""The objective of clips with several labels each: binary cross-entropy of every label, and mean average precision.
+"""The objective for clips with several labels: binary cross-entropy of every label, and mean average precision.
 
-The log-odds of a label are the method's score minus a threshold that trains (`Method.label_threshold`), as SigLIP's
-bias does (Zhai et al., ICCV 2023). It starts where the mean predicted share of positive labels is that of the first
-batch: CLIP's scores are about 20, and all labels would be taken for certain.
+The log-odds of a label are the method's score minus a learned threshold (`Method.label_threshold`), like the bias of
+SigLIP (Zhai et al., ICCV 2023). The threshold starts at the value where the mean predicted probability equals the
+fraction of positive labels in the first batch. Without it, CLIP's scores of about 20 would mean that every label is
+certain.
 
 B clips of this process, N clips of a split, K classes.
 """
@@ -26,7 +27,7 @@ from kinetext.training.objectives import Recognition, encode_clips, total
 
 @dataclass
 class MultiLabel(Recognition):
-    """Clips against the texts of all classes. Each clip may have several classes."""
+    """Compare clips with the texts of all classes. Each clip may have several classes."""
 
     labels_of: dict[str, Tensor] = field(default_factory=dict)  # clip_id -> 1 for each of its classes, else 0, [K]
     best_by = "val_map"
@@ -36,13 +37,13 @@ class MultiLabel(Recognition):
         return to_device_async(torch.stack([self.labels_of[clip_id] for clip_id in clip_ids]), self.rivals_KK.device)
 
     def inputs(self, batch: Batch, piece: slice, video: Any, text: Any) -> LossInputs:
-        """Return what the losses of a piece of a batch are computed from."""
+        """Return the inputs of the losses of a piece of a batch, with the labels of the clips."""
         inputs = super().inputs(batch, piece, video, text)
         return replace(inputs, labels_BK=self.labels(batch.clip_ids[batch.part][piece]))
 
     @torch.no_grad()
     def set_threshold(self, batch: Batch) -> None:
-        """Set the threshold so that the mean share of positive labels is predicted right on a batch."""
+        """Set the threshold so that a batch's mean predicted probability equals its fraction of positive labels."""
         self.method.eval()
         scores_BK = self.method.score(encode_clips(self.method, self.training, batch), self.text())
         share = self.labels(batch.clip_ids[batch.part]).mean()
@@ -52,7 +53,7 @@ class MultiLabel(Recognition):
 
     @torch.inference_mode()
     def validate(self, batches: Batches) -> dict[str, float]:
-        """Return the loss and the mean average precision of the validation clips."""
+        """Return `val_loss`, the mean loss of the validation clips, and `val_map`, their mean average precision."""
         self.method.eval()
         text, parts = self.text(), []
         for batch in batches.epoch(None):
@@ -68,7 +69,7 @@ class MultiLabel(Recognition):
 
 
 def labels_by_clip(splits: dict[str, Split]) -> dict[str, Tensor]:
-    """Return the labels [K] of every training and validation clip."""
+    """Return the labels [K] (1 or 0) of every training and validation clip, by clip_id."""
     index = {label: k for k, label in enumerate(splits["train"].labels)}
     labels_of = {}
     for row in [*splits["train"].rows, *splits["val"].rows]:
@@ -79,7 +80,7 @@ def labels_by_clip(splits: dict[str, Split]) -> dict[str, Tensor]:
 
 
 def find_threshold(scores_BK: Tensor, share: float) -> float:
-    """Return the number that, subtracted from the scores, makes the mean of their sigmoid `share`, by bisection."""
+    """Return the threshold for which the mean of sigmoid(score - threshold) equals `share`, found by bisection."""
     scores_BK = scores_BK.double()
     low, high = float(scores_BK.min()) - 20.0, float(scores_BK.max()) + 20.0
     for _ in range(60):

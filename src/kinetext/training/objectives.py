@@ -3,8 +3,8 @@
 `Recognition` is for clips with classes, `Retrieval` for clips with captions. The losses themselves belong to the method
 (`Method.losses`).
 
-With `precision: bfloat16` the features are computed in bfloat16, scores and losses in float32: bfloat16 rounds a cosine
-times 100 to half a unit.
+With `precision: bfloat16` only the features are computed in bfloat16. Scores and losses are computed in float32,
+because bfloat16 would round a score (100 times a cosine) to a multiple of 0.5.
 
 B clips of this process, N clips of the whole batch, K classes or captions, D width of the joint space.
 """
@@ -36,10 +36,10 @@ def total(losses: Losses) -> Tensor:
 
 
 def read_tokens(method: Method, training: TrainingOptions, batch: Batch, piece: slice = WHOLE) -> Tokens:
-    """Return the tokens of some clips of a batch: the cached ones, or those of the image encoder.
+    """Return the tokens of the clips `piece` of a batch, cached or computed by the image encoder.
 
-    A frozen image encoder builds no graph unless the method works inside it. Raises TypeError for a batch without
-    clips.
+    A frozen image encoder runs without autograd, unless the method adds parameters inside it. Raises TypeError if the
+    batch has no clips.
     """
     if isinstance(batch.clips, dict):  # cached in float16
         return {level: t[piece].float() for level, t in batch.clips.items()}
@@ -53,19 +53,19 @@ def read_tokens(method: Method, training: TrainingOptions, batch: Batch, piece: 
 
 
 def encode_clips(method: Method, training: TrainingOptions, batch: Batch, piece: slice = WHOLE) -> Any:
-    """Return the video features of some clips of a batch, in float32."""
+    """Return the video features of the clips `piece` of a batch, in float32."""
     with autocast(training):
         return as_float32(method.encode_tokens(read_tokens(method, training, batch, piece)), training)
 
 
 def autocast(training: TrainingOptions) -> torch.autocast:
-    """Return a context for computing in `training.precision`."""
+    """Return the autocast context of `training.precision`."""
     device = distributed.device().type
     return torch.autocast(device, torch.bfloat16, enabled=training.precision == "bfloat16")
 
 
 def as_float32(features: Any, training: TrainingOptions) -> Any:
-    """Convert features to float32, in which scores and losses are computed."""
+    """Return features converted to float32, the precision of scores and losses."""
     if training.precision == "float32":
         return features
     return map_tensors(lambda t: t.float() if t.is_floating_point() else t, features)
@@ -73,7 +73,7 @@ def as_float32(features: Any, training: TrainingOptions) -> Any:
 
 @dataclass
 class Recognition:
-    """Compare clips with the texts of all classes. A frozen text encoder encodes these once."""
+    """Compare clips with the texts of all classes. With a frozen text encoder the texts are encoded only once."""
 
     method: Method
     table: TextTable
@@ -98,10 +98,10 @@ class Recognition:
             return as_float32(self.method.pool_texts(self.words(), self.table), self.training)
 
     def losses(self, batch: Batch, piece: slice = WHOLE, text: Any = None) -> Losses:
-        """Return the losses of a piece of this process's clips, weighted by its size.
+        """Return the losses of the clips `piece` of this process, weighted by their number.
 
         The sum over the pieces of a process, averaged over processes, is the loss of the whole batch. `text` holds the
-        features of the classes; by default they are computed.
+        features of the classes, which are computed if it is None.
         """
         with autocast(self.training):
             tokens = read_tokens(self.method, self.training, batch, piece)
@@ -121,7 +121,7 @@ class Recognition:
         return losses if weight == 1 else {name: weight * loss for name, loss in losses.items()}
 
     def inputs(self, batch: Batch, piece: slice, video: Any, text: Any) -> LossInputs:
-        """Return what the losses of a piece of a batch are computed from."""
+        """Return the inputs of the losses of a piece of a batch."""
         target_B = to_device_async(batch.text_N[batch.part][piece], self.rivals_KK.device)
         return LossInputs(video, text, target_B, self.rivals_KK, self.training.label_smoothing, None, self.log_prior_K)
 
@@ -146,7 +146,7 @@ class Recognition:
 
 @dataclass
 class Retrieval:
-    """Compare clips with the captions of the batch; each clip has one of its captions there."""
+    """Compare the clips of a batch with the captions of the batch. Each clip comes with one of its captions."""
 
     method: Method
     table: TextTable  # of the training clips, on the CPU
@@ -155,9 +155,9 @@ class Retrieval:
     best_by = "val_t2v_r1"
 
     def encode(self, batch: Batch, piece: slice = WHOLE) -> tuple[Any, Any]:
-        """Return the features of some of this process's clips and of their captions.
+        """Return (video features, caption features) of the clips `piece` of this process.
 
-        A clip that counts for nothing (see `Batch`) gets no row.
+        A clip that only fills an empty process (see `Batch`) gets no row.
         """
         video = encode_clips(self.method, self.training, batch, piece)
         first = batch.part.start
@@ -173,9 +173,9 @@ class Retrieval:
         return video, text
 
     def contrast(self, features: tuple[Any, Any], batch: Batch) -> Losses:
-        """Return the losses of the whole batch, given the features of this process's clips and captions.
+        """Return the losses of the whole batch, given the (video, caption) features of this process.
 
-        The features of other processes are gathered.
+        The features of the other processes are gathered.
         """
         video, text = (gather_features(side, batch.sizes) for side in features)
         target_N = torch.arange(len(batch.text_N))
@@ -189,8 +189,8 @@ class Retrieval:
     def validate(self, batches: Batches) -> dict[str, float]:
         """Return `val_loss`, the mean loss with the first caption of each clip, and `val_t2v_r1`, from 0 to 1.
 
-        R@1 from text to video is the share of captions for which no other clip scores strictly higher than their own
-        clip.
+        `val_t2v_r1` is R@1 from text to video: the fraction of captions for which no other clip scores strictly higher
+        than the described clip. Captions of clips without frames count as wrong.
         """
         assert self.val_table is not None
         self.method.eval()
@@ -218,14 +218,14 @@ Objective = Recognition | Retrieval
 
 
 def log_shares(clip_labels: list[str], labels: list[str]) -> Tensor:
-    """Return the logarithm [K] of the share of each class among the clips. A class without clips counts as having one."""
+    """Return the logarithm [K] of the relative frequency of each class. A class without clips counts as one clip."""
     count_of = Counter(clip_labels)
     count_K = torch.tensor([max(1, count_of[label]) for label in labels], dtype=torch.float32)
     return (count_K / count_K.sum()).log()
 
 
 def term_losses(method: Method, inputs: TermInputs, training: TrainingOptions) -> Losses:
-    """Return the weighted losses of the loss terms of the run (`training.terms`), by name."""
+    """Return the weighted losses of the run's loss terms (`training.terms`), by name."""
     with autocast(training):
         terms = {name: cast(LossTerm, term) for name, term in method.loss_terms.items()}
         return {name: training.terms[name].weight * term.loss(inputs) for name, term in terms.items()}

@@ -1,10 +1,10 @@
-"""profile: where the time of a training step goes, what share of the device's arithmetic it uses, and how long a
-training takes.
+"""profile: measure the time of each part of a training step, the model FLOP utilisation, and the length of a training.
 
-Each part is timed with a wait for the device at its end, so the parts add up to a little more than a step in which
-nothing waits; `clips_per_s` comes from steps in which nothing does. Model FLOP utilisation (MFU: Chowdhery et al.,
-PaLM, 2022, appendix B) is the arithmetic of a step's matrix products, as torch counts them, over the device's rate on
-large products in the same precision. What gradient checkpointing and GradCache compute a second time is counted too.
+To time a part, the program waits for the device at its end. The parts therefore add up to a little more than a normal
+step; `clips_per_s` is measured on steps without these waits. Model FLOP utilisation (MFU: Chowdhery et al., PaLM, 2022,
+appendix B) is the rate of floating-point operations in matrix products of the training, as counted by torch, divided by
+the rate of the device on large matrix products in the same precision. Operations that gradient checkpointing and
+GradCache repeat are counted twice.
 """
 
 import json
@@ -29,7 +29,7 @@ PARTS = ("data", "forward", "backward", "optimizer")
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until the device has finished its work."""
+    """Wait until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -41,7 +41,7 @@ def endless(batches: Batches) -> Iterator[Batch]:
 
 
 class Stepper:
-    """The parts of a training step of a prepared run, as train.py computes them."""
+    """The parts of a training step of a prepared run, as in train.py but without Mixup and CutMix."""
 
     def __init__(self, prepared: Prepared) -> None:
         self.prepared, self.clips = prepared, prepared.train_clips
@@ -49,13 +49,14 @@ class Stepper:
         self.step = choose_step(prepared, self.optimizer)
 
     def forward(self, batch: Batch) -> Tensor | None:
-        """Return the loss of a batch; None if the batch is computed in pieces, which alternate forward and backward
-        passes.
+        """Return the loss of a batch, or None if forward and backward passes alternate over pieces or processes.
+
+        In that case `backward` computes both.
         """
         return total(self.prepared.objective.losses(batch)) if self.step is None else None
 
     def backward(self, loss: Tensor | None, batch: Batch) -> None:
-        """Compute the gradients."""
+        """Compute the gradients of a batch. `loss` is the result of `forward`."""
         if loss is not None:
             loss.backward()
         elif self.step is not None:
@@ -73,10 +74,10 @@ class Stepper:
 
 
 def time_steps(stepper: Stepper, steps: int) -> dict[str, float]:
-    """Train for `steps` steps twice, after two warm-up steps, and measure them.
+    """Return the times of a training step, averaged over `steps` steps, after two warm-up steps.
 
-    Returns the seconds of each part (PARTS), of a step without waits in between (`step`) and of its wait for data
-    (`wait`); clips per second; and the peak of GPU memory in GiB (0 on a CPU).
+    The keys are PART_s for each part (PARTS), `step_s` for a step without waits between parts, and `wait_s` for the
+    wait for data in such a step, all in seconds; `clips_per_s`; and `memory_gib`, the peak of GPU memory (0 on a CPU).
     """
     clips = stepper.clips
     device, source = clips.device, endless(clips)
@@ -135,7 +136,7 @@ def count_flops(stepper: Stepper) -> float:
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, side: int = 8192, rounds: int = 20) -> float:
-    """Return the floating-point operations per second of a product of two square matrices, the best of five rounds."""
+    """Return the floating-point operations per second of products of square matrices, the best of five measurements."""
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
 
     def turn() -> float:
@@ -150,8 +151,9 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, side: int = 8192, roun
 
 
 def measure(stepper: Stepper, steps: int, rate: float) -> dict[str, float]:
-    """Return the figures of `time_steps`, the operations per clip, the rate of the device, and the MFU (their
-    quotient).
+    """Return the figures of `time_steps`, and `flops_per_clip`, `matmul_flops` (= `rate`, per second) and `mfu`.
+
+    The MFU is flops_per_clip x clips_per_s / rate.
     """
     flops = count_flops(stepper)
     figures = time_steps(stepper, steps)
@@ -159,7 +161,7 @@ def measure(stepper: Stepper, steps: int, rate: float) -> dict[str, float]:
 
 
 def show(figures: dict[str, float], write: Callable[[str], None] = print) -> None:
-    """Print the figures."""
+    """Print the figures of `measure`, line by line, with `write`."""
     parts = sum(figures[f"{part}_s"] for part in PARTS)
     write(
         f"{figures['clips_per_s']:.1f} clips/s; {figures['flops_per_clip'] / 1e9:.3g} GFLOP a clip, "
@@ -173,7 +175,7 @@ def show(figures: dict[str, float], write: Callable[[str], None] = print) -> Non
 
 
 def inputs_of(folder: Path) -> Inputs:
-    """Return the tables that a run is trained from. Raises ValueError for a missing one."""
+    """Return the input files of the training of a run. Raises ValueError if one is missing."""
     spec = read_run(folder / "run.yaml")
     paths = run_paths(folder, spec.run)
     frames = sorted((paths.frames / spec.frame_options.frame_set).glob("*.arrow"))
@@ -192,11 +194,10 @@ def profile(
     epochs: int | None = None,
     price: float = 0.0,
 ) -> dict[str, float]:
-    """Train a run for some steps without keeping the result; write the figures to profile.json in its folder and return
-    them.
+    """Train a run for some steps, discard the weights, and write the figures to profile.json in the run's folder.
 
-    `hours` and `cost` extrapolate to `epochs` passes over `clips` clips (default: those of the run) at `price` per
-    hour. Raises ValueError if an input is missing or if the run trains nothing.
+    The figures are also returned. `hours` and `cost` are extrapolated to `epochs` epochs of `clips` clips (default: the
+    values of the run) at `price` per hour. Raises ValueError if an input is missing or if the run trains nothing.
     """
     inputs = inputs_of(folder)
     prepared = prepare(folder / "run.yaml", inputs, threads)

@@ -1,5 +1,5 @@
-"""Pieces of a training recipe that have to do with weights: how fast each layer learns, averages over steps, the way
-back to the model that it started from, and when to stop. Papers and defaults: docs/recipes.md.
+"""Parts of a training recipe: layer-wise learning rates, weight averaging, interpolation with the pretrained weights,
+and early stopping. Papers and defaults: docs/recipes.md.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,11 @@ from kinetext.training.state import Progress
 
 
 def depth_scales(method: Method, decay: float) -> dict[str, float]:
-    """Return the factor on the learning rate of each parameter of the backbone, by its name in the method.
+    """Return the learning-rate factor of each parameter of the backbone, by the parameter's name in the method.
 
-    Layer-wise decay (ELECTRA, ICLR 2020; BEiT, ICLR 2022): 1 after the last layer, `decay` in the last layer, and once
-    more for each layer below and for the embeddings. Each encoder counts its own layers.
+    Layer-wise decay (ELECTRA, ICLR 2020; BEiT, ICLR 2022): the factor is 1 after the last layer and `decay` in the last
+    layer. It is multiplied by `decay` for each layer below, and once more for the embeddings. The layers of the two
+    encoders are counted separately.
     """
     backbone = method.backbone
     last = {"image": backbone.num_layers, "text": len(backbone.text_layers)}
@@ -42,7 +43,7 @@ class Average:
     """
 
     def __init__(self, trained: list[nn.Parameter], training: TrainingOptions, steps: int, progress: Progress) -> None:
-        """Prepare the average; it begins after the share `average_from` of the `steps` of the whole training."""
+        """Prepare the average. It starts after `average_from` (0 to 1) x `steps` steps of the whole training."""
         self._trained = nn.ParameterList(trained)
         self._decay = training.ema_decay
         ema = self._average_exponentially if training.weight_averaging == "ema" else None
@@ -54,7 +55,7 @@ class Average:
             progress.averaged = dict(self._model.state_dict())  # the tensors themselves, which change with every step
 
     def update(self, step: int) -> None:
-        """Add the weights after step `step`, counted from 1 over the whole training."""
+        """Add the current weights to the average. `step` counts the steps of the whole training from 1."""
         if self._model is not None and step > self._first:
             self._model.update_parameters(self._trained)
 
@@ -65,7 +66,7 @@ class Average:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Use the averaged weights in place of the trained ones within a block."""
+        """Replace the trained weights by the averaged ones within a `with` block."""
         if self._model is None or not self._model.n_averaged:
             yield
             return
@@ -80,24 +81,25 @@ class Average:
 def ema_decay(decay: float, count: int) -> float:
     """Return the decay of the exponential average after `count` steps: min(decay, (1 + count) / (10 + count)).
 
-    Without this warm-up the first weights keep the share decay^(steps - 1), which is 0.9 after 100 steps with 0.999.
+    Without this warm-up the first weights would contribute decay^(steps - 1) to the average, which is 0.9 for 100 steps
+    and decay 0.999.
     Source: tf.train.ExponentialMovingAverage with `num_updates` (TensorFlow).
     """
     return min(decay, (1 + count) / (10 + count))
 
 
 def put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
-    """Set parameters to these values."""
+    """Copy `values` into `parameters`."""
     with torch.no_grad():
         for parameter, value in zip(parameters, values, strict=True):
             parameter.copy_(value)
 
 
 def interpolate_backbone(backbone: Backbone, folder: Path, training: TrainingOptions) -> None:
-    """Set the weights of the backbone to (1 - alpha) x pretrained + alpha x trained (WiSE-FT, Wortsman et al., CVPR
-    2022).
+    """Set the trained weights of the backbone to (1 - alpha) x pretrained + alpha x trained.
 
-    The pretrained weights are those of `folder`, with the temperature of the run. LoRA must be merged before.
+    Alpha is `wise_ft_alpha` (WiSE-FT, Wortsman et al., CVPR 2022). The pretrained weights are read from `folder`; their
+    temperature is set to `training.temperature` if it is given. LoRA must be merged first.
     """
     pretrained = load_backbone(folder)
     if training.temperature is not None:

@@ -1,7 +1,7 @@
-"""What a training needs before its first step: the method on its device, which of its parameters train, how the device
-computes them, the objective, the batches, the optimizer.
+"""Prepare a training: load the method, choose which parameters train and how they are computed on the device, and build
+the objective, the batches and the optimizer.
 
-B clips, T frames, K classes.
+K classes.
 """
 
 import logging
@@ -39,7 +39,7 @@ REPORT_FULL_MEMORY = ("cuda",)
 
 @dataclass(frozen=True)
 class Inputs:
-    """The files that a run is trained from."""
+    """The input files of a training; `backbone` is a folder."""
 
     splits: Path
     frames: list[Path]
@@ -49,8 +49,10 @@ class Inputs:
 
 
 class Prepared(NamedTuple):
-    """Everything that a training needs, on its device. `seconds`: the time for computing the tokens of a frozen image
-    encoder.
+    """Everything that a training needs, on the device.
+
+    `seconds` is the time that it took to build the objective and the batches, mostly for encoding texts and clips once
+    if the encoders are frozen.
     """
 
     spec: RunSpec
@@ -63,14 +65,14 @@ class Prepared(NamedTuple):
 
     @property
     def parameters(self) -> list[nn.Parameter]:
-        """The parameters that train, including those of loss terms."""
+        """The parameters that train, including parameters of loss terms."""
         return [p for p in self.method.parameters() if p.requires_grad]
 
 
 def prepare(run: Path | RunSpec, inputs: Inputs, threads: int) -> Prepared:
-    """Load and build everything that a training needs before its first step; `run` is a run.yaml or its content.
+    """Load and build everything that a training needs before the first step.
 
-    Raises ValueError if the options of the run contradict its data.
+    `run` is the path of a run.yaml or its content. Raises ValueError if the options of the run do not fit the data.
     """
     spec = run if isinstance(run, RunSpec) else read_run(run)
     training = spec.training
@@ -123,9 +125,9 @@ def prepare(run: Path | RunSpec, inputs: Inputs, threads: int) -> Prepared:
 def make_objective(
     method: Method, splits: dict[str, Split], inputs: Inputs, training: TrainingOptions, device: torch.device, rule: str
 ) -> tuple[Objective, dict[str, Tensor]]:
-    """Return the objective, and the number of captions of the clips of each split (none if clips have classes).
+    """Return the objective, and the number of captions of each clip for each split (empty if clips have classes).
 
-    The rivals of a class are those that its descriptions were written against, by the mining rule `rule`.
+    The rivals of a class are chosen by the mining rule `rule`; the descriptions were written against the same rivals.
     """
     labels = splits["train"].labels
     table = read_texts(inputs.texts, labels, method.backbone)
@@ -149,8 +151,9 @@ def make_objective(
 def choose_trained(method: Method, training: TrainingOptions) -> None:
     """Set `requires_grad` of all parameters.
 
-    New parameters and what follows the last layer of the image encoder always train. The layers of the image encoder,
-    the text encoder and its word embeddings follow the options. The temperature follows `learn_temperature`.
+    New parameters and the parameters after the last layer of the image encoder always train. The options decide about
+    the layers of the image encoder, the text encoder, its word embeddings and the temperature. If the method is fitted
+    (`fits`), nothing trains.
     """
     if method.fits:
         method.requires_grad_(False)
@@ -185,9 +188,10 @@ def add_loss_terms(method: Method, training: TrainingOptions, device: torch.devi
 
 
 def make_optimizer(method: Method, training: TrainingOptions, steps_per_epoch: int) -> tuple[Any, Any]:
-    """Return AdamW and its schedule, which is a linear warm-up and then a cosine to zero, by step.
+    """Return (AdamW, learning-rate schedule). The schedule is a linear warm-up, then a cosine to zero, step by step.
 
-    Parameters are grouped by new or pretrained, decayed or not, and by layer with `layer_decay`.
+    Weight decay applies to parameters with two or more axes. New parameters train at `lr_new`, pretrained ones at `lr`
+    times the factor of their layer (`layer_decay`).
     """
     scales = depth_scales(method, training.layer_decay)
     groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
@@ -219,7 +223,7 @@ def make_optimizer(method: Method, training: TrainingOptions, steps_per_epoch: i
 
 
 def choose_kernels(method: Method, training: TrainingOptions, device: torch.device) -> None:
-    """Set how the method is computed on the device: gradient checkpointing, compilation and memory formats."""
+    """Turn on gradient checkpointing and compilation if the run asks for them, and channels-last memory on a GPU."""
     if training.gradient_checkpointing:
         method.backbone.gradient_checkpointing = True
         for module in method.modules():
@@ -241,9 +245,10 @@ def use_deterministic_algorithms() -> None:
 
 
 def choose_step(prepared: Prepared, optimizer: Any) -> PiecewiseStep | DistributedStep | None:
-    """Return the step class for several processes or for a batch larger than memory; None: forward and backward pass.
+    """Return the step for several processes or for a batch that exceeds the memory.
 
-    Raises ValueError if not even one clip fits into memory.
+    Returns None if an ordinary forward and backward pass over the batch will do. Raises ValueError if not even one clip
+    fits into memory.
     """
     objective, parameters, training = prepared.objective, prepared.parameters, prepared.spec.training
     size = None if training.micro_batch == "auto" else training.micro_batch
@@ -260,9 +265,9 @@ def choose_step(prepared: Prepared, optimizer: Any) -> PiecewiseStep | Distribut
 
 
 def rival_mask(rivals: dict[str, list[str]]) -> Tensor:
-    """Return a mask [K, K] that is true if the class of the column is that of the row or one of its rivals.
+    """Return a mask [K, K] that is true if the column's class is the row's class or a rival of the row's class.
 
-    Classes are in the order of the keys.
+    Classes are in the order of the keys of `rivals`.
     """
     index = {label: k for k, label in enumerate(rivals)}
     mask_KK = torch.eye(len(rivals), dtype=torch.bool)

@@ -1,12 +1,13 @@
-"""The state of a training between two steps, kept outside the declared outputs (Snakemake deletes those of a killed
-job).
+"""The saved state of a training between two steps. It is not a declared output, because Snakemake deletes the outputs
+of a killed job.
 
-It is saved after every epoch, every five minutes, and when a scheduler sends SIGTERM. A write is atomic; the state
-before the last is kept too, and used if the last cannot be read. Random states are not part of it: the draws of a step
-depend on its number alone (step.py), and so does the order of clips (batches.py).
+The state is saved after every epoch, every five minutes, and when a scheduler sends SIGTERM. Writes are atomic. The
+previous state is kept too, in case the last one cannot be read. Random states are not saved: the random draws of a step
+depend only on the seed and on the numbers of epoch and step (step.py), and the order of clips on the seed and the epoch
+(batches.py).
 
-Of several processes the first one writes, all read, and all stop after the same step. The state does not depend on
-their number: two processes can resume the state of one.
+With several processes, the first one writes, all of them read, and all stop after the same step. A state can be resumed
+with another number of processes.
 """
 
 import hashlib
@@ -46,10 +47,10 @@ COMPUTATION_ONLY = {
 
 @dataclass
 class Progress:
-    """How far a training is: complete epochs, steps of the next epoch, and their losses.
+    """The progress of a training: complete epochs, steps of the current epoch, and the losses of these steps.
 
-    `start` and `recent` are the first and the last losses of all epochs. `kept` holds the trained parameters of the
-    epoch that will be written, `averaged` those of the average over steps (recipes.py).
+    `start` and `recent` are the first and the last losses of the whole training. `kept` holds the trained parameters of
+    the epoch that will be written as the checkpoint, `averaged` the state of the weight average (recipes.py).
     """
 
     epoch: int = 0
@@ -66,7 +67,7 @@ class Progress:
     averaged: dict[str, Tensor] = field(default_factory=dict)
 
     def end_epoch(self, values: dict[str, float]) -> None:
-        """Count an epoch and add its values to the curves."""
+        """Count an epoch as complete, and add `values` (metric -> value) to the curves."""
         self.epoch, self.step, self.losses, self.terms = self.epoch + 1, 0, [], {}
         self.curves += [{"epoch": self.epoch, "metric": name, "value": value} for name, value in values.items()]
 
@@ -75,7 +76,7 @@ class Progress:
         self.kept = {name: tensor.clone() for name, tensor in _trained(method).items()}
 
     def restore(self, method: nn.Module) -> None:
-        """Load the stored parameters into a method; without a finished epoch there are none."""
+        """Copy the stored parameters into a method. Before the first complete epoch none are stored."""
         with torch.no_grad():
             for name, parameter in method.named_parameters():
                 if name in self.kept:
@@ -83,9 +84,10 @@ class Progress:
 
 
 def state_path(cache: Path, spec: RunSpec, inputs: Sequence[Path], frames: str) -> Path:
-    """Return the path of the saved state of a training; the name depends on the run, these files and the frames.
+    """Return the path of the saved state, named by a hash of the run, the content of `inputs`, and `frames`.
 
-    Another run or other texts have another path. The same run has the same path however it is computed, e.g. in pieces.
+    `frames` is a digest of the frames. Options that only change how the training is computed (COMPUTATION_ONLY) do not
+    change the path.
     """
     digest = hashlib.sha256(frames.encode())
     digest.update(spec.model_dump_json(exclude={"fingerprint": True, "training": COMPUTATION_ONLY}).encode())
@@ -97,7 +99,8 @@ def state_path(cache: Path, spec: RunSpec, inputs: Sequence[Path], frames: str) 
 class Saver:
     """Decides when the state of a training is saved.
 
-    Within the context SIGTERM does not end the process. `due` becomes true instead, in all processes at the same step.
+    As a context manager it catches SIGTERM: the process does not end, but `due` returns true, in all processes after
+    the same step.
     """
 
     def __init__(self, path: Path, save: Callable[[], None]) -> None:
@@ -118,14 +121,14 @@ class Saver:
         self._stop_requested = True
 
     def due(self, whole_epoch: bool = False) -> bool:
-        """Return whether to save after this step. After a whole epoch it is always true."""
+        """Return whether to save after this step. After a whole epoch the answer is always true."""
         late = time.monotonic() - self._last_s >= SAVE_EVERY_S
         wanted = STOP if self._stop_requested else SAVE if late or whole_epoch else 0
         self._agreed = self._request.finish(wanted) if whole_epoch else self._request.exchange(wanted)
         return self._agreed > 0
 
     def save(self) -> None:
-        """Save now. Raises SystemExit if the training was asked to stop."""
+        """Save the state. Raises SystemExit afterwards if the training was asked to stop."""
         if distributed.rank() == 0:
             self._save()
         self._last_s = time.monotonic()
@@ -135,7 +138,7 @@ class Saver:
 
 
 def save_state(path: Path, progress: Progress, method: nn.Module, optimizer: Any, schedule: Any) -> None:
-    """Save the state after a step; keep the last one as the state before."""
+    """Save the state after a step. The previously saved file is renamed (see `before`)."""
     state = {
         "progress": vars(progress),
         "parameters": _trained(method),
@@ -150,20 +153,20 @@ def save_state(path: Path, progress: Progress, method: nn.Module, optimizer: Any
 
 
 def before(path: Path) -> Path:
-    """Return the path of the state before the last one."""
+    """Return the path of the state that was saved before the last one."""
     return path.with_suffix(".before.pt")
 
 
 def clear_state(path: Path) -> None:
-    """Delete the states of a finished training, and temporary files of processes that were killed."""
+    """Delete the saved states of a finished training, and temporary files that killed processes have left."""
     for file in (path, before(path), *path.parent.glob(f".{path.name}.*")):
         file.unlink(missing_ok=True)
 
 
 def load_state(path: Path, method: nn.Module, optimizer: Any, schedule: Any) -> Progress | None:
-    """Load the last readable state and return its progress; None if there is none.
+    """Load the last readable state into method, optimizer and schedule, and return the progress.
 
-    Raises RuntimeError if processes have read different states.
+    Returns None if there is no readable state. Raises RuntimeError if the processes have read different states.
     """
     progress = _last_state(path, method, optimizer, schedule)
     positions = distributed.gather([(progress.epoch, progress.step) if progress else None])

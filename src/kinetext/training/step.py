@@ -1,15 +1,16 @@
-"""Compute the gradient of a batch that does not fit into memory, piece by piece. It equals that of the whole batch up
-to rounding.
+"""Compute the gradient of a batch that does not fit into memory, piece by piece. The result equals the gradient of the
+whole batch up to rounding.
 
-Recognition accumulates gradients, because its loss is a mean over clips. Texts of classes are encoded once. The
+Recognition accumulates gradients, because its loss is a mean over clips. The texts of the classes are encoded once. The
 gradients of all pieces with respect to the text features are summed and pass through the text encoder at the end.
 
 Retrieval caches gradients (GradCache: Gao et al., RepL4NLP 2021), because its contrastive loss compares all clips of
-the batch. A first pass without a graph computes the features of all pieces, then the loss and its gradient with respect
-to each feature. A second pass with a graph propagates these gradients through the model. This adds one forward pass.
+the batch. A first pass without autograd computes the features of all pieces, then the loss and its gradient with
+respect to each feature. A second pass with autograd propagates these gradients through the model. This adds one forward
+pass.
 
-Random draws (dropout, stochastic depth) depend only on the seed, the epoch, the step, the process and the piece. Both
-passes over a piece therefore draw the same, and so does a training that resumes.
+Random draws (dropout, stochastic depth) depend only on the seed, the epoch, the step, the process and the piece.
+Therefore both passes over a piece draw identical numbers, and so does a training that resumes.
 """
 
 import logging
@@ -36,8 +37,8 @@ Key = tuple[int, ...]  # what random draws depend on: seed, epoch, step
 class PiecewiseStep:
     """Compute the gradient of a batch from pieces of at most `size` clips.
 
-    `reduce` calls a function that returns a loss; the backward pass of what it returns also sums the gradients over
-    processes. By default there is one process.
+    `reduce` calls a function that computes a loss and returns a loss whose backward pass also averages the gradients
+    over processes. The default is for a single process.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class PiecewiseStep:
         self.objective, self.parameters, self.size, self.reduce = objective, parameters, size, reduce
 
     def __call__(self, batch: Batch, key: Key) -> Losses:
-        """Add the gradient of the loss of the whole batch to every parameter; return the losses, detached."""
+        """Add the gradient of the whole batch's loss to every parameter's `grad`, and return the losses, detached."""
         pieces = batch.pieces(self.size)
         keys = [(*key, distributed.rank(), number) for number in range(len(pieces) + 1)]
         if isinstance(self.objective, Recognition):
@@ -57,7 +58,10 @@ class PiecewiseStep:
 def accumulate_gradients(
     objective: Recognition, batch: Batch, pieces: list[slice], keys: list[Key], reduce: Reduce
 ) -> Losses:
-    """Add the gradients of a loss that is a sum over pieces to the parameters; return the losses, detached."""
+    """Add the gradients of a loss that is a sum over pieces to the parameters, and return the losses, detached.
+
+    `keys` holds one random key for each piece and, at the end, one for the text encoder.
+    """
     seed_from(*keys[-1])
     text = objective.text()
     leaves = map_tensors(detached_leaf, text)
@@ -77,9 +81,9 @@ def accumulate_gradients(
 
 
 def cache_gradients(objective: Retrieval, batch: Batch, pieces: list[slice], keys: list[Key], reduce: Reduce) -> Losses:
-    """Add the gradients of a loss over all clips at once to the parameters; return the losses, detached.
+    """Add the gradients of a loss that compares all clips to the parameters, and return the losses, detached.
 
-    The model runs twice over each piece (GradCache).
+    The model runs twice over each piece (GradCache). `keys` holds one random key for each piece.
     """
 
     def encode(number: int) -> Any:
@@ -106,10 +110,10 @@ def seed_from(*key: int) -> None:
 def largest_piece(
     objective: Objective, parameters: list[nn.Parameter], batch: Batch, spare_bytes: int = 0
 ) -> int | None:
-    """Return how many clips per forward pass fit into the GPU memory of every process; None if the whole batch fits.
+    """Return the largest number of clips per forward pass that fits into the memory of every process.
 
-    The size is halved until a trial step succeeds. `spare_bytes` is kept free for the state of the optimizer. Raises
-    ValueError if not even one clip fits.
+    Returns None if the whole batch fits. The number is halved until a trial step succeeds. `spare_bytes` are kept free
+    for the state of the optimizer. Raises ValueError if not even one clip fits.
     """
     size = len(batch.indices)
     reason = None
@@ -135,7 +139,7 @@ def largest_piece(
 
 
 def _try_out(step: PiecewiseStep, batch: Batch, spare_bytes: int) -> str | None:
-    """Return why this process cannot compute the batch in such pieces with `spare_bytes` left; None if it can."""
+    """Return the reason why a trial step does not fit into memory with `spare_bytes` left over, or None if it fits."""
     on_gpu = step.parameters[0].device.type == "cuda"
     try:
         if on_gpu:
@@ -154,9 +158,9 @@ def _try_out(step: PiecewiseStep, batch: Batch, spare_bytes: int) -> str | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that the memory of a GPU or of the machine is full.
+    """Return whether an error means that the memory of the GPU or of the machine is full.
 
-    torch has a class of its own for the first; for the second its allocator raises a plain RuntimeError.
+    torch raises OutOfMemoryError for a GPU, but a plain RuntimeError if its CPU allocator fails.
     """
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 

@@ -1,13 +1,13 @@
-"""train_method: train a run on its clips and texts; write the checkpoint, its curves and its cost.
+"""train_method: train the method of a run; write the checkpoint, the training curves and the cost.
 
-If one process can hold the whole batch, a step is: losses of the batch, `backward`, `optimizer.step`. A batch that does
-not fit into memory, or that several processes share, has another kind of step (step.py, distributed_step.py).
+If one process can hold the whole batch, a step is: losses of the batch, `backward`, `optimizer.step`. If the batch does
+not fit into memory or is shared by several processes, step.py or distributed_step.py computes the gradient.
 
-The random state of an epoch or step depends only on the seed and its number. The state between two steps is saved at
-intervals (state.py), so an interrupted training resumes and ends with the same weights. The loop waits for the device
-only when it reads losses, once in several steps (watch.py).
+Random draws depend only on the seed and on the numbers of epoch and step. The state is saved at intervals between steps
+(state.py), so an interrupted training resumes and ends with the same weights. The loop waits for the device only when
+it reads the losses, once every READ_EVERY steps (watch.py).
 
-B clips, T frames, K classes.
+N clips, T frames, D width of the joint space.
 """
 
 import json
@@ -51,11 +51,12 @@ def train_method(
     threads: int = 1,
     on_curves: OnCurves | None = None,
 ) -> None:
-    """Train the method of a run; write the checkpoint, and beside it curves.parquet and cost.json.
+    """Train the method of a run; write the checkpoint, and curves.parquet and cost.json in the checkpoint's folder.
 
-    Each of several processes calls it, with the threads of all processes on its machine; the first one writes.
-    `on_curves` is called with the curves after each epoch (tracking/live.py). Raises ValueError if the options of the
-    run contradict each other or if memory is full, RuntimeError if the loss is no longer a finite number.
+    With several processes, every process calls this function, and the first one writes. `threads` is the number of
+    threads of all processes on a machine. `on_curves` is called with the curves after each epoch (tracking/live.py).
+    Raises ValueError if the options of the run do not fit the data or if memory is full, and DivergedError (a
+    RuntimeError) if the loss is not finite or diverges.
     """
     prepared = prepare(run, inputs, threads)
     if prepared.method.fits:
@@ -73,7 +74,10 @@ def train_method(
 def train_epochs(
     prepared: Prepared, inputs: Inputs, cache: Path, on_curves: OnCurves | None = None
 ) -> tuple[Progress, Path]:
-    """Train all epochs; return the progress, with the weights to be written as `kept`, and the path of the saved state."""
+    """Train all epochs; return the progress and the path of the saved state.
+
+    `kept` of the progress holds the weights for the checkpoint.
+    """
     spec, method, training = prepared.spec, prepared.method, prepared.spec.training
     parameters, steps = prepared.parameters, len(prepared.train_clips)
     optimizer, schedule = make_optimizer(method, training, steps)
@@ -112,7 +116,10 @@ def train_epochs(
 
 
 def validate(prepared: Prepared, progress: Progress) -> dict[str, float]:
-    """Return the values of the validation clips, if there are any. Keep the weights if they are the best ones so far."""
+    """Return the validation metrics (empty without validation clips).
+
+    Keeps the weights in `progress` if they are the best so far, or always with `select: last`.
+    """
     objective = prepared.objective
     values = objective.validate(prepared.val_clips) if len(prepared.val_clips) else {}
     score = values.get(objective.best_by, 0.0)
@@ -123,7 +130,7 @@ def validate(prepared: Prepared, progress: Progress) -> dict[str, float]:
 
 
 def fit_method(prepared: Prepared) -> Progress:
-    """Fit a method to the frame features of the training clips; return its curves, one epoch long."""
+    """Fit a method to the frame features of the training clips; return a progress whose curves have one epoch."""
     method, objective, started_s = prepared.method, prepared.objective, time.perf_counter()
     assert isinstance(objective, Recognition)
     parts = []
@@ -151,7 +158,10 @@ def train_epoch(
     saver: Saver,
     average: Average,
 ) -> None:
-    """Train the remaining steps of one epoch. Raises RuntimeError like `read_losses`, and ValueError if memory is full."""
+    """Train the remaining steps of one epoch.
+
+    Raises DivergedError if the loss is not finite or diverges, and ValueError if memory is full.
+    """
     objective, method, clips, training = (
         prepared.objective,
         prepared.method,
@@ -209,9 +219,9 @@ def update(method: Method, parameters: list[nn.Parameter], optimizer: Any, sched
 
 
 def require_gradients(method: Method, unreached: set[int] | None = None) -> None:
-    """Raise ValueError that names a new parameter on which the losses of the first step do not depend.
+    """Raise ValueError if the losses of the first step do not depend on a new parameter that trains.
 
-    `unreached` holds the ids of such parameters if several processes have given them zeros as gradients.
+    With several processes such parameters get zeros as gradients; `unreached` holds their ids.
     """
     for name, parameter in method.new_parameters().items():
         if parameter.requires_grad and (parameter.grad is None or id(parameter) in (unreached or ())):
@@ -224,9 +234,9 @@ def require_gradients(method: Method, unreached: set[int] | None = None) -> None
 def write_results(
     prepared: Prepared, progress: Progress, threads: int, output: Path, backbone: Path | None = None
 ) -> None:
-    """Write the curves and the cost, then the checkpoint; a checkpoint means that the training is complete.
+    """Write the curves and the cost, then the checkpoint. If the checkpoint exists, the training is complete.
 
-    With `wise_ft_alpha` the weights are interpolated with those of the folder `backbone`.
+    `backbone` is the folder of the pretrained backbone (see `finish_weights`), None for a method that is fitted.
     """
     method, device = prepared.method, prepared.train_clips.device
     cost = {
@@ -250,9 +260,7 @@ def write_results(
 
 
 def finish_weights(prepared: Prepared, backbone: Path) -> None:
-    """Give the method the weights that are written: LoRA merged, and with `wise_ft_alpha` interpolated with the
-    folder's.
-    """
+    """Merge LoRA into the weights; if `wise_ft_alpha` is below 1, interpolate them with the weights in `backbone`."""
     prepared.method.backbone.merge_lora()
     if prepared.spec.training.wise_ft_alpha < 1:
         interpolate_backbone(prepared.method.backbone, backbone, prepared.spec.training)

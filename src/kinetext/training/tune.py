@@ -1,7 +1,7 @@
-"""tune_method: train one trial of a method's tuning and judge it on the validation clips.
+"""tune_method: train one tuning trial of a method and score it on the validation clips.
 
-The weights that are judged are those that a run would write. A trial that diverges has no score; it does not stop the
-others. No test clip is read.
+The score is computed with the weights that a run would write as its checkpoint. A trial that diverges gets no score and
+does not stop the other trials. No test clip is read.
 """
 
 import logging
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 
 def tune_method(spec: RunSpec, inputs: Inputs, cache: Path, output: Path, threads: int = 1) -> None:
-    """Train a trial and write its score, as JSON. An interrupted trial resumes.
+    """Train a trial and write the score as JSON. An interrupted trial resumes.
 
-    Each of several processes calls it; the first one writes. Raises ValueError if there are no validation clips, or as
-    `train_method`.
+    With several processes, every process calls this function, and the first one writes. Raises ValueError if there are
+    no validation clips, if the score is not finite, or for the reasons given at `train_method`.
     """
     prepared = prepare(spec, inputs, threads)
     if not len(prepared.val_clips):
@@ -52,9 +52,7 @@ def tune_method(spec: RunSpec, inputs: Inputs, cache: Path, output: Path, thread
 
 
 def _train(prepared: Prepared, inputs: Inputs, cache: Path) -> tuple[float, Path | None]:
-    """Give the method the weights that a run would write; return the seconds it took and the saved state, if there is
-    one.
-    """
+    """Train or fit the method as a run would; return (seconds, path of the saved state or None)."""
     spec, method = prepared.spec, prepared.method
     if method.fits:
         return fit_method(prepared).seconds, None

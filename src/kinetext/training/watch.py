@@ -1,5 +1,7 @@
-"""The losses of a training, read once in a while, because each reading waits for the device. A training that has gone
-wrong stops here; the last state on disk is one from before, because nothing is saved before its losses are read.
+"""Read the losses of a training, many steps at a time, because each reading waits for the device.
+
+A training whose loss is not finite or diverges stops here. The losses are always read before a state is saved, so the
+last saved state is older than the failure.
 """
 
 import math
@@ -16,7 +18,7 @@ READ_EVERY = 50  # steps whose losses are read together
 
 
 class DivergedError(RuntimeError):
-    """A loss that is no number, or that has grown far beyond the first ones."""
+    """The loss is not a finite number, or has grown far beyond its initial value."""
 
 
 Unread = list[tuple[dict[str, Tensor], list[str]]]  # the named losses of the last steps, with the clips of each
@@ -25,8 +27,8 @@ Unread = list[tuple[dict[str, Tensor], list[str]]]  # the named losses of the la
 def read_losses(unread: Unread, progress: Progress, divergence_factor: float | None = None) -> None:
     """Add the losses of the last steps to `progress`, averaged over processes.
 
-    Raises DivergedError, with step and clips, if a loss is not a finite number, or if the last losses are more than
-    `divergence_factor` times the first ones.
+    Raises DivergedError, which names the step and the clips, if a loss is not finite, or if the median of the last
+    READ_EVERY losses exceeds `divergence_factor` times the median of the first READ_EVERY losses (or 1, if larger).
     """
     if not unread:
         return
@@ -53,7 +55,7 @@ def read_losses(unread: Unread, progress: Progress, divergence_factor: float | N
 
 
 def epoch_means(progress: Progress) -> dict[str, float]:
-    """Return `train_loss`, the mean loss of the epoch, and `train_loss_TERM` for each term if there are several."""
+    """Return the mean losses of the epoch: `train_loss`, and `train_loss_TERM` for each term if there are several."""
     means = {"train_loss": _mean(progress.losses)}
     if len(progress.terms) > 1:
         means |= {f"train_loss_{name}": _mean(values) for name, values in progress.terms.items()}

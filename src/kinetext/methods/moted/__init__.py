@@ -1,21 +1,23 @@
-"""MoTED, reconstructed. "Enhanced Motion-Text Alignment for Image-to-Video Transfer Learning" (Zhang et al., CVPR 2024)
-was available only as its abstract. The abstract names GPT-4's descriptions of how confusable classes differ in motion,
-perception modules in both encoders, and a contrastive loss between visual and textual motion features. Everything else
-is a reconstruction; none of its numbers is MoTED's.
+"""MoTED, reconstructed from the abstract of "Enhanced Motion-Text Alignment for Image-to-Video Transfer Learning"
+(Zhang et al., CVPR 2024); the paper was not available. The abstract names GPT-4's descriptions of how confusable
+classes differ in motion, perception modules in both encoders, and a contrastive loss between visual and textual motion
+features. Everything else, including all default values, is a reconstruction.
 
 - Image side: appearance is the mean of CLIP's frame features. Motion is one feature per phase of the clip: the mean of
   the frames of that phase, plus the output of another method (`visual`, STAN by default) through a Linear that starts
   at zero.
-- Text side: appearance is the class's names. Motion is, per phase, the mean of the descriptions of that phase (with
-  `weights: learned` a weighted mean that starts as the plain one), plus the output of a few learned queries that attend
-  to the words of all descriptions, through a Linear that starts at zero.
-- Loss (`Moted.losses`): class names + `align` x motion over all classes + `hard` x motion among a class and its rivals.
-- Score: appearance + `motion` x the mean of the phases' motion scores.
+- Text side: appearance is the mean of the class-name features. Motion is one feature per phase: the mean of the
+  descriptions of that phase (with `weights: learned` a weighted mean that starts as the plain one), plus the output of
+  a few learned queries that attend to the words of all descriptions, through a Linear that starts at zero.
+- Loss (`Moted.losses`): cross-entropy of appearance + `align` x that of motion over all classes + `hard` x that of
+  motion among a class and its rivals.
+- Score: appearance + `motion` x the mean of the motion scores of the phases.
 
-Trains CLIP, the temporal method and the reader. Before training the motion score equals that of ordered_descriptions,
-the best training-free score on novel classes in a prototype. On the shapes, training keeps most of that accuracy under
-two conditions (docs/lab-log.md): the text encoder is frozen, and `motion` is large enough, so that descriptions
-outweigh names. With align = hard = motion = 0 it is mean_pool on the names (tests/methods/test_moted.py).
+CLIP, the temporal method and the reader train. Before training the motion score equals the score of
+ordered_descriptions, the best training-free score on novel classes in a prototype. On the shapes data set, training
+keeps most of that accuracy under two conditions (docs/lab-log.md): the text encoder is frozen, and `motion` is large
+enough for the descriptions to outweigh the names. With align = hard = motion = 0 the method equals mean_pool on the
+names (tests/methods/test_moted.py).
 
 B clips, T frames, K classes, S sentences, L words, P phases, Q queries, D joint width.
 """
@@ -67,7 +69,7 @@ class Moted(Method):
     }
 
     class Config(Options):
-        """Options. Each part can be switched off."""
+        """Options of the parts, the losses and the score. Each part can be switched off."""
 
         visual: str | None = Field(
             "stan", description="method whose video feature is added to the motion features; null: none"
@@ -95,7 +97,9 @@ class Moted(Method):
 
     @classmethod
     def check(cls, config: Any) -> None:
-        """Raise ValueError if the temporal method does not exist, has no such options, or gives no video feature."""
+        """Raise ValueError if a phase is repeated, or if the temporal method is unknown, lacks an option of
+        `visual_options`, or gives no video feature.
+        """
         repeated = [phase for phase in config.phases if config.phases.count(phase) > 1]
         if repeated:
             raise ValueError(f"phases: {repeated[0]} is listed twice")
@@ -127,7 +131,7 @@ class Moted(Method):
         return self.visual.levels if self.visual else super().levels
 
     def layer(self, number: int, layer: Layer, x_BTNV: Tensor) -> Tensor:
-        """Run the layer of the temporal method."""
+        """Return the output [B, T, N, V] of layer `number` as the temporal method computes it."""
         return self.visual.layer(number, layer, x_BTNV) if self.visual else super().layer(number, layer, x_BTNV)
 
     def encode_tokens(self, tokens: Tokens) -> AppearanceMotion:
@@ -142,7 +146,7 @@ class Moted(Method):
         return AppearanceMotion(appearance_BD, motion_BPD)
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> AppearanceMotion:
-        """Return the features of the names [K, D] and of the descriptions [K, P, D].
+        """Return the features of the class names [K, D] and of the descriptions of each phase [K, P, D].
 
         Raises ValueError for a class without a description.
         """
@@ -156,10 +160,7 @@ class Moted(Method):
         return AppearanceMotion(class_means(words.sentence_SD, table, ~motion_S), motion_KPD)
 
     def _described(self, words: WordFeatures, table: TextTable, phase: int) -> Tensor:
-        """Return the (weighted) mean [K, D] of the descriptions of a phase.
-
-        If `whole` is the only phase, all descriptions count.
-        """
+        """Return the (weighted) mean [K, D] of the descriptions of a phase, or of all if `whole` is the only phase."""
         weight_S = None
         if self.scorer_D is not None:
             weight_S = (F.normalize(words.sentence_SD, dim=-1) @ self.scorer_D).exp()
@@ -168,7 +169,7 @@ class Moted(Method):
         return phase_means(words, table, phase, weight_S)
 
     def _cosines(self, video: AppearanceMotion, text: AppearanceMotion) -> tuple[Tensor, Tensor]:
-        """Return the cosines of appearance [B, K] and those of motion [B, K], averaged over phases."""
+        """Return (appearance cosines [B, K], motion cosines averaged over phases [B, K])."""
         video_BPD, text_KPD = F.normalize(video.motion, dim=-1), F.normalize(text.motion, dim=-1)
         motion_BK = torch.einsum("bpd,kpd->bk", video_BPD, text_KPD) / len(self.phases)
         return cosine_scores(video.appearance, text.appearance), motion_BK
@@ -179,7 +180,11 @@ class Moted(Method):
         return self.backbone.logits(appearance_BK + self.config.motion * motion_BK)
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
-        """Return the terms `appearance` (names), `motion` (all classes) and `rivals` (a class among its rivals)."""
+        """Return the weighted cross-entropies `appearance`, `motion` and `rivals`.
+
+        `motion` compares motion features over all classes, `rivals` among a class and its rivals. Terms of weight zero
+        are left out.
+        """
         assert batch.rivals_KK is not None
         target_B, smoothing = batch.target_B, batch.label_smoothing
         cosines = self._cosines(batch.video, batch.text)

@@ -1,4 +1,4 @@
-"""The module of the text side that reads the words of a class's descriptions.
+"""The text-side module of moted: learned queries attend to the words of the descriptions of a class.
 
 K classes, S sentences, L words, P phases, Q queries, D joint width.
 """
@@ -11,8 +11,9 @@ from kinetext.methods.blocks import Attention, zero_linear
 
 
 class Reader(nn.Module):
-    """Read the words of all descriptions of a class with a few learned queries per phase. The output is zero before
-    training.
+    """Attend to the words of all descriptions of a class with a few learned queries per phase.
+
+    The output is zero before training.
     """
 
     def __init__(self, width: int, phases: int, queries: int, heads: int) -> None:
@@ -28,7 +29,8 @@ class Reader(nn.Module):
     ) -> Tensor:
         """Return the output [K, P, D], averaged over the queries of a phase.
 
-        A class has at most `max_sentences` of the S sentences; `mask_SL` is true for words, false for padding.
+        `owner_S` is the class of each sentence, in ascending order. `max_sentences` is the largest number of sentences
+        of a class. `mask_SL` is true for words and false for padding.
         """
         word_SLD = self.ln_words(word_SLD) + self.phase(phase_S)[:, None]
         S, L, D = word_SLD.shape

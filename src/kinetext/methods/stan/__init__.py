@@ -7,21 +7,21 @@ token of every frame.
 Paper and released code differ. `variant: code` follows the code (farewellthree/STAN @ c9dc7b6, clip_stan_hf.py) and
 reproduces its numbers (tests/parity/test_stan.py). `variant: paper` follows the text. There are 13 differences:
 
-- [1] to [7] are in the branch; comments in branch.py and cross_frame.py name them.
+- [1] to [7] concern the branch; comments in branch.py and cross_frame.py describe them.
 - [8] Attention over time comes before attention over space. The paper leaves the order open; both variants do this.
 - [12] K levels of CLIP feed the branch, as in the code and in Table 8 of the paper. Its section 3.1 has K + 1.
-- [9] the optimiser, [10] the words of DiDeMo and [11] the learning rates are options of a run, and [13] MSVD is a data
-  set: experiments/stan_*.yaml.
+- [9] the optimiser, [10] the words of DiDeMo and [11] the learning rates are options of a run, and [13] concerns the
+  data set MSVD. See experiments/stan_*.yaml.
 
-What trains: CLIP and the branch. The branch adds 40,218,624 parameters with K = 4 on ViT-B (test_stan.py).
+CLIP and the branch train. The branch adds 40,218,624 parameters with K = 4 on ViT-B (test_stan.py).
 
 Before training, the temporal half of `variant: code` is the identity, because its last linear layer is zero. With a
 zero time embedding the scores then do not depend on the order of frames. They differ from those of mean_pool, because
 the spatial half starts as a copy of CLIP's layers and adds to the class token from the start.
 
 The ablations of the paper are options: `multi_level`, `temporal: none` (no cross-frame module), `intra_frame` and
-`levels`; its posterior structure is the method seq_transformer. The paper does not say how it removed a part; the
-description of each option says how this module does it.
+`levels`. The posterior structure of the paper is the method seq_transformer. The paper does not say how a part was
+removed; the description of each option says how it is done here.
 
 B clips, T frames, L patches, N = 1 + L tokens, V width, (h, w) the patch grid, D width of the joint space, K classes.
 """
@@ -128,13 +128,13 @@ class Stan(Method):
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """The layers of the image encoder that feed the branch, and its last layer."""
+        """The layers of the image encoder that feed the branch, and the last layer of the image encoder."""
         return tuple(sorted({*self.branch.levels, self.backbone.num_layers}))
 
     def encode_tokens(self, tokens: Tokens) -> Tensor:
-        """Return the video features [B, D]; for the head `mug` the frame features [B, T, D].
+        """Return the video features [B, D], or with the head `mug` the frame features [B, T, D].
 
-        Raises ValueError for more frames than `max_frames`.
+        Raises ValueError if there are more than `max_frames` frames.
         """
         summary_BTV = self.summaries(tokens)
         if summary_BTV.shape[1] > self.config.max_frames:
@@ -149,7 +149,7 @@ class Stan(Method):
         return frames_BTD if self.config.head == "mug" else frames_BTD.mean(1)
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Any:
-        """Return the features of the classes [K, D]; for the head `mug` the words of their sentences."""
+        """Return the class features [K, D], or with the head `mug` the word features of the sentences of each class."""
         return mug.class_words(words, table) if self.config.head == "mug" else super().pool_texts(words, table)
 
     def score(self, video: Any, text: Any) -> Tensor:

@@ -1,6 +1,6 @@
-"""STAN's branch: layers beside the image encoder's last ones, each attending across frames and then within each frame.
+"""STAN's branch: layers beside the last layers of the image encoder. Each attends across frames, then within each frame.
 
-The numbers [1] to [8] are the places where code and paper differ; the package's docstring names them.
+The numbers in brackets are the differences between code and paper that the docstring of the package lists.
 
 B clips, T frames, L patches, N = 1 + L tokens, V width, (h, w) the patch grid.
 """
@@ -60,8 +60,8 @@ class Branch(nn.Module):
     ) -> Tensor:
         """Return the video token [B, V].
 
-        `summaries` [B, T, V] and `patches` [B, T, L, V] belong to the levels. Without `intra_frame`, patches are the
-        summaries [B, T, 1, V]. `embeddings` are those of the backbone.
+        `summaries` [B, T, V] and `patches` [B, T, L, V] hold the tokens of each level. Without `intra_frame` the
+        patches are the summaries [B, T, 1, V]. `embeddings` is the result of `Backbone.embeddings`.
         """
         first = self.levels[0]
         cls_B1V, patches_BLTV = self.start(summaries[first], patches[first], embeddings)
@@ -80,7 +80,7 @@ class Branch(nn.Module):
     def start(
         self, summary_BTV: Tensor, patches_BTLV: Tensor, embeddings: tuple[Tensor, Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Return the input of the branch from its first level: the video token [B, 1, V] and the patches [B, L, T, V]."""
+        """Return the input of the first layer of the branch: the video token [B, 1, V] and the patches [B, L, T, V]."""
         mean_B1V, patches_BLTV = summary_BTV.mean(1, keepdim=True), patches_BTLV.transpose(1, 2)
         time_TV = self.time_embed[: summary_BTV.shape[1]]
         if self.config.variant == "paper":
@@ -91,9 +91,9 @@ class Branch(nn.Module):
         return (mean_B1V + class_V + class_position_V) / 2, offset_LV[:, None] + time_TV + patches_BLTV
 
     def layer(self, k: int, cls_B1V: Tensor, patches_BLTV: Tensor, whole: bool) -> tuple[Tensor, Tensor]:
-        """Run layer k [8]: attention across frames, then within each frame.
+        """Run layer k: attention across frames, then within each frame [8]. Returns the video token and the patches.
 
-        Without `whole` the patches do not attend to each other.
+        If `whole` is false, the attention within each frame updates the video token only.
         """
         if self.config.temporal != "none":
             patches_BLTV = self.temporal[k](patches_BLTV, self.grid)
@@ -106,9 +106,10 @@ class Branch(nn.Module):
 def attend_in_space(
     layer: Layer, drop: nn.Module, cls_B1V: Tensor, patches_BLTV: Tensor, whole: bool
 ) -> tuple[Tensor, Tensor]:
-    """Attend within each frame, to its patches and a copy of the video token.
+    """Run the layer within each frame, on the patches and a copy of the video token; return (video token, patches).
 
-    The copies of the video token are averaged, and the MLP runs once on the average.
+    The attention outputs for the copies of the video token are averaged, and the MLP runs once on the result. If
+    `whole` is false, the patches are returned unchanged.
     """
     B, _, T, V = patches_BLTV.shape
     tokens_BTNV = torch.cat([cls_B1V[:, None].expand(B, T, 1, V), patches_BLTV.transpose(1, 2)], 2)

@@ -1,6 +1,6 @@
-"""STAN's cross-frame modules: each takes patches [B, L, T, V] and returns them with a residual added.
+"""STAN's cross-frame modules. Each takes patches [B, L, T, V] and returns them with a residual added.
 
-The axes are in that order so that attention over T needs no copy.
+L comes before T so that attention over T needs no copy of the tensor.
 
 B clips, L patches of a frame, T frames, V width, (h, w) the patch grid.
 """
@@ -12,8 +12,9 @@ from kinetext.methods.blocks import Attention, drop_path, zero_linear
 
 
 class TimeAttention(nn.Module):
-    """The attention of the released code: LayerNorm, attention over T at each position, and a Linear that is zero
-    before training.
+    """The temporal attention of the released code: LayerNorm, attention over T at each patch position, and a Linear.
+
+    The Linear is zero before training.
     """
 
     def __init__(self, width: int, heads: int, rate: float) -> None:
@@ -72,6 +73,6 @@ class TimeBottleneck(nn.Module):
         self.up = zero_linear(width // 8, width)
 
     def forward(self, patches_BLTV: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Return the patches after a convolution with the same position in the frames before and after."""
+        """Return the patches after a convolution over three frames at each patch position."""
         x = self.conv(self.down(patches_BLTV).flatten(0, 1).transpose(1, 2))
         return patches_BLTV + self.up(F.gelu(x.transpose(1, 2))).view(patches_BLTV.shape)

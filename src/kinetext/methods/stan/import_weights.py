@@ -1,8 +1,8 @@
-"""import_weights: a checkpoint of STAN's released code (farewellthree/STAN) as one of ours, name by name.
+"""import_weights: convert a checkpoint of STAN's released code (farewellthree/STAN) to a checkpoint of the method `stan`.
 
-Full checkpoints have the image encoder under `backbone.` and the text encoder under `text_backbone.`; those of March
-2023 have `timesFPN_` for `STAN_`. The result is a checkpoint of the method `stan` whose options `layers` and `temporal`
-are printed.
+In full checkpoints the names of the image encoder start with `backbone.` and those of the text encoder with
+`text_backbone.`. Checkpoints of March 2023 have `timesFPN_` instead of `STAN_`. The options `layers` and `temporal`
+that the checkpoint needs are logged and stored in its header.
 
 C layers of CLIP, K of the branch.
 """
@@ -28,7 +28,7 @@ UNUSED = re.compile(r"(.*\.)?(position_ids|timesFPN_pos_embed\.weight|timesFPN_c
 def import_weights(checkpoint: Path, output: Path) -> None:
     """Convert a released checkpoint to a checkpoint of the method `stan`.
 
-    Raises ValueError that names a parameter that is unknown or missing; nothing is written then.
+    Raises ValueError, and writes nothing, if a parameter is unknown or missing.
     """
     tensors = read_original(checkpoint)
     options, wanted = _table(tensors)
@@ -47,9 +47,10 @@ def import_weights(checkpoint: Path, output: Path) -> None:
 
 
 def read_original(path: Path) -> dict[str, Tensor]:
-    """Return the parameters of a released checkpoint under their names of September 2023, without prefixes of training.
+    """Return the parameters of a released checkpoint, with the names of the code of September 2023.
 
-    Nothing but tensors and plain containers is unpickled. Raises ValueError for a file that is not such a checkpoint.
+    Prefixes of distributed training are removed. Only tensors and plain containers are unpickled. Raises ValueError if
+    the file is not such a checkpoint.
     """
     return {
         name.replace("timesFPN_", "STAN_"): tensor
@@ -59,7 +60,7 @@ def read_original(path: Path) -> dict[str, Tensor]:
 
 
 def _table(tensors: dict[str, Tensor]) -> tuple[dict[str, int | str], list[tuple[str, Source]]]:
-    """Return the options of `stan` that fit the checkpoint, and the source of each of its parameters."""
+    """Return the options of `stan` that fit the checkpoint, and pairs (our parameter name, source in the checkpoint)."""
     image = "backbone." if any(name.startswith("backbone.") for name in tensors) else ""
     text = "text_backbone.text_model."
     layers = _count(tensors, f"{image}STAN_S_layers.")
@@ -75,12 +76,12 @@ def _table(tensors: dict[str, Tensor]) -> tuple[dict[str, int | str], list[tuple
 
 
 def _of_backbone(mapping: Mapping) -> Mapping:
-    """Yield the parameters of a backbone under the names that they have in the method."""
+    """Yield the parameters of a backbone, with their names in the method."""
     return ((f"{BACKBONE}.{name}", source) for name, source in mapping)
 
 
 def _branch(at: str, layers: int, conv: bool) -> Mapping:
-    """Yield the parameters of the branch."""
+    """Yield the parameters of the branch. `at` is the prefix of the names in the checkpoint."""
     yield f"{BRANCH}.time_embed", hf_clip.same(f"{at}STAN_time_embed.weight")
     for k in range(layers):
         yield from hf_clip.layer(f"{BRANCH}.spatial.{k}", f"{at}STAN_S_layers.{k}")
@@ -94,7 +95,7 @@ def _branch(at: str, layers: int, conv: bool) -> Mapping:
 
 
 def _count(tensors: dict[str, Tensor], prefix: str) -> int:
-    """Return the number of modules numbered below `prefix`; a gap in the numbers later appears as missing names."""
+    """Return the number of modules with names PREFIX0., PREFIX1., ...: the largest number plus one."""
     numbers = {int(m[1]) for name in tensors if (m := re.match(re.escape(prefix) + r"(\d+)\.", name))}
     return max(numbers, default=-1) + 1
 

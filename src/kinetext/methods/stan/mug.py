@@ -1,5 +1,4 @@
-"""Mug-STAN's head (arXiv:2311.15075): every frame is compared with every word. It belongs to no table of STAN's CVPR
-paper.
+"""Mug-STAN's head (arXiv:2311.15075): compare every frame with every word. STAN's CVPR paper reports no result with it.
 
 B videos, T frames, K classes, M sentences of a class, S = K M sentences, L words, D joint width.
 """
@@ -17,10 +16,11 @@ NUMBERS = 2**24  # similarities held at once
 
 
 def mug_scores(video_BTV: Tensor, word_SLV: Tensor, mask_SL: Tensor) -> Tensor:
-    """Return the scores [B, S] of all videos and sentences.
+    """Return the scores [B, S] of all pairs of videos and sentences.
 
-    The cosines of every frame with every word are pooled by softmax over frames, then over words, and in the other
-    order; the score is the mean of both. Features are normalised; `mask_SL` is true for words, false for padding.
+    The cosines of every frame with every word are pooled with softmax weights over frames, then over words, and also in
+    the other order. The score is the mean of both. The features must be normalised. `mask_SL` is true for words and
+    false for padding.
     Source: `mug_frame_token_simple` of farewellthree/STAN @ c9dc7b6.
     """
     step = max(1, NUMBERS // (video_BTV.shape[0] * video_BTV.shape[1] * word_SLV.shape[1]))
@@ -50,7 +50,7 @@ class ClassWords(NamedTuple):
 
 
 def class_words(words: WordFeatures, table: TextTable) -> ClassWords:
-    """Return the words of all classes, up to the end token of each sentence."""
+    """Return the normalised word features of all classes, up to the end token of each sentence."""
     K, (S, L) = len(table.labels), table.tokens.ids_KL.shape
     owner_S = table.owner_S
     position_S = torch.arange(S, device=owner_S.device) - torch.searchsorted(owner_S, owner_S)
@@ -63,7 +63,7 @@ def class_words(words: WordFeatures, table: TextTable) -> ClassWords:
 
 
 def class_scores(video_BTD: Tensor, text: ClassWords) -> Tensor:
-    """Return the scores [B, K]: the mean over the sentences of a class. The original has one sentence per class."""
+    """Return the scores [B, K], the mean over the sentences of a class. The original code has one sentence per class."""
     has_sentence_KM = text.mask_KML.any(-1)
     # an empty place is scored as one word of zeros and counts for nothing: to pick the others is to wait for the device
     mask_KML = torch.cat([text.mask_KML[..., :1] | ~has_sentence_KM[..., None], text.mask_KML[..., 1:]], -1)

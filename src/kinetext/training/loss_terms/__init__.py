@@ -1,1 +1,1 @@
-"""Loss terms that a run adds to the losses of its method (`training.terms`); one module each, the contract is base.py."""
+"""Loss terms that a run adds to the losses of the method (`training.terms`), one per module. Interface: base.py."""

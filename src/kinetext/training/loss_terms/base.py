@@ -1,6 +1,6 @@
-"""The contract of a loss term: a number per batch that is added, weighted, to the losses of any method.
+"""The interface of a loss term: a weighted scalar per batch that is added to the losses of any method.
 
-A term may have parameters of its own; they train, and they are not part of the checkpoint.
+A term may have parameters. They train with the method but are not written to the checkpoint.
 
 B clips, T frames, C channels, H x W pixels.
 """
@@ -17,7 +17,7 @@ from kinetext.methods.base import LossInputs, Method, Tokens
 
 @dataclass(frozen=True)
 class TermInputs:
-    """The inputs of a loss term: the frames of a batch (None if tokens are cached), its tokens, texts and loss inputs."""
+    """The inputs of a loss term for one batch: frames (None if tokens are cached), tokens, texts and loss inputs."""
 
     frames_BTCHW: Tensor | None
     tokens: Tokens
@@ -26,7 +26,7 @@ class TermInputs:
 
 
 class LossTerm(nn.Module):
-    """A loss that is added to those of a method. It is built once per training."""
+    """A loss that is added to the losses of a method. One object serves the whole training."""
 
     Config: ClassVar[type[Options]] = Options
     tasks: ClassVar[tuple[Literal["classes", "captions"], ...]] = ("classes",)

@@ -1,9 +1,9 @@
 """Distillation from the frozen CLIP through a residual projector: FROSTER (Huang et al., ICLR 2024).
 
-Frame features and class texts of the model that trains go through z + ratio P(z), P a two-layer MLP whose second matrix
-starts at zero, and are pulled to the features of the weights that the training started from: (1 - cosine of images) +
-(1 - cosine of texts). The projectors are dropped after training. Adds 2 x 2 D^2 parameters, 1.049 M at D = 512. Before
-training the term of the texts is 0, and so is that of the images for a method that does not change the frame features.
+Frame features and sentence features of the trained model go through z + ratio P(z), where P is a two-layer MLP whose
+second matrix starts at zero. The loss pulls the results towards the features of the initial weights: (1 - cosine of
+images) + (1 - cosine of texts). The projectors are dropped after training. They add 2 x 2 D^2 parameters, 1.049 M at
+D = 512. Before training the text term is 0, and so is the image term if the method does not change the frame features.
 
 B clips, T frames, S sentences, D joint width.
 """
@@ -37,7 +37,7 @@ class ResidualProjector(nn.Module):
 
 
 class DistillClip(LossTerm):
-    """Keep frame features and sentences close to those of a frozen copy of the backbone: 1 - cosine."""
+    """Penalise 1 - cosine between projected frame and sentence features and the features of the initial backbone."""
 
     class Config(Options):
         """Option of the projector."""
