@@ -1,1 +1,1 @@
-"""Image-text models: frames and texts in, features of one joint space out. Only this package knows open_clip."""
+"""Image-text models, which map frames and texts to features in a joint space. Only this package imports open_clip."""

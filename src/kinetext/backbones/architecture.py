@@ -1,4 +1,4 @@
-"""What backbone.yaml says of a prepared backbone. Imports nothing heavy, so that describe-classes starts fast."""
+"""Read backbone.yaml, the description of a prepared backbone. No slow imports, so that describe-classes starts fast."""
 
 from collections.abc import Callable
 from functools import cache
@@ -11,7 +11,7 @@ from kinetext.core import plugins
 
 
 def read_architecture(folder: Path) -> dict[str, Any]:
-    """Read backbone.yaml from the folder of a backbone. Raises ValueError for a file of an earlier version."""
+    """Return the content of backbone.yaml in `folder`. Raises ValueError if an earlier version of kinetext wrote it."""
     content = yaml.safe_load((folder / "backbone.yaml").read_text())
     if "module" not in content:
         raise ValueError(f"{folder}: was written by an earlier version of kinetext; delete the folder and run again")
@@ -19,9 +19,9 @@ def read_architecture(folder: Path) -> dict[str, Any]:
 
 
 def token_limit(folder: Path) -> tuple[int, Callable[[str], int]]:
-    """Return the context length of a backbone and a function that counts the tokens of a text.
+    """Return (context length, function that counts the tokens of a text) of a backbone.
 
-    The function loads the tokenizer when it is first called. Without a text encoder it returns 0.
+    The function loads the tokenizer when it is first called. It returns 0 if the backbone has no text encoder.
     """
     content = read_architecture(folder)
 

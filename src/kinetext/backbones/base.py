@@ -1,9 +1,8 @@
-"""The contract of a backbone: an image-text model that methods use layer by layer.
+"""The interface of a backbone: an image-text model that methods use layer by layer.
 
-A family of models is one class here (`open_clip_vit`, `tiny`) that extends `Backbone`. Whatever depends on the family's
-code belongs to it: names of parameters, where the class token is, how texts are padded and where they end. With no
-method on top `encode_frames` and `encode_text` equal the library's own `encode_image` and `encode_text`
-(tests/parity/test_backbone.py).
+Each family of models (`open_clip_vit`, `tiny`) is a subclass of `Backbone`. The subclass hides everything that depends
+on the library of the family: parameter names, the position of the class token, the padding and the end of texts.
+`encode_frames` and `encode_text` equal the library's `encode_image` and `encode_text` (tests/parity/test_backbone.py).
 
 B clips, T frames, F frames of all clips, C channels, H x W pixels, N tokens of a frame (prefix tokens first, then
 patches row by row), S sequences, V visual width, K texts, L words, D joint width.
@@ -27,7 +26,7 @@ Through = Callable[[int, "Layer", Tensor], Tensor]  # (number of the layer from 
 class Backbone(nn.Module):
     """An image-text model that methods can use layer by layer.
 
-    A subclass sets the attributes below and overrides every function that raises NotImplementedError.
+    A subclass sets the attributes below and overrides every method that raises NotImplementedError.
     """
 
     Config: ClassVar[type[Options]] = Options
@@ -58,36 +57,36 @@ class Backbone(nn.Module):
 
     @classmethod
     def facts(cls, config: Any) -> Facts:
-        """Return image size, number of layers and context length, without building the model.
+        """Return image size, number of layers, context length and cost, without building the model (milliseconds).
 
-        Takes milliseconds. Raises ValueError for a model that the family lacks.
+        Raises ValueError if the family has no such model.
         """
         raise NotImplementedError
 
     @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> Backbone:
-        """Return the model with its weights: downloaded, read from a file, or trained with `seed`.
+        """Return the model with weights that are downloaded, read from a file, or trained with `seed`.
 
-        Raises ValueError for weights that do not exist or do not fit.
+        Raises ValueError if the weights do not exist or do not fit.
         """
         raise NotImplementedError
 
     @classmethod
     def weights_state(cls, config: Any) -> tuple[str, bool]:
-        """Return what is to be known about the weights before a run, "" for nothing, and whether they cannot be had."""
+        """Return (note about the weights, whether they are unavailable). The note is "" if there is nothing to say."""
         return "", False
 
     @classmethod
     def rebuild(cls, architecture: dict[str, Any]) -> Backbone:
-        """Build the model that `architecture()` described, with random weights."""
+        """Return a model with random weights, built from the result of `architecture()`."""
         raise NotImplementedError
 
     def architecture(self) -> dict[str, Any]:
-        """Return a description of the model as plain values, from which `rebuild` builds it again."""
+        """Return a description of the model as plain values (for YAML), from which `rebuild` can build it."""
         raise NotImplementedError
 
     def stored_tensors(self) -> dict[str, Tensor]:
-        """Return the tensors by name that are written to weights.safetensors."""
+        """Return the tensors that are written to weights.safetensors, by name."""
         return dict(self.state_dict())
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -96,36 +95,37 @@ class Backbone(nn.Module):
 
     @classmethod
     def token_counter(cls, architecture: dict[str, Any]) -> Callable[[str], int]:
-        """Return a function that counts the tokens of a text: uncut, with start and end token."""
+        """Return a function that counts the tokens of a text, with start and end token and without truncation."""
         raise NotImplementedError
 
     def mark_pretrained(self) -> None:
         """Mark all present parameters as pretrained. Parameters that are added later count as new.
 
-        Each family calls it at the end of its constructor.
+        Every subclass calls this at the end of `__init__`.
         """
         for parameter in self.parameters():
             parameter.is_pretrained = True  # type: ignore[attr-defined]
 
     def depth_of(self, name: str) -> ParameterPlace:
-        """Return where a parameter is in the model, by its name in `named_parameters`."""
+        """Return the part and the depth of a parameter in the model. `name` is its name in `named_parameters`."""
         raise NotImplementedError
 
     def add_lora(self, encoder: Literal["image", "text"], rank: int, alpha: float) -> None:
-        """Add trainable low-rank matrices to the attention of every layer of an encoder. They are new parameters."""
+        """Add trainable low-rank matrices (LoRA) to the attention of every layer of an encoder, as new parameters."""
         raise NotImplementedError(f"{type(self).__name__} has no LoRA")
 
     def merge_lora(self) -> None:
-        """Add the low-rank matrices to the weights, which then count as trained. Without any, nothing changes."""
+        """Add the low-rank matrices to the weights and mark the weights as trained. Without LoRA nothing changes."""
 
     def use_channels_last(self) -> None:
-        """Store the patch embedding in the memory format of tensor cores. By default nothing changes."""
+        """Store the patch embedding in channels-last format, which is faster on GPUs. The default does nothing."""
 
     # images
 
     def normalize(self, frames_BTCHW: Tensor) -> Tensor:
-        """Convert uint8 frames (0 to 255) to floats with the mean and deviation of `preprocess`. Floats are returned
-        unchanged.
+        """Return uint8 frames (0 to 255) as floats, normalised with the mean and standard deviation of `preprocess`.
+
+        Frames that are floats already are returned unchanged.
         """
         if frames_BTCHW.dtype != torch.uint8:
             return frames_BTCHW
@@ -137,20 +137,19 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def embeddings(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the class embedding [V], its position [V] and the positions of the patches [h * w, V].
+        """Return (class embedding [V], position of the class token [V], positions of the patches [h * w, V]).
 
-        A model without one of them returns zeros for it.
+        A model that lacks one of these returns zeros in its place.
         """
         raise NotImplementedError
 
     def visual_tokens(
         self, frames_BTCHW: Tensor, layers: tuple[int, ...], through: Through | None = None
     ) -> dict[int, Tensor]:
-        """Return the tokens [B, T, N, V] after each layer in `layers` (1 to num_layers; 0 is the input of the first
-        layer).
+        """Return the tokens [B, T, N, V] after each of `layers`, by layer number.
 
-        `through` is called in place of each layer, for methods that work inside the encoder. Raises ValueError for
-        frames of another size than `image_size_px`.
+        Layers are numbered from 1; 0 is the input of the first layer. `through` is called in place of each layer, for
+        methods that change the encoder. Raises ValueError if the frames do not have the size `image_size_px`.
         """
         B, T = frames_BTCHW.shape[:2]
         if frames_BTCHW.shape[-2:] != (self.image_size_px, self.image_size_px):
@@ -179,7 +178,7 @@ class Backbone(nn.Module):
         return tokens_BTNV[..., self.prefix_tokens :, :]
 
     def project(self, summary_BTV: Tensor) -> Tensor:
-        """Project summaries [..., V] of the last layer to features [..., D] of the joint space."""
+        """Return features [..., D] in the joint space for summaries [..., V] of the last layer."""
         raise NotImplementedError
 
     def encode_frames(self, frames_BTCHW: Tensor) -> Tensor:
@@ -194,14 +193,11 @@ class Backbone(nn.Module):
     # texts
 
     def tokenize(self, texts: list[str]) -> TextTokens:
-        """Return the tokens of the texts.
-
-        A text that is longer than the context is cut before its end token, with a warning.
-        """
+        """Return the tokens of the texts. Texts longer than the context are cut before the end token, with a warning."""
         raise NotImplementedError
 
     def encode_text(self, tokens: TextTokens) -> tuple[Tensor, Tensor]:
-        """Return text features [K, D], not normalised, and features of all words [K, L, D] in the same space."""
+        """Return (text features [K, D], word features [K, L, D]) in the joint space, not normalised."""
         raise NotImplementedError
 
     def text_positions(self) -> Tensor:
@@ -211,16 +207,16 @@ class Backbone(nn.Module):
     # scores
 
     def logits(self, cosines: Tensor) -> Tensor:
-        """Return cosines times the learned scale, plus the bias if the family has one."""
+        """Return the cosines times the learned scale, plus the learned bias if the model has one."""
         raise NotImplementedError
 
     def set_temperature(self, temperature: float) -> None:
-        """Set the scale of `logits` to 1 / temperature, in place of the pretrained one."""
+        """Set the scale of `logits` to 1 / temperature."""
         raise NotImplementedError
 
     def clamp_scale(self) -> None:
-        """Limit the scale to 100, the maximum of CLIP, or to its pretrained value if that is larger.
+        """Limit the scale of `logits` to 100, the maximum of CLIP, or to the pretrained scale if that is larger.
 
-        Training calls it after each step of the optimizer.
+        Called after each step of the optimizer.
         """
         raise NotImplementedError

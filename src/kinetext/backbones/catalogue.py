@@ -1,4 +1,4 @@
-"""Which architectures open_clip has, read from the files that it ships: importing it takes seconds."""
+"""The architectures of open_clip, read from the library's JSON files, because importing open_clip takes seconds."""
 
 import importlib.util
 import json
@@ -19,9 +19,9 @@ def _files() -> dict[str, Path]:
 
 
 def facts_of(model: str) -> Facts:
-    """Return image size, number of layers and context length of a plain ViT of open_clip.
+    """Return image size, number of layers, context length and cost of an open_clip model with a plain ViT.
 
-    Raises ValueError for an unknown model, and for a model whose image encoder is not a plain ViT.
+    Raises ValueError if the model is unknown or if its image encoder is not a plain ViT.
     """
     if model not in _files():
         raise ValueError(f"open_clip has no model '{model}'{nearest(model, sorted(_files()))}")
@@ -43,5 +43,8 @@ def facts_of(model: str) -> Facts:
 
 
 def _gflop(tokens: int, width: int, layers: int) -> float:
-    """Return the arithmetic of a transformer's matrix products: 12 V^2 weights a layer, and attention of all tokens."""
+    """Return the GFLOP of a transformer's matrix products: 12 V^2 weights per layer, and attention among all tokens.
+
+    A multiply-add counts as two operations.
+    """
     return layers * (2 * tokens * 12 * width**2 + 4 * tokens**2 * width) / 1e9

@@ -13,9 +13,10 @@ from kinetext.core.tensors import load_tensors, save_tensors
 
 
 def save_backbone(backbone: Backbone, folder: Path, source: dict[str, Any], module: str | None = None) -> None:
-    """Write backbones/{name}/: weights.safetensors and backbone.yaml.
+    """Write weights.safetensors and backbone.yaml to `folder`.
 
-    `module` is the plug-in's name as the configuration has it; by default the family's own.
+    `source` says where the weights are from. `module` is the name of the plug-in in the configuration; the default is
+    the module of the backbone's class.
     """
     save_tensors(backbone.stored_tensors(), folder / "weights.safetensors", source)
     content = {
@@ -29,7 +30,7 @@ def save_backbone(backbone: Backbone, folder: Path, source: dict[str, Any], modu
 
 
 def load_backbone(folder: Path) -> Backbone:
-    """Return the backbone of backbones/{name}/ in float32 and evaluation mode."""
+    """Return the backbone that `save_backbone` wrote to `folder`, in float32 and evaluation mode."""
     content = read_architecture(folder)
     backbone = plugins.load("backbones", content["module"]).rebuild(content)
     tensors, _ = load_tensors(folder / "weights.safetensors")

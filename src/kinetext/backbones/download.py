@@ -1,5 +1,5 @@
-"""Whether the weights of an open_clip tag are on this machine or can be downloaded: one request, without downloading
-them.
+"""Check with one request whether weights are on this machine or can be downloaded, and find files of the Hugging Face
+hub.
 """
 
 import os
@@ -13,7 +13,10 @@ HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # op
 
 
 def weights_state(model: str, tag: str) -> tuple[str, bool]:
-    """Return what is to be known about the weights of a tag, "" if they are here, and whether they cannot be had."""
+    """Return (note, whether the weights are unavailable) for an open_clip tag, without downloading the weights.
+
+    The note states the download size or the problem. It is "" if the weights are on this machine.
+    """
     tags = open_clip().list_pretrained_tags_by_model(model)
     if tag not in tags:
         return f"{model} has no pretrained tag '{tag}'; known: {', '.join(tags) or 'none'}", True
@@ -30,7 +33,7 @@ def weights_state(model: str, tag: str) -> tuple[str, bool]:
 
 
 def hub_state(repository: str) -> tuple[str, bool]:
-    """Return the same about the weights of hf-hub:owner/name."""
+    """Return (note, whether the weights are unavailable) for hf-hub:owner/name (see `weights_state`)."""
     try:
         size = _size_on_hub(f"{repository}/")
     except Exception as error:
@@ -39,9 +42,9 @@ def hub_state(repository: str) -> tuple[str, bool]:
 
 
 def hub_file(repository: str, names: tuple[str, ...]) -> Path:
-    """Return the first of the files that a repository of the hub has, from the cache or else downloaded.
+    """Return the path of the first of the files `names` that is in the cache or can be downloaded from the repository.
 
-    Raises ValueError if it is neither here nor to be had.
+    Cached files are tried first. Raises ValueError if no file is cached and none can be downloaded.
     """
     import huggingface_hub as hub
 
@@ -69,7 +72,11 @@ def _reason(error: Exception) -> str:
 
 
 def _size_on_hub(name: str) -> int:
-    """Return the bytes to download, 0 if the file is in the cache. Raises if the hub cannot be reached."""
+    """Return the number of bytes to download, 0 if the file is in the cache.
+
+    `name` is owner/name/file; with an empty file name, HUB_FILES are tried. Raises the hub's errors if the hub cannot
+    be reached or has no such file.
+    """
     import huggingface_hub as hub
 
     repo, file = os.path.split(name)

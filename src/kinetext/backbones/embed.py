@@ -1,4 +1,4 @@
-"""prepare_backbone, embed_frames, embed_labels: weights on disk once, then one CLIP feature per frame and class name.
+"""prepare_backbone, embed_frames, embed_labels: save the weights, then compute CLIP features of frames and class names.
 
 T frames, K classes, D joint width.
 """
@@ -21,13 +21,14 @@ BATCH_CLIPS = 32
 
 
 def prepare_backbone(options: BackboneOptions, folder: Path, seed: int = 0) -> None:
-    """Write backbones/{name}/: weights that are shipped, trained, downloaded, or read from a local file."""
+    """Make the backbone (see `make_backbone`) and write it to `folder`."""
     save_backbone(make_backbone(options, seed), folder, {"weights": options.source}, options.module)
 
 
 def make_backbone(options: BackboneOptions, seed: int = 0) -> Backbone:
-    """Return an image-text model with its weights. Raises ValueError for an unknown model or tag, and weights that do
-    not fit.
+    """Return an image-text model with weights that are shipped, trained, downloaded, or read from a local file.
+
+    Raises ValueError if the model or the tag is unknown, or if the weights do not fit.
     """
     family = plugins.load("backbones", options.family)
     backbone: Backbone = family.prepare(plugins.configure(family, options.settings), seed)
@@ -35,7 +36,7 @@ def make_backbone(options: BackboneOptions, seed: int = 0) -> Backbone:
 
 
 def embed_frames(backbone_folder: Path, shard: Path, output: Path, threads: int = 1) -> None:
-    """Write one feature per frame for every clip of a frame shard that has frames."""
+    """Write the frame features [T, D] (float16) of every clip in a frame shard. Clips without frames are left out."""
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = load_backbone(backbone_folder).to(device)
@@ -54,9 +55,9 @@ def embed_frames(backbone_folder: Path, shard: Path, output: Path, threads: int 
 
 
 def embed_labels(backbone_folder: Path, clips: Path, output: Path) -> None:
-    """Write one feature per class name: an .npz with `labels` and `text_KD` [K, D].
+    """Write the features of the class names to an .npz file with `labels` [K] and `text_KD` [K, D].
 
-    It has no rows where clips have captions, or where the backbone has no text encoder.
+    The arrays are empty if the clips have captions or if the backbone has no text encoder.
     """
     labels = read_metadata(clips)["labels"]
     text_KD = torch.zeros(0, 0)

@@ -1,7 +1,7 @@
-"""Hugging Face's names of CLIP's parameters, and how their tensors become ours.
+"""Convert CLIP parameters from the names of Hugging Face's CLIP to the names of open_clip_vit.
 
-Each function yields pairs: a parameter's name here, and a `Source`: the names there and what makes one tensor of
-theirs.
+Most functions yield pairs of a parameter name of this package (`ours`) and a `Source`, which holds the names of the
+original tensors and the function that converts them.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ KINDS = ("weight", "bias")
 
 
 class Source(NamedTuple):
-    """The names of the original's tensors from which one of our tensors is made, and the function that makes it."""
+    """The names of the original tensors, and the function that makes one tensor of this package from them."""
 
     names: tuple[str, ...]
     make: Callable[..., Tensor]
@@ -24,7 +24,10 @@ Mapping = Iterator[tuple[str, Source]]
 
 
 def image_encoder(original: str, layers: int, ours: str = "clip.visual") -> Mapping:
-    """Yield the parameters of the image encoder of an open_clip_vit backbone, whose module is `ours`."""
+    """Yield the parameters of the image encoder of an open_clip_vit backbone.
+
+    `original` is the prefix of the original names, `ours` the name of the module.
+    """
     yield f"{ours}.class_embedding", same(f"{original}class_embedding")
     yield f"{ours}.conv1.weight", same(f"{original}patch_embedding.weight")
     yield f"{ours}.positional_embedding", same(f"{original}position_embedding.weight")
@@ -36,7 +39,11 @@ def image_encoder(original: str, layers: int, ours: str = "clip.visual") -> Mapp
 
 
 def text_encoder(original: str, projection: str, layers: int, ours: str = "clip") -> Mapping:
-    """Yield the parameters of its text encoder. `projection` is the original's name of the output matrix."""
+    """Yield the parameters of the text encoder of an open_clip_vit backbone.
+
+    `original` is the prefix of the original names, `projection` the original name of the output matrix, `ours` the name
+    of the module.
+    """
     yield f"{ours}.token_embedding.weight", same(f"{original}embeddings.token_embedding.weight")
     yield f"{ours}.positional_embedding", same(f"{original}embeddings.position_embedding.weight")
     yield f"{ours}.text_projection", transposed(projection)
@@ -46,7 +53,7 @@ def text_encoder(original: str, projection: str, layers: int, ours: str = "clip"
 
 
 def layer(ours: str, original: str) -> Mapping:
-    """Yield the parameters of a `Layer` of the family open_clip_vit."""
+    """Yield the parameters of a `ClipLayer`."""
     yield from block(f"{ours}.block", original)
 
 
@@ -59,8 +66,10 @@ def block(ours: str, original: str) -> Mapping:
 
 
 def attention(ours: str, original: str, glue: str = ".") -> Mapping:
-    """Yield the parameters of an attention. Queries, keys and values share one matrix here, and have three in the
-    original.
+    """Yield the parameters of an attention module.
+
+    The original has three matrices for queries, keys and values, which are stacked into one. `glue` comes between
+    `in_proj` and `weight` or `bias` in the name.
     """
     for kind in KINDS:
         three = tuple(f"{original}.{x}_proj.{kind}" for x in "qkv")
@@ -69,7 +78,7 @@ def attention(ours: str, original: str, glue: str = ".") -> Mapping:
 
 
 def linear(ours: str, original: str) -> Mapping:
-    """Yield weight and bias of a module."""
+    """Yield the weight and bias of a module, copied unchanged."""
     for kind in KINDS:
         yield f"{ours}.{kind}", same(f"{original}.{kind}")
 

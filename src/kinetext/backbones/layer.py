@@ -15,7 +15,7 @@ KeysValues = tuple[Tensor, Tensor]  # projected keys and values, [S, N, V] each
 
 
 class Layer(nn.Module):
-    """A transformer layer whose two branches can be called separately, so that a method can add something between them."""
+    """A transformer layer with separate attention and MLP branches, so that a method can add a module between them."""
 
     num_heads: int
 
@@ -24,8 +24,8 @@ class Layer(nn.Module):
     ) -> Tensor:
         """Return the output [S, Q, V] of the attention branch, without the residual connection.
 
-        Only the first `num_queries` tokens are queries (default: all); all tokens are keys. `extra_keys_values` are
-        further keys and values, as `keys_values` returns them; zeros count as any other key.
+        Only the first `num_queries` tokens are queries (default: all); all tokens are keys. `extra_keys_values` holds
+        additional keys and values, as returned by `keys_values`. They are not masked, even if they are zeros.
         """
         raise NotImplementedError
 
@@ -44,7 +44,7 @@ class Layer(nn.Module):
 
 
 def copy_layer(layer: Layer) -> Layer:
-    """Return a copy of a layer whose parameters count as new and train."""
+    """Return a deep copy of a layer. The copied parameters count as new and require gradients."""
     return deepcopy(layer).requires_grad_(True)
 
 

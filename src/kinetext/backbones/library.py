@@ -1,4 +1,4 @@
-"""open_clip: imported late and fast, and asked for models whose encoders are the plain ones."""
+"""Import open_clip late and fast, and check that a model has the plain encoders that this package supports."""
 
 import logging
 import sys
@@ -15,10 +15,10 @@ from kinetext.backbones.catalogue import ASSETS
 
 @contextmanager
 def _stub_heavy_imports() -> Iterator[None]:
-    """Import open_clip in 4 instead of 8 s of CPU time, which every job spends anew.
+    """Replace slow imports of open_clip by stubs within a `with` block: 4 s of CPU time per job instead of 8 s.
 
-    Half of the 8 s are torch._dynamo, which torchvision imports to ask one question about an operator that no image
-    encoder here has, and timm, which open_clip then takes as not installed.
+    The slow imports are torch._dynamo.utils, which torchvision needs only for an operator that no image encoder here
+    uses, and timm, which open_clip then treats as not installed.
     """
     utils = ModuleType("torch._dynamo.utils")
     utils.is_compile_supported = lambda device: False  # type: ignore[attr-defined]
@@ -34,7 +34,7 @@ def _stub_heavy_imports() -> Iterator[None]:
 
 @cache
 def open_clip() -> Any:
-    """Import open_clip when a model is built; a check of config.yaml need not wait for it."""
+    """Return the module open_clip, imported at the first call, so that a check of config.yaml does not wait for it."""
     with _stub_heavy_imports():
         import open_clip as library
 
@@ -44,7 +44,7 @@ def open_clip() -> Any:
 
 @cache
 def tokenizer_of(model: str) -> Any:
-    """Return the tokenizer of a model, the same object each time: reading it takes longer than building a small model."""
+    """Return the tokenizer of a model. It is cached, because loading it takes longer than building a small model."""
     return open_clip().get_tokenizer(model)
 
 
@@ -57,7 +57,7 @@ def no_plain_vit(model: str) -> ValueError:
 
 
 def require_plain_encoders(model: str, clip: nn.Module) -> None:
-    """Raise ValueError unless both encoders of a model are the plain ones."""
+    """Raise ValueError unless a model has a plain ViT with a class token and the original CLIP text encoder."""
     visual = getattr(clip, "visual", None)
     plain_visual = (
         isinstance(visual, open_clip().transformer.VisionTransformer)
@@ -75,15 +75,13 @@ def require_plain_encoders(model: str, clip: nn.Module) -> None:
 
 
 def resizers() -> tuple[Any, Any]:
-    """Return open_clip's functions that adapt the positions of images and of texts in a dictionary of tensors to a
-    model.
-    """
+    """Return open_clip's functions (image, text) that resize the position embeddings in a state dict to fit a model."""
     return open_clip().model.resize_pos_embed, open_clip().model.resize_text_pos_embed
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence log messages up to the level WARNING within a block."""
+    """Silence log messages up to the level WARNING within a `with` block."""
     logging.disable(logging.WARNING)
     try:
         yield

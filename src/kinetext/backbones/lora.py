@@ -1,8 +1,8 @@
 """LoRA for a stacked projection of queries, keys and values: CLIP-LoRA (Zanella and Ben Ayed, CVPRW 2024).
 
-Each third of the weight [3 V, V] gets its own product of two matrices, scaled by alpha / sqrt(rank). The second matrix
-starts at zero, so the model is unchanged before training. Rank 2 in every layer of ViT-B/16's two encoders adds 184 320
-parameters.
+A separate product of two matrices, scaled by alpha / sqrt(rank), is added to each third of the weight [3 V, V]. The
+second matrix starts at zero, so the model is unchanged before training. Rank 2 in every layer of both encoders of
+ViT-B/16 adds 184 320 parameters.
 
 V width, R rank.
 """
@@ -18,7 +18,7 @@ WEIGHT = "in_proj_weight"
 
 
 class LowRank(nn.Module):
-    """A parametrization of a stacked projection: the weight plus a low-rank product for queries, keys and values each."""
+    """A parametrization of a stacked projection that adds a low-rank product for each of queries, keys and values."""
 
     def __init__(self, weight: Tensor, rank: int, alpha: float) -> None:
         super().__init__()
@@ -35,13 +35,13 @@ class LowRank(nn.Module):
 
 
 def add(attentions: Iterable[nn.Module], rank: int, alpha: float) -> None:
-    """Add LoRA to attention modules that have a stacked projection."""
+    """Add LoRA to attention modules that have a stacked projection (`in_proj_weight`)."""
     for attention in attentions:
         parametrize.register_parametrization(attention, WEIGHT, LowRank(getattr(attention, WEIGHT), rank, alpha))
 
 
 def merge(module: nn.Module) -> None:
-    """Add the low-rank products to the weights, which then count as trained."""
+    """Add the low-rank products to the weights of all attention modules in `module`. The weights count as trained."""
     for attention in list(module.modules()):
         if parametrize.is_parametrized(attention, WEIGHT):
             parametrize.remove_parametrizations(attention, WEIGHT, leave_parametrized=True)

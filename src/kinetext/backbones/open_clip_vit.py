@@ -1,7 +1,7 @@
 """open_clip's models with a native ViT and the original CLIP text encoder: ViT-B-32, ViT-B-16, ViT-L-14, ...
 
-Radford et al., ICML 2021; ilharco/open_clip. Weights come by a `pretrained` tag (downloaded), or are read by
-weights.py.
+Radford et al., ICML 2021; ilharco/open_clip. The weights are downloaded (`pretrained` is a tag of open_clip) or read
+from the file, folder or hub name `weights` (weights.py).
 
 B clips, T frames, F frames of all clips, C channels, H x W pixels, N tokens (class token first), S sequences, V visual
 width, K texts, L words, D joint width.
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Architecture:
-    """What open_clip needs to build a model: its name, the variant of GELU, and how frames were prepared."""
+    """What is needed to build a model of open_clip: the name, the variant of GELU, and the normalisation of frames."""
 
     model: str
     quick_gelu: bool = False
@@ -129,9 +129,9 @@ class OpenClipViT(Backbone):
 
     @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> OpenClipViT:
-        """Build the model and load its weights: by tag, from a file, or from a folder or a name of the hub.
+        """Return the model with weights that are given by tag, file, folder or name on the hub.
 
-        Raises ValueError for an unknown tag, weights that are not there or cannot be read, and weights that do not fit.
+        Raises ValueError if the tag is unknown, or if the weights do not exist, cannot be read or do not fit.
         """
         model = config.model
         source = find_weights(config.weights) if config.weights else _published(model, config.pretrained)
@@ -181,13 +181,13 @@ class OpenClipViT(Backbone):
         return ParameterPlace("image_head" if side == "image" else "text", after)
 
     def add_lora(self, encoder: Literal["image", "text"], rank: int, alpha: float) -> None:
-        """Add LoRA to queries, keys and values."""
+        """Add LoRA to the projections of queries, keys and values in every layer of an encoder."""
         layers = self.layers if encoder == "image" else self.text_layers
         blocks: list[Any] = [layer.block for layer in layers]
         lora.add((block.attn for block in blocks), rank, alpha)
 
     def merge_lora(self) -> None:
-        """Merge LoRA."""
+        """Add the low-rank products of LoRA to the weights."""
         lora.merge(self)
 
     def use_channels_last(self) -> None:
@@ -225,7 +225,10 @@ class OpenClipViT(Backbone):
         return TextTokens(ids_KL[:, :longest], torch.arange(longest) < lengths_K[:, None])
 
     def encode_text(self, tokens: TextTokens) -> tuple[Tensor, Tensor]:
-        """Encode texts. Padding after the end token has no effect, because the attention is causal."""
+        """Return (text features [K, D], word features [K, L, D]).
+
+        Padding after the end token has no effect on the text features, because the attention is causal.
+        """
         L = tokens.ids_KL.shape[1]
         x_KLW = self.clip.token_embedding(tokens.ids_KL) + self.clip.positional_embedding[:L]
         x_KLW = self.clip.transformer(x_KLW, attn_mask=self.clip.attn_mask[:L, :L])
@@ -251,7 +254,7 @@ class OpenClipViT(Backbone):
 
 
 def _published(model: str, tag: str | None) -> Source:
-    """Download the weights of a tag, unless they are here. Raises ValueError for an unknown tag."""
+    """Return the weights file of an open_clip tag, downloaded if necessary. Raises ValueError if the tag is unknown."""
     if tag is None:
         raise ValueError(f"backbones: {model} has neither `pretrained` nor `weights`")
     tags = open_clip().list_pretrained_tags_by_model(model)

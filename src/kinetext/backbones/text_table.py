@@ -1,13 +1,13 @@
-"""The texts of the classes as methods take them: one table of tokens, the class that each row describes, and how.
+"""The input of a method's text side: a table of tokenised sentences, with the class and the kind of each sentence.
 
-Captions take the same form: first a clip takes the role of a class, with its captions as sentences; then `take` makes a
-table in which each of some captions is a class of its own, which is what retrieval scores videos against.
+Captions have the same form. First each clip counts as a class whose sentences are the captions of the clip. Then `take`
+makes a table in which each selected caption is a separate class, so that retrieval can score videos against it.
 
-Everything that depends on a table's numbers (which sentences go through the text encoder together, how many a class
-has) is computed once, on the CPU, before the table goes to the device: reading a number from a GPU means waiting for
-it.
+Everything that depends on the values in a table (which sentences are encoded together, how many sentences a class has)
+is computed once, on the CPU, before the table is copied to the device. Reading a value from a GPU would make the CPU
+wait.
 
-K classes, S sentences of all classes together, U of them distinct, P of about one length, L words, D joint width.
+K classes, S sentences of all classes, U distinct sentences, P sentences of similar length, L words, D joint width.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ LENGTHS = (8, 12, 16, 24, 32, 48, 1024)  # tokens: sentences up to one of these 
 class Groups(NamedTuple):
     """The distinct sentences of a table, grouped by length for the text encoder.
 
-    `tokens` holds the tokens of each group and `missing` the number of padding columns that each lacks compared with
-    the longest. `row_S` is the row of each sentence of the table in the concatenated groups.
+    `tokens` holds the tokens of each group, and `missing` the number of columns by which each group is shorter than the
+    table. `row_S` is the row of each sentence of the table in the concatenated groups.
     """
 
     tokens: list[TextTokens]
@@ -47,7 +47,7 @@ class Groups(NamedTuple):
 
 @dataclass(frozen=True)
 class TextTable:
-    """Tokenised sentences of all classes. `text_table` builds it.
+    """The tokenised sentences of all classes, built by `text_table`.
 
     `owner_S` is the class of each sentence, in ascending order. `motion_S` is true for a description, including the
     controls (core/schemas.py, DESCRIPTIONS), and false for a name or caption. `phase_S` is the part of the clip that
@@ -67,7 +67,7 @@ class TextTable:
     undescribed: str | None  # the first class without a description
 
     def to(self, device: torch.device) -> TextTable:
-        """Copy the table to another device without waiting for the copy."""
+        """Return the table on another device, without waiting for the copy."""
         groups = Groups(
             [_tokens_to(tokens, device) for tokens in self.groups.tokens],
             self.groups.missing,
@@ -84,9 +84,9 @@ class TextTable:
         )
 
     def take(self, rows_K: Tensor, part: slice = slice(None)) -> TextTable:
-        """Return a table in which some sentences are a class each.
+        """Return a table in which each of the sentences `rows_K[part]` is a separate class.
 
-        `part` selects among `rows_K`; padding is that of the longest sentence of all `rows_K`.
+        The sentences are padded to the longest sentence of all `rows_K`, so that all parts have equal width.
         """
         longest = int(self.tokens.length_K[rows_K].max())
         rows_K = rows_K[part]
@@ -100,9 +100,9 @@ class TextTable:
         )
 
     def captions(self, limit: int | None = None) -> Iterator[TextTable]:
-        """Yield tables of up to CAPTION_BATCH sentences, each sentence as a class of its own.
+        """Yield tables of up to CAPTION_BATCH sentences, in which each sentence is a separate class.
 
-        With `limit`, only so many evenly spaced sentences are used.
+        With `limit`, only `limit` evenly spaced sentences are used.
         """
         S = len(self.owner_S)
         rows_K = torch.arange(S, device=self.owner_S.device)
@@ -115,7 +115,7 @@ class TextTable:
 def text_table(
     labels: list[str], tokens: TextTokens, owner_S: Tensor, motion_S: Tensor, phase_S: Tensor, trim: bool = True
 ) -> TextTable:
-    """Build the table of sentences, with everything that depends on its values."""
+    """Return the table of the sentences, with the fields that are derived from the tokens, owners and kinds."""
     with torch.inference_mode(False):  # what is kept may go through autograd later
         described = motion_S.nonzero()[:, 0]
         descriptions_K = torch.bincount(owner_S[described], minlength=len(labels)).tolist()
@@ -135,9 +135,9 @@ def text_table(
 
 
 def group_by_length(tokens: TextTokens, trim: bool = True) -> Groups:
-    """Group the distinct sentences by length.
+    """Return the distinct sentences, grouped by length (in one group if `trim` is false).
 
-    A sentence that two classes share is encoded once. Without groups, padding would cost as much as words.
+    A sentence that several classes share is encoded once. Groups avoid the cost of encoding padding.
     """
     ids_UL, row_S = torch.unique(tokens.ids_KL, dim=0, return_inverse=True)
     mask_UL = torch.zeros_like(ids_UL, dtype=torch.bool).index_put((row_S,), tokens.mask_KL)
@@ -158,25 +158,28 @@ def group_by_length(tokens: TextTokens, trim: bool = True) -> Groups:
 
 @dataclass(frozen=True)
 class WordFeatures:
-    """Features of a TextTable from the text encoder: one per sentence [S, D] and one per word [S, L, D]."""
+    """The features of a TextTable from the text encoder: one per sentence [S, D] and one per word [S, L, D]."""
 
     sentence_SD: Tensor
     word_SLD: Tensor
 
 
 def read_texts(path: Path, labels: list[str], backbone: Backbone) -> TextTable:
-    """Return the usable sentences of the classes `labels`, in their order.
+    """Return the table of the usable sentences of the classes `labels`, in the order of `labels`.
 
-    If other classes have descriptions, a class without a usable one is described by its names. One failed answer of a
-    language model then does not stop the runs; the report lists the class. Raises ValueError for a class without any
-    sentence.
+    If other classes have descriptions, the names of a class without a usable description are used as descriptions. A
+    failed answer of a language model therefore does not stop the runs; the report lists the class. Raises ValueError if
+    a class has no name or caption.
     """
     rows = [row for row in read_rows("texts", path) if is_used(row["status"])]
     return tabulate_texts(rows + names_as_descriptions(rows, labels, str(path)), labels, backbone, where=str(path))
 
 
 def names_as_descriptions(rows: list[dict[str, Any]], labels: list[str], where: str) -> list[dict[str, Any]]:
-    """Return names as descriptions for the `labels` without one. Empty if no class has descriptions."""
+    """Return the name rows of the `labels` without a description, changed to descriptions.
+
+    The list is empty if no class has a description. `where` is the file named in the warning.
+    """
     described = {row["label"] for row in rows if row["kind"] in DESCRIPTIONS}
     undescribed = [label for label in labels if label not in described] if described else []
     for label in undescribed:
@@ -187,8 +190,9 @@ def names_as_descriptions(rows: list[dict[str, Any]], labels: list[str], where: 
 def tabulate_texts(
     rows: list[dict[str, Any]], labels: list[str], backbone: Backbone, where: str = "texts"
 ) -> TextTable:
-    """Build the table of `labels` from rows of the table `texts`. Raises ValueError for a class without a name or
-    caption.
+    """Return the table of the classes `labels`, built from rows of the table `texts`.
+
+    Raises ValueError if a class has no name or caption. `where` is the file named in the error.
     """
     index = {label: k for k, label in enumerate(labels)}
     rows = sorted((row for row in rows if row["label"] in index), key=lambda row: index[row["label"]])
@@ -208,7 +212,7 @@ def tabulate_texts(
 
 
 def encode_table(backbone: Backbone, table: TextTable) -> WordFeatures:
-    """Return the features of all sentences and words of a table. Features of padding are arbitrary."""
+    """Return the features of all sentences and words of a table. The features of padding have no meaning."""
     tokens, missing, row_S = table.groups
     parts = []
     for group, columns in zip(tokens, missing, strict=True):
@@ -219,9 +223,9 @@ def encode_table(backbone: Backbone, table: TextTable) -> WordFeatures:
 
 
 def class_means(sentence_SD: Tensor, table: TextTable, keep_S: Tensor, weight_S: Tensor | None = None) -> Tensor:
-    """Return the (weighted) mean [K, D] of the kept sentences of each class; zero for a class without any.
+    """Return the (weighted) mean [K, D] of the normalised features of the sentences `keep_S` of each class.
 
-    Sentences are normalised before the mean.
+    The mean is zero for a class without such a sentence.
     """
     unit_SD = F.normalize(sentence_SD, dim=-1)
     keep_S = keep_S.to(unit_SD.dtype)  # a weight of zero: selecting rows would wait for the device
@@ -233,7 +237,7 @@ def class_means(sentence_SD: Tensor, table: TextTable, keep_S: Tensor, weight_S:
 
 
 def require_descriptions(table: TextTable, method: str) -> None:
-    """Raise ValueError for the first class without a motion description. `method` names the method that needs one."""
+    """Raise ValueError if a class has no motion description. `method` is the name of the method that needs one."""
     if table.undescribed is not None:
         raise ValueError(
             f"{method}: class '{table.undescribed}' has no usable motion description; the status of its rows in the table "
@@ -243,7 +247,7 @@ def require_descriptions(table: TextTable, method: str) -> None:
 
 
 def to_device_async(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor to a device without waiting for the copy."""
+    """Return the tensor on the device, without waiting for the copy."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         tensor = tensor.pin_memory()  # a copy from other memory is waited for
     return tensor.to(device, non_blocking=True)

@@ -1,8 +1,9 @@
-"""OpenAI's original files, such as ViT-B-32.pt, are TorchScript archives. Their tensors are read, their code is not.
+"""Read the tensors of a TorchScript archive without running its code. OpenAI's original files (ViT-B-32.pt) are such
+archives.
 
-An archive of torch.jit.save is a zip: NAME/data.pkl pickles a tree of modules, NAME/data/KEY are the bytes of the
-storages, and NAME/code holds the program (torch/csrc/jit/docs/serialization.md). The unpickler here knows modules,
-descriptions of tensors and plain values, so that a pickle cannot name anything that runs.
+An archive of torch.jit.save is a zip. NAME/data.pkl is a pickled tree of modules, NAME/data/KEY holds the bytes of a
+storage, and NAME/code holds the program (torch/csrc/jit/docs/serialization.md). The unpickler accepts only modules,
+descriptions of tensors and plain values, so a pickle cannot run code.
 """
 
 import io
@@ -35,14 +36,14 @@ MAX_NAME = 1000  # characters; a module may contain itself
 
 
 class Storage(NamedTuple):
-    """Where a storage is in the archive."""
+    """The dtype of a storage and its key, the file name under NAME/data in the archive."""
 
     dtype: torch.dtype
     key: str
 
 
 class Entry(NamedTuple):
-    """A tensor as the pickle describes it; offset and strides in elements."""
+    """The description of a tensor in the pickle. Offset and strides are in elements."""
 
     storage: Storage
     offset: int
@@ -51,7 +52,7 @@ class Entry(NamedTuple):
 
 
 class Module:
-    """A module of the archive, as its attributes."""
+    """A module of the archive. `state` holds the attributes by name."""
 
     state: Any = None
 
@@ -60,7 +61,7 @@ class Module:
 
 
 class Rebuild:
-    """What `torch._utils._rebuild_tensor_v2` becomes."""
+    """The replacement of `torch._utils._rebuild_tensor_v2`, which returns an `Entry`."""
 
     __slots__ = ()
 
@@ -69,7 +70,7 @@ class Rebuild:
 
 
 class Plain:
-    """What the functions of `torch.jit._pickle` become, which mark the type of a list or a dictionary: its argument."""
+    """The replacement of the functions in `torch.jit._pickle`, which mark list and dict types; returns its argument."""
 
     __slots__ = ()
 
@@ -78,7 +79,7 @@ class Plain:
 
 
 class Unpickler(pickle.Unpickler):
-    """Unpickle modules, descriptions of tensors and plain values. Raises UnpicklingError for every other name."""
+    """Unpickle modules, descriptions of tensors and plain values. Raises UnpicklingError for any other class."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "__torch__" or module.startswith("__torch__."):
@@ -101,15 +102,15 @@ class Unpickler(pickle.Unpickler):
 
 
 def is_torchscript(names: list[str]) -> bool:
-    """Return whether the names of a zip are those of a TorchScript archive; torch.save writes no constants."""
+    """Return whether file names of a zip are those of a TorchScript archive. torch.save writes no constants.pkl."""
     return any(name.endswith("/constants.pkl") for name in names) and any(name.endswith("/data.pkl") for name in names)
 
 
 def read_torchscript(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of an archive of torch.jit.save under their names in the module, without running its code.
+    """Return the tensors of an archive of torch.jit.save, by their names in the module, without running its code.
 
-    Masks of attention, which are no weights, are left out. Raises UnpicklingError, ValueError, KeyError and others for
-    a damaged or hostile archive.
+    Attention masks are left out, because they are not weights. Raises UnpicklingError, ValueError, KeyError or another
+    error if the archive is damaged or malicious.
     """
     with zipfile.ZipFile(path) as archive:
         (pickled,) = [name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]

@@ -1,4 +1,4 @@
-"""What a backbone says of itself and of texts: preprocessing, sizes, tokens, and where a parameter is.
+"""Values that a backbone returns: preprocessing, sizes, tokens, and the place of a parameter.
 
 K texts, L words.
 """
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How frames were prepared when the weights were trained."""
+    """The preprocessing of images with which the weights were trained."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -50,21 +50,21 @@ class TextTokens(NamedTuple):
         return TextTokens(self.ids_KL[:, :length], self.mask_KL[:, :length])
 
     def take(self, rows: Tensor | slice) -> TextTokens:
-        """Return the tokens of the texts at these rows."""
+        """Return the tokens of the texts at the given rows."""
         return TextTokens(self.ids_KL[rows], self.mask_KL[rows])
 
 
 def blank_tokens(texts: int) -> TextTokens:
-    """Return one token of id 0 per text, for a backbone without a text encoder: [K, 1]."""
+    """Return tokens [K, 1] with id 0, for a backbone without a text encoder."""
     return TextTokens(torch.zeros(texts, 1, dtype=torch.long), torch.ones(texts, 1, dtype=torch.bool))
 
 
 class ParameterPlace(NamedTuple):
-    """Where a parameter is: its part of the model and how deep.
+    """The part of the model that a parameter belongs to, and its depth (`level`).
 
-    `image` and `text`: level 0 is the embedding, level k layer k, the level after the last layer what follows it.
-    `image_head`: what turns the image encoder's last layer into features. `words`: word embeddings. `scale`: the
-    logits' scale and bias.
+    In the parts `image` and `text`, level 0 is the embedding and level k is layer k; in `text`, the level after the
+    last layer is the final norm and projection. `image_head` is the norm and projection after the last layer of the
+    image encoder. `words` is the word embeddings, `scale` the scale and bias of the logits.
     """
 
     part: Literal["image", "image_head", "text", "words", "scale"]

@@ -1,7 +1,7 @@
-"""Weights of open_clip's models, however they come: a file is recognised by its content, and only tensors are read.
+"""Read weights of open_clip models. The format is recognised by the content of the file, and only tensors are read.
 
-Read are safetensors, checkpoints of torch.save (open_clip's training writes `state_dict` with names after `module.`),
-OpenAI's TorchScript files, folders of the Hugging Face hub in open_clip's layout, and `hf-hub:owner/name`.
+Supported are safetensors, checkpoints of torch.save (open_clip's training writes a `state_dict` whose names start with
+`module.`), OpenAI's TorchScript files, folders of the Hugging Face hub in open_clip's layout, and `hf-hub:owner/name`.
 """
 
 import pickle
@@ -34,7 +34,7 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A file of weights, and what the folder around it says. None: it says nothing."""
+    """A file of weights, and the GELU variant, mean and std from the configuration beside it (None: unknown)."""
 
     file: Path
     quick_gelu: bool | None = None
@@ -43,7 +43,10 @@ class Source:
 
 
 def missing(weights: str) -> str:
-    """Return why `weights` cannot be a file, a folder of the hub or its name, without the network; "" if it can."""
+    """Return the reason why `weights` is not a file, a folder of the hub or hf-hub:owner/name, or "" if it is.
+
+    The network is not used, so it is not checked whether a name exists on the hub.
+    """
     if weights.startswith(HUB):
         is_name = re.fullmatch(r"[\w.-]+/[\w.-]+", weights.removeprefix(HUB))
         return "" if is_name else f"{weights} is no name on the hub; write {HUB}owner/name"
@@ -55,10 +58,9 @@ def missing(weights: str) -> str:
 
 
 def find_weights(weights: str) -> Source:
-    """Return the file of weights for a file, a folder of the hub, or hf-hub:owner/name, which is downloaded if not in
-    the cache.
+    """Return the weights file for a file, a folder of the hub, or hf-hub:owner/name.
 
-    Raises ValueError if there is none.
+    Files of the hub are downloaded if they are not in the cache. Raises ValueError if there is no such file.
     """
     problem = missing(weights)
     if problem:
@@ -74,7 +76,10 @@ def find_weights(weights: str) -> Source:
 
 
 def _described(file: Path, config: Path) -> Source:
-    """Return what `open_clip_config.json` says of the activation and of the pixels. Raises ValueError without the file."""
+    """Return the source with the GELU variant, mean and std in `config` (open_clip_config.json).
+
+    Raises ValueError if the file is missing or does not describe an open_clip model.
+    """
     if not config.is_file():
         raise ValueError(
             f"backbones: weights: {file.parent} lacks {CONFIG}; give the file {file.name} itself, or add it"
@@ -89,9 +94,10 @@ def _described(file: Path, config: Path) -> Source:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file by name, real numbers in float32, without `module.` of distributed training.
+    """Return the tensors of a file by name. Floating-point tensors are converted to float32.
 
-    Runs no code of the file. Raises ValueError with the path, what was found and what is expected.
+    The prefix `module.` of distributed training is removed. No code of the file is run. Raises ValueError if the file
+    does not exist or cannot be read as tensors.
     """
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
@@ -102,14 +108,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def is_openai(tensors: dict[str, Tensor]) -> bool:
-    """Return whether tensors are those of a file that OpenAI published; such models have the quick GELU."""
+    """Return whether the tensors are from a file published by OpenAI, whose models use the quick GELU."""
     return all(name in tensors for name in OPENAI_MARKS)
 
 
 def load_into(clip: nn.Module, tensors: dict[str, Tensor], resize: Any) -> str:
-    """Load tensors into a model of open_clip, whose functions `resize` adapt positions to another size.
+    """Load tensors into a model of open_clip, and return "" or the reason why they do not fit.
 
-    Returns why they do not fit; "" if they were loaded.
+    `resize` holds open_clip's functions that adapt position embeddings to another size (see `library.resizers`).
     """
     tensors = {name: tensor for name, tensor in tensors.items() if name not in OPENAI_MARKS}
     expected = clip.state_dict()
@@ -164,7 +170,10 @@ def _format(head: bytes) -> str:
 
 
 def _zip_names(path: Path) -> list[str]:
-    """Return the names in a zip. Raises ValueError for a cut one, and for entries that are larger than the file."""
+    """Return the file names in a zip.
+
+    Raises ValueError if the zip is damaged, or if tensors are compressed or larger in sum than the file.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()

@@ -92,7 +92,7 @@ class Method(nn.Module):
 
     @classmethod
     def check(cls, config: Any) -> None:
-        """Raise ValueError if options contradict each other. `kinetext check-config` calls this before anything runs."""
+        """Raise ValueError if options contradict each other. `kinetext check-config` calls it before a run starts."""
 
     @classmethod
     def check_depth(cls, config: Any, depth: int, backbone: str) -> None:
@@ -129,7 +129,10 @@ class Method(nn.Module):
         return self.backbone.summary(x_BTNV) if self.patches else x_BTNV[:, :, 0]
 
     def patch_tokens(self, tokens: Tokens, level: int) -> Tensor:
-        """Return the patch tokens [B, T, h * w, V] after layer `level`, or the summaries [B, T, 1, V] if not `patches`."""
+        """Return the patch tokens [B, T, h * w, V] after layer `level`.
+
+        If `patches` is false, the result is the summaries [B, T, 1, V].
+        """
         x_BTNV = tokens[level]
         return self.backbone.patches(x_BTNV) if self.patches else x_BTNV
 

@@ -19,7 +19,7 @@ def map_tensors(function: Callable[..., Any], features: Any, *others: Any) -> An
 
 
 def detached_leaf(tensor: Tensor) -> Tensor:
-    """Return the tensor detached, as a leaf that collects a gradient. Other dtypes than floats are returned unchanged."""
+    """Return the tensor detached, as a leaf that collects a gradient. Integer and bool tensors are left unchanged."""
     return tensor.detach().requires_grad_() if tensor.is_floating_point() else tensor
 
 

@@ -1,7 +1,7 @@
-"""`kinetext-tiny`, the small CLIP of the demo: its pretraining on stills, what it knows, its weights.
+"""`kinetext-tiny`, the small CLIP of the demo: the model, its pretraining on still images, and a probe of its features.
 
-Of its 49 408 word embeddings only those that the captions use were trained; the file holds these, the others are drawn
-from a fixed seed when it is read.
+Only the word embeddings that the pretraining captions use were trained (49 408 in all). The weights file holds only
+these; the other embeddings are drawn from a fixed seed when the file is read.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _EMBEDDING = "token_embedding.weight"
 
 
 class Tiny(OpenClipViT):
-    """A CLIP of 4 + 3 layers of width 128 for frames of 64 px."""
+    """A CLIP with 4 image layers and 3 text layers of width 128, for frames of 64 x 64 px."""
 
     class Config(Options):
         """Option of the weights."""

@@ -1,9 +1,10 @@
-"""Pretrain the small CLIP (`tiny`) on stills with captions.
+"""Pretrain the small CLIP (`tiny`) on synthetic still images (stills) with captions.
 
-Symmetric InfoNCE (Radford et al., ICML 2021) with three additions that the shapes world makes possible: captions that
-are true of another still of the batch are left out of its negatives; every still brings a caption with one attribute
-changed (NegCLIP); and captions are short and long, so that every attribute gets a signal of its own. Without them a
-CLIP solves the task by colour and background and never learns position (docs/lab-log.md).
+The loss is the symmetric InfoNCE (Radford et al., ICML 2021) with three additions. A caption that is true of another
+still of the batch is not used as a negative of that still. Every still has a hard negative: a caption with one
+attribute changed (NegCLIP). Captions are short and long, so that each attribute gets a separate training signal.
+Without these additions the model solves the task by colour and background and never learns position
+(docs/lab-log.md).
 """
 
 import math
@@ -33,7 +34,7 @@ IMAGE_HEADS = {
 
 
 def draw_stills(count: int, seed: int) -> tuple[np.ndarray, list[stills.Still]]:
-    """Return `count` random stills, uint8 [count, 3, H, W], and their attributes."""
+    """Return `count` random images, uint8 [count, 3, H, W], and the stills (scenes and attributes) that they show."""
     random = np.random.default_rng(seed)
     drawn = [stills.draw_still(str(kind), random) for kind in random.choice(KINDS, count, p=SHARES)]
     images = np.stack([draw_scene(still.scene, random) for still in drawn])
@@ -41,11 +42,12 @@ def draw_stills(count: int, seed: int) -> tuple[np.ndarray, list[stills.Still]]:
 
 
 def masked_contrast(logits_BK, true_BK, undecided_BK, target_B):
-    """Return the contrastive loss in which only false pairs are negatives.
+    """Return the symmetric contrastive loss in which only false pairs of stills (rows) and captions (columns) are
+    negatives.
 
-    It is the mean cross-entropy of each still with its own caption against the captions that are false of it, and of
-    each own caption against the stills that it is false of. Captions are columns; `own_B` is the column of a still's
-    own caption.
+    `target_B` is the column of the caption of each still. `true_BK` and `undecided_BK` mark pairs that are true or
+    undecided; apart from the targets they are left out. The loss is the mean of two cross-entropies: that of stills
+    over captions, and that of the target captions over stills.
     """
     rows = torch.arange(len(target_B))
     others = true_BK | undecided_BK
@@ -67,7 +69,7 @@ def pretrain_tiny(steps: int, batch: int = 128, pool: int = 30000, seed: int = 0
 
 
 def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-3) -> Iterator[tuple[Tiny, float]]:
-    """Train kinetext-tiny with AdamW on `pool` stills; yield the model and its loss after each of `steps` steps."""
+    """Train kinetext-tiny with AdamW on `pool` stills; yield (model, loss) after each of `steps` steps."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     backbone = Tiny()
@@ -121,7 +123,7 @@ def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-
 
 
 class Heads(nn.Module):
-    """One linear classifier per attribute. The loss is their mean cross-entropy over known values (target -1: unknown)."""
+    """One linear classifier per attribute, with the mean cross-entropy over known values as loss."""
 
     def __init__(self, width: int, attributes: dict[str, tuple[str, ...]]) -> None:
         super().__init__()
@@ -129,14 +131,18 @@ class Heads(nn.Module):
         self.linear = nn.Linear(width, sum(self.sizes))
 
     def forward(self, feature_BD: Tensor, target_BA: Tensor) -> Tensor:
-        """Return the loss, a scalar."""
+        """Return the loss, a scalar. A target of -1 means that the value is unknown."""
         logits = self.linear(feature_BD).split(self.sizes, -1)
         losses = [F.cross_entropy(z, target_BA[:, a], ignore_index=-1, reduction="sum") for a, z in enumerate(logits)]
         return sum(losses) / (target_BA >= 0).sum().clamp(min=1)
 
 
 def _shown(values: dict[str, int]) -> dict[str, int]:
-    """Return what a still shows: where each of two figures is, not which one a caption names first."""
+    """Return the attribute values that an image determines.
+
+    With two figures these are the attributes at each position, because the image does not say which figure a caption
+    names first.
+    """
     if values["other_shape"] < 0:
         return values
     return {name: v for name, v in values.items() if name not in ("shape", "colour")} | still_captions.positioned(
@@ -145,12 +151,12 @@ def _shown(values: dict[str, int]) -> dict[str, int]:
 
 
 def _targets(rows: list[dict[str, int]], attributes: dict[str, tuple[str, ...]]) -> Tensor:
-    """Attribute values [rows, A] as targets of Heads, -1 where unknown."""
+    """Return the attribute values [rows, A] as targets of `Heads`; -1 means unknown."""
     return torch.tensor([[row.get(name, -1) for name in attributes] for row in rows]).clamp(min=-1)
 
 
 def _encode_short_and_long(backbone: Tiny, tokens: TextTokens) -> Tensor:
-    """Return text features [K, D]; the shorter half of the texts goes without the longer half's padding."""
+    """Return text features [K, D]. The shorter half of the texts is encoded separately, with less padding."""
     lengths_K = tokens.length_K
     order_K = lengths_K.argsort()
     halves = [tokens.take(half).columns(int(lengths_K[half].max())) for half in order_K.chunk(2)]
@@ -159,15 +165,17 @@ def _encode_short_and_long(backbone: Tiny, tokens: TextTokens) -> Tensor:
 
 
 def _vocabulary(backbone: Tiny) -> Tensor:
-    """Ids of every word that captions use, ascending."""
+    """Return the ids of all tokens that captions use, in ascending order."""
     random = np.random.default_rng(0)
     statements = [still_captions.caption_values(stills.draw_still(str(kind), random), random) for kind in KINDS * 400]
     return backbone.tokenize([still_captions.caption_text(values, random) for values in statements]).ids_KL.unique()
 
 
 def _compact_embedding(backbone: Tiny) -> tuple[Tensor, nn.Embedding]:
-    """Train only the words that captions use (the other 49 000 rows cost a third of a step): put a small table in the
-    place of the whole one, which is returned with the ids of the small one's rows, in ascending order.
+    """Replace the token embedding by a small one for the tokens that captions use; return (ids, whole embedding).
+
+    Row i of the small embedding is token ids[i]; ids are in ascending order. Updating the other 49 000 rows would take
+    a third of the time of a step.
     """
     whole = backbone.clip.token_embedding
     ids = _vocabulary(backbone)
@@ -176,7 +184,7 @@ def _compact_embedding(backbone: Tiny) -> tuple[Tensor, nn.Embedding]:
 
 
 def _sine_positions(backbone: Tiny) -> None:
-    """Start the patch positions as 2-D sines and cosines: random ones hide position for a long time."""
+    """Initialise the patch positions with 2-D sines and cosines. With random values, position is learned much later."""
     down, across = backbone.grid
     width = backbone.width // 4
     rates = 1.0 / 100 ** (torch.arange(width) / width)

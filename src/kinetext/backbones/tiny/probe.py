@@ -1,7 +1,7 @@
-"""probe_backbone: what the small CLIP knows of single stills, attribute by attribute.
+"""probe_backbone: measure the zero-shot accuracy of the small CLIP on still images, for each attribute.
 
-Zero-shot: of the captions that differ in one attribute only, does the still's own have the highest cosine? A retrieval
-score alone would hide that a CLIP solves the task by colour and background.
+An image is classified correctly if, among captions that differ only in one attribute, the true caption has the highest
+cosine. A retrieval score alone would not show that a model uses only colour and background.
 """
 
 from pathlib import Path
@@ -66,13 +66,13 @@ def _accuracy(backbone: Backbone, name: str, kind: str, count: int, random: np.r
 
 
 def _statement(still: stills.Still, name: str, value: int) -> dict[str, int]:
-    """Return the attribute alone; for the relation of two figures also which figures they are."""
+    """Return the values that a caption states: the attribute, and for a relation of two figures also the figures."""
     who = ("shape", "colour", "other_shape", "other_colour") if name in ("side", "height") else ()
     values = {key: still.values[key] for key in who} | {name: value}
     return {key: values[key] for key in stills.NAMES if key in values}
 
 
 def _clear(still: stills.Still, name: str) -> bool:
-    """Two figures of one kind are left of each other both ways round."""
+    """Return whether the attribute has a unique value. The relation of two identical figures is ambiguous."""
     v = still.values
     return name not in ("side", "height") or (v["shape"], v["colour"]) != (v["other_shape"], v["other_colour"])

@@ -1,4 +1,4 @@
-"""STAN's branch: layers beside the last layers of the image encoder. Each attends across frames, then within each frame.
+"""STAN's branch: layers beside the last layers of the image encoder that attend across frames, then within each frame.
 
 The numbers in brackets are the differences between code and paper that the docstring of the package lists.
 

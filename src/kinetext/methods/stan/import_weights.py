@@ -1,4 +1,4 @@
-"""import_weights: convert a checkpoint of STAN's released code (farewellthree/STAN) to a checkpoint of the method `stan`.
+"""import_weights: convert a checkpoint of STAN's released code (farewellthree/STAN) to one of the method `stan`.
 
 In full checkpoints the names of the image encoder start with `backbone.` and those of the text encoder with
 `text_backbone.`. Checkpoints of March 2023 have `timesFPN_` instead of `STAN_`. The options `layers` and `temporal`
@@ -60,7 +60,7 @@ def read_original(path: Path) -> dict[str, Tensor]:
 
 
 def _table(tensors: dict[str, Tensor]) -> tuple[dict[str, int | str], list[tuple[str, Source]]]:
-    """Return the options of `stan` that fit the checkpoint, and pairs (our parameter name, source in the checkpoint)."""
+    """Return the options of `stan` that fit the checkpoint, and pairs (parameter of `stan`, original source)."""
     image = "backbone." if any(name.startswith("backbone.") for name in tensors) else ""
     text = "text_backbone.text_model."
     layers = _count(tensors, f"{image}STAN_S_layers.")

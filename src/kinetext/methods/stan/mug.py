@@ -63,7 +63,7 @@ def class_words(words: WordFeatures, table: TextTable) -> ClassWords:
 
 
 def class_scores(video_BTD: Tensor, text: ClassWords) -> Tensor:
-    """Return the scores [B, K], the mean over the sentences of a class. The original code has one sentence per class."""
+    """Return the scores [B, K], averaged over the sentences of a class. In the original a class has one sentence."""
     has_sentence_KM = text.mask_KML.any(-1)
     # an empty place is scored as one word of zeros and counts for nothing: to pick the others is to wait for the device
     mask_KML = torch.cat([text.mask_KML[..., :1] | ~has_sentence_KM[..., None], text.mask_KML[..., 1:]], -1)
