@@ -187,13 +187,16 @@ class Backbone(nn.Module):
         return self.project(self.summary(tokens[self.num_layers]))
 
     def new_layer(self, width: int, num_heads: int) -> Layer:
-        """Return a layer of the kind that this family uses, with random weights."""
+        """Return a layer of the type that this family uses, with random weights."""
         raise NotImplementedError
 
     # texts
 
     def tokenize(self, texts: list[str]) -> TextTokens:
-        """Return the tokens of the texts. Texts longer than the context are cut before the end token, with a warning."""
+        """Return the tokens of the texts.
+
+        A text that is longer than the context is cut before the end token, with a warning.
+        """
         raise NotImplementedError
 
     def encode_text(self, tokens: TextTokens) -> tuple[Tensor, Tensor]:

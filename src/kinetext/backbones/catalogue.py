@@ -1,4 +1,4 @@
-"""The architectures of open_clip, read from the library's JSON files, because importing open_clip takes seconds."""
+"""The architectures of open_clip and kinetext-tiny, read from JSON files, because importing open_clip takes seconds."""
 
 import importlib.util
 import json

@@ -1,1 +1,1 @@
-"""Methods: ways of teaching an image-text model motion. One module or package per method; the contract is base.py."""
+"""Methods that adapt an image-text model to video, one module or package per method. The interface is in base.py."""

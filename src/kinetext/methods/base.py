@@ -229,7 +229,7 @@ def contrastive_loss(scores_BB: Tensor, label_smoothing: float = 0.0) -> Tensor:
 
 
 def configure_method(name: str, options: dict[str, Any]) -> tuple[type[Method], Any]:
-    """Return the class of a method and its checked options. Raises ValueError for an unknown name or option."""
+    """Return (class of a method, validated options). Raises ValueError for an unknown name or option."""
     method = plugins.load("methods", name)
     return method, plugins.configure(method, options)
 

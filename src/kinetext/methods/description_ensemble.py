@@ -2,8 +2,9 @@
 2023), on video: the score of a class is the mean cosine of the class's descriptions with the mean frame feature. Class
 names are not used.
 
-Nothing trains and no parameter is added. The order of frames has no effect (ordered_descriptions adds it). With one
-description per class the method equals zero_shot on that description (tests/methods/test_description_ensemble.py).
+Nothing trains and no parameter is added. The order of frames has no effect; ordered_descriptions is the variant that
+uses it. With one description per class the method equals zero_shot on that description
+(tests/methods/test_description_ensemble.py).
 
 B clips, K classes, D joint width.
 """
@@ -20,7 +21,7 @@ from kinetext.methods.base import ALL_TASKS, Method
 
 
 class DescriptionEnsemble(Method):
-    """Score the mean frame feature by its mean cosine with the descriptions of a class."""
+    """Score a class by the mean cosine of the mean frame feature with the descriptions of the class."""
 
     trains: ClassVar[bool] = False
     needs_descriptions: ClassVar[bool] = True

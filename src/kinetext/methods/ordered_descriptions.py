@@ -53,7 +53,7 @@ class OrderedDescriptions(Method):
     tasks = ALL_TASKS
 
     class Config(Options):
-        """Option of the comparison."""
+        """Option of the method."""
 
         steps: Literal["ends", "phases", "sentences"] = Field(
             "ends",
@@ -121,7 +121,8 @@ def phase_means(words: WordFeatures, table: TextTable, phase: int, weight_S: Ten
 def steps_of_sentences(table: TextTable, by_sentence: bool) -> Tensor:
     """Return the step [S] of each sentence, numbered from 0 within the class; -1 for a sentence without a step.
 
-    With `by_sentence` every description is a step. Otherwise the steps are start and end.
+    With `by_sentence` every description is a step. Otherwise the steps are start and end, or a single step if the class
+    has descriptions of one phase only.
     """
     when_S = torch.where(table.phase_S == START, 0, torch.where(table.phase_S == END, 2, 1))
     step_S = torch.full_like(table.owner_S, -1)

@@ -29,7 +29,7 @@ class DistributedStep:
         self.piecewise = PiecewiseStep(objective, parameters, size or 1, self.reduce)
 
     def __call__(self, batch: Batch, key: Key) -> Losses:
-        """Leave the gradient of the whole batch's loss at every parameter; return this process's losses, detached."""
+        """Add the whole batch's gradient to every parameter's `grad`, and return this process's losses, detached."""
         if self.size is not None and self.size < max(batch.sizes):
             return self.piecewise(batch, key)
         losses: Losses = {}

@@ -24,7 +24,7 @@ def detached_leaf(tensor: Tensor) -> Tensor:
 
 
 def concatenate(parts: Sequence[Any]) -> Any:
-    """Concatenate the features of all parts along the first axis."""
+    """Return the features of all parts, concatenated along the first axis."""
     return map_tensors(lambda *tensors: torch.cat(tensors), *parts)
 
 

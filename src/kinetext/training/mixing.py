@@ -1,8 +1,8 @@
 """Mixup and CutMix with torchvision's random parameters: each clip of a batch is mixed with a partner clip, and the
 loss is the weighted mean over both classes.
 
-The partner is at least `repeats` positions earlier in the part of this process and is not a copy of the clip. All clips
-of a batch have one CutMix box or one Mixup weight.
+The partner is at least `repeats` positions earlier in the part of this process and is not a copy of the clip. Each
+process draws one CutMix box or one Mixup weight per batch.
 
 B clips of this process, T frames, C channels, H x W pixels.
 """

@@ -1,10 +1,10 @@
 """profile: measure the time of each part of a training step, the model FLOP utilisation, and the length of a training.
 
-To time a part, the program waits for the device at its end. The parts therefore add up to a little more than a normal
-step; `clips_per_s` is measured on steps without these waits. Model FLOP utilisation (MFU: Chowdhery et al., PaLM, 2022,
-appendix B) is the rate of floating-point operations in matrix products of the training, as counted by torch, divided by
-the rate of the device on large matrix products in the same precision. Operations that gradient checkpointing and
-GradCache repeat are counted twice.
+To time a part, the program waits for the device at the end of the part. The parts therefore add up to a little more
+than a normal step. `clips_per_s` is measured on steps without these waits. Model FLOP utilisation (MFU: Chowdhery et
+al., PaLM, 2022, appendix B) is the rate of floating-point operations in matrix products of the training, as counted by
+torch, divided by the rate of the device on large matrix products in the same precision. Operations that gradient
+checkpointing and GradCache repeat are counted twice.
 """
 
 import json
@@ -49,9 +49,9 @@ class Stepper:
         self.step = choose_step(prepared, self.optimizer)
 
     def forward(self, batch: Batch) -> Tensor | None:
-        """Return the loss of a batch, or None if forward and backward passes alternate over pieces or processes.
+        """Return the loss of a batch, or None if the batch is computed in pieces or shared by several processes.
 
-        In that case `backward` computes both.
+        If it returns None, `backward` runs the forward passes too.
         """
         return total(self.prepared.objective.losses(batch)) if self.step is None else None
 
@@ -68,7 +68,7 @@ class Stepper:
         update(self.prepared.method, self.prepared.parameters, self.optimizer, self.schedule, clip_norm)
 
     def run(self, batch: Batch) -> None:
-        """Compute one whole step."""
+        """Compute one whole training step."""
         self.backward(self.forward(batch), batch)
         self.update()
 

@@ -38,8 +38,8 @@ def depth_scales(method: Method, decay: float) -> dict[str, float]:
 class Average:
     """Average the trained weights over steps with torch's AveragedModel.
 
-    The average is exponential (`ema`) or equally weighted (`swa`: Izmailov et al., UAI 2018). Its state is stored in
-    `progress.averaged`, so it is saved with the progress.
+    The average is exponential (`ema`) or equally weighted (`swa`: Izmailov et al., UAI 2018). The state of the average
+    is stored in `progress.averaged`, so that it is saved with the progress.
     """
 
     def __init__(self, trained: list[nn.Parameter], training: TrainingOptions, steps: int, progress: Progress) -> None:

@@ -125,7 +125,7 @@ def prepare(run: Path | RunSpec, inputs: Inputs, threads: int) -> Prepared:
 def make_objective(
     method: Method, splits: dict[str, Split], inputs: Inputs, training: TrainingOptions, device: torch.device, rule: str
 ) -> tuple[Objective, dict[str, Tensor]]:
-    """Return the objective, and the number of captions of each clip for each split (empty if clips have classes).
+    """Return (objective, number of captions of each clip by split). The second is empty if clips have classes.
 
     The rivals of a class are chosen by the mining rule `rule`; the descriptions were written against the same rivals.
     """
@@ -238,7 +238,7 @@ def choose_kernels(method: Method, training: TrainingOptions, device: torch.devi
 
 
 def use_deterministic_algorithms() -> None:
-    """Make results reproducible to the bit on the same device (docs.pytorch.org/docs/stable/notes/randomness.html)."""
+    """Make results bitwise reproducible on one type of device (docs.pytorch.org/docs/stable/notes/randomness.html)."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False

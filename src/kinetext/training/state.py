@@ -97,10 +97,10 @@ def state_path(cache: Path, spec: RunSpec, inputs: Sequence[Path], frames: str) 
 
 
 class Saver:
-    """Decides when the state of a training is saved.
+    """Save the state of a training when it is due: at intervals, after an epoch, and after SIGTERM.
 
-    As a context manager it catches SIGTERM: the process does not end, but `due` returns true, in all processes after
-    the same step.
+    Used as a context manager, it catches SIGTERM. The process does not end at once. Instead `due` returns true, in all
+    processes after the same step, and `save` ends the process.
     """
 
     def __init__(self, path: Path, save: Callable[[], None]) -> None:

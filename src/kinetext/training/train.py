@@ -3,9 +3,9 @@
 If one process can hold the whole batch, a step is: losses of the batch, `backward`, `optimizer.step`. If the batch does
 not fit into memory or is shared by several processes, step.py or distributed_step.py computes the gradient.
 
-Random draws depend only on the seed and on the numbers of epoch and step. The state is saved at intervals between steps
-(state.py), so an interrupted training resumes and ends with the same weights. The loop waits for the device only when
-it reads the losses, once every READ_EVERY steps (watch.py).
+Random draws depend only on the seed and on the numbers of epoch, step and process. The state is saved at intervals
+between steps (state.py), so an interrupted training resumes and ends with the weights of an uninterrupted one. The loop
+waits for the device only when it reads the losses, once every READ_EVERY steps (watch.py).
 
 N clips, T frames, D width of the joint space.
 """

@@ -34,7 +34,7 @@ SEED = 20_000_003  # stills that no training has seen: pretraining draws from sm
 
 
 def probe_backbone(folder: Path, count: int) -> dict[str, float]:
-    """Print and return the zero-shot accuracy of each attribute, 0 to 1, on `count` stills."""
+    """Print and return the zero-shot accuracy (0 to 1) of each attribute, on `count` stills per attribute."""
     backbone = load_backbone(folder)
     random = np.random.default_rng(SEED)
     shares = {}
@@ -66,7 +66,7 @@ def _accuracy(backbone: Backbone, name: str, kind: str, count: int, random: np.r
 
 
 def _statement(still: stills.Still, name: str, value: int) -> dict[str, int]:
-    """Return the values that a caption states: the attribute, and for a relation of two figures also the figures."""
+    """Return the values that a caption states: `value` of the attribute, and for a relation also the two figures."""
     who = ("shape", "colour", "other_shape", "other_colour") if name in ("side", "height") else ()
     values = {key: still.values[key] for key in who} | {name: value}
     return {key: values[key] for key in stills.NAMES if key in values}

@@ -9,8 +9,8 @@ features. Everything else, including all default values, is a reconstruction.
 - Text side: appearance is the mean of the class-name features. Motion is one feature per phase: the mean of the
   descriptions of that phase (with `weights: learned` a weighted mean that starts as the plain one), plus the output of
   a few learned queries that attend to the words of all descriptions, through a Linear that starts at zero.
-- Loss (`Moted.losses`): cross-entropy of appearance + `align` x that of motion over all classes + `hard` x that of
-  motion among a class and its rivals.
+- Loss (`Moted.losses`): appearance + `align` x motion + `hard` x rivals. All three are cross-entropies. The first two
+  are over all classes; `rivals` uses the motion scores among a class and its rivals only.
 - Score: appearance + `motion` x the mean of the motion scores of the phases.
 
 CLIP, the temporal method and the reader train. Before training the motion score equals the score of

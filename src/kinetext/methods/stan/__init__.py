@@ -1,23 +1,24 @@
 """STAN (Liu et al., CVPR 2023, arXiv:2301.11116): a branch beside the last layers of CLIP that attends across frames.
 
-The branch has K layers. Layer k adds the tokens of CLIP's layer C - K + k (of C) to its own state. It then attends over
-time at each patch position, and over space within each frame. The video token of the last layer is added to the class
-token of every frame.
+The branch has K layers. Layer k adds the tokens of CLIP's layer C - K + k (of C layers) to the state of the branch. It
+then attends over time at each patch position, and over space within each frame. The video token of the last layer is
+added to the class token of every frame.
 
 Paper and released code differ. `variant: code` follows the code (farewellthree/STAN @ c9dc7b6, clip_stan_hf.py) and
-reproduces its numbers (tests/parity/test_stan.py). `variant: paper` follows the text. There are 13 differences:
+gives equal outputs (tests/parity/test_stan.py). `variant: paper` follows the text. There are 13 differences:
 
 - [1] to [7] concern the branch; comments in branch.py and cross_frame.py describe them.
 - [8] Attention over time comes before attention over space. The paper leaves the order open; both variants do this.
-- [12] K levels of CLIP feed the branch, as in the code and in Table 8 of the paper. Its section 3.1 has K + 1.
+- [12] K levels of CLIP feed the branch, as in the code and in Table 8 of the paper. Section 3.1 of the paper has K + 1.
 - [9] the optimiser, [10] the words of DiDeMo and [11] the learning rates are options of a run, and [13] concerns the
   data set MSVD. See experiments/stan_*.yaml.
 
 CLIP and the branch train. The branch adds 40,218,624 parameters with K = 4 on ViT-B (test_stan.py).
 
-Before training, the temporal half of `variant: code` is the identity, because its last linear layer is zero. With a
-zero time embedding the scores then do not depend on the order of frames. They differ from those of mean_pool, because
-the spatial half starts as a copy of CLIP's layers and adds to the class token from the start.
+Before training, the temporal half of `variant: code` is the identity, because the last linear layer of each temporal
+module is zero. With a zero time embedding the scores then do not depend on the order of frames. They differ from
+mean_pool's scores, because the spatial half starts as a copy of CLIP's layers and changes the class token from the
+start.
 
 The ablations of the paper are options: `multi_level`, `temporal: none` (no cross-frame module), `intra_frame` and
 `levels`. The posterior structure of the paper is the method seq_transformer. The paper does not say how a part was

@@ -31,7 +31,10 @@ class TimeAttention(nn.Module):
 
 
 class PlainTimeAttention(nn.Module):
-    """The attention of the paper (Eq. 7 and 8): a single head, scaled by sqrt(V), without LayerNorm or Linear."""
+    """The temporal attention of the paper (Eq. 7 and 8): one head, scores divided by sqrt(V), and a residual.
+
+    Unlike `TimeAttention` it has no LayerNorm and no additional Linear.
+    """
 
     def __init__(self, width: int, heads: int, rate: float) -> None:
         super().__init__()
@@ -63,7 +66,7 @@ class TimeConv(nn.Module):
 class TimeBottleneck(nn.Module):
     """The bottleneck of the paper (Eq. 9): down to V / 8, a convolution over three frames, GELU, up to V.
 
-    It is zero before training, which the paper does not state.
+    The output is zero before training; the paper does not state an initialisation.
     """
 
     def __init__(self, width: int, heads: int, rate: float) -> None:

@@ -2,9 +2,7 @@
 
 In full checkpoints the names of the image encoder start with `backbone.` and those of the text encoder with
 `text_backbone.`. Checkpoints of March 2023 have `timesFPN_` instead of `STAN_`. The options `layers` and `temporal`
-that the checkpoint needs are logged and stored in its header.
-
-C layers of CLIP, K of the branch.
+that fit the weights are logged and stored in the header of the new checkpoint.
 """
 
 import logging
