@@ -45,7 +45,7 @@ def identity_linear(width: int) -> nn.Linear:
 
 
 def drop_path(rate: float) -> nn.Module:
-    """Return a layer that drops the residual of a row (first axis) with probability `rate` (Huang et al., ECCV 2016)."""
+    """Return a stochastic depth layer: it zeroes each row (first axis) with probability `rate` (Huang et al., 2016)."""
     from torchvision.ops import StochasticDepth  # 4 s, which a check of config.yaml need not spend
 
     return StochasticDepth(rate, "row")

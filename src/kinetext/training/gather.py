@@ -15,9 +15,9 @@ def gather_features(features: Any, sizes: Sequence[int]) -> Any:
     """Return the features of the whole batch, gathered from all processes. Process r has `sizes[r]` rows.
 
     Each process then computes the loss of the whole batch. The backward pass sends the gradients back to the processes
-    that computed the features. After DistributedDataParallel has averaged them over processes, the gradient equals that
-    of one process with the whole batch. (CLIP4Clip and STAN keep only the gradient of the local features, which is too
-    small by a factor of the number of processes.)
+    that computed the features. After DistributedDataParallel has averaged the parameters' gradients over processes,
+    they equal the gradients of a single process with the whole batch. (CLIP4Clip and STAN keep only the gradient of the
+    local features, which is too small by a factor of the number of processes.)
     """
     if len(sizes) == 1:
         return features

@@ -53,7 +53,7 @@ class MultiLabel(Recognition):
 
     @torch.inference_mode()
     def validate(self, batches: Batches) -> dict[str, float]:
-        """Return `val_loss`, the mean loss of the validation clips, and `val_map`, their mean average precision."""
+        """Return `val_loss`, the mean loss of the validation clips, and `val_map`, the mean average precision."""
         self.method.eval()
         text, parts = self.text(), []
         for batch in batches.epoch(None):

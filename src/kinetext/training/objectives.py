@@ -127,7 +127,7 @@ class Recognition:
 
     @torch.inference_mode()
     def validate(self, batches: Batches) -> dict[str, float]:
-        """Return `val_loss`, the mean loss of the validation clips, and `val_top1`, their accuracy from 0 to 1."""
+        """Return `val_loss`, the mean loss of the validation clips, and `val_top1`, the top-1 accuracy (0 to 1)."""
         self.method.eval()
         text, sums, counts = self.text(), [], []
         for batch in batches.epoch(None):

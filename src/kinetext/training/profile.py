@@ -63,7 +63,7 @@ class Stepper:
             self.step(batch, (0,))
 
     def update(self) -> None:
-        """Update the parameters."""
+        """Take one optimizer step (see `train.update`)."""
         clip_norm = self.prepared.spec.training.clip_norm
         update(self.prepared.method, self.prepared.parameters, self.optimizer, self.schedule, clip_norm)
 

@@ -51,8 +51,8 @@ class Inputs:
 class Prepared(NamedTuple):
     """Everything that a training needs, on the device.
 
-    `seconds` is the time that it took to build the objective and the batches, mostly for encoding texts and clips once
-    if the encoders are frozen.
+    `seconds` is the time spent on building the objective and the batches. If encoders are frozen, most of it is the
+    encoding of texts and clips.
     """
 
     spec: RunSpec
@@ -247,8 +247,8 @@ def use_deterministic_algorithms() -> None:
 def choose_step(prepared: Prepared, optimizer: Any) -> PiecewiseStep | DistributedStep | None:
     """Return the step for several processes or for a batch that exceeds the memory.
 
-    Returns None if an ordinary forward and backward pass over the batch will do. Raises ValueError if not even one clip
-    fits into memory.
+    Returns None if one process can run an ordinary forward and backward pass over the whole batch. Raises ValueError if
+    not even one clip fits into memory.
     """
     objective, parameters, training = prepared.objective, prepared.parameters, prepared.spec.training
     size = None if training.micro_batch == "auto" else training.micro_batch

@@ -76,7 +76,7 @@ def train_epochs(
 ) -> tuple[Progress, Path]:
     """Train all epochs; return the progress and the path of the saved state.
 
-    `kept` of the progress holds the weights for the checkpoint.
+    `progress.kept` holds the weights for the checkpoint.
     """
     spec, method, training = prepared.spec, prepared.method, prepared.spec.training
     parameters, steps = prepared.parameters, len(prepared.train_clips)
