@@ -181,7 +181,7 @@ def _read_name_features(path: Path, labels: list[str]) -> np.ndarray | None:
         return None
     missing = [label for label in labels if label not in row_of]
     if missing:
-        raise ValueError(f"{path}: has no features of class '{missing[0]}'; delete it and run embed_frames again")
+        raise ValueError(f"{path}: has no features of class '{missing[0]}'; delete it and run embed_labels again")
     return text_KD[[row_of[label] for label in labels]]
 
 
