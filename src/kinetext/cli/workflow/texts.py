@@ -52,7 +52,7 @@ def embed_frames(
 def embed_labels(
     backbone: BackboneFolder,
     clips: ClipsFile,
-    output: Annotated[Path, typer.Option(help="table of text features to write, .parquet")],
+    output: Annotated[Path, typer.Option(help="text features of the class names to write, .npz")],
 ) -> None:
     """Compute one text feature per class name of a data set."""
     from kinetext.backbones import embed as module
