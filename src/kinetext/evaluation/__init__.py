@@ -1,1 +1,1 @@
-"""Predictions of clips, metrics of predictions, intervals of metrics."""
+"""Predictions of clips, metrics of predictions, and confidence intervals of metrics."""

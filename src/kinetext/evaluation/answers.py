@@ -1,4 +1,4 @@
-"""Whether clips are right, and how confident the method was: all that some metrics need of the scores.
+"""Whether clips are classified correctly, and how confident the method is. Some metrics need nothing else.
 
 B clips, K classes.
 """
@@ -14,8 +14,8 @@ from kinetext.evaluation.predictions import Predictions
 
 @dataclass(frozen=True)
 class Answers:
-    """Whether clips are right, all that some metrics need. `confidence_B` is the share of the class that scores
-    highest.
+    """Whether each clip is classified correctly. `confidence_B` is the probability of the class that scores highest;
+    None if it was not computed.
     """
 
     right_B: np.ndarray
@@ -29,21 +29,24 @@ class Answers:
         return len(self.right_B)
 
     def take(self, rows: np.ndarray) -> "Answers":
-        """Return the answers of some clips, which may repeat."""
+        """Return the answers of the clips at `rows`, which may repeat."""
         columns = ("right_B", "target_B", "confidence_B", "group_B")
         taken = {name: column[rows] for name in columns if (column := getattr(self, name)) is not None}
         return replace(self, **taken)
 
 
 def answers(predictions: Predictions) -> Answers:
-    """Return whether each clip is right, a tie or a clip without frames being wrong."""
+    """Return whether each clip is classified correctly. A tie counts as wrong, as does a clip without frames."""
     return Answers(
         num_not_below(predictions) < 1, predictions.target_B, predictions.labels, group_B=predictions.group_B
     )
 
 
 def confident_answers(predictions: Predictions, calibrated: bool) -> Answers:
-    """Return the answers of clips with frames, each with the share of the class that scores highest."""
+    """Return the answers of the clips that have frames, with the probability of the class that scores highest.
+
+    The probabilities are those of the run's calibration if `calibrated`, else the softmax of the scores.
+    """
     rows = np.flatnonzero(~np.isnan(predictions.scores_BK).any(axis=1))
     known = predictions.take(rows)
     shares_BK = predictions.calibration.shares(known.scores_BK) if calibrated else softmax(known.scores_BK)

@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class SortedScores:
-    """The clips of each class, the highest score first: sorted once, weighed anew for each draw of a bootstrap."""
+    """The clips sorted by score for each class, highest first. A bootstrap draw only changes the weights of clips."""
 
     order_KB: np.ndarray  # clips
     right_KB: np.ndarray  # whether these clips have the class
@@ -23,15 +23,15 @@ class SortedScores:
         return int(self.weight_B.sum())
 
     def take(self, rows: np.ndarray) -> "SortedScores":
-        """Return some clips, which may repeat."""
+        """Return the sample of the clips at `rows`, which may repeat, as new weights of the clips."""
         clips = np.repeat(np.arange(len(self.weight_B)), self.weight_B)[rows]
         return replace(self, weight_B=np.bincount(clips, minlength=len(self.weight_B)), group_B=None)
 
     def precisions(self) -> np.ndarray:
-        """Return the average precision [K] of each class over clips; NaN for a class without clips.
+        """Return the average precision [K] of each class; NaN for a class without clips.
 
-        The sum over thresholds of precision x gain in recall: the mean over the clips of a class of the precision at
-        their score. Clips with the same score are above a threshold together.
+        It is the sum over thresholds of precision times gain in recall. This equals the mean over the clips of a class
+        of the precision at the score of the clip. Clips with equal scores pass a threshold together.
         """
         K = len(self.order_KB)
         weight_KB = self.weight_B[self.order_KB]
@@ -44,14 +44,14 @@ class SortedScores:
         return np.bincount(class_P, weight_P * precision_P, K) / np.where(clips_K > 0, clips_K, np.nan)
 
     def mean(self) -> float:
-        """Return the mean of the classes' average precisions, without classes that have no clip; NaN without any."""
+        """Return the mean average precision over the classes that have clips; NaN if no class has one."""
         value_K = self.precisions()
         value_K = value_K[~np.isnan(value_K)]
         return float(value_K.mean()) if len(value_K) else float("nan")
 
 
 def sort_scores(scores_BK: np.ndarray, labels_BK: np.ndarray, group_B: np.ndarray | None = None) -> SortedScores:
-    """Return the clips sorted for each class; a clip without frames (NaN) comes after all others."""
+    """Return the clips sorted by score for each class. Clips without frames (NaN) are sorted last."""
     scores_KB = np.where(np.isnan(scores_BK), -np.inf, scores_BK).T
     order_KB = np.argsort(-scores_KB, axis=1, kind="stable")
     sorted_KB = np.take_along_axis(scores_KB, order_KB, axis=1)
@@ -60,7 +60,7 @@ def sort_scores(scores_BK: np.ndarray, labels_BK: np.ndarray, group_B: np.ndarra
 
 
 def last_equal(sorted_NM: np.ndarray) -> np.ndarray:
-    """Return for each number of sorted rows the place [N, M] of the last one that is equal to it."""
+    """Return, for each element of the sorted rows, the index [N, M] of the last element in its row with the same value."""
     N, M = sorted_NM.shape
     last_NM = np.concatenate([sorted_NM[:, 1:] != sorted_NM[:, :-1], np.ones((N, min(M, 1)), bool)], axis=1)
     index_NM = np.where(last_NM, np.arange(M), M)
@@ -68,15 +68,15 @@ def last_equal(sorted_NM: np.ndarray) -> np.ndarray:
 
 
 def mean_average_precision(scores_BK: np.ndarray, labels_BK: np.ndarray) -> float:
-    """Return the mean of the classes' average precisions, without classes that have no clip; NaN without any."""
+    """Return the mean average precision over the classes that have clips; NaN if no class has one."""
     return sort_scores(scores_BK, labels_BK).mean()
 
 
 def ranking_precisions(scores_BK: np.ndarray, labels_BK: np.ndarray) -> np.ndarray:
-    """Return the label ranking average precision [B] of each clip: NaN for a clip without labels.
+    """Return the label ranking average precision [B] of each clip; NaN for a clip without labels.
 
-    For each label of a clip, the share of its own labels among the classes that score at least as high; the mean over
-    them. In a clip without frames all classes are taken for equal.
+    For each label of a clip, take the classes that score at least as high, and compute which fraction of them are
+    labels of the clip. The result is the mean of these fractions. All classes of a clip without frames count as tied.
     """
     scores_BK = np.where(np.isnan(scores_BK), 0.0, scores_BK)
     order_BK = np.argsort(-scores_BK, axis=1, kind="stable")

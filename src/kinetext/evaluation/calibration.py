@@ -1,14 +1,14 @@
 """Calibrated probabilities: temperature scaling fitted on validation clips.
 
-The share of a class is the softmax of the scores, divided by a temperature that minimises the negative log-likelihood
-of the validation clips' classes (temperature scaling: Guo et al., ICML 2017). It changes no order of classes, so no
-accuracy. The novel and the unseen classes of a protocol have no validation clips; the temperature of the others is
-used for them, too, but need not calibrate them.
+The probability of a class (column `share`) is the softmax of the scores divided by a temperature. The temperature
+minimises the negative log-likelihood of the classes of the validation clips (Guo et al., ICML 2017). It does not change
+the order of the classes, and so no accuracy. The novel and the unseen classes of a protocol have no validation clips.
+They use the temperature of the other classes, which need not calibrate them.
 
-Where clips have several labels, the share of a label is the sigmoid of score / temperature - offset, both fitted by the
-negative log-likelihood of all pairs of a validation clip and a label (Platt 1999, without his prior).
+If clips have several labels, the probability of a label is the sigmoid of score / temperature - offset. Both parameters
+minimise the negative log-likelihood over all pairs of a validation clip and a label (Platt 1999, without his prior).
 
-All in float64. B clips, K classes.
+All computations are in float64. B clips, K classes.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +22,7 @@ STEPS = 50  # bisections of the logarithm of the temperature, to 1e-14 of it
 
 @dataclass(frozen=True)
 class Calibration:
-    """How scores become shares, and on how many validation clips that was fitted; or why it could not be."""
+    """How scores become probabilities. It records the number of validation clips used, or why none could be used."""
 
     temperature: float = 1.0
     clips: int = 0
@@ -31,22 +31,22 @@ class Calibration:
     odds: bool = False  # whether a clip may have several labels, each with a share of its own
 
     def shares(self, scores_BK: np.ndarray) -> np.ndarray:
-        """Return the share [B, K] of each class; NaN for a clip without frames."""
+        """Return the probability [B, K] of each class; NaN for a clip without frames."""
         if self.odds:
             return sigmoid(scores_BK / self.temperature - self.offset)
         return softmax(scores_BK / self.temperature)
 
     @property
     def fitted(self) -> bool:
-        """Return whether shares are fitted to validation clips."""
+        """Return whether the probabilities were fitted on validation clips."""
         return self.reason is None
 
     def document(self) -> dict[str, Any]:
-        """Return plain values, as a file's metadata hold them; `read_calibration` takes them back."""
+        """Return plain values for the metadata of a file; `read_calibration` converts them back."""
         return asdict(self)
 
     def sentence(self) -> str:
-        """Return in one sentence whether shares are calibrated."""
+        """Return a sentence that states whether the probabilities are calibrated."""
         if self.reason is not None:
             return f"shares are not calibrated: {self.reason}"
         return f"shares are calibrated on {self.clips} validation clips (temperature {self.temperature:.3g})"
@@ -58,27 +58,30 @@ UNKNOWN = Calibration(reason="the predictions are of an earlier version; run `sn
 
 
 def read_calibration(document: dict[str, Any] | None) -> Calibration:
-    """Return the calibration in the metadata of predictions.parquet; of an earlier version there is none."""
+    """Return the calibration in the metadata of predictions.parquet; UNKNOWN for a file of an earlier version, without
+    one.
+    """
     return UNKNOWN if document is None else Calibration(**document)
 
 
 def softmax(scores_BK: np.ndarray) -> np.ndarray:
-    """Return each score's share of its row."""
+    """Return the softmax of each row."""
     weight_BK = np.exp(scores_BK - scores_BK.max(axis=1, keepdims=True))
     return weight_BK / weight_BK.sum(axis=1, keepdims=True)
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Return the share of a label from its log-odds."""
+    """Return the probability of a label from its log-odds."""
     return 0.5 * (1 + np.tanh(0.5 * logits))
 
 
 def fit_temperature(scores_BK: np.ndarray, target_B: np.ndarray) -> Calibration:
-    """Return the temperature with the least negative log-likelihood of the targets; rows of NaN are left out.
+    """Return the temperature that minimises the negative log-likelihood of the targets. Rows of NaN are left out.
 
-    The likelihood is convex in the inverse temperature, so bisection finds the zero of its derivative, the mean over
-    clips of the expected score minus the target's. There is none if each clip's own class scores highest (the colder,
-    the better), or if the scores are worse than chance (the hotter, the better).
+    The negative log-likelihood is convex in the inverse temperature, so bisection finds the zero of its derivative. The
+    derivative is the mean over clips of the expected score minus the score of the target. There is no minimum if the
+    target of every clip scores highest (a lower temperature is always better) or if the scores are no better than
+    chance (a higher temperature is always better). The result then has a `reason` instead.
     """
     known_B = ~np.isnan(scores_BK).any(axis=1)
     scores_BK, target_B = scores_BK[known_B].astype(np.float64), target_B[known_B]
@@ -101,10 +104,11 @@ def fit_temperature(scores_BK: np.ndarray, target_B: np.ndarray) -> Calibration:
 
 
 def fit_odds(scores_BK: np.ndarray, labels_BK: np.ndarray) -> Calibration:
-    """Return temperature and offset with the least negative log-likelihood of the labels; rows of NaN are left out.
+    """Return the temperature and offset that minimise the negative log-likelihood of the labels. Rows of NaN are left
+    out.
 
-    By Newton's method, which converges as the likelihood is convex; there is no minimum if a threshold separates all
-    labels of clips from all others.
+    Newton's method converges because the negative log-likelihood is convex. There is no minimum if one threshold
+    separates the scores of all labels that clips have from all other scores. The result then has a `reason` instead.
     """
     known_B = ~np.isnan(scores_BK).any(axis=1)
     score_P, label_P = scores_BK[known_B].astype(np.float64).ravel(), labels_BK[known_B].ravel().astype(np.float64)
@@ -133,8 +137,8 @@ def fit_odds(scores_BK: np.ndarray, labels_BK: np.ndarray) -> Calibration:
 def expected_error(confidence_B: np.ndarray, right_B: np.ndarray, bins: int) -> float:
     """Return the expected calibration error of equal-width bins (Guo et al., ICML 2017); NaN without clips.
 
-    The mean over clips of the difference between a bin's accuracy and its mean confidence. It is never negative, and
-    so too high on average with few clips in a bin.
+    It is the mean over clips of the absolute difference between the accuracy and the mean confidence of the clip's bin.
+    It is never negative, so it is too high on average if bins hold few clips.
     """
     if not len(confidence_B):
         return float("nan")
@@ -143,10 +147,10 @@ def expected_error(confidence_B: np.ndarray, right_B: np.ndarray, bins: int) -> 
 
 
 def selective_risk(confidence_B: np.ndarray, right_B: np.ndarray) -> np.ndarray:
-    """Return the share of errors [B] among the n most confident clips, n = 1 to B: the risk at coverage n / B.
+    """Return the error rate [B] among the n most confident clips, n = 1 to B. This is the risk at coverage n / B.
 
-    A classifier that may abstain answers the clips above a threshold of confidence (Geifman and El-Yaniv, NeurIPS
-    2017). Clips of equal confidence are answered in no order: each has the mean error of all of them.
+    A classifier that may abstain answers only the clips above a threshold of confidence (Geifman and El-Yaniv, NeurIPS
+    2017). Clips with equal confidence have no order, so each of them counts with the mean error of all of them.
     """
     _, tie_B, count = np.unique(-confidence_B, return_inverse=True, return_counts=True)
     wrong_of_tie = np.bincount(tie_B, weights=1.0 - right_B) / count

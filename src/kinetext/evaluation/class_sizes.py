@@ -1,11 +1,11 @@
-"""Head, middle and tail: classes by their number of training clips.
+"""Head, middle and tail classes, grouped by number of training clips.
 
 The thresholds are those of long-tailed recognition (Liu et al., CVPR 2019; Kang et al., ICLR 2020): more than 100
-training clips, 20 to 100, fewer than 20. Video data sets are smaller than the image data sets that these were chosen
-for. Where one of the three groups would be empty, the groups are thirds of the classes instead, sorted by their number
-of clips: the question, whether a method serves rare classes worse, stays the same. Classes with equally many clips
-are never separated. If the largest class has less than twice the clips of the smallest, nothing is long-tailed, and
-there are no groups: few-shot protocols, for instance, draw equally many clips of each class.
+training clips (head), 20 to 100 (middle), fewer than 20 (tail). They were chosen for image data sets, which are larger
+than video data sets. If one of the three groups would be empty, the classes are sorted by number of clips and split
+into thirds instead. This still shows whether a method is worse on rare classes. Classes with equally many clips are
+never separated. There are no groups if the largest class has less than twice the clips of the smallest, as in few-shot
+protocols, which draw equally many clips of each class.
 
 K classes.
 """
@@ -18,9 +18,9 @@ NAMES = ("head", "middle", "tail")
 
 
 def size_groups(train_clips_K: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the mask [K] of the classes of each group; no groups if classes are of similar size, or too few.
+    """Return the mask [K] of the classes of each group, by name. It is empty if the classes are of similar size.
 
-    Classes without training clips are novel, and in no group.
+    Classes without training clips are novel and belong to no group. A group without classes is left out.
     """
     trained_K = train_clips_K > 0
     if not trained_K.any() or train_clips_K.max() < MIN_RATIO * train_clips_K[trained_K].min():
@@ -33,9 +33,10 @@ def size_groups(train_clips_K: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _thirds(train_clips_K: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the largest, middle and smallest third of the classes with training clips.
+    """Return the masks [K] of the largest, middle and smallest third of the classes with training clips, by group name.
 
-    Classes with equally many clips go where most of them would: by the middle of their places in the order.
+    Classes with equally many clips stay together. The middle of their positions in the sorted order decides on the
+    third.
     """
     clips_K = np.where(train_clips_K > 0, train_clips_K, -1)
     trained = int((clips_K > 0).sum())
@@ -46,6 +47,6 @@ def _thirds(train_clips_K: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def describe_groups(train_clips_K: np.ndarray) -> dict[str, tuple[int, int, int]]:
-    """Return of each group the number of classes, and the training clips of the smallest and the largest of them."""
+    """Return for each group the number of classes, then the training clips of the smallest and of the largest class."""
     sizes = {name: train_clips_K[mask_K] for name, mask_K in size_groups(train_clips_K).items()}
     return {name: (len(clips), int(clips.min()), int(clips.max())) for name, clips in sizes.items()}

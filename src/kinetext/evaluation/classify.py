@@ -1,6 +1,7 @@
-"""Classify video files with a trained run: decode, sample and resize them as the run's own clips, then score its texts.
+"""Classify video files with a trained run.
 
-`kinetext classify` prints the result or writes it as CSV; the model in MLflow returns it as a table.
+Videos are decoded, sampled and resized in the same way as the clips of the run, then scored for the texts of the run.
+`kinetext classify` prints the result or writes it as CSV. The model in MLflow returns it as a table.
 
 K classes or captions, T frames, C channels, H, W pixels.
 """
@@ -33,10 +34,10 @@ CSV_COLUMNS = ("path", "start_s", "end_s", "rank", "label", "share", "score", "e
 
 
 class VideoClassifier:
-    """Classify videos with a run, which is loaded once."""
+    """A classifier that loads a run once and then classifies any number of videos."""
 
     def __init__(self, files: RunFiles) -> None:
-        """Load the run. Raises ValueError if its method trains and has no checkpoint yet."""
+        """Load the run. Raises ValueError if the method must be trained and the run has no checkpoint yet."""
         self.spec = read_run(files.run)
         self.calibration = replace(files.calibration, odds=files.multi_label)
         method, _ = configure_method(self.spec.method_module, self.spec.method_options)
@@ -54,7 +55,7 @@ class VideoClassifier:
                 self.text, self.names = [self.method.encode_texts(table)], files.labels
 
     def scores(self, path: str | Path, start_s: float | None = None, end_s: float | None = None) -> np.ndarray:
-        """Return the scores [K] of a video, or of a part of it, in the order of `names`.
+        """Return the scores [K] of a video, or of the segment from `start_s` to `end_s`, in the order of `names`.
 
         Raises ValueError, with the reason, if no frame can be read.
         """
@@ -74,14 +75,14 @@ class VideoClassifier:
     ) -> list[dict[str, Any]]:
         """Return the `top` labels of a video, the most likely first, as rows of ANSWER_COLUMNS.
 
-        `score` is that of predictions.parquet, `share` its softmax over all labels, or of a multi-label run its
-        sigmoid; `calibrated` says whether that was fitted on validation clips. An unreadable video has one row without
-        a label; it records the error.
+        `score` is defined as in predictions.parquet. `share` is the probability of the label: the softmax of the scores
+        over all labels, or the sigmoid of the score in a multi-label run. `calibrated` states whether the probability
+        was fitted on validation clips. An unreadable video has a single row, with the error and without a label.
         """
         return self.top_labels_of(path, extract_clip(_clip(Video(Path(path), start_s, end_s)), self.frames), top)
 
     def top_labels_of(self, path: str | Path, row: dict[str, Any] | NoResult, top: int) -> list[dict[str, Any]]:
-        """Return the rows of `top_labels` for a row of the table `frames`, or for the reason why there is none."""
+        """Return the rows of `top_labels` for a row of the table `frames`, or a row with the error if there is none."""
         try:
             if isinstance(row, NoResult):
                 raise ValueError(row.reason)
@@ -106,11 +107,11 @@ class VideoClassifier:
 def classify(
     inputs: Iterable[Path], run: Path, top: int = 5, output: Path | None = None, num_workers: int = 1
 ) -> tuple[int, int]:
-    """Print the top labels of each video, or write them to the CSV file `output`; return videos and unreadable ones.
+    """Classify videos; return the number of videos and the number of unreadable ones.
 
-    The last line says whether shares are calibrated.
-
-    `inputs` as in `find_videos`. `num_workers` processes decode, each video within the time limit of the run's clips.
+    The top labels of each video are printed, or written to the CSV file `output`. The last line printed states whether
+    the probabilities are calibrated. `inputs` are those of `find_videos`. `num_workers` processes decode, each video
+    within the time limit of the run's clips.
     """
     videos = find_videos(inputs)
     classifier = VideoClassifier(find_run_files(run))
@@ -140,7 +141,7 @@ def classify(
 
 
 def _clip(video: Video) -> dict[str, Any]:
-    """Return a row of the table `clips`."""
+    """Return the video as a row of the table `clips`."""
     columns = {"clip_id": str(video.path), "path": str(video.path), "error": None}
     return columns | {"start_s": video.start_s, "end_s": video.end_s}
 

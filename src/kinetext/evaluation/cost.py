@@ -1,7 +1,7 @@
-"""What testing a clip costs, whatever the machine: its arithmetic, counted by torch.
+"""The floating-point operations of testing a clip, counted by torch. They do not depend on the machine.
 
-Papers on video count the operations of one view and often one for each multiply-add. Here all views of a test clip
-count, and a multiply-add counts as two, as torch counts.
+Papers on video often report the operations of one view and count a multiply-add as one. Here all views of a test clip
+count, and a multiply-add counts as two operations, as in torch.
 
 V views, T frames, C channels, H, W pixels.
 """
@@ -16,10 +16,11 @@ from kinetext.methods.base import Method
 
 
 def gflops_per_clip(method: Method, frames_VTCHW: Tensor, text: list[Any]) -> float:
-    """Return the billions of floating-point operations of one clip: all views encoded and scored for encoded texts.
+    """Return the billions of floating-point operations that encode all views of one clip and score them for encoded
+    texts.
 
-    Matrix products, convolutions and attention count, two operations for each multiply-add. Texts are encoded once for
-    all clips and do not count.
+    Matrix products, convolutions and attention count, with two operations for each multiply-add. Encoding the texts
+    does not count, because it is done once for all clips.
     """
     # a module in inference mode shows the counter no matrix products
     with torch.inference_mode(False), torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -19,10 +19,10 @@ def export_predictions(run: Path, output: Path) -> None:
     """Write a CSV with one row per test clip of a run, predicted from frames in their true order. Columns: COLUMNS.
 
     `share` is the probability of the predicted class, and `calibrated` is 1 if it was fitted on validation clips.
-    `rank` is the rank of the clip's own class, from 1. If a clip has several labels, `label` lists them separated by "
-    | ", and `correct` and `rank` are those of its best label. In retrieval, the class of a caption is the clip that it
-    belongs to. A clip without frames has no prediction. `path` is empty if the run is outside a results folder. Raises
-    ValueError if the run has no predictions.
+    `rank` is the rank of the clip's own class, from 1. If a clip has several labels, `label` joins them with a vertical
+    bar, `correct` is 1 if the predicted class is one of them, and `rank` is that of the label that scores highest. In
+    retrieval, the class of a caption is the clip that it belongs to. A clip without frames has no prediction. `path` is
+    empty if the run is outside a results folder. Raises ValueError if the run has no predictions.
     """
     spec, path = read_run(run / "run.yaml"), run / "predictions.parquet"
     if not path.is_file():

@@ -1,15 +1,18 @@
-"""Estimates with confidence intervals: a metric of one run, and what is computed from several estimates.
+"""Estimates with confidence intervals: metrics of one run, means over data sets, and harmonic means.
 
-The unit of sampling is the group: the film or recording that clips were cut from, else the clip itself.
+The unit of sampling is the group: the film or recording that a clip was cut from, or the clip itself if that is
+unknown.
 
-- A share of one run: Jeffreys' interval (Brown, Cai and DasGupta 2001) for the effective number of clips, value times
-  (1 - value) / variance (Kish 1965; compared by Franco et al. 2019). All right is not [1, 1]. The variance is that of a
-  ratio over groups (Cochran 1977) where the metric is a mean over clips, else that of a bootstrap over groups.
-- A rank or another number: percentile bootstrap over groups (Efron 1979).
-- Either says how far the number would move with other clips of the same kind, not with another training.
-- Means over seeds are in seed_means.py.
-- Means over data sets and harmonic means: each end moves from the value by the root of the summed squares of how far it
-  moves with each part alone ("square-and-add": Zou and Donner 2008; Newcombe 2001). The two sides may differ.
+- Proportion of one run: Jeffreys' interval (Brown, Cai and DasGupta 2001) for the effective number of clips, value
+  times (1 - value) / variance (Kish 1965; compared by Franco et al. 2019). It has a width even if all clips are right.
+  The variance is that of a ratio over groups (Cochran 1977) if the metric is a mean over clips, else that of a
+  bootstrap over groups.
+- Rank or other number of one run: percentile bootstrap over groups (Efron 1979).
+- Both intervals state how far the value would vary with other clips of the same kind, not with another training.
+- Mean over seeds: see seed_means.py.
+- Mean over data sets and harmonic mean: "square-and-add" (Zou and Donner 2008; Newcombe 2001). The distance of a limit
+  from the value is the root of the summed squares of the distances that each part causes alone. The two sides may
+  differ.
 
 B clips, G groups, D bootstrap draws.
 """
@@ -32,9 +35,9 @@ NAN = float("nan")
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A number with its interval; value is a mean over seeds, least and most are the range over seeds.
+    """A mean over seeds with its confidence interval. `least` and `most` are the range over seeds.
 
-    For a mean over several data sets, least and most are the range over the data sets.
+    For a mean over several data sets, `least` and `most` are the range over data sets.
     """
 
     value: float
@@ -55,7 +58,7 @@ class Estimate:
 
 
 class Interval(NamedTuple):
-    """A confidence interval, the variance of the value over clips with its degrees of freedom, and the groups counted."""
+    """A confidence interval, the variance of the value over clips, its degrees of freedom, and the number of groups."""
 
     low: float
     high: float
@@ -73,9 +76,9 @@ def metric_interval(
     seed: int = 0,
     level: float = LEVEL,
 ) -> Interval:
-    """Return the interval of a metric over groups of clips; NaN if there is nothing to count.
+    """Return the confidence interval of a metric over groups of clips; NaN if no clip counts.
 
-    `group_B` is the number of each clip's group; None: each clip is its own. The same seed draws the same groups for
+    `group_B` is the number of each clip's group; None: each clip is a group. The same `seed` draws the same groups for
     every metric and method.
     """
     value_B = metric.clip_values(sample, rivals)
@@ -108,12 +111,13 @@ def metric_interval(
 
 
 def mean_variance(value_B: np.ndarray, group_B: np.ndarray) -> tuple[float, float]:
-    """Return the variance of the mean over clips drawn by group, and its degrees of freedom.
+    """Return the variance of the mean over clips that are sampled by group, then its degrees of freedom; NaN for one
+    group.
 
-    Groups may have different numbers of clips: the mean is a ratio (Cochran 1977). The variance is at least that of
-    clips drawn one by one; NaN for a single group. Where few groups hold most of it, as with rare errors, it has few
-    degrees of freedom: 2 variance^2 / (variance of the variance). They are infinite if each clip is its own group and
-    right or wrong, as the interval then knows the distribution.
+    Groups may have different numbers of clips, so the mean is a ratio (Cochran 1977). The variance is at least that of
+    clips sampled one by one. If a few groups hold most of the variance, as with rare errors, it has few degrees of
+    freedom: 2 variance^2 / (variance of the variance). They are infinite if each clip is a group and each value is 0 or
+    1, because Jeffreys' interval then assumes the right distribution.
     """
     groups = int(group_B.max()) + 1
     if groups < 2:
@@ -132,10 +136,11 @@ def mean_variance(value_B: np.ndarray, group_B: np.ndarray) -> tuple[float, floa
 def share_interval(
     value: float, variance: float, freedom: float, groups: int, level: float = LEVEL
 ) -> tuple[float, float]:
-    """Return Jeffreys' interval (low, high) of a share for its effective number of clips.
+    """Return Jeffreys' interval (low, high) of a proportion for its effective number of clips; NaN outside [0, 1].
 
-    Without any variance this is the number of groups, which takes the clips of one group as alike. With few degrees of
-    freedom it is smaller, as Student's quantile is larger than the normal one (Korn and Graubard 1998).
+    If the variance is 0, the effective number is the number of groups, as if the clips of a group were equal. Few
+    degrees of freedom reduce it, because Student's quantile is larger than the normal quantile (Korn and Graubard
+    1998).
     """
     if not 0 <= value <= 1:
         return NAN, NAN
@@ -150,7 +155,7 @@ def share_interval(
 
 
 def _draw_groups(group_B: np.ndarray, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield the clips of as many groups as there are, drawn with replacement."""
+    """Yield bootstrap samples: the clip indices of G groups that are drawn with replacement."""
     random = np.random.default_rng(seed)
     order_B, count_G = np.argsort(group_B, kind="stable"), np.bincount(group_B)
     start_G = np.cumsum(count_G) - count_G
@@ -164,9 +169,10 @@ def _draw_groups(group_B: np.ndarray, draws: int, seed: int) -> Iterator[np.ndar
 
 
 def mean_over_datasets(parts: Sequence[Estimate], overlap_DD: np.ndarray | None = None) -> Estimate:
-    """Return the mean of estimates of D data sets with equal weights (Zou and Donner, Statistics in Medicine 2008).
+    """Return the mean of the estimates of D data sets with equal weights (Zou and Donner, Statistics in Medicine 2008).
 
-    `overlap_DD` is the correlation of their means that is due to clips in common (overlap.py); None: independent.
+    `overlap_DD` is the correlation of the data sets' means that is due to shared clips (overlap.py); None: no shared
+    clips.
     """
     count, values = len(parts), [part.value for part in parts]
     mean = sum(values) / count
@@ -187,11 +193,11 @@ def mean_over_datasets(parts: Sequence[Estimate], overlap_DD: np.ndarray | None 
 
 
 def harmonic_mean(base: Estimate, novel: Estimate) -> Estimate:
-    """Return 2ab / (a + b) of two shares, with an interval.
+    """Return the harmonic mean 2ab / (a + b) of two accuracies, with an interval.
 
-    With one or two seeds the shares are independent, because their clips are others (Newcombe, Statistics in Medicine
-    2001). From three seeds on their intervals also cover training, which moves both: their widths are added, which is
-    wide enough for any correlation.
+    With one or two seeds the accuracies are independent, because they are measured on different clips (Newcombe,
+    Statistics in Medicine 2001). With three or more seeds, both intervals also cover training, which affects both
+    accuracies. Their widths are then added, which is wide enough for any correlation.
     """
 
     def combine(a: float, b: float) -> float:
@@ -215,6 +221,6 @@ def harmonic_mean(base: Estimate, novel: Estimate) -> Estimate:
 
 
 def _combined_chance(parts: Sequence[Estimate], combine: Callable[..., float]) -> float | None:
-    """Return what chance gives for a number computed from others; None if it is unknown for one of them."""
+    """Return the chance level of a combination of estimates; None if the chance level of one of them is unknown."""
     levels = [part.chance for part in parts]
     return None if None in levels else combine(*levels)

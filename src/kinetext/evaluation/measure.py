@@ -34,7 +34,7 @@ class Measurement:
     group_B: np.ndarray | None = None  # number of each clip's group; None: each clip is its own
 
     def row(self) -> dict[str, Any]:
-        """Return the columns of the table that the metric fills."""
+        """Return the columns of the table `metrics` that the metric fills."""
         interval = metric_interval(self.metric, self.sample, self.rivals, self.group_B)
         return {
             "metric": self.name,
@@ -52,10 +52,11 @@ def measure_run(
 ) -> None:
     """Measure every split and frame order of a run's predictions; write the table `metrics`.
 
-    `added` are the metrics of the configuration, measured beside the built-in ones. A metric that needs rivals is
-    measured once per rule of the table `confusables`, as "pair_accuracy:features"; with the frames in order also for
-    the first pairs one by one, as "pair_accuracy:features:left/right". Captions have ranks instead (retrieval.py),
-    transductive ones with the frames in order only.
+    `added` are the metrics that the configuration adds to the built-in ones. A metric that needs rivals is measured
+    once per rule of the table `confusables`, as "pair_accuracy:features". With the frames in order, accuracy is also
+    measured within each of the NUM_PAIRS most confusable pairs of a rule, as "pair_accuracy:features:left/right".
+    Captions are measured by ranks (retrieval.py). Ranks from transductive scores are measured with the frames in order
+    only.
     """
     spec = read_run(run / "run.yaml")
     run_columns = {key: getattr(spec, key) for key in LEVELS}
@@ -76,7 +77,7 @@ def measure_run(
 
 
 def _ausuc(seen: Predictions, unseen: Predictions, novel: set[str]) -> dict[str, Any]:
-    """Return the columns of the area below the seen-unseen curve."""
+    """Return the columns of the table `metrics` for the area below the seen-unseen curve (AUSUC)."""
     value_B = np.concatenate(seen_unseen.pseudo_values(seen_unseen.limits(seen, unseen, novel)))
     parts = [np.arange(len(part)) if part.group_B is None else part.group_B for part in (seen, unseen)]
     group_B = np.unique(np.concatenate([parts[0], parts[1] + parts[0].max() + 1]), return_inverse=True)[1]
@@ -89,8 +90,8 @@ def _ausuc(seen: Predictions, unseen: Predictions, novel: set[str]) -> dict[str,
 def pseudo_values(predictions: Predictions, confusables: Sequence[dict[str, Any]] = ()) -> dict[str, np.ndarray]:
     """Return pseudo-values [B] of the built-in metrics that have them, by name as in the table `metrics`.
 
-    Their mean is the metric; a clip that is left out has NaN (Metric.pseudo_values). `confusables` are rows of that
-    table. Ranks are of scores as they are.
+    The mean of the pseudo-values is the metric. A clip that is left out has NaN (see Metric.pseudo_values).
+    `confusables` are rows of the table `confusables`. Ranks of captions are computed from unchanged scores.
     """
     metrics, values = _built_in_metrics(), {}
     task = "labels" if predictions.multi_label else "classes"
@@ -118,7 +119,9 @@ def _built_in_metrics() -> dict[str, Metric]:
 
 
 def is_tested(metric: str) -> bool:
-    """Return whether runs are compared by a metric: accuracy, also within confusable pairs, recall at 1, LRAP."""
+    """Return whether runs are compared by a metric: accuracy, also within confusable pairs, recall at 1, LRAP, or
+    AUSUC.
+    """
     return metric in ("top1", "lrap", "t2v_r1", "v2t_r1", "ausuc") or metric.startswith("pair_accuracy:")
 
 
@@ -135,7 +138,7 @@ def _caption_measurements(
 def _label_measurements(
     metrics: Mapping[str, Metric], predictions: Predictions, confusables: list[dict[str, Any]], ordered: bool
 ) -> Iterator[Measurement]:
-    """Yield the measurements of clips with several labels each; which of them are rivals is not defined."""
+    """Yield the measurements of clips with several labels each. Rivals are not defined for such clips."""
     for name, metric in metrics.items():
         if metric.task != "labels" or (metric.ordered_only and not ordered):
             continue
@@ -146,7 +149,7 @@ def _label_measurements(
 def _class_measurements(
     metrics: Mapping[str, Metric], predictions: Predictions, confusables: list[dict[str, Any]], ordered: bool
 ) -> Iterator[Measurement]:
-    """Yield the measurements of recognition."""
+    """Yield the measurements of recognition, in which each clip has one class."""
     rules = sorted({row["rule"] for row in confusables})
     for name, metric in metrics.items():
         if metric.task != "classes" or (metric.ordered_only and not ordered):

@@ -1,10 +1,10 @@
-"""Data sets that share clips, such as the three test lists of HMDB51: a mean over them counts each clip once.
+"""Data sets that share clips, such as the three test lists of HMDB51. A mean over them must allow for shared clips.
 
-Data sets of one source are lists of the same videos. Their means are not independent: the clips in common move them
-together. Where the mean over D data sets has a value y of a clip in data set d with n clips, the clip adds (y - mean of
-d) / (D n) to it in each list that has the clip. So all lists are one sample, and a clip in two is one group.
+Data sets with the same source are lists of the same videos. Their means are not independent, because a shared clip
+affects several of them. In the mean over D data sets, a clip with the value y in data set d of n clips contributes (y -
+mean of d) / (D n). So all lists are treated as one sample, in which the entries of one clip form one group.
 
-D data sets, B clips of all together, N rows.
+D data sets, B clips of all data sets together, N rows.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from kinetext.evaluation.paired import PairedRows
 
 
 def overlaps(strata: Sequence[PairedRows], sources: Sequence[str]) -> np.ndarray:
-    """Return the correlation [D, D] of the means of data sets that is due to clips in common: 1 for equal lists."""
+    """Return the correlation [D, D] of the means of data sets that is due to shared clips. It is 1 for equal lists."""
     ids = [set(stratum.clip_ids) for stratum in strata]
     share_DD = np.eye(len(strata))
     for i, first in enumerate(ids):
@@ -26,7 +26,7 @@ def overlaps(strata: Sequence[PairedRows], sources: Sequence[str]) -> np.ndarray
 
 
 def merged(strata: Sequence[PairedRows], sources: Sequence[str]) -> PairedRows:
-    """Return all data sets as one sample, whose mean is the mean over data sets."""
+    """Return all data sets as one sample. The mean of the sample is the mean over the data sets."""
     total, mean_DN = sum(len(stratum.value_BN) for stratum in strata), [s.value_BN.mean(axis=0) for s in strata]
     mean_N = np.mean(mean_DN, axis=0)
     values = [
@@ -37,7 +37,7 @@ def merged(strata: Sequence[PairedRows], sources: Sequence[str]) -> PairedRows:
 
 
 def _groups(strata: Sequence[PairedRows], sources: Sequence[str]) -> np.ndarray:
-    """Return the number [B] of each clip's group: groups that have a clip in common are one."""
+    """Return the group number [B] of each clip. Groups that share a clip are merged."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

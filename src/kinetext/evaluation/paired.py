@@ -1,20 +1,22 @@
 """Differences between rows of a comparison on the same clips: intervals, and tests corrected for all pairs of rows.
 
-- With one or two seeds of a row, everything is about these trained weights; from three seeds on about methods, and the
-  variance of a mean over seeds that is due to training is added to that over clips (seed_means.py).
-- Interval: Student's t on the variance of the mean difference over groups of clips, with degrees of freedom
-  after Satterthwaite. One clip on which the rows differ is added (after Agresti and Min 2005), so that equal rows have no certainty.
+- With one or two seeds per row, the results are about the trained weights. With three or more, they are about methods:
+  the variance of a mean over seeds that is due to training is added to the variance over clips (seed_means.py).
+- Interval: Student's t with the variance of the mean difference over groups of clips and Satterthwaite's degrees of
+  freedom. One clip on which the rows differ is added (after Agresti and Min 2005), so that the interval of equal rows
+  is wider than 0.
 - p: two-sided permutation test of paired samples (Fisher 1935), as
-  scipy.stats.permutation_test(permutation_type="samples") for one pair. If two rows were alike, the difference of each
-  group could as well have the other sign. All patterns if there are at most PERMUTATIONS, else that many random ones,
-  with the observed pattern counted among them (Phipson and Smyth 2010). About methods, each pattern also draws what
-  training would add to each row, and the variance between seeds as it would be estimated.
+  scipy.stats.permutation_test(permutation_type="samples") for one pair. If two rows are equally good, the difference of
+  each group could as well have the opposite sign. All sign patterns are used if there are at most PERMUTATIONS, else
+  PERMUTATIONS random ones, with the observed pattern counted among them (Phipson and Smyth 2010). Tests about methods
+  use random patterns. Each of these also draws what training adds to each row, and an estimate of the variance between
+  seeds.
 - Correction: the largest |t| of all pairs of rows under the same patterns ("max-T": Westfall and Young 1993). It counts
-  every pair, so the row to compare with may be chosen after looking, as the best one is.
-- Several data sets: the mean of their differences. Signs are flipped within each data set.
+  every pair, so the reference row may be chosen after seeing the results, as the best row is.
+- Several data sets: the mean of the differences. Signs are flipped within each data set.
 
-N rows have N (N - 1) / 2 pairs. A flipped mean is linear in the values, so one matrix product gives those of all rows,
-and a pair is the difference of two of its columns.
+N rows have N (N - 1) / 2 pairs. A mean under flipped signs is linear in the values, so one matrix product gives the
+means of all rows. A pair is the difference of two columns of the product.
 
 B clips, G groups, N rows, P sign patterns.
 """
@@ -37,7 +39,7 @@ CLOSE = 1e-9  # patterns with the same |t| must count as equal, whatever the ord
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Estimate):
-    """One row minus another on the same clips, with the p of its test before and after correction for all pairs."""
+    """One row minus another on the same clips, with the p-value of the test, uncorrected and corrected for all pairs."""
 
     p: float
     corrected_p: float
@@ -62,7 +64,7 @@ class PairedRows:
     clip_ids: Sequence[str] = ()
 
     def take(self, keep_B: np.ndarray) -> "PairedRows":
-        """Return the rows on some clips, as those of one seed."""
+        """Return the rows on the clips that `keep_B` selects, without values of single seeds."""
         return PairedRows(self.value_BN[keep_B], None if self.group_B is None else self.group_B[keep_B])
 
     def group_sums(self) -> np.ndarray:
@@ -73,13 +75,14 @@ class PairedRows:
         return np.stack([np.bincount(number_B, weights=value_B) for value_B in self.value_BN.T], axis=1)
 
     def centred(self) -> "PairedRows":
-        """Return the rows with mean 0."""
+        """Return the rows, each shifted to mean 0, without values of single seeds."""
         return PairedRows(self.value_BN - self.value_BN.mean(axis=0), self.group_B)
 
     def seed_variance(self) -> tuple[SeedVariance, np.ndarray]:
-        """Return the variance between seeds, pooled over the rows, and how many trainings [N] each row is a mean of.
+        """Return the variance between seeds, pooled over the rows, and the number of trainings [N] that each row is a
+        mean of.
 
-        A row that was trained once for all of its seeds has infinitely many.
+        This number is infinite for a row that was trained once for all of its seeds.
         """
         trained_N = np.ones(len(self.seed_values), bool) if self.trained_N is None else self.trained_N
         interactions = [] if self.interaction_N is None else self.interaction_N[trained_N]
@@ -91,19 +94,19 @@ class PairedRows:
 
 
 def about_methods(strata: Sequence[PairedRows]) -> bool:
-    """Return whether all rows have the seeds that a claim about methods takes."""
+    """Return whether every row has at least MIN_SEEDS seeds, so that the results are about methods."""
     return all(stratum.seed_values and min(map(len, stratum.seed_values)) >= MIN_SEEDS for stratum in strata)
 
 
 def seed_range(strata: Sequence[PairedRows]) -> float | None:
-    """Return the largest difference between two seeds of one row; None if no row has two."""
+    """Return the largest difference between two seeds of one row; None if no row has two seeds."""
     ranges = [max(values) - min(values) for stratum in strata for values in stratum.seed_values if len(values) > 1]
     return max(ranges, default=None)
 
 
 @dataclass(frozen=True)
 class Training:
-    """What training adds to the variances of rows, of all data sets together."""
+    """What training adds to the variance of each row, over all data sets together."""
 
     variance_N: np.ndarray  # of each row's mean
     noise_N: np.ndarray  # likewise with what clips add to the variance between seeds, which varies as a whole
@@ -111,7 +114,7 @@ class Training:
 
     @classmethod
     def of(cls, strata: Sequence[PairedRows]) -> "Training":
-        """Return what training adds; nothing with one or two seeds."""
+        """Return what training adds to the variances; 0 if a row has fewer than MIN_SEEDS seeds."""
         rows = strata[0].value_BN.shape[1]
         if not about_methods(strata):
             return cls(np.zeros(rows), np.zeros(rows), 1.0)
@@ -122,7 +125,7 @@ class Training:
         return cls(variance_N, noise_N, float(max(1, sum(between.freedom for between, _ in parts))))
 
     def of_pairs(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the variance and the noise [N, N] of the difference of every two rows."""
+        """Return `variance` and `noise` [N, N] of the difference between every two rows."""
         variance_NN, noise_NN = (_off_diagonal(part_N[:, None] + part_N) for part_N in (self.variance_N, self.noise_N))
         return variance_NN, noise_NN
 
@@ -130,10 +133,10 @@ class Training:
 def compare_rows(
     strata: Sequence[PairedRows], seed: int = 0, merged: PairedRows | None = None
 ) -> dict[str, np.ndarray]:
-    """Return "value", "low", "high", "p" and "corrected_p" of every row minus every other, each [N, N].
+    """Return "value", "low", "high", "p" and "corrected_p" of every row minus every other row, each [N, N].
 
-    `strata` has one item for each data set, with the same rows. `merged` are all of them as one sample, if they share
-    clips (overlap.py). The diagonal is 0 with p = 1.
+    `strata` has one item for each data set, all with the same rows. `merged` is all data sets as one sample; pass it if
+    they share clips (overlap.py). The diagonal of "value" is 0, and that of the p-values is 1.
     """
     training = Training.of(strata)
     strata = [merged] if merged else strata
@@ -166,13 +169,13 @@ def _half_width(strata: Sequence[PairedRows], training: Training) -> np.ndarray:
 
 
 def null_variances(strata: Sequence[PairedRows]) -> np.ndarray:
-    """Return the variance [N, N] over groups of each difference about 0, which sign patterns leave as it is."""
+    """Return the variance [N, N] over groups of each difference, taken about 0. Flipping signs does not change it."""
     squares = [_pair_squares(stratum.group_sums()) / len(stratum.value_BN) ** 2 for stratum in strata]
     return np.sum(squares, axis=0) / len(strata) ** 2
 
 
 def _pair_squares(sum_GN: np.ndarray) -> np.ndarray:
-    """Return the sum over groups of the squared difference of every two rows, [N, N]."""
+    """Return the sum over groups of the squared difference between every two rows [N, N]."""
     product_NN = sum_GN.T @ sum_GN
     square_N = np.diag(product_NN)
     square_NN = square_N[:, None] + square_N - 2 * product_NN
@@ -184,7 +187,10 @@ def _off_diagonal(value_NN: np.ndarray) -> np.ndarray:
 
 
 def flipped_means(strata: Sequence[PairedRows], seed: int, exact: bool = True) -> np.ndarray:
-    """Return the mean [P, N] of each row under sign patterns of the groups; all patterns if `exact` and they are few."""
+    """Return the mean [P, N] of each row under sign patterns of the groups.
+
+    All patterns are used if `exact` and there are at most PERMUTATIONS, else PERMUTATIONS random ones.
+    """
     sums = [stratum.group_sums() for stratum in strata]
     scales = [1 / (len(stratum.value_BN) * len(strata)) for stratum in strata]
     chunks = []
@@ -196,10 +202,10 @@ def flipped_means(strata: Sequence[PairedRows], seed: int, exact: bool = True) -
 def pair_p_values(
     value_NN: np.ndarray, null_NN: np.ndarray, flipped_PN: np.ndarray, training: Training, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return p [N, N] of each pair of rows alone, and corrected for all pairs.
+    """Return the p-values [N, N] of all pairs of rows, first of each pair alone, then corrected for all pairs.
 
-    Under each sign pattern the means of rows also vary by what training adds, and the variance between seeds as one
-    that is estimated, so that few seeds make large differences likely.
+    Under each sign pattern, the means of rows also vary by what training adds, and the variance between seeds varies as
+    an estimate does. Large differences are therefore likely if there are few seeds.
     """
     rows, exact = len(value_NN), len(flipped_PN) < PERMUTATIONS
     trained_NN, noise_NN = training.of_pairs()
@@ -231,7 +237,7 @@ def pair_p_values(
 
 
 def _signs(sizes: Sequence[int], seed: int, exact: bool) -> Iterator[list[np.ndarray]]:
-    """Yield chunks of sign patterns: for each data set, +1 or -1 for each group."""
+    """Yield chunks of sign patterns: one array [P, G] of +1 and -1 for each data set."""
     total, ends = sum(sizes), np.cumsum(sizes)
     if exact and 2**total <= PERMUTATIONS:
         number_P = np.arange(2**total)
@@ -245,11 +251,10 @@ def _signs(sizes: Sequence[int], seed: int, exact: bool) -> Iterator[list[np.nda
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return the p of a family of tests on different clips, corrected for their number (Holm 1979, step-down
-    Bonferroni).
+    """Return the p-values of tests on different clips, corrected for the number of tests (Holm 1979).
 
-    The smallest is multiplied by the number of tests, the next by one less, and so on, never falling: this bounds the
-    chance of any false finding in the family.
+    The smallest is multiplied by the number of tests, the next by one less, and so on. A corrected value is never below
+    that of a smaller p-value. This bounds the probability of any false positive among the tests.
     """
     order = np.argsort(p, kind="stable")
     steps = np.asarray(p, float)[order] * np.arange(len(order), 0, -1)

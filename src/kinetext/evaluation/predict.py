@@ -1,12 +1,12 @@
 """Score every test clip of a run for its classes or captions: `kinetext predict-clips`.
 
 Each clip is scored with its frames in order and, as motion probes, reversed, shuffled (one fixed shuffle per clip) and
-with the middle frame repeated: a method that uses motion loses accuracy there. The image encoder sees each frame
-alone, so it runs once per clip and its tokens are reordered.
+with the middle frame repeated. A method that uses motion loses accuracy under the probes. The image encoder processes
+each frame alone, so it runs once per clip and its tokens are reordered.
 
-The views of a clip (temporal clips x spatial crops) are another thing: their scores are averaged.
+The views of a clip (temporal clips x spatial crops) are not motion probes: their scores are averaged.
 
-Several processes take whole batches in turn; each clip gets the scores that one process would give it, bit by bit.
+Several processes take whole batches in turn. The scores of a clip are bitwise equal to those from a single process.
 
 B clips, T frames, K classes or captions, P captions of the query bank, V views.
 """
@@ -55,11 +55,11 @@ def predict_clips(
     output: Path,
     threads: int = 1,
 ) -> None:
-    """Write the table `predictions` for all splits but train and val, with what val says about shares in its metadata.
+    """Write the table `predictions` for all splits except train and val.
 
-    A clip without frames has NaN scores and counts as wrong, alike for every method. Clips with captions are also
-    scored for captions of training clips (`bank_P`). With several processes, each calls this function and the first
-    one writes.
+    The metadata has the calibration that was fitted on val. A clip without frames has NaN scores and counts as wrong
+    for every method. Clips with captions are also scored for captions of training clips (`bank_P`). With several
+    processes, each calls this function and the first one writes.
     """
     process_threads = max(1, threads // distributed.local_world_size())
     torch.set_num_threads(process_threads)
@@ -107,7 +107,9 @@ def predict_clips(
 
 
 def _splits_by_clips(splits: dict[str, Split]) -> list[dict[str, Split]]:
-    """Return the splits in groups with the same clips, which are encoded once and scored among several sets of classes."""
+    """Return the splits in groups with the same clips. Each clip is encoded once and scored for the classes of all of
+    them.
+    """
     groups: dict[tuple[str, ...], dict[str, Split]] = {}
     for name, split in splits.items():
         groups.setdefault(tuple(row["clip_id"] for row in split.rows), {})[name] = split
@@ -130,7 +132,7 @@ class _EncodedTexts:
 
 
 class _Predictor:
-    """Scores the clips of the splits and measures how long that takes."""
+    """Scores the clips of the splits, and measures the speed and the cost."""
 
     def __init__(self, spec: RunSpec, method: Method, store: FrameStore, device: torch.device, threads: int) -> None:
         self.spec, self.method, self.store, self.device, self.threads = spec, method, store, device, threads
@@ -146,7 +148,7 @@ class _Predictor:
         return _EncodedTexts(labels, [self.method.encode_texts(part) for part in table.captions()])
 
     def encode_bank(self, train: Split, texts: Path) -> _EncodedTexts:
-        """Encode up to BANK_CAPTIONS captions of training clips; none where clips have classes."""
+        """Encode up to BANK_CAPTIONS captions of training clips. The result is empty if clips have classes instead."""
         if not (train.captioned and train.rows):
             return _EncodedTexts([], [])
         table = read_texts(texts, train.labels, self.method.backbone).to(self.device)
@@ -165,7 +167,7 @@ class _Predictor:
         ]
 
     def calibrate(self, val: Split, texts: Path) -> Calibration:
-        """Return how scores become shares, fitted on the validation clips."""
+        """Return the calibration of the scores, fitted on the validation clips."""
         if val.captioned:
             return CAPTIONS
         if not val.rows:
@@ -186,7 +188,7 @@ class _Predictor:
         bank: _EncodedTexts,
         frame_orders: tuple[str, ...] = FRAME_ORDERS,
     ) -> list[Row]:
-        """Score the clips that have frames, for each split in `texts`; every process gets the rows of all."""
+        """Return the scores of the clips that have frames, for each split in `texts`, in every process."""
         views, targets = self.spec.testing.views, {name: encoded.targets() for name, encoded in texts.items()}
         clips = [clip for clip in clips if clip["clip_id"] in self.store]
         clip_views = ClipViews(self.store, [clip["clip_id"] for clip in clips], self.spec)
@@ -232,7 +234,7 @@ class _Predictor:
         return self.method.encode_tokens({level: token[row_B1, index_BT] for level, token in tokens.items()})
 
     def count_gflops(self, clips: list[Row], text: list[Any]) -> None:
-        """Count the arithmetic of one clip that has frames, once."""
+        """Count the floating-point operations of the first clip that has frames, unless they are known already."""
         clip_ids = [clip["clip_id"] for clip in clips if clip["clip_id"] in self.store][:1]
         if self.gflops is None and clip_ids:
             loader = ClipLoader(ClipViews(self.store, clip_ids, self.spec), self.device, 0, self.spec.training.decode)
@@ -241,14 +243,18 @@ class _Predictor:
             self.gflops = gflops_per_clip(self.method, frames_VTCHW, text)
 
     def cost(self, checkpoint: Path | None) -> dict[str, float | None]:
-        """Return the cost of testing, and that of a training that there was none. Every process calls this."""
+        """Return the cost of testing. Without a checkpoint, add the cost of training, which is 0. Every process calls
+        this.
+        """
         none = {"trained_parameters": 0, "train_seconds": 0.0, "train_clips_seen": 0}
         none |= {"new_parameters": sum(p.numel() for p in self.method.new_parameters().values())}
         peak = distributed.maximum(round(peak_mib(self.device)))
         return {"gflops_per_clip": self.gflops, "predict_peak_mib": peak, **({} if checkpoint else none)}
 
     def clips_per_s(self) -> float | None:
-        """Return the clips scored per second, frames in order; None without clips. Every process calls this."""
+        """Return the clips scored per second with frames in order; None if no clip was scored. Every process calls
+        this.
+        """
         measured = distributed.gather([(self.num_clips, self.seconds)])
         num_clips, seconds = sum(clips for clips, _ in measured), max(seconds for _, seconds in measured)
         return num_clips / seconds if seconds else None

@@ -1,4 +1,4 @@
-"""The predictions of one split with its frames in one order, as metrics see them. B clips, K classes or captions."""
+"""Predictions of the clips of one split in one frame order, as read by the metrics. B clips, K classes or captions."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from kinetext.evaluation.calibration import UNKNOWN, Calibration, read_calibrati
 
 @dataclass(frozen=True)
 class Predictions:
-    """Scores of clips for classes, or for captions: the label of a caption is the clip_id of its clip."""
+    """Scores of clips for classes or captions. The label of a caption is the clip_id of its clip."""
 
     labels: list[str]
     target_B: np.ndarray  # int, index into labels
@@ -50,9 +50,9 @@ class Predictions:
 
 
 def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[str, str], Predictions]:
-    """Read predictions.parquet; return the predictions of each split and frame order.
+    """Read predictions.parquet; return predictions by (split, frame order).
 
-    With `frame_order`, only those of one frame order are read.
+    With `frame_order`, only this frame order is read.
     """
     table = read_table("predictions", path)
     metadata = metadata_of(table.schema)
@@ -80,7 +80,7 @@ def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[s
 
 
 def _parts(table: pa.Table) -> tuple[np.ndarray, list[tuple[str, str]]]:
-    """Return the number of each row's split and frame order, and these."""
+    """Return the part number [R] of each of R rows, and the (split, frame order) of each part."""
     columns = [table[name].combine_chunks().dictionary_encode() for name in ("split", "frame_order")]
     (split_R, order_R), (splits, orders) = zip(
         *((column.indices.to_numpy(), column.dictionary.to_pylist()) for column in columns), strict=True
@@ -90,13 +90,13 @@ def _parts(table: pa.Table) -> tuple[np.ndarray, list[tuple[str, str]]]:
 
 
 def _rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
-    """Return some rows; without a copy if they follow each other."""
+    """Return the rows at some indices, without a copy if the indices are consecutive."""
     follow = len(rows) == rows[-1] - rows[0] + 1
     return table.slice(rows[0], len(rows)) if follow else table.take(rows)
 
 
 class _Ids:
-    """Clip ids as lists, one list for frame orders with the same clips."""
+    """Converts columns of clip ids to lists. Equal columns share one list."""
 
     def __init__(self) -> None:
         self.known: list[tuple[pa.ChunkedArray, list[str]]] = []
@@ -113,8 +113,8 @@ class _Ids:
 def predicted_classes(predictions: Predictions) -> np.ndarray:
     """Return the index [B] of the class that scores highest for each clip; -1 for a clip without frames.
 
-    As in top1, a clip belongs to its own class only if that scores strictly higher than every other; a tie with its own
-    class counts for the other class.
+    As in top-1 accuracy, a clip is assigned to its own class only if that class scores strictly higher than every
+    other. In a tie, the other class is returned.
     """
     target_score_B = predictions.scores_BK[np.arange(len(predictions)), predictions.target_B]
     others_BK = predictions.scores_BK.copy()
@@ -133,13 +133,13 @@ def label_matrix(targets: list[list[int]], num_classes: int) -> np.ndarray:
 
 
 def _train_clips(metadata: dict[str, Any], labels: list[str]) -> np.ndarray | None:
-    """Return the number [K] of training clips of each class; None in files of an earlier version, or of captions."""
+    """Return the number [K] of training clips of each class; None for captions and for files of an earlier version."""
     clips = metadata.get("train_clips")
     return np.array([clips.get(label, 0) for label in labels]) if clips else None
 
 
 def _groups(group: pa.ChunkedArray, clip_id: pa.ChunkedArray) -> np.ndarray | None:
-    """Return the number [B] of each clip's group, or of the clip itself where the group is unknown."""
+    """Return the group number [B] of each clip; None if no group is known. A clip without a known group is a group."""
     if group.null_count == len(group):
         return None
     known = pc.if_else(pc.is_null(group), pc.binary_join_element_wise("clip", clip_id, ":"), group)

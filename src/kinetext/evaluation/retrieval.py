@@ -1,16 +1,16 @@
 """Text-video retrieval: ranks from the scores of clips for captions, with plain and with changed scores.
 
 - t2v: every caption is a query, and the clips are the gallery.
-- v2t: every clip is a query; another clip scores as its best caption does (CLIP4Clip, X-Pool). With one caption per
-  clip, the captions are the gallery.
+- v2t: every clip is a query, and the gallery has one item per clip, with the score of its best caption (CLIP4Clip,
+  X-Pool). With one caption per clip, the captions are the gallery.
 
-The rank of a query's own item is 1 + the number of other items that score strictly higher. No item is in a gallery
-twice and each query has one rank, so equal captions and equal clips count once; the widely copied `where(sorted - own
-== 0)` counts every tie as another query. A tie is in the query's favour, as in papers. The metric `ties` reports how
-many there are: a model with equal scores everywhere would be perfect.
+The rank of the item that matches a query is 1 + the number of other items that score strictly higher. Each query has
+exactly one rank, whereas the widely copied `where(sorted - own == 0)` counts every tie as another query. A tie favours
+the query, as in papers. The metric `ties` reports how many ties there are, because a model with equal scores everywhere
+would have perfect ranks.
 
-A clip without frames has NaN scores: it has the worst rank, as a query and as an own item, and never beats another
-item.
+A clip without frames has NaN scores. It has the worst rank both as a query and as the matching item, and never ranks
+above another item.
 
 B clips, K captions, Q queries, N items of a gallery, P captions of the query bank.
 """
@@ -24,9 +24,9 @@ from kinetext.evaluation.predictions import Predictions
 
 @dataclass(frozen=True)
 class Ranks:
-    """The rank of each query's own item (1 is best) and whether another item ties with it, sorted by clip.
+    """The rank of the item that matches each query (1 is best), and whether another item ties with it, sorted by clip.
 
-    A bootstrap draws clips with all of their queries, as captions of one clip are alike.
+    A bootstrap draws clips with all of their queries, because the captions of a clip are not independent.
     """
 
     rank_Q: np.ndarray
@@ -39,7 +39,7 @@ class Ranks:
         return len(self.count_B)
 
     def take(self, rows: np.ndarray) -> "Ranks":
-        """Return the queries of some clips, which may repeat."""
+        """Return the queries of the clips at `rows`, which may repeat."""
         count_B = self.count_B[rows]
         start_B = np.cumsum(count_B) - count_B
         index_Q = np.repeat(self.start_B[rows] - start_B, count_B) + np.arange(count_B.sum())
@@ -47,7 +47,8 @@ class Ranks:
 
 
 def rank_queries(scores_BK: np.ndarray, clip_K: np.ndarray) -> dict[str, Ranks]:
-    """Return the ranks of both directions, "t2v" and "v2t". `clip_K` is the clip of each caption, a row of the scores.
+    """Return the ranks of both directions, "t2v" and "v2t". `clip_K` is the clip of each caption, as a row of the
+    scores.
 
     Raises ValueError for a clip without captions, which cannot be retrieved.
     """
@@ -68,7 +69,7 @@ def rank_queries(scores_BK: np.ndarray, clip_K: np.ndarray) -> dict[str, Ranks]:
 
 
 def _ranks(scores_QN: np.ndarray, target_Q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rank [Q] of each query's own item, and whether [Q] another item ties with it."""
+    """Return the rank [Q] of the item that matches each query, and whether [Q] another item ties with it."""
     target_score_Q1 = np.take_along_axis(scores_QN, target_Q[:, None], axis=1)
     rank_Q = 1 + (scores_QN > target_score_Q1).sum(1)  # NaN is never higher
     tied_Q = (scores_QN == target_score_Q1).sum(1) > 1
@@ -79,18 +80,20 @@ def _ranks(scores_QN: np.ndarray, target_Q: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def dual_softmax(scores_QN: np.ndarray) -> np.ndarray:
-    """Multiply each score by its share among all queries for the same item (DSL: CAMoE, Cheng et al. 2021).
+    """Multiply each score by its softmax over all queries for the same item (DSL: CAMoE, Cheng et al. 2021).
 
-    Scores are counted from the lowest of all, so that a constant added to all scores changes nothing: a product with
-    negative scores would rank the largest share last. Scores keep the model's own temperature; the factor of 1000 in
-    the copied code makes the shares nearly equal.
+    The lowest of all scores is subtracted first, so that a constant added to all scores changes nothing. A product with
+    negative scores would rank the highest probability last. Scores keep the temperature of the model: the temperature
+    of 1000 in the widely copied code makes the softmax nearly uniform.
     """
     lowest = np.nanmin(scores_QN, initial=np.inf)  # NaN: of clips without frames
     return (scores_QN - lowest) * inverted_softmax(scores_QN)
 
 
 def inverted_softmax(scores_QN: np.ndarray) -> np.ndarray:
-    """Take the softmax over queries instead of items (Smith et al., ICLR 2017): items that suit all queries lose."""
+    """Return the softmax over queries instead of items (Smith et al., ICLR 2017). It lowers items that suit all
+    queries.
+    """
     high_1N = np.nan_to_num(np.nanmax(np.where(np.isnan(scores_QN), -np.inf, scores_QN), axis=0, keepdims=True))
     weight_QN = np.exp(scores_QN - high_1N)
     with np.errstate(invalid="ignore"):
@@ -103,14 +106,15 @@ TRANSDUCTIVE = {"dsl": dual_softmax, "inverted": inverted_softmax}
 def querybank_norm(scores_QN: np.ndarray, bank_PN: np.ndarray) -> np.ndarray:
     """Apply QB-Norm with the dynamic inverted softmax (Bogolin et al., CVPR 2022; code: ioanacroi/qb-norm).
 
-    An item is activated if it is the highest of some bank query p. If a query's highest item is activated, its scores
-    s(n) become
+    An item is activated if it scores highest for some bank query p. If the highest item of a query is activated, the
+    scores s(n) of the query become
 
         exp(s(n)) / sum over p of exp(bank(p, n))
 
-    (here its logarithm, which ranks alike); other queries keep their scores. The bank is captions of training clips,
-    so no other query of the test is used, and a search that answers one query at a time can apply it. Scores keep the
-    model's own temperature; the authors use 20 x the cosine, and other factors for some models.
+    This function returns the logarithm, which gives the same ranks. Other queries keep their scores. The bank consists
+    of captions of training clips. No other test query is used, so a search that answers one query at a time can apply
+    the method. Scores keep the temperature of the model; the authors use 20 x the cosine, and other factors for some
+    models.
     """
     activated_N = np.zeros(scores_QN.shape[1], bool)
     activated_N[_highest(bank_PN)] = True
@@ -134,9 +138,9 @@ def caption_clips(predictions: Predictions) -> np.ndarray:
 
 
 def rank_samples(predictions: Predictions, transductive: bool) -> dict[str, Ranks]:
-    """Return the ranks that metrics of captions measure, by the pattern of their names: "t2v_{}" or "t2v_{}:dsl".
+    """Return the ranks for the metrics of captions, by the pattern of the metrics' names: "t2v_{}" or "t2v_{}:dsl".
 
-    QB-Norm is measured for text to video only, and only with a bank: the other direction would need training videos.
+    QB-Norm is measured for text to video only, and only with a bank. The other direction would need training videos.
     """
     clip_K, scores_BK = caption_clips(predictions), predictions.scores_BK
     samples = {f"{direction}_{{}}": ranks for direction, ranks in rank_queries(scores_BK, clip_K).items()}

@@ -6,7 +6,7 @@ from kinetext.evaluation.metrics.base import Rivals
 
 
 def split_rivals(confusables: list[dict[str, Any]], rule: str, labels: list[str]) -> Rivals:
-    """Return each label's rivals under a rule, the most confusable first, without labels of other splits."""
+    """Return the rivals of each label under a rule, the most confusable first. Labels of other splits are left out."""
     in_split = set(labels)
     rivals: Rivals = {}
     for row in sorted((row for row in confusables if row["rule"] == rule), key=lambda row: row["rank"]):

@@ -1,4 +1,4 @@
-"""Find the files of a run that are needed to classify a video. Imports nothing heavy, unlike classify.py."""
+"""Find the files of a run that are needed to classify a video. Unlike classify.py, this imports nothing heavy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ NO_PREDICTIONS = Calibration(reason="the run has no predictions yet; run `snakem
 
 @dataclass(frozen=True)
 class RunFiles:
-    """The files of a run, and the labels that a video is scored for, in order."""
+    """The files of a run, and the labels that a video is scored for, in the order of the scores."""
 
     run: Path  # run.yaml
     backbone: Path
@@ -38,10 +38,10 @@ class RunFiles:
 
 
 def find_run_files(folder: Path) -> RunFiles:
-    """Find the files of a run folder; backbone, texts and labels come from its results folder.
+    """Find the files of a run folder. The backbone, texts and labels come from the results folder.
 
-    The labels are the test classes, or all classes where some are novel; captions are those of the test clips. Raises
-    ValueError for a missing file, with the rule that makes it.
+    The labels are the test classes, or all classes if some are novel. Captions are those of the test clips. Raises
+    ValueError for a missing file; the message names the rule that makes it.
     """
     spec = read_run(folder / "run.yaml")
     paths = run_paths(folder, spec.run)
@@ -68,5 +68,5 @@ def find_run_files(folder: Path) -> RunFiles:
 
 
 def _calibration(predictions: Path) -> Calibration:
-    """Return the calibration that predict_clips fitted, if the run has predictions."""
+    """Return the calibration that predict_clips fitted; NO_PREDICTIONS if the run has no predictions."""
     return read_calibration(read_metadata(predictions).get("calibration")) if predictions.is_file() else NO_PREDICTIONS

@@ -1,4 +1,4 @@
-"""Scores of clips by a trained method: its loading, the frame orders of the motion probes, and the average over views.
+"""Scores of clips by a trained method: loading the method, frame orders of the motion probes, and averages over views.
 
 B clips, T frames, K classes or captions, V views, N = B * V views of clips.
 """
@@ -21,9 +21,9 @@ from kinetext.methods.checkpoint import load_trained
 def load_method(
     spec: RunSpec, backbone_folder: Path, checkpoint: Path | None, device: torch.device, multi_label: bool = False
 ) -> Method:
-    """Load the method of a run for testing, with the parameters of its checkpoint if it has one.
+    """Load the method of a run for testing, with the parameters of the checkpoint if there is one.
 
-    `multi_label`: its clips have several labels each, so a training has a threshold between them.
+    `multi_label` states whether clips have several labels each. A trained method then has a threshold between labels.
     """
     method = build_method(load_backbone(backbone_folder), spec.method_module, spec.method_options)
     if checkpoint is not None:
@@ -36,7 +36,7 @@ def load_method(
 
 
 def frame_indices(frame_order: str, num_frames: int, clip_id: str) -> Tensor:
-    """Return the indices [T] of the frames in one of FRAME_ORDERS. The shuffle depends only on clip_id."""
+    """Return the frame indices [T] of a frame order, one of FRAME_ORDERS. The shuffle depends only on clip_id and T."""
     indices = torch.arange(num_frames)
     if frame_order == "reversed":
         return indices.flip(0)
@@ -49,8 +49,9 @@ def frame_indices(frame_order: str, num_frames: int, clip_id: str) -> Tensor:
 
 
 def score_clips(method: Method, video: Any, text: list[Any], views: int, average: str = "logits") -> np.ndarray:
-    """Return the scores [B, K] of videos [B * V] for texts that are encoded in chunks, averaged over the V views of a
-    clip; log-odds if the method was trained on several labels per clip.
+    """Return the scores [B, K] of `video` (B * V views) for the encoded texts, averaged over the V views of each clip.
+
+    `text` has the texts in chunks. The scores are log-odds if the method was trained on several labels per clip.
     """
     scores_NK = torch.cat([method.label_logits(method.score(video, part)) for part in text], 1).float()
     return average_views(scores_NK, views, average).cpu().numpy()

@@ -5,11 +5,13 @@ both. A mean over S seeds and N clips has the variance
 
     var(a) / S  +  var(b) / N + var(e) / (S N)
 
-- The second part is that of the clips' values averaged over seeds, by group of clips (intervals.py).
-- The first is (variance between the means of seeds - var(e) / N) / S, not below 0: the means of seeds also differ because
-  clips do not answer alike to two trainings. Both are pooled over the rows of a table.
+- The first term is due to training. It is estimated as (variance between the means of seeds - var(e) / N) / S, at least
+  0. The subtraction is needed because clips react differently to two trainings, which also changes the means of seeds.
+  Both variances are pooled over the rows of a table.
+- The other two terms are due to clips. Together they are the variance of the clips' values averaged over seeds, by
+  group of clips (intervals.py).
 - The quantile is Student's, with degrees of freedom after Satterthwaite (1946).
-- With one or two seeds the interval is about these trained weights: the first part is left out.
+- With one or two seeds the interval is about the trained weights, and the first term is left out.
 
 S seeds, B clips, G groups.
 """
@@ -29,7 +31,7 @@ MIN_SEEDS = 3  # from here on, an estimate is about trainings; below, about the 
 
 
 class ClipParts(NamedTuple):
-    """What clips add to the variance of a mean over seeds, and to that of one seed."""
+    """What clips add to the variance of a mean over seeds, and to the variance of one seed."""
 
     variance: float  # of the mean over seeds, over groups of clips
     freedom: float  # degrees of freedom of that variance
@@ -45,12 +47,12 @@ class SeedVariance(NamedTuple):
     interaction: float = 0.0  # the part of it that is due to clips
 
     def of_mean(self, seeds: int) -> float:
-        """Return the variance of a mean over seeds that is due to training."""
+        """Return the part of the variance of a mean over seeds that is due to training."""
         return max(0.0, self.variance - self.interaction) / seeds
 
 
 def clip_parts(value_SB: np.ndarray, group_B: np.ndarray | None = None) -> ClipParts:
-    """Return what clips add to variances. `group_B` is the number of each clip's group; None: each clip is its own."""
+    """Return what clips add to variances. `group_B` is the number of each clip's group; None: each clip is a group."""
     S, B = value_SB.shape
     group_B = np.arange(B) if group_B is None else np.unique(group_B, return_inverse=True)[1]
     groups = int(group_B.max()) + 1 if B else 0
@@ -68,8 +70,8 @@ def clip_parts(value_SB: np.ndarray, group_B: np.ndarray | None = None) -> ClipP
 def pool_seeds(rows: Sequence[Sequence[float]], interactions: Sequence[float] = ()) -> SeedVariance:
     """Return the variance between the seeds of a row, pooled over rows of a table that were trained repeatedly.
 
-    `interactions` has that of each row (ClipParts); empty: unknown, counted as 0. Leave out rows whose seeds are one
-    and the same: nothing was trained there.
+    `rows` has the mean of each seed. `interactions` has ClipParts.interaction of each row; if it is empty, it counts as
+    0. Leave out rows whose seeds are one training, or none.
     """
     squares = sum(float(np.var(values)) * len(values) for values in rows)
     freedom = sum(len(values) - 1 for values in rows)
@@ -79,10 +81,10 @@ def pool_seeds(rows: Sequence[Sequence[float]], interactions: Sequence[float] = 
 
 
 def add_variances(clip: float, clip_freedom: float, between: SeedVariance, seeds: int) -> tuple[float, float]:
-    """Return the variance of a mean over seeds and clips, and its degrees of freedom (see `inverse_freedom`).
+    """Return the variance of a mean over seeds and clips, then its degrees of freedom (see `inverse_freedom`).
 
-    `clip` is the part that is due to clips. Where training adds something, the variance between seeds varies as a
-    whole, its part that is due to clips included.
+    `clip` is the variance that is due to clips, with `clip_freedom` degrees of freedom. If training adds variance, the
+    degrees of freedom follow from the whole variance between seeds, including the part that is due to clips.
     """
     training = between.of_mean(seeds)
     total = clip + training
@@ -95,11 +97,12 @@ def add_variances(clip: float, clip_freedom: float, between: SeedVariance, seeds
 
 
 def inverse_freedom(share: Any, freedom: float) -> Any:
-    """Return what the variance between seeds adds to 1 / (degrees of freedom), for its share of the whole variance.
+    """Return what the variance between seeds adds to 1 / (degrees of freedom).
 
-    Satterthwaite's (1946) formula has the square of the share. With the two degrees of freedom of three seeds it gives
-    too many: in a simulation with normal values, means over 3 seeds covered down to 92.2 % where training adds 8 times
-    as much as clips. With the power 1.5 they cover 93.1 to 96.8 % at any such ratio (docs/decisions/028).
+    `share` is its fraction of the total variance, and `freedom` are its degrees of freedom. Satterthwaite's formula
+    (1946) has the square of the fraction. With the two degrees of freedom of three seeds it gives too many: in a
+    simulation with normal values, intervals of means over 3 seeds covered down to 92.2 % if training adds 8 times as
+    much as clips. With the power 1.5 they cover 93.1 to 96.8 % at any such ratio (docs/decisions/028).
     """
     return share**POWER / max(freedom, 1)
 
@@ -109,9 +112,9 @@ def mean_over_seeds(
 ) -> Estimate:
     """Return the mean over seeds with its interval.
 
-    `between` is the variance between seeds, pooled over the table; None: the seeds are one training. `parts` is what
-    clips add. None: unknown; with one or two seeds the interval is then the mean of the seeds' intervals, and from
-    three on the mean of their variances over clips takes its place, which is too much: the interval is too wide.
+    `between` is the variance between seeds, pooled over the table; None if the seeds are one training. `parts` is what
+    clips add; None if unknown. If `parts` is unknown, the interval for two seeds is the mean of the seeds' intervals.
+    With three or more seeds, the mean of the seeds' variances over clips is then used, so the interval is too wide.
     """
     count, values = len(seeds), [seed.value for seed in seeds]
     value = sum(values) / count
@@ -137,7 +140,7 @@ def _interval(
     between: SeedVariance,
     parts: ClipParts | None,
 ) -> tuple[float, float]:
-    """Return the interval of a mean over seeds; `mean_ends` is the mean of the seeds' intervals."""
+    """Return the interval of a mean over seeds. `mean_ends` are the mean limits of the seeds' intervals."""
     half, quantile = (mean_ends[1] - mean_ends[0]) / 2, float(ndtri((1 + LEVEL) / 2))
     groups = parts.groups if parts else min(seed.groups or seed.clips for seed in seeds)
     clip = parts.variance if parts else sum(seed.variance for seed in seeds) / len(seeds)
@@ -155,7 +158,7 @@ def _interval(
 
 
 def estimate_of_run(row: Mapping[str, Any]) -> Estimate:
-    """Return a row of the table `metrics`."""
+    """Return a row of the table `metrics` as an estimate of one seed."""
     return Estimate(
         value=row["value"],
         low=row["low"],

@@ -1,11 +1,12 @@
-"""The trade-off between trained (seen) and novel (unseen) classes: calibrated stacking and its area, AUSUC.
+"""The trade-off between trained (seen) and novel (unseen) classes: calibrated stacking and the area AUSUC.
 
 A number, the bias, is added to the scores of all novel classes (calibrated stacking: Chao et al., ECCV 2016). The
-higher it is, the more novel and the fewer seen clips are right. The curve of one accuracy over the other does not
-depend on how a method happens to weigh the two kinds of class, nor does the area below it (AUSUC).
+higher it is, the more unseen clips and the fewer seen clips are right. The curve of one accuracy over the other, and
+the area below it (AUSUC), do not depend on how a method weighs novel against trained classes.
 
-A seen clip is right below some bias, an unseen clip above some bias. So the area is the share of pairs of a seen and an
-unseen clip that some bias gets right together: a Mann-Whitney statistic, with DeLong's variance (DeLong et al. 1988).
+A seen clip is right below some bias, and an unseen clip above some bias. So the area is the fraction of pairs of a seen
+and an unseen clip for which some bias makes both right. This is a Mann-Whitney statistic, with DeLong's variance
+(DeLong et al. 1988).
 
 B clips, of one split or of both.
 """
@@ -22,14 +23,14 @@ POINTS = 41  # of the curve of a run
 
 
 class Limits(NamedTuple):
-    """The bias up to which each seen clip is right, and from which on each unseen clip is right."""
+    """The bias below which each seen clip is right, and the bias above which each unseen clip is right."""
 
     seen_B: np.ndarray  # -inf: never right
     unseen_B: np.ndarray  # inf: never right
 
 
 def limits(seen: Predictions, unseen: Predictions, novel: set[str]) -> Limits:
-    """Return the limits of all clips. `novel` are the novel classes; a tie is wrong, as is a clip without frames."""
+    """Return the limits of all clips. `novel` are the novel classes. A tie and a clip without frames count as wrong."""
     target_score_B, rival_B, others_B = _best_scores(seen, novel)
     with np.errstate(invalid="ignore"):
         seen_B = np.where(target_score_B > rival_B, target_score_B - others_B, -np.inf)
@@ -41,7 +42,11 @@ def limits(seen: Predictions, unseen: Predictions, novel: set[str]) -> Limits:
 
 
 def _best_scores(predictions: Predictions, novel: set[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the scores [B] of the own class, the best other class of the same kind, and the best of the other kind."""
+    """Return three scores [B]: of the clip's class, of the best other class of its kind, and of the best of the other
+    kind.
+
+    The two kinds are trained and novel classes.
+    """
     novel_K = np.array([label in novel for label in predictions.labels])
     target_B = predictions.target_B
     target_score_B = predictions.scores_BK[np.arange(len(predictions)), target_B]
@@ -52,7 +57,10 @@ def _best_scores(predictions: Predictions, novel: set[str]) -> tuple[np.ndarray,
 
 
 def pseudo_values(limit: Limits) -> tuple[np.ndarray, np.ndarray]:
-    """Return pseudo-values of the seen and the unseen clips; the mean of both together is AUSUC, and varies as it does."""
+    """Return the pseudo-values of the seen clips, then of the unseen clips.
+
+    The mean over all clips is AUSUC and varies as it does.
+    """
     seen_B, unseen_B = limit
     of_seen_B = np.searchsorted(np.sort(unseen_B), seen_B, side="left") / len(unseen_B)
     of_unseen_B = 1 - np.searchsorted(np.sort(seen_B), unseen_B, side="right") / len(seen_B)
@@ -64,7 +72,7 @@ def pseudo_values(limit: Limits) -> tuple[np.ndarray, np.ndarray]:
 
 
 def curve(limit: Limits, points: int = POINTS) -> Iterator[dict[str, float]]:
-    """Yield points of the curve: the bias and both accuracies, at quantiles of all limits."""
+    """Yield points of the curve at quantiles of all limits: "bias", and the accuracies "seen" and "unseen"."""
     finite_B = np.concatenate([part[np.isfinite(part)] for part in limit])
     if not len(finite_B):
         return
@@ -81,7 +89,7 @@ def curve(limit: Limits, points: int = POINTS) -> Iterator[dict[str, float]]:
 def both_splits(
     predictions: Mapping[tuple[str, str], Predictions],
 ) -> Iterator[tuple[str, Predictions, Predictions, set[str]]]:
-    """Yield the frame order, both splits and the novel classes of what a run predicted under base_to_novel."""
+    """Yield (frame order, seen split, unseen split, novel classes) for each frame order of a base_to_novel run."""
     for (split, frame_order), seen in predictions.items():
         unseen, novel = predictions.get((UNSEEN, frame_order)), predictions.get(("novel", frame_order))
         if split == SEEN and unseen is not None and novel is not None and len(seen) and len(unseen):

@@ -1,4 +1,4 @@
-"""Metrics: those that every run is measured by, and those that a configuration adds. The contract is in base.py."""
+"""Built-in metrics, which measure every run, and metrics that a configuration adds. The interface is in base.py."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,7 +30,7 @@ BUILT_IN: dict[str, tuple[str, dict[str, Any]]] = {  # name in the table `metric
 
 
 def build_metric(module: str, options: dict[str, Any]) -> Metric:
-    """Return the metric of a module. Raises ValueError for an unknown module or option."""
+    """Return the metric that a module defines. Raises ValueError for an unknown module or option."""
     cls = plugins.load("metrics", module)
     return cls(plugins.configure(cls, options))
 
@@ -38,7 +38,8 @@ def build_metric(module: str, options: dict[str, Any]) -> Metric:
 def all_metrics(added: Mapping[str, MetricOptions] | None = None) -> dict[str, Metric]:
     """Return the built-in metrics by name, then those that a configuration adds.
 
-    Raises ValueError that begins with the name for an unknown module or option, or a name that is taken.
+    Raises ValueError for an unknown module or option, or the name of a built-in metric. The message begins with the
+    name.
     """
     metrics = {name: build_metric(module, options) for name, (module, options) in BUILT_IN.items()}
     for name, metric in (added or {}).items():
@@ -52,9 +53,7 @@ def all_metrics(added: Mapping[str, MetricOptions] | None = None) -> dict[str, M
 
 
 def task_of(name: str) -> str:
-    """Return the task of a metric by its name in the table `metrics`; one that a configuration adds counts as of
-    classes.
-    """
+    """Return the task of a metric by its name in the table `metrics`; "classes" for a metric that is not built in."""
     if name.startswith(("t2v_", "v2t_")):
         return "captions"
     module, _ = BUILT_IN.get(name.partition(":")[0], ("top_k", {}))
@@ -62,8 +61,8 @@ def task_of(name: str) -> str:
 
 
 def unit_of(name: str) -> str:
-    """Return the unit of a built-in metric by its name in the table `metrics`, e.g. `t2v_mdr:dsl`; share for other
-    metrics.
+    """Return the unit of a metric by its name in the table `metrics`, e.g. `t2v_mdr:dsl`; "share" if it is not built
+    in.
     """
     module, _ = BUILT_IN.get(name.partition(":")[0].removeprefix("t2v_").removeprefix("v2t_"), ("top_k", {}))
     return str(plugins.load("metrics", module).unit)

@@ -8,9 +8,9 @@ from kinetext.evaluation.predictions import Predictions
 
 
 class AveragePrecision(Metric):
-    """Average precision over clips of each class, averaged over the classes that have clips (as on Charades).
+    """Average precision over the clips of each class, averaged over the classes that have clips (as on Charades).
 
-    A clip without frames comes after all others.
+    Clips without frames are ranked last.
     """
 
     task = "labels"

@@ -1,11 +1,11 @@
-"""The contract of a metric: one class in a module of its own that extends `Metric`.
+"""The interface of a metric: a module with one class that extends `Metric`.
 
-A tie counts as wrong: the clip's own class must score strictly higher than its competitor. A method that cannot tell
-two classes apart gives both the same score (mean-pooled frames do so for a clip and its reversal), and numpy's argmax
-would call half of those right. A clip without frames has NaN scores and counts as wrong, so that no method gains by
-failing on a clip. Nothing to count gives NaN.
+A tie counts as wrong: the clip's own class must score strictly higher than its competitor. A method that cannot
+distinguish two classes gives both the same score, as mean-pooled frames do for a clip and its reversal. numpy's argmax
+would count half of these ties as right. A clip without frames has NaN scores and counts as wrong, so that no method
+gains by failing on a clip. A metric is NaN if no clip counts.
 
-Clips B, classes K.
+B clips, K classes.
 """
 
 from typing import Any, ClassVar, Literal
@@ -22,8 +22,9 @@ Unit = Literal["share", "rank", "number"]
 class Metric:
     """Base class of all metrics.
 
-    A subclass overrides `clip_values` if the metric is a mean over clips, else `measure`. `sample` is a `Predictions`.
-    For a metric of captions it is a `Ranks`, one for each direction of retrieval (evaluation/retrieval.py).
+    A subclass overrides `clip_values` if the metric is a mean over clips, else `measure`. `sample` is a `Predictions`
+    or the result of `prepare`. For a metric of captions it is a `Ranks`, one for each direction of retrieval
+    (evaluation/retrieval.py).
     """
 
     class Config(Options):
@@ -39,30 +40,32 @@ class Metric:
         self.config: Any = self.Config() if config is None else config
 
     def prepare(self, predictions: Predictions) -> Any:
-        """Return what is measured: the predictions, or less of them, which a bootstrap draws a thousand times.
+        """Return the sample to measure: the predictions, or the part of them that the metric needs.
 
-        It has a length, `take(rows)` and `group_B`. None if the predictions lack what the metric needs: then it has no
-        row in the table. Not of metrics of captions, or with rivals.
+        A bootstrap draws from the sample a thousand times. It has a length, `take(rows)` and `group_B`. None if the
+        predictions lack what the metric needs; the metric then has no row in the table. Not called for metrics of
+        captions and metrics that need rivals.
         """
         return predictions
 
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray | None:
-        """Return the metric of each clip, value_B, with NaN for clips that are left out; None if it is not a mean over
+        """Return the metric of each clip [B], NaN for clips that are left out; None if the metric is not a mean over
         clips.
 
-        The interval is computed from these values, instead of from many bootstrap samples.
+        The interval is computed from these values. If the unit is "share", it needs no bootstrap.
         """
         return None
 
     def chance(self, sample: Any) -> float | None:
-        """Return the expected value with random scores, which says nothing about a clip; None: unknown."""
+        """Return the expected value of the metric with random scores; None: unknown."""
         return None
 
     def pseudo_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray | None:
-        """Return values of clips [B] whose mean is the metric and varies as it does, NaN for a clip that is left out.
+        """Return pseudo-values [B] of clips, NaN for a clip that is left out. Their mean is the metric and varies as it
+        does.
 
-        Means over seeds and paired tests are made of them. A metric that is no mean over clips is linearised (influence
-        function; Hampel 1974). None: unknown, and the metric is not tested.
+        Means over seeds and paired tests use pseudo-values. A metric that is not a mean over clips is linearised
+        (influence function; Hampel 1974). None: there are no pseudo-values, and the metric is not tested.
         """
         return self.clip_values(sample, rivals)
 
@@ -75,7 +78,9 @@ class Metric:
 
 
 def num_not_below(predictions: Predictions) -> np.ndarray:
-    """Return how many other classes score at least as high as the class of the clip, [B]; very many for NaN scores."""
+    """Return how many other classes score at least as high as the class of the clip [B]; the largest int32 for NaN
+    scores.
+    """
     target_score_B1 = np.take_along_axis(predictions.scores_BK, predictions.target_B[:, None], axis=1)
     not_below_B = (~(predictions.scores_BK < target_score_B1)).sum(axis=1) - 1  # minus the class itself
     return np.where(np.isnan(target_score_B1[:, 0]), np.iinfo(np.int32).max, not_below_B)

@@ -12,9 +12,10 @@ from kinetext.evaluation.predictions import Predictions
 
 
 class CalibrationError(Metric):
-    """How far the share of the class that scores highest is from the share of clips that are right (Guo et al. 2017).
+    """Expected difference between confidence and accuracy (Guo et al., ICML 2017).
 
-    Clips without frames have no share and are left out.
+    Confidence is the probability of the class that scores highest. Clips without frames have no probability and are
+    left out.
     """
 
     class Config(Options):

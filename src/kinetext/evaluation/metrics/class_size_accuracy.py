@@ -13,9 +13,9 @@ from kinetext.evaluation.predictions import Predictions
 
 
 class ClassSizeAccuracy(Metric):
-    """Average the top-1 accuracies of the head, middle or tail classes (class_sizes.py), as Liu et al. (CVPR 2019) do.
+    """Mean of the top-1 accuracies of the head, middle or tail classes (class_sizes.py), as in Liu et al. (CVPR 2019).
 
-    Not measured where no class is at least twice as large as another, or where nothing was trained on these classes.
+    Not measured if the numbers of training clips are unknown or the group has no classes (see `size_groups`).
     """
 
     class Config(Options):

@@ -10,7 +10,7 @@ from kinetext.evaluation.predictions import Predictions
 
 
 class MeanClassAccuracy(Metric):
-    """Average the top-1 accuracies of the classes that have clips; rare classes weigh as much as common ones."""
+    """Mean of the top-1 accuracies of the classes that have clips. Rare classes weigh as much as common ones."""
 
     def chance(self, sample: Any) -> float:
         return 1 / len(sample.labels)

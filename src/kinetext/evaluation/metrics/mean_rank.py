@@ -8,7 +8,7 @@ from kinetext.evaluation.metrics.base import Metric, Rivals, mean, query_values
 
 
 class MeanRank(Metric):
-    """Mean rank of each query's own item, from 1."""
+    """Mean over queries of the rank of the matching item. The best rank is 1."""
 
     task, unit, higher_is_better = "captions", "rank", False
 

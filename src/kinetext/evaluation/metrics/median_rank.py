@@ -8,7 +8,7 @@ from kinetext.evaluation.metrics.base import Metric, Rivals
 
 
 class MedianRank(Metric):
-    """Median rank of each query's own item, from 1."""
+    """Median over queries of the rank of the matching item. The best rank is 1."""
 
     task, unit, higher_is_better = "captions", "rank", False
 

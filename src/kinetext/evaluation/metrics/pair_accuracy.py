@@ -8,7 +8,7 @@ from kinetext.evaluation.metrics.base import Metric, Rivals
 
 
 class PairAccuracy(Metric):
-    """Share of clips whose own class scores strictly above its first rival (a tie is wrong); chance is 0.5.
+    """Fraction of clips whose own class scores strictly higher than its first rival. A tie is wrong, and chance is 0.5.
 
     Clips whose class has no rival are left out. Raises ValueError for a rival that is not among the labels.
     """

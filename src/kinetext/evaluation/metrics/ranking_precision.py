@@ -9,10 +9,10 @@ from kinetext.evaluation.metrics.base import Metric, Rivals
 
 
 class RankingPrecision(Metric):
-    """Mean over clips of the average precision of its labels among all classes (Tsoumakas et al. 2010).
+    """Label ranking average precision of each clip, averaged over clips (Tsoumakas et al. 2010).
 
-    The one metric of several labels that is a mean over clips, so paired tests use it. A clip without frames counts as
-    one whose classes all have the same score.
+    It is the only metric for clips with several labels that is a mean over clips, so paired tests use it. All classes
+    of a clip without frames count as tied.
     """
 
     task = "labels"

@@ -10,7 +10,7 @@ from kinetext.evaluation.metrics.base import Metric, Rivals, mean, query_values
 
 
 class Recall(Metric):
-    """Share of queries whose own item has a rank of at most k."""
+    """Fraction of queries for which the matching item has a rank of at most k."""
 
     class Config(Options):
         """Options of the metric."""

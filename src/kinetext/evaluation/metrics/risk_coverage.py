@@ -9,10 +9,10 @@ from kinetext.evaluation.predictions import Predictions
 
 
 class RiskCoverage(Metric):
-    """Mean share of errors among the n most confident clips, over all n (Geifman and El-Yaniv, NeurIPS 2017).
+    """Error rate among the n most confident clips, averaged over all n (Geifman and El-Yaniv, NeurIPS 2017).
 
-    Low if a method knows when it is right. Confidence is the share of the class that scores highest, calibrated where
-    there are validation clips. Clips without frames have none and are left out.
+    It is low if the confident predictions of a method are right. Confidence is the probability of the class that scores
+    highest, calibrated if the run has validation clips. Clips without frames have no confidence and are left out.
     """
 
     higher_is_better = False

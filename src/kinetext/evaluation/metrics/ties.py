@@ -8,7 +8,7 @@ from kinetext.evaluation.metrics.base import Metric, Rivals, mean, query_values
 
 
 class Ties(Metric):
-    """Share of queries where another item scores exactly as high as their own, which counts as found."""
+    """Fraction of queries for which another item scores as high as the matching item. A tie favours the query."""
 
     task, higher_is_better = "captions", False
 

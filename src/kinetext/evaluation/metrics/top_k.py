@@ -10,7 +10,7 @@ from kinetext.evaluation.metrics.base import Metric, Rivals, num_not_below
 
 
 class TopK(Metric):
-    """Share of clips with fewer than k other classes that score as high as their own (a tie is wrong).
+    """Fraction of clips for which fewer than k other classes score at least as high as the clip's own. A tie is wrong.
 
     If there are at most k classes, every clip that has frames counts as right.
     """
