@@ -60,7 +60,7 @@ def sort_scores(scores_BK: np.ndarray, labels_BK: np.ndarray, group_B: np.ndarra
 
 
 def last_equal(sorted_NM: np.ndarray) -> np.ndarray:
-    """Return, for each element of the sorted rows, the index [N, M] of the last element in its row with the same value."""
+    """Return, for each element of the sorted rows, the index [N, M] of the last equal element in its row."""
     N, M = sorted_NM.shape
     last_NM = np.concatenate([sorted_NM[:, 1:] != sorted_NM[:, :-1], np.ones((N, min(M, 1)), bool)], axis=1)
     index_NM = np.where(last_NM, np.arange(M), M)

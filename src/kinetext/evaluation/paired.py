@@ -39,7 +39,7 @@ CLOSE = 1e-9  # patterns with the same |t| must count as equal, whatever the ord
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Estimate):
-    """One row minus another on the same clips, with the p-value of the test, uncorrected and corrected for all pairs."""
+    """One row minus another on the same clips, with the p-values before and after correction for all pairs."""
 
     p: float
     corrected_p: float

@@ -1,6 +1,6 @@
-"""The tables of all runs (`collect.py`) and the report over them (`render.py`).
+"""The tables of all runs (`collect.py`) and the report on them (`render.py`).
 
-A **comparison** is a data set, a protocol and a split of its clips, or the mean over several data sets. Its **rows**
-are backbones with methods and texts (`keys.py`). Statistics are in `evaluation/intervals.py` and
+A **comparison** is a data set, a protocol and a split of its clips, or the mean over several data sets. The **rows** of
+a comparison are combinations of backbone, method and texts (`keys.py`). Statistics are in `evaluation/intervals.py` and
 `evaluation/paired.py`.
 """

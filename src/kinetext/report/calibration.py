@@ -1,7 +1,8 @@
-"""Do shares mean what they say, and does a method know when it is right? Head, middle and tail classes.
+"""Calibration of the probabilities, selective prediction, and accuracy on head, middle and tail classes.
 
-From the metrics `ece`, `ece_calibrated` and `aurc`, the temperatures of the table `runs`, and the table
-`risk_coverage`; and from `head_accuracy`, `middle_accuracy` and `tail_accuracy`.
+Calibration and selective prediction come from the metrics `ece`, `ece_calibrated` and `aurc`, the temperatures of the
+table `runs`, and the table `risk_coverage`. The rest comes from the metrics `head_accuracy`, `middle_accuracy` and
+`tail_accuracy`.
 """
 
 import json
@@ -19,7 +20,10 @@ METRICS = ("ece", "ece_calibrated", "aurc")
 
 
 def calibration_sections(estimates: Estimates, runs: Rows, risks: Rows, figures: Path) -> list[dict[str, Any]]:
-    """Return for each comparison of classes the calibration of its rows, the lowest risk first; of `test` also curves."""
+    """Return the calibration of the rows of each comparison of classes, sorted by AURC, the lowest first.
+
+    The split `test` also gets risk-coverage curves.
+    """
     seeds: dict[Any, dict[RowKey, dict[int, list[tuple[float, float]]]]] = defaultdict(lambda: defaultdict(dict))
     for row in risks:
         points = seeds[comparison_of(row)][key_of(row)].setdefault(row["seed"], [])
@@ -55,7 +59,7 @@ def calibration_sections(estimates: Estimates, runs: Rows, risks: Rows, figures:
 
 
 def class_size_sections(estimates: Estimates, runs: Rows) -> list[dict[str, Any]]:
-    """Return for each comparison the accuracy of head, middle and tail classes by row, the best on the tail first."""
+    """Return the accuracy on head, middle and tail classes by row for each comparison, the best on the tail first."""
     sections = []
     for comparison in sorted(estimates, key=sort_key):
         cells = {name: estimates[comparison].get((f"{name}_accuracy", "ordered"), {}) for name in NAMES}

@@ -17,7 +17,7 @@ Accuracies = dict[Comparison, dict[str, dict[RowKey, Estimate]]]  # comparison -
 def class_accuracies(confusions: Iterable[dict[str, Any]]) -> Accuracies:
     """Return the accuracy of each row on each class, averaged over seeds.
 
-    The interval is Jeffreys' for the clips of the class, each its own group: it is about these trained weights.
+    The interval is that of Jeffreys. Each clip of the class is a group, and the interval is about the trained weights.
     """
     seeds: dict[Any, dict[int, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
     for row in confusions:
@@ -36,7 +36,9 @@ def class_accuracies(confusions: Iterable[dict[str, Any]]) -> Accuracies:
 
 
 def class_tables(accuracies: Accuracies, order: dict[Comparison, list[RowKey]]) -> list[dict[str, Any]]:
-    """Return a table for each comparison: its hardest classes, by their mean accuracy, and its rows in `order`."""
+    """Return a table for each comparison. It has the classes with the lowest mean accuracy, and the first rows in
+    `order`.
+    """
     tables = []
     for comparison in sorted(accuracies, key=sort_key):
         if comparison.split.endswith("_among_all"):
@@ -56,7 +58,7 @@ def class_tables(accuracies: Accuracies, order: dict[Comparison, list[RowKey]]) 
 
 
 def class_rows(accuracies: Accuracies) -> Iterator[dict[str, Any]]:
-    """Yield one row for each class and row of a comparison, for a CSV file."""
+    """Yield one CSV row for each class and each row of a comparison."""
     for comparison, classes in accuracies.items():
         for label, cells in classes.items():
             for key, cell in cells.items():
@@ -75,9 +77,10 @@ def hard_clip_strips(
     clips: dict[str, list[dict[str, Any]]],
     number: int,
 ) -> list[dict[str, Any]]:
-    """Return the frames of the first `number` hard clips with frames of each comparison of test clips.
+    """Return the frames of up to `number` hard clips for each comparison on the split `test`.
 
-    `rows` are those of the table `hard_clips`; `clips` has the rows of the table `clips` by data set.
+    `rows` are those of the table `hard_clips`. `clips` has the rows of the table `clips` by data set. Clips without
+    frames are skipped.
     """
     shown: dict[Comparison, list[dict[str, Any]]] = defaultdict(list)
     shards = {dataset.name: {shard.stem: shard for shard in dataset.shards} for dataset in datasets}

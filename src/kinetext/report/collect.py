@@ -1,16 +1,16 @@
 """Collect the tables of all runs: `kinetext collect-metrics`. `core/schemas.py` declares their columns.
 
 - `metrics`, `curves`, `texts`: the tables of the runs and their text sets, in long form.
-- `runs`, `costs`: one row per run: its options, its cost.
-- `confusions`: which class's clips were predicted as which class; `risk_coverage`: how errors fall if only the most
-  confident clips are answered (outcomes.py).
-- `hard_clips`: the clips of each comparison that the fewest runs predict right (classes.py).
+- `runs`, `costs`: one row per run with its options, and one with its cost.
+- `confusions`: number of clips by class and predicted class (outcomes.py).
+- `risk_coverage`: error rate among the most confident clips (outcomes.py).
+- `hard_clips`: the clips of each comparison that the fewest runs classify correctly (hard_clips.py).
 - `tuning`: all trials of tuned methods.
-- `differences`: every row of a comparison minus every other, tested on the same clips (differences.py).
+- `differences`: every row of a comparison minus every other row, tested on the same clips (differences.py).
 - `clip_variances`: what clips add to the variance of means over seeds (variances.py).
-- `seen_unseen`: accuracy on trained over that on novel classes (evaluation/seen_unseen.py).
+- `seen_unseen`: accuracy on trained classes over accuracy on novel classes (evaluation/seen_unseen.py).
 
-A thousand runs take seconds (benchmarks/collect.py): each file is read once, into Arrow and numpy columns.
+A thousand runs take seconds (benchmarks/collect.py), because each file is read once, into Arrow and numpy columns.
 """
 
 import csv
@@ -48,19 +48,19 @@ class Run(NamedTuple):
         return {column: getattr(self.spec, column) for column in RUN_COLUMNS}
 
     def texts(self, results: Path) -> Path:
-        """Return the path of its text set."""
+        """Return the path of the run's text set."""
         return self.class_tables(results) / "texts" / f"{self.spec.texts}.parquet"
 
     def class_tables(self, results: Path) -> Path:
-        """Return the folder of the tables about its classes."""
+        """Return the folder of the tables about the run's classes."""
         return results / "data" / self.spec.dataset / self.spec.protocol / self.spec.backbone
 
 
 def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
     """Read run folders; write the tables COLLECTED into the folder `output`.
 
-    Only the folders passed are read: runs of an earlier configuration in the results folder stay out. Text sets and
-    Snakemake's benchmarks are read from the folder `results`; what is missing there is null or left out. Raises
+    Only the folders passed are read, so runs of an earlier configuration in the results folder are left out. Text sets
+    and Snakemake's benchmarks are read from the folder `results`. What is missing there is null or left out. Raises
     ValueError if a run has not been measured.
     """
     unmeasured = [str(folder) for folder in folders if not (folder / "metrics.parquet").is_file()]
@@ -95,7 +95,7 @@ def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
 def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
     """Read the tables that the report needs from the output of `collect_metrics`.
 
-    Raises ValueError for tables of an earlier version, without corrected tests or without backbones.
+    Raises ValueError for tables of an earlier version, which have no corrected tests or no backbones.
     """
     paths = {file: tables / f"{file}.parquet" for file in COLLECTED if file != "texts"}
     rows = {
@@ -110,7 +110,7 @@ def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _run_row(run: Run, predicted: dict[str, Any]) -> dict[str, Any]:
-    """Return one row of the table `runs`; `predicted` is the metadata of its predictions."""
+    """Return one row of the table `runs`. `predicted` is the metadata of the run's predictions."""
     spec, calibration = run.spec, read_calibration(predicted.get("calibration"))
     groups = describe_groups(np.array(list(predicted.get("train_clips", {}).values()), int))
     return {
@@ -130,9 +130,9 @@ def _run_row(run: Run, predicted: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cost_row(run: Run, predicted: dict[str, Any], results: Path) -> dict[str, Any]:
-    """Return one row of the table `costs`; `predicted` is the metadata of its predictions.
+    """Return one row of the table `costs`. `predicted` is the metadata of the run's predictions.
 
-    The training is that of the run that is tested here, which another data set may have.
+    If the run tests the method of another run (`trained_on`), the cost of training is that of the other run.
     """
     folder = run.folder if run.spec.trained_on is None else results / "runs" / run.spec.trained_on
     cost = predicted.get("cost", {}) | _read_json(folder / "cost.json")
@@ -145,7 +145,9 @@ def _cost_row(run: Run, predicted: dict[str, Any], results: Path) -> dict[str, A
 
 
 def _read_benchmark(path: Path) -> dict[str, float]:
-    """Read the numbers of Snakemake's benchmark file; none if it is missing or the job was too short to measure."""
+    """Read seconds and memory from Snakemake's benchmark file; empty if it is missing or the job was too short to
+    measure.
+    """
     if not path.is_file():
         return {}
     with path.open() as file:
@@ -176,14 +178,14 @@ def _curves(runs: Iterable[Run]) -> pa.Table:
 
 
 def _tuning(runs: Iterable[Run], results: Path) -> pa.Table:
-    """Return the rows of the trials of tuned runs, each group of runs once."""
+    """Return the rows of the trials of tuned runs. Runs that share trials are read once."""
     files = dict.fromkeys(run.spec.tuning.file for run in runs if run.spec.tuning)
     paths = [results / file for file in files if file is not None]
     return _concatenate("tuning", [read_table("tuning", path) for path in paths if path.is_file()])
 
 
 def _texts(texts: dict[Path, RunSpec]) -> pa.Table:
-    """Return the rows of all text sets, each once."""
+    """Return the rows of all text sets."""
     columns = ("dataset", "protocol", "backbone", "texts")
     parts = [
         _with_columns({column: getattr(spec, column) for column in columns}, read_table("texts", path))
@@ -193,7 +195,7 @@ def _texts(texts: dict[Path, RunSpec]) -> pa.Table:
 
 
 def _with_columns(values: dict[str, Any], table: pa.Table) -> pa.Table:
-    """Return the table with constant columns before its own."""
+    """Return the table with constant columns in front."""
     constant = {name: pa.repeat(value, len(table)) for name, value in values.items()}
     return pa.table({**constant, **{name: table[name] for name in table.column_names}})
 

@@ -1,8 +1,8 @@
 """Compare two runs on the same clips in the terminal: `kinetext compare RUN RUN`.
 
-RUN is a run folder, or the folder above the seeds of a run; then each clip is averaged over the seeds. The tests are
-those of the report (evaluation/paired.py). For classes they are about these trained weights, and Holm's correction
-counts all classes of a split.
+RUN is a run folder, or the folder above the seeds of a run. In the second case each clip is averaged over the seeds.
+The tests are those of the report (evaluation/paired.py). Tests of single classes are about the trained weights, with
+Holm's correction for all classes of a split.
 
 B clips, N = 2 runs.
 """
@@ -24,7 +24,7 @@ NUM_CLASSES = 5  # classes shown of those that are higher with either run
 
 
 class Side(NamedTuple):
-    """One of the two runs: its run.yaml, and the predictions of each seed by split, with the frames in order."""
+    """One of the two runs: run.yaml, and the predictions of each seed by split, with the frames in order."""
 
     folder: Path
     spec: RunSpec
@@ -32,7 +32,7 @@ class Side(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Method, texts, backbone and seeds."""
+        """The method, texts, backbone and seeds in words."""
         seeds = f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else f"seed {self.spec.seed}"
         return f"{self.spec.method} with {self.spec.texts}, {self.spec.backbone}, {seeds}"
 
@@ -40,7 +40,7 @@ class Side(NamedTuple):
 def compare(first: Path, second: Path) -> str:
     """Return the comparison of two runs on each split that both have predicted, as text.
 
-    Raises ValueError if they cannot be compared: another data set, protocol, classes or clips, or twice the same run.
+    Raises ValueError if the runs have different data sets, protocols, classes or clips, or if they are the same run.
     """
     a, b = _read_side(first), _read_side(second)
     for option, words in (("dataset", "data sets"), ("protocol", "protocols")):
@@ -67,7 +67,7 @@ def compare(first: Path, second: Path) -> str:
 
 
 def _read_side(folder: Path) -> Side:
-    """Read a run, or all seeds of one."""
+    """Read a run, or all seeds of a run. Raises ValueError if predictions are missing."""
     seeds = (
         [folder] if (folder / "run.yaml").is_file() else sorted(path.parent for path in folder.glob("seed*/run.yaml"))
     )
@@ -82,7 +82,7 @@ def _read_side(folder: Path) -> Side:
 
 
 def _split_lines(split: str, a: Side, b: Side) -> Iterator[str]:
-    """Yield the lines about one split. Raises ValueError if it has other classes or no common clips."""
+    """Yield the lines on one split. Raises ValueError if the classes differ or no clip is common."""
     seeds = {name: [seed[split] for seed in side.seeds] for name, side in (("A", a), ("B", b))}
     first = seeds["A"][0]
     for other in (part for parts in seeds.values() for part in parts):
@@ -118,7 +118,7 @@ def _outcomes(predictions: Predictions) -> dict[str, Outcome]:
 
 
 def _scope(rows: PairedRows) -> str:
-    """Return what the test is about, and how far seeds of one run are apart."""
+    """Return whether the test is about methods or about trained weights, and how much two seeds of a run differ."""
     about = "Tested: the methods, training included" if about_methods([rows]) else "Tested: these trained weights"
     apart = seed_range([rows])
     return about + (
@@ -127,14 +127,14 @@ def _scope(rows: PairedRows) -> str:
 
 
 def _difference(rows: PairedRows) -> str:
-    """Return A - B with its interval and p."""
+    """Return A - B with the interval and the p-value as text."""
     numbers = {name: float(values_NN[0, 1]) for name, values_NN in compare_rows([rows]).items()}
     interval = f"[{_signed(numbers['low'])}, {_signed(numbers['high'])}]"
     return f"{_signed(numbers['value'])} {interval}   {format_p(numbers['p'])}"
 
 
 def _class_lines(compared: PairedRows, predictions: Predictions, rows: dict[str, list[Outcome]]) -> Iterator[str]:
-    """Yield the classes that are higher with A, the largest difference first, then those that are higher with B."""
+    """Yield the classes on which A is better, the largest difference first, then those on which B is better."""
     common = set.intersection(*(set(seed.clip_ids) for seeds in rows.values() for seed in seeds))
     targets = zip(predictions.clip_ids or (), predictions.target_B, strict=True)
     label_of = {clip_id: predictions.labels[k] for clip_id, k in targets}

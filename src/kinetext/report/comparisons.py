@@ -1,4 +1,4 @@
-"""The sections about one comparison: results, retrieval, text sets, confusable pairs, motion probes and cost.
+"""The sections on one comparison: results, retrieval, text sets, confusable pairs, motion probes and cost.
 
 Rows are sorted by the first headline metric, the best first.
 """
@@ -29,7 +29,7 @@ FIRST = {"classes": "top1", "labels": "map", "captions": "t2v_r1"}  # metric tha
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows of a comparison in order, and what all of its figures share."""
+    """The sorted rows of a comparison, with what its figures have in common."""
 
     file_name: str
     keys: list[RowKey]
@@ -38,7 +38,7 @@ class _Rows:
 
     @property
     def methods(self) -> dict[RowKey, str]:
-        """The method of each row, with its backbone if there are several: the series of a figure."""
+        """The method of each row, with the backbone if there are several. Figures use it as the series."""
         return method_names(self.keys)
 
     def plot(self, name: str, cells: dict[RowKey, Estimate], axis: str) -> str:
@@ -61,8 +61,8 @@ def comparison_sections(
 ) -> dict[str, Any]:
     """Return everything that the page shows about one comparison.
 
-    `differences`, `costs` and `curves` are the rows of these tables that belong to it; `descriptions` are the text sets
-    with motion descriptions; `elsewhere` are the metrics that were measured in any comparison.
+    `differences`, `costs` and `curves` are the rows of these tables that belong to the comparison. `descriptions` are
+    the text sets with motion descriptions. `elsewhere` are the metrics that were measured in any comparison.
     """
     headline = headline_metrics(measured, options, elsewhere)
     main = measured[headline[0], "ordered"]
@@ -100,17 +100,19 @@ def comparison_sections(
 
 
 def metric_of_tests(headline: str) -> str:
-    """Return the metric that is tested beside a headline metric: the same, or the main one."""
+    """Return the metric that is tested beside a headline metric: the same one if it is tested, else the main one of its
+    task.
+    """
     return headline if is_tested(headline) else {"captions": "t2v_r1", "labels": "lrap"}.get(task_of(headline), "top1")
 
 
 def paired_differences(differences: list[dict[str, Any]], metric: str) -> dict[tuple[RowKey, RowKey], Difference]:
-    """Return the differences of two rows of a comparison in a metric."""
+    """Return the differences between two rows of a comparison in a metric, by (row, subtracted row)."""
     return {(key_of(row), key_of(row, "than_")): difference_of(row) for row in differences if row["metric"] == metric}
 
 
 def from_best_row(cells: dict[RowKey, Estimate], differences: list[dict[str, Any]], metric: str) -> dict[RowKey, Any]:
-    """Return the difference of each row from the one that is best in a metric; None for that one."""
+    """Return the difference of each row from the best row in a metric; None for the best row. Empty without tests."""
     best = max(cells, key=lambda key: cells[key].value)
     paired = paired_differences(differences, metric)
     tested = {key: paired[key, best] for key in cells if (key, best) in paired}
@@ -118,7 +120,7 @@ def from_best_row(cells: dict[RowKey, Estimate], differences: list[dict[str, Any
 
 
 def scope_sentence(differences: Iterable[Difference]) -> str:
-    """Return what the tests of a comparison are about, and how far two seeds of one row are apart; "" without tests."""
+    """Return whether tests are about methods or weights, and how much two seeds of a row differ; "" without tests."""
     differences = list(differences)
     if not differences:
         return ""
@@ -132,11 +134,11 @@ def scope_sentence(differences: Iterable[Difference]) -> str:
 
 
 def headline_metrics(measured: Measured, options: ReportOptions, elsewhere: Collection[str] = ()) -> list[str]:
-    """Return the headline metrics of a comparison: those of classes, of several labels per clip, or of captions.
+    """Return the headline metrics that apply to a comparison: of classes, of several labels per clip, or of captions.
 
-    Some metrics do not apply to every comparison: one that was measured `elsewhere` is left out here. Raises ValueError
-    for one that was measured nowhere, for none, or if the first, which sorts the rows, is not a share where higher is
-    better.
+    The first metric sorts the rows. Any other metric that was measured only in other comparisons (`elsewhere`) is left
+    out. Raises ValueError if none applies, if the first was not measured here or another one nowhere, or if the first
+    is not a share for which higher is better.
     """
     tasks = {task_of(metric) for metric, _ in measured}
     task = next(task for task in ("captions", "labels", "classes") if task in tasks)
@@ -160,7 +162,7 @@ def _is_of_captions(metric: str) -> bool:
 
 
 def _retrieval(rows: _Rows, differences: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return every metric of retrieval for each row, with plain and changed scores; None where clips have classes."""
+    """Return every metric of retrieval for each row, with plain and changed scores; None if clips have no captions."""
     cells = {
         metric: by_key
         for (metric, frame_order), by_key in rows.measured.items()
@@ -185,13 +187,13 @@ def _retrieval(rows: _Rows, differences: list[dict[str, Any]]) -> dict[str, Any]
 
 
 def _chance_line(cells: Iterable[Estimate]) -> tuple[float, str] | None:
-    """Return the reference line at the chance level."""
+    """Return the chance level and its name as the reference line of a figure; None if the level is unknown."""
     chance = chance_of(cells)
     return None if chance is None else (chance, "chance")
 
 
 def _pairs(rows: _Rows, rules: list[str], differences: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the accuracy within confusable pairs by rule, separately for each backbone where pairs depend on it."""
+    """Return the accuracy within confusable pairs by rule, separately for each backbone if the pairs depend on it."""
     backbones = sorted({key.backbone for key in rows.keys})
     shown = []
     for rule in rules:
@@ -215,7 +217,7 @@ def _pairs(rows: _Rows, rules: list[str], differences: list[dict[str, Any]]) -> 
 
 
 def _motion(rows: _Rows, metrics: list[str]) -> dict[str, Any]:
-    """Return metrics by frame order; nothing where clips were scored with their frames in order only."""
+    """Return metrics by frame order. A metric that was measured with the frames in order only is left out."""
     shown, labels = {}, row_labels(rows.keys)
     for metric in metrics:
         orders = [order for order in FRAME_ORDERS if (metric, order) in rows.measured]

@@ -1,7 +1,7 @@
-"""Picture of the classes that are confused with each other, side by side, so that groups become visible.
+"""Matrix plot of the confusable classes, sorted so that groups of similar classes become visible.
 
-Rows and columns are ordered by average-linkage clustering (as Eisen et al. 1998 order matrices) of the scores in the
-table `confusables`. It has the first rivals of each class only: other pairs are blank.
+Rows and columns are ordered by average-linkage clustering (Eisen et al. 1998) of the scores in the table `confusables`.
+The table has only the first rivals of each class; other pairs are blank.
 
 K classes.
 """
@@ -20,7 +20,9 @@ MAX_CLASSES = 60  # readable names; of more classes, the most confused groups ar
 
 
 def confusion_picture(file: ConfusablesFile, figures: Path) -> dict[str, Any] | None:
-    """Return the picture and groups of one table by its rule `features`, else `text`; None without either."""
+    """Return the matrix plot and the groups of one table, by the rule `features`, else `text`; None if it has neither
+    rule.
+    """
     rows = read_rows("confusables", file.path)
     rule = next((rule for rule in BACKBONE_RULES if any(row["rule"] == rule for row in rows)), None)
     if rule is None:
@@ -46,7 +48,7 @@ def confusion_picture(file: ConfusablesFile, figures: Path) -> dict[str, Any] | 
 
 
 def score_matrix(rows: list[dict[str, Any]]) -> tuple[list[str], np.ndarray]:
-    """Return the classes of rows of `confusables` and their symmetric scores [K, K]: the higher of both directions."""
+    """Return the classes of rows of `confusables` and their symmetric scores [K, K], the higher of both directions."""
     labels = sorted({row[key] for row in rows for key in ("label", "rival")})
     index = {label: k for k, label in enumerate(labels)}
     scores_KK = np.zeros((len(labels), len(labels)))
@@ -57,9 +59,10 @@ def score_matrix(rows: list[dict[str, Any]]) -> tuple[list[str], np.ndarray]:
 
 
 def cluster_classes(scores_KK: np.ndarray, share: float = 0.1) -> tuple[list[int], list[list[int]]]:
-    """Return an order of the classes with confused ones side by side, and the groups in it, the most confused first.
+    """Return an order of the classes with similar ones side by side, then the groups, the highest mean score first.
 
-    A group has at least two classes, with a mean score above `share` of the highest.
+    Classes are merged into groups while their mean score is at least `share` of the highest score. Groups have at least
+    two classes.
     """
     from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
     from scipy.spatial.distance import squareform

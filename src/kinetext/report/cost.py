@@ -30,10 +30,10 @@ def cost_section(
     accuracy: str,
     figures: Path,
 ) -> dict[str, Any] | None:
-    """Return the costs of the runs of each row, and a plot of accuracy over each of the columns `axes` that has values.
+    """Return the costs of the runs of each row, and a plot of accuracy over each column in `axes` that has values.
 
-    `costs` are the rows of the table that belong to the comparison; None without any, and for other splits than `test`,
-    which have the same runs.
+    `costs` are the rows of the table `costs` that belong to the comparison. None if there are no costs, or for other
+    splits than `test`, which have the same runs.
     """
     if comparison.split != "test" or not costs:
         return None
@@ -55,7 +55,7 @@ def cost_section(
 
 
 def _cells(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the values of all runs of a row by column, and the devices that it was trained on."""
+    """Return the values of all runs of a row by column, and the devices that were used for training."""
     devices = sorted({f"{run['device']}, {count_of(run['threads'], 'thread')}" for run in runs if run["device"]})
     values = {column: [run[column] for run in runs if run[column] is not None] for column in AXES}
     return {**values, "device": "; ".join(devices)}

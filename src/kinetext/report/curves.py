@@ -23,7 +23,7 @@ def learning_curves(
 ) -> list[dict[str, Any]]:
     """Return the figures of each data set and protocol, one for each metric of AXES that training recorded.
 
-    `chance` is the chance accuracy on validation clips, by data set and protocol.
+    `chance` is the chance level of top-1 accuracy on validation clips, by data set and protocol.
     """
     seeds: dict[Any, dict[RowKey, dict[int, Points]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:

@@ -1,8 +1,8 @@
-"""Compare each method with motion descriptions with the same method on every other text set: do descriptions help?
+"""Compare each method with motion descriptions to the same method with every other text set: do descriptions help?
 
 Longer texts may help an image-text model whatever their content: random words are nearly as good as descriptions on
 images (WaffleCLIP, ICCV 2023). So descriptions are compared with class names, with prompt templates and with every
-control. Each comparison is a paired difference on the same clips, with its interval and a p-value corrected for all
+control. Each comparison is a paired difference on the same clips, with an interval and a p-value corrected for all
 pairs of rows. The sentences of the report claim no more than these tests show.
 """
 
@@ -20,9 +20,9 @@ BETTER, EQUAL, WORSE = "significantly better than", "not significantly different
 
 
 def description_sets(texts: list[Path], names: Sequence[str]) -> list[str]:
-    """Return the text sets with motion descriptions: `names`, or those with rows of kind motion that are no controls.
+    """Return the text sets with motion descriptions: `names`, or by default all that have rows of kind motion.
 
-    Raises ValueError if a name is unknown.
+    Controls are left out by default. Raises ValueError if a name is unknown.
     """
     known = list(dict.fromkeys(path.stem for path in texts))
     for name in names:
@@ -39,7 +39,7 @@ def description_sets(texts: list[Path], names: Sequence[str]) -> list[str]:
 
 
 def control_of(path: Path) -> str | None:
-    """Return which control a text set is, as `describe_classes` records it; None for names and descriptions."""
+    """Return which control a text set is, as `describe_classes` records it; None if no control is recorded."""
     return read_metadata(path).get("control")
 
 
@@ -50,9 +50,10 @@ def compare_texts(
     descriptions: list[str],
     figures: Path,
 ) -> list[dict[str, Any]]:
-    """Return for each set of descriptions how much better every method is with it than with each text set after it.
+    """Return, for each set of descriptions, the difference of every method between it and each other text set.
 
-    `name` is the comparison in file names; `differences` has the paired difference of every two of its rows.
+    Two sets of descriptions are compared once. `name` is the comparison in file names. `differences` has the paired
+    differences between every two rows of the comparison.
     """
     shown = []
     for number, texts in enumerate(descriptions):
@@ -82,7 +83,7 @@ def compare_texts(
 
 
 def verdict_sentence(method: str, texts: str, tests: dict[str, Difference]) -> str:
-    """Return what the tests of a method against its other texts show.
+    """Return what the tests of one text set against the others show for a method.
 
     For example: "With stan, bundled is significantly better than names; not significantly different from shuffled."
     """

@@ -1,8 +1,10 @@
-"""The table `differences`: every row of a comparison minus every other on the same clips, frames in order.
+"""The table `differences`: every row of a comparison minus every other row on the same clips, frames in order.
 
-- Rows are compared by accuracy, also within confusable pairs, by recall at 1, and on novel classes by the harmonic mean.
+- Rows are compared by accuracy, also within confusable pairs, LRAP, recall at 1 and AUSUC, and on novel classes also by
+  the harmonic mean.
 - Comparisons of several data sets with the same protocol, split, metric and rows are also averaged ("pooled").
-- Pairs that a rule mines with a backbone are those of that backbone: such rows are compared with one backbone only.
+- The confusable pairs of some rules depend on the backbone. With these rules, only rows with the same backbone are
+  compared.
 """
 
 from collections import defaultdict
@@ -35,16 +37,17 @@ def compared_outcomes(measured: dict[Measured, SeedOutcomes]) -> Comparisons:
 
 
 def difference_rows(comparisons: Comparisons, sources: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-    """Return all rows of the table, those over several data sets first.
+    """Return all rows of the table `differences`, those over several data sets first.
 
-    `sources` names the videos of each data set: lists of the same videos may share clips. None: none do.
+    `sources` names the videos of each data set. Data sets with the same name may share clips. None: no clips are
+    shared.
     """
     pooled = [*pools(comparisons), *({key: outcomes} for key, outcomes in comparisons.items())]
     return [row for pool in pooled for part in _comparable(pool) for row in _rows(part, sources or {})]
 
 
 def _comparable(pool: Comparisons) -> Iterator[Comparisons]:
-    """Yield the rows that can be compared: those of one backbone where pairs of classes depend on it."""
+    """Yield the rows that can be compared: all, or those of each backbone if the pairs of classes depend on it."""
     (_, metric), first = next(iter(pool.items()))
     if metric.partition(":")[2] not in BACKBONE_RULES:
         yield pool
@@ -57,9 +60,10 @@ def _comparable(pool: Comparisons) -> Iterator[Comparisons]:
 
 
 def pools(comparisons: Comparisons) -> Iterator[Comparisons]:
-    """Yield the comparisons that can be averaged over data sets, with the rows that all of them have (at least two).
+    """Yield the comparisons that can be averaged over data sets, with the rows (at least two) that all of them have.
 
-    A metric that not all data sets with the main one have, such as that of a mining rule, is not averaged.
+    A metric that is missing for some of the data sets with the main metric, such as that of a mining rule, is not
+    averaged.
     """
     kinds: dict[tuple[str, str, str], Comparisons] = defaultdict(dict)
     for (comparison, metric), rows in sorted(comparisons.items()):
@@ -72,7 +76,7 @@ def pools(comparisons: Comparisons) -> Iterator[Comparisons]:
 
 
 def _rows(pool: Comparisons, sources: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of one comparison, or of several with the same rows, averaged."""
+    """Yield the rows of the table for one comparison, or for the mean of several with the same rows."""
     addresses, keys = list(pool), sorted(next(iter(pool.values())))
     strata = [paired_rows(rows, keys) for rows in pool.values()] if len(keys) > 1 else []
     if not strata or not all(len(stratum.value_BN) for stratum in strata):
@@ -103,5 +107,5 @@ def _rows(pool: Comparisons, sources: Mapping[str, str]) -> Iterator[dict[str, A
 
 
 def _num_seeds(outcomes: list[Outcome], draws: int) -> int:
-    """Return the number of seeds of a row; of a mean over draws, those of a draw."""
+    """Return the number of seeds of a row. For a mean over draws, it is the smallest number of seeds of a draw."""
     return min(outcome.seeds for outcome in outcomes) if draws > 1 else len(outcomes)

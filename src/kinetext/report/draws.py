@@ -1,7 +1,7 @@
-"""Draws of few-shot clips, averaged: few_shot_4_draw0 to _draw2 as "few_shot_4 mean of 3 draws".
+"""Means over draws of few-shot clips: few_shot_4_draw0 to _draw2 become "few_shot_4 mean of 3 draws".
 
-A draw is what a seed is elsewhere: the mean over the seeds of a draw is one training. So from three draws on intervals
-and tests include how much other training clips change the result.
+A draw is treated like a seed: the mean over the seeds of a draw counts as one training. With three or more draws,
+intervals and tests therefore include how much other training clips change the result.
 """
 
 from collections import defaultdict
@@ -13,7 +13,7 @@ from kinetext.report.outcomes import Measured, Outcome, SeedOutcomes, aligned
 
 
 def combined_draws(comparisons: Iterable[Comparison]) -> dict[Comparison, list[Comparison]]:
-    """Return the means over draws that the comparisons allow, each with its draws (at least two)."""
+    """Return the means over draws that the comparisons allow, each with the comparisons of its draws (at least two)."""
     draws: dict[Comparison, list[Comparison]] = defaultdict(list)
     for comparison in sorted(set(comparisons)):
         stem, drawn, _ = draw_name(comparison.protocol).rpartition("_draw")
@@ -27,7 +27,7 @@ def combined_draws(comparisons: Iterable[Comparison]) -> dict[Comparison, list[C
 
 
 def add_draws(measured: dict[Measured, SeedOutcomes]) -> dict[Measured, SeedOutcomes]:
-    """Return the outcomes with those of means over draws, of the rows that all draws have."""
+    """Return the outcomes, and in addition the means over draws for the rows that all draws have."""
     combined = combined_draws(key.comparison for key in measured)
     added: dict[Measured, SeedOutcomes] = {}
     for whole, parts in combined.items():
@@ -40,6 +40,6 @@ def add_draws(measured: dict[Measured, SeedOutcomes]) -> dict[Measured, SeedOutc
 
 
 def _mean(seeds: list[Outcome]) -> Outcome:
-    """Return the mean over the seeds of a draw."""
+    """Return the mean outcome over the seeds of a draw."""
     clip_ids, value_SB, group_B = aligned(seeds)
     return Outcome(clip_ids, value_SB.mean(axis=0), group_B, len(seeds))

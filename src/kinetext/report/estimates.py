@@ -20,7 +20,7 @@ Address = tuple[Comparison, tuple[str, str], RowKey]  # comparison, (metric, fra
 
 
 def estimates_of(metrics: list[dict[str, Any]], variances: list[dict[str, Any]] | None = None) -> Estimates:
-    """Return the rows of the table `metrics` averaged over seeds, without those that counted nothing (NaN or null).
+    """Return the rows of the table `metrics` averaged over seeds. Rows without a value (NaN or null) are left out.
 
     `variances` are the rows of the table `clip_variances`. Means over draws of few-shot clips are added (draws.py).
     """
@@ -38,7 +38,7 @@ def estimates_of(metrics: list[dict[str, Any]], variances: list[dict[str, Any]] 
 
 
 def _means_over_draws(means: dict[Address, Estimate], parts: dict[Address, ClipParts]) -> dict[Address, Estimate]:
-    """Return means over the draws of few-shot clips, of what all draws have."""
+    """Return means over the draws of few-shot clips, for the metrics and rows that all draws have."""
     of_draws: dict[Address, list[Estimate]] = {}
     for whole, draws in combined_draws(address[0] for address in means).items():
         for comparison, measured, key in means:
@@ -60,7 +60,7 @@ def _parts_of(row: dict[str, Any]) -> ClipParts:
 
 
 def _means(seeds: dict[Address, list[Estimate]], parts: dict[Address, ClipParts]) -> dict[Address, Estimate]:
-    """Return means over seeds, with the variance between seeds pooled over the rows of a table."""
+    """Return means over seeds. The variance between seeds is pooled over the rows of a comparison and metric."""
     trained = {(comparison, key) for (comparison, _, key), runs in seeds.items() if _differ(runs)}
     tables: dict[Any, list[Address]] = defaultdict(list)
     for address in seeds:
@@ -79,17 +79,17 @@ def _means(seeds: dict[Address, list[Estimate]], parts: dict[Address, ClipParts]
 
 
 def _differ(runs: list[Estimate]) -> bool:
-    """Return whether the seeds differ in a metric: the seeds of a method without training never do."""
+    """Return whether the seeds differ in a metric. Those of a method without training never differ."""
     return len({run.value for run in runs}) > 1
 
 
 def chance_of(cells: Iterable[Estimate | None]) -> float | None:
-    """Return what chance gives in a column of a table; None if it is unknown."""
+    """Return the chance level in a column of a table; None if it is unknown."""
     return next((cell.chance for cell in cells if cell is not None and cell.chance is not None), None)
 
 
 def chance_text(cells: Iterable[Estimate | None]) -> str:
-    """Return what chance gives in a column of a table, as shown; "" if it is unknown."""
+    """Return the chance level in a column of a table, formatted; "" if it is unknown."""
     for cell in cells:
         if cell is not None and cell.chance is not None:
             return format_value(cell.chance, cell.unit)
@@ -118,7 +118,10 @@ def averaged_comparisons(estimates: Estimates, pools: dict[Comparison, list[str]
 
 
 def pool_overlap(row: dict[str, Any]) -> np.ndarray | None:
-    """Return the correlations of data sets that are due to clips in common, of a row of the table `differences`."""
+    """Return the correlations [D, D] of data sets that are due to shared clips, from a row of the table `differences`.
+
+    None if the row has none. D data sets.
+    """
     values = row.get("overlap_DD")
     return None if values is None else np.reshape(values, (len(row["pooled"]), -1))
 
@@ -126,7 +129,10 @@ def pool_overlap(row: dict[str, Any]) -> np.ndarray | None:
 def pool_estimates(
     estimates: Estimates, comparison: Comparison, datasets: list[str], keys: set[RowKey], overlap_DD: np.ndarray | None
 ) -> Measured:
-    """Return means over data sets of what all of them measured of the rows `keys`, without single pairs of classes."""
+    """Return the means over data sets of the rows `keys`, for the metrics that all data sets have.
+
+    Metrics of single pairs of classes are left out.
+    """
     parts = [estimates[comparison._replace(dataset=dataset)] for dataset in datasets]
     pooled: Measured = defaultdict(dict)
     for measured, cells in parts[0].items():
@@ -138,9 +144,9 @@ def pool_estimates(
 
 
 def difference_of(row: dict[str, Any]) -> Difference:
-    """Return a row of the table `differences`.
+    """Return a row of the table `differences` as a Difference.
 
-    Seeds are averaged clip by clip, so there is no range over seeds; the range is over data sets.
+    Seeds are averaged clip by clip, so there is no range over seeds. The range is over data sets.
     """
     return Difference(
         value=row["value"],
@@ -160,7 +166,7 @@ def difference_of(row: dict[str, Any]) -> Difference:
 
 
 def csv_rows(estimates: Estimates) -> Iterable[dict[str, Any]]:
-    """Yield one row for each estimate, for a CSV file."""
+    """Yield one CSV row for each estimate."""
     for comparison, measured in estimates.items():
         for (metric, frame_order), cells in measured.items():
             for key, estimate in cells.items():

@@ -1,8 +1,8 @@
 """The figures of the report, as SVG for the page and PNG for Snakemake's report.
 
-One dot plot with intervals (Cleveland 1984) serves all comparisons, so that all read alike; then cost, learning curves
-and the matrix of confused classes. Figures are narrow, as a phone scales them down. Values are shares, shown in
-percent.
+All comparisons use one dot plot with intervals (Cleveland 1984). The other figures show costs, learning curves, mean
+ranks and the matrix of confusable classes. Figures are narrow, because a phone scales them down. Values of metrics are
+between 0 and 1 and are shown in percent.
 """
 
 import io
@@ -34,10 +34,10 @@ def dot_plot(
     series: Sequence[str] = (),
     chance: Mapping[str, float | None] | None = None,
 ) -> str:
-    """Plot one line per row and one point with its interval per series, with thin ticks at the lowest and highest seed.
+    """Plot one line per row and one point per series with its interval, and thin ticks at the lowest and highest seed.
 
-    `line` is a reference value and its meaning; `chance` has one per series, where they differ. `series` fixes the
-    colours, so that figures agree on them. Returns SVG and writes {name}.png to `folder`.
+    `line` is a reference value and its label. `chance` has the chance level of each series, if they differ. `series`
+    fixes the colours, so that they are equal in all figures. Returns SVG and writes {name}.png to `folder`.
     """
     series = list(dict.fromkeys([*series, *(name for _, points in rows for name, _ in points)]))
     several = max(len(points) for _, points in rows) > 1
@@ -67,7 +67,7 @@ def dot_plot(
 def _reference_lines(
     line: tuple[float, str] | None, chance: Mapping[str, float | None] | None, series: list[str]
 ) -> Iterator[tuple[float, str]]:
-    """Yield value and colour of each dashed line: one for all, or one in the colour of each series."""
+    """Yield the value and colour of each dashed line: one for all series, or one in the colour of each series."""
     if line:
         yield line[0], INK
     for name, value in (chance or {}).items():
@@ -105,11 +105,11 @@ def cost_plot(
     folder: Path,
     chance: float | None = None,
 ) -> str:
-    """Plot accuracy over a cost: points of (method, texts, cost, accuracy); `cost` and `axis` label the axes. Returns
-    SVG.
+    """Plot accuracy over a cost. Returns SVG and writes {name}.png to `folder`.
 
-    Colour is the method (with dark edges once the colours repeat), the marker is the texts. The scale is logarithmic;
-    with zeros, linear up to the decade of the lowest other cost.
+    `points` are (method, texts, cost, accuracy). `cost` and `axis` label the axes. The colour shows the method, with
+    dark edges once the colours repeat, and the marker shows the texts. The scale of the costs is logarithmic. If there
+    are zeros, it is linear up to the decade of the lowest other cost.
     """
     methods, texts = sorted({point[0] for point in points}), sorted({point[1] for point in points})
     edges = {method: "white" if i < len(COLOURS) else INK for i, method in enumerate(methods)}
@@ -136,7 +136,7 @@ def cost_plot(
 
 
 def _cost_scale(axes: Any, costs: list[float]) -> None:
-    """Set the scale of the axis of costs, at least two ticks with numbers on it."""
+    """Set the scale of the axis of costs, with two to seven labelled ticks, and one more for zero."""
     above = [cost for cost in costs if cost > 0] or [1.0]
     first, last = math.floor(math.log10(min(above))), math.ceil(math.log10(2 * max(above)))
     ticks = [10.0**power for power in range(first, last + 1)]
@@ -164,7 +164,7 @@ def _short(number: float) -> str:
 
 
 def _draw_chance(axes: Any, chance: float | None) -> None:
-    """Draw a dashed line at the chance level, a share, in a plot of percentages."""
+    """Draw a dashed line at the chance level (0 to 1) in a plot of percentages."""
     if chance is not None:
         axes.axhline(100 * chance, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         right = axes.get_yaxis_transform()  # x as a share of the width, y in data
@@ -179,10 +179,10 @@ def curve_plot(
     chance: float | None = None,
     over: str = "epoch",
 ) -> str:
-    """Plot lines over epochs, or something else: `curves` has the (epoch, value) of each seed of each row. Returns SVG.
+    """Plot one line per row, over epochs or what `over` names. Returns SVG and writes {name}.png to `folder`.
 
-    The line is the mean over seeds, the band reaches from the lowest to the highest. Rows differ in colour, marker and
-    dashes.
+    `curves` has the (epoch, value) points of each seed of each row. The line is the mean over seeds, and the band spans
+    the lowest to the highest seed. Rows differ in colour, marker and dashes.
     """
     with _figure(3.2 + 0.16 * len(curves)) as (figure, axes):
         for k, (label, seeds) in enumerate(curves.items()):
@@ -198,8 +198,9 @@ def curve_plot(
 
 
 def trial_plot(name: str, bands: dict[str, list[np.ndarray]], axis: str, folder: Path) -> str:
-    """Plot the best score over the number of trials: `bands` has the mean, lower and upper end of each row. Returns
-    SVG.
+    """Plot the best score over the number of trials. Returns SVG and writes {name}.png to `folder`.
+
+    `bands` has the mean, lower end and upper end of each row, from 0 to 1.
     """
     with _figure(3.2 + 0.16 * len(bands)) as (figure, axes):
         for k, (label, ends) in enumerate(bands.items()):
@@ -220,7 +221,7 @@ def _draw_band(
 
 
 def _finish_bands(figure: Any, axes: Any, x_axis: str, y_axis: str, name: str, folder: Path) -> str:
-    """Label a plot of bands and save it. Returns SVG."""
+    """Label and save a plot of bands. Returns SVG."""
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))  # epochs and trials are whole numbers
@@ -232,7 +233,10 @@ def _finish_bands(figure: Any, axes: Any, x_axis: str, y_axis: str, name: str, f
 
 
 def rank_plot(name: str, rank_by_label: dict[str, float], critical: float, folder: Path) -> str:
-    """Plot mean ranks, the best on top, with bars over rows that are closer than the critical difference. Returns SVG."""
+    """Plot mean ranks, the best on top. Returns SVG and writes {name}.png to `folder`.
+
+    Bars connect rows whose ranks differ by less than the critical difference.
+    """
     labels, ranks = list(rank_by_label), list(rank_by_label.values())
     with _figure(1.2 + 0.3 * len(labels)) as (figure, axes):
         axes.plot(ranks, range(len(ranks)), "o", color=COLOURS[0], zorder=3)
@@ -256,7 +260,10 @@ def rank_plot(name: str, rank_by_label: dict[str, float], critical: float, folde
 
 
 def trade_off_plot(name: str, curves: dict[str, list[list[tuple[float, float]]]], folder: Path) -> str:
-    """Plot accuracy on novel over that on trained classes: (seen, unseen) of each seed of each row. Returns SVG."""
+    """Plot accuracy on novel classes over accuracy on trained classes. Returns SVG and writes {name}.png to `folder`.
+
+    `curves` has the (seen, unseen) points of each seed of each row.
+    """
     with _figure(3.6 + 0.16 * len(curves)) as (figure, axes):
         for k, (label, seeds) in enumerate(curves.items()):
             style = {"color": COLOURS[k % len(COLOURS)], "linestyle": DASHES[k // len(COLOURS) % len(DASHES)]}
@@ -279,9 +286,9 @@ def trade_off_plot(name: str, curves: dict[str, list[list[tuple[float, float]]]]
 def matrix_plot(
     name: str, scores_KK: np.ndarray, labels: list[str], groups: list[tuple[int, int]], folder: Path
 ) -> str:
-    """Plot a matrix of scores as squares, darker where higher, with outlined groups (first class, size). Returns SVG.
+    """Plot a matrix of scores as squares, darker for higher scores. Returns SVG and writes {name}.png to `folder`.
 
-    The names of up to 60 classes are readable.
+    `groups` are outlined; each is (index of the first class, size). The names of up to 60 classes are readable.
     """
     from matplotlib.patches import Rectangle
 
@@ -308,7 +315,7 @@ def matrix_plot(
 
 @contextmanager
 def _figure(height_in: float) -> Iterator[tuple[Any, Any]]:
-    """Yield a figure and its axes in the report's style, without a display or lasting global state."""
+    """Yield a figure and its axes in the style of the report, without a display and without changing global state."""
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -1,22 +1,24 @@
-"""How numbers are written in the report and in the terminal."""
+"""Formats of numbers in the report and in the terminal."""
 
 MINUS = "\N{MINUS SIGN}"  # as wide as the plus
 
 
 def format_value(value: float, unit: str) -> str:
-    """Return a value as shown: a share in percent, a rank with one decimal, another number with three digits."""
+    """Return a value as text: a share in percent, a rank with one decimal, another number with three significant
+    digits.
+    """
     if unit == "share":
         return f"{round(100 * value, 1) + 0.0:.1f}"
     return f"{value:.1f}" if unit == "rank" else f"{value:.3g}"
 
 
 def format_percent(value: float, sign: bool = False) -> str:
-    """Return a share in percent with one decimal."""
+    """Return a value between 0 and 1 in percent with one decimal, or a difference of two such values in points."""
     return f"{round(100 * value, 1) + 0.0:{'+' if sign else ''}.1f}".replace("-", MINUS)
 
 
 def with_sign(number: str) -> str:
-    """Return a formatted number with its sign; zero has none."""
+    """Return a formatted number with its sign. Zero has none."""
     magnitude = number.removeprefix("-")
     if not magnitude.strip("0."):
         return magnitude
@@ -24,12 +26,12 @@ def with_sign(number: str) -> str:
 
 
 def format_p(p: float) -> str:
-    """Return "p = ..." with three decimals where they matter, or the bound of a small p."""
+    """Return "p = ..." with three decimals below 0.1 and two above, or "p < 0.001"."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def format_count(count: int | None) -> str:
-    """Return a number of things, with separators of thousands."""
+    """Return a count with separators of thousands; "not recorded" for None."""
     return "not recorded" if count is None else f"{count:,}"
 
 

@@ -23,7 +23,7 @@ def galleries(
     runs: list[dict[str, Any]],
     num_pairs: int,
 ) -> list[dict[str, Any]]:
-    """Return the example pairs of each table of confusables that has any, with the rows measured on those pairs."""
+    """Return up to `num_pairs` example pairs from each table of confusables, with the rows measured on these pairs."""
     dataset_by_name, shown = {dataset.name: dataset for dataset in datasets}, []
     for file in confusables:
         source = (file.dataset, file.protocol, file.backbone)
@@ -45,9 +45,9 @@ def galleries(
 def _pairs(
     dataset: DatasetFiles, confusables: Path, of_pairs: dict[str, dict[RowKey, Estimate]], num_pairs: int
 ) -> dict[str, Any] | None:
-    """Return the most confusable pairs with a clip of each class; None without any.
+    """Return the most confusable pairs, with the frames of a clip of each class; None if there are no pairs.
 
-    `of_pairs` has the accuracies by "{rule}:{label}/{rival}". Of the rules with pairs, the first in RULES is shown.
+    `of_pairs` has the accuracies by "{rule}:{label}/{rival}". Pairs come from the first rule in RULES that has any.
     """
     row_of = {f"{row['rule']}:{row['label']}/{row['rival']}": row for row in read_rows("confusables", confusables)}
     pairs = [(row_of[pair], cells) for pair, cells in of_pairs.items() if pair in row_of]
@@ -71,7 +71,7 @@ def _pairs(
 
 
 def _first_strip(label: str, clips: list[dict[str, Any]], shards: list[Path]) -> list[str]:
-    """Return the frames of the first clip of a class that has any, test clips first."""
+    """Return the frames of the first clip of a class that has frames, test clips first."""
     shard_by_name = {shard.stem: shard for shard in shards}
     for row in clips:
         if row["label"] == label and row["shard"] in shard_by_name:
@@ -82,7 +82,7 @@ def _first_strip(label: str, clips: list[dict[str, Any]], shards: list[Path]) ->
 
 
 def frame_strip(clip_id: str, shard: Path, most: int = 8) -> list[str]:
-    """Return the frames of a clip in order as data URIs, at most `most` of them evenly picked; empty if it has none."""
+    """Return up to `most` evenly spaced frames of a clip in order, as data URIs; empty if it has no frames."""
     table = open_shard("frames", shard)
     rows = table.filter(pc.equal(table["clip_id"], clip_id)).to_pylist()
     images = (rows[0]["images"] or []) if rows else []

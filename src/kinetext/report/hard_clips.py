@@ -1,4 +1,4 @@
-"""The clips that most runs get wrong: the table `hard_clips`. B clips, R runs."""
+"""The clips that the fewest runs classify correctly: the table `hard_clips`. B clips, R runs."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,14 +14,18 @@ NUM_HARD = 50  # clips of a comparison
 
 
 class HardClips:
-    """How often each clip of a comparison is predicted right, and as what, over all of its runs."""
+    """Counts how often each clip of a comparison is classified correctly, and which classes are predicted, over all
+    runs.
+    """
 
     def __init__(self) -> None:
         self._clips: dict[Comparison, Predictions] = {}
         self._predicted: dict[Comparison, list[np.ndarray]] = defaultdict(list)
 
     def add(self, spec: RunSpec, split: str, predictions: Predictions) -> None:
-        """Add the predictions of a run, its frames in order. Captions are left out, and runs on other clips."""
+        """Add the predictions of a run with its frames in order. Captions, and runs on other clips or classes, are left
+        out.
+        """
         comparison = Comparison(spec.dataset, spec.protocol, split)
         first = self._clips.setdefault(comparison, predictions)
         same = (first.clip_ids, first.labels) == (predictions.clip_ids, predictions.labels)
@@ -29,7 +33,9 @@ class HardClips:
             self._predicted[comparison].append(predicted_classes(predictions).astype(np.int32))
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield rows of the table `hard_clips`: those that the fewest runs get right, and the class predicted instead."""
+        """Yield rows of the table `hard_clips`: the clips that the fewest runs get right, and the most frequent wrong
+        class.
+        """
         for comparison, runs in self._predicted.items():
             clips, predicted_RB = self._clips[comparison], np.stack(runs)
             right_B = (predicted_RB == clips.target_B).mean(axis=0)

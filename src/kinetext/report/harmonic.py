@@ -1,8 +1,9 @@
 """The harmonic mean of accuracies on base and novel classes, clip by clip, for paired tests.
 
-h = 2ab / (a + b) moves with a by 2 b^2 / (a + b)^2 and with b by 2 a^2 / (a + b)^2. So a base clip with the value y of
-N clips in all, M of them base clips, has the pseudo-value h + N / M * 2 b^2 / (a + b)^2 * (y - a), a novel clip
-likewise. Their mean is h, and its variance over clips is that of h (delta method).
+The derivatives of h = 2ab / (a + b) are 2 b^2 / (a + b)^2 with respect to a, and 2 a^2 / (a + b)^2 with respect to b.
+Of N clips, M are base clips. A base clip with the value y has the pseudo-value h + N / M * 2 b^2 / (a + b)^2 * (y - a),
+and novel clips have theirs with b. The mean of all pseudo-values is h, and their variance over clips is that of h
+(delta method).
 """
 
 import numpy as np
@@ -19,7 +20,7 @@ HARMONIC_MEANS = {
 def harmonic_outcomes(
     comparisons: dict[tuple[Comparison, str], SeedOutcomes],
 ) -> dict[tuple[Comparison, str], SeedOutcomes]:
-    """Return the outcomes of harmonic means of top1, at the comparison of the novel clips."""
+    """Return the outcomes of harmonic means of top-1 accuracy, by the comparison of the novel clips."""
     harmonic = {}
     for (comparison, metric), base in comparisons.items():
         for name, splits in HARMONIC_MEANS.items():
@@ -35,7 +36,7 @@ def harmonic_outcomes(
 
 
 def harmonic_outcome(base: Outcome, novel: Outcome) -> Outcome:
-    """Return the outcome of the harmonic mean of one seed."""
+    """Return the outcome of the harmonic mean for one seed, over base and novel clips."""
     a, b = (float(part.value_B.mean()) for part in (base, novel))
     value = 2 * a * b / (a + b) if a + b else 0.0
     slopes = (2 * b**2 / (a + b) ** 2, 2 * a**2 / (a + b) ** 2) if a + b else (0.0, 0.0)

@@ -1,4 +1,4 @@
-"""What was compared: the clips of a data set, the options of its runs, and the text sets."""
+"""What was compared: the clips of a data set, the options of the runs on it, and the text sets."""
 
 import json
 from collections import Counter, defaultdict
@@ -21,7 +21,9 @@ MAX_PAIRS = 5  # of near-equal clips that are named
 def summarize_dataset(
     dataset: DatasetFiles, metrics: list[dict[str, Any]], runs: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return a data set's clips, those without frames, and the protocols, methods, texts and seeds of its runs."""
+    """Return the clips of a data set, those without frames, and the protocols, methods, texts and seeds of the runs on
+    it.
+    """
     clips = read_rows("clips", dataset.clips)
     failed, status = [], Counter[str]()
     for shard in dataset.shards:
@@ -47,8 +49,10 @@ def summarize_dataset(
 
 
 def _labelled_clips(runs: list[dict[str, Any]]) -> list[str]:
-    """Return the methods that choose epoch or setting on validation clips under a K-shot protocol: these are labelled,
-    too.
+    """Return, for each method that uses labelled validation clips under a K-shot protocol, a sentence with the clips
+    used.
+
+    Such a method chooses the epoch or the setting on validation clips, so it needs more labels than K per class.
     """
     statements = set()
     for run in runs:
@@ -63,7 +67,7 @@ def _labelled_clips(runs: list[dict[str, Any]]) -> list[str]:
 
 
 def _deviations(index: dict[str, Any]) -> list[str]:
-    """Return how the data set differs from its publication: sizes of lists, missing files, files in no list."""
+    """Return how the data set differs from the published one: sizes of lists, missing files, files in no list."""
     deviations = [
         f"{what}: {listed} listed, {published} published"
         for what, (listed, published) in index.get("sizes", {}).items()
@@ -80,7 +84,7 @@ def _deviations(index: dict[str, Any]) -> list[str]:
 
 
 def _near_equal(folder: Path, protocols: list[str]) -> list[str]:
-    """Return, for each protocol, how many test clips look like training clips."""
+    """Return a warning for each protocol under which test clips look like training clips, with their number."""
     warnings = []
     for protocol in protocols:
         path = folder / protocol / "splits.parquet"
@@ -95,7 +99,9 @@ def _near_equal(folder: Path, protocols: list[str]) -> list[str]:
 
 
 def summarize_texts(path: Path) -> dict[str, Any]:
-    """Return the first sentences of each class (or clip) of a text set, and why others are rejected."""
+    """Return the first sentences of each class (or clip) of a text set, and how many others were rejected for which
+    reason.
+    """
     rows, rows_by_label = read_rows("texts", path), defaultdict(list)
     for row in rows:
         rows_by_label[row["label"]].append(row)

@@ -1,7 +1,7 @@
 """The jobs that a run needs, in the order of the data flow, with their outputs and logs (workflow/rules/*.smk).
 
-Snakemake forgets which jobs failed once it has ended. A job that failed has no outputs, and a log that ends with the
-sentence of its error, so what is missing can be explained at any time, from the results folder alone.
+Snakemake does not record which jobs failed once it has ended. A failed job has no outputs, and its log ends with an
+error message. So the results folder alone shows at any time why a file is missing.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from kinetext.config.run import RunSpec
 
 
 class Planned(NamedTuple):
-    """A run of the configuration, and whether it has a checkpoint of its own."""
+    """A run of the configuration, and whether it has its own checkpoint."""
 
     spec: RunSpec
     trains: bool
@@ -27,7 +27,7 @@ class Job(NamedTuple):
 
 
 def jobs_of_run(results: Path, name: str, planned: Mapping[str, Planned]) -> Iterator[Job]:
-    """Yield the jobs that the run `name` needs, those of its data first."""
+    """Yield the jobs that the run `name` needs, in the order of the data flow."""
     spec, trains = planned[name]
     if spec.trained_on is not None and spec.trained_on in planned:
         for job in jobs_of_run(results, spec.trained_on, planned):
@@ -45,7 +45,7 @@ def jobs_of_run(results: Path, name: str, planned: Mapping[str, Planned]) -> Ite
 
 
 def _tuning_jobs(results: Path, spec: RunSpec) -> Iterator[Job]:
-    """Yield the jobs that choose the setting of a tuned run: every trial at every rung, and the choice."""
+    """Yield the jobs that choose the setting of a tuned run: every trial at every rung, then the choice."""
     assert spec.tuning is not None
     folder, logs = results / "tuning" / spec.group, results / "logs"
     if not (folder / "setting.yaml").is_file():  # else all trials were there
@@ -94,11 +94,13 @@ def _data_jobs(results: Path, spec: RunSpec) -> Iterator[Job]:
 
 
 def shard_names(data: Path) -> list[str]:
-    """Return the names of the frame shards of a data set, from its folder; none before its clips are listed."""
+    """Return the names of the frame shards of a data set, from the data set's folder. Empty before its clips are
+    listed.
+    """
     shards_file = data / "shards.txt"
     return [line.split()[0] for line in shards_file.read_text().splitlines()] if shards_file.is_file() else []
 
 
 def _has_log(folder: Path) -> bool:
-    """Return whether a job has begun; features are not made of clips with captions."""
+    """Return whether jobs have written logs to the folder. Data sets with captions have no logs of features."""
     return folder.is_dir()

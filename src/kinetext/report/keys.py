@@ -1,4 +1,4 @@
-"""How the report names what it compares: comparisons and their rows."""
+"""Names of what the report compares: comparisons and their rows."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ class Comparison(NamedTuple):
 
 
 class RowKey(NamedTuple):
-    """A row of a comparison: runs that differ in their seeds only."""
+    """A row of a comparison: runs that differ only in the seed."""
 
     backbone: str
     method: str
@@ -25,32 +25,32 @@ class RowKey(NamedTuple):
 
     @property
     def backbone_method(self) -> tuple[str, str]:
-        """The part that rows with other texts share."""
+        """The backbone and method, which rows with other texts may share."""
         return self.backbone, self.method
 
 
 def comparison_of(row: dict[str, Any]) -> Comparison:
-    """Return the comparison of a row of the tables metrics or differences."""
+    """Return the comparison that a row of a table belongs to."""
     return Comparison(*(row[column] for column in Comparison._fields))
 
 
 def key_of(row: dict[str, Any], prefix: str = "") -> RowKey:
-    """Return the key of a row of a table. `prefix` is "than_" for the subtracted row of the table differences."""
+    """Return the key of a row of a table. With the prefix "than_", it is the key of the row that was subtracted."""
     return RowKey(*(row[f"{prefix}{column}"] for column in RowKey._fields))
 
 
 def pool_name(datasets: int, metric: str) -> str:
-    """Return what replaces the data set in a mean over several; names of data sets contain no blanks."""
+    """Return the name of a mean over data sets, used in place of a data set. Names of data sets have no spaces."""
     return f"mean of {datasets}" + (" captioned" if metric.startswith(("t2v", "v2t")) else "")
 
 
 def over_draws(protocol: str, draws: int) -> str:
-    """Return what replaces the protocol in a mean over draws of few-shot clips; protocols contain no blanks."""
+    """Return the name of a mean over draws of few-shot clips, used in place of a protocol. Protocols have no spaces."""
     return f"{protocol} mean of {draws} draws"
 
 
 def num_draws(comparison: Comparison) -> int:
-    """Return how many draws of few-shot clips a comparison averages."""
+    """Return how many draws of few-shot clips a comparison averages; 1 if it is not a mean over draws."""
     match = re.fullmatch(r".+ mean of (\d+) draws", comparison.protocol)
     return int(match[1]) if match else 1
 
@@ -61,7 +61,9 @@ def is_pooled(comparison: Comparison) -> bool:
 
 
 def sort_key(comparison: Comparison) -> tuple[bool, str, str, int]:
-    """Sort means over data sets first, then by data set and protocol, test before novel before other splits."""
+    """Return a sort key: means over data sets first, then by data set and protocol, then `test`, `novel` and other
+    splits.
+    """
     position = {"test": 0, "novel": 1, "novel_among_all": 2, "test_among_all": 3}.get(comparison.split, 4)
     return not is_pooled(comparison), comparison.dataset, comparison.protocol, position
 
@@ -75,12 +77,12 @@ def title(comparison: Comparison) -> str:
 
 
 def file_name(parts: Sequence[str]) -> str:
-    """Return a comparison, or a part of it, as part of a file name."""
+    """Return a comparison, or a part of it, as a part of a file name."""
     return "-".join(parts).replace(" ", "_")
 
 
 def method_names(keys: Iterable[RowKey]) -> dict[RowKey, str]:
-    """Return the method of each row, with its backbone if the rows have several."""
+    """Return the method of each row, with the backbone if the rows have several."""
     keys = list(keys)
     several = len({key.backbone for key in keys}) > 1
     return {key: f"{key.method} ({key.backbone})" if several else key.method for key in keys}

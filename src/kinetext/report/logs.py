@@ -1,7 +1,7 @@
-"""What the logs of jobs say: warnings, and the error that ended a job.
+"""Warnings in the logs of jobs, and errors that ended a job.
 
-A command of kinetext ends with the sentence `kinetext: ...` (cli/__init__.py), and each of its warnings is a line
-`warning: ...`. Other programs end with a traceback, or with nothing if they are killed.
+A command of kinetext that fails ends with the line `kinetext: ...` (cli/__init__.py). Each warning is a line `warning:
+...`. Other programs end with a traceback, or with nothing if they are killed.
 """
 
 import re
@@ -13,7 +13,7 @@ TRACEBACK = "Traceback (most recent call last)"
 
 
 def read_error(log: Path) -> str | None:
-    """Return the error that ended a job; None if its log has none, or if there is no log."""
+    """Return the error that ended a job; None if there is no log or the log has no error."""
     text = _read_tail(log)
     sentences = list(re.finditer(r"^kinetext: (?!waiting for)", text, re.MULTILINE))
     if sentences:
@@ -24,7 +24,7 @@ def read_error(log: Path) -> str | None:
 
 
 def read_warnings(log: Path) -> list[str]:
-    """Return the warnings of a job, each once."""
+    """Return the warnings of a job without duplicates; empty if the log cannot be read."""
     try:
         lines = log.read_text("utf-8", "replace").splitlines()
     except OSError:
@@ -33,13 +33,13 @@ def read_warnings(log: Path) -> list[str]:
 
 
 def last_line(log: Path) -> str:
-    """Return the last line of a log that is not empty; "" without one."""
+    """Return the last non-empty line of a log; "" if there is none."""
     lines = [line for line in _read_tail(log).splitlines() if line.strip()]
     return lines[-1].strip() if lines else ""
 
 
 def _read_tail(log: Path) -> str:
-    """Return the end of a log; "" if there is none."""
+    """Return the last TAIL_BYTES of a log as text; "" if the log cannot be read."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - TAIL_BYTES))

@@ -1,10 +1,12 @@
 """Base-to-novel generalisation: accuracy on trained (base) and novel classes, and the harmonic mean of the two.
 
-- `harmonic_mean`: base clips scored among base classes, novel clips among novel classes, as in CoCoOp (CVPR 2022) and,
-  for videos, ViFi-CLIP (CVPR 2023), OST and TC-CLIP. No clip ever chooses between a base and a novel class.
-- `harmonic_mean_among_all`: both scored among all classes, as in generalised zero-shot learning (Xian et al., CVPR 2017).
-  It depends on how a method weighs base against novel classes: a constant added to the scores of novel classes moves it.
-- `ausuc`: the area below the curve of both accuracies as that constant moves (evaluation/seen_unseen.py).
+- `harmonic_mean`: base clips are scored among base classes, and novel clips among novel classes, as in CoCoOp (CVPR
+  2022) and, for videos, ViFi-CLIP (CVPR 2023), OST and TC-CLIP. The method never chooses between a base and a novel
+  class.
+- `harmonic_mean_among_all`: all clips are scored among all classes, as in generalised zero-shot learning (Xian et al.,
+  CVPR 2017). It depends on how a method weighs base against novel classes: a constant added to the scores of all novel
+  classes changes it.
+- `ausuc`: the area below the curve of both accuracies as this constant varies (evaluation/seen_unseen.py).
 """
 
 from collections import defaultdict
@@ -30,7 +32,9 @@ Means = dict[str, dict[RowKey, Estimate]]  # name of a harmonic mean -> row -> e
 
 
 def harmonic_means(estimates: Estimates, novel: Comparison, metric: str) -> Means:
-    """Return the harmonic means of a metric beside the comparison `novel`, each of the rows that have both parts."""
+    """Return the harmonic means of a metric for the comparison `novel`, by name, for the rows that have both
+    accuracies.
+    """
     means: Means = {}
     for name, splits in HARMONIC_MEANS.items():
         base, new = (estimates.get(novel._replace(split=split), {}).get((metric, "ordered"), {}) for split in splits)
@@ -49,8 +53,8 @@ def novel_classes(
 ) -> list[dict[str, Any]]:
     """Return a table for each data set and protocol with novel classes, sorted by the harmonic mean.
 
-    `text_comparisons` has the comparisons of text sets (`compare_texts`); `differences` and `curves` are the rows of
-    the tables `differences` and `seen_unseen`.
+    `text_comparisons` has the results of `compare_texts` by comparison. `differences` and `curves` are the rows of the
+    tables `differences` and `seen_unseen`.
     """
     shown = []
     for comparison in sorted((c for c in estimates if c.split == "novel"), key=sort_key):
@@ -99,14 +103,16 @@ def novel_classes(
 def _from_best(
     cells: dict[RowKey, Estimate], differences: list[dict[str, Any]], novel: Comparison, metric: str
 ) -> dict[RowKey, Any]:
-    """Return the difference of each row from the best one in a metric of two splits."""
+    """Return the difference of each row from the best row in a harmonic mean or AUSUC."""
     split = "novel" if metric == "harmonic_mean" else UNSEEN
     tested = [row for row in differences if comparison_of(row) == novel._replace(split=split)]
     return from_best_row(cells, tested, metric)
 
 
 def _curves(keys: list[RowKey], novel: Comparison, curves: list[dict[str, Any]], figures: Path) -> str:
-    """Plot the seen-unseen curve of each seed of each row; "" without curves, as for a mean over data sets."""
+    """Plot the seen-unseen curve of each seed of each row; return SVG, or "" without curves, as for a mean over data
+    sets.
+    """
     labels = row_labels(keys)
     lines: dict[str, dict[int, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     for row in curves:

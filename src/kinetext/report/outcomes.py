@@ -1,4 +1,4 @@
-"""Read predictions.parquet of every run once: metrics of each clip, and which class it was predicted as.
+"""Read predictions.parquet of every run once: the value of each metric on each clip, and the predicted classes.
 
 B clips, K classes, N rows of a comparison, S seeds.
 """
@@ -27,7 +27,7 @@ COVERAGES = np.arange(1, 21) / 20  # at which the risk is recorded
 
 
 class Outcome(NamedTuple):
-    """A metric of one seed on each clip."""
+    """The values of a metric on each clip for one seed."""
 
     clip_ids: tuple[str, ...]
     value_B: np.ndarray  # pseudo-values, whose mean is the metric; NaN: the clip is left out
@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A metric of the rows of a comparison."""
+    """A metric of a comparison in one frame order. It is measured for several rows."""
 
     comparison: Comparison
     metric: str
@@ -47,7 +47,9 @@ SeedOutcomes = dict[RowKey, list[Outcome]]  # row of a comparison -> its seeds
 
 
 class Outcomes:
-    """The outcomes of all runs by comparison, metric and row, and the confusions of frames in order."""
+    """The outcomes of all runs by comparison, metric and row. For frames in order, also confusions, hard clips and
+    curves.
+    """
 
     def __init__(self) -> None:
         self.measured: dict[Measured, SeedOutcomes] = {}
@@ -60,9 +62,9 @@ class Outcomes:
         self._confusables: dict[Path, list[dict[str, Any]]] = {}
 
     def add(self, spec: RunSpec, path: Path, confusables: Path) -> dict[str, Any]:
-        """Add a run's predictions if the file exists; return the file's metadata.
+        """Add a run's predictions if the file `path` exists; return the metadata of the file.
 
-        Accuracy within confusable pairs is left out where the file `confusables` is missing.
+        Accuracy within confusable pairs is left out if the file `confusables` is missing.
         """
         if not path.is_file():
             return {}
@@ -91,7 +93,7 @@ class Outcomes:
         return read_metadata(path)
 
     def _outcome(self, predictions: Predictions, value_B: np.ndarray) -> Outcome:
-        """Return the outcome of a run; its clip ids are one copy for all runs of a data set."""
+        """Return the outcome of a run. Runs with equal clip ids share one copy of them."""
         clip_ids = tuple(predictions.clip_ids or ())
         return Outcome(self._shared_ids.setdefault(clip_ids, clip_ids), _compact(value_B), predictions.group_B)
 
@@ -100,18 +102,18 @@ class Outcomes:
 
 
 def _source(spec: RunSpec) -> str:
-    """Return a name of the videos of a data set: its module and the folder of the videos."""
+    """Return a name for the videos of a data set: the module and the folder of the videos, else the data set."""
     root = spec.dataset_options.get("options", {}).get("root")
     return f"{spec.dataset_options.get('module')}: {root}" if root else spec.dataset
 
 
 def _compact(value_B: np.ndarray) -> np.ndarray:
-    """Return values in one byte each where all are 0 or 1."""
+    """Return the values as booleans (one byte each) if all are 0 or 1, else unchanged."""
     return value_B.astype(bool) if bool(((value_B == 0) | (value_B == 1)).all()) else value_B
 
 
 def _confusions(spec: RunSpec, split: str, predictions: Predictions) -> pa.Table:
-    """Return rows of the table `confusions`: the number of clips of each pair of a class and a predicted class."""
+    """Return rows of the table `confusions`: the number of clips for each pair of class and predicted class."""
     K = len(predictions.labels)
     pair_B = predictions.target_B.astype(np.int64) * (K + 1) + predicted_classes(predictions) + 1  # 0: no frames
     pairs, clips = np.unique(pair_B, return_counts=True)
@@ -143,13 +145,15 @@ def _risks(spec: RunSpec, split: str, predictions: Predictions) -> pa.Table:
 
 
 def _constant(spec: RunSpec, split: str, rows: int) -> dict[str, Any]:
-    """Return the columns that identify a run and its split, the same in all rows."""
+    """Return the columns that identify a run and a split, with the same values in all rows."""
     names = ("dataset", "protocol", "backbone", "method", "texts", "seed")
     return {**{name: pa.repeat(getattr(spec, name), rows) for name in names}, "split": pa.repeat(split, rows)}
 
 
 def joined(base: Outcome, novel: Outcome, value_B: np.ndarray) -> Outcome:
-    """Return the outcome of a metric of the clips of two splits. A film with clips of both counts as two groups."""
+    """Return the outcome of a metric on the clips of two splits. A group with clips in both splits counts as two
+    groups.
+    """
     group_B = None
     if base.group_B is not None or novel.group_B is not None:
         groups = [np.arange(len(part.clip_ids)) if part.group_B is None else part.group_B for part in (base, novel)]
@@ -163,7 +167,7 @@ def _joined_ids(base: tuple[str, ...], novel: tuple[str, ...]) -> tuple[str, ...
 
 
 def aligned(seeds: list[Outcome]) -> tuple[tuple[str, ...], np.ndarray, np.ndarray | None]:
-    """Return the clips that all seeds of a row have, their values [S, B] and their groups."""
+    """Return the ids of the clips that all seeds of a row have, their values [S, B], and their groups [B] or None."""
     first = seeds[0]
     if all(seed.clip_ids is first.clip_ids for seed in seeds):
         return first.clip_ids, np.stack([seed.value_B for seed in seeds]).astype(float), first.group_B
@@ -174,12 +178,14 @@ def aligned(seeds: list[Outcome]) -> tuple[tuple[str, ...], np.ndarray, np.ndarr
 
 
 def sorted_indices(clip_ids: tuple[str, ...], common: set[str]) -> np.ndarray:
-    """Return the indices of the clips in `common`, sorted by clip_id."""
+    """Return the indices of the clips that are in `common`, sorted by clip_id."""
     return np.array([b for _, b in sorted((clip, b) for b, clip in enumerate(clip_ids) if clip in common)], int)
 
 
 def paired_rows(rows: dict[Row, list[Outcome]], keys: list[Row]) -> PairedRows:
-    """Return rows on the clips that all of them have, sorted by clip_id, without those that the metric leaves out."""
+    """Return the rows on the clips that all of them have, sorted by clip_id. Clips that the metric leaves out are
+    removed.
+    """
     id_lists = {id(seed.clip_ids): seed.clip_ids for key in keys for seed in rows[key]}
     common = set.intersection(*map(set, id_lists.values()))
     indices = {address: sorted_indices(clip_ids, common) for address, clip_ids in id_lists.items()}

@@ -1,8 +1,8 @@
-"""The report on a study that is not finished: `kinetext report`.
+"""The report on an unfinished study: `kinetext report`.
 
 The workflow renders report.html when all runs are measured. Before that, and after an error, this module renders it
-from the runs that are finished; the others are rows with the reason. Its tables and figures are in
-{results}/unfinished, so that the outputs of the workflow's own rules stay those of complete reports.
+from the finished runs. Each unfinished run is a row with the reason. The tables and figures are in
+{results}/unfinished, so that the outputs of the workflow's rules always belong to complete reports.
 """
 
 import json
@@ -22,7 +22,10 @@ FOLDER = "unfinished"  # in the results folder
 
 
 def read_plan(path: Path) -> tuple[ReportOptions, dict[str, Planned]]:
-    """Read the plan of a study. Raises ValueError if there is none."""
+    """Read the plan of a study; return the options of the report and the planned runs by name.
+
+    Raises ValueError if the file does not exist.
+    """
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file; the workflow writes it when it starts")
     plan = json.loads(path.read_text())
@@ -31,7 +34,7 @@ def read_plan(path: Path) -> tuple[ReportOptions, dict[str, Planned]]:
 
 
 def is_complete(results: Path, progress: Progress) -> bool:
-    """Return whether report.html is the workflow's own, about all runs, and newer than every run."""
+    """Return whether report.html was rendered by the workflow, covers all runs, and is newer than every run."""
     page, tables = results / "report.html", results / "tables" / "metrics.parquet"
     if progress.unfinished or not (results / "figures").is_dir() or not page.is_file() or not tables.is_file():
         return False
@@ -42,7 +45,11 @@ def is_complete(results: Path, progress: Progress) -> bool:
 def report(
     results: Path, options: ReportOptions, planned: Mapping[str, Planned], ended: bool = False, since_s: float = 0.0
 ) -> None:
-    """Render report.html as far as runs are finished, and print the summary, even if the page cannot be rendered."""
+    """Render report.html from the finished runs, and print the summary, even if the page cannot be rendered.
+
+    Raises ValueError if the results folder is missing or the page cannot be rendered. The other arguments are those of
+    `update_report`.
+    """
     if not results.is_dir():
         raise ValueError(f"{results}: there is no such folder; run the workflow first")
     problem = None
@@ -59,9 +66,9 @@ def report(
 def update_report(
     results: Path, options: ReportOptions, planned: Mapping[str, Planned], ended: bool = False, since_s: float = 0.0
 ) -> tuple[Progress, Path]:
-    """Render report.html, unless it is complete; return the progress and the folder of the tables behind the page.
+    """Render report.html, unless it is complete; return the progress and the folder of the tables that the page shows.
 
-    `ended` and `since_s` as in `read_progress`.
+    `ended` and `since_s` are those of `read_progress`.
     """
     progress = read_progress(results, planned, ended, since_s)
     if is_complete(results, progress) or _is_rendering(results, planned, ended):
@@ -79,14 +86,14 @@ def update_report(
 
 
 def _is_rendering(results: Path, planned: Iterable[str], ended: bool) -> bool:
-    """Return whether the workflow may be rendering the complete report at this moment: every run is measured."""
+    """Return whether the workflow may be rendering the complete report now, because every run is measured."""
     return not ended and all((results / "runs" / name / "metrics.parquet").is_file() for name in planned)
 
 
 def _sources(
     results: Path, specs: list[RunSpec]
 ) -> tuple[list[tuple[str, Path, list[Path]]], list[Path], list[tuple[str, str, str, Path]]]:
-    """Return what the report reads beside tables, as far as it exists: data sets, text sets, confusable classes."""
+    """Return the existing files that the report reads besides tables: data sets, text sets, then confusable classes."""
     datasets: dict[str, tuple[Path, list[Path]]] = {}
     texts: dict[Path, None] = {}
     mined: dict[tuple[str, str, str], Path] = {}

@@ -1,4 +1,4 @@
-"""Which runs are finished, and why the others are not: read from the results folder and the logs of its jobs."""
+"""Which runs are finished, and why the others are not, according to the results folder and the logs of the jobs."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ TRAINED = ("checkpoint.safetensors", "curves.parquet", "cost.json")
 
 
 class Unfinished(NamedTuple):
-    """Runs of one row that are not finished for the same reason."""
+    """Runs of one row that are unfinished for the same reason."""
 
     comparison: Comparison  # of its test clips
     key: RowKey
@@ -26,7 +26,7 @@ class Unfinished(NamedTuple):
 
     @property
     def state(self) -> str:
-        """One word or two for a table."""
+        """The state of the runs, as shown in a table."""
         return "failed" if self.failed else "not finished"
 
 
@@ -42,8 +42,8 @@ class Progress(NamedTuple):
 def read_progress(results: Path, planned: Mapping[str, Planned], ended: bool, since_s: float = 0.0) -> Progress:
     """Return the progress of the planned runs.
 
-    `ended`: no job runs any more, so one that began and has no outputs was killed. Errors in logs older than
-    `since_s` (seconds since 1970) are of an earlier call and are ignored.
+    `ended` states that no job is running any more, so that a job with a log and without outputs was killed. Errors in
+    logs older than `since_s` (seconds since 1970) belong to an earlier call and are ignored.
     """
     explain = _Explanations(ended, since_s, read_error(results / "logs" / "preflight.log"))
     finished: list[Path] = []
@@ -75,7 +75,7 @@ def read_progress(results: Path, planned: Mapping[str, Planned], ended: bool, si
 
 
 def is_finished(folder: Path, run: Planned, results: Path) -> bool:
-    """Return whether a run folder has all files of the run as planned, each made after those that it is made from."""
+    """Return whether a run folder has all files of the planned run, each written after the files that it depends on."""
     trained = results / "runs" / (run.spec.trained_on or run.spec.run) / TRAINED[0]
     files = [folder / name for name in ("run.yaml", *(TRAINED if run.trains else ()))]
     chain = [*([trained] if trained.is_file() else []), folder / "predictions.parquet", folder / "metrics.parquet"]
@@ -86,7 +86,7 @@ def is_finished(folder: Path, run: Planned, results: Path) -> bool:
 
 
 class _Explanations:
-    """Why jobs have no outputs; each job is looked at once, although many runs need it."""
+    """Reasons why jobs have no outputs. Each job is examined once, although many runs may need it."""
 
     def __init__(self, ended: bool, since_s: float, stopped: str | None) -> None:
         self.ended, self.since_s = ended, since_s
@@ -94,7 +94,9 @@ class _Explanations:
         self.job = cache(self._job)
 
     def run(self, jobs: Iterable[Job]) -> tuple[bool, str, Path | None]:
-        """Return whether a run failed, the reason and the log: the first job that failed, or the first that is missing."""
+        """Return whether a run failed, the reason and the log. They are those of the first failed job, else of the
+        first missing one.
+        """
         missing = [job for job in jobs if not all(map(Path.exists, job.outputs))]
         if not missing:
             return False, "out of date: its options or inputs changed; run `snakemake` again", None
@@ -115,12 +117,14 @@ class _Explanations:
 
 
 def count_warnings(logs: Path, runs: Iterable[Names]) -> dict[str, int]:
-    """Return the warnings of all jobs of runs, and how many jobs gave each."""
+    """Return the warnings of all jobs of the runs, with the number of jobs that gave each."""
     return dict(Counter(line for log in _warning_logs(logs, list(runs)) for line in read_warnings(log)))
 
 
 def _warning_logs(logs: Path, runs: list[Names]) -> Iterator[Path]:
-    """Yield the logs of jobs that may warn, without those of frame shards, which check_frames counts."""
+    """Yield the logs of jobs that may warn. Logs of frame shards are left out, because check_frames counts their
+    warnings.
+    """
     for dataset in dict.fromkeys(run[1] for run in runs):
         yield logs / "index_clips" / f"{dataset}.log"
         yield from sorted((logs / "check_frames" / dataset).glob("*.log"))

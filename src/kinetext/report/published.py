@@ -1,4 +1,4 @@
-"""Published numbers beside ours: `report.reference` of the configuration, each with its source."""
+"""Published results beside measured ones: `report.reference` of the configuration, each with its source."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -15,9 +15,10 @@ from kinetext.report.novel import harmonic_means
 
 
 def compare_with_published(published: Iterable[Published], estimates: Estimates) -> list[dict[str, Any]]:
-    """Return a row for each published number: it, ours on the same split (None if not measured), and the difference.
+    """Return a row for each published result, with the measured one on the same split (None if missing) and the
+    difference.
 
-    The interval of the difference is ours alone, as papers report none.
+    The interval of the difference is that of the measured result, because papers report none.
     """
     rows = []
     for number in published:
@@ -34,7 +35,7 @@ def compare_with_published(published: Iterable[Published], estimates: Estimates)
 
 
 def _measured(number: Published, estimates: Estimates) -> dict[RowKey, Estimate]:
-    """Return our rows of the metric and the split of a published number."""
+    """Return the measured rows for the metric and the split of a published result."""
     comparison = Comparison(number.dataset, number.protocol, number.split)
     if number.metric in HARMONIC_MEANS:
         return harmonic_means(estimates, comparison, "top1").get(number.metric, {})

@@ -1,8 +1,8 @@
-"""Mean ranks over data sets and the critical difference (Demsar, JMLR 2006), from six independent data sets on.
+"""Mean ranks over data sets and the critical difference (Demsar, JMLR 2006), if there are six or more data sets.
 
-Rank 1 is the best row of a data set; ties share their mean rank. Two rows differ significantly if their mean ranks
-differ by at least the critical difference of Nemenyi's test, q sqrt(k (k + 1) / (6 N)) for k rows on N data sets. Lists
-of the same videos, such as the folds of HMDB51, are one data set: their values are averaged first.
+Rank 1 is the best row of a data set. Tied rows all get their mean rank. Two rows differ significantly if their mean
+ranks differ by at least the critical difference of Nemenyi's test, q sqrt(k (k + 1) / (6 N)) for k rows on N data sets.
+Lists of the same videos, such as the folds of HMDB51, count as one data set, and their values are averaged first.
 
 N data sets, K rows.
 """
@@ -21,7 +21,7 @@ MIN_DATASETS = 6  # with fewer, ranks of equal rows differ by chance alone
 
 
 class Ranks(NamedTuple):
-    """The mean ranks of rows, the best first, and the difference from which on two of them differ significantly."""
+    """The mean ranks of rows, the best first, the critical difference of two ranks, and the number of data sets."""
 
     rank_by_key: dict[RowKey, float]
     critical: float
@@ -29,7 +29,10 @@ class Ranks(NamedTuple):
 
 
 def mean_ranks(values: dict[RowKey, list[float]], sources: list[str]) -> Ranks | None:
-    """Return the mean ranks of rows, given the value of each data set; None for fewer than six sources."""
+    """Return the mean ranks of rows; None for fewer than MIN_DATASETS sources or two rows.
+
+    `values` has one value per data set for each row. `sources` names the videos of each data set.
+    """
     from scipy.stats import rankdata, studentized_range
 
     positions: dict[str, list[int]] = defaultdict(list)
@@ -49,7 +52,10 @@ def mean_ranks(values: dict[RowKey, list[float]], sources: list[str]) -> Ranks |
 def rank_section(
     estimates: Estimates, comparison: Comparison, tested: dict[str, Any] | None, metric: str, figures: Path
 ) -> dict[str, Any] | None:
-    """Return what the page shows of the mean ranks of a mean over data sets; `tested` is a row of its differences."""
+    """Return the mean ranks that the page shows for a mean over data sets; None if there are none.
+
+    `tested` is a row of the table `differences` for this comparison.
+    """
     if tested is None or not tested.get("sources"):
         return None
     parts = [estimates[comparison._replace(dataset=name)][metric, "ordered"] for name in tested["pooled"]]

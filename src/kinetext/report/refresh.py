@@ -1,7 +1,8 @@
-"""Run the report again while runs finish, in the background of Snakemake's own process.
+"""Render the report again while runs finish, in the background of Snakemake's process.
 
 A thread counts the finished runs every few seconds. When there are more, it starts the report as a process of the
-lowest priority, one at a time, for at most SHARE of the time: the jobs are not slowed down.
+lowest priority. Only one such process runs at a time, and for at most the fraction SHARE of the time, so that it does
+not slow down the jobs.
 """
 
 import json
@@ -22,14 +23,16 @@ STOP_S = 20.0  # after which a report that does not stop is killed
 
 
 def write_plan(path: Path, options: ReportOptions, runs: Iterable[tuple[RunSpec, bool]]) -> None:
-    """Write the plan of a study, runs and whether each trains, for `read_plan` in another process."""
+    """Write the plan of a study for `read_plan` in another process: the options of the report, and each run with
+    `trains`.
+    """
     entries = [[run.model_dump(mode="json"), trains] for run, trains in runs]
     with atomic_write(path) as part:
         part.write_text(json.dumps({"report": options.model_dump(mode="json"), "runs": entries}))
 
 
 class Refresher:
-    """A thread that runs the command of the report again whenever further `files` exist."""
+    """A thread that runs the command of the report again whenever more of the `files` exist."""
 
     def __init__(
         self,
@@ -46,12 +49,12 @@ class Refresher:
         self._thread = threading.Thread(target=self._watch, name="kinetext-report", daemon=True)
 
     def start(self) -> None:
-        """Start to watch for files that do not exist yet."""
+        """Start watching for files that do not exist yet."""
         self._reported = self._count()
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop to watch; end a report that is being made."""
+        """Stop watching, and end a report that is being rendered."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(STOP_S)

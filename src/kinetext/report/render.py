@@ -1,6 +1,6 @@
 """Render the report as one HTML file that needs no network: `kinetext render-report`.
 
-This module computes what page/page.html.j2 shows, section by section; empty sections are left out. Every number is an
+This module computes what page/page.html.j2 shows, section by section. Empty sections are left out. Every result is an
 Estimate, and the template prints none without its interval, clips and seeds.
 """
 
@@ -55,12 +55,12 @@ def render_report(
     figures: Path,
     progress: Progress | None = None,
 ) -> None:
-    """Write the report, and into the folder `figures` its figures as PNG and its numbers as CSV.
+    """Write the report to `output`, and its figures (PNG) and tables (CSV) into the folder `figures`.
 
-    `tables` is the output folder of `collect_metrics`; `datasets` and `confusables` are rows of sources.DatasetFiles
-    and sources.ConfusablesFile; `texts` are {dataset}/{protocol}/{backbone}/texts/{name}.parquet. `progress` is that of
-    a study with runs that are not finished; None if all are. Raises ValueError if there are no metrics and no
-    `progress`, or if the options name something unknown.
+    `tables` is the output folder of `collect_metrics`. `datasets` and `confusables` are the fields of
+    sources.DatasetFiles and sources.ConfusablesFile. `texts` are {dataset}/{protocol}/{backbone}/texts/{name}.parquet.
+    `progress` is that of a study with unfinished runs; None if all runs are finished. Raises ValueError if there are no
+    metrics and no `progress`, or if the options name something unknown.
     """
     rows = read_tables(tables)
     if not rows["metrics"] and progress is None:
@@ -115,7 +115,7 @@ def _write_csvs(rows: dict[str, Rows], estimates: Estimates, classes: Iterable[d
 
 
 def _validation_chance(estimates: Estimates) -> dict[tuple[str, str], float | None]:
-    """Return what chance gives on validation clips, by data set and protocol: they are scored among the test classes."""
+    """Return the chance level on validation clips by data set and protocol. They are scored among the test classes."""
     return {
         (comparison.dataset, comparison.protocol): chance_of(measured.get(("top1", "ordered"), {}).values())
         for comparison, measured in estimates.items()
@@ -124,7 +124,7 @@ def _validation_chance(estimates: Estimates) -> dict[tuple[str, str], float | No
 
 
 def _open_ends(progress: Progress | None, runs: Rows, logs: Path) -> dict[str, Any]:
-    """Return the runs that are not finished and the warnings of all jobs, for the page."""
+    """Return the unfinished runs, the number of finished runs, and the warnings of all jobs, for the page."""
     if progress is not None:
         return {"unfinished": progress.unfinished, "finished": len(progress.finished), "warnings": progress.warnings}
     names = [tuple(run[key] for key in ("run", "dataset", "protocol", "backbone", "texts")) for run in runs]
@@ -163,7 +163,7 @@ def _comparisons(
 
 
 def _write_page(content: dict[str, Any], output: Path) -> None:
-    """Render the template."""
+    """Render the template of the page to the file `output`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

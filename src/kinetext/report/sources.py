@@ -1,4 +1,4 @@
-"""The files that the report reads beside the collected tables, and the rules that confusable classes come from."""
+"""The files that the report reads besides the collected tables, and the rules that define confusable classes."""
 
 from pathlib import Path
 from typing import NamedTuple

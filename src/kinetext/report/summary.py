@@ -1,4 +1,4 @@
-"""The end of a run in the terminal: results, warnings, errors and the path of the report, in this order."""
+"""The summary in the terminal after a study: results, warnings, errors and the path of the report, in this order."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,9 +38,9 @@ def summary_lines(progress: Progress, tables: Path, options: ReportOptions, page
 
 
 def result_lines(progress: Progress, tables: Path, options: ReportOptions) -> Iterator[str]:
-    """Yield a small table for each comparison, without those among all classes.
+    """Yield a small table for each comparison, except those among all classes.
 
-    That of a mean over data sets stands for those of its data sets.
+    A mean over data sets or draws replaces the tables of its parts.
     """
     empty: dict[str, list[dict[str, Any]]] = {"metrics": [], "differences": [], "clip_variances": []}
     rows = read_tables(tables) if (tables / "metrics.parquet").is_file() else empty
@@ -94,7 +94,7 @@ def _unfinished_line(row: Unfinished) -> str:
 
 
 def warning_lines(progress: Progress) -> Iterator[str]:
-    """Yield all warnings, each once."""
+    """Yield the warnings, with the number of jobs that gave each."""
     warnings = list(progress.warnings.items())
     if warnings:
         yield f"Warnings ({len(warnings)}):"
@@ -107,7 +107,7 @@ def warning_lines(progress: Progress) -> Iterator[str]:
 
 
 def error_lines(progress: Progress) -> Iterator[str]:
-    """Yield the error of each job that failed, and its log."""
+    """Yield the errors of failed jobs, each with its log."""
     errors = list(progress.errors.items())
     if errors:
         yield f"Failed ({len(errors)}):"
@@ -121,6 +121,6 @@ def error_lines(progress: Progress) -> Iterator[str]:
 
 
 def _one_line(text: str) -> str:
-    """Return the first line of an error, cut where it is long; the whole error follows below the tables."""
+    """Return the first line of an error, shortened to WIDTH characters. The whole error follows below the tables."""
     line = text.splitlines()[0]
     return line if len(line) <= WIDTH else line[: WIDTH - 3] + "..."

@@ -1,8 +1,8 @@
-"""Tuning: the settings chosen, the best score against the number of trials, and comparisons with unequal budgets.
+"""Tuning: the chosen settings, the best score against the number of trials, and comparisons with unequal budgets.
 
-After Dodge et al., "Show Your Work" (EMNLP 2019): the best of n trials, so that a reader sees whether the budget
-decides which method is ahead. Their formula draws trials with replacement; here it is without (Tang et al., ACL 2020),
-exact over all orders of the trials.
+The plot follows Dodge et al., "Show Your Work" (EMNLP 2019): the best score of n trials shows whether the budget
+decides which method is ahead. The formula of the paper draws trials with replacement. Here they are drawn without
+replacement (Tang et al., ACL 2020), exactly over all orders of the trials.
 
 N trials.
 """
@@ -23,7 +23,7 @@ Rows = list[dict[str, Any]]
 
 
 def tuning_sections(rows: Rows, figures: Path) -> list[dict[str, Any]]:
-    """Return what the page shows of each data set and protocol, from the table `tuning`."""
+    """Return the tuning section of the page for each data set and protocol, from the table `tuning`."""
     groups: dict[tuple[str, str], dict[RowKey, Rows]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         groups[row["dataset"], row["protocol"]][key_of(row)].append(row)
@@ -48,7 +48,7 @@ def tuning_sections(rows: Rows, figures: Path) -> list[dict[str, Any]]:
 
 
 def _summary(key: RowKey, trials: Rows) -> dict[str, Any]:
-    """Return a row of the table of chosen settings."""
+    """Return a row of the page's table of chosen settings."""
     chosen = next(row for row in trials if row["chosen"])
     last = {row["trial"]: row for row in trials if row["rung"] == chosen["rung"]}
     first = [row for row in trials if row["rung"] == 0]
@@ -65,15 +65,17 @@ def _summary(key: RowKey, trials: Rows) -> dict[str, Any]:
 
 
 def first_scores(trials: Rows) -> np.ndarray:
-    """Return the scores [N] of the first rung, which all trials reach; a trial that diverged has zero."""
+    """Return the scores [N] at the first rung, which all trials reach. A trial without a score, such as a diverged one,
+    is 0.
+    """
     return np.array([row["score"] or 0.0 for row in trials if row["rung"] == 0])
 
 
 def best_of(score_N: np.ndarray) -> list[np.ndarray]:
-    """Return the best score of 1 to N trials, [N] each: mean, 2.5 % and 97.5 % quantile over all orders of the trials.
+    """Return the best score of 1 to N trials: mean, 2.5 % and 97.5 % quantile over all orders of the trials, each [N].
 
-    Of n trials drawn from N without replacement, the best is at most the i-th lowest with probability
-    binomial(i, n) / binomial(N, n).
+    The best of n trials drawn from N without replacement is at most the i-th lowest score with probability binomial(i,
+    n) / binomial(N, n).
     """
     score_N = np.sort(score_N)
     N = len(score_N)
@@ -89,7 +91,7 @@ def best_of(score_N: np.ndarray) -> list[np.ndarray]:
 
 
 def leader_sentence(best_N: dict[str, np.ndarray]) -> str:
-    """Return which row is ahead with how many trials: whether the budget decides the order on the validation clips."""
+    """Return a sentence on which row leads after how many trials on the validation clips; "" without a comparison."""
     common = min(len(mean_N) for mean_N in best_N.values())
     leaders = [max(best_N, key=lambda label: (best_N[label][n], label)) for n in range(common)]
     final = leaders[-1]
@@ -107,10 +109,10 @@ def leader_sentence(best_N: dict[str, np.ndarray]) -> str:
 
 
 def unequal_budgets(runs: Iterable[dict[str, Any]], costs: Iterable[dict[str, Any]]) -> str:
-    """Return which rows of a comparison had which budget if they differ, else "".
+    """Return which rows of a comparison had which tuning budget if the budgets differ, else "".
 
-    `runs` are those of the comparison, `costs` those of all runs: a comparison may test what was trained on another
-    data set. A row that trains nothing and was not tuned has nothing to tune, so its budget does not count.
+    `runs` are those of the comparison. `costs` are those of all runs, because a comparison may test a method that was
+    trained on another data set. Rows that neither train nor were tuned are left out.
     """
     trained = {key_of(cost) for cost in costs if cost["trained_parameters"]}
     budgets: dict[str, set[str]] = defaultdict(set)

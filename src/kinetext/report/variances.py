@@ -10,7 +10,7 @@ from kinetext.report.outcomes import Measured, SeedOutcomes, aligned
 
 
 def variance_rows(outcomes: dict[Measured, SeedOutcomes]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the table: of each row of a comparison with two seeds or draws, or more."""
+    """Yield the rows of the table: one for each row of a comparison with at least two seeds or draws."""
     for measured, rows in outcomes.items():
         columns = {**measured.comparison._asdict(), "metric": measured.metric, "frame_order": measured.frame_order}
         for key, seeds in rows.items():

@@ -1,7 +1,7 @@
-"""What a comparison shows, in sentences: which rows are best, which are not better than chance or did not learn.
+"""What a comparison shows, in sentences: which rows are best, not better than chance, or did not learn.
 
-No row is named best where no two rows differ significantly. Then the width of the intervals says how large a difference
-these clips could have hidden.
+No row is called best if no two rows differ significantly. The width of the intervals then shows how large a difference
+these clips could have missed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ Differences = Mapping[tuple[RowKey, RowKey], Difference]  # of every two rows of
 def verdict_sentences(
     metric: str, cells: Mapping[RowKey, Estimate], differences: Differences, unlearned: Iterable[RowKey] = ()
 ) -> list[str]:
-    """Return what a comparison shows; `cells` are the rows' estimates of `metric`, the highest first.
+    """Return what a comparison shows. `cells` are the estimates of `metric` by row, the highest first.
 
     `unlearned` are rows whose training did not learn (`did_not_learn`).
     """
@@ -45,7 +45,7 @@ def verdict_sentences(
 def _best_sentences(
     metric: str, cells: Mapping[RowKey, Estimate], differences: Differences, names: Mapping[RowKey, str]
 ) -> list[str]:
-    """Return which rows are best, or that no row is."""
+    """Return sentences on which rows are best, or that no rows differ significantly."""
     keys = list(cells)
     best, others = keys[0], keys[1:]
     of_pairs = [difference for pair, difference in differences.items() if set(pair) <= set(keys)]
@@ -75,15 +75,15 @@ def _best_sentences(
 
 
 def _listed(names: Mapping[RowKey, str], keys: Sequence[RowKey]) -> str:
-    """Return the names of some rows, the first ones if they are many."""
+    """Return the names of rows, at most MAX_NAMED of them, and the number of the others."""
     shown = [names[key] for key in keys[:MAX_NAMED]]
     return join_names(shown) if len(keys) <= MAX_NAMED else f"{', '.join(shown)} and {len(keys) - MAX_NAMED} more"
 
 
 def did_not_learn(curves: Iterable[dict[str, Any]], chance: float | None) -> bool:
-    """Return whether the accuracy on validation clips of every seed of a row was never above chance.
+    """Return whether no seed of a row ever had an accuracy above chance on the validation clips.
 
-    `curves` are the row's rows of the table `curves`. A row without validation clips is not judged.
+    `curves` are the rows of the table `curves` for one row. Returns False without validation accuracy or chance level.
     """
     best: dict[int, float] = {}
     for row in curves:

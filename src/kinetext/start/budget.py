@@ -1,7 +1,8 @@
-"""Roughly how long a study takes and how much disk it fills, before anything has run.
+"""Rough estimates of the time and the disk space of a study, before anything has run.
 
-Arithmetic comes from the sizes of the models, the rate from one matrix product on this machine. A job's imports and
-reading count, too: they are most of a small study. The estimate is meant to tell minutes from days.
+The number of operations follows from the sizes of the models, and the speed from one matrix product on this machine.
+The imports and the reading of each job are included, because they take most of the time of a small study. The estimate
+distinguishes minutes from days, not more.
 """
 
 import os
@@ -27,7 +28,7 @@ SENTENCES = 6  # of a described class
 
 @dataclass(frozen=True)
 class Counts:
-    """Clips and classes of a data set under a protocol."""
+    """The numbers of clips and classes of a data set under a protocol."""
 
     train: int
     test: int
@@ -36,7 +37,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Rate:
-    """What this machine computes."""
+    """The speed of this machine."""
 
     device: str  # cpu or cuda
     gflop_per_s: float  # of one job
@@ -46,7 +47,8 @@ class Rate:
 def measure_rate(slots: int) -> Rate | None:
     """Return the rate of a large matrix product on the device of a job; None if it could not be computed.
 
-    A process of its own measures: this one may be Snakemake's, which would hold memory of the GPU until its end.
+    It is measured in a separate process, because this one may be Snakemake's, which would hold GPU memory until it
+    ends.
     """
     code = "from kinetext.start.budget import product_rate; print(*product_rate())"
     try:
@@ -60,7 +62,7 @@ def measure_rate(slots: int) -> Rate | None:
 
 
 def product_rate() -> tuple[str, float]:
-    """Return the device, cpu or cuda, and its rate in GFLOP/s; takes a tenth of a second once torch is imported."""
+    """Return the device (cpu or cuda) and its rate in GFLOP/s. This takes a tenth of a second once torch is imported."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -80,7 +82,7 @@ def product_rate() -> tuple[str, float]:
 
 
 def run_gflop(run: RunSpec, facts: Facts, counts: Counts, num_frames: int) -> float:
-    """Return the arithmetic of training and testing one run."""
+    """Return the GFLOP of training and testing one run."""
     method, training = plugins.load("methods", run.method_module), run.training
     frames = run.num_frames or num_frames
     clip = frames * facts.image_gflop
@@ -100,7 +102,7 @@ def run_gflop(run: RunSpec, facts: Facts, counts: Counts, num_frames: int) -> fl
 
 
 def branch_share(run: RunSpec, facts: Facts) -> float:
-    """Return the arithmetic of the layers that a method adds, as a share of the image encoder's."""
+    """Return the operations of the layers that a method adds, as a fraction of those of the image encoder."""
     options = run.method_options.get("visual_options", run.method_options)
     module = run.method_options.get("visual", "stan") if run.method_module == "moted" else run.method_module
     if module != "stan":
@@ -111,7 +113,7 @@ def branch_share(run: RunSpec, facts: Facts) -> float:
 def run_seconds(
     runs: Iterable[RunSpec], facts: dict[str, Facts], counts: dict[tuple[str, str], Counts], rate: Rate
 ) -> float:
-    """Return the wall time of these runs, seconds."""
+    """Return the wall time of the runs in seconds. Runs without `counts` are left out."""
     total_s = 0.0
     for run in runs:
         key = (run.dataset, run.protocol)
@@ -123,14 +125,14 @@ def run_seconds(
 
 
 def frame_bytes(options: FrameOptions) -> float:
-    """Return the bytes of a clip's stored frames."""
+    """Return the size of the stored frames of a clip in bytes."""
     pixels = options.size_px**2 * (1.8 if options.crop == "whole" else 1.0)  # of 16:9
     one = 3 * pixels if options.encoding == "raw" else JPEG_BYTES_224 * pixels / 224**2
     return options.num_frames * one
 
 
 def checkpoint_bytes(run: RunSpec, facts: Facts) -> float:
-    """Return the bytes of a run's checkpoint: what trains, in float32."""
+    """Return the size of a run's checkpoint in bytes. It holds the trained parameters in float32."""
     if not plugins.load("methods", run.method_module).trains:
         return 0.0
     encoder = facts.parameters * 0.6  # the image encoder's share; the rest is text and word embeddings
@@ -140,13 +142,13 @@ def checkpoint_bytes(run: RunSpec, facts: Facts) -> float:
 
 
 def shots_of(protocol: str) -> int | None:
-    """Return K of a K-shot protocol, None for others."""
+    """Return K of a K-shot protocol; None for other protocols."""
     match = PROTOCOL.fullmatch(protocol)
     return int(match["shots"]) if match and match["shots"] else None
 
 
 def duration(seconds: float) -> str:
-    """Return a rough duration in words."""
+    """Return a rough duration in words, such as "3 hours"."""
     for unit, length_s in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
         if seconds >= 2 * length_s:
             return f"{seconds / length_s:.0f} {unit}"

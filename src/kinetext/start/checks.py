@@ -1,4 +1,4 @@
-"""A finding of the preflight: how serious it is, what it is about, and what to do."""
+"""A finding of the preflight: the level, the subject, the message, and what to do."""
 
 from typing import Literal, NamedTuple
 
@@ -7,7 +7,7 @@ from kinetext.data.lists import printable
 
 
 class Check(NamedTuple):
-    """One sentence of the preflight. `stop`: jobs would fail; `warning`: results may disappoint; `note`: good to know."""
+    """A finding of the preflight. `stop`: jobs would fail; `warning`: results may be poor; `note`: for information."""
 
     level: Literal["stop", "warning", "note"]
     subject: str

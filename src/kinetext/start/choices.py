@@ -1,7 +1,8 @@
-"""Choose a study that suits the clips and the machine. Every choice has its reason, which is written beside it.
+"""Choose a study that suits the clips and the machine. The reason for each choice is written beside it.
 
-Rates: STAN's released configurations take 2e-6 and 2e-5 (new parameters) on 240,000 clips; fewer clips give fewer
-steps, so smaller sets take the higher rates of the defaults, and five times STAN's below 2,000 clips (docs/recipes.md).
+Learning rates: the released configurations of STAN have 2e-6 and, for new parameters, 2e-5 on 240,000 clips. Fewer
+clips give fewer steps, so smaller data sets get the higher rates of the defaults. Below 2,000 clips the rates are five
+times those of STAN (docs/recipes.md).
 """
 
 import math
@@ -21,7 +22,7 @@ LONG_CLIP_S = 10.0
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the study will run."""
+    """The machine on which the study will run."""
 
     gpu: bool
     cores: int
@@ -36,7 +37,10 @@ class Choice:
 
 
 def choose_backbone(machine: Machine, name: str | None, weights: str | None) -> Choice:
-    """Return the name and options of the image-text model: the user's, else by the device."""
+    """Return the name and options of the image-text model: those of the user, else a default for the device.
+
+    Raises ValueError if weights are passed without a model.
+    """
     if name in ("tiny", TINY):
         return Choice(("tiny", {"model": TINY}), "for trying things out: it has only ever seen drawn shapes")
     if name is not None:
@@ -53,13 +57,13 @@ def choose_backbone(machine: Machine, name: str | None, weights: str | None) -> 
 
 
 def short_name(model: str) -> str:
-    """Return a folder name for a model: ViT-B-16 is b16."""
+    """Return a folder name for a model, for example b16 for ViT-B-16."""
     parts = model.split("-")
     return "".join(parts[1:3]).lower() if len(parts) > 2 and parts[0] == "ViT" else model.lower()
 
 
 def choose_protocol(clips: Survey, machine: Machine, tiny: bool) -> Choice:
-    """Return the protocol: all training clips, or 16 a class where a CPU would take too long."""
+    """Return the protocol: all training clips, or 16 per class if a CPU would take too long."""
     train = clips.clips("train")
     if clips.labels and not machine.gpu and not tiny and train > MAX_CLIPS_CPU and clips.train_per_class > SHOTS:
         return Choice(
@@ -69,7 +73,7 @@ def choose_protocol(clips: Survey, machine: Machine, tiny: bool) -> Choice:
 
 
 def choose_frames(clips: Survey, machine: Machine, facts: Facts) -> Choice:
-    """Return how many frames of a clip are stored, and their size."""
+    """Return how many frames of each clip are stored, and their size in pixels."""
     length_s = sorted(clips.seconds)[len(clips.seconds) // 2] if clips.seconds else 0.0
     number = 16 if machine.gpu and length_s > LONG_CLIP_S else 8
     reason = f"half of the clips are longer than {length_s:.3g} s, so a frame every {length_s / number:.2g} s"
@@ -105,12 +109,12 @@ def choose_training(clips: Survey, machine: Machine, protocol: str, tiny: bool) 
 
 
 def interval_points(test_clips: int) -> float:
-    """Return half of the 95 % interval of an accuracy near one half, in percentage points."""
+    """Return half the width of the 95 % interval of an accuracy of 50 %, in percentage points."""
     return 196 * math.sqrt(0.25 / test_clips)
 
 
 def choose_max_failed(clips: Survey) -> Choice:
-    """Return which share of clips may fail: the default, or more where the sample has more."""
+    """Return which fraction of the clips may fail: the default, or more if more of the sampled clips cannot be read."""
     share = clips.unreadable_share
     if share <= 0.025:
         return Choice(0.05, "the run stops before training if more clips than this share have no frames")

@@ -1,4 +1,4 @@
-"""Choose where the motion descriptions of a study come from, and estimate what a language model costs."""
+"""Choose where the motion descriptions of a study come from, and estimate the cost of a language model."""
 
 import math
 import os
@@ -14,9 +14,10 @@ RIVALS = 3  # of a class in a request, as confusables.rivals
 
 
 def choose_descriptions(labels: tuple[str, ...], file: Path | None, server: str | None, model: str | None) -> Choice:
-    """Return the options of the text set: a file, sentences that come with kinetext, a server, or OpenAI.
+    """Return the options of the text set: a file, a server, sentences that come with kinetext, or OpenAI, in this
+    order.
 
-    Raises ValueError if a server is named without its model.
+    Raises ValueError if a server is named without a model.
     """
     if file is not None:
         return Choice({"module": "file", "options": {"path": str(file.absolute())}}, "your sentences")
@@ -43,13 +44,13 @@ def choose_descriptions(labels: tuple[str, ...], file: Path | None, server: str 
 
 
 def covering_bank(labels: tuple[str, ...]) -> str | None:
-    """Return the first bank that has sentences for every class, or None."""
+    """Return the name of the first bank with sentences for every class; None if there is no such bank."""
     names = sorted(path.stem for path in BANKS.glob("*.yaml"))
     return next((name for name in names if set(labels) <= set(read_bank(name)["classes"])), None)
 
 
 def estimate_cost(provider: ChatApi, labels: tuple[str, ...]) -> tuple[limits.Tokens, float | None]:
-    """Return the approximate tokens of all classes' requests and their cost in USD; None if the price is unknown."""
+    """Return the approximate tokens of the requests for all classes, and the cost in USD; None if the price is unknown."""
     config = provider.config
     sentences = config.sentences + (2 if config.about == "motion" else 0)
     tokens = limits.Tokens(0, 0)

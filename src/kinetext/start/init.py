@@ -1,6 +1,4 @@
-"""kinetext init: write a configuration that can answer the question on a user's videos, and say what was chosen and
-why.
-"""
+"""Write a configuration for a user's videos and print what was chosen and why: `kinetext init`."""
 
 import os
 import re
@@ -39,7 +37,7 @@ def init(
     model: str | None = None,
     describe: bool = True,
 ) -> None:
-    """Write `output`, which passes check-config as written, and print what was chosen and why.
+    """Write the configuration file `output`, and print what was chosen and why. It passes check-config without changes.
 
     Raises ValueError if the file exists or the videos cannot be used.
     """
@@ -65,7 +63,7 @@ def init(
 def choose_study(
     source: Path, output: Path, clips: Survey, machine: Machine, backbone: str | None, weights: Path | None
 ) -> Study:
-    """Return the study without descriptions."""
+    """Return a study of the clips, still without descriptions."""
     chosen = choose_backbone(machine, backbone, str(weights.absolute()) if weights else None)
     name, options = chosen.value
     facts = backbone_facts(BackboneOptions(**options))
@@ -89,7 +87,7 @@ def choose_study(
 
 
 def report(study: Study, output: Path, runs: int, machine: Machine) -> Iterator[str]:
-    """Yield what was seen, what was chosen and why, and what to do next."""
+    """Yield lines on what the survey showed, what was chosen and why, and what to do next."""
     clips = study.clips
     test = clips.clips("test")
     classes = f"{len(clips.labels)} classes" if clips.labels else "captions"

@@ -1,7 +1,8 @@
-"""Check, before the first job, what would stop a run or spoil its results: one sentence each, with what to do.
+"""Check, before the first job, what would stop a run or impair its results. Each finding is one sentence with a remedy.
 
-Keys and servers (one request each), weights, disk, clips that have changed, classes per split, files that give no clip,
-the device, and roughly how long the study takes and what its language model costs. Nothing is changed.
+The checks cover keys and servers (one request each), weights, disk space, changed clips, classes per split, files that
+give no clip, and the device. They also estimate how long the study takes and what the language model costs. Nothing is
+changed.
 """
 
 import os
@@ -35,7 +36,7 @@ MIN_FREE_SHARE = 1.2  # of what the study is expected to fill
 
 
 def preflight(config: Config, config_file: str, jobs_here: bool = True) -> Iterator[Check]:
-    """Yield what is to be known before a run of the configuration. Never raises for what it finds."""
+    """Yield the findings on a configuration before it runs. Time is estimated only if the jobs run on this machine."""
     results = Path(config.results)
     runs = list(plan_runs(config).values())
     missing = [run for run in runs if not (results / "runs" / run.run / "metrics.parquet").is_file()]
@@ -64,9 +65,10 @@ def preflight(config: Config, config_file: str, jobs_here: bool = True) -> Itera
 
 
 def listed_clips(name: str, options: DatasetOptions, results: Path) -> tuple[list[Clip] | None, list[str], list[str]]:
-    """Return the clips, the classes, and what gives no clip: from clips.parquet, else from the user's lists.
+    """Return the clips (or None), the classes, and the folders and files that give no clip.
 
-    No clips for a data set that renders its own and has not yet done so. Raises ValueError as index_clips does.
+    They come from clips.parquet if it exists, else from the user's lists. Clips are None if the data set renders them
+    and has not done so yet. Raises ValueError as index_clips does.
     """
     table = results / "data" / name / "clips.parquet"
     if table.is_file():
@@ -92,7 +94,7 @@ def check_clips(
     skipped: list[str],
     results: Path,
 ) -> Iterator[Check]:
-    """Yield what is unusual about the clips of a data set."""
+    """Yield the findings on the clips of a data set, first their numbers."""
     where = f"datasets.{name}"
     splits = Counter(clip.split for clip in clips)
     yield Check(
@@ -127,7 +129,7 @@ def check_clips(
 
 
 def counts_of(protocol: str, clips: list[Clip], classes: list[str]) -> budget.Counts:
-    """Return how many clips train and test under a protocol."""
+    """Return the number of training clips and test clips under a protocol, and of classes."""
     per_class = Counter(clip.label for clip in clips if clip.split == "train")
     shots = budget.shots_of(protocol)
     train = sum(min(count, shots) if shots else count for count in per_class.values())
@@ -137,7 +139,7 @@ def counts_of(protocol: str, clips: list[Clip], classes: list[str]) -> budget.Co
 def check_space(
     config: Config, missing: list[RunSpec], counts: dict[tuple[str, str], budget.Counts], results: Path
 ) -> Iterator[Check]:
-    """Yield the disk that the study will fill, and whether it has that much."""
+    """Yield how much disk space the study will fill, and whether so much is free."""
     facts = {run.backbone: backbone_facts(config.backbones[run.backbone]) for run in missing}
     needed = sum(4.0 * facts[name].parameters for name in facts if not (results / "backbones" / name).is_dir())
     needed += sum(budget.checkpoint_bytes(run, facts[run.backbone]) for run in missing)
@@ -157,7 +159,7 @@ def check_space(
 def _money(
     config: Config, missing: list[RunSpec], labels: dict[str, tuple[str, ...]], results: Path
 ) -> Iterator[Check]:
-    """Yield what the language models cost. A control has the replies of the table that it rearranges."""
+    """Yield what the language models cost. A control uses the replies of the text set that it rearranges."""
     tables = {(run.texts, run.dataset, run.protocol, run.backbone): run for run in missing}
     asked = set()
     for (name, dataset, *_), run in tables.items():

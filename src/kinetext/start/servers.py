@@ -1,4 +1,4 @@
-"""Check keys and servers with one request each: language models, MLflow, the weights of backbones."""
+"""Check keys and servers with one request each: language models, tracking, and weights of backbones."""
 
 import os
 import shlex
@@ -22,7 +22,7 @@ TIMEOUT_S = 5.0
 
 
 def check_texts(config: Config, runs: list[RunSpec], results: Path) -> Iterator[Check]:
-    """Check the key and the server of each text set that a language model has still to write."""
+    """Check the key and the server of each text set that a language model still has to write."""
     probed: dict[tuple[Server, str], str | None] = {}
     for name in dict.fromkeys(run.texts for run in runs):
         missing = [run for run in runs if run.texts == name and not texts_path(results, run).is_file()]
@@ -49,7 +49,7 @@ def check_texts(config: Config, runs: list[RunSpec], results: Path) -> Iterator[
 
 
 def chat_provider(config: Config, name: str, dataset: str) -> ChatApi | None:
-    """Return the provider of a text set, or of the one that it rearranges, if it is a language model behind a server."""
+    """Return the language model behind a text set, or behind the text set that it rearranges; None if there is none."""
     options = config.texts[name].for_dataset(dataset)
     provider: Provider | None = load_provider(f"texts.{name}", options.module or name, options.options)
     while provider is not None:
@@ -60,14 +60,12 @@ def chat_provider(config: Config, name: str, dataset: str) -> ChatApi | None:
 
 
 def texts_path(results: Path, run: RunSpec) -> Path:
-    """Return the table of texts of a run."""
+    """Return the path of the text set of a run."""
     return results / "data" / run.dataset / run.protocol / run.backbone / "texts" / f"{run.texts}.parquet"
 
 
 def cached_replies(provider: ChatApi, cache: Path) -> int:
-    """Return how many replies of this model at this server the cache holds. Which classes they are about is not known
-    yet.
-    """
+    """Return how many replies of this model at this server are cached. It is not known yet for which classes they are."""
     config, count = provider.config, 0
     for path in (cache / "replies").glob("*.json"):
         try:
@@ -79,7 +77,7 @@ def cached_replies(provider: ChatApi, cache: Path) -> int:
 
 
 def check_tracking(config: Config, results: Path) -> Iterator[Check]:
-    """Check that a tracking server can be reached. Runs do not need it, and `kinetext sync-tracking` logs them later."""
+    """Check that a tracking server can be reached. Runs do not need it: `kinetext sync-tracking` can log them later."""
     store = find_store(config.tracking, results)
     parts = urlsplit(store.uri)
     if store.local or not parts.hostname:
@@ -93,7 +91,7 @@ def check_tracking(config: Config, results: Path) -> Iterator[Check]:
 
 
 def check_weights(config: Config, runs: list[RunSpec], results: Path) -> Iterator[Check]:
-    """Check that the weights of each backbone are here or can be downloaded."""
+    """Check that the weights of each backbone are on this machine or can be downloaded."""
     for name in dict.fromkeys(run.backbone for run in runs):
         if (results / "backbones" / name / "weights.safetensors").is_file():
             continue

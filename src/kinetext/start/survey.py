@@ -1,4 +1,4 @@
-"""Look at a user's videos: classes and splits from the lists, lengths and faults from a sample of files."""
+"""Survey a user's videos: classes and splits from the lists, lengths and read errors from a sample of files."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ MAX_NAMED = 3
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known of a user's clips before anything is decoded."""
+    """What is known about a user's clips before any of them is decoded."""
 
     module: str  # folder or csv
     options: dict[str, Any]
@@ -44,20 +44,21 @@ class Survey:
 
     @property
     def train_per_class(self) -> float:
-        """The median number of training clips of a class; of all clips if they have captions."""
+        """The median number of training clips per class; the number of all training clips if clips have captions."""
         return median(self.counts.get((label, "train"), 0) for label in self.labels or (None,))
 
     @property
     def unreadable_share(self) -> float:
-        """The share of the measured clips that cannot be read."""
+        """The fraction of the measured clips that cannot be read; 0 if none was measured."""
         measured = len(self.seconds) + len(self.unreadable)
         return len(self.unreadable) / measured if measured else 0.0
 
 
 def survey(source: Path, root: Path | None = None) -> Survey:
-    """Return what a folder of class folders, or a csv list of clips, holds; `root` is the folder of a list's videos.
+    """Return a survey of a folder of class folders, or of a csv list of clips. `root` is the folder of the list's
+    videos.
 
-    Raises ValueError, in one sentence with the remedy, if there is nothing to train on or to test.
+    Raises ValueError, with the remedy, if there is nothing to train on or to test, or only one class.
     """
     module, values = dataset_of(source, root)
     options = DatasetOptions(module=module, options=values)
@@ -88,7 +89,10 @@ def survey(source: Path, root: Path | None = None) -> Survey:
 
 
 def dataset_of(source: Path, root: Path | None) -> tuple[str, dict[str, Any]]:
-    """Return the module of data/datasets that reads a folder or a list, and its options."""
+    """Return the module of data/datasets that reads a folder or a list, and the options of the module.
+
+    Raises ValueError if the source does not exist, or if a root is passed with a folder.
+    """
     if source.is_dir():
         if root is not None:
             raise ValueError(f"--root: is for a list of clips, and {source} is a folder; remove it")
@@ -101,14 +105,16 @@ def dataset_of(source: Path, root: Path | None) -> tuple[str, dict[str, Any]]:
 
 
 def guess_delimiter(path: Path) -> str:
-    """Return the character that separates most values of the header."""
+    """Return the most frequent delimiter in the first line of a csv file."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         header = file.readline()
     return max(",\t;|", key=header.count)
 
 
 def warnings_of(clips: list[Clip], labels: list[str]) -> Iterator[str]:
-    """Yield what is unusual about the classes: equal names, no test clips, a single training clip."""
+    """Yield warnings on the clips: equal class names, classes without test clips or with one training clip, missing
+    files.
+    """
     yield from equal_labels(labels)
     counts = Counter((clip.label, clip.split) for clip in clips)
     for wrong, remedy in (
@@ -126,7 +132,7 @@ def warnings_of(clips: list[Clip], labels: list[str]) -> Iterator[str]:
 
 
 def first_of(items: list[str] | tuple[str, ...]) -> str:
-    """Return the first items of a list as words."""
+    """Return the first MAX_NAMED items, separated by commas."""
     return ", ".join(items[:MAX_NAMED]) + (", ..." if len(items) > MAX_NAMED else "")
 
 

@@ -10,7 +10,7 @@ from kinetext.start.survey import Survey, first_of, split_counts
 
 @dataclass(frozen=True)
 class Study:
-    """Everything that was chosen; the value of `backbone` is its name and its options."""
+    """Everything that was chosen. The value of `backbone` is the name and options of the backbone."""
 
     source: str
     dataset: str  # its name
@@ -27,7 +27,7 @@ class Study:
 
     @property
     def methods(self) -> dict[str, list[str]]:
-        """Return which methods run with which texts: group of experiments -> methods."""
+        """Return the methods of each group of experiments. A group has one list of text sets."""
         if not self.clips.labels:
             return {"untrained": ["zero_shot"], "trained": ["mean_pool", "seq_transformer", "stan"]}
         groups = {"untrained": ["zero_shot", "linear_probe"], "trained": ["mean_pool", "seq_transformer", "stan"]}
@@ -50,7 +50,7 @@ REASONS = {
 
 
 def flow(value: Any) -> str:
-    """Return a value in one line of YAML. Names without a special character need no quotes."""
+    """Return a value in one line of YAML. Names without special characters are not quoted."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
@@ -66,7 +66,7 @@ def flow(value: Any) -> str:
 
 
 def render(study: Study) -> str:
-    """Return the text of config.yaml."""
+    """Return the text of the configuration file."""
     sections = [_head(study), _data(study), _texts(study), _methods(study), _experiments(study)]
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
@@ -186,5 +186,5 @@ def _experiments(study: Study) -> list[str]:
 
 
 def comment(text: str) -> str:
-    """Return a text for a comment: one line, without control characters."""
+    """Return a text for a comment, in which "?" replaces line breaks and control characters."""
     return "".join(character if character.isprintable() else "?" for character in text)
