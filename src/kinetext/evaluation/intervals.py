@@ -136,11 +136,11 @@ def mean_variance(value_B: np.ndarray, group_B: np.ndarray) -> tuple[float, floa
 def share_interval(
     value: float, variance: float, freedom: float, groups: int, level: float = LEVEL
 ) -> tuple[float, float]:
-    """Return Jeffreys' interval (low, high) of a proportion for its effective number of clips; NaN outside [0, 1].
+    """Return Jeffreys' interval (low, high) of a proportion for its effective number of clips.
 
     If the variance is 0, the effective number is the number of groups, as if the clips of a group were equal. Few
     degrees of freedom reduce it, because Student's quantile is larger than the normal quantile (Korn and Graubard
-    1998).
+    1998). NaN if `value` is not between 0 and 1.
     """
     if not 0 <= value <= 1:
         return NAN, NAN

@@ -128,7 +128,7 @@ def is_tested(metric: str) -> bool:
 def _caption_measurements(
     metrics: Mapping[str, Metric], predictions: Predictions, confusables: list[dict[str, Any]], ordered: bool
 ) -> Iterator[Measurement]:
-    """Yield the measurements of retrieval."""
+    """Yield the measurements of text-video retrieval."""
     for pattern, ranks in rank_samples(predictions, transductive=ordered).items():
         for name, metric in metrics.items():
             if metric.task == "captions":
@@ -171,6 +171,6 @@ def _class_measurements(
 
 
 def _clips_of(predictions: Predictions, labels: list[str]) -> Predictions:
-    """Return the clips of some classes, still scored among all classes."""
+    """Return the clips of some classes, with their scores for all classes."""
     classes = [predictions.labels.index(label) for label in labels]
     return predictions.take(np.flatnonzero(np.isin(predictions.target_B, classes)))

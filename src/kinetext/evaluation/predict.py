@@ -107,9 +107,7 @@ def predict_clips(
 
 
 def _splits_by_clips(splits: dict[str, Split]) -> list[dict[str, Split]]:
-    """Return the splits in groups with the same clips. Each clip is encoded once and scored for the classes of all of
-    them.
-    """
+    """Return the splits in groups with the same clips. A clip is encoded once and scored for each split of the group."""
     groups: dict[tuple[str, ...], dict[str, Split]] = {}
     for name, split in splits.items():
         groups.setdefault(tuple(row["clip_id"] for row in split.rows), {})[name] = split
@@ -124,7 +122,7 @@ class _EncodedTexts:
     chunks: list[Any]
 
     def targets(self) -> dict[str, int]:
-        """Return the index of each class, or of each clip's first caption."""
+        """Return the index of each class, or of the first caption of each clip, by label."""
         index: dict[str, int] = {}
         for k, label in enumerate(self.labels):
             index.setdefault(label, k)
@@ -226,7 +224,7 @@ class _Predictor:
         return [row for batch_rows in distributed.gather(rows) for row in batch_rows]
 
     def _encode_reordered(self, tokens: dict[Any, Tensor], frame_order: str, clip_ids: list[str]) -> Any:
-        """Encode videos from the tokens of their frames in the given order."""
+        """Encode videos from the tokens of their frames, reordered by `frame_order`."""
         num_frames = next(iter(tokens.values())).shape[1]
         index_BT = torch.stack([frame_indices(frame_order, num_frames, clip_id) for clip_id in clip_ids])
         index_BT = index_BT.repeat_interleave(self.spec.testing.views, 0).to(self.device)
@@ -243,8 +241,9 @@ class _Predictor:
             self.gflops = gflops_per_clip(self.method, frames_VTCHW, text)
 
     def cost(self, checkpoint: Path | None) -> dict[str, float | None]:
-        """Return the cost of testing. Without a checkpoint, add the cost of training, which is 0. Every process calls
-        this.
+        """Return the cost of testing. Every process calls this.
+
+        Without a checkpoint, add the cost of training, which is 0, and the number of new parameters.
         """
         none = {"trained_parameters": 0, "train_seconds": 0.0, "train_clips_seen": 0}
         none |= {"new_parameters": sum(p.numel() for p in self.method.new_parameters().values())}

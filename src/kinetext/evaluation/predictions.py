@@ -102,7 +102,7 @@ class _Ids:
         self.known: list[tuple[pa.ChunkedArray, list[str]]] = []
 
     def read(self, clip_id: pa.ChunkedArray) -> list[str]:
-        """Return the column as a list."""
+        """Return the column as a list, which equal columns share."""
         for column, clip_ids in self.known:
             if column.equals(clip_id):
                 return clip_ids

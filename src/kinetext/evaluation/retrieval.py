@@ -131,7 +131,7 @@ def _highest(scores_QN: np.ndarray) -> np.ndarray:
 
 
 def caption_clips(predictions: Predictions) -> np.ndarray:
-    """Return the clip [K] of each caption, as a row of the scores."""
+    """Return the clip of each caption, as the index [K] of a row of the scores."""
     assert predictions.clip_ids is not None
     row = {clip_id: b for b, clip_id in enumerate(predictions.clip_ids)}
     return np.array([row[clip_id] for clip_id in predictions.labels], int)

@@ -16,7 +16,7 @@ def split_rivals(confusables: list[dict[str, Any]], rule: str, labels: list[str]
 
 
 def top_pairs(confusables: list[dict[str, Any]], rule: str, labels: list[str], limit: int) -> list[tuple[str, str]]:
-    """Return up to `limit` pairs of a label and its first rival, each pair once, the most confusable first."""
+    """Return up to `limit` pairs of a label and its first rival, the most confusable first, without mirrored pairs."""
     rivals = split_rivals(confusables, rule, labels)
     score = {(row["label"], row["rival"]): row["score"] or 0.0 for row in confusables if row["rule"] == rule}
     pairs = sorted(((a, others[0]) for a, others in rivals.items()), key=lambda pair: (-score[pair], pair))

@@ -1,4 +1,4 @@
-"""Accuracy by class and row, from the table `confusions`, and the frames of the clips that most runs get wrong."""
+"""Accuracy by class and row, from the table `confusions`, and frames of clips that few runs classify correctly."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence

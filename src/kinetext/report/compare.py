@@ -111,7 +111,7 @@ def _split_lines(split: str, a: Side, b: Side) -> Iterator[str]:
 
 
 def _outcomes(predictions: Predictions) -> dict[str, Outcome]:
-    """Return the outcomes of a seed by metric."""
+    """Return the outcome of a seed for each metric."""
     clip_ids = tuple(predictions.clip_ids or ())
     values = pseudo_values(predictions).items()
     return {metric: Outcome(clip_ids, value_B, predictions.group_B) for metric, value_B in values}

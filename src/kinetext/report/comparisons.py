@@ -42,7 +42,7 @@ class _Rows:
         return method_names(self.keys)
 
     def plot(self, name: str, cells: dict[RowKey, Estimate], axis: str) -> str:
-        """Plot one estimate per row, coloured by method, with a line for chance."""
+        """Plot one estimate per row, coloured by method, with a line at the chance level. Returns SVG."""
         methods, labels, line = self.methods, row_labels(self.keys), _chance_line(cells.values())
         rows: list[PlotRow] = [(labels[key], [(methods[key], estimate)]) for key, estimate in cells.items()]
         return dot_plot(name, rows, axis, self.figures, line, sorted(set(methods.values())))

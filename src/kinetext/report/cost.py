@@ -1,4 +1,4 @@
-"""Cost beside accuracy, from the table `costs`."""
+"""Cost of training and testing beside accuracy, from the table `costs`."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -95,7 +95,7 @@ def verdict_sentence(method: str, texts: str, tests: dict[str, Difference]) -> s
 
 
 def verdict(difference: Difference) -> str:
-    """Return what the corrected test of a difference shows."""
+    """Return BETTER, EQUAL or WORSE, according to the corrected test of a difference."""
     if not difference.significant:
         return EQUAL
     return BETTER if difference.value > 0 else WORSE

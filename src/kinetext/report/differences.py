@@ -27,7 +27,7 @@ Comparisons = dict[tuple[Comparison, str], SeedOutcomes]  # (comparison, metric)
 
 
 def compared_outcomes(measured: dict[Measured, SeedOutcomes]) -> Comparisons:
-    """Return the outcomes that are tested, harmonic means included."""
+    """Return the outcomes by which rows are compared in tests, including harmonic means."""
     ordered = {
         (key.comparison, key.metric): rows
         for key, rows in measured.items()

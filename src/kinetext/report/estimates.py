@@ -97,7 +97,7 @@ def chance_text(cells: Iterable[Estimate | None]) -> str:
 
 
 def pooled_comparisons(differences: list[dict[str, Any]]) -> dict[Comparison, list[str]]:
-    """Return the comparisons that are means over data sets, with the names of the data sets."""
+    """Return the comparisons that are means over data sets, each with the names of the data sets."""
     return {comparison_of(row): row["pooled"] for row in differences if row["pooled"]}
 
 

@@ -36,10 +36,10 @@ def format_count(count: int | None) -> str:
 
 
 def count_of(count: int, noun: str) -> str:
-    """Return "1 thread" or "2 threads"."""
+    """Return a count with a noun, such as "1 thread" or "2 threads"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def join_names(names: list[str]) -> str:
-    """Return "a, b and c"."""
+    """Return names as a list in words, such as "a, b and c"."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

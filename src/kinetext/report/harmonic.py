@@ -1,9 +1,9 @@
 """The harmonic mean of accuracies on base and novel classes, clip by clip, for paired tests.
 
 The derivatives of h = 2ab / (a + b) are 2 b^2 / (a + b)^2 with respect to a, and 2 a^2 / (a + b)^2 with respect to b.
-Of N clips, M are base clips. A base clip with the value y has the pseudo-value h + N / M * 2 b^2 / (a + b)^2 * (y - a),
-and novel clips have theirs with b. The mean of all pseudo-values is h, and their variance over clips is that of h
-(delta method).
+Of N clips, M are base clips. A base clip with the value y has the pseudo-value h + N / M * 2 b^2 / (a + b)^2 * (y - a).
+The formula for novel clips has a and b exchanged, and N - M for M. The mean of all pseudo-values is h, and the variance
+of this mean over clips is that of h (delta method).
 """
 
 import numpy as np

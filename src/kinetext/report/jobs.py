@@ -12,14 +12,14 @@ from kinetext.config.run import RunSpec
 
 
 class Planned(NamedTuple):
-    """A run of the configuration, and whether it has its own checkpoint."""
+    """A run of the configuration, and whether it trains a checkpoint."""
 
     spec: RunSpec
     trains: bool
 
 
 class Job(NamedTuple):
-    """A job of the workflow."""
+    """A job of the workflow: the rule, the log and the output files."""
 
     rule: str
     log: Path

@@ -36,7 +36,7 @@ class Outcome(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """A metric of a comparison in one frame order. It is measured for several rows."""
+    """A metric of a comparison in one frame order."""
 
     comparison: Comparison
     metric: str

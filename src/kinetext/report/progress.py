@@ -31,7 +31,7 @@ class Unfinished(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """The state of all runs of a configuration."""
+    """The state of all planned runs, with the errors and warnings of the jobs."""
 
     finished: list[Path]  # run folders
     unfinished: list[Unfinished]
@@ -94,8 +94,8 @@ class _Explanations:
         self.job = cache(self._job)
 
     def run(self, jobs: Iterable[Job]) -> tuple[bool, str, Path | None]:
-        """Return whether a run failed, the reason and the log. They are those of the first failed job, else of the
-        first missing one.
+        """Return whether a run failed, the reason and the log, from the first job that failed, else the first one
+        missing.
         """
         missing = [job for job in jobs if not all(map(Path.exists, job.outputs))]
         if not missing:

@@ -143,7 +143,7 @@ def _comparisons(
     descriptions: list[str],
     figures: Path,
 ) -> list[dict[str, Any]]:
-    """Return the sections of all comparisons, sorted."""
+    """Return the section of each comparison, in the order of `sort_key`."""
     sections, draws = [], combined_draws(estimates)
     elsewhere = {metric for measured in estimates.values() for metric, _ in measured}
     for comparison in sorted(estimates, key=sort_key):

@@ -23,7 +23,7 @@ WIDTH = 100  # characters of an error or a warning that are shown in one line, a
 
 
 def summary_lines(progress: Progress, tables: Path, options: ReportOptions, page: Path) -> Iterator[str]:
-    """Yield the lines of the summary."""
+    """Yield the lines of the summary. The last one is about the report `page`."""
     yield from result_lines(progress, tables, options)
     yield from warning_lines(progress)
     yield from error_lines(progress)

@@ -127,7 +127,7 @@ def unequal_budgets(runs: Iterable[dict[str, Any]], costs: Iterable[dict[str, An
 
 
 def budget(trials: int | None, rungs: int | None) -> str:
-    """Return a budget in words."""
+    """Return a tuning budget in words, such as "8 trials in 2 rungs"."""
     if not trials:
         return "not tuned"
     return f"{trials} trial{'s' if trials > 1 else ''}" + (f" in {rungs} rungs" if rungs and rungs > 1 else "")

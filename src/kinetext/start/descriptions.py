@@ -50,7 +50,7 @@ def covering_bank(labels: tuple[str, ...]) -> str | None:
 
 
 def estimate_cost(provider: ChatApi, labels: tuple[str, ...]) -> tuple[limits.Tokens, float | None]:
-    """Return the approximate tokens of the requests for all classes, and the cost in USD; None if the price is unknown."""
+    """Return the approximate tokens of the requests for all classes, and their cost in USD (None if unknown)."""
     config = provider.config
     sentences = config.sentences + (2 if config.about == "motion" else 0)
     tokens = limits.Tokens(0, 0)

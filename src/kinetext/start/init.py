@@ -37,7 +37,8 @@ def init(
     model: str | None = None,
     describe: bool = True,
 ) -> None:
-    """Write the configuration file `output`, and print what was chosen and why. It passes check-config without changes.
+    """Write the configuration file `output`, and print what was chosen and why. The file passes check-config as
+    written.
 
     Raises ValueError if the file exists or the videos cannot be used.
     """

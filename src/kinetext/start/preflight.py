@@ -36,7 +36,10 @@ MIN_FREE_SHARE = 1.2  # of what the study is expected to fill
 
 
 def preflight(config: Config, config_file: str, jobs_here: bool = True) -> Iterator[Check]:
-    """Yield the findings on a configuration before it runs. Time is estimated only if the jobs run on this machine."""
+    """Yield the findings on a configuration before it runs. Problems become findings and are not raised.
+
+    The time is estimated only if the jobs run on this machine (`jobs_here`).
+    """
     results = Path(config.results)
     runs = list(plan_runs(config).values())
     missing = [run for run in runs if not (results / "runs" / run.run / "metrics.parquet").is_file()]

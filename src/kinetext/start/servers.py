@@ -65,7 +65,7 @@ def texts_path(results: Path, run: RunSpec) -> Path:
 
 
 def cached_replies(provider: ChatApi, cache: Path) -> int:
-    """Return how many replies of this model at this server are cached. It is not known yet for which classes they are."""
+    """Return how many replies of this model at this server are cached. They may be about any classes."""
     config, count = provider.config, 0
     for path in (cache / "replies").glob("*.json"):
         try:

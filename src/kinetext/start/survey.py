@@ -34,7 +34,7 @@ class Survey:
     warnings: tuple[str, ...] = ()
 
     def clips(self, split: str) -> int:
-        """Return the number of clips of a split."""
+        """Return the number of clips in a split."""
         return sum(count for (_, name), count in self.counts.items() if name == split)
 
     @property

@@ -1,4 +1,4 @@
-"""Accuracy on classes with many, a medium number of, and few training clips (long-tailed recognition)."""
+"""Accuracy on head, middle or tail classes, which have many, some or few training clips (long-tailed recognition)."""
 
 from typing import Any, Literal
 

@@ -1,4 +1,4 @@
-"""Ties of text-video retrieval."""
+"""Fraction of ties in text-video retrieval."""
 
 from typing import Any
 
