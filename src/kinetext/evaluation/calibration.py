@@ -22,7 +22,7 @@ STEPS = 50  # bisections of the logarithm of the temperature, to 1e-14 of it
 
 @dataclass(frozen=True)
 class Calibration:
-    """How scores become probabilities. It records the number of validation clips used, or why none could be used."""
+    """How scores become probabilities, with the number of validation clips used, or the reason why none could be used."""
 
     temperature: float = 1.0
     clips: int = 0
@@ -58,9 +58,7 @@ UNKNOWN = Calibration(reason="the predictions are of an earlier version; run `sn
 
 
 def read_calibration(document: dict[str, Any] | None) -> Calibration:
-    """Return the calibration in the metadata of predictions.parquet; UNKNOWN for a file of an earlier version, without
-    one.
-    """
+    """Return the calibration in the metadata of predictions.parquet; UNKNOWN if an earlier version wrote none."""
     return UNKNOWN if document is None else Calibration(**document)
 
 
@@ -104,11 +102,11 @@ def fit_temperature(scores_BK: np.ndarray, target_B: np.ndarray) -> Calibration:
 
 
 def fit_odds(scores_BK: np.ndarray, labels_BK: np.ndarray) -> Calibration:
-    """Return the temperature and offset that minimise the negative log-likelihood of the labels. Rows of NaN are left
-    out.
+    """Return the temperature and offset that minimise the negative log-likelihood of the labels.
 
-    Newton's method converges because the negative log-likelihood is convex. There is no minimum if one threshold
-    separates the scores of all labels that clips have from all other scores. The result then has a `reason` instead.
+    Rows of NaN are left out. Newton's method converges because the negative log-likelihood is convex. There is no
+    minimum if one threshold separates the scores of all labels that clips have from all other scores. The result then
+    has a `reason` instead.
     """
     known_B = ~np.isnan(scores_BK).any(axis=1)
     score_P, label_P = scores_BK[known_B].astype(np.float64).ravel(), labels_BK[known_B].ravel().astype(np.float64)

@@ -16,8 +16,7 @@ from kinetext.methods.base import Method
 
 
 def gflops_per_clip(method: Method, frames_VTCHW: Tensor, text: list[Any]) -> float:
-    """Return the billions of floating-point operations that encode all views of one clip and score them for encoded
-    texts.
+    """Return the 10^9 floating-point operations of encoding all views of one clip and scoring them for encoded texts.
 
     Matrix products, convolutions and attention count, with two operations for each multiply-add. Encoding the texts
     does not count, because it is done once for all clips.

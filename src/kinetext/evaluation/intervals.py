@@ -111,13 +111,12 @@ def metric_interval(
 
 
 def mean_variance(value_B: np.ndarray, group_B: np.ndarray) -> tuple[float, float]:
-    """Return the variance of the mean over clips that are sampled by group, then its degrees of freedom; NaN for one
-    group.
+    """Return the variance of the mean over clips that are sampled by group, then its degrees of freedom.
 
     Groups may have different numbers of clips, so the mean is a ratio (Cochran 1977). The variance is at least that of
     clips sampled one by one. If a few groups hold most of the variance, as with rare errors, it has few degrees of
     freedom: 2 variance^2 / (variance of the variance). They are infinite if each clip is a group and each value is 0 or
-    1, because Jeffreys' interval then assumes the right distribution.
+    1, because Jeffreys' interval then assumes the right distribution. Both are NaN for a single group.
     """
     groups = int(group_B.max()) + 1
     if groups < 2:

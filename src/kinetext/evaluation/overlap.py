@@ -1,8 +1,8 @@
 """Data sets that share clips, such as the three test lists of HMDB51. A mean over them must allow for shared clips.
 
 Data sets with the same source are lists of the same videos. Their means are not independent, because a shared clip
-affects several of them. In the mean over D data sets, a clip with the value y in data set d of n clips contributes (y -
-mean of d) / (D n). So all lists are treated as one sample, in which the entries of one clip form one group.
+affects several of them. A clip with the value y in data set d of n clips contributes (y - mean of d) / (D n) to the
+mean over D data sets. So all lists are treated as one sample, in which the entries of one clip form one group.
 
 D data sets, B clips of all data sets together, N rows.
 """

@@ -79,8 +79,8 @@ class PairedRows:
         return PairedRows(self.value_BN - self.value_BN.mean(axis=0), self.group_B)
 
     def seed_variance(self) -> tuple[SeedVariance, np.ndarray]:
-        """Return the variance between seeds, pooled over the rows, and the number of trainings [N] that each row is a
-        mean of.
+        """Return the variance between seeds, pooled over the rows, and the number of trainings [N] behind each row's
+        mean.
 
         This number is infinite for a row that was trained once for all of its seeds.
         """

@@ -107,7 +107,7 @@ def predict_clips(
 
 
 def _splits_by_clips(splits: dict[str, Split]) -> list[dict[str, Split]]:
-    """Return the splits in groups with the same clips. A clip is encoded once and scored for each split of the group."""
+    """Return the splits in groups with the same clips. A clip is encoded once and scored for all splits of a group."""
     groups: dict[tuple[str, ...], dict[str, Split]] = {}
     for name, split in splits.items():
         groups.setdefault(tuple(row["clip_id"] for row in split.rows), {})[name] = split
@@ -251,9 +251,7 @@ class _Predictor:
         return {"gflops_per_clip": self.gflops, "predict_peak_mib": peak, **({} if checkpoint else none)}
 
     def clips_per_s(self) -> float | None:
-        """Return the clips scored per second with frames in order; None if no clip was scored. Every process calls
-        this.
-        """
+        """Return the clips scored per second with frames in order; None without clips. Every process calls this."""
         measured = distributed.gather([(self.num_clips, self.seconds)])
         num_clips, seconds = sum(clips for clips, _ in measured), max(seconds for _, seconds in measured)
         return num_clips / seconds if seconds else None

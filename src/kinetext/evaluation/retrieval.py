@@ -47,8 +47,7 @@ class Ranks:
 
 
 def rank_queries(scores_BK: np.ndarray, clip_K: np.ndarray) -> dict[str, Ranks]:
-    """Return the ranks of both directions, "t2v" and "v2t". `clip_K` is the clip of each caption, as a row of the
-    scores.
+    """Return the ranks of both directions, "t2v" and "v2t". `clip_K` is the row of the scores for each caption's clip.
 
     Raises ValueError for a clip without captions, which cannot be retrieved.
     """
@@ -91,9 +90,7 @@ def dual_softmax(scores_QN: np.ndarray) -> np.ndarray:
 
 
 def inverted_softmax(scores_QN: np.ndarray) -> np.ndarray:
-    """Return the softmax over queries instead of items (Smith et al., ICLR 2017). It lowers items that suit all
-    queries.
-    """
+    """Return the softmax over queries instead of items (Smith et al., ICLR 2017). Items that suit all queries lose."""
     high_1N = np.nan_to_num(np.nanmax(np.where(np.isnan(scores_QN), -np.inf, scores_QN), axis=0, keepdims=True))
     weight_QN = np.exp(scores_QN - high_1N)
     with np.errstate(invalid="ignore"):

@@ -42,8 +42,7 @@ def limits(seen: Predictions, unseen: Predictions, novel: set[str]) -> Limits:
 
 
 def _best_scores(predictions: Predictions, novel: set[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return three scores [B]: of the clip's class, of the best other class of its kind, and of the best of the other
-    kind.
+    """Return three scores [B]: of the clip's class, and of the best other class of the same and of the other kind.
 
     The two kinds are trained and novel classes.
     """

@@ -145,9 +145,7 @@ def _cost_row(run: Run, predicted: dict[str, Any], results: Path) -> dict[str, A
 
 
 def _read_benchmark(path: Path) -> dict[str, float]:
-    """Read seconds and memory from Snakemake's benchmark file; empty if it is missing or the job was too short to
-    measure.
-    """
+    """Read the seconds and MiB of Snakemake's benchmark file; empty if it is missing or the job was too short."""
     if not path.is_file():
         return {}
     with path.open() as file:

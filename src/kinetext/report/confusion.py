@@ -20,9 +20,7 @@ MAX_CLASSES = 60  # readable names; of more classes, the most confused groups ar
 
 
 def confusion_picture(file: ConfusablesFile, figures: Path) -> dict[str, Any] | None:
-    """Return the matrix plot and the groups of one table, by the rule `features`, else `text`; None if it has neither
-    rule.
-    """
+    """Return the matrix plot and the groups of one table, by the rule `features`, else `text`; None without either."""
     rows = read_rows("confusables", file.path)
     rule = next((rule for rule in BACKBONE_RULES if any(row["rule"] == rule for row in rows)), None)
     if rule is None:

@@ -4,9 +4,7 @@ MINUS = "\N{MINUS SIGN}"  # as wide as the plus
 
 
 def format_value(value: float, unit: str) -> str:
-    """Return a value as text: a share in percent, a rank with one decimal, another number with three significant
-    digits.
-    """
+    """Return a value as text: a share in percent, a rank with one decimal, another number with three digits."""
     if unit == "share":
         return f"{round(100 * value, 1) + 0.0:.1f}"
     return f"{value:.1f}" if unit == "rank" else f"{value:.3g}"

@@ -14,17 +14,15 @@ NUM_HARD = 50  # clips of a comparison
 
 
 class HardClips:
-    """Counts how often each clip of a comparison is classified correctly, and which classes are predicted, over all
-    runs.
-    """
+    """Counts over all runs how often each clip of a comparison is classified correctly, and the predicted classes."""
 
     def __init__(self) -> None:
         self._clips: dict[Comparison, Predictions] = {}
         self._predicted: dict[Comparison, list[np.ndarray]] = defaultdict(list)
 
     def add(self, spec: RunSpec, split: str, predictions: Predictions) -> None:
-        """Add the predictions of a run with its frames in order. Captions, and runs on other clips or classes, are left
-        out.
+        """Add the predictions of a run with its frames in order. Captions and runs on other clips or classes are
+        ignored.
         """
         comparison = Comparison(spec.dataset, spec.protocol, split)
         first = self._clips.setdefault(comparison, predictions)
@@ -33,7 +31,7 @@ class HardClips:
             self._predicted[comparison].append(predicted_classes(predictions).astype(np.int32))
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield rows of the table `hard_clips`: the clips that the fewest runs get right, and the most frequent wrong
+        """Yield rows of the table `hard_clips`: clips that the fewest runs get right, with the most frequent wrong
         class.
         """
         for comparison, runs in self._predicted.items():

@@ -21,9 +21,7 @@ MAX_PAIRS = 5  # of near-equal clips that are named
 def summarize_dataset(
     dataset: DatasetFiles, metrics: list[dict[str, Any]], runs: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the clips of a data set, those without frames, and the protocols, methods, texts and seeds of the runs on
-    it.
-    """
+    """Return the clips of a data set, those without frames, and its protocols, methods, texts and seeds."""
     clips = read_rows("clips", dataset.clips)
     failed, status = [], Counter[str]()
     for shard in dataset.shards:
@@ -49,8 +47,7 @@ def summarize_dataset(
 
 
 def _labelled_clips(runs: list[dict[str, Any]]) -> list[str]:
-    """Return, for each method that uses labelled validation clips under a K-shot protocol, a sentence with the clips
-    used.
+    """Return a sentence for each method that uses labelled validation clips under a K-shot protocol.
 
     Such a method chooses the epoch or the setting on validation clips, so it needs more labels than K per class.
     """
@@ -99,9 +96,7 @@ def _near_equal(folder: Path, protocols: list[str]) -> list[str]:
 
 
 def summarize_texts(path: Path) -> dict[str, Any]:
-    """Return the first sentences of each class (or clip) of a text set, and how many others were rejected for which
-    reason.
-    """
+    """Return the first sentences of each class (or clip) of a text set, and the number of rejected ones by reason."""
     rows, rows_by_label = read_rows("texts", path), defaultdict(list)
     for row in rows:
         rows_by_label[row["label"]].append(row)

@@ -94,9 +94,7 @@ def _data_jobs(results: Path, spec: RunSpec) -> Iterator[Job]:
 
 
 def shard_names(data: Path) -> list[str]:
-    """Return the names of the frame shards of a data set, from the data set's folder. Empty before its clips are
-    listed.
-    """
+    """Return the names of the frame shards of a data set, from its folder. Empty before its clips are listed."""
     shards_file = data / "shards.txt"
     return [line.split()[0] for line in shards_file.read_text().splitlines()] if shards_file.is_file() else []
 

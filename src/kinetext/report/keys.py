@@ -61,9 +61,7 @@ def is_pooled(comparison: Comparison) -> bool:
 
 
 def sort_key(comparison: Comparison) -> tuple[bool, str, str, int]:
-    """Return a sort key: means over data sets first, then by data set and protocol, then `test`, `novel` and other
-    splits.
-    """
+    """Return a sort key: means over data sets first, then data set, protocol and split, `test` before `novel`."""
     position = {"test": 0, "novel": 1, "novel_among_all": 2, "test_among_all": 3}.get(comparison.split, 4)
     return not is_pooled(comparison), comparison.dataset, comparison.protocol, position
 

@@ -32,9 +32,7 @@ Means = dict[str, dict[RowKey, Estimate]]  # name of a harmonic mean -> row -> e
 
 
 def harmonic_means(estimates: Estimates, novel: Comparison, metric: str) -> Means:
-    """Return the harmonic means of a metric for the comparison `novel`, by name, for the rows that have both
-    accuracies.
-    """
+    """Return the harmonic means of a metric for the comparison `novel`, by name, for rows that have both parts."""
     means: Means = {}
     for name, splits in HARMONIC_MEANS.items():
         base, new = (estimates.get(novel._replace(split=split), {}).get((metric, "ordered"), {}) for split in splits)
@@ -110,8 +108,9 @@ def _from_best(
 
 
 def _curves(keys: list[RowKey], novel: Comparison, curves: list[dict[str, Any]], figures: Path) -> str:
-    """Plot the seen-unseen curve of each seed of each row; return SVG, or "" without curves, as for a mean over data
-    sets.
+    """Plot the seen-unseen curve of each seed of each row. Returns SVG, or "" without curves.
+
+    A mean over data sets has no curves.
     """
     labels = row_labels(keys)
     lines: dict[str, dict[int, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))

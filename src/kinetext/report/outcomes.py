@@ -47,8 +47,9 @@ SeedOutcomes = dict[RowKey, list[Outcome]]  # row of a comparison -> its seeds
 
 
 class Outcomes:
-    """The outcomes of all runs by comparison, metric and row. For frames in order, also confusions, hard clips and
-    curves.
+    """The outcomes of all runs by comparison, metric and row.
+
+    For frames in order, it also has the confusions, the hard clips, and the risk-coverage and seen-unseen curves.
     """
 
     def __init__(self) -> None:
@@ -151,9 +152,7 @@ def _constant(spec: RunSpec, split: str, rows: int) -> dict[str, Any]:
 
 
 def joined(base: Outcome, novel: Outcome, value_B: np.ndarray) -> Outcome:
-    """Return the outcome of a metric on the clips of two splits. A group with clips in both splits counts as two
-    groups.
-    """
+    """Return the outcome of a metric on the clips of two splits. A group with clips in both counts as two groups."""
     group_B = None
     if base.group_B is not None or novel.group_B is not None:
         groups = [np.arange(len(part.clip_ids)) if part.group_B is None else part.group_B for part in (base, novel)]
@@ -183,9 +182,7 @@ def sorted_indices(clip_ids: tuple[str, ...], common: set[str]) -> np.ndarray:
 
 
 def paired_rows(rows: dict[Row, list[Outcome]], keys: list[Row]) -> PairedRows:
-    """Return the rows on the clips that all of them have, sorted by clip_id. Clips that the metric leaves out are
-    removed.
-    """
+    """Return the rows on the clips that all of them have, sorted by clip_id, without clips that the metric leaves out."""
     id_lists = {id(seed.clip_ids): seed.clip_ids for key in keys for seed in rows[key]}
     common = set.intersection(*map(set, id_lists.values()))
     indices = {address: sorted_indices(clip_ids, common) for address, clip_ids in id_lists.items()}

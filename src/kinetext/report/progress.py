@@ -94,9 +94,7 @@ class _Explanations:
         self.job = cache(self._job)
 
     def run(self, jobs: Iterable[Job]) -> tuple[bool, str, Path | None]:
-        """Return whether a run failed, the reason and the log, from the first job that failed, else the first one
-        missing.
-        """
+        """Return whether a run failed, the reason and the log, from the first failed job, else the first missing one."""
         missing = [job for job in jobs if not all(map(Path.exists, job.outputs))]
         if not missing:
             return False, "out of date: its options or inputs changed; run `snakemake` again", None
@@ -122,9 +120,7 @@ def count_warnings(logs: Path, runs: Iterable[Names]) -> dict[str, int]:
 
 
 def _warning_logs(logs: Path, runs: list[Names]) -> Iterator[Path]:
-    """Yield the logs of jobs that may warn. Logs of frame shards are left out, because check_frames counts their
-    warnings.
-    """
+    """Yield the logs of jobs that may warn, except those of frame shards, whose warnings check_frames counts."""
     for dataset in dict.fromkeys(run[1] for run in runs):
         yield logs / "index_clips" / f"{dataset}.log"
         yield from sorted((logs / "check_frames" / dataset).glob("*.log"))

@@ -15,10 +15,10 @@ from kinetext.report.novel import harmonic_means
 
 
 def compare_with_published(published: Iterable[Published], estimates: Estimates) -> list[dict[str, Any]]:
-    """Return a row for each published result, with the measured one on the same split (None if missing) and the
-    difference.
+    """Return a row for each published result: the published value, the measured one, and the difference.
 
-    The interval of the difference is that of the measured result, because papers report none.
+    The measured result is on the same split; it is None if there is none. The interval of the difference is that of the
+    measured result, because papers report none.
     """
     rows = []
     for number in published:

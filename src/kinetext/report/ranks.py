@@ -29,7 +29,7 @@ class Ranks(NamedTuple):
 
 
 def mean_ranks(values: dict[RowKey, list[float]], sources: list[str]) -> Ranks | None:
-    """Return the mean ranks of rows; None for fewer than MIN_DATASETS sources or two rows.
+    """Return the mean ranks of rows; None for fewer than MIN_DATASETS sources or fewer than two rows.
 
     `values` has one value per data set for each row. `sources` names the videos of each data set.
     """

@@ -23,9 +23,7 @@ STOP_S = 20.0  # after which a report that does not stop is killed
 
 
 def write_plan(path: Path, options: ReportOptions, runs: Iterable[tuple[RunSpec, bool]]) -> None:
-    """Write the plan of a study for `read_plan` in another process: the options of the report, and each run with
-    `trains`.
-    """
+    """Write the plan of a study for `read_plan` in another process: the report's options, and (run, trains) pairs."""
     entries = [[run.model_dump(mode="json"), trains] for run, trains in runs]
     with atomic_write(path) as part:
         part.write_text(json.dumps({"report": options.model_dump(mode="json"), "runs": entries}))

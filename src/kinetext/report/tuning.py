@@ -65,9 +65,7 @@ def _summary(key: RowKey, trials: Rows) -> dict[str, Any]:
 
 
 def first_scores(trials: Rows) -> np.ndarray:
-    """Return the scores [N] at the first rung, which all trials reach. A trial without a score, such as a diverged one,
-    is 0.
-    """
+    """Return the scores [N] at the first rung, which all trials reach. A trial without a score counts as 0."""
     return np.array([row["score"] or 0.0 for row in trials if row["rung"] == 0])
 
 

@@ -62,9 +62,7 @@ def measure_rate(slots: int) -> Rate | None:
 
 
 def product_rate() -> tuple[str, float]:
-    """Return the device (cpu or cuda) and its rate in GFLOP/s. This takes a tenth of a second, plus the import of
-    torch.
-    """
+    """Return the device (cpu or cuda) and its rate in GFLOP/s, in a tenth of a second plus the import of torch."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -14,8 +14,7 @@ RIVALS = 3  # of a class in a request, as confusables.rivals
 
 
 def choose_descriptions(labels: tuple[str, ...], file: Path | None, server: str | None, model: str | None) -> Choice:
-    """Return the options of the text set: a file, a server, sentences that come with kinetext, or OpenAI, in this
-    order.
+    """Return the options of the text set: a file, a server, sentences that come with kinetext, else OpenAI.
 
     Raises ValueError if a server is named without a model.
     """

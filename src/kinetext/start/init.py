@@ -37,8 +37,7 @@ def init(
     model: str | None = None,
     describe: bool = True,
 ) -> None:
-    """Write the configuration file `output`, and print what was chosen and why. The file passes check-config as
-    written.
+    """Write the configuration file `output`, which passes check-config, and print what was chosen and why.
 
     Raises ValueError if the file exists or the videos cannot be used.
     """

@@ -55,10 +55,10 @@ class Survey:
 
 
 def survey(source: Path, root: Path | None = None) -> Survey:
-    """Return a survey of a folder of class folders, or of a csv list of clips. `root` is the folder of the list's
-    videos.
+    """Return a survey of a folder of class folders, or of a csv list of clips.
 
-    Raises ValueError, with the remedy, if there is nothing to train on or to test, or only one class.
+    `root` is the folder of the list's videos. Raises ValueError, with the remedy, if there is nothing to train on or to
+    test, or only one class.
     """
     module, values = dataset_of(source, root)
     options = DatasetOptions(module=module, options=values)
@@ -112,9 +112,7 @@ def guess_delimiter(path: Path) -> str:
 
 
 def warnings_of(clips: list[Clip], labels: list[str]) -> Iterator[str]:
-    """Yield warnings on the clips: equal class names, classes without test clips or with one training clip, missing
-    files.
-    """
+    """Yield warnings on equal class names, classes without test clips or with one training clip, and missing files."""
     yield from equal_labels(labels)
     counts = Counter((clip.label, clip.split) for clip in clips)
     for wrong, remedy in (

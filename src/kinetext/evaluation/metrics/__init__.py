@@ -61,8 +61,6 @@ def task_of(name: str) -> str:
 
 
 def unit_of(name: str) -> str:
-    """Return the unit of a metric by its name in the table `metrics`, e.g. `t2v_mdr:dsl`; "share" if it is not built
-    in.
-    """
+    """Return the unit of a built-in metric by its name in the table `metrics`, e.g. `t2v_mdr:dsl`; else "share"."""
     module, _ = BUILT_IN.get(name.partition(":")[0].removeprefix("t2v_").removeprefix("v2t_"), ("top_k", {}))
     return str(plugins.load("metrics", module).unit)

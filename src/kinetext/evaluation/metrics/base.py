@@ -42,15 +42,14 @@ class Metric:
     def prepare(self, predictions: Predictions) -> Any:
         """Return the sample to measure: the predictions, or the part of them that the metric needs.
 
-        A bootstrap draws from the sample a thousand times. It has a length, `take(rows)` and `group_B`. None if the
-        predictions lack what the metric needs; the metric then has no row in the table. Not called for metrics of
-        captions and metrics that need rivals.
+        A bootstrap draws from the sample a thousand times. The sample has a length, `take(rows)` and `group_B`. It is
+        None if the predictions lack what the metric needs; the metric then has no row in the table. This method is not
+        called for metrics of captions and metrics that need rivals.
         """
         return predictions
 
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray | None:
-        """Return the metric of each clip [B], NaN for clips that are left out; None if the metric is not a mean over
-        clips.
+        """Return the metric of each clip [B], NaN for clips that are left out; None if it is not a mean over clips.
 
         The interval is computed from these values. If the unit is "share", it needs no bootstrap.
         """
@@ -61,8 +60,7 @@ class Metric:
         return None
 
     def pseudo_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray | None:
-        """Return pseudo-values [B] of clips, NaN for a clip that is left out. Their mean is the metric and varies as it
-        does.
+        """Return pseudo-values [B] of clips, whose mean is the metric and varies as it does. A clip left out has NaN.
 
         Means over seeds and paired tests use pseudo-values. A metric that is not a mean over clips is linearised
         (influence function; Hampel 1974). None: there are no pseudo-values, and the metric is not tested.
@@ -78,8 +76,9 @@ class Metric:
 
 
 def num_not_below(predictions: Predictions) -> np.ndarray:
-    """Return how many other classes score at least as high as the class of the clip [B]; the largest int32 for NaN
-    scores.
+    """Return how many other classes score at least as high as the class of the clip [B].
+
+    For NaN scores the number is the largest int32.
     """
     target_score_B1 = np.take_along_axis(predictions.scores_BK, predictions.target_B[:, None], axis=1)
     not_below_B = (~(predictions.scores_BK < target_score_B1)).sum(axis=1) - 1  # minus the class itself
