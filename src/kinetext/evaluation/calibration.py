@@ -22,7 +22,7 @@ STEPS = 50  # bisections of the logarithm of the temperature, to 1e-14 of it
 
 @dataclass(frozen=True)
 class Calibration:
-    """How scores become probabilities, with the number of validation clips used, or the reason why none could be used."""
+    """How scores become probabilities, with the number of validation clips used, or the reason for using none."""
 
     temperature: float = 1.0
     clips: int = 0

@@ -119,7 +119,7 @@ def _built_in_metrics() -> dict[str, Metric]:
 
 
 def is_tested(metric: str) -> bool:
-    """Return whether runs are compared by a metric: accuracy (also within confusable pairs), recall at 1, LRAP, AUSUC."""
+    """Return whether runs are compared by a metric: accuracy (also within confusable pairs), R@1, LRAP or AUSUC."""
     return metric in ("top1", "lrap", "t2v_r1", "v2t_r1", "ausuc") or metric.startswith("pair_accuracy:")
 
 

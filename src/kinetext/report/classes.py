@@ -36,7 +36,7 @@ def class_accuracies(confusions: Iterable[dict[str, Any]]) -> Accuracies:
 
 
 def class_tables(accuracies: Accuracies, order: dict[Comparison, list[RowKey]]) -> list[dict[str, Any]]:
-    """Return a table for each comparison, with the classes of the lowest mean accuracy and the first rows in `order`."""
+    """Return a table for each comparison: the classes of the lowest mean accuracy by the first rows in `order`."""
     tables = []
     for comparison in sorted(accuracies, key=sort_key):
         if comparison.split.endswith("_among_all"):

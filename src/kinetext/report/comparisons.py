@@ -100,7 +100,7 @@ def comparison_sections(
 
 
 def metric_of_tests(headline: str) -> str:
-    """Return the metric of the tests beside a headline metric: the headline metric if it is tested, else the main one."""
+    """Return the metric of the tests beside a headline metric: the same if it is tested, else the main one of its task."""
     return headline if is_tested(headline) else {"captions": "t2v_r1", "labels": "lrap"}.get(task_of(headline), "top1")
 
 

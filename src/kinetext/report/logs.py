@@ -1,7 +1,7 @@
 """Warnings in the logs of jobs, and errors that ended a job.
 
-A command of kinetext that fails ends with the line `kinetext: ...` (cli/__init__.py). Each warning is a line `warning:
-...`. Other programs end with a traceback, or with nothing if they are killed.
+A command of kinetext that fails ends with the line `kinetext: ...` (cli/__init__.py). A warning is a line that begins
+with `warning:`. Other programs end with a traceback, or with nothing if they are killed.
 """
 
 import re

@@ -182,7 +182,7 @@ def sorted_indices(clip_ids: tuple[str, ...], common: set[str]) -> np.ndarray:
 
 
 def paired_rows(rows: dict[Row, list[Outcome]], keys: list[Row]) -> PairedRows:
-    """Return the rows on the clips that all of them have, sorted by clip_id, without clips that the metric leaves out."""
+    """Return the rows on the clips that all of them have, sorted by clip_id. Clips with NaN values are left out."""
     id_lists = {id(seed.clip_ids): seed.clip_ids for key in keys for seed in rows[key]}
     common = set.intersection(*map(set, id_lists.values()))
     indices = {address: sorted_indices(clip_ids, common) for address, clip_ids in id_lists.items()}

@@ -94,7 +94,7 @@ class _Explanations:
         self.job = cache(self._job)
 
     def run(self, jobs: Iterable[Job]) -> tuple[bool, str, Path | None]:
-        """Return whether a run failed, the reason and the log, from the first failed job, else the first missing one."""
+        """Return whether a run failed, the reason and the log, from the first failed job, else the first missing."""
         missing = [job for job in jobs if not all(map(Path.exists, job.outputs))]
         if not missing:
             return False, "out of date: its options or inputs changed; run `snakemake` again", None

@@ -72,8 +72,8 @@ def first_scores(trials: Rows) -> np.ndarray:
 def best_of(score_N: np.ndarray) -> list[np.ndarray]:
     """Return the best score of 1 to N trials: mean, 2.5 % and 97.5 % quantile over all orders of the trials, each [N].
 
-    The best of n trials drawn from N without replacement is at most the i-th lowest score with probability binomial(i,
-    n) / binomial(N, n).
+    With probability binomial(i, n) / binomial(N, n), the best of n trials drawn from N without replacement is at most
+    the i-th lowest score.
     """
     score_N = np.sort(score_N)
     N = len(score_N)

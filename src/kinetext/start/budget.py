@@ -47,8 +47,7 @@ class Rate:
 def measure_rate(slots: int) -> Rate | None:
     """Return the rate of a large matrix product on the device of a job; None if it could not be computed.
 
-    It is measured in a separate process, because this one may be Snakemake's, which would hold GPU memory until it
-    ends.
+    A separate process measures, because this one may be Snakemake's, which would hold GPU memory to its end.
     """
     code = "from kinetext.start.budget import product_rate; print(*product_rate())"
     try:

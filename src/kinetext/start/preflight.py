@@ -97,7 +97,7 @@ def check_clips(
     skipped: list[str],
     results: Path,
 ) -> Iterator[Check]:
-    """Yield the findings on the clips of a data set, first their numbers."""
+    """Yield the number of clips of a data set, then what is unusual about them."""
     where = f"datasets.{name}"
     splits = Counter(clip.split for clip in clips)
     yield Check(
@@ -142,7 +142,7 @@ def counts_of(protocol: str, clips: list[Clip], classes: list[str]) -> budget.Co
 def check_space(
     config: Config, missing: list[RunSpec], counts: dict[tuple[str, str], budget.Counts], results: Path
 ) -> Iterator[Check]:
-    """Yield how much disk space the study will fill, and whether so much is free."""
+    """Yield how much disk space the study needs, and how much is free."""
     facts = {run.backbone: backbone_facts(config.backbones[run.backbone]) for run in missing}
     needed = sum(4.0 * facts[name].parameters for name in facts if not (results / "backbones" / name).is_dir())
     needed += sum(budget.checkpoint_bytes(run, facts[run.backbone]) for run in missing)

@@ -27,7 +27,7 @@ class Study:
 
     @property
     def methods(self) -> dict[str, list[str]]:
-        """Return the methods of each group of experiments. A group has one list of text sets."""
+        """Return the methods of each group of experiments. All methods of a group run with the same texts."""
         if not self.clips.labels:
             return {"untrained": ["zero_shot"], "trained": ["mean_pool", "seq_transformer", "stan"]}
         groups = {"untrained": ["zero_shot", "linear_probe"], "trained": ["mean_pool", "seq_transformer", "stan"]}
