@@ -109,9 +109,9 @@ def classify(
 ) -> tuple[int, int]:
     """Classify videos; return the number of videos and the number of unreadable ones.
 
-    The top labels of each video are printed, or written to the CSV file `output`. The last line printed states whether
-    the probabilities are calibrated. `inputs` are those of `find_videos`. `num_workers` processes decode, each video
-    within the time limit of the run's clips.
+    The top labels of each video are printed, or written to the CSV file `output`. If they are printed, the last line
+    states whether the probabilities are calibrated. For `inputs` see `find_videos`. `num_workers` processes decode,
+    each video within the time limit of the run's clips.
     """
     videos = find_videos(inputs)
     classifier = VideoClassifier(find_run_files(run))

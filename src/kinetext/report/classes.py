@@ -17,7 +17,8 @@ Accuracies = dict[Comparison, dict[str, dict[RowKey, Estimate]]]  # comparison -
 def class_accuracies(confusions: Iterable[dict[str, Any]]) -> Accuracies:
     """Return the accuracy of each row on each class, averaged over seeds.
 
-    The interval is that of Jeffreys. Each clip of the class is a group, and the interval is about the trained weights.
+    The interval is Jeffreys' interval for the clips of the class, each counted as a group. It is about the trained
+    weights.
     """
     seeds: dict[Any, dict[int, list[int]]] = defaultdict(lambda: defaultdict(lambda: [0, 0]))
     for row in confusions:

@@ -100,7 +100,7 @@ def comparison_sections(
 
 
 def metric_of_tests(headline: str) -> str:
-    """Return the metric of the tests beside a headline metric: the same if it is tested, else the main one of its task."""
+    """Return the metric that is tested for a headline metric: the same one if possible, else top1, lrap or t2v_r1."""
     return headline if is_tested(headline) else {"captions": "t2v_r1", "labels": "lrap"}.get(task_of(headline), "top1")
 
 
@@ -135,8 +135,8 @@ def headline_metrics(measured: Measured, options: ReportOptions, elsewhere: Coll
     """Return the headline metrics that apply to a comparison: of classes, of several labels per clip, or of captions.
 
     The first metric sorts the rows. Any other metric that was measured only in other comparisons (`elsewhere`) is left
-    out. Raises ValueError if none applies, if the first was not measured here or another one nowhere, or if the first
-    is not a share for which higher is better.
+    out. Raises ValueError if no metric applies, if the first was not measured here, or if another was measured nowhere.
+    Also raises it if the unit of the first is not "share" or lower values are better.
     """
     tasks = {task_of(metric) for metric, _ in measured}
     task = next(task for task in ("captions", "labels", "classes") if task in tasks)

@@ -32,8 +32,8 @@ def cost_section(
 ) -> dict[str, Any] | None:
     """Return the costs of the runs of each row, and a plot of accuracy over each column in `axes` that has values.
 
-    `costs` are the rows of the table `costs` that belong to the comparison. None if there are no costs, or for other
-    splits than `test`, which have the same runs.
+    `costs` are the rows of the table `costs` that belong to the comparison. None if there are no costs, and for splits
+    other than `test`, because their runs are those of `test`.
     """
     if comparison.split != "test" or not costs:
         return None

@@ -21,7 +21,9 @@ MAX_PAIRS = 5  # of near-equal clips that are named
 def summarize_dataset(
     dataset: DatasetFiles, metrics: list[dict[str, Any]], runs: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the clips of a data set, those without frames, and its protocols, methods, texts and seeds."""
+    """Return the clips, failed clips and deviations of a data set, and the protocols, methods, texts and seeds of the
+    runs.
+    """
     clips = read_rows("clips", dataset.clips)
     failed, status = [], Counter[str]()
     for shard in dataset.shards:

@@ -47,7 +47,7 @@ def report(
 ) -> None:
     """Render report.html from the finished runs, and print the summary, even if the page cannot be rendered.
 
-    Raises ValueError if the results folder is missing or the page cannot be rendered. The other arguments are those of
+    Raises ValueError if the results folder is missing or the page cannot be rendered. For the arguments see
     `update_report`.
     """
     if not results.is_dir():
@@ -68,7 +68,7 @@ def update_report(
 ) -> tuple[Progress, Path]:
     """Render report.html, unless it is complete; return the progress and the folder of the tables that the page shows.
 
-    `ended` and `since_s` are those of `read_progress`.
+    For `ended` and `since_s` see `read_progress`.
     """
     progress = read_progress(results, planned, ended, since_s)
     if is_complete(results, progress) or _is_rendering(results, planned, ended):

@@ -101,7 +101,7 @@ def run_gflop(run: RunSpec, facts: Facts, counts: Counts, num_frames: int) -> fl
 
 
 def branch_share(run: RunSpec, facts: Facts) -> float:
-    """Return the operations of the layers that a method adds, as a fraction of those of the image encoder."""
+    """Return the operations of the layers that a method adds, as a fraction of the image encoder's operations."""
     options = run.method_options.get("visual_options", run.method_options)
     module = run.method_options.get("visual", "stan") if run.method_module == "moted" else run.method_module
     if module != "stan":
