@@ -82,7 +82,7 @@ def dual_softmax(scores_QN: np.ndarray) -> np.ndarray:
     """Multiply each score by its softmax over all queries for the same item (DSL: CAMoE, Cheng et al. 2021).
 
     The lowest of all scores is subtracted first, so that a constant added to all scores changes nothing. A product with
-    negative scores would rank the highest probability last. Scores keep the temperature of the model: the temperature
+    negative scores would rank the highest probability last. Scores keep the temperature of the model: the factor
     of 1000 in the widely copied code makes the softmax nearly uniform.
     """
     lowest = np.nanmin(scores_QN, initial=np.inf)  # NaN: of clips without frames
