@@ -78,7 +78,7 @@ def _is_running(pid: int) -> bool:
 
 
 def disk_errno(error: BaseException) -> int | None:
-    """Return the errno with which a disk refused to write, or None if the error has another cause.
+    """Return the errno of a failed disk write, or None if the error has another cause or is not in ADVICE.
 
     safetensors states the errno only in its message. torch.save raises its own error, with the disk's error as context.
     """

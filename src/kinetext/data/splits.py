@@ -232,7 +232,7 @@ def novel_classes(rows: Rows, labels: list[str], options: ProtocolOptions) -> se
 def overlap(
     trained: dict[str, Split], tested: dict[str, Split], trained_hash: dict[str, str], tested_hash: dict[str, str]
 ) -> list[tuple[str, str]]:
-    """Return pairs (training or validation clip, test clip) of clips with equal clip_ids or equal images."""
+    """Return the pairs (training or validation clip, test clip) that have the same clip_id or identical images."""
     tests = {row["clip_id"] for name, split in tested.items() if name not in ("train", "val") for row in split.rows}
     by_hash = {tested_hash[clip]: clip for clip in sorted(tests) if clip in tested_hash}
     pairs = []

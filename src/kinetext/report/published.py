@@ -17,8 +17,8 @@ from kinetext.report.novel import harmonic_means
 def compare_with_published(published: Iterable[Published], estimates: Estimates) -> list[dict[str, Any]]:
     """Return a row for each published result: the published value, the measured one, and the difference.
 
-    The measured result is on the same split; it is None if there is none. The interval of the difference is that of the
-    measured result, because papers report none.
+    The measured result is from the same split, or None if there is none. The interval of the difference is the measured
+    interval minus the published value, because papers report no intervals.
     """
     rows = []
     for number in published:

@@ -81,7 +81,7 @@ def accumulate_gradients(
 
 
 def cache_gradients(objective: Retrieval, batch: Batch, pieces: list[slice], keys: list[Key], reduce: Reduce) -> Losses:
-    """Add the gradients of a loss that compares all clips to the parameters, and return the losses, detached.
+    """Accumulate the parameter gradients of a loss over the whole batch; return the detached losses.
 
     The model runs twice over each piece (GradCache). `keys` holds one random key for each piece.
     """

@@ -88,7 +88,7 @@ class Dataset(ABC):
         return []
 
     def labels(self) -> list[str] | None:
-        """Return the class names in their official order. None stands for the classes of the clips, sorted."""
+        """Return the class names in their official order, or None to use the sorted classes of the clips."""
         return None
 
     def declared_pairs(self) -> list[tuple[str, str]]:

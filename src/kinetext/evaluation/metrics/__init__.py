@@ -36,10 +36,10 @@ def build_metric(module: str, options: dict[str, Any]) -> Metric:
 
 
 def all_metrics(added: Mapping[str, MetricOptions] | None = None) -> dict[str, Metric]:
-    """Return the built-in metrics by name, then those that a configuration adds.
+    """Return all metrics by name: the built-in ones, then those that the configuration adds.
 
-    Raises ValueError for an unknown module or option, or the name of a built-in metric. The message begins with the
-    name.
+    Raises ValueError if a module or option is unknown, or if an added metric has the name of a built-in one. The message
+    begins with the metric's name.
     """
     metrics = {name: build_metric(module, options) for name, (module, options) in BUILT_IN.items()}
     for name, metric in (added or {}).items():
