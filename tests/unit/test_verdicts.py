@@ -9,6 +9,7 @@ from kinetext.evaluation.intervals import Estimate, harmonic_mean, mean_over_dat
 from kinetext.evaluation.metrics import all_metrics
 from kinetext.evaluation.paired import Difference
 from kinetext.evaluation.predictions import Predictions
+from kinetext.evaluation.seed_means import SeedVariance, clip_parts, mean_over_seeds
 from kinetext.report.descriptions import compare_texts
 from kinetext.report.keys import RowKey
 from kinetext.report.verdicts import did_not_learn, verdict_sentences
@@ -115,3 +116,12 @@ def test_the_harmonic_mean_of_three_seeds_allows_for_training_that_moves_both_pa
     one, three = (replace(cell(0.5), seeds=seeds) for seeds in (1, 3))
     assert harmonic_mean(one, one).low == pytest.approx(0.5 - 0.0556 * 2**0.5, abs=1e-3)
     assert harmonic_mean(three, three).low == pytest.approx(0.5 - 0.0556 * 2, abs=1e-3)
+
+
+def test_a_row_that_is_always_right_has_the_interval_of_its_clips_however_much_other_rows_vary():
+    """The variance between seeds is pooled over the table. It has few degrees of freedom, and is not this row's."""
+    seeds = [replace(cell(1.0), low=0.986, high=1.0, clips=180, groups=180, unit="share")] * 3
+    between = SeedVariance(0.03**2, 4, 0.029**2)
+    mean = mean_over_seeds(seeds, between, clip_parts(np.ones((3, 180))))
+    assert (mean.value, mean.high) == (1.0, 1.0)
+    assert mean.low == pytest.approx(0.9862, abs=1e-4)

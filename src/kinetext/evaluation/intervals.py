@@ -137,15 +137,16 @@ def share_interval(
 ) -> tuple[float, float]:
     """Return Jeffreys' interval (low, high) of a proportion for its effective number of clips.
 
-    If the variance is 0, the effective number is the number of groups, as if the clips of a group were equal. Few
-    degrees of freedom reduce it, because Student's quantile is larger than the normal quantile (Korn and Graubard
-    1998). NaN if `value` is not between 0 and 1.
+    If the variance or `value` (1 - `value`) is 0, the effective number is the number of groups, as if the clips of a
+    group were equal. Otherwise few degrees of freedom of the variance reduce it, because Student's quantile is larger
+    than the normal quantile (Korn and Graubard 1998). NaN if `value` is not between 0 and 1.
     """
     if not 0 <= value <= 1:
         return NAN, NAN
     spread = value * (1 - value)
-    clips = 1.0 if groups < 2 else spread / variance if variance > 0 and spread > 0 else float(groups)
-    if 0 < freedom < INFINITE:
+    known = variance > 0 and spread > 0
+    clips = 1.0 if groups < 2 else spread / variance if known else float(groups)
+    if known and 0 < freedom < INFINITE:
         clips *= float(ndtri((1 + level) / 2) / stdtrit(freedom, (1 + level) / 2)) ** 2
     right, wrong = value * clips, (1 - value) * clips
     low = float(betaincinv(right + 0.5, wrong + 0.5, (1 - level) / 2)) if value > 0 else 0.0
