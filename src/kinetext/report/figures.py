@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kinetext.core.palette import COLOURS, DASHES, GREY, GRID, INK, MARKERS
+from kinetext.core.palette import COLOURS, DASHES, GREY, GRID, INK, MARKERS, MUTED
 from kinetext.evaluation.intervals import Estimate
 
 WIDTH_IN = 6.2
@@ -128,9 +128,7 @@ def cost_plot(
             axes.plot([], [], "o", color=COLOURS[i % len(COLOURS)], markeredgecolor=edges[m], label=m)[0]
             for i, m in enumerate(methods)
         ]
-        handles += [
-            axes.plot([], [], MARKERS[i % len(MARKERS)], color="#999999", label=t)[0] for i, t in enumerate(texts)
-        ]
+        handles += [axes.plot([], [], MARKERS[i % len(MARKERS)], color=MUTED, label=t)[0] for i, t in enumerate(texts)]
         axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9)
         return _save(figure, name, folder)
 
