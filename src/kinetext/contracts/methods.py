@@ -45,6 +45,17 @@ def attributes_have_known_values(case: Case) -> None:
     require(bool(tasks) and tasks <= set(ALL_TASKS), f"tasks is {case.cls.tasks!r}; take {', '.join(ALL_TASKS)}")
 
 
+def the_method_is_documented(case: Case) -> None:
+    """Check that the attributes for the page of methods (docs/methods.md) are filled, each with one line."""
+    names = ["paper", "mechanism", "equals_before_training"]
+    for name in names + ["fitted_parameters"] * case.cls.fits:
+        text = getattr(case.cls, name)
+        require(isinstance(text, str) and text.strip() != "", f"{name} is {text!r}; write one line of text")
+    lines = [getattr(case.cls, name) for name in (*names, "what_trains", "fitted_parameters")] + [*case.cls.published]
+    for text in lines:
+        require(isinstance(text, str) and "\n" not in text, f"{text!r} is not one line of text")
+
+
 def options_are_accepted(case: Case) -> None:
     """Check that the method accepts the options, also with an image encoder of 4 layers."""
     config = case.config
@@ -234,6 +245,7 @@ def the_seed_decides_new_parameters(case: Case) -> None:
 
 CHECKS = (
     attributes_have_known_values,
+    the_method_is_documented,
     options_are_accepted,
     scores_are_finite,
     any_number_of_frames_is_scored,

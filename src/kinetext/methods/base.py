@@ -69,6 +69,13 @@ LEARNING_NEW: SearchSpace = {**LEARNING, "training.lr_new": {"factor": 10}}  # o
 class Method(nn.Module):
     """Score a video by the cosine of its mean frame feature with the mean text feature of each class."""
 
+    paper: ClassVar[str] = ""  # the citation in one line; these fill the page of methods
+    mechanism: ClassVar[str] = ""  # what the method does, in one line
+    equals_before_training: ClassVar[str] = ""  # e.g. "zero-shot CLIP", or the function that it equals
+    published: ClassVar[tuple[str, ...]] = ()  # results: data set, metric, value, setting and source, one line each
+    what_trains: ClassVar[str] = ""  # empty: derived from `trains`, `fits` and the new parameters
+    fitted_parameters: ClassVar[str] = ""  # of `fit`: their number, a formula in K classes, N clips and widths D or V
+
     Config: ClassVar[type[Options]] = Options
     trains: ClassVar[bool] = True  # false: the method has nothing to train
     fits: ClassVar[bool] = False  # true: `fit` is called instead of gradient descent

@@ -23,6 +23,9 @@ from kinetext.methods.base import ALL_TASKS, Method
 class DescriptionEnsemble(Method):
     """Score a class by the mean cosine of the mean frame feature with the descriptions of the class."""
 
+    paper = "Menon and Vondrick, ICLR 2023"
+    mechanism = "mean cosine of the mean frame feature with the descriptions of a class"
+    equals_before_training = "nothing trains: with one description per class, zero-shot CLIP on it"
     trains: ClassVar[bool] = False
     needs_descriptions: ClassVar[bool] = True
     sees_order = False

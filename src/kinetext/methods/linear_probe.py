@@ -29,6 +29,10 @@ from kinetext.methods.ordered_descriptions import end_frames
 class LinearProbe(Method):
     """Classify pooled frame features with a logistic regression."""
 
+    paper = "Radford et al., ICML 2021"
+    mechanism = "logistic regression on pooled frame features, without text"
+    equals_before_training = "no score before it is fitted"
+    fitted_parameters = "K (D + 1); K (2 D + 1) with pool: thirds"
     fits: ClassVar[bool] = True
     needs_text: ClassVar[bool] = False
     needs_training_clips: ClassVar[bool] = True

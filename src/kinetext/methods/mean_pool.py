@@ -15,5 +15,8 @@ from kinetext.methods.base import ALL_TASKS, Method
 class MeanPool(Method):
     """Average the frame features, as `Method` does by default."""
 
+    paper = "CLIP4Clip's meanP (Luo et al., Neurocomputing 2022); ViFi-CLIP (Rasheed et al., CVPR 2023)"
+    mechanism = "zero-shot CLIP, fine-tuned on videos"
+    equals_before_training = "zero-shot CLIP"
     sees_order = False
     tasks = ALL_TASKS

@@ -48,6 +48,9 @@ class Steps(NamedTuple):
 class OrderedDescriptions(Method):
     """Compare the frames with the steps of a class; both are in temporal order."""
 
+    paper = "after ActAlign (arXiv:2506.22967)"
+    mechanism = "descriptions of the start and the end against the first and the last frames"
+    equals_before_training = "nothing trains"
     trains: ClassVar[bool] = False
     needs_descriptions: ClassVar[bool] = True
     tasks = ALL_TASKS

@@ -35,6 +35,13 @@ LAYERS = {"clip4clip": 4, "actionclip": 6}  # --cross_num_hidden_layers in CLIP4
 class SeqTransformer(Method):
     """Average frame features after a transformer over the frames."""
 
+    paper = (
+        "CLIP4Clip's seqTransf (Luo et al., Neurocomputing 2022); ActionCLIP's Transf (Wang et al., arXiv:2109.08472)"
+    )
+    mechanism = "transformer over the frame features, then their mean"
+    equals_before_training = (
+        "another function: text blocks of CLIP (clip4clip) or random blocks (actionclip), plus the frames"
+    )
     tasks = ALL_TASKS
     search_space: ClassVar[SearchSpace] = LEARNING_NEW
 

@@ -13,6 +13,9 @@ from kinetext.methods.base import ALL_TASKS, Method
 class ZeroShot(Method):
     """Average the frame features without any training: zero-shot CLIP."""
 
+    paper = "Radford et al., ICML 2021"
+    mechanism = "mean of the frame features against the class texts"
+    equals_before_training = "nothing trains: zero-shot CLIP"
     trains: ClassVar[bool] = False
     sees_order = False
     tasks = ALL_TASKS

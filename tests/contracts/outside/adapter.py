@@ -16,6 +16,10 @@ from kinetext.methods.base import Method
 class Adapter(Method):
     """A zero-initialised adapter after the attention of each layer."""
 
+    paper = "after AIM (Yang et al., ICLR 2023)"
+    mechanism = "a bottleneck adapter after each attention"
+    equals_before_training = "zero-shot CLIP"
+
     class Config(Options):
         """Size of the adapters."""
 

@@ -61,6 +61,9 @@ class AppearanceMotion(NamedTuple):
 class Moted(Method):
     """Align appearance features with names and motion features with descriptions."""
 
+    paper = "MoTED (Zhang et al., CVPR 2024), reconstructed from its abstract"
+    mechanism = "appearance against names, motion per phase against descriptions"
+    equals_before_training = "mean_pool on the names plus ordered_descriptions"
     needs_descriptions: ClassVar[bool] = True
     tasks: ClassVar[tuple[Task, ...]] = ("classes",)
     search_space: ClassVar[SearchSpace] = {

@@ -45,6 +45,11 @@ from kinetext.methods.stan.branch import MODULES, Branch
 class Stan(Method):
     """Add the video token of the branch to the summary of each frame, then average over frames."""
 
+    paper = "STAN (Liu et al., CVPR 2023)"
+    mechanism = "branch beside the last layers that attends over time and space"
+    equals_before_training = (
+        "another function: copied spatial layers change the class token; no effect of frame order with time_std: 0"
+    )
     tasks = ALL_TASKS
     search_space: ClassVar[SearchSpace] = LEARNING_NEW
 
