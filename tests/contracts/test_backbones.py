@@ -20,8 +20,15 @@ def open_clip_options(folder):
     return {"model": "kinetext-tiny", "weights": str(folder / "weights.safetensors")}
 
 
+def timm_options(folder, name="pe"):
+    """Random weights of a small model with a ViT of timm as a local file."""
+    import small_timm  # imports timm: seconds, which other tests need not wait for
+
+    return small_timm.small_options(name, folder)
+
+
 # backbone -> a function of an empty folder to options that build a small model without a network
-SMALL = {"tiny": lambda folder: {}, "open_clip_vit": open_clip_options}
+SMALL = {"tiny": lambda folder: {}, "open_clip_vit": open_clip_options, "timm_vit": timm_options}
 
 
 @pytest.mark.parametrize("name", plugins.names("backbones"))
@@ -29,6 +36,16 @@ SMALL = {"tiny": lambda folder: {}, "open_clip_vit": open_clip_options}
 def test_contract(name, check, tmp_path):
     assert name in SMALL, f"backbone '{name}' has no entry in SMALL; add a small config for it here"
     check(Case("backbones", name, tmp_path, SMALL[name](tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["pe_without_class", "eva02", "eva01", "eva_norm_after", "registers"])
+def test_every_layer_of_timm_keeps_the_contract(name, tmp_path):
+    """SigLIP needs a tokenizer of the hub: tests/unit/test_hub_tokenizer.py."""
+    wanted = ("facts_are_those_of_the_model", "tokens_have_the_right_shapes", "a_layer_is_its_branches")
+    case = Case("backbones", "timm_vit", tmp_path, timm_options(tmp_path, name))
+    for check in checks("backbones"):
+        if check.__name__ in wanted:
+            check(case)
 
 
 def test_models_of_an_architecture_share_a_tokenizer(tiny, tiny_folder):

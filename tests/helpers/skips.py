@@ -3,6 +3,7 @@
 A test may be skipped in CI only for something in OPTIONAL that this machine lacks. Its reason starts with that name.
 """
 
+import importlib.util
 import os
 import shutil
 from collections import Counter
@@ -40,6 +41,8 @@ OPTIONAL = {  # name -> whether this machine has it
     "transformers serve": lambda: has_server("transformers"),
     "bsdtar": lambda: bool(shutil.which("bsdtar")),
     "unrar": lambda: bool(shutil.which("unrar")),
+    "tokenizers": lambda: bool(importlib.util.find_spec("tokenizers")),
+    "transformers": lambda: bool(importlib.util.find_spec("transformers")),
     "sample videos": lambda: (ROOT.parent / "shared/data/videos").is_dir(),
 }
 

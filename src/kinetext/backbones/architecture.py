@@ -11,11 +11,14 @@ from kinetext.core import plugins
 
 
 def read_architecture(folder: Path) -> dict[str, Any]:
-    """Return the content of backbone.yaml in `folder`. Raises ValueError if an earlier version of kinetext wrote it."""
+    """Return the content of backbone.yaml in `folder`, and the folder itself as `folder`.
+
+    Raises ValueError if an earlier version of kinetext wrote the file.
+    """
     content = yaml.safe_load((folder / "backbone.yaml").read_text())
     if "module" not in content:
         raise ValueError(f"{folder}: was written by an earlier version of kinetext; delete the folder and run again")
-    return content
+    return {**content, "folder": str(folder)}
 
 
 def token_limit(folder: Path) -> tuple[int, Callable[[str], int]]:

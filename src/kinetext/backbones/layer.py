@@ -1,5 +1,16 @@
 """A transformer layer of a backbone, with its attention and MLP branches separate.
 
+Some families rotate queries and keys by the position of their patch (rotary positions). Such a layer takes the tokens
+of a frame: first the prefix tokens, then the patches. What a method may do with other sequences:
+
+- Tokens that a method appends after the patches have no position, like the prefix tokens.
+- A method that puts a different number of tokens before the patches uses `layer.placed(first_patch)`.
+- A method whose sequences are not the tokens of a frame (attention over time) uses `layer.placed(None)`, which rotates
+  nothing.
+- The keys that `keys_values` returns are rotated already. `attention` uses `extra_keys_values` as they are. So a patch
+  of another frame keeps the position that it has in its frame, and `layer.placed(None).keys_values(x)` gives keys
+  without a position.
+
 S sequences, N tokens, Q queries, V width.
 """
 
@@ -36,6 +47,14 @@ class Layer(nn.Module):
     def mlp(self, x_SNV: Tensor) -> Tensor:
         """Return the output [..., V] of the MLP branch, without the residual connection."""
         raise NotImplementedError
+
+    def placed(self, first_patch: int | None) -> Layer:
+        """Return the layer, with the same weights, for sequences whose patches begin at token `first_patch`.
+
+        With None the tokens have no positions (see the module docstring). The default is for layers without rotary
+        positions and returns the layer itself.
+        """
+        return self
 
     def forward(self, x_SNV: Tensor) -> Tensor:
         """Return the output [S, N, V] of the layer."""

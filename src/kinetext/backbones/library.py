@@ -1,5 +1,6 @@
 """Import open_clip late and fast, and check that a model has the plain encoders that this package supports."""
 
+import importlib
 import logging
 import sys
 from collections.abc import Iterator
@@ -43,6 +44,18 @@ def open_clip() -> Any:
 
 
 @cache
+def open_clip_with_timm() -> Any:
+    """Return the module open_clip, able to build image encoders of timm, which is imported at the first call."""
+    library = open_clip()
+    adapter = library.timm_model
+    if adapter.timm is None:  # imported without timm, see above
+        importlib.import_module("timm")
+        importlib.reload(adapter)
+        library.model.TimmModel = adapter.TimmModel
+    return library
+
+
+@cache
 def tokenizer_of(model: str) -> Any:
     """Return the tokenizer of a model. It is cached, because loading it takes longer than building a small model."""
     return open_clip().get_tokenizer(model)
@@ -77,6 +90,19 @@ def require_plain_encoders(model: str, clip: nn.Module) -> None:
 def resizers() -> tuple[Any, Any]:
     """Return open_clip's functions (image, text) that resize the position embeddings in a state dict to fit a model."""
     return open_clip().model.resize_pos_embed, open_clip().model.resize_text_pos_embed
+
+
+def published_settings(model: str, tag: str | None) -> dict[str, Any]:
+    """Return open_clip's settings of published weights: their address and preprocessing.
+
+    Raises ValueError if the model has no such tag.
+    """
+    if tag is None:
+        raise ValueError(f"backbones: {model} has neither `pretrained` nor `weights`")
+    tags = open_clip().list_pretrained_tags_by_model(model)
+    if tag not in tags:
+        raise ValueError(f"backbones: {model} has no pretrained tag '{tag}'; known: {', '.join(tags) or 'none'}")
+    return open_clip().get_pretrained_cfg(model, tag)
 
 
 @contextmanager

@@ -26,7 +26,15 @@ from kinetext.backbones.base import Backbone, Facts, Layer, ParameterPlace, Prep
 from kinetext.backbones.catalogue import facts_of
 from kinetext.backbones.download import hub_state, weights_state
 from kinetext.backbones.layer import KeysValues
-from kinetext.backbones.library import no_plain_vit, open_clip, quiet, require_plain_encoders, resizers, tokenizer_of
+from kinetext.backbones.library import (
+    no_plain_vit,
+    open_clip,
+    published_settings,
+    quiet,
+    require_plain_encoders,
+    resizers,
+    tokenizer_of,
+)
 from kinetext.backbones.weights import HUB, Source, find_weights, is_openai, load_into, missing, read_weights
 from kinetext.core.plugins import Options
 
@@ -184,7 +192,7 @@ class OpenClipViT(Backbone):
         """Add LoRA to the projections of queries, keys and values in every layer of an encoder."""
         layers = self.layers if encoder == "image" else self.text_layers
         blocks: list[Any] = [layer.block for layer in layers]
-        lora.add((block.attn for block in blocks), rank, alpha)
+        lora.add(((block.attn, lora.WEIGHT, 3) for block in blocks), rank, alpha)
 
     def merge_lora(self) -> None:
         """Add the low-rank products of LoRA to the weights."""
@@ -255,12 +263,7 @@ class OpenClipViT(Backbone):
 
 def _published(model: str, tag: str | None) -> Source:
     """Return the weights file of an open_clip tag, downloaded if necessary. Raises ValueError if the tag is unknown."""
-    if tag is None:
-        raise ValueError(f"backbones: {model} has neither `pretrained` nor `weights`")
-    tags = open_clip().list_pretrained_tags_by_model(model)
-    if tag not in tags:
-        raise ValueError(f"backbones: {model} has no pretrained tag '{tag}'; known: {', '.join(tags) or 'none'}")
-    settings = open_clip().get_pretrained_cfg(model, tag)
+    settings = published_settings(model, tag)
     mean, std = (tuple(settings[key]) if settings.get(key) else None for key in ("mean", "std"))
     file = Path(open_clip().download_pretrained(settings))
     return Source(file, bool(settings.get("quick_gelu", False)), mean, std)

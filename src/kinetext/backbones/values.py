@@ -32,6 +32,8 @@ class Facts:
     image_gflop: float = 0.0  # arithmetic of encoding an image; 0: unknown
     text_gflop: float = 0.0  # of encoding a text of the context length
     parameters: int = 0  # of the whole model
+    interpolation: str = "bicubic"  # of the frames, as in Preprocess
+    resize_mode: str = "shortest"
 
 
 class TextTokens(NamedTuple):

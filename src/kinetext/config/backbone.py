@@ -1,5 +1,6 @@
 """Options of a backbone."""
 
+import re
 from typing import Any
 
 from pydantic import Field
@@ -7,13 +8,16 @@ from pydantic import Field
 from kinetext.core.plugins import Options
 
 TINY = "kinetext-tiny"
+WITH_TIMM = re.compile(r"siglip|^PE-|^EVA0|^MobileCLIP", re.I)  # open_clip's models whose image encoder is timm's
 
 
 class BackboneOptions(Options):
     """An image-text model: an open_clip architecture with its weights, kinetext-tiny, or a plug-in with its options."""
 
     module: str | None = Field(
-        None, description="plug-in of backbones; absent: open_clip_vit, or tiny for kinetext-tiny"
+        None,
+        description="plug-in of backbones; absent: by the name of the model, tiny for kinetext-tiny, timm_vit for SigLIP, PE-Core, "
+        "EVA and MobileCLIP, else open_clip_vit",
     )
     model: str | None = Field(None, description="open_clip's name of the architecture, e.g. ViT-B-32; or kinetext-tiny")
     pretrained: str | None = Field(
@@ -35,7 +39,8 @@ class BackboneOptions(Options):
     def family(self) -> str:
         """The name of the plug-in."""
         is_tiny = (self.model or TINY) == TINY and self.weights is None
-        return self.module or ("tiny" if is_tiny else "open_clip_vit")
+        with_timm = WITH_TIMM.search(self.model or "")
+        return self.module or ("tiny" if is_tiny else "timm_vit" if with_timm else "open_clip_vit")
 
     @property
     def settings(self) -> dict[str, Any]:

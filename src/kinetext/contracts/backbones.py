@@ -70,18 +70,25 @@ def the_default_hook_changes_nothing(case: Case) -> None:
 
 
 def a_layer_is_its_branches(case: Case) -> None:
-    """Check that a layer adds its attention and MLP branches, and that extra keys and values act like extra tokens."""
+    """Check that a layer adds its attention and MLP branches, and that extra keys and values act like extra tokens.
+
+    Tokens that are appended to those of a frame have no position (layer.py), so their keys are those of `placed(None)`.
+    """
     backbone = _build(case)
-    x_SNV = torch.randn(4, 7, backbone.width, generator=_generator(1))
+    N = backbone.prefix_tokens + backbone.grid[0] * backbone.grid[1]
+    x_SNV = torch.randn(4, N + 3, backbone.width, generator=_generator(1))
     with torch.inference_mode():
         for number, layer in enumerate(backbone.layers, 1):
             attended = x_SNV + layer.attention(x_SNV)
             _require_same(f"layer {number}", layer(x_SNV), attended + layer.mlp(attended))
             first = layer.attention(x_SNV, num_queries=3)
             _require_same(f"layer {number} with 3 queries", first, layer.attention(x_SNV)[:, :3])
-            extra = layer.keys_values(x_SNV[:, 3:])
-            split = layer.attention(x_SNV[:, :3], extra_keys_values=extra)
-            _require_same(f"layer {number} with extra keys and values", split, first)
+            unplaced = layer.placed(None)
+            extra = unplaced.keys_values(x_SNV[:, N:])
+            split = layer.attention(x_SNV[:, :N], extra_keys_values=extra)
+            _require_same(f"layer {number} with extra keys and values", split, layer.attention(x_SNV)[:, :N])
+            short = unplaced.attention(x_SNV[:, :2], extra_keys_values=unplaced.keys_values(x_SNV[:, 2:5]))
+            _require_same(f"layer {number} without positions", short, unplaced.attention(x_SNV[:, :5])[:, :2])
         _require_shape("new_layer", backbone.new_layer(64, 2)(torch.zeros(1, 5, 64)), (1, 5, 64))
 
 

@@ -40,7 +40,8 @@ class Branch(nn.Module):
             module = MODULES[config.variant, config.temporal]
             self.temporal = nn.ModuleList(module(V, heads, rate) for rate in rates)
         if config.intra_frame:
-            self.spatial = nn.ModuleList(copy_layer(backbone.layers[level - 1]) for level in self.levels)
+            originals = (backbone.layers[level - 1].placed(1) for level in self.levels)  # after the video token
+            self.spatial = nn.ModuleList(copy_layer(layer) for layer in originals)
             self.drop_path = nn.ModuleList(drop_path(rate) for rate in rates)
         self.time_embed = nn.Parameter(config.time_std * torch.randn(config.max_frames, V))
         if config.variant == "paper":

@@ -1,0 +1,139 @@
+"""Tokenizers of image-text models, and the rule by which a family pads and cuts texts.
+
+`ClipTokenizer` is CLIP's byte pair encoding, which open_clip has. `HubTokenizer` reads the file tokenizer.json of the
+Hugging Face hub (SigLIP, SigLIP 2) with the package tokenizers. The file is taken from the folder of the weights or
+from the hub (its cache first), and stored beside the weights of the prepared backbone.
+
+K texts, L words.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from kinetext.backbones.download import hub_file
+from kinetext.backbones.library import open_clip, tokenizer_of
+from kinetext.backbones.values import TextTokens
+from kinetext.backbones.weights import HUB
+
+FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+
+log = logging.getLogger(__name__)
+
+
+class Tokenizer(Protocol):
+    """What a family needs of a tokenizer."""
+
+    @property
+    def pad(self) -> int:
+        """The id of padding."""
+
+    def ids(self, text: str) -> list[int]:
+        """Return the token ids of a text with start and end token, not cut."""
+
+
+class ClipTokenizer:
+    """The byte pair encoding of CLIP."""
+
+    pad = 0
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+    def ids(self, text: str) -> list[int]:
+        """Return the token ids of a text with start and end token, not cut."""
+        tokenizer = tokenizer_of(self.model)
+        return [tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id]
+
+
+@dataclass(frozen=True)
+class HubTokenizer:
+    """A tokenizer of the hub: the content of tokenizer.json, the token used as padding, and open_clip's text cleaning."""
+
+    content: bytes
+    pad_token: str
+    clean: str = "whitespace"
+
+    @cached_property
+    def pad(self) -> int:
+        """The id of padding. Raises ValueError if the tokenizer has no such token."""
+        pad = self._loaded.token_to_id(self.pad_token)
+        if pad is None:
+            raise ValueError(f"{FILE}: has no token '{self.pad_token}', which {SETTINGS} names as padding")
+        return int(pad)
+
+    def ids(self, text: str) -> list[int]:
+        """Return the token ids of a text with start and end token, not cut."""
+        return list(self._loaded.encode(self._cleaned(text)).ids)
+
+    def _cleaned(self, text: str) -> str:
+        return str(open_clip().tokenizer.get_clean_fn(self.clean)(text))
+
+    @cached_property
+    def _loaded(self) -> Any:
+        try:
+            from tokenizers import Tokenizer as Loaded
+        except ImportError:
+            raise ValueError(
+                "backbones: the tokenizer of SigLIP needs the package tokenizers, which is not installed; run `pip install "
+                "tokenizers`"
+            ) from None
+        try:
+            loaded = Loaded.from_str(self.content.decode())
+        except Exception as error:  # the package raises plain exceptions
+            raise ValueError(f"{FILE}: is no tokenizer of the hub ({error}); is the download complete?") from None
+        loaded.no_padding()
+        loaded.no_truncation()
+        return loaded
+
+
+def find_tokenizer(text_settings: dict[str, Any], weights: str | None = None) -> HubTokenizer:
+    """Return the tokenizer of a model whose configuration in open_clip names one of the hub.
+
+    It is read from the folder of the weights or from the repository hf-hub:owner/name if that has one, else from the
+    repository that the configuration names. Raises ValueError if it is not on this machine and cannot be downloaded.
+    """
+    clean = text_settings.get("tokenizer_kwargs", {}).get("clean", "whitespace")
+    folder = Path(weights) if weights and not weights.startswith(HUB) else None
+    if folder is not None and folder.is_dir() and (folder / FILE).is_file():
+        return _read(folder / FILE, folder / SETTINGS, clean)
+    repository = (
+        weights.removeprefix(HUB) if weights and weights.startswith(HUB) else text_settings["hf_tokenizer_name"]
+    )
+    try:
+        return _read(hub_file(repository, (FILE,)), hub_file(repository, (SETTINGS,)), clean)
+    except ValueError as error:
+        where = f"put {FILE} and {SETTINGS} of hf-hub:{repository} into the folder of the weights"
+        raise ValueError(f"backbones: the tokenizer is missing: {error}; or {where}") from None
+
+
+def _read(file: Path, settings: Path, clean: str) -> HubTokenizer:
+    """Return the tokenizer in a file. Raises ValueError if the settings beside it name no padding."""
+    token = json.loads(settings.read_text()).get("pad_token") if settings.is_file() else None
+    token = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(token, str):
+        raise ValueError(f"{settings}: names no pad_token; add the file of the same repository as {FILE}")
+    return HubTokenizer(file.read_bytes(), token, clean)
+
+
+def tokenize(tokenizer: Tokenizer, texts: list[str], context_length: int, whole: bool) -> TextTokens:
+    """Return the tokens of the texts, padded to the longest, or with `whole` to the context length.
+
+    A text that is longer than the context keeps its end token and loses the words before it, with a warning.
+    """
+    rows = [tokenizer.ids(text) for text in texts]
+    cut = sum(len(row) > context_length for row in rows)
+    if cut:
+        log.warning("%d of %d texts are over %d tokens and were cut", cut, len(texts), context_length)
+    rows = [row if len(row) <= context_length else [*row[: context_length - 1], row[-1]] for row in rows]
+    length = context_length if whole else max(map(len, rows))
+    ids_KL = torch.tensor([row + [tokenizer.pad] * (length - len(row)) for row in rows])
+    lengths_K = torch.tensor([len(row) for row in rows])
+    return TextTokens(ids_KL, torch.arange(length) < lengths_K[:, None])

@@ -1,0 +1,314 @@
+"""open_clip's models with a ViT of timm as image encoder: SigLIP, SigLIP 2, PE-Core, EVA-CLIP, MobileCLIP-B and -L.
+
+Zhai et al., ICCV 2023; Tschannen et al., 2025; Bolya et al., 2025; Sun et al., 2023; Vasu et al., CVPR 2024;
+mlfoundations/open_clip 3.3, huggingface/pytorch-image-models 1.0. timm is imported only when such a model is built.
+
+A frame's summary is what the model pools: the class token (EVA-CLIP, MobileCLIP), else the output of attention pooling
+over all tokens (SigLIP, PE-Core). After an inner layer it is the same pooling, applied to the tokens of that layer.
+
+B clips, T frames, F frames of all clips, C channels, H x W pixels, N tokens (prefix tokens first), V visual width, K
+texts, L words, D joint width.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from kinetext.backbones import lora
+from kinetext.backbones.base import Backbone, Facts, Layer, ParameterPlace, Preprocess, TextTokens
+from kinetext.backbones.library import open_clip, open_clip_with_timm, published_settings, quiet, resizers
+from kinetext.backbones.open_clip_vit import LARGEST_SCALE, ClipLayer, OpenClipViT
+from kinetext.backbones.text_tokens import ClipTokenizer, HubTokenizer, Tokenizer, find_tokenizer, tokenize
+from kinetext.backbones.text_tower import encode_words, sees_padding, unsupported
+from kinetext.backbones.timm_layers import TimmLayer, low_rank_targets
+from kinetext.backbones.timm_models import (
+    folder_settings,
+    preprocess_of,
+    refuse_unsupported,
+    timm_facts,
+    with_settings,
+)
+from kinetext.backbones.weights import find_weights, load_into, missing, read_weights
+
+BLOCKS = ("Block", "EvaBlock", "EvaBlockPostNorm")  # timm's classes
+EMBEDDINGS = ("patch_embed", "cls_token", "reg_token", "pos_embed", "norm_pre", "rope")
+POOLS = ("token", "map", "avg")
+TOKENIZER = "tokenizer"  # tensor of weights.safetensors with the bytes of tokenizer.json
+
+log = logging.getLogger(__name__)
+
+
+class TimmViT(Backbone):
+    """A model of open_clip with a plain ViT of timm. Raises ValueError for other encoders."""
+
+    Config = OpenClipViT.Config
+
+    def __init__(self, model: str, pixels: Preprocess | None = None, tokenizer: Tokenizer | None = None) -> None:
+        clip = build(model)
+        super().__init__(pixels or preprocess_of(model))
+        self.model, self.clip, self.visual, self.trunk, self.text = (
+            model,
+            clip,
+            clip.visual,
+            clip.visual.trunk,
+            clip.text,
+        )
+        self.layers = tuple(
+            TimmLayer(block, getattr(self.trunk, "rope", None), self.trunk.num_prefix_tokens)
+            for block in self.trunk.blocks
+        )
+        self.text_layers = tuple(ClipLayer(block) for block in self.text.transformer.resblocks)
+        self.num_layers, self.width = len(self.layers), int(self.trunk.embed_dim)
+        self.embed_dim = int(open_clip().get_model_config(model)["embed_dim"])
+        self.prefix_tokens = int(self.trunk.num_prefix_tokens)
+        down, across = self.trunk.patch_embed.grid_size
+        self.grid = (int(down), int(across))
+        self.image_size_px, self.context_length = int(self.visual.image_size[0]), int(clip.context_length)
+        self.sees_padding = sees_padding(self.text)
+        self.tokenizer = tokenizer
+        self.largest_scale = LARGEST_SCALE
+        self.mark_pretrained()
+
+    # making, saving and loading
+
+    @classmethod
+    def facts(cls, config: Any) -> Facts:
+        if not config.weights and not config.pretrained:
+            raise ValueError("give `pretrained` (a tag of open_clip) or `weights` (a file)")
+        problem = missing(config.weights) if config.weights else ""
+        if problem:
+            raise ValueError(f"weights: {problem}")
+        return timm_facts(config.model, folder_settings(config.weights))
+
+    @classmethod
+    def weights_state(cls, config: Any) -> tuple[str, bool]:
+        return OpenClipViT.weights_state(config)
+
+    @classmethod
+    def prepare(cls, config: Any, seed: int = 0) -> TimmViT:
+        """Return the model with weights and tokenizer that are given by tag, file, folder or name on the hub.
+
+        Raises ValueError if the tag is unknown, or if weights or tokenizer do not exist, cannot be read or do not fit.
+        """
+        refuse_unsupported(config.model, open_clip().get_model_config(config.model))
+        pixels = preprocess_of(config.model)
+        if config.weights:
+            file = find_weights(config.weights).file
+            is_file = Path(config.weights).is_file()  # a file alone says nothing about pixels
+            pixels = pixels if is_file else with_settings(pixels, folder_settings(str(file.parent)))
+        else:
+            settings = published_settings(config.model, config.pretrained)
+            file = Path(open_clip().download_pretrained(settings))
+            pixels = with_settings(pixels, settings)
+        text = open_clip().get_model_config(config.model)["text_cfg"]
+        of_hub = "hf_tokenizer_name" in text
+        tokenizer: Tokenizer = find_tokenizer(text, config.weights) if of_hub else ClipTokenizer(config.model)
+        backbone = cls(config.model, pixels, tokenizer)
+        problem = load_into(backbone.clip, read_weights(file), resizers())
+        if problem:
+            raise ValueError(f"backbones: {file} does not fit {config.model}: {problem}; is it another architecture's?")
+        backbone.keep_scale()
+        return backbone
+
+    def architecture(self) -> dict[str, Any]:
+        pixels = vars(self.preprocess) | {name: list(getattr(self.preprocess, name)) for name in ("mean", "std")}
+        hub = self.tokenizer if isinstance(self.tokenizer, HubTokenizer) else None
+        return {
+            "model": self.model,
+            **pixels,
+            "tokenizer": {"pad_token": hub.pad_token, "clean": hub.clean} if hub else None,
+        }
+
+    @classmethod
+    def rebuild(cls, architecture: dict[str, Any]) -> TimmViT:
+        """Return a model with random weights. `restore` adds the content of a tokenizer of the hub."""
+        pixels = with_settings(preprocess_of(architecture["model"]), architecture)
+        return cls(architecture["model"], pixels, _tokenizer(architecture))
+
+    def stored_tensors(self) -> dict[str, Tensor]:
+        tensors = dict(self.clip.state_dict())
+        if isinstance(self.tokenizer, HubTokenizer):
+            tensors[TOKENIZER] = torch.frombuffer(bytearray(self.tokenizer.content), dtype=torch.uint8)
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        self.clip.load_state_dict({name: tensor for name, tensor in tensors.items() if name != TOKENIZER})
+        if TOKENIZER in tensors and isinstance(self.tokenizer, HubTokenizer):
+            content = tensors[TOKENIZER].numpy().tobytes()
+            self.tokenizer = HubTokenizer(content, self.tokenizer.pad_token, self.tokenizer.clean)
+        self.keep_scale()
+
+    def keep_scale(self) -> None:
+        """Let the scale of the logits grow up to its present value, if that is over CLIP's maximum."""
+        self.largest_scale = max(LARGEST_SCALE, float(self.clip.logit_scale.detach()))
+
+    @classmethod
+    def token_counter(cls, architecture: dict[str, Any]) -> Callable[[str], int]:
+        tokenizer = _tokenizer(architecture)
+        if isinstance(tokenizer, HubTokenizer) and "folder" in architecture:
+            with safe_open(Path(architecture["folder"]) / "weights.safetensors", "pt") as file:
+                content = file.get_tensor(TOKENIZER).numpy().tobytes()
+            tokenizer = HubTokenizer(content, tokenizer.pad_token, tokenizer.clean)
+        return lambda text: len(tokenizer.ids(text))
+
+    def depth_of(self, name: str) -> ParameterPlace:
+        side, *parts = name.removeprefix("clip.").split(".")
+        if side in ("logit_scale", "logit_bias"):
+            return ParameterPlace("scale", 0)
+        if side == "text":
+            return self._text_place(parts)
+        if parts[0] == "trunk" and parts[1] == "blocks":
+            return ParameterPlace("image", 1 + int(parts[2]))
+        if parts[0] == "trunk" and parts[1] in EMBEDDINGS:
+            return ParameterPlace("image", 0)
+        return ParameterPlace("image_head", 1 + self.num_layers)
+
+    def _text_place(self, parts: list[str]) -> ParameterPlace:
+        if parts[0] == "token_embedding":
+            return ParameterPlace("words", 0)
+        if parts[0] == "transformer":
+            return ParameterPlace("text", 1 + int(parts[2]))
+        return ParameterPlace("text", 0 if parts[0] == "positional_embedding" else 1 + len(self.text_layers))
+
+    def add_lora(self, encoder: Literal["image", "text"], rank: int, alpha: float) -> None:
+        """Add LoRA to the projections of queries, keys and values in every layer of an encoder."""
+        if encoder == "text":
+            blocks: list[Any] = [layer.block for layer in self.text_layers]
+            lora.add(((block.attn, lora.WEIGHT, 3) for block in blocks), rank, alpha)
+        else:
+            layers: Any = self.layers
+            lora.add((target for layer in layers for target in low_rank_targets(layer)), rank, alpha)
+
+    def merge_lora(self) -> None:
+        """Add the low-rank products of LoRA to the weights."""
+        lora.merge(self)
+
+    def use_channels_last(self) -> None:
+        self.trunk.patch_embed.to(memory_format=torch.channels_last)
+
+    def train(self, mode: bool = True) -> TimmViT:
+        """Set the training mode. The batch norms of MobileCLIP-B's stem keep their pretrained statistics."""
+        super().train(mode)
+        for module in self.trunk.patch_embed.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    # images
+
+    def embed(self, frames_FCHW: Tensor) -> Tensor:
+        x = self.trunk._pos_embed(self.trunk.patch_embed(frames_FCHW))
+        return self.trunk.norm_pre(x[0] if isinstance(x, tuple) else x)  # Eva also returns rotary positions
+
+    def embeddings(self) -> tuple[Tensor, Tensor, Tensor]:
+        trunk, patches = self.trunk, self.grid[0] * self.grid[1]
+        zeros_V = trunk.blocks[0].norm1.weight.new_zeros(self.width)
+        class_V = zeros_V if trunk.cls_token is None else trunk.cls_token[0, 0]
+        if trunk.pos_embed is None:
+            return class_V, zeros_V, zeros_V.expand(patches, -1)
+        positions_NV = trunk.pos_embed[0]
+        has_class = len(positions_NV) > patches
+        return class_V, positions_NV[0] if has_class else zeros_V, positions_NV[-patches:]
+
+    def summary(self, tokens_BTNV: Tensor) -> Tensor:
+        """Return the class token, or the output of the attention pooling (see the module docstring)."""
+        if self.trunk.global_pool == "token":
+            return tokens_BTNV[..., 0, :]
+        if self.trunk.attn_pool is None:
+            return self.patches(tokens_BTNV).mean(-2)
+        *outer, N, V = tokens_BTNV.shape
+        return self.trunk.pool(self.trunk.norm(tokens_BTNV.reshape(-1, N, V))).unflatten(0, outer)
+
+    def project(self, summary_BTV: Tensor) -> Tensor:
+        trunk = self.trunk
+        normed = summary_BTV if trunk.attn_pool is not None else trunk.norm(summary_BTV)
+        return self.visual.head(trunk.head(trunk.fc_norm(normed)))
+
+    def new_layer(self, width: int, num_heads: int) -> Layer:
+        """Return a layer of the type of the text encoder, whose blocks a temporal transformer may start from."""
+        block: Any = self.text_layers[0].block
+        kind: Any = type(block)
+        norm: Any = type(block.ln_1)
+        new = kind(
+            width,
+            num_heads,
+            mlp_ratio=(block.mlp.c_fc.out_features + 0.5) / block.mlp.c_fc.in_features,
+            act_layer=partial(deepcopy, block.mlp.gelu),
+            norm_layer=partial(norm, eps=block.ln_1.eps),
+        )
+        return ClipLayer(new)
+
+    # texts
+
+    def tokenize(self, texts: list[str]) -> TextTokens:
+        if self.tokenizer is None:
+            raise ValueError(f"backbones: {self.model} was built without its tokenizer; load a prepared backbone")
+        return tokenize(self.tokenizer, texts, self.context_length, self.sees_padding)
+
+    def encode_text(self, tokens: TextTokens) -> tuple[Tensor, Tensor]:
+        return encode_words(self.text, tokens)
+
+    def text_positions(self) -> Tensor:
+        return self.text.positional_embedding
+
+    # scores
+
+    def logits(self, cosines: Tensor) -> Tensor:
+        scaled = self.clip.logit_scale.exp() * cosines
+        return scaled if self.clip.logit_bias is None else scaled + self.clip.logit_bias
+
+    def set_temperature(self, temperature: float) -> None:
+        with torch.no_grad():
+            self.clip.logit_scale.fill_(-math.log(temperature))
+
+    def clamp_scale(self) -> None:
+        with torch.no_grad():
+            self.clip.logit_scale.clamp_(max=self.largest_scale)
+
+
+def build(model: str) -> Any:
+    """Return open_clip's model with random weights. Raises ValueError if its encoders are not supported."""
+    settings = open_clip().get_model_config(model)
+    if settings is None:
+        timm_facts(model)  # raises, with the nearest name
+    refuse_unsupported(model, settings)
+    with quiet():  # open_clip warns that it loads no weights: they come later here
+        clip = open_clip_with_timm().create_model(model, load_weights=False)
+    problem = _odd_trunk(clip.visual.trunk) or unsupported(getattr(clip, "text", clip))
+    if problem:
+        raise ValueError(
+            f"backbones: open_clip's '{model}' has {problem}, which is not supported; take one such as ViT-B-16-SigLIP2"
+        )
+    return clip
+
+
+def _odd_trunk(trunk: Any) -> str:
+    """Return what an image encoder has that TimmLayer does not compute, or ""."""
+    block = trunk.blocks[0]
+    attn, rope = block.attn, getattr(trunk, "rope", None)
+    if type(block).__name__ not in BLOCKS or trunk.global_pool not in POOLS:
+        return f"image layers {type(block).__name__} with {trunk.global_pool} pooling"
+    if attn.gate is not None or getattr(attn, "num_kv_groups", 1) > 1 or getattr(attn, "rotate_half", False):
+        return f"image attention {type(attn).__name__} with gates, grouped keys or half rotations"
+    if rope is not None and (list(rope.parameters()) or trunk.rope_mixed):
+        return "rotary positions that train"
+    return ""
+
+
+def _tokenizer(architecture: dict[str, Any]) -> Tokenizer:
+    """Return the tokenizer of an architecture; one of the hub has no content yet, unless it is in the hub's cache."""
+    text = open_clip().get_model_config(architecture["model"])["text_cfg"]
+    if "hf_tokenizer_name" not in text:
+        return ClipTokenizer(architecture["model"])
+    stored = architecture.get("tokenizer")
+    return HubTokenizer(b"", stored["pad_token"], stored["clean"]) if stored else find_tokenizer(text)
