@@ -101,7 +101,7 @@ def _entry_point(name):
 
 
 def small(name, seed=0) -> TimmViT:
-    """A small model with random weights, none of which is zero."""
+    """A small model with random weights. No bias, norm or layer scale stays at its start."""
     register()
     torch.manual_seed(seed)
     tokenizer = WordTokenizer() if name == "siglip" else ClipTokenizer(NAMES[name])
