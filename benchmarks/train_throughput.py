@@ -64,12 +64,12 @@ def make_store(path: Path, clips: int, frames: int, size_px: int) -> FrameStore:
 
 def text_rows() -> list[dict[str, Any]]:
     """Return a name and two motion descriptions for each class."""
-    sentences = [("name", "whole", "a video of action {}"), ("motion", "start", "at first thing {} lies still at the left"),
-            ("motion", "end", "in the end thing {} has moved to the right and stops")]  # fmt: skip
+    sentences = [("name", None, "a video of action {}"), ("motion", 0.0, "at first thing {} lies still at the left"),
+            ("motion", 1.0, "in the end thing {} has moved to the right and stops")]  # fmt: skip
     return [
-        {"label": f"{k}", "kind": kind, "phase": phase, "sentence": sentence.format(k)}
+        {"label": f"{k}", "kind": kind, "position": position, "sentence": sentence.format(k)}
         for k in range(CLASSES)
-        for kind, phase, sentence in sentences
+        for kind, position, sentence in sentences
     ]
 
 

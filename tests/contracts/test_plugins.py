@@ -179,7 +179,7 @@ def test_a_text_provider_from_outside_keeps_the_contract():
 BROKEN_TEXTS = {
     "describe('rising') returns a row of 'it'": ("Text(label, label", 'Text("it", label'),
     "a row of kind 'poem'; take one of name, motion": ('"kind": "motion"', '"kind": "poem"'),
-    "a row of phase 'middle'": ('phase="end"', 'phase="middle"'),
+    "a row at position 'middle'": ("position=1.0", 'position="middle"'),
     "'rising ' has spaces around it": ("Text(label, label", 'Text(label, label + " "'),
     "'rising' has no source": ('Text(label, label, source="rhymes")', "Text(label, label)"),
     "describe returns a dict": ("return [", "return [{}] + ["),

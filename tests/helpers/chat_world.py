@@ -30,7 +30,14 @@ def serving(monkeypatch):
 
 def options(server, **others):
     """Return options that reach the server."""
-    return {"model": "m", "base_url": server.url, "api_key_env": "TEST_KEY", "retries": 2, "max_repairs": 0} | others
+    return {
+        "model": "m",
+        "base_url": server.url,
+        "api_key_env": "TEST_KEY",
+        "retries": 2,
+        "max_repairs": 0,
+        "steps": 0,
+    } | others
 
 
 def chat_api(server, **others) -> ChatApi:

@@ -5,6 +5,7 @@ import torch
 from kinetext.backbones.text_table import tabulate_texts
 from kinetext.contracts import inputs
 from kinetext.contracts.inputs import RIVALS_KK, TARGET_B, B, K, T, noise_clips, perturb
+from kinetext.core.positions import NAMED
 from kinetext.methods.base import LossInputs, build_method
 from kinetext.training.objectives import total
 from worlds import text_rows
@@ -51,8 +52,9 @@ def sentence_features(backbone, label, kinds=("name", "motion")) -> torch.Tensor
 
 
 def description_rows(*sentences: tuple[str, str], label: str = "rising") -> list[dict]:
-    """Rows of one class: its name, then descriptions as (phase, sentence)."""
-    rows = [("name", "whole", label), *(("motion", phase, sentence) for phase, sentence in sentences)]
+    """Rows of one class: its name, then descriptions as (position, or its name, sentence)."""
+    rows = [("name", "whole", label), *(("motion", at, sentence) for at, sentence in sentences)]
     return [
-        {"label": label, "kind": k, "phase": p, "sentence": s, "source": "test", "status": "ok"} for k, p, s in rows
+        {"label": label, "kind": k, "position": NAMED.get(p, p), "sentence": s, "source": "test", "status": "ok"}
+        for k, p, s in rows
     ]

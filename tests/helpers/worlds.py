@@ -13,15 +13,15 @@ def text_rows(labels: list[str], descriptions: bool = True) -> list[dict]:
     """Rows of the table `texts`: a name for each class and, if asked for, how it starts and how it ends."""
     rows = []
     for label in labels:
-        sentences = [("name", "whole", label)]
+        sentences = [("name", None, label)]
         if descriptions:
             sentences += [
-                ("motion", "start", f"before {label} it waits"),
-                ("motion", "end", f"then the {label} is over"),
+                ("motion", 0.0, f"before {label} it waits"),
+                ("motion", 1.0, f"then the {label} is over"),
             ]
         rows += [
-            {"label": label, "kind": kind, "phase": phase, "sentence": sentence, "source": "test", "status": "ok"}
-            for kind, phase, sentence in sentences
+            {"label": label, "kind": kind, "position": position, "sentence": sentence, "source": "test", "status": "ok"}
+            for kind, position, sentence in sentences
         ]
     return rows
 

@@ -133,7 +133,7 @@ def test_moteds_reader_looks_at_a_classs_own_words_and_at_when_they_happen(tiny,
     rows = text_rows(LABELS)
     alone = [row for row in rows if row["label"] == "growing"]
     assert_same(method.encode_texts(tabulate_texts(alone, ["growing"], tiny)).motion[0], whole[2])
-    swapped = [row | {"phase": {"start": "end", "end": "start"}.get(row["phase"], "whole")} for row in rows]
+    swapped = [row | {"position": {0.0: 1.0, 1.0: 0.0}.get(row["position"])} for row in rows]
     change = (method.encode_texts(tabulate_texts(swapped, LABELS, tiny)).motion - whole).abs().max()
     assert change > 1e-3
 

@@ -33,11 +33,11 @@ def modes(server):
 
 def test_answer_becomes_sentences_with_provenance(server, tmp_path):
     texts = describe(server, tmp_path, sentences=2)
-    assert [(text.phase, text.sentence) for text in texts] == [
-        ("start", "low"),
-        ("end", "high"),
-        ("whole", "it goes up"),
-        ("whole", "it climbs"),
+    assert [(text.position, text.sentence) for text in texts] == [
+        (0.0, "low"),
+        (1.0, "high"),
+        (None, "it goes up"),
+        (None, "it climbs"),
     ]
     for text in texts:
         assert (text.kind, text.status, text.model, text.rival) == ("motion", "ok", "m-2024-05", "falling | growing")
@@ -382,6 +382,28 @@ def test_fault_of_every_class_stops_the_table(server, tmp_path):
     assert not (tmp_path / "texts.parquet").exists()
 
 
+def test_steps_are_requested_and_have_positions_in_order(server, tmp_path):
+    answer = {"start": "low", "steps": ["a third up", "two thirds up"], "end": "high", "whole": ["it goes up"]}
+    server.script = [completion(json.dumps(answer))]
+    texts = describe(server, tmp_path, sentences=1, steps=2)
+    places = [(0.0, "low"), (0.3333, "a third up"), (0.6667, "two thirds up"), (1.0, "high"), (None, "it goes up")]
+    assert [(text.position, text.sentence) for text in texts] == places
+    assert texts[0].prompt_version == "motion-2"
+    asked = server.requests[0][2]
+    assert asked["response_format"]["json_schema"]["schema"]["required"] == ["start", "steps", "end", "whole"]
+    assert "steps: 2 sentences, what can be seen at 2 moments" in asked["messages"][0]["content"]
+
+
+def test_missing_steps_are_repaired(server, tmp_path):
+    answer = {"start": "it is low", "end": "it is high", "whole": ["it goes up"]}
+    full = json.dumps(answer | {"steps": ["it is halfway"]})
+    server.script = lambda asked: completion(full if len(asked["messages"]) > 1 else json.dumps(answer))
+    write_classes(tmp_path, ["rising"])
+    rows = describe_table(tmp_path, options(server, sentences=1, steps=1, max_repairs=1))
+    assert "- steps: count: 0 of the 1 steps that were asked for" in server.requests[1][2]["messages"][-1]["content"]
+    assert [(row["position"], row["status"]) for row in rows] == [(p, "ok") for p in (0.0, 0.5, 1.0, None)]
+
+
 def test_cut_connection_is_retried(server, tmp_path):
     server.script = [CUT, completion()]
     assert describe(server, tmp_path)[0].status == "ok"
@@ -389,21 +411,26 @@ def test_cut_connection_is_retried(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("about", "sentences", "request_hash", "correction_hash"),
+    ("about", "sentences", "steps", "request_hash", "correction_hash"),
     [
         (
-            *("motion", 3, "5c9590e7546fd92aa639eebe0dfc1a194e01a38773261262a533f842b799f7ed"),
+            *("motion", 3, 2, "ca8d2d10e44dec319143604b52e5bdf945e39b0ae5545c89c43b7da7aefa2a00"),
+            "5357392e5dcd90ff6dbb74a7d201cbb5abe0163b6248903b340aac091c0556b9",
+        ),
+        (
+            *("motion", 3, 0, "5c9590e7546fd92aa639eebe0dfc1a194e01a38773261262a533f842b799f7ed"),
             "c686d7523bddd8cb638455da7e98df03e8f449adabbfc89daa39fe7d5e68b929",
         ),
         (
-            *("appearance", 1, "b82bed1407cf4694f2b20ba4f5d487681b583e8eab295391c3a3be9b4a42e850"),
-            "21444688fc67b446f30f7364e6bb3706c9ee6e74755c25d53b2835d2f88c81b3",
+            *("appearance", 1, 0, "11f560e3fd6fa1da598b51775f09808d000c331a2bcde9069b3f4d9163c4064a"),
+            "259a985334be5d804bcf3b1bc16dd4cc11a1e19602dcbae5c22d5d02436253f7",
         ),
     ],
 )
-def test_request_hashes_are_stable(about, sentences, request_hash, correction_hash):
+def test_request_hashes_are_stable(about, sentences, steps, request_hash, correction_hash):
     """Another hash means that every class of every table is requested, and paid, again."""
     options = {"base_url": "http://localhost:1/v1", "model": "m", "about": about, "sentences": sentences}
+    options["steps"] = steps
     request = ChatApi(ChatApi.Config(**options)).request("rising", ["falling", 'say "hi"'])
     assert cache.request_hash(request) == request_hash
     request["messages"] = prompts.correction(request["messages"], "no", ["the answer is empty"])

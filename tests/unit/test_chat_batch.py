@@ -43,7 +43,7 @@ def test_batch_and_single_requests_give_the_same_table(server, folder, capfd):
     server.polls = 3
     rows = describe_table(folder, in_batch(server, price_in=1000.0, price_out=1000.0))
     single = describe_table(folder, options(server, sentences=1), cache="other", table="single")
-    same = ("label", "phase", "sentence", "status", "request_hash", "model", "prompt_version", "kind")
+    same = ("label", "position", "sentence", "status", "request_hash", "model", "prompt_version", "kind")
     assert [{key: row[key] for key in same} for row in rows] == [{key: row[key] for key in same} for row in single]
     assert not failed(rows)
     assert len(server.batches) == 1

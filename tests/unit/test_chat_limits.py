@@ -159,11 +159,11 @@ def test_correction_continues_the_conversation(server, tmp_path):
     texts[2] = replace(texts[2], status="names the rival 'falling'")
     server.script = [completion(json.dumps({"start": "x", "end": "high", "whole": ["y", "it climbs"]}))]
     repaired = provider.repair("rising", ["falling"], texts, context)
-    assert [(text.phase, text.sentence, text.status) for text in repaired] == [
-        ("start", "x", "ok"),
-        ("end", "high", "ok"),
-        ("whole", "y", "ok"),
-        ("whole", "it climbs", "ok"),
+    assert [(text.position, text.sentence, text.status) for text in repaired] == [
+        (0.0, "x", "ok"),
+        (1.0, "high", "ok"),
+        (None, "y", "ok"),
+        (None, "it climbs", "ok"),
     ]
     first, answer, fault = server.requests[-1][2]["messages"]
     assert [first] == prompts.messages("rising", ["falling"], 2)
@@ -224,12 +224,14 @@ def test_failed_repair_leaves_the_rows(server, tmp_path):
 
 
 def test_appearance_is_requested_as_a_control(server, tmp_path):
-    server.script = [completion(json.dumps({"whole": ["a red box", "a grey wall"]}))]
+    server.script = [completion(json.dumps({"whole": ["a red box", "a grey wall", "a ball", "a lamp"]}))]
     provider = chat_api(server, about="appearance", sentences=2)
     texts = provider.describe("rising", ["falling"], Context(LABELS, tmp_path))
-    assert [(text.kind, text.phase, text.sentence, text.status) for text in texts] == [
-        ("appearance", "whole", "a red box", "ok"),
-        ("appearance", "whole", "a grey wall", "ok"),
+    assert [(text.kind, text.position, text.sentence, text.status) for text in texts] == [
+        ("appearance", 0.0, "a red box", "ok"),
+        ("appearance", 1.0, "a grey wall", "ok"),
+        ("appearance", None, "a ball", "ok"),
+        ("appearance", None, "a lamp", "ok"),
     ]
     assert texts[0].prompt_version == "appearance-1"
     body = server.requests[0][2]

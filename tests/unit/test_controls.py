@@ -26,7 +26,7 @@ def table(folder, module, **options):
 
 
 def sentences(rows, label, kind="motion"):
-    return [(row["sentence"], row["phase"]) for row in rows if row["label"] == label and row["kind"] == kind]
+    return [(row["sentence"], row["position"]) for row in rows if row["label"] == label and row["kind"] == kind]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -38,7 +38,7 @@ def test_shuffled_gives_every_class_all_sentences_of_another(tmp_path, seed):
     assert sorted(k for (k,) in givers.values()) == sorted(LABELS)
     for label, (giver,) in givers.items():
         assert label != giver
-        assert sentences(rows, label, "name") == [(label, "whole")]
+        assert sentences(rows, label, "name") == [(label, None)]
         motion = [row for row in rows if row["label"] == label and row["kind"] == "motion"]
         assert {row["source"] for row in motion} == {
             f"shuffled, written about '{giver}': {bundled.read_bank('shapes')['source']}"
@@ -119,7 +119,7 @@ def test_statuses_are_those_of_the_source(tmp_path, monkeypatch):
 def test_random_words_follow_the_name():
     context = Context(LABELS)
     texts = load_provider("", "random_words", {"sentences": 4, "words": 3}).describe("rising", [], context)
-    assert [text.phase for text in texts] == ["start", "end", *["whole"] * 4]
+    assert [text.position for text in texts] == [0.0, 1.0, *[None] * 4]
     assert all(text.sentence.startswith("rising, which has ") for text in texts)
     noise = [text.sentence.removeprefix("rising, which has ").split() for text in texts]
     assert all(len(words) == 3 for words in noise)
@@ -135,6 +135,22 @@ def test_random_words_follow_the_name():
     assert noise("rising") != noise("falling")
     assert noise("rising") != noise("rising", seed=1)
     assert noise("rising", shared=True) == noise("falling", shared=True)
+
+
+def test_bank_with_steps_has_positions_and_appearance_has_the_same(monkeypatch):
+    moving = {"start": ["low"], "steps": ["half up", "nearly up"], "end": ["high"], "whole": ["it rises"]}
+    bank = {"source": "test", "classes": {"rising": moving | {"appearance": ["a ball", "a wall"]}}}
+    monkeypatch.setattr(bundled, "read_bank", lambda name: bank)
+    rows = {
+        about: load_provider("", "bundled", {"about": about}).describe("rising", [], Context(["rising"]))
+        for about in ("motion", "appearance")
+    }
+    assert [text.sentence for text in rows["motion"]] == ["low", "half up", "nearly up", "high", "it rises"]
+    assert [text.sentence for text in rows["appearance"]] == ["a ball", "a wall", "a ball", "a wall", "a ball"]
+    for texts in rows.values():
+        assert [text.position for text in texts] == [0.0, 0.3333, 0.6667, 1.0, None]
+    random = load_provider("", "random_words", {"steps": 2, "sentences": 1}).describe("rising", [], Context(["rising"]))
+    assert [text.position for text in random] == [0.0, 0.3333, 0.6667, 1.0, None]
 
 
 def test_random_words_exclude_words_of_class_names():
@@ -167,7 +183,7 @@ def test_bank_without_appearance_is_refused(tmp_path):
 def test_shuffled_appearance_is_a_control_of_appearance(tmp_path):
     rows, metadata = table(tmp_path, "shuffled", of={"module": "bundled", "options": {"about": "appearance"}})
     assert metadata == {"control": "appearance"}
-    assert len(sentences(rows, "rising", "appearance")) == 2
+    assert len(sentences(rows, "rising", "appearance")) == 6
 
 
 def test_names_are_a_control_and_motion_is_none(tmp_path):

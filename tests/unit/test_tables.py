@@ -143,11 +143,26 @@ def test_columns_missing_in_version_1_are_read_as_null(name, tmp_path):
     assert all(table[column].null_count == 1 for column in schemas.ADDED[name])
 
 
-@pytest.mark.parametrize("name", list(schemas.RENAMED))
+@pytest.mark.parametrize("name", ["predictions", "metrics"])
 def test_columns_renamed_since_version_1_are_read_under_their_new_names(name, tmp_path):
     version_1(name, [{"view": "reversed"}], tmp_path / "t.parquet")
     assert "view" in pq.read_schema(tmp_path / "t.parquet").names
     assert read_rows(name, tmp_path / "t.parquet")[0]["frame_order"] == "reversed"
+
+
+@pytest.mark.parametrize("name", ["texts", "collected_texts"])
+def test_the_phases_of_version_5_are_read_as_positions(name, tmp_path):
+    def write(*phases):
+        rows = pa.table({c: pa.array([None] * len(phases), schema(name).field(c).type) for c in schema(name).names})
+        rows = rows.drop_columns(["position"]).append_column("phase", pa.array(phases))
+        pq.write_table(rows.replace_schema_metadata({"schema_version": "5"}), tmp_path / "t.parquet")
+
+    write("start", "whole", "end")
+    assert [row["position"] for row in read_rows(name, tmp_path / "t.parquet")] == [0.0, None, 1.0]
+    assert read_table(name, tmp_path / "t.parquet").schema.field("position").type == pa.float64()
+    write("middle")
+    with pytest.raises(ValueError, match=r"t.parquet: position is 'middle'; an earlier version knew whole, start, end"):
+        read_table(name, tmp_path / "t.parquet")
 
 
 def test_removed_columns_of_version_1_are_dropped(tmp_path):

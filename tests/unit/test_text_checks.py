@@ -114,9 +114,38 @@ def test_no_content_fault(label, rivals, sentence):
 
 
 def test_state_in_the_words_of_the_name_is_allowed_at_start_and_end():
-    assert content_fault("the gate is open", "gate opening", phase="end") is None
+    assert content_fault("the gate is open", "gate opening", position=1.0) is None
     assert reason(content_fault("the gate is open", "gate opening")) == "name_only"
-    assert reason(content_fault("gate opening", "gate opening", phase="end")) == "name_only"
+    assert reason(content_fault("gate opening", "gate opening", position=1.0)) == "name_only"
+
+
+@pytest.mark.parametrize(
+    "sentence", ["first it rests", "it then sinks", "at last, finally, it is gone", "Next it is red"]
+)
+def test_order_words_are_refused_in_a_sentence_about_one_moment(sentence):
+    for position in (0.0, 0.5, 1.0):
+        assert reason(content_fault(sentence, "turning", position=position)) == "order"
+    assert content_fault(sentence, "turning") is None  # of the whole action
+    assert content_fault(sentence, f"{sentence} and turning", position=0.5) is None  # words of the class name
+
+
+@pytest.mark.parametrize("sentence", ["it lies next to a wall", "The first horses pass", "the thin strip bends"])
+def test_other_uses_of_order_words_are_allowed(sentence):
+    assert content_fault(sentence, "turning", position=0.5) is None
+
+
+def test_classes_with_steps_may_share_moments_but_not_all_of_them():
+    def statuses(*steps):
+        places = [(0.0, "at the top"), *((n / 4, step) for n, step in enumerate(steps, 1)), (1.0, "at the top")]
+        return [Text("", sentence, "motion", position) for position, sentence in places]
+
+    def check(one, other):
+        texts = check_texts({"left": statuses(*one), "right": statuses(*other)}, {"left": ["right"]})
+        return {reason(text.status) if text.status != "ok" else "ok" for rows in texts.values() for text in rows}
+
+    assert check(["at the left", "low", "at the right"], ["at the right", "low", "at the left"]) == {"ok"}
+    assert check(["at the left"], ["at the left"]) == {"pair"}
+    assert check([], ["at the left"]) == {"pair", "ok"}
 
 
 def test_tokens_are_counted_only_if_there_could_be_too_many():
@@ -182,7 +211,7 @@ def test_equal_sentences_are_marked_by_class_kind_and_phase():
     texts_by_label = {
         "up": [Text("up", "it"), *motion("up", "Goes up.", "goes  up", "it drifts", "it turns", "in view")],
         "down": [Text("down", "it"), *motion("down", "It drifts", "in view", "`broken`")],
-        "round": [*motion("round", "it turns", "broken"), *motion("round", "in view", phase="end")],
+        "round": [*motion("round", "it turns", "broken"), *motion("round", "in view", position=1.0)],
     }
     status = {
         k: [t.status for t in texts] for k, texts in check_texts(texts_by_label, {"up": [], "down": ["up"]}).items()
@@ -217,7 +246,7 @@ def test_rivals_of_the_row_are_checked():
 
 def test_each_answer_has_the_requested_number_of_sentences():
     texts_by_label = {
-        "up": [*motion("up", "a b", phase="start", rival="x"), *motion("up", "c d", "e f", "g h", rival="x")],
+        "up": [*motion("up", "a b", position=0.0, rival="x"), *motion("up", "c d", "e f", "g h", rival="x")],
         "down": [*motion("down", "i j", rival="x", model="m"), *motion("down", "k l", "m n", rival="y")],
         "gone": [Text("gone", "", "motion", status="failed: line is dead")],
     }
@@ -230,6 +259,15 @@ def test_each_answer_has_the_requested_number_of_sentences():
     assert check_texts(checked, {}, sentences=2) == checked  # judged anew, with the same result
     more = checked | {"down": [*checked["down"], *motion("down", "o p", rival="x")]}
     assert {text.status for text in check_texts(more, {}, sentences=2)["down"]} == {"ok"}
+
+
+def test_each_answer_has_the_requested_number_of_steps():
+    rows = [*motion("up", "low", position=0.0), *motion("up", "half", "more", position=0.5)]
+    statuses = [text.status for text in check_texts({"up": rows}, {}, steps=1)["up"]]
+    assert statuses == ["ok", "ok", "count: beyond the 1 steps that were asked for"]
+    *_, gap = check_texts({"up": rows}, {}, steps=3)["up"]
+    assert (gap.sentence, gap.position, gap.status) == ("", 0.5, "count: 2 of the 3 steps that were asked for")
+    assert len(check_texts({"up": rows}, {}, steps=2)["up"]) == 3
 
 
 def test_skip_checks_marks_only_empty_sentences():

@@ -1,6 +1,7 @@
 """Texts that are exported, edited and read back; methods on a table with an undescribed class."""
 
 import csv
+import hashlib
 import json
 import logging
 from dataclasses import replace
@@ -25,7 +26,7 @@ def table(tmp_path):
     """A table with all that a sentence can hold, of two classes."""
     texts = [
         Text("rising", "rising", source="class name"),
-        motion("rising", 'up, and "up" again; ü ', phase="start", rival="falling | growing", **ASKED),
+        motion("rising", 'up, and "up" again; ü ', position=0.0, rival="falling | growing", **ASKED),
         motion("rising", "1. up", status="numbered: '1.'", **ASKED),
         Text("falling", "falling", source="class name"),
         motion("falling", "", status="not_json: the answer is not JSON", **ASKED),
@@ -119,7 +120,7 @@ def test_exported_table_is_described_again_unchanged(tmp_path):
     [
         ("label,sentense\nrising,up", r"edited.csv: no column 'sentence'; did you mean 'sentense'\?"),
         ("label,sentence,kind\nrising,up,motin", r"edited.csv:2: kind is 'motin'; did you mean 'motion'\?"),
-        ("label,sentence,phase\nrising,up,begin", r"edited.csv:2: phase is 'begin'; known: whole, start, end"),
+        ("label,sentence,phase\nrising,up,begin", r"edited.csv:2: position is 'begin'; it must be a number from 0"),
         ("label,sentence\nrising,up\n,down", r"edited.csv:3: label is empty"),
         ("label,sentence\nrising,up, and up", r"edited.csv:2: more values than columns; quote values that contain ','"),
     ],
@@ -128,6 +129,19 @@ def test_wrong_row_is_named_with_its_line(tmp_path, content, complaint):
     (tmp_path / "edited.csv").write_text(content)
     with pytest.raises(ValueError, match=complaint):
         read(tmp_path / "edited.csv")
+
+
+def test_positions_are_numbers_or_words_and_former_phases_are_read(tmp_path):
+    (tmp_path / "new.csv").write_text("label,sentence,position\nrising,a,0.25\nrising,b,end\nrising,c,\n")
+    assert [text.position for text in read(tmp_path / "new.csv", ("rising",))] == [0.25, 1.0, None]
+    # as kinetext 5 exported it, with the digest of an unchanged row
+    content = "\0".join(("rising", "motion", "start", "it is low"))
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+    (tmp_path / "old.csv").write_text(
+        f"label,kind,phase,sentence,source,digest\nrising,motion,start,it is low,x,{digest}\n"
+    )
+    (text,) = read(tmp_path / "old.csv", ("rising",))
+    assert (text.position, text.source) == (0.0, "x")
 
 
 def test_rows_of_a_class_that_was_removed_are_ignored_with_a_warning(tmp_path, capsys):
@@ -166,7 +180,7 @@ def test_class_without_a_usable_description_uses_its_name(tiny, tmp_path, caplog
 
     texts = [
         *(Text(label, label) for label in ("rising", "falling")),
-        motion("rising", "low", phase="start"),
+        motion("rising", "low", position=0.0),
         motion("falling", "- high", status="bullet: '-'"),
     ]
     write_table("texts", [text.row() for text in texts], tmp_path / "texts.parquet")

@@ -15,34 +15,23 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import nan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kinetext.backbones.base import Backbone, TextTokens
+from kinetext.backbones.text_groups import Groups, group_by_length
 from kinetext.backbones.values import blank_tokens
-from kinetext.core.schemas import DESCRIPTIONS, PHASES, is_used
+from kinetext.core.schemas import DESCRIPTIONS, is_used
 from kinetext.core.tables import read_rows
 
 log = logging.getLogger(__name__)
 
 CAPTION_BATCH = 512  # captions that go through the text encoder at once
-LENGTHS = (8, 12, 16, 24, 32, 48, 1024)  # tokens: sentences up to one of these go through the text encoder together
-
-
-class Groups(NamedTuple):
-    """The distinct sentences of a table, grouped by length for the text encoder.
-
-    `tokens` holds the tokens of each group, and `missing` the number of columns by which each group is shorter than the
-    table. `row_S` is the row of each sentence of the table in the concatenated groups.
-    """
-
-    tokens: list[TextTokens]
-    missing: list[int]
-    row_S: Tensor
 
 
 @dataclass(frozen=True)
@@ -50,15 +39,17 @@ class TextTable:
     """The tokenised sentences of all classes, built by `text_table`.
 
     `owner_S` is the class of each sentence, in ascending order. `motion_S` is true for a description, including the
-    controls (core/schemas.py, DESCRIPTIONS), and false for a name or caption. `phase_S` is the part of the clip that
-    the sentence is about, an index into PHASES. `described` holds the rows of the descriptions.
+    controls (core/schemas.py, DESCRIPTIONS), and false for a name or caption. `position_S` is the part of the action that
+    the sentence is about, from 0 (start) to 1 (end), NaN for the whole. `rival_S` is the class that the sentence was
+    written against, -1 for none, several, or one that is not in the table. `described` holds the rows of the descriptions.
     """
 
     labels: list[str]
     tokens: TextTokens
     owner_S: Tensor
     motion_S: Tensor
-    phase_S: Tensor
+    position_S: Tensor
+    rival_S: Tensor
     trim: bool  # whether short sentences lose the padding of long ones
     groups: Groups
     described: Tensor
@@ -78,7 +69,8 @@ class TextTable:
             tokens=_tokens_to(self.tokens, device),
             owner_S=to_device_async(self.owner_S, device),
             motion_S=to_device_async(self.motion_S, device),
-            phase_S=to_device_async(self.phase_S, device),
+            position_S=to_device_async(self.position_S, device),
+            rival_S=to_device_async(self.rival_S, device),
             groups=groups,
             described=to_device_async(self.described, device),
         )
@@ -95,7 +87,8 @@ class TextTable:
             self.tokens.take(rows_K).columns(longest),
             torch.arange(len(rows_K), device=rows_K.device),
             self.motion_S[rows_K],
-            self.phase_S[rows_K],
+            self.position_S[rows_K],
+            torch.full_like(self.rival_S[rows_K], -1),
             self.trim,
         )
 
@@ -113,7 +106,13 @@ class TextTable:
 
 
 def text_table(
-    labels: list[str], tokens: TextTokens, owner_S: Tensor, motion_S: Tensor, phase_S: Tensor, trim: bool = True
+    labels: list[str],
+    tokens: TextTokens,
+    owner_S: Tensor,
+    motion_S: Tensor,
+    position_S: Tensor,
+    rival_S: Tensor,
+    trim: bool = True,
 ) -> TextTable:
     """Return the table of the sentences, with the fields that are derived from the tokens, owners and kinds."""
     with torch.inference_mode(False):  # what is kept may go through autograd later
@@ -124,7 +123,8 @@ def text_table(
             tokens,
             owner_S,
             motion_S,
-            phase_S,
+            position_S,
+            rival_S,
             trim,
             groups=group_by_length(tokens, trim),
             described=described,
@@ -132,28 +132,6 @@ def text_table(
             max_descriptions=max(descriptions_K, default=0),
             undescribed=labels[descriptions_K.index(0)] if 0 in descriptions_K else None,
         )
-
-
-def group_by_length(tokens: TextTokens, trim: bool = True) -> Groups:
-    """Return the distinct sentences, grouped by length (in one group if `trim` is false).
-
-    A sentence that several classes share is encoded once. Groups avoid the cost of encoding padding.
-    """
-    ids_UL, row_S = torch.unique(tokens.ids_KL, dim=0, return_inverse=True)
-    mask_UL = torch.zeros_like(ids_UL, dtype=torch.bool).index_put((row_S,), tokens.mask_KL)
-    distinct = TextTokens(ids_UL, mask_UL)
-    length_U = distinct.length_K
-    if not trim:
-        return Groups([distinct], [0], row_S)
-    groups, missing, rows, shortest = [], [], [], 0
-    for longest in LENGTHS:
-        row_P = ((length_U > shortest) & (length_U <= longest)).nonzero()[:, 0]
-        shortest = longest
-        if len(row_P):
-            groups.append(distinct.take(row_P).columns(int(length_U[row_P].max())))
-            missing.append(ids_UL.shape[1] - groups[-1].ids_KL.shape[1])
-            rows.append(row_P)
-    return Groups(groups, missing, torch.cat(rows).argsort()[row_S])
 
 
 @dataclass(frozen=True)
@@ -206,7 +184,8 @@ def tabulate_texts(
         backbone.tokenize(sentences) if backbone.has_text else blank_tokens(len(sentences)),
         torch.tensor([index[row["label"]] for row in rows]),
         torch.tensor([row["kind"] in DESCRIPTIONS for row in rows]),
-        torch.tensor([PHASES.index(row["phase"]) for row in rows]),
+        torch.tensor([nan if row["position"] is None else row["position"] for row in rows]),
+        torch.tensor([index.get(row.get("rival") or "", -1) for row in rows]),
         trim=not backbone.sees_padding,
     )
 
@@ -234,6 +213,12 @@ def class_means(sentence_SD: Tensor, table: TextTable, keep_S: Tensor, weight_S:
     sums_KD = sums_KD.index_add(0, table.owner_S, unit_SD * weight_S[:, None])
     total_K = weight_S.new_zeros(len(table.labels)).index_add(0, table.owner_S, weight_S)
     return sums_KD / torch.where(total_K > 0, total_K, 1.0)[:, None]
+
+
+def at_position(table: TextTable, position: float | None) -> Tensor:
+    """Return which sentences [S] are descriptions at a position; None: those about the whole action."""
+    at_S = table.position_S.isnan() if position is None else table.position_S == position
+    return table.motion_S & at_S
 
 
 def require_descriptions(table: TextTable, method: str) -> None:

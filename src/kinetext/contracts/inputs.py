@@ -10,6 +10,7 @@ from kinetext.backbones.base import Backbone, TextTokens
 from kinetext.backbones.text_table import TextTable, tabulate_texts
 from kinetext.backbones.tiny import Tiny
 from kinetext.contracts import require
+from kinetext.core.positions import END, START
 from kinetext.methods.base import LossInputs, Method
 
 LABELS = ("rising", "falling", "growing", "gate opening")
@@ -67,10 +68,10 @@ def class_table(backbone: Backbone, labels: tuple[str, ...] = LABELS, descriptio
     """Return a table with the name of each class and, with `descriptions`, sentences about its start and its end."""
     rows = []
     for label in labels:
-        sentences = [("name", "whole", label)]
+        sentences: list[tuple[str, float | None, str]] = [("name", None, label)]
         if descriptions:
-            sentences += [("motion", "start", f"before {label} it waits"), ("motion", "end", f"then {label} is over")]
-        rows += [{"label": label, "kind": kind, "phase": phase, "sentence": text} for kind, phase, text in sentences]
+            sentences += [("motion", START, f"before {label} it waits"), ("motion", END, f"then {label} is over")]
+        rows += [{"label": label, "kind": kind, "position": at, "sentence": text} for kind, at, text in sentences]
     return tabulate_texts(rows, list(labels), backbone)
 
 

@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import replace
 
 from kinetext.contracts import Case, require
-from kinetext.core.schemas import DESCRIPTIONS, PHASES
+from kinetext.core.positions import is_position
+from kinetext.core.schemas import DESCRIPTIONS
 from kinetext.texts.providers.base import Context, Provider, Text
 
 
@@ -20,6 +21,7 @@ def attributes_have_known_values(case: Case) -> None:
         require(isinstance(getattr(provider, name), bool), f"{name} is {getattr(provider, name)!r}; take True or False")
     require(provider.at_once >= 1, f"at_once is {provider.at_once}; at least one class is described at a time")
     require(provider.max_repairs >= 0, f"max_repairs is {provider.max_repairs}")
+    require(provider.steps is None or provider.steps >= 0, f"steps is {provider.steps}")
     require(provider.sentences is None or provider.sentences >= 1, f"sentences is {provider.sentences}")
     require(not (provider.of_captions and provider.gives_descriptions), "captions are no descriptions of classes")
 
@@ -31,7 +33,7 @@ def listed_files_exist(case: Case) -> None:
 
 
 def rows_are_complete(case: Case) -> None:
-    """Check that the rows of each class have the class as label, a known kind and phase, a sentence and a source."""
+    """Check that the rows of each class have the class as label, a known kind and position, a sentence and a source."""
     provider, context = _provider(case), _context(case)
     if provider.source is not None:
         return
@@ -43,7 +45,10 @@ def rows_are_complete(case: Case) -> None:
             require(isinstance(row, Text), f"describe returns a {type(row).__name__}; take {Text.__module__}.Text")
             require(row.label == label, f"describe('{label}') returns a row of '{row.label}'")
             require(row.kind in kinds, f"'{label}' has a row of kind '{row.kind}'; take one of {', '.join(kinds)}")
-            require(row.phase in PHASES, f"'{label}' has a row of phase '{row.phase}'; take one of {', '.join(PHASES)}")
+            require(
+                is_position(row.position),
+                f"'{label}' has a row at position {row.position!r}; take a number from 0 (start) to 1 (end), or None",
+            )
             require(row.sentence.strip() != "", f"'{label}' has a row without a sentence")
             require(row.sentence == row.sentence.strip(), f"'{row.sentence}' has spaces around it")
             require(bool(row.source), f"'{row.sentence}' has no source: who wrote it?")

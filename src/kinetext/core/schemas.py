@@ -7,10 +7,11 @@ one score per caption of the bank, frame_TD one vector per frame.
 import pyarrow as pa
 
 from kinetext.core.paths import LEVELS
+from kinetext.core.positions import NAMED
 
 Column = tuple[str, pa.DataType, str]
 
-SCHEMA_VERSION = 5  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
+SCHEMA_VERSION = 6  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
 ADDED = {  # columns that files of an earlier version lack: read as null
     "clips": ("group", "size_bytes", "modified_ns", "labels"),
     "frames": ("pixel_aspect", "stream"),
@@ -42,11 +43,18 @@ ADDED = {  # columns that files of an earlier version lack: read as null
 RENAMED = {  # columns that files of an earlier version call otherwise: name then -> name now
     "predictions": {"view": "frame_order"},
     "metrics": {"view": "frame_order"},
+    "texts": {"phase": "position"},
+    "collected_texts": {"phase": "position"},
+}
+CONVERTED: dict[
+    str, dict[str, dict[str, float | None]]
+] = {  # columns that had words in earlier versions: word -> value
+    "texts": {"position": NAMED},
+    "collected_texts": {"position": NAMED},
 }
 
 DESCRIPTIONS = ("motion", "appearance", "random")  # kinds of description; only `motion` says how a class moves
 USED = ("ok", "cut")  # statuses of sentences that are used; `cut`: longer than the token limit, so the end is lost
-PHASES = ("whole", "start", "end")  # the parts of a clip that a description can be about
 FRAME_ORDERS = ("ordered", "reversed", "shuffled", "repeated")  # orders in which the frames of a test clip are scored
 
 _CLIP_ID: Column = ("clip_id", pa.string(), "name of the clip, unique in its data set")
@@ -156,7 +164,7 @@ TEXTS: tuple[Column, ...] = (
     ("label", pa.string(), "the class described; the clip_id where clips have captions"),
     ("rival", pa.string(), "the class it is contrasted with; null if none"),
     ("kind", pa.string(), f"name | caption | {' | '.join(DESCRIPTIONS)} (appearance and random: controls)"),
-    ("phase", pa.string(), f"{' | '.join(PHASES)}: the part of the clip that the sentence is about"),
+    ("position", pa.float64(), "the part of the action: 0 (start) to 1 (end), step i of n at i/(n+1); null: the whole"),
     ("sentence", pa.string(), "the text itself"),
     ("source", pa.string(), "who wrote it"),
     ("prompt_version", pa.string(), "version of the prompt sent to the model; null without a model"),

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kinetext.core.files import atomic_write
-from kinetext.core.schemas import ADDED, RENAMED, SCHEMA_VERSION, TABLES
+from kinetext.core.schemas import ADDED, CONVERTED, RENAMED, SCHEMA_VERSION, TABLES
 
 CONTENT_HASH = "content_hash"  # key of the footer
 READ_ERRORS = (pa.ArrowException, OSError, ValueError)  # of a file that is damaged, or no table
@@ -101,8 +101,8 @@ def open_table(path: Path) -> pq.ParquetFile:
 def read_table(name: str, path: Path) -> pa.Table:
     """Read a Parquet file as the table `name`, with the declared columns in order.
 
-    In files of an earlier version, renamed columns get their new names (RENAMED), missing columns are null (ADDED), and
-    removed columns are dropped. Raises ValueError with the path if the file is damaged, is another table, or was
+    In files of an earlier version, renamed columns get their new names (RENAMED), words become numbers (CONVERTED),
+    missing columns are null (ADDED), and removed columns are dropped. Raises ValueError with the path if the file is damaged, is another table, or was
     written by a later version.
     """
     try:
@@ -118,6 +118,9 @@ def read_table(name: str, path: Path) -> pa.Table:
         )
     metadata = table.schema.metadata
     table = table.rename_columns(current_names(name, table.column_names)).replace_schema_metadata(metadata)
+    for column, values in CONVERTED.get(name, {}).items():
+        if column in table.column_names and pa.types.is_string(table.schema.field(column).type):
+            table = _convert_words(table, schema(name).field(column), values, path)
     for column in ADDED.get(name, ()):
         if column not in table.column_names:
             field = schema(name).field(column)
@@ -126,6 +129,18 @@ def read_table(name: str, path: Path) -> pa.Table:
     if missing:
         raise ValueError(f"{path}: is no table {name}: column {missing[0]} is missing")
     return table.select(schema(name).names)
+
+
+def _convert_words(table: pa.Table, field: pa.Field, values: dict[str, float | None], path: Path) -> pa.Table:
+    """Return the table with the words of a column replaced by `values`. Raises ValueError for an unknown word."""
+    words = table[field.name].to_pylist()
+    unknown = {str(word) for word in words} - values.keys()
+    if unknown:
+        raise ValueError(
+            f"{path}: {field.name} is '{min(unknown)}'; an earlier version knew {', '.join(values)}; delete it and run again"
+        )
+    column = pa.array([values[word] for word in words], field.type)
+    return table.set_column(table.column_names.index(field.name), field, column)
 
 
 def current_names(name: str, columns: list[str]) -> list[str]:

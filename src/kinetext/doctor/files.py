@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from kinetext.config.run import fingerprint_of, read_run
 from kinetext.core.documents import load_json, load_yaml
-from kinetext.core.schemas import ADDED, SCHEMA_VERSION, TABLES
+from kinetext.core.schemas import ADDED, CONVERTED, SCHEMA_VERSION, TABLES
 from kinetext.core.tables import content_matches, current_names, open_table, schema
 from kinetext.data.lists import printable
 from kinetext.data.stale import stale_clips
@@ -146,7 +146,9 @@ def _check_columns(path: Path, actual: pa.Schema) -> Iterator[Finding]:
         if column.name not in types:
             if column.name not in ADDED.get(name, ()):
                 yield Finding(path, f"is not a table `{name}`: column {column.name} is missing", repair_hint(path))
-        elif types[column.name] != column.type:
+        elif types[column.name] != column.type and not (
+            version < SCHEMA_VERSION and column.name in CONVERTED.get(name, {})  # read_table converts it
+        ):
             problem = f"is not a table `{name}`: column {column.name} is {types[column.name]}, not {column.type}"
             yield Finding(path, problem, repair_hint(path))
 

@@ -30,12 +30,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, require_descriptions
+from kinetext.backbones.text_table import TextTable, WordFeatures, at_position, class_means, require_descriptions
 from kinetext.core.plugins import Options
-from kinetext.core.schemas import PHASES
+from kinetext.core.positions import END, START
 from kinetext.methods.base import ALL_TASKS, Method
-
-WHOLE, START, END = range(len(PHASES))
 
 
 class Steps(NamedTuple):
@@ -79,7 +77,7 @@ class OrderedDescriptions(Method):
         """Return the steps of all classes. Raises ValueError for a class without a description."""
         require_descriptions(table, "ordered_descriptions")
         if self.steps == "ends":
-            ends_KMD = torch.stack([phase_means(words, table, phase) for phase in (START, END)], 1)
+            ends_KMD = torch.stack([part_means(words, table, position) for position in (START, END)], 1)
             return Steps(ends_KMD, torch.full_like(table.owner_S, 2)[: len(table.labels)])
         step_S = steps_of_sentences(table, by_sentence=self.steps == "sentences")
         used_S = step_S >= 0
@@ -110,14 +108,14 @@ def end_frames(frames_BTD: Tensor) -> tuple[Tensor, Tensor]:
     return frames_BTD[:, :third].mean(1), frames_BTD[:, -third:].mean(1)
 
 
-def phase_means(words: WordFeatures, table: TextTable, phase: int, weight_S: Tensor | None = None) -> Tensor:
-    """Return the (weighted) mean [K, D] of the descriptions of one phase.
+def part_means(words: WordFeatures, table: TextTable, position: float | None, weight_S: Tensor | None = None) -> Tensor:
+    """Return the (weighted) mean [K, D] of the descriptions at one position (None: of the whole action).
 
-    A class without descriptions of this phase uses all of its descriptions.
+    A class without descriptions there uses all of its descriptions.
     """
-    of_phase_S = table.motion_S & (table.phase_S == phase)
-    has_K = torch.zeros_like(table.owner_S[: len(table.labels)]).index_add(0, table.owner_S, of_phase_S.long()) > 0
-    means_KD, all_KD = (class_means(words.sentence_SD, table, keep, weight_S) for keep in (of_phase_S, table.motion_S))
+    at_S = at_position(table, position)
+    has_K = torch.zeros_like(table.owner_S[: len(table.labels)]).index_add(0, table.owner_S, at_S.long()) > 0
+    means_KD, all_KD = (class_means(words.sentence_SD, table, keep, weight_S) for keep in (at_S, table.motion_S))
     return torch.where(has_K[:, None], means_KD, all_KD)
 
 
@@ -127,7 +125,7 @@ def steps_of_sentences(table: TextTable, by_sentence: bool) -> Tensor:
     With `by_sentence` every description is a step. Otherwise the steps are start and end, or a single step if the class
     has descriptions of one phase only.
     """
-    when_S = torch.where(table.phase_S == START, 0, torch.where(table.phase_S == END, 2, 1))
+    when_S = torch.where(at_position(table, START), 0, torch.where(at_position(table, END), 2, 1))
     step_S = torch.full_like(table.owner_S, -1)
     for k in range(len(table.labels)):
         rows = (table.motion_S & (table.owner_S == k)).nonzero()[:, 0]

@@ -7,6 +7,7 @@ from typing import Any
 
 from kinetext.config.data import PROTOCOL
 from kinetext.core.paths import LEVELS
+from kinetext.core.positions import part_name
 from kinetext.core.schemas import DESCRIPTIONS, is_used
 from kinetext.core.tables import open_shard, read_metadata, read_rows
 from kinetext.data.labels import row_classes
@@ -14,7 +15,7 @@ from kinetext.report.descriptions import control_of
 from kinetext.report.sources import DatasetFiles
 
 MAX_CAPTIONED_CLIPS = 50  # clips whose captions are shown
-MAX_SENTENCES = 3  # of a class
+MAX_SENTENCES = 6  # of a class
 MAX_PAIRS = 5  # of near-equal clips that are named
 
 
@@ -120,13 +121,23 @@ def summarize_texts(path: Path) -> dict[str, Any]:
         "unusable": [label for label in rows_by_label if label not in usable],
         "classes": {
             label: {
-                "first": [row["sentence"] for row in label_rows if is_used(row["status"])][:MAX_SENTENCES],
+                "first": [(_part(row), row["sentence"]) for row in label_rows if is_used(row["status"])][
+                    :MAX_SENTENCES
+                ],
                 "used": sum(is_used(row["status"]) for row in label_rows),
                 "rejected": Counter(row["status"] for row in label_rows if not is_used(row["status"])),
             }
             for label, label_rows in shown
         },
     }
+
+
+def _part(row: dict[str, Any]) -> str:
+    """Return the part of the action that a description is about, such as "start" or "step at 0.33"."""
+    if row["kind"] not in DESCRIPTIONS:
+        return ""
+    part = part_name(row["position"])
+    return f"step at {row['position']:.2g}" if part == "steps" else part
 
 
 def _reason(row: dict[str, Any]) -> str:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from kinetext.core.positions import place
+
 About = Literal["motion", "appearance"]
 
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True)]
@@ -25,6 +27,7 @@ class Motion(BaseModel):
     model_config = ConfigDict(strict=True)
 
     start: Sentence = Field(description="what can be seen at the first moment")
+    steps: list[Sentence] = Field([], description="what can be seen in between, a sentence each, in temporal order")
     end: Sentence = Field(description="what can be seen at the last moment")
     whole: list[Sentence] = Field(min_length=1, description="the whole movement, a sentence each")
 
@@ -32,18 +35,26 @@ class Motion(BaseModel):
 MODELS: dict[About, type[BaseModel]] = {"motion": Motion, "appearance": Appearance}
 
 
-def schema(about: About) -> dict[str, Any]:
-    """Return the JSON schema that is sent with a request, in the subset of OpenAI's strict mode."""
+def schema(about: About, steps: int = 0) -> dict[str, Any]:
+    """Return the JSON schema that is sent with a request, in the subset of OpenAI's strict mode.
+
+    Without `steps` the answer has no such key.
+    """
     full = MODELS[about].model_json_schema()
     kept = ("type", "items", "description")
     properties = {
-        name: {key: value for key, value in field.items() if key in kept} for name, field in full["properties"].items()
+        name: {key: value for key, value in field.items() if key in kept}
+        for name, field in full["properties"].items()
+        if steps or name != "steps"
     }
-    return {"type": "object", "properties": properties, "required": full["required"], "additionalProperties": False}
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def parse_answer(content: str, about: About = "motion") -> list[tuple[str, str]]:
-    """Return the sentences of an answer as pairs (phase, sentence), without surrounding blanks.
+def parse_answer(content: str, about: About = "motion", steps: int = 0) -> list[tuple[float | None, str]]:
+    """Return the sentences of an answer as pairs (position, sentence), without surrounding blanks.
+
+    Sentences about appearance get the positions of an answer about motion with `steps` steps, in that order, so that
+    this control has the form of what it controls.
 
     An answer is one JSON object, bare, in a list, or in a code fence that may have text around it. The `<think>` block
     of a reasoning model is skipped. Raises ValueError that names the fault. The message is sent with a correction
@@ -61,10 +72,12 @@ def parse_answer(content: str, about: About = "motion") -> list[tuple[str, str]]
         key = first["loc"][0]
         if first["type"] == "missing":
             raise ValueError(f"the answer has no '{key}'") from None
-        expected = "a list of sentences" if key == "whole" else "a sentence"
+        expected = "a list of sentences" if key in ("whole", "steps") else "a sentence"
         raise ValueError(f"'{key}' in the answer is not {expected}") from None
-    whole = answer.pop("whole")
-    return [*answer.items(), *(("whole", sentence) for sentence in whole)]
+    if about == "motion":
+        return place([answer["start"]], answer["steps"], [answer["end"]], answer["whole"])
+    whole = answer["whole"]
+    return place(whole[:1], whole[1 : 1 + steps], whole[1 + steps : 2 + steps], whole[2 + steps :])
 
 
 def _first_json(content: str) -> Any:

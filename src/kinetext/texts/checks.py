@@ -11,11 +11,12 @@ wording would repeat the paid requests for corrections.
 
 import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from kinetext.core.schemas import DESCRIPTIONS
+from kinetext.texts.answer_checks import is_gap, mark_counts, mark_equal
 from kinetext.texts.providers.base import Text
 
 REASONS = {
@@ -25,7 +26,7 @@ REASONS = {
     "cut_off": "the answer ends at the server's limit of tokens",
     "refusal": "the model refuses to answer",
     "missing": "an edited file has no sentence about the class",
-    "count": "more or fewer sentences about the whole movement than requested",
+    "count": "more or fewer steps, or sentences about the whole movement, than requested",
     "empty": "no sentence",
     "character": "contains a line break or another control character",
     "fence": "contains code block marks",
@@ -35,6 +36,7 @@ REASONS = {
     "quoted": "is in quotation marks",
     "name_only": "adds nothing to the class name",
     "rival": "names a rival class; an image-text model does not understand `unlike`",
+    "order": "a sentence about one moment has an order word (first, then, finally), which no single frame shows",
     "not_visual": "mentions thoughts, purposes, preparation or sound, which no frame shows",
     "long": "longer than the backbone's token limit, so its end would be cut off",
     "cut": "longer than the token limit, but used without its end: names, captions and unchecked sentences",
@@ -70,6 +72,10 @@ _NOT_VISUAL = re.compile(
     r"|prepar(e|es|ing|ation) (for|to)|gets? ready|getting ready|plans? to|planning to|motivat\w*"
     r"|hear(s|ing)?|audibl[ey]|loud(ly)?|sounds?|noises?|smell(s|ing)?)\b"
 )
+# words for the order of moments, in a sentence about one of them; `the first horses` names things, not a moment
+_ORDER = re.compile(
+    r"(?<!\bthe )\b(first(ly)?|then|finally|lastly|afterwards?|subsequently|eventually)\b|^next\b(?! to\b)"
+)
 _FILLER = re.findall(
     r"\w+",
     "a an the of in on with and is are be being it its this that there one do does doing some someone somebody "
@@ -77,7 +83,6 @@ _FILLER = re.findall(
 )
 _CONTROL = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")  # Unicode categories, except the two joiners of Indic scripts
 _ASCII_QUOTES = str.maketrans("\u2018\u2019\u201a\u201c\u201d\u201e", "'''\"\"\"")
-_NAMES = ("name", "caption")  # kinds that are no descriptions
 
 
 @dataclass(frozen=True)
@@ -94,20 +99,21 @@ def check_texts(
     sentences: int | None = None,
     limit: TokenLimit | None = None,
     skip_checks: bool = False,
+    steps: int | None = None,
 ) -> dict[str, list[Text]]:
     """Return the texts of each label with the status of each text.
 
     Only descriptions of motion are checked for content and compared between classes; two classes may look the same.
-    `sentences` is the number of sentences about the whole movement that each answer must have. The rows of one class
+    Each answer must have `sentences` sentences about the whole movement and `steps` between start and end. The rows of one class
     and one `rival` are one answer. A row without a sentence is added to an answer with too few. Rows with a sentence
     are checked again, whatever their status was; a failure that the provider reported stays. With `skip_checks`, a
     sentence gets the status `empty`, `cut` or `ok`.
     """
     checked = {}
     for label, texts in texts_by_label.items():
-        rows = [_checked(text, rivals.get(label, []), limit, skip_checks) for text in texts if not _is_gap(text)]
-        checked[label] = _counted(rows, sentences) if sentences and not skip_checks else rows
-    return checked if skip_checks else _compared(checked, rivals)
+        rows = [_checked(text, rivals.get(label, []), limit, skip_checks) for text in texts if not is_gap(text)]
+        checked[label] = rows if skip_checks else mark_counts(rows, sentences, steps)
+    return checked if skip_checks else mark_equal(checked, rivals)
 
 
 def form_fault(sentence: str, limit: TokenLimit | None = None) -> str | None:
@@ -135,15 +141,21 @@ def _excess(sentence: str, limit: TokenLimit | None) -> str | None:
     return None
 
 
-def content_fault(sentence: str, label: str, rivals: Collection[str] = (), phase: str = "whole") -> str | None:
+def content_fault(sentence: str, label: str, rivals: Collection[str] = (), position: float | None = None) -> str | None:
     """Return the fault in the content of a description of motion as `reason: details`, or None if it has none."""
     words, name = _words(sentence), _words(label)
-    form = fold if phase == "whole" else str  # the state `the gate is open` adds to the name `gate opening`
+    form = fold if position is None else str  # the state `the gate is open` adds to the name `gate opening`
     if {form(word) for word in _split(sentence)} - {form(word) for word in _FILLER} <= {form(w) for w in _split(label)}:
         return f"name_only: nothing beyond '{label}'"
     for rival in rivals:
         if _contains(words, _words(rival)) and not _contains(name, _words(rival)):
             return f"rival: names '{rival}'"
+    if (
+        position is not None
+        and (order := _ORDER.search(sentence.casefold()))
+        and not set(_words(order[0])) <= set(name)
+    ):
+        return f"order: '{order[0]}' in a sentence about one moment"
     for match in _NOT_VISUAL.finditer(sentence.casefold()):
         if not set(_words(match[0])) <= set(name):
             return f"not_visual: '{match[0]}'"
@@ -178,70 +190,13 @@ def named_failure(status: str) -> str:
 def _checked(text: Text, rivals: list[str], limit: TokenLimit | None, skip_checks: bool) -> Text:
     if not text.sentence.strip():
         return replace(text, status="empty: no sentence" if text.status == "ok" else text.status)
-    if skip_checks or text.kind in _NAMES:
+    if skip_checks or text.kind not in DESCRIPTIONS:
         return mark_cut(text, limit)
     fault = form_fault(text.sentence, limit)
     if text.kind == "motion" and not fault:
         all_rivals = [*rivals, *(text.rival.split(" | ") if text.rival else [])]
-        fault = content_fault(text.sentence, text.label, all_rivals, text.phase)
+        fault = content_fault(text.sentence, text.label, all_rivals, text.position)
     return replace(text, status=fault or "ok")
-
-
-def _is_gap(text: Text) -> bool:
-    """Return whether `_counted` added this row for missing sentences."""
-    return not text.sentence and text.status.startswith("count:")
-
-
-def _counted(texts: list[Text], sentences: int) -> list[Text]:
-    """Return the rows of a class. Surplus sentences of an answer are marked, and a row is added if some are missing."""
-    answers: dict[str | None, int] = defaultdict(int)
-    counted = []
-    for text in texts:
-        if text.sentence and text.kind not in _NAMES and text.phase == "whole":
-            answers[text.rival] += 1
-            if answers[text.rival] > sentences and text.status == "ok":
-                text = replace(text, status=f"count: beyond the {sentences} that were asked for")
-        counted.append(text)
-    for rival, count in answers.items():
-        if count < sentences:
-            first = next(text for text in texts if text.rival == rival and text.sentence and text.kind not in _NAMES)
-            gap = f"count: {count} of the {sentences} that were asked for"
-            counted.append(replace(first, sentence="", phase="whole", status=gap))
-    return counted
-
-
-def _compared(texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str]]) -> dict[str, list[Text]]:
-    """Mark equal sentences of the same kind and phase.
-
-    Within a class the first of them stays unmarked. Between classes all are marked, if they describe motion. A sentence
-    about the start of one class may equal a sentence about the end of another.
-    """
-    labels_of: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for label, texts in texts_by_label.items():
-        for text in texts:
-            if text.status == "ok" and label not in labels_of[_key(text)]:
-                labels_of[_key(text)].append(label)
-    compared: dict[str, list[Text]] = {}
-    for label, texts in texts_by_label.items():
-        seen: set[tuple[str, str, str]] = set()
-        compared[label] = []
-        for text in texts:
-            if text.status == "ok":
-                others = [other for other in labels_of[_key(text)] if other != label]
-                near = [other for other in others if other in rivals.get(label, ()) or label in rivals.get(other, ())]
-                if _key(text) in seen:
-                    text = replace(text, status="repeated: stands in the class before")
-                elif near and text.kind == "motion":
-                    text = replace(text, status=f"pair: as of its rival '{near[0]}'")
-                elif others and text.kind == "motion":
-                    text = replace(text, status=f"shared: as of class '{others[0]}'")
-                seen.add(_key(text))
-            compared[label].append(text)
-    return compared
-
-
-def _key(text: Text) -> tuple[str, str, str]:
-    return text.kind, text.phase, " ".join(text.sentence.casefold().split()).rstrip(".!; ")
 
 
 @lru_cache(10_000)  # each class name is looked up in all sentences of its rivals

@@ -82,7 +82,14 @@ def describe_classes(
         texts = {label: [mark_cut(text, limit) for text in rows] for label, rows in texts.items()}
     else:
         sentences, skip_checks = provider.sentences, provider.skip_checks
-        check = partial(check_texts, rivals=rivals, sentences=sentences, limit=limit, skip_checks=skip_checks)
+        check = partial(
+            check_texts,
+            rivals=rivals,
+            sentences=sentences,
+            limit=limit,
+            skip_checks=skip_checks,
+            steps=provider.steps,
+        )
         texts = repair_all(check(texts), check, provider, rivals, context, name)
     texts = {
         label: [replace(text, status=named_failure(text.status)) for text in rows] for label, rows in texts.items()

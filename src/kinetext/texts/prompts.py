@@ -1,11 +1,12 @@
 """The request that is sent to a language model for one class.
 
 After MoTED (CVPR 2024): confusable classes are compared and described by their movement. The wording is ours. It also
-asks for the states at the start and at the end, because these two sentences matter most where only the order of the
-frames distinguishes two classes. Rivals must not be named, because an image-text model ignores negation: for it,
+asks for the state at the start, the steps in between and the state at the end, because these sentences matter most where
+only the order of the frames distinguishes two classes. Order words are refused in them: no single frame shows "then". Rivals must not be named, because an image-text model ignores negation: for it,
 "unlike jumping" shows jumping. `appearance` is the control: what a single still image shows, without movement.
 
-`VERSIONS` are part of every request's hash. Increase a version whenever the wording of its prompt changes. Corrections
+`VERSIONS` are part of every request's hash. Increase a version whenever the wording of its prompt changes. `ends` is the
+prompt about motion without steps, which older caches have replies to. Corrections
 have a separate version, so that changing their wording does not repeat the request of every class.
 """
 
@@ -13,7 +14,7 @@ import json
 
 from kinetext.texts.answers import About
 
-VERSIONS = {"motion": "motion-1", "appearance": "appearance-1", "correction": "correction-1"}
+VERSIONS = {"motion": "motion-2", "ends": "motion-1", "appearance": "appearance-1", "correction": "correction-1"}
 
 _MOTION = """\
 Short video clips are sorted into classes by how things move in them.
@@ -28,9 +29,9 @@ Write only what can be seen in the clip. Leave out the scene, the background, cl
 the people are. Do not write about thoughts, purposes or preparations.
 
 Answer with one JSON object and nothing else:
-{{"start": "...", "end": "...", "whole": [{whole}]}}
+{{"start": "...", {steps_key}"end": "...", "whole": [{whole}]}}
 start: one sentence, what can be seen at the first moment.
-end: one sentence, what can be seen at the last moment.
+{steps}end: one sentence, what can be seen at the last moment.
 whole: {sentences}, each about the whole movement from start to end, each saying something different.
 Each sentence is plain English of at most 25 words, without numbering, quotation marks or line breaks."""
 
@@ -58,10 +59,17 @@ Answer again with one complete JSON object of the same form and nothing else. Me
 sentences as they are. Do not name any other class."""
 
 
-def messages(label: str, rivals: list[str], sentences: int, about: About = "motion") -> list[dict[str, str]]:
+_STEPS = """steps: {count}, what can be seen at {moments} between start and end, in temporal order, each as a picture of that \
+moment alone: no "first", "then", "next" or "finally".
+"""
+
+
+def messages(
+    label: str, rivals: list[str], sentences: int, about: About = "motion", steps: int = 0
+) -> list[dict[str, str]]:
     """Return the chat messages that request descriptions of one class, with `sentences` sentences about the whole clip.
 
-    All text is in one user message, because not every model's template has a system role.
+    `steps` is the number of sentences between start and end. All text is in one user message, because not every model's template has a system role.
     """
     quoted = [json.dumps(rival, ensure_ascii=False) for rival in rivals]
     request = (_MOTION if about == "motion" else _APPEARANCE).format(
@@ -74,9 +82,22 @@ def messages(label: str, rivals: list[str], sentences: int, about: About = "moti
             else f"Choose what makes the {'movement' if about == 'motion' else 'picture'} unmistakable."
         ),
         whole=", ".join(['"..."'] * sentences),
-        sentences="one sentence" if sentences == 1 else f"{sentences} sentences",
+        sentences=_sentences(sentences),
+        steps_key='"steps": [' + ", ".join(['"..."'] * steps) + "], " if steps else "",
+        steps=_STEPS.format(count=_sentences(steps), moments="one moment" if steps == 1 else f"{steps} moments")
+        if steps
+        else "",
     )
     return [{"role": "user", "content": request}]
+
+
+def version(about: About, steps: int) -> str:
+    """Return the version of the prompt of a class."""
+    return VERSIONS["ends" if about == "motion" and not steps else about]
+
+
+def _sentences(count: int) -> str:
+    return "one sentence" if count == 1 else f"{count} sentences"
 
 
 def correction(messages: list[dict[str, str]], answer: str, faults: list[str]) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ from kinetext.tracking.figures import draw_figures
 from kinetext.tracking.model import link, save_model, skip_reason
 
 MAX_BYTES = 2 << 20  # larger files are not logged
-TEXT_COLUMNS = ("label", "rival", "kind", "phase", "sentence", "source", "model", "status")
+TEXT_COLUMNS = ("label", "rival", "kind", "position", "sentence", "source", "model", "status")
 
 
 def write_files(run: Run, options: TrackingOptions, folder: Path) -> str:

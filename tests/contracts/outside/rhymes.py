@@ -19,6 +19,6 @@ class Rhymes(Provider):
         motion = {"kind": "motion", "source": "rhymes", "rival": rivals[0] if rivals else None}
         return [
             Text(label, label, source="rhymes"),
-            Text(label, f"{self.config.subject} is {label}", phase="start", **motion),
-            Text(label, f"{self.config.subject} was {label}", phase="end", **motion),
+            Text(label, f"{self.config.subject} is {label}", position=0.0, **motion),
+            Text(label, f"{self.config.subject} was {label}", position=1.0, **motion),
         ]

@@ -35,7 +35,7 @@ from kinetext.backbones.attention import cosine_scores
 from kinetext.backbones.base import Backbone, Layer
 from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, require_descriptions
 from kinetext.core.plugins import Options
-from kinetext.core.schemas import PHASES
+from kinetext.core.positions import NAMED
 from kinetext.methods.base import (
     LEARNING_NEW,
     LossInputs,
@@ -48,7 +48,7 @@ from kinetext.methods.base import (
 )
 from kinetext.methods.blocks import zero_linear
 from kinetext.methods.moted.reader import Reader
-from kinetext.methods.ordered_descriptions import WHOLE, end_frames, phase_means
+from kinetext.methods.ordered_descriptions import end_frames, part_means
 
 
 class AppearanceMotion(NamedTuple):
@@ -119,7 +119,7 @@ class Moted(Method):
 
     def __init__(self, backbone: Backbone, config: Config) -> None:
         super().__init__(backbone, config)
-        self.phases = [PHASES.index(phase) for phase in config.phases]
+        self.phases = config.phases
         width = backbone.embed_dim
         self.visual = build_method(backbone, config.visual, config.visual_options) if config.visual else None
         self.visual_out = zero_linear(width, len(self.phases) * width) if config.visual else None
@@ -141,7 +141,7 @@ class Moted(Method):
         """Return the appearance features [B, D] and the motion features [B, P, D]."""
         frames_BTD = self.frame_features(tokens)
         appearance_BD = frames_BTD.mean(1)
-        parts = (appearance_BD, *end_frames(frames_BTD))  # as PHASES
+        parts = dict(zip(("whole", "start", "end"), (appearance_BD, *end_frames(frames_BTD)), strict=True))
         motion_BPD = torch.stack([parts[phase] for phase in self.phases], 1)
         if self.visual is not None and self.visual_out is not None:
             temporal = self.visual_out(self.visual.encode_tokens(tokens))
@@ -157,19 +157,19 @@ class Moted(Method):
         require_descriptions(table, "moted")
         motion_KPD = torch.stack([self._described(words, table, phase) for phase in self.phases], 1)
         if self.reader is not None:
-            columns = (words.word_SLD, table.phase_S, table.tokens.mask_KL, table.owner_S)
+            columns = (words.word_SLD, table.position_S, table.tokens.mask_KL, table.owner_S)
             described = (column[rows] for column in columns)
             motion_KPD = motion_KPD + self.reader(*described, len(table.labels), table.max_descriptions)
         return AppearanceMotion(class_means(words.sentence_SD, table, ~motion_S), motion_KPD)
 
-    def _described(self, words: WordFeatures, table: TextTable, phase: int) -> Tensor:
+    def _described(self, words: WordFeatures, table: TextTable, phase: str) -> Tensor:
         """Return the (weighted) mean [K, D] of the descriptions of a phase, or of all if `whole` is the only phase."""
         weight_S = None
         if self.scorer_D is not None:
             weight_S = (F.normalize(words.sentence_SD, dim=-1) @ self.scorer_D).exp()
-        if len(self.phases) == 1 and phase == WHOLE:
+        if len(self.phases) == 1 and phase == "whole":
             return class_means(words.sentence_SD, table, table.motion_S, weight_S)
-        return phase_means(words, table, phase, weight_S)
+        return part_means(words, table, NAMED[phase], weight_S)
 
     def _cosines(self, video: AppearanceMotion, text: AppearanceMotion) -> tuple[Tensor, Tensor]:
         """Return (appearance cosines [B, K], motion cosines averaged over phases [B, K])."""

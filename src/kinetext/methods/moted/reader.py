@@ -6,7 +6,6 @@ K classes, S sentences, L words, P phases, Q queries, D joint width.
 import torch
 from torch import Tensor, nn
 
-from kinetext.core.schemas import PHASES
 from kinetext.methods.blocks import Attention, zero_linear
 
 
@@ -19,19 +18,20 @@ class Reader(nn.Module):
     def __init__(self, width: int, phases: int, queries: int, heads: int) -> None:
         super().__init__()
         self.query_PQD = nn.Parameter(0.02 * torch.randn(phases, queries, width))
-        self.phase = nn.Embedding(len(PHASES), width)  # "at the left" means another motion at the start than at the end
+        self.phase = nn.Embedding(3, width)  # "at the left" means another motion at the start than at the end
         self.ln_words, self.ln_out = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attn = Attention(width, heads)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), zero_linear(4 * width, width))
 
     def forward(
-        self, word_SLD: Tensor, phase_S: Tensor, mask_SL: Tensor, owner_S: Tensor, classes: int, max_sentences: int
+        self, word_SLD: Tensor, position_S: Tensor, mask_SL: Tensor, owner_S: Tensor, classes: int, max_sentences: int
     ) -> Tensor:
         """Return the output [K, P, D], averaged over the queries of a phase.
 
         `owner_S` is the class of each sentence, in ascending order. `max_sentences` is the largest number of sentences
         of a class. `mask_SL` is true for words and false for padding.
         """
+        phase_S = torch.where(position_S == 0, 1, torch.where(position_S == 1, 2, 0))
         word_SLD = self.ln_words(word_SLD) + self.phase(phase_S)[:, None]
         S, L, D = word_SLD.shape
         # the sentences of one class in one row, in the order of the table (owners are sorted)

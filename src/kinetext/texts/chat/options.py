@@ -34,7 +34,10 @@ class ChatOptions(Options):
         3,
         ge=1,
         le=20,
-        description="sentences about the whole movement per class, besides start and end (appearance: the only ones)",
+        description="sentences about the whole movement per class, besides start, steps and end",
+    )
+    steps: int = Field(
+        2, ge=0, le=10, description="sentences about moments between start and end, in temporal order; 0: none"
     )
     temperature: float | None = Field(
         0.0,

@@ -19,7 +19,7 @@ class Text:
     label: str
     sentence: str
     kind: str = "name"
-    phase: str = "whole"
+    position: float | None = None  # 0: start, 1: end, None: the whole action (core/positions.py)
     rival: str | None = None
     source: str = ""
     prompt_version: str | None = None
@@ -72,6 +72,11 @@ class Provider:
     @property
     def sentences(self) -> int | None:
         """The number of sentences about the whole movement that each answer must have; None: any number."""
+        return None
+
+    @property
+    def steps(self) -> int | None:
+        """The number of sentences between start and end that each answer must have; None: any number."""
         return None
 
     @property

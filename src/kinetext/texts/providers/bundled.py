@@ -1,10 +1,15 @@
 """Sentences that come with kinetext, for descriptions without a network or a key.
 
 A bank is a file texts/banks/{bank}.yaml. It states who wrote it (`source`) and has lists of sentences for each class
-(`classes`): `start`, `end` and `whole` about motion, and `appearance`, a control, about the looks of the class.
+(`classes`): `start`, `steps`, `end` and `whole` about motion, and `appearance`, a control, about the looks of the class.
+`steps` is optional: what is seen between start and end, one sentence per step in temporal order. The other lists about
+motion have one or more sentences about the same part. `appearance` should have as many sentences as these four lists
+together: its sentences get the positions of the sentences about motion, in the order start, steps, end, whole. A shorter
+list is repeated.
 """
 
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,10 +17,11 @@ import yaml
 from pydantic import Field
 
 from kinetext.core.plugins import Options, nearest
+from kinetext.core.positions import place
 from kinetext.texts.providers.base import Context, Provider, Text
 
 BANKS = Path(__file__).parents[1] / "banks"
-ROW_ORDER = ("start", "end", "whole")  # of the rows of a class
+ROW_ORDER = ("start", "steps", "end", "whole")  # of the rows of a class; `steps` is optional
 
 
 class Bundled(Provider):
@@ -51,11 +57,11 @@ class Bundled(Provider):
         classes, about = bank["classes"], self.config.about
         if label not in classes:
             raise ValueError(f"{self.list_files()[0]}: has no class '{label}'{nearest(label, list(classes))}")
+        rows = place(*(classes[label].get(part, []) for part in ROW_ORDER))
         if about == "appearance":
-            rows = [("whole", sentence) for sentence in classes[label]["appearance"]]
-        else:
-            rows = [(phase, sentence) for phase in ROW_ORDER for sentence in classes[label][phase]]
-        return [Text(label, sentence, kind=about, phase=phase, source=bank["source"]) for phase, sentence in rows]
+            positions = (position for position, _ in rows)
+            rows = list(zip(positions, cycle(classes[label]["appearance"]), strict=False))
+        return [Text(label, sentence, about, position, source=bank["source"]) for position, sentence in rows]
 
 
 @cache

@@ -17,6 +17,7 @@ from threading import Lock, Semaphore
 from typing import Any
 
 from kinetext.core.detached import paid_request
+from kinetext.core.positions import part_name
 from kinetext.texts import answers, cache, prompts
 from kinetext.texts.chat import batch, limits
 from kinetext.texts.chat.completion import read_completion
@@ -60,6 +61,11 @@ class ChatApi(Provider):
         """How many sentences about the whole movement are requested."""
         return self.config.sentences
 
+    @property
+    def steps(self) -> int:
+        """How many sentences about moments between start and end are requested."""
+        return self.config.steps
+
     def prepare(self, rivals: dict[str, list[str]], context: Context) -> None:
         """Print the estimated cost on stderr before anything is sent; with `batch`, fetch all answers.
 
@@ -94,9 +100,9 @@ class ChatApi(Provider):
             )
 
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
-        """Return start, end and `sentences` whole-motion sentences of a class, or one row with status `failed: ...`.
+        """Return start, `steps`, end and `sentences` whole sentences of a class, or one row with status `failed: ...`.
 
-        With `about: appearance` there are only whole sentences. Raises ValueError if every class would fail: no key and
+        With `about: appearance` as many sentences are about looks, at the same positions. Raises ValueError if every class would fail: no key and
         no cached reply, key refused, no such model, or no server.
         """
         texts = self._texts(label, " | ".join(rivals) or None, self.request(label, rivals), context)
@@ -125,7 +131,7 @@ class ChatApi(Provider):
         answer = _answer_text(record) or "(no answer)"
         request = dict(record["request"])
         request["messages"] = prompts.correction(request["messages"], answer, _faults(of_reply, record, config))
-        request["prompt_version"] = f"{prompts.VERSIONS[config.about]}+{prompts.VERSIONS['correction']}"
+        request["prompt_version"] = f"{prompts.version(config.about, config.steps)}+{prompts.VERSIONS['correction']}"
         repaired = self._texts(label, of_reply[0].rival, request, context)
         readable = any(not text.status.startswith("failed") for text in of_reply)
         if not cache.reply_path(request, context.cache).exists():
@@ -137,13 +143,14 @@ class ChatApi(Provider):
     def request(self, label: str, rivals: list[str]) -> dict[str, Any]:
         """Return everything that determines the reply. Its hash names the file of the cached reply."""
         config = self.config
+        whole = config.sentences if config.about == "motion" else self._sentences_per_answer
         return {
             "base_url": config.server.base_url,
             "model": config.model,
             "temperature": config.temperature,
-            "messages": prompts.messages(label, rivals, config.sentences, config.about),
-            "schema": answers.schema(config.about) if config.structured else None,
-            "prompt_version": prompts.VERSIONS[config.about],
+            "messages": prompts.messages(label, rivals, whole, config.about, config.steps),
+            "schema": answers.schema(config.about, config.steps) if config.structured else None,
+            "prompt_version": prompts.version(config.about, config.steps),
         }
 
     def _texts(self, label: str, rival: str | None, request: dict[str, Any], context: Context) -> list[Text]:
@@ -167,11 +174,11 @@ class ChatApi(Provider):
         try:
             completion = read_completion(record["reply"])
             fields["model"] = completion.model
-            sentences = answers.parse_answer(completion.answer(), self.config.about)
+            sentences = answers.parse_answer(completion.answer(), self.config.about, self.config.steps)
         except ValueError as error:
             path = cache.reply_path(request, context.cache)
             return [Text(label, "", status=f"failed: {error}; to query the model again, delete {path}", **fields)]
-        return [Text(label, sentence, phase=phase, **fields) for phase, sentence in sentences]
+        return [Text(label, sentence, position=position, **fields) for position, sentence in sentences]
 
     def _send(self, request: dict[str, Any]) -> dict[str, Any]:
         key = cache.request_hash(request)
@@ -190,7 +197,11 @@ class ChatApi(Provider):
         self.ledger.count(key, tokens, limits.BATCH_PRICE_FACTOR if "batch" in record else 1.0)
 
     def _estimate(self, request: dict[str, Any]) -> limits.Tokens:
-        return limits.estimate(request, self.config.sentences + (2 if self.config.about == "motion" else 0))
+        return limits.estimate(request, self._sentences_per_answer)
+
+    @property
+    def _sentences_per_answer(self) -> int:
+        return self.config.sentences + self.config.steps + 2
 
     def _report_cost(self, classes: int, missing: int, expected: limits.Tokens) -> None:
         """Print the estimated cost. Raises ValueError if it exceeds `max_usd`."""
@@ -221,7 +232,9 @@ def _faults(texts: list[Text], record: dict[str, Any], config: ChatOptions) -> l
     except ValueError as error:
         return [str(error)]
     return [
-        f'{text.phase}, "{text.sentence}": {text.status}' if text.sentence else f"{text.phase}: {text.status}"
+        f'{part_name(text.position)}, "{text.sentence}": {text.status}'
+        if text.sentence
+        else f"{part_name(text.position)}: {text.status}"
         for text in texts
         if text.status != "ok"
     ]

@@ -2,7 +2,8 @@
 
 `kinetext export-texts` writes a table of texts as .csv or .json, and this provider reads the edited file. The sentences
 are checked like those of a language model. The file has one row per sentence. Only `label` and `sentence` are needed;
-`kind` defaults to motion, `phase` to whole. An exported row has a digest of its content: an unchanged row keeps its
+`kind` defaults to motion, `position` to the whole action; a position is a number from 0 (start) to 1 (end), or the word
+start, end or whole. Files of earlier versions, with a column `phase` of such words, are read. An exported row has a digest of its content: an unchanged row keeps its
 provenance, and the source of a changed row is "edited by hand".
 """
 
@@ -18,14 +19,15 @@ from pydantic import Field
 
 from kinetext.core.escape import from_spreadsheet, write_csv
 from kinetext.core.files import atomic_write
-from kinetext.core.plugins import Options, nearest
-from kinetext.core.schemas import DESCRIPTIONS, PHASES, TABLES
+from kinetext.core.plugins import Options, error_prefix, nearest
+from kinetext.core.positions import parse_position
+from kinetext.core.schemas import DESCRIPTIONS, TABLES
 from kinetext.core.tables import read_rows
 from kinetext.data.lists import file_state, known_class, need_path, read_csv, read_entries
 from kinetext.texts.providers.base import Context, Provider, Text
 
 KINDS = ("name", *DESCRIPTIONS)
-EDITED = ("label", "kind", "phase", "sentence", "status", "rival")  # in a convenient order for editing
+EDITED = ("label", "kind", "position", "sentence", "status", "rival")  # in a convenient order for editing
 COLUMNS = (*EDITED, "source", "prompt_version", "model", "date", "request_hash", "digest")
 HINT = "write one with `kinetext export-texts --texts results/data/.../texts/NAME.parquet --output FILE`"
 
@@ -76,7 +78,10 @@ def export_texts(texts: Path, output: Path) -> None:
         raise ValueError(f"--output: {output} ends in '{output.suffix}'; it must end in .csv or .json")
     if output.exists():
         raise ValueError(f"--output: {output} exists; its edits would be lost; choose another name")
-    table = [row | {"digest": digest(row)} for row in read_rows("texts", texts)]
+    table = [
+        row | {"position": "" if row["position"] is None else str(row["position"])} for row in read_rows("texts", texts)
+    ]
+    table = [row | {"digest": digest(row, "position")} for row in table]
     if any(row["kind"] == "caption" for row in table):
         raise ValueError(f"{texts}: holds captions; edit them in the data set")
     rows = [{column: row[column] for column in COLUMNS} for row in table]
@@ -88,9 +93,12 @@ def export_texts(texts: Path, output: Path) -> None:
         part.write_text(f"[\n{lines}\n]\n", "utf-8")
 
 
-def digest(row: dict[str, Any]) -> str:
-    """Return a digest of a row's label, kind, phase and sentence, by which an edited row is recognised."""
-    content = "\0".join(row[column].strip() for column in ("label", "kind", "phase", "sentence"))
+def digest(row: dict[str, Any], position: str) -> str:
+    """Return a digest of a row's label, kind, position and sentence, by which an edited row is recognised.
+
+    `position` is the name of its column: `phase` in files of earlier versions.
+    """
+    content = "\0".join(row[column].strip() for column in ("label", "kind", position, "sentence"))
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -131,15 +139,18 @@ def _rows(path: Path) -> Iterator[tuple[str, Text]]:
 
 
 def _text(row: dict[str, str], where: str, path: Path) -> Text:
-    row |= {"kind": row.get("kind") or "motion", "phase": row.get("phase") or "whole"}
-    for key, known in (("kind", KINDS), ("phase", PHASES)):
-        if row[key] not in known:
-            raise ValueError(f"{where}: {key} is '{row[key]}'{nearest(row[key], list(known))}")
+    column = "position" if "position" in row else "phase"
+    row |= {"kind": row.get("kind") or "motion", column: row.get(column) or ("whole" if column == "phase" else "")}
+    if row["kind"] not in KINDS:
+        raise ValueError(f"{where}: kind is '{row['kind']}'{nearest(row['kind'], list(KINDS))}")
+    with error_prefix(where):
+        position = parse_position(row[column])
     if not row["label"]:
         raise ValueError(f"{where}: label is empty; it must name a class")
-    content = {key: row[key] for key in ("label", "kind", "phase", "sentence")} | {"rival": row.get("rival") or None}
-    if row.get("digest") != digest(row):
-        return Text(**content, source=f"edited by hand: {path.name}")  # type: ignore[arg-type]
+    content: dict[str, Any] = {key: row[key] for key in ("label", "kind", "sentence")}
+    content |= {"position": position, "rival": row.get("rival") or None}
+    if row.get("digest") != digest(row, column):
+        return Text(**content, source=f"edited by hand: {path.name}")
     columns = [name for name, _, _ in TABLES["texts"]]
     kept = {key: value or None for key, value in row.items() if key in columns and key not in content}
     kept |= {"source": kept.get("source") or "", "status": kept.get("status") or "ok"}

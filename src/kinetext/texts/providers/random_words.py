@@ -12,6 +12,7 @@ import string
 from pydantic import Field
 
 from kinetext.core.plugins import Options
+from kinetext.core.positions import place
 from kinetext.texts.providers.base import Context, Provider, Text
 
 # nothing that moves by itself or names a position in the picture
@@ -38,8 +39,9 @@ class RandomWords(Provider):
         """Number and seed of the random sentences."""
 
         sentences: int = Field(
-            3, ge=1, le=20, description="about the whole clip, besides one of the start and one of the end"
+            3, ge=1, le=20, description="about the whole clip, besides one of the start, one of the end and `steps`"
         )
+        steps: int = Field(0, ge=0, le=20, description="sentences between start and end")
         words: int = Field(2, ge=1, le=10, description="random words, or random strings of five letters, per sentence")
         shared: bool = Field(False, description="same noise for all classes (WaffleCLIP); otherwise each class its own")
         seed: int = Field(0, ge=0, description="of the random words")
@@ -50,14 +52,16 @@ class RandomWords(Provider):
         return self.config.sentences
 
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
-        """Return rows of kind `random`, with the phases of a description. Words of class names are not used."""
+        """Return rows of kind `random`, with the positions of a description. Words of class names are not used."""
         config = self.config
         generator = random.Random(f"{config.seed}" if config.shared else f"{config.seed} {label}")
         in_names = {word for name in context.labels for word in name.casefold().split()}
         words = [word for word in WORDS if word not in in_names]
         texts = []
-        for i, phase in enumerate(("start", "end", *["whole"] * config.sentences)):
+        empty = [""]
+        places = place(empty, empty * config.steps, empty, empty * config.sentences)
+        for i, (position, _) in enumerate(places):
             letters = ["".join(generator.choices(string.ascii_lowercase, k=5)) for _ in range(config.words)]
             noise = " ".join(letters if i % 2 else generator.sample(words, config.words))
-            texts.append(Text(label, f"{label}, which has {noise}", kind="random", phase=phase, source="random words"))
+            texts.append(Text(label, f"{label}, which has {noise}", "random", position, source="random words"))
         return texts
