@@ -15,7 +15,7 @@ def step_position(number: int, steps: int) -> float:
     return round(number / (steps + 1), 4)
 
 
-def place(
+def with_positions(
     start: Sequence[str], steps: Sequence[str], end: Sequence[str], whole: Sequence[str]
 ) -> list[tuple[float | None, str]]:
     """Return the sentences of a class with their positions: start, steps in order, end, whole."""

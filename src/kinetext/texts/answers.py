@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from kinetext.core.positions import place
+from kinetext.core.positions import with_positions
 
 About = Literal["motion", "appearance"]
 
@@ -75,9 +75,9 @@ def parse_answer(content: str, about: About = "motion", steps: int = 0) -> list[
         expected = "a list of sentences" if key in ("whole", "steps") else "a sentence"
         raise ValueError(f"'{key}' in the answer is not {expected}") from None
     if about == "motion":
-        return place([answer["start"]], answer["steps"], [answer["end"]], answer["whole"])
+        return with_positions([answer["start"]], answer["steps"], [answer["end"]], answer["whole"])
     whole = answer["whole"]
-    return place(whole[:1], whole[1 : 1 + steps], whole[1 + steps : 2 + steps], whole[2 + steps :])
+    return with_positions(whole[:1], whole[1 : 1 + steps], whole[1 + steps : 2 + steps], whole[2 + steps :])
 
 
 def _first_json(content: str) -> Any:

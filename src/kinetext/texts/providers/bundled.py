@@ -17,7 +17,7 @@ import yaml
 from pydantic import Field
 
 from kinetext.core.plugins import Options, nearest
-from kinetext.core.positions import place
+from kinetext.core.positions import with_positions
 from kinetext.texts.providers.base import Context, Provider, Text
 
 BANKS = Path(__file__).parents[1] / "banks"
@@ -57,7 +57,7 @@ class Bundled(Provider):
         classes, about = bank["classes"], self.config.about
         if label not in classes:
             raise ValueError(f"{self.list_files()[0]}: has no class '{label}'{nearest(label, list(classes))}")
-        rows = place(*(classes[label].get(part, []) for part in ROW_ORDER))
+        rows = with_positions(*(classes[label].get(part, []) for part in ROW_ORDER))
         if about == "appearance":
             positions = (position for position, _ in rows)
             rows = list(zip(positions, cycle(classes[label]["appearance"]), strict=False))

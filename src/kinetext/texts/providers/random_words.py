@@ -12,7 +12,7 @@ import string
 from pydantic import Field
 
 from kinetext.core.plugins import Options
-from kinetext.core.positions import place
+from kinetext.core.positions import with_positions
 from kinetext.texts.providers.base import Context, Provider, Text
 
 # nothing that moves by itself or names a position in the picture
@@ -59,7 +59,7 @@ class RandomWords(Provider):
         words = [word for word in WORDS if word not in in_names]
         texts = []
         empty = [""]
-        places = place(empty, empty * config.steps, empty, empty * config.sentences)
+        places = with_positions(empty, empty * config.steps, empty, empty * config.sentences)
         for i, (position, _) in enumerate(places):
             letters = ["".join(generator.choices(string.ascii_lowercase, k=5)) for _ in range(config.words)]
             noise = " ".join(letters if i % 2 else generator.sample(words, config.words))
