@@ -125,7 +125,7 @@ def blank_figures(patch) -> None:
         (folder / f"{name}.png").touch()
         return "<svg></svg>"
 
-    patch.setattr("kinetext.report.figures._save", save)
+    patch.setattr("kinetext.report.figures.canvas.save", save)
 
 
 def make_report(

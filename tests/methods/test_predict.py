@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import yaml
+from torch.utils.flop_counter import FlopCounterMode
 
 from kinetext.backbones.checkpoint import load_backbone
 from kinetext.backbones.text_table import read_texts
@@ -205,6 +206,15 @@ def test_operations_are_those_of_the_products(world):
     one, two = (gflops_per_clip(method, frames_VTCHW, [text_KD] * copies) for copies in (1, 2))
     D, K = backbone.embed_dim, len(world.labels)
     assert two - one == pytest.approx(2 * D * K / 1e9)  # one score is one product of D multiply-adds
+
+
+@pytest.mark.parametrize("name", ["zero_shot", "stan"])
+def test_operations_are_those_that_torch_counts(world, name):
+    method = build_method(load_backbone(world.backbone), name, {}).eval().requires_grad_(False)
+    frames_VTCHW = torch.zeros(1, 4, 3, 64, 64, dtype=torch.uint8)
+    with torch.no_grad(), FlopCounterMode(display=False) as reference:
+        method.encode_tokens(method.image_tokens(frames_VTCHW))
+    assert gflops_per_clip(method, frames_VTCHW, []) == reference.get_total_flops() / 1e9
 
 
 def test_a_protocol_without_validation_clips_is_not_calibrated(world, tmp_path):

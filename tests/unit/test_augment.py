@@ -5,8 +5,9 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
+from kinetext.config.augment import AugmentOptions
 from kinetext.config.data import FrameOptions
-from kinetext.config.training import AugmentOptions, TestingOptions
+from kinetext.config.method import TestingOptions
 from kinetext.core import tables
 from kinetext.data.augment import augment_clip, crop_square, may_flip
 from kinetext.data.datasets.shapes import Shapes

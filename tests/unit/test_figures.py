@@ -3,7 +3,9 @@
 import numpy as np
 
 from kinetext.evaluation.intervals import Estimate
-from kinetext.report.figures import curve_plot, dot_plot, matrix_plot
+from kinetext.report.figures.bands import curve_plot
+from kinetext.report.figures.dots import dot_plot
+from kinetext.report.figures.matrix import matrix_plot
 
 ODD = ["$$", r"$\frac{$", "<script>&{x}"]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from kinetext.config.training import AugmentOptions
+from kinetext.config.augment import AugmentOptions
 from kinetext.core import tables
 from kinetext.data.frames import decode_image, decode_images, encode_image
 from kinetext.data.loader import ClipDataset, ClipLoader

@@ -12,11 +12,13 @@ from snakemake.storage import StorageRegistry
 from snakemake_interface_storage_plugins.storage_object import StorageObjectRead
 from snakemake_interface_storage_plugins.storage_provider import StorageProviderBase
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils._python_dispatch import TorchDispatchMode
 
 PARTS = [  # package, owner, attribute, where it is used
     ("open_clip_torch", VisionTransformer, "_embeds", "backbones/open_clip_vit.py, embed"),
     ("open_clip_torch", open_clip.model, "resize_pos_embed", "backbones/library.py, resizers"),
     ("open_clip_torch", open_clip.model, "resize_text_pos_embed", "backbones/library.py, resizers"),
+    ("torch", TorchDispatchMode, "_should_skip_dynamo", "evaluation/cost.py, FlopCounter"),
     ("snakemake", StorageSettings, "default_storage_provider", "workflow/rules/bucket.smk"),
     ("snakemake", StorageSettings, "default_storage_prefix", "workflow/rules/bucket.smk"),
     ("snakemake", StorageRegistry, "default_storage_provider", "workflow/rules/bucket.smk"),

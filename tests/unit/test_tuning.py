@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import yaml
 
+from kinetext.config.method import MethodOptions
 from kinetext.config.run import TuningRecord, read_run
-from kinetext.config.training import MethodOptions
 from kinetext.config.tuning import TuningOptions
 from kinetext.core import plugins
 from kinetext.core.tables import read_rows

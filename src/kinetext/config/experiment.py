@@ -8,9 +8,9 @@ from pydantic import BeforeValidator, Field, field_validator
 from kinetext.config.backbone import BackboneOptions
 from kinetext.config.base import Name
 from kinetext.config.data import PROTOCOL, DatasetOptions
+from kinetext.config.method import MethodOptions
 from kinetext.config.report import MetricOptions, ReportOptions, TrackingOptions
 from kinetext.config.texts import ConfusablesOptions, TextOptions
-from kinetext.config.training import MethodOptions
 from kinetext.config.tuning import TuningOptions
 from kinetext.core.plugins import Options, nearest
 

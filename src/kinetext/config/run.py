@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import Field
 
 from kinetext.config.data import FrameOptions, ProtocolOptions
-from kinetext.config.training import TestingOptions, TrainingOptions, apply_setting
+from kinetext.config.method import TestingOptions, apply_setting
+from kinetext.config.training import TrainingOptions
 from kinetext.core.documents import load_yaml
 from kinetext.core.paths import suggest_run
 from kinetext.core.plugins import Options

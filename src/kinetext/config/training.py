@@ -1,69 +1,12 @@
-"""Options of a method's training and testing. docs/recipes.md names the papers and the reasons for the defaults."""
+"""Options of a method's training. docs/recipes.md names the papers and the reasons for the defaults."""
 
-import copy
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from kinetext.config.augment import AugmentOptions, expand_augment
 from kinetext.config.base import Fraction
-from kinetext.config.tuning import TuningOptions
 from kinetext.core.plugins import Options
-
-
-class AugmentOptions(Options):
-    """Augmentation of training clips. All frames of a clip are changed in the same way."""
-
-    crop: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="smallest area of a random resized crop, as a share (torchvision: 0.08); null: no crop",
-    )
-    flip: Literal["off", "on", "auto"] = Field(
-        "off",
-        description="mirror half of the clips; auto: not if a class name has a direction (left, clockwise), and never where clips have "
-        "captions: captions and descriptions are not read",
-    )
-    rand_augment: int | None = Field(
-        None, ge=0, le=30, description="magnitude of RandAugment (Cubuk et al., CVPRW 2020: 9); null: no RandAugment"
-    )
-    rand_augment_ops: int = Field(2, ge=1, le=5, description="operations of RandAugment per clip")
-    erasing: Fraction = Field(0.0, description="probability of random erasing (Zhong et al., AAAI 2020; DeiT: 0.25)")
-
-    @field_validator("flip", mode="before")
-    @classmethod
-    def _flip_as_word(cls, flip: Any) -> Any:
-        return ("off", "on")[flip] if isinstance(flip, bool) else flip  # YAML reads on and off as booleans
-
-    @property
-    def enabled(self) -> bool:
-        """Return whether any augmentation is on."""
-        return self.crop is not None or self.flip != "off" or self.rand_augment is not None or self.erasing > 0
-
-
-def _expand_augment(augment: Any) -> Any:
-    return {"none": {}, "crop": {"crop": 0.6}}.get(augment, augment) if isinstance(augment, str) else augment
-
-
-class TestingOptions(Options):
-    """The views of a test clip. The scores of a clip are averaged over its views."""
-
-    __test__ = False  # pytest takes classes named Test... for tests
-
-    clips: int = Field(1, ge=1, le=32, description="temporal clips: selections of num_frames from the stored frames")
-    crops: Literal[1, 3] = Field(
-        1,
-        description="spatial crops; 3: left, centre and right (or top, centre and bottom), which need whole stored frames",
-    )
-    average: Literal["logits", "probabilities"] = Field(
-        "logits",
-        description="what is averaged over views; with probabilities, scores are the logarithms of the averages",
-    )
-
-    @property
-    def views(self) -> int:
-        """Return the number of views per clip."""
-        return self.clips * self.crops
 
 
 class TermOptions(Options):
@@ -158,7 +101,7 @@ class TrainingOptions(Options):
     )
     augment: Annotated[
         AugmentOptions,
-        BeforeValidator(_expand_augment, json_schema_input_type=Literal["none", "crop"] | AugmentOptions),
+        BeforeValidator(expand_augment, json_schema_input_type=Literal["none", "crop"] | AugmentOptions),
     ] = Field(
         AugmentOptions(),
         description="augmentation: none, crop (short for {crop: 0.6}), or its options (docs/recipes.md)",
@@ -289,46 +232,3 @@ class TrainingOptions(Options):
                 f"hard_negative_group: batch_size {self.batch_size} is not a multiple of {self.hard_negative_group}"
             )
         return self
-
-
-class MethodOptions(Options):
-    """A method: its module, the options of the module, its training and its testing."""
-
-    module: str | None = Field(None, description="module of methods; absent: the method's own name")
-    options: dict[str, Any] = Field(default_factory=dict, description="options of the module")
-    training: TrainingOptions = Field(TrainingOptions(), description="how the method is trained")
-    num_frames: int | None = Field(
-        None,
-        ge=1,
-        description="frames per clip that the method uses, chosen from the stored ones by training.sampling; absent: all",
-    )
-    testing: TestingOptions = Field(TestingOptions(), description="the views of a test clip")
-    tuning: TuningOptions | None = Field(
-        None, description="tuning of this method; its keys take precedence over those of `tuning` at the top level"
-    )
-
-    def with_setting(self, setting: dict[str, Any]) -> "MethodOptions":
-        """Return the options with the values of `setting` (see `apply_setting`).
-
-        Raises pydantic's ValidationError for a value of the training that is not allowed.
-        """
-        training, options = apply_setting(self.training, self.options, setting)
-        return self.model_copy(update={"training": training, "options": options})
-
-
-def apply_setting(
-    training: TrainingOptions, options: dict[str, Any], setting: dict[str, Any]
-) -> tuple[TrainingOptions, dict[str, Any]]:
-    """Return the options of training and the options of a method, in this order, with the values of `setting`.
-
-    `setting` maps names to values. The names are training.NAME or options.NAME; further dots lead to nested options.
-    Raises pydantic's ValidationError for a value of the training that is not allowed.
-    """
-    parts = {"training": training.model_dump(mode="json"), "options": copy.deepcopy(options)}
-    for name, value in setting.items():
-        *path, last = name.split(".")
-        section: dict[str, Any] = parts
-        for key in path:
-            section = section.setdefault(key, {})
-        section[last] = value
-    return TrainingOptions(**parts["training"]), parts["options"]

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from kinetext.backbones.base import Backbone
 from kinetext.backbones.text_table import TextTable
-from kinetext.config.training import MethodOptions, TrainingOptions
+from kinetext.config.method import MethodOptions
+from kinetext.config.training import TrainingOptions
 from kinetext.config.tuning import RangeOptions
 from kinetext.contracts import Case, require
 from kinetext.contracts.inputs import (

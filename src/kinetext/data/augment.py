@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kinetext.config.training import AugmentOptions
+from kinetext.config.augment import AugmentOptions
 
 DIRECTION = re.compile(r"\b(left|right|leftwards?|rightwards?|(anti|counter)?-?clockwise)\b", re.IGNORECASE)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from kinetext.config.training import AugmentOptions
+from kinetext.config.augment import AugmentOptions
 from kinetext.data.augment import augment_clip, crop_square
 from kinetext.data.frames import decode_image
 from kinetext.data.store import FrameStore, decode_stored

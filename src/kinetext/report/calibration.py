@@ -12,7 +12,7 @@ from typing import Any
 
 from kinetext.evaluation.class_sizes import NAMES
 from kinetext.report.estimates import Estimates
-from kinetext.report.figures import curve_plot
+from kinetext.report.figures.bands import curve_plot
 from kinetext.report.keys import RowKey, comparison_of, file_name, key_of, row_labels, sort_key
 
 Rows = list[dict[str, Any]]

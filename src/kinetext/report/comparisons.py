@@ -17,7 +17,7 @@ from kinetext.evaluation.paired import Difference
 from kinetext.report.cost import cost_section
 from kinetext.report.descriptions import compare_texts
 from kinetext.report.estimates import Measured, chance_of, chance_text, difference_of
-from kinetext.report.figures import PlotRow, dot_plot
+from kinetext.report.figures.dots import PlotRow, dot_plot
 from kinetext.report.formats import format_percent
 from kinetext.report.keys import Comparison, RowKey, file_name, key_of, method_names, row_labels, title
 from kinetext.report.sources import BACKBONE_RULES, RULES

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kinetext.core.tables import read_rows
-from kinetext.report.figures import matrix_plot
+from kinetext.report.figures.matrix import matrix_plot
 from kinetext.report.sources import BACKBONE_RULES, RULES, ConfusablesFile
 
 MAX_GROUPS = 12  # groups listed beside the picture

@@ -6,7 +6,7 @@ from typing import Any
 
 from kinetext.evaluation.intervals import Estimate
 from kinetext.report.estimates import chance_of
-from kinetext.report.figures import cost_plot
+from kinetext.report.figures.cost import cost_plot
 from kinetext.report.formats import count_of
 from kinetext.report.keys import Comparison, RowKey, file_name, key_of, method_names
 

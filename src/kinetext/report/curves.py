@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kinetext.report.figures import curve_plot
+from kinetext.report.figures.bands import curve_plot
 from kinetext.report.keys import RowKey, key_of, row_labels
 
 AXES = {  # metric -> label of the axis, factor

@@ -12,7 +12,7 @@ from typing import Any
 
 from kinetext.core.tables import read_metadata, read_rows
 from kinetext.evaluation.paired import Difference
-from kinetext.report.figures import PlotRow, dot_plot
+from kinetext.report.figures.dots import PlotRow, dot_plot
 from kinetext.report.formats import join_names
 from kinetext.report.keys import RowKey, method_names, row_labels
 

@@ -18,7 +18,8 @@ from kinetext.evaluation.intervals import Estimate, harmonic_mean
 from kinetext.evaluation.seen_unseen import UNSEEN
 from kinetext.report.comparisons import from_best_row, headline_metrics
 from kinetext.report.estimates import Estimates, chance_of
-from kinetext.report.figures import PlotRow, dot_plot, trade_off_plot
+from kinetext.report.figures.dots import PlotRow, dot_plot
+from kinetext.report.figures.ranks import trade_off_plot
 from kinetext.report.harmonic import HARMONIC_MEANS
 from kinetext.report.keys import Comparison, RowKey, comparison_of, file_name, key_of, row_labels, sort_key
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kinetext.report.estimates import Estimates
-from kinetext.report.figures import rank_plot
+from kinetext.report.figures.ranks import rank_plot
 from kinetext.report.keys import Comparison, RowKey, file_name, row_labels
 
 MIN_DATASETS = 6  # with fewer, ranks of equal rows differ by chance alone

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from kinetext.report.figures import trial_plot
+from kinetext.report.figures.bands import trial_plot
 from kinetext.report.formats import join_names
 from kinetext.report.keys import RowKey, file_name, key_of, row_labels
 

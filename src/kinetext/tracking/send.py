@@ -1,14 +1,18 @@
 """Calls of MLflow's client. Each function can be called again from the start if the store fails in the middle."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kinetext.tracking.content import InputTable, Point, Run
-from kinetext.tracking.seeds import Parent
 from kinetext.tracking.store import Store, experiment_id
+
+if TYPE_CHECKING:  # the statistics behind it import SciPy, and a training that sends curves needs none
+    from kinetext.tracking.seeds import Parent
 
 BATCH = {"metrics": 1000, "params": 100}  # MLflow's limits of one call of log_batch
 PARENT, CONTEXT = "mlflow.parentRunId", "mlflow.data.context"  # tags that MLflow defines

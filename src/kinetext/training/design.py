@@ -17,8 +17,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from kinetext.config.method import MethodOptions, TestingOptions
 from kinetext.config.run import Rung, RunSpec, TuningRecord
-from kinetext.config.training import MethodOptions, TestingOptions
 from kinetext.config.tuning import RangeOptions, TuningOptions
 from kinetext.core import plugins
 
