@@ -11,6 +11,7 @@ patches row by row), S sequences, V visual width, K texts, L words, D joint widt
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -92,6 +93,13 @@ class Backbone(nn.Module):
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Load the tensors that `stored_tensors` returned."""
         self.load_state_dict(tensors)
+
+    def export(self, folder: Path) -> None:
+        """Write the model as a folder that open_clip loads, in the layout of the Hugging Face hub.
+
+        `restore` also takes the tensors of that folder. Raises ValueError if this is no model of open_clip.
+        """
+        raise ValueError(f"export: {type(self).__name__} is no model of open_clip; take the format onnx")
 
     @classmethod
     def token_counter(cls, architecture: dict[str, Any]) -> Callable[[str], int]:

@@ -87,6 +87,20 @@ def require_plain_encoders(model: str, clip: nn.Module) -> None:
         )
 
 
+def is_original_clip(clip: Any) -> bool:
+    """Return whether a model is the original CLIP, without the variants that open_clip adds."""
+    visual = clip.visual
+    if not isinstance(clip, open_clip().CLIP) or not isinstance(visual, open_clip().transformer.VisionTransformer):
+        return False
+    return (
+        (clip.text_pool_type, visual.pool_type, visual.attn_pool, clip.logit_bias) == ("argmax", "tok", None, None)
+        and isinstance(clip.text_projection, nn.Parameter)
+        and isinstance(visual.ln_pre, nn.LayerNorm)
+        and isinstance(visual.transformer.resblocks[0].ls_1, nn.Identity)
+        and clip.attn_mask is not None
+    )
+
+
 def resizers() -> tuple[Any, Any]:
     """Return open_clip's functions (image, text) that resize the position embeddings in a state dict to fit a model."""
     return open_clip().model.resize_pos_embed, open_clip().model.resize_text_pos_embed

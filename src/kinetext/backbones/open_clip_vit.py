@@ -25,6 +25,7 @@ from kinetext.backbones.attention import fused_attention, mlp, project_keys_valu
 from kinetext.backbones.base import Backbone, Facts, Layer, ParameterPlace, Preprocess, TextTokens
 from kinetext.backbones.catalogue import facts_of
 from kinetext.backbones.download import hub_state, weights_state
+from kinetext.backbones.hub_folder import write_hub_folder
 from kinetext.backbones.layer import KeysValues
 from kinetext.backbones.library import (
     no_plain_vit,
@@ -168,6 +169,9 @@ class OpenClipViT(Backbone):
     def restore(self, tensors: dict[str, Tensor]) -> None:
         self.clip.load_state_dict(tensors)
         self.largest_scale = max(LARGEST_SCALE, float(self.clip.logit_scale.detach()))
+
+    def export(self, folder: Path) -> None:
+        write_hub_folder(self.clip, self.built_from.model, self.built_from.quick_gelu, self.preprocess, folder)
 
     @classmethod
     def token_counter(cls, architecture: dict[str, Any]) -> Callable[[str], int]:

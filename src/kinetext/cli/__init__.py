@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from kinetext.cli import start, user, workflow
+from kinetext.cli import models, start, user, workflow
 from kinetext.core.escape import for_terminal
 from kinetext.core.files import disk_errno
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 for commands, panel in (
     (start.app, "Commands for users"),
     (user.app, "Commands for users"),
+    (models.app, "Commands for users"),
     (workflow.app, "Steps of the workflow"),
 ):
     for command in commands.registered_commands:

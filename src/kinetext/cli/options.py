@@ -26,9 +26,6 @@ RunFolders = Annotated[
 Name = Annotated[str, typer.Option(help="name in config.yaml")]
 Json = Annotated[str, typer.Option(help="options as JSON, with the keys of config.yaml")]
 Tracking = Annotated[str, typer.Option(envvar="KINETEXT_TRACKING", help="`tracking` of config.yaml as JSON")]
-RunFolder = Annotated[
-    Path, typer.Option("--run", help="run folder: results/runs/DATASET/PROTOCOL/BACKBONE/METHOD/TEXTS/seed0")
-]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads or worker processes")]
 Gpus = Annotated[int, typer.Option(min=0, help="GPUs per node, one process each; without a GPU, processes on the CPU")]
 Nodes = Annotated[int, typer.Option(min=1, help="nodes of the SLURM job")]

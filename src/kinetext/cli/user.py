@@ -1,4 +1,4 @@
-"""Commands for users: run, check, inspect, compare, classify, export and repair."""
+"""Commands for users: run, check, inspect, compare, export tables and repair."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from kinetext.cli.options import ConfigFile, Json, RunFolder, TextsFile, Threads, Tracking, parse_options
+from kinetext.cli.options import ConfigFile, Json, TextsFile, Threads, Tracking, parse_options
 from kinetext.core.escape import for_terminal
 from kinetext.core.plugins import KINDS, nearest
 
@@ -169,26 +169,6 @@ def compare(
 
 
 @app.command()
-def classify(
-    videos: Annotated[list[Path], typer.Argument(help="video files, folders of them, lists (.txt, or .csv with path)")],
-    run: RunFolder,
-    top: Annotated[int, typer.Option(min=1, help="labels per video")] = 5,
-    csv: Annotated[
-        Path | None, typer.Option(help="CSV file to write: a row per video and label, errors as rows")
-    ] = None,
-    threads: Threads = 1,
-) -> None:
-    """Classify videos with a trained run; fail if no video could be read or, without --csv, if any could not."""
-    from kinetext.evaluation import classify as module
-
-    num_videos, num_unreadable = module.classify(videos, run, top, csv, threads)
-    if csv is not None:
-        print(f"{csv}: {num_videos} videos, {num_unreadable} of them unreadable")
-    if num_unreadable == num_videos or (num_unreadable and csv is None):
-        sys.exit(1)
-
-
-@app.command()
 def export_predictions(
     run: Annotated[Path, typer.Argument(help="run folder: results/runs/DATASET/PROTOCOL/BACKBONE/METHOD/TEXTS/seed0")],
     output: Annotated[Path, typer.Option(help="CSV file to write: a row per test clip")],
@@ -246,17 +226,6 @@ def probe_backbone(
     from kinetext.backbones.tiny import probe as module
 
     module.probe_backbone(backbone, stills)
-
-
-@app.command()
-def import_weights(
-    checkpoint: Annotated[Path, typer.Argument(help="file of weights of STAN's released code, .pth")],
-    output: Annotated[Path, typer.Option(help="safetensors file to write")],
-) -> None:
-    """Convert a checkpoint of STAN's published code to the parameter names of the method `stan`."""
-    from kinetext.methods.stan import import_weights as module
-
-    module.import_weights(checkpoint, output)
 
 
 @app.command()

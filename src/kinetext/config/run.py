@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -41,6 +41,15 @@ class TuningRecord(Options):
     planned: str | None = Field(None, description="fingerprint of the run with the configured setting")
 
 
+class ViewOptions(Options):
+    """Which stored frames of a test clip are scored: the frames of each view, and the views."""
+
+    num_frames: int | None = Field(None, description="frames per temporal clip; null: all stored ones")
+    sampling: Literal["uniform", "segment", "dense"] = Field("uniform", description="as in the training")
+    stride: int = Field(1, ge=1, description="as in the training")
+    testing: TestingOptions = TestingOptions()
+
+
 class RunSpec(Options):
     """The complete specification of one run: the content of run.yaml."""
 
@@ -75,6 +84,14 @@ class RunSpec(Options):
     def frame_options(self) -> FrameOptions:
         """Return the options of the stored frames of the data set."""
         return FrameOptions(**self.dataset_options.get("frames", {}))
+
+    @property
+    def view_options(self) -> ViewOptions:
+        """Return the options of the views of test clips."""
+        training = self.training
+        return ViewOptions(
+            num_frames=self.num_frames, sampling=training.sampling, stride=training.stride, testing=self.testing
+        )
 
     def with_fingerprint(self) -> "RunSpec":
         """Return a copy of the run with its fingerprint, a hash of everything that defines the run."""

@@ -58,6 +58,7 @@ KINDS = {
             "weights",
             "download",
             "embed",
+            "hub_folder",
             "hf_clip",
             "layer",
             "library",

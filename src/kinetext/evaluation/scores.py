@@ -53,8 +53,12 @@ def score_clips(method: Method, video: Any, text: list[Any], views: int, average
 
     `text` has the texts in chunks. The scores are log-odds if the method was trained on several labels per clip.
     """
-    scores_NK = torch.cat([method.label_logits(method.score(video, part)) for part in text], 1).float()
-    return average_views(scores_NK, views, average).cpu().numpy()
+    return average_views(score_views(method, video, text), views, average).cpu().numpy()
+
+
+def score_views(method: Method, video: Any, text: list[Any]) -> Tensor:
+    """Return the scores [N, K] of `video` (N views) for the encoded texts, which are in chunks."""
+    return torch.cat([method.label_logits(method.score(video, part)) for part in text], 1).float()
 
 
 def average_views(scores_NK: Tensor, views: int, average: str) -> Tensor:

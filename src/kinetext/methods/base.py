@@ -78,6 +78,7 @@ class Method(nn.Module):
 
     Config: ClassVar[type[Options]] = Options
     trains: ClassVar[bool] = True  # false: the method has nothing to train
+    plain: ClassVar[bool] = False  # true: a trained model is an image-text model, scored as `zero_shot` does
     fits: ClassVar[bool] = False  # true: `fit` is called instead of gradient descent
     needs_text: ClassVar[bool] = True  # false: no text is encoded, so a backbone without a text encoder will do
     needs_descriptions: ClassVar[bool] = False  # true: class names alone are refused

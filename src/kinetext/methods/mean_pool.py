@@ -19,4 +19,5 @@ class MeanPool(Method):
     mechanism = "zero-shot CLIP, fine-tuned on videos"
     equals_before_training = "zero-shot CLIP"
     sees_order = False
+    plain = True
     tasks = ALL_TASKS

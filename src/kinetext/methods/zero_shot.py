@@ -18,4 +18,5 @@ class ZeroShot(Method):
     equals_before_training = "nothing trains: zero-shot CLIP"
     trains: ClassVar[bool] = False
     sees_order = False
+    plain = True
     tasks = ALL_TASKS
