@@ -221,6 +221,18 @@ def at_position(table: TextTable, position: float | None) -> Tensor:
     return table.motion_S & at_S
 
 
+def unscaled_class_means(sentence_SD: Tensor, table: TextTable) -> Tensor:
+    """Return the mean feature [K, D] of the sentences of each class, with the length of the encoder's features.
+
+    The direction is that of `class_means`. The length is the mean length of the features of the sentences, for methods
+    that process text features further. With one sentence per class, the result is the feature of the sentence.
+    """
+    length_S = sentence_SD.norm(dim=-1)
+    sums_2K = length_S.new_zeros(2, len(table.labels))
+    length_K, count_K = sums_2K.index_add(1, table.owner_S, torch.stack([length_S, torch.ones_like(length_S)]))
+    return class_means(sentence_SD, table, torch.ones_like(table.motion_S)) * (length_K / count_K)[:, None]
+
+
 def require_descriptions(table: TextTable, method: str) -> None:
     """Raise ValueError if a class has no motion description. `method` is the name of the method that needs one."""
     if table.undescribed is not None:

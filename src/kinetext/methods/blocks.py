@@ -1,11 +1,17 @@
-"""Building blocks of methods: attention, linear layers initialised to zero or the identity, and stochastic depth.
+"""Building blocks of methods: attention, linear layers initialised to zero or the identity, stochastic depth, and scores
+of pairs in chunks.
 
-B batch, Q queries, S keys, V width, H heads.
+B batch, Q queries, S keys, V width, H heads, K texts.
 """
 
+from collections.abc import Callable, Sequence
+
+import torch
 from torch import Tensor, nn
 
 from kinetext.backbones.attention import fused_attention, project_qkv
+
+NUMBERS_AT_ONCE = 2**24  # of pairs of clips and texts, in one tensor: 64 MiB in float32
 
 
 class Attention(nn.Module):
@@ -49,3 +55,15 @@ def drop_path(rate: float) -> nn.Module:
     from torchvision.ops import StochasticDepth  # 4 s, which a check of config.yaml need not spend
 
     return StochasticDepth(rate, "row")
+
+
+def score_in_chunks(
+    score: Callable[..., Tensor], text: Sequence[Tensor], numbers_per_text: int, at_once: int = NUMBERS_AT_ONCE
+) -> Tensor:
+    """Return the scores [B, K] of all pairs, computed for a few texts at a time, to bound the memory.
+
+    `score` returns the scores of B clips for parts of the tensors in `text`, whose first axis is texts. It holds about
+    `numbers_per_text` numbers per text, and it gets as many texts as hold `at_once` numbers, but at least one.
+    """
+    step = max(1, at_once // max(1, numbers_per_text))
+    return torch.cat([score(*part) for part in zip(*(tensor.split(step) for tensor in text), strict=True)], 1)

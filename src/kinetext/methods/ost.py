@@ -1,0 +1,169 @@
+"""OST (Chen et al., "OST: Refining Text Knowledge with Optimal Spatio-Temporal Descriptor for General Video Recognition",
+CVPR 2024): a class is a set of descriptions, a clip is a set of frames, and the score is the best transport between them.
+
+The cost of a frame and a description is 1 - their cosine. Sinkhorn's algorithm finds the plan that moves equal shares of
+all frames to equal shares of all descriptions at the least cost, with entropy 0.1. No gradient passes through the
+plan. The score is the sum over the plan of the cosines, plus the cosine-like product of the mean frame and the mean
+description (means of normalised features, not normalised again). It is computed with the spatial and with the temporal
+descriptions of a class and averaged. Here descriptions of the whole action are spatial, and those of its start and end
+are temporal; a class without one kind uses all of its descriptions for it.
+
+Both encoders may train (`image_encoder`, `text_encoder`); no parameter is added. Before training the score is the same
+function of CLIP's features. With one frame and one description per class it is twice the logit of zero_shot on the
+description (tests/methods/test_text_conditioned.py). The order of frames has no effect.
+
+Loss (`loss: batch`, as released): each clip is compared with the descriptions of the classes in its batch. The target of
+a row is the softmax of 10 x (same class), and the loss is the sum of the Kullback-Leibler divergences of rows and of
+columns. A clip meets only those clips that share its forward pass: set training.micro_batch: null; several processes
+each contrast their own part. `loss: classes` is the cross-entropy over all classes instead.
+
+What differs from the release (tomchen-ctj/OST @ 1810ae6): Sinkhorn stops for each pair alone once the mean change of its
+row factors is below the threshold. The released test is one mean over all pairs of a call, so the score of a clip
+depends on which other clips and classes are in the batch. See docs/decisions/038-score-of-a-pair-alone.md.
+
+B clips, T frames, K classes, S sentences, N descriptions of a class, D joint width.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from kinetext.backbones.text_table import TextTable, WordFeatures, require_descriptions
+from kinetext.core.plugins import Options
+from kinetext.core.schemas import PHASES
+from kinetext.methods.base import LossInputs, Method, Task
+from kinetext.methods.blocks import score_in_chunks
+
+WHOLE = PHASES.index("whole")
+SHARPNESS = 10  # of the targets in a batch (ActionCLIP, OST)
+
+
+class Descriptions(NamedTuple):
+    """The normalised spatial and temporal descriptions of each class [K, N, D], and masks [K, N], false for padding."""
+
+    spatial_KND: Tensor
+    spatial_KN: Tensor
+    temporal_KND: Tensor
+    temporal_KN: Tensor
+
+
+class Ost(Method):
+    """Compare frames and descriptions by optimal transport."""
+
+    needs_descriptions: ClassVar[bool] = True
+    tasks: ClassVar[tuple[Task, ...]] = ("classes", "labels")
+    sees_order = False
+
+    class Config(Options):
+        """Options of Sinkhorn's algorithm and of the loss."""
+
+        entropy: float = Field(0.1, gt=0, description="weight of the entropy in the transport problem (OST: 0.1)")
+        iterations: int = Field(100, ge=1, description="most iterations (OST: 100)")
+        threshold: float = Field(
+            0.01, ge=0, description="mean change of a pair's row factors at which it stops (OST: 0.01)"
+        )
+        loss: Literal["batch", "classes"] = Field(
+            "batch",
+            description="batch: contrast with the classes of the batch, as released; classes: cross-entropy over all",
+        )
+
+    config: Config
+
+    @classmethod
+    def gives_video_feature(cls, config: Config) -> bool:
+        return False
+
+    def encode_frames(self, frames_BTD: Tensor) -> Tensor:
+        """Return the normalised frame features [B, T, D]."""
+        return F.normalize(frames_BTD, dim=-1)
+
+    def pool_texts(self, words: WordFeatures, table: TextTable) -> Descriptions:
+        """Return the descriptions of all classes. Raises ValueError for a class without a description."""
+        require_descriptions(table, "ost")
+        unit_SD, sets = F.normalize(words.sentence_SD, dim=-1), []
+        for of_kind_S in (table.phase_S == WHOLE, table.phase_S != WHOLE):
+            sets += _by_class(unit_SD, _of_kind_or_all(table, of_kind_S), table)
+        return Descriptions(*sets)
+
+    def score(self, video: Tensor, text: Descriptions) -> Tensor:
+        """Return the logits [B, K]: transport plus mean cosine, averaged over spatial and temporal descriptions."""
+
+        def scores(*sets: Tensor) -> Tensor:
+            return (self.compare(video, *sets[:2]) + self.compare(video, *sets[2:])) / 2
+
+        numbers_per_text = video.shape[0] * video.shape[1] * text.spatial_KN.shape[1]
+        return self.backbone.logits(score_in_chunks(scores, text, numbers_per_text))
+
+    def compare(self, frames_BTD: Tensor, description_KND: Tensor, mask_KN: Tensor) -> Tensor:
+        """Return the scores [B, K] of one set of descriptions per class: transport plus product of means."""
+        cosine_BKTN = torch.einsum("btd,knd->bktn", frames_BTD, description_KND)
+        config = self.config
+        plan_BKTN = transport_plan(cosine_BKTN, mask_KN, config.entropy, config.iterations, config.threshold)
+        mean_KD = description_KND.sum(1) / mask_KN.sum(1, keepdim=True)  # padding is zero
+        return (plan_BKTN * cosine_BKTN).sum((-2, -1)) + frames_BTD.mean(1) @ mean_KD.T
+
+    def losses(self, batch: LossInputs) -> dict[str, Tensor]:
+        """Return the loss. With `loss: batch` it is OST's contrastive loss over the batch; see the module docstring."""
+        if batch.labels_BK is not None or self.config.loss == "classes":
+            return super().losses(batch)
+        text = Descriptions(*(tensor[batch.target_B] for tensor in batch.text))
+        scores_BB = self.score(batch.video, text)
+        if batch.log_prior_K is not None:
+            scores_BB = scores_BB + batch.log_prior_K[batch.target_B]
+        same_BB = (batch.target_B[:, None] == batch.target_B).to(scores_BB)
+        wanted_BB = (SHARPNESS * same_BB).softmax(1)
+        wanted_BB = (1 - batch.label_smoothing) * wanted_BB + batch.label_smoothing / len(wanted_BB)
+        rows, columns = (F.kl_div(x.log_softmax(1), wanted_BB, reduction="batchmean") for x in (scores_BB, scores_BB.T))
+        return {"contrastive": rows + columns}
+
+
+@torch.no_grad()
+def transport_plan(cosine_BKTN: Tensor, mask_KN: Tensor, entropy: float, iterations: int, threshold: float) -> Tensor:
+    """Return the transport plans [B, K, T, N] for the costs 1 - cosine, without a gradient (Sinkhorn; Cuturi, NeurIPS 2013).
+
+    Frames have equal shares, and so have the descriptions where `mask_KN` is true. In each iteration the factors of the
+    rows (frames) are updated first, then those of the columns. A pair stops after the iteration in which the mean
+    absolute change of its row factors is below `threshold`.
+    """
+    kernel_BKTN = ((cosine_BKTN - 1) / entropy).exp()
+    share_KN = mask_KN.to(kernel_BKTN) / mask_KN.sum(1, keepdim=True)
+    row_BKT = torch.ones_like(kernel_BKTN[..., 0])
+    column_BKN = mask_KN.to(kernel_BKTN).expand(len(kernel_BKTN), -1, -1)
+    active_BK1 = torch.ones_like(row_BKT[..., :1], dtype=torch.bool)
+    for _ in range(iterations):
+        new_BKT = 1 / (kernel_BKTN.shape[2] * torch.einsum("bktn,bkn->bkt", kernel_BKTN, column_BKN))
+        new_BKN = share_KN / torch.einsum("bktn,bkt->bkn", kernel_BKTN, new_BKT)
+        changed_BK1 = (new_BKT - row_BKT).abs().mean(-1, keepdim=True)
+        row_BKT = torch.where(active_BK1, new_BKT, row_BKT)
+        column_BKN = torch.where(active_BK1, new_BKN, column_BKN)
+        active_BK1 = active_BK1 & (changed_BK1 >= threshold)
+        if not active_BK1.any():
+            break
+    return row_BKT[..., None] * kernel_BKTN * column_BKN[..., None, :]
+
+
+def _of_kind_or_all(table: TextTable, of_kind_S: Tensor) -> Tensor:
+    """Return which sentences [S] are descriptions of a kind, or any descriptions of a class that has none of the kind."""
+    wanted_S = table.motion_S & of_kind_S
+    has_K = torch.zeros_like(table.owner_S[: len(table.labels)]).index_add(0, table.owner_S, wanted_S.long()) > 0
+    return torch.where(has_K[table.owner_S], wanted_S, table.motion_S)
+
+
+def _by_class(unit_SD: Tensor, keep_S: Tensor, table: TextTable) -> tuple[Tensor, Tensor]:
+    """Return the sentences `keep_S` by class [K, N, D], padded with zeros, and a mask [K, N]: true for sentences.
+
+    N is the most descriptions of a class, whatever is kept, so that nothing is read from the device.
+    """
+    K, N = len(table.labels), table.max_descriptions
+    before_S = keep_S.long().cumsum(0) - keep_S.long()  # kept sentences before each sentence
+    first_K = torch.searchsorted(table.owner_S, torch.arange(K, device=keep_S.device))
+    place_S = before_S - before_S[first_K][table.owner_S]
+    place_S = torch.where(keep_S, place_S, N)  # the others go to a column that is cut off
+    unit_KND = unit_SD.new_zeros(K, N + 1, unit_SD.shape[-1]).index_put((table.owner_S, place_S), unit_SD)
+    mask_KN = keep_S.new_zeros(K, N + 1).index_put((table.owner_S, place_S), keep_S)
+    return unit_KND[:, :N], mask_KN[:, :N]
