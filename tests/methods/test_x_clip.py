@@ -36,8 +36,8 @@ def test_a_message_carries_what_another_frame_shows(tiny):
     other_BTCHW[:, 0] += 1
     first, second = (method.image_tokens(frames)[4][:, -1] for frames in (frames_BTCHW, other_BTCHW))
     assert (first - second).abs().max() > 1e-4
-    plain, again = (tiny.visual_tokens(frames, (4,))[4][:, -1] for frames in (frames_BTCHW, other_BTCHW))
-    assert torch.equal(plain, again)
+    first_alone, second_alone = (tiny.visual_tokens(frames, (4,))[4][:, -1] for frames in (frames_BTCHW, other_BTCHW))
+    assert torch.equal(first_alone, second_alone)
 
 
 @torch.inference_mode()

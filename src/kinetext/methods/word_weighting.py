@@ -45,6 +45,9 @@ class ClassTexts(NamedTuple):
 class WordWeighting(Method):
     """Average the cosines of the frames with a class, weighted by the words of the class."""
 
+    paper = "BIKE's video concept spotting (Wu et al., CVPR 2023)"
+    mechanism = "the words of a class weight the frames"
+    equals_before_training = "zero-shot CLIP on one frame; else frames weighted by words"
     trains: ClassVar[bool] = False
     tasks = ALL_TASKS
     sees_order = False

@@ -52,6 +52,14 @@ class Video(NamedTuple):
 class XClip(Method):
     """Exchange messages between frames inside the image encoder, and prompt the texts by the video."""
 
+    paper = "X-CLIP (Ni et al., ECCV 2022)"
+    mechanism = "messages between frames inside the encoder, a transformer over frames, texts prompted by the video"
+    equals_before_training = "another function: random messages, integration and prompts on CLIP"
+    published = (
+        "Kinetics-400 top-1 83.8 (8 frames, 4 x 3 views), 84.7 (16 frames), B/16; microsoft/VideoX @ 1744b21, X-CLIP README",
+        "zero-shot top-1 HMDB51 44.6, UCF101 72.0, Kinetics-600 65.2 (32 frames, B/16); the same",
+        "16-shot top-1 HMDB51 64.0, UCF101 91.4 (32 frames, B/16); the same",
+    )
     inside = True
     patches = True
     tasks = ALL_TASKS
