@@ -92,10 +92,9 @@ class Ost(Method):
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Descriptions:
         """Return the descriptions of all classes. Raises ValueError for a class without a description."""
         require_descriptions(table, "ost")
-        unit_SD, sets = F.normalize(words.sentence_SD, dim=-1), []
-        for of_kind_S in (table.phase_S == WHOLE, table.phase_S != WHOLE):
-            sets += _by_class(unit_SD, _of_kind_or_all(table, of_kind_S), table)
-        return Descriptions(*sets)
+        unit_SD, whole_S = F.normalize(words.sentence_SD, dim=-1), table.phase_S == WHOLE
+        spatial = _by_class(unit_SD, _of_kind_or_all(table, whole_S), table)
+        return Descriptions(*spatial, *_by_class(unit_SD, _of_kind_or_all(table, ~whole_S), table))
 
     def score(self, video: Tensor, text: Descriptions) -> Tensor:
         """Return the logits [B, K]: transport plus mean cosine, averaged over spatial and temporal descriptions."""
