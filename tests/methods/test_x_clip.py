@@ -74,3 +74,17 @@ def test_x_clip_refuses_heads_that_do_not_divide_the_width(tiny):
         ValueError, match=r"x_clip: heads is 5, which does not divide the width .*, 128; take a divisor"
     ):
         build(tiny, "x_clip", heads=5)
+
+
+@pytest.mark.parametrize("name", ["siglip", "pe", "eva_norm_after"])
+def test_x_clip_works_on_encoders_without_a_class_token_and_with_rotary_positions(name):
+    import small_timm  # imports timm: seconds
+
+    method = build(small_timm.small(name), "x_clip")
+    frames_BTCHW = torch.randn(2, 3, 3, small_timm.PX, small_timm.PX)
+    scores_BK = method.score(method.encode_video(frames_BTCHW), torch.randn(4, method.backbone.embed_dim))
+    alone_BK = method.score(method.encode_video(frames_BTCHW[:1]), torch.ones(1, method.backbone.embed_dim))
+    assert scores_BK.shape == (2, 4)
+    assert alone_BK.isfinite().all()
+    scores_BK.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in method.new_parameters().values())

@@ -5,8 +5,8 @@ The cost of a frame and a description is 1 - their cosine. Sinkhorn's algorithm 
 all frames to equal shares of all descriptions at the least cost, with entropy 0.1. No gradient passes through the
 plan. The score is the sum over the plan of the cosines, plus the cosine-like product of the mean frame and the mean
 description (means of normalised features, not normalised again). It is computed with the spatial and with the temporal
-descriptions of a class and averaged. Here descriptions of the whole action are spatial, and those of its start and end
-are temporal; a class without one kind uses all of its descriptions for it.
+descriptions of a class and averaged. Here descriptions of the whole action are spatial, and those of its steps (a
+position from start to end) are temporal; a class without one kind uses all of its descriptions for it.
 
 Both encoders may train (`image_encoder`, `text_encoder`); no parameter is added. Before training the score is the same
 function of CLIP's features. With one frame and one description per class it is twice the logit of zero_shot on the
@@ -35,11 +35,9 @@ from torch import Tensor
 
 from kinetext.backbones.text_table import TextTable, WordFeatures, require_descriptions
 from kinetext.core.plugins import Options
-from kinetext.core.schemas import PHASES
 from kinetext.methods.base import LossInputs, Method, Task
 from kinetext.methods.blocks import score_in_chunks
 
-WHOLE = PHASES.index("whole")
 SHARPNESS = 10  # of the targets in a batch (ActionCLIP, OST)
 
 
@@ -92,7 +90,7 @@ class Ost(Method):
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Descriptions:
         """Return the descriptions of all classes. Raises ValueError for a class without a description."""
         require_descriptions(table, "ost")
-        unit_SD, whole_S = F.normalize(words.sentence_SD, dim=-1), table.phase_S == WHOLE
+        unit_SD, whole_S = F.normalize(words.sentence_SD, dim=-1), table.position_S.isnan()
         spatial = _by_class(unit_SD, _of_kind_or_all(table, whole_S), table)
         return Descriptions(*spatial, *_by_class(unit_SD, _of_kind_or_all(table, ~whole_S), table))
 

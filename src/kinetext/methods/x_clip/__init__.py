@@ -100,7 +100,9 @@ class XClip(Method):
         """Return the output [B, T, N, V] of a layer whose tokens also attend to the message of their frame."""
         message_BTV = self.messages[number - 1](self.backbone.summary(x_BTNV))
         x_SNV = x_BTNV.flatten(0, 1)
-        message = layer.keys_values(message_BTV.flatten(0, 1)[:, None])
+        message = layer.placed(None).keys_values(
+            message_BTV.flatten(0, 1)[:, None]
+        )  # a message has no place in a frame
         x_SNV = x_SNV + layer.attention(x_SNV, extra_keys_values=message)
         return (x_SNV + layer.mlp(x_SNV)).unflatten(0, x_BTNV.shape[:2])
 

@@ -67,8 +67,9 @@ def class_table(ids: list[list[int]]):
     for k, words in enumerate(ids):
         ids_KL[k, : len(words) + 2] = torch.tensor([START, *words, END])
         mask_KL[k, : len(words) + 2] = True
-    none_K = torch.zeros(K, dtype=torch.long)
-    return text_table([str(k) for k in range(K)], TextTokens(ids_KL, mask_KL), torch.arange(K), none_K > 0, none_K)
+    none_K = torch.full((K,), -1)
+    tokens, whole_K = TextTokens(ids_KL, mask_KL), torch.full((K,), torch.nan)
+    return text_table([str(k) for k in range(K)], tokens, torch.arange(K), none_K > 0, whole_K, none_K)
 
 
 def near_items(ours, record) -> None:
