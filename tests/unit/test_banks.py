@@ -40,8 +40,10 @@ def class_names(bank):
 def require_steps(texts):
     """Assert that a class has a start, steps, an end, and two sentences about the whole movement, in this order."""
     *moments, first_whole, second_whole = [text.position for text in texts]
-    assert first_whole is None and second_whole is None
-    assert len(moments) >= 3 and moments == [round(step / (len(moments) - 1), 4) for step in range(len(moments))]
+    assert first_whole is None
+    assert second_whole is None
+    assert len(moments) >= 3
+    assert moments == [round(step / (len(moments) - 1), 4) for step in range(len(moments))]
 
 
 def has_words(text, words):
