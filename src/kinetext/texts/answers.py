@@ -60,7 +60,7 @@ def parse_answer(content: str, about: About = "motion", steps: int = 0) -> list[
     of a reasoning model is skipped. Raises ValueError that names the fault. The message is sent with a correction
     (prompts.correction), so changing its wording would repeat the paid requests for corrections.
     """
-    value = _first_json(content)
+    value = first_json(content)
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
         value = value[0]
     if not isinstance(value, dict):
@@ -80,7 +80,7 @@ def parse_answer(content: str, about: About = "motion", steps: int = 0) -> list[
     return with_positions(whole[:1], whole[1 : 1 + steps], whole[1 + steps : 2 + steps], whole[2 + steps :])
 
 
-def _first_json(content: str) -> Any:
+def first_json(content: str) -> Any:
     """Return the JSON value of the content, of the text after a `<think>` block, or of a code fence in that text.
 
     Raises ValueError if none of them is JSON.

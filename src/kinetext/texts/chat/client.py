@@ -33,6 +33,7 @@ class Server:
     timeout_s: float
     retries: int
     needs_key: bool  # OpenAI; other servers are tried without one
+    user: str = "chat_api"  # who asks, in messages
 
     def key(self) -> str:
         """Return the key from the environment, or "none" if the server needs no key.
@@ -44,15 +45,19 @@ class Server:
             return "none"
         if not key:
             raise ValueError(
-                f"chat_api: no key in the environment variable {self.key_env} and no cached reply; set the variable, "
-                "or use texts without a server (modules bundled or names, or a results/cache that holds the replies), "
-                "or set base_url to a local server such as vLLM or Ollama, which needs no key"
+                f"{self.user}: no key in the environment variable {self.key_env} and no cached reply; set the variable, "
+                f"or {self._without_a_server()} (or a results/cache that holds the replies), or set base_url to a local "
+                "server such as vLLM or Ollama, which needs no key"
             )
         if not re.fullmatch(r"[!-~]+", key):  # the HTTP library would print it in its exception
             raise ValueError(
-                f"chat_api: the key in {self.key_env} contains a blank or a non-ASCII character; set it again"
+                f"{self.user}: the key in {self.key_env} contains a blank or a non-ASCII character; set it again"
             )
         return key
+
+    def _without_a_server(self) -> str:
+        is_of_texts = self.user == "chat_api"
+        return "use texts without a server, modules bundled or names" if is_of_texts else "take this method out"
 
     def redact(self, text: str) -> str:
         """Return a text without the key, which some servers repeat in their replies.
@@ -144,11 +149,11 @@ def translated_errors(server: Server, model: str) -> Iterator[None]:
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
         message = one_line(server.redact(str(error)))
         if not os.environ.get(server.key_env, "").strip():
-            raise ValueError(f"chat_api: {url} needs a key; export {server.key_env}=YOUR_KEY: {message}") from None
-        raise ValueError(f"chat_api: {url} refuses the key in {server.key_env}: {message}") from None
+            raise ValueError(f"{server.user}: {url} needs a key; export {server.key_env}=YOUR_KEY: {message}") from None
+        raise ValueError(f"{server.user}: {url} refuses the key in {server.key_env}: {message}") from None
     except openai.NotFoundError as error:
         message = one_line(server.redact(str(error)))
-        raise ValueError(f"chat_api: {url} has no model '{model}': {message}") from None
+        raise ValueError(f"{server.user}: {url} has no model '{model}': {message}") from None
     except openai.APITimeoutError:
         message = f"no reply within {server.timeout_s:g} s, tried {server.retries + 1} times"
         raise NoReplyError(message, maybe_charged=True) from None
@@ -157,7 +162,7 @@ def translated_errors(server: Server, model: str) -> Iterator[None]:
         message = one_line(server.redact(str(cause)))
         if type(cause).__name__ == "ConnectError":  # by name, because the HTTP library under openai has changed before
             raise ValueError(
-                f"chat_api: base_url: no connection to {url} ({message}); is the server running?"
+                f"{server.user}: base_url: no connection to {url} ({message}); is the server running?"
             ) from None
         message = f"the connection was cut ({message}), tried {server.retries + 1} times"
         raise NoReplyError(message, maybe_charged=True) from None

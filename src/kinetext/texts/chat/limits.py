@@ -15,6 +15,7 @@ from typing import Any
 from kinetext.core import detached
 
 CHARACTERS_PER_TOKEN = 4  # of English, OpenAI's rule of thumb; other languages take more tokens
+IMAGE_TOKENS = 85  # of a picture of up to 512 px at OpenAI with `detail: low`; other models take 50 to 300
 TOKENS_PER_SENTENCE = 35  # 25 words, the requested maximum, at 4/3 tokens per word
 BATCH_PRICE_FACTOR = 0.5  # OpenAI's price of a request in a batch
 
@@ -44,9 +45,17 @@ class Prices:
 
 def estimate(request: dict[str, Any], sentences: int) -> Tokens:
     """Return the estimated tokens of a request, and of an answer in JSON with `sentences` sentences."""
-    characters = sum(len(message["content"]) for message in request["messages"])
+    parts = [part for message in request["messages"] for part in _parts(message["content"])]
+    characters = sum(len(part["text"]) for part in parts if part["type"] == "text")
     characters += len(json.dumps(request["schema"])) if request["schema"] else 0
-    return Tokens(-(-characters // CHARACTERS_PER_TOKEN), sentences * TOKENS_PER_SENTENCE + 20)
+    images = sum(part["type"] == "image_url" for part in parts)
+    prompt = -(-characters // CHARACTERS_PER_TOKEN) + images * IMAGE_TOKENS
+    return Tokens(prompt, sentences * TOKENS_PER_SENTENCE + 20)
+
+
+def _parts(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the content of a message as a list of texts and pictures."""
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 class NoReplyError(Exception):

@@ -4,7 +4,9 @@ A form is JSON schema, JSON mode or plain text, each with or without a temperatu
 the others wait for it and use the form that was accepted.
 """
 
+import base64
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -19,6 +21,8 @@ REFUSALS = (
     500,
     501,
 )  # statuses for a request that a server does not understand; llama-cpp-python answers 500
+Images = Mapping[str, bytes]  # hash of a picture, as in the request -> its JPEG file
+NO_IMAGES: Images = {}
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class Negotiation:
         self._refused: list[str] = []  # messages for requests that were refused in every form
         self._lock = Lock()
 
-    def send(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send a request; return the fields of its cache record: `reply` (the raw body) and `mode`.
+    def send(self, request: dict[str, Any], images: Images = NO_IMAGES) -> dict[str, Any]:
+        """Send a request with its pictures (see `request_body`); return the fields of its cache record: `reply` (the raw body) and `mode`.
 
         If the server refused a temperature, the field `dropped` names it. Raises NoReplyError if there is no reply to
         this request. Raises ValueError if the requests of all other classes would fail too, for instance after two
@@ -50,13 +54,13 @@ class Negotiation:
             if self.form is None:
                 with self._lock:
                     if self.form is None:
-                        self.form, reply = self._probe(request, preferred)
+                        self.form, reply = self._probe(request, preferred, images)
                         self._print_difference(request["model"], preferred)
                         return _record(self.form, preferred, reply)
-            reply = post(self.server, request_body(request, self.form), self.server.retries)
+            reply = post(self.server, request_body(request, self.form, images), self.server.retries)
             return _record(self.form, preferred, reply)
 
-    def _probe(self, request: dict[str, Any], preferred: Form) -> tuple[Form, str]:
+    def _probe(self, request: dict[str, Any], preferred: Form, images: Images) -> tuple[Form, str]:
         """Send a request in one form after another, the preferred form first; return the accepted form and the reply.
 
         Raises ValueError if two requests were refused in every form.
@@ -69,7 +73,7 @@ class Negotiation:
             form = Form(modes[0], with_temperature)
             retries = self.server.retries if len(modes) == 1 else min(self.server.retries, 1)
             try:
-                return form, post(self.server, request_body(request, form), retries)
+                return form, post(self.server, request_body(request, form, images), retries)
             except openai.APIStatusError as error:
                 if error.status_code not in REFUSALS:
                     raise
@@ -82,7 +86,9 @@ class Negotiation:
                     self._refused.append(message)
                     if len(self._refused) < 2:
                         raise
-        raise ValueError(f"chat_api: {self.server.base_url} refuses every request in every form: {self._refused[-1]}")
+        raise ValueError(
+            f"{self.server.user}: {self.server.base_url} refuses every request in every form: {self._refused[-1]}"
+        )
 
     def _print_difference(self, model: str, preferred: Form) -> None:
         assert self.form
@@ -90,20 +96,44 @@ class Negotiation:
         if self.form.with_temperature != preferred.with_temperature:
             differences.append("no temperature (temperature: null requests the same)")
         if differences:
-            print(f"chat_api: {self.server.base_url} accepts for {model}: {', '.join(differences)}", file=sys.stderr)
+            message = f"{self.server.base_url} accepts for {model}: {', '.join(differences)}"
+            print(f"{self.server.user}: {message}", file=sys.stderr)
 
 
-def request_body(request: dict[str, Any], form: Form) -> dict[str, Any]:
-    """Return the body of a chat-completions request in this form."""
-    body: dict[str, Any] = {"model": request["model"], "messages": request["messages"]}
+def request_body(request: dict[str, Any], form: Form, images: Images = NO_IMAGES) -> dict[str, Any]:
+    """Return the body of a chat-completions request in this form.
+
+    A request names each picture by a hash, so that cached requests stay small and hold no video. `images` maps the
+    hashes to JPEG files, which are sent as data URLs.
+    """
+    body: dict[str, Any] = {"model": request["model"], "messages": _with_images(request["messages"], images)}
     if form.with_temperature and request["temperature"] is not None:
         body["temperature"] = request["temperature"]
     if form.mode == "json_schema":
-        json_schema = {"name": "motion", "strict": True, "schema": request["schema"]}
+        json_schema = {"name": request.get("schema_name", "motion"), "strict": True, "schema": request["schema"]}
         body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
     elif form.mode == "json_object":
         body["response_format"] = {"type": "json_object"}
     return body
+
+
+def _with_images(messages: list[dict[str, Any]], images: Images) -> list[dict[str, Any]]:
+    """Return the messages with the data of the pictures in place of their hashes."""
+    if not images:
+        return messages
+    filled = []
+    for message in messages:
+        content = message["content"]
+        if isinstance(content, list):
+            content = [_with_data(part, images) if part["type"] == "image_url" else part for part in content]
+        filled.append({**message, "content": content})
+    return filled
+
+
+def _with_data(part: dict[str, Any], images: Images) -> dict[str, Any]:
+    jpeg = images[part["image_url"]["url"]]
+    url = "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+    return {**part, "image_url": {**part["image_url"], "url": url}}
 
 
 def _record(form: Form, preferred: Form, reply: str) -> dict[str, Any]:

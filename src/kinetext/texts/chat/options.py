@@ -1,4 +1,6 @@
-"""The options of the provider chat_api: model, server, limits on time and money."""
+"""Options of everything that asks a language model: model, server, limits on time and money; and of the provider
+chat_api.
+"""
 
 import re
 from urllib.parse import urlsplit
@@ -15,8 +17,8 @@ OPENAI_URL = "https://api.openai.com/v1"
 DEFAULT_MODEL, DEFAULT_PRICES = "gpt-4o", Prices(2.5, 10.0)
 
 
-class ChatOptions(Options):
-    """Options of the provider chat_api: model, server, and limits on time and cost."""
+class ServerOptions(Options):
+    """Options of a model behind an OpenAI-compatible server, and limits on time and cost."""
 
     # an error must not print a key that was put into the wrong field
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -29,16 +31,6 @@ class ChatOptions(Options):
         "OPENAI_API_KEY",
         description="environment variable that holds the key; not needed for a base_url whose server checks none",
     )
-    about: About = Field("motion", description="motion, or appearance (what one still picture shows) as a control")
-    sentences: int = Field(
-        3,
-        ge=1,
-        le=20,
-        description="sentences about the whole movement per class, besides start, steps and end",
-    )
-    steps: int = Field(
-        2, ge=0, le=10, description="sentences about moments between start and end, in temporal order; 0: none"
-    )
     temperature: float | None = Field(
         0.0,
         ge=0,
@@ -48,7 +40,6 @@ class ChatOptions(Options):
     structured: bool = Field(
         True, description="request the JSON schema; falls back to JSON mode and plain text if refused"
     )
-    max_repairs: int = Field(1, ge=0, le=5, description="corrections requested per class whose answer has faults")
     max_in_flight: int = Field(4, ge=1, le=64, description="requests at once")
     requests_per_minute: float | None = Field(None, gt=0, description="maximum rate, evenly spaced")
     tokens_per_minute: float | None = Field(None, gt=0, description="maximum rate of prompt and answer, as estimated")
@@ -59,9 +50,6 @@ class ChatOptions(Options):
     )
     price_in: float | None = Field(None, ge=0, description="USD per million prompt tokens; known for gpt-4o only")
     price_out: float | None = Field(None, ge=0, description="USD per million answer tokens")
-    batch: bool = Field(False, description="OpenAI's Batch API: half the price, answers within a day")
-    batch_wait_s: float = Field(3600.0, ge=0, description="seconds to wait for a batch; run again to continue waiting")
-    batch_poll_s: float = Field(30.0, gt=0, description="seconds between two requests for the state of a batch")
 
     @field_validator("api_key_env")
     @classmethod
@@ -81,7 +69,7 @@ class ChatOptions(Options):
         return url.rstrip("/") if url else None
 
     @model_validator(mode="after")
-    def _has_prices(self) -> "ChatOptions":
+    def _has_prices(self) -> "ServerOptions":
         if (self.price_in is None) != (self.price_out is None):
             raise ValueError("price_in, price_out: set both, in USD per million tokens")
         if self.max_usd is not None and self.prices is None:
@@ -98,5 +86,28 @@ class ChatOptions(Options):
     @property
     def server(self) -> Server:
         """The server with its key variable and its limits."""
+        return self.server_for("chat_api")
+
+    def server_for(self, user: str) -> Server:
+        """Return the server with its key variable and its limits. `user` names who asks, in error messages."""
         url = self.base_url or OPENAI_URL
-        return Server(url, self.api_key_env, self.timeout_s, self.retries, needs_key=self.base_url is None)
+        return Server(url, self.api_key_env, self.timeout_s, self.retries, self.base_url is None, user)
+
+
+class ChatOptions(ServerOptions):
+    """Options of the provider chat_api."""
+
+    about: About = Field("motion", description="motion, or appearance (what one still picture shows) as a control")
+    sentences: int = Field(
+        3,
+        ge=1,
+        le=20,
+        description="sentences about the whole movement per class, besides start, steps and end",
+    )
+    steps: int = Field(
+        2, ge=0, le=10, description="sentences about moments between start and end, in temporal order; 0: none"
+    )
+    max_repairs: int = Field(1, ge=0, le=5, description="corrections requested per class whose answer has faults")
+    batch: bool = Field(False, description="OpenAI's Batch API: half the price, answers within a day")
+    batch_wait_s: float = Field(3600.0, ge=0, description="seconds to wait for a batch; run again to continue waiting")
+    batch_poll_s: float = Field(30.0, gt=0, description="seconds between two requests for the state of a batch")

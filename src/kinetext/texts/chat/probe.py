@@ -29,7 +29,7 @@ def probe_server(server: Server, model: str) -> str | None:
             except openai.APITimeoutError:
                 return f"{server.base_url} does not answer within {TIMEOUT_S:g} s; is it overloaded?"
     except ValueError as error:
-        return str(error).removeprefix("chat_api: ").removeprefix("base_url: ")
+        return str(error).removeprefix(f"{server.user}: ").removeprefix("base_url: ")
     except NoReplyError as error:
         return f"{server.base_url} does not answer ({error})"
     names = model_names(reply)

@@ -13,15 +13,14 @@ finishes the open requests (core/detached.py). An event that ends both processes
 
 import sys
 from functools import partial
-from threading import Lock, Semaphore
+from threading import Lock
 from typing import Any
 
-from kinetext.core.detached import paid_request
 from kinetext.core.positions import part_name
 from kinetext.texts import answers, cache, prompts
 from kinetext.texts.chat import batch, limits
 from kinetext.texts.chat.completion import read_completion
-from kinetext.texts.chat.negotiation import Negotiation
+from kinetext.texts.chat.model import ChatModel
 from kinetext.texts.chat.options import ChatOptions
 from kinetext.texts.providers.base import Context, Provider, Text
 
@@ -33,10 +32,7 @@ class ChatApi(Provider):
 
     def __init__(self, config: ChatOptions):
         super().__init__(config)
-        self.ledger = limits.Ledger(config.prices, config.max_usd)
-        self.rate = limits.RateLimit(config.requests_per_minute, config.tokens_per_minute)
-        self.negotiation = Negotiation(config.server)
-        self.slots = Semaphore(config.max_in_flight)
+        self.chat = ChatModel(config)
         self.batch_failures: dict[str, str] = {}  # hash of the request -> reason
         self._undescribed: set[str] = set()
         self._lock = Lock()
@@ -79,7 +75,7 @@ class ChatApi(Provider):
             request = self.request(label, rivals[label])
             key = cache.request_hash(request)
             if cache.has_reply(request, context.cache):
-                self._count(key, request, cache.read_record(cache.hash_path(key, context.cache)))
+                self._count(request, cache.read_record(cache.hash_path(key, context.cache)))
             elif key not in missing:
                 missing[key] = request
                 expected += self._estimate(request)
@@ -110,8 +106,8 @@ class ChatApi(Provider):
             is_last = self._undescribed == {label}
             self._undescribed.discard(label)
         if is_last:
-            tokens = self.ledger.tokens
-            usd = f", {self.ledger.spent_usd:.4g} USD" if self.config.prices else ""
+            tokens = self.chat.ledger.tokens
+            usd = f", {self.chat.ledger.spent_usd:.4g} USD" if self.config.prices else ""
             counts = f"{tokens.prompt} tokens in and {tokens.completion} out"
             _print(f"the table's replies took {counts}{usd}, including cached ones")
         return texts
@@ -169,7 +165,7 @@ class ChatApi(Provider):
             record = cache.fetch_reply(request, context.cache, partial(self._send, request))
         except (limits.NoReplyError, limits.CapError) as error:
             return [Text(label, "", status=f"failed: {error}", **fields)]
-        self._count(fields["request_hash"], request, record)
+        self._count(request, record)
         fields["date"] = record["date"]
         try:
             completion = read_completion(record["reply"])
@@ -184,17 +180,10 @@ class ChatApi(Provider):
         key = cache.request_hash(request)
         if self.config.batch and len(request["messages"]) == 1:  # corrections are sent singly, at full price
             raise limits.NoReplyError(self.batch_failures.get(key, "it is in no batch"))
-        expected = self._estimate(request)
-        with self.slots, self.ledger.reserve(expected):
-            self.rate.wait(expected)
-            with paid_request():
-                record = self.negotiation.send(request)
-            self._count(key, request, record)
-        return record
+        return self.chat.send(request, self._estimate(request))
 
-    def _count(self, key: str, request: dict[str, Any], record: dict[str, Any]) -> None:
-        tokens = _stated_tokens(record) or self._estimate(request)
-        self.ledger.count(key, tokens, limits.BATCH_PRICE_FACTOR if "batch" in record else 1.0)
+    def _count(self, request: dict[str, Any], record: dict[str, Any]) -> None:
+        self.chat.count(request, record, self._estimate(request))
 
     def _estimate(self, request: dict[str, Any]) -> limits.Tokens:
         return limits.estimate(request, self._sentences_per_answer)
@@ -215,7 +204,7 @@ class ChatApi(Provider):
             _print(text + "price unknown (set price_in, price_out)")
             return
         usd = config.prices.cost(expected) * (limits.BATCH_PRICE_FACTOR if config.batch else 1.0)
-        spent = self.ledger.spent_usd
+        spent = self.chat.ledger.spent_usd
         _print(f"{text}about {usd:.4g} USD{' in a batch' if config.batch else ''}, {spent:.4g} USD paid before")
         if config.max_usd is not None and spent + usd > config.max_usd:
             raise ValueError(
@@ -243,13 +232,6 @@ def _faults(texts: list[Text], record: dict[str, Any], config: ChatOptions) -> l
 def _answer_text(record: dict[str, Any]) -> str | None:
     try:
         return read_completion(record["reply"]).text
-    except ValueError:
-        return None
-
-
-def _stated_tokens(record: dict[str, Any]) -> limits.Tokens | None:
-    try:
-        return read_completion(record["reply"]).tokens
     except ValueError:
         return None
 
