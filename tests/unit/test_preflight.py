@@ -301,3 +301,52 @@ def test_names_cannot_control_the_terminal():
 def test_results_are_named_as_snakemake_names_them(folder):
     for results in ("./out", "out/", "a/../out"):
         assert check_config(values(results=results)).results == "out"
+
+
+def asking(options):
+    """A configuration of a method that asks a model behind a server."""
+    methods = {"zero_shot": {}, "asked": {"module": "video_llm", "options": options}}
+    experiment = {"datasets": ["mine"], "backbone": "tiny", "methods": ["asked"], "texts": ["names"], "seeds": [0, 1]}
+    return {"methods": methods, "experiments": {"all": experiment}}
+
+
+def test_a_method_that_asks_a_server_needs_its_key_and_says_what_it_costs(folder):
+    stops, others = findings(**asking({}))
+    (line,) = stops
+    assert line.startswith("stop: methods.asked: no key in OPENAI_API_KEY, and none of its answers is cached; `export")
+    costs = [line for line in others if line.startswith("methods.asked: 2 requests about clips of mine, seed ")]
+    assert len(costs) == 2
+    assert "USD" in costs[0]
+
+
+def test_a_method_that_asks_a_server_needs_the_server(folder, monkeypatch):
+    with serving(monkeypatch) as server:
+        stops, others = findings(**asking({"model": "m", "base_url": server.url, "api_key_env": "TEST_KEY"}))
+        assert stops == []
+        assert server.requests == []  # no clip was asked about
+        assert any("methods.asked: 2 requests" in line and "price unknown" in line for line in others)
+    stops, _ = findings(**asking({"model": "m", "base_url": DEAD, "retries": 0}))
+    assert stops[0].startswith(f"stop: methods.asked: no connection to {DEAD}")
+    for seed in (0, 1):
+        write_table(
+            "predictions", [], folder / f"results/runs/mine/supervised/tiny/asked/names/seed{seed}/predictions.parquet"
+        )
+    assert findings(**asking({"model": "m", "base_url": DEAD, "retries": 0}))[0] == []
+
+
+def test_examples_need_classes_and_training_clips_of_the_data_set(folder):
+    config = values(**asking({"examples": 2}))
+    config["datasets"]["other"] = config["datasets"]["mine"]
+    config["experiments"]["all"] |= {"protocol": "zero_shot_from_other"}
+    with pytest.raises(ValueError, match="asked shows 2 training clips as examples, and the training clips have other"):
+        check_config(config)
+    config = values(**asking({}))
+    config["methods"]["asked"]["testing"] = {"clips": 3}
+    with pytest.raises(ValueError, match=r"asked is asked once per clip, but methods\.asked\.testing has 3 views"):
+        check_config(config)
+
+
+def test_a_run_that_asks_a_server_has_no_backbone(folder):
+    (run, _) = plan_runs(check_config(values(**asking({})))).values()
+    assert run.backbone_options == {}
+    assert run.run == "mine/supervised/tiny/asked/names/seed0"

@@ -23,6 +23,7 @@ from kinetext.plan import (
     mining_options,
     plan_runs,
     protocol_options,
+    reads_frames,
     source_dataset,
     text_inputs,
     text_modules,
@@ -238,6 +239,11 @@ def tested_checkpoint(w):
     """Return the checkpoint that a run is tested with: its own, another run's, or none."""
     run = RUNS.get(run_spec(w).trained_on, run_spec(w))
     return [f"{RESULTS}/runs/{run.run}/checkpoint.safetensors"] if method_trains(run) else []
+
+
+def reply_cache(run):
+    """Return words of a shell line: the folder of cached replies, of a run that asks a model behind a server."""
+    return flags(["--cache"], [f"{RESULTS}/cache"] * reads_frames(run))
 
 
 def run_files(run):

@@ -78,13 +78,14 @@ rule predict_clips:
         "../../envs/kinetext.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu=lambda w: 0 if reads_frames(run_spec(w)) else 1,  # a model behind a server needs none here
+        chat=lambda w: 1 if reads_frames(run_spec(w)) else 0,
         nodes=1,
         mem_mb=scale_with_attempt(16000),
         runtime=scale_with_attempt(60),
     params:
         backbone=lambda w: f"{RESULTS_LOCAL}/backbones/{w.backbone}",
-        checkpoint=lambda w, input: flags(["--checkpoint"], input.checkpoint),
+        checkpoint=lambda w, input: flags(["--checkpoint"], input.checkpoint) + reply_cache(run_spec(w)),
     shell:
         "kinetext predict-clips --run {input.run:q} --splits {input.splits:q} --frames {input.frames:q} --texts {input.texts:q}"
         " --backbone {params.backbone:q} {params.checkpoint:q} --threads {threads:q} --gpus $(({resources.gpu} / {resources.nodes}))"

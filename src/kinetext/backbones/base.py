@@ -2,6 +2,10 @@
 
 Each family of models (`open_clip_vit`, `tiny`) is a subclass of `Backbone`. The subclass hides everything that depends
 on the library of the family: parameter names, the position of the class token, the padding and the end of texts.
+A video encoder (`across_frames`, hf_video.py) has T' = T / frames_per_step steps of tokens in place of T frames:
+`visual_tokens`, `summary` and `encode_frames` return [B, T', ...]. It has no `embed`, `embeddings` and `layers`, and
+methods that work inside the encoder cannot use it.
+
 `encode_frames` and `encode_text` equal the library's `encode_image` and `encode_text` (tests/parity/test_backbone.py).
 
 B clips, T frames, F frames of all clips, C channels, H x W pixels, N tokens of a frame (prefix tokens first, then
@@ -32,6 +36,7 @@ class Backbone(nn.Module):
 
     Config: ClassVar[type[Options]] = Options
     has_text: ClassVar[bool] = True  # false: an image or video encoder alone, for methods that need no text
+    across_frames: ClassVar[bool] = False  # true: a video encoder, whose tokens depend on all frames of the clip
     sees_padding = False  # true: padding changes a text's feature, so texts are never cut to the longest of a batch
 
     num_layers: int
@@ -43,6 +48,10 @@ class Backbone(nn.Module):
     context_length: int  # tokens of the longest text
     layers: tuple[Layer, ...]  # of the image encoder; a tuple, so that parameters keep the library's names
     text_layers: tuple[Layer, ...]
+    frames_per_step: int = 1  # of a video encoder: frames that a step of tokens covers
+    num_frames: int | None = (
+        None  # of a video encoder: frames that a clip must have; None: multiples of frames_per_step
+    )
     gradient_checkpointing = False  # of the image encoder's layers (training.gradient_checkpointing)
 
     mean_C: Tensor
@@ -190,7 +199,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def encode_frames(self, frames_BTCHW: Tensor) -> Tensor:
-        """Return frame features [B, T, D], not normalised."""
+        """Return frame features [B, T, D], not normalised; of a video encoder, one per step of tokens [B, T', D]."""
         tokens = self.visual_tokens(frames_BTCHW, (self.num_layers,))
         return self.project(self.summary(tokens[self.num_layers]))
 

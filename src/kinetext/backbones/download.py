@@ -32,19 +32,25 @@ def weights_state(model: str, tag: str) -> tuple[str, bool]:
     return (f"{size / 1e6:.0f} MB of weights will be downloaded" if size else ""), False
 
 
-def hub_state(repository: str) -> tuple[str, bool]:
-    """Return (note, whether the weights are unavailable) for hf-hub:owner/name (see `weights_state`)."""
+def hub_state(repository: str, files: tuple[str, ...] = HUB_FILES) -> tuple[str, bool]:
+    """Return (note, whether the weights are unavailable) for hf-hub:owner/name (see `weights_state`).
+
+    The weights are the first of the files `files` that the repository has.
+    """
     try:
-        size = _size_on_hub(f"{repository}/")
+        size = _size_on_hub(f"{repository}/", files)
     except Exception as error:
         return f"hf-hub:{repository} is not in the cache and cannot be downloaded ({_reason(error)})", True
     return (f"{size / 1e6:.0f} MB of weights will be downloaded" if size else ""), False
 
 
-def hub_file(repository: str, names: tuple[str, ...]) -> Path:
+def hub_file(
+    repository: str, names: tuple[str, ...], needed: str = f"open_clip_config.json and {HUB_FILES[0]}"
+) -> Path:
     """Return the path of the first of the files `names` that is in the cache or can be downloaded from the repository.
 
-    Cached files are tried first. Raises ValueError if no file is cached and none can be downloaded.
+    Cached files are tried first. Raises ValueError if no file is cached and none can be downloaded. `needed` are the
+    files that its message asks for.
     """
     import huggingface_hub as hub
 
@@ -63,7 +69,7 @@ def hub_file(repository: str, names: tuple[str, ...]) -> Path:
             break
     raise ValueError(
         f"backbones: weights: hf-hub:{repository} is not in the cache and cannot be downloaded ({reason}); on a machine with "
-        f"network, fetch it with `hf download {repository}`, then give the folder with open_clip_config.json and {HUB_FILES[0]}"
+        f"network, fetch it with `hf download {repository}`, then give the folder with {needed}"
     )
 
 
@@ -71,16 +77,16 @@ def _reason(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:150]
 
 
-def _size_on_hub(name: str) -> int:
+def _size_on_hub(name: str, default: tuple[str, ...] = HUB_FILES) -> int:
     """Return the number of bytes to download, 0 if the file is in the cache.
 
-    `name` is owner/name/file; with an empty file name, HUB_FILES are tried. Raises the hub's errors if the hub cannot
+    `name` is owner/name/file; with an empty file name, the files `default` are tried. Raises the hub's errors if the hub cannot
     be reached or has no such file.
     """
     import huggingface_hub as hub
 
     repo, file = os.path.split(name)
-    files = (file,) if file else HUB_FILES
+    files = (file,) if file else default
     if any(isinstance(hub.try_to_load_from_cache(repo, name), str) for name in files):
         return 0
     failure: Exception | None = None

@@ -36,7 +36,10 @@ def make_backbone(options: BackboneOptions, seed: int = 0) -> Backbone:
 
 
 def embed_frames(backbone_folder: Path, shard: Path, output: Path, threads: int = 1) -> None:
-    """Write the frame features [T, D] (float16) of every clip in a frame shard. Clips without frames are left out."""
+    """Write the frame features [T, D] (float16) of every clip in a frame shard. Clips without frames are left out.
+
+    A video encoder gives [T', D] for as many evenly spaced frames as it takes.
+    """
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     backbone = load_backbone(backbone_folder).to(device)
@@ -47,11 +50,22 @@ def embed_frames(backbone_folder: Path, shard: Path, output: Path, threads: int 
         for start in tqdm(range(0, len(clip_ids), BATCH_CLIPS), desc=f"embed {shard.stem}", disable=None):
             batch = clip_ids[start : start + BATCH_CLIPS]
             with torch.inference_mode():
-                frames_BTD = backbone.encode_frames(store.batch(batch).to(device))
+                frames_BTCHW = store.batch(batch)
+                frames_BTCHW = frames_BTCHW[:, frames_taken(backbone, frames_BTCHW.shape[1])]
+                frames_BTD = backbone.encode_frames(frames_BTCHW.to(device))
             features = frames_BTD.half().cpu().numpy()
             yield [{"clip_id": c, "frame_TD": list(f)} for c, f in zip(batch, features, strict=True)]
 
     write_shard("features", batches(), output)
+
+
+def frames_taken(backbone: Backbone, stored: int) -> list[int]:
+    """Return the indices of the frames of a clip that the backbone embeds: all, or evenly spaced ones for a video encoder.
+
+    An encoder that takes more frames than are stored gets some of them twice.
+    """
+    T = backbone.num_frames or max(backbone.frames_per_step, stored - stored % backbone.frames_per_step)
+    return [int((t + 0.5) * stored / T) for t in range(T)]
 
 
 def embed_labels(backbone_folder: Path, clips: Path, output: Path) -> None:

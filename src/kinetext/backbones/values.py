@@ -34,6 +34,16 @@ class Facts:
     parameters: int = 0  # of the whole model
     interpolation: str = "bicubic"  # of the frames, as in Preprocess
     resize_mode: str = "shortest"
+    frames_per_step: int = 1  # of a video encoder: frames that a step of tokens covers
+    num_frames: int | None = None  # frames that every clip must have; None: any multiple of frames_per_step
+
+    def frames_problem(self, num_frames: int) -> str:
+        """Return why the model cannot encode clips of `num_frames` frames, or ""."""
+        if self.num_frames is not None and num_frames != self.num_frames:
+            return f"takes clips of exactly {self.num_frames} frames, not {num_frames}"
+        if num_frames % self.frames_per_step:
+            return f"takes clips of a multiple of {self.frames_per_step} frames, not {num_frames}"
+        return ""
 
 
 class TextTokens(NamedTuple):

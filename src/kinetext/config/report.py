@@ -43,6 +43,10 @@ CostColumn = Literal[
     "train_peak_mib",
     "predict_peak_mib",
     "predict_clips_per_s",
+    "requests_per_clip",
+    "prompt_tokens_per_clip",
+    "answer_tokens_per_clip",
+    "usd_per_clip",
 ]
 
 

@@ -70,7 +70,7 @@ class RunSpec(Options):
     num_frames: int | None = Field(None, description="frames that the method uses; null: all stored ones")
     testing: TestingOptions = TestingOptions()
     dataset_options: dict[str, Any] = Field(description="options of the data set, its clips and frames")
-    backbone_options: dict[str, Any]
+    backbone_options: dict[str, Any] = Field(description="options of the backbone; empty: the method reads frames")
     text_options: dict[str, Any]
     tuning: TuningRecord | None = Field(None, description="how the setting was chosen; null: it is the configured one")
     fingerprint: str = ""

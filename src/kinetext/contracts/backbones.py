@@ -23,29 +23,43 @@ def facts_are_those_of_the_model(case: Case) -> None:
     for name in ("image_size_px", "num_layers", "context_length"):
         declared, true = getattr(facts, name), getattr(backbone, name)
         require(declared == true, f"facts() says that {name} is {declared}, the model has {true}")
+    declared, true = ((each.frames_per_step, each.num_frames) for each in (facts, backbone))
+    require(declared == true, f"facts() says that frames_per_step and num_frames are {declared}, the model has {true}")
+    if backbone.across_frames:
+        return
     require(len(backbone.layers) == backbone.num_layers, f"layers has {len(backbone.layers)} of {backbone.num_layers}")
 
 
 def tokens_have_the_right_shapes(case: Case) -> None:
-    """Check that each layer gives one token per patch and prefix token, and that all features have the right shapes."""
+    """Check that each layer gives one token per patch and prefix token, and that all features have the right shapes.
+
+    A video encoder gives them for each step of `frames_per_step` frames, and they depend on the order of frames.
+    """
     backbone = _build(case)
     down, across = backbone.grid
-    shape = (B, T, backbone.prefix_tokens + down * across, backbone.width)
+    frames, steps = _frames(backbone), _num_frames(backbone) // backbone.frames_per_step
+    shape = (B, steps, backbone.prefix_tokens + down * across, backbone.width)
     levels = tuple(range(backbone.num_layers + 1))
     with torch.inference_mode():
-        tokens = backbone.visual_tokens(_frames(backbone), levels)
+        tokens = backbone.visual_tokens(frames, levels)
         require(set(tokens) == set(levels), f"visual_tokens has layers {sorted(tokens)}, not {levels}")
         for level, tokens_BTNV in tokens.items():
             require(
                 tuple(tokens_BTNV.shape) == shape, f"layer {level} has shape {tuple(tokens_BTNV.shape)}, not {shape}"
             )
         summary_BTV = backbone.summary(tokens[backbone.num_layers])
-        _require_shape("summary", summary_BTV, (B, T, backbone.width))
-        _require_shape("project", backbone.project(summary_BTV), (B, T, backbone.embed_dim))
-        _require_shape("patches", backbone.patches(tokens[1]), (B, T, down * across, backbone.width))
-        whole = backbone.encode_frames(_frames(backbone))
+        _require_shape("summary", summary_BTV, (B, steps, backbone.width))
+        _require_shape("project", backbone.project(summary_BTV), (B, steps, backbone.embed_dim))
+        _require_shape("patches", backbone.patches(tokens[1]), (B, steps, down * across, backbone.width))
+        whole = backbone.encode_frames(frames)
         _require_same("encode_frames", whole, backbone.project(summary_BTV))
-        _require_same("frames in another order", backbone.encode_frames(_frames(backbone).flip(1)), whole.flip(1))
+        turned = backbone.encode_frames(frames.flip(1))
+    if backbone.across_frames:
+        require(
+            not torch.allclose(turned, whole.flip(1), atol=1e-3), "across_frames is True, and frames are encoded alone"
+        )
+        return
+    _require_same("frames in another order", turned, whole.flip(1))
     class_V, position_V, positions_PV = backbone.embeddings()
     _require_shape("the class embedding", class_V, (backbone.width,))
     _require_shape("the class embedding's position", position_V, (backbone.width,))
@@ -55,6 +69,8 @@ def tokens_have_the_right_shapes(case: Case) -> None:
 def the_default_hook_changes_nothing(case: Case) -> None:
     """Check that a hook that only runs the layer is called once per layer and leaves the tokens exactly as they are."""
     backbone, numbers = _build(case), []
+    if backbone.across_frames:
+        return
 
     def through(number: int, layer: torch.nn.Module, x_BTNV: Tensor) -> Tensor:
         numbers.append(number)
@@ -75,6 +91,8 @@ def a_layer_is_its_branches(case: Case) -> None:
     Tokens that are appended to those of a frame have no position (layer.py), so their keys are those of `placed(None)`.
     """
     backbone = _build(case)
+    if backbone.across_frames:
+        return
     N = backbone.prefix_tokens + backbone.grid[0] * backbone.grid[1]
     x_SNV = torch.randn(4, N + 3, backbone.width, generator=_generator(1))
     with torch.inference_mode():
@@ -217,9 +235,14 @@ def _build(case: Case) -> Backbone:
 
 
 def _frames(backbone: Backbone) -> Tensor:
-    """Return frames of normalised noise [B, T, 3, H, W]."""
+    """Return frames of normalised noise [B, T, 3, H, W]; of a video encoder, `_num_frames` of them."""
     size = backbone.image_size_px
-    return torch.randn(B, T, 3, size, size, generator=_generator(3))
+    return torch.randn(B, _num_frames(backbone), 3, size, size, generator=_generator(3))
+
+
+def _num_frames(backbone: Backbone) -> int:
+    """Return a number of frames that the backbone takes: T, or of a video encoder two steps or what it needs."""
+    return T if not backbone.across_frames else backbone.num_frames or 2 * backbone.frames_per_step
 
 
 def _require_shape(what: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

@@ -3,6 +3,7 @@
 B clips, T frames, N tokens, K classes.
 """
 
+from functools import wraps
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from kinetext.backbones.text_table import TextTable
 from kinetext.config.method import MethodOptions
 from kinetext.config.training import TrainingOptions
 from kinetext.config.tuning import RangeOptions
-from kinetext.contracts import Case, require
+from kinetext.contracts import Case, Check, require
 from kinetext.contracts.inputs import (
     LABELS,
     B,
@@ -27,8 +28,10 @@ from kinetext.contracts.inputs import (
     random_tiny,
     require_same_parameters,
 )
+from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.methods.base import ALL_TASKS, Method, build_method
 from kinetext.methods.checkpoint import load_trained, save_trained
+from kinetext.methods.frames import FrameMethod
 from kinetext.training.design import configured_value
 from kinetext.training.setup import choose_trained
 
@@ -244,24 +247,57 @@ def the_seed_decides_new_parameters(case: Case) -> None:
     require_same_parameters(_build(case), _build(case))
 
 
+def frames_need_no_backbone(case: Case) -> None:
+    """Check that a method that reads frames is built without a backbone, and trains nothing."""
+    require(case.cls.reads in ("tokens", "frames"), f"reads is {case.cls.reads!r}; take tokens or frames")
+    if case.cls.reads == "tokens":
+        return
+    require(issubclass(case.cls, FrameMethod), "reads is frames, and the class does not extend FrameMethod")
+    require(not case.cls.trains and not case.cls.needs_text, "reads is frames; set trains and needs_text to False")
+    method = case.cls(None, case.config)
+    require(not list(method.parameters()), "it reads frames and has parameters, which nothing trains or stores")
+    require(method.at_once >= 1, f"at_once is {method.at_once}; take 1 or more")
+    unknown = set(method.frame_orders) - set(FRAME_ORDERS)
+    require(
+        "ordered" in method.frame_orders and not unknown, f"frame_orders is {method.frame_orders}; take FRAME_ORDERS"
+    )
+
+
+def _of_tokens(check: Check) -> Check:
+    """Return a check that only methods with a backbone need to pass."""
+
+    @wraps(check)
+    def checked(case: Case) -> None:
+        if case.cls.reads == "tokens":
+            check(case)
+
+    return checked
+
+
 CHECKS = (
     attributes_have_known_values,
     the_method_is_documented,
-    options_are_accepted,
-    scores_are_finite,
-    any_number_of_frames_is_scored,
-    clips_are_scored_alone,
-    classes_are_scored_alone,
-    a_video_is_its_encoded_tokens,
-    frames_are_encoded_alone,
-    bytes_are_normalised,
-    sees_order_is_true,
-    needs_text_is_true,
-    needs_descriptions_is_true,
-    losses_are_named,
-    whatever_trains_gets_a_gradient,
-    a_checkpoint_restores_the_scores,
-    the_seed_decides_new_parameters,
+    frames_need_no_backbone,
+    *map(
+        _of_tokens,
+        (
+            options_are_accepted,
+            scores_are_finite,
+            any_number_of_frames_is_scored,
+            clips_are_scored_alone,
+            classes_are_scored_alone,
+            a_video_is_its_encoded_tokens,
+            frames_are_encoded_alone,
+            bytes_are_normalised,
+            sees_order_is_true,
+            needs_text_is_true,
+            needs_descriptions_is_true,
+            losses_are_named,
+            whatever_trains_gets_a_gradient,
+            a_checkpoint_restores_the_scores,
+            the_seed_decides_new_parameters,
+        ),
+    ),
 )
 
 

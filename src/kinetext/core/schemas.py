@@ -16,14 +16,18 @@ ADDED = {  # columns that files of an earlier version lack: read as null
     "clips": ("group", "size_bytes", "modified_ns", "labels"),
     "frames": ("pixel_aspect", "stream"),
     "splits": ("group", "labels"),
-    "predictions": ("bank_P", "group", "targets"),
+    "predictions": ("bank_P", "group", "targets", "note"),
     "runs": (
         *("method_module", "method_options", "training", "test_clips", "test_crops", "test_average"),
         *("temperature", "calibration", "class_groups"),
         *("trials", "rungs"),
+        "answers",
     ),
     "metrics": ("unit", "higher_is_better", "variance", "freedom", "groups", "chance"),
-    "costs": ("processes", "train_peak_mib", "gflops_per_clip", "predict_peak_mib"),
+    "costs": (
+        *("processes", "train_peak_mib", "gflops_per_clip", "predict_peak_mib"),
+        *("requests_per_clip", "prompt_tokens_per_clip", "answer_tokens_per_clip", "usd_per_clip"),
+    ),
     "confusions": ("backbone",),
     "differences": (
         "p",
@@ -147,7 +151,11 @@ FRAMES: tuple[Column, ...] = (
 )
 FEATURES: tuple[Column, ...] = (
     _CLIP_ID,
-    ("frame_TD", pa.list_(pa.list_(pa.float16())), "one image feature per frame, not normalised"),
+    (
+        "frame_TD",
+        pa.list_(pa.list_(pa.float16())),
+        "one image feature per frame, not normalised; of a video encoder, one per step of its tokens",
+    ),
 )
 CONFUSABLES: tuple[Column, ...] = (
     ("label", pa.string(), "a class"),
@@ -197,6 +205,7 @@ PREDICTIONS: tuple[Column, ...] = (
         pa.list_(pa.float32()),
         "score for each of some captions of training clips, for QB-Norm; null for other frame orders, and for classes",
     ),
+    ("note", pa.string(), "why a model behind a server gave no usable answer about the clip; null otherwise"),
 )
 METRICS: tuple[Column, ...] = (
     *_columns("dataset", "split", "protocol", "backbone", "method", "texts", "seed"),
@@ -240,6 +249,7 @@ RUNS: tuple[Column, ...] = (
     ),
     ("trials", pa.int32(), "settings that tuning tried before this run; null: not tuned"),
     ("rungs", pa.int32(), "rounds of successive halving, 1 without it; null: not tuned"),
+    ("answers", pa.string(), "which model behind a server answered, and how many answers count as wrong; null: none"),
 )
 TRAINING_COSTS: tuple[Column, ...] = (  # of a run's cost.json
     ("new_parameters", pa.int64(), "parameters that the method adds to the backbone"),
@@ -263,6 +273,14 @@ TEST_COSTS: tuple[Column, ...] = (  # of the metadata `cost` of a run's predicti
         "are encoded before",
     ),
     ("predict_peak_mib", pa.float64(), "peak memory of the prediction, MiB, as train_peak_mib"),
+    ("requests_per_clip", pa.float64(), "requests to a model behind a server per test clip, cached ones included"),
+    (
+        "prompt_tokens_per_clip",
+        pa.float64(),
+        "tokens of these requests per test clip, as the server states or estimated",
+    ),
+    ("answer_tokens_per_clip", pa.float64(), "tokens of the answers per test clip"),
+    ("usd_per_clip", pa.float64(), "price of these tokens per test clip, USD; null: the price is unknown"),
 )
 MEASURED_RULES = ("train_method", "predict_clips", "measure_run")  # rules of a run that Snakemake's benchmarks measure
 COSTS: tuple[Column, ...] = (

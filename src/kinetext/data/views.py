@@ -35,7 +35,7 @@ class ClipViews(ClipDataset):
         return _cut_views(frames_TCHW, self.views, len(self.store.images(self.clip_ids[key[0]])))
 
 
-def decode_views(images: Sequence[bytes], views: ViewOptions) -> Tensor:
+def decode_views(images: Sequence[bytes | memoryview], views: ViewOptions) -> Tensor:
     """Return the views of one clip, uint8 [V x T, C, H, W], from all of its encoded images."""
     frames_TCHW = decode_stored([images[i] for i in _needed(views, len(images))])
     return _cut_views(frames_TCHW, views, len(images))

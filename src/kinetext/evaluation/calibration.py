@@ -29,6 +29,7 @@ class Calibration:
     reason: str | None = None  # why the shares are not calibrated; None: they are
     offset: float = 0.0  # subtracted from the log-odds of a label
     odds: bool = False  # whether a clip may have several labels, each with a share of its own
+    ranks_only: bool = False  # whether scores only rank the labels, so that no confidence can be computed
 
     def shares(self, scores_BK: np.ndarray) -> np.ndarray:
         """Return the probability [B, K] of each class; NaN for a clip without frames."""
@@ -54,6 +55,7 @@ class Calibration:
 
 NO_CLIPS = Calibration(reason="the run has no validation clips")
 CAPTIONS = Calibration(reason="a caption's share depends on the other captions")
+ANSWERS = Calibration(reason="the method states which class it chooses, and no probability", ranks_only=True)
 UNKNOWN = Calibration(reason="the predictions are of an earlier version; run `snakemake` again")
 
 

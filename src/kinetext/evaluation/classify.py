@@ -36,6 +36,11 @@ class VideoClassifier(MethodClassifier):
         spec = read_run(files.run)
         self.calibration = replace(files.calibration, odds=files.multi_label)
         method, _ = configure_method(spec.method_module, spec.method_options)
+        if method.reads == "frames":
+            raise ValueError(
+                f"{files.run.parent}: {spec.method} asks a model behind a server about clips of the data set only; take a "
+                "run of another method"
+            )
         if files.checkpoint is None and method.trains and spec.training.epochs:
             raise ValueError(f"{files.run.parent}: {spec.method} is not trained yet; run `snakemake` first")
         self.frames, self.views = spec.frame_options, spec.view_options

@@ -1,7 +1,7 @@
 """Score every test clip of a run for its classes or captions: `kinetext predict-clips`.
 
 Each clip is scored with its frames in order and, as motion probes, reversed, shuffled (one fixed shuffle per clip) and
-with the middle frame repeated. A method that uses motion loses accuracy under the probes. The image encoder processes
+with the middle frame repeated. A method that uses motion loses accuracy under the probes. An image encoder processes
 each frame alone, so it runs once per clip and its tokens are reordered.
 
 The views of a clip (temporal clips x spatial crops) are not motion probes: their scores are averaged.
@@ -35,9 +35,10 @@ from kinetext.data.store import FrameStore
 from kinetext.data.views import ClipViews
 from kinetext.evaluation.calibration import CAPTIONS, NO_CLIPS, Calibration, fit_odds, fit_temperature
 from kinetext.evaluation.cost import gflops_per_clip
-from kinetext.evaluation.predictions import label_matrix
+from kinetext.evaluation.predict_frames import predict_frames
+from kinetext.evaluation.predictions import label_matrix, prediction_row
 from kinetext.evaluation.scores import frame_indices, load_method, score_clips
-from kinetext.methods.base import Method
+from kinetext.methods.base import Method, Tokens, configure_method
 
 BATCH_CLIPS = 32
 BANK_CAPTIONS = 5000  # captions of training clips in the query bank of QB-Norm; its authors take all of them
@@ -54,8 +55,12 @@ def predict_clips(
     checkpoint: Path | None,
     output: Path,
     threads: int = 1,
+    cache: Path | None = None,
 ) -> None:
     """Write the table `predictions` for all splits except train and val.
+
+    A method that reads frames is asked about each clip (predict_frames.py) and needs `cache`, the folder of cached
+    replies; it uses no backbone.
 
     The metadata has the calibration that was fitted on val. A clip without frames has NaN scores and counts as wrong
     for every method. Clips with captions are also scored for captions of training clips (`bank_P`). With several
@@ -64,6 +69,9 @@ def predict_clips(
     process_threads = max(1, threads // distributed.local_world_size())
     torch.set_num_threads(process_threads)
     spec = read_run(run)
+    if configure_method(spec.method_module, spec.method_options)[0].reads == "frames":
+        predict_frames(spec, splits, frames, texts, cache, output)
+        return
     device = distributed.device()
     all_splits = read_splits(splits)
     train = all_splits["train"]
@@ -157,7 +165,9 @@ class _Predictor:
         """Return rows of NaN scores for the clips that have no frames, for each split in `texts`."""
         nan_P = np.full(len(bank.labels), np.nan, np.float32) if bank.chunks else None
         return [
-            _row(clip, name, frame_order, encoded.targets(), np.full(len(encoded.labels), np.nan, np.float32), nan_P)
+            prediction_row(
+                clip, name, frame_order, encoded.targets(), np.full(len(encoded.labels), np.nan, np.float32), nan_P
+            )
             for clip in clips
             if clip["clip_id"] not in self.store
             for name, encoded in texts.items()
@@ -201,10 +211,12 @@ class _Predictor:
         for indices, frames_BTCHW in zip(local_batches, bar, strict=True):
             batch = [clips[index] for index in indices]
             frames_BTCHW = frames_BTCHW.unflatten(1, (views, -1)).flatten(0, 1)  # B: views of clips
-            tokens = self.method.image_tokens(frames_BTCHW)
+            # tokens that depend on other frames are computed again for each order
+            tokens = None if self.method.mixes_frames else self.method.image_tokens(frames_BTCHW)
             rows.append([])
             for frame_order in frame_orders:
-                video = self._encode_reordered(tokens, frame_order, [clip["clip_id"] for clip in batch])
+                index_BT = self._order(frame_order, frames_BTCHW.shape[1], [clip["clip_id"] for clip in batch])
+                video = self._encode_reordered(frames_BTCHW, tokens, index_BT)
                 scores = {
                     name: score_clips(self.method, video, encoded.chunks, views, self.spec.testing.average)
                     for name, encoded in texts.items()
@@ -216,19 +228,23 @@ class _Predictor:
                     if bank.chunks:
                         bank_BP = score_clips(self.method, video, bank.chunks, views)
                 rows[-1] += [
-                    _row(clip, name, frame_order, targets[name], score_K, bank_P)
+                    prediction_row(clip, name, frame_order, targets[name], score_K, bank_P)
                     for name, scores_BK in scores.items()
                     for clip, score_K, bank_P in zip(batch, scores_BK, bank_BP, strict=True)
                 ]
             start = time.perf_counter()
         return [row for batch_rows in distributed.gather(rows) for row in batch_rows]
 
-    def _encode_reordered(self, tokens: dict[Any, Tensor], frame_order: str, clip_ids: list[str]) -> Any:
-        """Encode videos from the tokens of their frames, reordered by `frame_order`."""
-        num_frames = next(iter(tokens.values())).shape[1]
+    def _order(self, frame_order: str, num_frames: int, clip_ids: list[str]) -> Tensor:
+        """Return the indices [B, T] of the frames of all views in the order `frame_order`."""
         index_BT = torch.stack([frame_indices(frame_order, num_frames, clip_id) for clip_id in clip_ids])
-        index_BT = index_BT.repeat_interleave(self.spec.testing.views, 0).to(self.device)
+        return index_BT.repeat_interleave(self.spec.testing.views, 0).to(self.device)
+
+    def _encode_reordered(self, frames_BTCHW: Tensor, tokens: Tokens | None, index_BT: Tensor) -> Any:
+        """Encode videos with their frames in the order `index_BT`, from tokens if they are known."""
         row_B1 = torch.arange(len(index_BT), device=self.device)[:, None]
+        if tokens is None:
+            return self.method.encode_video(frames_BTCHW[row_B1, index_BT])
         return self.method.encode_tokens({level: token[row_B1, index_BT] for level, token in tokens.items()})
 
     def count_gflops(self, clips: list[Row], text: list[Any]) -> None:
@@ -255,18 +271,3 @@ class _Predictor:
         measured = distributed.gather([(self.num_clips, self.seconds)])
         num_clips, seconds = sum(clips for clips, _ in measured), max(seconds for _, seconds in measured)
         return num_clips / seconds if seconds else None
-
-
-def _row(
-    clip: Row, split: str, frame_order: str, targets: dict[str, int], score_K: np.ndarray, bank_P: np.ndarray | None
-) -> Row:
-    return {
-        "clip_id": clip["clip_id"],
-        "split": split,
-        "frame_order": frame_order,
-        "group": clip.get("group"),
-        "target": None if clip["label"] is None else targets[clip["label"]],
-        "targets": None if clip["label"] is not None else [targets[label] for label in row_classes(clip)],
-        "score_K": score_K,
-        "bank_P": bank_P if frame_order == "ordered" else None,
-    }

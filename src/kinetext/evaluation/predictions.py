@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kinetext.core.tables import metadata_of, read_table
+from kinetext.data.labels import row_classes
 from kinetext.evaluation.calibration import UNKNOWN, Calibration, read_calibration
 
 
@@ -18,7 +19,7 @@ class Predictions:
 
     labels: list[str]
     target_B: np.ndarray  # int, index into labels
-    scores_BK: np.ndarray  # float, higher is more likely; NaN in the row of a clip without frames
+    scores_BK: np.ndarray  # float, higher is more likely; NaN in the row of a clip without frames or answer
     clip_ids: list[str] | None = None  # None after `take`
     bank_BP: np.ndarray | None = None  # scores for captions of training clips; None for frames out of order
     captioned: bool = False  # whether the labels are captions
@@ -108,6 +109,27 @@ class _Ids:
                 return clip_ids
         self.known.append((clip_id, clip_id.to_pylist()))
         return self.known[-1][1]
+
+
+def prediction_row(
+    clip: dict[str, Any],
+    split: str,
+    frame_order: str,
+    targets: dict[str, int],
+    score_K: np.ndarray,
+    bank_P: np.ndarray | None,
+) -> dict[str, Any]:
+    """Return a row of the table `predictions`; the clip is a row of the table `splits`."""
+    return {
+        "clip_id": clip["clip_id"],
+        "split": split,
+        "frame_order": frame_order,
+        "group": clip.get("group"),
+        "target": None if clip["label"] is None else targets[clip["label"]],
+        "targets": None if clip["label"] is not None else [targets[label] for label in row_classes(clip)],
+        "score_K": score_K,
+        "bank_P": bank_P if frame_order == "ordered" else None,
+    }
 
 
 def predicted_classes(predictions: Predictions) -> np.ndarray:

@@ -41,9 +41,15 @@ def find_run_files(folder: Path) -> RunFiles:
     """Find the files of a run folder. The backbone, texts and labels come from the results folder.
 
     The labels are the test classes, or all classes if some are novel. Captions are those of the test clips. Raises
-    ValueError for a missing file; the message names the rule that makes it.
+    ValueError for a missing file; the message names the rule that makes it. Raises ValueError too if a model behind a
+    server answered.
     """
     spec = read_run(folder / "run.yaml")
+    predictions = folder / "predictions.parquet"
+    if predictions.is_file() and "answers" in read_metadata(predictions):
+        raise ValueError(
+            f"{folder}: {spec.method} is a model behind a server, which answers about clips of the data set only"
+        )
     paths = run_paths(folder, spec.run)
     trained = paths.results / "runs" / (spec.trained_on or spec.run)
     checkpoint = trained / "checkpoint.safetensors"
@@ -63,7 +69,7 @@ def find_run_files(folder: Path) -> RunFiles:
         labels=widest.labels,
         captions=widest.captioned,
         multi_label=widest.multi_label,
-        calibration=_calibration(folder / "predictions.parquet"),
+        calibration=_calibration(predictions),
     )
 
 

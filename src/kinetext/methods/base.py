@@ -5,7 +5,7 @@ the frame features.
 
 A method gets tensors, never file paths. Most methods read tokens that the image encoder has computed, so a frozen
 encoder runs once per clip instead of once per epoch. A method with `inside = True` replaces the forward pass of each
-layer of the encoder.
+layer of the encoder. A method that needs no backbone at all reads frames and extends `FrameMethod` (frames.py).
 
 The module docstring of a method names the paper and states what trains, how many parameters the method adds, and what
 it equals before training. Tests check the last two statements.
@@ -77,6 +77,7 @@ class Method(nn.Module):
     fitted_parameters: ClassVar[str] = ""  # of `fit`: their number, a formula in K classes, N clips and widths D or V
 
     Config: ClassVar[type[Options]] = Options
+    reads: ClassVar[Literal["tokens", "frames"]] = "tokens"  # frames: no backbone (methods/frames.py)
     trains: ClassVar[bool] = True  # false: the method has nothing to train
     plain: ClassVar[bool] = False  # true: a trained model is an image-text model, scored as `zero_shot` does
     fits: ClassVar[bool] = False  # true: `fit` is called instead of gradient descent
@@ -130,6 +131,11 @@ class Method(nn.Module):
         through = self.layer if self.inside else None
         tokens = self.backbone.visual_tokens(frames_BTCHW, self.levels, through)
         return tokens if self.patches else {k: self.backbone.summary(x)[:, :, None] for k, x in tokens.items()}
+
+    @property
+    def mixes_frames(self) -> bool:
+        """Return whether tokens of a frame may depend on the other frames, so that reordering frames changes them."""
+        return self.inside or self.backbone.across_frames
 
     def summaries(self, tokens: Tokens, level: int | None = None) -> Tensor:
         """Return the summary [B, T, V] of each frame (such as the class token) after layer `level` (default: last)."""

@@ -21,6 +21,7 @@ from kinetext.plan.runs import (
     plan_run,
     plan_runs,
     protocol_options,
+    reads_frames,
     source_dataset,
     tuned_runs,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "plan_run",
     "plan_runs",
     "protocol_options",
+    "reads_frames",
     "source_dataset",
     "text_inputs",
     "text_limit",

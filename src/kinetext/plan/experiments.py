@@ -33,6 +33,7 @@ def check_experiment(where: str, config: Config, experiment: ExperimentOptions) 
             check_recipe(f"{where}: methods.{name}", config, name, dataset)
     for name in experiment.methods:
         _check_training_and_texts(where, config, experiment, name)
+        _check_questions(where, config, experiment, name)
 
 
 def check_known(where: str, part: str, names: Iterable[str], known: Mapping[str, Any]) -> None:
@@ -68,6 +69,11 @@ def _check_backbone(
                 "needs no text, such as linear_probe, or another backbone"
             )
         check_depth(f"{where}: methods.{name}", config, name, backbone)
+        for dataset in datasets:
+            num_frames = config.methods[name].num_frames or config.datasets[dataset].frames.num_frames
+            problem = "" if method.reads == "frames" else facts.frames_problem(num_frames)
+            if problem:
+                raise ValueError(f"{where}: backbone {backbone} {problem}; set methods.{name}.num_frames for {dataset}")
 
 
 def check_depth(where: str, config: Config, name: str, backbone: str) -> None:
@@ -170,3 +176,23 @@ def _check_training_and_texts(where: str, config: Config, experiment: Experiment
                 f"{where}: {name} needs motion descriptions and texts '{texts}' gives only names; "
                 "put it in an experiment of its own with texts such as bundled or chat_api"
             )
+
+
+def _check_questions(where: str, config: Config, experiment: ExperimentOptions, name: str) -> None:
+    """Check that a method that reads frames is asked once per clip, and that its examples have classes."""
+    options = config.methods[name]
+    method = plugins.load("methods", options.module or name)
+    if method.reads != "frames":
+        return
+    if options.testing.views > 1:
+        raise ValueError(
+            f"{where}.methods: {name} is asked once per clip, but methods.{name}.testing has {options.testing.views} views; "
+            "set clips and crops to 1"
+        )
+    num_examples = method(None, plugins.configure(method, options.options)).num_examples
+    captioned = any(has_captions(config.datasets[dataset], dataset) for dataset in experiment.datasets)
+    if num_examples and (captioned or source_dataset(experiment.protocol)):
+        kind = "clips with captions have no classes" if captioned else "the training clips have other classes"
+        raise ValueError(
+            f"{where}.methods: {name} shows {num_examples} training clips as examples, and {kind}; remove it"
+        )

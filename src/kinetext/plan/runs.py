@@ -89,14 +89,20 @@ def method_trains(spec: RunSpec) -> bool:
     return method.trains and spec.training.epochs > 0 and spec.trained_on is None
 
 
+def reads_frames(spec: RunSpec) -> bool:
+    """Return whether the method of a run has no backbone and is asked about the frames of each clip."""
+    return bool(plugins.load("methods", spec.method_module).reads == "frames")
+
+
 def is_quick(spec: RunSpec) -> bool:
-    """Return whether a run needs neither gradient descent nor tuning.
+    """Return whether a run needs neither gradient descent nor tuning nor a server.
 
     The report can show such a run before the first training ends.
     """
     return (
         spec.trained_on is None
         and spec.tuning is None
+        and not reads_frames(spec)
         and (not method_trains(spec) or plugins.load("methods", spec.method_module).fits)
     )
 
@@ -106,6 +112,7 @@ def _run_spec(
 ) -> RunSpec:
     """Return the complete specification of one run."""
     data, options, text_set = config.datasets[dataset], config.methods[method], config.texts[texts].for_dataset(dataset)
+    plugin = plugins.load("methods", options.module or method)
     spec = RunSpec(
         run=f"{dataset}/{protocol}/{backbone}/{method}/{texts}/seed{seed}",
         dataset=dataset,
@@ -126,10 +133,10 @@ def _run_spec(
             "frames": data.frames.model_dump(),
             "exclude": data.exclude,
         },
-        backbone_options=config.backbones[backbone].model_dump(),
+        backbone_options={} if plugin.reads == "frames" else config.backbones[backbone].model_dump(),
         text_options={"module": text_set.module or texts, "options": text_set.options},
         confusables=mining_options(config, dataset).model_dump(),
-        tuning=tuning_record(plugins.load("methods", options.module or method), options, config.tuning),
+        tuning=tuning_record(plugin, options, config.tuning),
     )
     return spec.with_fingerprint()
 

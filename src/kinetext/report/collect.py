@@ -124,9 +124,23 @@ def _run_row(run: Run, predicted: dict[str, Any]) -> dict[str, Any]:
         "class_groups": json.dumps(groups) if groups else None,
         "trials": spec.tuning.trials if spec.tuning else None,
         "rungs": len(spec.tuning.rungs) if spec.tuning else None,
+        "answers": answers_sentence(predicted.get("answers")),
         "fingerprint": spec.fingerprint,
         "commit": _read_json(run.folder / "cost.json").get("commit"),
     }
+
+
+def answers_sentence(answers: dict[str, Any] | None) -> str | None:
+    """Return a sentence on the answers of a model behind a server, from the metadata of the predictions; None: none."""
+    if answers is None:
+        return None
+    models = f"{', '.join(answers['models']) or 'no model'} answered"
+    unusable, asked = answers["unusable"], answers["asked"]
+    if not unusable:
+        return f"{models}; all {asked} answers could be used"
+    named = "; ".join(f"{clip_id}: {note}" for clip_id, note in answers["first"])
+    more = f"; and {unusable - len(answers['first'])} more" if unusable > len(answers["first"]) else ""
+    return f"{models}; {unusable} of {asked} answers could not be used and count as wrong ({named}{more})"
 
 
 def _cost_row(run: Run, predicted: dict[str, Any], results: Path) -> dict[str, Any]:

@@ -18,6 +18,10 @@ AXES = {  # column of the table `costs` -> label of the axis
     "train_peak_mib": "peak memory of the training, MiB",
     "predict_peak_mib": "peak memory of the prediction, MiB",
     "predict_clips_per_s": "clips predicted per second",
+    "requests_per_clip": "requests per test clip",
+    "prompt_tokens_per_clip": "tokens sent per test clip",
+    "answer_tokens_per_clip": "tokens answered per test clip",
+    "usd_per_clip": "USD per test clip",
 }
 
 
@@ -59,3 +63,9 @@ def _cells(runs: list[dict[str, Any]]) -> dict[str, Any]:
     devices = sorted({f"{run['device']}, {count_of(run['threads'], 'thread')}" for run in runs if run["device"]})
     values = {column: [run[column] for run in runs if run[column] is not None] for column in AXES}
     return {**values, "device": "; ".join(devices)}
+
+
+def answer_sentences(runs: list[dict[str, Any]], keys: set[RowKey]) -> list[str]:
+    """Return a sentence for each run whose answers come from a model behind a server (table `runs`, `answers`)."""
+    answered = [run for run in runs if run["answers"] and key_of(run) in keys]
+    return [f"{run['method']}, {run['texts']}, seed {run['seed']}: {run['answers']}" for run in answered]

@@ -81,7 +81,8 @@ class Outcomes:
             if frame_order == "ordered" and not (predictions.captioned or predictions.multi_label):
                 self.confusions.append(_confusions(spec, split, predictions))
                 self.hard_clips.add(spec, split, predictions)
-                self.risks.append(_risks(spec, split, predictions))
+                if not predictions.calibration.ranks_only:
+                    self.risks.append(_risks(spec, split, predictions))
         for frame_order, seen, unseen, novel in seen_unseen.both_splits(predicted):
             limit = seen_unseen.limits(seen, unseen, novel)
             value_B = np.concatenate(seen_unseen.pseudo_values(limit))

@@ -18,6 +18,7 @@ from kinetext.report.classes import class_accuracies, class_rows, class_tables, 
 from kinetext.report.collect import read_tables
 from kinetext.report.comparisons import comparison_sections
 from kinetext.report.confusion import confusion_picture
+from kinetext.report.cost import answer_sentences
 from kinetext.report.curves import AXES, learning_curves
 from kinetext.report.descriptions import control_of, description_sets
 from kinetext.report.draws import combined_draws
@@ -158,7 +159,8 @@ def _comparisons(
         ranks = rank_section(estimates, comparison, tested, section["tested_metric"], figures)
         runs = [r for r in rows["runs"] if r["dataset"] in datasets and r["protocol"] in protocols]
         budgets = unequal_budgets(runs, rows["costs"])
-        sections.append({**section, "ranks": ranks, "budgets": budgets})
+        answered = answer_sentences(runs, set(section["row_keys"]))
+        sections.append({**section, "ranks": ranks, "budgets": budgets, "answered": answered})
     return sections
 
 

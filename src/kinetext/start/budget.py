@@ -16,6 +16,7 @@ from kinetext.backbones.base import Facts
 from kinetext.config.data import PROTOCOL, FrameOptions
 from kinetext.config.run import RunSpec
 from kinetext.core import plugins
+from kinetext.texts.chat.limits import IMAGE_TOKENS, TOKENS_PER_SENTENCE, Tokens
 
 RATE_LIMIT_S = 120  # of measuring, the import of torch included
 START_S = 7.0  # of a job that imports torch, of any length
@@ -24,6 +25,7 @@ SHARE_OF_RATE = {"cpu": 0.5, "cuda": 0.35}  # a training step's rate, of that of
 BACKWARD = 3.0  # forward and backward pass, in forward passes
 JPEG_BYTES_224 = 17_900  # of a frame (docs/data.md)
 SENTENCES = 6  # of a described class
+PROMPT_TOKENS, ANSWER_TOKENS = 120, 20  # of a question about a clip, without choices and pictures, and of its answer
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ def product_rate() -> tuple[str, float]:
 def run_gflop(run: RunSpec, facts: Facts, counts: Counts, num_frames: int) -> float:
     """Return the GFLOP of training and testing one run."""
     method, training = plugins.load("methods", run.method_module), run.training
+    if method.reads == "frames":
+        return 0.0
     frames = run.num_frames or num_frames
     clip = frames * facts.image_gflop
     test = counts.test * clip * run.testing.views
@@ -98,6 +102,21 @@ def run_gflop(run: RunSpec, facts: Facts, counts: Counts, num_frames: int) -> fl
     steps = -(-counts.train // training.batch_size) * training.epochs
     texts *= steps * BACKWARD if training.text_encoder != "frozen" else 1
     return test + texts + video
+
+
+def questions(run: RunSpec, counts: Counts) -> tuple[int, Tokens]:
+    """Return the number of requests of a run whose method reads frames, and their approximate tokens.
+
+    A choice counts as 10 tokens without descriptions, and as 25 words per description with them.
+    """
+    method = plugins.load("methods", run.method_module)
+    asked = method(None, plugins.configure(method, run.method_options))
+    requests = counts.test * len(asked.frame_orders)
+    frames = (run.num_frames or run.frame_options.num_frames) * (1 + asked.num_examples)
+    described = run.text_options.get("module") not in ("names", "captions")
+    choice = 10 + described * getattr(asked.config, "descriptions", 0) * TOKENS_PER_SENTENCE
+    prompt = PROMPT_TOKENS + counts.classes * choice + frames * IMAGE_TOKENS
+    return requests, Tokens(requests * prompt, requests * ANSWER_TOKENS)
 
 
 def branch_share(run: RunSpec, facts: Facts) -> float:

@@ -28,7 +28,15 @@ from kinetext.start import budget
 from kinetext.start.checks import Check
 from kinetext.start.choices import interval_points
 from kinetext.start.descriptions import estimate_cost
-from kinetext.start.servers import chat_provider, check_texts, check_tracking, check_weights, texts_path
+from kinetext.start.servers import (
+    chat_provider,
+    check_methods,
+    check_texts,
+    check_tracking,
+    check_weights,
+    server_options,
+    texts_path,
+)
 from kinetext.start.survey import first_of, warnings_of
 
 GPUS = 2  # jobs that compute at once (profiles/default/config.yaml)
@@ -59,10 +67,12 @@ def preflight(config: Config, config_file: str, jobs_here: bool = True) -> Itera
             if run.dataset == name:
                 counts.setdefault((name, run.protocol), counts_of(run.protocol, clips, classes))
     yield from check_texts(config, runs, results)
+    yield from check_methods(config, runs, results)
     yield from check_weights(config, runs, results)
     yield from check_tracking(config, results)
     yield from check_space(config, missing, counts, results)
     yield from _money(config, missing, labels, results)
+    yield from _money_of_methods(missing, counts)
     if jobs_here:
         yield from _time(config, missing, counts, results)
 
@@ -182,6 +192,23 @@ def _money(
             f"{len(labels[dataset])} classes of {dataset}: about {tokens.prompt + tokens.completion} tokens, {price}"
         )
         yield Check("note", f"texts.{name}", message)
+
+
+def _money_of_methods(missing: list[RunSpec], counts: dict[tuple[str, str], budget.Counts]) -> Iterator[Check]:
+    """Yield what the questions of methods that ask a model behind a server cost. Cached answers are not left out."""
+    for run in missing:
+        options = server_options(run)
+        if options is None or (run.dataset, run.protocol) not in counts:
+            continue
+        count = counts[run.dataset, run.protocol]
+        requests, tokens = budget.questions(run, count)
+        price = (
+            f"about {options.prices.cost(tokens):.2g} USD" if options.prices else "price unknown (price_in, price_out)"
+        )
+        message = (
+            f"{requests} requests about clips of {run.dataset}, seed {run.seed}: about {tokens.prompt} tokens, {price}"
+        )
+        yield Check("note", f"methods.{run.method}", message)
 
 
 def _time(

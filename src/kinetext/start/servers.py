@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 from kinetext.config.experiment import Config
 from kinetext.config.run import RunSpec
 from kinetext.core import plugins
+from kinetext.methods.base import configure_method
 from kinetext.start.checks import Check
 from kinetext.texts.cache import read_record
 from kinetext.texts.chat.client import Server
+from kinetext.texts.chat.options import ServerOptions
 from kinetext.texts.chat.probe import probe_server
 from kinetext.texts.providers.base import Provider, load_provider
 from kinetext.texts.providers.chat_api import ChatApi
@@ -33,19 +35,51 @@ def check_texts(config: Config, runs: list[RunSpec], results: Path) -> Iterator[
             continue
         if provider is None:
             continue
-        server, where = provider.config.server, f"texts.{name}"
-        cached = cached_replies(provider, results / "cache")
-        needed = "all classes may be cached" if cached else "none of its answers is cached"
-        has_key = bool(os.environ.get(server.key_env, "").strip())
-        if server.needs_key and not has_key:
-            remedy = f"`export {server.key_env}=YOUR_KEY`, or set base_url to a local server, or take the experiments with {name} out"
-            yield Check("warning" if cached else "stop", where, f"no key in {server.key_env}, and {needed}", remedy)
-            continue
-        key = (server, provider.config.model)
-        if key not in probed:
-            probed[key] = probe_server(*key)
-            if probed[key] is not None:
-                yield Check("warning" if cached else "stop", where, f"{probed[key]} ({needed})")
+        yield from _check_server(f"texts.{name}", provider.config, provider.config.server, results, probed, name)
+
+
+def check_methods(config: Config, runs: list[RunSpec], results: Path) -> Iterator[Check]:
+    """Check the key and the server of each method that asks a model behind a server and is not done."""
+    probed: dict[tuple[Server, str], str | None] = {}
+    for name in dict.fromkeys(run.method for run in runs):
+        missing = [run for run in runs if run.method == name and not _predictions(results, run).is_file()]
+        options = server_options(missing[0]) if missing else None
+        if options is not None:
+            server = options.server_for(missing[0].method_module)
+            yield from _check_server(f"methods.{name}", options, server, results, probed, name)
+
+
+def server_options(run: RunSpec) -> ServerOptions | None:
+    """Return the options of the server that the method of a run asks; None if it asks none."""
+    _, options = configure_method(run.method_module, run.method_options)
+    return options if isinstance(options, ServerOptions) else None
+
+
+def _predictions(results: Path, run: RunSpec) -> Path:
+    return results / "runs" / run.run / "predictions.parquet"
+
+
+def _check_server(
+    where: str,
+    config: ServerOptions,
+    server: Server,
+    results: Path,
+    probed: dict[tuple[Server, str], str | None],
+    name: str,
+) -> Iterator[Check]:
+    """Check a key and a server. `probed` has the results of earlier requests; `name` is what to leave out of the runs."""
+    cached = cached_replies(config, results / "cache")
+    needed = f"all {'classes' if where.startswith('texts') else 'clips'} may be cached"
+    needed = needed if cached else "none of its answers is cached"
+    if server.needs_key and not os.environ.get(server.key_env, "").strip():
+        remedy = f"`export {server.key_env}=YOUR_KEY`, or set base_url to a local server, or take the experiments with {name} out"
+        yield Check("warning" if cached else "stop", where, f"no key in {server.key_env}, and {needed}", remedy)
+        return
+    key = (server, config.model)
+    if key not in probed:
+        probed[key] = probe_server(*key)
+        if probed[key] is not None:
+            yield Check("warning" if cached else "stop", where, f"{probed[key]} ({needed})")
 
 
 def chat_provider(config: Config, name: str, dataset: str) -> ChatApi | None:
@@ -64,9 +98,9 @@ def texts_path(results: Path, run: RunSpec) -> Path:
     return results / "data" / run.dataset / run.protocol / run.backbone / "texts" / f"{run.texts}.parquet"
 
 
-def cached_replies(provider: ChatApi, cache: Path) -> int:
-    """Return how many replies of this model at this server are cached. They may be about any classes."""
-    config, count = provider.config, 0
+def cached_replies(config: ServerOptions, cache: Path) -> int:
+    """Return how many replies of this model at this server are cached. They may be about any classes or clips."""
+    count = 0
     for path in (cache / "replies").glob("*.json"):
         try:
             request = read_record(path)["request"]

@@ -90,18 +90,26 @@ def predict_clips(
     threads: Threads = 1,
     gpus: Gpus = 1,
     nodes: Nodes = 1,
+    cache: Annotated[Path | None, typer.Option(help="folder of cached replies, of a method that asks a server")] = None,
 ) -> None:
-    """Score every test clip for every class or caption, with its frames in order and under the motion probes."""
+    """Score every test clip for every class or caption, with its frames in order and under the motion probes.
+
+    With `cache`, one detached process asks the server, so that a kill of the command loses no paid answer.
+    """
+    from kinetext.core.detached import run_detached
     from kinetext.core.launch import launch
 
-    if launch(gpus, nodes):
+    if cache is not None:
+        run_detached()
+        launch(0, 1)
+    elif launch(gpus, nodes):
         return
     from kinetext.core import distributed
     from kinetext.data.checks import list_shards
     from kinetext.evaluation import predict as module
 
     with distributed.process_group():
-        module.predict_clips(run, splits, list_shards(frames), texts, backbone, checkpoint, output, threads)
+        module.predict_clips(run, splits, list_shards(frames), texts, backbone, checkpoint, output, threads, cache)
 
 
 @app.command()

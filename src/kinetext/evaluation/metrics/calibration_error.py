@@ -28,7 +28,7 @@ class CalibrationError(Metric):
     ordered_only = True
 
     def prepare(self, predictions: Predictions) -> Answers | None:
-        if self.config.calibrated and not predictions.calibration.fitted:
+        if predictions.calibration.ranks_only or (self.config.calibrated and not predictions.calibration.fitted):
             return None
         return confident_answers(predictions, self.config.calibrated)
 

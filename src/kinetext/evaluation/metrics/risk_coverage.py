@@ -18,10 +18,13 @@ class RiskCoverage(Metric):
     higher_is_better = False
     ordered_only = True
 
-    def prepare(self, predictions: Predictions) -> Answers:
+    def prepare(self, predictions: Predictions) -> Answers | None:
+        if predictions.calibration.ranks_only:
+            return None
         return confident_answers(predictions, predictions.calibration.fitted)
 
     def measure(self, sample: Any, rivals: Rivals | None = None) -> float:
         prepared = sample if isinstance(sample, Answers) else self.prepare(sample)
-        assert prepared.confidence_B is not None
+        if prepared is None or prepared.confidence_B is None:
+            return float("nan")
         return mean(selective_risk(prepared.confidence_B, prepared.right_B))
