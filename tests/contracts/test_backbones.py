@@ -11,6 +11,7 @@ from kinetext.contracts import Case, checks
 from kinetext.core import plugins
 from kinetext.training.setup import choose_trained
 from method_inputs import build, noise_clips
+from small_video import HAS_TRANSFORMERS, vjepa
 
 
 def open_clip_options(folder):
@@ -27,8 +28,21 @@ def timm_options(folder, name="pe"):
     return small_timm.small_options(name, folder)
 
 
+def video_options(folder):
+    """A small V-JEPA 2 with random weights as a folder of the hub."""
+    if not HAS_TRANSFORMERS:
+        pytest.skip("transformers: not installed (the extra `video`)")
+    vjepa().save_pretrained(folder / "hub")
+    return {"weights": str(folder / "hub")}
+
+
 # backbone -> a function of an empty folder to options that build a small model without a network
-SMALL = {"tiny": lambda folder: {}, "open_clip_vit": open_clip_options, "timm_vit": timm_options}
+SMALL = {
+    "tiny": lambda folder: {},
+    "open_clip_vit": open_clip_options,
+    "timm_vit": timm_options,
+    "hf_video": video_options,
+}
 
 
 @pytest.mark.parametrize("name", plugins.names("backbones"))

@@ -112,9 +112,9 @@ def test_replies_are_cached_and_their_cost_is_that_of_a_first_run(world, tmp_pat
     first, metadata = predict(world, tmp_path / "a", server, cache=tmp_path / "c", price_in=2.0, price_out=10.0)
     asked = len(server.requests)
     monkeypatch.delenv("TEST_KEY")
-    again, cached = predict(world, tmp_path / "b", server, cache=tmp_path / "c", price_in=2.0, price_out=10.0)
+    repeated, cached = predict(world, tmp_path / "b", server, cache=tmp_path / "c", price_in=2.0, price_out=10.0)
     assert len(server.requests) == asked
-    assert first == again
+    assert first == repeated
     cost = {
         "requests_per_clip": 1.0,
         "prompt_tokens_per_clip": USAGE[0],
@@ -282,8 +282,8 @@ def test_captions_that_are_not_chosen_are_in_random_order(tmp_path, server):
     method = cls(None, config)
     method.start(0, tmp_path)
     question = Question([Choice(f"caption {k}") for k in range(20)], captions=True)
-    (first, again, other) = (method.answer(torch.full((2, 3, 8, 8), v), question).score_K for v in (0, 0, 9))
-    assert (first == again).all()
+    (first, second, other) = (method.answer(torch.full((2, 3, 8, 8), v), question).score_K for v in (0, 0, 9))
+    assert (first == second).all()
     chosen = method.choice_order(20)[0]
     assert first[chosen] == other[chosen] == 1
     assert sorted(first)[-2] < 0.5

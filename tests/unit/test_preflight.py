@@ -341,7 +341,7 @@ def test_examples_need_classes_and_training_clips_of_the_data_set(folder):
     with pytest.raises(ValueError, match="asked shows 2 training clips as examples, and the training clips have other"):
         check_config(config)
     config = values(**asking({}))
-    config["methods"]["asked"]["testing"] = {"clips": 3}
+    config["methods"]["asked"] |= {"num_frames": 4, "testing": {"clips": 3}}
     with pytest.raises(ValueError, match=r"asked is asked once per clip, but methods\.asked\.testing has 3 views"):
         check_config(config)
 

@@ -23,7 +23,7 @@ def facts_are_those_of_the_model(case: Case) -> None:
     for name in ("image_size_px", "num_layers", "context_length"):
         declared, true = getattr(facts, name), getattr(backbone, name)
         require(declared == true, f"facts() says that {name} is {declared}, the model has {true}")
-    declared, true = ((each.frames_per_step, each.num_frames) for each in (facts, backbone))
+    declared, true = ((sizes.frames_per_step, sizes.num_frames) for sizes in (facts, backbone))
     require(declared == true, f"facts() says that frames_per_step and num_frames are {declared}, the model has {true}")
     if backbone.across_frames:
         return
