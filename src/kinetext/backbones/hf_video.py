@@ -106,22 +106,22 @@ class HfVideo(Backbone):
 
         Raises ValueError if a tensor of the encoder is missing or has another shape.
         """
-        expected, found = self.model.state_dict(), {}
+        expected, tensors_by_name = self.model.state_dict(), {}
         for name, tensor in tensors.items():
             name = name.partition(".")[2] if name.startswith(("vjepa2.", "videomae.")) else name
             renamed = name.replace(".q_bias", ".query.bias").replace(".v_bias", ".value.bias")  # before transformers 5
             if name in expected or renamed in expected:
-                found[name if name in expected else renamed] = tensor
-        lacking = sorted(expected.keys() - found.keys())
+                tensors_by_name[name if name in expected else renamed] = tensor
+        lacking = sorted(expected.keys() - tensors_by_name.keys())
         if lacking:
             raise ValueError(f"{where}: lacks {len(lacking)} tensors of the encoder, such as {lacking[0]}")
         for name in sorted(expected):
-            if found[name].shape != expected[name].shape:
-                shape, needed = tuple(found[name].shape), tuple(expected[name].shape)
+            if tensors_by_name[name].shape != expected[name].shape:
+                shape, needed = tuple(tensors_by_name[name].shape), tuple(expected[name].shape)
                 raise ValueError(
                     f"{where}: {name} is {shape} and should be {needed}; is config.json that of the weights?"
                 )
-        self.model.load_state_dict(found)
+        self.model.load_state_dict(tensors_by_name)
 
     def depth_of(self, name: str) -> ParameterPlace:
         parts = name.split(".")
@@ -157,8 +157,8 @@ class HfVideo(Backbone):
     def _check(self, frames_BTCHW: Tensor) -> None:
         num_frames, size = frames_BTCHW.shape[1], self.image_size_px
         if frames_BTCHW.shape[-2:] != (size, size):
-            found = "x".join(str(n) for n in frames_BTCHW.shape[-2:])
-            raise ValueError(f"frames are {found} px, the backbone takes {size}; extract them again")
+            shape = "x".join(str(n) for n in frames_BTCHW.shape[-2:])
+            raise ValueError(f"frames are {shape} px, the backbone takes {size}; extract them again")
         problem = facts_of(self.description).frames_problem(num_frames)
         if problem:
             raise ValueError(f"hf_video: the model {problem}; set num_frames of the method")
