@@ -41,9 +41,10 @@ def test_a_model_behind_a_server_is_a_row_of_the_report(tmp_path, monkeypatch):
         asked = len(server.requests)
         clips = read_rows("predictions", tmp_path / RUN / "predictions.parquet")
         assert asked == len(clips) > 0
-        (tmp_path / RUN / "predictions.parquet").unlink()
-        done = snakemake(tmp_path, configs=configs, fresh=True)
+        written_ns = (tmp_path / RUN / "predictions.parquet").stat().st_mtime_ns
+        done = snakemake(tmp_path, "--forcerun", "predict_clips", configs=configs, fresh=True)
         assert done.returncode == 0, done.output
+        assert (tmp_path / RUN / "predictions.parquet").stat().st_mtime_ns > written_ns
         assert len(server.requests) == asked  # all replies were cached
     tables = tmp_path / "results/tables"
     costs = {row["method"]: row for row in read_rows("costs", tables / "costs.parquet")}
