@@ -73,7 +73,11 @@ class World:
 
     def write_run(self, folder: Path, method: str, seed: int = 0, novel: tuple[str, ...] = (), **training) -> Path:
         """A run.yaml of this method; the branch of STAN has two layers, which is quicker than four."""
-        options = {"stan": {"layers": 2}, "moted": {"queries": 2, "visual_options": {"layers": 2}}}.get(method, {})
+        options = {
+            "stan": {"layers": 2},
+            "moted": {"queries": 2, "visual_options": {"layers": 2}},
+            "attentive_probe": {"depth": 1, "heads": 4, "lr": [1e-3], "weight_decay": [0.1], "epochs": 1},
+        }.get(method, {})
         protocol = "base_to_novel" if novel else "supervised"
         spec = {
             "run": f"shapes/{protocol}/tiny/{method}/test/seed{seed}",

@@ -71,7 +71,7 @@ KINDS = {
             "values",
         ),
     ),
-    "methods": Kind("kinetext.methods", "Method", ("base", "blocks", "checkpoint", "frames")),
+    "methods": Kind("kinetext.methods", "Method", ("base", "blocks", "checkpoint", "fitting", "frames")),
     "terms": Kind("kinetext.training.loss_terms", "LossTerm"),
     "metrics": Kind("kinetext.evaluation.metrics", "Metric"),
 }

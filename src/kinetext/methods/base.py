@@ -108,6 +108,11 @@ class Method(nn.Module):
         """Raise ValueError if the options need more layers than the `depth` layers of the image encoder."""
 
     @classmethod
+    def chooses_on_val(cls, config: Any) -> bool:
+        """Return whether the options cannot be used without validation clips (training.select: best_val)."""
+        return False
+
+    @classmethod
     def gives_video_feature(cls, config: Any) -> bool:
         """Return whether `encode_tokens` returns one feature [B, D] per video, so that another method can use it."""
         return True
@@ -211,10 +216,11 @@ class Method(nn.Module):
         scores_BK = batch.adjusted(scores_BK)
         return {"cross_entropy": F.cross_entropy(scores_BK, batch.target_B, label_smoothing=batch.label_smoothing)}
 
-    def fit(self, frames_NTD: Tensor, target_N: Tensor, text: Any) -> None:
+    def fit(self, frames_NTD: Tensor, target_N: Tensor, text: Any, val: tuple[Tensor, Tensor] | None = None) -> None:
         """Set `fitted` from the frame features and classes of the N training clips. Called only if `fits`.
 
-        `text` holds the features of the classes.
+        `text` holds the features of the classes. `val` has frame features and classes of the validation clips if
+        `training.select` is `best_val`, so that the method may choose options by them. Frames are on the CPU.
         """
         raise NotImplementedError(f"{type(self).__name__} has fits = True but does not override `fit`")
 

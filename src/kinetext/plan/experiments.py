@@ -164,6 +164,12 @@ def _check_training_and_texts(where: str, config: Config, experiment: Experiment
             f"{where}.methods: {name} is fitted to features in one go, where methods.{name}.training.{option} has no effect; "
             "remove it"
         )
+    chosen = plugins.configure(method, options.options)
+    if method.chooses_on_val(chosen) and options.training.select != "best_val":
+        raise ValueError(
+            f"{where}.methods: {name} has several settings to choose from on validation clips; set methods.{name}.training."
+            "select: best_val, or give one value each"
+        )
     if method.needs_training_clips and experiment.protocol.startswith(("base_to_novel", "zero_shot")):
         raise ValueError(
             f"{where}: {name} needs training clips of every class, and {experiment.protocol} has classes without any; "

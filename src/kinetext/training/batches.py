@@ -213,6 +213,8 @@ class Batches:
         training, method, backbone = self.training, self.method, self.method.backbone
         if training.image_encoder != "frozen" or method.inside or training.pixels_vary or not self.clip_ids:
             return False
+        if method.fits:  # each clip is read once (fit.py)
+            return False
         tokens = backbone.prefix_tokens + backbone.grid[0] * backbone.grid[1] if method.patches else 1
         frames = len(self.clip_ids) * len(self.clips.images((0, None))) // backbone.frames_per_step
         gib = frames * tokens * backbone.width * len(method.levels) * 2 / 2**30 * distributed.local_world_size()

@@ -7,7 +7,7 @@ Random draws depend only on the seed and on the numbers of epoch, step and proce
 between steps (state.py), so an interrupted training resumes and ends with the weights of an uninterrupted one. The loop
 waits for the device only when it reads the losses, once every READ_EVERY steps (watch.py).
 
-N clips, T frames, D width of the joint space.
+Methods that are fitted instead of trained go through fit.py.
 """
 
 import json
@@ -30,8 +30,9 @@ from kinetext.core.tables import code_commit
 from kinetext.methods.base import Method
 from kinetext.methods.checkpoint import save_trained
 from kinetext.training.distributed_step import DistributedStep
+from kinetext.training.fit import fit_method
 from kinetext.training.mixing import mix_clips
-from kinetext.training.objectives import Recognition, read_tokens, total
+from kinetext.training.objectives import total
 from kinetext.training.recipes import Average, finished, interpolate_backbone
 from kinetext.training.setup import Inputs, Prepared, choose_step, make_optimizer, prepare
 from kinetext.training.state import Progress, Saver, clear_state, load_state, save_state, state_path
@@ -127,26 +128,6 @@ def validate(prepared: Prepared, progress: Progress) -> dict[str, float]:
         progress.best, progress.best_epoch = score, progress.epoch + 1
         progress.keep(prepared.method)
     return values
-
-
-def fit_method(prepared: Prepared) -> Progress:
-    """Fit a method to the frame features of the training clips; return a progress whose curves have one epoch."""
-    method, objective, started_s = prepared.method, prepared.objective, time.perf_counter()
-    assert isinstance(objective, Recognition)
-    parts = []
-    with torch.inference_mode():
-        for batch in prepared.train_clips.epoch(None):
-            tokens = read_tokens(method, prepared.spec.training, batch)
-            parts.append((method.frame_features(tokens).float().cpu(), batch.text_N))
-        frames, targets = zip(*distributed.gather(parts), strict=True)
-        frames_NTD, target_N, text = torch.cat(frames), torch.cat(targets), objective.text()
-        method.fit(frames_NTD, target_N, text)
-        features = method.encode_frames(frames_NTD)
-        values = {"train_top1": (method.score(features, text).argmax(-1) == target_N).float().mean().item()}
-    values |= objective.validate(prepared.val_clips) if len(prepared.val_clips) else {}
-    progress = Progress(seconds=prepared.seconds + time.perf_counter() - started_s)
-    progress.end_epoch(values)
-    return progress
 
 
 def train_epoch(

@@ -1,0 +1,75 @@
+"""k nearest neighbours on cached frame features, without any text (Wu et al., CVPR 2018, eq. 7; as in DINO, ICCV 2021).
+
+The k training clips with the largest cosine vote for their classes, each with weight exp(cosine / temperature). The
+score is the logarithm of a class's share of the votes. Nothing is learned: `fit` stores the normalised features of the
+training clips, N x F numbers, and their classes. No parameter is added. The method cannot score before it is fitted,
+and needs training clips of every class.
+
+With `pool: mean` the order of frames has no effect; `thirds` and `all` are those of linear_probe.
+
+B, N clips, T frames, K classes, D joint width, F pooled width.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from kinetext.backbones.base import Backbone
+from kinetext.core.plugins import Options
+from kinetext.methods.base import SearchSpace
+from kinetext.methods.fitting import Pool, TextFreeHead, pool_frames, require_every_class
+
+NO_VOTE = 1e-6  # share of a class without a vote, so that its logarithm is finite
+
+
+class Knn(TextFreeHead):
+    """Let the most similar training clips vote."""
+
+    paper = "Wu et al., CVPR 2018; DINO (Caron et al., ICCV 2021)"
+    mechanism = "weighted votes of the most similar training clips, without text"
+    equals_before_training = "no score before it is fitted"
+    what_trains = "nothing; training clips are stored"
+    fitted_parameters = "N D (stored features)"
+    search_space: ClassVar[SearchSpace] = {"options.k": {"choices": [1, 5, 10, 20, 50]}}
+
+    class Config(Options):
+        """Options of the features and of the vote."""
+
+        pool: Pool = Field("mean", description="thirds: first and last third of the frames; all: every frame, in order")
+        k: int = Field(20, ge=1, description="neighbours that vote (DINO: 20); at most the training clips")
+        temperature: float = Field(0.07, gt=0, description="of the weights exp(cosine / temperature); DINO: 0.07")
+
+    config: Config
+
+    def __init__(self, backbone: Backbone, config: Config) -> None:
+        super().__init__(backbone, config)
+        self.sees_order = config.pool != "mean"
+
+    def encode_frames(self, frames_BTD: Tensor) -> Tensor:
+        """Return the pooled features [B, F] of unit length."""
+        feature_BF = pool_frames(frames_BTD, self.config.pool)
+        return feature_BF / feature_BF.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+
+    def fit(self, frames_NTD: Tensor, target_N: Tensor, text: Any, val: tuple[Tensor, Tensor] | None = None) -> None:
+        """Store the N training clips. Raises ValueError if a class has no training clip."""
+        require_every_class("knn", target_N, len(text))
+        self.fitted = {"key_NF": self.encode_frames(frames_NTD).contiguous(), "target_N": target_N.cpu().clone()}
+
+    def score(self, video: Tensor, text: Any) -> Tensor:
+        """Return the logarithm [B, K] of each class's share of the votes. Raises ValueError if it is not fitted."""
+        target_N = self.fitted.get("target_N", torch.zeros(0)).to(video.device)
+        self.require_fitted("key_NF", int(target_N.max()) + 1 if len(target_N) else 0, text)
+        key_NF = self.fitted["key_NF"].to(video)
+        if video.shape[1] != key_NF.shape[1]:
+            raise ValueError(
+                f"knn: was fitted to features of {key_NF.shape[1]} and gets {video.shape[1]}; with pool: all take the "
+                "number of frames of the training"
+            )
+        cosine_Bk, nearest_Bk = (video @ key_NF.T).topk(min(self.config.k, len(key_NF)), dim=1)
+        vote_Bk = (cosine_Bk / self.config.temperature).softmax(1)
+        share_BK = video.new_zeros(len(video), len(text)).scatter_add_(1, target_N[nearest_Bk], vote_Bk)
+        return (share_BK + NO_VOTE).log()
