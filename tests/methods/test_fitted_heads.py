@@ -117,8 +117,8 @@ def test_tip_adapter_searches_on_validation_clips_alone(tiny, clips):
 
 def test_the_search_takes_the_first_of_equal_values():
     target_M = torch.arange(3)
-    found = tip_adapter.search(lambda beta: torch.eye(3), torch.zeros(3, 3), target_M, (2.0, 1.0), (2, 2))
-    assert found == (0.1, 0.1)
+    chosen = tip_adapter.search(lambda beta: torch.eye(3), torch.zeros(3, 3), target_M, (2.0, 1.0), (2, 2))
+    assert chosen == (0.1, 0.1)
 
 
 def test_the_attentive_probe_keeps_the_best_on_validation_clips(tiny):

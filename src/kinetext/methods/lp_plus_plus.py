@@ -129,9 +129,9 @@ def fit_probe(
     affinity_NK = feature_ND @ text_KD.T
     lr_w, lr_alpha = step_sizes(feature_ND, affinity_NK)
     wanted_NK = F.one_hot(target_N, len(text_KD)).to(feature_ND)
-    own_K = (wanted_NK * affinity_NK).sum(0) / wanted_NK.sum(0)
+    affinity_K = (wanted_NK * affinity_NK).sum(0) / wanted_NK.sum(0)
     probe = Probe(
-        wanted_NK.T @ feature_ND, bias_K.clone(), torch.full_like(bias_K, INITIAL_ALPHA * float(own_K.mean()))
+        wanted_NK.T @ feature_ND, bias_K.clone(), torch.full_like(bias_K, INITIAL_ALPHA * float(affinity_K.mean()))
     )
     speed_KD, speed_K, of_alpha_K = (torch.zeros_like(tensor) for tensor in probe)
     kept, best, losses = probe, -1.0, []

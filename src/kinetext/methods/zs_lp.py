@@ -127,9 +127,9 @@ def scheduled_lr(lr: float, epoch: int, epochs: int) -> float:
 def class_weights(zero_shot_NK: Tensor, target_N: Tensor, kind: Weights) -> Tensor:
     """Return the weight a_c [K] of each class in the penalty, from the zero-shot logits of the training clips."""
     K = zero_shot_NK.shape[1]
-    own_N = zero_shot_NK.softmax(-1).gather(1, target_N[:, None])[:, 0]
+    true_share_N = zero_shot_NK.softmax(-1).gather(1, target_N[:, None])[:, 0]
     count_K = torch.bincount(target_N, minlength=K)
-    weight_K = own_N.new_zeros(K).index_add(0, target_N, own_N) / count_K.clamp_min(1)
+    weight_K = true_share_N.new_zeros(K).index_add(0, target_N, true_share_N) / count_K.clamp_min(1)
     weight_K = torch.where(count_K > 0, weight_K, weight_K.sum() / (count_K > 0).sum())
     if kind == "balanced":
         return torch.ones_like(weight_K)
