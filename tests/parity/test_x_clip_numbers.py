@@ -1,6 +1,6 @@
 """x_clip against numbers of the original code (microsoft/VideoX, X-CLIP @ 1744b21), recorded in x_clip.json.
 
-The recorded file also says that transformers 5.24.0's XCLIPModel gives the original's logits to 5e-15.
+Where transformers is installed, its XCLIPModel with the same random weights has to agree, too.
 """
 
 import json
@@ -115,3 +115,92 @@ def test_without_the_second_layer_norm_the_numbers_are_others(tmp_path):
         text_KD = method.encode_texts(class_table(record["text_ids_no_padding"]))
         logits_BK = method.score(method.encode_video(frames_BTCHW), text_KD)
     assert (logits_BK - torch.tensor(record["logits"]["first8_per_item"])).abs().max() > 0.01
+
+
+TRANSFORMERS = (  # original -> in transformers
+    (r"^(visual|mit|)\.?(transformer\.)?resblocks\.", r"\1.encoder.layers."),
+    (r"^\.?encoder", "text_model.encoder"),
+    (r"^visual\.encoder", "vision_model.encoder"),
+    (r"(?<=layers\.\d\.)attn\.", "self_attn."),
+    (r"ln_(1|2)\.", r"layer_norm\1."),
+    (r"mlp\.c_fc", "mlp.fc1"),
+    (r"mlp\.c_proj", "mlp.fc2"),
+    (r"^visual\.(class_embedding)", r"vision_model.embeddings.\1"),
+    (r"^visual\.positional_embedding", "vision_model.embeddings.position_embedding.weight"),
+    (r"^visual\.conv1", "vision_model.embeddings.patch_embedding"),
+    (r"^visual\.ln_(pre|post)", r"vision_model.\1_layernorm"),
+    (r"^visual\.proj", "visual_projection.weight"),
+    (r"^mit\.positional_embedding", "mit.position_embedding"),
+    (r"^positional_embedding", "text_model.embeddings.position_embedding.weight"),
+    (r"^token_embedding", "text_model.embeddings.token_embedding"),
+    (r"^ln_final", "text_model.final_layer_norm"),
+    (r"^text_projection", "text_projection.weight"),
+    (r"^prompts_visual_ln", "prompts_visual_layernorm"),
+    (r"^prompts_visual_proj", "prompts_visual_projection"),
+    (r"^prompts_generator\.norm", "prompts_generator.layernorm"),
+)
+
+
+def transformers_weights(method) -> dict[str, torch.Tensor]:
+    """The weights of a method by their names in transformers' XCLIPModel."""
+    weights = {}
+    for ours, parameter in method.named_parameters():
+        name, tensor = original_name(ours), parameter.detach()
+        for pattern, replacement in TRANSFORMERS:
+            name = re.sub(pattern, replacement, name)
+        if name in ("visual_projection.weight", "text_projection.weight"):
+            tensor = tensor.T
+        if name == "mit.position_embedding":
+            tensor = tensor[None]
+        if "in_proj_" not in name:
+            weights[name] = tensor
+            continue
+        for letter, third in zip("qkv", tensor.chunk(3), strict=True):
+            weights[name.replace("in_proj_", f"{letter}_proj.")] = third
+    return weights
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("case", ["tiny_T5", "tiny_mit2_prompt1_T5"])
+def test_x_clip_equals_the_model_of_transformers_with_the_same_weights(case, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="transformers: is not installed (extra `video`)")
+    method, config = build_case(case, tmp_path), CASES[case]["config"]
+    generator = torch.Generator().manual_seed(0)
+    for parameter in method.parameters():  # random, not the recorded ones
+        if parameter.ndim:
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    text, width, joint = config["text"], config["width"], config["joint"]
+    theirs = transformers.XCLIPModel(
+        transformers.XCLIPConfig(
+            text_config={
+                "hidden_size": text["width"],
+                "intermediate_size": 4 * text["width"],
+                "num_hidden_layers": text["layers"],
+                "num_attention_heads": text["heads"],
+            },
+            vision_config={
+                "hidden_size": width,
+                "intermediate_size": 4 * width,
+                "num_hidden_layers": config["layers"],
+                "num_attention_heads": config["heads"],
+                "mit_hidden_size": joint,
+                "mit_intermediate_size": 4 * joint,
+                "mit_num_hidden_layers": config["mit_layers"],
+                "mit_num_attention_heads": config["joint_heads"],
+                "image_size": config["px"],
+                "patch_size": config["patch"],
+                "num_frames": config["T"],
+            },
+            projection_dim=joint,
+            prompt_layers=config["prompts_layers"],
+            prompt_num_attention_heads=config["joint_heads"],
+        )
+    )
+    theirs = theirs.double().eval()
+    theirs.load_state_dict(transformers_weights(method))
+    frames_BTCHW = closed_input("input", (config["B"], config["T"], 3, config["px"], config["px"]))
+    table = class_table(CASES[case]["text_ids_no_padding"])
+    logits_BK = method.score(method.encode_video(frames_BTCHW), method.encode_texts(table))
+    output = theirs(input_ids=table.tokens.ids_KL, pixel_values=frames_BTCHW)
+    near(logits_BK, output.logits_per_video)
+    assert logits_BK.abs().max() > 0.1

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from kinetext.core import schemas
-from kinetext.core.tables import read_rows, read_table, schema, write_table
+from kinetext.core.tables import content_matches, read_rows, read_table, schema, write_table
 from kinetext.evaluation.metrics.top_k import TopK
 from kinetext.evaluation.predictions import Predictions, predicted_classes
 from kinetext.report.collect import collect_metrics
@@ -207,3 +207,22 @@ def test_each_file_of_a_run_is_opened_once(collected, tmp_path, monkeypatch):
     collect_metrics(folders, tmp_path, tmp_path / "tables")
     of_runs = [path for path in opened if "/runs/" in path]
     assert len(of_runs) == len(set(of_runs)) == 3 * 3  # predictions, metrics, curves
+
+
+def test_rows_with_many_scores_are_written_in_parts_that_read_as_one(tmp_path, monkeypatch):
+    """Arrow then holds a copy of one part only."""
+    scores_BK = np.random.default_rng(0).normal(size=(10, 7)).astype(np.float32)
+    rows = [{"clip_id": f"c{b}", "target": b, "score_K": score_K} for b, score_K in enumerate(scores_BK)]
+    write_table("predictions", rows, tmp_path / "whole.parquet", {"labels": {"test": LABELS}})
+    monkeypatch.setattr("kinetext.core.tables.PART_NUMBERS", 21)
+    write_table("predictions", rows, tmp_path / "parts.parquet", {"labels": {"test": LABELS}})
+    counts = [pq.ParquetFile(tmp_path / f"{name}.parquet").num_row_groups for name in ("whole", "parts")]
+    assert counts == [1, 4]
+    whole, parts = (read_table("predictions", tmp_path / f"{name}.parquet") for name in ("whole", "parts"))
+    assert parts.equals(whole)
+    assert content_matches(tmp_path / "parts.parquet")
+
+
+def test_a_table_without_rows_is_written(tmp_path):
+    write_table("predictions", [], tmp_path / "none.parquet", {"labels": {}})
+    assert read_rows("predictions", tmp_path / "none.parquet") == []
