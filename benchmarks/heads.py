@@ -51,7 +51,7 @@ def main() -> None:
     backbone = OpenClipViT(Architecture("ViT-B-16")).eval()
     labels = [f"class {k}" for k in range(options.classes)]
     rows = [
-        {"label": label, "kind": "name", "phase": "whole", "sentence": f"{words} {label}"}
+        {"label": label, "kind": "name", "phase": "whole", "sentence": f"{words} {label}", "position": None}
         for label in labels
         for words in ("a video of", "a clip of")
     ]

@@ -205,3 +205,10 @@ def test_a_run_is_fitted_saved_and_scored(name, select, world, trained, tmp_path
     scores = np.array([row["score_K"] for row in tables.read_rows("predictions", output)])
     assert scores.shape[1] == 4
     assert np.isfinite(scores).all()
+
+
+def test_features_beyond_the_limit_of_memory_are_refused(trained):
+    with pytest.raises(
+        ValueError, match=r"the features of 16 clips need .* GiB, and training\.cache_gib is 0; raise it"
+    ):
+        trained("linear_probe", cache_gib=0)

@@ -52,11 +52,11 @@ def _features_of(prepared: Prepared, clips: Batches) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
             frames_BTD = method.frame_features(read_tokens(method, training, batch))
         parts.append((frames_BTD.cpu(), batch.text_N))
-        gib = frames_BTD[0].nbytes * clips.items / 2**30
+        gib = frames_BTD[0].nbytes * len(clips.clip_ids) / 2**30
         if gib > training.cache_gib:
             raise ValueError(
-                f"{prepared.spec.run}: the features of {clips.items} clips need {gib:.1f} GiB, and training.cache_gib is "
-                f"{training.cache_gib:g}; raise it, or take fewer frames or features of frames"
+                f"{prepared.spec.run}: the features of {len(clips.clip_ids)} clips need {gib:.2g} GiB, and "
+                f"training.cache_gib is {training.cache_gib:g}; raise it, or take fewer frames or features of frames"
             )
     frames, targets = zip(*distributed.gather(parts), strict=True)
     return torch.cat(frames), torch.cat(targets)
