@@ -4,8 +4,8 @@
 
 Features are those of ViT-B-16: 512 wide, one per frame. Each class has two texts. There are 1000 validation clips, used
 by heads that choose on them. The time is that of `fit` alone, without the image encoder: wall time, and processor time
-of all threads, which other work on the machine changes little. Features are class means plus
-noise, so that the heads have something to learn; the accuracy on the validation clips shows that they did.
+of all threads, which other work on the machine changes little. Features are class means plus noise, so that the heads
+have something to learn; the accuracy on the validation clips shows that they did.
 """
 
 import argparse
