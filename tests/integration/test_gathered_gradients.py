@@ -1,11 +1,12 @@
 """The contrastive loss of features that two processes share has the gradient of one process with the whole batch."""
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
 
-from kinetext.methods.base import contrastive_loss
+from kinetext.methods.base import contrastive_loss, sigmoid_loss
 from kinetext.training.distributed_step import unreached
 from kinetext.training.gather import gather_features
 
@@ -17,13 +18,17 @@ def cosines(video_BD, text_BD):
 
 
 class Towers(torch.nn.Module):
-    """A video and a text side of one layer each."""
+    """A video and a text side of one layer each, and the bias of the sigmoid loss."""
 
-    def __init__(self):
+    def __init__(self, loss):
         super().__init__()
+        self.loss = loss
         generator = torch.Generator().manual_seed(1)
         self.video = torch.nn.Parameter(torch.randn(6, 4, generator=generator, dtype=torch.float64))
         self.text = torch.nn.Parameter(torch.randn(6, 4, generator=generator, dtype=torch.float64))
+
+        if loss == "sigmoid":
+            self.bias = torch.nn.Parameter(torch.tensor(-2.0, dtype=torch.float64))
 
     def forward(self, video_BI, text_BI, sizes):
         video, text = (
@@ -31,7 +36,10 @@ class Towers(torch.nn.Module):
             gather_features((text_BI @ self.text, text_BI), sizes),
         )
         assert isinstance(text, tuple)
-        return contrastive_loss(10 * cosines(video, text[0]), 0.1)
+        scores_BB = 10 * cosines(video, text[0])
+        if self.loss == "sigmoid":
+            return sigmoid_loss(scores_BB + self.bias, torch.arange(len(scores_BB)))
+        return contrastive_loss(scores_BB, 0.1)
 
 
 def batch():
@@ -39,11 +47,11 @@ def batch():
     return (torch.randn(8, 6, generator=generator, dtype=torch.float64) for _ in range(2))
 
 
-def part_of_two(rank, folder):
+def part_of_two(rank, folder, loss_name):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     for number, sizes in enumerate(SIZES):
-        towers = torch.nn.parallel.DistributedDataParallel(Towers())
+        towers = torch.nn.parallel.DistributedDataParallel(Towers(loss_name))
         video, text = (x.split(sizes)[rank] for x in batch())
         loss = towers(video, text, sizes)
         loss.backward()
@@ -52,9 +60,10 @@ def part_of_two(rank, folder):
     dist.destroy_process_group()
 
 
-def test_two_processes_have_the_gradient_of_one_with_the_whole_batch(tmp_path):
-    mp.spawn(part_of_two, (str(tmp_path),), nprocs=2)
-    towers = Towers()
+@pytest.mark.parametrize("loss_name", ["softmax", "sigmoid"])
+def test_two_processes_have_the_gradient_of_one_with_the_whole_batch(tmp_path, loss_name):
+    mp.spawn(part_of_two, (str(tmp_path), loss_name), nprocs=2)
+    towers = Towers(loss_name)
     loss = towers(*batch(), (8,))
     loss.backward()
     expected = [loss.detach(), *(p.grad for p in towers.parameters())]

@@ -140,6 +140,8 @@ def prepared(data, method, **options):
     options = TrainingOptions(image_encoder="trained", text_encoder="trained", batch_size=6, **options)
     torch.manual_seed(0)
     built = build_method(load_backbone(data.backbone), method, OPTIONS[method])
+    if built.needs_threshold(options.loss, multi_label=False):
+        built.add_label_threshold()
     choose_trained(built, options)
     splits = read_splits(data.splits())
     inputs = data.inputs()
@@ -171,11 +173,12 @@ def test_a_parameter_without_a_gradient_is_known_also_where_processes_share_piec
     assert not unreached[2] & set(objective.method.new_parameters())
 
 
-@pytest.mark.parametrize("most", [1, 4, 5])
-def test_pieces_have_the_gradient_of_the_whole(task, most):
+@pytest.mark.parametrize(("most", "loss"), [(1, "softmax"), (4, "softmax"), (5, "softmax"), (4, "sigmoid")])
+def test_pieces_have_the_gradient_of_the_whole(task, most, loss):
     results = []
     for size in (None, most):
-        objective, parameters, batch = prepared(*task)
+        data, method = task
+        objective, parameters, batch = prepared(data, "mean_pool" if loss == "sigmoid" else method, loss=loss)
         if size is None:
             seed_from(0, 0, 0, 0, 0)
             losses = objective.losses(batch)

@@ -15,9 +15,9 @@ from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.predict import predict_clips
 from kinetext.evaluation.predictions import read_predictions
 from kinetext.texts.mining import mine_confusables
-from kinetext.training.multi_label import find_threshold
 from kinetext.training.objectives import total
 from kinetext.training.setup import choose_step, prepare
+from kinetext.training.threshold import find_threshold
 from kinetext.training.train import train_method
 from left import curve
 from several import LABELS, write_clips

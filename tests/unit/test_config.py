@@ -211,6 +211,23 @@ MISTAKES = [
         {"size_px": 64, "crop": "whole", "encoding": "raw"},
         "datasets.shapes.frames: crop: whole frames differ in shape, which raw bytes do not record; set encoding: jpeg",
     ),
+    (
+        "datasets.shapes.frames",
+        {"size_px": 64, "resize_mode": "squash"},
+        "experiments.first: datasets.shapes.frames.resize_mode is squash, but backbone tiny takes shortest; set it to "
+        "shortest",
+    ),
+    (
+        "datasets.shapes.frames",
+        {"size_px": 64, "interpolation": "bilinear"},
+        "experiments.first: datasets.shapes.frames.interpolation is bilinear, but backbone tiny takes bicubic; set it to "
+        "bicubic",
+    ),
+    (
+        "methods.stan.training",
+        {"loss": "sigmoid", "label_smoothing": 0.1},
+        "methods.stan.training: label_smoothing: is of the softmax, and loss is sigmoid; set one of the two",
+    ),
     ("results", "a/{x}", "results: 'a/{x}' contains '{'; choose a folder without it"),
     ("results", "a<x>", "results: 'a<x>' contains '<'; choose a folder without it"),
     ("results", "a\nb", "results: 'a\\nb' contains '\\n'; choose a folder without it"),

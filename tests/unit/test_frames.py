@@ -366,6 +366,30 @@ def test_random_damage_never_raises(clean, tmp_path):
 # ---- images
 
 
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(341, 257), (240, 426), (224, 224), (224, 300)])
+def test_squashed_frames_are_those_of_siglip_and_pe(size, interpolation):
+    width, height = size
+    noise = torch.rand(3, height // 8 + 1, width // 8 + 1, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.interpolate(noise[None], (height, width), mode="bicubic")[0]
+    frame_HWC = (smooth.clamp(0, 1) * 255).byte().permute(1, 2, 0).contiguous().numpy()
+    # what open_clip does to a PIL image with resize_mode squash
+    image = Resize((224, 224), interpolation=InterpolationMode(interpolation))(Image.fromarray(frame_HWC))
+    ours = resize(frame_HWC[None], 224, mode="squash", interpolation=interpolation)[0]
+    difference = np.abs(ours.astype(int) - np.asarray(image))
+    # torch resizes first along the axis that shrinks more, PIL always along the width; both round in between
+    assert difference.mean() < 0.2
+    assert difference.max() <= 2
+
+
+def test_frame_sets_have_names_of_their_own_and_frames_of_earlier_versions_are_kept():
+    clip = {"path": "/no/such/a.mp4", "start_s": None, "end_s": None, "error": "absent"}
+    plain, squashed = FrameOptions(), FrameOptions(resize_mode="squash", interpolation="bilinear")
+    assert (plain.frame_set, squashed.frame_set) == ("224-shortest-bicubic", "224-squash-bilinear")
+    assert frames.source(clip, plain) == "864378b59d76c6ce6129a87eea244aa2"  # of the version before squash
+    assert frames.source(clip, squashed) != frames.source(clip, plain)
+
+
 @pytest.mark.parametrize("size", [(341, 257), (240, 426), (50, 50), (224, 300)])
 def test_resize_is_clips_preprocessing(size):
     width, height = size

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from kinetext.methods.base import contrastive_loss
+from kinetext.methods.base import contrastive_loss, sigmoid_loss
 from kinetext.training.gather import gather_features
 from repository import ROOT
 
@@ -18,6 +18,14 @@ def test_by_hand():
     columns = -torch.log_softmax(scores_BB, 0).diag().mean()
     assert contrastive_loss(scores_BB).item() == pytest.approx(((rows + columns) / 2).item())
     assert contrastive_loss(torch.zeros(1, 1)).item() == 0.0
+
+
+def test_sigmoid_loss_by_hand():
+    """SigLIP's eq. 1: minus the log of the sigmoid of z_ij s_ij, summed over texts, averaged over videos."""
+    logits_BK = torch.tensor([[2.0, -1.0, 0.5], [0.0, -3.0, 1.0]])
+    signs_BK = torch.tensor([[-1.0, 1.0, -1.0], [1.0, -1.0, -1.0]])
+    by_hand = -(signs_BK * logits_BK).sigmoid().log().sum() / 2
+    assert sigmoid_loss(logits_BK, torch.tensor([1, 0])).item() == pytest.approx(by_hand.item())
 
 
 def test_turned_over_it_is_the_same():

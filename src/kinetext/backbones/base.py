@@ -52,6 +52,7 @@ class Backbone(nn.Module):
     num_frames: int | None = (
         None  # of a video encoder: frames that a clip must have; None: multiples of frames_per_step
     )
+    has_bias = False  # true: `logits` adds a bias, which the weights were trained with (SigLIP)
     gradient_checkpointing = False  # of the image encoder's layers (training.gradient_checkpointing)
 
     mean_C: Tensor
@@ -148,6 +149,20 @@ class Backbone(nn.Module):
             return frames_BTCHW
         mean, std = (c.view(-1, 1, 1) for c in (self.mean_C, self.std_C))
         return (frames_BTCHW.to(next(self.parameters()).dtype) / 255.0 - mean) / std
+
+    def require_frames(self, resize_mode: str, interpolation: str) -> None:
+        """Raise ValueError unless stored frames were resized as the weights need it.
+
+        check-config compares with `facts`, which does not know weights from the hub. Their own settings count here.
+        """
+        stored = {"resize_mode": resize_mode, "interpolation": interpolation}
+        for name, value in stored.items():
+            needed = getattr(self.preprocess, name)
+            if value != needed:
+                raise ValueError(
+                    f"frames were stored with {name}: {value}, and the weights of the backbone need {needed}; set "
+                    f"frames.{name}: {needed} in the data set"
+                )
 
     def embed(self, frames_FCHW: Tensor) -> Tensor:
         """Return the input [F, N, V] of the first layer for normalised frames."""

@@ -74,7 +74,7 @@ class TimmViT(Backbone):
         down, across = self.trunk.patch_embed.grid_size
         self.grid = (int(down), int(across))
         self.image_size_px, self.context_length = int(self.visual.image_size[0]), int(clip.context_length)
-        self.sees_padding = sees_padding(self.text)
+        self.sees_padding, self.has_bias = sees_padding(self.text), clip.logit_bias is not None
         self.tokenizer = tokenizer
         self.largest_scale = LARGEST_SCALE
         self.mark_pretrained()

@@ -30,6 +30,15 @@ class FrameOptions(Options):
     size_px: int = Field(
         224, ge=16, le=1024, description="height and width in pixels, after resizing the short side and a centre crop"
     )
+    resize_mode: Literal["shortest", "squash"] = Field(
+        "shortest",
+        description="shortest: resize the short side and crop, as for CLIP; squash: resize both sides to size_px without a crop, as "
+        "for SigLIP and PE-Core. It must be that of the backbone",
+    )
+    interpolation: Literal["bicubic", "bilinear"] = Field(
+        "bicubic",
+        description="of resizing, with antialiasing; it must be that of the backbone (bilinear: PE-Core, MobileCLIP)",
+    )
     crop: Literal["centre", "whole"] = Field(
         "centre",
         description="centre: store the centre crop; whole: store the whole frame, which random resized crops and several test "
@@ -66,12 +75,16 @@ class FrameOptions(Options):
     @property
     def frame_set(self) -> str:
         """Return the folder name of a set of stored frames: {size}-{resize mode}-{interpolation}."""
-        return f"{self.size_px}-shortest-bicubic"  # as data/frames.py resizes
+        return f"{self.size_px}-{self.resize_mode}-{self.interpolation}"
 
     @model_validator(mode="after")
     def _raw_is_square(self) -> "FrameOptions":
         if self.crop == "whole" and self.encoding == "raw":
             raise ValueError("crop: whole frames differ in shape, which raw bytes do not record; set encoding: jpeg")
+        if self.crop == "whole" and self.resize_mode == "squash":
+            raise ValueError(
+                "crop: whole keeps the shape of frames, and resize_mode: squash does not; set crop: centre"
+            )
         return self
 
 

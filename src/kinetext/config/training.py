@@ -33,6 +33,11 @@ class TrainingOptions(Options):
     )
     betas: tuple[float, float] = Field((0.9, 0.98), description="betas of AdamW (STAN's released configs)")
     warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear warm-up, followed by cosine decay to zero")
+    loss: Literal["softmax", "sigmoid"] = Field(
+        "softmax",
+        description="of methods without losses of their own. softmax: cross-entropy, for captions symmetric (CLIP); sigmoid: a binary "
+        "loss for every pair of clip and text (SigLIP, ICCV 2023), with the bias of the backbone or else a learned threshold",
+    )
     label_smoothing: Fraction = Field(0.0, description="label smoothing of the cross-entropy")
     clip_norm: float = Field(5.0, gt=0, description="gradient norm is clipped to this (STAN's released configs)")
     image_encoder: Literal["frozen", "trained", "lora"] = Field(
@@ -187,6 +192,9 @@ class TrainingOptions(Options):
             )
         if self.repeats > 1 and not (self.augment.enabled or self.sampling != "uniform"):
             raise ValueError(f"repeats: all {self.repeats} copies of a clip would be equal; set augment or sampling")
+        if self.loss == "sigmoid" and (self.label_smoothing or self.logit_adjustment):
+            name = "label_smoothing" if self.label_smoothing else "logit_adjustment"
+            raise ValueError(f"{name}: is of the softmax, and loss is sigmoid; set one of the two")
         if self.batch_size % self.repeats:
             raise ValueError(f"repeats: batch_size {self.batch_size} is not a multiple of {self.repeats}")
         if self.class_sampling == "balanced" and self.logit_adjustment:

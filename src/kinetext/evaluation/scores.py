@@ -23,13 +23,16 @@ def load_method(
 ) -> Method:
     """Load the method of a run for testing, with the parameters of the checkpoint if there is one.
 
-    `multi_label` states whether clips have several labels each. A trained method then has a threshold between labels.
+    `multi_label` states whether clips have several labels each. Raises ValueError if the frames of the run were not
+    resized as the backbone needs it.
     """
-    method = build_method(load_backbone(backbone_folder), spec.method_module, spec.method_options)
+    backbone = load_backbone(backbone_folder)
+    backbone.require_frames(spec.frame_options.resize_mode, spec.frame_options.interpolation)
+    method = build_method(backbone, spec.method_module, spec.method_options)
     if checkpoint is not None:
         if spec.training.temperature is not None:
             method.backbone.set_temperature(spec.training.temperature)
-        if multi_label:
+        if method.needs_threshold(spec.training.loss, multi_label):
             method.add_label_threshold()
         load_trained(method, checkpoint)
     return method.to(device).eval().requires_grad_(False)

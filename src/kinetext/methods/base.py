@@ -52,6 +52,7 @@ class LossInputs:
     label_smoothing: float = 0.0
     labels_BK: Tensor | None = None  # 1 for each class of a clip, else 0, in a multi-label data set; then no target_B
     log_prior_K: Tensor | None = None  # tau x log(share of the class); None without training.logit_adjustment
+    sigmoid: bool = False  # training.loss: one binary decision per pair instead of a softmax over texts
 
     def adjusted(self, scores_BK: Tensor) -> Tensor:
         """Add `log_prior_K` to the logits of the classes, if it is set (Menon et al., ICLR 2021, eq. 10)."""
@@ -102,6 +103,11 @@ class Method(nn.Module):
     @classmethod
     def check(cls, config: Any) -> None:
         """Raise ValueError if options contradict each other. `kinetext check-config` calls it before a run starts."""
+
+    @classmethod
+    def serves_sigmoid(cls) -> bool:
+        """Return whether `losses` heeds `LossInputs.sigmoid`. The default is for methods with the losses of this class."""
+        return not cls.fits and cls.losses is Method.losses
 
     @classmethod
     def check_depth(cls, config: Any, depth: int, backbone: str) -> None:
@@ -191,26 +197,40 @@ class Method(nn.Module):
         """Return the logits [B, K] of all pairs of videos and texts. Evaluation passes captions in chunks."""
         return self.backbone.logits(cosine_scores(video, text))
 
+    def needs_threshold(self, loss: str, multi_label: bool) -> bool:
+        """Return whether a binary loss is trained that no bias of the backbone serves (see `label_logits`).
+
+        `loss` is training.loss. Clips with several labels each always have a threshold, because a bias that was trained
+        on pairs of images and texts says nothing about the number of labels of a clip.
+        """
+        return multi_label or (loss == "sigmoid" and not self.backbone.has_bias)
+
     def add_label_threshold(self) -> None:
-        """Add the threshold parameter for clips with several labels (see `label_logits`)."""
+        """Add the threshold parameter of binary losses (see `label_logits`)."""
         device = next(self.parameters()).device
         self.label_threshold = nn.Parameter(torch.zeros((), device=device))
 
     def label_logits(self, scores_BK: Tensor) -> Tensor:
-        """Return the log-odds [B, K] of each label: the scores minus the learned threshold, if there is one."""
+        """Return the log-odds [B, K] of each label: the scores minus the learned threshold, if there is one.
+
+        The threshold is a bias of the logits with the other sign.
+        """
         return scores_BK if self.label_threshold is None else scores_BK - THRESHOLD_SCALE * self.label_threshold
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
         """Return the loss terms by name. Training minimises their sum; each is logged as a curve.
 
         The default is the cross-entropy over all classes. If clips have captions, it is the symmetric contrastive loss.
-        If clips have several labels, it is the binary cross-entropy, averaged over labels and clips.
+        If clips have several labels, it is the binary cross-entropy, averaged over labels and clips. With
+        `batch.sigmoid`, it is the sigmoid loss in the place of the first two.
         """
         scores_BK = self.score(batch.video, batch.text)
         if batch.labels_BK is not None:
             wanted_BK = (1 - batch.label_smoothing) * batch.labels_BK + batch.label_smoothing / 2
             logits_BK = self.label_logits(scores_BK)
             return {"binary_cross_entropy": F.binary_cross_entropy_with_logits(logits_BK, wanted_BK)}
+        if batch.sigmoid:
+            return {"sigmoid": sigmoid_loss(self.label_logits(scores_BK), batch.target_B)}
         if batch.rivals_KK is None:
             return {"contrastive": contrastive_loss(scores_BK, batch.label_smoothing)}
         scores_BK = batch.adjusted(scores_BK)
@@ -246,6 +266,15 @@ def contrastive_loss(scores_BB: Tensor, label_smoothing: float = 0.0) -> Tensor:
     to_text = F.cross_entropy(scores_BB, target_B, label_smoothing=label_smoothing)
     to_video = F.cross_entropy(scores_BB.T, target_B, label_smoothing=label_smoothing)
     return (to_text + to_video) / 2
+
+
+def sigmoid_loss(logits_BK: Tensor, target_B: Tensor) -> Tensor:
+    """Return the sigmoid loss of SigLIP (Zhai et al., ICCV 2023, eq. 1): a binary cross-entropy for every pair.
+
+    It is summed over texts and averaged over videos. Text `target_B[b]` belongs to video b.
+    """
+    wanted_BK = F.one_hot(target_B.to(logits_BK.device), logits_BK.shape[1]).to(logits_BK.dtype)
+    return F.binary_cross_entropy_with_logits(logits_BK, wanted_BK, reduction="sum") / len(logits_BK)
 
 
 def configure_method(name: str, options: dict[str, Any]) -> tuple[type[Method], Any]:

@@ -50,12 +50,17 @@ def _check_backbone(
     facts = backbone_facts(config.backbones[backbone])
     has_text = plugins.load("backbones", config.backbones[backbone].family).has_text
     for dataset in datasets:
-        size_px = config.datasets[dataset].frames.size_px
-        if size_px != facts.image_size_px:
-            raise ValueError(
-                f"{where}: datasets.{dataset}.frames.size_px is {size_px}, but backbone {backbone} takes "
-                f"{facts.image_size_px}; set it to {facts.image_size_px}"
-            )
+        frames = config.datasets[dataset].frames
+        for name, needed in (
+            ("size_px", facts.image_size_px),
+            ("resize_mode", facts.resize_mode),
+            ("interpolation", facts.interpolation),
+        ):
+            if getattr(frames, name) != needed:
+                raise ValueError(
+                    f"{where}: datasets.{dataset}.frames.{name} is {getattr(frames, name)}, but backbone {backbone} takes "
+                    f"{needed}; set it to {needed}"
+                )
     if not has_text and config.confusables.rule == "text":
         raise ValueError(
             f"{where}: confusables.rule: text needs the features of the class names, and backbone {backbone} has no text "
@@ -143,6 +148,8 @@ def check_recipe(where: str, config: Config, name: str, dataset: str) -> None:
         wrong = f"testing.average: {data} has captions, whose scores are no probabilities; take logits"
     elif several and method.testing.average == "probabilities":
         wrong = f"testing.average: {data} has several labels per clip, whose scores are no softmax; take logits"
+    elif training.loss == "sigmoid" and several:
+        wrong = f"training.loss: {data} has several labels per clip, whose loss is binary always; take it out"
     elif (captions or several) and (option := training.needs_classes()):
         has = "captions" if captions else "several labels per clip"
         wrong = f"training.{option} is for clips with one class each, and {data} has {has}; take it out"
@@ -169,6 +176,10 @@ def _check_training_and_texts(where: str, config: Config, experiment: Experiment
         raise ValueError(
             f"{where}.methods: {name} has several settings to choose from on validation clips; set methods.{name}.training."
             "select: best_val, or give one value each"
+        )
+    if options.training.loss == "sigmoid" and not method.serves_sigmoid():
+        raise ValueError(
+            f"{where}.methods: {name} has losses of its own, and methods.{name}.training.loss is sigmoid; remove it"
         )
     if method.needs_training_clips and experiment.protocol.startswith(("base_to_novel", "zero_shot")):
         raise ValueError(

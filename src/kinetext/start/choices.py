@@ -11,6 +11,7 @@ from typing import Any
 
 from kinetext.backbones.base import Facts
 from kinetext.config.backbone import TINY
+from kinetext.config.data import FrameOptions
 from kinetext.start.survey import Survey
 
 SEEDS = [0, 1, 2]  # from three on, intervals and tests are about methods, not about these weights
@@ -79,7 +80,11 @@ def choose_frames(clips: Survey, machine: Machine, facts: Facts) -> Choice:
     reason = f"half of the clips are longer than {length_s:.3g} s, so a frame every {length_s / number:.2g} s"
     if length_s > 3 * LONG_CLIP_S:
         reason += "; shorter movements are missed: list their start_s and end_s in a csv (docs/data.md)"
-    return Choice({"num_frames": number, "size_px": facts.image_size_px}, reason)
+    options: dict[str, Any] = {"num_frames": number, "size_px": facts.image_size_px}
+    for name in ("resize_mode", "interpolation"):  # CLIP's need not be written
+        if getattr(facts, name) != FrameOptions.model_fields[name].default:
+            options[name] = getattr(facts, name)
+    return Choice(options, reason)
 
 
 def choose_training(clips: Survey, machine: Machine, protocol: str, tiny: bool) -> Choice:

@@ -20,7 +20,7 @@ from kinetext.core import distributed
 from kinetext.data.labels import row_classes
 from kinetext.data.splits import Split
 from kinetext.evaluation.average_precision import mean_average_precision
-from kinetext.methods.base import THRESHOLD_SCALE, LossInputs
+from kinetext.methods.base import LossInputs
 from kinetext.training.batches import Batch, Batches
 from kinetext.training.objectives import Recognition, encode_clips, total
 
@@ -41,15 +41,9 @@ class MultiLabel(Recognition):
         inputs = super().inputs(batch, piece, video, text)
         return replace(inputs, labels_BK=self.labels(batch.clip_ids[batch.part][piece]))
 
-    @torch.no_grad()
-    def set_threshold(self, batch: Batch) -> None:
-        """Set the threshold so that a batch's mean predicted probability equals its fraction of positive labels."""
-        self.method.eval()
-        scores_BK = self.method.score(encode_clips(self.method, self.training, batch), self.text())
-        share = self.labels(batch.clip_ids[batch.part]).mean()
-        threshold = distributed.mean(torch.tensor(find_threshold(scores_BK, float(share)), dtype=torch.float64))
-        assert self.method.label_threshold is not None
-        self.method.label_threshold.fill_(float(threshold) / THRESHOLD_SCALE)
+    def positive_share(self, batch: Batch) -> float:
+        """Return the fraction of the labels of this process's clips that are positive."""
+        return float(self.labels(batch.clip_ids[batch.part]).mean())
 
     @torch.inference_mode()
     def validate(self, batches: Batches) -> dict[str, float]:
@@ -77,13 +71,3 @@ def labels_by_clip(splits: dict[str, Split]) -> dict[str, Tensor]:
         label_K[[index[label] for label in row_classes(row)]] = 1.0
         labels_of[row["clip_id"]] = label_K
     return labels_of
-
-
-def find_threshold(scores_BK: Tensor, share: float) -> float:
-    """Return the threshold for which the mean of sigmoid(score - threshold) equals `share`, found by bisection."""
-    scores_BK = scores_BK.double()
-    low, high = float(scores_BK.min()) - 20.0, float(scores_BK.max()) + 20.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if float((scores_BK - middle).sigmoid().mean()) > share else (low, middle)
-    return (low + high) / 2

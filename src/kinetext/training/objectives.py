@@ -19,11 +19,12 @@ from torch import Tensor
 from kinetext.backbones.text_table import TextTable, WordFeatures, to_device_async
 from kinetext.config.training import TrainingOptions
 from kinetext.core import distributed
-from kinetext.methods.base import LossInputs, Method, Tokens, contrastive_loss
+from kinetext.methods.base import LossInputs, Method, Tokens, contrastive_loss, sigmoid_loss
 from kinetext.training.batches import Batch, Batches
 from kinetext.training.features import map_tensors
 from kinetext.training.gather import gather_features
 from kinetext.training.loss_terms.base import LossTerm, TermInputs
+from kinetext.training.threshold import set_threshold
 
 WHOLE = slice(None)
 Losses = dict[str, Tensor]  # named terms, whose sum is minimised
@@ -123,7 +124,19 @@ class Recognition:
     def inputs(self, batch: Batch, piece: slice, video: Any, text: Any) -> LossInputs:
         """Return the inputs of the losses of a piece of a batch."""
         target_B = to_device_async(batch.text_N[batch.part][piece], self.rivals_KK.device)
-        return LossInputs(video, text, target_B, self.rivals_KK, self.training.label_smoothing, None, self.log_prior_K)
+        smoothing, sigmoid = self.training.label_smoothing, self.training.loss == "sigmoid"
+        return LossInputs(video, text, target_B, self.rivals_KK, smoothing, None, self.log_prior_K, sigmoid)
+
+    def positive_share(self, batch: Batch) -> float:
+        """Return the fraction of the pairs of this process's clips and all classes that belong together."""
+        return 1 / len(self.table.labels)
+
+    @torch.no_grad()
+    def set_threshold(self, batch: Batch) -> None:
+        """Set the threshold of binary losses so that a batch's mean predicted probability is its share of positives."""
+        self.method.eval()
+        scores_BK = self.method.score(encode_clips(self.method, self.training, batch), self.text())
+        set_threshold(self.method, scores_BK, self.positive_share(batch))
 
     @torch.inference_mode()
     def validate(self, batches: Batches) -> dict[str, float]:
@@ -133,7 +146,8 @@ class Recognition:
         for batch in batches.epoch(None):
             video = encode_clips(self.method, self.training, batch)
             target_B = to_device_async(batch.text_N, self.rivals_KK.device)
-            loss = total(self.method.losses(LossInputs(video, text, target_B, self.rivals_KK)))
+            sigmoid = self.training.loss == "sigmoid"
+            loss = total(self.method.losses(LossInputs(video, text, target_B, self.rivals_KK, sigmoid=sigmoid)))
             correct = (self.method.score(video, text).argmax(-1) == target_B).sum()
             sums.append(torch.stack([loss, correct.to(loss.dtype)]))
             counts.append(len(target_B))
@@ -179,7 +193,17 @@ class Retrieval:
         """
         video, text = (gather_features(side, batch.sizes) for side in features)
         target_N = torch.arange(len(batch.text_N))
-        return self.method.losses(LossInputs(video, text, target_N, None, self.training.label_smoothing))
+        sigmoid = self.training.loss == "sigmoid"
+        return self.method.losses(
+            LossInputs(video, text, target_N, None, self.training.label_smoothing, sigmoid=sigmoid)
+        )
+
+    @torch.no_grad()
+    def set_threshold(self, batch: Batch) -> None:
+        """Set the threshold of binary losses so that a batch's mean predicted probability is its share of positives."""
+        self.method.eval()
+        video, text = (gather_features(side, batch.sizes) for side in self.encode(batch))
+        set_threshold(self.method, self.method.score(video, text), 1 / len(batch.text_N))
 
     def losses(self, batch: Batch) -> Losses:
         """Return the losses of the whole batch."""
@@ -202,7 +226,12 @@ class Retrieval:
             video = encode_clips(self.method, self.training, batch)
             scores.append(torch.cat([self.method.score(video, text) for text in texts], 1))
             target_B = to_device_async(batch.text_N, scores[-1].device)
-            losses.append(contrastive_loss(scores[-1][:, target_B]))
+            of_batch_BB = scores[-1][:, target_B]
+            if self.training.loss == "sigmoid":
+                logits_BB = self.method.label_logits(of_batch_BB)
+                losses.append(sigmoid_loss(logits_BB, torch.arange(len(logits_BB), device=logits_BB.device)))
+            else:
+                losses.append(contrastive_loss(of_batch_BB))
         values = torch.stack(losses).tolist() if losses else []
         parts = distributed.gather([(s.cpu(), loss) for s, loss in zip(scores, values, strict=True)])
         scores_BK = torch.cat([part for part, _ in parts])

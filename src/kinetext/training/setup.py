@@ -90,12 +90,13 @@ def prepare(run: Path | RunSpec, inputs: Inputs, threads: int) -> Prepared:
     torch.manual_seed(spec.seed)  # new parameters
     device = distributed.device()
     backbone = load_backbone(inputs.backbone)
+    backbone.require_frames(spec.frame_options.resize_mode, spec.frame_options.interpolation)
     method = build_method(backbone, spec.method_module, spec.method_options).to(device)
     if training.temperature is not None:
         method.backbone.set_temperature(training.temperature)
-    if splits["train"].multi_label:
-        if "labels" not in method.tasks:
-            raise ValueError(f"{spec.run}: {spec.method} serves one class per clip, and these have several; remove it")
+    if splits["train"].multi_label and "labels" not in method.tasks:
+        raise ValueError(f"{spec.run}: {spec.method} serves one class per clip, and these have several; remove it")
+    if method.needs_threshold(training.loss, splits["train"].multi_label):
         method.add_label_threshold()
     add_lora(method, training, device)
     choose_trained(method, training)
@@ -114,7 +115,7 @@ def prepare(run: Path | RunSpec, inputs: Inputs, threads: int) -> Prepared:
         )
 
     train_clips, val_clips = batches("train"), batches("val")
-    if isinstance(objective, MultiLabel):
+    if method.label_threshold is not None:
         objective.set_threshold(next(train_clips.epoch(0)))
     seconds = time.perf_counter() - started
     if training.select == "best_val" and not len(val_clips):
