@@ -1,0 +1,56 @@
+"""Every method on one small random model per family: finite scores, and gradients wherever something trains.
+
+The other checks of the contract run on kinetext-tiny (test_methods.py).
+"""
+
+import pytest
+import torch
+
+from kinetext.backbones.text_table import tabulate_texts
+from kinetext.config.training import TrainingOptions
+from kinetext.core import plugins
+from kinetext.methods.base import LossInputs, build_method
+from kinetext.training.objectives import total
+from kinetext.training.setup import add_lora, choose_trained
+from method_inputs import LABELS, OPTIONS, RIVALS_KK, TARGET_B, B, T, perturb
+from worlds import text_rows
+
+FAMILIES = ("siglip", "pe", "pe_without_class", "eva02", "registers")
+
+
+def on_backbone(name):
+    """Whether a method runs on a backbone with text; others have no backbone at all."""
+    reads = getattr(plugins.load("methods", name), "reads", "tokens")
+    return reads != "frames"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", list(filter(on_backbone, plugins.names("methods"))))
+def test_every_method_scores_and_learns_on_every_family(name, family):
+    import small_timm
+
+    backbone = small_timm.small(family)
+    torch.manual_seed(0)
+    method = build_method(backbone, name, OPTIONS.get(name, {})).eval()
+    perturb(method)
+    table = tabulate_texts(text_rows(LABELS), LABELS, backbone)
+    frames_BTCHW = torch.randn(B, T, 3, 32, 32)
+    if method.fits:
+        with torch.no_grad():
+            features_NTD = method.frame_features(method.image_tokens(frames_BTCHW))
+            method.fit(features_NTD, TARGET_B, method.encode_texts(table))
+    elif method.trains:
+        training = TrainingOptions(image_encoder="lora", text_encoder="lora")
+        add_lora(method, training, torch.device("cpu"))
+        choose_trained(method, training)
+        inputs = LossInputs(method.encode_video(frames_BTCHW), method.encode_texts(table), TARGET_B, RIVALS_KK)
+        loss = total(method.losses(inputs))
+        assert torch.isfinite(loss)
+        loss.backward()
+        without = [n for n, p in method.new_parameters().items() if p.grad is None and "down_3RV" not in n]
+        assert not without
+    with torch.inference_mode():
+        scores_BK = method.score(method.encode_video(frames_BTCHW), method.encode_texts(table))
+    assert scores_BK.shape == (B, len(LABELS))
+    assert torch.isfinite(scores_BK).all()
+    assert scores_BK.std() > 0
