@@ -39,8 +39,8 @@ def test_the_first_batch_has_the_right_share_of_positive_pairs(data, tmp_path):
     K = scores_BK.shape[1]
     assert logits_BK.sigmoid().mean().item() == pytest.approx(1 / K, rel=1e-3)
     wanted_BK = F.one_hot(target_B, K).float()
-    each = F.binary_cross_entropy_with_logits(logits_BK, wanted_BK, reduction="none")
-    assert loss["sigmoid"].item() == pytest.approx(each.sum(1).mean().item(), rel=1e-5)
+    losses_BK = F.binary_cross_entropy_with_logits(logits_BK, wanted_BK, reduction="none")
+    assert loss["sigmoid"].item() == pytest.approx(losses_BK.sum(1).mean().item(), rel=1e-5)
 
 
 def test_a_run_learns_and_is_tested_with_its_checkpoint(data, tmp_path):

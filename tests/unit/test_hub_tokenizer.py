@@ -12,7 +12,12 @@ from kinetext.backbones.text_table import text_table
 from kinetext.backbones.text_tokens import FILE, SETTINGS, HubTokenizer, find_tokenizer, tokenize
 from kinetext.contracts import Case, checks
 
-TEXTS = ["a square that is moving to the right", "it moves up, then down", "up and down, and back again", "Moving LEFT!"]
+TEXTS = [
+    "a square that is moving to the right",
+    "it moves up, then down",
+    "up and down, and back again",
+    "Moving LEFT!",
+]
 
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("tokenizers"), reason="tokenizers: not installed on this machine"
@@ -91,7 +96,9 @@ def test_a_tokenizer_that_is_nowhere_is_one_sentence(tmp_path, monkeypatch):
         raise ValueError(f"hf-hub:{repository} is not in the cache and cannot be downloaded (no network)")
 
     monkeypatch.setattr(text_tokens, "hub_file", no_network)
-    with pytest.raises(ValueError, match=r"the tokenizer is missing: hf-hub:timm/x is not in the cache.*put tokenizer\."):
+    with pytest.raises(
+        ValueError, match=r"the tokenizer is missing: hf-hub:timm/x is not in the cache.*put tokenizer\."
+    ):
         find_tokenizer({"hf_tokenizer_name": "timm/x"}, str(tmp_path))
     (tmp_path / FILE).write_text("{}")
     with pytest.raises(ValueError, match=r"tokenizer_config.json: names no pad_token"):
