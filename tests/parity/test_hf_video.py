@@ -1,6 +1,7 @@
 """Video encoders equal those of transformers, from random configurations, with its classification heads on top."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,14 @@ from kinetext.backbones.checkpoint import load_backbone, save_backbone
 from kinetext.backbones.embed import embed_frames, prepare_backbone
 from kinetext.backbones.hf_video import HfVideo
 from kinetext.config.backbone import BackboneOptions
-from kinetext.core.tables import open_shard
+from kinetext.core.schemas import FRAME_ORDERS
+from kinetext.core.tables import open_shard, read_rows
+from kinetext.data.store import FrameStore
+from kinetext.evaluation.predict import predict_clips
 from kinetext.methods.base import build_method
+from kinetext.methods.checkpoint import load_trained
 from kinetext.plan import check_config
+from kinetext.training.train import train_method
 from small_video import needs_transformers, videomae, vjepa
 
 MODELS = {"vjepa2": vjepa, "videomae": videomae}
@@ -142,6 +148,32 @@ def test_features_of_frames_are_steps_of_tokens(world, tmp_path):
     features = open_shard("features", tmp_path / "features.arrow")["frame_TD"].to_pylist()
     assert {np.shape(frame_TD) for frame_TD in features} == {(4, 48)}
     assert np.isfinite(features).all()
+
+
+@needs_transformers
+@pytest.mark.usefixtures("on_cpu")
+def test_a_probe_is_trained_and_tested_with_frames_encoded_again_for_each_order(world, tmp_path):
+    vjepa().save_pretrained(tmp_path / "hub")
+    prepare_backbone(BackboneOptions(module="hf_video", weights=str(tmp_path / "hub")), tmp_path / "backbone")
+    run, checkpoint = world.write_run(tmp_path, "linear_probe"), tmp_path / "checkpoint.safetensors"
+    train_method(run, replace(world.inputs(), backbone=tmp_path / "backbone"), tmp_path / "cache", checkpoint)
+    output = tmp_path / "predictions.parquet"
+    predict_clips(run, world.splits(), [world.frames], world.texts, tmp_path / "backbone", checkpoint, output)
+    rows = read_rows("predictions", output)
+    scores = {order: np.array([r["score_K"] for r in rows if r["frame_order"] == order]) for order in FRAME_ORDERS}
+    store = FrameStore([world.frames])
+    frames_BTCHW = store.batch([row["clip_id"] for row in rows if row["frame_order"] == "reversed"]).flip(1)
+    method = load_trained_probe(tmp_path / "backbone", checkpoint)
+    with torch.inference_mode():
+        expected_BK = method.score(method.encode_video(frames_BTCHW), torch.zeros(4, 0))
+    np.testing.assert_allclose(scores["reversed"], expected_BK, atol=1e-4)
+    assert np.abs(scores["reversed"] - scores["ordered"]).max() > 1e-3
+
+
+def load_trained_probe(backbone, checkpoint):
+    method = build_method(load_backbone(backbone), "linear_probe", {}).eval()
+    load_trained(method, checkpoint)
+    return method
 
 
 @needs_transformers
