@@ -334,6 +334,15 @@ def test_a_method_that_asks_a_server_needs_the_server(folder, monkeypatch):
     assert findings(**asking({"model": "m", "base_url": DEAD, "retries": 0}))[0] == []
 
 
+def test_a_list_of_choices_that_is_too_long_stops(folder, monkeypatch):
+    for name in ("train/jump/0", "test/jump/0"):
+        (folder / f"videos/{name}.mp4").parent.mkdir(parents=True)
+        (folder / f"videos/{name}.mp4").write_text(name)
+    with serving(monkeypatch) as server:
+        stops, _ = findings(**asking({"model": "m", "base_url": server.url, "max_choices": 2}))
+    assert "methods.asked: each of its requests would list 3 choices of mine, and options.max_choices is 2" in stops[0]
+
+
 def test_examples_need_classes_and_training_clips_of_the_data_set(folder):
     config = values(**asking({"examples": 2}))
     config["datasets"]["other"] = config["datasets"]["mine"]

@@ -100,6 +100,16 @@ class FrameMethod(Method):
         return 0
 
     @property
+    def num_descriptions(self) -> int:
+        """The largest number of descriptions per choice that a question shows."""
+        return 0
+
+    @property
+    def max_choices(self) -> int | None:
+        """The length of the longest list of choices that is asked about; None: any length."""
+        return None
+
+    @property
     def max_no_reply(self) -> float:
         """The share of questions that may stay without a reply and count as wrong."""
         return 0.0

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from kinetext.backbones.base import Facts
 from kinetext.config.data import PROTOCOL, FrameOptions
@@ -26,6 +27,7 @@ BACKWARD = 3.0  # forward and backward pass, in forward passes
 JPEG_BYTES_224 = 17_900  # of a frame (docs/data.md)
 SENTENCES = 6  # of a described class
 PROMPT_TOKENS, ANSWER_TOKENS = 120, 20  # of a question about a clip, without choices and pictures, and of its answer
+CHOICE_TOKENS = 10  # of a class or caption in the list of choices
 
 
 @dataclass(frozen=True)
@@ -107,16 +109,26 @@ def run_gflop(run: RunSpec, facts: Facts, counts: Counts, num_frames: int) -> fl
 def questions(run: RunSpec, counts: Counts) -> tuple[int, Tokens]:
     """Return the number of requests of a run whose method reads frames, and their approximate tokens.
 
-    A choice counts as 10 tokens without descriptions, and as 25 words per description with them.
+    A choice has CHOICE_TOKENS, and each of its descriptions 25 words.
     """
-    method = plugins.load("methods", run.method_module)
-    asked = method(None, plugins.configure(method, run.method_options))
+    asked = frame_method(run)
     requests = counts.test * len(asked.frame_orders)
     frames = (run.num_frames or run.frame_options.num_frames) * (1 + asked.num_examples)
     described = run.text_options.get("module") not in ("names", "captions")
-    choice = 10 + described * getattr(asked.config, "descriptions", 0) * TOKENS_PER_SENTENCE
-    prompt = PROMPT_TOKENS + counts.classes * choice + frames * IMAGE_TOKENS
+    choice = CHOICE_TOKENS + described * asked.num_descriptions * TOKENS_PER_SENTENCE
+    prompt = PROMPT_TOKENS + num_choices(counts) * choice + frames * IMAGE_TOKENS
     return requests, Tokens(requests * prompt, requests * ANSWER_TOKENS)
+
+
+def num_choices(counts: Counts) -> int:
+    """Return the number of choices of a question: the classes, or one caption per test clip."""
+    return counts.classes or counts.test
+
+
+def frame_method(run: RunSpec) -> Any:
+    """Return the method of a run that reads frames (methods/frames.py)."""
+    method = plugins.load("methods", run.method_module)
+    return method(None, plugins.configure(method, run.method_options))
 
 
 def branch_share(run: RunSpec, facts: Facts) -> float:

@@ -195,12 +195,20 @@ def _money(
 
 
 def _money_of_methods(missing: list[RunSpec], counts: dict[tuple[str, str], budget.Counts]) -> Iterator[Check]:
-    """Yield what the questions of methods that ask a model behind a server cost. Cached answers are not left out."""
+    """Yield what the questions of methods that ask a model behind a server cost, and lists of choices that are too long.
+
+    Cached answers are not left out.
+    """
     for run in missing:
         options = server_options(run)
         if options is None or (run.dataset, run.protocol) not in counts:
             continue
         count = counts[run.dataset, run.protocol]
+        choices, longest = budget.num_choices(count), budget.frame_method(run).max_choices
+        if longest is not None and choices > longest:
+            message = f"each of its requests would list {choices} choices of {run.dataset}, and options.max_choices is {longest}"
+            yield Check("stop", f"methods.{run.method}", message, "raise it, or take the experiment out")
+            continue
         requests, tokens = budget.questions(run, count)
         price = (
             f"about {options.prices.cost(tokens):.2g} USD" if options.prices else "price unknown (price_in, price_out)"

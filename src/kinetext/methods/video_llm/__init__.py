@@ -107,6 +107,14 @@ class VideoLLM(FrameMethod):
         return self.config.examples
 
     @property
+    def num_descriptions(self) -> int:
+        return self.config.descriptions
+
+    @property
+    def max_choices(self) -> int | None:
+        return self.config.max_choices
+
+    @property
     def max_no_reply(self) -> float:
         return self.config.max_no_reply
 
