@@ -2,6 +2,7 @@
 
 import torch
 
+from kinetext.backbones.library import tokenizer_of
 from kinetext.backbones.text_table import tabulate_texts
 from kinetext.contracts import inputs
 from kinetext.contracts.inputs import RIVALS_KK, TARGET_B, B, K, T, noise_clips, perturb
@@ -50,7 +51,7 @@ def name_table(backbone):
 
 def row_features(backbone, rows) -> torch.Tensor:
     """The features of these rows' sentences, from open_clip itself."""
-    return backbone.clip.encode_text(backbone.tokenizer([row["sentence"] for row in rows]))
+    return backbone.clip.encode_text(tokenizer_of(backbone.built_from.model)([row["sentence"] for row in rows]))
 
 
 def sentence_features(backbone, label, kinds=("name", "motion")) -> torch.Tensor:

@@ -1,6 +1,5 @@
 """With no method on top, the backbone is open_clip's own model."""
 
-import json
 import logging
 
 import open_clip
@@ -8,7 +7,6 @@ import pytest
 import torch
 
 from kinetext.backbones.base import TextTokens
-from kinetext.backbones.catalogue import facts_of
 from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
 from kinetext.config.backbone import TINY
 
@@ -92,23 +90,6 @@ def test_a_caption_that_is_too_long_keeps_its_end_and_its_words_and_is_counted(t
     caplog.clear()
     tiny.tokenize([" ".join(["red"] * 30)])  # 30 words, start and end: just fits
     assert not caplog.records
-
-
-@pytest.mark.parametrize("model", ["RN50", "ViT-B-16-SigLIP"])
-def test_a_model_without_a_plain_vit_is_refused_with_a_way_out(model):
-    for refuse in (facts_of, lambda name: OpenClipViT(Architecture(name))):
-        with pytest.raises(ValueError, match=f"'{model}' has no plain ViT image encoder.*take one such as ViT-B-32"):
-            refuse(model)
-
-
-def test_a_model_with_another_text_tower_is_refused(tmp_path):
-    text = {"context_length": 8, "vocab_size": 49408, "width": 8, "heads": 1, "layers": 1}
-    vision = {"image_size": 32, "layers": 1, "width": 8, "head_width": 8, "patch_size": 16}
-    settings = {"embed_dim": 8, "custom_text": True, "vision_cfg": vision, "text_cfg": text}
-    (tmp_path / "kinetext-test-custom.json").write_text(json.dumps(settings))
-    open_clip.add_model_config(tmp_path)
-    with pytest.raises(ValueError, match="'kinetext-test-custom' has no original CLIP text encoder"):
-        OpenClipViT(Architecture("kinetext-test-custom"))
 
 
 def test_frames_of_another_size_are_refused(tiny):

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from kinetext.backbones.catalogue import ASSETS, facts_of
+from kinetext.backbones.catalogue import ASSETS
 from kinetext.backbones.download import HUB_FILES, hub_state
+from kinetext.backbones.native_models import facts_of
 from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
 from kinetext.backbones.torchscript import read_torchscript
 from kinetext.backbones.weights import find_weights, read_weights

@@ -2,13 +2,37 @@
 
 import importlib.util
 import json
+import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from kinetext.backbones.base import Facts
 from kinetext.core.plugins import nearest
 
 ASSETS = Path(__file__).parent / "tiny/assets"
+SUBSTITUTES = (  # pattern of an architecture that is not supported -> the nearest one that is; the first match counts
+    (r"RN50x64", "ViT-L-14-336"),
+    (r"RN50x16", "ViT-L-14"),
+    (r"RN50x4", "ViT-B-16"),
+    (r"RN", "ViT-B-32"),
+    (r"MobileCLIP2-S4", "MobileCLIP2-L-14"),
+    (r"MobileCLIP2", "MobileCLIP2-B"),
+    (r"MobileCLIP", "MobileCLIP-B"),
+    (r"ViTamin-(S|B)", "ViT-B-16"),
+    (r"ViTamin-XL", "ViT-H-14-378"),
+    (r"ViTamin.*-3", "ViT-L-14-336"),
+    (r"ViTamin", "ViT-L-14"),
+    (r"convnext_(tiny|small)", "ViT-B-32"),
+    (r"convnext_base", "ViT-B-16"),
+    (r"convnext_large", "ViT-L-14"),
+    (r"convnext", "ViT-H-14"),
+    (r"coca_roberta", "coca_ViT-B-32"),
+    (r"roberta", "ViT-B-32"),
+    (r"(xlm-roberta-large|mt5-xl|nllb-clip-large$)", "ViT-H-14-worldwide"),  # they read many languages
+    (r"nllb-clip-large", "ViT-SO400M-16-SigLIP-i18n-256"),
+    (r"(xlm|mt5|nllb)", "ViT-B-16-SigLIP-i18n-256"),
+    (r"", "ViT-B-16"),
+)
 
 
 @cache
@@ -19,27 +43,23 @@ def model_files() -> dict[str, Path]:
     return {file.stem: file for folder in (*folders, ASSETS) for file in sorted(folder.glob("*.json"))}
 
 
-def facts_of(model: str) -> Facts:
-    """Return image size, number of layers, context length and cost of an open_clip model with a plain ViT.
-
-    Raises ValueError if the model is unknown or if its image encoder is not a plain ViT.
-    """
+def settings_of(model: str) -> dict[str, Any]:
+    """Return the configuration of an architecture. Raises ValueError, with the most similar name, if it is unknown."""
     if model not in model_files():
         raise ValueError(f"open_clip has no model '{model}'{nearest(model, sorted(model_files()))}")
-    settings = json.loads(model_files()[model].read_text())
-    vision = {"layers": 12, "image_size": 224, **settings["vision_cfg"]}
-    if not isinstance(vision["layers"], int) or "timm_model_name" in vision:
-        raise ValueError(f"'{model}' has no plain ViT image encoder; take one such as ViT-B-32, ViT-B-16 or ViT-L-14")
-    text = {"layers": 12, "width": 512, "context_length": 77, "vocab_size": 49408, **settings["text_cfg"]}
-    tokens = (vision["image_size"] // vision.get("patch_size", 16)) ** 2 + 1
-    encoders = (
-        (tokens, vision.get("width", 768), vision["layers"]),
-        (text["context_length"], text["width"], text["layers"]),
-    )
-    image_gflop, text_gflop = (gflop(*encoder) for encoder in encoders)
-    parameters = sum(12 * width**2 * layers for _, width, layers in encoders) + text["vocab_size"] * text["width"]
-    return Facts(
-        vision["image_size"], vision["layers"], int(text["context_length"]), image_gflop, text_gflop, parameters
+    return json.loads(model_files()[model].read_text())
+
+
+def substitute_of(model: str) -> str:
+    """Return the supported architecture that is nearest to one that is not: similar cost, and similar data if any."""
+    return next(substitute for pattern, substitute in SUBSTITUTES if re.match(pattern, model))
+
+
+def refusal(model: str, problem: str) -> str:
+    """Return the sentence about an architecture that is not supported because of a part of it (`problem`)."""
+    return (
+        f"backbones: open_clip's '{model}' has {problem}, which is not supported; the nearest supported model is "
+        f"{substitute_of(model)}"
     )
 
 

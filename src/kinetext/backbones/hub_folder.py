@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kinetext.backbones.library import is_original_clip, open_clip, tokenizer_of
+from kinetext.backbones.text_tokens import HubTokenizer, Tokenizer, write_tokenizer
 from kinetext.backbones.values import Preprocess
 from kinetext.core.files import atomic_write
 from kinetext.core.tensors import save_tensors
@@ -48,8 +49,10 @@ NORMS = {  # the spelling is that of transformers
 ENCODERS = {"visual.transformer": "vision_model.encoder", "transformer": "text_model.encoder"}
 
 
-def write_hub_folder(clip: Any, model: str, quick_gelu: bool, preprocess: Preprocess, folder: Path) -> None:
-    """Write the weights and the configuration of a model of open_clip to `folder`.
+def write_hub_folder(
+    clip: Any, model: str, quick_gelu: bool, preprocess: Preprocess, folder: Path, tokenizer: Tokenizer | None
+) -> None:
+    """Write the weights, the configuration and a tokenizer of the hub of a model of open_clip to `folder`.
 
     `model` is open_clip's name of the architecture. `quick_gelu` states that the weights need OpenAI's GELU although
     the architecture does not name it.
@@ -64,6 +67,8 @@ def write_hub_folder(clip: Any, model: str, quick_gelu: bool, preprocess: Prepro
     }
     save_tensors(dict(clip.state_dict()), folder / WEIGHTS, {"model": model})
     _write_json(folder / CONFIG, {"model_cfg": settings, "preprocess_cfg": pixels})
+    if isinstance(tokenizer, HubTokenizer):
+        write_tokenizer(tokenizer, folder)
     if is_original_clip(clip):
         _write_for_transformers(clip, bool(settings.get("quick_gelu", False)), preprocess, tokenizer_of(model), folder)
 

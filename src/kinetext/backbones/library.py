@@ -11,7 +11,10 @@ from typing import Any
 
 from torch import nn
 
-from kinetext.backbones.catalogue import ASSETS
+from kinetext.backbones.catalogue import ASSETS, settings_of
+from kinetext.backbones.native_models import refuse_unsupported
+
+DECODER = "text_decoder"  # of CoCa
 
 
 @contextmanager
@@ -61,30 +64,18 @@ def tokenizer_of(model: str) -> Any:
     return open_clip().get_tokenizer(model)
 
 
-def no_plain_vit(model: str) -> ValueError:
-    """Return the ValueError for a model whose image encoder is not a plain ViT."""
-    return ValueError(
-        f"backbones: open_clip's '{model}' has no plain ViT image encoder with a class token; take one such as ViT-B-32, "
-        "ViT-B-16 or ViT-L-14"
-    )
+def build_native(model: str, quick_gelu: bool = False) -> Any:
+    """Return open_clip's model with random weights. Raises ValueError if OpenClipViT does not support its encoders.
 
-
-def require_plain_encoders(model: str, clip: nn.Module) -> None:
-    """Raise ValueError unless a model has a plain ViT with a class token and the original CLIP text encoder."""
-    visual = getattr(clip, "visual", None)
-    plain_visual = (
-        isinstance(visual, open_clip().transformer.VisionTransformer)
-        and visual.pool_type == "tok"
-        and visual.attn_pool is None
-        and visual.proj is not None
-    )
-    if not plain_visual:
-        raise no_plain_vit(model)
-    if not isinstance(clip, open_clip().CLIP) or clip.text_pool_type != "argmax":
-        raise ValueError(
-            f"backbones: open_clip's '{model}' has no original CLIP text encoder; take one such as ViT-B-32, ViT-B-16 or "
-            "ViT-L-14"
-        )
+    CoCa's caption decoder is left out.
+    """
+    settings = open_clip().get_model_config(model) or settings_of(model)
+    refuse_unsupported(model, settings)  # first: other models need packages that may be missing
+    with quiet():  # open_clip warns that it loads no weights: they come later
+        clip = open_clip().create_model(model, load_weights=False, force_quick_gelu=quick_gelu)
+    if hasattr(clip, DECODER):
+        delattr(clip, DECODER)
+    return clip
 
 
 def is_original_clip(clip: Any) -> bool:

@@ -1,7 +1,11 @@
-"""open_clip's models with a native ViT and the original CLIP text encoder: ViT-B-32, ViT-B-16, ViT-L-14, ...
+"""open_clip's models with a native ViT: CLIP (ViT-B-32, ViT-B-16, ...), CLIPA, MetaCLIP 2 (`worldwide`), CoCa.
 
-Radford et al., ICML 2021; ilharco/open_clip. The weights are downloaded (`pretrained` is a tag of open_clip) or read
-from the file, folder or hub name `weights` (weights.py).
+Radford et al., ICML 2021; Li et al., NeurIPS 2023; Chuang et al., 2025; Yu et al., TMLR 2022; mlfoundations/open_clip
+3.3. The weights are downloaded (`pretrained` is a tag of open_clip) or read from the file, folder or hub name `weights`
+(weights.py).
+
+native_pooling.py says what a frame's summary is: the class token, or what CLIPA and CoCa pool. After an inner layer it
+is the same pooling, applied to the tokens of that layer.
 
 B clips, T frames, F frames of all clips, C channels, H x W pixels, N tokens (class token first), S sequences, V visual
 width, K texts, L words, D joint width.
@@ -17,25 +21,33 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from kinetext.backbones import lora
-from kinetext.backbones.attention import fused_attention, mlp, project_keys_values, project_qkv
 from kinetext.backbones.base import Backbone, Facts, Layer, ParameterPlace, Preprocess, TextTokens
-from kinetext.backbones.catalogue import facts_of
+from kinetext.backbones.catalogue import settings_of
+from kinetext.backbones.clip_layer import ClipLayer
 from kinetext.backbones.download import hub_state, weights_state
 from kinetext.backbones.hub_folder import write_hub_folder
-from kinetext.backbones.layer import KeysValues
-from kinetext.backbones.library import (
-    no_plain_vit,
-    open_clip,
-    published_settings,
-    quiet,
-    require_plain_encoders,
-    resizers,
-    tokenizer_of,
+from kinetext.backbones.library import DECODER, build_native, open_clip, published_settings, resizers
+from kinetext.backbones.native_models import facts_of, refuse_unsupported
+from kinetext.backbones.native_pooling import encode_words_with_class, project_summary, summarize
+from kinetext.backbones.text_tokens import (
+    TENSOR,
+    ClipTokenizer,
+    Tokenizer,
+    counter_of,
+    find_tokenizer,
+    tokenize,
+    tokenizer_from,
+    tokenizer_settings,
+    tokenizer_tensors,
+    with_content,
 )
+from kinetext.backbones.text_tower import encode_words, sees_padding
+from kinetext.backbones.timm_models import folder_settings, preprocess_of, with_settings
 from kinetext.backbones.weights import HUB, Source, find_weights, is_openai, load_into, missing, read_weights
 from kinetext.core.plugins import Options
 
@@ -47,42 +59,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is needed to build a model of open_clip: the name, the variant of GELU, and the normalisation of frames."""
+    """What is needed to build a model of open_clip: the name, the variant of GELU, preprocessing and tokenizer."""
 
     model: str
     quick_gelu: bool = False
-    mean: tuple[float, ...] | None = None  # None: open_clip's default
-    std: tuple[float, ...] | None = None
-
-
-class ClipLayer(Layer):
-    """A residual attention block of open_clip whose attention is one fused call."""
-
-    def __init__(self, block: Any) -> None:
-        super().__init__()
-        self.block = block
-        self.num_heads = int(block.attn.num_heads)
-
-    def attention(
-        self, x_SNV: Tensor, num_queries: int | None = None, extra_keys_values: KeysValues | None = None
-    ) -> Tensor:
-        attn, x_SNV = self.block.attn, self.block.ln_1(x_SNV)
-        query, source = (x_SNV, None) if num_queries is None else (x_SNV[:, :num_queries], x_SNV)
-        q, k, v = project_qkv(query, source, attn.in_proj_weight, attn.in_proj_bias)
-        if extra_keys_values is not None:
-            k, v = (torch.cat(pair, 1) for pair in zip((k, v), extra_keys_values, strict=True))
-        return self.block.ls_1(attn.out_proj(fused_attention(q, k, v, attn.num_heads)))
-
-    def keys_values(self, x_SNV: Tensor) -> KeysValues:
-        attn = self.block.attn
-        return project_keys_values(self.block.ln_1(x_SNV), attn.in_proj_weight, attn.in_proj_bias)
-
-    def mlp(self, x_SNV: Tensor) -> Tensor:
-        return self.block.ls_2(mlp(self.block.mlp, self.block.ln_2(x_SNV)))
+    pixels: Preprocess | None = None  # None: that of the published weights
+    tokenizer: Tokenizer | None = None  # None: CLIP's
 
 
 class OpenClipViT(Backbone):
-    """A CLIP of open_clip with a plain ViT and a plain text transformer. Raises ValueError for other encoders."""
+    """A model of open_clip with its own ViT and text encoder. Raises ValueError for other encoders."""
 
     class Config(Options):
         """Options of the architecture and of its weights."""
@@ -94,28 +80,22 @@ class OpenClipViT(Backbone):
     prefix_tokens = 1  # the class token
 
     def __init__(self, built_from: Architecture) -> None:
-        settings = open_clip().get_model_config(built_from.model) or {}
-        if "timm_model_name" in settings.get("vision_cfg", {}):  # building it would ask for timm
-            raise no_plain_vit(built_from.model)
-        with quiet():  # open_clip warns that it loads no weights: they come later here
-            clip = open_clip().create_model(
-                built_from.model, load_weights=False, force_quick_gelu=built_from.quick_gelu
-            )
-            require_plain_encoders(built_from.model, clip)  # first: other models' tokenizers need packages that we lack
-            tokenizer = tokenizer_of(built_from.model)
-        defaults = open_clip().get_model_preprocess_cfg(clip)
-        mean, std = built_from.mean or defaults["mean"], built_from.std or defaults["std"]
-        super().__init__(Preprocess(tuple(mean), tuple(std)))
-        self.built_from, self.clip, self.visual, self.tokenizer = built_from, clip, clip.visual, tokenizer
+        clip = build_native(built_from.model, built_from.quick_gelu)
+        super().__init__(built_from.pixels or preprocess_of(built_from.model))
+        self.built_from, self.clip, self.visual, self.text = built_from, clip, clip.visual, getattr(clip, "text", clip)
+        of_hub = "hf_tokenizer_name" in text_settings(built_from.model)
+        self.tokenizer = built_from.tokenizer or (None if of_hub else ClipTokenizer(built_from.model))
+        self.is_coca = type(clip).__name__ == "CoCa"
         self.layers = tuple(ClipLayer(block) for block in self.visual.transformer.resblocks)
-        self.text_layers = tuple(ClipLayer(block) for block in clip.transformer.resblocks)
+        self.text_layers = tuple(ClipLayer(block) for block in self.text.transformer.resblocks)
         self.num_layers = len(self.layers)
         self.width = int(self.visual.conv1.out_channels)
         self.embed_dim = int(self.visual.proj.shape[1])
         self.image_size_px = int(self.visual.image_size[0])
-        self.context_length = int(clip.context_length)
+        self.context_length = int(self.text.context_length)
         down, across = self.visual.grid_size
         self.grid = (int(down), int(across))
+        self.sees_padding = sees_padding(self.text)
         self.largest_scale = LARGEST_SCALE
         self.mark_pretrained()
 
@@ -128,7 +108,7 @@ class OpenClipViT(Backbone):
         problem = missing(config.weights) if config.weights else ""
         if problem:
             raise ValueError(f"weights: {problem}")
-        return facts_of(config.model)
+        return facts_of(config.model, config.pretrained, folder_settings(config.weights))
 
     @classmethod
     def weights_state(cls, config: Any) -> tuple[str, bool]:
@@ -142,44 +122,62 @@ class OpenClipViT(Backbone):
 
         Raises ValueError if the tag is unknown, or if the weights do not exist, cannot be read or do not fit.
         """
-        model = config.model
-        source = find_weights(config.weights) if config.weights else _published(model, config.pretrained)
+        model, weights = config.model, config.weights
+        refuse_unsupported(model, open_clip().get_model_config(model) or settings_of(model))
+        settings = {} if weights else published_settings(model, config.pretrained)
+        source = find_weights(weights) if weights else _published(settings)
+        if weights and not Path(weights).is_file():  # a file alone says nothing about pixels
+            settings = folder_settings(str(source.file.parent))
         tensors = read_weights(source.file)
         quick_gelu = is_openai(tensors) or bool(source.quick_gelu)
         if not quick_gelu and source.quick_gelu is None and f"{model}-quickgelu" in open_clip().list_models():
             log.warning("%s: if these weights are OpenAI's, take model %s-quickgelu", source.file, model)
-        backbone = cls(Architecture(model, quick_gelu, source.mean, source.std))
+        text = text_settings(model)
+        tokenizer = find_tokenizer(text, weights) if "hf_tokenizer_name" in text else None
+        pixels = with_settings(preprocess_of(model, config.pretrained), settings)
+        backbone = cls(Architecture(model, quick_gelu, pixels, tokenizer))
+        if backbone.is_coca:
+            tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{DECODER}.")}
         problem = load_into(backbone.clip, tensors, resizers())
         if problem:
             raise ValueError(f"backbones: {source.file} does not fit {model}: {problem}; is it another architecture's?")
         return backbone
 
     def architecture(self) -> dict[str, Any]:
-        pixels = {"mean": list(self.preprocess.mean), "std": list(self.preprocess.std)}
-        return {"model": self.built_from.model, "quick_gelu": self.built_from.quick_gelu, **pixels}
+        pixels = vars(self.preprocess) | {name: list(getattr(self.preprocess, name)) for name in ("mean", "std")}
+        settings = tokenizer_settings(self.tokenizer)
+        content = {"model": self.built_from.model, "quick_gelu": self.built_from.quick_gelu, **pixels}
+        return content | ({"tokenizer": settings} if settings else {})
 
     @classmethod
     def rebuild(cls, architecture: dict[str, Any]) -> OpenClipViT:
-        names = ("model", "quick_gelu", "mean", "std")
-        return cls(Architecture(*(architecture.get(name) for name in names)))  # type: ignore[arg-type]
+        model = architecture["model"]
+        pixels = with_settings(preprocess_of(model), architecture)
+        tokenizer = tokenizer_from(architecture, text_settings(model))
+        return cls(Architecture(model, architecture["quick_gelu"], pixels, tokenizer))
 
     def stored_tensors(self) -> dict[str, Tensor]:
-        return dict(self.clip.state_dict())
+        return {**self.clip.state_dict(), **tokenizer_tensors(self.tokenizer)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        self.clip.load_state_dict(tensors)
+        self.clip.load_state_dict({name: tensor for name, tensor in tensors.items() if name != TENSOR})
+        self.tokenizer = with_content(self.tokenizer, tensors)
         self.largest_scale = max(LARGEST_SCALE, float(self.clip.logit_scale.detach()))
 
     def export(self, folder: Path) -> None:
-        write_hub_folder(self.clip, self.built_from.model, self.built_from.quick_gelu, self.preprocess, folder)
+        if self.is_coca:
+            raise ValueError(
+                "export: the caption decoder of CoCa is not kept, and open_clip needs it; take the format onnx"
+            )
+        built_from = self.built_from
+        write_hub_folder(self.clip, built_from.model, built_from.quick_gelu, self.preprocess, folder, self.tokenizer)
 
     @classmethod
     def token_counter(cls, architecture: dict[str, Any]) -> Callable[[str], int]:
-        tokenizer = tokenizer_of(architecture["model"])
-        return lambda text: len(tokenizer.encode(text)) + 2
+        return counter_of(architecture, text_settings(architecture["model"]))
 
     def depth_of(self, name: str) -> ParameterPlace:
-        parts = name.removeprefix("clip.").split(".")
+        parts = name.removeprefix("clip.").removeprefix("text.").split(".")
         if parts[0] == "logit_scale" or parts[0] == "logit_bias":
             return ParameterPlace("scale", 0)
         if parts[0] == "token_embedding":
@@ -188,7 +186,7 @@ class OpenClipViT(Backbone):
         after = 1 + len(self.layers if side == "image" else self.text_layers)
         if parts[0] == "transformer":
             return ParameterPlace(side, 1 + int(parts[2]))  # type: ignore[arg-type]
-        if parts[0] in ("conv1", "class_embedding", "positional_embedding", "ln_pre"):
+        if parts[0] in ("conv1", "class_embedding", "positional_embedding", "ln_pre", "cls_emb"):
             return ParameterPlace(side, 0)  # type: ignore[arg-type]
         return ParameterPlace("image_head" if side == "image" else "text", after)
 
@@ -215,46 +213,43 @@ class OpenClipViT(Backbone):
         return self.visual.class_embedding, positions_NV[0], positions_NV[1:]
 
     def summary(self, tokens_BTNV: Tensor) -> Tensor:
-        """Return the class token."""
-        return tokens_BTNV[..., 0, :]
+        return summarize(self.visual, tokens_BTNV)
 
     def project(self, summary_BTV: Tensor) -> Tensor:
-        return self.visual.ln_post(summary_BTV) @ self.visual.proj
+        features_BTD = project_summary(self.visual, summary_BTV)
+        return F.normalize(features_BTD, dim=-1) if self.is_coca else features_BTD
 
     def new_layer(self, width: int, num_heads: int) -> Layer:
-        block = self.clip.transformer.resblocks[0]
+        block = self.text.transformer.resblocks[0]
         return ClipLayer(type(block)(width, num_heads, act_layer=type(block.mlp.gelu)))
 
     # texts
 
     def tokenize(self, texts: list[str]) -> TextTokens:
-        ids_KL = self.tokenizer(texts, context_length=self.context_length)
-        lengths_K = torch.tensor([len(self.tokenizer.encode(text)) + 2 for text in texts])
-        cut = int((lengths_K > self.context_length).sum())
-        if cut:
-            log.warning("%d of %d texts are over %d tokens and were cut", cut, len(texts), self.context_length)
-        longest = min(int(lengths_K.max()), self.context_length)
-        return TextTokens(ids_KL[:, :longest], torch.arange(longest) < lengths_K[:, None])
+        if self.tokenizer is None:
+            raise ValueError(
+                f"backbones: {self.built_from.model} was built without its tokenizer; load a prepared backbone"
+            )
+        return tokenize(self.tokenizer, texts, self.context_length, self.sees_padding)
 
     def encode_text(self, tokens: TextTokens) -> tuple[Tensor, Tensor]:
         """Return (text features [K, D], word features [K, L, D]).
 
-        Padding after the end token has no effect on the text features, because the attention is causal.
+        In CLIP, padding after the end token has no effect on the features, because the attention is causal.
         """
-        L = tokens.ids_KL.shape[1]
-        x_KLW = self.clip.token_embedding(tokens.ids_KL) + self.clip.positional_embedding[:L]
-        x_KLW = self.clip.transformer(x_KLW, attn_mask=self.clip.attn_mask[:L, :L])
-        words_KLD = self.clip.ln_final(x_KLW) @ self.clip.text_projection
-        row_K = torch.arange(len(words_KLD), device=words_KLD.device)
-        return words_KLD[row_K, tokens.length_K - 1], words_KLD
+        if not self.is_coca:
+            return encode_words(self.text, tokens)
+        text_KD, words_KLD = encode_words_with_class(self.text, tokens)
+        return F.normalize(text_KD, dim=-1), F.normalize(words_KLD, dim=-1)
 
     def text_positions(self) -> Tensor:
-        return self.clip.positional_embedding
+        return self.text.positional_embedding
 
     # scores
 
     def logits(self, cosines: Tensor) -> Tensor:
-        return self.clip.logit_scale.exp() * cosines
+        scaled = self.clip.logit_scale.exp() * cosines
+        return scaled if self.clip.logit_bias is None else scaled + self.clip.logit_bias
 
     def set_temperature(self, temperature: float) -> None:
         with torch.no_grad():
@@ -265,9 +260,11 @@ class OpenClipViT(Backbone):
             self.clip.logit_scale.clamp_(max=self.largest_scale)
 
 
-def _published(model: str, tag: str | None) -> Source:
-    """Return the weights file of an open_clip tag, downloaded if necessary. Raises ValueError if the tag is unknown."""
-    settings = published_settings(model, tag)
-    mean, std = (tuple(settings[key]) if settings.get(key) else None for key in ("mean", "std"))
-    file = Path(open_clip().download_pretrained(settings))
-    return Source(file, bool(settings.get("quick_gelu", False)), mean, std)
+def text_settings(model: str) -> dict[str, Any]:
+    """Return the configuration of a model's text encoder."""
+    return (open_clip().get_model_config(model) or settings_of(model))["text_cfg"]
+
+
+def _published(settings: dict[str, Any]) -> Source:
+    """Return the weights file of an open_clip tag, downloaded if necessary."""
+    return Source(Path(open_clip().download_pretrained(settings)), bool(settings.get("quick_gelu", False)))

@@ -1,7 +1,7 @@
 """Tokenizers of image-text models, and the rule by which a family pads and cuts texts.
 
 `ClipTokenizer` is CLIP's byte pair encoding, which open_clip has. `HubTokenizer` reads the file tokenizer.json of the
-Hugging Face hub (SigLIP, SigLIP 2) with the package tokenizers. The file is taken from the folder of the weights or
+Hugging Face hub (SigLIP, CLIPA, MetaCLIP 2) with the package tokenizers. The file is taken from the folder of the weights or
 from the hub (its cache first), and stored beside the weights of the prepared backbone.
 
 K texts, L words.
@@ -11,19 +11,24 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import safe_open
+from torch import Tensor
 
 from kinetext.backbones.download import hub_file
 from kinetext.backbones.library import open_clip, tokenizer_of
 from kinetext.backbones.values import TextTokens
 from kinetext.backbones.weights import HUB
+from kinetext.core.documents import load_json
 
 FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+TENSOR = "tokenizer"  # of weights.safetensors: the bytes of tokenizer.json
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +60,15 @@ class ClipTokenizer:
 
 @dataclass(frozen=True)
 class HubTokenizer:
-    """A tokenizer of the hub: the content of tokenizer.json, the token used as padding, and open_clip's text cleaning."""
+    """A tokenizer of the hub: the content of tokenizer.json, the token used as padding, and open_clip's text cleaning.
+
+    `zero_token` is a token that the model sees as id 0: CLIPA's end of text.
+    """
 
     content: bytes
     pad_token: str
     clean: str = "whitespace"
+    zero_token: str | None = None
 
     @cached_property
     def pad(self) -> int:
@@ -71,7 +80,9 @@ class HubTokenizer:
 
     def ids(self, text: str) -> list[int]:
         """Return the token ids of a text with start and end token, not cut."""
-        return list(self._loaded.encode(self._cleaned(text)).ids)
+        ids = list(self._loaded.encode(self._cleaned(text)).ids)
+        zero = None if self.zero_token is None else self._loaded.token_to_id(self.zero_token)
+        return [0 if number == zero else number for number in ids]
 
     def _cleaned(self, text: str) -> str:
         return str(open_clip().tokenizer.get_clean_fn(self.clean)(text))
@@ -82,7 +93,7 @@ class HubTokenizer:
             from tokenizers import Tokenizer as Loaded
         except ImportError:
             raise ValueError(
-                "backbones: the tokenizer of SigLIP needs the package tokenizers, which is not installed; run `pip install "
+                "backbones: the tokenizer of this model needs the package tokenizers, which is not installed; run `pip install "
                 "tokenizers`"
             ) from None
         try:
@@ -100,27 +111,90 @@ def find_tokenizer(text_settings: dict[str, Any], weights: str | None = None) ->
     It is read from the folder of the weights or from the repository hf-hub:owner/name if that has one, else from the
     repository that the configuration names. Raises ValueError if it is not on this machine and cannot be downloaded.
     """
-    clean = text_settings.get("tokenizer_kwargs", {}).get("clean", "whitespace")
+    options = text_settings.get("tokenizer_kwargs", {})
+    clean, strips = options.get("clean", "whitespace"), bool(options.get("strip_sep_token"))
     folder = Path(weights) if weights and not weights.startswith(HUB) else None
     if folder is not None and folder.is_dir() and (folder / FILE).is_file():
-        return _read(folder / FILE, folder / SETTINGS, clean)
+        return _read(folder / FILE, folder / SETTINGS, clean, strips)
     repository = (
         weights.removeprefix(HUB) if weights and weights.startswith(HUB) else text_settings["hf_tokenizer_name"]
     )
     try:
-        return _read(hub_file(repository, (FILE,)), hub_file(repository, (SETTINGS,)), clean)
+        return _read(hub_file(repository, (FILE,)), hub_file(repository, (SETTINGS,)), clean, strips)
     except ValueError as error:
         where = f"put {FILE} and {SETTINGS} of hf-hub:{repository} into the folder of the weights"
         raise ValueError(f"backbones: the tokenizer is missing: {error}; or {where}") from None
 
 
-def _read(file: Path, settings: Path, clean: str) -> HubTokenizer:
+def _read(file: Path, settings: Path, clean: str, strips: bool) -> HubTokenizer:
     """Return the tokenizer in a file. Raises ValueError if the settings beside it name no padding."""
-    token = json.loads(settings.read_text()).get("pad_token") if settings.is_file() else None
-    token = token.get("content") if isinstance(token, dict) else token
+    names = load_json(settings) if settings.is_file() else {}
+    token, separator = (_content(names.get(name)) for name in ("pad_token", "sep_token"))
     if not isinstance(token, str):
         raise ValueError(f"{settings}: names no pad_token; add the file of the same repository as {FILE}")
-    return HubTokenizer(file.read_bytes(), token, clean)
+    return HubTokenizer(file.read_bytes(), token, clean, (separator or "[SEP]") if strips else None)
+
+
+def _content(token: Any) -> Any:
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def tokenizer_settings(tokenizer: Tokenizer | None) -> dict[str, Any] | None:
+    """Return the settings of a tokenizer of the hub for backbone.yaml; None for CLIP's."""
+    if not isinstance(tokenizer, HubTokenizer):
+        return None
+    zero = {} if tokenizer.zero_token is None else {"zero_token": tokenizer.zero_token}
+    return {"pad_token": tokenizer.pad_token, "clean": tokenizer.clean, **zero}
+
+
+def tokenizer_from(architecture: dict[str, Any], text_settings: dict[str, Any]) -> Tokenizer:
+    """Return the tokenizer of backbone.yaml.
+
+    One of the hub has no content yet (see `with_content`), unless it was never stored and the hub's cache has it.
+    """
+    if "hf_tokenizer_name" not in text_settings:
+        return ClipTokenizer(architecture["model"])
+    stored = architecture.get("tokenizer")
+    return HubTokenizer(b"", **stored) if stored else find_tokenizer(text_settings)
+
+
+def tokenizer_tensors(tokenizer: Tokenizer | None) -> dict[str, Tensor]:
+    """Return the bytes of tokenizer.json as a tensor for weights.safetensors; nothing for CLIP's tokenizer."""
+    if not isinstance(tokenizer, HubTokenizer):
+        return {}
+    return {TENSOR: torch.frombuffer(bytearray(tokenizer.content), dtype=torch.uint8)}
+
+
+def with_content(tokenizer: Tokenizer | None, tensors: dict[str, Tensor]) -> Tokenizer | None:
+    """Return a tokenizer with the content that `tokenizer_tensors` stored."""
+    if TENSOR not in tensors or not isinstance(tokenizer, HubTokenizer):
+        return tokenizer
+    return replace(tokenizer, content=tensors[TENSOR].numpy().tobytes())
+
+
+def write_tokenizer(tokenizer: HubTokenizer, folder: Path) -> None:
+    """Write a tokenizer of the hub to a folder of weights, so that `find_tokenizer` and transformers read it."""
+    separator = {} if tokenizer.zero_token is None else {"sep_token": tokenizer.zero_token}
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": tokenizer.pad_token, **separator}
+    (folder / FILE).write_bytes(tokenizer.content)
+    (folder / SETTINGS).write_text(json.dumps(names, indent=2) + "\n")
+
+
+def tensors_of_folder(folder: Path) -> dict[str, Tensor]:
+    """Return what `tokenizer_tensors` returns for the tokenizer in a folder of weights, if it has one."""
+    file = folder / FILE
+    return {TENSOR: torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.uint8)} if file.is_file() else {}
+
+
+def counter_of(architecture: dict[str, Any], text_settings: dict[str, Any]) -> Callable[[str], int]:
+    """Return a function that counts the tokens of a text for a backbone in the folder `folder` of backbone.yaml."""
+    tokenizer: Tokenizer | None = tokenizer_from(architecture, text_settings)
+    if isinstance(tokenizer, HubTokenizer) and "folder" in architecture:
+        with safe_open(Path(architecture["folder"]) / "weights.safetensors", "pt") as file:
+            tokenizer = with_content(tokenizer, {TENSOR: file.get_tensor(TENSOR)})
+    assert tokenizer is not None
+    counter = tokenizer.ids
+    return lambda text: len(counter(text))
 
 
 def tokenize(tokenizer: Tokenizer, texts: list[str], context_length: int, whole: bool) -> TextTokens:

@@ -1,4 +1,4 @@
-"""open_clip's separate text encoder (`CustomTextCLIP.text`, a TextTransformer), word by word.
+"""open_clip's text encoder, word by word: a TextTransformer, or a CLIP, which has the parts of one itself.
 
 Attention is causal, or sees all positions (SigLIP, MobileCLIP2-L). In the second case padding changes the features, and
 texts are always padded to the context length, as in pretraining.
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kinetext.backbones.values import TextTokens
 
-POOLS = ("argmax", "last")  # the end token, the last position
+POOLS = ("argmax", "eos", "last")  # the end token, as the largest id or by its id; the last position
 
 
 def unsupported(text: Any) -> str:
@@ -28,7 +28,12 @@ def unsupported(text: Any) -> str:
 
 def sees_padding(text: Any) -> bool:
     """Return whether padding changes the features of a text."""
-    return text.attn_mask is None or text.pool_type == "last"
+    return text.attn_mask is None or pool_type(text) == "last" or getattr(text, "cls_emb", None) is not None
+
+
+def pool_type(text: Any) -> str:
+    """Return which position of a text encoder becomes the feature of the text: one of POOLS."""
+    return text.text_pool_type if hasattr(text, "text_pool_type") else text.pool_type
 
 
 def encode_words(text: Any, tokens: TextTokens) -> tuple[Tensor, Tensor]:
@@ -37,7 +42,7 @@ def encode_words(text: Any, tokens: TextTokens) -> tuple[Tensor, Tensor]:
     x_KLW = text.token_embedding(tokens.ids_KL) + text.positional_embedding[:L]
     mask_LL = None if text.attn_mask is None else text.attn_mask[:L, :L]
     words_KLD = project(text, text.ln_final(text.transformer(x_KLW, attn_mask=mask_LL)))
-    if text.pool_type == "last":
+    if pool_type(text) == "last":
         return words_KLD[:, -1], words_KLD
     row_K = torch.arange(len(words_KLD), device=words_KLD.device)
     return words_KLD[row_K, tokens.length_K - 1], words_KLD

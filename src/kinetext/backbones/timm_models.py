@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kinetext.backbones.catalogue import gflop, model_files
+from kinetext.backbones.catalogue import gflop, refusal, settings_of
 from kinetext.backbones.values import Facts, Preprocess
-from kinetext.core.plugins import nearest
 
 OPENAI = Preprocess((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-FAMILIES: dict[str, Preprocess] = {  # pattern of open_clip's name -> the preprocessing of its weights
+FAMILIES: dict[str, Preprocess] = {  # pattern of open_clip's name and tag -> the preprocessing of its weights
+    r"-CLIPA": Preprocess((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear", "squash"),
+    r"ViT-H-14.* dfn5b|worldwide-378": replace(OPENAI, resize_mode="squash"),
     r"SigLIP": Preprocess(*HALF, "bicubic", "squash"),
     r"PE-Core": Preprocess(*HALF, "bilinear", "squash"),
     r"MobileCLIP2-L": OPENAI,
@@ -61,9 +62,7 @@ def timm_facts(model: str, settings_of_weights: dict[str, Any] | None = None) ->
     `settings_of_weights` is the `preprocess_cfg` of a folder of weights; without one, the family's values are returned.
     Raises ValueError if the model is unknown, or if its encoders are not supported.
     """
-    if model not in model_files():
-        raise ValueError(f"open_clip has no model '{model}'{nearest(model, sorted(model_files()))}")
-    settings = json.loads(model_files()[model].read_text())
+    settings = settings_of(model)
     refuse_unsupported(model, settings)
     vision, text = settings["vision_cfg"], settings["text_cfg"]
     text = {"layers": 12, "width": 512, "context_length": 77, "vocab_size": 49408, **text}
@@ -88,22 +87,23 @@ def timm_facts(model: str, settings_of_weights: dict[str, Any] | None = None) ->
     )
 
 
-def refuse_unsupported(model: str, settings: dict[str, Any]) -> None:
-    """Raise ValueError if the configuration of a model of open_clip names encoders that are not supported."""
+def unsupported(settings: dict[str, Any]) -> str:
+    """Return the part of a configuration of open_clip that TimmViT does not support, or ""."""
     vision, text = settings["vision_cfg"], settings["text_cfg"]
     name = vision.get("timm_model_name")
     if name is None:
-        raise ValueError(f"'{model}' has no image encoder of timm; take module: open_clip_vit, or leave module out")
+        return "no image encoder of timm"
     if size_of(name) is None:
-        raise ValueError(
-            f"'{model}' has the image encoder {name}, which is no plain ViT with separate layers; take one such as "
-            "ViT-B-16, ViT-B-16-SigLIP2, PE-Core-B-16 or MobileCLIP2-B"
-        )
+        return f"the image encoder {name} of timm"
     if "hf_model_name" in text:
-        raise ValueError(
-            f"'{model}' has the text encoder {text['hf_model_name']} of transformers, which is not supported; take one "
-            "such as ViT-B-16-SigLIP2 or PE-Core-B-16"
-        )
+        return f"the text encoder {text['hf_model_name']} of transformers"
+    return ""
+
+
+def refuse_unsupported(model: str, settings: dict[str, Any]) -> None:
+    """Raise ValueError, with the nearest supported model, if TimmViT does not support a configuration."""
+    if problem := unsupported(settings):
+        raise ValueError(refusal(model, problem))
 
 
 def size_of(timm_name: str) -> Size | None:
@@ -111,9 +111,10 @@ def size_of(timm_name: str) -> Size | None:
     return next((size for start, size in SIZES.items() if timm_name.startswith(start)), None)
 
 
-def preprocess_of(model: str) -> Preprocess:
+def preprocess_of(model: str, tag: str | None = None) -> Preprocess:
     """Return the preprocessing with which the published weights of an open_clip model were trained."""
-    return next((pixels for pattern, pixels in FAMILIES.items() if re.search(pattern, model, re.I)), OPENAI)
+    name = f"{model} {tag}"
+    return next((pixels for pattern, pixels in FAMILIES.items() if re.search(pattern, name, re.I)), OPENAI)
 
 
 def with_settings(pixels: Preprocess, settings: dict[str, Any]) -> Preprocess:

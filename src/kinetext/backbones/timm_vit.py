@@ -21,14 +21,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from kinetext.backbones import lora
 from kinetext.backbones.base import Backbone, Facts, Layer, ParameterPlace, Preprocess, TextTokens
+from kinetext.backbones.clip_layer import ClipLayer
+from kinetext.backbones.hub_folder import write_hub_folder
 from kinetext.backbones.library import open_clip, open_clip_with_timm, published_settings, quiet, resizers
-from kinetext.backbones.open_clip_vit import LARGEST_SCALE, ClipLayer, OpenClipViT
-from kinetext.backbones.text_tokens import ClipTokenizer, HubTokenizer, Tokenizer, find_tokenizer, tokenize
+from kinetext.backbones.open_clip_vit import LARGEST_SCALE, OpenClipViT
+from kinetext.backbones.text_tokens import (
+    TENSOR,
+    ClipTokenizer,
+    Tokenizer,
+    counter_of,
+    find_tokenizer,
+    tokenize,
+    tokenizer_from,
+    tokenizer_settings,
+    tokenizer_tensors,
+    with_content,
+)
 from kinetext.backbones.text_tower import encode_words, sees_padding, unsupported
 from kinetext.backbones.timm_layers import TimmLayer, low_rank_targets
 from kinetext.backbones.timm_models import (
@@ -43,7 +55,6 @@ from kinetext.backbones.weights import find_weights, load_into, missing, read_we
 BLOCKS = ("Block", "EvaBlock", "EvaBlockPostNorm")  # timm's classes
 EMBEDDINGS = ("patch_embed", "cls_token", "reg_token", "pos_embed", "norm_pre", "rope")
 POOLS = ("token", "map", "avg")
-TOKENIZER = "tokenizer"  # tensor of weights.safetensors with the bytes of tokenizer.json
 
 log = logging.getLogger(__name__)
 
@@ -120,32 +131,25 @@ class TimmViT(Backbone):
         backbone.keep_scale()
         return backbone
 
+    def export(self, folder: Path) -> None:
+        write_hub_folder(self.clip, self.model, False, self.preprocess, folder, self.tokenizer)
+
     def architecture(self) -> dict[str, Any]:
         pixels = vars(self.preprocess) | {name: list(getattr(self.preprocess, name)) for name in ("mean", "std")}
-        hub = self.tokenizer if isinstance(self.tokenizer, HubTokenizer) else None
-        return {
-            "model": self.model,
-            **pixels,
-            "tokenizer": {"pad_token": hub.pad_token, "clean": hub.clean} if hub else None,
-        }
+        return {"model": self.model, **pixels, "tokenizer": tokenizer_settings(self.tokenizer)}
 
     @classmethod
     def rebuild(cls, architecture: dict[str, Any]) -> TimmViT:
         """Return a model with random weights. `restore` adds the content of a tokenizer of the hub."""
         pixels = with_settings(preprocess_of(architecture["model"]), architecture)
-        return cls(architecture["model"], pixels, _tokenizer(architecture))
+        return cls(architecture["model"], pixels, tokenizer_from(architecture, _text_settings(architecture)))
 
     def stored_tensors(self) -> dict[str, Tensor]:
-        tensors = dict(self.clip.state_dict())
-        if isinstance(self.tokenizer, HubTokenizer):
-            tensors[TOKENIZER] = torch.frombuffer(bytearray(self.tokenizer.content), dtype=torch.uint8)
-        return tensors
+        return {**self.clip.state_dict(), **tokenizer_tensors(self.tokenizer)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        self.clip.load_state_dict({name: tensor for name, tensor in tensors.items() if name != TOKENIZER})
-        if TOKENIZER in tensors and isinstance(self.tokenizer, HubTokenizer):
-            content = tensors[TOKENIZER].numpy().tobytes()
-            self.tokenizer = HubTokenizer(content, self.tokenizer.pad_token, self.tokenizer.clean)
+        self.clip.load_state_dict({name: tensor for name, tensor in tensors.items() if name != TENSOR})
+        self.tokenizer = with_content(self.tokenizer, tensors)
         self.keep_scale()
 
     def keep_scale(self) -> None:
@@ -154,12 +158,7 @@ class TimmViT(Backbone):
 
     @classmethod
     def token_counter(cls, architecture: dict[str, Any]) -> Callable[[str], int]:
-        tokenizer = _tokenizer(architecture)
-        if isinstance(tokenizer, HubTokenizer) and "folder" in architecture:
-            with safe_open(Path(architecture["folder"]) / "weights.safetensors", "pt") as file:
-                content = file.get_tensor(TOKENIZER).numpy().tobytes()
-            tokenizer = HubTokenizer(content, tokenizer.pad_token, tokenizer.clean)
-        return lambda text: len(tokenizer.ids(text))
+        return counter_of(architecture, _text_settings(architecture))
 
     def depth_of(self, name: str) -> ParameterPlace:
         side, *parts = name.removeprefix("clip.").split(".")
@@ -305,10 +304,5 @@ def _odd_trunk(trunk: Any) -> str:
     return ""
 
 
-def _tokenizer(architecture: dict[str, Any]) -> Tokenizer:
-    """Return the tokenizer of an architecture; one of the hub has no content yet, unless it is in the hub's cache."""
-    text = open_clip().get_model_config(architecture["model"])["text_cfg"]
-    if "hf_tokenizer_name" not in text:
-        return ClipTokenizer(architecture["model"])
-    stored = architecture.get("tokenizer")
-    return HubTokenizer(b"", stored["pad_token"], stored["clean"]) if stored else find_tokenizer(text)
+def _text_settings(architecture: dict[str, Any]) -> dict[str, Any]:
+    return open_clip().get_model_config(architecture["model"])["text_cfg"]

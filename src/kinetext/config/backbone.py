@@ -8,7 +8,7 @@ from pydantic import Field
 from kinetext.core.plugins import Options
 
 TINY = "kinetext-tiny"
-WITH_TIMM = re.compile(r"siglip|^PE-|^EVA0|^MobileCLIP", re.I)  # open_clip's models whose image encoder is timm's
+WITH_TIMM = re.compile(r"siglip|^PE-|^EVA0|^MobileCLIP|^vit_", re.I)  # open_clip's models whose image encoder is timm's
 
 
 class BackboneOptions(Options):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kinetext.backbones.text_table import names_as_descriptions, tabulate_texts
+from kinetext.backbones.text_tokens import tensors_of_folder
 from kinetext.config.data import FrameOptions
 from kinetext.config.run import ViewOptions
 from kinetext.core import distributed, plugins
@@ -38,7 +39,7 @@ class WeightsClassifier(MethodClassifier):
             raise ValueError(f"{path}: is the model of a run with captions, which has no classes; classify with --run")
         self.device = distributed.device()
         backbone = plugins.load("backbones", content["backbone"]["module"]).rebuild(content["backbone"])
-        backbone.restore(load_tensors(path)[0])
+        backbone.restore(load_tensors(path)[0] | tensors_of_folder(path.parent))
         method = build_method(backbone, "zero_shot", {})
         if content["label_threshold"] is not None:
             method.add_label_threshold()

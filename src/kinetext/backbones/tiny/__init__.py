@@ -12,7 +12,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from kinetext.backbones.catalogue import ASSETS, facts_of
+from kinetext.backbones.catalogue import ASSETS
+from kinetext.backbones.native_models import facts_of
 from kinetext.backbones.open_clip_vit import Architecture, Facts, OpenClipViT
 from kinetext.config.backbone import TINY
 from kinetext.core.plugins import Options

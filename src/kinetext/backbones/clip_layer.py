@@ -1,0 +1,38 @@
+"""A residual attention block of open_clip, in the image encoder or the text encoder, whose attention is one fused call.
+
+S sequences, N tokens, V width.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kinetext.backbones.attention import fused_attention, mlp, project_keys_values, project_qkv
+from kinetext.backbones.layer import KeysValues, Layer
+
+
+class ClipLayer(Layer):
+    """A residual attention block of open_clip with its attention and MLP branches separate."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.block = block
+        self.num_heads = int(block.attn.num_heads)
+
+    def attention(
+        self, x_SNV: Tensor, num_queries: int | None = None, extra_keys_values: KeysValues | None = None
+    ) -> Tensor:
+        attn, x_SNV = self.block.attn, self.block.ln_1(x_SNV)
+        query, source = (x_SNV, None) if num_queries is None else (x_SNV[:, :num_queries], x_SNV)
+        q, k, v = project_qkv(query, source, attn.in_proj_weight, attn.in_proj_bias)
+        if extra_keys_values is not None:
+            k, v = (torch.cat(pair, 1) for pair in zip((k, v), extra_keys_values, strict=True))
+        return self.block.ls_1(attn.out_proj(fused_attention(q, k, v, attn.num_heads)))
+
+    def keys_values(self, x_SNV: Tensor) -> KeysValues:
+        attn = self.block.attn
+        return project_keys_values(self.block.ln_1(x_SNV), attn.in_proj_weight, attn.in_proj_bias)
+
+    def mlp(self, x_SNV: Tensor) -> Tensor:
+        return self.block.ls_2(mlp(self.block.mlp, self.block.ln_2(x_SNV)))
