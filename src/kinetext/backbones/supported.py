@@ -7,7 +7,7 @@ import re
 from typing import NamedTuple
 
 from kinetext.backbones import native_models, timm_models
-from kinetext.backbones.catalogue import ASSETS, model_files, settings_of, substitute_of
+from kinetext.backbones.catalogue import model_files, settings_of, substitute_of
 from kinetext.backbones.values import Facts
 from kinetext.config.backbone import BackboneOptions
 
@@ -27,6 +27,7 @@ GROUPS = {  # pattern of an architecture -> models that it belongs to
     r"swin": "Swin",
     r".*(roberta|mt5)": "text encoders of transformers",
 }
+CONFIGS = "model_configs"  # the folder in open_clip
 MARK_START, MARK_END = "<!-- table: tools/backbones_table.py -->", "<!-- end of the table -->"
 
 
@@ -53,7 +54,7 @@ def status_of(model: str) -> Status:
 
 def statuses() -> list[Status]:
     """Return the status of every architecture of open_clip, in alphabetical order."""
-    return [status_of(name) for name, file in sorted(model_files().items()) if file.parent != ASSETS]
+    return [status_of(name) for name, file in sorted(model_files().items()) if file.parent.name == CONFIGS]
 
 
 def group_of(model: str) -> str:

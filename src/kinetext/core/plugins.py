@@ -67,6 +67,7 @@ KINDS = {
             "supported",
             "native_models",
             "native_pooling",
+            "text_groups",
             "text_table",
             "text_tokens",
             "text_tower",
