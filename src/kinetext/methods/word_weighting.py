@@ -85,7 +85,7 @@ class WordWeighting(Method):
             cosine_BKT = torch.einsum("btd,kd->bkt", frames_BTD, F.normalize(class_KD, dim=-1))
             return (weight_BKT * cosine_BKT).sum(-1)
 
-        numbers_per_text = video.shape[0] * video.shape[1] * text.word_KWD.shape[1]
+        numbers_per_text = 4 * video.shape[0] * video.shape[1] * text.word_KWD.shape[1]  # cosines in four steps
         return self.backbone.logits(score_in_chunks(scores, text, numbers_per_text))
 
 
