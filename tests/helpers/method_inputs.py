@@ -16,7 +16,7 @@ __all__ = ["RIVALS_KK", "TARGET_B", "B", "K", "T", "noise_clips", "perturb"]
 # smaller than the defaults, for speed
 OPTIONS = {
     "stan": {"layers": 2},
-    "moted": {"queries": 2, "visual_options": {"layers": 2}},
+    "moted": {"visual_options": {"layers": 2}},
     "attentive_probe": {"depth": 2, "heads": 4, "lr": [1e-3], "weight_decay": [0.1], "epochs": 2},
     "zs_lp": {"epochs": 3},
     "cross_modal_probe": {"steps": 3},

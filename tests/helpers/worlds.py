@@ -75,7 +75,7 @@ class World:
         """A run.yaml of this method; the branch of STAN has two layers, which is quicker than four."""
         options = {
             "stan": {"layers": 2},
-            "moted": {"queries": 2, "visual_options": {"layers": 2}},
+            "moted": {"visual_options": {"layers": 2}},
             "attentive_probe": {"depth": 1, "heads": 4, "lr": [1e-3], "weight_decay": [0.1], "epochs": 1},
         }.get(method, {})
         protocol = "base_to_novel" if novel else "supervised"

@@ -87,9 +87,9 @@ def test_words_filter_rows_and_a_minus_excludes_them(report, tmp_path):
     page = browse(report.html, tmp_path, act)
     seen = {words: sorted(rows) for words, rows in page["seen"].items()}
     assert len(seen[""]) == 6
-    assert seen["moted"] == ["motedmotion", "motednames", "motedshuffled"]
-    assert seen["moted -shuffled"] == ["motedmotion", "motednames"]
-    assert seen["MOTION"] == ["mean_poolmotion", "motedmotion"]
+    assert seen["moted"] == [f"moted (reconstruction){texts}" for texts in ("motion", "names", "shuffled")]
+    assert seen["moted -shuffled"] == ["moted (reconstruction)motion", "moted (reconstruction)names"]
+    assert seen["MOTION"] == ["mean_poolmotion", "moted (reconstruction)motion"]
     assert seen["nothing"] == []
     assert page["said"].startswith("0 of ")
 

@@ -1,13 +1,11 @@
 """ordered_descriptions: the best alignment of frames and steps."""
 
-import itertools
-
 import pytest
 import torch
 import torch.nn.functional as F
 
+from kinetext.backbones.text_steps import StepIndexer, index_steps
 from kinetext.backbones.text_table import tabulate_texts
-from kinetext.methods.ordered_descriptions import best_alignment, steps_of_sentences
 from method_inputs import LABELS, B, T, assert_same, build, description_rows, noise_clips, score, sentence_features
 from worlds import text_rows
 
@@ -15,19 +13,6 @@ from worlds import text_rows
 @pytest.fixture
 def table(tiny):
     return tabulate_texts(text_rows(LABELS), LABELS, tiny)
-
-
-@pytest.mark.parametrize(("num_frames", "num_steps"), [(1, 1), (6, 1), (7, 2), (7, 3), (6, 6), (2, 3)])
-def test_the_best_alignment_is_the_best_of_all_monotone_assignments(num_frames, num_steps):
-    """Against all of them: where in the clip each next step begins. Two frames for three steps are four frames."""
-    cosine_BKTM = torch.randn(4, 3, num_frames, 6, generator=torch.Generator().manual_seed(4))
-    frame_T = sorted([*range(num_frames)] * -(-6 // num_frames))
-    values_BKA = []
-    for begins in itertools.combinations(range(1, len(frame_T)), num_steps - 1):
-        step_T = [sum(t >= b for b in begins) for t in range(len(frame_T))]
-        values_BKA.append(cosine_BKTM[:, :, frame_T, step_T].mean(-1))
-    scores_BK = best_alignment(cosine_BKTM, torch.full((3,), num_steps))
-    assert_same(scores_BK, torch.stack(values_BKA).amax(0))
 
 
 @torch.inference_mode()
@@ -43,15 +28,45 @@ def test_ordered_descriptions_of_two_steps_is_the_best_moment_to_change(tiny, ta
 
 
 def test_steps_are_in_the_order_of_time_and_of_the_table(tiny):
-    rows = description_rows(("end", "e1"), ("whole", "w1"), ("start", "s1"), ("start", "s2"), ("whole", "w2"))
+    rows = description_rows(
+        ("end", "e1"), ("whole", "w1"), (0.5, "m"), ("start", "s1"), ("start", "s2"), ("whole", "w2")
+    )
     table = tabulate_texts([*rows, *description_rows(("whole", "w3"), label="falling")], ["rising", "falling"], tiny)
-    assert steps_of_sentences(table, by_sentence=True).tolist() == [-1, 4, 2, 0, 1, 3, -1, 0]
-    assert steps_of_sentences(table, by_sentence=False).tolist() == [-1, 1, -1, 0, 0, -1, -1, 0]
+
+    def steps(table, mode):
+        index = index_steps(table, mode)
+        return dict(zip(index.sentence_R.tolist(), index.step_R.tolist(), strict=True)), index.count_G.tolist()
+
+    assert steps(table, "sentences") == ({1: 5, 2: 2, 3: 3, 4: 0, 5: 1, 6: 4, 8: 0}, [6, 1])
+    assert steps(table, "phases") == ({1: 1, 2: -1, 3: -1, 4: 0, 5: 0, 6: -1, 8: 0}, [2, 1])
+    assert steps(table, "steps") == ({1: 2, 2: -1, 3: 1, 4: 0, 5: 0, 6: -1, 8: 0}, [3, 1])
+    assert index_steps(table, "steps").position_GM.tolist() == [[0.0, 0.5, 1.0], [0.5, 0.0, 0.0]]
     only_end = tabulate_texts(description_rows(("end", "e1"), ("whole", "w1")), ["rising"], tiny)
-    assert steps_of_sentences(only_end, by_sentence=False).tolist() == [-1, 0, -1]
+    assert steps(only_end, "phases") == ({1: 0, 2: -1}, [1])
 
 
-@pytest.mark.parametrize("steps", ["ends", "phases", "sentences"])
+def test_only_mutual_pairs_are_groups(tiny):
+    labels = ["rising", "falling", "growing"]
+    against = {("rising", "falling"): "up", ("falling", "rising"): "down", ("growing", "rising"): "large"}
+    rows = [row for label in labels for row in description_rows(("start", f"{label} waits"), label=label)]
+    rows += [
+        row | {"rival": rival} for (k, rival), s in against.items() for row in description_rows(("end", s), label=k)[1:]
+    ]
+    index = index_steps(tabulate_texts(rows, labels, tiny), "steps", pairs=True)
+    assert (index.label_P.tolist(), index.rival_P.tolist(), index.reverse_P.tolist()) == ([0, 1], [1, 0], [1, 0])
+    assert index.count_G.tolist() == [2, 2, 2, 1, 1]
+    table = tabulate_texts(rows, labels, tiny)
+    assert table.rival_S[index.sentence_R[index.group_R == 3]].tolist() == [1]
+    assert len(index_steps(table, "steps").label_P) == 0
+
+
+def test_the_index_of_a_table_is_computed_once(tiny, table):
+    indexer = StepIndexer("steps")
+    assert indexer(table) is indexer(table)
+    assert indexer(tabulate_texts(text_rows(LABELS), LABELS, tiny)) is not indexer(table)
+
+
+@pytest.mark.parametrize("steps", ["ends", "phases", "steps", "sentences"])
 def test_classes_may_have_as_many_sentences_as_they_like(tiny, steps):
     """A class's score is its own affair: the same beside a class with more or fewer steps."""
     rows = description_rows(("start", "low"), ("end", "high")), description_rows(("whole", "it sinks"), label="falling")

@@ -37,7 +37,7 @@ def test_difference_p_and_changed_classes(tmp_path):
     a = make_run(tmp_path, "moted", right=ups | {1, 4, 2})  # all of up, two of down, one of left
     b = make_run(tmp_path, "stan", right={2, 5, 8})  # three of left
     output = CliRunner().invoke(app, ["compare", str(a), str(b)]).output
-    assert "A  moted with names, tiny, seed 0" in output
+    assert "A  moted (reconstruction) with names, tiny, seed 0" in output
     assert "test: top1 of 30 clips" in output
     exact = stats.binomtest(2, 14).pvalue  # 12 clips only A has right, 2 only B: McNemar's exact test
     assert "A  43.3   B  10.0   A - B +33.3 [" in output
@@ -55,7 +55,7 @@ def test_the_folder_above_seeds_is_their_mean(tmp_path):
     whole = make_run(tmp_path, "moted", 1, right=range(15)).parent
     other = make_run(tmp_path, "stan", right=range(30))
     output = compare(whole, other)
-    assert "A  moted with names, tiny, 2 seeds" in output
+    assert "A  moted (reconstruction) with names, tiny, 2 seeds" in output
     assert "A  75.0   B 100.0   A - B -25.0" in output
 
 

@@ -83,7 +83,7 @@ def test_new_classes_have_their_harmonic_mean_and_what_descriptions_add(report):
     }
     table = text.partition("one, novel clips, base_to_novel")[2].partition("Effect of")[0]
     columns = "trained classes novel classes trained, among all classes novel, among all classes"
-    assert f"top1 {columns} harmonic mean harmonic mean among all ausuc moted" in table
+    assert f"top1 {columns} harmonic mean harmonic mean among all ausuc moted (reconstruction)" in table
     for base, new in (("test", "novel"), ("test_among_all", "novel_among_all")):
         assert f"{200 / (1 / of_split[base] + 1 / of_split[new]):.1f} [" in table
     pair = {"dataset": "one", "split": "novel_among_all", "metric": "top1", "method": "moted", "texts": "motion"}

@@ -119,9 +119,9 @@ class Method(nn.Module):
         return False
 
     @classmethod
-    def gives_video_feature(cls, config: Any) -> bool:
-        """Return whether `encode_tokens` returns one feature [B, D] per video, so that another method can use it."""
-        return True
+    def gives_frame_motion(cls, config: Any) -> bool:
+        """Return whether `frame_motion` depends on other frames, so that another method can use it."""
+        return cls.inside
 
     # image side
 
@@ -135,10 +135,7 @@ class Method(nn.Module):
         return layer(x_BTNV.flatten(0, 1)).unflatten(0, x_BTNV.shape[:2])
 
     def image_tokens(self, frames_BTCHW: Tensor) -> Tokens:
-        """Return the tokens [B, T, N, V] of each layer in `levels`.
-
-        Frames are uint8 (0 to 255), or floats that are already normalised.
-        """
+        """Return the tokens [B, T, N, V] of each layer in `levels`. Frames are uint8 or normalised floats."""
         through = self.layer if self.inside else None
         tokens = self.backbone.visual_tokens(frames_BTCHW, self.levels, through)
         return tokens if self.patches else {k: self.backbone.summary(x)[:, :, None] for k, x in tokens.items()}
@@ -164,6 +161,10 @@ class Method(nn.Module):
     def frame_features(self, tokens: Tokens) -> Tensor:
         """Return the backbone's frame features [B, T, D]."""
         return self.backbone.project(self.summaries(tokens))
+
+    def frame_motion(self, tokens: Tokens) -> Tensor:
+        """Return the features [B, T, D] of the frames after what the method does over time, before they are pooled."""
+        return self.frame_features(tokens)
 
     def encode_frames(self, frames_BTD: Tensor) -> Any:
         """Return the video features, computed from frame features. The default is the mean over frames [B, D]."""

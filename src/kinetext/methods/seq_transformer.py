@@ -18,7 +18,7 @@ B clips, T frames, D joint width, P positions.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from kinetext.backbones.base import Backbone
 from kinetext.core.plugins import Options
-from kinetext.methods.base import ALL_TASKS, LEARNING_NEW, Method, SearchSpace
+from kinetext.methods.base import ALL_TASKS, LEARNING_NEW, Method, SearchSpace, Tokens
 
 LAYERS = {"clip4clip": 4, "actionclip": 6}  # --cross_num_hidden_layers in CLIP4Clip's README; Visual_Prompt.py
 
@@ -87,8 +87,20 @@ class SeqTransformer(Method):
         else:
             self.blocks.apply(_initialize)
 
+    @classmethod
+    def gives_frame_motion(cls, config: Any) -> bool:
+        return True
+
+    def frame_motion(self, tokens: Tokens) -> Tensor:
+        """Return the frame features [B, T, D] after the blocks."""
+        return self.transform(self.frame_features(tokens))
+
     def encode_frames(self, frames_BTD: Tensor) -> Tensor:
         """Return the video features [B, D]. Raises ValueError for more frames than positions."""
+        return self.transform(frames_BTD).mean(1)
+
+    def transform(self, frames_BTD: Tensor) -> Tensor:
+        """Return the frame features [B, T, D] after the blocks, normalised for clip4clip."""
         T, most = frames_BTD.shape[1], len(self.position_PD)
         if most < T:
             raise ValueError(f"seq_transformer takes at most {most} frames (CLIP's text positions), not {T}")
@@ -96,7 +108,7 @@ class SeqTransformer(Method):
         for block in self.blocks:
             x = block(x)
         x = x + frames_BTD
-        return (F.normalize(x, dim=-1) if self.config.init == "clip4clip" else x).mean(1)
+        return F.normalize(x, dim=-1) if self.config.init == "clip4clip" else x
 
 
 def _initialize(module: nn.Module) -> None:

@@ -18,6 +18,7 @@ from kinetext.evaluation.measure import is_tested, pseudo_values
 from kinetext.evaluation.paired import PairedRows, about_methods, compare_rows, holm, seed_range
 from kinetext.evaluation.predictions import Predictions, read_predictions
 from kinetext.report.formats import format_p
+from kinetext.report.keys import method_title
 from kinetext.report.outcomes import Outcome, paired_rows
 
 NUM_CLASSES = 5  # classes shown of those that are higher with either run
@@ -34,7 +35,7 @@ class Side(NamedTuple):
     def title(self) -> str:
         """The method, texts, backbone and seeds in words."""
         seeds = f"{len(self.seeds)} seeds" if len(self.seeds) > 1 else f"seed {self.spec.seed}"
-        return f"{self.spec.method} with {self.spec.texts}, {self.spec.backbone}, {seeds}"
+        return f"{method_title(self.spec.method)} with {self.spec.texts}, {self.spec.backbone}, {seeds}"
 
 
 def compare(first: Path, second: Path) -> str:

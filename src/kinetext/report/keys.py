@@ -5,6 +5,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 
+RECONSTRUCTIONS = re.compile(r"moted(_|$)")  # methods whose paper could not be read in full: said wherever a row is named
+
+
 class Comparison(NamedTuple):
     """Clips that several methods are tested on: a split of a data set under a protocol.
 
@@ -24,9 +27,19 @@ class RowKey(NamedTuple):
     texts: str
 
     @property
+    def method_title(self) -> str:
+        """The method as it is shown: a reconstruction is called one."""
+        return method_title(self.method)
+
+    @property
     def backbone_method(self) -> tuple[str, str]:
         """The backbone and method, which rows with other texts may share."""
         return self.backbone, self.method
+
+
+def method_title(method: str) -> str:
+    """Return the name of a method as it is shown."""
+    return f"{method} (reconstruction)" if RECONSTRUCTIONS.match(method) else method
 
 
 def comparison_of(row: dict[str, Any]) -> Comparison:
@@ -83,7 +96,7 @@ def method_names(keys: Iterable[RowKey]) -> dict[RowKey, str]:
     """Return the method of each row, with the backbone if the rows have several."""
     keys = list(keys)
     several = len({key.backbone for key in keys}) > 1
-    return {key: f"{key.method} ({key.backbone})" if several else key.method for key in keys}
+    return {key: f"{key.method_title} ({key.backbone})" if several else key.method_title for key in keys}
 
 
 def row_labels(keys: Iterable[RowKey]) -> dict[RowKey, str]:

@@ -90,7 +90,7 @@ def _comparison_lines(
 
 def _unfinished_line(row: Unfinished) -> str:
     seeds = f"seed{'s' if len(row.seeds) > 1 else ''} {', '.join(map(str, row.seeds))}"
-    return for_terminal(f"{row.key.method} · {row.key.texts}  {row.state} ({seeds}): {_one_line(row.reason)}")
+    return for_terminal(f"{row.key.method_title} · {row.key.texts}  {row.state} ({seeds}): {_one_line(row.reason)}")
 
 
 def warning_lines(progress: Progress) -> Iterator[str]:

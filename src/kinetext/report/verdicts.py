@@ -26,7 +26,7 @@ def verdict_sentences(
     `unlearned` are rows whose training did not learn (`did_not_learn`).
     """
     several = len({key.backbone for key in cells}) > 1
-    names = {key: f"{key.method} with {key.texts}{f', {key.backbone}' if several else ''}" for key in cells}
+    names = {key: f"{key.method_title} with {key.texts}{f', {key.backbone}' if several else ''}" for key in cells}
     sentences = _best_sentences(metric, cells, differences, names)
     low = [key for key, cell in cells.items() if cell.chance is not None and cell.low <= cell.chance]
     chance = next((cell.chance for cell in cells.values() if cell.chance is not None), 0.0)

@@ -3,39 +3,46 @@
 classes differ in motion, perception modules in both encoders, and a contrastive loss between visual and textual motion
 features. Everything else, including all default values, is a reconstruction.
 
-- Image side: appearance is the mean of CLIP's frame features. Motion is one feature per phase of the clip: the mean of
-  the frames of that phase, plus the output of another method (`visual`, STAN by default) through a Linear that starts
-  at zero.
-- Text side: appearance is the mean of the class-name features. Motion is one feature per phase: the mean of the
-  descriptions of that phase (with `weights: learned` a weighted mean that starts as the plain one), plus the output of
-  a few learned queries that attend to the words of all descriptions, through a Linear that starts at zero.
-- Loss (`Moted.losses`): appearance + `align` x motion + `hard` x rivals. All three are cross-entropies. The first two
-  are over all classes; `rivals` uses the motion scores among a class and its rivals only.
-- Score: appearance + `motion` x the mean of the motion scores of the phases.
+- Image side: appearance is the mean of CLIP's frame features. Motion is one token per frame: CLIP's frame feature, plus
+  the frame's feature in a temporal method of the registry (`visual`: stan, seq_transformer, ...) through a Linear that
+  starts at zero.
+- Text side: appearance is the mean of the class-name features. Motion is one feature per step of the class: the mean of
+  the descriptions at that position, plus the output of a perception module (`reader.py`) that reads the words of all
+  descriptions with their positions, and the other steps. It starts at zero.
+- Motion score: the soft monotone alignment of frames and steps (methods/alignment.py). Where classes have descriptions
+  against one rival and the rival has some against them, such a pair is compared where it is at stake (`pairs.py`).
+- Score: appearance + weight x motion. The weight is positive and learned; it starts at `motion`.
+- Loss (`Moted.losses`): the cross-entropy of this score, so that the score which is used is the score which is trained,
+  plus `align` x the cross-entropy of the motion score over all classes, plus `hard` x the same among a class and its
+  rivals.
 
-CLIP, the temporal method and the reader train. Before training the motion score equals the score of
-ordered_descriptions, the best training-free score on novel classes in a prototype. On the shapes data set, training
-keeps most of that accuracy under two conditions (docs/lab-log.md): the text encoder is frozen, and `motion` is large
-enough for the descriptions to outweigh the names. With align = hard = motion = 0 the method equals mean_pool on the
-names (tests/methods/test_moted.py).
+CLIP, the temporal method and the perception module train. Before training the motion score equals the score of
+ordered_descriptions with `steps: steps` and the same `temperature` and `order`, and with `phases: [start, end]` that
+with `steps: ends`. With align = hard = motion = 0 the method equals mean_pool on the names (tests/methods/test_moted.py).
 
-B clips, T frames, K classes, S sentences, L words, P phases, Q queries, D joint width.
+Ablations: `reader: false` (no text module), `visual: null` (no visual module), `align: 0`, `hard: 0` (no hard pairs),
+`pairs: false` (no pairwise comparison), `phases: [start, end]` (ends only: the first and the last third of the frames
+against start and end), `ordered: false` (the mean cosine of frames and steps in any order), `fused: false` (the
+cross-entropy of the appearance score alone instead of that of the sum; the weight stays at `motion`).
+
+B clips, T frames, K classes, G groups of steps (classes, then pairs), M steps, S sentences, L words, P phases, D joint
+width.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor, nn
 
 from kinetext.backbones.attention import cosine_scores
 from kinetext.backbones.base import Backbone, Layer
+from kinetext.backbones.text_steps import StepIndexer, step_features
 from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, require_descriptions
-from kinetext.core.plugins import Options
 from kinetext.core.positions import NAMED
+from kinetext.methods.alignment import alignment_score, unordered_score
 from kinetext.methods.base import (
     LEARNING_NEW,
     LossInputs,
@@ -47,69 +54,57 @@ from kinetext.methods.base import (
     configure_method,
 )
 from kinetext.methods.blocks import zero_linear
+from kinetext.methods.moted.options import MotedOptions
+from kinetext.methods.moted.pairs import compare_pairs
 from kinetext.methods.moted.reader import Reader
 from kinetext.methods.ordered_descriptions import end_frames, part_means
 
 
-class AppearanceMotion(NamedTuple):
-    """Appearance and motion features: [B, D] and [B, P, D] of videos, [K, D] and [K, P, D] of classes."""
+class VideoFeatures(NamedTuple):
+    """Appearance [B, D] and motion tokens, one per frame [B, T, D] or per phase [B, P, D]."""
 
     appearance: Tensor
     motion: Tensor
 
 
+class ClassFeatures(NamedTuple):
+    """Appearance [K, D], the steps of all groups, and the class, rival and opposite of each pair."""
+
+    appearance: Tensor
+    step_GMD: Tensor
+    position_GM: Tensor
+    count_G: Tensor
+    label_P: Tensor
+    rival_P: Tensor
+    reverse_P: Tensor
+
+
 class Moted(Method):
-    """Align appearance features with names and motion features with descriptions."""
+    """Align appearance features with names and motion tokens with the steps of descriptions."""
 
     paper = "MoTED (Zhang et al., CVPR 2024), reconstructed from its abstract"
-    mechanism = "appearance against names, motion per phase against descriptions"
-    equals_before_training = "mean_pool on the names plus ordered_descriptions"
+    mechanism = "appearance against names, motion tokens per frame against the steps of descriptions, in order"
+    equals_before_training = "mean_pool on the names plus ordered_descriptions with steps"
     needs_descriptions: ClassVar[bool] = True
     tasks: ClassVar[tuple[Task, ...]] = ("classes",)
     search_space: ClassVar[SearchSpace] = {
         **LEARNING_NEW,
         **{f"options.{weight}": {"factor": 4} for weight in ("align", "hard", "motion")},
     }
-
-    class Config(Options):
-        """Options of the parts, the losses and the score. Each part can be switched off."""
-
-        visual: str | None = Field(
-            "stan", description="method whose video feature is added to the motion features; null: none"
-        )
-        visual_options: dict[str, Any] = Field(default_factory=dict, description="options of that method")
-        reader: bool = Field(
-            True, description="learned queries that read the descriptions' words; off: their means alone"
-        )
-        phases: tuple[Literal["whole", "start", "end"], ...] = Field(
-            ("start", "end"),
-            min_length=1,
-            description="parts of clip and descriptions that have a motion feature each; whole alone: all descriptions",
-        )
-        weights: Literal["uniform", "learned"] = Field(
-            "uniform",
-            description="of a class's descriptions of one phase; learned: softmax of a linear score that starts at zero",
-        )
-        queries: int = Field(4, ge=1, description="learned queries of the reader per phase")
-        heads: int = Field(8, ge=1, description="attention heads of the reader")
-        align: float = Field(1.0, ge=0, description="weight of the motion alignment loss over all classes")
-        hard: float = Field(1.0, ge=0, description="weight of the same among a class and its rivals")
-        motion: float = Field(1.0, ge=0, description="weight of the motion score beside the appearance score")
-
-    config: Config
+    Config = MotedOptions
+    config: MotedOptions
 
     @classmethod
     def check(cls, config: Any) -> None:
-        """Raise ValueError if a phase is repeated, or if the temporal method is unknown, lacks an option of
-        `visual_options`, or gives no video feature.
+        """Raise ValueError if the temporal method is unknown, lacks an option of `visual_options`, or does nothing
+        over time.
         """
-        repeated = [phase for phase in config.phases if config.phases.count(phase) > 1]
-        if repeated:
-            raise ValueError(f"phases: {repeated[0]} is listed twice")
         if config.visual:
             method, options = configure_method(config.visual, config.visual_options)
-            if not method.gives_video_feature(options):
-                raise ValueError(f"visual_options: head: {options.head} gives no video feature; moted needs head: mean")
+            if not method.gives_frame_motion(options):
+                raise ValueError(
+                    f"visual: {config.visual} has no motion feature per frame; take stan or seq_transformer"
+                )
 
     @classmethod
     def check_depth(cls, config: Any, depth: int, backbone: str) -> None:
@@ -117,16 +112,18 @@ class Moted(Method):
             method, options = configure_method(config.visual, config.visual_options)
             method.check_depth(options, depth, backbone)
 
-    def __init__(self, backbone: Backbone, config: Config) -> None:
+    def __init__(self, backbone: Backbone, config: MotedOptions) -> None:
         super().__init__(backbone, config)
         self.phases = config.phases
         width = backbone.embed_dim
         self.visual = build_method(backbone, config.visual, config.visual_options) if config.visual else None
-        self.visual_out = zero_linear(width, len(self.phases) * width) if config.visual else None
+        self.visual_out = zero_linear(width, width) if config.visual else None
         self.patches = self.visual is not None and self.visual.patches
         self.inside = self.visual is not None and self.visual.inside
-        self.reader = Reader(width, len(self.phases), config.queries, config.heads) if config.reader else None
+        self.index = StepIndexer("steps", pairs=config.pairs and not config.phases)
+        self.reader = Reader(width, config.heads) if config.reader else None
         self.scorer_D = nn.Parameter(torch.zeros(width)) if config.weights == "learned" else None
+        self.log_weight = nn.Parameter(torch.zeros(())) if config.fused and config.motion else None
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -137,62 +134,84 @@ class Moted(Method):
         """Return the output [B, T, N, V] of layer `number` as the temporal method computes it."""
         return self.visual.layer(number, layer, x_BTNV) if self.visual else super().layer(number, layer, x_BTNV)
 
-    def encode_tokens(self, tokens: Tokens) -> AppearanceMotion:
-        """Return the appearance features [B, D] and the motion features [B, P, D]."""
+    def encode_tokens(self, tokens: Tokens) -> VideoFeatures:
+        """Return the appearance features [B, D] and the motion tokens, [B, T, D] or [B, P, D]."""
         frames_BTD = self.frame_features(tokens)
-        appearance_BD = frames_BTD.mean(1)
-        parts = dict(zip(("whole", "start", "end"), (appearance_BD, *end_frames(frames_BTD)), strict=True))
-        motion_BPD = torch.stack([parts[phase] for phase in self.phases], 1)
+        motion_BTD = frames_BTD
         if self.visual is not None and self.visual_out is not None:
-            temporal = self.visual_out(self.visual.encode_tokens(tokens))
-            motion_BPD = motion_BPD + temporal.unflatten(-1, motion_BPD.shape[1:])
-        return AppearanceMotion(appearance_BD, motion_BPD)
+            motion_BTD = motion_BTD + self.visual_out(self.visual.frame_motion(tokens))
+        if self.phases:
+            parts = dict(zip(NAMED, (motion_BTD.mean(1), *end_frames(motion_BTD)), strict=True))
+            motion_BTD = torch.stack([parts[phase] for phase in self.phases], 1)
+        return VideoFeatures(frames_BTD.mean(1), motion_BTD)
 
-    def pool_texts(self, words: WordFeatures, table: TextTable) -> AppearanceMotion:
-        """Return the features of the class names [K, D] and of the descriptions of each phase [K, P, D].
+    def pool_texts(self, words: WordFeatures, table: TextTable) -> ClassFeatures:
+        """Return the features of the class names and of the steps of classes and pairs.
 
         Raises ValueError for a class without a description.
         """
-        motion_S, rows = table.motion_S, table.described
         require_descriptions(table, "moted")
-        motion_KPD = torch.stack([self._described(words, table, phase) for phase in self.phases], 1)
+        index, unit_SD = self.index(table), F.normalize(words.sentence_SD, dim=-1)
+        weight_S = None if self.scorer_D is None else (unit_SD @ self.scorer_D).exp()
+        if self.phases:
+            positions = [NAMED[phase] for phase in self.phases]
+            at_P = torch.tensor([float("nan") if at is None else at for at in positions], device=unit_SD.device)
+            count_G = torch.full_like(index.count_G, len(positions))
+            index = index._replace(position_GM=at_P.expand(len(table.labels), -1), count_G=count_G)
+            step_GMD = torch.stack([self._phase(words, table, at, weight_S) for at in positions], 1)
+        else:
+            step_GMD = step_features(unit_SD, index, weight_S)
+        step_GMD = F.normalize(step_GMD, dim=-1)
         if self.reader is not None:
-            columns = (words.word_SLD, table.position_S, table.tokens.mask_KL, table.owner_S)
-            described = (column[rows] for column in columns)
-            motion_KPD = motion_KPD + self.reader(*described, len(table.labels), table.max_descriptions)
-        return AppearanceMotion(class_means(words.sentence_SD, table, ~motion_S), motion_KPD)
+            mask_SL = table.tokens.mask_KL
+            step_GMD = step_GMD + self.reader(step_GMD, words.word_SLD, mask_SL, table.position_S, index)
+        appearance_KD = class_means(words.sentence_SD, table, ~table.motion_S)
+        pairs = (index.label_P, index.rival_P, index.reverse_P)
+        return ClassFeatures(appearance_KD, step_GMD, index.position_GM, index.count_G, *pairs)
 
-    def _described(self, words: WordFeatures, table: TextTable, phase: str) -> Tensor:
-        """Return the (weighted) mean [K, D] of the descriptions of a phase, or of all if `whole` is the only phase."""
-        weight_S = None
-        if self.scorer_D is not None:
-            weight_S = (F.normalize(words.sentence_SD, dim=-1) @ self.scorer_D).exp()
-        if len(self.phases) == 1 and phase == "whole":
+    def _phase(self, words: WordFeatures, table: TextTable, position: float | None, weight_S: Tensor | None) -> Tensor:
+        """Return the mean [K, D] of the descriptions of a phase, or of all if the whole is the only phase."""
+        if self.phases == ("whole",):
             return class_means(words.sentence_SD, table, table.motion_S, weight_S)
-        return part_means(words, table, NAMED[phase], weight_S)
+        return part_means(words, table, position, weight_S)
 
-    def _cosines(self, video: AppearanceMotion, text: AppearanceMotion) -> tuple[Tensor, Tensor]:
-        """Return (appearance cosines [B, K], motion cosines averaged over phases [B, K])."""
-        video_BPD, text_KPD = F.normalize(video.motion, dim=-1), F.normalize(text.motion, dim=-1)
-        motion_BK = torch.einsum("bpd,kpd->bk", video_BPD, text_KPD) / len(self.phases)
-        return cosine_scores(video.appearance, text.appearance), motion_BK
+    def motion_scores(self, video: VideoFeatures, text: ClassFeatures) -> Tensor:
+        """Return the motion scores [B, K], in cosines, after the comparison of pairs."""
+        config = self.config
+        frame_BTD, step_GMD = F.normalize(video.motion, dim=-1), F.normalize(text.step_GMD, dim=-1)
+        if self.phases:
+            return torch.einsum("bpd,kpd->bk", frame_BTD, step_GMD) / len(self.phases)
+        cosine_BGTM = torch.einsum("btd,gmd->bgtm", frame_BTD, step_GMD)
+        if config.ordered:
+            score_BG = alignment_score(cosine_BGTM, text.count_G, text.position_GM, config.temperature, config.order)
+        else:
+            score_BG = unordered_score(cosine_BGTM, text.count_G)
+        score_BK, pair_BP = score_BG.split([len(text.appearance), len(text.label_P)], 1)
+        share_BK = self.backbone.logits(score_BK).softmax(-1)
+        return compare_pairs(score_BK, pair_BP, share_BK, text.label_P, text.rival_P, text.reverse_P)
 
-    def score(self, video: AppearanceMotion, text: AppearanceMotion) -> Tensor:
+    def _cosines(self, video: VideoFeatures, text: ClassFeatures) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the appearance scores, the motion scores, and their weighted sum, each [B, K], in cosines."""
+        appearance_BK, motion_BK = cosine_scores(video.appearance, text.appearance), self.motion_scores(video, text)
+        weight = self.config.motion if self.log_weight is None else self.config.motion * self.log_weight.exp()
+        return appearance_BK, motion_BK, appearance_BK + weight * motion_BK
+
+    def score(self, video: VideoFeatures, text: ClassFeatures) -> Tensor:
         """Return the logits [B, K] of all pairs."""
-        appearance_BK, motion_BK = self._cosines(video, text)
-        return self.backbone.logits(appearance_BK + self.config.motion * motion_BK)
+        return self.backbone.logits(self._cosines(video, text)[-1])
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
-        """Return the weighted cross-entropies `appearance`, `motion` and `rivals`.
+        """Return the weighted cross-entropies `fused` (or `appearance`), `motion` and `rivals`.
 
-        `motion` compares motion features over all classes, `rivals` among a class and its rivals. Terms of weight zero
-        are left out.
+        `fused` is that of the score, `motion` that of the motion scores over all classes, `rivals` among a class and its
+        rivals. Terms of weight zero are left out.
         """
         assert batch.rivals_KK is not None
         target_B, smoothing = batch.target_B, batch.label_smoothing
         cosines = self._cosines(batch.video, batch.text)
-        appearance_BK, motion_BK = (batch.adjusted(self.backbone.logits(cosines_BK)) for cosines_BK in cosines)
-        terms = {"appearance": F.cross_entropy(appearance_BK, target_B, label_smoothing=smoothing)}
+        appearance_BK, motion_BK, sum_BK = (batch.adjusted(self.backbone.logits(cosine_BK)) for cosine_BK in cosines)
+        name, score_BK = ("fused", sum_BK) if self.config.fused else ("appearance", appearance_BK)
+        terms = {name: F.cross_entropy(score_BK, target_B, label_smoothing=smoothing)}
         if self.config.align:
             aligned = F.cross_entropy(motion_BK, target_B, label_smoothing=smoothing)
             terms["motion"] = self.config.align * aligned

@@ -1,43 +1,60 @@
-"""The text-side module of moted: learned queries attend to the words of the descriptions of a class.
+"""The text-side perception module of moted: it reads the words of ordered sentences, right after the text encoder.
 
-K classes, S sentences, L words, P phases, Q queries, D joint width.
+One query per step attends to the words of all sentences of its group, then to the other steps. Words and queries carry
+the position of their sentence in the action, so "at the left" means another motion at the start than at the end, and
+"red" before "blue" another than after it.
+
+G groups (classes, and pairs), M steps, R rows (sentences of groups), L words, D joint width.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
 
+from kinetext.backbones.text_steps import StepIndex
 from kinetext.methods.blocks import Attention, zero_linear
+
+FREQUENCIES = 8  # sines and cosines of a position, at half a period per action and its multiples
+
+
+class Positions(nn.Module):
+    """Encode positions from 0 to 1 as vectors. NaN, the whole action, is an input of its own."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(2 * FREQUENCIES + 1, width)
+
+    def forward(self, position: Tensor) -> Tensor:
+        """Return one vector [..., D] per position."""
+        whole = position.isnan()[..., None]
+        angle = math.pi * position[..., None] * torch.arange(1, FREQUENCIES + 1, device=position.device)
+        waves = torch.cat([angle.sin(), angle.cos()], -1).masked_fill(whole, 0.0)
+        return self.project(torch.cat([waves, whole.to(waves.dtype)], -1))
 
 
 class Reader(nn.Module):
-    """Attend to the words of all descriptions of a class with a few learned queries per phase.
+    """Attend from each step to the words of its group and to the other steps. The output is zero before training."""
 
-    The output is zero before training.
-    """
-
-    def __init__(self, width: int, phases: int, queries: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.query_PQD = nn.Parameter(0.02 * torch.randn(phases, queries, width))
-        self.phase = nn.Embedding(3, width)  # "at the left" means another motion at the start than at the end
-        self.ln_words, self.ln_out = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attn = Attention(width, heads)
+        self.positions = Positions(width)
+        self.ln_words, self.ln_steps, self.ln_read, self.ln_out = (nn.LayerNorm(width) for _ in range(4))
+        self.to_words, self.to_steps = Attention(width, heads), Attention(width, heads)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), zero_linear(4 * width, width))
 
     def forward(
-        self, word_SLD: Tensor, position_S: Tensor, mask_SL: Tensor, owner_S: Tensor, classes: int, max_sentences: int
+        self, step_GMD: Tensor, word_SLD: Tensor, mask_SL: Tensor, position_S: Tensor, index: StepIndex
     ) -> Tensor:
-        """Return the output [K, P, D], averaged over the queries of a phase.
-
-        `owner_S` is the class of each sentence, in ascending order. `max_sentences` is the largest number of sentences
-        of a class. `mask_SL` is true for words and false for padding.
-        """
-        phase_S = torch.where(position_S == 0, 1, torch.where(position_S == 1, 2, 0))
-        word_SLD = self.ln_words(word_SLD) + self.phase(phase_S)[:, None]
-        S, L, D = word_SLD.shape
-        # the sentences of one class in one row, in the order of the table (owners are sorted)
-        position_S = torch.arange(S, device=owner_S.device) - torch.searchsorted(owner_S, owner_S)
-        words = word_SLD.new_zeros(classes, max_sentences, L, D).index_put((owner_S, position_S), word_SLD)
-        mask = mask_SL.new_zeros(classes, max_sentences, L).index_put((owner_S, position_S), mask_SL)
-        query = self.query_PQD.flatten(0, 1).expand(classes, -1, -1)
-        read = query + self.attn(query, words.flatten(1, 2), mask.flatten(1, 2))
-        return self.mlp(self.ln_out(read)).unflatten(1, self.query_PQD.shape[:2]).mean(2)
+        """Return the output [G, M, D] for each step. `mask_SL` is true for words and false for padding."""
+        word_SLD = self.ln_words(word_SLD) + self.positions(position_S)[:, None]
+        shape = (len(index.count_G), index.slots, *mask_SL.shape[1:])
+        rows = (index.group_R, index.slot_R)
+        words = word_SLD.new_zeros(*shape, word_SLD.shape[-1]).index_put(rows, word_SLD[index.sentence_R])
+        mask = mask_SL.new_zeros(shape).index_put(rows, mask_SL[index.sentence_R])
+        query_GMD = self.ln_steps(step_GMD) + self.positions(index.position_GM)
+        read_GMD = query_GMD + self.to_words(query_GMD, words.flatten(1, 2), mask.flatten(1, 2))
+        has_GM = torch.arange(step_GMD.shape[1], device=step_GMD.device) < index.count_G[:, None]
+        state_GMD = self.ln_read(read_GMD)
+        read_GMD = read_GMD + self.to_steps(state_GMD, state_GMD, has_GM)
+        return self.mlp(self.ln_out(read_GMD)) * has_GM[..., None]

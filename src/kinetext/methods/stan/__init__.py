@@ -123,8 +123,8 @@ class Stan(Method):
             raise ValueError(f"levels is {list(config.levels)}, but {backbone} has {depth} layers")
 
     @classmethod
-    def gives_video_feature(cls, config: Any) -> bool:
-        return config.head == "mean"
+    def gives_frame_motion(cls, config: Any) -> bool:
+        return True
 
     def __init__(self, backbone: Backbone, config: Config) -> None:
         self.check_depth(config, backbone.num_layers)
@@ -142,6 +142,14 @@ class Stan(Method):
 
         Raises ValueError if there are more than `max_frames` frames.
         """
+        frames_BTD = self.frame_motion(tokens, per_frame=False)
+        return frames_BTD if self.config.head == "mug" else frames_BTD.mean(1)
+
+    def frame_motion(self, tokens: Tokens, per_frame: bool = True) -> Tensor:
+        """Return the frame features [B, T, D] with the video token added.
+
+        With `per_frame` each frame gets the token that the last layer read from this frame, instead of their mean.
+        """
         summary_BTV = self.summaries(tokens)
         if summary_BTV.shape[1] > self.config.max_frames:
             raise ValueError(
@@ -150,9 +158,9 @@ class Stan(Method):
             )
         summaries = {level: self.summaries(tokens, level) for level in self.branch.levels}
         patches = {level: self.patch_tokens(tokens, level) for level in self.branch.levels}
-        video_BV = self.branch(summaries, patches, self.backbone.embeddings(), self.gradient_checkpointing)
-        frames_BTD = self.backbone.project(summary_BTV + video_BV[:, None])
-        return frames_BTD if self.config.head == "mug" else frames_BTD.mean(1)
+        embeddings = self.backbone.embeddings()
+        video_BTV = self.branch(summaries, patches, embeddings, self.gradient_checkpointing, per_frame)
+        return self.backbone.project(summary_BTV + video_BTV)
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Any:
         """Return the class features [K, D], or with the head `mug` the word features of the sentences of each class."""

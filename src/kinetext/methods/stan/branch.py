@@ -58,8 +58,9 @@ class Branch(nn.Module):
         patches: Tokens,
         embeddings: tuple[Tensor, Tensor, Tensor],
         gradient_checkpointing: bool = False,
+        per_frame: bool = False,
     ) -> Tensor:
-        """Return the video token [B, V].
+        """Return the video token [B, 1, V], or with `per_frame` the token of each frame in the last layer [B, T, V].
 
         `summaries` [B, T, V] and `patches` [B, T, L, V] hold the tokens of each level. Without `intra_frame` the
         patches are the summaries [B, T, 1, V]. `embeddings` is the result of `Backbone.embeddings`.
@@ -74,9 +75,11 @@ class Branch(nn.Module):
                 cls_B1V = cls_B1V + summary_BTV.mean(1, keepdim=True)
                 patches_BLTV = patches_BLTV + level_BTLV.transpose(1, 2)
             whole = k < len(self.levels) - 1  # of the last layer only the video token is used
-            inputs = (k, cls_B1V, patches_BLTV, whole)
+            inputs = (k, cls_B1V, patches_BLTV, whole, per_frame and not whole)
             cls_B1V, patches_BLTV = checkpointed(self.layer, *inputs) if gradient_checkpointing else self.layer(*inputs)
-        return (cls_B1V if self.config.intra_frame else patches_BLTV[:, 0].mean(1, keepdim=True))[:, 0]
+        if self.config.intra_frame:
+            return cls_B1V
+        return patches_BLTV[:, 0] if per_frame else patches_BLTV[:, 0].mean(1, keepdim=True)
 
     def start(
         self, summary_BTV: Tensor, patches_BTLV: Tensor, embeddings: tuple[Tensor, Tensor, Tensor]
@@ -91,31 +94,35 @@ class Branch(nn.Module):
         offset_LV = positions_LV if self.config.intra_frame else class_position_V[None]
         return (mean_B1V + class_V + class_position_V) / 2, offset_LV[:, None] + time_TV + patches_BLTV
 
-    def layer(self, k: int, cls_B1V: Tensor, patches_BLTV: Tensor, whole: bool) -> tuple[Tensor, Tensor]:
+    def layer(
+        self, k: int, cls_B1V: Tensor, patches_BLTV: Tensor, whole: bool, per_frame: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Run layer k: attention across frames, then within each frame [8]. Returns the video token and the patches.
 
-        If `whole` is false, the attention within each frame updates the video token only.
+        If `whole` is false, the attention within each frame updates the video token only. With `per_frame` there is a
+        video token per frame.
         """
         if self.config.temporal != "none":
             patches_BLTV = self.temporal[k](patches_BLTV, self.grid)
         if self.config.intra_frame:
             spatial = cast(Layer, self.spatial[k])
-            return attend_in_space(spatial, self.drop_path[k], cls_B1V, patches_BLTV, whole)
+            return attend_in_space(spatial, self.drop_path[k], cls_B1V, patches_BLTV, whole, per_frame)
         return cls_B1V, patches_BLTV
 
 
 def attend_in_space(
-    layer: Layer, drop: nn.Module, cls_B1V: Tensor, patches_BLTV: Tensor, whole: bool
+    layer: Layer, drop: nn.Module, cls_B1V: Tensor, patches_BLTV: Tensor, whole: bool, per_frame: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Run the layer within each frame, on the patches and a copy of the video token; return (video token, patches).
 
-    The attention outputs for the copies of the video token are averaged, and the MLP runs once on the result. If
-    `whole` is false, the patches are returned unchanged.
+    The attention outputs for the copies of the video token are averaged, and the MLP runs once on the result. With
+    `per_frame` they are not averaged, and the video token becomes [B, T, V]. If `whole` is false, the patches are
+    returned unchanged.
     """
     B, _, T, V = patches_BLTV.shape
     tokens_BTNV = torch.cat([cls_B1V[:, None].expand(B, T, 1, V), patches_BLTV.transpose(1, 2)], 2)
     seen = drop(layer.attention(tokens_BTNV.flatten(0, 1), num_queries=None if whole else 1)).unflatten(0, (B, T))
-    cls_B1V = cls_B1V + seen[:, :, :1].mean(1)
+    cls_B1V = cls_B1V + (seen[:, :, 0] if per_frame else seen[:, :, :1].mean(1))
     cls_B1V = cls_B1V + layer.mlp(cls_B1V)
     if whole:
         patches_BLTV = patches_BLTV + seen[:, :, 1:].transpose(1, 2)
