@@ -28,6 +28,7 @@ from kinetext.texts.chat.negotiation import Form, request_body
 from kinetext.texts.describe import describe_classes
 from kinetext.texts.providers.base import Context
 from kinetext.texts.providers.chat_api import ChatApi
+from kinetext.texts.questions import class_question
 
 ROOT = Path(__file__).parents[1]
 
@@ -111,7 +112,7 @@ def main() -> None:
             provider.prepare(asked, Context(labels, Path(scratch) / "plan"))
             plan_s = time.perf_counter() - start
 
-            requests = (provider.request(label, rivals) for label, rivals in asked.items())
+            requests = (class_question(label, rivals, provider.config).request for label, rivals in asked.items())
             bare_s = bare(
                 [json.dumps(request_body(r, Form("json_schema", True))) for r in requests], url, chosen.in_flight
             )

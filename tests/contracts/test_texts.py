@@ -10,6 +10,7 @@ from kinetext.contracts import Case, checks
 from kinetext.core import plugins
 from kinetext.texts import cache
 from kinetext.texts.providers.chat_api import ChatApi
+from kinetext.texts.questions import class_question
 
 LABELS = ["rising", "falling"]
 
@@ -20,12 +21,13 @@ def cached_replies(folder: Path, options: dict) -> None:
     for label, rival in (LABELS, LABELS[::-1]):
         answer = {
             "start": f"{label} starts",
+            "steps": [f"{label} begins", f"{label} nears its end"],
             "end": f"{label} ends",
             "whole": [f"it is {label}", f"it goes on {label}"],
         }
         message = {"role": "assistant", "content": json.dumps(answer)}
         body = {"model": "m-1", "choices": [{"finish_reason": "stop", "message": message}]}
-        asked = provider.request(label, [rival])
+        asked = class_question(label, [rival], provider.config).request
         cache.fetch_reply(asked, folder, lambda body=body: {"mode": "text", "reply": json.dumps(body)})
 
 

@@ -52,7 +52,7 @@ def steps_table(tiny):
 
 
 @pytest.mark.parametrize(
-    ("own", "other"),
+    ("options", "same"),
     [
         ({}, {"steps": "steps", "temperature": 0.01, "order": 0.1}),
         ({"temperature": 0, "order": 0}, {"steps": "steps"}),
@@ -61,12 +61,12 @@ def steps_table(tiny):
 )
 @pytest.mark.parametrize("visual", ["stan", "seq_transformer", None])
 @torch.inference_mode()
-def test_moteds_motion_before_training_is_ordered_descriptions(tiny, steps_table, visual, own, other):
+def test_moteds_motion_before_training_is_ordered_descriptions(tiny, steps_table, visual, options, same):
     """Whatever temporal method is inside, and whatever reads the words: both start at zero."""
-    moted = build(tiny, "moted", visual=visual, visual_options={}, weights="learned", **own)
+    moted = build(tiny, "moted", visual=visual, visual_options={}, weights="learned", **options)
     motion_BK = score(moted, noise_clips(7), steps_table)
     motion_BK = motion_BK - score(build(tiny, "mean_pool"), noise_clips(7), name_table(tiny))
-    assert_same(motion_BK, score(build(tiny, "ordered_descriptions", **other), noise_clips(7), steps_table))
+    assert_same(motion_BK, score(build(tiny, "ordered_descriptions", **same), noise_clips(7), steps_table))
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Lock
 
 import pytest
@@ -15,6 +16,7 @@ from kinetext.texts import cache, prompts
 from kinetext.texts.chat import client
 from kinetext.texts.providers.base import Context
 from kinetext.texts.providers.chat_api import ChatApi
+from kinetext.texts.questions import class_question, pair_question
 
 
 @pytest.fixture
@@ -404,6 +406,80 @@ def test_missing_steps_are_repaired(server, tmp_path):
     assert [(row["position"], row["status"]) for row in rows] == [(p, "ok") for p in (0.0, 0.5, 1.0, None)]
 
 
+LABELS = ["rising", "falling", "growing"]
+PAIR = {
+    part: {"start": f"{part} low", "steps": [f"{part} half"], "end": f"{part} high", "whole": [f"{part} goes"]}
+    for part in ("first", "second")
+}
+
+
+def test_one_request_about_a_pair_describes_both_classes(server, tmp_path):
+    server.script = lambda asked: completion(json.dumps(PAIR))
+    provider, context = chat_api(server, ask="pair", sentences=1, steps=1), Context(LABELS, tmp_path)
+    rivals = {"rising": ["falling"], "falling": ["rising"], "growing": ["rising"]}
+    provider.prepare(rivals, context)
+    texts = {label: provider.describe(label, rivals[label], context) for label in rivals}
+    assert len(server.requests) == 2  # falling and rising, growing and rising
+    assert [text.sentence for text in texts["falling"]] == ["first low", "first half", "first high", "first goes"]
+    assert {text.rival for text in texts["falling"]} == {"rising"}
+    # a class in several pairs keeps each sentence with its rival
+    assert [(text.rival, text.position) for text in texts["rising"]] == [
+        (rival, position) for rival in ("falling", "growing") for position in (0.0, 0.5, 1.0, None)
+    ]
+    assert all(text.sentence.startswith("second") for text in texts["rising"])
+    assert texts["rising"][0].request_hash == texts["falling"][0].request_hash
+    assert texts["rising"][0].prompt_version == "pair-1"
+    content = server.requests[0][2]["messages"][0]["content"]
+    assert 'First class: "falling"\nSecond class: "rising"' in content
+    form = server.requests[0][2]["response_format"]["json_schema"]["schema"]
+    assert form["properties"]["second"]["required"] == ["start", "steps", "end", "whole"]
+    assert (
+        provider.describe("alone", [], context)[0].prompt_version == "motion-2"
+    )  # no rival: a question about one class
+
+
+def test_an_answer_about_a_pair_is_repaired_for_the_class_with_faults(server, tmp_path):
+    server.script = lambda asked: completion(json.dumps(PAIR))
+    provider, context = chat_api(server, ask="pair", sentences=1, steps=1), Context(LABELS, tmp_path)
+    rivals = {"rising": ["falling", "growing"], "falling": [], "growing": []}
+    provider.prepare(rivals, context)
+    texts = provider.describe("rising", rivals["rising"], context)
+    texts[4] = replace(texts[4], status="empty: no sentence")  # of the second pair
+    other = PAIR | {"second": PAIR["second"] | {"start": "at the bottom"}}
+    server.script = lambda asked: completion(json.dumps(other))
+    repaired = provider.repair("rising", rivals["rising"], texts, context)
+    assert len(server.requests) == 3
+    assert '- second, start, "second low": empty: no sentence' in server.requests[-1][2]["messages"][-1]["content"]
+    assert repaired[:4] == texts[:4]
+    assert (repaired[4].sentence, repaired[4].rival) == ("at the bottom", "growing")
+    assert repaired[4].prompt_version == "pair-1+correction-1"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ({"first": PAIR["first"]}, "the answer has no 'second'"),
+        (PAIR | {"second": "x"}, "'second' in the answer is not"),
+    ],
+)
+def test_an_answer_about_one_class_of_a_pair_fails_for_the_other(server, tmp_path, answer, status):
+    server.script = lambda asked: completion(json.dumps(answer))
+    provider, context = chat_api(server, ask="pair", sentences=1, steps=1), Context(LABELS, tmp_path)
+    provider.prepare({"rising": ["falling"], "falling": []}, context)
+    (text,) = provider.describe("rising", ["falling"], context)
+    assert text.status.startswith(f"failed: {status}")
+    assert {text.status for text in provider.describe("falling", [], context)} == {"ok"}
+
+
+def test_a_pair_is_one_request_in_either_order_and_compares_motion_only():
+    config = ChatApi.Config(base_url="http://localhost:1/v1", model="m", ask="pair")
+    one, other = pair_question("a", "b", config), pair_question("b", "a", config)
+    assert (one.key, one.part, one.rival) == (other.key, "first", "b")
+    assert (other.part, other.rival) == ("second", "a")
+    with pytest.raises(ValueError, match="ask: pair compares the motion of two classes"):
+        ChatApi.Config(about="appearance", ask="pair")
+
+
 def test_cut_connection_is_retried(server, tmp_path):
     server.script = [CUT, completion()]
     assert describe(server, tmp_path)[0].status == "ok"
@@ -431,7 +507,7 @@ def test_request_hashes_are_stable(about, sentences, steps, request_hash, correc
     """Another hash means that every class of every table is requested, and paid, again."""
     options = {"base_url": "http://localhost:1/v1", "model": "m", "about": about, "sentences": sentences}
     options["steps"] = steps
-    request = ChatApi(ChatApi.Config(**options)).request("rising", ["falling", 'say "hi"'])
+    request = class_question("rising", ["falling", 'say "hi"'], ChatApi.Config(**options)).request
     assert cache.request_hash(request) == request_hash
     request["messages"] = prompts.correction(request["messages"], "no", ["the answer is empty"])
     assert cache.request_hash(request) == correction_hash

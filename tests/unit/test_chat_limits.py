@@ -14,6 +14,7 @@ from kinetext.texts import prompts
 from kinetext.texts.chat.limits import CapError, Ledger, NoReplyError, Prices, RateLimit, Tokens, estimate
 from kinetext.texts.providers.base import Context
 from kinetext.texts.providers.chat_api import ChatApi
+from kinetext.texts.questions import class_question
 
 LABELS = ["rising", "falling", "growing", "shrinking"]
 # a reply of the server takes 400 tokens in and 100 out: 0.5 USD at these prices
@@ -32,7 +33,7 @@ def prepare(server, tmp_path, **others):
 
 
 def test_estimate_is_printed_before_the_first_request(server, tmp_path, capfd):
-    expected = [estimate(chat_api(server).request(label, []), 5) for label in LABELS]
+    expected = [estimate(class_question(label, [], chat_api(server).config).request, 5) for label in LABELS]
     put_in = sum(tokens.prompt for tokens in expected)
     assert 4 * 300 < put_in < 4 * 600  # a request is some 1500 characters and a schema of 500
     prepare(server, tmp_path)

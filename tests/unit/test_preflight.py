@@ -26,6 +26,7 @@ from kinetext.texts.cache import fetch_reply
 from kinetext.texts.chat.client import Server
 from kinetext.texts.chat.probe import model_names, probe_server
 from kinetext.texts.providers.chat_api import ChatApi
+from kinetext.texts.questions import class_question
 
 DEAD = "http://127.0.0.1:9/v1"  # nothing answers there
 CHAT = {"module": "chat_api", "options": {"model": "m", "max_repairs": 0}}
@@ -108,7 +109,7 @@ def test_known_prices_give_the_cost(folder):
 
 def test_cached_replies_may_be_enough(folder):
     options = {"model": "m", "base_url": DEAD, "max_repairs": 0}
-    request = ChatApi(ChatApi.Config(**options)).request("nod", [])
+    request = class_question("nod", [], ChatApi.Config(**options)).request
     fetch_reply(request, Path("results/cache"), lambda: {"reply": "{}"})
     stops, others = findings({"module": "chat_api", "options": options})
     assert stops == []

@@ -351,7 +351,10 @@ def test_descriptions_are_compared_with_names_and_controls(report):
         (row,) = [r for r in rows if all(r[key] == value for key, value in pair.items())]
         shown = f"{100 * row['value']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}] 2 seeds, 24 clips"
         assert shown.replace("+0.0", "0.0").replace("-0.0", "0.0") in text.replace("+0.0", "0.0")
-        assert verdict(family["moted", other]) in text.partition("With moted (reconstruction), motion is")[2].partition(".")[0]
+        assert (
+            verdict(family["moted", other])
+            in text.partition("With moted (reconstruction), motion is")[2].partition(".")[0]
+        )
         assert format_p(family["moted", other].corrected_p) in text
     assert "Controls here: shuffled." in text
     assert "shuffled is" not in text  # a control is not asked whether it helps
@@ -436,7 +439,9 @@ def test_galleries_show_the_pairs_and_numbers_of_their_protocol_and_backbone(tmp
     shown = [("moves left moves right" in g, "grows shrinks" in g, "moted" in g) for g in galleries[1:]]
     assert shown == [(True, False, False), (False, True, True), (True, False, False)]
     page = Page((tmp_path / "r.html").read_text())
-    assert "moted (reconstruction) names, large" in page.text["results"]  # rows name their backbone where the page has several
+    assert (
+        "moted (reconstruction) names, large" in page.text["results"]
+    )  # rows name their backbone where the page has several
     pairs = page.text["pairs"]
     assert "pair_accuracy:features: pairs confused by the image-text model; with large" in pairs
     assert {p.name for p in (tmp_path / "f").glob("pairs-features-shapes-supervised-test-*")} == {

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-
-RECONSTRUCTIONS = re.compile(r"moted(_|$)")  # methods whose paper could not be read in full: said wherever a row is named
+RECONSTRUCTIONS = re.compile(
+    r"moted(_|$)"
+)  # methods whose paper could not be read in full: said wherever a row is named
 
 
 class Comparison(NamedTuple):

@@ -9,6 +9,7 @@ from kinetext.start.choices import Choice
 from kinetext.texts.chat import limits
 from kinetext.texts.providers.bundled import BANKS, read_bank
 from kinetext.texts.providers.chat_api import ChatApi
+from kinetext.texts.questions import class_question, sentences_per_class
 
 RIVALS = 3  # of a class in a request, as confusables.rivals
 
@@ -51,10 +52,10 @@ def covering_bank(labels: tuple[str, ...]) -> str | None:
 def estimate_cost(provider: ChatApi, labels: tuple[str, ...]) -> tuple[limits.Tokens, float | None]:
     """Return the approximate tokens of the requests for all classes, and their cost in USD (None if unknown)."""
     config = provider.config
-    sentences = config.sentences + (2 if config.about == "motion" else 0)
+    sentences = sentences_per_class(config)
     tokens = limits.Tokens(0, 0)
     for label in labels:
         rivals = [other for other in labels if other != label][:RIVALS]
-        tokens += limits.estimate(provider.request(label, rivals), sentences)
+        tokens += limits.estimate(class_question(label, rivals, config).request, sentences)
     factor = limits.BATCH_PRICE_FACTOR if config.batch else 1.0
     return tokens, config.prices.cost(tokens) * factor if config.prices else None

@@ -62,7 +62,7 @@ def mark_equal(texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str
     moments = {label: _moments(texts) for label, texts in texts_by_label.items()}
     compared: dict[str, list[Text]] = {}
     for label, texts in texts_by_label.items():
-        seen: set[Key] = set()
+        seen: set[tuple[str | None, Key]] = set()  # two answers about a class may share a sentence
         compared[label] = []
         for text in texts:
             if text.status == "ok":
@@ -73,13 +73,13 @@ def mark_equal(texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str
                     if other != label and not (text.position is not None and _differ(moments[label], moments[other]))
                 ]
                 near = [other for other in others if other in rivals.get(label, ()) or label in rivals.get(other, ())]
-                if key in seen:
+                if (text.rival, key) in seen:
                     text = replace(text, status="repeated: stands in the class before")
                 elif near and text.kind == "motion":
                     text = replace(text, status=f"pair: as of its rival '{near[0]}'")
                 elif others and text.kind == "motion":
                     text = replace(text, status=f"shared: as of class '{others[0]}'")
-                seen.add(key)
+                seen.add((text.rival, key))
             compared[label].append(text)
     return compared
 

@@ -50,6 +50,25 @@ def schema(about: About, steps: int = 0) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
+def pair_schema(steps: int) -> dict[str, Any]:
+    """Return the JSON schema of an answer about two classes."""
+    properties = {part: schema("motion", steps) for part in ("first", "second")}
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def parse_pair(content: str, part: str) -> list[tuple[float | None, str]]:
+    """Return the sentences about the class `part`, first or second, of an answer about two classes.
+
+    Raises ValueError as `parse_answer`.
+    """
+    answer = _object(content)
+    if part not in answer:
+        raise ValueError(f"the answer has no '{part}'")
+    if not isinstance(answer[part], dict):
+        raise ValueError(f"'{part}' in the answer is not an object")
+    return _sentences(answer[part], "motion", 0)
+
+
 def parse_answer(content: str, about: About = "motion", steps: int = 0) -> list[tuple[float | None, str]]:
     """Return the sentences of an answer as pairs (position, sentence), without surrounding blanks.
 
@@ -60,11 +79,21 @@ def parse_answer(content: str, about: About = "motion", steps: int = 0) -> list[
     of a reasoning model is skipped. Raises ValueError that names the fault. The message is sent with a correction
     (prompts.correction), so changing its wording would repeat the paid requests for corrections.
     """
+    return _sentences(_object(content), about, steps)
+
+
+def _object(content: str) -> dict[str, Any]:
+    """Return the JSON object of an answer. Raises ValueError if there is none."""
     value = first_json(content)
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
         value = value[0]
     if not isinstance(value, dict):
         raise ValueError(f"the answer is a JSON {type(value).__name__}, not an object")
+    return value
+
+
+def _sentences(value: dict[str, Any], about: About, steps: int) -> list[tuple[float | None, str]]:
+    """Return the sentences of the object of one class with their positions. Raises ValueError for a missing part."""
     try:
         answer = MODELS[about].model_validate(value).model_dump()
     except ValidationError as error:

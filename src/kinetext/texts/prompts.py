@@ -1,4 +1,4 @@
-"""The request that is sent to a language model for one class.
+"""The request that is sent to a language model for one class, or for a pair of classes.
 
 After MoTED (CVPR 2024): confusable classes are compared and described by their movement. The wording is ours. It also
 asks for the state at the start, the steps in between and the state at the end, because these sentences matter most where
@@ -11,10 +11,18 @@ have a separate version, so that changing their wording does not repeat the requ
 """
 
 import json
+from typing import Literal
 
 from kinetext.texts.answers import About
 
-VERSIONS = {"motion": "motion-2", "ends": "motion-1", "appearance": "appearance-1", "correction": "correction-1"}
+VERSIONS = {
+    "motion": "motion-2",
+    "ends": "motion-1",
+    "pair": "pair-1",
+    "appearance": "appearance-1",
+    "correction": "correction-1",
+}
+Part = Literal["first", "second"]  # keys of an answer about a pair of classes
 
 _MOTION = """\
 Short video clips are sorted into classes by how things move in them.
@@ -51,6 +59,28 @@ Answer with one JSON object and nothing else:
 whole: {sentences}, each about the picture, each saying something different.
 Each sentence is plain English of at most 25 words, without numbering, quotation marks or line breaks."""
 
+_PAIR = """\
+Short video clips are sorted into classes by how things move in them. Two of these classes are easily mistaken for each \
+other.
+
+First class: {first}
+Second class: {second}
+
+Compare the movement in clips of the two classes, and describe in each class what differs from the other: which body \
+part or which part of an object moves, in which order, in which direction and how fast, what touches what, and how the \
+state at the end differs from the state at the start. Describe each class by what is seen in it. Do not name or mention \
+the other class there, not even with a negation such as "unlike" or "without".
+Write only what can be seen in the clip. Leave out the scene, the background, clothing, colours, the camera and who \
+the people are. Do not write about thoughts, purposes or preparations.
+
+Answer with one JSON object and nothing else, which describes the first class under "first" and the second under \
+"second":
+{{"first": {form}, "second": {form}}}
+start: one sentence, what can be seen at the first moment.
+{steps}end: one sentence, what can be seen at the last moment.
+whole: {sentences}, each about the whole movement from start to end, each saying something different.
+Each sentence is plain English of at most 25 words, without numbering, quotation marks or line breaks."""
+
 _CORRECTION = """\
 Your answer cannot be used as it is:
 {faults}
@@ -83,10 +113,21 @@ def messages(
         ),
         whole=", ".join(['"..."'] * sentences),
         sentences=_sentences(sentences),
-        steps_key='"steps": [' + ", ".join(['"..."'] * steps) + "], " if steps else "",
-        steps=_STEPS.format(count=_sentences(steps), moments="one moment" if steps == 1 else f"{steps} moments")
-        if steps
-        else "",
+        steps_key=_steps_key(steps),
+        steps=_steps(steps),
+    )
+    return [{"role": "user", "content": request}]
+
+
+def pair_messages(first: str, second: str, sentences: int, steps: int) -> list[dict[str, str]]:
+    """Return the chat messages that request a comparison of two classes, with descriptions of both."""
+    whole = ", ".join(['"..."'] * sentences)
+    request = _PAIR.format(
+        first=json.dumps(first, ensure_ascii=False),
+        second=json.dumps(second, ensure_ascii=False),
+        form=f'{{"start": "...", {_steps_key(steps)}"end": "...", "whole": [{whole}]}}',
+        steps=_steps(steps),
+        sentences=_sentences(sentences),
     )
     return [{"role": "user", "content": request}]
 
@@ -94,6 +135,16 @@ def messages(
 def version(about: About, steps: int) -> str:
     """Return the version of the prompt of a class."""
     return VERSIONS["ends" if about == "motion" and not steps else about]
+
+
+def _steps_key(steps: int) -> str:
+    return '"steps": [' + ", ".join(['"..."'] * steps) + "], " if steps else ""
+
+
+def _steps(steps: int) -> str:
+    if not steps:
+        return ""
+    return _STEPS.format(count=_sentences(steps), moments="one moment" if steps == 1 else f"{steps} moments")
 
 
 def _sentences(count: int) -> str:

@@ -3,6 +3,7 @@ chat_api.
 """
 
 import re
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -98,6 +99,10 @@ class ChatOptions(ServerOptions):
     """Options of the provider chat_api."""
 
     about: About = Field("motion", description="motion, or appearance (what one still picture shows) as a control")
+    ask: Literal["class", "pair"] = Field(
+        "class",
+        description="class: one request per class, which names its rivals; pair: one per pair of rivals, which compares them",
+    )
     sentences: int = Field(
         3,
         ge=1,
@@ -111,3 +116,9 @@ class ChatOptions(ServerOptions):
     batch: bool = Field(False, description="OpenAI's Batch API: half the price, answers within a day")
     batch_wait_s: float = Field(3600.0, ge=0, description="seconds to wait for a batch; run again to continue waiting")
     batch_poll_s: float = Field(30.0, gt=0, description="seconds between two requests for the state of a batch")
+
+    @model_validator(mode="after")
+    def _compares_motion(self) -> "ChatOptions":
+        if self.ask == "pair" and self.about != "motion":
+            raise ValueError("ask: pair compares the motion of two classes; with about: appearance take ask: class")
+        return self

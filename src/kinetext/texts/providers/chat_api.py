@@ -1,7 +1,9 @@
 """Descriptions by a language model, through the chat-completions API of OpenAI or of any compatible server (vLLM,
 Ollama, ...). After MoTED (CVPR 2024), which used GPT-4; the prompts are ours (texts/prompts.py).
 
-One request per class is sent, which names its rivals; the column `rival` holds them all, separated by " | ". Every raw
+One request per class is sent, which names its rivals; the column `rival` holds them all, separated by " | ". With `ask:
+pair` one request per pair of confusable classes is sent, which compares the two; each class gets what distinguishes it
+from the other, and `rival` is that other class. Every raw
 reply is stored under the hash of its request before it is parsed (texts/cache.py). Making the same table again
 therefore costs nothing and needs neither key nor network. The key is read from the environment when a request is sent;
 it is never stored or logged.
@@ -16,13 +18,21 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-from kinetext.core.positions import part_name
-from kinetext.texts import answers, cache, prompts
+from kinetext.texts import cache, prompts
 from kinetext.texts.chat import batch, limits
 from kinetext.texts.chat.completion import read_completion
 from kinetext.texts.chat.model import ChatModel
 from kinetext.texts.chat.options import ChatOptions
 from kinetext.texts.providers.base import Context, Provider, Text
+from kinetext.texts.questions import (
+    Question,
+    correction,
+    pair_partners,
+    pair_question,
+    parse,
+    questions,
+    sentences_per_class,
+)
 
 
 class ChatApi(Provider):
@@ -35,6 +45,7 @@ class ChatApi(Provider):
         self.chat = ChatModel(config)
         self.batch_failures: dict[str, str] = {}  # hash of the request -> reason
         self._undescribed: set[str] = set()
+        self._partners: dict[str, list[str]] = {}  # of each class, with `ask: pair`
         self._lock = Lock()
 
     @property
@@ -69,17 +80,17 @@ class ChatApi(Provider):
         not done within `batch_wait_s`, or if requests are in an open batch while `batch` is off.
         """
         self._undescribed = set(rivals)
+        self._partners = pair_partners(rivals)
         missing: dict[str, dict[str, Any]] = {}
         expected = limits.Tokens(0, 0)
-        for label in rivals:
-            request = self.request(label, rivals[label])
-            key = cache.request_hash(request)
-            if cache.has_reply(request, context.cache):
-                self._count(request, cache.read_record(cache.hash_path(key, context.cache)))
-            elif key not in missing:
-                missing[key] = request
-                expected += self._estimate(request)
-        self._report_cost(len(rivals), len(missing), expected)
+        asked = {question.key: question for label in rivals for question in self.questions(label, rivals[label])}
+        for key, question in asked.items():
+            if cache.has_reply(question.request, context.cache):
+                self._count(question.request, cache.read_record(cache.hash_path(key, context.cache)))
+            else:
+                missing[key] = question.request
+                expected += self._estimate(question.request)
+        self._report_cost(len(asked), len(missing), expected)
         if not missing:
             return
         server = self.config.server
@@ -96,12 +107,12 @@ class ChatApi(Provider):
             )
 
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
-        """Return start, `steps`, end and `sentences` whole sentences of a class, or one row with status `failed: ...`.
+        """Return start, `steps`, end and `sentences` whole sentences per answer, or one row with status `failed: ...`.
 
-        With `about: appearance` as many sentences are about looks, at the same positions. Raises ValueError if every class would fail: no key and
-        no cached reply, key refused, no such model, or no server.
+        With `about: appearance` as many sentences are about looks, at the same positions. Raises ValueError if every
+        class would fail: no key and no cached reply, key refused, no such model, or no server.
         """
-        texts = self._texts(label, " | ".join(rivals) or None, self.request(label, rivals), context)
+        texts = [text for question in self.questions(label, rivals) for text in self._texts(label, question, context)]
         with self._lock:
             is_last = self._undescribed == {label}
             self._undescribed.discard(label)
@@ -113,53 +124,54 @@ class ChatApi(Provider):
         return texts
 
     def repair(self, label: str, rivals: list[str], texts: list[Text], context: Context) -> list[Text]:
-        """Request a correction in the same conversation; return the new rows of the class.
+        """Request corrections of the answers with faults, in the same conversations; return the new rows of the class.
 
-        The request names the faults. Returns the old rows if nothing is wrong, or if the old answer was readable and
-        the new one is not. Raises NoReplyError if no reply came or the cost cap was reached, and ValueError like
-        `describe`.
+        A request names the faults. An answer keeps its rows if nothing is wrong, or if it was readable and the new one
+        is not. Raises NoReplyError if no reply came or the cost cap was reached, and ValueError like `describe`.
         """
-        config = self.config
-        of_reply = [text for text in texts if text.request_hash and text.kind == config.about]
-        if not of_reply or all(text.status == "ok" for text in of_reply):
-            return texts
-        record = cache.read_record(cache.hash_path(str(of_reply[0].request_hash), context.cache))
-        answer = _answer_text(record) or "(no answer)"
-        request = dict(record["request"])
-        request["messages"] = prompts.correction(request["messages"], answer, _faults(of_reply, record, config))
-        request["prompt_version"] = f"{prompts.version(config.about, config.steps)}+{prompts.VERSIONS['correction']}"
-        repaired = self._texts(label, of_reply[0].rival, request, context)
-        readable = any(not text.status.startswith("failed") for text in of_reply)
-        if not cache.reply_path(request, context.cache).exists():
+        of_reply: dict[str, list[Text]] = {}
+        for text in texts:
+            if text.request_hash and text.kind == self.config.about:
+                of_reply.setdefault(text.request_hash, []).append(text)
+        for key, rows in of_reply.items():
+            if any(text.status != "ok" for text in rows):
+                repaired = self._corrected(label, key, rows, context)
+                texts = [text for text in texts if text not in rows] + repaired
+        return texts
+
+    def _corrected(self, label: str, key: str, rows: list[Text], context: Context) -> list[Text]:
+        """Return the rows of the corrected answer, or `rows` if it is worse."""
+        record = cache.read_record(cache.hash_path(key, context.cache))
+        question = Question(record["request"], rows[0].rival, self._part(label, rows[0].rival))
+        question = correction(question, record, rows, self.config)
+        repaired = self._texts(label, question, context)
+        readable = any(not text.status.startswith("failed") for text in rows)
+        if not cache.reply_path(question.request, context.cache).exists():
             raise limits.NoReplyError(repaired[0].status)
-        if readable and repaired[0].status.startswith("failed"):
-            return texts
-        return [text for text in texts if text not in of_reply] + repaired
+        return rows if readable and repaired[0].status.startswith("failed") else repaired
 
-    def request(self, label: str, rivals: list[str]) -> dict[str, Any]:
-        """Return everything that determines the reply. Its hash names the file of the cached reply."""
-        config = self.config
-        whole = config.sentences if config.about == "motion" else self._sentences_per_answer
-        return {
-            "base_url": config.server.base_url,
-            "model": config.model,
-            "temperature": config.temperature,
-            "messages": prompts.messages(label, rivals, whole, config.about, config.steps),
-            "schema": answers.schema(config.about, config.steps) if config.structured else None,
-            "prompt_version": prompts.version(config.about, config.steps),
-        }
+    def _part(self, label: str, rival: str | None) -> prompts.Part | None:
+        """Return the key of the class in an answer about it and the rival; None if the answer is about one class."""
+        if self.config.ask == "class" or rival is None or rival not in self._partners.get(label, ()):
+            return None
+        return pair_question(label, rival, self.config).part
 
-    def _texts(self, label: str, rival: str | None, request: dict[str, Any], context: Context) -> list[Text]:
-        """Return the rows of one request: its sentences, or one row with status `failed: ...`.
+    def questions(self, label: str, rivals: list[str]) -> list[Question]:
+        """Return the questions about a class. `prepare` must have been called where pairs are asked about."""
+        return questions(label, rivals, self._partners.get(label, rivals), self.config)
+
+    def _texts(self, label: str, question: Question, context: Context) -> list[Text]:
+        """Return the rows of one question: its sentences, or one row with status `failed: ...`.
 
         The reply comes from the cache or is requested.
         """
+        request = question.request
         fields: dict[str, Any] = {
-            "rival": rival,
+            "rival": question.rival,
             "kind": self.config.about,
             "source": request["base_url"],
             "prompt_version": request["prompt_version"],
-            "request_hash": cache.request_hash(request),
+            "request_hash": question.key,
         }
         try:
             record = cache.fetch_reply(request, context.cache, partial(self._send, request))
@@ -170,7 +182,7 @@ class ChatApi(Provider):
         try:
             completion = read_completion(record["reply"])
             fields["model"] = completion.model
-            sentences = answers.parse_answer(completion.answer(), self.config.about, self.config.steps)
+            sentences = parse(question, completion.answer(), self.config)
         except ValueError as error:
             path = cache.reply_path(request, context.cache)
             return [Text(label, "", status=f"failed: {error}; to query the model again, delete {path}", **fields)]
@@ -186,19 +198,17 @@ class ChatApi(Provider):
         self.chat.count(request, record, self._estimate(request))
 
     def _estimate(self, request: dict[str, Any]) -> limits.Tokens:
-        return limits.estimate(request, self._sentences_per_answer)
+        classes = 2 if self.config.ask == "pair" else 1
+        return limits.estimate(request, classes * sentences_per_class(self.config))
 
-    @property
-    def _sentences_per_answer(self) -> int:
-        return self.config.sentences + self.config.steps + 2
-
-    def _report_cost(self, classes: int, missing: int, expected: limits.Tokens) -> None:
+    def _report_cost(self, asked: int, missing: int, expected: limits.Tokens) -> None:
         """Print the estimated cost. Raises ValueError if it exceeds `max_usd`."""
         config = self.config
+        what = "classes" if config.ask == "class" else "pairs of classes"
         if not missing:
-            _print(f"all {classes} classes have cached replies; nothing is sent")
+            _print(f"all {asked} {what} have cached replies; nothing is sent")
             return
-        text = f"{missing} of {classes} classes to request from {config.server.base_url}, {classes - missing} cached; "
+        text = f"{missing} of {asked} {what} to request from {config.server.base_url}, {asked - missing} cached; "
         text += f"about {expected.prompt} tokens in and {expected.completion} out, estimated from characters; "
         if config.prices is None:
             _print(text + "price unknown (set price_in, price_out)")
@@ -212,28 +222,6 @@ class ChatApi(Provider):
                 f"the cap is {config.max_usd:g}; nothing was sent; raise max_usd, or use a cheaper model, fewer sentences "
                 "or batch: true"
             )
-
-
-def _faults(texts: list[Text], record: dict[str, Any], config: ChatOptions) -> list[str]:
-    """Return the faults of a reply, one string each, for the correction. Paths and hints for the user are left out."""
-    try:
-        answers.parse_answer(read_completion(record["reply"]).answer(), config.about)
-    except ValueError as error:
-        return [str(error)]
-    return [
-        f'{part_name(text.position)}, "{text.sentence}": {text.status}'
-        if text.sentence
-        else f"{part_name(text.position)}: {text.status}"
-        for text in texts
-        if text.status != "ok"
-    ]
-
-
-def _answer_text(record: dict[str, Any]) -> str | None:
-    try:
-        return read_completion(record["reply"]).text
-    except ValueError:
-        return None
 
 
 def _print(text: str) -> None:

@@ -1,0 +1,124 @@
+"""What is asked of a language model about one class: one request per class, or one per pair of confusable classes.
+
+`request` of a question is everything that determines the reply; its hash names the file of the cached reply.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from kinetext.core.positions import part_name
+from kinetext.texts import answers, cache, prompts
+from kinetext.texts.chat.completion import read_completion
+from kinetext.texts.chat.options import ChatOptions
+from kinetext.texts.providers.base import Text
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request, and which sentences of its answer are about the class.
+
+    `rival` is the column of the table: all rivals of the class, separated by " | ", or the other class of a pair. `part`
+    is the key of the class in the answer about a pair; None if the answer is about this class alone.
+    """
+
+    request: dict[str, Any]
+    rival: str | None
+    part: prompts.Part | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """The hash of the request."""
+        return cache.request_hash(self.request)
+
+
+def sentences_per_class(config: ChatOptions) -> int:
+    """Return how many sentences about one class an answer has."""
+    return config.sentences + config.steps + 2
+
+
+def class_question(label: str, rivals: list[str], config: ChatOptions) -> Question:
+    """Return the question about a class and what distinguishes it from its rivals."""
+    whole = config.sentences if config.about == "motion" else sentences_per_class(config)
+    messages = prompts.messages(label, rivals, whole, config.about, config.steps)
+    schema = answers.schema(config.about, config.steps)
+    request = _request(messages, schema, prompts.version(config.about, config.steps), config)
+    return Question(request, " | ".join(rivals) or None)
+
+
+def pair_question(label: str, rival: str, config: ChatOptions) -> Question:
+    """Return the question about two classes, which is the same for both of them."""
+    first, second = sorted((label, rival))
+    messages = prompts.pair_messages(first, second, config.sentences, config.steps)
+    request = _request(messages, answers.pair_schema(config.steps), prompts.VERSIONS["pair"], config)
+    return Question(request, rival, "first" if label == first else "second")
+
+
+def pair_partners(rivals: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return the classes that each class is compared with: its rivals, and the classes that it is a rival of."""
+    partners = {label: list(of_label) for label, of_label in rivals.items()}
+    for label, of_label in rivals.items():
+        for rival in of_label:
+            if rival in partners and label not in partners[rival]:
+                partners[rival].append(label)
+    return partners
+
+
+def questions(label: str, rivals: list[str], partners: list[str], config: ChatOptions) -> list[Question]:
+    """Return all questions about a class: one, or with `ask: pair` one per partner."""
+    if config.ask == "pair" and partners:
+        return [pair_question(label, partner, config) for partner in partners]
+    return [class_question(label, rivals, config)]
+
+
+def correction(question: Question, record: dict[str, Any], texts: list[Text], config: ChatOptions) -> Question:
+    """Return the question that asks to correct the faults of an answer. `texts` are its checked sentences."""
+    answer = answer_text(record) or "(no answer)"
+    messages = prompts.correction(record["request"]["messages"], answer, _faults(question, record, texts, config))
+    version = f"{record['request']['prompt_version'].partition('+')[0]}+{prompts.VERSIONS['correction']}"
+    request = {**record["request"], "messages": messages, "prompt_version": version}
+    return Question(request, question.rival, question.part)
+
+
+def parse(question: Question, content: str, config: ChatOptions) -> list[tuple[float | None, str]]:
+    """Return the sentences about the class in an answer, with their positions. Raises ValueError that names the fault."""
+    if question.part:
+        return answers.parse_pair(content, question.part)
+    return answers.parse_answer(content, config.about, config.steps)
+
+
+def _faults(question: Question, record: dict[str, Any], texts: list[Text], config: ChatOptions) -> list[str]:
+    """Return the faults of a reply, one string each, for the correction. Paths and hints for the user are left out."""
+    try:
+        parse(question, read_completion(record["reply"]).answer(), config)
+    except ValueError as error:
+        return [str(error)]
+    where = f"{question.part}, " if question.part else ""
+    return [
+        f'{where}{part_name(text.position)}, "{text.sentence}": {text.status}'
+        if text.sentence
+        else f"{where}{part_name(text.position)}: {text.status}"
+        for text in texts
+        if text.status != "ok"
+    ]
+
+
+def answer_text(record: dict[str, Any]) -> str | None:
+    """Return the text of a cached reply; None if it has none."""
+    try:
+        return read_completion(record["reply"]).text
+    except ValueError:
+        return None
+
+
+def _request(
+    messages: list[dict[str, str]], schema: dict[str, Any], version: str, config: ChatOptions
+) -> dict[str, Any]:
+    return {
+        "base_url": config.server.base_url,
+        "model": config.model,
+        "temperature": config.temperature,
+        "messages": messages,
+        "schema": schema if config.structured else None,
+        "prompt_version": version,
+    }
