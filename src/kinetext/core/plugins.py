@@ -76,7 +76,7 @@ KINDS = {
             "values",
         ),
     ),
-    "methods": Kind("kinetext.methods", "Method", ("base", "blocks", "checkpoint", "fitting", "frames")),
+    "methods": Kind("kinetext.methods", "Method", ("base", "alignment", "blocks", "checkpoint", "fitting", "frames")),
     "terms": Kind("kinetext.training.loss_terms", "LossTerm"),
     "metrics": Kind("kinetext.evaluation.metrics", "Metric"),
 }

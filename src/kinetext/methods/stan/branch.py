@@ -75,7 +75,7 @@ class Branch(nn.Module):
                 cls_B1V = cls_B1V + summary_BTV.mean(1, keepdim=True)
                 patches_BLTV = patches_BLTV + level_BTLV.transpose(1, 2)
             whole = k < len(self.levels) - 1  # of the last layer only the video token is used
-            inputs = (k, cls_B1V, patches_BLTV, whole, per_frame and not whole)
+            inputs = (k, cls_B1V, patches_BLTV, per_frame and not whole, whole)
             cls_B1V, patches_BLTV = checkpointed(self.layer, *inputs) if gradient_checkpointing else self.layer(*inputs)
         if self.config.intra_frame:
             return cls_B1V
@@ -95,7 +95,7 @@ class Branch(nn.Module):
         return (mean_B1V + class_V + class_position_V) / 2, offset_LV[:, None] + time_TV + patches_BLTV
 
     def layer(
-        self, k: int, cls_B1V: Tensor, patches_BLTV: Tensor, whole: bool, per_frame: bool = False
+        self, k: int, cls_B1V: Tensor, patches_BLTV: Tensor, per_frame: bool, whole: bool
     ) -> tuple[Tensor, Tensor]:
         """Run layer k: attention across frames, then within each frame [8]. Returns the video token and the patches.
 
