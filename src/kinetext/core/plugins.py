@@ -68,6 +68,7 @@ KINDS = {
             "native_models",
             "native_pooling",
             "text_groups",
+            "text_steps",
             "text_table",
             "text_tokens",
             "text_tower",
