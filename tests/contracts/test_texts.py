@@ -47,6 +47,7 @@ CASES: dict[str, tuple[dict, Callable[[Path, dict], None] | None]] = {
     "names": ({"templates": ("{}", "a clip of {}.")}, None),
     "random_words": ({}, None),
     "shuffled": ({"of": {"module": "bundled", "options": {"bank": "shapes"}}}, None),
+    "shuffled_steps": ({"of": {"module": "bundled", "options": {"bank": "shapes"}}}, None),
     "swapped": ({"of": {"module": "bundled", "options": {"bank": "shapes"}}}, None),
 }
 

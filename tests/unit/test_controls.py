@@ -12,7 +12,7 @@ from kinetext.core.tables import read_metadata, read_rows
 from kinetext.plan import check_config
 from kinetext.texts.describe import describe_classes
 from kinetext.texts.mining import top_rivals
-from kinetext.texts.providers import bundled, random_words, shuffled, swapped
+from kinetext.texts.providers import bundled, random_words, shuffled, shuffled_steps, swapped
 from kinetext.texts.providers.base import Context, Text, load_provider
 
 SHAPES = {"module": "bundled", "options": {"bank": "shapes"}}
@@ -151,6 +151,38 @@ def test_bank_with_steps_has_positions_and_appearance_has_the_same(monkeypatch):
         assert [text.position for text in texts] == [0.0, 0.3333, 0.6667, 1.0, None]
     random = load_provider("", "random_words", {"steps": 2, "sentences": 1}).describe("rising", [], Context(["rising"]))
     assert [text.position for text in random] == [0.0, 0.3333, 0.6667, 1.0, None]
+
+
+def test_shuffled_steps_keeps_sentences_and_changes_their_order(tmp_path):
+    source, _ = table(tmp_path / "one", "bundled")
+    rows, metadata = table(tmp_path / "two", "shuffled_steps", of=SHAPES)
+    assert metadata == {"control": "shuffled_steps"}
+    for label in LABELS:
+        right, wrong = sentences(source, label), sentences(rows, label)
+        assert [text for text, _ in right] == [text for text, _ in wrong]
+        ends = {0.0: 1.0, 1.0: 0.0}  # with two positions there is one wrong order
+        assert [ends.get(position, position) for _, position in right] == [position for _, position in wrong]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_wrong_order_is_a_permutation_and_not_the_right_one(seed):
+    rows = [Text("up", f"s{n}", "motion", n / 4) for n in range(5)] + [Text("up", "w", "motion"), Text("up", "up")]
+    rows += [Text("up", f"r{n}", "motion", float(n), rival="down") for n in range(2)]
+    moved = shuffled_steps.shuffle_positions(rows, str(seed))
+    assert sorted(text.position for text in moved[:5]) == [text.position for text in rows[:5]]
+    assert [text.position for text in moved[:5]] != [text.position for text in rows[:5]]
+    assert [text.position for text in moved[5:]] == [None, None, 1.0, 0.0]
+    assert shuffled_steps.shuffle_positions(rows[4:5], str(seed))[0].position == 1.0  # there is no other order
+
+
+def test_names_can_be_the_descriptions(tmp_path):
+    rows, metadata = table(tmp_path, "names", as_descriptions=True, steps=1)
+    assert metadata == {"control": "names"}
+    repeated = [(row["sentence"], row["position"]) for row in rows if row["kind"] == "repeated_name"]
+    assert repeated == [(label, position) for label in LABELS for position in (0.0, 0.5, 1.0, None)]
+    assert {row["status"] for row in rows} == {"ok"}
+    assert load_provider("", "names", {"as_descriptions": True}).gives_descriptions
+    assert not load_provider("", "names", {}).gives_descriptions
 
 
 def test_random_words_exclude_words_of_class_names():

@@ -128,5 +128,10 @@ def _rivals(case: Case) -> dict[str, list[str]]:
 
 
 def _descriptions(table: dict[str, list[Text]]) -> Counter[Text]:
-    """Return how often each description occurs in a table, regardless of its class and source."""
-    return Counter(replace(row, label="", source="") for rows in table.values() for row in rows if row.kind != "name")
+    """Return how often each description occurs in a table, regardless of its class, position and source."""
+    return Counter(
+        replace(row, label="", source="", position=None)
+        for rows in table.values()
+        for row in rows
+        if row.kind != "name"
+    )

@@ -57,7 +57,12 @@ CONVERTED: dict[
     "collected_texts": {"position": NAMED},
 }
 
-DESCRIPTIONS = ("motion", "appearance", "random")  # kinds of description; only `motion` says how a class moves
+DESCRIPTIONS = (
+    "motion",
+    "appearance",
+    "random",
+    "repeated_name",
+)  # kinds of description; only `motion` says how a class moves
 USED = ("ok", "cut")  # statuses of sentences that are used; `cut`: longer than the token limit, so the end is lost
 FRAME_ORDERS = ("ordered", "reversed", "shuffled", "repeated")  # orders in which the frames of a test clip are scored
 
@@ -171,7 +176,7 @@ CONFUSABLES: tuple[Column, ...] = (
 TEXTS: tuple[Column, ...] = (
     ("label", pa.string(), "the class described; the clip_id where clips have captions"),
     ("rival", pa.string(), "the class it is contrasted with; null if none"),
-    ("kind", pa.string(), f"name | caption | {' | '.join(DESCRIPTIONS)} (appearance and random: controls)"),
+    ("kind", pa.string(), f"name | caption | {' | '.join(DESCRIPTIONS)} (all but motion: controls)"),
     ("position", pa.float64(), "the part of the action: 0 (start) to 1 (end), step i of n at i/(n+1); null: the whole"),
     ("sentence", pa.string(), "the text itself"),
     ("source", pa.string(), "who wrote it"),

@@ -187,11 +187,12 @@ def _check_training_and_texts(where: str, config: Config, experiment: Experiment
             "take supervised or few_shot_K"
         )
     for texts in experiment.texts:
-        provider = plugins.load("texts", config.texts[texts].module or texts)
+        provider_class = plugins.load("texts", config.texts[texts].module or texts)
+        provider = provider_class(plugins.configure(provider_class, config.texts[texts].options))
         if method.needs_descriptions and not provider.gives_descriptions:
             raise ValueError(
                 f"{where}: {name} needs motion descriptions and texts '{texts}' gives only names; "
-                "put it in an experiment of its own with texts such as bundled or chat_api"
+                "put it in an experiment of its own with texts such as bundled or chat_api, or set as_descriptions: true"
             )
 
 

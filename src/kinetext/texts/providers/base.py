@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 from kinetext.core import plugins
 
+_CONTROLS = (("appearance", "appearance"), ("random", "random_words"), ("repeated_name", "names"))  # kind, control
+
 
 @dataclass(frozen=True)
 class Text:
@@ -47,7 +49,7 @@ class Provider:
 
     Config: ClassVar[type[plugins.Options]] = plugins.Options
 
-    gives_descriptions: ClassVar[bool] = True  # False: names or captions only
+    gives_descriptions: bool = True  # False: names or captions only
     of_captions: ClassVar[bool] = False  # for data sets with captions; `label` is then a clip_id
     control: ClassVar[bool] = False  # says nothing true about the motion of a class
 
@@ -129,7 +131,7 @@ class Provider:
         The name is stored as `control` in the metadata of the table.
         """
         kinds = {text.kind for text in texts}
-        for kind, name in (("appearance", "appearance"), ("random", "random_words")):
+        for kind, name in _CONTROLS:
             if kind in kinds:
                 return name
         return type(self).__module__.rpartition(".")[2] if self.control else None
