@@ -7,11 +7,12 @@ import torch.nn.functional as F
 from kinetext.backbones.attention import cosine_scores
 from kinetext.backbones.text_table import tabulate_texts
 from kinetext.config.training import TrainingOptions
-from kinetext.methods.base import configure_method
+from kinetext.methods.base import LossInputs, configure_method
 from kinetext.methods.moted.pairs import compare_pairs
 from kinetext.training.setup import choose_trained
 from method_inputs import (
     LABELS,
+    RIVALS_KK,
     TARGET_B,
     B,
     assert_same,
@@ -139,6 +140,8 @@ MOTEDS = [
     {"ordered": False},
     {"fused": False},
     {"pairs": False},
+    {"reversed": 1},
+    {"random_description": True},
     {"align": 0},
     {"hard": 0},
     {"align": 0, "hard": 0},
@@ -246,6 +249,32 @@ def test_the_score_that_is_used_is_the_score_that_is_trained(tiny, table):
     apart = build(tiny, "moted", align=0, hard=0, fused=False)
     assert_same(total_loss(apart, video, text), F.cross_entropy(tiny.logits(appearance_BK), TARGET_B))
     assert apart.log_weight is None
+
+
+@torch.inference_mode()
+def test_the_order_loss_sets_steps_against_their_reverse(tiny, steps_table):
+    method = build(tiny, "moted", reversed=2, visual=None, visual_options={})
+    video, text = method.encode_video(noise_clips()), method.encode_texts(steps_table)
+    right_BK = method.motion_scores(video, text)
+    # the clips backwards fit the reversed steps as the clips fit the steps
+    backwards_BK = method.motion_scores(video._replace(motion=video.motion.flip(1)), text)
+    difference_B = tiny.logits(backwards_BK - right_BK).gather(1, TARGET_B[:, None])[:, 0]
+    losses = method.losses(LossInputs(video, text, TARGET_B, RIVALS_KK))
+    assert_same(losses["order"], 2 * F.softplus(difference_B).mean())
+
+
+@torch.inference_mode()
+def test_a_random_description_per_step_is_one_of_them_and_the_mean_is_used_for_tests(tiny):
+    rows = description_rows(("start", "low"), ("start", "at the bottom"), ("end", "high"), ("whole", "it climbs"))
+    table = tabulate_texts(rows, ["rising"], tiny)
+    method = build(tiny, "moted", random_description=True, reader=False)
+    unit_SD = F.normalize(row_features(tiny, rows[1:4]), dim=-1)
+    assert_same(method.encode_texts(table).step_GMD[0, 0], F.normalize(unit_SD[:2].mean(0), dim=-1))
+    drawn = torch.stack([method.train().encode_texts(table).step_GMD[0] for _ in range(20)])
+    nearest = (drawn[:, 0] @ unit_SD[:2].T).argmax(-1)
+    assert_same(drawn[:, 0], unit_SD[nearest])
+    assert set(nearest.tolist()) == {0, 1}
+    assert_same(drawn[:, 1], unit_SD[2].expand(20, -1))
 
 
 def test_moteds_hard_loss_is_among_a_class_and_its_rivals(tiny, table):

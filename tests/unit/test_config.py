@@ -126,7 +126,7 @@ MISTAKES = [
         "experiments.first.methods",
         ["moted"],
         "experiments.first: moted needs motion descriptions and texts 'names' gives only names; "
-        "put it in an experiment of its own with texts such as bundled or chat_api",
+        "put it in an experiment of its own with texts such as bundled or chat_api, or set as_descriptions: true",
     ),
     (
         "datasets.shapes.novel",

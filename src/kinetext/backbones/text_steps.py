@@ -116,13 +116,27 @@ def _steps(rows: list[int], positions: list[float], mode: StepMode) -> list[tupl
     return sorted(steps.items())
 
 
-def step_features(unit_SD: Tensor, index: StepIndex, weight_S: Tensor | None = None) -> Tensor:
+def reversed_steps(step_GMD: Tensor, position_GM: Tensor, count_G: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the steps of each group in reverse order, with mirrored positions."""
+    place_GM = (count_G[:, None] - 1 - torch.arange(step_GMD.shape[1], device=count_G.device)).clamp(min=0)
+    return step_GMD.gather(1, place_GM[..., None].expand_as(step_GMD)), 1 - position_GM.gather(1, place_GM)
+
+
+def random_sentences(index: StepIndex) -> Tensor:
+    """Return which rows [R] are drawn: one random sentence of each step."""
+    drawn_R = torch.rand(len(index.step_R), device=index.step_R.device) * (index.step_R >= 0)
+    step_R = index.group_R * index.position_GM.shape[1] + index.step_R.clamp(min=0)
+    most = drawn_R.new_zeros(index.position_GM.numel()).scatter_reduce(0, step_R, drawn_R, "amax")
+    return drawn_R == most[step_R]
+
+
+def step_features(unit_SD: Tensor, index: StepIndex, weight_R: Tensor | None = None) -> Tensor:
     """Return the features [G, M, D] of all steps: the (weighted) sum of the normalised features of their sentences.
 
     Steps that a group does not have are zero.
     """
     unit_RD = unit_SD[index.sentence_R] * (index.step_R >= 0)[:, None]
-    if weight_S is not None:
-        unit_RD = unit_RD * weight_S[index.sentence_R, None]
+    if weight_R is not None:
+        unit_RD = unit_RD * weight_R[:, None]
     step_GMD = unit_RD.new_zeros(*index.position_GM.shape, unit_RD.shape[-1])
     return step_GMD.index_put((index.group_R, index.step_R.clamp(min=0)), unit_RD, accumulate=True)

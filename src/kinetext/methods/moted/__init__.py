@@ -14,7 +14,7 @@ features. Everything else, including all default values, is a reconstruction.
 - Score: appearance + weight x motion. The weight is positive and learned; it starts at `motion`.
 - Loss (`Moted.losses`): the cross-entropy of this score, so that the score which is used is the score which is trained,
   plus `align` x the cross-entropy of the motion score over all classes, plus `hard` x the same among a class and its
-  rivals.
+  rivals, plus `reversed` x that of the class's steps against the same steps in reverse order (off by default).
 
 CLIP, the temporal method and the perception module train. Before training the motion score equals the score of
 ordered_descriptions with `steps: steps` and the same `temperature` and `order`, and with `phases: [start, end]` that
@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 from kinetext.backbones.attention import cosine_scores
 from kinetext.backbones.base import Backbone, Layer
-from kinetext.backbones.text_steps import StepIndexer, step_features
+from kinetext.backbones.text_steps import StepIndexer, random_sentences, reversed_steps, step_features
 from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, require_descriptions
 from kinetext.core.positions import NAMED
 from kinetext.methods.alignment import alignment_score, unordered_score
@@ -151,6 +151,7 @@ class Moted(Method):
         Raises ValueError for a class without a description.
         """
         require_descriptions(table, "moted")
+        config = self.config
         index, unit_SD = self.index(table), F.normalize(words.sentence_SD, dim=-1)
         weight_S = None if self.scorer_D is None else (unit_SD @ self.scorer_D).exp()
         if self.phases:
@@ -160,7 +161,10 @@ class Moted(Method):
             index = index._replace(position_GM=at_P.expand(len(table.labels), -1), count_G=count_G)
             step_GMD = torch.stack([self._phase(words, table, at, weight_S) for at in positions], 1)
         else:
-            step_GMD = step_features(unit_SD, index, weight_S)
+            weight_R = None if weight_S is None else weight_S[index.sentence_R]
+            if config.random_description and self.training:
+                weight_R = random_sentences(index) * (1.0 if weight_R is None else weight_R)
+            step_GMD = step_features(unit_SD, index, weight_R)
         step_GMD = F.normalize(step_GMD, dim=-1)
         if self.reader is not None:
             mask_SL = table.tokens.mask_KL
@@ -200,6 +204,13 @@ class Moted(Method):
         """Return the logits [B, K] of all pairs."""
         return self.backbone.logits(self._cosines(video, text)[-1])
 
+    def _order_loss(self, batch: LossInputs, motion_BK: Tensor) -> Tensor:
+        """Return the cross-entropy of the steps of the right class against the same steps in reverse order."""
+        step_GMD, position_GM = reversed_steps(batch.text.step_GMD, batch.text.position_GM, batch.text.count_G)
+        turned_BK = self.motion_scores(batch.video, batch.text._replace(step_GMD=step_GMD, position_GM=position_GM))
+        right_B1, turned_B1 = (score_BK.gather(1, batch.target_B[:, None]) for score_BK in (motion_BK, turned_BK))
+        return F.softplus(self.backbone.logits(turned_B1) - self.backbone.logits(right_B1)).mean()
+
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
         """Return the weighted cross-entropies `fused` (or `appearance`), `motion` and `rivals`.
 
@@ -218,4 +229,6 @@ class Moted(Method):
         if self.config.hard:
             among_BK = motion_BK.masked_fill(~batch.rivals_KK[target_B], -torch.inf)
             terms["rivals"] = self.config.hard * F.cross_entropy(among_BK, target_B)
+        if self.config.reversed:
+            terms["order"] = self.config.reversed * self._order_loss(batch, cosines[1])
         return terms

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from kinetext.core.plugins import Options
 
@@ -40,10 +40,23 @@ class MotedOptions(Options):
     pairs: bool = Field(True, description="compare descriptions against one rival where that pair is at stake")
     align: float = Field(1.0, ge=0, description="weight of the motion alignment loss over all classes")
     hard: float = Field(1.0, ge=0, description="weight of the same among a class and its rivals")
+    reversed: float = Field(
+        0.0, ge=0, description="weight of a loss that sets a class's steps against the same steps in reverse order"
+    )
+    random_description: bool = Field(
+        False, description="while training, use one random description per step and batch instead of their mean"
+    )
     fused: bool = Field(
         True, description="train the score that is used; off: ablation, train appearance alone, with a fixed weight"
     )
     motion: float = Field(1.0, ge=0, description="weight of the motion score beside appearance, learned from here")
+
+    @model_validator(mode="after")
+    def _needs_steps(self) -> "MotedOptions":
+        if self.phases and (self.reversed or self.random_description):
+            option = "reversed" if self.reversed else "random_description"
+            raise ValueError(f"{option}: has no effect with phases; remove one of them")
+        return self
 
     @field_validator("phases")
     @classmethod
