@@ -195,7 +195,7 @@ def test_class_without_a_usable_description_uses_its_name(tiny, tmp_path, caplog
     method = build_method(tiny, "moted", {"visual": None, "reader": False})
     text = method.encode_texts(text_table)
     unit = torch.nn.functional.normalize
-    assert torch.allclose(unit(text.motion[0, 0], dim=0), unit(text.appearance[0], dim=0), atol=1e-6)
+    assert torch.allclose(unit(text.step_GMD[0, 0], dim=0), unit(text.appearance[0], dim=0), atol=1e-6)
 
     write_table("texts", [text.row() for text in texts if text.kind == "name"], tmp_path / "texts.parquet")
     assert not read_texts(tmp_path / "texts.parquet", ["falling", "rising"], tiny).motion_S.any()  # names are names

@@ -118,8 +118,8 @@ def _steps(rows: list[int], positions: list[float], mode: StepMode) -> list[tupl
 
 def reversed_steps(step_GMD: Tensor, position_GM: Tensor, count_G: Tensor) -> tuple[Tensor, Tensor]:
     """Return the steps of each group in reverse order, with mirrored positions."""
-    place_GM = (count_G[:, None] - 1 - torch.arange(step_GMD.shape[1], device=count_G.device)).clamp(min=0)
-    return step_GMD.gather(1, place_GM[..., None].expand_as(step_GMD)), 1 - position_GM.gather(1, place_GM)
+    mirror_GM = (count_G[:, None] - 1 - torch.arange(step_GMD.shape[1], device=count_G.device)).clamp(min=0)
+    return step_GMD.gather(1, mirror_GM[..., None].expand_as(step_GMD)), 1 - position_GM.gather(1, mirror_GM)
 
 
 def random_sentences(index: StepIndex) -> Tensor:

@@ -104,9 +104,9 @@ def described(words: WordFeatures, table: TextTable, index: StepIndexer) -> Desc
 
 def trimmed_mean(cosine_BKJ: Tensor, count_K: Tensor, trim: float) -> Tensor:
     """Return the mean [B, K] of the cosines of each class without the share `trim` at each end, rounded down."""
-    place_J = torch.arange(cosine_BKJ.shape[-1], device=cosine_BKJ.device)
-    missing_KJ = place_J >= count_K[:, None]
+    rank_J = torch.arange(cosine_BKJ.shape[-1], device=cosine_BKJ.device)
+    missing_KJ = rank_J >= count_K[:, None]
     sorted_BKJ = cosine_BKJ.masked_fill(missing_KJ, torch.inf).sort(-1).values
     cut_K = (count_K * trim).long()
-    kept_KJ = (place_J >= cut_K[:, None]) & (place_J < (count_K - cut_K)[:, None])
+    kept_KJ = (rank_J >= cut_K[:, None]) & (rank_J < (count_K - cut_K)[:, None])
     return sorted_BKJ.masked_fill(~kept_KJ, 0.0).sum(-1) / kept_KJ.sum(-1)

@@ -107,8 +107,8 @@ class SelectedDescriptions(Method):
         B, C = candidates_BC.shape
         J = cosine_BKJ.shape[-1]
         of_candidate_BCJC = fitted_KJK[candidates_BC].gather(3, candidates_BC[:, None, None].expand(B, C, J, C))
-        own_BCJ = of_candidate_BCJC.diagonal(dim1=1, dim2=3).transpose(1, 2)
-        margin_BCJC = own_BCJ[..., None] - of_candidate_BCJC  # zero against itself
+        itself_BCJ = of_candidate_BCJC.diagonal(dim1=1, dim2=3).transpose(1, 2)
+        margin_BCJC = itself_BCJ[..., None] - of_candidate_BCJC  # zero against itself
         kept_BCJ = (margin_BCJC >= 0).all(-1)
         worth_BCJ = margin_BCJC.sum(-1) / max(1, C - 1) + torch.where(kept_BCJ, 0.0, REFUSED)
         missing_BCJ = torch.arange(J, device=count_K.device) >= count_K[candidates_BC][..., None]
