@@ -46,6 +46,7 @@ CASES: dict[str, tuple[dict, Callable[[Path, dict], None] | None]] = {
     "file": ({"path": "edited.csv"}, edited_file),
     "names": ({"templates": ("{}", "a clip of {}.")}, None),
     "random_words": ({}, None),
+    "refined": ({"model": "m", "of": {"module": "bundled", "options": {"bank": "shapes"}}}, None),
     "shuffled": ({"of": {"module": "bundled", "options": {"bank": "shapes"}}}, None),
     "shuffled_steps": ({"of": {"module": "bundled", "options": {"bank": "shapes"}}}, None),
     "swapped": ({"of": {"module": "bundled", "options": {"bank": "shapes"}}}, None),

@@ -23,7 +23,7 @@ from kinetext.texts.checks import TokenLimit, check_texts, mark_cut, named_failu
 from kinetext.texts.mining import class_labels
 from kinetext.texts.providers.base import Context, Provider, Text, load_provider
 from kinetext.texts.providers.names import Names
-from kinetext.texts.rivals import choose_rivals
+from kinetext.texts.rivals import choose_rivals, confusion_of_pairs
 
 TextsByLabel = dict[str, list[Text]]
 
@@ -70,37 +70,44 @@ def describe_classes(
     )
     labels = list(captions) if captioned else class_labels(metadata, clips)
     rivals = choose_rivals(confusables, [label for label in labels if label in scored], rule)
-    context = Context(labels, cache, captions)
-
-    provider = table.source or table  # a control is described and checked as the table that it rearranges
-    provider.prepare(rivals, context)
-    texts = describe_all(provider, rivals, context, name)
-    for label, rows in texts.items():
-        if all(_describes(text) for text in rows):
-            texts[label] = [*Names(Names.Config()).describe(label, [], context), *rows]
-    if captioned:
-        texts = {label: [mark_cut(text, limit) for text in rows] for label, rows in texts.items()}
-    else:
-        sentences, skip_checks = provider.sentences, provider.skip_checks
-        check = partial(
-            check_texts,
-            rivals=rivals,
-            sentences=sentences,
-            limit=limit,
-            skip_checks=skip_checks,
-            steps=provider.steps,
-        )
-        texts = repair_all(check(texts), check, provider, rivals, context, name)
-    texts = {
-        label: [replace(text, status=named_failure(text.status)) for text in rows] for label, rows in texts.items()
-    }
-    if table.source:
-        texts = table.rearrange(texts, rivals)
+    context = Context(labels, cache, captions, confusion_of_pairs(confusables, rule))
+    texts = make_table(table, rivals, context, name, limit)
     warn_undescribed(texts, name)
     warn_cut(texts, name)
     rows = [text for of_class in texts.values() for text in of_class]
     raise_if_stopping()  # a process that survived its command stores answers only; the next command writes the table
     write_table("texts", [text.row() for text in rows], output, {"control": table.control_name(rows)})
+
+
+def make_table(
+    provider: Provider, rivals: dict[str, list[str]], context: Context, name: str, limit: TokenLimit | None
+) -> TextsByLabel:
+    """Return the checked and repaired rows of every class. A provider with a `source` gets the finished rows of that."""
+    if provider.source:  # it is described and checked as a table of its own
+        texts = make_table(provider.source, rivals, context, name, limit)
+        refined = provider.refine(texts, context)
+        if refined is None:
+            return provider.rearrange(texts, rivals)
+        texts = refined
+    else:
+        provider.prepare(rivals, context)
+        texts = describe_all(provider, rivals, context, name)
+        for label, rows in texts.items():
+            if all(_describes(text) for text in rows):
+                texts[label] = [*Names(Names.Config()).describe(label, [], context), *rows]
+    if provider.of_captions:
+        texts = {label: [mark_cut(text, limit) for text in rows] for label, rows in texts.items()}
+    else:
+        check = partial(
+            check_texts,
+            rivals=rivals,
+            sentences=provider.sentences,
+            limit=limit,
+            skip_checks=provider.skip_checks,
+            steps=provider.steps,
+        )
+        texts = repair_all(check(texts), check, provider, rivals, context, name)
+    return {label: [replace(text, status=named_failure(text.status)) for text in rows] for label, rows in texts.items()}
 
 
 def describe_all(provider: Provider, rivals: dict[str, list[str]], context: Context, name: str) -> TextsByLabel:

@@ -19,6 +19,7 @@ VERSIONS = {
     "motion": "motion-2",
     "ends": "motion-1",
     "pair": "pair-1",
+    "refined": "refined-1",
     "appearance": "appearance-1",
     "correction": "correction-1",
 }
@@ -81,6 +82,20 @@ start: one sentence, what can be seen at the first moment.
 whole: {sentences}, each about the whole movement from start to end, each saying something different.
 Each sentence is plain English of at most 25 words, without numbering, quotation marks or line breaks."""
 
+_REFINED = """\
+An image-text model sorted the training clips with descriptions. It still takes these two classes for each other{share}.
+
+The descriptions of the first class were:
+{first}
+
+The descriptions of the second class were:
+{second}
+
+Find out what these sentences leave out or say of both classes alike. Write new descriptions that separate the two \
+better. Do not repeat an old sentence that is true of both.
+
+"""
+
 _CORRECTION = """\
 Your answer cannot be used as it is:
 {faults}
@@ -130,6 +145,20 @@ def pair_messages(first: str, second: str, sentences: int, steps: int) -> list[d
         sentences=_sentences(sentences),
     )
     return [{"role": "user", "content": request}]
+
+
+def refine_messages(
+    labels: tuple[str, str], old: list[list[str]], score: float, sentences: int, steps: int
+) -> list[dict[str, str]]:
+    """Return the chat messages that request better descriptions of two classes that are still confused.
+
+    `old` holds the sentences of the first and of the second class, `score` their confusion from 0 to 1.
+    """
+    first, second = ("\n".join(f"- {sentence}" for sentence in of_class) or "- (none)" for of_class in old)
+    share = f" (confusion {score:.2f}, where 0 is never and 1 is always)" if score <= 1 else ""
+    preface = _REFINED.format(share=share, first=first, second=second)
+    request = pair_messages(*labels, sentences, steps)[0]["content"]
+    return [{"role": "user", "content": preface + request}]
 
 
 def version(about: About, steps: int) -> str:

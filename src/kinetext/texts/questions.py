@@ -54,6 +54,19 @@ def pair_question(label: str, rival: str, config: ChatOptions) -> Question:
     return Question(request, rival, "first" if label == first else "second")
 
 
+def refine_question(
+    label: str, rival: str, texts: dict[str, list[Text]], score: float, config: ChatOptions
+) -> Question:
+    """Return the question about two classes that are still confused, which shows their old sentences."""
+    first, second = sorted((label, rival))
+    old = [
+        [text.sentence for text in texts[k] if text.kind == "motion" and text.status == "ok"] for k in (first, second)
+    ]
+    messages = prompts.refine_messages((first, second), old, score, config.sentences, config.steps)
+    request = _request(messages, answers.pair_schema(config.steps), prompts.VERSIONS["refined"], config)
+    return Question(request, rival, "first" if label == first else "second")
+
+
 def pair_partners(rivals: dict[str, list[str]]) -> dict[str, list[str]]:
     """Return the classes that each class is compared with: its rivals, and the classes that it is a rival of."""
     partners = {label: list(of_label) for label, of_label in rivals.items()}

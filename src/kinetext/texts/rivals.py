@@ -5,6 +5,12 @@ from pathlib import Path
 from kinetext.core.tables import read_rows
 
 
+def confusion_of_pairs(confusables: Path, rule: str) -> dict[tuple[str, str], float]:
+    """Return the score of each (class, rival) under the mining rule `rule`; of training clips with `features`."""
+    rows = read_rows("confusables", confusables)
+    return {(row["label"], row["rival"]): row["score"] for row in rows if row["rule"] == rule}
+
+
 def choose_rivals(confusables: Path, labels: list[str], rule: str) -> dict[str, list[str]]:
     """Return the rivals of each label, the most easily confused first.
 

@@ -42,6 +42,7 @@ class Context:
     labels: list[str] = field(default_factory=list)  # of the data set, described or not
     cache: Path = Path("results/cache")  # folder of cached replies
     captions: dict[str, list[str]] = field(default_factory=dict)  # clip_id -> its captions
+    confusion: dict[tuple[str, str], float] = field(default_factory=dict)  # (class, rival) -> score of the mining rule
 
 
 class Provider:
@@ -124,6 +125,13 @@ class Provider:
     def rearrange(self, texts: dict[str, list[Text]], rivals: dict[str, list[str]]) -> dict[str, list[Text]]:
         """Return the checked table of `source`, label -> rows, with the descriptions assigned to other classes."""
         raise NotImplementedError
+
+    def refine(self, texts: dict[str, list[Text]], context: Context) -> dict[str, list[Text]] | None:
+        """Return the checked table of `source` with new descriptions, which are checked and repaired like any others.
+
+        None, the default: `rearrange` is called instead.
+        """
+        return None
 
     def control_name(self, texts: list[Text]) -> str | None:
         """Return the name of the control that a finished table is, or None if it holds true descriptions of motion.

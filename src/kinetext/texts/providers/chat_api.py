@@ -14,6 +14,7 @@ finishes the open requests (core/detached.py). An event that ends both processes
 """
 
 import sys
+from collections.abc import Iterable
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -64,12 +65,12 @@ class ChatApi(Provider):
         return self.config.max_repairs
 
     @property
-    def sentences(self) -> int:
+    def sentences(self) -> int | None:
         """How many sentences about the whole movement are requested."""
         return self.config.sentences
 
     @property
-    def steps(self) -> int:
+    def steps(self) -> int | None:
         """How many sentences about moments between start and end are requested."""
         return self.config.steps
 
@@ -81,9 +82,13 @@ class ChatApi(Provider):
         """
         self._undescribed = set(rivals)
         self._partners = pair_partners(rivals)
+        self.plan_requests((question for label in rivals for question in self.questions(label, rivals[label])), context)
+
+    def plan_requests(self, questions: Iterable[Question], context: Context) -> None:
+        """Print the estimated cost of the questions; with `batch`, fetch all answers. Raises ValueError as `prepare`."""
         missing: dict[str, dict[str, Any]] = {}
         expected = limits.Tokens(0, 0)
-        asked = {question.key: question for label in rivals for question in self.questions(label, rivals[label])}
+        asked = {question.key: question for question in questions}
         for key, question in asked.items():
             if cache.has_reply(question.request, context.cache):
                 self._count(question.request, cache.read_record(cache.hash_path(key, context.cache)))
