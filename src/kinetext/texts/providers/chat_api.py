@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterable
 from functools import partial
 from threading import Lock
-from typing import Any
+from typing import Any, ClassVar
 
 from kinetext.texts import cache, prompts
 from kinetext.texts.chat import batch, limits
@@ -39,7 +39,7 @@ from kinetext.texts.questions import (
 class ChatApi(Provider):
     """Descriptions by a language model on a chat-completions server."""
 
-    Config = ChatOptions
+    Config: ClassVar[type[ChatOptions]] = ChatOptions
 
     def __init__(self, config: ChatOptions):
         super().__init__(config)

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -46,7 +46,7 @@ class RefinedOptions(ChatOptions):
 class Refined(ChatApi):
     """Descriptions of a second round, about the pairs of classes that are still confused."""
 
-    Config = RefinedOptions
+    Config: ClassVar[type[ChatOptions]] = RefinedOptions
     config: RefinedOptions
 
     @cached_property
