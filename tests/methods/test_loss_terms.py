@@ -17,7 +17,7 @@ LABELS = ["rising", "falling"]
 
 def test_each_term_of_a_method_is_a_curve_and_they_add_up(trained, whole):
     folder = trained("moted", image_encoder="frozen")
-    parts = [curve(folder, f"train_loss_{name}") for name in ("appearance", "motion", "rivals")]
+    parts = [curve(folder, f"train_loss_{name}") for name in ("fused", "motion", "rivals")]
     assert [sum(values) for values in zip(*parts, strict=True)] == pytest.approx(curve(folder, "train_loss"), rel=1e-5)
     assert curve(whole("mean_pool", image_encoder="frozen"), "train_loss_cross_entropy") == []
 
