@@ -65,7 +65,9 @@ class SelectedDescriptions(Method):
         require_descriptions(table, "selected_descriptions")
         return described(words, table, self.index)
 
-    def fit(self, frames_NTD: Tensor, target_N: Tensor, text: Described) -> None:
+    def fit(
+        self, frames_NTD: Tensor, target_N: Tensor, text: Described, val: tuple[Tensor, Tensor] | None = None
+    ) -> None:
         """Measure the mean cosine of each description with the training clips of each class.
 
         Raises ValueError if a class has no training clip.
