@@ -29,6 +29,7 @@ from kinetext.backbones.text_table import TextTable, WordFeatures, require_descr
 from kinetext.core.plugins import Options
 from kinetext.methods.base import Method, SearchSpace, Task
 from kinetext.methods.description_ensemble import Described, described
+from kinetext.methods.fitting import require_every_class
 
 REFUSED = -4.0  # below every mean margin, which is within 2 of zero
 
@@ -73,11 +74,8 @@ class SelectedDescriptions(Method):
         Raises ValueError if a class has no training clip.
         """
         classes = len(text.name_KD)
+        require_every_class("selected_descriptions", target_N, classes)
         clips_K = torch.bincount(target_N, minlength=classes)
-        if not bool(clips_K.all()):
-            raise ValueError(
-                f"selected_descriptions: class {int(clips_K.argmin())} has no training clip; take another method or protocol"
-            )
         unit_ND = F.normalize(self.encode_frames(frames_NTD), dim=-1)
         sum_KD = unit_ND.new_zeros(classes, unit_ND.shape[-1]).index_add(0, target_N, unit_ND)
         mean_KD = sum_KD / clips_K[:, None]
