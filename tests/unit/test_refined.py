@@ -14,7 +14,7 @@ from kinetext.texts.providers.base import Text, load_provider
 from kinetext.texts.providers.refined import most_confused, replaced
 
 SHAPES = {"module": "bundled", "options": {"bank": "shapes"}}
-SIDES = ("first", "second")
+SIDES = {"first": "it is", "second": "this is"}  # part of an answer -> beginning of its sentences
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_only_the_most_confused_pairs_are_asked_about_again(tmp_path, server, ca
             (rival,) = set(pair) - {label}
             assert {of for _, of in after} == {rival}
             assert len(after) == 3
-            assert after[0][0].startswith(SIDES[sorted(pair).index(label)])
+            assert after[0][0].startswith(list(SIDES.values())[sorted(pair).index(label)])
         else:
             assert [sentence for sentence, _ in after] == before
     assert "1 of 1 pairs of classes to request" in capfd.readouterr().err
@@ -97,7 +97,9 @@ def test_faults_of_the_second_round_are_repaired_and_an_unreadable_answer_keeps_
     def faulty(asked):
         if len(asked["messages"]) > 1:
             return better(asked)
-        return completion(json.dumps({s: {"start": "1. x", "end": f"{s} z", "whole": [f"{s} w"]} for s in SIDES}))
+        return completion(
+            json.dumps({s: {"start": "1. x", "end": f"{it} z", "whole": [f"{it} w"]} for s, it in SIDES.items()})
+        )
 
     server.script = faulty
     rows, _ = table(tmp_path / "a", server, pairs=1, max_repairs=1)
