@@ -32,12 +32,8 @@ def better(asked):
     return completion(
         json.dumps(
             {
-                side: {
-                    "start": f"{side} low {number}",
-                    "end": f"{side} high {number}",
-                    "whole": [f"{side} goes {number}"],
-                }
-                for side in SIDES
+                side: {"start": f"{it} low {number}", "end": f"{it} high {number}", "whole": [f"{it} moving {number}"]}
+                for side, it in SIDES.items()
             }
         )
     )
