@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kinetext.data.datasets.shapes import Look, draw_clip, write_video
+from kinetext.data.motion.files import write_video
+from kinetext.data.motion.kinds import draw_clip
+from kinetext.data.motion.world import Look
 
 MOTIONS, COLOURS = ("moving right", "moving left"), ("red", "blue")
 LABELS = sorted((*MOTIONS, *COLOURS))

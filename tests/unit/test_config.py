@@ -142,8 +142,7 @@ MISTAKES = [
     (
         "datasets.shapes.options",
         {"pairs": ["gate", "gatee"]},
-        "datasets.shapes.options: no pair 'gatee'; known: across, vertical, size, visibility, gate, distance, turn, "
-        "diagonal, antidiagonal, box, light",
+        "datasets.shapes.options: no pair 'gatee'; did you mean 'gate'?",
     ),
     (
         "backbones.own",

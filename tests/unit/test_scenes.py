@@ -1,13 +1,9 @@
-"""The shapes world: what its captions say is true, and its classes differ by the order of their frames alone."""
-
-from dataclasses import replace
+"""The shapes world: what its captions say is true."""
 
 import numpy as np
 import pytest
 
 from kinetext.data import scenes, still_captions, stills
-from kinetext.data.datasets import shapes
-from kinetext.video.sampling import uniform_indices
 
 ANY_WORDING = np.random.default_rng(0)
 
@@ -121,51 +117,3 @@ def test_a_figure_is_drawn_at_its_position():
     assert image_HWC[16, 48].tolist() == image_HWC[48, 16].tolist() == [128, 128, 128]
     covered_px = (1 - image_HWC[:, :, 1] / 128).sum()
     assert covered_px == pytest.approx(np.pi * 8**2, rel=0.01)  # 0.125 of 64 px is a radius of 8 px
-
-
-def test_sampled_frames_are_symmetric_in_time():
-    """Otherwise the choice of frames would distinguish a class from its reversal."""
-    indices = uniform_indices(shapes.NUM_FRAMES, 8)
-    assert indices == [1, 4, 7, 10, 13, 16, 19, 22]
-    assert [shapes.NUM_FRAMES - 1 - i for i in reversed(indices)] == indices
-
-
-@pytest.mark.parametrize(("forwards", "backwards"), shapes.PAIRS.values(), ids=shapes.PAIRS)
-def test_a_clip_played_backwards_is_a_clip_of_the_other_class(forwards, backwards, monkeypatch):
-    monkeypatch.setattr(shapes, "draw_scene", lambda scene, random: scenes.draw_scene(replace(scene, noise=0), random))
-    for seed in range(3):
-        one, other = (shapes.draw_clip(label, np.random.default_rng(seed)) for label in (forwards, backwards))
-        assert np.array_equal(one[::-1], other)
-        assert not np.array_equal(one, other)
-
-
-def test_the_two_classes_of_a_pair_have_the_same_frames_on_average():
-    """Clips of different seeds, with noise: what is left when order is thrown away does not tell the classes apart.
-
-    For each pair the mean frame of 16 clips in 4 x 4 blocks, without its brightness, which varies most; the difference
-    is compared with its standard error. Over 11 pairs x 48 numbers such z-scores have a mean square of about 1.
-    """
-    scores = []
-    for number, pair in enumerate(shapes.PAIRS.values()):
-        seeds = iter(range(1000 * number, 1000 * number + 32))
-        one, other = ([_blocks(label, next(seeds)) for _ in range(16)] for label in pair)
-        error = np.sqrt((np.var(one, 0, ddof=1) + np.var(other, 0, ddof=1)) / 16)
-        scores.append((np.mean(one, 0) - np.mean(other, 0)) / error)
-    assert np.square(scores).mean() < 1.3
-    assert np.abs(scores).max() < 6
-
-
-def _blocks(label: str, seed: int) -> np.ndarray:
-    """The mean over the eight frames that are looked at, in 4 x 4 blocks, less its mean, [4 * 4 * 3]."""
-    clip = shapes.draw_clip(label, np.random.default_rng(seed))[uniform_indices(shapes.NUM_FRAMES, 8)]
-    blocks = clip.reshape(8, 4, 16, 4, 16, 3).mean((0, 2, 4)).ravel()
-    return blocks - blocks.mean()
-
-
-def test_the_speed_profile_reads_the_same_backwards():
-    """In law: the mean progress at a time and at the mirrored time add up to one, and they spread alike."""
-    random = np.random.default_rng(0)
-    progress = np.stack([shapes._progress(random) for _ in range(4000)])
-    assert (np.diff(progress) >= 0).all()
-    assert progress.mean(0) + progress.mean(0)[::-1] == pytest.approx(1.0, abs=0.01)
-    assert progress.std(0) == pytest.approx(progress.std(0)[::-1], abs=0.01)

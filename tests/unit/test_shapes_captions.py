@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kinetext.data.datasets import shapes
-from kinetext.data.datasets.shapes import PAIRS
-from kinetext.data.datasets.shapes_captions import ShapesCaptions, captions, looks
+from kinetext.data.datasets.shapes_captions import PAIRS, ShapesCaptions, captions, looks
+from kinetext.data.motion import kinds
+from kinetext.data.motion.files import write_video
 
 LOOKS = [(pair, split, look) for pair in PAIRS for split in ("train", "test") for look in looks(pair, split, seed=0)]
 
@@ -40,17 +40,17 @@ def test_captions_of_twins_name_the_same_figures():
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_a_twin_is_the_other_backwards(pair, monkeypatch):
-    draw = shapes.draw_scene
-    monkeypatch.setattr(shapes, "draw_scene", lambda scene, random: draw(replace(scene, noise=0.0), random))
+    draw = kinds.draw_scene
+    monkeypatch.setattr(kinds, "draw_scene", lambda scene, random: draw(replace(scene, noise=0.0), random))
     look = looks(pair, "test", seed=0)[0]
-    one, other = (shapes.draw_clip(label, np.random.default_rng(4), look) for label in PAIRS[pair])
+    one, other = (kinds.draw_clip(label, np.random.default_rng(4), look) for label in PAIRS[pair])
     assert (one == other[::-1]).all()
     assert (one != other).any()
 
 
 def test_the_figure_is_that_of_the_caption():
     look = next(look for look in looks("across", "test", seed=0) if look.colour == "red")
-    frame_HWC = shapes.draw_clip("moving right", np.random.default_rng(0), look)[0].astype(int)
+    frame_HWC = kinds.draw_clip("moving right", np.random.default_rng(0), look)[0].astype(int)
     red = (frame_HWC[..., 0] > 170) & (frame_HWC[..., 1] < 100) & (frame_HWC[..., 2] < 100)
     assert red[:, :32].sum() > 20 > red[:, 32:].sum()
 
@@ -69,8 +69,8 @@ def test_clips_are_rendered_once(tmp_path):
 
 
 def test_a_clip_has_the_same_bytes_each_time(tmp_path):
-    clips = [shapes.draw_clip(label, np.random.default_rng(0)) for label in ("growing", "shrinking", "moving right")]
+    clips = [kinds.draw_clip(label, np.random.default_rng(0)) for label in ("growing", "shrinking", "moving right")]
     for number, frames_THWC in enumerate(clips):
         for attempt in range(8):  # what differed did so once in ten times or so
-            shapes.write_video(frames_THWC, tmp_path / f"{number}_{attempt}.mp4")
+            write_video(frames_THWC, tmp_path / f"{number}_{attempt}.mp4")
         assert len({path.read_bytes() for path in tmp_path.glob(f"{number}_*.mp4")}) == 1

@@ -51,7 +51,7 @@ class Scene:
     """Everything in one still.
 
     `gate` is the opening of the gate from 0 (closed) to 1 (open), or None without a gate. `noise` is the standard
-    deviation of the pixel noise.
+    deviation of the pixel noise. `texture_HW` is added to the brightness of the background.
     """
 
     brightness: float
@@ -59,12 +59,15 @@ class Scene:
     figures: list[Figure] = field(default_factory=list)
     gate: float | None = None
     noise: float = 0.0
+    texture_HW: np.ndarray | None = None
 
 
 def draw_scene(scene: Scene, random: np.random.Generator) -> np.ndarray:
     """Draw a scene as uint8 [64, 64, 3]. Only the pixel noise is drawn from `random`."""
     image_HWC = np.empty((SIZE_PX, SIZE_PX, 3), np.float32)
     image_HWC[:] = scene.brightness + np.asarray(scene.tint, np.float32)
+    if scene.texture_HW is not None:
+        image_HWC += scene.texture_HW[:, :, None]
     if scene.gate is not None:
         half_gap = 0.03 + 0.36 * scene.gate
         bars_HW = _coverage(np.maximum(np.abs(X_HW - 0.5) - 0.05, half_gap - np.abs(Y_HW - 0.5)))

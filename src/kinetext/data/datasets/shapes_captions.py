@@ -17,9 +17,13 @@ from pydantic import Field
 
 from kinetext.core.plugins import Options
 from kinetext.data.datasets.base import Clip, Dataset
-from kinetext.data.datasets.shapes import PAIRS, Look, check_pairs, draw_clip, render, write_video
+from kinetext.data.motion.files import render, write_video
+from kinetext.data.motion.kinds import check_pairs, draw_clip
+from kinetext.data.motion.reversal import Reversal
+from kinetext.data.motion.world import Look
 from kinetext.data.scenes import BACKGROUNDS, COLOURS, SHAPES
 
+PAIRS = Reversal.PAIRS
 FORMAT_VERSION = 2  # raise it when clips change: their folder's name depends on it
 
 # class of shapes -> two ways to say what happens
@@ -74,13 +78,15 @@ class ShapesCaptions(Dataset):
         train: int = Field(40, ge=0, description="training clips per motion")
         val: int = Field(5, ge=0, description="validation clips per motion")
         test: int = Field(10, ge=0, description="test clips per motion")
-        pairs: tuple[str, ...] = Field(tuple(PAIRS), description="pairs of motions to make, as in shapes")
+        pairs: tuple[str, ...] = Field(
+            tuple(PAIRS), min_length=1, description="pairs of motions to make: time reversals of shapes"
+        )
         seed: int = Field(0, ge=0, description="of every random choice")
         workers: int = Field(2, ge=1, description="processes that render")
 
         def model_post_init(self, context: object, /) -> None:
             """Raise ValueError if a pair does not exist."""
-            check_pairs(self.pairs)
+            check_pairs(self.pairs, tuple(PAIRS))
 
     config: Config
     captioned = True
