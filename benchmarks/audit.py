@@ -86,7 +86,7 @@ def audit_pair(pair: str, features: dict[str, tuple[np.ndarray, np.ndarray]]) ->
 
 
 def _thirds(x_NTD: np.ndarray) -> np.ndarray:
-    third = x_NTD.shape[1] // 3 or 1
+    third = -(-x_NTD.shape[1] // 3)
     return np.concatenate([x_NTD[:, :third].mean(1), x_NTD[:, -third:].mean(1)], 1)
 
 
@@ -187,7 +187,10 @@ def cached_features(label: str, options: argparse.Namespace) -> tuple[np.ndarray
 def markdown(rows: list[Row]) -> str:
     """Return the table of the audit, with marks at the cells that break its rules."""
     broken = set(faults(rows))
-    lines = ["| kind | pair | classes | mean | first, last | thirds | all, linear | GRU |", "|---|---|---|" + "---|" * 5]
+    lines = [
+        "| kind | pair | classes | mean | first, last | thirds | all, linear | GRU |",
+        "|---|---|---|" + "---|" * 5,
+    ]
     for number, row in enumerate(rows):
         cells = []
         for probe in PROBES:

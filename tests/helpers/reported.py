@@ -105,6 +105,7 @@ def make_run(
                 if (split, b) == ("test", 0):
                     score[:] = np.nan
                 row = {"clip_id": f"test-{label}-{b % clips_per_class}", "split": split, "frame_order": frame_order}
+                row["kind"] = "moving" if label in (*BASE[:2], *NOVEL) else "resizing"
                 rows.append({**row, "target": target, "score_K": score.tolist()})
     metadata = {"labels": splits, "predict_clips_per_s": 50.0, "failed": {"test": ["test-moves left-0"]}}
     fitted = Calibration(temperature=2.0, clips=8)

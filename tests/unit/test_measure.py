@@ -1,12 +1,15 @@
 """measure_run: its rows, their clips and the groups of these."""
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from kinetext.core.tables import read_rows, read_table, write_table
-from kinetext.evaluation.measure import measure_run
+from kinetext.evaluation.kinds import is_by_kind
+from kinetext.evaluation.measure import measure_run, pseudo_values
+from kinetext.evaluation.predictions import read_predictions
 from kinetext.evaluation.rivals import split_rivals, top_pairs
 
 SPEC = {
@@ -74,6 +77,35 @@ def test_pair_accuracy_counts_clips_of_classes_with_a_rival(run):
     rows = measured(run)
     row = rows["ordered", "pair_accuracy:features"]
     assert (row["value"], row["clips"]) == (2 / 3, 3)  # left, right, left; "up" has no rival
+
+
+def test_accuracy_is_measured_for_each_kind_of_motion(run):
+    table = read_table("predictions", run / "predictions.parquet")
+    kinds = {"c0": "loop", "c1": "loop", "c2": "turn"}  # that of c3 is unknown
+    kind = pa.array([kinds.get(clip) for clip in table["clip_id"].to_pylist()], pa.string())
+    table = table.set_column(table.schema.names.index("kind"), "kind", kind)
+    write_table("predictions", table, run / "predictions.parquet", {"labels": {"test": ["left", "right", "up"]}})
+    rows = measured(run)
+    by_kind = {name: (row["value"], row["clips"], row["chance"]) for (_, name), row in rows.items() if "kind" in name}
+    assert by_kind == {
+        "kind_accuracy:loop": (1.0, 2, pytest.approx(1 / 3)),
+        "kind_accuracy:turn": (1.0, 1, pytest.approx(1 / 3)),
+        "kind_pair_accuracy:features:loop": (1.0, 2, 0.5),  # "up" has no rival
+    }
+    assert all(order == "ordered" for order, name in rows if "kind" in name)
+    predictions = read_predictions(run / "predictions.parquet")["test", "ordered"]
+    values = pseudo_values(predictions, MINED)
+    assert values["kind_accuracy:loop"].tolist()[:2] == [1.0, 1.0]
+    assert np.isnan(values["kind_accuracy:loop"]).tolist() == [False, False, True, True]
+    assert set(by_kind) == {name for name in values if is_by_kind(name)}
+
+
+def test_clips_of_one_kind_have_no_accuracy_by_kind(run):
+    table = read_table("predictions", run / "predictions.parquet")
+    kind = pa.array(["loop"] * len(table), pa.string())
+    table = table.set_column(table.schema.names.index("kind"), "kind", kind)
+    write_table("predictions", table, run / "predictions.parquet", {"labels": {"test": ["left", "right", "up"]}})
+    assert not any("kind" in name for _, name in measured(run))
 
 
 def test_measuring_twice_gives_the_same_numbers(run):

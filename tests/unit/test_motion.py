@@ -17,7 +17,12 @@ from kinetext.video.sampling import uniform_indices
 REVERSED = {pair: labels for pair, labels in CLASSES.items() if KIND_OF_PAIR[pair] != "count"}
 RESTING = [pair for pair, kind in KIND_OF_PAIR.items() if kind in ("loop", "sequence")]
 # SHA-256 of the frames of seeds 0 and 1 of both classes of a pair, as first published
-FRAMES = {"across": "d5511c3ad6dffcd5", "gate": "6a54427cbde507db", "turn": "9a4198f3b21d9a37", "box": "976a51f747f8e0ab"}
+FRAMES = {
+    "across": "d5511c3ad6dffcd5",
+    "gate": "6a54427cbde507db",
+    "turn": "9a4198f3b21d9a37",
+    "box": "976a51f747f8e0ab",
+}
 
 
 def plain(monkeypatch):

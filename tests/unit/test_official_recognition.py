@@ -5,10 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 import official
 from kinetext.config.data import DatasetOptions
 from kinetext.core import tables
+from kinetext.data.datasets import ssv2
 from kinetext.data.datasets.base import Clip, Dataset, build_dataset, set_aside
 from kinetext.data.datasets.diving48 import dive
 from kinetext.data.index import index_clips
@@ -518,3 +520,25 @@ def test_a_list_that_is_not_utf8_is_refused_with_its_line(tmp_path):
     options = write_list(tmp_path, "")
     Path(options["list"]).write_bytes("path,split,label\na.mp4,train,x\nb.mp4,train,café\n".encode("cp1252"))
     refused("csv", options, r"mine.csv:3: .* is not UTF-8; save the file as UTF-8")
+
+
+def test_each_class_of_ssv2_has_one_kind_of_motion():
+    names = (Path(__file__).parent / "banks" / "ssv2.txt").read_text("utf-8").splitlines()
+    text = Path(ssv2.__file__).with_name("ssv2_kinds.yaml").read_text("utf-8")
+    listed_classes = [label for labels in yaml.safe_load(text).values() for label in labels]
+    assert sorted(listed_classes) == sorted(names)
+    assert ssv2.kinds_of_motion()["Moving something up"] == "reversal"
+
+
+def test_clips_of_ssv2_have_the_kind_of_their_class(tmp_path):
+    clips = listed("ssv2", official.write_ssv2(tmp_path, real=False, prefix=""))
+    assert {clip.label: clip.kind for clip in clips.values()} == {
+        "Holding something": "still",
+        "Moving something up": "reversal",
+    }
+
+
+def test_a_list_may_give_the_kind_of_motion(tmp_path):
+    (tmp_path / "list.csv").write_text("path,split,label,kind\na.mp4,test,turning,loop\nb.mp4,test,turning,\n")
+    clips = listed("csv", {"root": str(tmp_path), "list": str(tmp_path / "list.csv")})
+    assert [clip.kind for clip in clips.values()] == ["loop", None]

@@ -49,6 +49,7 @@ def test_all_sections_are_present(report):
     wanted = [
         "compared",
         "results",
+        "kinds",
         "descriptions",
         "pairs",
         "gallery",
@@ -115,6 +116,21 @@ def test_the_gallery_shows_frames_in_order_and_skips_the_failed_clip(report):
     first = frame_strip("test-moves left-1", report.root / "shapes" / "frames" / "0000.arrow")
     assert images[16:24] == first  # the second pair: pairs of equal score stand by name
     assert len(set(first)) == 8
+
+
+def test_accuracy_by_kind_of_motion_is_shown(report):
+    text = Page(report.html).text["kinds"]
+    assert "accuracy within confusable pairs (declared) in numbers method texts moving resizing" in text
+    assert "top-1 accuracy among all classes in numbers" in text
+    rows = read_rows("metrics", report.tables / "metrics.parquet")
+    kinds = {(row["split"], row["metric"]) for row in rows if row["metric"].startswith("kind_accuracy:")}
+    assert ("test", "kind_accuracy:resizing") in kinds
+    assert ("novel", "kind_accuracy:moving") not in kinds  # all novel clips are of this kind: it would repeat top1
+    variances = read_rows("clip_variances", report.tables / "clip_variances.parquet")
+    of_kinds = {(row["metric"], row["frame_order"]) for row in variances if "resizing" in row["metric"]}
+    assert of_kinds == {("kind_accuracy:resizing", "ordered")}  # of these runs, collect_metrics knows no rivals
+    differences = read_rows("differences", report.tables / "differences.parquet")
+    assert not any(row["metric"].startswith("kind") for row in differences)
 
 
 def test_calibration_and_classes_by_size_are_shown(report):

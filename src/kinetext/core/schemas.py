@@ -13,10 +13,10 @@ Column = tuple[str, pa.DataType, str]
 
 SCHEMA_VERSION = 6  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
 ADDED = {  # columns that files of an earlier version lack: read as null
-    "clips": ("group", "size_bytes", "modified_ns", "labels"),
+    "clips": ("group", "size_bytes", "modified_ns", "labels", "kind"),
     "frames": ("pixel_aspect", "stream"),
-    "splits": ("group", "labels"),
-    "predictions": ("bank_P", "group", "targets", "note"),
+    "splits": ("group", "labels", "kind"),
+    "predictions": ("bank_P", "group", "targets", "note", "kind"),
     "runs": (
         *("method_module", "method_options", "training", "test_clips", "test_crops", "test_average"),
         *("temperature", "calibration", "class_groups"),
@@ -104,6 +104,11 @@ _LABELS: Column = (
     pa.list_(pa.string()),
     "the classes of a clip in a multi-label data set, where `label` is null; else empty",
 )
+_KIND: Column = (
+    "kind",
+    pa.string(),
+    "kind of motion, by which accuracy is measured as well, such as loop or camera; null: unknown",
+)
 CLIPS: tuple[Column, ...] = (
     _CLIP_ID,
     ("path", pa.string(), "video file, absolute"),
@@ -118,6 +123,7 @@ CLIPS: tuple[Column, ...] = (
     ("size_bytes", pa.int64(), "size of the video file when it was listed; -1: absent; null: unknown"),
     ("modified_ns", pa.int64(), "its modification time then, nanoseconds since 1970; null: absent or unknown"),
     _LABELS,
+    _KIND,
 )
 SPLITS: tuple[Column, ...] = (
     _CLIP_ID,
@@ -130,6 +136,7 @@ SPLITS: tuple[Column, ...] = (
     ("label", pa.string(), "as in clips; the file's metadata lists the classes of each split in order"),
     _GROUP,
     _LABELS,
+    _KIND,
 )
 FRAMES: tuple[Column, ...] = (
     _CLIP_ID,
@@ -193,6 +200,7 @@ TEXTS: tuple[Column, ...] = (
 PREDICTIONS: tuple[Column, ...] = (
     _CLIP_ID,
     _GROUP,
+    _KIND,
     *_columns("split", "frame_order"),
     (
         "target",

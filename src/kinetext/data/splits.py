@@ -71,7 +71,7 @@ def split_clips(
     lists all such clips. Raises ValueError as well if the protocol does not apply to the data set.
     """
     described = read_metadata(clips)
-    labels, columns = described["labels"], ("clip_id", "split", "label", "group", "labels")
+    labels, columns = described["labels"], ("clip_id", "split", "label", "group", "labels", "kind")
     rows = [{key: row[key] for key in columns} for row in read_rows("clips", clips)]
     if described.get("multi_label") and protocol != "supervised":
         raise ValueError(f"{name}: {protocol}: clips have several labels each, which only supervised serves")
@@ -92,7 +92,7 @@ def split_clips(
         trains = protocol.removeprefix("zero_shot_from_") if source else name
         raise ValueError(f"{name}, {protocol}: {_write_overlap(pairs, trains, output.with_name('overlap.txt'))}")
     split_rows = [
-        {"split": split, **{key: row.get(key) for key in ("clip_id", "label", "group", "labels")}}
+        {"split": split, **{key: row.get(key) for key in ("clip_id", "label", "group", "labels", "kind")}}
         for split, part in splits.items()
         for row in part.rows
     ]

@@ -14,6 +14,7 @@ from kinetext.core.paths import LEVELS
 from kinetext.core.tables import code_commit, read_rows, write_table
 from kinetext.evaluation import seen_unseen
 from kinetext.evaluation.intervals import mean_variance, metric_interval, share_interval
+from kinetext.evaluation.kinds import clips_by_kind, kind_values, metric_name
 from kinetext.evaluation.metrics import all_metrics
 from kinetext.evaluation.metrics.base import Metric, Rivals
 from kinetext.evaluation.predictions import Predictions, read_predictions
@@ -54,9 +55,9 @@ def measure_run(
 
     `added` are the metrics that the configuration adds to the built-in ones. A metric that needs rivals is measured
     once per rule of the table `confusables`, as "pair_accuracy:features". With the frames in order, accuracy is also
-    measured within each of the NUM_PAIRS most confusable pairs of a rule, as "pair_accuracy:features:left/right".
-    Captions are measured by ranks (retrieval.py). Ranks from transductive scores are measured with the frames in order
-    only.
+    measured within each of the NUM_PAIRS most confusable pairs of a rule, as "pair_accuracy:features:left/right", and
+    for each kind of motion (kinds.py). Captions are measured by ranks (retrieval.py). Ranks from transductive scores
+    are measured with the frames in order only.
     """
     spec = read_run(run / "run.yaml")
     run_columns = {key: getattr(spec, key) for key in LEVELS}
@@ -109,6 +110,8 @@ def pseudo_values(predictions: Predictions, confusables: Sequence[dict[str, Any]
                 for rule in rules:
                     rivals = split_rivals(list(confusables), rule, predictions.labels)
                     values[f"{name}:{rule}"] = metric.pseudo_values(predictions, rivals)
+        if task == "classes":
+            values |= kind_values(predictions, values)
     return {name: value_B for name, value_B in values.items() if value_B is not None}
 
 
@@ -166,6 +169,13 @@ def _class_measurements(
                 rivals = {left: [right], right: [left]}
                 name = f"pair_accuracy:{rule}:{left}/{right}"
                 yield Measurement(name, metrics["pair_accuracy"], sample, rivals, sample.group_B)
+    for kind, rows in clips_by_kind(predictions).items() if ordered else []:
+        of_kind = predictions.take(rows)
+        yield Measurement(metric_name(kind), metrics["top1"], of_kind, group_B=of_kind.group_B)
+        for rule in rules:
+            rivals = split_rivals(confusables, rule, predictions.labels)
+            if sample := _clips_of(of_kind, list(rivals)):
+                yield Measurement(metric_name(kind, rule), metrics["pair_accuracy"], sample, rivals, sample.group_B)
 
 
 def _clips_of(predictions: Predictions, labels: list[str]) -> Predictions:

@@ -26,6 +26,7 @@ class Predictions:
     group_B: np.ndarray | None = None  # number of each clip's group; None: each clip is its own
     train_clips_K: np.ndarray | None = None  # number of training clips of each class; None: unknown, or captions
     calibration: Calibration = UNKNOWN  # how scores become shares
+    kind_B: np.ndarray | None = None  # str, kind of motion of each clip, "" if unknown; None: unknown for all
     labels_BK: np.ndarray | None = None  # which classes each clip has, where it may have several; target_B is then -1
 
     @property
@@ -46,6 +47,7 @@ class Predictions:
             clip_ids=None,
             bank_BP=None if self.bank_BP is None else self.bank_BP[rows],
             group_B=None if self.group_B is None else self.group_B[rows],
+            kind_B=None if self.kind_B is None else self.kind_B[rows],
             labels_BK=None if self.labels_BK is None else self.labels_BK[rows],
         )
 
@@ -71,6 +73,7 @@ def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[s
             bank_BP=None if rows["bank_P"].null_count else _matrix(rows["bank_P"]),
             captioned=bool(metadata.get("captioned")),
             group_B=_groups(rows["group"], rows["clip_id"]),
+            kind_B=_kinds(rows["kind"]),
             train_clips_K=_train_clips(metadata, metadata["labels"][split]),
             calibration=read_calibration(metadata.get("calibration")),
             labels_BK=label_matrix(rows["targets"].to_pylist(), len(metadata["labels"][split]))
@@ -125,6 +128,7 @@ def prediction_row(
         "split": split,
         "frame_order": frame_order,
         "group": clip.get("group"),
+        "kind": clip.get("kind"),
         "target": None if clip["label"] is None else targets[clip["label"]],
         "targets": None if clip["label"] is not None else [targets[label] for label in row_classes(clip)],
         "score_K": score_K,
@@ -166,6 +170,11 @@ def _groups(group: pa.ChunkedArray, clip_id: pa.ChunkedArray) -> np.ndarray | No
         return None
     known = pc.if_else(pc.is_null(group), pc.binary_join_element_wise("clip", clip_id, ":"), group)
     return pc.rank(known, tiebreaker="dense").to_numpy() - 1
+
+
+def _kinds(kind: pa.ChunkedArray) -> np.ndarray | None:
+    """Return the kind of motion of each clip; None if none is known."""
+    return None if kind.null_count == len(kind) else np.array(pc.fill_null(kind, "").to_pylist())
 
 
 def _matrix(lists: pa.ChunkedArray) -> np.ndarray:

@@ -15,6 +15,7 @@ from kinetext.core.tables import read_metadata, read_rows
 from kinetext.evaluation import seen_unseen
 from kinetext.evaluation.answers import confident_answers
 from kinetext.evaluation.calibration import selective_risk
+from kinetext.evaluation.kinds import is_by_kind
 from kinetext.evaluation.measure import pseudo_values
 from kinetext.evaluation.paired import PairedRows
 from kinetext.evaluation.predictions import Predictions, predicted_classes, read_predictions
@@ -77,6 +78,8 @@ class Outcomes:
             address = Measured(Comparison(spec.dataset, spec.protocol, split), "", frame_order)
             clips = self._outcome(predictions, predictions.target_B)
             for metric, value_B in pseudo_values(predictions, self._confusables[confusables]).items():
+                if frame_order != "ordered" and is_by_kind(metric):
+                    continue
                 self._add(address._replace(metric=metric), key, clips._replace(value_B=_compact(value_B)))
             if frame_order == "ordered" and not (predictions.captioned or predictions.multi_label):
                 self.confusions.append(_confusions(spec, split, predictions))
@@ -110,8 +113,11 @@ def _source(spec: RunSpec) -> str:
 
 
 def _compact(value_B: np.ndarray) -> np.ndarray:
-    """Return the values as booleans (one byte each) if all are 0 or 1, else unchanged."""
-    return value_B.astype(bool) if bool(((value_B == 0) | (value_B == 1)).all()) else value_B
+    """Return the values as booleans (one byte each) if all are 0 or 1, as half floats if some are NaN, else unchanged."""
+    left_out_B = np.isnan(value_B)
+    if not bool(((value_B == 0) | (value_B == 1) | left_out_B).all()):
+        return value_B
+    return value_B.astype(np.float16 if left_out_B.any() else bool)
 
 
 def _confusions(spec: RunSpec, split: str, predictions: Predictions) -> pa.Table:

@@ -35,6 +35,7 @@ from kinetext.report.formats import format_count, format_p, format_percent, form
 from kinetext.report.gallery import galleries
 from kinetext.report.inputs import summarize_dataset, summarize_texts
 from kinetext.report.keys import Comparison, comparison_of, sort_key, title
+from kinetext.report.kinds import kind_sections
 from kinetext.report.novel import novel_classes
 from kinetext.report.progress import Progress, count_warnings
 from kinetext.report.published import compare_with_published
@@ -91,6 +92,7 @@ def render_report(
         "hard": hard_clip_strips(rows["hard_clips"], dataset_files, clips, options.examples),
         "novel": novel_classes(estimates, options, text_comparisons, rows["differences"], rows["seen_unseen"], figures),
         "calibration": calibration_sections(estimates, rows["runs"], rows["risk_coverage"], figures),
+        "kinds": kind_sections(estimates, figures),
         "class_sizes": class_size_sections(estimates, rows["runs"]),
         "curves": learning_curves(rows["curves"], _validation_chance(estimates), figures),
         "tuning": tuning_sections(rows["tuning"], figures),

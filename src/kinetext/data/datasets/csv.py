@@ -1,7 +1,8 @@
 """List the clips of your own data set in a csv file with a header.
 
 Columns: `path`, `split` (train, val, test) and `label` or `caption`. Optional: `start_s` and `end_s` (a segment of the
-file), `clip_id`, and `group` (the recording that the clip was cut from, or the person in it).
+file), `clip_id`, `group` (the recording that the clip was cut from, or the person in it), and `kind` (the kind of motion,
+by which accuracy is measured as well).
 
 Paths are relative to the root. A clip may have several rows with one caption each. Rows are of one clip if they have
 the same clip_id, or, without a clip_id, the same path, start and end. Underscores in labels are read as spaces.
@@ -115,9 +116,9 @@ def _clip(row: dict[str, str], where: str, videos: Videos, separator: str | None
 
     Raises ValueError if a value is wrong. `where` (file and line) is quoted in the message.
     """
-    path, split, label, caption, start, end, clip_id, group = (
+    path, split, label, caption, start, end, clip_id, group, kind = (
         (row.get(column) or "").strip()
-        for column in ("path", "split", "label", "caption", "start_s", "end_s", "clip_id", "group")
+        for column in ("path", "split", "label", "caption", "start_s", "end_s", "clip_id", "group", "kind")
     )
     if not path:
         raise ValueError(f"{where}: path is empty; it must name a video below {videos.root}")
@@ -141,7 +142,9 @@ def _clip(row: dict[str, str], where: str, videos: Videos, separator: str | None
         raise ValueError(f"{where}: has a caption, but multi_label is true; remove the option, or give labels")
     if label and not names:
         raise ValueError(f"{where}: label is '{label}', which has no name; write it, or remove the row")
-    clip = Clip(clip_id or path + segment, file, split, None, [], start_s, end_s, error, group or None)
+    clip = Clip(
+        clip_id or path + segment, file, split, None, [], start_s, end_s, error, group or None, kind=kind or None
+    )
     if caption:
         return replace(clip, captions=[caption])
     return replace(clip, labels=names) if separator else replace(clip, label=names[0])

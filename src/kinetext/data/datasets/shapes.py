@@ -71,7 +71,8 @@ class Shapes(Dataset):
                 for split in ("test",) if pair in self.config.test_only else ("train", "val", "test"):
                     for number in range(getattr(self.config, split)):
                         clip_id = f"{split}/{label.replace(' ', '_')}/{number:04d}"
-                        clips.append(Clip(clip_id, (root / f"{clip_id}.mp4").resolve(), split, label))
+                        path = (root / f"{clip_id}.mp4").resolve()
+                        clips.append(Clip(clip_id, path, split, label, kind=KIND_OF_PAIR[pair]))
         missing = [clip for clip in clips if not clip.path.exists()]
         render(partial(render_clip, seed=self.config.seed, level=self.config.level), missing, self.config.workers)
         yield from clips

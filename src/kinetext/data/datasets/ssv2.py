@@ -7,11 +7,16 @@ The lists are read as published, under their old names (`something-something-v2-
 Papers report accuracy on the validation list, because the labels of the test list are withheld. Clips of the validation
 list are therefore the split `test` here, and the test list is not read. Left and right distinguish classes: never flip
 these clips.
+
+ssv2_kinds.yaml has the kind of motion of each class, written for kinetext.
 """
 
 import logging
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+
+import yaml
 
 from kinetext.data.datasets.base import Clip
 from kinetext.data.lists import known_class, need_file, need_folder, read_entries, read_json
@@ -62,6 +67,13 @@ class SSv2(RecognitionDataset):
                 label = str(entry.get("template", "")).replace("[", "").replace("]", "")
                 known_class(label, classes, where, numbers.name)
                 file, error = videos.find(f"{entry['id']}.webm")
-                yield Clip(str(entry["id"]), file, split, label, error=error)
+                yield Clip(str(entry["id"]), file, split, label, error=error, kind=kinds_of_motion().get(label))
         if num_withheld:
             logging.getLogger(__name__).warning("%s: %d clips without a template are left out", test, num_withheld)
+
+
+@cache
+def kinds_of_motion() -> dict[str, str]:
+    """Return the kind of motion of each class."""
+    classes_by_kind = yaml.safe_load(Path(__file__).with_name("ssv2_kinds.yaml").read_text("utf-8"))
+    return {label: kind for kind, labels in classes_by_kind.items() for label in labels}

@@ -30,9 +30,9 @@ class Count(World):
         self.phase = random.uniform(0.0, 2 * np.pi)
         self.main.radius = min(self.main.radius, 0.15)
         self.reach = random.uniform(0.27, 0.33)
-        # the coordinate that the motion does not use; a pulse is anywhere
-        self.x, self.y = random.uniform(0.3, 0.7, 2)
-        self.small, self.large = random.uniform(0.06, 0.09), random.uniform(0.21, 0.26)
+        # of these, a swing uses y and a bob x
+        self.x, self.y = random.uniform(0.4, 0.6, 2) if pair == "pulse" else random.uniform(0.3, 0.7, 2)
+        self.small, self.large = random.uniform(0.07, 0.09), random.uniform(0.25, 0.3)
 
     def progress(self, number: int, random: np.random.Generator) -> np.ndarray:
         """Return the progress [T], without pauses, and set the number of periods."""

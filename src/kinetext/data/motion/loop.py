@@ -34,8 +34,8 @@ class Loop(World):
         self.centre_x, self.centre_y = random.uniform(0.46, 0.54, 2)
         self.reach = random.uniform(0.27, 0.33)
         if pair == "spin":
-            self.centre_x, self.centre_y = random.uniform(0.2, 0.8, 2)
-            self.main.shape, self.main.radius = "arrow", random.uniform(0.13, 0.24)
+            self.centre_x, self.centre_y = random.uniform(0.42, 0.58, 2)
+            self.main.shape, self.main.radius = "arrow", random.uniform(0.18, 0.26)
 
     def scene(self, u: float) -> Scene:
         """Return the still at progress u, 0 to 1: one turn."""
