@@ -215,7 +215,7 @@ def test_bank_without_appearance_is_refused(tmp_path):
 def test_shuffled_appearance_is_a_control_of_appearance(tmp_path):
     rows, metadata = table(tmp_path, "shuffled", of={"module": "bundled", "options": {"about": "appearance"}})
     assert metadata == {"control": "appearance"}
-    assert len(sentences(rows, "rising", "appearance")) == 6
+    assert len(sentences(rows, "rising", "appearance")) == 7
 
 
 def test_names_are_a_control_and_motion_is_none(tmp_path):

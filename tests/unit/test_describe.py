@@ -52,7 +52,7 @@ def test_table_has_names_and_motion_for_every_label(tmp_path):
     assert {row["status"] for row in rows} == {"ok"}
     for label in LABELS:
         phases = {row["position"] for row in rows if row["label"] == label and row["kind"] == "motion"}
-        assert phases == {0.0, 1.0, None}
+        assert phases == {0.0, 0.5, 1.0, None}
 
 
 def test_names_alone_need_no_motion_rows(tmp_path, capfd):
@@ -267,15 +267,17 @@ def test_bank_of_shapes_uses_the_captions_of_the_stills():
     stated = single + [a | b for a in single for b in single if a.keys() != b.keys()]
     captions = {still_captions.caption_text(values, random) for values in stated for _ in range(8)}
     classes = bundled.read_bank("shapes")["classes"]
-    sentences = {sentence for texts in classes.values() for phase in ("start", "end") for sentence in texts[phase]}
+    parts = ("start", "steps", "end")
+    sentences = {sentence for texts in classes.values() for part in parts for sentence in texts.get(part, ())}
     assert sentences <= captions, sentences - captions
 
 
 def test_bank_of_shapes_covers_the_data_set_and_distinguishes_reversals():
     from kinetext.data.datasets.shapes import Shapes
+    from kinetext.data.motion.kinds import PAIR_OF_CLASS
 
     classes = bundled.read_bank("shapes")["classes"]
-    assert sorted(classes) == sorted(Shapes(Shapes.Config()).labels())
+    assert sorted(classes) == sorted(PAIR_OF_CLASS)
     for first, second in Shapes(Shapes.Config()).declared_pairs():
         assert classes[first]["start"] == classes[second]["end"]
         assert classes[first]["end"] == classes[second]["start"]

@@ -29,6 +29,8 @@ class Count(World):
         self.periods = 1
         self.phase = random.uniform(0.0, 2 * np.pi)
         self.main.radius = min(self.main.radius, 0.15)
+        if pair == "bob":
+            self.main.radius = random.uniform(0.13, 0.158)  # "a medium shape"
         self.reach = random.uniform(0.27, 0.33)
         # of these, a swing uses y and a bob x
         self.x, self.y = random.uniform(0.4, 0.6, 2) if pair == "pulse" else random.uniform(0.3, 0.7, 2)

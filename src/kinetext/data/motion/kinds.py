@@ -49,8 +49,9 @@ def check_pairs(pairs: Sequence[str], known: Sequence[str] = tuple(CLASSES)) -> 
 
 
 def rivals(pair: str) -> list[tuple[str, str]]:
-    """Return each two classes of a pair."""
-    return list(combinations(CLASSES[pair], 2))
+    """Return each two classes of a pair, neighbours first: twice is easier to confuse with three times than once is."""
+    labels = CLASSES[pair]
+    return sorted(combinations(labels, 2), key=lambda two: labels.index(two[1]) - labels.index(two[0]))
 
 
 def draw_clip(label: str, random: np.random.Generator, look: Look | None = None, level: int = 0) -> np.ndarray:
