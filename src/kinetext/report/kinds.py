@@ -15,7 +15,7 @@ from kinetext.report.estimates import Estimates, Measured
 from kinetext.report.keys import RowKey, file_name, row_labels, sort_key
 
 RULE_ORDER = ("declared", "file", "features", "text")  # the first rule that was measured is pictured
-GAP = 16.0  # between the columns of the picture, each of which spans 0 to 100 percent
+GAP = 16.0  # between the columns of the picture; a column spans 0 to 100 percent
 Cells = dict[str, dict[RowKey, Estimate]]  # kind -> row -> accuracy
 
 
@@ -83,7 +83,7 @@ def kind_plot(name: str, shown: Cells, keys: list[RowKey], axis: str, folder: Pa
         axes.set_yticks(range(len(keys)), [labels[key] for key in keys])
         axes.set_ylim(len(keys) - 0.5, -0.5)
         ends = [(column * (100 + GAP) + tick, tick) for column in range(len(shown)) for tick in (0, 50, 100)]
-        axes.set_xticks([place for place, _ in ends], [str(tick) for _, tick in ends], fontsize=7)
+        axes.set_xticks([x for x, _ in ends], [str(tick) for _, tick in ends], fontsize=7)
         axes.set_xlim(-4, len(shown) * (100 + GAP) - GAP + 4)
         axes.spines["bottom"].set_visible(False)
         axes.spines["left"].set_visible(False)

@@ -56,10 +56,10 @@ def draw_level(scenes: Iterable[Scene], level: Level, random: np.random.Generato
 def shifted(image_HWC: np.ndarray, dx: float, dy: float) -> np.ndarray:
     """Return an image moved by dx pixels to the right and dy downwards. Its border is continued; pixels are mixed."""
     for axis, offset in ((1, dx), (0, dy)):
-        place = np.clip(np.arange(image_HWC.shape[axis]) - offset, 0, image_HWC.shape[axis] - 1)
-        before = np.floor(place).astype(int)
+        source = np.clip(np.arange(image_HWC.shape[axis]) - offset, 0, image_HWC.shape[axis] - 1)
+        before = np.floor(source).astype(int)
         after = np.minimum(before + 1, image_HWC.shape[axis] - 1)
-        share = (place - before).astype(np.float32)[:, None]
+        share = (source - before).astype(np.float32)[:, None]
         share = share[None] if axis == 1 else share[:, None]
         image_HWC = image_HWC.take(before, axis) * (1 - share) + image_HWC.take(after, axis) * share
     return image_HWC
@@ -69,10 +69,10 @@ def _texture(random: np.random.Generator) -> np.ndarray:
     """Return a smooth random pattern [H, W] with mean 0 and standard deviation 1."""
     pattern_HW = np.zeros((SIZE_PX, SIZE_PX), np.float32)
     for cells in TEXTURE_CELLS:
-        place = (np.arange(SIZE_PX) + 0.5) / SIZE_PX * cells
+        position = (np.arange(SIZE_PX) + 0.5) / SIZE_PX * cells
         corners, grid = np.arange(cells + 1), random.normal(size=(cells + 1, cells + 1))
-        rows = np.stack([np.interp(place, corners, column) for column in grid.T], 1)
-        pattern_HW += np.stack([np.interp(place, corners, row) for row in rows])
+        rows = np.stack([np.interp(position, corners, column) for column in grid.T], 1)
+        pattern_HW += np.stack([np.interp(position, corners, row) for row in rows])
     return (pattern_HW - pattern_HW.mean()) / pattern_HW.std()
 
 

@@ -36,9 +36,9 @@ class Rhythm(World):
         """Return the progress [T]: slow and then fast, or a pause early on; of class 1, the same backwards."""
         time_T = moving_time(random, REST)
         if self.pair == "pause":
-            length, place = random.uniform(0.35, 0.45), random.uniform(0.22, 0.3)
-            begin = place * (1 - length)
-            progress_T = np.interp(time_T, (0.0, begin, begin + length, 1.0), (0.0, place, place, 1.0))
+            length, stop = random.uniform(0.35, 0.45), random.uniform(0.22, 0.3)
+            begin = stop * (1 - length)
+            progress_T = np.interp(time_T, (0.0, begin, begin + length, 1.0), (0.0, stop, stop, 1.0))
         else:
             progress_T = time_T ** random.uniform(2.2, 3.0)
         return progress_T[::-1] if number else progress_T
