@@ -105,4 +105,4 @@ def test_transformers_loads_the_weights_too(tiny, tmp_path):
         text_KD = theirs.text_projection(theirs.text_model(**words).pooler_output)
         torch.testing.assert_close(tiny.encode_frames(pixels[None])[0], image_FD, rtol=0, atol=1e-10)
         torch.testing.assert_close(tiny.encode_text(tokens)[0], text_KD, rtol=0, atol=1e-10)
-    assert float(theirs.logit_scale) == float(tiny.clip.logit_scale)
+    assert theirs.logit_scale.item() == tiny.clip.logit_scale.item()

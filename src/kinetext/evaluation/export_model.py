@@ -102,11 +102,11 @@ def _write_open_clip(method: Method, spec: RunSpec, files: RunFiles, folder: Pat
     module = type(backbone).__module__.removeprefix("kinetext.backbones.")
     wanted = set() if files.captions else set(files.labels)
     rows = [row for row in read_rows("texts", files.texts) if is_used(row["status"]) and row["label"] in wanted]
-    columns = ("label", "kind", "phase", "sentence")
+    columns = ("label", "kind", "position", "rival", "sentence")  # what `tabulate_texts` reads
     details = {
         "file": WEIGHTS,
         "backbone": {"module": module, **backbone.architecture()},
-        "texts": [{name: row[name] for name in columns} for row in rows],
+        "texts": [{name: row.get(name) for name in columns} for row in rows],
         "label_threshold": None if threshold is None else float(threshold),
     }
     others = " and transformers.CLIPModel" if (folder / "config.json").is_file() else ""
