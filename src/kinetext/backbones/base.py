@@ -14,7 +14,7 @@ patches row by row), S sequences, V visual width, K texts, L words, D joint widt
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -26,6 +26,7 @@ from kinetext.backbones.values import Facts, ParameterPlace, Preprocess, TextTok
 from kinetext.core.plugins import Options
 
 Through = Callable[[int, "Layer", Tensor], Tensor]  # (number of the layer from 1, the layer, x_BTNV) -> x_BTNV
+Change = Callable[[Tensor], Tensor]  # tokens -> tokens, of the same or of more tokens per frame
 
 
 class Backbone(nn.Module):
@@ -37,6 +38,8 @@ class Backbone(nn.Module):
     Config: ClassVar[type[Options]] = Options
     has_text: ClassVar[bool] = True  # false: an image or video encoder alone, for methods that need no text
     across_frames: ClassVar[bool] = False  # true: a video encoder, whose tokens depend on all frames of the clip
+    pools_patches = False  # true: `summary` reads the patches too (attention pooling)
+    takes_prompts = False  # true: `encode_text` inserts prompts
     sees_padding = False  # true: padding changes a text's feature, so texts are never cut to the longest of a batch
 
     num_layers: int
@@ -128,8 +131,11 @@ class Backbone(nn.Module):
         """Return the part and the depth of a parameter in the model. `name` is its name in `named_parameters`."""
         raise NotImplementedError
 
-    def add_lora(self, encoder: Literal["image", "text"], rank: int, alpha: float) -> None:
-        """Add trainable low-rank matrices (LoRA) to the attention of every layer of an encoder, as new parameters."""
+    def add_lora(self, encoder: Literal["image", "text"], rank: int, alpha: float, dropout: float = 0.0) -> None:
+        """Add trainable low-rank matrices (LoRA) to the attention of every layer of an encoder, as new parameters.
+
+        `dropout` is the probability with which an input of the matrices is zero in training.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no LoRA")
 
     def merge_lora(self) -> None:
@@ -164,8 +170,12 @@ class Backbone(nn.Module):
                     f"frames.{name}: {needed} in the data set"
                 )
 
-    def embed(self, frames_FCHW: Tensor) -> Tensor:
-        """Return the input [F, N, V] of the first layer for normalised frames."""
+    def embed(self, frames_FCHW: Tensor, change: Change | None = None) -> Tensor:
+        """Return the input [F, N, V] of the first layer for normalised frames.
+
+        `change` is applied to the tokens with their positions, before the norm that may precede the first layer. It may
+        add tokens after the patches.
+        """
         raise NotImplementedError
 
     def embeddings(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -176,18 +186,27 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def visual_tokens(
-        self, frames_BTCHW: Tensor, layers: tuple[int, ...], through: Through | None = None
+        self,
+        frames_BTCHW: Tensor,
+        layers: tuple[int, ...],
+        through: Through | None = None,
+        change: Change | None = None,
     ) -> dict[int, Tensor]:
         """Return the tokens [B, T, N, V] after each of `layers`, by layer number.
 
-        Layers are numbered from 1; 0 is the input of the first layer. `through` is called in place of each layer, for
-        methods that change the encoder. Raises ValueError if the frames do not have the size `image_size_px`.
+        Layers are numbered from 1; 0 is the input of the first layer. For methods that change the encoder, `through` is
+        called in place of each layer, and `change` on the tokens [B, T, N, V] inside `embed`. Raises ValueError if the
+        frames do not have the size `image_size_px`.
         """
         B, T = frames_BTCHW.shape[:2]
         if frames_BTCHW.shape[-2:] != (self.image_size_px, self.image_size_px):
             size = "x".join(str(n) for n in frames_BTCHW.shape[-2:])
             raise ValueError(f"frames are {size} px, the backbone takes {self.image_size_px}; extract them again")
-        x_FNV = self.embed(self.normalize(frames_BTCHW).flatten(0, 1))
+        frames_FCHW = self.normalize(frames_BTCHW).flatten(0, 1)
+        if change is None:
+            x_FNV = self.embed(frames_FCHW)
+        else:
+            x_FNV = self.embed(frames_FCHW, lambda x: change(x.unflatten(0, (B, T))).flatten(0, 1))
         tokens = {0: x_FNV} if 0 in layers else {}
         for number, layer in enumerate(self.layers[: max(layers)], start=1):
             if through is None:
@@ -231,8 +250,14 @@ class Backbone(nn.Module):
         """
         raise NotImplementedError
 
-    def encode_text(self, tokens: TextTokens) -> tuple[Tensor, Tensor]:
-        """Return (text features [K, D], word features [K, L, D]) in the joint space, not normalised."""
+    def encode_text(self, tokens: TextTokens, prompts: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
+        """Return (text features [K, D], word features [K, L, D]) in the joint space, not normalised.
+
+        `prompts` are vectors [P, W] for the first layers of the text encoder, which has width W. The first ones are
+        inserted after the start token, and the others replace them in front of layer 2, 3, ... The words move P
+        positions; a text that no longer fits the context is cut before the end token, with a warning. Word features
+        have no rows for the inserted vectors. There are prompts only if `takes_prompts`.
+        """
         raise NotImplementedError
 
     def text_positions(self) -> Tensor:

@@ -26,7 +26,12 @@ KeysValues = tuple[Tensor, Tensor]  # projected keys and values, [S, N, V] each
 
 
 class Layer(nn.Module):
-    """A transformer layer with separate attention and MLP branches, so that a method can add a module between them."""
+    """A transformer layer with separate attention and MLP branches, so that a method can add a module between them.
+
+    A subclass overrides `keys_values` and the four parts of the branches: `attention_norm`, `attend`, `mlp_norm` and
+    `feed_forward`. One that cannot separate the norms overrides `attention` and `mlp`, and methods that put a module
+    after a norm (aim) do not work on it.
+    """
 
     num_heads: int
 
@@ -38,7 +43,20 @@ class Layer(nn.Module):
         Only the first `num_queries` tokens are queries (default: all); all tokens are keys. `extra_keys_values` holds
         additional keys and values, as returned by `keys_values`. They are not masked, even if they are zeros.
         """
-        raise NotImplementedError
+        return self.attend(self.attention_norm(x_SNV), num_queries, extra_keys_values)
+
+    def attention_norm(self, x_SNV: Tensor) -> Tensor:
+        """Return the normalised input [..., V] of the attention branch."""
+        raise NotImplementedError(f"{type(self).__name__} does not separate the norm of its attention")
+
+    def attend(
+        self,
+        x_SNV: Tensor,
+        num_queries: int | None = None,
+        extra_keys_values: KeysValues | None = None,
+    ) -> Tensor:
+        """Return the output [S, Q, V] of the attention branch for tokens that are normalised already (see `attention`)."""
+        raise NotImplementedError(f"{type(self).__name__} does not separate the norm of its attention")
 
     def keys_values(self, x_SNV: Tensor) -> KeysValues:
         """Return the projected keys and values [S, N, V] of the attention branch."""
@@ -46,7 +64,15 @@ class Layer(nn.Module):
 
     def mlp(self, x_SNV: Tensor) -> Tensor:
         """Return the output [..., V] of the MLP branch, without the residual connection."""
-        raise NotImplementedError
+        return self.feed_forward(self.mlp_norm(x_SNV))
+
+    def mlp_norm(self, x_SNV: Tensor) -> Tensor:
+        """Return the normalised input [..., V] of the MLP branch."""
+        raise NotImplementedError(f"{type(self).__name__} does not separate the norm of its MLP")
+
+    def feed_forward(self, x_SNV: Tensor) -> Tensor:
+        """Return the output [..., V] of the MLP branch for tokens that are normalised already."""
+        raise NotImplementedError(f"{type(self).__name__} does not separate the norm of its MLP")
 
     def placed(self, first_patch: int | None) -> Layer:
         """Return the layer, with the same weights, for sequences whose patches begin at token `first_patch`.

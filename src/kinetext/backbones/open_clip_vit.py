@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kinetext.backbones import lora
-from kinetext.backbones.base import Backbone, Facts, Layer, ParameterPlace, Preprocess, TextTokens
+from kinetext.backbones.base import Backbone, Change, Facts, Layer, ParameterPlace, Preprocess, TextTokens
 from kinetext.backbones.catalogue import settings_of
 from kinetext.backbones.clip_layer import ClipLayer
 from kinetext.backbones.download import hub_state, weights_state
@@ -96,6 +96,8 @@ class OpenClipViT(Backbone):
         down, across = self.visual.grid_size
         self.grid = (int(down), int(across))
         self.sees_padding = sees_padding(self.text)
+        self.takes_prompts = not self.sees_padding
+        self.pools_patches = self.visual.attn_pool is not None or self.visual.pool_type == "avg"
         self.largest_scale = LARGEST_SCALE
         self.mark_pretrained()
 
@@ -190,11 +192,11 @@ class OpenClipViT(Backbone):
             return ParameterPlace(side, 0)  # type: ignore[arg-type]
         return ParameterPlace("image_head" if side == "image" else "text", after)
 
-    def add_lora(self, encoder: Literal["image", "text"], rank: int, alpha: float) -> None:
+    def add_lora(self, encoder: Literal["image", "text"], rank: int, alpha: float, dropout: float = 0.0) -> None:
         """Add LoRA to the projections of queries, keys and values in every layer of an encoder."""
         layers = self.layers if encoder == "image" else self.text_layers
         blocks: list[Any] = [layer.block for layer in layers]
-        lora.add(((block.attn, lora.WEIGHT, 3) for block in blocks), rank, alpha)
+        lora.add(((block.attn, lora.WEIGHT, 3) for block in blocks), rank, alpha, dropout)
 
     def merge_lora(self) -> None:
         """Add the low-rank products of LoRA to the weights."""
@@ -205,8 +207,13 @@ class OpenClipViT(Backbone):
 
     # images
 
-    def embed(self, frames_FCHW: Tensor) -> Tensor:
-        return self.visual._embeds(frames_FCHW)
+    def embed(self, frames_FCHW: Tensor, change: Change | None = None) -> Tensor:
+        if change is None:
+            return self.visual._embeds(frames_FCHW)
+        x_FNV = self.visual.conv1(frames_FCHW).flatten(2).transpose(1, 2)
+        class_F1V = self.visual.class_embedding.to(x_FNV.dtype).expand(len(x_FNV), 1, -1)
+        x_FNV = torch.cat([class_F1V, x_FNV], 1) + self.visual.positional_embedding.to(x_FNV.dtype)
+        return self.visual.ln_pre(change(x_FNV))
 
     def embeddings(self) -> tuple[Tensor, Tensor, Tensor]:
         positions_NV = self.visual.positional_embedding
@@ -232,13 +239,13 @@ class OpenClipViT(Backbone):
             )
         return tokenize(self.tokenizer, texts, self.context_length, self.sees_padding)
 
-    def encode_text(self, tokens: TextTokens) -> tuple[Tensor, Tensor]:
+    def encode_text(self, tokens: TextTokens, prompts: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
         """Return (text features [K, D], word features [K, L, D]).
 
         In CLIP, padding after the end token has no effect on the features, because the attention is causal.
         """
         if not self.is_coca:
-            return encode_words(self.text, tokens)
+            return encode_words(self.text, tokens, self.text_layers, prompts)
         text_KD, words_KLD = encode_words_with_class(self.text, tokens)
         return F.normalize(text_KD, dim=-1), F.normalize(words_KLD, dim=-1)
 

@@ -13,7 +13,7 @@ K classes, S sentences of all classes, U distinct sentences, P sentences of simi
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
@@ -190,12 +190,15 @@ def tabulate_texts(
     )
 
 
-def encode_table(backbone: Backbone, table: TextTable) -> WordFeatures:
-    """Return the features of all sentences and words of a table. The features of padding have no meaning."""
+def encode_table(backbone: Backbone, table: TextTable, prompts: Sequence[Tensor] = ()) -> WordFeatures:
+    """Return the features of all sentences and words of a table. The features of padding have no meaning.
+
+    `prompts` are vectors for the first layers of the text encoder (see `Backbone.encode_text`).
+    """
     tokens, missing, row_S = table.groups
     parts = []
     for group, columns in zip(tokens, missing, strict=True):
-        sentence_PD, word_PLD = backbone.encode_text(group)
+        sentence_PD, word_PLD = backbone.encode_text(group, prompts) if prompts else backbone.encode_text(group)
         parts.append((sentence_PD, F.pad(word_PLD, (0, 0, 0, columns))))
     sentence_UD, word_ULD = (torch.cat(part) for part in zip(*parts, strict=True))
     return WordFeatures(sentence_UD[row_S], word_ULD[row_S])

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kinetext.backbones import lora
 from kinetext.backbones.attention import project_keys_values, project_qkv
 from kinetext.backbones.layer import KeysValues, Layer
 
@@ -36,10 +37,13 @@ class TimmLayer(Layer):
     def placed(self, first_patch: int | None) -> Layer:
         return self if self.rope is None else TimmLayer(self.block, self.rope, first_patch)
 
-    def attention(
+    def attention_norm(self, x_SNV: Tensor) -> Tensor:
+        return x_SNV if self.norm_after else self.block.norm1(x_SNV)
+
+    def attend(
         self, x_SNV: Tensor, num_queries: int | None = None, extra_keys_values: KeysValues | None = None
     ) -> Tensor:
-        attn, x_SNV = self.block.attn, self._normed(x_SNV)
+        attn = self.block.attn
         q, k, v = _project(attn, x_SNV if num_queries is None else x_SNV[:, :num_queries], x_SNV)
         angles = self._angles(x_SNV)
         q, k = self._turned(attn.q_norm(_heads(q, self.num_heads)), angles), self._turned_keys(k, angles)
@@ -52,19 +56,19 @@ class TimmLayer(Layer):
 
     def keys_values(self, x_SNV: Tensor) -> KeysValues:
         """Return the projected keys, with their positions, and the values [S, N, V] of the attention branch."""
-        attn, x_SNV = self.block.attn, self._normed(x_SNV)
+        attn, x_SNV = self.block.attn, self.attention_norm(x_SNV)
         if attn.qkv is None:
-            k, v = attn.k_proj(x_SNV), attn.v_proj(x_SNV)
+            k, v = _linear(attn.k_proj, x_SNV), _linear(attn.v_proj, x_SNV)
         else:
-            k, v = project_keys_values(x_SNV, attn.qkv.weight, _stacked_bias(attn))
+            k, v = project_keys_values(x_SNV, lora.weight(attn.qkv, "weight"), _stacked_bias(attn))
+            k, v = (lora.add_product(attn.qkv, "weight", i, y, x_SNV) for i, y in ((1, k), (2, v)))
         return self._turned_keys(k, self._angles(x_SNV)).transpose(1, 2).flatten(-2), v
 
-    def mlp(self, x_SNV: Tensor) -> Tensor:
-        block = self.block
-        return self._scaled(block.mlp(x_SNV if self.norm_after else block.norm2(x_SNV)), 2)
+    def mlp_norm(self, x_SNV: Tensor) -> Tensor:
+        return x_SNV if self.norm_after else self.block.norm2(x_SNV)
 
-    def _normed(self, x_SNV: Tensor) -> Tensor:
-        return x_SNV if self.norm_after else self.block.norm1(x_SNV)
+    def feed_forward(self, x_SNV: Tensor) -> Tensor:
+        return self._scaled(self.block.mlp(x_SNV), 2)
 
     def _scaled(self, x: Tensor, branch: int) -> Tensor:
         """Apply what a block has after its branch 1 (attention) or 2 (MLP): a norm, a layer scale, or nothing."""
@@ -123,8 +127,20 @@ def low_rank_targets(layer: TimmLayer) -> list[tuple[nn.Module, str, int]]:
 
 def _project(attn: Any, query: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if attn.qkv is None:
-        return attn.q_proj(query), attn.k_proj(source), attn.v_proj(source)
-    return project_qkv(query, None if query is source else source, attn.qkv.weight, _stacked_bias(attn))
+        return _linear(attn.q_proj, query), _linear(attn.k_proj, source), _linear(attn.v_proj, source)
+    same = None if query is source else source
+    outputs = project_qkv(query, same, lora.weight(attn.qkv, "weight"), _stacked_bias(attn))
+    inputs = (query, source, source)
+    q, k, v = (
+        lora.add_product(attn.qkv, "weight", i, y, x) for i, (y, x) in enumerate(zip(outputs, inputs, strict=True))
+    )
+    return q, k, v
+
+
+def _linear(projection: Any, x_SNV: Tensor) -> Tensor:
+    """Return a projection of its own, with or without LoRA."""
+    output = F.linear(x_SNV, lora.weight(projection, "weight"), projection.bias)
+    return lora.add_product(projection, "weight", 0, output, x_SNV)
 
 
 def _stacked_bias(attn: Any) -> Tensor:

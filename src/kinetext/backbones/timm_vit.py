@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from kinetext.backbones import lora
-from kinetext.backbones.base import Backbone, Facts, Layer, ParameterPlace, Preprocess, TextTokens
+from kinetext.backbones.base import Backbone, Change, Facts, Layer, ParameterPlace, Preprocess, TextTokens
 from kinetext.backbones.clip_layer import ClipLayer
 from kinetext.backbones.hub_folder import write_hub_folder
 from kinetext.backbones.library import open_clip, open_clip_with_timm, published_settings, quiet, resizers
@@ -86,6 +86,7 @@ class TimmViT(Backbone):
         self.grid = (int(down), int(across))
         self.image_size_px, self.context_length = int(self.visual.image_size[0]), int(clip.context_length)
         self.sees_padding, self.has_bias = sees_padding(self.text), clip.logit_bias is not None
+        self.takes_prompts, self.pools_patches = not self.sees_padding, self.trunk.global_pool != "token"
         self.tokenizer = tokenizer
         self.largest_scale = LARGEST_SCALE
         self.mark_pretrained()
@@ -179,14 +180,14 @@ class TimmViT(Backbone):
             return ParameterPlace("text", 1 + int(parts[2]))
         return ParameterPlace("text", 0 if parts[0] == "positional_embedding" else 1 + len(self.text_layers))
 
-    def add_lora(self, encoder: Literal["image", "text"], rank: int, alpha: float) -> None:
+    def add_lora(self, encoder: Literal["image", "text"], rank: int, alpha: float, dropout: float = 0.0) -> None:
         """Add LoRA to the projections of queries, keys and values in every layer of an encoder."""
         if encoder == "text":
             blocks: list[Any] = [layer.block for layer in self.text_layers]
-            lora.add(((block.attn, lora.WEIGHT, 3) for block in blocks), rank, alpha)
+            lora.add(((block.attn, lora.WEIGHT, 3) for block in blocks), rank, alpha, dropout)
         else:
             layers: Any = self.layers
-            lora.add((target for layer in layers for target in low_rank_targets(layer)), rank, alpha)
+            lora.add((target for layer in layers for target in low_rank_targets(layer)), rank, alpha, dropout)
 
     def merge_lora(self) -> None:
         """Add the low-rank products of LoRA to the weights."""
@@ -205,9 +206,10 @@ class TimmViT(Backbone):
 
     # images
 
-    def embed(self, frames_FCHW: Tensor) -> Tensor:
+    def embed(self, frames_FCHW: Tensor, change: Change | None = None) -> Tensor:
         x = self.trunk._pos_embed(self.trunk.patch_embed(frames_FCHW))
-        return self.trunk.norm_pre(x[0] if isinstance(x, tuple) else x)  # Eva also returns rotary positions
+        x_FNV = x[0] if isinstance(x, tuple) else x  # Eva also returns rotary positions
+        return self.trunk.norm_pre(x_FNV if change is None else change(x_FNV))
 
     def embeddings(self) -> tuple[Tensor, Tensor, Tensor]:
         trunk, patches = self.trunk, self.grid[0] * self.grid[1]
@@ -254,8 +256,8 @@ class TimmViT(Backbone):
             raise ValueError(f"backbones: {self.model} was built without its tokenizer; load a prepared backbone")
         return tokenize(self.tokenizer, texts, self.context_length, self.sees_padding)
 
-    def encode_text(self, tokens: TextTokens) -> tuple[Tensor, Tensor]:
-        return encode_words(self.text, tokens)
+    def encode_text(self, tokens: TextTokens, prompts: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
+        return encode_words(self.text, tokens, self.text_layers, prompts)
 
     def text_positions(self) -> Tensor:
         return self.text.positional_embedding

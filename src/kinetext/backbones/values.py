@@ -5,11 +5,14 @@ K texts, L words.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,28 @@ class TextTokens(NamedTuple):
     def take(self, rows: Tensor | slice) -> TextTokens:
         """Return the tokens of the texts at the given rows."""
         return TextTokens(self.ids_KL[rows], self.mask_KL[rows])
+
+
+def insert_blanks(tokens: TextTokens, count: int, longest: int) -> TextTokens:
+    """Return the tokens with `count` places after the start token, whose ids have no meaning.
+
+    A text with more than `longest` tokens is cut before the end token, with a warning.
+    """
+    ids_KL, mask_KL = (
+        torch.cat([part[:, :1], part.new_ones(len(part), count), part[:, 1:]], 1)
+        for part in (tokens.ids_KL, tokens.mask_KL)
+    )
+    if ids_KL.shape[1] <= longest:
+        return TextTokens(ids_KL, mask_KL)
+    length_K = mask_KL.sum(-1)
+    cut_K = length_K > longest
+    if int(cut_K.sum()):
+        log.warning(
+            "%d of %d texts are over %d tokens with prompts and were cut", int(cut_K.sum()), len(cut_K), longest
+        )
+    ends_K = ids_KL.gather(1, length_K[:, None] - 1)[:, 0]
+    last_K = torch.where(cut_K, ends_K, ids_KL[:, longest - 1])
+    return TextTokens(torch.cat([ids_KL[:, : longest - 1], last_K[:, None]], 1), mask_KL[:, :longest])
 
 
 def blank_tokens(texts: int) -> TextTokens:

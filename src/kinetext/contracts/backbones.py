@@ -145,6 +145,44 @@ def texts_are_encoded_alone(case: Case) -> None:
         require(positions.ndim == 2 and len(positions) >= L, f"text_positions has shape {tuple(positions.shape)}")
 
 
+def prompts_are_inserted(case: Case) -> None:
+    """Check that prompts change a text's feature, that each of them gets a gradient, and that words keep their rows."""
+    backbone = _build(case)
+    if not backbone.has_text or not backbone.takes_prompts:
+        return
+    tokens, width = backbone.tokenize(TEXTS), backbone.text_positions().shape[1]
+    count = min(3, len(backbone.text_layers))
+    prompts = [torch.randn(4, width, generator=_generator(4 + i)).requires_grad_() for i in range(count)]
+    text_KD, word_KLD = backbone.encode_text(tokens, prompts)
+    _require_shape("the words of encode_text with prompts", word_KLD, (*tokens.ids_KL.shape, backbone.embed_dim))
+    plain_KD, _ = backbone.encode_text(tokens)
+    require(not torch.allclose(text_KD, plain_KD, atol=1e-3), "prompts do not change the features of texts")
+    _require_same(
+        "a text with prompts, alone", backbone.encode_text(tokens.take(slice(0, 1)), prompts)[0][0], text_KD[0]
+    )
+    text_KD.sum().backward()
+    for number, prompt in enumerate(prompts, 1):
+        reached = prompt.grad is not None and bool(prompt.grad.abs().sum(-1).all())
+        require(reached, f"a prompt of text layer {number} gets no gradient")
+
+
+def the_embedding_can_be_changed(case: Case) -> None:
+    """Check that embed applies `change` to the tokens before the norm, and that tokens may be added after the patches."""
+    backbone = _build(case)
+    frames = _frames(backbone)
+    levels = (0, backbone.num_layers)
+    with torch.inference_mode():
+        plain = backbone.visual_tokens(frames, levels)
+        same = backbone.visual_tokens(frames, levels, change=lambda x_BTNV: x_BTNV)
+        _require_same("the tokens after a change to nothing", same[0], plain[0])
+        shifted = backbone.visual_tokens(frames, levels, change=lambda x_BTNV: x_BTNV + 1.5 * x_BTNV.flip(-1))
+        require(not torch.allclose(shifted[0], plain[0], atol=1e-3), "embed does not apply `change`")
+        longer = backbone.visual_tokens(frames, levels, change=lambda x: torch.cat([x, x[..., :2, :]], -2))
+        N = plain[0].shape[2]
+        _require_same("the tokens before two added ones", longer[0][:, :, :N], plain[0])
+        _require_shape("the tokens with two added ones", longer[levels[1]], (B, T, N + 2, backbone.width))
+
+
 def long_texts_are_cut(case: Case) -> None:
     """Check that a text longer than the context is cut, and that token_counter agrees with tokenize."""
     backbone = _build(case)
@@ -216,6 +254,8 @@ CHECKS = (
     a_layer_is_its_branches,
     bytes_are_normalised,
     texts_are_encoded_alone,
+    prompts_are_inserted,
+    the_embedding_can_be_changed,
     long_texts_are_cut,
     the_scale_is_set_and_clamped,
     parameters_have_a_place,

@@ -3,6 +3,8 @@
 B clips, T frames, K classes.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +30,7 @@ class TinyWithoutText(Tiny):
     def tokenize(self, texts: list[str]) -> TextTokens:
         raise NotImplementedError("this backbone has no text encoder")
 
-    def encode_text(self, tokens: TextTokens) -> tuple[Tensor, Tensor]:
+    def encode_text(self, tokens: TextTokens, prompts: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
         raise NotImplementedError("this backbone has no text encoder")
 
     def text_positions(self) -> Tensor:

@@ -89,6 +89,7 @@ class Method(nn.Module):
     search_space: ClassVar[SearchSpace] = LEARNING  # what tuning varies by default: option -> its range
     sees_order: bool = True  # false: the order of frames changes no score (a contract check)
     inside: bool = False  # true: `layer` runs in place of each layer of the image encoder
+    inside_text: bool = False  # true: the method changes the text encoder, so texts are encoded in every step
     gradient_checkpointing: bool = False  # of the method's own layers (training.gradient_checkpointing)
     patches: bool = False  # true: the method reads the patch tokens of a frame, not only its summary
 
@@ -134,10 +135,17 @@ class Method(nn.Module):
         """Return the output [B, T, N, V] of layer `number` (from 1) of the image encoder. Called only if `inside`."""
         return layer(x_BTNV.flatten(0, 1)).unflatten(0, x_BTNV.shape[:2])
 
+    def change_embedding(self, x_BTNV: Tensor) -> Tensor:
+        """Return the tokens [B, T, N, V] with their positions as they enter the norm before the first layer.
+
+        Called only if `inside`. Tokens may be added after the patches.
+        """
+        return x_BTNV
+
     def image_tokens(self, frames_BTCHW: Tensor) -> Tokens:
         """Return the tokens [B, T, N, V] of each layer in `levels`. Frames are uint8 or normalised floats."""
-        through = self.layer if self.inside else None
-        tokens = self.backbone.visual_tokens(frames_BTCHW, self.levels, through)
+        hooks = (self.layer, self.change_embedding) if self.inside else (None, None)
+        tokens = self.backbone.visual_tokens(frames_BTCHW, self.levels, *hooks)
         return tokens if self.patches else {k: self.backbone.summary(x)[:, :, None] for k, x in tokens.items()}
 
     @property

@@ -53,6 +53,11 @@ def read_tokens(method: Method, training: TrainingOptions, batch: Batch, piece: 
     return {level: t.clone() for level, t in tokens.items()}  # autograd takes no tensor of inference mode
 
 
+def texts_are_fixed(method: Method, training: TrainingOptions) -> bool:
+    """Return whether no parameter that trains changes the features of sentences and words."""
+    return training.text_encoder == "frozen" and not method.inside_text
+
+
 def encode_clips(method: Method, training: TrainingOptions, batch: Batch, piece: slice = WHOLE) -> Any:
     """Return the video features of the clips `piece` of a batch, in float32."""
     with autocast(training):
@@ -85,7 +90,7 @@ class Recognition:
     best_by = "val_top1"
 
     def __post_init__(self) -> None:
-        if self.training.text_encoder == "frozen":
+        if texts_are_fixed(self.method, self.training):
             with torch.no_grad():
                 self.frozen_words = self.method.encode_words(self.table)
 
@@ -179,7 +184,8 @@ class Retrieval:
         captions = self.table.take(batch.text_N, slice(first + start, first + stop))
         captions = captions.to(self.method.backbone.mean_C.device)
         with autocast(self.training):
-            with torch.set_grad_enabled(self.training.text_encoder != "frozen" and torch.is_grad_enabled()):
+            fixed = texts_are_fixed(self.method, self.training)
+            with torch.set_grad_enabled(not fixed and torch.is_grad_enabled()):
                 words = self.method.encode_words(captions)
             text = as_float32(self.method.pool_texts(words, captions), self.training)
         if not batch.sizes[batch.rank]:

@@ -27,11 +27,14 @@ class PlainLayer(Layer):
         self.queries, self.keys, self.values, self.out = (nn.Linear(width, width) for _ in range(4))
         self.inner, self.outer = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
 
-    def attention(self, x_SNV, num_queries=None, extra_keys_values=None, mask=None):
-        queries = self.queries(self.norms[0](x_SNV[:, :num_queries]))
-        keys_values = self.keys_values(x_SNV)
+    def attention_norm(self, x_SNV):
+        return self.norms[0](x_SNV)
+
+    def attend(self, x_SNV, num_queries=None, extra_keys_values=None, mask=None):
+        keys_values = (self.keys(x_SNV), self.values(x_SNV))
         if extra_keys_values is not None:
             keys_values = [torch.cat(pair, 1) for pair in zip(keys_values, extra_keys_values, strict=True)]
+        queries = self.queries(x_SNV[:, :num_queries])
         heads = [x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (queries, *keys_values)]
         return self.out(F.scaled_dot_product_attention(*heads, attn_mask=mask).transpose(1, 2).flatten(2))
 
@@ -39,8 +42,11 @@ class PlainLayer(Layer):
         x_SNV = self.norms[0](x_SNV)
         return self.keys(x_SNV), self.values(x_SNV)
 
-    def mlp(self, x_SNV):
-        return self.outer(F.gelu(self.inner(self.norms[1](x_SNV))))
+    def mlp_norm(self, x_SNV):
+        return self.norms[1](x_SNV)
+
+    def feed_forward(self, x_SNV):
+        return self.outer(F.gelu(self.inner(x_SNV)))
 
 
 class Patchless(Backbone):
@@ -52,6 +58,7 @@ class Patchless(Backbone):
         dim: int = Field(24, ge=2, description="width of the joint space")
 
     prefix_tokens = 0
+    pools_patches = True
 
     def __init__(self, dim):
         super().__init__(Preprocess((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
@@ -99,8 +106,9 @@ class Patchless(Backbone):
         places |= {"words": ("words", 0), "word_positions": ("text", 0), "text_out": ("text", LAYERS + 1)}
         return ParameterPlace(*places.get(part, ("scale", 0)))
 
-    def embed(self, frames_FCHW):
-        return self.patch(frames_FCHW).flatten(2).transpose(1, 2) + self.positions
+    def embed(self, frames_FCHW, change=None):
+        x_FNV = self.patch(frames_FCHW).flatten(2).transpose(1, 2) + self.positions
+        return x_FNV if change is None else change(x_FNV)
 
     def embeddings(self):
         return torch.zeros(WIDTH), torch.zeros(WIDTH), self.positions
@@ -121,10 +129,10 @@ class Patchless(Backbone):
         ids_KL = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
         return TextTokens(ids_KL, ids_KL > 0)
 
-    def encode_text(self, tokens):
+    def encode_text(self, tokens, prompts=()):
         x_KLV = self.words(tokens.ids_KL) + self.word_positions[: tokens.ids_KL.shape[1]]
         for layer in self.text_layers:
-            x_KLV = x_KLV + layer.attention(x_KLV, mask=tokens.mask_KL[:, None, None])
+            x_KLV = x_KLV + layer.attend(layer.attention_norm(x_KLV), mask=tokens.mask_KL[:, None, None])
             x_KLV = x_KLV + layer.mlp(x_KLV)
         words_KLD = self.text_out(x_KLV)
         return words_KLD[torch.arange(len(words_KLD)), tokens.length_K - 1], words_KLD

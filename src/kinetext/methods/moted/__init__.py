@@ -120,6 +120,7 @@ class Moted(Method):
         self.visual_out = zero_linear(width, width) if config.visual else None
         self.patches = self.visual is not None and self.visual.patches
         self.inside = self.visual is not None and self.visual.inside
+        self.inside_text = self.visual is not None and self.visual.inside_text
         self.index = StepIndexer("steps", pairs=config.pairs and not config.phases)
         self.reader = Reader(width, config.heads) if config.reader else None
         self.scorer_D = nn.Parameter(torch.zeros(width)) if config.weights == "learned" else None
@@ -133,6 +134,14 @@ class Moted(Method):
     def layer(self, number: int, layer: Layer, x_BTNV: Tensor) -> Tensor:
         """Return the output [B, T, N, V] of layer `number` as the temporal method computes it."""
         return self.visual.layer(number, layer, x_BTNV) if self.visual else super().layer(number, layer, x_BTNV)
+
+    def change_embedding(self, x_BTNV: Tensor) -> Tensor:
+        """Return the tokens before the first layer as the temporal method changes them."""
+        return self.visual.change_embedding(x_BTNV) if self.visual else x_BTNV
+
+    def encode_words(self, table: TextTable) -> WordFeatures:
+        """Return the features of every sentence and word, from the text encoder as the temporal method changes it."""
+        return self.visual.encode_words(table) if self.visual else super().encode_words(table)
 
     def encode_tokens(self, tokens: Tokens) -> VideoFeatures:
         """Return the appearance features [B, D] and the motion tokens, [B, T, D] or [B, P, D]."""
