@@ -43,6 +43,40 @@ def test_nothing_changes_before_training_and_merging_changes_nothing(tiny):
     assert not [name for name, _ in tiny.named_parameters() if "parametrizations" in name]
 
 
+def test_dropout_is_of_the_products_alone_and_of_training_alone(tiny):
+    """Its mean is the function without dropout; the products of queries, keys and values draw their own."""
+    frames_BTCHW, tokens = frames(), tiny.tokenize(["a red circle", "rising"])
+
+    def features():
+        with torch.no_grad():
+            return tiny.encode_frames(frames_BTCHW), tiny.encode_text(tokens)[0]
+
+    plain = features()
+    tiny.add_lora("image", 2, 1.0, 0.25)
+    tiny.add_lora("text", 2, 1.0, 0.25)
+    for ours, theirs in zip(features(), plain, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    tiny.train()
+    for ours, theirs in zip(features(), plain, strict=True):  # the second matrices are zero
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        for name, parameter in tiny.named_parameters():
+            if name.endswith("up_3VR"):
+                parameter.normal_(std=0.1)
+    for one, other in zip(features(), features(), strict=True):
+        assert not torch.allclose(one, other, atol=1e-3)
+    layer, x_SNV = tiny.layers[0], torch.randn(1, 4, tiny.width)
+    with torch.no_grad():
+        tiny.eval()
+        exact = layer.keys_values(x_SNV)
+        tiny.train()
+        drawn = [layer.keys_values(x_SNV) for _ in range(400)]
+    for number in range(2):
+        mean_SNV = torch.stack([pair[number] for pair in drawn]).mean(0)
+        torch.testing.assert_close(mean_SNV, exact[number], rtol=0, atol=0.2)
+        assert not torch.equal(drawn[0][number], drawn[1][number])
+
+
 def test_rank_2_on_vit_b_16_adds_the_published_count():
     backbone = OpenClipViT(Architecture("ViT-B-16"))
     add_lora(backbone)

@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from kinetext.backbones.checkpoint import load_backbone
 from kinetext.backbones.text_table import tabulate_texts
 from kinetext.core import plugins
 from kinetext.methods.base import LossInputs, build_method
-from kinetext.training.loss_terms.base import TermInputs
+from kinetext.training.loss_terms.base import TermInputs, mixed_losses
+from kinetext.training.objectives import total
 from left import curve
 from worlds import text_rows
 
@@ -50,3 +52,76 @@ def test_distill_clip_is_zero_before_training_and_counts_its_parameters(tiny):
         tiny.clip.visual.proj.add_(0.1 * torch.randn(tiny.clip.visual.proj.shape))
     tokens = method.image_tokens(frames_BTCHW)
     assert term.loss(TermInputs(frames_BTCHW, tokens, table, inputs)).item() > 1e-3
+
+
+def interpolated(method, **options):
+    term_class = plugins.load("terms", "interpolation_consistency")
+    return term_class(method, plugins.configure(term_class, options))
+
+
+def term_inputs(method, frames_BTCHW, other_B=None, share=1.0):
+    table = tabulate_texts(text_rows(LABELS), LABELS, method.backbone)
+    tokens = method.image_tokens(frames_BTCHW)
+    rivals_KK = torch.ones(2, 2, dtype=torch.bool)
+    inputs = LossInputs(method.encode_tokens(tokens), method.encode_texts(table), torch.tensor([0, 1]), rivals_KK)
+    return TermInputs(frames_BTCHW, tokens, table, inputs, other_B, share)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_interpolation_adds_the_gradient_at_the_interpolated_weights(tiny, tiny_folder, mixed):
+    """With no factor 1 - alpha, and with the loss of both classes if clips are mixed."""
+    other = load_backbone(tiny_folder)  # will hold the interpolated weights
+    method, at_mixture = (build_method(backbone, "mean_pool", {}) for backbone in (tiny, other))
+    term = interpolated(method, largest=0.5).eval()
+    moved = {}
+    with torch.no_grad():
+        for name, parameter in tiny.named_parameters():
+            step = 0.02 * torch.randn(parameter.shape)
+            moved[name] = parameter + 0.75 * step  # alpha is the mean of U(0, 0.5)
+            parameter.add_(step)
+        for name, parameter in other.named_parameters():
+            parameter.copy_(moved[name])
+    frames_BTCHW = torch.randn(2, 3, 3, 64, 64)
+    mixture = (torch.tensor([1, 0]), 0.7) if mixed else (None, 1.0)
+    loss = term.loss(term_inputs(method, frames_BTCHW, *mixture))
+    method.zero_grad()
+    loss.backward()
+    batch = term_inputs(at_mixture, frames_BTCHW, *mixture)
+    wanted = total(mixed_losses(at_mixture, batch.losses, *mixture))
+    wanted.backward()
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    for (name, ours), theirs in zip(tiny.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_interpolation_draws_another_alpha_in_each_step(tiny):
+    method = build_method(tiny, "mean_pool", {})
+    term = interpolated(method).train()
+    with torch.no_grad():
+        tiny.visual.proj.add_(0.1 * torch.randn(tiny.visual.proj.shape))
+    inputs = term_inputs(method, torch.randn(2, 3, 3, 64, 64))
+    torch.manual_seed(0)
+    losses = [term.loss(inputs).item() for _ in range(3)]
+    assert len(set(losses)) == 3
+    torch.manual_seed(0)
+    assert term.loss(inputs).item() == losses[0]
+
+
+def test_interpolation_refuses_what_it_cannot_serve(tiny):
+    tiny.gradient_checkpointing = True
+    method = build_method(tiny, "mean_pool", {})
+    with pytest.raises(ValueError, match=r"set training\.gradient_checkpointing: false"):
+        interpolated(method).loss(term_inputs(method, torch.randn(2, 3, 3, 64, 64)))
+    tiny.add_lora("image", 2, 1.0)
+    with pytest.raises(ValueError, match="weights of LoRA are no weights of CLIP"):
+        interpolated(method)
+    with pytest.raises(ValueError, match="no weight of the backbone trains"):
+        interpolated(method.requires_grad_(False))
+
+
+def test_interpolation_trains_with_a_method_inside_the_encoder(trained):
+    terms = {"interpolation_consistency": {"weight": 0.5}}
+    folder = trained("window_attention", image_encoder="trained", epochs=1, terms=terms)
+    parts = [curve(folder, f"train_loss_{name}") for name in ("cross_entropy", "interpolation_consistency")]
+    assert [sum(values) for values in zip(*parts, strict=True)] == pytest.approx(curve(folder, "train_loss"), rel=1e-5)
+    assert parts[1][0] == pytest.approx(parts[0][0] / 2, rel=0.2)

@@ -226,3 +226,17 @@ def test_a_protocol_without_validation_clips_is_not_calibrated(world, tmp_path):
     predict_clips(run, tmp_path / "splits.parquet", [world.frames], world.texts, world.backbone, None, output)
     calibration = read_calibration(tables.read_metadata(output)["calibration"])
     assert calibration.sentence() == "shares are not calibrated: the run has no validation clips"
+
+
+def test_motion_probes_encode_the_frames_again(world, tmp_path):
+    """The tokens of a frame depend on its neighbours, so that reordered tokens are not those of reordered frames."""
+    rows, _ = predict(world, tmp_path, "window_attention")
+    clip_id = next(place[2] for place in rows)
+    method = build_method(load_backbone(world.backbone), "window_attention", {}).eval()
+    frames_TCHW = FrameStore([world.frames]).frames(clip_id)
+    table = read_texts(world.texts, world.labels, method.backbone)
+    for order in ("reversed", "repeated"):
+        index_T = frame_indices(order, len(frames_TCHW), clip_id)
+        with torch.inference_mode():
+            wanted_BK = method.score(method.encode_video(frames_TCHW[None, index_T]), method.encode_texts(table))
+        assert rows["test", order, clip_id]["score_K"] == pytest.approx(wanted_BK[0].tolist(), abs=NEAR)

@@ -22,7 +22,7 @@ from kinetext.training import setup, train
 from kinetext.training.batches import Batches, balanced_items
 from kinetext.training.mixing import mix_clips, partners
 from kinetext.training.objectives import Recognition, log_shares, total
-from kinetext.training.recipes import Average, depth_scales, ema_decay, finished
+from kinetext.training.recipes import Average, choose_alpha, depth_scales, ema_decay, finished
 from kinetext.training.state import Progress, save_state
 from left import equal, weights
 
@@ -287,6 +287,42 @@ def test_low_rank_updates_are_interpolated(trained, world):
     start, middle, end = (tensors[name] for tensors in ends)
     assert torch.allclose(middle, (start + end) / 2, atol=1e-7)
     assert not torch.equal(start, end)
+
+
+@pytest.mark.parametrize("best", [0.0, 0.5, 1.0])
+def test_a_share_of_a_list_is_chosen_by_validation_clips(trained, world, monkeypatch, best):
+    """The scores are a curve over percent, the weights are those of the chosen share, and 0 is CLIP bit by bit."""
+    options = {"image_encoder": "lora", "text_encoder": "trained", "epochs": 1, "lr_new": 1e-2}
+    plain = weights(trained("mean_pool", "plain", **options))
+    validate, seen = Recognition.validate, []
+
+    def scored(self, batches):
+        proj = self.method.backbone.clip.visual.proj.detach().clone()
+        values = validate(self, batches)
+        seen.append((proj, batches.clip_ids))
+        share = (0.0, 0.5, 1.0)[len(seen) - 2] if len(seen) > 1 else None  # the first is the epoch's
+        return values | {"val_top1": values["val_top1"] if share is None else 0.5 + 0.25 * (share == best)}
+
+    monkeypatch.setattr(Recognition, "validate", scored)
+    folder = trained("mean_pool", "chosen", wise_ft_alpha=[1.0, 0.0, 0.5], **options)
+    curves = pq.read_table(folder / "curves.parquet").to_pylist()
+    points = {row["epoch"]: row["value"] for row in curves if row["metric"] == "wise_ft_val_top1"}
+    assert points == {percent: 0.75 if percent == 100 * best else 0.5 for percent in (0, 50, 100)}
+    assert json.loads((folder / "cost.json").read_text())["wise_ft_alpha"] == best
+    clip, written = dict(load_backbone(world.backbone).named_parameters()), weights(folder)
+    assert written.keys() == plain.keys()
+    for name, tensor in written.items():
+        start = clip[name.removeprefix("backbone.")].detach()
+        assert torch.equal(tensor, torch.lerp(start, plain[name], best))
+    validation = {row["clip_id"] for row in read_splits(world.splits())["val"].rows}
+    assert len(seen) == 4
+    assert all(set(clip_ids) == validation for _, clip_ids in seen)
+
+
+def test_equal_shares_and_missing_validation_clips():
+    assert choose_alpha({0.0: 0.5, 0.5: 0.75, 1.0: 0.75}) == 1.0
+    with pytest.raises(ValueError, match="wise_ft_alpha: the list is empty"):
+        TrainingOptions(wise_ft_alpha=[])
 
 
 def test_training_stops_after_epochs_without_a_better_validation(trained, monkeypatch):

@@ -87,7 +87,7 @@ class Method(nn.Module):
     needs_training_clips: ClassVar[bool] = False  # true: protocols with classes without training clips are refused
     tasks: ClassVar[tuple[Task, ...]] = ("classes", "captions")  # labels: several per clip, in `losses`
     search_space: ClassVar[SearchSpace] = LEARNING  # what tuning varies by default: option -> its range
-    sees_order: bool = True  # false: the order of frames changes no score (a contract check)
+    sees_order: bool = True  # false: reversing the frames changes no score (a contract check)
     inside: bool = False  # true: `layer` runs in place of each layer of the image encoder
     inside_text: bool = False  # true: the method changes the text encoder, so texts are encoded in every step
     gradient_checkpointing: bool = False  # of the method's own layers (training.gradient_checkpointing)

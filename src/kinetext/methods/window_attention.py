@@ -1,0 +1,68 @@
+"""Open-VCLIP's attention to neighbouring frames (Weng et al., ICML 2023, arXiv:2302.00624), without new parameters.
+
+In every layer the tokens of a frame attend to the tokens of the frame and of its neighbours: the keys and values of the
+next and the previous frame are added after the projection. Off the ends of a clip the keys and values are zeros that
+are not masked, as in the released code (wengzejia1/Open-VCLIP @ 047a817): they take a share of the softmax. Masking
+them gives another function. The code's other option, channel_shift, mixes heads and tokens and is not implemented.
+
+Nothing is added. The paper trains all of the image encoder (`image_encoder: trained`); lora and frozen work too.
+
+Before training, a clip without motion gets CLIP's features in frames that have all neighbours, and others at the ends.
+A clip with motion gets other features everywhere, so the method does not equal zero-shot CLIP. The window is symmetric: a
+reversed clip gets the score of the clip, so a class and its reversal cannot be told apart. Backbones without a class
+token are served too: all tokens are treated alike.
+
+Released settings for zero-shot tests: Kinetics-400, 8 frames, every 16th; learning rate 3.33e-6, 22 epochs, 64 clips;
+text encoder frozen, 28 templates; the loss term interpolation_consistency with weight 0.5; average of the weights of
+epochs 2 to 22 (weight_averaging: swa); then half of them and half of CLIP's (wise_ft_alpha: 0.5).
+experiments/open_vclip_zero_shot_hmdb51_ucf101.yaml
+
+B clips, T frames, N tokens of a frame, V width, E tokens of all neighbours.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from kinetext.backbones.layer import Layer
+from kinetext.core.plugins import Options
+from kinetext.methods.base import ALL_TASKS, Method
+
+
+class WindowAttention(Method):
+    """Average frame features of an encoder whose layers attend to neighbouring frames."""
+
+    paper = "Open-VCLIP (Weng et al., ICML 2023)"
+    mechanism = "attention of each frame to the keys and values of its neighbours, without new parameters"
+    equals_before_training = (
+        "another function: on a still clip zero-shot CLIP in frames with all neighbours, not at the ends"
+    )
+    tasks = ALL_TASKS
+    sees_order = False  # reversed; in other wrong orders frames have other neighbours
+    inside = True
+
+    class Config(Options):
+        """Option of the window."""
+
+        window: int = Field(1, ge=1, description="neighbours on each side; the released scripts use 1")
+
+    config: Config
+
+    def layer(self, number: int, layer: Layer, x_BTNV: Tensor) -> Tensor:
+        """Return the output of a layer that also attends to neighbouring frames."""
+        frames = x_BTNV.shape[:2]
+        x_SNV = x_BTNV.flatten(0, 1)
+        keys_SNV, values_SNV = layer.keys_values(x_SNV)
+        neighbours = (self._neighbours(keys_SNV, frames), self._neighbours(values_SNV, frames))
+        x_SNV = x_SNV + layer.attention(x_SNV, extra_keys_values=neighbours)
+        return (x_SNV + layer.mlp(x_SNV)).unflatten(0, frames)
+
+    def _neighbours(self, x_SNV: Tensor, frames: torch.Size) -> Tensor:
+        """Return the keys or values [B x T, E, V] of the neighbours of each frame, zeros off the ends of the clip."""
+        window, T = self.config.window, frames[1]
+        padded = F.pad(x_SNV.unflatten(0, frames), (0, 0, 0, 0, window, window))
+        shifts = [shift for shift in range(2 * window + 1) if shift != window]
+        return torch.cat([padded[:, shift : shift + T] for shift in shifts], 2).flatten(0, 1)
