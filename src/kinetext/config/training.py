@@ -55,6 +55,9 @@ class TrainingOptions(Options):
     )
     lora_rank: int = Field(2, ge=1, description="rank of the low-rank updates (CLIP-LoRA, CVPRW 2024)")
     lora_alpha: float = Field(1.0, gt=0, description="scale of the low-rank updates, divided by the root of the rank")
+    lora_dropout: float = Field(
+        0.25, ge=0, lt=1, description="dropout of the inputs of the low-rank updates in training (CLIP-LoRA)"
+    )
     temperature: float | None = Field(
         None,
         ge=0.01,
@@ -157,10 +160,11 @@ class TrainingOptions(Options):
         description="decay of the exponential average per step; after n averaged steps at most (1 + n) / (10 + n)",
     )
     average_from: Fraction = Field(0.0, description="share of the training before averaging starts (SWA: 0.75)")
-    wise_ft_alpha: Fraction = Field(
+    wise_ft_alpha: Fraction | tuple[Fraction, ...] = Field(
         1.0,
         description="WiSE-FT: backbone weights written = alpha x fine-tuned + (1 - alpha) x pretrained (CVPR 2022: 0.5); 1: "
-        "fine-tuned; the parameters that a method adds stay as trained",
+        "fine-tuned; a list: the alpha with the best score of the validation clips, never of test clips; the parameters that a "
+        "method adds stay as trained",
     )
     patience: int | None = Field(
         None,
@@ -189,6 +193,10 @@ class TrainingOptions(Options):
         if self.word_embeddings == "trained" and self.text_encoder != "trained":
             raise ValueError(
                 f"word_embeddings: trained needs text_encoder: trained, not {self.text_encoder}; set both, or neither"
+            )
+        if isinstance(self.wise_ft_alpha, tuple) and not self.wise_ft_alpha:
+            raise ValueError(
+                "wise_ft_alpha: the list is empty; give one alpha or more, such as [0, 0.25, 0.5, 0.75, 1]"
             )
         if self.repeats > 1 and not (self.augment.enabled or self.sampling != "uniform"):
             raise ValueError(f"repeats: all {self.repeats} copies of a clip would be equal; set augment or sampling")

@@ -10,7 +10,7 @@ B clips of this process, N clips of the whole batch, K classes or captions, D wi
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -23,7 +23,7 @@ from kinetext.methods.base import LossInputs, Method, Tokens, contrastive_loss, 
 from kinetext.training.batches import Batch, Batches
 from kinetext.training.features import map_tensors
 from kinetext.training.gather import gather_features
-from kinetext.training.loss_terms.base import LossTerm, TermInputs
+from kinetext.training.loss_terms.base import LossTerm, TermInputs, mixed_losses
 from kinetext.training.threshold import set_threshold
 
 WHOLE = slice(None)
@@ -114,14 +114,13 @@ class Recognition:
             video = as_float32(self.method.encode_tokens(tokens), self.training)
         text = self.text() if text is None else text
         inputs = self.inputs(batch, piece, video, text)
-        losses = self.method.losses(inputs)
-        if batch.other_B is not None:
-            other_B = to_device_async(batch.other_B[piece], self.rivals_KK.device)
-            of_other = self.method.losses(replace(inputs, target_B=other_B))
-            losses = {name: batch.share * loss + (1 - batch.share) * of_other[name] for name, loss in losses.items()}
+        device = self.rivals_KK.device
+        other_B = None if batch.other_B is None else to_device_async(batch.other_B[piece], device)
+        losses = mixed_losses(self.method, inputs, other_B, batch.share)
         if self.method.loss_terms:
             clips = batch.clips[piece] if isinstance(batch.clips, Tensor) else None
-            losses |= term_losses(self.method, TermInputs(clips, tokens, self.table, inputs), self.training)
+            term_inputs = TermInputs(clips, tokens, self.table, inputs, other_B, batch.share)
+            losses |= term_losses(self.method, term_inputs, self.training)
         clips_counted = len(batch.text_N[batch.part][piece]) if batch.sizes[batch.rank] else 0
         weight = clips_counted * len(batch.sizes) / len(batch.text_N)
         return losses if weight == 1 else {name: weight * loss for name, loss in losses.items()}

@@ -95,19 +95,36 @@ def put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
             parameter.copy_(value)
 
 
-def interpolate_backbone(backbone: Backbone, folder: Path, training: TrainingOptions) -> None:
-    """Set the trained weights of the backbone to (1 - alpha) x pretrained + alpha x trained.
+def pretrained_weights(backbone: Backbone, folder: Path, training: TrainingOptions) -> dict[str, Tensor]:
+    """Return the pretrained values of the weights of the backbone that train, by name.
 
-    Alpha is `wise_ft_alpha` (WiSE-FT, Wortsman et al., CVPR 2022). The pretrained weights are read from `folder`; their
-    temperature is set to `training.temperature` if it is given. LoRA must be merged first.
+    They are read from `folder`; the temperature is set to `training.temperature` if it is given. LoRA must be merged
+    first.
     """
     pretrained = load_backbone(folder)
     if training.temperature is not None:
         pretrained.set_temperature(training.temperature)
     start = dict(pretrained.named_parameters())
-    for name, parameter in backbone.named_parameters():
-        if parameter.requires_grad:
-            put([parameter], [torch.lerp(start[name].to(parameter.device), parameter, training.wise_ft_alpha)])
+    return {
+        name: start[name].detach().to(parameter.device)
+        for name, parameter in backbone.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def interpolate(backbone: Backbone, pretrained: dict[str, Tensor], tuned: dict[str, Tensor], alpha: float) -> None:
+    """Set weights of the backbone to (1 - alpha) x pretrained + alpha x tuned (WiSE-FT, Wortsman et al., CVPR 2022).
+
+    Both ends are exact: 0 gives the pretrained numbers, 1 the tuned ones, bit by bit.
+    """
+    parameters = dict(backbone.named_parameters())
+    for name, start in pretrained.items():
+        put([parameters[name]], [torch.lerp(start, tuned[name], alpha)])
+
+
+def choose_alpha(scores: dict[float, float]) -> float:
+    """Return the alpha with the highest validation score. Of equal ones, the one nearest to the tuned weights."""
+    return max(scores, key=lambda alpha: (scores[alpha], alpha))
 
 
 def finished(progress: Progress, training: TrainingOptions) -> bool:

@@ -120,6 +120,10 @@ def prepare(run: Path | RunSpec, inputs: Inputs, threads: int) -> Prepared:
     seconds = time.perf_counter() - started
     if training.select == "best_val" and not len(val_clips):
         raise ValueError(f"{spec.run}: select: best_val needs validation clips, and there are none; take select: last")
+    if isinstance(training.wise_ft_alpha, tuple) and not len(val_clips):
+        raise ValueError(
+            f"{spec.run}: wise_ft_alpha: a list is chosen from by validation clips, and there are none; give one number"
+        )
     return Prepared(spec, store, method, objective, train_clips, val_clips, seconds)
 
 
@@ -174,10 +178,11 @@ def choose_trained(method: Method, training: TrainingOptions) -> None:
 
 def add_lora(method: Method, training: TrainingOptions, device: torch.device) -> None:
     """Add LoRA to the encoders whose option is `lora`."""
+    matrices = (training.lora_rank, training.lora_alpha, training.lora_dropout)
     if training.image_encoder == "lora":
-        method.backbone.add_lora("image", training.lora_rank, training.lora_alpha)
+        method.backbone.add_lora("image", *matrices)
     if training.text_encoder == "lora":
-        method.backbone.add_lora("text", training.lora_rank, training.lora_alpha)
+        method.backbone.add_lora("text", *matrices)
     method.to(device)
 
 

@@ -50,7 +50,8 @@ class Progress:
     """The progress of a training: complete epochs, steps of the current epoch, and the losses of these steps.
 
     `start` and `recent` are the first and the last losses of the whole training. `kept` holds the trained parameters of
-    the epoch that will be written as the checkpoint, `averaged` the state of the weight average (recipes.py).
+    the epoch that will be written as the checkpoint, `averaged` the state of the weight average (recipes.py). `wise_ft`
+    holds the validation score of each interpolation with the pretrained weights, by alpha, after the last epoch.
     """
 
     epoch: int = 0
@@ -65,11 +66,17 @@ class Progress:
     curves: list[dict[str, Any]] = field(default_factory=list)
     kept: dict[str, Tensor] = field(default_factory=dict)
     averaged: dict[str, Tensor] = field(default_factory=dict)
+    wise_ft: dict[float, float] = field(default_factory=dict)
 
     def end_epoch(self, values: dict[str, float]) -> None:
         """Count an epoch as complete, and add `values` (metric -> value) to the curves."""
         self.epoch, self.step, self.losses, self.terms = self.epoch + 1, 0, [], {}
         self.curves += [{"epoch": self.epoch, "metric": name, "value": value} for name, value in values.items()]
+
+    def add_wise_ft(self, alpha: float, metric: str, score: float) -> None:
+        """Add the validation score of an interpolation to the curves. Its epoch is 100 x alpha: percent of the way."""
+        self.wise_ft[alpha] = score
+        self.curves.append({"epoch": round(100 * alpha), "metric": f"wise_ft_{metric}", "value": score})
 
     def keep(self, method: nn.Module) -> None:
         """Store a copy of the trained parameters of a method."""

@@ -33,7 +33,7 @@ from kinetext.training.distributed_step import DistributedStep
 from kinetext.training.fit import fit_method
 from kinetext.training.mixing import mix_clips
 from kinetext.training.objectives import total
-from kinetext.training.recipes import Average, finished, interpolate_backbone
+from kinetext.training.recipes import Average, choose_alpha, finished, interpolate, pretrained_weights
 from kinetext.training.setup import Inputs, Prepared, choose_step, make_optimizer, prepare
 from kinetext.training.state import Progress, Saver, clear_state, load_state, save_state, state_path
 from kinetext.training.step import first_sentences, is_out_of_memory, seed_from
@@ -63,12 +63,14 @@ def train_method(
     if prepared.method.fits:
         progress = fit_method(prepared)
         if distributed.rank() == 0:
-            write_results(prepared, progress, threads, output)
+            write_results(prepared, progress, threads, output, count_parameters(prepared))
         return
     progress, state = train_epochs(prepared, inputs, cache, on_curves)
+    progress.restore(prepared.method)
+    counts = count_parameters(prepared)  # before LoRA is merged
+    finish_weights(prepared, inputs.backbone, progress)
     if distributed.rank() == 0:
-        progress.restore(prepared.method)
-        write_results(prepared, progress, threads, output, inputs.backbone)
+        write_results(prepared, progress, threads, output, counts)
         clear_state(state)
 
 
@@ -212,17 +214,24 @@ def require_gradients(method: Method, unreached: set[int] | None = None) -> None
             )
 
 
-def write_results(
-    prepared: Prepared, progress: Progress, threads: int, output: Path, backbone: Path | None = None
-) -> None:
+def count_parameters(prepared: Prepared) -> dict[str, int]:
+    """Return the numbers of new and of trained parameters, for the cost."""
+    method = prepared.method
+    trained = method.fitted.values() if method.fits else prepared.parameters
+    return {
+        "new_parameters": sum(p.numel() for p in method.new_parameters().values()),
+        "trained_parameters": sum(p.numel() for p in trained),
+    }
+
+
+def write_results(prepared: Prepared, progress: Progress, threads: int, output: Path, counts: dict[str, int]) -> None:
     """Write the curves and the cost, then the checkpoint. If the checkpoint exists, the training is complete.
 
-    `backbone` is the folder of the pretrained backbone (see `finish_weights`), None for a method that is fitted.
+    `counts` is the result of `count_parameters`.
     """
     method, device = prepared.method, prepared.train_clips.device
-    cost = {
-        "new_parameters": sum(p.numel() for p in method.new_parameters().values()),
-        "trained_parameters": sum(p.numel() for p in (method.fitted.values() if method.fits else prepared.parameters)),
+    cost: dict[str, Any] = {
+        **counts,
         "train_seconds": progress.seconds,
         "train_clips_seen": prepared.train_clips.items * progress.epoch,
         "processes": distributed.world_size(),
@@ -231,17 +240,33 @@ def write_results(
         "train_peak_mib": peak_mib(device),
         "commit": code_commit(),
     }
+    if progress.wise_ft:
+        cost["wise_ft_alpha"] = choose_alpha(progress.wise_ft)
     with atomic_write(output.parent / "curves.parquet") as part:
         pq.write_table(pa.Table.from_pylist(progress.curves), part, write_page_checksum=True)
     with atomic_write(output.parent / "cost.json") as part:
         part.write_text(json.dumps(cost, indent=1))
-    if backbone is not None:
-        finish_weights(prepared, backbone)
     save_trained(method, output, {"run": prepared.spec.model_dump(mode="json"), "commit": cost["commit"]})
 
 
-def finish_weights(prepared: Prepared, backbone: Path) -> None:
-    """Merge LoRA into the weights; if `wise_ft_alpha` is below 1, interpolate them with the weights in `backbone`."""
-    prepared.method.backbone.merge_lora()
-    if prepared.spec.training.wise_ft_alpha < 1:
-        interpolate_backbone(prepared.method.backbone, backbone, prepared.spec.training)
+def finish_weights(prepared: Prepared, folder: Path, progress: Progress) -> None:
+    """Merge LoRA into the weights and interpolate them with the pretrained ones in `folder`, as `wise_ft_alpha` says.
+
+    If it is a list, every process calls this: the alpha with the best score of the validation clips is taken, and the
+    scores are a curve over alpha (`Progress.wise_ft`).
+    """
+    method, objective, training = prepared.method, prepared.objective, prepared.spec.training
+    backbone, alphas = method.backbone, training.wise_ft_alpha
+    backbone.merge_lora()
+    if alphas == 1:
+        return
+    pretrained = pretrained_weights(backbone, folder, training)
+    parameters = dict(backbone.named_parameters())
+    tuned = {name: parameters[name].detach().clone() for name in pretrained}
+    if isinstance(alphas, tuple):
+        for alpha in sorted(set(alphas)):
+            interpolate(backbone, pretrained, tuned, alpha)
+            progress.add_wise_ft(alpha, objective.best_by, objective.validate(prepared.val_clips)[objective.best_by])
+        alphas = choose_alpha(progress.wise_ft)
+        log.info("wise_ft_alpha %g of %s has the best %s", alphas, progress.wise_ft, objective.best_by)
+    interpolate(backbone, pretrained, tuned, alphas)

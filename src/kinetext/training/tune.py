@@ -60,5 +60,5 @@ def _train(prepared: Prepared, inputs: Inputs, cache: Path) -> tuple[float, Path
         return prepared.seconds, None
     progress, state = train_epochs(prepared, inputs, cache)
     progress.restore(method)
-    finish_weights(prepared, inputs.backbone)
+    finish_weights(prepared, inputs.backbone, progress)
     return progress.seconds, state

@@ -5,7 +5,7 @@ A term may have parameters. They train with the method but are not written to th
 B clips, T frames, C channels, H x W pixels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -23,6 +23,17 @@ class TermInputs:
     tokens: Tokens
     table: TextTable
     losses: LossInputs
+    other_B: Tensor | None = None  # class of the clip that is mixed into each clip (mixup, CutMix)
+    share: float = 1.0  # weight of the clip itself in the mixture
+
+
+def mixed_losses(method: Method, inputs: LossInputs, other_B: Tensor | None, share: float) -> dict[str, Tensor]:
+    """Return the losses of a method: of the clips' classes, weighted with those of the clips mixed into them, if any."""
+    losses = method.losses(inputs)
+    if other_B is None:
+        return losses
+    of_other = method.losses(replace(inputs, target_B=other_B))
+    return {name: share * loss + (1 - share) * of_other[name] for name, loss in losses.items()}
 
 
 class LossTerm(nn.Module):

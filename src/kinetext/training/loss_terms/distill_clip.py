@@ -1,11 +1,13 @@
 """Distillation from the frozen CLIP through a residual projector: FROSTER (Huang et al., ICLR 2024).
 
-Frame features and sentence features of the trained model go through z + ratio P(z), where P is a two-layer MLP whose
-second matrix starts at zero. The loss pulls the results towards the features of the initial weights: (1 - cosine of
-images) + (1 - cosine of texts). The projectors are dropped after training. They add 2 x 2 D^2 parameters, 1.049 M at
-D = 512. Before training the text term is 0, and so is the image term if the method does not change the frame features.
+Normalised frame features and normalised class texts of the trained model go through z + ratio P(z), where P is a
+two-layer MLP without biases whose second matrix starts at zero. A class text is the mean of the normalised features of
+its sentences (the original: of two templates). The loss pulls the results towards the features of the initial weights:
+(1 - cosine of images) + (1 - cosine of texts). The projectors are dropped after training. They add 2 x 2 D^2
+parameters, 1.049 M at D = 512. Before training the text term is 0, and so is the image term if the method does not
+change the frame features. The released scripts use weight 2 (Visual-AI/FROSTER @ 230ae88).
 
-B clips, T frames, S sentences, D joint width.
+B clips, T frames, S sentences, K classes, D joint width.
 """
 
 from copy import deepcopy
@@ -16,6 +18,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from kinetext.backbones.text_table import class_means, encode_table
 from kinetext.core.plugins import Options
 from kinetext.methods.base import Method
 from kinetext.training.loss_terms.base import LossTerm, TermInputs
@@ -37,7 +40,7 @@ class ResidualProjector(nn.Module):
 
 
 class DistillClip(LossTerm):
-    """Penalise 1 - cosine between projected frame and sentence features and the features of the initial backbone."""
+    """Penalise 1 - cosine between projected frame features and class texts and those of the initial backbone."""
 
     class Config(Options):
         """Option of the projector."""
@@ -49,7 +52,7 @@ class DistillClip(LossTerm):
         self.teacher = deepcopy(method.backbone).requires_grad_(False).eval()
         self.image = ResidualProjector(method.backbone.embed_dim, config.ratio)
         self.text = ResidualProjector(method.backbone.embed_dim, config.ratio)
-        self._teacher_sentences: Tensor | None = None
+        self._teacher_texts: Tensor | None = None
 
     def loss(self, inputs: TermInputs) -> Tensor:
         (method,) = self.method
@@ -59,14 +62,19 @@ class DistillClip(LossTerm):
                 teacher_BTD = self.teacher.project(method.summaries(inputs.tokens))
             else:
                 teacher_BTD = self.teacher.encode_frames(inputs.frames_BTCHW)
-        image_loss = 1 - F.cosine_similarity(self.image(student_BTD), teacher_BTD, dim=-1).mean()
-        return image_loss + self._text_loss(method, inputs)
+        return distance(self.image, student_BTD, teacher_BTD) + self._text_loss(method, inputs)
 
     def _text_loss(self, method: Method, inputs: TermInputs) -> Tensor:
-        if self._teacher_sentences is None:
-            from kinetext.backbones.text_table import encode_table
-
+        table = inputs.table
+        every_S = torch.ones_like(table.motion_S)
+        if self._teacher_texts is None:
             with torch.no_grad():
-                self._teacher_sentences = encode_table(self.teacher, inputs.table).sentence_SD
-        student_SD = method.encode_words(inputs.table).sentence_SD
-        return 1 - F.cosine_similarity(self.text(student_SD), self._teacher_sentences, dim=-1).mean()
+                self._teacher_texts = class_means(encode_table(self.teacher, table).sentence_SD, table, every_S)
+        student_KD = class_means(method.encode_words(table).sentence_SD, table, every_S)
+        return distance(self.text, student_KD, self._teacher_texts)
+
+
+def distance(projector: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
+    """Return the mean of 1 - cosine between projected, normalised features [..., D] and those of the teacher."""
+    projected = projector(F.normalize(student, dim=-1))
+    return 1 - F.cosine_similarity(projected, teacher, dim=-1).mean()
