@@ -231,7 +231,7 @@ def test_a_protocol_without_validation_clips_is_not_calibrated(world, tmp_path):
 def test_motion_probes_encode_the_frames_again(world, tmp_path):
     """The tokens of a frame depend on its neighbours, so that reordered tokens are not those of reordered frames."""
     rows, _ = predict(world, tmp_path, "window_attention")
-    clip_id = next(place[2] for place in rows)
+    clip_id = next(clip_id for _, _, clip_id in rows)
     method = build_method(load_backbone(world.backbone), "window_attention", {}).eval()
     frames_TCHW = FrameStore([world.frames]).frames(clip_id)
     table = read_texts(world.texts, world.labels, method.backbone)

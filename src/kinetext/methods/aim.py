@@ -121,5 +121,5 @@ class Aim(Method):
         x_STV = layer.attention_norm(x_BTNV).transpose(1, 2).flatten(0, 1)  # S: B x N sequences
         if self.config.before_time:
             x_STV = x_STV + adapters["before_time"](x_STV)
-        x_STV = adapters["time"](layer.attend(x_STV, positions=False))
+        x_STV = adapters["time"](layer.placed(None).attend(x_STV))
         return x_STV.unflatten(0, (B, N)).transpose(1, 2)
