@@ -42,8 +42,8 @@ def st_adapter_names(method):
     places = {"before_attention": "adapter_pre_attn", "before_mlp": "adapter_pre_mlp"}
     names = {}
     for name in method.new_parameters():
-        place, number, part, kind = name.split(".")
-        names[name] = f"transformer.resblocks.{int(number) - 1}.{places[place]}.{parts[part]}.{kind}"
+        where, number, part, kind = name.split(".")
+        names[name] = f"transformer.resblocks.{int(number) - 1}.{places[where]}.{parts[part]}.{kind}"
     return names
 
 
@@ -77,8 +77,8 @@ def aim_names(method):
     names = {"time_embed": "temporal_embedding"}
     for name in method.new_parameters():
         if name != "time_embed":
-            _, number, place, part, kind = name.split(".")
-            layer = f"transformer.resblocks.{number}.{parts[place]}"
+            _, number, adapter, part, kind = name.split(".")
+            layer = f"transformer.resblocks.{number}.{parts[adapter]}"
             names[name] = f"{layer}.{'D_fc1' if part == 'down' else 'D_fc2'}.{kind}"
     return names
 
@@ -130,9 +130,8 @@ def table_of(sentences):
     tokens = TextTokens(ids_KL, torch.arange(ids_KL.shape[1]) < lengths_K[:, None])
     names = [str(k) for k in range(len(sentences))]
     K = len(sentences)
-    return text_table(
-        names, tokens, torch.arange(K), torch.zeros(K, dtype=torch.bool), torch.zeros(K, dtype=torch.long)
-    )
+    owner_K, none_K = torch.arange(K), torch.full((K,), -1)
+    return text_table(names, tokens, owner_K, none_K > 0, torch.full((K,), torch.nan), none_K)
 
 
 @pytest.mark.parametrize("case", [case for case in VIFI if "no_prompts" not in case])

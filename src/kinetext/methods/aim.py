@@ -22,7 +22,7 @@ batch, because its tensors begin with the tokens.
 Released settings (taoyang1122/adapt-image-models @ b3580d2): a linear classifier with dropout 0.5 on ln_post, without
 the projection, averaged over frames; AdamW, learning rate 3e-4, weight decay 0.05, 2.5 epochs of warm-up, 30 to 50
 epochs, 64 clips; scale 0.5, or 1 on Something-Something V2. Here classes are scored by their texts, as for all methods.
-experiments/aim_*.yaml
+
 
 B clips, T frames, N tokens of a frame, V width.
 """

@@ -16,7 +16,7 @@ Before training the convolutions are zero, and the method equals mean_pool, whic
 Released settings (linziyi96/st-adapter @ b914b38): a linear classifier with dropout 0.5 on ln_post of the mean class
 token, AdamW, learning rate 1e-3 per 256 clips, weight decay 0.01; Kinetics-400: 12 epochs of 8 frames, every 16th;
 Something-Something V2: 50 epochs of 8 segments, RandAugment. Here classes are scored by their texts, as for all
-methods; `average: tokens` takes the mean before the norm, as released. experiments/st_adapter_*.yaml
+methods; `average: tokens` takes the mean before the norm, as released.
 
 B clips, T frames, N tokens of a frame, L patches, (h, w) the patch grid, V width, C width of the bottleneck.
 """
