@@ -49,7 +49,7 @@ TRUNKS = {  # name -> (class, arguments): as timm's own entry points, but small
 }
 MAPS = ("siglip", "pe", "pe_without_class")
 SIGLIP_TEXT = {
-    "context_length": 16,
+    "context_length": 64,
     "vocab_size": 200,
     "hf_tokenizer_name": "kinetext/no-such-tokenizer",
     "tokenizer_kwargs": {"clean": "canonicalize"},

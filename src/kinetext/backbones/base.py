@@ -116,7 +116,10 @@ class Backbone(nn.Module):
 
     @classmethod
     def token_counter(cls, architecture: dict[str, Any]) -> Callable[[str], int]:
-        """Return a function that counts the tokens of a text, with start and end token and without truncation."""
+        """Return a function that counts the tokens of a text, with start and end token and without truncation.
+
+        `architecture` is the content of backbone.yaml and its folder (`read_architecture`).
+        """
         raise NotImplementedError
 
     def mark_pretrained(self) -> None:

@@ -78,9 +78,10 @@ class TextTable:
     def take(self, rows_K: Tensor, part: slice = slice(None)) -> TextTable:
         """Return a table in which each of the sentences `rows_K[part]` is a separate class.
 
-        The sentences are padded to the longest sentence of all `rows_K`, so that all parts have equal width.
+        The sentences are padded to the longest sentence of all `rows_K`, so that all parts have equal width. Where
+        padding is seen by the text encoder, they keep all of it.
         """
-        longest = int(self.tokens.length_K[rows_K].max())
+        longest = int(self.tokens.length_K[rows_K].max()) if self.trim else self.tokens.ids_KL.shape[1]
         rows_K = rows_K[part]
         return text_table(
             [self.labels[owner] for owner in self.owner_S[rows_K].tolist()],

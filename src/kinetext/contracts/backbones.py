@@ -7,6 +7,7 @@ joint width.
 import torch
 from torch import Tensor
 
+from kinetext.backbones.architecture import read_architecture
 from kinetext.backbones.base import Backbone, TextTokens
 from kinetext.backbones.checkpoint import load_backbone, save_backbone
 from kinetext.contracts import Case, require
@@ -190,7 +191,8 @@ def long_texts_are_cut(case: Case) -> None:
     tokens = backbone.tokenize(["up and down " * backbone.context_length])
     length, context = tokens.ids_KL.shape[1], backbone.context_length
     require(length <= context, f"a long text gives {length} tokens, context_length is {context}")
-    count = case.cls.token_counter(backbone.architecture())
+    save_backbone(backbone, case.folder, {"weights": "checked"}, case.module)
+    count = case.cls.token_counter(read_architecture(case.folder))
     for text, length in zip(TEXTS, backbone.tokenize(TEXTS).mask_KL.sum(1).tolist(), strict=True):
         require(
             count(text) == length, f"token_counter counts {count(text)} tokens of '{text}', tokenize gives {length}"
