@@ -69,6 +69,10 @@ class VlPrompts(Method):
 
     config: Config
 
+    @classmethod
+    def gives_frame_motion(cls, config: Any) -> bool:
+        return False  # frames do not see each other
+
     def __init__(self, backbone: Backbone, config: Config) -> None:
         super().__init__(backbone, config)
         vision = min(config.vision_depth, backbone.num_layers)
