@@ -35,7 +35,10 @@ def test_every_method_scores_and_learns_on_every_family(name, family):
 
     backbone = small_timm.small(family)
     torch.manual_seed(0)
-    method = build_method(backbone, name, OPTIONS.get(name, {})).eval()
+    options = OPTIONS.get(name, {})
+    if name == "vl_prompts" and not backbone.takes_prompts:
+        options = {**options, "text_depth": 0}
+    method = build_method(backbone, name, options).eval()
     perturb(method)
     table = tabulate_texts(text_rows(LABELS), LABELS, backbone)
     frames_BTCHW = torch.randn(B, T, 3, 32, 32)

@@ -85,7 +85,7 @@ def test_ost_takes_descriptions_of_the_whole_as_spatial_and_the_others_as_tempor
     assert text.temporal_KN.tolist() == [[True, True, False], [True, True, False]]  # falling: it has no others
     sentences = [["it waits", "it stops"], ["a cube", "a red cube"]]
     for k, of_class in enumerate(sentences):
-        features = F.normalize(tiny.clip.encode_text(tiny.tokenizer(of_class)), dim=-1)
+        features = F.normalize(tiny.encode_text(tiny.tokenize(of_class))[0], dim=-1)
         assert_same(text.temporal_KND[k, :2], features)
     assert text.temporal_KND[:, 2].abs().max() == 0
 

@@ -29,9 +29,9 @@ def test_prompt_names_rivals_and_number_of_sentences():
 def test_answer_is_parsed_in_its_usual_forms(wrap):
     answer = '{"start": " low", "end": "high", "whole": ["it goes up "], "note": 1}'
     assert parse_answer(wrap.replace("{}", answer)) == [
-        ("start", "low"),
-        ("end", "high"),
-        ("whole", "it goes up"),
+        (0.0, "low"),
+        (1.0, "high"),
+        (None, "it goes up"),
     ]
 
 

@@ -162,7 +162,7 @@ MISTAKES = [
     (
         "backbones.own",
         {"model": "RN50", "pretrained": "openai"},
-        "backbones.own: 'RN50' has no plain ViT image encoder; take one such as ViT-B-32, ViT-B-16 or ViT-L-14",
+        "backbones.own: open_clip's 'RN50' has a ResNet as image encoder, which is not supported; the nearest supported model is ViT-B-32",
     ),
     (
         "backbones.own",

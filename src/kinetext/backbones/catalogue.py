@@ -58,7 +58,7 @@ def substitute_of(model: str) -> str:
 def refusal(model: str, problem: str) -> str:
     """Return the sentence about an architecture that is not supported because of a part of it (`problem`)."""
     return (
-        f"backbones: open_clip's '{model}' has {problem}, which is not supported; the nearest supported model is "
+        f"open_clip's '{model}' has {problem}, which is not supported; the nearest supported model is "
         f"{substitute_of(model)}"
     )
 

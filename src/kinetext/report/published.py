@@ -10,7 +10,7 @@ from kinetext.evaluation.metrics import unit_of
 from kinetext.report.estimates import Estimates
 from kinetext.report.formats import format_value, with_sign
 from kinetext.report.harmonic import HARMONIC_MEANS
-from kinetext.report.keys import Comparison, RowKey
+from kinetext.report.keys import Comparison, RowKey, method_title
 from kinetext.report.novel import harmonic_means
 
 
@@ -26,7 +26,13 @@ def compare_with_published(published: Iterable[Published], estimates: Estimates)
         matching = [key for key in cells if (key.method, key.texts) == (number.method, number.texts)]
         ours = next((cells[key] for key in matching if number.backbone in (None, key.backbone)), None)
         show = partial(format_value, unit=ours.unit if ours else unit_of(number.metric))
-        row = {"number": number, "published": show(number.value), "ours": ours, "difference": None}
+        row = {
+            "number": number,
+            "title": method_title(number.method),
+            "published": show(number.value),
+            "ours": ours,
+            "difference": None,
+        }
         if ours is not None:
             ends = [with_sign(show(end - number.value)) for end in (ours.value, ours.low, ours.high)]
             row |= {"difference": ends, "value": show(ours.value), "range": [show(ours.low), show(ours.high)]}
