@@ -29,7 +29,8 @@ def kind_plot(name: str, shown: Cells, labels: dict[RowKey, str], axis: str, fol
                     _draw_cell(axes, left, y, cells[key])
         axes.set_yticks(range(len(keys)), [labels[key] for key in keys])
         axes.set_ylim(len(keys) - 0.5, -0.5)
-        ends = [(column * (100 + GAP) + tick, tick) for column in range(len(shown)) for tick in (0, 50, 100)]
+        ticks = (0, 50, 100)  # 0 at the first column only: it would touch the 100 of the one before
+        ends = [(column * (100 + GAP) + tick, tick) for column in range(len(shown)) for tick in ticks[column > 0 :]]
         axes.set_xticks([x for x, _ in ends], [str(tick) for _, tick in ends], fontsize=7)
         axes.set_xlim(-4, len(shown) * (100 + GAP) - GAP + 4)
         axes.spines["bottom"].set_visible(False)
