@@ -181,7 +181,7 @@ def test_a_configuration_is_checked_for_texts_and_numbers_of_frames(tmp_path):
     videomae().save_pretrained(tmp_path)
     values = {
         "backbones": {"video": {"module": "hf_video", "weights": str(tmp_path)}},
-        "datasets": {"shapes": {"frames": {"num_frames": 8, "size_px": 64}}},
+        "datasets": {"shapes": {"frames": {"num_frames": 8, "size_px": 64, "interpolation": "bilinear"}}},
         "texts": {"names": {}},
         "methods": {"linear_probe": {}, "zero_shot": {}},
         "experiments": {

@@ -52,7 +52,7 @@ ENCODERS = {"visual.transformer": "vision_model.encoder", "transformer": "text_m
 def write_hub_folder(
     clip: Any, model: str, quick_gelu: bool, preprocess: Preprocess, folder: Path, tokenizer: Tokenizer | None
 ) -> None:
-    """Write the weights, the configuration and a tokenizer of the hub of a model of open_clip to `folder`.
+    """Write the weights and the configuration of an open_clip model to `folder`, with its hub tokenizer if it has one.
 
     `model` is open_clip's name of the architecture. `quick_gelu` states that the weights need OpenAI's GELU although
     the architecture does not name it.

@@ -32,7 +32,7 @@ MARK_START, MARK_END = "<!-- table: tools/backbones_table.py -->", "<!-- end of 
 
 
 class Status(NamedTuple):
-    """Whether an architecture is supported, by which plug-in, and its sizes or the reason and the substitute."""
+    """The support of an architecture: its plug-in and sizes, or the reason why it is not supported and a substitute."""
 
     model: str
     family: str | None  # None: not supported

@@ -20,7 +20,7 @@ HARMONIC_MEANS = {
 def harmonic_outcomes(
     comparisons: dict[tuple[Comparison, str], SeedOutcomes],
 ) -> dict[tuple[Comparison, str], SeedOutcomes]:
-    """Return the outcomes of harmonic means of top-1 accuracy, by the comparison of the novel clips."""
+    """Return the outcomes of the harmonic mean of top-1 accuracy, by the novel clips' comparison and the metric."""
     harmonic = {}
     for (comparison, metric), base in comparisons.items():
         for name, splits in HARMONIC_MEANS.items():

@@ -24,7 +24,7 @@ FORMAT_VERSION = 2  # raise it when clips change: their folder's name depends on
 
 
 class Shapes(Dataset):
-    """Rendered clips of moving shapes. The classes of a pair show the same frames in another order."""
+    """Rendered clips of moving shapes. The classes of a pair differ in motion only."""
 
     class Config(Options):
         """The clips per class and split, the kinds of motion or the pairs of classes, the pairs without training

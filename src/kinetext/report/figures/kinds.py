@@ -15,7 +15,8 @@ Cells = dict[str, dict[RowKey, Estimate]]  # kind -> row -> accuracy
 def kind_plot(name: str, shown: Cells, labels: dict[RowKey, str], axis: str, folder: Path) -> str:
     """Plot one line per row and one column per kind, each point with its interval and the chance level dashed.
 
-    `labels` has the name of each row, in order. Returns SVG and writes {name}.png to `folder`.
+    `shown` has the accuracy by kind and row; `labels` has the name of each row, in order. Returns SVG and writes
+    {name}.png to `folder`.
     """
     keys = list(labels)
     with canvas.new_figure(0.95 + 0.27 * len(keys)) as (figure, axes):
