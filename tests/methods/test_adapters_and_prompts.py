@@ -90,7 +90,7 @@ def test_drop_path_drops_whole_clips(tiny):
     method.drop_path.train()
     torch.manual_seed(1)
     dropped = []
-    method.drop_path.register_forward_hook(lambda module, inputs, output: dropped.append((output == 0).flatten(1)))
+    method.drop_path[-1].register_forward_hook(lambda module, inputs, output: dropped.append((output == 0).flatten(1)))
     with torch.inference_mode():
         method.encode_video(noise_clips())
     shares_B = torch.cat([zero_BM.float().mean(1) for zero_BM in dropped])

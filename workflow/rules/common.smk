@@ -16,6 +16,7 @@ from kinetext.plan import (
     check_config,
     dataset_inputs,
     has_captions,
+    is_fitted,
     is_quick,
     is_multi_label,
     method_trains,
@@ -46,6 +47,12 @@ if not SOURCE.is_dir():  # a pod gets the workflow alone; the package is in its 
 
 include: "bucket.smk"
 include: "user_files.smk"
+
+
+if BUCKET and any(reads_frames(run) for run in RUNS.values()):
+    raise WorkflowError(
+        "methods that ask a server keep paid replies in results/cache, which a job on another machine loses; run them without a bucket"
+    )
 
 
 # On a cluster these stay with Snakemake itself: they take seconds, or they need the network (a language model, MLflow's
@@ -129,7 +136,10 @@ def training_mb(find_run):
         run = find_run(w)
         space = run.tuning.space if run.tuning else {}
         encoders = [run.training.image_encoder, *space.get("training.image_encoder", {}).get("choices", [])]
-        return 16_000 + (int(1024 * run.training.cache_gib) if "frozen" in encoders else 0)
+        cache_mb = int(1024 * run.training.cache_gib)
+        if is_fitted(run):  # its features, in parts and in one tensor
+            return 16_000 + 2 * cache_mb
+        return 16_000 + (cache_mb if "frozen" in encoders else 0)
 
     return megabytes
 

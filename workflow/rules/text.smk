@@ -54,6 +54,7 @@ rule mine_confusables:
 
 rule describe_classes:
     input:
+        unpack(bucket_inputs("describe_classes")),
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
         confusables=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
@@ -75,7 +76,11 @@ rule describe_classes:
         backbone=lambda w: f"{RESULTS_LOCAL}/backbones/{w.backbone}",
         cache=f"{RESULTS}/cache",
         states=pattern_states(text_sources),
-        code=code("texts.describe", plugins=lambda w: text_modules(CONFIG.texts[w.texts], w.texts), stops=["backbones"]),
+        code=code(
+            "texts.describe",
+            plugins=lambda w: text_modules(CONFIG.texts[w.texts].for_dataset(w.dataset), w.texts),
+            stops=["backbones"],
+        ),
     shell:
         "kinetext describe-classes --name {wildcards.texts:q} --clips {input.clips:q} --splits {input.splits:q}"
         " --confusables {input.confusables:q} --options {params.options:q} --rule {params.rule:q}"

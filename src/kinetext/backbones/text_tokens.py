@@ -116,14 +116,17 @@ def find_tokenizer(text_settings: dict[str, Any], weights: str | None = None) ->
     folder = Path(weights) if weights and not weights.startswith(HUB) else None
     if folder is not None and folder.is_dir() and (folder / FILE).is_file():
         return _read(folder / FILE, folder / SETTINGS, clean, strips)
-    repository = (
-        weights.removeprefix(HUB) if weights and weights.startswith(HUB) else text_settings["hf_tokenizer_name"]
-    )
-    try:
-        return _read(hub_file(repository, (FILE,)), hub_file(repository, (SETTINGS,)), clean, strips)
-    except ValueError as error:
-        where = f"put {FILE} and {SETTINGS} of hf-hub:{repository} into the folder of the weights"
-        raise ValueError(f"backbones: the tokenizer is missing: {error}; or {where}") from None
+    own = [weights.removeprefix(HUB)] if weights and weights.startswith(HUB) else []
+    needed, reason, repository = f"{FILE} and {SETTINGS}", "", ""
+    for repository in (*own, text_settings["hf_tokenizer_name"]):
+        try:
+            files = (hub_file(repository, (FILE,), needed), hub_file(repository, (SETTINGS,), needed))
+        except ValueError as error:
+            reason = str(error)
+            continue
+        return _read(*files, clean, strips)
+    where = f"put {needed} of hf-hub:{repository} into the folder of the weights"
+    raise ValueError(f"backbones: the tokenizer is missing: {reason}; or {where}")
 
 
 def _read(file: Path, settings: Path, clean: str, strips: bool) -> HubTokenizer:

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from kinetext.core.plugins import Options
 
-DATASET_KEYS = ("bank", "path")  # options of text providers that may name the data set
+DATASET_KEYS = ("bank", "path", "confusions")  # options of text providers that may name the data set
 
 
 class TextOptions(Options):

@@ -95,7 +95,7 @@ def predict_frames(
             for name, split in tested.items()
         },
         "testing": spec.testing.model_dump(),
-        "predict_clips_per_s": method.cost().sent / seconds if method.cost().sent else None,
+        "predict_clips_per_s": method.cost().sent / len(method.frame_orders) / seconds if method.cost().sent else None,
         "cost": _cost(method, len(clip_ids)),
         "answers": {**asdict(method.cost()), **_unusable(tasks, answers, store)},
         "calibration": ANSWERS.document(),

@@ -80,7 +80,12 @@ class Aim(Method):
         )
         scale: float = Field(0.5, ge=0, description="factor of the adapter beside the MLP; Something-Something V2: 1")
         ratio: float = Field(0.25, gt=0, le=1, description="width of a bottleneck as a share of the encoder's width")
-        drop_path: float = Field(0.2, ge=0, lt=1, description="stochastic depth of the adapters of time and MLP")
+        drop_path: float = Field(
+            0.2,
+            ge=0,
+            lt=1,
+            description="stochastic depth of the adapters of time and MLP in the last layer; linear from 0 in the first one",
+        )
         max_frames: int = Field(64, ge=1, description="rows of the time embedding, the largest number of frames")
 
     config: Config
@@ -93,7 +98,8 @@ class Aim(Method):
             nn.ModuleDict({name: Adapter(width, hidden) for name in names}) for _ in backbone.layers
         )
         self.time_embed = nn.Parameter(torch.zeros(config.max_frames, width))
-        self.drop_path = drop_path(config.drop_path)
+        last = max(1, len(backbone.layers) - 1)
+        self.drop_path = nn.ModuleList(drop_path(config.drop_path * k / last) for k in range(len(backbone.layers)))
 
     def change_embedding(self, x_BTNV: Tensor) -> Tensor:
         """Return the tokens with the time embedding added. Raises ValueError for more than `max_frames` frames."""
@@ -108,11 +114,12 @@ class Aim(Method):
     def layer(self, number: int, layer: Layer, x_BTNV: Tensor) -> Tensor:
         """Return the output of a layer with attention over time before it and with its adapters."""
         adapters, frames = cast(nn.ModuleDict, self.adapters[number - 1]), x_BTNV.shape[:2]
-        x_BTNV = x_BTNV + self.drop_path(self._attend_in_time(adapters, layer, x_BTNV))
+        drop = self.drop_path[number - 1]
+        x_BTNV = x_BTNV + drop(self._attend_in_time(adapters, layer, x_BTNV))
         seen_BTNV = layer.attention(x_BTNV.flatten(0, 1)).unflatten(0, frames)
         x_BTNV = x_BTNV + seen_BTNV + adapters["space"](seen_BTNV)
         normed_BTNV = layer.mlp_norm(x_BTNV)
-        beside_BTNV = self.drop_path(self.config.scale * adapters["mlp"](normed_BTNV))
+        beside_BTNV = drop(self.config.scale * adapters["mlp"](normed_BTNV))
         return x_BTNV + layer.feed_forward(normed_BTNV) + beside_BTNV
 
     def _attend_in_time(self, adapters: nn.ModuleDict, layer: Layer, x_BTNV: Tensor) -> Tensor:

@@ -80,10 +80,6 @@ class FrameMethod(Method):
         """Keep the options. `backbone` is ignored."""
         super().__init__(None, config)  # type: ignore[arg-type]
 
-    @classmethod
-    def gives_video_feature(cls, config: Any) -> bool:
-        return False
-
     @property
     def at_once(self) -> int:
         """The number of clips that are asked about in parallel."""

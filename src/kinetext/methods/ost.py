@@ -79,10 +79,6 @@ class Ost(Method):
 
     config: Config
 
-    @classmethod
-    def gives_video_feature(cls, config: Config) -> bool:
-        return False
-
     def encode_frames(self, frames_BTD: Tensor) -> Tensor:
         """Return the normalised frame features [B, T, D]."""
         return F.normalize(frames_BTD, dim=-1)

@@ -51,7 +51,11 @@ class SelectedDescriptions(Method):
     class Config(Options):
         """Options of the selection and of the score."""
 
-        top: int = Field(3, ge=2, description="candidates per clip: the classes with the highest scores")
+        top: int = Field(
+            3,
+            ge=2,
+            description="candidates per clip: the classes whose names fit best; of all descriptions with name_weight: 0",
+        )
         count: int = Field(5, ge=1, description="descriptions per candidate")
         name_weight: float = Field(1.0, ge=0, description="weight of the cosine of the names; 0: a name-free score")
 
@@ -79,7 +83,8 @@ class SelectedDescriptions(Method):
         unit_ND = F.normalize(self.encode_frames(frames_NTD), dim=-1)
         sum_KD = unit_ND.new_zeros(classes, unit_ND.shape[-1]).index_add(0, target_N, unit_ND)
         mean_KD = sum_KD / clips_K[:, None]
-        self.fitted = {"cosine_KJK": torch.einsum("kjd,cd->kjc", text.sentence_KJD, mean_KD)}
+        cosine_KJK = torch.einsum("kjd,cd->kjc", text.sentence_KJD, mean_KD.to(text.sentence_KJD))
+        self.fitted = {"cosine_KJK": cosine_KJK.cpu()}
 
     def score(self, video: Tensor, text: Described) -> Tensor:
         """Return the logits [B, K].

@@ -123,6 +123,11 @@ class StAdapter(Method):
         before_mlp = [n for n in numbers if n < last or backbone.pools_patches]
         self.before_attention = self._adapters(numbers if config.before != "mlp" else ())
         self.before_mlp = self._adapters(before_mlp if config.before != "attention" else ())
+        if not self.before_attention and not self.before_mlp:
+            raise ValueError(
+                "st_adapter: layers: 1 with before: mlp leaves no adapter, because no class token reads the patches after the "
+                "last MLP; raise layers or set before: both"
+            )
 
     def _adapters(self, numbers: Any) -> nn.ModuleDict:
         """Return an adapter for each of some layers, by the number of the layer."""

@@ -63,10 +63,6 @@ class WordWeighting(Method):
 
     config: Config
 
-    @classmethod
-    def gives_video_feature(cls, config: Config) -> bool:
-        return False
-
     def encode_frames(self, frames_BTD: Tensor) -> Tensor:
         """Return the frame features [B, T, D] unchanged, because the words weight them."""
         return frames_BTD

@@ -65,10 +65,6 @@ class XPool(Method):
             )
         self.pool = TextPooling(backbone.embed_dim, config.heads, config.dropout)
 
-    @classmethod
-    def gives_video_feature(cls, config: Config) -> bool:
-        return False
-
     def encode_frames(self, frames_BTD: Tensor) -> Tensor:
         """Return the frame features [B, T, D] unchanged, because the texts pool them."""
         return frames_BTD

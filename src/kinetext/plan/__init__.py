@@ -16,6 +16,7 @@ from kinetext.plan.inputs import (
     text_modules,
 )
 from kinetext.plan.runs import (
+    is_fitted,
     is_quick,
     method_trains,
     plan_run,
@@ -30,6 +31,7 @@ __all__ = [
     "check_config",
     "dataset_inputs",
     "has_captions",
+    "is_fitted",
     "is_multi_label",
     "is_quick",
     "load_config",

@@ -94,6 +94,11 @@ def reads_frames(spec: RunSpec) -> bool:
     return bool(plugins.load("methods", spec.method_module).reads == "frames")
 
 
+def is_fitted(spec: RunSpec) -> bool:
+    """Return whether the method of a run is fitted to the features of all training clips at once."""
+    return bool(plugins.load("methods", spec.method_module).fits)
+
+
 def is_quick(spec: RunSpec) -> bool:
     """Return whether a run needs neither gradient descent nor tuning nor a server.
 

@@ -9,7 +9,7 @@ from kinetext.start.choices import Choice
 from kinetext.texts.chat import limits
 from kinetext.texts.providers.bundled import BANKS, read_bank
 from kinetext.texts.providers.chat_api import ChatApi
-from kinetext.texts.questions import class_question, sentences_per_class
+from kinetext.texts.questions import pair_partners, questions, sentences_per_class
 
 RIVALS = 3  # of a class in a request, as confusables.rivals
 
@@ -54,8 +54,10 @@ def estimate_cost(provider: ChatApi, labels: tuple[str, ...]) -> tuple[limits.To
     config = provider.config
     sentences = sentences_per_class(config)
     tokens = limits.Tokens(0, 0)
-    for label in labels:
-        rivals = [other for other in labels if other != label][:RIVALS]
-        tokens += limits.estimate(class_question(label, rivals, config).request, sentences)
+    rivals = {label: [other for other in labels if other != label][:RIVALS] for label in labels}
+    partners = pair_partners(rivals)
+    asked = {q.key: q for label in labels for q in questions(label, rivals[label], partners[label], config)}
+    for question in list(asked.values())[: getattr(config, "pairs", None)]:
+        tokens += limits.estimate(question.request, sentences * (2 if config.ask == "pair" else 1))
     factor = limits.BATCH_PRICE_FACTOR if config.batch else 1.0
     return tokens, config.prices.cost(tokens) * factor if config.prices else None

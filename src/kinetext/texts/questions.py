@@ -106,6 +106,10 @@ def _faults(question: Question, record: dict[str, Any], texts: list[Text], confi
         parse(question, read_completion(record["reply"]).answer(), config)
     except ValueError as error:
         return [str(error)]
+    if config.about == "appearance":  # its answer is one list, whatever positions the sentences get
+        asked, count = sentences_per_class(config), sum(bool(text.sentence) for text in texts)
+        faults = [f'whole, "{text.sentence}": {text.status}' for text in texts if text.sentence and text.status != "ok"]
+        return faults + [f"whole: count: {count} of the {asked} sentences that were asked for"] * (count < asked)
     where = f"{question.part}, " if question.part else ""
     return [
         f'{where}{part_name(text.position)}, "{text.sentence}": {text.status}'

@@ -52,7 +52,7 @@ def _features_of(prepared: Prepared, clips: Batches) -> tuple[Tensor, Tensor]:
         with torch.inference_mode():
             frames_BTD = method.frame_features(read_tokens(method, training, batch))
         parts.append((frames_BTD.cpu(), batch.text_N))
-        gib = frames_BTD[0].nbytes * len(clips.clip_ids) / 2**30
+        gib = frames_BTD[0].nbytes * len(clips.clip_ids) / 2**30 * distributed.local_world_size()
         if gib > training.cache_gib:
             raise ValueError(
                 f"{prepared.spec.run}: the features of {len(clips.clip_ids)} clips need {gib:.2g} GiB, and "

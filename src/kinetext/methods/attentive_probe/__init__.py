@@ -78,10 +78,6 @@ class AttentiveProbe(TextFreeHead):
     def chooses_on_val(cls, config: Any) -> bool:
         return len(config.lr) * len(config.weight_decay) > 1
 
-    @classmethod
-    def gives_video_feature(cls, config: Any) -> bool:
-        return False
-
     def frame_features(self, tokens: Tokens) -> Tensor:
         """Return the tokens [B, T, L, V] of each frame in float16, or its feature [B, T, 1, D] (`tokens: frames`)."""
         if not self.patches:

@@ -56,6 +56,8 @@ class MotedOptions(Options):
         if self.phases and (self.reversed or self.random_description):
             option = "reversed" if self.reversed else "random_description"
             raise ValueError(f"{option}: has no effect with phases; remove one of them")
+        if self.reversed and not self.ordered:
+            raise ValueError("reversed: has no effect with ordered: false; remove one of them")
         return self
 
     @field_validator("phases")

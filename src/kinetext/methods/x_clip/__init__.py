@@ -93,7 +93,7 @@ class XClip(Method):
         self.prompts = PromptGenerator(D, V, config.prompt_layers, heads, config.prompt_scale)
 
     @classmethod
-    def gives_video_feature(cls, config: Config) -> bool:
+    def gives_frame_motion(cls, config: Config) -> bool:
         return False
 
     def layer(self, number: int, layer: Layer, x_BTNV: Tensor) -> Tensor:

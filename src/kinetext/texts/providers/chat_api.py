@@ -139,7 +139,8 @@ class ChatApi(Provider):
             if text.request_hash and text.kind == self.config.about:
                 of_reply.setdefault(text.request_hash, []).append(text)
         for key, rows in of_reply.items():
-            if any(text.status != "ok" for text in rows):
+            answered = cache.hash_path(key, context.cache).exists()  # one pair may have no reply while others have
+            if answered and any(text.status != "ok" for text in rows):
                 repaired = self._corrected(label, key, rows, context)
                 texts = [text for text in texts if text not in rows] + repaired
         return texts

@@ -79,7 +79,8 @@ def export_texts(texts: Path, output: Path) -> None:
     if output.exists():
         raise ValueError(f"--output: {output} exists; its edits would be lost; choose another name")
     table = [
-        row | {"position": "" if row["position"] is None else str(row["position"])} for row in read_rows("texts", texts)
+        row | {"position": "" if row["position"] is None else str(row["position"]).removesuffix(".0")}
+        for row in read_rows("texts", texts)
     ]
     table = [row | {"digest": digest(row, "position")} for row in table]
     if any(row["kind"] == "caption" for row in table):
@@ -132,6 +133,8 @@ def _rows(path: Path) -> Iterator[tuple[str, Text]]:
     else:
         raise ValueError(f"path: {path} ends in '{path.suffix}'; it must end in .csv or .json")
     for where, entry in entries:
+        if type(entry.get("position")) in (int, float):  # JSON
+            entry = {**entry, "position": str(entry["position"])}
         for key, value in entry.items():
             if value is not None and not isinstance(value, str):
                 raise ValueError(f"{where}: {key} is {value!r}; it must be text")

@@ -24,6 +24,7 @@ from pydantic import Field
 from kinetext.core.schemas import DESCRIPTIONS, is_used
 from kinetext.texts.chat.options import ChatOptions
 from kinetext.texts.mining import read_rivals
+from kinetext.texts.prompts import VERSIONS
 from kinetext.texts.providers._rearranged import SourceOptions
 from kinetext.texts.providers.base import Context, Provider, Text, load_provider
 from kinetext.texts.providers.chat_api import ChatApi
@@ -107,6 +108,16 @@ class Refined(ChatApi):
         with ThreadPoolExecutor(self.at_once) as pool:
             answers += pool.map(ask, items[1:])
         return replaced(texts, (text for answer in answers for text in answer))
+
+    def repair(self, label: str, rivals: list[str], texts: list[Text], context: Context) -> list[Text]:
+        """Return new rows for faulty answers of this round. The sentences of round one are not asked about again."""
+        own = [text for text in texts if (text.prompt_version or "").startswith(VERSIONS["refined"])]
+        if not own:
+            return texts
+        new = super().repair(label, rivals, own, context)
+        if any(is_used(text.status) and text.kind in DESCRIPTIONS for text in new):
+            return [text for text in texts if text not in own and text.kind not in DESCRIPTIONS] + new
+        return [text for text in texts if text not in own] + new
 
     def _own_files(self) -> list[Path]:
         return [Path(self.config.confusions)] if self.config.confusions else []
