@@ -93,7 +93,7 @@ def test_texts_are_padded_to_the_context_and_cut_before_the_end_token(folder, ca
 
 
 def test_a_tokenizer_that_is_nowhere_is_one_sentence(tmp_path, monkeypatch):
-    def no_network(repository, names):
+    def no_network(repository, names, needed):
         raise ValueError(f"hf-hub:{repository} is not in the cache and cannot be downloaded (no network)")
 
     monkeypatch.setattr(text_tokens, "hub_file", no_network)
