@@ -116,9 +116,9 @@ def find_tokenizer(text_settings: dict[str, Any], weights: str | None = None) ->
     folder = Path(weights) if weights and not weights.startswith(HUB) else None
     if folder is not None and folder.is_dir() and (folder / FILE).is_file():
         return _read(folder / FILE, folder / SETTINGS, clean, strips)
-    own = [weights.removeprefix(HUB)] if weights and weights.startswith(HUB) else []
+    of_weights = [weights.removeprefix(HUB)] if weights and weights.startswith(HUB) else []
     needed, reason, repository = f"{FILE} and {SETTINGS}", "", ""
-    for repository in (*own, text_settings["hf_tokenizer_name"]):
+    for repository in (*of_weights, text_settings["hf_tokenizer_name"]):
         try:
             files = (hub_file(repository, (FILE,), needed), hub_file(repository, (SETTINGS,), needed))
         except ValueError as error:

@@ -111,13 +111,13 @@ class Refined(ChatApi):
 
     def repair(self, label: str, rivals: list[str], texts: list[Text], context: Context) -> list[Text]:
         """Return new rows for faulty answers of this round. The sentences of round one are not asked about again."""
-        own = [text for text in texts if (text.prompt_version or "").startswith(VERSIONS["refined"])]
-        if not own:
+        of_round = [text for text in texts if (text.prompt_version or "").startswith(VERSIONS["refined"])]
+        if not of_round:
             return texts
-        new = super().repair(label, rivals, own, context)
+        new = super().repair(label, rivals, of_round, context)
         if any(is_used(text.status) and text.kind in DESCRIPTIONS for text in new):
-            return [text for text in texts if text not in own and text.kind not in DESCRIPTIONS] + new
-        return [text for text in texts if text not in own] + new
+            return [text for text in texts if text not in of_round and text.kind not in DESCRIPTIONS] + new
+        return [text for text in texts if text not in of_round] + new
 
     def _own_files(self) -> list[Path]:
         return [Path(self.config.confusions)] if self.config.confusions else []
