@@ -39,7 +39,7 @@ from left import curve, equal, weights
 
 METHODS = {"recognition": "moted", "retrieval": "mean_pool"}
 # no stochastic depth: what is dropped depends on the process and the piece
-OPTIONS = {"moted": {"queries": 2, "visual_options": {"layers": 2, "drop_path": 0.0}}, "mean_pool": {}}
+OPTIONS = {"moted": {"visual_options": {"layers": 2, "drop_path": 0.0}}, "mean_pool": {}}
 
 
 @pytest.fixture(autouse=True)
