@@ -8,14 +8,13 @@ B clips, T frames, C channels, H x W pixels, N tokens of a frame, V width.
 
 import json
 import math
-import zlib
 from pathlib import Path
 
-import numpy as np
 import open_clip
 import torch
 from torch import Tensor
 
+from closed_form import uniform as spread
 from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
 
 FOLDER = Path(__file__).parents[1] / "parity" / "encoder"
@@ -26,17 +25,6 @@ KINDS = ("weight", "bias")
 def cases(name: str) -> dict[str, dict]:
     """The recorded cases of a file."""
     return json.loads((FOLDER / f"{name}.json").read_text())["cases"]
-
-
-def spread(name: str, shape: tuple[int, ...]) -> Tensor:
-    """A hash of name and index (murmur3's finaliser), between -0.5 and 0.5."""
-    z = np.arange(math.prod(shape), dtype=np.uint64)
-    z += np.uint64(zlib.crc32(name.encode()) * 2654435761 % 2**64)
-    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
-        z ^= z >> np.uint64(33)
-        z *= np.uint64(factor)
-    z ^= z >> np.uint64(33)
-    return torch.from_numpy((z >> np.uint64(11)).astype(np.float64)).div_(2.0**53).sub_(0.5).view(shape)
 
 
 def original_tensor(name: str, shape: tuple[int, ...]) -> Tensor:

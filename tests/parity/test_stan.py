@@ -7,15 +7,14 @@ gives its numbers is written at the two tests.
 """
 
 import json
-import zlib
 from pathlib import Path
 
-import numpy as np
 import open_clip
 import pytest
 import torch
 from torch import Tensor, nn
 
+from closed_form import uniform
 from kinetext.backbones.attention import cosine_scores
 from kinetext.backbones.base import TextTokens
 from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
@@ -31,13 +30,7 @@ RECORDED = json.loads(Path(__file__).with_name("stan_closed_form.json").read_tex
 
 def closed_form(name: str, shape: tuple[int, ...]) -> Tensor:
     """The original's tensor of this name: a hash of name and index (murmur3's finaliser), spread over a range."""
-    z = np.arange(np.prod(shape, dtype=np.int64), dtype=np.uint64)
-    z += np.uint64(zlib.crc32(name.encode()) * 2654435761 % 2**64)
-    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
-        z ^= z >> np.uint64(33)
-        z *= np.uint64(factor)
-    z ^= z >> np.uint64(33)
-    u = torch.from_numpy((z >> np.uint64(11)).astype(np.float64)).div_(2.0**53).sub_(0.5).view(shape)
+    u = uniform(name, shape)
     if name in ("input", "video_feat", "text_feat", "mug_video", "mug_text"):
         return u.mul_(2.0)
     if "norm" in name and name.endswith("weight"):

@@ -14,45 +14,34 @@ width, K texts, L words, D joint width.
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from torch import Tensor
 
 from kinetext.backbones import lora
-from kinetext.backbones.base import Backbone, Change, Facts, Layer, ParameterPlace, Preprocess, TextTokens
+from kinetext.backbones.base import Change, Facts, Layer, ParameterPlace, Preprocess, TextTokens
 from kinetext.backbones.catalogue import settings_of
 from kinetext.backbones.clip_layer import ClipLayer
-from kinetext.backbones.download import hub_state, weights_state
 from kinetext.backbones.hub_folder import write_hub_folder
 from kinetext.backbones.library import DECODER, build_native, open_clip, published_settings, resizers
 from kinetext.backbones.native_models import facts_of, refuse_unsupported
 from kinetext.backbones.native_pooling import encode_words_with_class, project_summary, summarize
+from kinetext.backbones.open_clip_base import OpenClipModel, text_settings
 from kinetext.backbones.text_tokens import (
-    TENSOR,
     ClipTokenizer,
     Tokenizer,
-    counter_of,
     find_tokenizer,
-    tokenize,
     tokenizer_from,
     tokenizer_settings,
-    tokenizer_tensors,
-    with_content,
 )
 from kinetext.backbones.text_tower import encode_words, sees_padding
 from kinetext.backbones.timm_models import folder_settings, preprocess_of, with_settings
-from kinetext.backbones.weights import HUB, Source, find_weights, is_openai, load_into, missing, read_weights
-from kinetext.core.plugins import Options
-
-LARGEST_SCALE = math.log(100.0)  # CLIP's cap on the logarithm of the inverse temperature
-
+from kinetext.backbones.weights import Source, find_weights, is_openai, load_into, read_weights
 
 log = logging.getLogger(__name__)
 
@@ -67,22 +56,16 @@ class Architecture:
     tokenizer: Tokenizer | None = None  # None: CLIP's
 
 
-class OpenClipViT(Backbone):
+class OpenClipViT(OpenClipModel):
     """A model of open_clip with its own ViT and text encoder. Raises ValueError for other encoders."""
-
-    class Config(Options):
-        """Options of the architecture and of its weights."""
-
-        model: str = Field(description="open_clip's name of the architecture, e.g. ViT-B-32")
-        pretrained: str | None = Field(None, description="open_clip's tag of published weights, e.g. openai")
-        weights: str | None = Field(None, description="a file, a folder of the hub, or hf-hub:owner/name")
 
     prefix_tokens = 1  # the class token
 
     def __init__(self, built_from: Architecture) -> None:
         clip = build_native(built_from.model, built_from.quick_gelu)
         super().__init__(built_from.pixels or preprocess_of(built_from.model))
-        self.built_from, self.clip, self.visual, self.text = built_from, clip, clip.visual, getattr(clip, "text", clip)
+        self.built_from, self.model = built_from, built_from.model
+        self.clip, self.visual, self.text = clip, clip.visual, getattr(clip, "text", clip)
         of_hub = "hf_tokenizer_name" in text_settings(built_from.model)
         self.tokenizer = built_from.tokenizer or (None if of_hub else ClipTokenizer(built_from.model))
         self.is_coca = type(clip).__name__ == "CoCa"
@@ -98,25 +81,14 @@ class OpenClipViT(Backbone):
         self.sees_padding = sees_padding(self.text)
         self.takes_prompts = not self.sees_padding
         self.pools_patches = self.visual.attn_pool is not None or self.visual.pool_type == "avg"
-        self.largest_scale = LARGEST_SCALE
         self.mark_pretrained()
 
     # making, saving and loading
 
     @classmethod
     def facts(cls, config: Any) -> Facts:
-        if not config.weights and not config.pretrained:
-            raise ValueError("give `pretrained` (a tag of open_clip) or `weights` (a file)")
-        problem = missing(config.weights) if config.weights else ""
-        if problem:
-            raise ValueError(f"weights: {problem}")
+        cls.require_weights(config)
         return facts_of(config.model, config.pretrained, folder_settings(config.weights))
-
-    @classmethod
-    def weights_state(cls, config: Any) -> tuple[str, bool]:
-        if config.weights:
-            return hub_state(config.weights.removeprefix(HUB)) if config.weights.startswith(HUB) else ("", False)
-        return weights_state(config.model, config.pretrained)
 
     @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> OpenClipViT:
@@ -158,14 +130,6 @@ class OpenClipViT(Backbone):
         tokenizer = tokenizer_from(architecture, text_settings(model))
         return cls(Architecture(model, architecture["quick_gelu"], pixels, tokenizer))
 
-    def stored_tensors(self) -> dict[str, Tensor]:
-        return {**self.clip.state_dict(), **tokenizer_tensors(self.tokenizer)}
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        self.clip.load_state_dict({name: tensor for name, tensor in tensors.items() if name != TENSOR})
-        self.tokenizer = with_content(self.tokenizer, tensors)
-        self.largest_scale = max(LARGEST_SCALE, float(self.clip.logit_scale.detach()))
-
     def export(self, folder: Path) -> None:
         if self.is_coca:
             raise ValueError(
@@ -173,10 +137,6 @@ class OpenClipViT(Backbone):
             )
         built_from = self.built_from
         write_hub_folder(self.clip, built_from.model, built_from.quick_gelu, self.preprocess, folder, self.tokenizer)
-
-    @classmethod
-    def token_counter(cls, architecture: dict[str, Any]) -> Callable[[str], int]:
-        return counter_of(architecture, text_settings(architecture["model"]))
 
     def depth_of(self, name: str) -> ParameterPlace:
         parts = name.removeprefix("clip.").removeprefix("text.").split(".")
@@ -197,10 +157,6 @@ class OpenClipViT(Backbone):
         layers = self.layers if encoder == "image" else self.text_layers
         blocks: list[Any] = [layer.block for layer in layers]
         lora.add(((block.attn, lora.WEIGHT, 3) for block in blocks), rank, alpha, dropout)
-
-    def merge_lora(self) -> None:
-        """Add the low-rank products of LoRA to the weights."""
-        lora.merge(self)
 
     def use_channels_last(self) -> None:
         self.visual.conv1.to(memory_format=torch.channels_last)
@@ -232,13 +188,6 @@ class OpenClipViT(Backbone):
 
     # texts
 
-    def tokenize(self, texts: list[str]) -> TextTokens:
-        if self.tokenizer is None:
-            raise ValueError(
-                f"backbones: {self.built_from.model} was built without its tokenizer; load a prepared backbone"
-            )
-        return tokenize(self.tokenizer, texts, self.context_length, self.sees_padding)
-
     def encode_text(self, tokens: TextTokens, prompts: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
         """Return (text features [K, D], word features [K, L, D]).
 
@@ -248,28 +197,6 @@ class OpenClipViT(Backbone):
             return encode_words(self.text, tokens, self.text_layers, prompts)
         text_KD, words_KLD = encode_words_with_class(self.text, tokens)
         return F.normalize(text_KD, dim=-1), F.normalize(words_KLD, dim=-1)
-
-    def text_positions(self) -> Tensor:
-        return self.text.positional_embedding
-
-    # scores
-
-    def logits(self, cosines: Tensor) -> Tensor:
-        scaled = self.clip.logit_scale.exp() * cosines
-        return scaled if self.clip.logit_bias is None else scaled + self.clip.logit_bias
-
-    def set_temperature(self, temperature: float) -> None:
-        with torch.no_grad():
-            self.clip.logit_scale.fill_(-math.log(temperature))
-
-    def clamp_scale(self) -> None:
-        with torch.no_grad():
-            self.clip.logit_scale.clamp_(max=self.largest_scale)
-
-
-def text_settings(model: str) -> dict[str, Any]:
-    """Return the configuration of a model's text encoder."""
-    return (open_clip().get_model_config(model) or settings_of(model))["text_cfg"]
 
 
 def _published(settings: dict[str, Any]) -> Source:

@@ -13,8 +13,7 @@ texts, L words, D joint width.
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -24,22 +23,17 @@ import torch
 from torch import Tensor, nn
 
 from kinetext.backbones import lora
-from kinetext.backbones.base import Backbone, Change, Facts, Layer, ParameterPlace, Preprocess, TextTokens
+from kinetext.backbones.base import Change, Facts, Layer, ParameterPlace, Preprocess, TextTokens
 from kinetext.backbones.clip_layer import ClipLayer
 from kinetext.backbones.hub_folder import write_hub_folder
 from kinetext.backbones.library import open_clip, open_clip_with_timm, published_settings, quiet, resizers
-from kinetext.backbones.open_clip_vit import LARGEST_SCALE, OpenClipViT
+from kinetext.backbones.open_clip_base import OpenClipModel, text_settings
 from kinetext.backbones.text_tokens import (
-    TENSOR,
     ClipTokenizer,
     Tokenizer,
-    counter_of,
     find_tokenizer,
-    tokenize,
     tokenizer_from,
     tokenizer_settings,
-    tokenizer_tensors,
-    with_content,
 )
 from kinetext.backbones.text_tower import encode_words, sees_padding, unsupported
 from kinetext.backbones.timm_layers import TimmLayer, low_rank_targets
@@ -50,7 +44,7 @@ from kinetext.backbones.timm_models import (
     timm_facts,
     with_settings,
 )
-from kinetext.backbones.weights import find_weights, load_into, missing, read_weights
+from kinetext.backbones.weights import find_weights, load_into, read_weights
 
 BLOCKS = ("Block", "EvaBlock", "EvaBlockPostNorm")  # timm's classes
 EMBEDDINGS = ("patch_embed", "cls_token", "reg_token", "pos_embed", "norm_pre", "rope")
@@ -59,10 +53,8 @@ POOLS = ("token", "map", "avg")
 log = logging.getLogger(__name__)
 
 
-class TimmViT(Backbone):
+class TimmViT(OpenClipModel):
     """A model of open_clip with a plain ViT of timm. Raises ValueError for other encoders."""
-
-    Config = OpenClipViT.Config
 
     def __init__(self, model: str, pixels: Preprocess | None = None, tokenizer: Tokenizer | None = None) -> None:
         clip = build(model)
@@ -88,23 +80,14 @@ class TimmViT(Backbone):
         self.sees_padding, self.has_bias = sees_padding(self.text), clip.logit_bias is not None
         self.takes_prompts, self.pools_patches = not self.sees_padding, self.trunk.global_pool != "token"
         self.tokenizer = tokenizer
-        self.largest_scale = LARGEST_SCALE
         self.mark_pretrained()
 
     # making, saving and loading
 
     @classmethod
     def facts(cls, config: Any) -> Facts:
-        if not config.weights and not config.pretrained:
-            raise ValueError("give `pretrained` (a tag of open_clip) or `weights` (a file)")
-        problem = missing(config.weights) if config.weights else ""
-        if problem:
-            raise ValueError(f"weights: {problem}")
+        cls.require_weights(config)
         return timm_facts(config.model, folder_settings(config.weights))
-
-    @classmethod
-    def weights_state(cls, config: Any) -> tuple[str, bool]:
-        return OpenClipViT.weights_state(config)
 
     @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> TimmViT:
@@ -122,7 +105,7 @@ class TimmViT(Backbone):
             settings = published_settings(config.model, config.pretrained)
             file = Path(open_clip().download_pretrained(settings))
             pixels = with_settings(pixels, settings)
-        text = open_clip().get_model_config(config.model)["text_cfg"]
+        text = text_settings(config.model)
         of_hub = "hf_tokenizer_name" in text
         tokenizer: Tokenizer = find_tokenizer(text, config.weights) if of_hub else ClipTokenizer(config.model)
         backbone = cls(config.model, pixels, tokenizer)
@@ -143,23 +126,7 @@ class TimmViT(Backbone):
     def rebuild(cls, architecture: dict[str, Any]) -> TimmViT:
         """Return a model with random weights. `restore` adds the content of a tokenizer of the hub."""
         pixels = with_settings(preprocess_of(architecture["model"]), architecture)
-        return cls(architecture["model"], pixels, tokenizer_from(architecture, _text_settings(architecture)))
-
-    def stored_tensors(self) -> dict[str, Tensor]:
-        return {**self.clip.state_dict(), **tokenizer_tensors(self.tokenizer)}
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        self.clip.load_state_dict({name: tensor for name, tensor in tensors.items() if name != TENSOR})
-        self.tokenizer = with_content(self.tokenizer, tensors)
-        self.keep_scale()
-
-    def keep_scale(self) -> None:
-        """Let the scale of the logits grow up to its present value, if that is over CLIP's maximum."""
-        self.largest_scale = max(LARGEST_SCALE, float(self.clip.logit_scale.detach()))
-
-    @classmethod
-    def token_counter(cls, architecture: dict[str, Any]) -> Callable[[str], int]:
-        return counter_of(architecture, _text_settings(architecture))
+        return cls(architecture["model"], pixels, tokenizer_from(architecture, text_settings(architecture["model"])))
 
     def depth_of(self, name: str) -> ParameterPlace:
         side, *parts = name.removeprefix("clip.").split(".")
@@ -188,10 +155,6 @@ class TimmViT(Backbone):
         else:
             layers: Any = self.layers
             lora.add((target for layer in layers for target in low_rank_targets(layer)), rank, alpha, dropout)
-
-    def merge_lora(self) -> None:
-        """Add the low-rank products of LoRA to the weights."""
-        lora.merge(self)
 
     def use_channels_last(self) -> None:
         self.trunk.patch_embed.to(memory_format=torch.channels_last)
@@ -251,30 +214,8 @@ class TimmViT(Backbone):
 
     # texts
 
-    def tokenize(self, texts: list[str]) -> TextTokens:
-        if self.tokenizer is None:
-            raise ValueError(f"backbones: {self.model} was built without its tokenizer; load a prepared backbone")
-        return tokenize(self.tokenizer, texts, self.context_length, self.sees_padding)
-
     def encode_text(self, tokens: TextTokens, prompts: Sequence[Tensor] = ()) -> tuple[Tensor, Tensor]:
         return encode_words(self.text, tokens, self.text_layers, prompts)
-
-    def text_positions(self) -> Tensor:
-        return self.text.positional_embedding
-
-    # scores
-
-    def logits(self, cosines: Tensor) -> Tensor:
-        scaled = self.clip.logit_scale.exp() * cosines
-        return scaled if self.clip.logit_bias is None else scaled + self.clip.logit_bias
-
-    def set_temperature(self, temperature: float) -> None:
-        with torch.no_grad():
-            self.clip.logit_scale.fill_(-math.log(temperature))
-
-    def clamp_scale(self) -> None:
-        with torch.no_grad():
-            self.clip.logit_scale.clamp_(max=self.largest_scale)
 
 
 def build(model: str) -> Any:
@@ -304,7 +245,3 @@ def _odd_trunk(trunk: Any) -> str:
     if rope is not None and (list(rope.parameters()) or trunk.rope_mixed):
         return "rotary positions that train"
     return ""
-
-
-def _text_settings(architecture: dict[str, Any]) -> dict[str, Any]:
-    return open_clip().get_model_config(architecture["model"])["text_cfg"]

@@ -67,6 +67,7 @@ KINDS = {
             "supported",
             "native_models",
             "native_pooling",
+            "open_clip_base",
             "text_groups",
             "text_steps",
             "text_table",
