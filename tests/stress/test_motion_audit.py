@@ -10,7 +10,7 @@ from repository import ROOT
 
 PAIRS = ("across", "orbit", "lamps", "swing", "speed")
 TRAIN, TEST = 80, 50  # clips per class
-VISIBLE = 0.8  # the GRU has half as many clips as in the audit
+VISIBLE = 0.7  # of 100 test clips, 4 deviations from chance; the GRU has half as many training clips as in the audit
 
 
 @pytest.fixture(scope="module")
