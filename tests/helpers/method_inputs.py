@@ -6,8 +6,8 @@ from kinetext.backbones.library import tokenizer_of
 from kinetext.backbones.text_table import tabulate_texts
 from kinetext.contracts import inputs
 from kinetext.contracts.inputs import RIVALS_KK, TARGET_B, B, K, T, noise_clips, perturb
-from kinetext.core.positions import NAMED
 from kinetext.methods.base import LossInputs, build_method
+from kinetext.texts.positions import NAMED
 from kinetext.training.objectives import total
 from worlds import text_rows
 

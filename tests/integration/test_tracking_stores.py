@@ -42,7 +42,11 @@ def start(results, uri, runs):
     """Start one process per run folder; all log at the same moment."""
     return subprocess.Popen(
         [sys.executable, WRITERS, results, *runs],
-        env={**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_HTTP_REQUEST_TIMEOUT": "120"},  # a slow machine is no outage
+        env={
+            **os.environ,
+            "MLFLOW_TRACKING_URI": uri,
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": "120",
+        },  # a slow machine is no outage
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -74,6 +74,7 @@ rule predict_clips:
     benchmark:
         f"{RESULTS}/benchmarks/predict_clips/{NAME}.tsv"
     priority: quick_first(0)
+    localrule: all(reads_frames(run) for run in RUNS.values())  # then every job needs the network
     conda:
         "../../envs/kinetext.yaml"
     threads: 1

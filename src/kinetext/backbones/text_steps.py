@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from kinetext.backbones.text_table import TextTable, to_device_async
-from kinetext.core.positions import END, START
+from kinetext.texts.positions import END, START
 
 MIDDLE = 0.5  # the position of a sentence about the whole action where it is a step
 StepMode = Literal["steps", "phases", "sentences"]

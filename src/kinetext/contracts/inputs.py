@@ -12,8 +12,8 @@ from kinetext.backbones.base import Backbone, TextTokens
 from kinetext.backbones.text_table import TextTable, tabulate_texts
 from kinetext.backbones.tiny import Tiny
 from kinetext.contracts import require
-from kinetext.core.positions import END, START
 from kinetext.methods.base import LossInputs, Method
+from kinetext.texts.positions import END, START
 
 LABELS = ("rising", "falling", "growing", "gate opening")
 B, T, K = 3, 5, len(LABELS)

@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import replace
 
 from kinetext.contracts import Case, require
-from kinetext.core.positions import is_position
 from kinetext.core.schemas import DESCRIPTIONS
+from kinetext.texts.positions import is_position
 from kinetext.texts.providers.base import Context, Provider, Text
 
 

@@ -7,7 +7,6 @@ one score per caption of the bank, frame_TD one vector per frame.
 import pyarrow as pa
 
 from kinetext.core.paths import LEVELS
-from kinetext.core.positions import NAMED
 
 Column = tuple[str, pa.DataType, str]
 
@@ -50,11 +49,10 @@ RENAMED = {  # columns that files of an earlier version call otherwise: name the
     "texts": {"phase": "position"},
     "collected_texts": {"phase": "position"},
 }
-CONVERTED: dict[
-    str, dict[str, dict[str, float | None]]
-] = {  # columns that had words in earlier versions: word -> value
-    "texts": {"position": NAMED},
-    "collected_texts": {"position": NAMED},
+PHASES: dict[str, float | None] = {"whole": None, "start": 0.0, "end": 1.0}
+CONVERTED = {  # columns that had words in earlier versions: word -> value
+    "texts": {"position": PHASES},
+    "collected_texts": {"position": PHASES},
 }
 
 DESCRIPTIONS = (

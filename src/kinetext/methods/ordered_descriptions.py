@@ -36,9 +36,9 @@ from kinetext.backbones.base import Backbone
 from kinetext.backbones.text_steps import StepIndexer, step_features
 from kinetext.backbones.text_table import TextTable, WordFeatures, at_position, class_means, require_descriptions
 from kinetext.core.plugins import Options
-from kinetext.core.positions import END, START
 from kinetext.methods.alignment import alignment_score
 from kinetext.methods.base import ALL_TASKS, Method
+from kinetext.texts.positions import END, START
 
 
 class Steps(NamedTuple):

@@ -7,12 +7,12 @@ from typing import Any
 
 from kinetext.config.data import PROTOCOL
 from kinetext.core.paths import LEVELS
-from kinetext.core.positions import part_name
 from kinetext.core.schemas import DESCRIPTIONS, is_used
 from kinetext.core.tables import open_shard, read_metadata, read_rows
 from kinetext.data.labels import row_classes
 from kinetext.report.descriptions import control_of
 from kinetext.report.sources import DatasetFiles
+from kinetext.texts.positions import part_name
 
 MAX_CAPTIONED_CLIPS = 50  # clips whose captions are shown
 MAX_SENTENCES = 6  # of a class

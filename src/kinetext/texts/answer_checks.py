@@ -6,8 +6,8 @@ Checks of single sentences are in checks.py, with the list of reasons.
 from collections import defaultdict
 from dataclasses import replace
 
-from kinetext.core.positions import END, START, part_name
 from kinetext.core.schemas import DESCRIPTIONS
+from kinetext.texts.positions import END, START, part_name
 from kinetext.texts.providers.base import Text
 
 MIDDLE = 0.5  # the position of a row that records missing steps

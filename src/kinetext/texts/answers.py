@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from kinetext.core.positions import with_positions
+from kinetext.texts.positions import with_positions
 
 About = Literal["motion", "appearance"]
 

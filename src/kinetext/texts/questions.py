@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from kinetext.core.positions import part_name
 from kinetext.texts import answers, cache, prompts
 from kinetext.texts.chat.completion import read_completion
 from kinetext.texts.chat.options import ChatOptions
+from kinetext.texts.positions import part_name
 from kinetext.texts.providers.base import Text
 
 

@@ -41,7 +41,6 @@ from kinetext.backbones.attention import cosine_scores
 from kinetext.backbones.base import Backbone, Layer
 from kinetext.backbones.text_steps import StepIndexer, random_sentences, reversed_steps, step_features
 from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, require_descriptions
-from kinetext.core.positions import NAMED
 from kinetext.methods.alignment import alignment_score, unordered_score
 from kinetext.methods.base import (
     LEARNING_NEW,
@@ -58,6 +57,7 @@ from kinetext.methods.moted.options import MotedOptions
 from kinetext.methods.moted.pairs import compare_pairs
 from kinetext.methods.moted.reader import Reader
 from kinetext.methods.ordered_descriptions import end_frames, part_means
+from kinetext.texts.positions import NAMED
 
 
 class VideoFeatures(NamedTuple):

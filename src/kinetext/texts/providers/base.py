@@ -21,7 +21,7 @@ class Text:
     label: str
     sentence: str
     kind: str = "name"
-    position: float | None = None  # 0: start, 1: end, None: the whole action (core/positions.py)
+    position: float | None = None  # 0: start, 1: end, None: the whole action (texts/positions.py)
     rival: str | None = None
     source: str = ""
     prompt_version: str | None = None

@@ -17,7 +17,7 @@ import yaml
 from pydantic import Field
 
 from kinetext.core.plugins import Options, nearest
-from kinetext.core.positions import with_positions
+from kinetext.texts.positions import with_positions
 from kinetext.texts.providers.base import Context, Provider, Text
 
 BANKS = Path(__file__).parents[1] / "banks"

@@ -20,10 +20,10 @@ from pydantic import Field
 from kinetext.core.escape import from_spreadsheet, write_csv
 from kinetext.core.files import atomic_write
 from kinetext.core.plugins import Options, error_prefix, nearest
-from kinetext.core.positions import parse_position
 from kinetext.core.schemas import DESCRIPTIONS, TABLES
 from kinetext.core.tables import read_rows
 from kinetext.data.lists import file_state, known_class, need_path, read_csv, read_entries
+from kinetext.texts.positions import parse_position
 from kinetext.texts.providers.base import Context, Provider, Text
 
 KINDS = ("name", *DESCRIPTIONS)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from kinetext.core.plugins import Options
-from kinetext.core.positions import with_positions
+from kinetext.texts.positions import with_positions
 from kinetext.texts.providers.base import Context, Provider, Text
 
 

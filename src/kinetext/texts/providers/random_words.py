@@ -12,7 +12,7 @@ import string
 from pydantic import Field
 
 from kinetext.core.plugins import Options
-from kinetext.core.positions import with_positions
+from kinetext.texts.positions import with_positions
 from kinetext.texts.providers.base import Context, Provider, Text
 
 # nothing that moves by itself or names a position in the picture
