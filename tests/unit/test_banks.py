@@ -15,7 +15,7 @@ from kinetext.data.datasets.hmdb51 import HMDB51
 from kinetext.data.datasets.shapes import Shapes
 from kinetext.data.datasets.ssv2 import SSv2
 from kinetext.data.datasets.ucf101 import UCF101
-from kinetext.data.motion.kinds import KINDS
+from kinetext.data.motion.kinds import CLASSES, KINDS
 from kinetext.texts.providers import bundled
 from kinetext.texts.providers.base import Context, load_provider
 
@@ -68,9 +68,8 @@ def faults(classes, names):
         for phase in phases:
             for number, sentence in enumerate(phases[phase]):
                 plain = sentence.casefold()
-                # the two classes of a time reversal look the same
                 # classes with steps may share moments; check_texts compares all of them
-                shareable = phase == "appearance" or ("steps" in phases and phase != "whole")
+                shareable = "steps" in phases and phase not in ("whole", "appearance")
                 key = (phase, label, plain) if shareable else (phase, plain)
                 if phase == "steps":  # a moment may look like an earlier one
                     key = (phase, label, number)
@@ -101,6 +100,46 @@ def test_bank_is_complete_and_clean(bank):
     assert len(keys) == len(content["classes"])
     # about: appearance serves the whole bank or is refused
     assert len({"appearance" in phases for phases in content["classes"].values()}) == 1
+
+
+@pytest.mark.parametrize(
+    "bank", [bank for bank in BANKS if "appearance" in next(iter(bundled.read_bank(bank)["classes"].values()))]
+)
+def test_appearance_has_the_form_of_the_descriptions_in_sentences_that_occur_once(bank):
+    seen = set()
+    for label in class_names(bank):
+        motion, looks = (
+            load_provider("", "bundled", {"bank": bank, "about": about}).describe(label, [], Context())
+            for about in ("motion", "appearance")
+        )
+        assert [text.position for text in looks] == [text.position for text in motion]
+        sentences = {text.sentence.casefold() for text in looks}
+        assert len(sentences) == len(looks)
+        assert not sentences & seen
+        seen |= sentences
+
+
+CHANGING = re.compile(  # in shapes: places, sizes, states and brightness, of which a motion shows several
+    r"\b(left|right|top|bottom|centre|middle|up|down|small|medium|large|faint (shape|figure)|nothing|open|closed|inside the"
+    r"|outside|far|close|near|dark|grey|light|bright|red|green|blue|yellow|purple|pointing|round|before|after|then|first"
+    r"|once|twice|times|fast|slow)\b|\w{3,}ing\b"
+)
+
+
+def test_appearance_of_shapes_is_the_same_for_rivals_in_other_words():
+    classes = bundled.read_bank("shapes")["classes"]
+    for labels in CLASSES.values():
+        looks = [classes[label]["appearance"] for label in labels]
+        for sentences in zip(*looks, strict=False):
+            facts = {
+                re.sub(
+                    r"^(a|one|a single|two|a pair of) (flat|plain|simple|geometric|drawn) (shapes?|figures?)?", "", s
+                )
+                for s in sentences
+            }
+            assert len(facts) == 1, sentences
+        for sentence in sum(looks, []):
+            assert not CHANGING.search(sentence), sentence
 
 
 @pytest.mark.parametrize("bank", BANKS)

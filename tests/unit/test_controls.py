@@ -146,7 +146,8 @@ def test_bank_with_steps_has_positions_and_appearance_has_the_same(monkeypatch):
         for about in ("motion", "appearance")
     }
     assert [text.sentence for text in rows["motion"]] == ["low", "half up", "nearly up", "high", "it rises"]
-    assert [text.sentence for text in rows["appearance"]] == ["a ball", "a wall", "a ball", "a wall", "a ball"]
+    looks = ["a ball", "a wall", "a picture of a ball", "a picture of a wall", "a still image with a ball"]
+    assert [text.sentence for text in rows["appearance"]] == looks
     for texts in rows.values():
         assert [text.position for text in texts] == [0.0, 0.3333, 0.6667, 1.0, None]
     random = load_provider("", "random_words", {"steps": 2, "sentences": 1}).describe("rising", [], Context(["rising"]))
@@ -199,11 +200,22 @@ def test_random_words_table_has_names_and_is_a_control(tmp_path):
     assert Counter(row["kind"] for row in rows) == {"name": len(LABELS), "random": 5 * len(LABELS)}
 
 
-def test_appearance_may_be_equal_in_two_classes(tmp_path):
+def test_a_bank_with_too_few_sentences_about_appearance_is_refused():
+    assert bundled.reworded(["A ball"], 5)[-1] == "a photo of a ball"
+    with pytest.raises(ValueError, match="about: 1 sentences about appearance give no 6 distinct ones; use motion"):
+        bundled.reworded(["A ball"], 6)
+
+
+def test_appearance_is_distinct_in_two_classes_and_has_the_positions_of_the_descriptions(tmp_path):
     rows, metadata = table(tmp_path, "bundled", bank="shapes", about="appearance")
     assert metadata == {"control": "appearance"}
     assert {row["status"] for row in rows} == {"ok"}
-    assert sentences(rows, "rising", "appearance") == sentences(rows, "falling", "appearance") != []
+    looks = {label: sentences(rows, label, "appearance") for label in LABELS}
+    described, _ = table(tmp_path / "motion", "bundled", bank="shapes")
+    for label in LABELS:
+        assert [position for _, position in looks[label]] == [position for _, position in sentences(described, label)]
+    everything = [sentence for of_class in looks.values() for sentence, _ in of_class]
+    assert len(everything) == len(set(everything)) == 24
 
 
 def test_bank_without_appearance_is_refused(tmp_path):

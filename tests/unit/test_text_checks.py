@@ -234,12 +234,20 @@ def test_equal_sentences_are_marked_by_class_kind_and_phase():
     }
 
 
-def test_appearance_is_checked_for_form_only():
+def test_appearance_is_checked_for_form_and_for_duplicates_whatever_their_position():
     texts_by_label = {
-        label: [Text(label, "a shape", "appearance"), Text(label, "- a", "appearance")] for label in ("up", "shape")
+        "up": [
+            Text("up", s, "appearance", p) for s, p in (("shape", 0.0), ("Shape.", 0.5), ("- a", 1.0), ("ball", None))
+        ],
+        "shape": [Text("shape", s, "appearance", p) for s, p in (("a shape", 0.0), ("ball", 0.5), ("wall", 1.0))],
+        "far": [Text("far", s, "appearance", p) for s, p in (("wall", 0.0), ("a tree", 0.5))],
     }
-    for texts in check_texts(texts_by_label, {"up": ["shape"]}).values():
-        assert [text.status for text in texts] == ["ok", "bullet: '-'"]
+    checked = check_texts(texts_by_label, {"up": ["shape"]})
+    assert {label: [text.status for text in texts] for label, texts in checked.items()} == {
+        "up": ["ok", "repeated: stands in the class before", "bullet: '-'", "pair: as of its rival 'shape'"],
+        "shape": ["ok", "pair: as of its rival 'up'", "shared: as of class 'far'"],
+        "far": ["shared: as of class 'shape'", "ok"],
+    }
 
 
 def test_rivals_of_the_row_are_checked():

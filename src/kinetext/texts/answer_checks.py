@@ -12,6 +12,7 @@ from kinetext.texts.providers.base import Text
 
 MIDDLE = 0.5  # the position of a row that records missing steps
 PARTS = {"steps": "steps that", "whole": "that"}  # parts whose sentences are counted -> words of the status
+COMPARED = ("motion", "appearance")  # kinds whose sentences two classes may not share
 Key = tuple[str, float | None, str]
 
 
@@ -50,9 +51,10 @@ def mark_counts(texts: list[Text], sentences: int | None, steps: int | None = No
 def mark_equal(texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str]]) -> dict[str, list[Text]]:
     """Mark equal sentences of the same kind and position.
 
-    Within a class the first of them stays unmarked. Between classes all are marked, if they describe motion. A sentence
-    about the start of one class may equal a sentence about the end of another. Classes with steps may also share
-    moments, as two walks around a block begin and end at the same door, unless they share all of them.
+    Within a class the first of them stays unmarked. Between classes all are marked, if they describe motion or
+    appearance. A sentence about the start of one class may equal a sentence about the end of another. Classes with
+    steps may also share moments, as two walks around a block begin and end at the same door, unless they share all of
+    them. No sentence about appearance may be repeated, at whatever position: it is about every moment.
     """
     labels_of: dict[Key, list[str]] = defaultdict(list)
     for label, texts in texts_by_label.items():
@@ -70,14 +72,14 @@ def mark_equal(texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str
                 others = [
                     other
                     for other in labels_of[key]
-                    if other != label and not (text.position is not None and _differ(moments[label], moments[other]))
+                    if other != label and not (key[1] is not None and _differ(moments[label], moments[other]))
                 ]
                 near = [other for other in others if other in rivals.get(label, ()) or label in rivals.get(other, ())]
                 if (text.rival, key) in seen:
                     text = replace(text, status="repeated: stands in the class before")
-                elif near and text.kind == "motion":
+                elif near and text.kind in COMPARED:
                     text = replace(text, status=f"pair: as of its rival '{near[0]}'")
-                elif others and text.kind == "motion":
+                elif others and text.kind in COMPARED:
                     text = replace(text, status=f"shared: as of class '{others[0]}'")
                 seen.add((text.rival, key))
             compared[label].append(text)
@@ -86,7 +88,7 @@ def mark_equal(texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str
 
 def _moments(texts: list[Text]) -> set[Key]:
     """Return the usable sentences about single moments of a class."""
-    return {_key(text) for text in texts if text.status == "ok" and text.position is not None}
+    return {key for text in texts if text.status == "ok" and (key := _key(text))[1] is not None}
 
 
 def _differ(moments: set[Key], others: set[Key]) -> bool:
@@ -96,4 +98,5 @@ def _differ(moments: set[Key], others: set[Key]) -> bool:
 
 
 def _key(text: Text) -> Key:
-    return text.kind, text.position, " ".join(text.sentence.casefold().split()).rstrip(".!; ")
+    position = None if text.kind == "appearance" else text.position
+    return text.kind, position, " ".join(text.sentence.casefold().split()).rstrip(".!; ")

@@ -103,7 +103,7 @@ def check_texts(
 ) -> dict[str, list[Text]]:
     """Return the texts of each label with the status of each text.
 
-    Only descriptions of motion are checked for content and compared between classes; two classes may look the same.
+    Only descriptions of motion are checked for content. Those and sentences about appearance are compared between classes.
     Each answer must have `sentences` sentences about the whole movement and `steps` between start and end. The rows of one class
     and one `rival` are one answer. A row without a sentence is added to an answer with too few. Rows with a sentence
     are checked again, whatever their status was; a failure that the provider reported stays. With `skip_checks`, a

@@ -3,13 +3,12 @@
 A bank is a file texts/banks/{bank}.yaml. It states who wrote it (`source`) and has lists of sentences for each class
 (`classes`): `start`, `steps`, `end` and `whole` about motion, and `appearance`, a control, about the looks of the class.
 `steps` is optional: what is seen between start and end, one sentence per step in temporal order. The other lists about
-motion have one or more sentences about the same part. `appearance` should have as many sentences as these four lists
-together: its sentences get the positions of the sentences about motion, in the order start, steps, end, whole. A shorter
-list is repeated.
+motion have one or more sentences about the same part. `appearance` gives as many sentences as these four lists have
+together, at the same positions, in the order start, steps, end, whole. No two of them are equal: a shorter list is
+repeated in other wordings.
 """
 
 from functools import cache
-from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from kinetext.texts.positions import with_positions
 from kinetext.texts.providers.base import Context, Provider, Text
 
 BANKS = Path(__file__).parents[1] / "banks"
+WORDINGS = ("{}", "a picture of {}", "a still image with {}", "in view: {}", "a photo of {}")
 ROW_ORDER = ("start", "steps", "end", "whole")  # of the rows of a class; `steps` is optional
 
 
@@ -59,9 +59,26 @@ class Bundled(Provider):
             raise ValueError(f"{self.list_files()[0]}: has no class '{label}'{nearest(label, list(classes))}")
         rows = with_positions(*(classes[label].get(part, []) for part in ROW_ORDER))
         if about == "appearance":
-            positions = (position for position, _ in rows)
-            rows = list(zip(positions, cycle(classes[label]["appearance"]), strict=False))
+            looks = reworded(classes[label]["appearance"], len(rows))
+            rows = [(position, look) for (position, _), look in zip(rows, looks, strict=True)]
         return [Text(label, sentence, about, position, source=bank["source"]) for position, sentence in rows]
+
+
+def reworded(sentences: list[str], count: int) -> list[str]:
+    """Return `count` distinct sentences: the given ones, then the same ones in other wordings.
+
+    Raises ValueError if they are too few for that.
+    """
+    if count > len(sentences) * len(WORDINGS):
+        raise ValueError(
+            f"about: {len(sentences)} sentences about appearance give no {count} distinct ones; use motion"
+        )
+    rounds = [
+        wording.format(text if wording == "{}" else text[0].lower() + text[1:])
+        for wording in WORDINGS
+        for text in sentences
+    ]
+    return rounds[:count]
 
 
 @cache
