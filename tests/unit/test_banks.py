@@ -119,7 +119,7 @@ def test_appearance_has_the_form_of_the_descriptions_in_sentences_that_occur_onc
         seen |= sentences
 
 
-CHANGING = re.compile(  # in shapes: places, sizes, states and brightness, of which a motion shows several
+CHANGING = re.compile(  # in shapes: places, sizes, states and brightness, which a motion can change
     r"\b(left|right|top|bottom|centre|middle|up|down|small|medium|large|faint (shape|figure)|nothing|open|closed|inside the"
     r"|outside|far|close|near|dark|grey|light|bright|red|green|blue|yellow|purple|pointing|round|before|after|then|first"
     r"|once|twice|times|fast|slow)\b|\w{3,}ing\b"
