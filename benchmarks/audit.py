@@ -1,6 +1,7 @@
 """Audit the motions of `shapes`: how well text-free probes distinguish the classes of each pair.
 
     python benchmarks/audit.py [--kinds loop count | --pairs orbit] [--level 0] [--decoded] [--output audit.md]
+        [--output-data src/kinetext/data/motion/audit.json]
 
 The probes read frozen frame features of kinetext-tiny, of 8 frames per clip: logistic regression on the mean of all
 frames, on [first; last frame], on [mean of the first third; mean of the last third] and on all frames in order, and a
@@ -10,68 +11,30 @@ All kinds must be at chance for the mean, all but reversal for the first and las
 anywhere for every linear probe: otherwise something other than the motion distinguishes the classes. The GRU must be
 above 0.9 everywhere: otherwise the motion cannot be seen. Cells that break this are marked with `!`. At chance means
 that one half is within an interval whose level is corrected for the number of such cells. With --decoded the frames are
-those of the H.264 files, as in a run; without, those that were drawn.
+those of the H.264 files, as in a run; without, those that were drawn. The file of --output-data is what the report shows.
 
 N clips, T frames, D features. A pair of three classes (count) is audited for each two of them.
 """
 
 import argparse
-import hashlib
 import math
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from kinetext.report.audit import PROBES, AuditRow, faults, interval, must_be_at_chance, write_audit
+
+__all__ = ["faults", "interval", "must_be_at_chance"]  # for its tests
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-PROBES = ("mean", "first_last", "thirds", "all", "gru")
 NUM_SAMPLED, SEED = 8, 0
 EPOCHS, UNITS, BATCH, LR = 40, 64, 32, 3e-3  # of the GRU
-VISIBLE = 0.9  # accuracy of the GRU from which on a motion counts as visible
 
 
-@dataclass(frozen=True)
-class Row:
-    """The accuracy of each probe within two classes of a pair, and the number of test clips."""
-
-    kind: str
-    pair: str
-    classes: tuple[str, str]
-    accuracy: dict[str, float]
-    clips: int
-
-
-def must_be_at_chance(kind: str, pair: str) -> tuple[str, ...]:
-    """Return the probes that must not distinguish the classes of a pair."""
-    if kind == "count" or pair == "anywhere":
-        return PROBES[:-1]
-    return ("mean",) if kind == "reversal" else ("mean", "first_last")
-
-
-def interval(row: Row, probe: str, level: float = 0.95) -> tuple[float, float]:
-    """Return the interval of an accuracy."""
-    from kinetext.evaluation.intervals import share_interval
-
-    return share_interval(row.accuracy[probe], 0.0, math.inf, row.clips, level)
-
-
-def faults(rows: list[Row]) -> list[tuple[int, str]]:
-    """Return the cells (number of the row, probe) that break the rules of the audit."""
-    cells = [(number, probe) for number, row in enumerate(rows) for probe in must_be_at_chance(row.kind, row.pair)]
-    level = 1 - 0.05 / max(1, len(cells))
-    broken = []
-    for number, probe in cells:
-        low, high = interval(rows[number], probe, level)
-        if not low <= 0.5 <= high:
-            broken.append((number, probe))
-    return broken + [(number, "gru") for number, row in enumerate(rows) if row.accuracy["gru"] < VISIBLE]
-
-
-def audit_pair(pair: str, features: dict[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[Row]:
+def audit_pair(pair: str, features: dict[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[AuditRow]:
     """Yield one row for each two classes of a pair. `features` are the training and test clips [N, T, D] of a class."""
     from kinetext.data.motion.kinds import CLASSES, KIND_OF_PAIR
 
@@ -82,7 +45,7 @@ def audit_pair(pair: str, features: dict[str, tuple[np.ndarray, np.ndarray]]) ->
         train, test = (train - centre) / scale, (test - centre) / scale
         accuracy = {name: _linear(view(train), train_N, view(test), test_N) for name, view in VIEWS.items()}
         accuracy["gru"] = _gru(train, train_N, test, test_N)
-        yield Row(KIND_OF_PAIR[pair], pair, (classes[0], classes[1]), accuracy, len(test_N))
+        yield AuditRow(KIND_OF_PAIR[pair], pair, (classes[0], classes[1]), accuracy, len(test_N))
 
 
 def _thirds(x_NTD: np.ndarray) -> np.ndarray:
@@ -166,11 +129,9 @@ def _frames(label: str, split: str, number: int, level: int, decoded: bool) -> n
 
 def cached_features(label: str, options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """Return the training and test features of a class, from the cache if the code that draws did not change."""
-    import kinetext.data.motion as motion
-    from kinetext.data import scenes
+    from kinetext.data.drawing import drawing_hash
 
-    code = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(motion.__path__[0]).glob("*.py"))))
-    code.update(Path(scenes.__file__).read_bytes())
+    code = drawing_hash()
     code.update(f"{label} {options.train} {options.test} {options.level} {options.decoded}".encode())
     path = options.cache / f"{code.hexdigest()[:20]}.npz"
     if not path.exists():
@@ -184,7 +145,7 @@ def cached_features(label: str, options: argparse.Namespace) -> tuple[np.ndarray
         return file["train"], file["test"]
 
 
-def markdown(rows: list[Row]) -> str:
+def markdown(rows: list[AuditRow]) -> str:
     """Return the table of the audit, with marks at the cells that break its rules."""
     broken = set(faults(rows))
     lines = [
@@ -202,6 +163,7 @@ def markdown(rows: list[Row]) -> str:
 
 
 def main() -> None:
+    from kinetext.data.drawing import drawing_version
     from kinetext.data.motion.kinds import CLASSES, KINDS, choose_pairs
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -212,9 +174,10 @@ def main() -> None:
     parser.add_argument("--level", type=int, default=0)
     parser.add_argument("--decoded", action="store_true")
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "kinetext_audit")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, help="Markdown file of the table")
+    parser.add_argument("--output-data", type=Path, help="JSON file; other audits in it are kept")
     options = parser.parse_args()
-    rows: list[Row] = []
+    rows: list[AuditRow] = []
     for pair in choose_pairs(options.kinds, options.pairs):
         features = {label: cached_features(label, options) for label in CLASSES[pair]}
         for row in audit_pair(pair, features):
@@ -224,6 +187,10 @@ def main() -> None:
     print(f"\n{table}\n\n{len(faults(rows))} of {len(rows)} rows x {len(PROBES)} probes break the rules")
     if options.output:
         options.output.write_text(table + "\n")
+    if options.output_data:
+        frames = "decoded" if options.decoded else "drawn"
+        key = {"level": options.level, "frames": frames, "version": drawing_version(), "train_clips": options.train}
+        write_audit(options.output_data, key, rows)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from kinetext.core import palette
 from kinetext.core.escape import write_csv
 from kinetext.core.files import atomic_write
 from kinetext.core.tables import read_rows
+from kinetext.report.audit import PROBES, audit_sections
 from kinetext.report.calibration import calibration_sections, class_size_sections
 from kinetext.report.classes import class_accuracies, class_rows, class_tables, hard_clip_strips
 from kinetext.report.collect import read_tables
@@ -93,6 +94,8 @@ def render_report(
         "novel": novel_classes(estimates, options, text_comparisons, rows["differences"], rows["seen_unseen"], figures),
         "calibration": calibration_sections(estimates, rows["runs"], rows["risk_coverage"], figures),
         "kinds": kind_sections(estimates, figures),
+        "audits": audit_sections(dataset_files),
+        "probes": list(PROBES.values()),
         "class_sizes": class_size_sections(estimates, rows["runs"]),
         "curves": learning_curves(rows["curves"], _validation_chance(estimates), figures),
         "tuning": tuning_sections(rows["tuning"], figures),

@@ -106,6 +106,13 @@ class Dataset(ABC):
                 return name
         return None
 
+    def drawn(self) -> dict[str, Any]:
+        """Return `level` and `version` (data/drawing.py) of clips that the data set draws and that can be audited.
+
+        The result is empty for other data sets.
+        """
+        return {}
+
     def published(self) -> dict[str, int]:
         """Return the numbers that the authors publish: clips per split, and `classes`. Unknown numbers are left out."""
         return {}

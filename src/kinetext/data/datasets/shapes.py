@@ -10,12 +10,14 @@ import hashlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
 from kinetext.core.plugins import Options
 from kinetext.data.datasets.base import Clip, Dataset
+from kinetext.data.drawing import drawing_version
 from kinetext.data.motion.files import render, write_video
 from kinetext.data.motion.kinds import CLASSES, KIND_OF_PAIR, check_pairs, choose_pairs, draw_clip, rivals
 from kinetext.data.motion.levels import LEVELS
@@ -84,6 +86,10 @@ class Shapes(Dataset):
     def declared_pairs(self) -> list[tuple[str, str]]:
         """Return each two classes that show the same frames in another order."""
         return [classes for pair in self.pairs for classes in rivals(pair)]
+
+    def drawn(self) -> dict[str, Any]:
+        """Return the level of difficulty and the version of the code that draws."""
+        return {"level": self.config.level, "version": drawing_version()}
 
 
 def render_clip(clip: Clip, seed: int, level: int = 0) -> None:
