@@ -7,7 +7,7 @@ import pytest
 from kinetext.core.tables import write_table
 from kinetext.data import drawing, motion
 from kinetext.data.datasets.shapes import Shapes
-from kinetext.data.motion.kinds import CLASSES, KINDS
+from kinetext.data.motion.kinds import CLASSES
 from kinetext.report import audit
 from kinetext.report.audit import PROBES, AuditRow, audit_sections, faults, read_audits, write_audit
 from kinetext.report.sources import DatasetFiles
@@ -145,11 +145,3 @@ def test_the_report_shows_the_audit(tmp_path, monkeypatch, version):
         assert "circling" not in text
     else:
         assert "another version of the drawing code (aa; these clips: cc). benchmarks/audit.py measures it." in text
-
-
-def test_the_bundled_audit_has_all_pairs_and_no_fault():
-    audits = {(entry["level"], entry["frames"]): entry for entry in read_audits()}
-    plain = audits[0, "drawn"]
-    assert {row.pair for row in plain["rows"]} == set(CLASSES)
-    assert {row.kind for row in plain["rows"]} == set(KINDS)
-    assert faults(plain["rows"]) == []
