@@ -1,7 +1,8 @@
 """Coverage of intervals and false claims, by simulation: python benchmarks/coverage.py [--tables 2000] [--only REGEX] [--folder FOLDER]
 
-A cell is a situation; its line is appended to FOLDER/coverage.jsonl when it is done, and cells that are there with as
-many tables are skipped, so that a stopped run goes on. `--summary` prints what is there against the bounds and simulates nothing.
+A cell is a situation. It is simulated in pieces of 250 tables, each with its own random numbers; the line of a piece is
+appended to FOLDER/coverage.jsonl when it is done. A stopped run resumes after its last piece, and `--minutes` stops one.
+`--summary` prints what is there against the bounds and simulates nothing.
 
 - interval: a row's accuracy p on n clips, groups of 1 or 5 with intraclass correlation `icc`, seeds that share the clips and
   differ by `sd` points. With one or two seeds the target is the accuracy of these weights, from three on the expected one.
@@ -16,6 +17,7 @@ import argparse
 import json
 import math
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ from kinetext.evaluation.seed_means import clip_parts, mean_over_seeds, pool_see
 
 SHARED = 0.5
 BATCH = 6_000_000  # outcomes simulated at a time
+PIECE = 250  # tables
 Cell = dict[str, Any]
 
 
@@ -45,36 +48,37 @@ def main() -> None:
     parser.add_argument("--tables", type=int, default=2000, help="simulated tables of each cell")
     parser.add_argument("--only", default="", help="simulate only cells whose JSON matches")
     parser.add_argument("--folder", type=Path, default=Path("results/coverage"))
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no piece after that time")
     parser.add_argument("--summary", action="store_true")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     log = options.folder / "coverage.jsonl"
-    done = read_done(log)
+    done, end = read_done(log), time.monotonic() + 60 * options.minutes
     for cell in () if options.summary else cells():
         name = json.dumps(cell, sort_keys=True)
-        if re.search(options.only, name) and done.get(name, {}).get("tables", 0) < options.tables:
-            hits = simulate(cell, options.tables)
-            with log.open("a") as file:
-                file.write(json.dumps({"cell": cell, "tables": options.tables, "hits": hits}) + "\n")
+        for piece in range(math.ceil(options.tables / PIECE)):
+            if time.monotonic() < end and re.search(options.only, name) and piece not in done.get(name, {}):
+                line = {"cell": cell, "piece": piece, "hits": simulate(cell, piece)}
+                done.setdefault(name, {})[piece] = line["hits"]
+                with log.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
     failed = 0
-    for line in read_done(log).values():
-        words, ok = judge(line["cell"], line["hits"], line["tables"])
+    for name, hits in done.items():
+        words, ok = judge(json.loads(name), sum(hits.values()), PIECE * len(hits))
         failed += not ok
-        print(("ok    " if ok else "FAILED"), json.dumps(line["cell"]), words)
+        print(("ok    " if ok else "FAILED"), name, words)
     raise SystemExit(1 if failed else 0)
 
 
-def read_done(log: Path) -> dict[str, Cell]:
-    """Cells that were simulated, the line with the most tables of each; a line that was cut off is ignored."""
-    done: dict[str, Cell] = {}
+def read_done(log: Path) -> dict[str, dict[int, int]]:
+    """Return {cell as JSON: {piece: hits}} of what was simulated. A line that was cut off is ignored."""
+    done: dict[str, dict[int, int]] = {}
     for text in log.read_text().splitlines() if log.is_file() else []:
         try:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue
-        name = json.dumps(line["cell"], sort_keys=True)
-        if line["tables"] >= done.get(name, {}).get("tables", 0):
-            done[name] = line
+        done.setdefault(json.dumps(line["cell"], sort_keys=True), {})[line["piece"]] = line["hits"]
     return done
 
 
@@ -92,14 +96,14 @@ def cells() -> Iterator[Cell]:
                 yield {**about, "seeds": seeds, "sd": sd}
 
 
-def simulate(cell: Cell, tables: int) -> int:
-    """Return in how many tables the interval holds the target, or equal rows are called different."""
-    random = np.random.default_rng(seed_of(cell))
+def simulate(cell: Cell, piece: int) -> int:
+    """Return in how many of PIECE tables the interval holds the target, or equal rows are called different."""
+    random = np.random.default_rng([*seed_of(cell), piece])
     count = claims if cell["kind"] == "claims" else covers
     rows = cell.get("rows", 1)
-    size = max(1, min(tables, BATCH // (cell["n"] * cell["seeds"] * rows)))
+    size = max(1, min(PIECE, BATCH // (cell["n"] * cell["seeds"] * rows)))
     draw = Outcomes(cell, rows)
-    return sum(count(cell, draw(random, min(size, tables - first)), random) for first in range(0, tables, size))
+    return sum(count(cell, draw(random, min(size, PIECE - first)), random) for first in range(0, PIECE, size))
 
 
 def claims(cell: Cell, value_TRSB: np.ndarray, random: np.random.Generator) -> int:
