@@ -11,14 +11,20 @@ from kinetext.core import tables
 from kinetext.data import frames
 from kinetext.data.frames import extract_frames
 from kinetext.data.index import index_clips
+from kinetext.data.stale import stale_clips
 from kinetext.data.videos import Videos
 from videos import write_video
 
 OPTIONS = FrameOptions(num_frames=2, size_px=32)
 
 
-def index(folder, root, shard_clips=3, module="folder", **options):
-    wanted = DatasetOptions(module=module, options={"root": str(root), **options}, shard_clips=shard_clips)
+def index(folder, root, shard_clips=3, module="folder", detect_changes="stat", **options):
+    wanted = DatasetOptions(
+        module=module,
+        options={"root": str(root), **options},
+        shard_clips=shard_clips,
+        detect_changes=detect_changes,
+    )
     index_clips("mine", wanted, folder / "clips.parquet", folder / "shards.txt", folder / "media", folder / "cache")
     return dict(line.split() for line in (folder / "shards.txt").read_text().splitlines())
 
@@ -172,3 +178,39 @@ def test_a_list_may_not_lead_out_of_the_root(tmp_path, wanted):
     _, error = Videos(root).find(wanted)
     assert error is not None
     assert error.startswith(f"outside_root: the list names {wanted}")
+
+
+@pytest.mark.parametrize("detect_changes", ["stat", "content"])
+def test_a_video_replaced_with_size_and_time_kept_is_noticed_by_its_content(detect_changes, tmp_path, extracted):
+    root = tmp_path / "root"
+    add(root, "train/a/1.mp4", "train/a/2.mp4")
+    before = index(tmp_path, root, detect_changes=detect_changes)
+    assert extracted(before) == ["1.mp4", "2.mp4"]
+    video = root / "train/a/1.mp4"
+    content, state = video.read_bytes(), video.stat()
+    video.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(video, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+    noticed = detect_changes == "content"
+    message = "train/a/1.mp4 (another content, same size and modification time)"
+    assert stale_clips(tmp_path / "clips.parquet") == ([message] if noticed else [])
+    after = index(tmp_path, root, detect_changes=detect_changes)
+    assert (after != before) == noticed
+    assert extracted(after) == (["1.mp4"] if noticed else [])
+    assert stale_clips(tmp_path / "clips.parquet") == []
+
+
+def test_hashes_of_contents_are_those_of_the_files_and_only_read_if_asked_for(tmp_path):
+    root = tmp_path / "root"
+    add(root, "train/a/1.mp4", "outside.mp4")
+    os.symlink(tmp_path / "elsewhere.mp4", root / "train/a/2.mp4")
+    add(tmp_path, "elsewhere.mp4")
+    index(tmp_path, root)
+    assert {row["video_hash"] for row in tables.read_rows("clips", tmp_path / "clips.parquet")} == {None}
+    index(tmp_path, root, detect_changes="content")
+    hashes = {row["clip_id"]: row["video_hash"] for row in tables.read_rows("clips", tmp_path / "clips.parquet")}
+    assert hashes == {
+        "train/a/1.mp4": hashlib.sha256((root / "train/a/1.mp4").read_bytes()).hexdigest(),
+        "train/a/2.mp4": None,  # behind a link out of the root, which must not be read
+    }
+    assert "detect_changes" not in DatasetOptions().model_dump()  # so that existing indexes stay as they are

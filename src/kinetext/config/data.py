@@ -142,6 +142,12 @@ class DatasetOptions(ProtocolOptions):
     links: Literal["refuse", "follow"] = Field(
         "refuse", description="links that lead out of the root: refuse (such clips fail with the reason) | follow"
     )
+    detect_changes: Literal["stat", "content"] = Field(
+        "stat",
+        exclude_if=lambda value: value == "stat",  # keeps indexes from before this option existed
+        description="how doctor and the preflight notice a changed video: stat: by size and modification time; content: also "
+        "by a hash, for which every video is read whole",
+    )
     max_failed: Fraction = Field(
         0.05, description="largest share of clips without frames; above it the workflow stops before training"
     )

@@ -12,7 +12,7 @@ Column = tuple[str, pa.DataType, str]
 
 SCHEMA_VERSION = 6  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
 ADDED = {  # columns that files of an earlier version lack: read as null
-    "clips": ("group", "size_bytes", "modified_ns", "labels", "kind"),
+    "clips": ("group", "size_bytes", "modified_ns", "labels", "kind", "video_hash"),
     "frames": ("pixel_aspect", "stream"),
     "splits": ("group", "labels", "kind"),
     "predictions": ("bank_P", "group", "targets", "note", "kind"),
@@ -122,6 +122,7 @@ CLIPS: tuple[Column, ...] = (
     ("modified_ns", pa.int64(), "its modification time then, nanoseconds since 1970; null: absent or unknown"),
     _LABELS,
     _KIND,
+    ("video_hash", pa.string(), "SHA-256 of the video file then; null: not computed (detect_changes: stat) or absent"),
 )
 SPLITS: tuple[Column, ...] = (
     _CLIP_ID,

@@ -153,6 +153,7 @@ def source(clip: dict[str, Any], options: FrameOptions) -> str:
         if settings[name] == default:
             del settings[name]  # keeps the hashes from before this option existed
     inputs = [clip["path"], file_state(clip["path"]), clip["start_s"], clip["end_s"], clip["error"], settings]
+    inputs += [clip["video_hash"]] if clip.get("video_hash") else []
     return hashlib.blake2b(json.dumps(inputs).encode(), digest_size=16).hexdigest()
 
 

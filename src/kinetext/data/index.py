@@ -14,13 +14,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from kinetext.config.data import DatasetOptions
 from kinetext.core import plugins, tables
 from kinetext.core.escape import for_terminal
 from kinetext.core.files import atomic_write
 from kinetext.data.datasets.base import Clip, Dataset, build_dataset
 from kinetext.data.links import refuse_outside
-from kinetext.data.lists import file_state, need_path, printable, read_lines, sha256
+from kinetext.data.lists import file_state, need_path, printable, read_lines, sha256, video_hash
 from kinetext.data.videos import scan
 
 SPLITS = ("train", "val", "test")
@@ -44,6 +46,8 @@ def index_clips(name: str, options: DatasetOptions, output: Path, shards: Path, 
     skipped = dataset.skipped()
     shard_of = _assign_shards([clip.clip_id for clip in clips], options.shard_clips, cache)
     rows = [_row(clip, shard_of[clip.clip_id]) for clip in clips]
+    if options.detect_changes == "content":
+        _add_hashes(rows)
     metadata = {
         "labels": labels,
         "pairs": pairs,
@@ -90,6 +94,14 @@ def _row(clip: Clip, shard: str) -> dict[str, Any]:
     path = _absolute(clip.path)
     size_bytes, modified_ns = file_state(path) or (-1, None)
     return {**vars(clip), "path": path, "shard": shard, "size_bytes": size_bytes, "modified_ns": modified_ns}
+
+
+def _add_hashes(rows: list[dict[str, Any]]) -> None:
+    """Add the hash of each clip's file. A file of several clips is read once, and one that must not be read never."""
+    paths = dict.fromkeys(row["path"] for row in rows if not row["error"])
+    hashes = {path: video_hash(path) for path in tqdm(paths, "hashing", unit="video", disable=None)}
+    for row in rows:
+        row["video_hash"] = hashes.get(row["path"]) if not row["error"] else None
 
 
 def list_dataset(name: str, options: DatasetOptions, media: Path) -> tuple[Dataset, list[Clip], list[str]]:
@@ -191,6 +203,7 @@ def _digests(rows: list[dict[str, Any]]) -> dict[str, str]:
     hashes: dict[str, Any] = {shard: hashlib.sha256() for shard in sorted({row["shard"] for row in rows})}
     for row in rows:
         inputs = [*(row[key] for key in ("clip_id", "path", "start_s", "end_s", "error")), *file_state(row["path"])]
+        inputs += [row["video_hash"]] if row.get("video_hash") else []
         hashes[row["shard"]].update(json.dumps(inputs).encode())
     return {shard: digest.hexdigest()[:16] for shard, digest in hashes.items()}
 

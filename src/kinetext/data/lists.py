@@ -179,6 +179,14 @@ def file_state(path: str) -> tuple[int, ...]:
     return stat.st_size, stat.st_mtime_ns
 
 
+def video_hash(path: str) -> str | None:
+    """Return the SHA-256 checksum of a file; None if it is absent, unreadable or not a regular file."""
+    try:
+        return sha256(Path(path)) if os.path.isfile(path) else None
+    except OSError:
+        return None
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 checksum of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:
