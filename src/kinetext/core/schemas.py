@@ -22,7 +22,7 @@ ADDED = {  # columns that files of an earlier version lack: read as null
         *("trials", "rungs"),
         "answers",
     ),
-    "metrics": ("unit", "higher_is_better", "variance", "freedom", "groups", "chance"),
+    "metrics": ("unit", "higher_is_better", "variance", "freedom", "groups", "chance", "base_correlation"),
     "costs": (
         *("processes", "train_peak_mib", "gflops_per_clip", "predict_peak_mib"),
         *("requests_per_clip", "prompt_tokens_per_clip", "answer_tokens_per_clip", "usd_per_clip"),
@@ -237,6 +237,11 @@ METRICS: tuple[Column, ...] = (
     ("freedom", pa.float64(), "degrees of freedom of that variance; infinite if each clip is its own group"),
     ("clips", pa.int32(), "number of clips"),
     ("groups", pa.int32(), "number of groups of clips that count, a clip without a group being its own"),
+    (
+        "base_correlation",
+        pa.float64(),
+        "of novel classes: correlation with the value on base classes that is due to groups with clips of both; null: none",
+    ),
     *_columns("fingerprint"),
     ("commit", pa.string(), "git commit of the code that measured"),
 )

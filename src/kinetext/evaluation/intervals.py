@@ -55,6 +55,7 @@ class Estimate:
     freedom: float = INFINITE  # degrees of freedom of that variance
     groups: int = 0  # groups of clips; 0: unknown
     chance: float | None = None  # expected value with random scores; None: unknown
+    base_correlation: float = 0.0  # of novel classes: with the value on base classes, due to groups with clips of both
 
 
 class Interval(NamedTuple):
@@ -189,6 +190,7 @@ def mean_over_datasets(parts: Sequence[Estimate], overlap_DD: np.ndarray | None 
         clips=sum(part.clips for part in parts),
         datasets=count,
         chance=_combined_chance(parts, lambda *levels: sum(levels) / count),
+        base_correlation=sum(part.base_correlation for part in parts) / count,
     )
 
 
@@ -196,9 +198,11 @@ def harmonic_mean(base: Estimate, novel: Estimate) -> Estimate:
     """Return the harmonic mean 2ab / (a + b) of two accuracies, with an interval.
 
     With one or two seeds the accuracies are independent, because they are measured on different clips (Newcombe,
-    Statistics in Medicine 2001). With three or more seeds, both intervals also cover training, which affects both
-    accuracies. Their widths are then added, which is wide enough for any correlation.
+    Statistics in Medicine 2001), except for `novel.base_correlation` (Zou and Donner 2008). With three or more seeds,
+    both intervals also cover training, which affects both accuracies. Their widths are then added, which is wide enough
+    for any correlation.
     """
+    correlation = novel.base_correlation if min(base.seeds, novel.seeds) < 3 else 1.0
 
     def combine(a: float, b: float) -> float:
         return 2 * a * b / (a + b) if a + b else 0.0
@@ -206,12 +210,15 @@ def harmonic_mean(base: Estimate, novel: Estimate) -> Estimate:
     value = combine(base.value, novel.value)
     below = (value - combine(base.low, novel.value), value - combine(base.value, novel.low))
     above = (combine(base.high, novel.value) - value, combine(base.value, novel.high) - value)
-    power = 1 if min(base.seeds, novel.seeds) >= 3 else 2
+
+    def width(a: float, b: float) -> float:
+        return max(0.0, a**2 + b**2 + 2 * correlation * a * b) ** 0.5
+
     return replace(
         base,
         value=value,
-        low=max(0.0, value - (below[0] ** power + below[1] ** power) ** (1 / power)),
-        high=min(1.0, value + (above[0] ** power + above[1] ** power) ** (1 / power)),
+        low=max(0.0, value - width(*below)),
+        high=min(1.0, value + width(*above)),
         least=value,
         most=value,
         seeds=min(base.seeds, novel.seeds),

@@ -17,9 +17,11 @@ from kinetext.evaluation.intervals import mean_variance, metric_interval, share_
 from kinetext.evaluation.kinds import clips_by_kind, kind_values, metric_name
 from kinetext.evaluation.metrics import all_metrics
 from kinetext.evaluation.metrics.base import Metric, Rivals
+from kinetext.evaluation.overlap import shared_correlation
 from kinetext.evaluation.predictions import Predictions, read_predictions
 from kinetext.evaluation.retrieval import caption_clips, rank_queries, rank_samples
 from kinetext.evaluation.rivals import split_rivals, top_pairs
+from kinetext.evaluation.seen_unseen import BASE
 
 NUM_PAIRS = 20  # confusable pairs per rule that are measured one by one
 
@@ -72,20 +74,40 @@ def measure_run(
         measurements = _caption_measurements if sample.captioned else _class_measurements
         if sample.multi_label:
             measurements = _label_measurements
+        correlations = base_correlations(sample, predicted.get((BASE.get(split, ""), frame_order)))
         for measurement in measurements(metrics, sample, confusable_rows, frame_order == "ordered"):
-            rows.append({**run_columns, "split": split, "frame_order": frame_order, **measurement.row()})
+            row = {**run_columns, "split": split, "frame_order": frame_order, **measurement.row()}
+            rows.append({**row, "base_correlation": correlations.get(measurement.name)})
     write_table("metrics", rows, output)
 
 
 def _ausuc(seen: Predictions, unseen: Predictions, novel: set[str]) -> dict[str, Any]:
-    """Return the columns of the table `metrics` for the area below the seen-unseen curve (AUSUC)."""
+    """Return the columns of the table `metrics` for the area below the seen-unseen curve (AUSUC).
+
+    A group that has clips of both splits counts once.
+    """
     value_B = np.concatenate(seen_unseen.pseudo_values(seen_unseen.limits(seen, unseen, novel)))
-    parts = [np.arange(len(part)) if part.group_B is None else part.group_B for part in (seen, unseen)]
-    group_B = np.unique(np.concatenate([parts[0], parts[1] + parts[0].max() + 1]), return_inverse=True)[1]
+    known = seen.group_B is not None and unseen.group_B is not None
+    group_B = np.concatenate([seen.group_B, unseen.group_B]) if known else np.arange(len(value_B))
+    group_B = np.unique(group_B, return_inverse=True)[1]
     value, (variance, freedom), groups = float(value_B.mean()), mean_variance(value_B, group_B), int(group_B.max()) + 1
     low, high = share_interval(value, variance, freedom, groups)
     numbers = {"value": value, "low": low, "high": high, "variance": variance, "freedom": freedom, "groups": groups}
     return {**numbers, "clips": len(value_B), "unit": "share", "higher_is_better": True}
+
+
+def base_correlations(novel: Predictions, base: Predictions | None) -> dict[str, float]:
+    """Return, by metric, the correlation of the values on novel and on base clips that is due to groups with both.
+
+    Empty if `base` is None or no groups are known.
+    """
+    if base is None or base.group_B is None or novel.group_B is None:
+        return {}
+    values, base_values = pseudo_values(novel), pseudo_values(base)
+    return {
+        name: shared_correlation(base_values[name], base.group_B, values[name], novel.group_B)
+        for name in values.keys() & base_values.keys()
+    }
 
 
 def pseudo_values(predictions: Predictions, confusables: Sequence[dict[str, Any]] = ()) -> dict[str, np.ndarray]:

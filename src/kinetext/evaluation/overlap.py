@@ -1,4 +1,6 @@
-"""Data sets that share clips, such as the three test lists of HMDB51. A mean over them must allow for shared clips.
+"""Samples that share clips or groups of clips, and the correlation of their means that is due to it.
+
+Data sets may share clips, as the three test lists of HMDB51 do. A mean over them must allow for shared clips.
 
 Data sets with the same source are lists of the same videos. Their means are not independent, because a shared clip
 affects several of them. A clip with the value y in data set d of n clips contributes (y - mean of d) / (D n) to the
@@ -11,7 +13,35 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kinetext.evaluation.intervals import mean_variance
 from kinetext.evaluation.paired import PairedRows
+
+
+def shared_correlation(
+    first_B: np.ndarray, first_group_B: np.ndarray, second_B: np.ndarray, second_group_B: np.ndarray
+) -> float:
+    """Return the correlation of the means of two samples of clips that is due to groups with clips in both.
+
+    `first_B` and `second_B` are the values of clips, NaN for clips that are left out. The groups of both samples are
+    drawn together. 0 without shared groups, and if a variance is 0 or unknown.
+    """
+    counted = [~np.isnan(first_B), ~np.isnan(second_B)]
+    values = [first_B[counted[0]].astype(float), second_B[counted[1]].astype(float)]
+    numbers = [first_group_B[counted[0]], second_group_B[counted[1]]]
+    if not all(map(len, values)):
+        return 0.0
+    groups, number_B = np.unique(np.concatenate(numbers), return_inverse=True)
+    sums = [
+        np.bincount(part_B, weights=(value_B - value_B.mean()) / len(value_B), minlength=len(groups))
+        for part_B, value_B in zip(np.split(number_B, [len(values[0])]), values, strict=True)
+    ]
+    covariance = len(groups) / max(1, len(groups) - 1) * float(sums[0] @ sums[1])
+    variances = [
+        mean_variance(value_B, np.unique(number_B, return_inverse=True)[1])[0]
+        for value_B, number_B in zip(values, numbers, strict=True)
+    ]
+    scale = (variances[0] * variances[1]) ** 0.5
+    return max(-1.0, min(1.0, covariance / scale)) if scale > 0 else 0.0
 
 
 def overlaps(strata: Sequence[PairedRows], sources: Sequence[str]) -> np.ndarray:

@@ -23,7 +23,7 @@ class Predictions:
     clip_ids: list[str] | None = None  # None after `take`
     bank_BP: np.ndarray | None = None  # scores for captions of training clips; None for frames out of order
     captioned: bool = False  # whether the labels are captions
-    group_B: np.ndarray | None = None  # number of each clip's group; None: each clip is its own
+    group_B: np.ndarray | None = None  # number of each clip's group, in all splits of a run; None: each clip is its own
     train_clips_K: np.ndarray | None = None  # number of training clips of each class; None: unknown, or captions
     calibration: Calibration = UNKNOWN  # how scores become shares
     kind_B: np.ndarray | None = None  # str, kind of motion of each clip, "" if unknown; None: unknown for all
@@ -62,9 +62,11 @@ def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[s
     if frame_order is not None:
         table = table.filter(pc.equal(table["frame_order"], frame_order))
     part_R, parts = _parts(table)
+    group_R = _groups(table["group"], table["clip_id"])
     predictions, ids = {}, _Ids()
     for number, (split, order) in enumerate(parts):
-        rows = _rows(table, np.flatnonzero(part_R == number))
+        indices = np.flatnonzero(part_R == number)
+        rows = _rows(table, indices)
         predictions[split, order] = Predictions(
             labels=metadata["labels"][split],
             target_B=pc.fill_null(rows["target"], -1).to_numpy(),
@@ -72,7 +74,7 @@ def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[s
             clip_ids=ids.read(rows["clip_id"]),
             bank_BP=None if rows["bank_P"].null_count else _matrix(rows["bank_P"]),
             captioned=bool(metadata.get("captioned")),
-            group_B=_groups(rows["group"], rows["clip_id"]),
+            group_B=None if group_R is None else group_R[indices],
             kind_B=_kinds(rows["kind"]),
             train_clips_K=_train_clips(metadata, metadata["labels"][split]),
             calibration=read_calibration(metadata.get("calibration")),
@@ -165,7 +167,7 @@ def _train_clips(metadata: dict[str, Any], labels: list[str]) -> np.ndarray | No
 
 
 def _groups(group: pa.ChunkedArray, clip_id: pa.ChunkedArray) -> np.ndarray | None:
-    """Return the group number [B] of each clip; None if no group is known. A clip without a known group is a group."""
+    """Return the group number [R] of each row; None if no group is known. A clip without a known group is a group."""
     if group.null_count == len(group):
         return None
     known = pc.if_else(pc.is_null(group), pc.binary_join_element_wise("clip", clip_id, ":"), group)

@@ -130,6 +130,7 @@ def mean_over_seeds(
         most=max(values),
         seeds=count,
         clips=max(seed.clips for seed in seeds),
+        base_correlation=sum(seed.base_correlation for seed in seeds) / count,
     )
 
 
@@ -173,4 +174,5 @@ def estimate_of_run(row: Mapping[str, Any]) -> Estimate:
         freedom=INFINITE if row.get("freedom") is None else row["freedom"],
         groups=row.get("groups") or 0,
         chance=row.get("chance"),
+        base_correlation=row.get("base_correlation") or 0.0,
     )

@@ -19,6 +19,7 @@ import numpy as np
 from kinetext.evaluation.predictions import Predictions
 
 SEEN, UNSEEN = "test_among_all", "novel_among_all"
+BASE = {"novel": "test", UNSEEN: SEEN}  # splits of novel classes, each with the split of base classes
 POINTS = 41  # of the curve of a run
 
 

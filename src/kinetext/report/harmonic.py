@@ -3,18 +3,16 @@
 The derivatives of h = 2ab / (a + b) are 2 b^2 / (a + b)^2 with respect to a, and 2 a^2 / (a + b)^2 with respect to b.
 Of N clips, M are base clips. A base clip with the value y has the pseudo-value h + N / M * 2 b^2 / (a + b)^2 * (y - a).
 The formula for novel clips has a and b exchanged, and N - M for M. The mean of all pseudo-values is h, and the variance
-of this mean over clips is that of h (delta method).
+of this mean over clips is that of h (delta method). A group that has base and novel clips counts once.
 """
 
 import numpy as np
 
+from kinetext.evaluation.seen_unseen import BASE, SEEN, UNSEEN
 from kinetext.report.keys import Comparison
 from kinetext.report.outcomes import Outcome, SeedOutcomes, joined
 
-HARMONIC_MEANS = {
-    "harmonic_mean": ("test", "novel"),
-    "harmonic_mean_among_all": ("test_among_all", "novel_among_all"),
-}
+HARMONIC_MEANS = {"harmonic_mean": (BASE["novel"], "novel"), "harmonic_mean_among_all": (SEEN, UNSEEN)}
 
 
 def harmonic_outcomes(

@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
 
     clip_ids: tuple[str, ...]
     value_B: np.ndarray  # pseudo-values, whose mean is the metric; NaN: the clip is left out
-    group_B: np.ndarray | None = None  # number of each clip's group; None: each clip is its own
+    group_B: np.ndarray | None = None  # number of each clip's group, in all splits of a run; None: each clip is its own
     seeds: int = 1  # averaged in it, of a draw of few-shot clips
 
 
@@ -159,11 +159,9 @@ def _constant(spec: RunSpec, split: str, rows: int) -> dict[str, Any]:
 
 
 def joined(base: Outcome, novel: Outcome, value_B: np.ndarray) -> Outcome:
-    """Return the outcome of a metric on the clips of two splits. A group with clips in both counts as two groups."""
-    group_B = None
-    if base.group_B is not None or novel.group_B is not None:
-        groups = [np.arange(len(part.clip_ids)) if part.group_B is None else part.group_B for part in (base, novel)]
-        group_B = np.concatenate([groups[0], groups[1] + groups[0].max() + 1])
+    """Return the outcome of a metric on the clips of two splits of one run. A group with clips in both counts once."""
+    known = base.group_B is not None and novel.group_B is not None
+    group_B = np.concatenate([base.group_B, novel.group_B]) if known else None
     return Outcome(_joined_ids(base.clip_ids, novel.clip_ids), value_B, group_B)
 
 
