@@ -18,8 +18,8 @@ HEAD = f"""# Methods
 
 `python tools/methods_page.py > docs/methods.md` writes this page from the modules in
 `src/kinetext/methods`. Parameters are those that a method adds to {MODEL} with its default options (K
-classes, N training clips, D joint width, V width of the image encoder). A protocol without training
-clips of every class is `base_to_novel` or `zero_shot`.
+classes, N training clips, D joint width, V width of the image encoder). A method without scores of
+novel classes has empty cells there under `base_to_novel`.
 """
 COLUMNS = (
     "method",
@@ -61,7 +61,7 @@ def _cells(name: str, backbone: Backbone) -> list[str]:
         cls.what_trains or _what_trains(cls, added),
         cls.fitted_parameters if cls.fits else f"{added:,}",
         ", ".join(cls.tasks),
-        "with training clips of every class" if cls.needs_training_clips else "all",
+        "all but zero_shot; no scores of novel classes" if cls.needs_training_clips else "all",
         cls.equals_before_training,
         cls.paper,
     ]

@@ -18,6 +18,7 @@ from kinetext.evaluation.predict import predict_clips
 from kinetext.evaluation.scores import frame_indices
 from kinetext.methods.base import build_method
 from kinetext.methods.checkpoint import save_trained
+from kinetext.methods.zero_shot import ZeroShot
 
 NEAR = 2e-3 if torch.cuda.is_available() else 1e-4  # cuDNN convolves in TF32
 
@@ -150,6 +151,13 @@ def test_novel_classes_are_a_separate_split_with_separate_labels(world, tmp_path
         # a class's score is what it is among all classes; only the rivals are fewer
         among_all = dict(zip(world.labels, whole["test", order, clip_id]["score_K"], strict=True))
         assert row["score_K"] == pytest.approx([among_all[label] for label in metadata["labels"][split]], abs=NEAR)
+
+
+def test_a_probe_is_scored_on_trained_classes_alone(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(ZeroShot, "needs_training_clips", True)
+    rows, metadata = predict(world, tmp_path, novel=("shrinking", "moving left"))
+    assert {split for split, _, _ in rows} == {"test"}
+    assert metadata["labels"] == {"test": ["moving right", "growing"]}
 
 
 def test_the_trained_checkpoint_is_used(world, tmp_path):

@@ -313,6 +313,21 @@ def test_options_for_classes_are_refused_for_captions(method, sentence):
     assert error_message(config) == f"mine.yaml: experiments.spoken: methods.mean_pool.{expected}"
 
 
+def test_a_probe_serves_base_to_novel_but_not_zero_shot():
+    config = changed("methods.stan", {"module": "linear_probe"})
+    assert plan_runs(check_config(config))  # base_to_novel
+    config["datasets"]["more"] = {"module": "shapes", "frames": {"size_px": 64}}
+    config["experiments"]["second"] = config["experiments"]["first"] | {"protocol": "supervised"}
+    config["experiments"]["third"] = config["experiments"]["first"] | {
+        "protocol": "zero_shot_from_shapes",
+        "datasets": ["more"],
+    }
+    assert error_message(config) == (
+        "mine.yaml: experiments.third: stan needs training clips of every class, and zero_shot_from_shapes has none; "
+        "take supervised, few_shot_K or base_to_novel"
+    )
+
+
 @pytest.mark.parametrize("training", [{"logit_adjustment": 1.0}, {"class_sampling": "balanced"}])
 def test_options_of_gradient_descent_are_refused_for_a_method_that_is_fitted(training):
     config = changed("methods.mean_pool", {"module": "linear_probe", "training": training})

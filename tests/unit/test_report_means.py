@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from kinetext.config.report import Published
+from kinetext.config.report import Published, ReportOptions
 from kinetext.core.tables import read_rows
 from kinetext.evaluation.intervals import Estimate, harmonic_mean, mean_over_datasets
 from kinetext.report.keys import Comparison, RowKey
-from kinetext.report.novel import harmonic_means
+from kinetext.report.novel import harmonic_means, novel_classes
 from kinetext.report.published import compare_with_published
 from reported import Page, blank_figures, make_report
 
@@ -110,6 +110,15 @@ def test_the_harmonic_mean_is_of_base_among_base_and_novel_among_novel_classes()
     means = harmonic_means(estimates_of_splits(SHARES), NOVEL, "top1")
     assert means["harmonic_mean"][KEY].value == pytest.approx(2 * 0.8 * 0.6 / 1.4)
     assert means["harmonic_mean_among_all"][KEY].value == pytest.approx(2 * 0.7 * 0.3 / 1.0)
+
+
+def test_a_probe_has_no_row_among_novel_classes_and_is_named(tmp_path):
+    probe = RowKey("tiny", "linear_probe", "names")
+    estimates = estimates_of_splits(SHARES)
+    estimates[NOVEL._replace(split="test")]["top1", "ordered"][probe] = share(0.9, 200)[0]
+    (section,) = novel_classes(estimates, ReportOptions(), {}, [], [], tmp_path)
+    assert section["row_keys"] == [KEY]
+    assert section["without"] == ["linear_probe · names"]
 
 
 def test_a_constant_added_to_novel_scores_moves_only_the_harmonic_mean_among_all():

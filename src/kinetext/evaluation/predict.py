@@ -59,6 +59,8 @@ def predict_clips(
 ) -> None:
     """Write the table `predictions` for all splits except train and val.
 
+    A method that needs training clips of every class is scored on the splits without novel classes.
+
     A method that reads frames is asked about each clip (predict_frames.py) and needs `cache`, the folder of cached
     replies; it uses no backbone.
 
@@ -78,6 +80,8 @@ def predict_clips(
     method = load_method(spec, backbone_folder, checkpoint, device, train.multi_label)
     store = FrameStore(frames)
     tested = {name: split for name, split in all_splits.items() if name not in ("train", "val") and split.rows}
+    if method.needs_training_clips:  # a probe has no score for a novel class
+        tested = {name: split for name, split in tested.items() if set(split.labels) <= set(train.labels)}
     predictor = _Predictor(spec, method, store, device, process_threads)
     rows: list[Row] = []
     labels: dict[str, list[str]] = {}

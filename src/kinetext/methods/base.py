@@ -84,7 +84,7 @@ class Method(nn.Module):
     fits: ClassVar[bool] = False  # true: `fit` is called instead of gradient descent
     needs_text: ClassVar[bool] = True  # false: no text is encoded, so a backbone without a text encoder will do
     needs_descriptions: ClassVar[bool] = False  # true: class names alone are refused
-    needs_training_clips: ClassVar[bool] = False  # true: protocols with classes without training clips are refused
+    needs_training_clips: ClassVar[bool] = False  # true: novel classes get no scores, and zero_shot is refused
     tasks: ClassVar[tuple[Task, ...]] = ("classes", "captions")  # labels: several per clip, in `losses`
     search_space: ClassVar[SearchSpace] = LEARNING  # what tuning varies by default: option -> its range
     sees_order: bool = True  # false: reversing the frames changes no score (a contract check)

@@ -181,10 +181,10 @@ def _check_training_and_texts(where: str, config: Config, experiment: Experiment
         raise ValueError(
             f"{where}.methods: {name} has losses of its own, and methods.{name}.training.loss is sigmoid; remove it"
         )
-    if method.needs_training_clips and experiment.protocol.startswith(("base_to_novel", "zero_shot")):
+    if method.needs_training_clips and experiment.protocol.startswith("zero_shot"):
         raise ValueError(
-            f"{where}: {name} needs training clips of every class, and {experiment.protocol} has classes without any; "
-            "take supervised or few_shot_K"
+            f"{where}: {name} needs training clips of every class, and {experiment.protocol} has none; "
+            "take supervised, few_shot_K or base_to_novel"
         )
     for texts in experiment.texts:
         provider_class = plugins.load("texts", config.texts[texts].module or texts)
