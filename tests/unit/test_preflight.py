@@ -160,6 +160,35 @@ def test_weights_that_cannot_be_had_stop(folder, monkeypatch):
     assert findings(backbones=backbones, datasets=data)[0] == []
 
 
+def test_a_preprocessing_that_the_download_of_its_description_shows_stops(folder, monkeypatch):
+    from huggingface_hub import constants
+
+    from kinetext.backbones import open_clip_base
+
+    def download(repository, names):
+        snapshot = folder / "cache/models--me--clip/snapshots" / ("a" * 40)
+        snapshot.mkdir(parents=True)
+        (snapshot / names[0]).write_text('{"model_cfg": {}, "preprocess_cfg": {"resize_mode": "squash"}}')
+        (snapshot.parents[1] / "refs").mkdir()
+        (snapshot.parents[1] / "refs/main").write_text("a" * 40)
+        return snapshot / names[0]
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(open_clip_base, "hub_state", lambda repository: ("600 MB of weights will be downloaded", False))
+    monkeypatch.setattr(open_clip_base, "hub_file", download)
+    data = {"mine": {"module": "folder", "options": {"root": "videos"}}}
+    backbones = {"tiny": {"model": "ViT-B-32", "weights": "hf-hub:me/clip"}}
+    stops, _ = findings(backbones=backbones, datasets=data)
+    assert stops == [
+        "stop: backbones.tiny: its weights need frames bicubic, squash, which was unknown before; "
+        "run the command again, which now checks the frames"
+    ]
+    with pytest.raises(
+        ValueError, match=r"datasets\.mine\.frames\.resize_mode is shortest, but backbone tiny takes squash"
+    ):
+        findings(backbones=backbones, datasets=data)
+
+
 def test_a_full_disk_stops(folder, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 1000))

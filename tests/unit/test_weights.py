@@ -157,15 +157,17 @@ def test_openai_file_becomes_a_backbone_with_quick_gelu(tiny_clip, tmp_path):
     assert_same(backbone.clip.state_dict(), halved)
 
 
-def write_snapshot(folder: Path, state: dict[str, torch.Tensor], file: str) -> dict[str, torch.Tensor]:
+PIXELS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+
+
+def write_snapshot(
+    folder: Path, state: dict[str, torch.Tensor], file: str, pixels: dict = PIXELS
+) -> dict[str, torch.Tensor]:
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.clone() for name, tensor in state.items()}
     write = save_file if file.endswith("safetensors") else torch.save
     write(state, folder / file)
-    content = {
-        "model_cfg": {"embed_dim": D, "quick_gelu": True},
-        "preprocess_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]},
-    }
+    content = {"model_cfg": {"embed_dim": D, "quick_gelu": True}, "preprocess_cfg": pixels}
     (folder / "open_clip_config.json").write_text(json.dumps(content))
     return state
 
@@ -190,13 +192,69 @@ def hub_cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_name_on_the_hub_is_read_from_the_cache(tiny_clip, hub_cache):
-    repository, commit = hub_cache / "models--me--clip", "a" * 40
-    state = write_snapshot(repository / "snapshots" / commit, tiny_clip.clip.state_dict(), HUB_FILES[0])
+def write_to_cache(cache: Path, state: dict[str, torch.Tensor], pixels: dict = PIXELS) -> dict[str, torch.Tensor]:
+    """Write weights as hf-hub:me/clip to a cache of the hub."""
+    repository, commit = cache / "models--me--clip", "a" * 40
+    state = write_snapshot(repository / "snapshots" / commit, state, HUB_FILES[0], pixels)
     (repository / "refs").mkdir()
     (repository / "refs/main").write_text(commit)
+    return state
+
+
+def test_name_on_the_hub_is_read_from_the_cache(tiny_clip, hub_cache):
+    state = write_to_cache(hub_cache, tiny_clip.clip.state_dict())
     assert_same(prepare("hf-hub:me/clip").clip.state_dict(), state)
     assert hub_state("me/clip") == ("", False)
+
+
+OTHERS = {**PIXELS, "size": 64, "interpolation": "bilinear", "resize_mode": "squash"}
+
+
+@pytest.mark.parametrize("family", ["native", "timm"])
+@pytest.mark.parametrize("place", ["folder", "cache"])
+def test_facts_have_the_preprocessing_of_the_loaded_model(tiny_clip, hub_cache, tmp_path, family, place):
+    """Frames are checked with `facts`. CLIP and PE-Core have other values than these weights."""
+    plugin, clip, name = OpenClipViT, tiny_clip.clip, TINY
+    if family == "timm":
+        import small_timm
+
+        plugin, clip, name = small_timm.TimmViT, small_timm.small("pe").clip, small_timm.NAMES["pe"]
+    if place == "folder":
+        write_snapshot(tmp_path / "hub", clip.state_dict(), HUB_FILES[0], OTHERS)
+        config = plugin.Config(model=name, weights=str(tmp_path / "hub"))
+    else:
+        config = plugin.Config(model=name, weights="hf-hub:me/clip")
+        before = plugin.facts(config)
+        assert before == plugin.facts(plugin.Config(model=name, pretrained="any"))  # not in the cache yet
+        write_to_cache(hub_cache, clip.state_dict(), OTHERS)
+    facts, pixels = plugin.facts(config), plugin.prepare(config).preprocess
+    assert (
+        (facts.interpolation, facts.resize_mode) == (pixels.interpolation, pixels.resize_mode) == ("bilinear", "squash")
+    )
+    assert (list(pixels.mean), list(pixels.std)) == (PIXELS["mean"], PIXELS["std"])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (
+            {"resize_mode": "longest"},
+            "the weights need resize_mode: longest, and only shortest and squash are supported",
+        ),
+        ({"interpolation": ["bicubic"]}, r"the weights need interpolation: \['bicubic'\]"),
+        ({"mean": [0.5, 0.5]}, "is no description of an open_clip model"),
+        ([], "is no description of an open_clip model"),
+    ],
+)
+def test_a_preprocessing_that_is_not_supported_is_refused_by_the_check(tiny_clip, tmp_path, pixels, message):
+    write_snapshot(tmp_path / "hub", {}, HUB_FILES[0], pixels)
+    config = OpenClipViT.Config(model=TINY, weights=str(tmp_path / "hub"))
+    for check in (OpenClipViT.facts, OpenClipViT.prepare):
+        with pytest.raises(ValueError, match=f"open_clip_config.json: {message}"):
+            check(config)
+    (tmp_path / "hub/open_clip_config.json").unlink()
+    with pytest.raises(ValueError, match=r"hub lacks open_clip_config\.json; give the file"):
+        OpenClipViT.facts(config)
 
 
 def test_name_on_the_hub_without_network_says_what_to_put_where(hub_cache):

@@ -162,7 +162,7 @@ class Backbone(nn.Module):
     def require_frames(self, resize_mode: str, interpolation: str) -> None:
         """Raise ValueError unless stored frames were resized as the weights need it.
 
-        check-config compares with `facts`, which does not know weights from the hub. Their own settings count here.
+        check-config compares with `facts`, which does not know the settings of weights that are not downloaded yet.
         """
         stored = {"resize_mode": resize_mode, "interpolation": interpolation}
         for name, value in stored.items():

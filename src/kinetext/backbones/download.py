@@ -55,9 +55,8 @@ def hub_file(
     import huggingface_hub as hub
 
     for name in names:
-        cached = hub.try_to_load_from_cache(repository, name)
-        if isinstance(cached, str):
-            return Path(cached)
+        if (cached := cached_file(repository, name)) is not None:
+            return cached
     reason = ""
     for name in names:
         try:
@@ -71,6 +70,14 @@ def hub_file(
         f"backbones: weights: hf-hub:{repository} is not in the cache and cannot be downloaded ({reason}); on a machine with "
         f"network, fetch it with `hf download {repository}`, then give the folder with {needed}"
     )
+
+
+def cached_file(repository: str, name: str) -> Path | None:
+    """Return the path of a file of a repository in the cache of the hub, None if it is not there."""
+    import huggingface_hub as hub
+
+    cached = hub.try_to_load_from_cache(repository, name)
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def _reason(error: Exception) -> str:
@@ -87,7 +94,7 @@ def _size_on_hub(name: str, default: tuple[str, ...] = HUB_FILES) -> int:
 
     repo, file = os.path.split(name)
     files = (file,) if file else default
-    if any(isinstance(hub.try_to_load_from_cache(repo, name), str) for name in files):
+    if any(cached_file(repo, name) for name in files):
         return 0
     failure: Exception | None = None
     for name in files:

@@ -51,7 +51,7 @@ def refuse_unsupported(model: str, settings: dict[str, Any]) -> None:
 def facts_of(model: str, tag: str | None = None, settings_of_weights: dict[str, Any] | None = None) -> Facts:
     """Return image size, number of layers, context length, cost and preprocessing of a model of open_clip.
 
-    `settings_of_weights` is the `preprocess_cfg` of a folder of weights. Raises ValueError if the model is unknown or
+    `settings_of_weights` is the `preprocess_cfg` beside the weights. Raises ValueError if the model is unknown or
     not supported.
     """
     settings = settings_of(model)

@@ -40,8 +40,8 @@ from kinetext.backbones.text_tokens import (
     tokenizer_settings,
 )
 from kinetext.backbones.text_tower import encode_words, sees_padding
-from kinetext.backbones.timm_models import folder_settings, preprocess_of, with_settings
-from kinetext.backbones.weights import Source, find_weights, is_openai, load_into, read_weights
+from kinetext.backbones.timm_models import preprocess_of, with_settings
+from kinetext.backbones.weights import Source, find_weights, is_openai, load_into, pixels_of, read_weights
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class OpenClipViT(OpenClipModel):
     @classmethod
     def facts(cls, config: Any) -> Facts:
         cls.require_weights(config)
-        return facts_of(config.model, config.pretrained, folder_settings(config.weights))
+        return facts_of(config.model, config.pretrained, pixels_of(config.weights))
 
     @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> OpenClipViT:
@@ -98,17 +98,14 @@ class OpenClipViT(OpenClipModel):
         """
         model, weights = config.model, config.weights
         refuse_unsupported(model, open_clip().get_model_config(model) or settings_of(model))
-        settings = {} if weights else published_settings(model, config.pretrained)
-        source = find_weights(weights) if weights else _published(settings)
-        if weights and not Path(weights).is_file():  # a file alone says nothing about pixels
-            settings = folder_settings(str(source.file.parent))
+        source = find_weights(weights) if weights else _published(model, config.pretrained)
         tensors = read_weights(source.file)
         quick_gelu = is_openai(tensors) or bool(source.quick_gelu)
         if not quick_gelu and source.quick_gelu is None and f"{model}-quickgelu" in open_clip().list_models():
             log.warning("%s: if these weights are OpenAI's, take model %s-quickgelu", source.file, model)
         text = text_settings(model)
         tokenizer = find_tokenizer(text, weights) if "hf_tokenizer_name" in text else None
-        pixels = with_settings(preprocess_of(model, config.pretrained), settings)
+        pixels = with_settings(preprocess_of(model, config.pretrained), source.pixels)
         backbone = cls(Architecture(model, quick_gelu, pixels, tokenizer))
         if backbone.is_coca:
             tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{DECODER}.")}
@@ -199,6 +196,8 @@ class OpenClipViT(OpenClipModel):
         return F.normalize(text_KD, dim=-1), F.normalize(words_KLD, dim=-1)
 
 
-def _published(settings: dict[str, Any]) -> Source:
+def _published(model: str, tag: str | None) -> Source:
     """Return the weights file of an open_clip tag, downloaded if necessary."""
-    return Source(Path(open_clip().download_pretrained(settings)), bool(settings.get("quick_gelu", False)))
+    settings = published_settings(model, tag)
+    file = Path(open_clip().download_pretrained(settings))
+    return Source(file, bool(settings.get("quick_gelu", False)), settings)

@@ -4,10 +4,8 @@ The sizes are those of timm 1.0 (tests/parity/test_timm_models.py builds every m
 preprocessing of a family is that of open_clip's published weights.
 """
 
-import json
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from kinetext.backbones.catalogue import gflop, refusal, settings_of
@@ -59,7 +57,7 @@ SIZES: dict[str, Size] = {  # beginning of timm's name -> size
 def timm_facts(model: str, settings_of_weights: dict[str, Any] | None = None) -> Facts:
     """Return what is known about an open_clip model with a ViT of timm, without building it.
 
-    `settings_of_weights` is the `preprocess_cfg` of a folder of weights; without one, the family's values are returned.
+    `settings_of_weights` is the `preprocess_cfg` beside the weights; without one, the family's values are returned.
     Raises ValueError if the model is unknown, or if its encoders are not supported.
     """
     settings = settings_of(model)
@@ -122,9 +120,3 @@ def with_settings(pixels: Preprocess, settings: dict[str, Any]) -> Preprocess:
     fields = {name: settings[name] for name in ("interpolation", "resize_mode") if settings.get(name)}
     fields |= {name: tuple(map(float, settings[name])) for name in ("mean", "std") if settings.get(name)}
     return replace(pixels, **fields)
-
-
-def folder_settings(weights: str | None) -> dict[str, Any]:
-    """Return open_clip's `preprocess_cfg` of a folder of weights; empty if `weights` is no such folder."""
-    file = Path(weights, "open_clip_config.json") if weights else Path()
-    return json.loads(file.read_text()).get("preprocess_cfg", {}) if weights and file.is_file() else {}

@@ -37,14 +37,8 @@ from kinetext.backbones.text_tokens import (
 )
 from kinetext.backbones.text_tower import encode_words, sees_padding, unsupported
 from kinetext.backbones.timm_layers import TimmLayer, low_rank_targets
-from kinetext.backbones.timm_models import (
-    folder_settings,
-    preprocess_of,
-    refuse_unsupported,
-    timm_facts,
-    with_settings,
-)
-from kinetext.backbones.weights import find_weights, load_into, read_weights
+from kinetext.backbones.timm_models import preprocess_of, refuse_unsupported, timm_facts, with_settings
+from kinetext.backbones.weights import find_weights, load_into, pixels_of, read_weights
 
 BLOCKS = ("Block", "EvaBlock", "EvaBlockPostNorm")  # timm's classes
 EMBEDDINGS = ("patch_embed", "cls_token", "reg_token", "pos_embed", "norm_pre", "rope")
@@ -87,7 +81,7 @@ class TimmViT(OpenClipModel):
     @classmethod
     def facts(cls, config: Any) -> Facts:
         cls.require_weights(config)
-        return timm_facts(config.model, folder_settings(config.weights))
+        return timm_facts(config.model, pixels_of(config.weights))
 
     @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> TimmViT:
@@ -96,15 +90,13 @@ class TimmViT(OpenClipModel):
         Raises ValueError if the tag is unknown, or if weights or tokenizer do not exist, cannot be read or do not fit.
         """
         refuse_unsupported(config.model, open_clip().get_model_config(config.model))
-        pixels = preprocess_of(config.model)
         if config.weights:
-            file = find_weights(config.weights).file
-            is_file = Path(config.weights).is_file()  # a file alone says nothing about pixels
-            pixels = pixels if is_file else with_settings(pixels, folder_settings(str(file.parent)))
+            source = find_weights(config.weights)
+            file, settings = source.file, source.pixels
         else:
             settings = published_settings(config.model, config.pretrained)
             file = Path(open_clip().download_pretrained(settings))
-            pixels = with_settings(pixels, settings)
+        pixels = with_settings(preprocess_of(config.model), settings)
         text = text_settings(config.model)
         of_hub = "hf_tokenizer_name" in text
         tokenizer: Tokenizer = find_tokenizer(text, config.weights) if of_hub else ClipTokenizer(config.model)

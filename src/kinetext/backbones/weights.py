@@ -7,14 +7,14 @@ Supported are safetensors, checkpoints of torch.save (open_clip's training write
 import pickle
 import re
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from kinetext.backbones.download import HUB_FILES, hub_file
+from kinetext.backbones.download import HUB_FILES, cached_file, hub_file
 from kinetext.backbones.torchscript import is_torchscript, read_torchscript
 from kinetext.core.documents import load_json
 from kinetext.core.tensors import load_tensors
@@ -23,6 +23,7 @@ HUB = "hf-hub:"
 CONFIG = "open_clip_config.json"
 EXPECTED = "expected are safetensors, a checkpoint of tensors (torch.save), or OpenAI's TorchScript file"
 OPENAI_MARKS = ("input_resolution", "context_length", "vocab_size")  # integers among the tensors of OpenAI's files
+SUPPORTED = {"interpolation": ("bicubic", "bilinear"), "resize_mode": ("shortest", "squash")}  # of preprocess_cfg
 MAX_HEADER = 100_000_000  # bytes, the limit of safetensors
 FORMATS = {
     b"\x93NUMPY": "a NumPy array",
@@ -34,12 +35,14 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A file of weights, and the GELU variant, mean and std from the configuration beside it (None: unknown)."""
+    """A file of weights, with the GELU variant (None: unknown) and the preprocessing from the configuration beside it.
+
+    `pixels` is open_clip's `preprocess_cfg`; it is empty for a file alone.
+    """
 
     file: Path
     quick_gelu: bool | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    pixels: dict[str, Any] = field(default_factory=dict)
 
 
 def missing(weights: str) -> str:
@@ -75,10 +78,25 @@ def find_weights(weights: str) -> Source:
     return Source(path)
 
 
-def _described(file: Path, config: Path) -> Source:
-    """Return the source with the GELU variant, mean and std in `config` (open_clip_config.json).
+def pixels_of(weights: str | None) -> dict[str, Any]:
+    """Return the `preprocess_cfg` that `find_weights` finds for these weights, without using the network.
 
-    Raises ValueError if the file is missing or does not describe an open_clip model.
+    It is empty for a file alone, and for a name on the hub whose configuration is not in the cache yet. Raises
+    ValueError if the configuration is invalid, or if it asks for a preprocessing that is not supported.
+    """
+    if not weights or Path(weights).is_file():
+        return {}
+    if not weights.startswith(HUB):
+        return find_weights(weights).pixels
+    config = cached_file(weights.removeprefix(HUB), CONFIG)
+    return {} if config is None else _described(config, config).pixels
+
+
+def _described(file: Path, config: Path) -> Source:
+    """Return the source with the GELU variant and the preprocessing in `config` (open_clip_config.json).
+
+    Raises ValueError if the file is missing, does not describe an open_clip model, or asks for a preprocessing that is
+    not supported.
     """
     if not config.is_file():
         raise ValueError(
@@ -86,11 +104,19 @@ def _described(file: Path, config: Path) -> Source:
         )
     content = load_json(config)
     try:
-        model, pixels = content["model_cfg"], content.get("preprocess_cfg", {})
-        mean, std = (tuple(map(float, pixels[key])) if pixels.get(key) else None for key in ("mean", "std"))
-        return Source(file, bool(model.get("quick_gelu", False)), mean, std)
+        quick_gelu, pixels = bool(content["model_cfg"].get("quick_gelu", False)), content.get("preprocess_cfg", {})
+        for name in ("mean", "std"):
+            _red, _green, _blue = map(float, pixels.get(name) or (0, 0, 0))
+        chosen = {name: pixels.get(name) or None for name in SUPPORTED}
     except (AttributeError, KeyError, TypeError, ValueError):
         raise ValueError(f"{config}: is no description of an open_clip model (model_cfg, preprocess_cfg)") from None
+    for name, value in chosen.items():
+        if value is not None and value not in SUPPORTED[name]:
+            raise ValueError(
+                f"{config}: the weights need {name}: {value}, and only {' and '.join(SUPPORTED[name])} are supported; take "
+                "other weights"
+            )
+    return Source(file, quick_gelu, pixels)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from kinetext.config.experiment import Config
 from kinetext.config.run import RunSpec
 from kinetext.core import plugins
 from kinetext.methods.base import configure_method
+from kinetext.plan.inputs import backbone_facts
 from kinetext.start.checks import Check
 from kinetext.texts.cache import read_record
 from kinetext.texts.chat.client import Server
@@ -130,9 +131,13 @@ def check_weights(config: Config, runs: list[RunSpec], results: Path) -> Iterato
         if (results / "backbones" / name / "weights.safetensors").is_file():
             continue
         options = config.backbones[name]
-        family = plugins.load("backbones", options.family)
+        family, known = plugins.load("backbones", options.family), backbone_facts(options)
         message, fatal = family.weights_state(plugins.configure(family, options.settings))
-        if fatal:
+        facts = known if fatal else backbone_facts(options)
+        if facts != known:  # the configuration of weights of the hub was downloaded just now
+            message = f"its weights need frames {facts.interpolation}, {facts.resize_mode}, which was unknown before"
+            yield Check("stop", f"backbones.{name}", message, "run the command again, which now checks the frames")
+        elif fatal:
             remedy = "check the network, or set `weights` to a local file of them"
             yield Check("stop", f"backbones.{name}", message, remedy)
         elif message:
