@@ -15,11 +15,19 @@ from kinetext.training.setup import add_lora, choose_trained
 from method_inputs import LABELS, OPTIONS, RIVALS_KK, TARGET_B, B, T, perturb
 from worlds import text_rows
 
-FAMILIES = (
-    "siglip",
-    "pe",
-    "eva02",
-)  # attention pooling without and with a class token, a class token; rotary positions
+# attention pooling without and with a class token, a class token with rotary positions; the mean of the patches with the
+# last token of a text, attention pooling with a class token after the text
+FAMILIES = ("siglip", "pe", "eva02", "clipa", "coca")
+
+
+def small(family):
+    """A small random model. Importing timm takes seconds, so it waits for a test that needs it."""
+    import small_native
+    import small_timm
+
+    if family == "clipa":
+        return small_native.small("clipa", tokenizer=small_timm.WordTokenizer())
+    return small_native.small(family) if family == "coca" else small_timm.small(family)
 
 
 def on_backbone(name):
@@ -31,9 +39,7 @@ def on_backbone(name):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", list(filter(on_backbone, plugins.names("methods"))))
 def test_every_method_scores_and_learns_on_every_family(name, family):
-    import small_timm
-
-    backbone = small_timm.small(family)
+    backbone = small(family)
     torch.manual_seed(0)
     options = OPTIONS.get(name, {})
     if name == "vl_prompts" and not backbone.takes_prompts:

@@ -40,6 +40,7 @@ PE = {
 EVA02 = {**ROPE, "qkv_fused": False, "mlp_ratio": 4 * 2 / 3, "swiglu_mlp": True, "scale_mlp": True}
 TRUNKS = {  # name -> (class, arguments): as timm's own entry points, but small
     "siglip": (VisionTransformer, {"class_token": False}),
+    "siglip2": (VisionTransformer, {"class_token": False, "act_layer": "gelu_tanh"}),
     "pe": (Eva, PE),
     "pe_without_class": (Eva, {**PE, "class_token": False}),
     "eva02": (Eva, {**EVA02, "scale_attn_inner": True}),
@@ -47,7 +48,8 @@ TRUNKS = {  # name -> (class, arguments): as timm's own entry points, but small
     "eva_norm_after": (Eva, {"use_post_norm": True}),
     "registers": (VisionTransformer, {"reg_tokens": 3, "init_values": 0.1, "pre_norm": True}),
 }
-MAPS = ("siglip", "pe", "pe_without_class")
+SIGLIPS = ("siglip", "siglip2")
+MAPS = (*SIGLIPS, "pe", "pe_without_class")
 SIGLIP_TEXT = {
     "context_length": 64,
     "vocab_size": 200,
@@ -78,11 +80,11 @@ def register() -> None:
     for name in TRUNKS:
         timm.models.register_model(_entry_point(name))
         timm_models.SIZES[f"kinetext_test_{name}"] = timm_models.Size(WIDTH, DEPTH, PATCH)
-        text = {"context_length": 32, "width": 64, "heads": 4, "layers": 3} | (SIGLIP_TEXT if name == "siglip" else {})
-        pool = {"timm_pool": "map" if name in MAPS else "token", "timm_proj": "none" if name == "siglip" else None}
+        text = {"context_length": 32, "width": 64, "heads": 4, "layers": 3} | (SIGLIP_TEXT if name in SIGLIPS else {})
+        pool = {"timm_pool": "map" if name in MAPS else "token", "timm_proj": "none" if name in SIGLIPS else None}
         vision = {"image_size": PX, "timm_model_name": f"kinetext_test_{name}", **pool}
         settings = {"embed_dim": 64, "custom_text": True, "vision_cfg": vision, "text_cfg": text}
-        settings |= {"init_logit_bias": -10} if name == "siglip" else {}
+        settings |= {"init_logit_bias": -10} if name in SIGLIPS else {}
         file = folder / f"{NAMES[name]}.json"
         file.write_text(json.dumps(settings))
         catalogue.model_files()[NAMES[name]] = file
@@ -104,7 +106,7 @@ def small(name, seed=0) -> TimmViT:
     """A small model with random weights. No bias, norm or layer scale stays at its start."""
     register()
     torch.manual_seed(seed)
-    tokenizer = WordTokenizer() if name == "siglip" else ClipTokenizer(NAMES[name])
+    tokenizer = WordTokenizer() if name in SIGLIPS else ClipTokenizer(NAMES[name])
     backbone = TimmViT(NAMES[name], tokenizer=tokenizer).eval()
     with torch.no_grad():
         for parameter in backbone.parameters():

@@ -7,54 +7,27 @@ import pytest
 import torch
 
 from kinetext.backbones.native_models import facts_of
-from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
+from kinetext.backbones.open_clip_vit import OpenClipViT
 from kinetext.backbones.text_tokens import HubTokenizer
 from kinetext.backbones.values import TextTokens
 from kinetext.core.tensors import load_tensors
+from small_native import EMBED_DIM, VARIANTS, WIDTH, register, small
 
-VISION = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 16}
-TEXT = {"context_length": 12, "vocab_size": 60, "width": 24, "heads": 2, "layers": 2}
-DECODER = {"context_length": 12, "vocab_size": 60, "width": 24, "heads": 2, "layers": 1, "attn_pooler_heads": 2}
-CLIPA = {"no_ln_pre": True, "pool_type": "avg", "final_ln_after_pool": True}
-COCA = {"custom_text": True, "multimodal_cfg": DECODER}
-HUB = {"hf_tokenizer_name": "kinetext/no-such-tokenizer"}
-POOLED = {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
-VARIANTS = {  # name -> (image encoder, text encoder, the rest)
-    "clipa": (CLIPA, {**HUB, "pool_type": "last", "no_causal_mask": True}, {}),
-    "worldwide": ({}, {**HUB, "pool_type": "eos", "eos_id": 2}, {"quick_gelu": True}),
-    "coca": (POOLED, {"embed_cls": True, "output_tokens": True}, COCA),
-    "coca_class": ({"output_tokens": True}, {"embed_cls": True, "output_tokens": True}, COCA),
-    "custom_text": ({}, {"proj_bias": True}, {"custom_text": True}),
-    "layer_scale": ({"ls_init_value": 0.1, "mlp_ratio": 3.0}, {"ls_init_value": 0.1}, {}),
-}
 END, PAD = 2, 0
 
 
-@pytest.fixture(scope="module")
-def registered(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("configs")
-    for name, (vision, text, others) in VARIANTS.items():
-        settings = {"embed_dim": 16, "vision_cfg": {**VISION, **vision}, "text_cfg": {**TEXT, **text}, **others}
-        (folder / f"small-{name}.json").write_text(json.dumps(settings))
-    open_clip.add_model_config(folder)
-
-
 @pytest.fixture(params=VARIANTS)
-def backbone(request, registered):
-    torch.manual_seed(0)
-    backbone = OpenClipViT(Architecture(f"small-{request.param}")).eval()
-    with torch.no_grad():
-        for parameter in backbone.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))  # norms and class tokens are all one or zero at first
-    return backbone
+def backbone(request):
+    return small(request.param)
 
 
 def some_tokens(backbone) -> TextTokens:
-    """Three texts of 3, 8 and 12 tokens that end with END (the largest id where that is the end)."""
-    lengths = torch.tensor([3, 8, 12])
-    ids_KL = torch.randint(3, 50, (3, 12))
+    """Three texts of 3, 8 and L tokens that end with END (the largest id where that is the end)."""
+    L = backbone.context_length
+    lengths = torch.tensor([3, 8, L])
+    ids_KL = torch.randint(3, 50, (3, L))
     ids_KL[torch.arange(3), lengths - 1] = END if hasattr(backbone.clip, "text_eos_id") else 59
-    mask_KL = torch.arange(12) < lengths[:, None]
+    mask_KL = torch.arange(L) < lengths[:, None]
     if getattr(backbone.clip, "text_pool_type", "argmax") == "argmax":
         ids_KL[torch.arange(3), lengths - 1] = 59
     return TextTokens(torch.where(mask_KL, ids_KL, PAD), mask_KL)
@@ -70,13 +43,13 @@ def test_features_are_those_of_open_clip(backbone, dtype, tolerance):
         torch.testing.assert_close(ours_BTD[0], theirs_FD, rtol=0, atol=tolerance * theirs_FD.abs().max().item())
         expected_KD = backbone.clip.encode_text(tokens.ids_KL)
     torch.testing.assert_close(text_KD, expected_KD, rtol=0, atol=tolerance * expected_KD.abs().max().item())
-    assert words_KLD.shape == (3, 12, 16)
+    assert words_KLD.shape == (*tokens.ids_KL.shape, EMBED_DIM)
 
 
 def test_a_summary_has_the_width_of_tokens_after_every_layer(backbone):
     tokens = backbone.visual_tokens(torch.randn(2, 3, 3, 32, 32), (1, 2))
     for x_BTNV in tokens.values():
-        assert backbone.summary(x_BTNV).shape == (2, 3, 32)
+        assert backbone.summary(x_BTNV).shape == (2, 3, WIDTH)
     places = {backbone.depth_of(name).part for name, _ in backbone.named_parameters()}
     assert places == {"image", "image_head", "text", "words", "scale"}
 
@@ -110,7 +83,8 @@ def test_a_variant_is_saved_with_its_tokenizer_and_exported(backbone, tmp_path):
     assert all(torch.equal(tensor, state[name]) for name, tensor in tensors.items())
 
 
-def test_weights_of_coca_are_read_without_the_decoder(registered, tmp_path):
+def test_weights_of_coca_are_read_without_the_decoder(tmp_path):
+    register()
     torch.manual_seed(0)
     clip = open_clip.create_model("small-coca")
     torch.save(clip.state_dict(), tmp_path / "coca.pt")
@@ -121,7 +95,7 @@ def test_weights_of_coca_are_read_without_the_decoder(registered, tmp_path):
         torch.testing.assert_close(backbone.encode_frames(images[None])[0], clip.eval().encode_image(images))
 
 
-def test_a_long_text_of_clipa_has_no_end_but_zeros(registered):
+def test_a_long_text_of_clipa_has_no_end_but_zeros():
     """CLIPA's end token has id 0 in the model, like padding."""
     tokenizers = pytest.importorskip("tokenizers", reason="tokenizers: not installed")
     words = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "red": 4, "circle": 5}
@@ -130,10 +104,9 @@ def test_a_long_text_of_clipa_has_no_end_but_zeros(registered):
     ends = [("[CLS]", 2), ("[SEP]", 3)]
     model.post_processor = tokenizers.processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
     tokenizer = HubTokenizer(model.to_str().encode(), "[PAD]", zero_token="[SEP]")
-    backbone = OpenClipViT(Architecture("small-clipa", tokenizer=tokenizer))
-    tokens = backbone.tokenize(["red circle", "red " * 20])
-    assert tokens.ids_KL[0].tolist() == [2, 4, 5, 0] + [0] * 8
-    assert tokens.ids_KL[1].tolist() == [2] + [4] * 10 + [0]
+    tokens = small("clipa", tokenizer=tokenizer).tokenize(["red circle", "red " * 40])
+    assert tokens.ids_KL[0].tolist() == [2, 4, 5, 0] + [0] * 28
+    assert tokens.ids_KL[1].tolist() == [2] + [4] * 30 + [0]
 
 
 def test_each_family_has_its_preprocessing():
