@@ -4,6 +4,7 @@ One finished run (tiny.yaml) is shared: most tests ask what a dry run of a chang
 beside it, and the few that run something work in a copy of its folder.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from safetensors.torch import save_file
 
 from calls import AFTER_METRICS, RUNS, TINY, jobs, overlay, planned, snakemake, start, wait_for
+from kinetext.backbones.tiny import Tiny
 from kinetext.core import tables
 from repository import ROOT
 
@@ -89,6 +92,24 @@ def test_a_new_method_runs_only_its_own_jobs(finished, tmp_path):
 def test_a_new_seed_runs_only_its_own_jobs(finished, tmp_path):
     configs = overlay(tmp_path, experiments={"tiny": {"seeds": [0, 1]}})
     assert planned(finished, configs=configs) == {
+        **{"plan_run": 2, "train_method": 1, "predict_clips": 2, "measure_run": 2},
+        **AFTER_METRICS,
+    }
+
+
+def test_a_backbone_with_other_frames_shares_clips_and_splits(finished, tmp_path):
+    (tmp_path / "hub").mkdir()
+    save_file(Tiny().clip.state_dict(), tmp_path / "hub/open_clip_model.safetensors")
+    pixels = {"resize_mode": "squash", "interpolation": "bilinear"}
+    (tmp_path / "hub/open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": pixels}))
+    configs = overlay(
+        tmp_path,
+        backbones={"squashed": {"model": "kinetext-tiny", "weights": str(tmp_path / "hub")}},
+        experiments={"tiny": {"backbone": ["tiny", "squashed"]}},
+    )
+    assert planned(finished, configs=configs) == {
+        **{"extract_frames": 1, "check_frames": 1, "prepare_backbone": 1, "embed_frames": 1, "embed_labels": 1},
+        **{"mine_confusables": 1, "describe_classes": 1},
         **{"plan_run": 2, "train_method": 1, "predict_clips": 2, "measure_run": 2},
         **AFTER_METRICS,
     }

@@ -120,7 +120,8 @@ MISTAKES = [
     (
         "datasets.shapes.frames.size_px",
         224,
-        "experiments.first: datasets.shapes.frames.size_px is 224, but backbone tiny takes 64; set it to 64",
+        "experiments.first: datasets.shapes.frames.size_px is 224, but backbone tiny takes 64; remove it, and "
+        "frames are stored for each backbone",
     ),
     (
         "experiments.first.methods",
@@ -213,14 +214,14 @@ MISTAKES = [
     (
         "datasets.shapes.frames",
         {"size_px": 64, "resize_mode": "squash"},
-        "experiments.first: datasets.shapes.frames.resize_mode is squash, but backbone tiny takes shortest; set it to "
-        "shortest",
+        "experiments.first: datasets.shapes.frames.resize_mode is squash, but backbone tiny takes shortest; remove it, "
+        "and frames are stored for each backbone",
     ),
     (
         "datasets.shapes.frames",
         {"size_px": 64, "interpolation": "bilinear"},
-        "experiments.first: datasets.shapes.frames.interpolation is bilinear, but backbone tiny takes bicubic; set it to "
-        "bicubic",
+        "experiments.first: datasets.shapes.frames.interpolation is bilinear, but backbone tiny takes bicubic; remove "
+        "it, and frames are stored for each backbone",
     ),
     (
         "methods.stan.training",

@@ -167,9 +167,9 @@ def test_a_preprocessing_that_the_download_of_its_description_shows_stops(folder
 
     def download(repository, names):
         snapshot = folder / "cache/models--me--clip/snapshots" / ("a" * 40)
-        snapshot.mkdir(parents=True)
+        snapshot.mkdir(parents=True, exist_ok=True)
         (snapshot / names[0]).write_text('{"model_cfg": {}, "preprocess_cfg": {"resize_mode": "squash"}}')
-        (snapshot.parents[1] / "refs").mkdir()
+        (snapshot.parents[1] / "refs").mkdir(exist_ok=True)
         (snapshot.parents[1] / "refs/main").write_text("a" * 40)
         return snapshot / names[0]
 
@@ -181,8 +181,10 @@ def test_a_preprocessing_that_the_download_of_its_description_shows_stops(folder
     stops, _ = findings(backbones=backbones, datasets=data)
     assert stops == [
         "stop: backbones.tiny: its weights need frames bicubic, squash, which was unknown before; "
-        "run the command again, which now checks the frames"
+        "run the command again, with these frames"
     ]
+    assert findings(backbones=backbones, datasets=data)[0] == []  # the frames follow from the backbone
+    data["mine"]["frames"] = {"resize_mode": "shortest"}
     with pytest.raises(
         ValueError, match=r"datasets\.mine\.frames\.resize_mode is shortest, but backbone tiny takes squash"
     ):

@@ -211,15 +211,15 @@ OTHERS = {**PIXELS, "size": 64, "interpolation": "bilinear", "resize_mode": "squ
 
 
 @pytest.mark.parametrize("family", ["native", "timm"])
-@pytest.mark.parametrize("place", ["folder", "cache"])
-def test_facts_have_the_preprocessing_of_the_loaded_model(tiny_clip, hub_cache, tmp_path, family, place):
+@pytest.mark.parametrize("source", ["folder", "cache"])
+def test_facts_have_the_preprocessing_of_the_loaded_model(tiny_clip, hub_cache, tmp_path, family, source):
     """Frames are checked with `facts`. CLIP and PE-Core have other values than these weights."""
     plugin, clip, name = OpenClipViT, tiny_clip.clip, TINY
     if family == "timm":
         import small_timm
 
         plugin, clip, name = small_timm.TimmViT, small_timm.small("pe").clip, small_timm.NAMES["pe"]
-    if place == "folder":
+    if source == "folder":
         write_snapshot(tmp_path / "hub", clip.state_dict(), HUB_FILES[0], OTHERS)
         config = plugin.Config(model=name, weights=str(tmp_path / "hub"))
     else:

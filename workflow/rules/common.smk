@@ -15,6 +15,7 @@ from kinetext.core.schemas import COLLECTED
 from kinetext.plan import (
     check_config,
     dataset_inputs,
+    frame_sets,
     has_captions,
     is_fitted,
     is_quick,
@@ -40,6 +41,7 @@ except ValueError as error:
 RESULTS = CONFIG.results
 RUNS = plan_runs(CONFIG)
 TUNED = tuned_runs(RUNS)
+FRAME_SETS = {dataset: frame_sets(RUNS.values(), dataset) for dataset in {run.dataset for run in RUNS.values()}}
 SOURCE = Path(workflow.basedir) / "src/kinetext"
 if not SOURCE.is_dir():  # a pod gets the workflow alone; the package is in its image
     SOURCE = Path(kinetext.__file__).parent
@@ -80,7 +82,7 @@ wildcard_constraints:
     trial="[0-9]+",
     rung="[0-9]+",
     shard="[^/]+",
-    frame_set="|".join(sorted({data.frames.frame_set for data in CONFIG.datasets.values()})),
+    frame_set="|".join(sorted({name for sets in FRAME_SETS.values() for name in sets})),
 
 
 def check_writable():
@@ -160,26 +162,34 @@ def read_digests(path, changed_ns):
     return dict(line.split() for line in Path(path).read_text().splitlines())
 
 
-def frame_folder(dataset):
-    """Return the folder of a data set's frame set."""
-    return f"{RESULTS}/data/{dataset}/frames/{CONFIG.datasets[dataset].frames.frame_set}"
+@cache
+def frame_set(dataset, backbone):
+    """Return the name of the frames of a data set for a backbone."""
+    return next(r.frame_options.frame_set for r in RUNS.values() if (r.dataset, r.backbone) == (dataset, backbone))
 
 
-def frame_list(dataset):
-    """Return the frames.json of a data set's frame set, which stands for all of its shards."""
-    return f"{frame_folder(dataset)}/frames.json"
+@cache
+def first_backbone(dataset, protocol=None):
+    """Return the backbone whose frames are read to split clips, or for the report, which serves all backbones."""
+    return next(r.backbone for r in RUNS.values() if r.dataset == dataset and protocol in (None, r.protocol))
 
 
-def frame_shards(dataset):
-    """Return the frame shards of a data set."""
-    return [f"{frame_folder(dataset)}/{name}.arrow" for name in shard_digests(dataset)]
+def frame_list(dataset, backbone):
+    """Return the frames.json of a data set's frames for a backbone, which stands for all shards."""
+    return f"{RESULTS}/data/{dataset}/frames/{frame_set(dataset, backbone)}/frames.json"
+
+
+def frame_shards(dataset, backbone):
+    """Return the frame shards of a data set for a backbone."""
+    folder = f"{RESULTS}/data/{dataset}/frames/{frame_set(dataset, backbone)}"
+    return [f"{folder}/{name}.arrow" for name in shard_digests(dataset)]
 
 
 def protocol_shards(w):
     """Return the frame shards of a data set, and of the one that its protocol trains on."""
-    return [
-        shard for dataset in {w.dataset, source_dataset(w.protocol) or w.dataset} for shard in frame_shards(dataset)
-    ]
+    datasets = {w.dataset, source_dataset(w.protocol) or w.dataset}
+    backbone = w.get("backbone") or first_backbone(w.dataset, w.protocol)
+    return [shard for dataset in datasets for shard in frame_shards(dataset, backbone)]
 
 
 def feature_shards(w):
@@ -194,7 +204,10 @@ def feature_shards(w):
 def source_splits(w):
     """Return the splits and the frames.json of the data set that a protocol trains on, if it is another one."""
     source = source_dataset(w.protocol)
-    return [f"{RESULTS}/data/{source}/supervised/splits.parquet", frame_list(source)] if source else []
+    if source is None:
+        return []
+    frames = frame_list(source, first_backbone(w.dataset, w.protocol))
+    return [f"{RESULTS}/data/{source}/supervised/splits.parquet", frames]
 
 
 # ---- runs
@@ -265,7 +278,8 @@ def run_files(run):
 def tracked_files(run):
     """Return the files that MLflow gets of a run beside its metrics: its folder, its inputs and its backbone."""
     data = f"{RESULTS}/data/{run.dataset}"
-    inputs = [frame_list(run.dataset), f"{data}/{run.protocol}/splits.parquet", *frame_shards(run.dataset)]
+    frames = [frame_list(run.dataset, run.backbone), *frame_shards(run.dataset, run.backbone)]
+    inputs = [*frames, f"{data}/{run.protocol}/splits.parquet"]
     texts = f"{data}/{run.protocol}/{run.backbone}/texts/{run.texts}.parquet"
     backbone = [f"{RESULTS}/backbones/{run.backbone}/{name}" for name in ("weights.safetensors", "backbone.yaml")]
     return [*run_files(run), *inputs, texts, *backbone]

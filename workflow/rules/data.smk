@@ -44,7 +44,7 @@ rule extract_frames:
         mem_mb=scale_with_attempt(4000),
         runtime=scale_with_attempt(lambda w: 10 + CONFIG.datasets[w.dataset].shard_clips // 100),
     params:
-        options=lambda w: CONFIG.datasets[w.dataset].frames.model_dump_json(),
+        options=lambda w: FRAME_SETS[w.dataset][w.frame_set].model_dump_json(),
         cache=f"{RESULTS}/cache/frames/{{dataset}}/{{frame_set}}",
         digest=lambda w: shard_digests(w.dataset)[w.shard],
     shell:
@@ -56,7 +56,9 @@ rule extract_frames:
 rule check_frames:
     input:
         shards=f"{RESULTS}/data/{{dataset}}/shards.txt",
-        frames=lambda w: frame_shards(w.dataset),
+        frames=lambda w: [
+            f"{RESULTS}/data/{w.dataset}/frames/{w.frame_set}/{name}.arrow" for name in shard_digests(w.dataset)
+        ],
     output:
         f"{RESULTS}/data/{{dataset}}/frames/{{frame_set}}/frames.json",
     log:
@@ -80,7 +82,7 @@ rule split_clips:
     input:
         unpack(bucket_inputs("split_clips")),
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
-        frames=lambda w: frame_list(w.dataset),
+        frames=lambda w: frame_list(w.dataset, first_backbone(w.dataset, w.protocol)),
         source=source_splits,
         shots=user_inputs(shot_files),
     output:
@@ -128,7 +130,7 @@ rule prepare_backbone:
 rule embed_frames:
     input:
         unpack(bucket_inputs("embed_frames")),
-        frames=lambda w: f"{frame_folder(w.dataset)}/{w.shard}.arrow",
+        frames=lambda w: f"{RESULTS}/data/{w.dataset}/frames/{frame_set(w.dataset, w.backbone)}/{w.shard}.arrow",
         weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",
     output:
         f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/{{shard}}.arrow",

@@ -27,7 +27,7 @@ rule mine_confusables:
     input:
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
-        frames=lambda w: frame_list(w.dataset),
+        frames=lambda w: frame_list(w.dataset, w.backbone),
         features=feature_shards,
         names=f"{RESULTS}/data/{{dataset}}/features/{{backbone}}/labels.npz",
         rivals=user_inputs(rival_files),  # named in the options

@@ -8,7 +8,7 @@ rule tune_method:
     input:
         unpack(bucket_inputs("tune_method")),
         splits=f"{RESULTS}/data/{{dataset}}/{{protocol}}/splits.parquet",
-        frames=lambda w: frame_list(w.dataset),
+        frames=lambda w: frame_list(w.dataset, w.backbone),
         texts=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/texts/{{texts}}.parquet",
         confusables=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
         weights=f"{RESULTS}/backbones/{{backbone}}/weights.safetensors",

@@ -58,16 +58,17 @@ def retry_failed(
 ) -> None:
     """Retry the clips that have no frames; if some can be read now, run what depends on them."""
     from kinetext.data.retry import failed_clips, readable_now
-    from kinetext.plan import load_config
+    from kinetext.plan import frame_sets, load_config, plan_runs
 
     settings, workers = load_config(config), len(os.sched_getaffinity(0))
-    shards: list[str] = []
-    for name, dataset in settings.datasets.items():
+    runs, shards = plan_runs(settings), list[str]()
+    sets = [(name, *item) for name in settings.datasets for item in frame_sets(runs.values(), name).items()]
+    for name, frame_set, options_of_set in sets:
         data = Path(settings.results) / "data" / name
-        folder = data / "frames" / dataset.frames.frame_set
+        folder = data / "frames" / frame_set
         failed = failed_clips(folder)
         reasons = {clip: reason for clips in failed.values() for clip, reason in clips.items()}
-        readable = readable_now(data / "clips.parquet", set(reasons), dataset.frames, workers) if failed else set()
+        readable = readable_now(data / "clips.parquet", set(reasons), options_of_set, workers) if failed else set()
         for clip, reason in reasons.items():
             line = printable(f"{name}: {clip}: {'can be read now' if clip in readable else reason}")
             print(for_terminal(line), flush=True)

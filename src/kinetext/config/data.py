@@ -28,16 +28,20 @@ class FrameOptions(Options):
 
     num_frames: int = Field(8, ge=1, le=512, description="frames per clip, T")
     size_px: int = Field(
-        224, ge=16, le=1024, description="height and width in pixels, after resizing the short side and a centre crop"
+        224,
+        ge=16,
+        le=1024,
+        description="height and width in pixels; not set in a data set: that of each backbone. Backbones share a set of frames if "
+        "their size, resize_mode and interpolation are equal",
     )
     resize_mode: Literal["shortest", "squash"] = Field(
         "shortest",
         description="shortest: resize the short side and crop, as for CLIP; squash: resize both sides to size_px without a crop, as "
-        "for SigLIP and PE-Core. It must be that of the backbone",
+        "for SigLIP and PE-Core; not set in a data set: that of each backbone",
     )
     interpolation: Literal["bicubic", "bilinear"] = Field(
         "bicubic",
-        description="of resizing, with antialiasing; it must be that of the backbone (bilinear: PE-Core, MobileCLIP)",
+        description="of resizing, with antialiasing (bilinear: PE-Core, MobileCLIP); not set in a data set: that of each backbone",
     )
     crop: Literal["centre", "whole"] = Field(
         "centre",
@@ -76,6 +80,14 @@ class FrameOptions(Options):
     def frame_set(self) -> str:
         """Return the folder name of a set of stored frames: {size}-{resize mode}-{interpolation}."""
         return f"{self.size_px}-{self.resize_mode}-{self.interpolation}"
+
+    def completed(self, **values: Any) -> "FrameOptions":
+        """Return the options with `values` for those that the configuration does not set.
+
+        Raises ValueError if they contradict the others.
+        """
+        missing = {name: value for name, value in values.items() if name not in self.model_fields_set}
+        return type(self)(**{**self.model_dump(), **missing})
 
     @model_validator(mode="after")
     def _raw_is_square(self) -> "FrameOptions":

@@ -69,8 +69,9 @@ def inspect(
         yield from (f"warning: {names}" for names in equal_labels(labels))
         yield from _duplicate_lines(clips, set(absent), output / "duplicates.txt")
         if labels:
-            frames = media.parent / "frames" / options.frames.frame_set
-            yield from _near_equal_lines(clips, sorted(frames.glob("*.arrow")), output / "near_equal.txt")
+            sets = sorted((media.parent / "frames").glob("*/"))  # any of them
+            shards = sorted(sets[0].glob("*.arrow")) if sets else []
+            yield from _near_equal_lines(clips, shards, output / "near_equal.txt")
         yield from _measure_lines(evenly_spaced(clips, num_clips), options.frames)
         yield from _sheet_lines(_sample_classes(clips), options.frames, output / "sheet.png")
         yield f"all files: {output}"

@@ -16,6 +16,7 @@ from kinetext.plan.inputs import (
     text_modules,
 )
 from kinetext.plan.runs import (
+    frame_sets,
     is_fitted,
     is_quick,
     method_trains,
@@ -30,6 +31,7 @@ from kinetext.plan.runs import (
 __all__ = [
     "check_config",
     "dataset_inputs",
+    "frame_sets",
     "has_captions",
     "is_fitted",
     "is_multi_label",

@@ -9,7 +9,7 @@ from typing import Any
 from kinetext.config.experiment import Config, ExperimentOptions
 from kinetext.core import plugins
 from kinetext.data.lists import need_path
-from kinetext.plan.inputs import backbone_facts, has_captions, is_multi_label, mining_options
+from kinetext.plan.inputs import backbone_facts, frame_options, has_captions, is_multi_label, mining_options
 from kinetext.plan.runs import source_dataset
 from kinetext.texts.providers.base import load_provider
 
@@ -50,7 +50,8 @@ def _check_backbone(
     facts = backbone_facts(config.backbones[backbone])
     has_text = plugins.load("backbones", config.backbones[backbone].family).has_text
     for dataset in datasets:
-        frames = config.datasets[dataset].frames
+        with plugins.error_prefix(where):
+            frames = frame_options(config, dataset, backbone)
         for name, needed in (
             ("size_px", facts.image_size_px),
             ("resize_mode", facts.resize_mode),
@@ -59,7 +60,7 @@ def _check_backbone(
             if getattr(frames, name) != needed:
                 raise ValueError(
                     f"{where}: datasets.{dataset}.frames.{name} is {getattr(frames, name)}, but backbone {backbone} takes "
-                    f"{needed}; set it to {needed}"
+                    f"{needed}; remove it, and frames are stored for each backbone"
                 )
     if not has_text and config.confusables.rule == "text":
         raise ValueError(

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from kinetext.config.backbone import TINY, BackboneOptions
-from kinetext.config.data import DatasetOptions
+from kinetext.config.data import DatasetOptions, FrameOptions
 from kinetext.config.experiment import Config
 from kinetext.config.texts import ConfusablesOptions, TextOptions
 from kinetext.core import plugins
@@ -82,6 +84,21 @@ def backbone_facts(options: BackboneOptions) -> Any:
     """
     family = plugins.load("backbones", options.family)
     return family.facts(plugins.configure(family, options.settings))
+
+
+def frame_options(config: Config, dataset: str, backbone: str) -> FrameOptions:
+    """Return the options of the frames that are stored of a data set for a backbone.
+
+    Size, resize mode and interpolation are those of the backbone where the data set does not set them. Raises
+    ValueError if they contradict other options of the data set.
+    """
+    facts = backbone_facts(config.backbones[backbone])
+    needed = {"size_px": facts.image_size_px, "resize_mode": facts.resize_mode, "interpolation": facts.interpolation}
+    try:
+        return config.datasets[dataset].frames.completed(**needed)
+    except ValidationError as error:
+        problem = plugins.sentence(error, FrameOptions)
+        raise ValueError(f"datasets.{dataset}.frames for backbone {backbone}: {problem}") from None
 
 
 def text_limit(options: BackboneOptions, folder: Path) -> tuple[int, Callable[[str], int]] | None:

@@ -1,38 +1,46 @@
 """Plan the runs of a configuration. Each run has a complete specification, with a fingerprint of its contents."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
 import yaml
 
-from kinetext.config.data import PROTOCOL, DatasetOptions, ProtocolOptions
+from kinetext.config.data import PROTOCOL, DatasetOptions, FrameOptions, ProtocolOptions
 from kinetext.config.experiment import Config
 from kinetext.config.run import RunSpec, read_run
 from kinetext.core import plugins
 from kinetext.core.documents import load_yaml
 from kinetext.core.files import atomic_write
-from kinetext.plan.inputs import mining_options
+from kinetext.plan.inputs import frame_options, mining_options
 from kinetext.training.design import tuning_record
 
 
 def plan_runs(config: Config) -> dict[str, RunSpec]:
     """Return all runs of all experiments: run name -> specification."""
     runs: dict[str, RunSpec] = {}
+    frames = cache(partial(frame_options, config))  # of a data set and a backbone
     for experiment in config.experiments.values():
         source = source_dataset(experiment.protocol)
         for dataset, backbone, method, texts, seed in product(
             experiment.datasets, experiment.backbone, experiment.methods, experiment.texts, experiment.seeds
         ):
             row = (backbone, method, texts, seed)
-            spec = _run_spec(config, experiment.protocol, dataset, *row)
+            spec = _run_spec(config, frames(dataset, backbone), experiment.protocol, dataset, *row)
             if source is not None:
-                trained = _run_spec(config, "supervised", source, *row)
+                trained = _run_spec(config, frames(source, backbone), "supervised", source, *row)
                 runs[trained.run] = trained
                 spec = _tested_with(trained, spec)
             runs[spec.run] = spec
     return runs
+
+
+def frame_sets(runs: Iterable[RunSpec], dataset: str) -> dict[str, FrameOptions]:
+    """Return the sets of frames of a data set that some runs need: folder name -> options, in the order of the runs."""
+    of_backbones = {run.backbone: run for run in runs if run.dataset == dataset}
+    return {run.frame_options.frame_set: run.frame_options for run in of_backbones.values()}
 
 
 def tuned_runs(runs: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
@@ -113,9 +121,16 @@ def is_quick(spec: RunSpec) -> bool:
 
 
 def _run_spec(
-    config: Config, protocol: str, dataset: str, backbone: str, method: str, texts: str, seed: int
+    config: Config,
+    frames: FrameOptions,
+    protocol: str,
+    dataset: str,
+    backbone: str,
+    method: str,
+    texts: str,
+    seed: int,
 ) -> RunSpec:
-    """Return the complete specification of one run."""
+    """Return the complete specification of one run, which takes the frames `frames`."""
     data, options, text_set = config.datasets[dataset], config.methods[method], config.texts[texts].for_dataset(dataset)
     plugin = plugins.load("methods", options.module or method)
     spec = RunSpec(
@@ -135,7 +150,7 @@ def _run_spec(
         dataset_options={
             "module": data.module or dataset,
             "options": data.options,
-            "frames": data.frames.model_dump(),
+            "frames": frames.model_dump(),
             "exclude": data.exclude,
         },
         backbone_options={} if plugin.reads == "frames" else config.backbones[backbone].model_dump(),

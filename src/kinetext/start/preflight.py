@@ -22,7 +22,7 @@ from kinetext.data.datasets.base import Clip, build_dataset
 from kinetext.data.index import list_dataset
 from kinetext.data.lists import printable
 from kinetext.data.stale import stale_clips
-from kinetext.plan import plan_runs
+from kinetext.plan import frame_sets, plan_runs
 from kinetext.plan.inputs import backbone_facts
 from kinetext.start import budget
 from kinetext.start.checks import Check
@@ -159,7 +159,7 @@ def check_space(
     for name in dict.fromkeys(run.dataset for run in missing):
         if not (results / "data" / name / "frames").is_dir():
             clips = max((count.train + count.test for (key, _), count in counts.items() if key == name), default=0)
-            needed += clips * budget.frame_bytes(config.datasets[name].frames)
+            needed += sum(clips * budget.frame_bytes(options) for options in frame_sets(missing, name).values())
     folder = next(parent for parent in (results.absolute(), *results.absolute().parents) if parent.is_dir())
     free = shutil.disk_usage(folder).free
     message = f"about {needed / 2**30:.2g} GiB to write, {free / 2**30:.3g} GiB free"

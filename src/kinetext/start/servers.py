@@ -136,7 +136,7 @@ def check_weights(config: Config, runs: list[RunSpec], results: Path) -> Iterato
         facts = known if fatal else backbone_facts(options)
         if facts != known:  # the configuration of weights of the hub was downloaded just now
             message = f"its weights need frames {facts.interpolation}, {facts.resize_mode}, which was unknown before"
-            yield Check("stop", f"backbones.{name}", message, "run the command again, which now checks the frames")
+            yield Check("stop", f"backbones.{name}", message, "run the command again, with these frames")
         elif fatal:
             remedy = "check the network, or set `weights` to a local file of them"
             yield Check("stop", f"backbones.{name}", message, remedy)
