@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
 from kinetext.backbones import hf_video
@@ -156,6 +157,8 @@ def test_a_probe_is_trained_and_tested_with_frames_encoded_again_for_each_order(
     vjepa().save_pretrained(tmp_path / "hub")
     prepare_backbone(BackboneOptions(module="hf_video", weights=str(tmp_path / "hub")), tmp_path / "backbone")
     run, checkpoint = world.write_run(tmp_path, "linear_probe"), tmp_path / "checkpoint.safetensors"
+    options = yaml.safe_load(run.read_text()) | {"dataset_options": {"frames": {"interpolation": "bilinear"}}}
+    run.write_text(yaml.safe_dump(options))  # as the weights need it
     train_method(run, replace(world.inputs(), backbone=tmp_path / "backbone"), tmp_path / "cache", checkpoint)
     output = tmp_path / "predictions.parquet"
     predict_clips(run, world.splits(), [world.frames], world.texts, tmp_path / "backbone", checkpoint, output)

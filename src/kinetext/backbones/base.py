@@ -169,8 +169,8 @@ class Backbone(nn.Module):
             needed = getattr(self.preprocess, name)
             if value != needed:
                 raise ValueError(
-                    f"frames were stored with {name}: {value}, and the weights of the backbone need {needed}; set "
-                    f"frames.{name}: {needed} in the data set"
+                    f"frames were stored with {name}: {value}, and the weights of the backbone need {needed}; "
+                    f"remove frames.{name} from the data set and run again"
                 )
 
     def embed(self, frames_FCHW: Tensor, change: Change | None = None) -> Tensor:
