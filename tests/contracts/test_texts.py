@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from kinetext.contracts import Case, checks
+from kinetext.contracts.texts import with_frames
 from kinetext.core import plugins
 from kinetext.texts import cache
+from kinetext.texts.providers.base import Context
+from kinetext.texts.providers.captions_of_clips import CaptionsOfClips
 from kinetext.texts.providers.chat_api import ChatApi
 from kinetext.texts.questions import class_question
 
@@ -31,6 +34,24 @@ def cached_replies(folder: Path, options: dict) -> None:
         cache.fetch_reply(asked, folder, lambda body=body: {"mode": "text", "reply": json.dumps(body)})
 
 
+def cached_captions(folder: Path, options: dict) -> None:
+    """Replies as captions_of_clips would have cached them, about the clips of the contract."""
+    provider = CaptionsOfClips(CaptionsOfClips.Config(**options))
+    context = with_frames(Context(LABELS, folder))
+    for label in LABELS:
+        answer = {
+            "start": f"{label} starts",
+            "steps": ["it moves"],
+            "end": f"{label} ends",
+            "whole": [f"it is {label}"],
+        }
+        message = {"role": "assistant", "content": json.dumps(answer)}
+        body = {"model": "m-1", "choices": [{"finish_reason": "stop", "message": message}]}
+        provider._draw(label, context)
+        (asked,) = provider.questions(label, [])
+        cache.fetch_reply(asked.request, folder, lambda body=body: {"mode": "text", "reply": json.dumps(body)})
+
+
 def edited_file(folder: Path, options: dict) -> None:
     """A file that somebody wrote, with one column more than the two that there must be."""
     options["path"] = str(folder / "edited.csv")
@@ -42,6 +63,7 @@ def edited_file(folder: Path, options: dict) -> None:
 CASES: dict[str, tuple[dict, Callable[[Path, dict], None] | None]] = {
     "bundled": ({"bank": "shapes"}, None),
     "captions": ({}, None),
+    "captions_of_clips": ({"model": "m", "steps": 1}, cached_captions),
     "chat_api": ({"model": "m", "sentences": 2}, cached_replies),
     "file": ({"path": "edited.csv"}, edited_file),
     "names": ({"templates": ("{}", "a clip of {}.")}, None),

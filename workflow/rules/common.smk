@@ -25,6 +25,7 @@ from kinetext.plan import (
     mining_options,
     plan_runs,
     protocol_options,
+    reads_clips,
     reads_frames,
     source_dataset,
     text_inputs,
@@ -199,6 +200,11 @@ def feature_shards(w):
         return []
     folder = f"{RESULTS}/data/{w.dataset}/features/{w.backbone}"
     return [f"{folder}/{name}.arrow" for name in shard_digests(w.dataset)]
+
+
+def described_frames(w):
+    """Return the frames.json of a data set whose training clips a text set is written about; none for other text sets."""
+    return [frame_list(w.dataset)] if reads_clips(CONFIG.texts[w.texts].for_dataset(w.dataset), w.texts) else []
 
 
 def source_splits(w):

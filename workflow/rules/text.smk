@@ -60,6 +60,7 @@ rule describe_classes:
         confusables=f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/confusables.parquet",
         backbone=f"{RESULTS}/backbones/{{backbone}}/backbone.yaml",
         sources=user_inputs(text_sources),
+        frames=described_frames,
     output:
         f"{RESULTS}/data/{{dataset}}/{{protocol}}/{{backbone}}/texts/{{texts}}.parquet",
     log:
@@ -75,6 +76,7 @@ rule describe_classes:
         rule=CONFIG.confusables.rule,
         backbone=lambda w: f"{RESULTS_LOCAL}/backbones/{w.backbone}",
         cache=f"{RESULTS}/cache",
+        frames=lambda w, input: flags(["--frames"], input.frames),
         states=pattern_states(text_sources),
         code=code(
             "texts.describe",
@@ -84,4 +86,4 @@ rule describe_classes:
     shell:
         "kinetext describe-classes --name {wildcards.texts:q} --clips {input.clips:q} --splits {input.splits:q}"
         " --confusables {input.confusables:q} --options {params.options:q} --rule {params.rule:q}"
-        " --backbone {params.backbone:q} --cache {params.cache:q} --output {output:q} 2> {log:q}"
+        " --backbone {params.backbone:q} --cache {params.cache:q} {params.frames:q} --output {output:q} 2> {log:q}"

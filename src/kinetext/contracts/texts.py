@@ -1,10 +1,12 @@
 """Contract checks of text providers, on two classes that are each other's rivals, or on two clips with captions."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 
 from kinetext.contracts import Case, require
 from kinetext.core.schemas import DESCRIPTIONS
+from kinetext.core.tables import write_shard
 from kinetext.texts.positions import is_position
 from kinetext.texts.providers.base import Context, Provider, Text
 
@@ -17,7 +19,7 @@ def options_are_accepted(case: Case) -> None:
 def attributes_have_known_values(case: Case) -> None:
     """Check that the optional attributes have the types and ranges of the base class."""
     provider = _provider(case)
-    for name in ("gives_descriptions", "of_captions", "control", "paid", "skip_checks"):
+    for name in ("gives_descriptions", "of_captions", "control", "paid", "skip_checks", "reads_clips"):
         require(isinstance(getattr(provider, name), bool), f"{name} is {getattr(provider, name)!r}; take True or False")
     require(provider.at_once >= 1, f"at_once is {provider.at_once}; at least one class is described at a time")
     require(provider.max_repairs >= 0, f"max_repairs is {provider.max_repairs}")
@@ -118,9 +120,23 @@ def _provider(case: Case) -> Provider:
 
 
 def _context(case: Case) -> Context:
-    """Return a context with the classes of the case and two captions for each of them."""
+    """Return a context with the classes of the case and two captions for each of them; if needed, with frames."""
     captions = {label: [f"it is {label}", f"there is {label}"] for label in case.labels}
-    return Context(list(case.labels), case.folder, captions)
+    context = Context(list(case.labels), case.folder, captions)
+    return with_frames(context) if case.cls.reads_clips else context
+
+
+def with_frames(context: Context) -> Context:
+    """Return the context with one training clip per class, grey frames that are written into its folder `cache`."""
+    clips = {label: [f"{label} 0"] for label in context.labels}
+    rows = [
+        {"clip_id": f"{label} 0", "status": "ok", "images": [bytes([50 * number + t]) * 3 * 8 * 8 for t in range(8)]}
+        for number, label in enumerate(sorted(clips))
+    ]
+    write_shard("frames", [rows], context.cache / "0000.arrow")
+    frames = context.cache / "frames.json"
+    frames.write_text(json.dumps({"shards": {"0000": ""}}))
+    return replace(context, train_clips=clips, frames=frames)
 
 
 def _rivals(case: Case) -> dict[str, list[str]]:

@@ -190,6 +190,7 @@ TEXTS: tuple[Column, ...] = (
     ("model", pa.string(), "language model, as the server names it; null without one"),
     ("date", pa.string(), "when it was written, ISO 8601; null if unknown"),
     ("request_hash", pa.string(), "key of the raw reply in the cache; null without a model"),
+    ("clips", pa.string(), "ids of the training clips that it was written about, separated by ' | '; null: none"),
     (
         "status",
         pa.string(),

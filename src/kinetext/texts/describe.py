@@ -18,6 +18,7 @@ from kinetext.core import plugins
 from kinetext.core.detached import raise_if_stopping
 from kinetext.core.schemas import DESCRIPTIONS, is_used
 from kinetext.core.tables import read_metadata, read_rows, write_table
+from kinetext.data.labels import row_classes
 from kinetext.data.splits import read_splits
 from kinetext.texts.checks import TokenLimit, check_texts, mark_cut, named_failure
 from kinetext.texts.mining import class_labels
@@ -47,11 +48,13 @@ def describe_classes(
     cache: Path,
     output: Path,
     limit: TokenLimit | None = None,
+    frames: Path | None = None,
 ) -> None:
     """Write the table `texts`: for every label of every split one or more rows of kind `name`, and its descriptions.
 
-    `name` is the key of the text set in config.yaml; `limit` is the token limit of the backbone. Only the class names
-    of the data set are read, never the label of a clip. A data set with captions needs the provider `captions`; other
+    `name` is the key of the text set in config.yaml; `limit` is the token limit of the backbone. `frames` is the
+    frames.json of the data set, for a provider that reads training clips. Other providers get class names only, never
+    the label of a clip. A data set with captions needs the provider `captions`; other
     data sets need another provider. A class without a description gets a row whose status states the reason
     (checks.REASONS). Raises ValueError if the provider refuses its options or the whole table, and if no description
     can be used.
@@ -70,13 +73,23 @@ def describe_classes(
     )
     labels = list(captions) if captioned else class_labels(metadata, clips)
     rivals = choose_rivals(confusables, [label for label in labels if label in scored], rule)
-    context = Context(labels, cache, captions, confusion_of_pairs(confusables, rule))
+    train_clips = _train_clips(splits) if frames else {}
+    context = Context(labels, cache, captions, confusion_of_pairs(confusables, rule), train_clips, frames)
     texts = make_table(table, rivals, context, name, limit)
     warn_undescribed(texts, name)
     warn_cut(texts, name)
     rows = [text for of_class in texts.values() for text in of_class]
     raise_if_stopping()  # a process that survived its command stores answers only; the next command writes the table
     write_table("texts", [text.row() for text in rows], output, {"control": table.control_name(rows)})
+
+
+def _train_clips(splits: Path) -> dict[str, list[str]]:
+    """Return the clip_ids of the training clips of each class."""
+    clips: dict[str, list[str]] = {}
+    for row in read_splits(splits)["train"].rows:
+        for label in row_classes(row):
+            clips.setdefault(label, []).append(row["clip_id"])
+    return clips
 
 
 def make_table(

@@ -20,6 +20,7 @@ VERSIONS = {
     "ends": "motion-1",
     "pair": "pair-1",
     "refined": "refined-1",
+    "clip": "clip-1",
     "appearance": "appearance-1",
     "correction": "correction-1",
 }
@@ -96,6 +97,21 @@ better. Do not repeat an old sentence that is true of both.
 
 """
 
+_CLIP = """\
+The pictures are frames of one short video clip, in the order of time.
+
+Describe the movement in this clip. Say which body part or which part of an object moves, in which order, in which \
+direction and how fast, what touches what, and how the state at the end differs from the state at the start.
+Write only what can be seen in the clip. Leave out the scene, the background, clothing, colours, the camera and who \
+the people are. Do not mention pictures, frames or clips. Do not write about thoughts, purposes or preparations.
+
+Answer with one JSON object and nothing else:
+{form}
+start: one sentence, what can be seen at the first moment.
+{steps}end: one sentence, what can be seen at the last moment.
+whole: {sentences}, each about the whole movement from start to end, each saying something different.
+Each sentence is plain English of at most 25 words, without numbering, quotation marks or line breaks."""
+
 _CORRECTION = """\
 Your answer cannot be used as it is:
 {faults}
@@ -136,11 +152,10 @@ def messages(
 
 def pair_messages(first: str, second: str, sentences: int, steps: int) -> list[dict[str, str]]:
     """Return the chat messages that request a comparison of two classes, with descriptions of both."""
-    whole = ", ".join(['"..."'] * sentences)
     request = _PAIR.format(
         first=json.dumps(first, ensure_ascii=False),
         second=json.dumps(second, ensure_ascii=False),
-        form=f'{{"start": "...", {_steps_key(steps)}"end": "...", "whole": [{whole}]}}',
+        form=_form(sentences, steps),
         steps=_steps(steps),
         sentences=_sentences(sentences),
     )
@@ -161,9 +176,20 @@ def refine_messages(
     return [{"role": "user", "content": preface + request}]
 
 
+def clip_prompt(sentences: int, steps: int) -> str:
+    """Return the text of a request that shows the frames of one clip. It names no class."""
+    return _CLIP.format(form=_form(sentences, steps), steps=_steps(steps), sentences=_sentences(sentences))
+
+
 def version(about: About, steps: int) -> str:
     """Return the version of the prompt of a class."""
     return VERSIONS["ends" if about == "motion" and not steps else about]
+
+
+def _form(sentences: int, steps: int) -> str:
+    """Return the form of an answer about motion, with dots for the sentences."""
+    whole = ", ".join(['"..."'] * sentences)
+    return f'{{"start": "...", {_steps_key(steps)}"end": "...", "whole": [{whole}]}}'
 
 
 def _steps_key(steps: int) -> str:

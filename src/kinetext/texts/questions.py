@@ -67,6 +67,13 @@ def refine_question(
     return Question(request, rival, "first" if label == first else "second")
 
 
+def clip_question(pictures: list[dict[str, Any]], config: ChatOptions) -> Question:
+    """Return the question about a training clip. `pictures` are its frames as parts of a message."""
+    text = prompts.clip_prompt(config.sentences, config.steps)
+    messages = [{"role": "user", "content": [{"type": "text", "text": text}, *pictures]}]
+    return Question(_request(messages, answers.schema("motion", config.steps), prompts.VERSIONS["clip"], config), None)
+
+
 def pair_partners(rivals: dict[str, list[str]]) -> dict[str, list[str]]:
     """Return the classes that each class is compared with: its rivals, and the classes that it is a rival of."""
     partners = {label: list(of_label) for label, of_label in rivals.items()}
@@ -129,7 +136,7 @@ def answer_text(record: dict[str, Any]) -> str | None:
 
 
 def _request(
-    messages: list[dict[str, str]], schema: dict[str, Any], version: str, config: ChatOptions
+    messages: list[dict[str, Any]], schema: dict[str, Any], version: str, config: ChatOptions
 ) -> dict[str, Any]:
     return {
         "base_url": config.server.base_url,

@@ -90,6 +90,7 @@ def describe_classes(
     backbone: BackboneFolder,
     cache: CacheFolder,
     output: Annotated[Path, typer.Option(help="texts/{texts}.parquet to write")],
+    frames: Annotated[Path | None, typer.Option(help="frames.json, for texts about training clips")] = None,
 ) -> None:
     """Write the prompts and descriptions of each class, with their sources and the result of the checks."""
     from kinetext.backbones.architecture import token_limit
@@ -102,4 +103,4 @@ def describe_classes(
     if module.is_paid(text_options, name):
         run_detached()
     limit = TokenLimit(*token_limit(backbone))
-    module.describe_classes(clips, splits, confusables, text_options, name, rule, cache, output, limit)
+    module.describe_classes(clips, splits, confusables, text_options, name, rule, cache, output, limit, frames)

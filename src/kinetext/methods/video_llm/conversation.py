@@ -1,23 +1,18 @@
 """The request about a clip, and the choices that an answer names.
 
-A picture is named by a hash of its pixels, its JPEG quality and its shape, so that cached requests are small, hold no
-video, and stay valid if another version of the JPEG library writes other bytes.
-
 `VERSION` is part of every request's hash. Increase it whenever the wording changes.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from kinetext.data.frames import encode_image
 from kinetext.methods.frames import Choice, Question
 from kinetext.texts.answers import first_json
+from kinetext.texts.chat.pictures import picture_parts
 
 VERSION = "video-1"
 
@@ -125,16 +120,8 @@ def _task(choices: Sequence[Choice], config: Any) -> str:
 
 def _pictures(frames_TCHW: Tensor, config: Any, images: dict[str, bytes]) -> list[dict[str, Any]]:
     """Return the pictures of a clip as parts of a message, and add their JPEG files to `images`."""
-    frames_THWC = np.ascontiguousarray(frames_TCHW.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy())
-    parts = []
-    for frame_HWC in frames_THWC:
-        head = f"{frame_HWC.shape} {config.jpeg_quality} ".encode()
-        name = "sha256:" + hashlib.sha256(head + frame_HWC.tobytes()).hexdigest()
-        if name not in images:
-            images[name] = encode_image(frame_HWC, "jpeg", config.jpeg_quality)
-        detail = {} if config.detail is None else {"detail": config.detail}
-        parts.append({"type": "image_url", "image_url": {"url": name, **detail}})
-    return parts
+    frames_THWC = frames_TCHW.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return picture_parts(frames_THWC, config.jpeg_quality, config.detail, images)
 
 
 def _one_line(text: str) -> str:

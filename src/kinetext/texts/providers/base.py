@@ -28,6 +28,7 @@ class Text:
     model: str | None = None
     date: str | None = None
     request_hash: str | None = None
+    clips: str | None = None  # ids of the training clips that the sentence was written about, separated by " | "
     status: str = "ok"
 
     def row(self) -> dict[str, Any]:
@@ -43,6 +44,8 @@ class Context:
     cache: Path = Path("results/cache")  # folder of cached replies
     captions: dict[str, list[str]] = field(default_factory=dict)  # clip_id -> its captions
     confusion: dict[tuple[str, str], float] = field(default_factory=dict)  # (class, rival) -> score of the mining rule
+    train_clips: dict[str, list[str]] = field(default_factory=dict)  # class -> clip_ids of its training clips
+    frames: Path | None = None  # frames.json of the data set; for a provider that `reads_clips`
 
 
 class Provider:
@@ -52,6 +55,7 @@ class Provider:
 
     gives_descriptions: bool = True  # False: names or captions only
     of_captions: ClassVar[bool] = False  # for data sets with captions; `label` is then a clip_id
+    reads_clips: ClassVar[bool] = False  # needs the frames of training clips (Context.frames)
     control: ClassVar[bool] = False  # says nothing true about the motion of a class
 
     def __init__(self, config: Any):

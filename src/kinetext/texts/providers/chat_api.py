@@ -40,6 +40,7 @@ class ChatApi(Provider):
     """Descriptions by a language model on a chat-completions server."""
 
     Config: ClassVar[type[ChatOptions]] = ChatOptions
+    asked_about: ClassVar[str] = "classes"  # what one request is about, with `ask: class`
 
     def __init__(self, config: ChatOptions):
         super().__init__(config)
@@ -210,7 +211,7 @@ class ChatApi(Provider):
     def _report_cost(self, asked: int, missing: int, expected: limits.Tokens) -> None:
         """Print the estimated cost. Raises ValueError if it exceeds `max_usd`."""
         config = self.config
-        what = "classes" if config.ask == "class" else "pairs of classes"
+        what = self.asked_about if config.ask == "class" else "pairs of classes"
         if not missing:
             _print(f"all {asked} {what} have cached replies; nothing is sent")
             return

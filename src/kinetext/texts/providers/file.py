@@ -28,7 +28,7 @@ from kinetext.texts.providers.base import Context, Provider, Text
 
 KINDS = ("name", *DESCRIPTIONS)
 EDITED = ("label", "kind", "position", "sentence", "status", "rival")  # in a convenient order for editing
-COLUMNS = (*EDITED, "source", "prompt_version", "model", "date", "request_hash", "digest")
+COLUMNS = (*EDITED, "source", "prompt_version", "model", "date", "request_hash", "clips", "digest")
 HINT = "write one with `kinetext export-texts --texts results/data/.../texts/NAME.parquet --output FILE`"
 
 

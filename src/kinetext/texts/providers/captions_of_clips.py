@@ -1,0 +1,159 @@
+"""Descriptions of classes from captions of their training clips, by a multimodal model behind a chat server.
+
+No paper; sentences of several clips of a class are pooled, as descriptions of several prompts are elsewhere. Each request
+shows the frames of one training clip and asks for its movement in the form of chat_api: start, steps, end and the whole.
+No class name is sent, so a sentence can only say what the frames show. The captions of all clips of a class are its
+descriptions; equal sentences about the same part are one row, and the column `clips` names the clips. Validation and
+test clips are never shown. A class without training clips, such as a novel one, has no description.
+
+Replies are cached by everything that determines them (pictures by a hash of their pixels), cost is capped, and the key
+is neither stored nor logged, as with chat_api. Frames of training clips leave this machine.
+
+T frames, C channels (RGB), H x W pixels.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from kinetext.texts.chat.options import ChatOptions
+from kinetext.texts.positions import part_name
+from kinetext.texts.providers.base import Context, Text
+from kinetext.texts.providers.chat_api import ChatApi
+from kinetext.texts.questions import Question, clip_question
+
+if TYPE_CHECKING:
+    from kinetext.data.store import FrameStore
+
+
+class CaptionOptions(ChatOptions):
+    """The clips and frames that are shown, and the options of chat_api."""
+
+    clips: int = Field(5, ge=1, description="training clips per class, drawn at random; one request each")
+    frames: int = Field(8, ge=1, le=64, description="frames per clip, evenly spaced among the stored ones")
+    seed: int = Field(0, ge=0, description="of the clips that are drawn")
+    detail: Literal["low", "high", "auto"] | None = Field(
+        "low", description="OpenAI's resolution of a picture, low: 512 px; null: not sent"
+    )
+    jpeg_quality: int = Field(90, ge=50, le=100, description="JPEG quality of the pictures that are sent")
+    sentences: int = Field(1, ge=1, le=20, description="sentences about the whole movement per clip")
+    about: Literal["motion"] = Field("motion", description="the movement")
+    ask: Literal["class"] = Field("class", description="one request per clip")
+    max_repairs: Literal[0] = Field(0, description="no corrections are requested; other clips have usable sentences")
+    batch: Literal[False] = Field(False, description="no batches")
+
+
+class CaptionsOfClips(ChatApi):
+    """Captions of training clips by a multimodal model, pooled per class."""
+
+    Config: ClassVar[type[ChatOptions]] = CaptionOptions
+    config: CaptionOptions
+    reads_clips = True
+    asked_about = "clips"
+
+    def __init__(self, config: CaptionOptions):
+        super().__init__(config)
+        self._store: FrameStore | None = None
+        self._asked: dict[str, list[Question]] = {}  # of each class
+        self._clips: dict[str, list[str]] = {}  # hash of the request -> its clips, several if their frames are equal
+
+    @property
+    def sentences(self) -> None:
+        """Any number, because the captions of all clips are pooled."""
+        return None
+
+    @property
+    def steps(self) -> None:
+        """Any number, as `sentences`."""
+        return None
+
+    def prepare(self, rivals: dict[str, list[str]], context: Context) -> None:
+        """Draw the clips and print the estimated cost. Raises ValueError as ChatApi.prepare, and without any clip."""
+        for label in rivals:
+            self._draw(label, context)
+        if not any(self._asked.values()):
+            raise ValueError("captions_of_clips: no class has a training clip with frames under this protocol")
+        super().prepare(rivals, context)
+
+    def questions(self, label: str, rivals: list[str]) -> list[Question]:
+        """Return one question per clip of the class."""
+        return self._asked.get(label, [])
+
+    def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
+        """Return the captions of the clips of a class. Equal sentences about the same part are one row.
+
+        An answer that cannot be read is one row with status `failed: ...`. Raises ValueError like ChatApi.describe.
+        """
+        self._draw(label, context)
+        texts = super().describe(label, rivals, context)
+        if not texts:
+            return [Text(label, "", "motion", status="failed: the class has no training clip with frames")]
+        return pooled(texts)
+
+    def _texts(self, label: str, question: Question, context: Context) -> list[Text]:
+        """Return the caption of a clip, or one row with status `failed: ...`."""
+        clips = " | ".join(self._clips[question.key])
+        texts = [replace(text, clips=clips) for text in super()._texts(label, question, context)]
+        steps = sum(part_name(text.position) == "steps" for text in texts)
+        if steps == self.config.steps or texts[0].status != "ok":
+            return texts
+        status = f"failed: the answer has {steps} steps, {self.config.steps} were asked for"
+        return [replace(texts[0], sentence="", position=None, status=status)]
+
+    def _send(self, request: dict[str, Any]) -> dict[str, Any]:
+        clip_id = self._clips[Question(request, None).key][0]
+        return self.chat.send(request, self._estimate(request), self._pictures(clip_id)[1])
+
+    def _draw(self, label: str, context: Context) -> None:
+        """Draw the clips of a class and keep the question about each of them. Raises ValueError without frames."""
+        if label in self._asked:
+            return
+        if context.frames is None:
+            raise ValueError("captions_of_clips: needs the frames of the data set; pass --frames, its frames.json")
+        if self._store is None:  # imported here, because a configuration is checked without frames
+            from kinetext.data.checks import list_shards
+            from kinetext.data.store import FrameStore
+
+            self._store = FrameStore(list_shards(context.frames))
+        known = sorted(clip_id for clip_id in context.train_clips.get(label, []) if clip_id in self._store)
+        random.Random(f"{self.config.seed} {label}").shuffle(known)
+        asked: list[Question] = []
+        self._asked[label] = asked
+        for clip_id in known[: self.config.clips]:
+            question = clip_question(self._pictures(clip_id)[0], self.config)
+            if not any(question.key == other.key for other in asked):
+                asked.append(question)
+            self._clips.setdefault(question.key, []).append(clip_id)
+
+    def _pictures(self, clip_id: str) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+        """Return the frames of a clip that are shown as parts of a message, and their JPEG files by name."""
+        from kinetext.texts.chat.pictures import picture_parts
+        from kinetext.video.sampling import uniform_indices
+
+        assert self._store
+        frames_TCHW = self._store.frames(clip_id)
+        shown = uniform_indices(len(frames_TCHW), min(self.config.frames, len(frames_TCHW)))
+        images: dict[str, bytes] = {}
+        frames_THWC = frames_TCHW[shown].permute(0, 2, 3, 1).numpy()
+        return picture_parts(frames_THWC, self.config.jpeg_quality, self.config.detail, images), images
+
+
+def pooled(texts: list[Text]) -> list[Text]:
+    """Return the captions of a class, in the order of their positions within each clip, without equal sentences.
+
+    The first of several equal sentences about one part stays; its `clips` are those of all of them.
+    """
+    rows: dict[tuple[float | None, str], Text] = {}
+    for number, text in enumerate(texts):
+        plain = " ".join(text.sentence.casefold().split()).rstrip(".!; ") or f"failed {number}"
+        key = text.position, plain
+        if key in rows:
+            clips = dict.fromkeys([*(rows[key].clips or "").split(" | "), *(text.clips or "").split(" | ")])
+            rows[key] = replace(rows[key], clips=" | ".join(clips))
+        else:
+            rows[key] = text
+    return list(rows.values())
