@@ -17,6 +17,7 @@ N clips, T frames, D features. A pair of three classes (count) is audited for ea
 """
 
 import argparse
+import hashlib
 import math
 import os
 import tempfile
@@ -129,9 +130,11 @@ def _frames(label: str, split: str, number: int, level: int, decoded: bool) -> n
 
 def cached_features(label: str, options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """Return the training and test features of a class, from the cache if the code that draws did not change."""
-    from kinetext.data.drawing import drawing_hash
+    import kinetext.data.motion as motion
+    from kinetext.data import scenes
 
-    code = drawing_hash()
+    code = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(motion.__path__[0]).glob("*.py"))))
+    code.update(Path(scenes.__file__).read_bytes())
     code.update(f"{label} {options.train} {options.test} {options.level} {options.decoded}".encode())
     path = options.cache / f"{code.hexdigest()[:20]}.npz"
     if not path.exists():

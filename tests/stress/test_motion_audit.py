@@ -5,7 +5,9 @@ import runpy
 import numpy as np
 import pytest
 
+from kinetext.data.drawing import drawing_version
 from kinetext.data.motion.kinds import CLASSES, KIND_OF_PAIR
+from kinetext.report.audit import read_audits
 from repository import ROOT
 
 PAIRS = ("across", "orbit", "lamps", "swing", "speed")
@@ -34,6 +36,11 @@ def test_only_the_motion_distinguishes_the_classes(pair, audit):
         low, high = audit["interval"](row, probe, 0.999)
         assert low <= 0.5 <= high, (probe, row)
     assert row.accuracy["gru"] > VISIBLE, row
+
+
+def test_the_bundled_audit_is_that_of_the_bundled_drawing_code():
+    """If this fails, run benchmarks/audit.py with --output-data; until then the report shows no audit."""
+    assert {entry["version"] for entry in read_audits()} == {drawing_version()}
 
 
 def test_a_static_cue_is_found(audit):

@@ -1,13 +1,12 @@
 """The audit of drawn clips: its rules, its file, and its section of the report."""
 
-import shutil
-
 import pytest
 
+from kinetext.core.digests import closure
 from kinetext.core.tables import write_table
-from kinetext.data import drawing, motion
+from kinetext.data import drawing
 from kinetext.data.datasets.shapes import Shapes
-from kinetext.data.motion.kinds import CLASSES
+from kinetext.data.motion.kinds import CLASSES, KINDS
 from kinetext.report import audit
 from kinetext.report.audit import PROBES, AuditRow, audit_sections, faults, read_audits, write_audit
 from kinetext.report.sources import DatasetFiles
@@ -56,14 +55,14 @@ def test_a_file_of_audits_keeps_other_levels_and_replaces_other_versions(tmp_pat
 def test_the_version_changes_with_the_code_that_draws(tmp_path, monkeypatch):
     before = drawing.drawing_version()
     assert len(before) == 16
-    folder = tmp_path / "motion"
-    shutil.copytree(motion.__path__[0], folder, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(motion, "__path__", [str(folder)])
+    files = closure([drawing.DRAWS])
+    assert {name.rpartition(".")[2] for name in files} >= {*KINDS, "levels", "world", "scenes", "kinds"}
+    copy = tmp_path / "loop.py"
+    monkeypatch.setattr(drawing, "closure", lambda modules: files | {"kinetext.data.motion.loop": copy})
+    code = files["kinetext.data.motion.loop"].read_text()
+    copy.write_text(code.replace('"""Loop: ', '"""Loops: ') + "# turned\n")
     assert drawing.drawing_version() == before
-    (folder / "audit.json").write_text("[]")
-    assert drawing.drawing_version() == before
-    with (folder / "loop.py").open("a") as file:
-        file.write("# turned\n")
+    copy.write_text(code.replace("TOP = -np.pi / 2", "TOP = np.pi / 2"))
     assert drawing.drawing_version() != before
 
 
@@ -145,3 +144,11 @@ def test_the_report_shows_the_audit(tmp_path, monkeypatch, version):
         assert "circling" not in text
     else:
         assert "another version of the drawing code (aa; these clips: cc). benchmarks/audit.py measures it." in text
+
+
+def test_the_bundled_audit_has_all_pairs_and_no_fault():
+    audits = {(entry["level"], entry["frames"]): entry for entry in read_audits()}
+    plain = audits[0, "drawn"]
+    assert {row.pair for row in plain["rows"]} == set(CLASSES)
+    assert {row.kind for row in plain["rows"]} == set(KINDS)
+    assert faults(plain["rows"]) == []

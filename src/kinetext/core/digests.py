@@ -112,13 +112,18 @@ def _parse(file: Path, changed_ns: int) -> _Source:
             imports += [(0, alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             imports.append((node.level, node.module or "", tuple(alias.name for alias in node.names)))
+    remove_docstrings(tree)
+    return _Source(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(imports), strings)
+
+
+def remove_docstrings(tree: ast.AST) -> None:
+    """Remove the docstrings of a module and of its classes and functions."""
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
             and ast.get_docstring(node, clean=False) is not None
         ):
             del node.body[0]
-    return _Source(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(imports), strings)
 
 
 def _executed(node: ast.AST) -> Iterator[ast.AST]:

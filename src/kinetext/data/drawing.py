@@ -1,18 +1,21 @@
 """The version of the code that draws the clips of `shapes`, which an audit of these clips depends on."""
 
+import ast
 import hashlib
-from pathlib import Path
-from typing import Any
 
-from kinetext.data import motion, scenes
+from kinetext.core.digests import closure, remove_docstrings
 
-
-def drawing_hash() -> Any:
-    """Return the SHA-256 hash object of all files that draw clips. More can be added to it."""
-    files = [*sorted(Path(motion.__path__[0]).glob("*.py")), Path(str(scenes.__file__))]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files))
+DRAWS = "kinetext.data.motion.kinds"
 
 
 def drawing_version() -> str:
-    """Return the version as 16 hexadecimal digits. It changes with every change of these files, also of a comment."""
-    return str(drawing_hash().hexdigest()[:16])
+    """Return a digest of the code that draws clips, with all that it imports: 16 hexadecimal digits.
+
+    Comments, docstrings and layout do not change it, nor does the version of Python.
+    """
+    digest = hashlib.sha256()
+    for name, file in closure([DRAWS]).items():
+        tree = ast.parse(file.read_bytes())
+        remove_docstrings(tree)
+        digest.update(f"{name}\0{ast.unparse(tree)}\0".encode())
+    return digest.hexdigest()[:16]
