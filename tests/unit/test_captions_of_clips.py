@@ -60,8 +60,8 @@ def make_world(folder, server, failed=(), **more):
         status = {"status": "failed", "error": "broken"} if clip_id in failed else {"status": "ok"}
         rows.append({"clip_id": clip_id, "images": [] if clip_id in failed else frames, **status})
     world = {key: more.pop(key) for key in ("novel",) if key in more}
-    given = options(server, steps=1, frames=3) | more
-    world = write_world(folder, name="mine", options=TextOptions(module="captions_of_clips", options=given), **world)
+    chat = options(server, steps=1, frames=3) | more
+    world = write_world(folder, name="mine", options=TextOptions(module="captions_of_clips", options=chat), **world)
     write_shard("frames", [rows], folder / "0000.arrow")
     (folder / "frames.json").write_text(json.dumps({"clips": {}, "shards": {"0000": "x"}}))
     return world | {"frames": folder / "frames.json"}
