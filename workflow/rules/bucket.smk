@@ -20,7 +20,7 @@ BUCKET_INPUTS = {  # rule -> name -> its further inputs, a function of wildcards
     "embed_labels": {"backbone": backbone_yaml},
     "describe_classes": {
         "weights": lambda w: f"{RESULTS}/backbones/{w.backbone}/weights.safetensors",  # the tokenizer
-        "shards": lambda w: frame_shards(w.dataset) if described_frames(w) else [],
+        "shards": lambda w: frame_shards(w.dataset, w.backbone) if described_frames(w) else [],
     },
     "tune_method": {"backbone": backbone_yaml, "shards": lambda w: protocol_shards(w)},
     "train_method": {"backbone": backbone_yaml, "shards": lambda w: protocol_shards(w)},

@@ -204,7 +204,8 @@ def feature_shards(w):
 
 def described_frames(w):
     """Return the frames.json of a data set whose training clips a text set is written about; none for other text sets."""
-    return [frame_list(w.dataset)] if reads_clips(CONFIG.texts[w.texts].for_dataset(w.dataset), w.texts) else []
+    options = CONFIG.texts[w.texts].for_dataset(w.dataset)
+    return [frame_list(w.dataset, w.backbone)] if reads_clips(options, w.texts) else []
 
 
 def source_splits(w):
