@@ -168,6 +168,7 @@ def test_validation_counts_every_caption_by_strictly_better_clips(captioned):
     task, batches = make(captioned)
     metrics = task.validate(batches["val"])
     assert metrics["val_t2v_r1"] * 8 == round(metrics["val_t2v_r1"] * 8)
+    assert metrics["val_chance"] == 1 / len(batches["val"].clip_ids)
     with torch.no_grad():  # all scores alike: ties, and nothing is strictly better
         task.method.backbone.visual.proj.zero_()
     assert task.validate(batches["val"])["val_t2v_r1"] == 1.0

@@ -198,7 +198,7 @@ def test_a_run_is_fitted_saved_and_scored(name, select, world, trained, tmp_path
     folder = trained(name, select=select)
     assert val_clips == [8 if select == "best_val" else 0]
     assert json.loads((folder / "cost.json").read_text())["new_parameters"] == 0
-    assert {len(curve(folder, metric)) for metric in ("train_top1", "val_top1", "val_loss")} == {1}
+    assert {len(curve(folder, metric)) for metric in ("train_top1", "val_top1", "val_loss", "val_chance")} == {1}
     output = folder / "predictions.parquet"
     arguments = (world.splits(), [world.frames], world.texts, world.backbone, folder / "checkpoint.safetensors", output)
     predict_clips(folder / "run.yaml", *arguments)

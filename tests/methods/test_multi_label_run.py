@@ -1,5 +1,7 @@
 """Clips of shapes with two labels each, from the list to predictions, metrics and `classify`."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -82,6 +84,10 @@ def test_a_run_from_training_to_precision(ran):
     assert metrics == {"map", "lrap"}
     assert len(curve(folder, "val_map")) == len(curve(folder, "val_loss")) == 3
     assert 0 <= curve(folder, "val_map")[-1] <= 1
+    positives, clips = 2, 4  # of each label, on validation clips; the mean over the rankings by hand
+    rankings = list(itertools.combinations(range(1, clips + 1), positives))
+    by_hand = np.mean([np.mean(np.array([1, 2]) / ranking) for ranking in rankings])
+    assert curve(folder, "val_chance") == pytest.approx([by_hand] * 3)
     calibration = tables.read_metadata(folder / "predictions.parquet")["calibration"]
     assert calibration["odds"]
 

@@ -5,13 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kinetext.config.report import ReportOptions
 from kinetext.evaluation.intervals import Estimate, harmonic_mean, mean_over_datasets
 from kinetext.evaluation.metrics import all_metrics
 from kinetext.evaluation.paired import Difference
 from kinetext.evaluation.predictions import Predictions
 from kinetext.evaluation.seed_means import SeedVariance, clip_parts, mean_over_seeds
+from kinetext.report.comparisons import comparison_sections
 from kinetext.report.descriptions import compare_texts
-from kinetext.report.keys import RowKey
+from kinetext.report.keys import Comparison, RowKey
 from kinetext.report.verdicts import did_not_learn, verdict_sentences
 
 STAN, MEAN, ZERO = (RowKey("b", method, "names") for method in ("stan", "mean_pool", "zero_shot"))
@@ -64,7 +66,7 @@ def test_rows_at_chance_and_trainings_that_did_not_learn_are_named():
     sentences = verdict_sentences("top1", cells, differences(cells, 0.01), unlearned=[MEAN])
     assert sentences[-2:] == [
         "Not significantly better than chance (25.0 %): mean_pool with names and zero_shot with names.",
-        "Did not learn: mean_pool with names; the accuracy on validation clips was never above chance.",
+        "Did not learn: mean_pool with names; top1 on validation clips was never above chance.",
     ]
     low = {MEAN: cell(0.3), ZERO: cell(0.24)}
     assert (
@@ -80,8 +82,62 @@ def test_rows_at_chance_and_trainings_that_did_not_learn_are_named():
 def test_a_row_did_not_learn_if_no_seed_was_ever_above_chance(values, chance, unlearned):
     curves = [{"metric": "val_top1", "seed": seed, "value": v} for seed, some in values.items() for v in some]
     curves.append({"metric": "val_loss", "seed": 0, "value": 9.0})
-    assert did_not_learn(curves, chance) == unlearned
-    assert not did_not_learn(curves, None)
+    assert did_not_learn(curves, "classes", chance) == unlearned
+    assert not did_not_learn(curves, "classes", None)
+
+
+@pytest.mark.parametrize(
+    ("task", "judged"), [("classes", "val_top1"), ("labels", "val_map"), ("captions", "val_t2v_r1")]
+)
+def test_each_task_is_judged_by_its_own_metric_and_the_chance_that_training_recorded(task, judged):
+    def curves(value, chance=0.1):
+        others = [{"metric": name, "value": 0.9} for name in ("val_loss", "val_top1", "val_map", "val_t2v_r1")]
+        recorded = [{"metric": "val_chance", "value": chance}] if chance else []
+        return [row for row in others if row["metric"] != judged] + [{"metric": judged, "value": value}, *recorded]
+
+    assert did_not_learn(curves(0.1), task, 0.5)
+    assert not did_not_learn(curves(0.2), task, 0.5)  # chance of test clips is another one
+    assert not did_not_learn(curves(None), task, 0.5)
+    assert did_not_learn(curves(0.2, chance=None), task, 0.5) == (task == "classes")
+
+
+@pytest.mark.parametrize(("metric", "name"), [("mean_class_accuracy", "top1"), ("map", "map"), ("v2t_r1", "t2v_r1")])
+def test_the_sentence_names_the_metric_that_was_validated(metric, name):
+    (*_, sentence) = verdict_sentences(metric, {MEAN: cell(0.6)}, {}, unlearned=[MEAN])
+    assert sentence == f"Did not learn: mean_pool with names; {name} on validation clips was never above chance."
+
+
+def test_top5_in_front_does_not_make_a_training_look_unlearned(tmp_path):
+    """Chance of top-5 accuracy among six classes is 83 %, which top-1 accuracy on validation clips need not reach."""
+    measured = {
+        ("top5", "ordered"): {MEAN: cell(0.95, chance=5 / 6)},
+        ("top1", "ordered"): {MEAN: cell(0.6, chance=1 / 6)},
+    }
+
+    def unlearned(top1):
+        curves = [{**MEAN._asdict(), "metric": "val_top1", "seed": 0, "value": top1}]
+        options = ReportOptions(headline=["top5"])
+        comparison = Comparison("d", "supervised", "test")
+        section = comparison_sections(comparison, measured, options, [], [], curves, [], tmp_path)
+        return section["unlearned"], section["validated"]
+
+    assert unlearned(0.6) == ([], "top1")
+    assert unlearned(1 / 6) == ([MEAN], "top1")
+
+
+def test_chance_of_several_labels_is_the_expected_value_of_random_scores():
+    random = np.random.default_rng(0)
+    labels_BK = random.random((9, 4)) < [0.1, 0.3, 0.6, 0.9]
+    labels_BK[0] = [True, True, False, True]
+    names = list("abcd")
+
+    def sample():
+        return Predictions(names, np.full(9, -1), random.normal(size=(9, 4)), labels_BK=labels_BK)
+
+    for name in ("map", "lrap"):
+        metric = all_metrics()[name]
+        mean = np.mean([metric.measure(metric.prepare(sample())) for _ in range(3000)])
+        assert metric.chance(metric.prepare(sample())) == pytest.approx(mean, abs=0.006), name
 
 
 def test_chance_is_the_expected_value_of_random_scores():

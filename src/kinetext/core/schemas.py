@@ -318,7 +318,8 @@ COLLECTED_CURVES: tuple[Column, ...] = (
     (
         "metric",
         pa.string(),
-        "train_loss, lr, and where there are validation clips val_loss, val_top1, val_t2v_r1 or val_map",
+        "train_loss, lr, and where there are validation clips val_loss, val_top1, val_t2v_r1 or val_map, and "
+        "val_chance, the expected value of the latter with random scores",
     ),
     ("value", pa.float64(), "its value after that epoch"),
 )

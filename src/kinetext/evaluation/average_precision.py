@@ -72,6 +72,17 @@ def mean_average_precision(scores_BK: np.ndarray, labels_BK: np.ndarray) -> floa
     return sort_scores(scores_BK, labels_BK).mean()
 
 
+def chance_precisions(count_R: np.ndarray, items: int) -> np.ndarray:
+    """Return the expected average precision [R] of random rankings of `items` items; `count_R` items are right.
+
+    If the item at place i is right, 1 + (count - 1) (i - 1) / (items - 1) items up to there are expected to be right.
+    NaN if none is right.
+    """
+    mean_inverse = float((1 / np.arange(1, items + 1)).mean()) if items else 1.0
+    others_R = (count_R - 1) / max(1, items - 1)
+    return np.where(count_R > 0, mean_inverse + others_R * (1 - mean_inverse), np.nan)
+
+
 def ranking_precisions(scores_BK: np.ndarray, labels_BK: np.ndarray) -> np.ndarray:
     """Return the label ranking average precision [B] of each clip; NaN for a clip without labels.
 

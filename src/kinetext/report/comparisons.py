@@ -21,7 +21,7 @@ from kinetext.report.figures.dots import PlotRow, dot_plot
 from kinetext.report.formats import format_percent
 from kinetext.report.keys import Comparison, RowKey, file_name, key_of, method_names, row_labels, title
 from kinetext.report.sources import BACKBONE_RULES, RULES
-from kinetext.report.verdicts import did_not_learn, verdict_sentences
+from kinetext.report.verdicts import VALIDATED, did_not_learn, verdict_sentences
 
 DIRECTIONS = {"t2v_": "text to video", "v2t_": "video to text"}  # prefixes of metrics of captions
 FIRST = {"classes": "top1", "labels": "map", "captions": "t2v_r1"}  # metric that may come first, of each task
@@ -73,8 +73,9 @@ def comparison_sections(
     from_best = {key: paired[key, keys[0]] for key in keys[1:] if (key, keys[0]) in paired}
     rules = [rule for rule in RULES if (f"pair_accuracy:{rule}", "ordered") in measured]
     axis = f"{headline[0]}, percent"
-    chance = chance_of(main.values())
-    unlearned = [key for key in keys if did_not_learn([row for row in curves if key_of(row) == key], chance)]
+    task, top1_chance = task_of(headline[0]), chance_of(measured.get(("top1", "ordered"), {}).values())
+    curves_of = {key: [row for row in curves if key_of(row) == key] for key in keys}
+    unlearned = [key for key in keys if did_not_learn(curves_of[key], task, top1_chance)]
     return {
         "comparison": comparison,
         "title": title(comparison),
@@ -90,6 +91,7 @@ def comparison_sections(
             headline[0], {key: main[key] for key in keys}, paired if tested_metric == headline[0] else {}, unlearned
         ),
         "unlearned": unlearned,
+        "validated": VALIDATED[task].removeprefix("val_"),
         "ranking": rows.plot(f"rank-{rows.file_name}", {key: main[key] for key in keys}, axis),
         "retrieval": _retrieval(rows, differences),
         "text_comparisons": compare_texts(rows.file_name, keys, paired, descriptions, figures),

@@ -7,6 +7,7 @@ from typing import Any
 
 from kinetext.report.figures.bands import curve_plot
 from kinetext.report.keys import RowKey, key_of, row_labels
+from kinetext.report.verdicts import VALIDATED
 
 AXES = {  # metric -> label of the axis, factor
     "train_loss": ("loss on training clips", 1),
@@ -23,10 +24,14 @@ def learning_curves(
 ) -> list[dict[str, Any]]:
     """Return the figures of each data set and protocol, one for each metric of AXES that training recorded.
 
-    `chance` is the chance level of top-1 accuracy on validation clips, by data set and protocol.
+    `chance` is the chance level of top-1 accuracy on validation clips, by data set and protocol. A recorded level
+    (`val_chance`) is used before it.
     """
     seeds: dict[Any, dict[RowKey, dict[int, Points]]] = defaultdict(lambda: defaultdict(dict))
+    recorded: dict[tuple[str, str], float] = {}
     for row in rows:
+        if row["metric"] == "val_chance" and row["value"] is not None:
+            recorded[row["dataset"], row["protocol"]] = row["value"]
         if row["metric"] in AXES and row["value"] is not None:
             points = seeds[row["dataset"], row["protocol"], row["metric"]][key_of(row)].setdefault(row["seed"], [])
             points.append((row["epoch"], row["value"] * AXES[row["metric"]][1]))
@@ -37,7 +42,9 @@ def learning_curves(
             measured = seeds.get((dataset, protocol, metric), {})
             curves = {label: list(measured[key].values()) for key, label in row_labels(sorted(measured)).items()}
             if curves:
-                line = chance.get((dataset, protocol)) if metric == "val_top1" else None
+                known = chance if metric == "val_top1" else {}
+                line = recorded.get((dataset, protocol), known.get((dataset, protocol)))
+                line = line if metric in VALIDATED.values() else None
                 plots.append(curve_plot(f"curves-{metric}-{dataset}-{protocol}", curves, axis, figures, line))
         shown.append({"title": f"{dataset}, {protocol}", "plots": plots})
     return shown

@@ -20,7 +20,7 @@ from kinetext.report.collect import read_tables
 from kinetext.report.comparisons import comparison_sections
 from kinetext.report.confusion import confusion_picture
 from kinetext.report.cost import answer_sentences
-from kinetext.report.curves import AXES, learning_curves
+from kinetext.report.curves import learning_curves
 from kinetext.report.descriptions import control_of, description_sets
 from kinetext.report.draws import combined_draws
 from kinetext.report.estimates import (
@@ -157,7 +157,11 @@ def _comparisons(
         differences = [row for row in rows["differences"] if comparison_of(row) == comparison]
         protocols = [part.protocol for part in draws.get(comparison, [comparison])]
         costs = [r for r in rows["costs"] if r["dataset"] in datasets and r["protocol"] in protocols]
-        curves = [r for r in rows["curves"] if (r["dataset"], r["protocol"]) == comparison[:2] and r["metric"] in AXES]
+        curves = [
+            r
+            for r in rows["curves"]
+            if (r["dataset"], r["protocol"]) == comparison[:2] and r["metric"].startswith("val_")
+        ]
         parts = (differences, costs, curves if comparison.split == "test" else [], descriptions)
         section = comparison_sections(comparison, estimates[comparison], options, *parts, figures, elsewhere)
         tested = next((row for row in differences if row["metric"] == section["tested_metric"]), None)

@@ -9,12 +9,19 @@ from statistics import median
 from typing import Any
 
 from kinetext.evaluation.intervals import Estimate
+from kinetext.evaluation.metrics import task_of
 from kinetext.evaluation.paired import Difference
 from kinetext.report.formats import count_of, format_percent, join_names
 from kinetext.report.keys import RowKey
 
 FEW_POINTS = 0.05  # half an interval of a difference; wider, and the page says that the clips cannot separate the rows
 MAX_NAMED = 6  # rows
+ROUNDING = 1e-9
+VALIDATED = {
+    "classes": "val_top1",
+    "labels": "val_map",
+    "captions": "val_t2v_r1",
+}  # metric on validation clips, by task
 Differences = Mapping[tuple[RowKey, RowKey], Difference]  # of every two rows of a comparison
 
 
@@ -37,8 +44,8 @@ def verdict_sentences(
         sentences.append(f"Not significantly better than chance ({format_percent(chance)} %): {_listed(names, low)}.")
     unlearned = [key for key in cells if key in set(unlearned)]
     if unlearned:
-        rows = _listed(names, unlearned)
-        sentences.append(f"Did not learn: {rows}; the accuracy on validation clips was never above chance.")
+        rows, judged = _listed(names, unlearned), VALIDATED[task_of(metric)].removeprefix("val_")
+        sentences.append(f"Did not learn: {rows}; {judged} on validation clips was never above chance.")
     return sentences
 
 
@@ -80,13 +87,17 @@ def _listed(names: Mapping[RowKey, str], keys: Sequence[RowKey]) -> str:
     return join_names(shown) if len(keys) <= MAX_NAMED else f"{', '.join(shown)} and {len(keys) - MAX_NAMED} more"
 
 
-def did_not_learn(curves: Iterable[dict[str, Any]], chance: float | None) -> bool:
-    """Return whether no seed of a row ever had an accuracy above chance on the validation clips.
+def did_not_learn(curves: Iterable[dict[str, Any]], task: str, top1_chance: float | None) -> bool:
+    """Return whether no seed of a row was ever above chance on the validation clips, in the metric of the task.
 
-    `curves` are the rows of the table `curves` for one row. Returns False without validation accuracy or chance level.
+    `curves` are the rows of the table `curves` for one row. Chance is what the training recorded (`val_chance`). Trainings
+    of an earlier version recorded none: theirs is `top1_chance` if the clips have classes. Returns False without
+    validation clips or chance level.
     """
-    best: dict[int, float] = {}
+    values: dict[str, list[float]] = {}
     for row in curves:
-        if row["metric"] == "val_top1" and row["value"] is not None:
-            best[row["seed"]] = max(best.get(row["seed"], 0.0), row["value"])
-    return chance is not None and bool(best) and max(best.values()) <= chance
+        if row["value"] is not None and row["value"] == row["value"]:
+            values.setdefault(row["metric"], []).append(row["value"])
+    recorded = values.get("val_chance", [top1_chance] if task == "classes" and top1_chance is not None else [])
+    judged = values.get(VALIDATED[task], [])
+    return bool(recorded and judged) and max(judged) <= max(recorded) + ROUNDING

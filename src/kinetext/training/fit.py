@@ -37,6 +37,7 @@ def fit_method(prepared: Prepared) -> Progress:
     values = {"train_top1": _scores_of(prepared, *train, text)["top1"]}
     if val is not None:
         values |= {f"val_{name}": value for name, value in _scores_of(prepared, *val, text).items()}
+        values["val_chance"] = objective.chance
     progress = Progress(seconds=prepared.seconds + time.perf_counter() - started_s)
     progress.end_epoch(values)
     return progress

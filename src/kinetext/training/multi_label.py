@@ -19,7 +19,7 @@ from kinetext.backbones.text_table import to_device_async
 from kinetext.core import distributed
 from kinetext.data.labels import row_classes
 from kinetext.data.splits import Split
-from kinetext.evaluation.average_precision import mean_average_precision
+from kinetext.evaluation.average_precision import chance_precisions, mean_average_precision
 from kinetext.methods.base import LossInputs
 from kinetext.training.batches import Batch, Batches
 from kinetext.training.objectives import Recognition, encode_clips, total
@@ -47,7 +47,10 @@ class MultiLabel(Recognition):
 
     @torch.inference_mode()
     def validate(self, batches: Batches) -> dict[str, float]:
-        """Return `val_loss`, the mean loss of the validation clips, and `val_map`, the mean average precision."""
+        """Return `val_loss`, the mean loss of the validation clips, and `val_map`, the mean average precision.
+
+        Also return `val_chance`, the expected precision of random scores.
+        """
         self.method.eval()
         text, parts = self.text(), []
         for batch in batches.epoch(None):
@@ -58,8 +61,13 @@ class MultiLabel(Recognition):
             parts.append((self.method.score(inputs.video, text).cpu().numpy(), inputs.labels_BK.cpu().numpy(), loss))
         scores, labels, losses = zip(*distributed.gather(parts), strict=True)
         weights = [len(scores_BK) for scores_BK in scores]
-        precision = mean_average_precision(np.concatenate(scores), np.concatenate(labels) > 0)
-        return {"val_loss": float(np.average(losses, weights=weights)), "val_map": precision}
+        labels_BK = np.concatenate(labels) > 0
+        precision = mean_average_precision(np.concatenate(scores), labels_BK)
+        count_K = labels_BK.sum(axis=0)
+        chance = (
+            float(chance_precisions(count_K[count_K > 0], len(labels_BK)).mean()) if count_K.any() else float("nan")
+        )
+        return {"val_loss": float(np.average(losses, weights=weights)), "val_map": precision, "val_chance": chance}
 
 
 def labels_by_clip(splits: dict[str, Split]) -> dict[str, Tensor]:

@@ -144,7 +144,10 @@ class Recognition:
 
     @torch.inference_mode()
     def validate(self, batches: Batches) -> dict[str, float]:
-        """Return `val_loss`, the mean loss of the validation clips, and `val_top1`, the top-1 accuracy (0 to 1)."""
+        """Return `val_loss`, the mean loss of the validation clips, and `val_top1`, the top-1 accuracy (0 to 1).
+
+        Also return `val_chance`, the expected accuracy of random scores.
+        """
         self.method.eval()
         text, sums, counts = self.text(), [], []
         for batch in batches.epoch(None):
@@ -159,7 +162,12 @@ class Recognition:
         rows = distributed.gather([(*row, count) for row, count in zip(values, counts, strict=True)])
         clips = sum(count for *_, count in rows)
         loss_sum, correct_sum = sum(loss * count for loss, _, count in rows), sum(correct for _, correct, _ in rows)
-        return {"val_loss": loss_sum / clips, "val_top1": correct_sum / clips}
+        return {"val_loss": loss_sum / clips, "val_top1": correct_sum / clips, "val_chance": self.chance}
+
+    @property
+    def chance(self) -> float:
+        """Return the expected top-1 accuracy of random scores."""
+        return 1 / len(self.rivals_KK)
 
 
 @dataclass
@@ -216,10 +224,11 @@ class Retrieval:
 
     @torch.inference_mode()
     def validate(self, batches: Batches) -> dict[str, float]:
-        """Return `val_loss`, the mean loss with the first caption of each clip, and `val_t2v_r1`, from 0 to 1.
+        """Return `val_loss`, the mean loss with the first caption of each clip, `val_t2v_r1`, from 0 to 1, and its chance.
 
         `val_t2v_r1` is R@1 from text to video: the fraction of captions for which no other clip scores strictly higher
-        than the described clip. Captions of clips without frames count as wrong.
+        than the described clip. Captions of clips without frames count as wrong. `val_chance` is its expected value with
+        random scores.
         """
         assert self.val_table is not None
         self.method.eval()
@@ -245,7 +254,9 @@ class Retrieval:
         target_K = torch.tensor([row_of.get(self.val_table.labels[k], -1) for k in self.val_table.owner_S.tolist()])
         asked_K = (target_K >= 0).nonzero()[:, 0]
         first_K = (scores_BK[:, asked_K] > scores_BK[target_K[asked_K], asked_K]).sum(0) == 0
-        return {"val_loss": loss_sum / len(scores_BK), "val_t2v_r1": first_K.sum().item() / len(target_K)}
+        chance = len(asked_K) / len(target_K) / len(scores_BK)
+        recall = first_K.sum().item() / len(target_K)
+        return {"val_loss": loss_sum / len(scores_BK), "val_t2v_r1": recall, "val_chance": chance}
 
 
 Objective = Recognition | Retrieval

@@ -114,7 +114,9 @@ def train_epochs(
             saver.due(whole_epoch=True)
             saver.save()
             bar.update()
-            bar.set_postfix({name: f"{value:.3f}" for name, value in values.items() if name != "lr"})
+            bar.set_postfix(
+                {name: f"{value:.3f}" for name, value in values.items() if name not in ("lr", "val_chance")}
+            )
     return progress, path
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from kinetext.evaluation.average_precision import SortedScores, sort_scores
-from kinetext.evaluation.metrics.base import Metric, Rivals
+from kinetext.evaluation.average_precision import SortedScores, chance_precisions, sort_scores
+from kinetext.evaluation.metrics.base import Metric, Rivals, mean
 from kinetext.evaluation.predictions import Predictions
 
 
@@ -14,6 +14,11 @@ class AveragePrecision(Metric):
     """
 
     task = "labels"
+
+    def chance(self, sample: Any) -> float:
+        sorted_scores = sample if isinstance(sample, SortedScores) else self.prepare(sample)
+        count_K = sorted_scores.right_KB.sum(axis=1)
+        return mean(chance_precisions(count_K[count_K > 0], len(sorted_scores)))
 
     def prepare(self, predictions: Predictions) -> SortedScores:
         assert predictions.labels_BK is not None

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from kinetext.evaluation.average_precision import ranking_precisions
-from kinetext.evaluation.metrics.base import Metric, Rivals
+from kinetext.evaluation.average_precision import chance_precisions, ranking_precisions
+from kinetext.evaluation.metrics.base import Metric, Rivals, mean
 
 
 class RankingPrecision(Metric):
@@ -16,6 +16,10 @@ class RankingPrecision(Metric):
     """
 
     task = "labels"
+
+    def chance(self, sample: Any) -> float:
+        count_B = sample.labels_BK.sum(axis=1)
+        return mean(chance_precisions(count_B[count_B > 0], len(sample.labels)))
 
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray:
         return ranking_precisions(sample.scores_BK, sample.labels_BK)
