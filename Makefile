@@ -28,7 +28,7 @@ test: setup  ## run the quick tests: unit, contracts, methods, parity, one tiny 
 		tests/integration/test_workflow.py::test_one_call_writes_everything
 
 test-slow: setup  ## run the other tests: workflow, processes, browser, stores, kills, full disks
-	$(PYTEST) tests/integration tests/stress
+	$(PYTEST) --durations=20 tests/integration tests/stress
 
 campaign: setup  ## kill the tiny experiment 2 x 25 times at random moments (about half an hour); not part of CI
 	KILLS=25 SEED=1 pytest tests/stress/test_kill_campaign.py
