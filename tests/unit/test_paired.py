@@ -169,6 +169,11 @@ def test_two_seeds_of_a_row_make_no_claim_about_methods():
     assert about_methods([of_seeds(2, 3, 0.1)])
     assert not about_methods([of_seeds(2, 3, 0.1), of_seeds(2, 2, 0.1)])
     assert not about_methods([PairedRows(np.ones((3, 2)))])
+    one = PairedRows(np.ones((3, 2)), None, [[0.5], [0.1, 0.2, 0.15]])
+    assert not about_methods([one])
+    assert about_methods([replace(one, untrained_N=np.array([True, False]))])  # one seed of zero-shot stands for all
+    assert not about_methods([replace(one, untrained_N=np.array([False, True]))])
+    assert about_methods([PairedRows(np.ones((3, 1)), None, [[0.5]], untrained_N=np.array([True]))])
     assert seed_range([PairedRows(np.ones((3, 2)), None, [[0.5, 0.7], [0.1, 0.2, 0.15]])]) == pytest.approx(0.2)
     assert seed_range([PairedRows(np.ones((3, 2)), None, [[0.5], [0.1]])]) is None
 
@@ -191,6 +196,22 @@ def test_seeds_are_averaged_and_only_common_clips_count():
     (ours, _) = difference_rows({(Comparison("d", "p", "test"), "top1"): rows})
     assert (ours["clips"], ours["seeds"]) == (2, 1)
     assert ours["value"] == pytest.approx(np.mean([0.5 - 0, 0 - 1]))  # y, z
+
+
+def test_one_seed_of_an_untrained_row_and_three_of_a_trained_one_are_about_methods():
+    random = np.random.default_rng(0)
+    clips = tuple(map(str, range(200)))
+    trained = [outcome(clips, random.random(200) < 0.7) for _ in range(3)]
+    frozen = outcome(clips, random.random(200) < 0.4)
+    rows = {RowKey("tiny", "stan", "names"): trained, RowKey("tiny", "zero_shot", "names"): [frozen]}
+    address = (Comparison("d", "p", "test"), "top1")
+    (weights, _) = difference_rows({address: rows})
+    rows[RowKey("tiny", "zero_shot", "names")] = [frozen._replace(untrained=True)]
+    (methods, _) = difference_rows({address: rows})
+    assert (weights["methods"], methods["methods"]) == (False, True)
+    assert methods["value"] == weights["value"]
+    assert methods["low"] <= weights["low"]
+    assert methods["corrected_p"] <= 0.05
 
 
 def test_data_sets_with_common_rows_are_pooled_and_others_are_not():

@@ -324,12 +324,16 @@ def test_verdicts_follow_the_corrected_test():
 
 def test_verdicts_say_what_was_tested():
     few = replace(apart(0.1, 0.01), seed_range=0.056)
-    weights = "The tests are about these trained weights, not about methods, which takes three seeds of each row."
+    weights = (
+        "The tests are about these trained weights, not about methods, which takes three seeds of each trained row."
+    )
     assert scope_sentence([few]) == f"{weights} The largest difference between two seeds of one row is 5.6 points."
     one = "How far two seeds of one row are apart is not known: each row has one seed."
     assert scope_sentence([apart(0.1, 0.01)]) == f"{weights} {one}"
     many = "The tests are about methods: they include how much training varies between seeds."
     assert scope_sentence([replace(few, methods=True)]).startswith(f"{many} The largest difference")
+    nothing = replace(apart(0.1, 0.01), methods=True)
+    assert scope_sentence([nothing]) == "Nothing was trained, so that the tests are about methods."
     assert scope_sentence([]) == ""
 
 

@@ -1,7 +1,8 @@
 """Differences between rows of a comparison on the same clips: intervals, and tests corrected for all pairs of rows.
 
 - With one or two seeds per row, the results are about the trained weights. With three or more, they are about methods:
-  the variance of a mean over seeds that is due to training is added to the variance over clips (seed_means.py).
+  the variance of a mean over seeds that is due to training is added to the variance over clips (seed_means.py). One
+  seed of a row in which nothing trains stands for all.
 - Interval: Student's t with the variance of the mean difference over groups of clips and Satterthwaite's degrees of
   freedom. One clip on which the rows differ is added (after Agresti and Min 2005), so that the interval of equal rows
   is wider than 0.
@@ -62,6 +63,9 @@ class PairedRows:
     trained_N: np.ndarray | None = None  # whether the seeds of a row differ; None: all do
     interaction_N: np.ndarray | None = None  # of each row, what clips add to the variance between seeds; None: 0
     clip_ids: Sequence[str] = ()
+    untrained_N: np.ndarray | None = (
+        None  # whether nothing trains in a row, so that one seed stands for all; None: no row
+    )
 
     def take(self, keep_B: np.ndarray) -> "PairedRows":
         """Return the rows on the clips that `keep_B` selects, without values of single seeds."""
@@ -77,6 +81,12 @@ class PairedRows:
     def centred(self) -> "PairedRows":
         """Return the rows, each shifted to mean 0, without values of single seeds."""
         return PairedRows(self.value_BN - self.value_BN.mean(axis=0), self.group_B)
+
+    def fewest_seeds(self) -> float:
+        """Return the smallest number of seeds of a trained row; infinite if no row is trained."""
+        untrained_N = np.zeros(len(self.seed_values), bool) if self.untrained_N is None else self.untrained_N
+        counts = (len(values) for values, untrained in zip(self.seed_values, untrained_N, strict=True) if not untrained)
+        return min(counts, default=np.inf)
 
     def seed_variance(self) -> tuple[SeedVariance, np.ndarray]:
         """Return the variance between seeds, pooled over the rows, and the number of trainings [N] behind each row's
@@ -94,8 +104,8 @@ class PairedRows:
 
 
 def about_methods(strata: Sequence[PairedRows]) -> bool:
-    """Return whether every row has at least MIN_SEEDS seeds, so that the results are about methods."""
-    return all(stratum.seed_values and min(map(len, stratum.seed_values)) >= MIN_SEEDS for stratum in strata)
+    """Return whether every row has at least MIN_SEEDS seeds or is not trained, so that the results are about methods."""
+    return all(stratum.seed_values and stratum.fewest_seeds() >= MIN_SEEDS for stratum in strata)
 
 
 def seed_range(strata: Sequence[PairedRows]) -> float | None:
@@ -114,7 +124,7 @@ class Training:
 
     @classmethod
     def of(cls, strata: Sequence[PairedRows]) -> "Training":
-        """Return what training adds to the variances; 0 if a row has fewer than MIN_SEEDS seeds."""
+        """Return what training adds to the variances; 0 if a trained row has fewer than MIN_SEEDS seeds."""
         rows = strata[0].value_BN.shape[1]
         if not about_methods(strata):
             return cls(np.zeros(rows), np.zeros(rows), 1.0)

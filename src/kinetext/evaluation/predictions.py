@@ -26,6 +26,7 @@ class Predictions:
     group_B: np.ndarray | None = None  # number of each clip's group, in all splits of a run; None: each clip is its own
     train_clips_K: np.ndarray | None = None  # number of training clips of each class; None: unknown, or captions
     calibration: Calibration = UNKNOWN  # how scores become shares
+    untrained: bool = False  # nothing trained, so that another seed has the same scores
     kind_B: np.ndarray | None = None  # str, kind of motion of each clip, "" if unknown; None: unknown for all
     labels_BK: np.ndarray | None = None  # which classes each clip has, where it may have several; target_B is then -1
 
@@ -78,6 +79,7 @@ def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[s
             kind_B=_kinds(rows["kind"]),
             train_clips_K=_train_clips(metadata, metadata["labels"][split]),
             calibration=read_calibration(metadata.get("calibration")),
+            untrained=metadata.get("cost", {}).get("trained_parameters") == 0,
             labels_BK=label_matrix(rows["targets"].to_pylist(), len(metadata["labels"][split]))
             if metadata.get("multi_label")
             else None,

@@ -115,7 +115,10 @@ def _outcomes(predictions: Predictions) -> dict[str, Outcome]:
     """Return the outcome of a seed for each metric."""
     clip_ids = tuple(predictions.clip_ids or ())
     values = pseudo_values(predictions).items()
-    return {metric: Outcome(clip_ids, value_B, predictions.group_B) for metric, value_B in values}
+    return {
+        metric: Outcome(clip_ids, value_B, predictions.group_B, untrained=predictions.untrained)
+        for metric, value_B in values
+    }
 
 
 def _scope(rows: PairedRows) -> str:

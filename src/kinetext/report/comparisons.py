@@ -124,10 +124,12 @@ def scope_sentence(differences: Iterable[Difference]) -> str:
     differences = list(differences)
     if not differences:
         return ""
-    about = "The tests are about these trained weights, not about methods, which takes three seeds of each row."
+    about = "The tests are about these trained weights, not about methods, which takes three seeds of each trained row."
     if all(difference.methods for difference in differences):
         about = "The tests are about methods: they include how much training varies between seeds."
     apart = differences[0].seed_range
+    if apart is None and differences[0].methods:
+        return "Nothing was trained, so that the tests are about methods."
     if apart is None:
         return f"{about} How far two seeds of one row are apart is not known: each row has one seed."
     return f"{about} The largest difference between two seeds of one row is {format_percent(apart)} points."

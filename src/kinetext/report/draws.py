@@ -42,4 +42,4 @@ def add_draws(measured: dict[Measured, SeedOutcomes]) -> dict[Measured, SeedOutc
 def _mean(seeds: list[Outcome]) -> Outcome:
     """Return the mean outcome over the seeds of a draw."""
     clip_ids, value_SB, group_B = aligned(seeds)
-    return Outcome(clip_ids, value_SB.mean(axis=0), group_B, len(seeds))
+    return Outcome(clip_ids, value_SB.mean(axis=0), group_B, len(seeds), seeds[0].untrained)

@@ -34,6 +34,7 @@ class Outcome(NamedTuple):
     value_B: np.ndarray  # pseudo-values, whose mean is the metric; NaN: the clip is left out
     group_B: np.ndarray | None = None  # number of each clip's group, in all splits of a run; None: each clip is its own
     seeds: int = 1  # averaged in it, of a draw of few-shot clips
+    untrained: bool = False  # nothing trains, so that another seed has the same values
 
 
 class Measured(NamedTuple):
@@ -100,7 +101,8 @@ class Outcomes:
     def _outcome(self, predictions: Predictions, value_B: np.ndarray) -> Outcome:
         """Return the outcome of a run. Runs with equal clip ids share one copy of them."""
         clip_ids = tuple(predictions.clip_ids or ())
-        return Outcome(self._shared_ids.setdefault(clip_ids, clip_ids), _compact(value_B), predictions.group_B)
+        clip_ids = self._shared_ids.setdefault(clip_ids, clip_ids)
+        return Outcome(clip_ids, _compact(value_B), predictions.group_B, untrained=predictions.untrained)
 
     def _add(self, address: Measured, key: RowKey, outcome: Outcome) -> None:
         self.measured.setdefault(address, {}).setdefault(key, []).append(outcome)
@@ -162,7 +164,7 @@ def joined(base: Outcome, novel: Outcome, value_B: np.ndarray) -> Outcome:
     """Return the outcome of a metric on the clips of two splits of one run. A group with clips in both counts once."""
     known = base.group_B is not None and novel.group_B is not None
     group_B = np.concatenate([base.group_B, novel.group_B]) if known else None
-    return Outcome(_joined_ids(base.clip_ids, novel.clip_ids), value_B, group_B)
+    return Outcome(_joined_ids(base.clip_ids, novel.clip_ids), value_B, group_B, untrained=base.untrained)
 
 
 @lru_cache(maxsize=64)  # one copy for all rows
@@ -203,4 +205,5 @@ def paired_rows(rows: dict[Row, list[Outcome]], keys: list[Row]) -> PairedRows:
         np.array([bool((value_SB != value_SB[0]).any()) for value_SB in values]),
         np.array([clip_parts(value_SB, group_B).interaction for value_SB in values]),
         [clip for clip, keep in zip(sorted(common), keep_B.tolist(), strict=True) if keep],
+        np.array([rows[key][0].untrained for key in keys]),
     )
