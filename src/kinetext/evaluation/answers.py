@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from kinetext.evaluation.calibration import softmax
-from kinetext.evaluation.metrics.base import mean, num_not_below
+from kinetext.evaluation.metrics.base import mean
 from kinetext.evaluation.predictions import Predictions
 
 
@@ -38,7 +38,7 @@ class Answers:
 def answers(predictions: Predictions) -> Answers:
     """Return whether each clip is classified correctly. A tie counts as wrong, as does a clip without frames."""
     return Answers(
-        num_not_below(predictions) < 1, predictions.target_B, predictions.labels, group_B=predictions.group_B
+        predictions.num_not_below_B < 1, predictions.target_B, predictions.labels, group_B=predictions.group_B
     )
 
 

@@ -1,6 +1,7 @@
 """Predictions of the clips of one split in one frame order, as read by the metrics. B clips, K classes or captions."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ class Predictions:
     def __len__(self) -> int:
         """Return the number of clips."""
         return len(self.target_B)
+
+    @cached_property
+    def num_not_below_B(self) -> np.ndarray:
+        """How many other classes score at least as high as the class of the clip; for NaN scores the largest int32."""
+        target_score_B1 = np.take_along_axis(self.scores_BK, self.target_B[:, None], axis=1)
+        not_below_B = (~(self.scores_BK < target_score_B1)).sum(axis=1) - 1  # minus the class itself
+        return np.where(np.isnan(target_score_B1[:, 0]), np.iinfo(np.int32).max, not_below_B)
 
     def take(self, rows: np.ndarray) -> "Predictions":
         """Return the predictions of the clips at these rows, in that order and without clip_ids. Rows may repeat."""

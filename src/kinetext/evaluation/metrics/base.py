@@ -75,16 +75,6 @@ class Metric:
         return mean(value_B[~np.isnan(value_B)])
 
 
-def num_not_below(predictions: Predictions) -> np.ndarray:
-    """Return how many other classes score at least as high as the class of the clip [B].
-
-    For NaN scores the number is the largest int32.
-    """
-    target_score_B1 = np.take_along_axis(predictions.scores_BK, predictions.target_B[:, None], axis=1)
-    not_below_B = (~(predictions.scores_BK < target_score_B1)).sum(axis=1) - 1  # minus the class itself
-    return np.where(np.isnan(target_score_B1[:, 0]), np.iinfo(np.int32).max, not_below_B)
-
-
 def query_values(ranks: Any, value_Q: np.ndarray) -> np.ndarray:
     """Return one pseudo-value per clip [B] for the mean of `value_Q` over all queries.
 

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from kinetext.core.plugins import Options
-from kinetext.evaluation.metrics.base import Metric, Rivals, num_not_below
+from kinetext.evaluation.metrics.base import Metric, Rivals
 
 
 class TopK(Metric):
@@ -24,4 +24,4 @@ class TopK(Metric):
         return min(1.0, self.config.k / len(sample.labels))
 
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray:
-        return (num_not_below(sample) < self.config.k).astype(float)
+        return (sample.num_not_below_B < self.config.k).astype(float)
