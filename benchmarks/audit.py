@@ -1,7 +1,7 @@
 """Audit the motions of `shapes`: how well text-free probes distinguish the classes of each pair.
 
     python benchmarks/audit.py [--kinds loop count | --pairs orbit] [--level 0] [--decoded] [--output audit.md]
-        [--output-data src/kinetext/data/motion/audit.json]
+        [--output-data src/kinetext/report/audit.json]
 
 The probes read frozen frame features of kinetext-tiny, of 8 frames per clip: logistic regression on the mean of all
 frames, on [first; last frame], on [mean of the first third; mean of the last third] and on all frames in order, and a

@@ -14,7 +14,9 @@ from describe_world import LABELS, write_world
 from kinetext.config.texts import TextOptions
 from kinetext.core.tables import read_metadata, read_rows, write_shard
 from kinetext.plan import reads_clips, text_modules
+from kinetext.start.descriptions import estimate_cost
 from kinetext.texts import prompts
+from kinetext.texts.chat.limits import IMAGE_TOKENS
 from kinetext.texts.describe import describe_classes
 from kinetext.texts.providers.base import Context, Text, load_provider
 from kinetext.texts.providers.captions_of_clips import pooled
@@ -237,3 +239,11 @@ def test_prepare_without_clips_sends_nothing(tmp_path, server):
     with pytest.raises(ValueError, match="pass --frames"):
         provider.prepare({"rising": []}, Context(["rising"]))
     assert server.requests == []
+
+
+def test_the_estimate_counts_a_request_with_pictures_per_clip(server):
+    provider = load_provider("texts.mine", "captions_of_clips", options(server) | {"clips": 3, "frames": 4})
+    tokens, _ = estimate_cost(provider, ("rising", "falling"))
+    assert tokens.prompt > 2 * 3 * 4 * IMAGE_TOKENS
+    twice, _ = estimate_cost(provider, ("rising", "falling", "growing", "shrinking"))
+    assert twice.prompt == 2 * tokens.prompt

@@ -314,6 +314,36 @@ def test_options_for_classes_are_refused_for_captions(method, sentence):
     assert error_message(config) == f"mine.yaml: experiments.spoken: methods.mean_pool.{expected}"
 
 
+@pytest.mark.parametrize(
+    ("method", "protocol", "sentence"),
+    [
+        (
+            "moted",
+            "base_to_novel",
+            "experiments.first: moted needs a description of every class, and texts 'seen', made from training clips, have none "
+            "of the novel ones; take supervised or few_shot_K",
+        ),
+        (
+            "stan",
+            "zero_shot_from_shapes",
+            "experiments.second: texts 'seen' are made from training clips, and zero_shot_from_shapes has none; "
+            "take supervised, few_shot_K or base_to_novel",
+        ),
+    ],
+)
+def test_captions_of_clips_are_refused_where_classes_have_no_training_clips(method, protocol, sentence):
+    config = changed(
+        "texts.seen", {"module": "captions_of_clips", "options": {"model": "m", "base_url": "http://localhost:1"}}
+    )
+    first = config["experiments"]["first"] | {"texts": ["seen"], "methods": [method]}
+    config["experiments"]["first"] = first
+    if protocol != "base_to_novel":
+        config["datasets"]["more"] = {"module": "shapes", "frames": {"size_px": 64}}
+        config["experiments"]["first"] = first | {"protocol": "supervised"}
+        config["experiments"]["second"] = first | {"protocol": protocol, "datasets": ["more"]}
+    assert error_message(config) == f"mine.yaml: {sentence}"
+
+
 def test_a_probe_serves_base_to_novel_but_not_zero_shot():
     config = changed("methods.stan", {"module": "linear_probe"})
     assert plan_runs(check_config(config))  # base_to_novel

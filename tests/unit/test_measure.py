@@ -161,3 +161,23 @@ def test_older_predictions_have_every_clip_as_its_own_group(run):
     older = table.replace_schema_metadata({**table.schema.metadata, b"schema_version": b"3"})
     pq.write_table(older, run / "predictions.parquet")
     assert measured(run)["ordered", "top1"]["groups"] == 4
+
+
+NOTHING = {"trained_parameters": 0, "new_parameters": 0, "train_seconds": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("cost", "untrained"),
+    [
+        (NOTHING, True),
+        (NOTHING | {"new_parameters": 8}, False),  # drawn at random, by the seed
+        (NOTHING | {"requests_per_clip": 1.0}, False),  # the seed orders the choices
+        ({"gflops_per_clip": 1.0}, False),  # with a checkpoint
+        (None, False),  # of an earlier version
+    ],
+)
+def test_rows_without_a_seed_are_known_by_their_cost(run, cost, untrained):
+    table = read_rows("predictions", run / "predictions.parquet")
+    metadata = {"labels": {"test": ["left", "right", "up"]}} | ({"cost": cost} if cost else {})
+    write_table("predictions", table, run / "predictions.parquet", metadata)
+    assert read_predictions(run / "predictions.parquet")["test", "ordered"].untrained is untrained

@@ -10,11 +10,13 @@ from kinetext.core.paths import LEVELS
 
 Column = tuple[str, pa.DataType, str]
 
-SCHEMA_VERSION = 6  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
+SCHEMA_VERSION = 7  # increase whenever a column is added (list it in ADDED), renamed (in RENAMED) or removed
 ADDED = {  # columns that files of an earlier version lack: read as null
     "clips": ("group", "size_bytes", "modified_ns", "labels", "kind", "video_hash"),
     "frames": ("pixel_aspect", "stream"),
     "splits": ("group", "labels", "kind"),
+    "texts": ("clips",),
+    "collected_texts": ("clips",),
     "predictions": ("bank_P", "group", "targets", "note", "kind"),
     "runs": (
         *("method_module", "method_options", "training", "test_clips", "test_crops", "test_average"),

@@ -87,12 +87,18 @@ def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[s
             kind_B=_kinds(rows["kind"]),
             train_clips_K=_train_clips(metadata, metadata["labels"][split]),
             calibration=read_calibration(metadata.get("calibration")),
-            untrained=metadata.get("cost", {}).get("trained_parameters") == 0,
+            untrained=_untrained(metadata.get("cost") or {}),
             labels_BK=label_matrix(rows["targets"].to_pylist(), len(metadata["labels"][split]))
             if metadata.get("multi_label")
             else None,
         )
     return dict(sorted(predictions.items()))
+
+
+def _untrained(cost: dict[str, Any]) -> bool:
+    """Return whether another seed would give the same scores. A method that asks a server does so with its seed."""
+    nothing = cost.get("trained_parameters") == 0 == cost.get("new_parameters")
+    return nothing and "requests_per_clip" not in cost
 
 
 def _parts(table: pa.Table) -> tuple[np.ndarray, list[tuple[str, str]]]:

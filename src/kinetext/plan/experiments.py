@@ -190,6 +190,16 @@ def _check_training_and_texts(where: str, config: Config, experiment: Experiment
     for texts in experiment.texts:
         provider_class = plugins.load("texts", config.texts[texts].module or texts)
         provider = provider_class(plugins.configure(provider_class, config.texts[texts].options))
+        if provider.reads_clips and experiment.protocol.startswith("zero_shot"):
+            raise ValueError(
+                f"{where}: texts '{texts}' are made from training clips, and {experiment.protocol} has none; "
+                "take supervised, few_shot_K or base_to_novel"
+            )
+        if provider.reads_clips and method.needs_descriptions and experiment.protocol.startswith("base_to_novel"):
+            raise ValueError(
+                f"{where}: {name} needs a description of every class, and texts '{texts}', made from training clips, have none "
+                "of the novel ones; take supervised or few_shot_K"
+            )
         if method.needs_descriptions and not provider.gives_descriptions:
             raise ValueError(
                 f"{where}: {name} needs motion descriptions and texts '{texts}' gives only names; "

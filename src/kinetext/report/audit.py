@@ -1,6 +1,6 @@
 """What the clips of `shapes` give away: accuracies of probes without text, per pair of classes and kind of motion.
 
-`benchmarks/audit.py` measures them and writes them to data/motion/audit.json. An audit holds for one version of the code
+`benchmarks/audit.py` measures them and writes them to audit.json, beside this file. An audit holds for one version of the code
 that draws the clips (data/drawing.py), one level of difficulty, and frames as drawn or as decoded from H.264.
 """
 
@@ -13,11 +13,10 @@ from typing import Any
 
 from kinetext.core.files import atomic_write
 from kinetext.core.tables import read_metadata, read_rows
-from kinetext.data import motion
 from kinetext.evaluation.intervals import share_interval
 from kinetext.report.sources import DatasetFiles
 
-AUDITS = Path(motion.__path__[0]) / "audit.json"
+AUDITS = Path(__file__).with_name("audit.json")
 PROBES = {  # probe -> its words in the report
     "mean": "mean of all frames",
     "first_last": "first and last frame",

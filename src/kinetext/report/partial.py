@@ -102,7 +102,7 @@ def _sources(
         tables = data / spec.protocol / spec.backbone
         folder = data / "frames" / spec.frame_options.frame_set
         frames = [folder / f"{name}.arrow" for name in shard_names(data)]
-        datasets[spec.dataset] = (data / "clips.parquet", frames)
+        datasets.setdefault(spec.dataset, (data / "clips.parquet", frames))  # of the first set of frames
         texts[tables / "texts" / f"{spec.texts}.parquet"] = None
         mined[spec.dataset, spec.protocol, spec.backbone] = tables / "confusables.parquet"
     return (

@@ -8,8 +8,9 @@ from typing import Any
 from kinetext.start.choices import Choice
 from kinetext.texts.chat import limits
 from kinetext.texts.providers.bundled import BANKS, read_bank
+from kinetext.texts.providers.captions_of_clips import CaptionOptions
 from kinetext.texts.providers.chat_api import ChatApi
-from kinetext.texts.questions import pair_partners, questions, sentences_per_class
+from kinetext.texts.questions import clip_question, pair_partners, questions, sentences_per_class
 
 RIVALS = 3  # of a class in a request, as confusables.rivals
 
@@ -54,6 +55,11 @@ def estimate_cost(provider: ChatApi, labels: tuple[str, ...]) -> tuple[limits.To
     config = provider.config
     sentences = sentences_per_class(config)
     tokens = limits.Tokens(0, 0)
+    if isinstance(config, CaptionOptions):  # one request per clip, with its frames
+        request = clip_question([{"type": "image_url"}] * config.frames, config).request
+        each, count = limits.estimate(request, sentences), config.clips * len(labels)
+        tokens = limits.Tokens(each.prompt * count, each.completion * count)
+        return tokens, config.prices.cost(tokens) if config.prices else None
     rivals = {label: [other for other in labels if other != label][:RIVALS] for label in labels}
     partners = pair_partners(rivals)
     asked = {q.key: q for label in labels for q in questions(label, rivals[label], partners[label], config)}

@@ -157,9 +157,10 @@ def check_space(
     needed = sum(4.0 * facts[name].parameters for name in facts if not (results / "backbones" / name).is_dir())
     needed += sum(budget.checkpoint_bytes(run, facts[run.backbone]) for run in missing)
     for name in dict.fromkeys(run.dataset for run in missing):
-        if not (results / "data" / name / "frames").is_dir():
-            clips = max((count.train + count.test for (key, _), count in counts.items() if key == name), default=0)
-            needed += sum(clips * budget.frame_bytes(options) for options in frame_sets(missing, name).values())
+        clips = max((count.train + count.test for (key, _), count in counts.items() if key == name), default=0)
+        for frame_set, options in frame_sets(missing, name).items():
+            if not (results / "data" / name / "frames" / frame_set).is_dir():
+                needed += clips * budget.frame_bytes(options)
     folder = next(parent for parent in (results.absolute(), *results.absolute().parents) if parent.is_dir())
     free = shutil.disk_usage(folder).free
     message = f"about {needed / 2**30:.2g} GiB to write, {free / 2**30:.3g} GiB free"
