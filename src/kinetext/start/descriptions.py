@@ -57,8 +57,8 @@ def estimate_cost(provider: ChatApi, labels: tuple[str, ...]) -> tuple[limits.To
     tokens = limits.Tokens(0, 0)
     if isinstance(config, CaptionOptions):  # one request per clip, with its frames
         request = clip_question([{"type": "image_url"}] * config.frames, config).request
-        each, count = limits.estimate(request, sentences), config.clips * len(labels)
-        tokens = limits.Tokens(each.prompt * count, each.completion * count)
+        of_clip, clips = limits.estimate(request, sentences), config.clips * len(labels)
+        tokens = limits.Tokens(of_clip.prompt * clips, of_clip.completion * clips)
         return tokens, config.prices.cost(tokens) if config.prices else None
     rivals = {label: [other for other in labels if other != label][:RIVALS] for label in labels}
     partners = pair_partners(rivals)
