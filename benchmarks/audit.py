@@ -11,7 +11,7 @@ All kinds must be at chance for the mean, all but reversal for the first and las
 anywhere for every linear probe: otherwise something other than the motion distinguishes the classes. The GRU must be
 above 0.9 everywhere: otherwise the motion cannot be seen. Cells that break this are marked with `!`. At chance means
 that one half is within an interval whose level is corrected for the number of such cells. With --decoded the frames are
-those of the H.264 files, as in a run; without, those that were drawn. The file of --output-data is what the report shows.
+those of the H.264 files, as in a run; without it, those that were drawn. The report shows the file of --output-data.
 
 N clips, T frames, D features. A pair of three classes (count) is audited for each two of them.
 """

@@ -2,7 +2,7 @@
 
 A cell is a situation. It is simulated in pieces of 250 tables, each with its own random numbers; the line of a piece is
 appended to FOLDER/coverage.jsonl when it is done. A stopped run resumes after its last piece, and `--minutes` stops one.
-`--summary` prints what is there against the bounds and simulates nothing.
+`--summary` compares the finished pieces with the bounds and simulates nothing.
 
 - interval: a row's accuracy p on n clips, groups of 1 or 5 with intraclass correlation `icc`, seeds that share the clips and
   differ by `sd` points. With one or two seeds the target is the accuracy of these weights, from three on the expected one.

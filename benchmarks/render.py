@@ -1,8 +1,8 @@
-"""How long the report of a large study takes: python benchmarks/render.py [--methods 12] [--seeds 3] [--classes 400] [--clips 20000]
+"""Measure how long the report of a large study takes: python benchmarks/render.py [--methods 12] [--seeds 3] [--classes 400] [--clips 20000]
 
-Made up in a temporary folder: one data set, with frames of 64 px, confusable classes and two text sets; every run has
-its predictions, metrics and curves. Printed: seconds and CPU seconds of `collect_metrics` and `render_report`, and the size
-of the page.
+The study is synthetic, in a temporary folder: one data set with frames of 64 px, confusable classes and two text sets.
+Every run has predictions, metrics and curves. The script prints seconds and CPU seconds of `collect_metrics` and
+`render_report`, and the size of the page.
 """
 
 import argparse

@@ -19,7 +19,7 @@ HEAD = f"""# Methods
 `python tools/methods_page.py > docs/methods.md` writes this page from the modules in
 `src/kinetext/methods`. Parameters are those that a method adds to {MODEL} with its default options (K
 classes, N training clips, D joint width, V width of the image encoder). A method without scores of
-novel classes has empty cells there under `base_to_novel`.
+novel classes has no results on them under `base_to_novel`.
 """
 COLUMNS = (
     "method",

@@ -95,7 +95,7 @@ class OpenClipModel(Backbone):
         return tokenize(self.tokenizer, texts, self.context_length, self.sees_padding)
 
     def text_positions(self) -> Tensor:
-        return self.text.positional_embedding[: self.context_length]  # CoCa has one more, for its class token
+        return self.text.positional_embedding[: self.context_length]  # CoCa has one more position, for its class token
 
     # scores
 

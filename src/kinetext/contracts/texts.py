@@ -120,7 +120,7 @@ def _provider(case: Case) -> Provider:
 
 
 def _context(case: Case) -> Context:
-    """Return a context with the classes of the case and two captions for each of them; if needed, with frames."""
+    """Return a context with the classes of the case, two captions per class and, if the provider needs them, frames."""
     captions = {label: [f"it is {label}", f"there is {label}"] for label in case.labels}
     context = Context(list(case.labels), case.folder, captions)
     return with_frames(context) if case.cls.reads_clips else context

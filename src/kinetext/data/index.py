@@ -97,7 +97,7 @@ def _row(clip: Clip, shard: str) -> dict[str, Any]:
 
 
 def _add_hashes(rows: list[dict[str, Any]]) -> None:
-    """Add the hash of each clip's file. A file of several clips is read once, and one that must not be read never."""
+    """Add the hash of each clip's file. A file with several clips is read once; files of rejected clips are not read."""
     paths = dict.fromkeys(row["path"] for row in rows if not row["error"])
     hashes = {path: video_hash(path) for path in tqdm(paths, "hashing", unit="video", disable=None)}
     for row in rows:

@@ -73,10 +73,10 @@ def mean_average_precision(scores_BK: np.ndarray, labels_BK: np.ndarray) -> floa
 
 
 def chance_precisions(count_R: np.ndarray, items: int) -> np.ndarray:
-    """Return the expected average precision [R] of random rankings of `items` items; `count_R` items are right.
+    """Return the expected average precision [R] of random rankings of `items` items with `count_R` relevant ones.
 
-    If the item at place i is right, 1 + (count - 1) (i - 1) / (items - 1) items up to there are expected to be right.
-    NaN if none is right.
+    If the item at rank i is relevant, 1 + (count - 1) (i - 1) / (items - 1) of the first i items are expected to be
+    relevant. NaN if no item is relevant.
     """
     mean_inverse = float((1 / np.arange(1, items + 1)).mean()) if items else 1.0
     others_R = (count_R - 1) / max(1, items - 1)

@@ -55,7 +55,7 @@ class Estimate:
     freedom: float = INFINITE  # degrees of freedom of that variance
     groups: int = 0  # groups of clips; 0: unknown
     chance: float | None = None  # expected value with random scores; None: unknown
-    base_correlation: float = 0.0  # of novel classes: with the value on base classes, due to groups with clips of both
+    base_correlation: float = 0.0  # of novel classes: correlation with base classes due to shared groups
 
 
 class Interval(NamedTuple):

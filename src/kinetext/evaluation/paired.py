@@ -1,8 +1,8 @@
 """Differences between rows of a comparison on the same clips: intervals, and tests corrected for all pairs of rows.
 
 - With one or two seeds per row, the results are about the trained weights. With three or more, they are about methods:
-  the variance of a mean over seeds that is due to training is added to the variance over clips (seed_means.py). One
-  seed of a row in which nothing trains stands for all.
+  the variance of a mean over seeds that is due to training is added to the variance over clips (seed_means.py). A
+  row in which nothing trains needs one seed only.
 - Interval: Student's t with the variance of the mean difference over groups of clips and Satterthwaite's degrees of
   freedom. One clip on which the rows differ is added (after Agresti and Min 2005), so that the interval of equal rows
   is wider than 0.
@@ -63,9 +63,7 @@ class PairedRows:
     trained_N: np.ndarray | None = None  # whether the seeds of a row differ; None: all do
     interaction_N: np.ndarray | None = None  # of each row, what clips add to the variance between seeds; None: 0
     clip_ids: Sequence[str] = ()
-    untrained_N: np.ndarray | None = (
-        None  # whether nothing trains in a row, so that one seed stands for all; None: no row
-    )
+    untrained_N: np.ndarray | None = None  # rows in which nothing trains, which need one seed only; None: no such row
 
     def take(self, keep_B: np.ndarray) -> "PairedRows":
         """Return the rows on the clips that `keep_B` selects, without values of single seeds."""

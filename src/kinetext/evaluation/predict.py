@@ -80,7 +80,7 @@ def predict_clips(
     method = load_method(spec, backbone_folder, checkpoint, device, train.multi_label)
     store = FrameStore(frames)
     tested = {name: split for name, split in all_splits.items() if name not in ("train", "val") and split.rows}
-    if method.needs_training_clips:  # a probe has no score for a novel class
+    if method.needs_training_clips:  # they have no scores for novel classes
         tested = {name: split for name, split in tested.items() if set(split.labels) <= set(train.labels)}
     predictor = _Predictor(spec, method, store, device, process_threads)
     rows: list[Row] = []

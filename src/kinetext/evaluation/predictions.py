@@ -24,10 +24,10 @@ class Predictions:
     clip_ids: list[str] | None = None  # None after `take`
     bank_BP: np.ndarray | None = None  # scores for captions of training clips; None for frames out of order
     captioned: bool = False  # whether the labels are captions
-    group_B: np.ndarray | None = None  # number of each clip's group, in all splits of a run; None: each clip is its own
+    group_B: np.ndarray | None = None  # index of each clip's group, the same in all splits of a run; None: one per clip
     train_clips_K: np.ndarray | None = None  # number of training clips of each class; None: unknown, or captions
     calibration: Calibration = UNKNOWN  # how scores become shares
-    untrained: bool = False  # nothing trained, so that another seed has the same scores
+    untrained: bool = False  # nothing was trained, so that every seed has the same scores
     kind_B: np.ndarray | None = None  # str, kind of motion of each clip, "" if unknown; None: unknown for all
     labels_BK: np.ndarray | None = None  # which classes each clip has, where it may have several; target_B is then -1
 

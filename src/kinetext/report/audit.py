@@ -1,6 +1,6 @@
-"""What the clips of `shapes` give away: accuracies of probes without text, per pair of classes and kind of motion.
+"""Audit of the clips of `shapes`: accuracies of probes without text, per pair of classes and kind of motion.
 
-`benchmarks/audit.py` measures them and writes them to audit.json, beside this file. An audit holds for one version of the code
+`benchmarks/audit.py` measures them and writes them to audit.json, beside this file. An audit is valid for one version of the code
 that draws the clips (data/drawing.py), one level of difficulty, and frames as drawn or as decoded from H.264.
 """
 
@@ -24,7 +24,7 @@ PROBES = {  # probe -> its words in the report
     "all": "all frames, linear",
     "gru": "all frames, GRU",
 }
-VISIBLE = 0.9  # accuracy of the GRU from which on a motion counts as visible
+VISIBLE = 0.9  # least accuracy of the GRU at which a motion counts as visible
 KEYS = ("level", "frames", "version", "train_clips")  # of an audit
 
 
@@ -40,7 +40,7 @@ class AuditRow:
 
 
 def must_be_at_chance(kind: str, pair: str) -> tuple[str, ...]:
-    """Return the probes that must not distinguish the classes of a pair."""
+    """Return the probes whose accuracy on a pair must be at chance."""
     if kind == "count" or pair == "anywhere":
         return tuple(PROBES)[:-1]
     return ("mean",) if kind == "reversal" else ("mean", "first_last")
@@ -69,7 +69,7 @@ def faults(rows: list[AuditRow]) -> list[tuple[int, str]]:
 
 @cache
 def read_audits(path: Path = AUDITS) -> list[dict[str, Any]]:
-    """Return the audits of a file, the columns of KEYS and `rows` (AuditRow) each; none if there is no file."""
+    """Return the audits of a file, each with the values of KEYS and `rows` (AuditRow); empty if there is no file."""
     audits = json.loads(path.read_text("utf-8")) if path.is_file() else []
     return [
         audit | {"rows": [AuditRow(**{**row, "classes": tuple(row["classes"])}) for row in audit["rows"]]}
@@ -78,7 +78,7 @@ def read_audits(path: Path = AUDITS) -> list[dict[str, Any]]:
 
 
 def write_audit(path: Path, key: dict[str, Any], rows: list[AuditRow]) -> None:
-    """Add an audit to a file. It replaces rows about the same classes, and audits of other versions on its level."""
+    """Add an audit to a file. It replaces rows of the same classes, and audits of the same level by other versions."""
     kept, old = [], []
     for audit in read_audits(path):
         if all(audit[name] == key[name] for name in KEYS):

@@ -25,7 +25,7 @@ def learning_curves(
     """Return the figures of each data set and protocol, one for each metric of AXES that training recorded.
 
     `chance` is the chance level of top-1 accuracy on validation clips, by data set and protocol. A recorded level
-    (`val_chance`) is used before it.
+    (`val_chance`) takes precedence.
     """
     seeds: dict[Any, dict[RowKey, dict[int, Points]]] = defaultdict(lambda: defaultdict(dict))
     recorded: dict[tuple[str, str], float] = {}

@@ -32,9 +32,9 @@ class Outcome(NamedTuple):
 
     clip_ids: tuple[str, ...]
     value_B: np.ndarray  # pseudo-values, whose mean is the metric; NaN: the clip is left out
-    group_B: np.ndarray | None = None  # number of each clip's group, in all splits of a run; None: each clip is its own
+    group_B: np.ndarray | None = None  # index of each clip's group, the same in all splits of a run; None: one per clip
     seeds: int = 1  # averaged in it, of a draw of few-shot clips
-    untrained: bool = False  # nothing trains, so that another seed has the same values
+    untrained: bool = False  # nothing was trained, so that every seed has the same values
 
 
 class Measured(NamedTuple):

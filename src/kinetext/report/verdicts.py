@@ -90,9 +90,9 @@ def _listed(names: Mapping[RowKey, str], keys: Sequence[RowKey]) -> str:
 def did_not_learn(curves: Iterable[dict[str, Any]], task: str, top1_chance: float | None) -> bool:
     """Return whether no seed of a row was ever above chance on the validation clips, in the metric of the task.
 
-    `curves` are the rows of the table `curves` for one row. Chance is what the training recorded (`val_chance`). Trainings
-    of an earlier version recorded none: theirs is `top1_chance` if the clips have classes. Returns False without
-    validation clips or chance level.
+    `curves` are the rows of the table `curves` for one row. The chance level is that recorded in training (`val_chance`).
+    Runs of earlier versions recorded none; for recognition, `top1_chance` is used. Returns False without validation
+    clips or chance level.
     """
     values: dict[str, list[float]] = {}
     for row in curves:

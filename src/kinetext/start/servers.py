@@ -134,7 +134,7 @@ def check_weights(config: Config, runs: list[RunSpec], results: Path) -> Iterato
         family, known = plugins.load("backbones", options.family), backbone_facts(options)
         message, fatal = family.weights_state(plugins.configure(family, options.settings))
         facts = known if fatal else backbone_facts(options)
-        if facts != known:  # the configuration of weights of the hub was downloaded just now
+        if facts != known:  # weights_state downloaded the configuration of the weights from the hub
             message = f"its weights need frames {facts.interpolation}, {facts.resize_mode}, which was unknown before"
             yield Check("stop", f"backbones.{name}", message, "run the command again, with these frames")
         elif fatal:

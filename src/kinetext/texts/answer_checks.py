@@ -54,7 +54,7 @@ def mark_equal(texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str
     Within a class the first of them stays unmarked. Between classes all are marked, if they describe motion or
     appearance. A sentence about the start of one class may equal a sentence about the end of another. Classes with
     steps may also share moments, as two walks around a block begin and end at the same door, unless they share all of
-    them. No sentence about appearance may be repeated, at whatever position: it is about every moment.
+    them. Sentences about appearance are compared across all positions, because they describe every moment.
     """
     labels_of: dict[Key, list[str]] = defaultdict(list)
     for label, texts in texts_by_label.items():

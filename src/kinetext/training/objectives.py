@@ -224,7 +224,7 @@ class Retrieval:
 
     @torch.inference_mode()
     def validate(self, batches: Batches) -> dict[str, float]:
-        """Return `val_loss`, the mean loss with the first caption of each clip, `val_t2v_r1`, from 0 to 1, and its chance.
+        """Return `val_loss`, the mean loss with the first caption of each clip, `val_t2v_r1` (0 to 1) and `val_chance`.
 
         `val_t2v_r1` is R@1 from text to video: the fraction of captions for which no other clip scores strictly higher
         than the described clip. Captions of clips without frames count as wrong. `val_chance` is its expected value with

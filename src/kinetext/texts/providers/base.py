@@ -28,7 +28,7 @@ class Text:
     model: str | None = None
     date: str | None = None
     request_hash: str | None = None
-    clips: str | None = None  # ids of the training clips that the sentence was written about, separated by " | "
+    clips: str | None = None  # ids of the training clips that the sentence describes, separated by " | "
     status: str = "ok"
 
     def row(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Provider:
 
     gives_descriptions: bool = True  # False: names or captions only
     of_captions: ClassVar[bool] = False  # for data sets with captions; `label` is then a clip_id
-    reads_clips: ClassVar[bool] = False  # needs the frames of training clips (Context.frames)
+    reads_clips: ClassVar[bool] = False  # whether it needs the frames of training clips (Context.frames)
     control: ClassVar[bool] = False  # says nothing true about the motion of a class
 
     def __init__(self, config: Any):

@@ -65,9 +65,9 @@ class Bundled(Provider):
 
 
 def reworded(sentences: list[str], count: int) -> list[str]:
-    """Return `count` distinct sentences: the given ones, then the same ones in other wordings.
+    """Return `count` distinct sentences: those of `sentences`, then the same ones in other wordings.
 
-    Raises ValueError if they are too few for that.
+    Raises ValueError if all wordings together are fewer.
     """
     if count > len(sentences) * len(WORDINGS):
         raise ValueError(

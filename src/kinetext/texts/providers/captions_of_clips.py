@@ -1,13 +1,13 @@
 """Descriptions of classes from captions of their training clips, by a multimodal model behind a chat server.
 
-No paper; sentences of several clips of a class are pooled, as descriptions of several prompts are elsewhere. Each request
-shows the frames of one training clip and asks for its movement in the form of chat_api: start, steps, end and the whole.
-No class name is sent, so a sentence can only say what the frames show. The captions of all clips of a class are its
-descriptions; equal sentences about the same part are one row, and the column `clips` names the clips. Validation and
-test clips are never shown. A class without training clips, such as a novel one, has no description.
+No paper. Each request shows the frames of one training clip and asks for a description of its movement in the form of
+chat_api: start, steps, end and the whole. No class name is sent, so the sentences depend on the frames only. The
+captions of all sampled clips of a class are its descriptions. Equal sentences about the same part are one row, and the
+column `clips` names the clips. Validation and test clips are never shown. A class without training clips, such as a novel
+one, has no description.
 
-Replies are cached by everything that determines them (pictures by a hash of their pixels), cost is capped, and the key
-is neither stored nor logged, as with chat_api. Frames of training clips leave this machine.
+As with chat_api, replies are cached under a hash of the request (pictures by a hash of their pixels), cost is capped, and
+the key is never stored or logged. Frames of training clips leave this machine, unless the server is local.
 
 T frames, C channels (RGB), H x W pixels.
 """
@@ -58,7 +58,7 @@ class CaptionsOfClips(ChatApi):
     def __init__(self, config: CaptionOptions):
         super().__init__(config)
         self._store: FrameStore | None = None
-        self._asked: dict[str, list[Question]] = {}  # of each class
+        self._asked: dict[str, list[Question]] = {}  # class -> questions about its clips
         self._clips: dict[str, list[str]] = {}  # hash of the request -> its clips, several if their frames are equal
 
     @property
@@ -72,7 +72,7 @@ class CaptionsOfClips(ChatApi):
         return None
 
     def prepare(self, rivals: dict[str, list[str]], context: Context) -> None:
-        """Draw the clips and print the estimated cost. Raises ValueError as ChatApi.prepare, and without any clip."""
+        """Draw the clips and print the estimated cost. Raises ValueError like ChatApi.prepare, or if there are no clips."""
         for label in rivals:
             self._draw(label, context)
         if not any(self._asked.values()):
@@ -109,12 +109,12 @@ class CaptionsOfClips(ChatApi):
         return self.chat.send(request, self._estimate(request), self._pictures(clip_id)[1])
 
     def _draw(self, label: str, context: Context) -> None:
-        """Draw the clips of a class and keep the question about each of them. Raises ValueError without frames."""
+        """Draw clips of a class and store a question about each of them. Raises ValueError if there are no frames."""
         if label in self._asked:
             return
         if context.frames is None:
             raise ValueError("captions_of_clips: needs the frames of the data set; pass --frames, its frames.json")
-        if self._store is None:  # imported here, because a configuration is checked without frames
+        if self._store is None:  # imported late, because check-config needs no frames
             from kinetext.data.checks import list_shards
             from kinetext.data.store import FrameStore
 
@@ -143,9 +143,9 @@ class CaptionsOfClips(ChatApi):
 
 
 def pooled(texts: list[Text]) -> list[Text]:
-    """Return the captions of a class, in the order of their positions within each clip, without equal sentences.
+    """Return the captions of a class without duplicates, ordered by clip and by position within each clip.
 
-    The first of several equal sentences about one part stays; its `clips` are those of all of them.
+    Of equal sentences about the same part the first one is kept; its `clips` are those of all of them.
     """
     rows: dict[tuple[float | None, str], Text] = {}
     for number, text in enumerate(texts):
