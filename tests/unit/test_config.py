@@ -120,8 +120,7 @@ MISTAKES = [
     (
         "datasets.shapes.frames.size_px",
         224,
-        "experiments.first: datasets.shapes.frames.size_px is 224, but backbone tiny takes 64; remove it, and "
-        "frames are stored for each backbone",
+        "experiments.first: datasets.shapes.frames.size_px is 224, but backbone tiny takes 64; remove it: the frames then follow from the backbone",
     ),
     (
         "experiments.first.methods",
@@ -214,14 +213,12 @@ MISTAKES = [
     (
         "datasets.shapes.frames",
         {"size_px": 64, "resize_mode": "squash"},
-        "experiments.first: datasets.shapes.frames.resize_mode is squash, but backbone tiny takes shortest; remove it, "
-        "and frames are stored for each backbone",
+        "experiments.first: datasets.shapes.frames.resize_mode is squash, but backbone tiny takes shortest; remove it: the frames then follow from the backbone",
     ),
     (
         "datasets.shapes.frames",
         {"size_px": 64, "interpolation": "bilinear"},
-        "experiments.first: datasets.shapes.frames.interpolation is bilinear, but backbone tiny takes bicubic; remove "
-        "it, and frames are stored for each backbone",
+        "experiments.first: datasets.shapes.frames.interpolation is bilinear, but backbone tiny takes bicubic; remove it: the frames then follow from the backbone",
     ),
     (
         "methods.stan.training",
@@ -321,7 +318,7 @@ def test_options_for_classes_are_refused_for_captions(method, sentence):
             "moted",
             "base_to_novel",
             "experiments.first: moted needs a description of every class, and texts 'seen', made from training clips, have none "
-            "of the novel ones; take supervised or few_shot_K",
+            "of novel classes; take supervised or few_shot_K",
         ),
         (
             "stan",

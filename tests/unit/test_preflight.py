@@ -181,7 +181,7 @@ def test_a_preprocessing_that_the_download_of_its_description_shows_stops(folder
     stops, _ = findings(backbones=backbones, datasets=data)
     assert stops == [
         "stop: backbones.tiny: its weights need frames bicubic, squash, which was unknown before; "
-        "run the command again, with these frames"
+        "run the command again: it then takes these frames"
     ]
     assert findings(backbones=backbones, datasets=data)[0] == []  # the frames follow from the backbone
     data["mine"]["frames"] = {"resize_mode": "shortest"}

@@ -325,7 +325,7 @@ def test_verdicts_follow_the_corrected_test():
 def test_verdicts_say_what_was_tested():
     few = replace(apart(0.1, 0.01), seed_range=0.056)
     weights = (
-        "The tests are about these trained weights, not about methods, which takes three seeds of each trained row."
+        "The tests are about these trained weights, not about methods: that needs three seeds of each trained row."
     )
     assert scope_sentence([few]) == f"{weights} The largest difference between two seeds of one row is 5.6 points."
     one = "How far two seeds of one row are apart is not known: each row has one seed."

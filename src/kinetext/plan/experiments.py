@@ -60,7 +60,7 @@ def _check_backbone(
             if getattr(frames, name) != needed:
                 raise ValueError(
                     f"{where}: datasets.{dataset}.frames.{name} is {getattr(frames, name)}, but backbone {backbone} takes "
-                    f"{needed}; remove it, and frames are stored for each backbone"
+                    f"{needed}; remove it: the frames then follow from the backbone"
                 )
     if not has_text and config.confusables.rule == "text":
         raise ValueError(
@@ -198,7 +198,7 @@ def _check_training_and_texts(where: str, config: Config, experiment: Experiment
         if provider.reads_clips and method.needs_descriptions and experiment.protocol.startswith("base_to_novel"):
             raise ValueError(
                 f"{where}: {name} needs a description of every class, and texts '{texts}', made from training clips, have none "
-                "of the novel ones; take supervised or few_shot_K"
+                "of novel classes; take supervised or few_shot_K"
             )
         if method.needs_descriptions and not provider.gives_descriptions:
             raise ValueError(

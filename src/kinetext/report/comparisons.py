@@ -124,7 +124,7 @@ def scope_sentence(differences: Iterable[Difference]) -> str:
     differences = list(differences)
     if not differences:
         return ""
-    about = "The tests are about these trained weights, not about methods, which takes three seeds of each trained row."
+    about = "The tests are about these trained weights, not about methods: that needs three seeds of each trained row."
     if all(difference.methods for difference in differences):
         about = "The tests are about methods: they include how much training varies between seeds."
     apart = differences[0].seed_range

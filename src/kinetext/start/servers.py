@@ -136,7 +136,7 @@ def check_weights(config: Config, runs: list[RunSpec], results: Path) -> Iterato
         facts = known if fatal else backbone_facts(options)
         if facts != known:  # weights_state downloaded the configuration of the weights from the hub
             message = f"its weights need frames {facts.interpolation}, {facts.resize_mode}, which was unknown before"
-            yield Check("stop", f"backbones.{name}", message, "run the command again, with these frames")
+            yield Check("stop", f"backbones.{name}", message, "run the command again: it then takes these frames")
         elif fatal:
             remedy = "check the network, or set `weights` to a local file of them"
             yield Check("stop", f"backbones.{name}", message, remedy)
