@@ -180,6 +180,15 @@ def test_degrees_of_freedom_are_satterthwaites_with_a_smaller_power_for_seeds():
     assert add_variances(2.0, 9, SeedVariance(3.0, 4, interaction=4.0), 3) == (2.0, pytest.approx(9))
 
 
+def test_a_row_near_one_keeps_the_degrees_of_freedom_of_the_rows_that_vary_more():
+    """Pooled with rows near one half, the variance between seeds is many times that of a row at 99.8 %."""
+    pooled = SeedVariance(2.06e-4, 10, interaction=1.95e-4)
+    total, freedom = add_variances(1.3e-5, 159, pooled, 3)
+    assert freedom == pytest.approx(1 / ((1.3e-5 / total) ** 2 / 159 + 1 / 10))
+    low, high = share_interval(0.998, total, freedom, 160)
+    assert 0.95 < low < 0.99 < high <= 1.0
+
+
 def test_what_clips_add_is_that_of_a_two_way_table():
     """y = training + clip + both: the mean squares of an analysis of variance without repeats."""
     value_SB = np.random.default_rng(0).normal(size=(4, 60)) + np.random.default_rng(1).normal(size=60)

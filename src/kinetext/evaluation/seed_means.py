@@ -102,9 +102,10 @@ def inverse_freedom(share: Any, freedom: float) -> Any:
     `share` is its fraction of the total variance, and `freedom` are its degrees of freedom. Satterthwaite's formula
     (1946) has the square of the fraction. With the two degrees of freedom of three seeds it gives too many: in a
     simulation with normal values, intervals of means over 3 seeds covered down to 92.2 % if training adds 8 times as
-    much as clips. With the power 1.5 they cover 93.1 to 96.8 % at any such ratio (docs/decisions/028).
+    much as clips. With the power 1.5 they cover 93.1 to 96.8 % at any such ratio (docs/decisions/028). A fraction above 1
+    counts as 1: the variance is pooled over rows, and that of a row near 0 or 1 is smaller.
     """
-    return share**POWER / max(freedom, 1)
+    return np.minimum(share, 1.0) ** POWER / max(freedom, 1)
 
 
 def mean_over_seeds(
