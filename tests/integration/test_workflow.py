@@ -97,7 +97,8 @@ def test_a_new_seed_runs_only_its_own_jobs(finished, tmp_path):
     }
 
 
-def test_a_backbone_with_other_frames_shares_clips_and_splits(finished, tmp_path):
+@pytest.mark.parametrize("backbones", [["tiny", "squashed"], ["squashed", "tiny"]])
+def test_a_backbone_with_other_frames_shares_clips_and_splits(finished, tmp_path, backbones):
     (tmp_path / "hub").mkdir()
     save_file(Tiny().clip.state_dict(), tmp_path / "hub/open_clip_model.safetensors")
     pixels = {"resize_mode": "squash", "interpolation": "bilinear"}
@@ -105,7 +106,7 @@ def test_a_backbone_with_other_frames_shares_clips_and_splits(finished, tmp_path
     configs = overlay(
         tmp_path,
         backbones={"squashed": {"model": "kinetext-tiny", "weights": str(tmp_path / "hub")}},
-        experiments={"tiny": {"backbone": ["tiny", "squashed"]}},
+        experiments={"tiny": {"backbone": backbones}},
     )
     assert planned(finished, configs=configs) == {
         **{"extract_frames": 1, "check_frames": 1, "prepare_backbone": 1, "embed_frames": 1, "embed_labels": 1},

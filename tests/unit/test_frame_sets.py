@@ -3,7 +3,7 @@
 import pytest
 
 from kinetext.config.data import FrameOptions
-from kinetext.plan import check_config, frame_sets, plan_runs
+from kinetext.plan import check_config, frame_sets, plan_runs, smallest_frames
 
 BACKBONES = {
     "b32": {"model": "ViT-B-32", "pretrained": "openai"},
@@ -46,6 +46,19 @@ def test_a_protocol_that_trains_on_another_data_set_has_the_frames_of_the_backbo
     runs = plan_runs(configured({}, protocol="zero_shot_from_other")).values()
     assert frame_sets(runs, "shapes") == frame_sets(runs, "other")
     assert {run.dataset for run in runs} == {"shapes", "other"}
+
+
+@pytest.mark.parametrize("backbones", [["b32", "siglip", "pe"], ["pe", "siglip", "b32"]])
+def test_smallest_frames_do_not_depend_on_the_order_of_backbones(backbones):
+    run = smallest_frames(plan_runs(configured({}, backbone=backbones)).values())
+    assert (run.backbone, run.frame_options.frame_set) == ("b32", "224-shortest-bicubic")
+
+
+def test_sizes_of_frames_are_compared_as_numbers():
+    tiny, clip = plan_runs(configured({}, backbone=["b32", "b16"])).values()
+    frames = FrameOptions(size_px=64, resize_mode="squash", interpolation="bilinear")
+    options = {**tiny.dataset_options, "frames": frames.model_dump()}
+    assert smallest_frames([clip, tiny.model_copy(update={"dataset_options": options})]).backbone == tiny.backbone
 
 
 def test_written_and_inferred_values_are_the_same_run():

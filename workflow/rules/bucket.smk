@@ -28,7 +28,9 @@ BUCKET_INPUTS = {  # rule -> name -> its further inputs, a function of wildcards
     "log_run": {"tracked": lambda w: sorted({file for run in dataset_runs(w.dataset) for file in tracked_files(run)})},
     "collect_metrics": {"runs": lambda w: [file for run in RUNS.values() for file in run_files(run)]},
     "render_report": {
-        "shards": lambda w: [shard for dataset in DATASETS for shard in frame_shards(dataset, first_backbone(dataset))],
+        "shards": lambda w: [
+            shard for dataset in DATASETS for shard in frame_shards(dataset, shared_backbone(dataset))
+        ],
         "splits": lambda w: sorted(
             {f"{RESULTS}/data/{d}/{protocol}/splits.parquet" for d, protocol, _ in CLASS_TABLES}
         ),

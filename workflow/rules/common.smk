@@ -27,6 +27,7 @@ from kinetext.plan import (
     protocol_options,
     reads_clips,
     reads_frames,
+    smallest_frames,
     source_dataset,
     text_inputs,
     text_modules,
@@ -170,9 +171,9 @@ def frame_set(dataset, backbone):
 
 
 @cache
-def first_backbone(dataset, protocol=None):
-    """Return the backbone whose frames are read to split clips, or for the report, which serves all backbones."""
-    return next(r.backbone for r in RUNS.values() if r.dataset == dataset and protocol in (None, r.protocol))
+def shared_backbone(dataset, protocol=None):
+    """Return the backbone whose frames are read to split clips, or for the report, for all backbones."""
+    return smallest_frames(r for r in RUNS.values() if r.dataset == dataset and protocol in (None, r.protocol)).backbone
 
 
 def frame_list(dataset, backbone):
@@ -189,7 +190,7 @@ def frame_shards(dataset, backbone):
 def protocol_shards(w):
     """Return the frame shards of a data set, and of the one that its protocol trains on."""
     datasets = {w.dataset, source_dataset(w.protocol) or w.dataset}
-    backbone = w.get("backbone") or first_backbone(w.dataset, w.protocol)
+    backbone = w.get("backbone") or shared_backbone(w.dataset, w.protocol)
     return [shard for dataset in datasets for shard in frame_shards(dataset, backbone)]
 
 
@@ -213,7 +214,7 @@ def source_splits(w):
     source = source_dataset(w.protocol)
     if source is None:
         return []
-    frames = frame_list(source, first_backbone(w.dataset, w.protocol))
+    frames = frame_list(source, shared_backbone(w.dataset, w.protocol))
     return [f"{RESULTS}/data/{source}/supervised/splits.parquet", frames]
 
 

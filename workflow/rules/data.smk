@@ -82,7 +82,7 @@ rule split_clips:
     input:
         unpack(bucket_inputs("split_clips")),
         clips=f"{RESULTS}/data/{{dataset}}/clips.parquet",
-        frames=lambda w: frame_list(w.dataset, first_backbone(w.dataset, w.protocol)),
+        frames=lambda w: frame_list(w.dataset, shared_backbone(w.dataset, w.protocol)),
         source=source_splits,
         shots=user_inputs(shot_files),
     output:

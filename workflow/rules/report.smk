@@ -40,7 +40,7 @@ rule render_report:
         unpack(bucket_inputs("render_report")),
         tables=rules.collect_metrics.output,
         clips=expand("{results}/data/{dataset}/clips.parquet", results=RESULTS, dataset=DATASETS),
-        frames=[frame_list(dataset, first_backbone(dataset)) for dataset in DATASETS],
+        frames=[frame_list(dataset, shared_backbone(dataset)) for dataset in DATASETS],
         confusables=CONFUSABLES,
         texts=TEXTS,
     output:

@@ -25,6 +25,7 @@ from kinetext.plan.runs import (
     plan_runs,
     protocol_options,
     reads_frames,
+    smallest_frames,
     source_dataset,
     tuned_runs,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "protocol_options",
     "reads_clips",
     "reads_frames",
+    "smallest_frames",
     "source_dataset",
     "text_inputs",
     "text_limit",

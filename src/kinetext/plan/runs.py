@@ -43,6 +43,11 @@ def frame_sets(runs: Iterable[RunSpec], dataset: str) -> dict[str, FrameOptions]
     return {run.frame_options.frame_set: run.frame_options for run in of_backbones.values()}
 
 
+def smallest_frames(runs: Iterable[RunSpec]) -> RunSpec:
+    """Return the run with the smallest frames, whatever the order of the runs. Equal sizes are sorted by frame set."""
+    return min(runs, key=lambda run: (run.frame_options.size_px, run.frame_options.frame_set, run.backbone))
+
+
 def tuned_runs(runs: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
     """Return the tuning tasks among the runs: run name without seed -> specification with seed 0.
 
