@@ -1,11 +1,15 @@
 """The audit of drawn clips: its rules, its file, and its section of the report."""
 
+import shutil
+
 import pytest
 
+from kinetext.config.data import DatasetOptions
 from kinetext.core.digests import closure
-from kinetext.core.tables import write_table
+from kinetext.core.tables import read_metadata, write_table
 from kinetext.data import drawing
-from kinetext.data.datasets.shapes import Shapes
+from kinetext.data.datasets import shapes
+from kinetext.data.index import index_clips
 from kinetext.data.motion.kinds import CLASSES, KINDS
 from kinetext.report import audit
 from kinetext.report.audit import PROBES, AuditRow, audit_sections, faults, read_audits, write_audit
@@ -66,9 +70,25 @@ def test_the_version_changes_with_the_code_that_draws(tmp_path, monkeypatch):
     assert drawing.drawing_version() != before
 
 
-def test_shapes_record_what_was_drawn():
-    drawn = Shapes(Shapes.Config(level=2)).drawn()
-    assert drawn == {"level": 2, "version": drawing.drawing_version()}
+def test_the_index_records_the_code_that_drew_the_files(tmp_path, monkeypatch):
+    def drawn(version, train=1):
+        monkeypatch.setattr(shapes, "drawing_version", lambda: version)
+        clips = {"train": train, "val": 0, "test": 1, "workers": 1}
+        options = DatasetOptions(module="shapes", options={"pairs": ["across"], "level": 2, **clips})
+        paths = [tmp_path / name for name in ("clips.parquet", "shards.txt", "media", "cache")]
+        index_clips("mine", options, *paths)
+        return read_metadata(paths[0])["drawn"]
+
+    assert drawn("old") == {"level": 2, "version": "old"}
+    assert drawn("new") == {"level": 2, "version": "old"}  # nothing was drawn again
+    assert drawn("old", train=2) == {"level": 2, "version": "old"}
+    assert drawn("new", train=3) == {"level": 2, "version": None}  # clips of both versions
+    assert drawn("new", train=4) == {"level": 2, "version": None}
+    shutil.rmtree(tmp_path / "media")
+    assert drawn("new") == {"level": 2, "version": "new"}
+    next((tmp_path / "media").rglob("drawing_version.txt")).unlink()  # as folders of earlier versions
+    assert drawn("new") == {"level": 2, "version": None}
+    assert drawn("new", train=2) == {"level": 2, "version": None}
 
 
 @pytest.fixture
@@ -107,6 +127,9 @@ def test_a_study_without_a_valid_audit_says_why(study):
     assert section["missing"] == "These motions have not been audited on level 3."
     (section,) = study(CLASSES["spin"], {"level": 0, "version": "aa"})
     assert section["missing"] == "These motions have not been audited on level 0."
+    (section,) = study(labels, {"level": 0, "version": None})
+    assert section["missing"].startswith("The version of the drawing code that drew these clips is unknown")
+    assert section["parts"] == []
     (section,) = study(labels, {"level": 0, "version": "cc"})
     assert section["parts"] == []
     assert section["missing"] == (

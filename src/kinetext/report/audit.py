@@ -113,7 +113,11 @@ def audit_sections(datasets: list[DatasetFiles], path: Path = AUDITS) -> list[di
         valid = [audit for audit in of_level if audit["version"] == drawn["version"]]
         parts = [part for audit in valid if (part := _part(audit, labels))]
         section = {"dataset": dataset.name, "level": drawn["level"], "parts": parts, "missing": ""}
-        if not parts:
+        if not parts and drawn["version"] is None:
+            section["missing"] = (
+                "The version of the drawing code that drew these clips is unknown, or several versions did."
+            )
+        elif not parts:
             section["missing"] = (
                 f"The audit of level {drawn['level']} was made with another version of the drawing code "
                 f"({', '.join(audit['version'] for audit in of_level)}; these clips: {drawn['version']})."

@@ -106,10 +106,11 @@ class Dataset(ABC):
                 return name
         return None
 
-    def drawn(self) -> dict[str, Any]:
-        """Return `level` and `version` (data/drawing.py) of clips that the data set draws and that can be audited.
+    def drawn(self, media: Path) -> dict[str, Any]:
+        """Return `level` and `version` (data/drawing.py) of clips that the data set drew and that can be audited.
 
-        The result is empty for other data sets.
+        `media` is the folder of their files. The version is None if it is unknown or differs between files. The result
+        is empty for other data sets.
         """
         return {}
 

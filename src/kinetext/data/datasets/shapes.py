@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from kinetext.core.files import atomic_write
 from kinetext.core.plugins import Options
 from kinetext.data.datasets.base import Clip, Dataset
 from kinetext.data.drawing import drawing_version
@@ -23,6 +24,7 @@ from kinetext.data.motion.kinds import CLASSES, KIND_OF_PAIR, check_pairs, choos
 from kinetext.data.motion.levels import LEVELS
 
 FORMAT_VERSION = 2  # raise it when clips change: their folder's name depends on it
+RECORD = "drawing_version.txt"  # of the code that drew all clips of a folder; empty if several versions drew them
 
 
 class Shapes(Dataset):
@@ -64,9 +66,7 @@ class Shapes(Dataset):
 
     def list_clips(self, folder: Path) -> Iterator[Clip]:
         """Render the clips whose files are missing, then yield all clips."""
-        level = f" level {self.config.level}" if self.config.level else ""
-        version = f"{FORMAT_VERSION} {self.config.seed}{level}"
-        root = folder / hashlib.sha256(version.encode()).hexdigest()[:12]
+        root = self._root(folder)
         clips = []
         for pair in self.pairs:
             for label in CLASSES[pair]:
@@ -76,6 +76,8 @@ class Shapes(Dataset):
                         path = (root / f"{clip_id}.mp4").resolve()
                         clips.append(Clip(clip_id, path, split, label, kind=KIND_OF_PAIR[pair]))
         missing = [clip for clip in clips if not clip.path.exists()]
+        if missing:
+            _record_version(root)
         render(partial(render_clip, seed=self.config.seed, level=self.config.level), missing, self.config.workers)
         yield from clips
 
@@ -87,9 +89,25 @@ class Shapes(Dataset):
         """Return each two classes that show the same frames in another order."""
         return [classes for pair in self.pairs for classes in rivals(pair)]
 
-    def drawn(self) -> dict[str, Any]:
-        """Return the level of difficulty and the version of the code that draws."""
-        return {"level": self.config.level, "version": drawing_version()}
+    def drawn(self, media: Path) -> dict[str, Any]:
+        """Return the level of difficulty and the version of the code that drew the files in `media`, None if unknown."""
+        record = self._root(media) / RECORD
+        return {"level": self.config.level, "version": (record.is_file() and record.read_text()) or None}
+
+    def _root(self, media: Path) -> Path:
+        """Return the folder of the clips of this seed and level."""
+        level = f" level {self.config.level}" if self.config.level else ""
+        version = f"{FORMAT_VERSION} {self.config.seed}{level}"
+        return media / hashlib.sha256(version.encode()).hexdigest()[:12]
+
+
+def _record_version(root: Path) -> None:
+    """Record, before clips are added to a folder, the version of the code that draws; "" if others are there."""
+    record, version = root / RECORD, drawing_version()
+    recorded = record.read_text() if record.is_file() else None
+    if recorded != version:
+        with atomic_write(record) as part:
+            part.write_text("" if any(root.rglob("*.mp4")) else version)
 
 
 def render_clip(clip: Clip, seed: int, level: int = 0) -> None:
