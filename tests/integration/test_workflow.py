@@ -18,7 +18,11 @@ import pytest
 from safetensors.torch import save_file
 
 from calls import AFTER_METRICS, RUNS, TINY, jobs, overlay, planned, snakemake, start, wait_for
+from kinetext.backbones.checkpoint import save_backbone
+from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
 from kinetext.backbones.tiny import Tiny
+from kinetext.backbones.values import Preprocess
+from kinetext.config.backbone import TINY as BACKBONE
 from kinetext.core import tables
 from repository import ROOT
 
@@ -114,6 +118,22 @@ def test_a_backbone_with_other_frames_shares_clips_and_splits(finished, tmp_path
         **{"plan_run": 2, "train_method": 1, "predict_clips": 2, "measure_run": 2},
         **AFTER_METRICS,
     }
+
+
+def test_frames_for_weights_on_the_hub_are_planned_without_its_cache(tmp_path, monkeypatch):
+    """A folder of results that was moved to another machine holds the prepared backbone."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    pixels = Preprocess((0.5,) * 3, (0.5,) * 3, "bilinear", "squash")
+    backbone = OpenClipViT(Architecture(BACKBONE, pixels=pixels))
+    save_backbone(backbone, tmp_path / "results/backbones/tiny", {"weights": "hf-hub:me/clip"})
+    configs = overlay(tmp_path, backbones={"tiny": {"weights": "hf-hub:me/clip"}})
+    frames = "results/data/shapes/frames/64-squash-bilinear/frames.json"
+    assert planned(tmp_path, frames, configs=configs) == {"index_clips": 1, "check_frames": 1}
+    shutil.rmtree(tmp_path / "results")
+    refused = snakemake(tmp_path, frames, "-n", configs=configs)
+    assert refused.returncode == 1
+    assert "backbones.tiny.weights: hf-hub:me/clip is not in the cache" in refused.output
 
 
 def test_rivals_in_a_file_are_mined_when_it_changes(copied, tmp_path):

@@ -10,6 +10,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from kinetext.backbones import hf_video
+from kinetext.backbones.architecture import read_architecture
 from kinetext.backbones.checkpoint import load_backbone, save_backbone
 from kinetext.backbones.embed import embed_frames, prepare_backbone
 from kinetext.backbones.hf_video import HfVideo
@@ -80,6 +81,8 @@ def test_names_of_biases_before_transformers_5_are_read(tmp_path):
 def test_a_prepared_encoder_is_read_without_the_folder(tmp_path, name):
     backbone = save(MODELS[name](), tmp_path / "hub").float()
     save_backbone(backbone, tmp_path / "saved", {"weights": "test"})
+    facts = HfVideo.prepared_facts(None, read_architecture(tmp_path / "saved"))
+    assert facts == HfVideo.facts(HfVideo.Config(weights=str(tmp_path / "hub")))
     loaded = load_backbone(tmp_path / "saved")
     assert torch.equal(loaded.encode_frames(clips()), backbone.encode_frames(clips()))
     assert not any("predictor" in tensor or "classifier" in tensor for tensor in backbone.stored_tensors())

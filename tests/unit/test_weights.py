@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pickle
+import shutil
 import zipfile
 from argparse import Namespace
 from pathlib import Path
@@ -16,11 +17,14 @@ from torch import nn
 
 from kinetext.backbones.catalogue import ASSETS
 from kinetext.backbones.download import HUB_FILES, hub_state
+from kinetext.backbones.embed import prepare_backbone
 from kinetext.backbones.native_models import facts_of
 from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
 from kinetext.backbones.torchscript import read_torchscript
 from kinetext.backbones.weights import find_weights, read_weights
-from kinetext.config.backbone import TINY
+from kinetext.config.backbone import TINY, BackboneOptions
+from kinetext.plan import check_config, hub_facts, plan_runs
+from kinetext.plan.inputs import HUB_FACTS
 
 V, L, D = 8, 5, 6  # width, words, joint width of the small models here
 
@@ -224,14 +228,48 @@ def test_facts_have_the_preprocessing_of_the_loaded_model(tiny_clip, hub_cache, 
         config = plugin.Config(model=name, weights=str(tmp_path / "hub"))
     else:
         config = plugin.Config(model=name, weights="hf-hub:me/clip")
-        before = plugin.facts(config)
-        assert before == plugin.facts(plugin.Config(model=name, pretrained="any"))  # not in the cache yet
+        with pytest.raises(ValueError, match="hf-hub:me/clip is not in the cache and cannot be downloaded"):
+            plugin.facts(config)
         write_to_cache(hub_cache, clip.state_dict(), OTHERS)
     facts, pixels = plugin.facts(config), plugin.prepare(config).preprocess
     assert (
         (facts.interpolation, facts.resize_mode) == (pixels.interpolation, pixels.resize_mode) == ("bilinear", "squash")
     )
     assert (list(pixels.mean), list(pixels.std)) == (PIXELS["mean"], PIXELS["std"])
+
+
+def test_a_plan_with_weights_of_the_hub_does_not_depend_on_the_cache(tiny_clip, hub_cache, tmp_path, monkeypatch):
+    """A job on another machine has what Snakemake passes to it; a moved folder of results has the prepared backbone."""
+    write_to_cache(hub_cache, tiny_clip.clip.state_dict(), OTHERS)
+    experiment = {"datasets": ["shapes"], "backbone": "hub", "methods": ["mean_pool"], "texts": ["names"]}
+
+    def frame_sets(name="clip"):
+        values = {
+            "results": str(tmp_path / "results"),
+            "backbones": {"hub": {"model": TINY, "weights": f"hf-hub:me/{name}"}},
+            **{"datasets": {"shapes": {}}, "methods": {"mean_pool": {}}, "texts": {"names": {}}},
+            "experiments": {"first": experiment},
+        }
+        config = check_config(values)
+        return [run.frame_options.frame_set for run in plan_runs(config).values()], hub_facts(config)
+
+    sets, passed = frame_sets()
+    assert sets == ["64-squash-bilinear"]
+    folder = tmp_path / "results/backbones/hub"
+    prepare_backbone(BackboneOptions(model=TINY, weights="hf-hub:me/clip"), folder)
+    shutil.rmtree(hub_cache)
+    assert frame_sets() == (sets, passed)
+    with pytest.raises(ValueError, match="hf-hub:me/other is not in the cache"):  # the folder holds other weights
+        frame_sets("other")
+    shutil.rmtree(folder)
+    with pytest.raises(
+        ValueError, match=r"backbones\.hub\.weights: hf-hub:me/clip is not in the cache.*give the folder"
+    ):
+        frame_sets()
+    monkeypatch.setenv(HUB_FACTS, passed)
+    assert frame_sets() == (sets, passed)
+    with pytest.raises(ValueError, match="hf-hub:me/other is not in the cache"):
+        frame_sets("other")
 
 
 @pytest.mark.parametrize(

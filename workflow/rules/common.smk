@@ -17,6 +17,7 @@ from kinetext.plan import (
     dataset_inputs,
     frame_sets,
     has_captions,
+    hub_facts,
     is_fitted,
     is_quick,
     is_multi_label,
@@ -72,6 +73,13 @@ localrules:
 
 # train_method reads the tracking options here: as a parameter, another server would have every run trained again
 os.environ.update(KINETEXT_TRACKING=CONFIG.tracking.model_dump_json())
+
+# jobs on other machines read this file, too, and plan the same frames without this machine's cache of the hub
+os.environ.update(KINETEXT_HUB_FACTS=hub_facts(CONFIG))
+
+
+envvars:
+    "KINETEXT_HUB_FACTS",
 
 
 wildcard_constraints:

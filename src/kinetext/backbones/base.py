@@ -73,9 +73,14 @@ class Backbone(nn.Module):
     def facts(cls, config: Any) -> Facts:
         """Return image size, number of layers, context length and cost, without building the model (milliseconds).
 
-        Raises ValueError if the family has no such model.
+        Raises ValueError if the family has no such model, or if facts on the hub cannot be downloaded.
         """
         raise NotImplementedError
+
+    @classmethod
+    def prepared_facts(cls, config: Any, architecture: dict[str, Any]) -> Facts:
+        """Return the facts of prepared weights from the content of their backbone.yaml, without the network."""
+        return cls.facts(config)
 
     @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> Backbone:
@@ -160,10 +165,7 @@ class Backbone(nn.Module):
         return (frames_BTCHW.to(next(self.parameters()).dtype) / 255.0 - mean) / std
 
     def require_frames(self, resize_mode: str, interpolation: str) -> None:
-        """Raise ValueError unless stored frames were resized as the weights need it.
-
-        check-config compares with `facts`, which does not know the settings of weights that are not downloaded yet.
-        """
+        """Raise ValueError unless stored frames were resized as the weights need it."""
         stored = {"resize_mode": resize_mode, "interpolation": interpolation}
         for name, value in stored.items():
             needed = getattr(self.preprocess, name)

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from kinetext.backbones.base import Backbone, Facts, ParameterPlace, Preprocess
 from kinetext.backbones.download import hub_file, hub_state
-from kinetext.backbones.weights import HUB, read_weights
+from kinetext.backbones.weights import read_weights
+from kinetext.config.backbone import HUB
 from kinetext.core.documents import load_json
 from kinetext.core.plugins import Options
 
@@ -77,6 +78,10 @@ class HfVideo(Backbone):
     @classmethod
     def facts(cls, config: Any) -> Facts:
         return facts_of(load_json(_file(config.weights, CONFIG)))
+
+    @classmethod
+    def prepared_facts(cls, config: Any, architecture: dict[str, Any]) -> Facts:
+        return facts_of(architecture["config"])
 
     @classmethod
     def weights_state(cls, config: Any) -> tuple[str, bool]:

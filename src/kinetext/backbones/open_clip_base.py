@@ -18,10 +18,11 @@ from torch import Tensor
 from kinetext.backbones import lora
 from kinetext.backbones.base import Backbone, TextTokens
 from kinetext.backbones.catalogue import settings_of
-from kinetext.backbones.download import hub_file, hub_state, weights_state
+from kinetext.backbones.download import hub_state, weights_state
 from kinetext.backbones.library import open_clip
 from kinetext.backbones.text_tokens import TENSOR, Tokenizer, counter_of, tokenize, tokenizer_tensors, with_content
-from kinetext.backbones.weights import CONFIG, HUB, missing
+from kinetext.backbones.weights import missing
+from kinetext.config.backbone import HUB
 from kinetext.core.plugins import Options
 
 LARGEST_SCALE = math.log(100.0)  # CLIP's maximum of the logarithm of the inverse temperature
@@ -58,14 +59,7 @@ class OpenClipModel(Backbone):
             return weights_state(config.model, config.pretrained)
         if not config.weights.startswith(HUB):
             return "", False
-        repository = config.weights.removeprefix(HUB)
-        note, unavailable = hub_state(repository)
-        try:
-            if not unavailable:
-                hub_file(repository, (CONFIG,))  # `facts` reads the preprocessing from it
-        except ValueError as error:
-            return str(error), True
-        return note, unavailable
+        return hub_state(config.weights.removeprefix(HUB))
 
     def stored_tensors(self) -> dict[str, Tensor]:
         return {**self.clip.state_dict(), **tokenizer_tensors(self.tokenizer)}

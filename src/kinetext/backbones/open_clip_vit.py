@@ -91,6 +91,10 @@ class OpenClipViT(OpenClipModel):
         return facts_of(config.model, config.pretrained, pixels_of(config.weights))
 
     @classmethod
+    def prepared_facts(cls, config: Any, architecture: dict[str, Any]) -> Facts:
+        return facts_of(config.model, config.pretrained, architecture)
+
+    @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> OpenClipViT:
         """Return the model with weights that are given by tag, file, folder or name on the hub.
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from kinetext.backbones.download import hub_file
 from kinetext.backbones.library import open_clip, tokenizer_of
 from kinetext.backbones.values import TextTokens
-from kinetext.backbones.weights import HUB
+from kinetext.config.backbone import HUB
 from kinetext.core.documents import load_json
 
 FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"

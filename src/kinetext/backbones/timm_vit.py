@@ -84,6 +84,10 @@ class TimmViT(OpenClipModel):
         return timm_facts(config.model, pixels_of(config.weights))
 
     @classmethod
+    def prepared_facts(cls, config: Any, architecture: dict[str, Any]) -> Facts:
+        return timm_facts(config.model, architecture)
+
+    @classmethod
     def prepare(cls, config: Any, seed: int = 0) -> TimmViT:
         """Return the model with weights and tokenizer that are given by tag, file, folder or name on the hub.
 

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kinetext.backbones.download import HUB_FILES, cached_file, hub_file
+from kinetext.backbones.download import HUB_FILES, hub_file
 from kinetext.backbones.torchscript import is_torchscript, read_torchscript
+from kinetext.config.backbone import HUB
 from kinetext.core.documents import load_json
 from kinetext.core.tensors import load_tensors
 
-HUB = "hf-hub:"
 CONFIG = "open_clip_config.json"
 EXPECTED = "expected are safetensors, a checkpoint of tensors (torch.save), or OpenAI's TorchScript file"
 OPENAI_MARKS = ("input_resolution", "context_length", "vocab_size")  # integers among the tensors of OpenAI's files
@@ -79,17 +79,20 @@ def find_weights(weights: str) -> Source:
 
 
 def pixels_of(weights: str | None) -> dict[str, Any]:
-    """Return the `preprocess_cfg` that `find_weights` finds for these weights, without using the network.
+    """Return the `preprocess_cfg` that `find_weights` finds for these weights. It is empty for a file alone.
 
-    It is empty for a file alone, and for a name on the hub whose configuration is not in the cache yet. Raises
-    ValueError if the configuration is invalid, or if it asks for a preprocessing that is not supported.
+    The small configuration of a name on the hub is downloaded if it is not in the cache. Raises ValueError if it
+    cannot be downloaded, is invalid, or asks for a preprocessing that is not supported.
     """
     if not weights or Path(weights).is_file():
         return {}
     if not weights.startswith(HUB):
         return find_weights(weights).pixels
-    config = cached_file(weights.removeprefix(HUB), CONFIG)
-    return {} if config is None else _described(config, config).pixels
+    try:
+        config = hub_file(weights.removeprefix(HUB), (CONFIG,))
+    except ValueError as error:  # the check of the configuration names the backbone
+        raise ValueError(str(error).removeprefix("backbones: ")) from None
+    return _described(config, config).pixels
 
 
 def _described(file: Path, config: Path) -> Source:

@@ -8,6 +8,7 @@ from pydantic import Field
 from kinetext.core.plugins import Options
 
 TINY = "kinetext-tiny"
+HUB = "hf-hub:"  # before names of weights on the Hugging Face hub
 WITH_TIMM = re.compile(r"siglip|^PE-|^EVA0|^MobileCLIP|^vit_", re.I)  # open_clip's models whose image encoder is timm's
 
 
@@ -41,6 +42,11 @@ class BackboneOptions(Options):
         is_tiny = (self.model or TINY) == TINY and self.weights is None
         with_timm = WITH_TIMM.search(self.model or "")
         return self.module or ("tiny" if is_tiny else "timm_vit" if with_timm else "open_clip_vit")
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether the weights are a name on the Hugging Face hub."""
+        return (self.weights or "").startswith(HUB)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from kinetext.plan.check import check_config, load_config
 from kinetext.plan.inputs import (
     dataset_inputs,
     has_captions,
+    hub_facts,
     is_multi_label,
     metric_modules,
     mining_options,
@@ -35,6 +36,7 @@ __all__ = [
     "dataset_inputs",
     "frame_sets",
     "has_captions",
+    "hub_facts",
     "is_fitted",
     "is_multi_label",
     "is_quick",

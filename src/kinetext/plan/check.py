@@ -15,7 +15,7 @@ from kinetext.config.report import Published
 from kinetext.core import plugins
 from kinetext.data.lists import need_path
 from kinetext.plan.experiments import check_experiment, check_known
-from kinetext.plan.inputs import backbone_facts
+from kinetext.plan.inputs import configured_facts
 from kinetext.plan.runs import plan_runs
 from kinetext.plan.tuning import check_tuning
 from kinetext.texts.providers.base import load_provider
@@ -39,9 +39,9 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
             load_provider(f"{where}: texts.{name}", texts.module or name, texts.options)
     if config.metrics:
         _check_metrics(config, where)
-    for name, backbone in config.backbones.items():
+    for name in config.backbones:
         with plugins.error_prefix(f"{where}: backbones.{name}"):
-            backbone_facts(backbone)
+            configured_facts(config, name)
     for name, experiment in config.experiments.items():
         check_experiment(f"{where}: experiments.{name}", config, experiment)
         for method_name in experiment.methods:

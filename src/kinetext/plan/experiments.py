@@ -9,7 +9,7 @@ from typing import Any
 from kinetext.config.experiment import Config, ExperimentOptions
 from kinetext.core import plugins
 from kinetext.data.lists import need_path
-from kinetext.plan.inputs import backbone_facts, frame_options, has_captions, is_multi_label, mining_options
+from kinetext.plan.inputs import configured_facts, frame_options, has_captions, is_multi_label, mining_options
 from kinetext.plan.runs import source_dataset
 from kinetext.texts.providers.base import load_provider
 
@@ -47,7 +47,7 @@ def _check_backbone(
     where: str, config: Config, experiment: ExperimentOptions, datasets: list[str], backbone: str
 ) -> None:
     """Check that a backbone fits the stored frames, and has the text encoder and the layers that the methods need."""
-    facts = backbone_facts(config.backbones[backbone])
+    facts = configured_facts(config, backbone)
     has_text = plugins.load("backbones", config.backbones[backbone].family).has_text
     for dataset in datasets:
         with plugins.error_prefix(where):
@@ -84,7 +84,7 @@ def _check_backbone(
 
 def check_depth(where: str, config: Config, name: str, backbone: str) -> None:
     """Check that a backbone has enough layers for a method."""
-    method, depth = config.methods[name], backbone_facts(config.backbones[backbone]).num_layers
+    method, depth = config.methods[name], configured_facts(config, backbone).num_layers
     plugin = plugins.load("methods", method.module or name)
     try:
         plugin.check_depth(plugins.configure(plugin, method.options), depth, f"backbone {backbone}")

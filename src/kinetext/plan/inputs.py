@@ -1,7 +1,10 @@
 """What the parts of a configuration depend on: files, modules of plug-ins, and facts that need no model or video."""
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,11 @@ from kinetext.config.data import DatasetOptions, FrameOptions
 from kinetext.config.experiment import Config
 from kinetext.config.texts import ConfusablesOptions, TextOptions
 from kinetext.core import plugins
+from kinetext.core.documents import load_yaml
 from kinetext.data.datasets.base import build_dataset
 from kinetext.texts.providers.base import Provider
+
+HUB_FACTS = "KINETEXT_HUB_FACTS"  # environment variable that Snakemake passes to jobs: see hub_facts
 
 
 def dataset_inputs(options: DatasetOptions, name: str) -> list[str]:
@@ -85,13 +91,51 @@ def is_multi_label(options: DatasetOptions, name: str) -> bool:
     return build_dataset(name, options).multi_label
 
 
-def backbone_facts(options: BackboneOptions) -> Any:
+def backbone_facts(options: BackboneOptions, folder: Path | None = None) -> Any:
     """Return the image size, number of layers and context length of a backbone, without building it.
 
-    Raises ValueError for an unknown plug-in or model.
+    Those of weights on the Hugging Face hub are the ones that Snakemake passed to this job, else those of the weights
+    that were prepared in `folder`, else those of the hub. So a plan does not depend on the cache of a machine. Raises
+    ValueError for an unknown plug-in or model, and for facts on the hub that cannot be downloaded.
     """
     family = plugins.load("backbones", options.family)
-    return family.facts(plugins.configure(family, options.settings))
+    config = plugins.configure(family, options.settings)
+    if options.on_hub:
+        passed = json.loads(os.environ.get(HUB_FACTS, "{}")).get(_key(options))
+        if passed is not None:
+            from kinetext.backbones.values import Facts  # imports torch
+
+            return Facts(**passed)
+        prepared = _prepared(options, folder) if folder else None
+        if prepared is not None:
+            return family.prepared_facts(config, prepared)
+    return family.facts(config)
+
+
+def configured_facts(config: Config, name: str) -> Any:
+    """Return the facts of a backbone of the configuration (see `backbone_facts`)."""
+    return backbone_facts(config.backbones[name], Path(config.results) / "backbones" / name)
+
+
+def hub_facts(config: Config) -> str:
+    """Return, as JSON, the facts of all backbones with weights on the hub.
+
+    Snakemake passes them to jobs on machines that have neither the cache of the hub nor the prepared backbone.
+    """
+    on_hub = {name: options for name, options in config.backbones.items() if options.on_hub}
+    return json.dumps({_key(options): asdict(configured_facts(config, name)) for name, options in on_hub.items()})
+
+
+def _key(options: BackboneOptions) -> str:
+    return hashlib.sha256(options.model_dump_json().encode()).hexdigest()[:16]
+
+
+def _prepared(options: BackboneOptions, folder: Path) -> dict[str, Any] | None:
+    """Return the content of backbone.yaml in `folder` if it describes weights with these options."""
+    path = folder / "backbone.yaml"
+    content: dict[str, Any] = (path.is_file() and load_yaml(path)) or {}
+    of_options = {"module": options.family, "model": options.model, "source": {"weights": options.source}}
+    return content if all(content.get(key) == value for key, value in of_options.items()) else None
 
 
 def frame_options(config: Config, dataset: str, backbone: str) -> FrameOptions:
@@ -100,7 +144,7 @@ def frame_options(config: Config, dataset: str, backbone: str) -> FrameOptions:
     Size, resize mode and interpolation are those of the backbone where the data set does not set them. Raises
     ValueError if they contradict other options of the data set.
     """
-    facts = backbone_facts(config.backbones[backbone])
+    facts = configured_facts(config, backbone)
     needed = {"size_px": facts.image_size_px, "resize_mode": facts.resize_mode, "interpolation": facts.interpolation}
     try:
         return config.datasets[dataset].frames.completed(**needed)
@@ -121,4 +165,4 @@ def text_limit(options: BackboneOptions, folder: Path) -> tuple[int, Callable[[s
     if options.module is not None:
         return None
     family, model = plugins.load("backbones", options.family), options.model or TINY
-    return backbone_facts(options).context_length, lambda text: family.token_counter({"model": model})(text)
+    return backbone_facts(options, folder).context_length, lambda text: family.token_counter({"model": model})(text)

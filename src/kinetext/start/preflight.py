@@ -23,7 +23,7 @@ from kinetext.data.index import list_dataset
 from kinetext.data.lists import printable
 from kinetext.data.stale import stale_clips
 from kinetext.plan import frame_sets, plan_runs
-from kinetext.plan.inputs import backbone_facts
+from kinetext.plan.inputs import configured_facts
 from kinetext.start import budget
 from kinetext.start.checks import Check
 from kinetext.start.choices import interval_points
@@ -153,7 +153,7 @@ def check_space(
     config: Config, missing: list[RunSpec], counts: dict[tuple[str, str], budget.Counts], results: Path
 ) -> Iterator[Check]:
     """Yield how much disk space the study needs, and how much is free."""
-    facts = {run.backbone: backbone_facts(config.backbones[run.backbone]) for run in missing}
+    facts = {run.backbone: configured_facts(config, run.backbone) for run in missing}
     needed = sum(4.0 * facts[name].parameters for name in facts if not (results / "backbones" / name).is_dir())
     needed += sum(budget.checkpoint_bytes(run, facts[run.backbone]) for run in missing)
     for name in dict.fromkeys(run.dataset for run in missing):
@@ -230,7 +230,7 @@ def _time(
         yield Check("note", "time", f"{len(missing)} runs to do, no estimate: the device could not be tried")
         return
     device = "a GPU" if rate.device == "cuda" else "no GPU: everything is computed on the CPU"
-    facts = {run.backbone: backbone_facts(config.backbones[run.backbone]) for run in missing}
+    facts = {run.backbone: configured_facts(config, run.backbone) for run in missing}
     known = [run for run in missing if (run.dataset, run.protocol) in counts and facts[run.backbone].image_gflop]
     seconds = budget.run_seconds(known, facts, counts, rate)
     for name in dict.fromkeys(run.dataset for run in known):

@@ -11,7 +11,6 @@ from kinetext.config.experiment import Config
 from kinetext.config.run import RunSpec
 from kinetext.core import plugins
 from kinetext.methods.base import configure_method
-from kinetext.plan.inputs import backbone_facts
 from kinetext.start.checks import Check
 from kinetext.texts.cache import read_record
 from kinetext.texts.chat.client import Server
@@ -131,13 +130,9 @@ def check_weights(config: Config, runs: list[RunSpec], results: Path) -> Iterato
         if (results / "backbones" / name / "weights.safetensors").is_file():
             continue
         options = config.backbones[name]
-        family, known = plugins.load("backbones", options.family), backbone_facts(options)
+        family = plugins.load("backbones", options.family)
         message, fatal = family.weights_state(plugins.configure(family, options.settings))
-        facts = known if fatal else backbone_facts(options)
-        if facts != known:  # weights_state downloaded the configuration of the weights from the hub
-            message = f"its weights need frames {facts.interpolation}, {facts.resize_mode}, which was unknown before"
-            yield Check("stop", f"backbones.{name}", message, "run the command again: it then takes these frames")
-        elif fatal:
+        if fatal:
             remedy = "check the network, or set `weights` to a local file of them"
             yield Check("stop", f"backbones.{name}", message, remedy)
         elif message:
