@@ -1,7 +1,7 @@
 """Contract checks of metrics, on random scores: 90 clips for 8 classes, or 40 clips for 40 captions."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -157,7 +157,8 @@ def _certain(metric: Metric, sign: int) -> Predictions | Ranks:
 
 
 def _arrays(sample: Predictions | Ranks) -> list[np.ndarray]:
-    return [value.copy() for value in vars(sample).values() if isinstance(value, np.ndarray)]
+    values = (getattr(sample, field.name) for field in fields(sample))  # not what a property keeps
+    return [value.copy() for value in values if isinstance(value, np.ndarray)]
 
 
 def _require_close(value: float, expected: float) -> None:

@@ -45,6 +45,12 @@ class SeedVariance(NamedTuple):
     variance: float
     freedom: int
     interaction: float = 0.0  # the part of it that is due to clips
+    spread: float = 0.0  # mean of p (1 - p) over the pooled rows, if p is a share; else 0
+
+    def near(self, share: float) -> "SeedVariance":
+        """Return the variance for a row with this share: smaller in proportion to p (1 - p), which is 0 at the ends."""
+        part = min(1.0, share * (1 - share) / self.spread) if self.spread else 1.0
+        return self._replace(variance=part * self.variance, interaction=part * self.interaction)
 
     def of_mean(self, seeds: int) -> float:
         """Return the part of the variance of a mean over seeds that is due to training."""
@@ -77,7 +83,10 @@ def pool_seeds(rows: Sequence[Sequence[float]], interactions: Sequence[float] = 
     freedom = sum(len(values) - 1 for values in rows)
     weights = [len(values) - 1 for values in rows]
     interaction = float(np.average(interactions, weights=weights)) if len(interactions) and freedom else 0.0
-    return SeedVariance(squares / freedom if freedom else 0.0, freedom, interaction)
+    means = [float(np.mean(values)) for values in rows]
+    shares = freedom > 0 and all(0 <= mean <= 1 for mean in means)
+    spread = float(np.average([mean * (1 - mean) for mean in means], weights=weights)) if shares else 0.0
+    return SeedVariance(squares / freedom if freedom else 0.0, freedom, interaction, spread)
 
 
 def add_variances(clip: float, clip_freedom: float, between: SeedVariance, seeds: int) -> tuple[float, float]:
@@ -151,7 +160,8 @@ def _interval(
         clip, clip_freedom = (half / quantile) ** 2, INFINITE
     total, freedom = clip, clip_freedom
     if len(seeds) >= MIN_SEEDS:
-        total, freedom = add_variances(clip, clip_freedom, between, len(seeds))
+        shared = between.near(value) if seeds[0].unit == "share" and 0 <= value <= 1 else between
+        total, freedom = add_variances(clip, clip_freedom, shared, len(seeds))
     if seeds[0].unit == "share":
         return share_interval(value, total, freedom, max(groups, 2))
     spread = float(stdtrit(min(freedom, 1e9), (1 + LEVEL) / 2)) * total**0.5
