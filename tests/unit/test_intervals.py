@@ -189,17 +189,15 @@ def test_a_row_near_one_keeps_the_degrees_of_freedom_of_the_rows_that_vary_more(
     assert 0.95 < low < 0.99 < high <= 1.0
 
 
-def test_rows_near_one_take_their_part_of_the_variance_between_seeds():
-    """p (1 - p) is .25 and .0099: a row at 99 % has at most about a twelfth of the pooled variance."""
+def test_a_row_near_one_has_its_part_of_the_pooled_variance_or_its_own():
     pooled = pool_seeds([[0.45, 0.5, 0.55], [0.99, 0.99, 0.99]])
     assert pooled.spread == pytest.approx((0.25 + 0.0099) / 2)
-    assert pooled.near(0.99).variance == pytest.approx(pooled.variance * 0.0099 / pooled.spread)
-    assert pooled.near(0.5) == pooled
-    assert pooled.near(1.0).variance == 0
+    assert pooled.for_row([0.99] * 3, 0.0).variance == pytest.approx(pooled.variance * 0.0099 / pooled.spread)
+    assert pooled.for_row([0.45, 0.5, 0.55], 0.0) == pooled
+    assert pooled.for_row([1.0] * 3, 0.0).variance == 0
+    assert pooled.for_row([0.97, 0.99, 0.99], 1.0) == pytest.approx((4 / 3 * 1e-4, 2, 4 / 3 * 1e-4, 0.0))
     ranks = pool_seeds([[3.0, 4.0, 5.0]])
-    assert ranks.near(0.99) == ranks
-    mean = mean_over_seeds(of_seeds(1.0, 0.99, 1.0, clips=180), pool_seeds([[0.45, 0.5, 0.55], [1.0, 0.99, 1.0]]))
-    assert mean.low > 0.94
+    assert ranks.for_row([0.99] * 3, 0.0) == ranks
 
 
 def test_what_clips_add_is_that_of_a_two_way_table():

@@ -47,9 +47,19 @@ class SeedVariance(NamedTuple):
     interaction: float = 0.0  # the part of it that is due to clips
     spread: float = 0.0  # mean of p (1 - p) over the pooled rows, if p is a share; else 0
 
-    def near(self, share: float) -> "SeedVariance":
-        """Return the variance for a row with this share: smaller in proportion to p (1 - p), which is 0 at the ends."""
-        part = min(1.0, share * (1 - share) / self.spread) if self.spread else 1.0
+    def for_row(self, shares: Sequence[float], interaction: float) -> "SeedVariance":
+        """Return the variance for one row. `shares` are its means of seeds, `interaction` is what its clips add.
+
+        A row nearer to 0 or 1 than the pooled ones has its part of their variance, in proportion to p (1 - p), but at
+        least its own variance, with its own degrees of freedom. Either alone covers too seldom: training may vary a
+        share near 1 in proportion, or by as many points as any other (docs/decisions/028).
+        """
+        mean = float(np.mean(shares))
+        if not self.spread or mean * (1 - mean) >= self.spread:
+            return self
+        part, own = mean * (1 - mean) / self.spread, float(np.var(shares, ddof=1))
+        if own > part * self.variance:
+            return SeedVariance(own, len(shares) - 1, min(interaction, own))
         return self._replace(variance=part * self.variance, interaction=part * self.interaction)
 
     def of_mean(self, seeds: int) -> float:
@@ -160,8 +170,9 @@ def _interval(
         clip, clip_freedom = (half / quantile) ** 2, INFINITE
     total, freedom = clip, clip_freedom
     if len(seeds) >= MIN_SEEDS:
-        shared = between.near(value) if seeds[0].unit == "share" and 0 <= value <= 1 else between
-        total, freedom = add_variances(clip, clip_freedom, shared, len(seeds))
+        if seeds[0].unit == "share":
+            between = between.for_row([seed.value for seed in seeds], parts.interaction if parts else 0.0)
+        total, freedom = add_variances(clip, clip_freedom, between, len(seeds))
     if seeds[0].unit == "share":
         return share_interval(value, total, freedom, max(groups, 2))
     spread = float(stdtrit(min(freedom, 1e9), (1 + LEVEL) / 2)) * total**0.5
