@@ -50,16 +50,16 @@ class SeedVariance(NamedTuple):
     def for_row(self, shares: Sequence[float], interaction: float) -> "SeedVariance":
         """Return the variance for one row. `shares` are its means of seeds, `interaction` is what its clips add.
 
-        A row nearer to 0 or 1 than the pooled ones has its part of their variance, in proportion to p (1 - p), but at
+        A row near 0 or 1, with less than half of `spread`, has its part of the variance, in proportion to p (1 - p), but at
         least its own variance, with its own degrees of freedom. Either alone covers too seldom: training may vary a
         share near 1 in proportion, or by as many points as any other (docs/decisions/028).
         """
         mean = float(np.mean(shares))
-        if not self.spread or mean * (1 - mean) >= self.spread:
+        if mean * (1 - mean) >= self.spread / 2:  # spread is 0 for other metrics than shares
             return self
-        part, own = mean * (1 - mean) / self.spread, float(np.var(shares, ddof=1))
-        if own > part * self.variance:
-            return SeedVariance(own, len(shares) - 1, min(interaction, own))
+        part, of_seeds = mean * (1 - mean) / self.spread, float(np.var(shares, ddof=1))
+        if of_seeds > part * self.variance:
+            return SeedVariance(of_seeds, len(shares) - 1, min(interaction, of_seeds))
         return self._replace(variance=part * self.variance, interaction=part * self.interaction)
 
     def of_mean(self, seeds: int) -> float:
