@@ -4,6 +4,8 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # one thread per job: Snakemake runs as many jobs as there are cores
 export OMP_NUM_THREADS ?= 1
+# images of containers often set it; every job would then compile the modules of kinetext anew
+unexport PYTHONDONTWRITEBYTECODE
 
 CONFIG ?= config.yaml
 PYTEST := pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv from requirements.lock with uv; seconds when nothing has changed. Called by `make setup`.
+# Bytecode is compiled here: where PYTHONDONTWRITEBYTECODE is set, each job would compile torch anew (2 s).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,9 +35,9 @@ if [ ! -x .venv/bin/python ]; then
 fi
 .venv/bin/python -m pip install --quiet --disable-pip-version-check "$(grep '^uv==' requirements.lock)"
 if [ -n "${NEWEST:-}" ]; then  # the newest versions that pyproject.toml allows: what may break tomorrow
-    .venv/bin/uv pip install --quiet --python .venv/bin/python --upgrade --editable '.[cluster,dev]'
+    .venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --upgrade --editable '.[cluster,dev]'
 else
-    .venv/bin/uv pip sync --quiet --python .venv/bin/python requirements.lock
+    .venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python requirements.lock
     .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --editable .
 fi
 echo "$digest" > "$stamp"
