@@ -6,6 +6,8 @@ appended to FOLDER/coverage.jsonl when it is done. A stopped run resumes after i
 
 - interval: a row's accuracy p on n clips, groups of 1 or 5 with intraclass correlation `icc`, seeds that share the clips and
   differ by `sd` points. With one or two seeds the target is the accuracy of these weights, from three on the expected one.
+  Cells with `others` have three more rows in the table, with that accuracy; the variance between seeds is pooled over all
+  four. `scaled`: the seeds of a row differ in proportion to the root of p (1 - p), `sd` points at .5; else all by `sd`.
 
 - claims: how often at least one of all pairs of 2, 8 or 14 equal rows is called different. Tables of a batch share the
   sign patterns of the permutation test, which makes one matrix product of them.
@@ -89,6 +91,11 @@ def cells() -> Iterator[Cell]:
             for group, icc in groupings:
                 for seeds, sd in [(1, 0.0), *((seeds, sd) for seeds in (3, 5) for sd in (0.0, 0.4, 0.7))]:
                     yield {"kind": "interval", "p": p, "n": n, "group": group, "icc": icc, "seeds": seeds, "sd": sd}
+    for p, others in ((0.9, 0.5), (0.99, 0.5), (0.99, 0.9), (1.0, 0.7), (0.5, 0.99)):
+        for n in (180, 2000):
+            for sd, scaled in ((0.0, False), (0.7, False), (2.0, False), (2.0, True), (5.0, True)):
+                about = {"kind": "interval", "p": p, "n": n, "group": 1, "icc": 0.0, "seeds": 3, "sd": sd}
+                yield {**about, "others": others, "scaled": scaled}
     for rows in (2, 8, 14):
         for group, icc in ((1, 0.0), (5, 0.4)):
             for seeds, sd in [(1, 0.0), (3, 0.0), (3, 0.7), (5, 0.7)]:
@@ -100,7 +107,7 @@ def simulate(cell: Cell, piece: int) -> int:
     """Return in how many of PIECE tables the interval holds the target, or equal rows are called different."""
     random = np.random.default_rng([*seed_of(cell), piece])
     count = claims if cell["kind"] == "claims" else covers
-    rows = cell.get("rows", 1)
+    rows = 4 if "others" in cell else cell.get("rows", 1)
     size = max(1, min(PIECE, BATCH // (cell["n"] * cell["seeds"] * rows)))
     draw = Outcomes(cell, rows)
     return sum(count(cell, draw(random, min(size, PIECE - first)), random) for first in range(0, PIECE, size))
@@ -141,19 +148,21 @@ class Outcomes:
     """Right or wrong [tables, rows, seeds, n]: a threshold on a normal latent variable of group, clip and training."""
 
     def __init__(self, cell: Cell, rows: int) -> None:
-        self.cell, self.rows = cell, rows
+        self.cell = cell
+        self.p_R = np.array([cell["p"]] + [cell.get("others", cell["p"])] * (rows - 1))
+        self.sd_R = cell["sd"] / 100 * (2 * np.sqrt(self.p_R * (1 - self.p_R)) if cell.get("scaled") else np.ones(rows))
         self.group_B = np.arange(cell["n"]) // cell["group"]
         self.of_group = latent_correlation(cell["p"], cell["icc"]) if cell["icc"] else 0.0
 
     def __call__(self, random: np.random.Generator, tables: int) -> np.ndarray:
         """Draw some tables."""
-        cell, shape = self.cell, (tables, self.rows, self.cell["seeds"])
+        cell, shape = self.cell, (tables, len(self.p_R), self.cell["seeds"])
 
         def normal(*size: int) -> np.ndarray:
             return random.standard_normal(size, dtype=np.float32)
 
-        room = min(cell["p"], 1 - cell["p"])  # seeds deviate alike upwards and downwards
-        p_TRS = cell["p"] + np.clip(random.normal(size=shape) * cell["sd"] / 100, -room, room)
+        room_R1 = np.minimum(self.p_R, 1 - self.p_R)[:, None]  # seeds deviate alike upwards and downwards
+        p_TRS = self.p_R[:, None] + np.clip(random.normal(size=shape) * self.sd_R[:, None], -room_R1, room_R1)
         of_clip = (1 - self.of_group) * SHARED
         shared_TB = math.sqrt(of_clip) * normal(tables, cell["n"])
         if self.of_group:
@@ -182,22 +191,26 @@ def latent_correlation(p: float, icc: float) -> float:
 def covers(cell: Cell, value_TRSB: np.ndarray, random: np.random.Generator) -> int:
     """Return how many of T intervals hold the target."""
     group_B, covered = groups_of(cell), 0
-    for value_SB in value_TRSB[:, 0].astype(float):
-        mean = interval(value_SB, group_B)
+    for value_RSB in value_TRSB.astype(float):
+        mean = interval(value_RSB, group_B)
         covered += mean.low <= cell["p"] <= mean.high and mean.high > mean.low
     return covered
 
 
-def interval(value_SB: np.ndarray, group_B: np.ndarray | None) -> Estimate:
-    """Return the estimate of a row with its interval, as the report does."""
-    parts, values = clip_parts(value_SB, group_B), value_SB.mean(axis=1).tolist()
-    low, high = share_interval(values[0], *mean_variance(value_SB[0], _numbers(value_SB, group_B)), parts.groups)
+def interval(value_RSB: np.ndarray, group_B: np.ndarray | None) -> Estimate:
+    """Return the estimate of the first row with its interval, as the report does."""
+    value_SB, parts_R = value_RSB[0], [clip_parts(value_SB, group_B) for value_SB in value_RSB]
+    values_R = [value_SB.mean(axis=1).tolist() for value_SB in value_RSB]
+    low, high = share_interval(
+        values_R[0][0], *mean_variance(value_SB[0], _numbers(value_SB, group_B)), parts_R[0].groups
+    )
     seeds = [
         Estimate(value=value, low=low, high=high, least=value, most=value, seeds=1, clips=value_SB.shape[1])
-        for value in values
+        for value in values_R[0]
     ]
-    between = pool_seeds([values], [parts.interaction]) if (value_SB != value_SB[0]).any() else None
-    return mean_over_seeds(seeds, between, parts)
+    trained = (value_RSB != value_RSB[:, :1]).any()
+    between = pool_seeds(values_R, [parts.interaction for parts in parts_R]) if trained else None
+    return mean_over_seeds(seeds, between, parts_R[0])
 
 
 def _numbers(value_SB: np.ndarray, group_B: np.ndarray | None) -> np.ndarray:
