@@ -9,8 +9,9 @@ appended to FOLDER/coverage.jsonl when it is done. A stopped run resumes after i
   Cells with `others` have three more rows in the table, with that accuracy; the variance between seeds is pooled over all
   four. `scaled`: the seeds of a row differ in proportion to the root of p (1 - p), `sd` points at .5; else all by `sd`.
 
-- claims: how often at least one of all pairs of 2, 8 or 14 equal rows is called different. Tables of a batch share the
-  sign patterns of the permutation test, which makes one matrix product of them.
+- claims: how often at least one of all pairs of 2, 8 or 14 equal rows is called different. With `others`, the first two
+  rows are equal and the others have that accuracy; a claim is about the equal ones. Tables of a batch share the sign
+  patterns of the permutation test, which makes one matrix product of them.
 
 How hard a clip is, is shared by the seeds and rows: half of the variance that a clip does not share with its group.
 """
@@ -91,11 +92,16 @@ def cells() -> Iterator[Cell]:
             for group, icc in groupings:
                 for seeds, sd in [(1, 0.0), *((seeds, sd) for seeds in (3, 5) for sd in (0.0, 0.4, 0.7))]:
                     yield {"kind": "interval", "p": p, "n": n, "group": group, "icc": icc, "seeds": seeds, "sd": sd}
-    for p, others in ((0.9, 0.5), (0.99, 0.5), (0.99, 0.9), (1.0, 0.7), (0.5, 0.99)):
+    for p, others in ((0.9, 0.5), (0.99, 0.5), (0.99, 0.9), (1.0, 0.7), (0.7, 0.99), (0.5, 0.99)):
         for n in (180, 2000):
-            for sd, scaled in ((0.0, False), (0.7, False), (2.0, False), (2.0, True), (5.0, True)):
+            for sd, scaled in ((0.0, False), (0.7, False), (2.0, True), (5.0, True)):
                 about = {"kind": "interval", "p": p, "n": n, "group": 1, "icc": 0.0, "seeds": 3, "sd": sd}
                 yield {**about, "others": others, "scaled": scaled}
+    for p, others in ((0.5, 0.99), (0.7, 0.99), (0.99, 0.5), (0.9, 0.5)):
+        for rows in (3, 8):
+            for sd, scaled in ((0.7, False), (2.0, True), (5.0, True)):
+                about = {"kind": "claims", "rows": rows, "p": p, "n": 2000, "group": 1, "icc": 0.0, "seeds": 3}
+                yield {**about, "sd": sd, "others": others, "scaled": scaled}
     for rows in (2, 8, 14):
         for group, icc in ((1, 0.0), (5, 0.4)):
             for seeds, sd in [(1, 0.0), (3, 0.0), (3, 0.7), (5, 0.7)]:
@@ -107,7 +113,7 @@ def simulate(cell: Cell, piece: int) -> int:
     """Return in how many of PIECE tables the interval holds the target, or equal rows are called different."""
     random = np.random.default_rng([*seed_of(cell), piece])
     count = claims if cell["kind"] == "claims" else covers
-    rows = 4 if "others" in cell else cell.get("rows", 1)
+    rows = cell.get("rows", 4 if "others" in cell else 1)
     size = max(1, min(PIECE, BATCH // (cell["n"] * cell["seeds"] * rows)))
     draw = Outcomes(cell, rows)
     return sum(count(cell, draw(random, min(size, PIECE - first)), random) for first in range(0, PIECE, size))
@@ -119,11 +125,12 @@ def claims(cell: Cell, value_TRSB: np.ndarray, random: np.random.Generator) -> i
     seed, (tables, rows) = int(random.integers(2**31)), value_TRSB.shape[:2]
     all_rows = PairedRows(value_TRSB.mean(axis=2, dtype=float).reshape(tables * rows, -1).T, group_B)
     flipped_PTR = flipped_means([all_rows], seed, exact=False).reshape(-1, tables, rows)
-    return sum(claimed(value_TRSB[t], group_B, flipped_PTR[:, t], seed + t) for t in range(tables))
+    equal = slice(0, 2 if "others" in cell else rows)
+    return sum(claimed(value_TRSB[t], group_B, flipped_PTR[:, t], seed + t, equal) for t in range(tables))
 
 
-def claimed(value_RSB: np.ndarray, group_B: np.ndarray | None, flipped_PR: np.ndarray, seed: int) -> bool:
-    """Return whether a pair of rows of a table is called different."""
+def claimed(value_RSB: np.ndarray, group_B: np.ndarray | None, flipped_PR: np.ndarray, seed: int, equal: slice) -> bool:
+    """Return whether a pair of the equal rows of a table is called different."""
     value_RSB = value_RSB.astype(float)
     trained_N = (value_RSB != value_RSB[:, :1]).any(axis=(1, 2))
     interaction_N = np.array([clip_parts(value_SB, group_B).interaction for value_SB in value_RSB])
@@ -132,7 +139,7 @@ def claimed(value_RSB: np.ndarray, group_B: np.ndarray | None, flipped_PR: np.nd
     mean_R = value_RSB.mean(axis=(1, 2))
     difference_RR = mean_R[:, None] - mean_R
     _, corrected = pair_p_values(difference_RR, null_variances(strata), flipped_PR, Training.of(strata), seed)
-    return bool((corrected <= ALPHA).any())
+    return bool((corrected[equal, equal] <= ALPHA).any())
 
 
 def seed_of(cell: Cell) -> list[int]:
@@ -149,7 +156,8 @@ class Outcomes:
 
     def __init__(self, cell: Cell, rows: int) -> None:
         self.cell = cell
-        self.p_R = np.array([cell["p"]] + [cell.get("others", cell["p"])] * (rows - 1))
+        equal = 2 if cell["kind"] == "claims" else 1
+        self.p_R = np.array([cell["p"]] * equal + [cell.get("others", cell["p"])] * (rows - equal))[:rows]
         self.sd_R = cell["sd"] / 100 * (2 * np.sqrt(self.p_R * (1 - self.p_R)) if cell.get("scaled") else np.ones(rows))
         self.group_B = np.arange(cell["n"]) // cell["group"]
         self.of_group = latent_correlation(cell["p"], cell["icc"]) if cell["icc"] else 0.0

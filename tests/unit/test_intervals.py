@@ -189,13 +189,15 @@ def test_a_row_near_one_keeps_the_degrees_of_freedom_of_the_rows_that_vary_more(
     assert 0.95 < low < 0.99 < high <= 1.0
 
 
-def test_a_row_near_one_has_its_part_of_the_pooled_variance_or_its_own():
+def test_a_row_far_from_the_others_has_its_part_of_the_pooled_variance_or_its_own():
     pooled = pool_seeds([[0.45, 0.5, 0.55], [0.99, 0.99, 0.99]])
     assert pooled.spread == pytest.approx((0.25 + 0.0099) / 2)
     assert pooled.for_row([0.99] * 3, 0.0).variance == pytest.approx(pooled.variance * 0.0099 / pooled.spread)
     assert pooled.for_row([0.45, 0.5, 0.55], 0.0) == pooled
     assert pooled.for_row([1.0] * 3, 0.0).variance == 0
-    assert tuple(pooled.for_row([0.95, 0.99, 1.0], 1.0)) == pytest.approx((7e-4, 2, 7e-4, 0.0))
+    assert tuple(pooled.for_row([0.95, 0.99, 1.0], 1.0)) == pytest.approx((7e-4, 2, 7e-4, 0.0, True))
+    near_one = pool_seeds([[0.99, 0.99, 0.98], [0.98, 0.99, 0.98], [0.97, 0.98, 0.99], [0.4, 0.5, 0.6]])
+    assert tuple(near_one.for_row([0.4, 0.5, 0.6], 1e-4)) == pytest.approx((0.01, 2, 1e-4, 0.0, True))
     ranks = pool_seeds([[3.0, 4.0, 5.0]])
     assert ranks.for_row([0.99] * 3, 0.0) == ranks
 

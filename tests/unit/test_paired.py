@@ -144,7 +144,7 @@ def test_a_large_difference_between_methods_is_found():
 def test_a_row_that_is_not_trained_adds_no_variance():
     table = of_seeds(2, 3, 0.15)
     fixed = PairedRows(table.value_BN, None, [table.seed_values[0], [0.7] * 3], np.array([True, False]))
-    between, _ = fixed.seed_variance()
+    (between, _), _ = fixed.seed_variances()
     assert (between.variance, between.freedom) == (pytest.approx(np.var(table.seed_values[0], ddof=1)), 2)
     training = Training.of([fixed])
     assert training.variance_N.tolist() == pytest.approx([between.variance / 3, 0.0])
@@ -154,7 +154,7 @@ def test_what_clips_add_to_the_variance_between_seeds_is_not_counted_twice():
     """Seeds that answer each clip anew: the differences of clips already vary by it."""
     value_NSB = (np.random.default_rng(1).random((2, 5, 500)) < 0.6).astype(float)
     table = PairedRows(value_NSB.mean(axis=1).T, None, value_NSB.mean(axis=2).tolist())
-    between, _ = table.seed_variance()
+    (between, _), _ = table.seed_variances()
     known = replace(table, interaction_N=np.array([clip_parts(value_SB).interaction for value_SB in value_NSB]))
     training = Training.of([known])
     assert training.variance_N == pytest.approx([max(0, between.variance - known.interaction_N.mean()) / 5] * 2)
@@ -231,3 +231,20 @@ def test_data_sets_with_common_rows_are_pooled_and_others_are_not():
     assert {row["method"] for row in pooled} == {"a", "b"}
     assert (ahead["dataset"], ahead["value"], ahead["least"], ahead["most"]) == ("mean of 2", 0.5, 0.0, 1.0)
     assert (ahead["pooled"], ahead["clips"]) == (["d1", "d2"], 4)
+
+
+def test_a_row_far_from_the_others_is_tested_with_its_own_variance_between_seeds():
+    """Rows near 1 say little about the training of rows near one half."""
+    random, near_half, near_one = np.random.default_rng(0), [0.4, 0.5, 0.6], [0.989, 0.99, 0.991]
+    seed_values = [near_half, [0.42, 0.5, 0.58], *[near_one] * 8]
+    value_BN = (random.random((2000, 10)) < [0.5] * 2 + [0.99] * 8).astype(float)
+    training = Training.of([PairedRows(value_BN, None, seed_values)])
+    assert training.noise_N[:2] == pytest.approx([0.01 / 3, 0.0064 / 3])
+    assert (training.freedom_E[1:].tolist(), training.estimate_N.tolist()) == ([2, 2], [1, 2] + [0] * 8)
+    whole_NN = training.of_pairs()[1] + 1e-12
+    assert training.inverse_freedom(whole_NN)[0, 1] == pytest.approx(
+        (0.01 / 0.0164) ** 1.5 / 2 + (0.0064 / 0.0164) ** 1.5 / 2
+    )
+    drawn_PN = training.draw(random, 4000)
+    assert drawn_PN.mean(axis=0) == pytest.approx(training.noise_N, rel=0.1)
+    assert abs(np.corrcoef(drawn_PN[:, :3].T)[0, 1:]).max() < 0.1 < np.corrcoef(drawn_PN[:, 2:4].T)[0, 1]

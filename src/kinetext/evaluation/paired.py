@@ -86,19 +86,21 @@ class PairedRows:
         counts = (len(values) for values, untrained in zip(self.seed_values, untrained_N, strict=True) if not untrained)
         return min(counts, default=np.inf)
 
-    def seed_variance(self) -> tuple[SeedVariance, np.ndarray]:
-        """Return the variance between seeds, pooled over the rows, and the number of trainings [N] behind each row's
-        mean.
+    def seed_variances(self) -> tuple[list[SeedVariance], np.ndarray]:
+        """Return the variance between seeds of each row, and the number of trainings [N] behind each row's mean.
 
-        This number is infinite for a row that was trained once for all of its seeds.
+        The variance is that of `SeedVariance.for_row`: pooled over the rows, or a row's own. The number is infinite for
+        a row that was trained once for all of its seeds.
         """
         trained_N = np.ones(len(self.seed_values), bool) if self.trained_N is None else self.trained_N
-        interactions = [] if self.interaction_N is None else self.interaction_N[trained_N]
+        interaction_N = np.zeros(len(trained_N)) if self.interaction_N is None else self.interaction_N
         between = pool_seeds(
-            [values for values, yes in zip(self.seed_values, trained_N, strict=True) if yes], interactions
+            [values for values, yes in zip(self.seed_values, trained_N, strict=True) if yes], interaction_N[trained_N]
         )
+        rows = zip(self.seed_values, interaction_N.tolist(), trained_N, strict=True)
+        variances = [between.for_row(values, part) if yes else between for values, part, yes in rows]
         num_seeds_N = np.array([float(len(values)) for values in self.seed_values])
-        return between, np.where(trained_N, num_seeds_N, np.inf)
+        return variances, np.where(trained_N, num_seeds_N, np.inf)
 
 
 def about_methods(strata: Sequence[PairedRows]) -> bool:
@@ -114,28 +116,54 @@ def seed_range(strata: Sequence[PairedRows]) -> float | None:
 
 @dataclass(frozen=True)
 class Training:
-    """What training adds to the variance of each row, over all data sets together."""
+    """What training adds to the variance of each row, over all data sets together.
+
+    Rows share an estimate of the variance between seeds, or have one of their own. E estimates, the shared one first.
+    """
 
     variance_N: np.ndarray  # of each row's mean
     noise_N: np.ndarray  # likewise with what clips add to the variance between seeds, which varies as a whole
-    freedom: float  # degrees of freedom of that variance
+    freedom_E: np.ndarray  # degrees of freedom of each estimate
+    estimate_N: np.ndarray  # the number of each row's estimate
 
     @classmethod
     def of(cls, strata: Sequence[PairedRows]) -> "Training":
         """Return what training adds to the variances; 0 if a trained row has fewer than MIN_SEEDS seeds."""
         rows = strata[0].value_BN.shape[1]
+        zero_N = np.zeros(rows)
         if not about_methods(strata):
-            return cls(np.zeros(rows), np.zeros(rows), 1.0)
-        parts = [stratum.seed_variance() for stratum in strata]
+            return cls(zero_N, zero_N, np.ones(1), zero_N.astype(int))
+        parts_S = [stratum.seed_variances() for stratum in strata]
         share = 1 / len(strata) ** 2
-        variance_N = np.sum([between.of_mean(1) / seeds_N for between, seeds_N in parts], axis=0) * share
-        noise_N = np.sum([between.variance / seeds_N for between, seeds_N in parts], axis=0) * share
-        return cls(variance_N, noise_N, float(max(1, sum(between.freedom for between, _ in parts))))
+        variance_N, noise_N, freedom_N, own_N = zero_N.copy(), zero_N.copy(), zero_N.copy(), zero_N.astype(bool)
+        for variances, seeds_N in parts_S:
+            variance_N += share * np.array([one.of_mean(1) for one in variances]) / seeds_N
+            noise_N += share * np.array([one.variance for one in variances]) / seeds_N
+            freedom_N += np.array([one.freedom for one in variances])
+            own_N |= np.array([one.own for one in variances])
+        shared = float(np.max(freedom_N[~own_N], initial=1.0))
+        return cls(variance_N, noise_N, np.append(shared, freedom_N[own_N]), np.where(own_N, np.cumsum(own_N), 0))
 
     def of_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Return `variance` and `noise` [N, N] of the difference between every two rows."""
         variance_NN, noise_NN = (_off_diagonal(part_N[:, None] + part_N) for part_N in (self.variance_N, self.noise_N))
         return variance_NN, noise_NN
+
+    def inverse_freedom(self, total_NN: np.ndarray) -> np.ndarray:
+        """Return what the variance between seeds adds to 1 / (degrees of freedom) of each difference [N, N].
+
+        `total_NN` is the whole variance of each difference. Two rows with the same estimate add up before.
+        """
+        inverse_NN = np.zeros_like(total_NN)
+        for number, freedom in enumerate(self.freedom_E):
+            part_N = np.where(self.estimate_N == number, self.noise_N, 0.0)
+            inverse_NN += inverse_freedom(_off_diagonal(part_N[:, None] + part_N) / total_NN, freedom)
+        return inverse_NN
+
+    def draw(self, random: np.random.Generator, patterns: int) -> np.ndarray:
+        """Return random estimates [P, N] of `noise_N`, as they vary between studies."""
+        scale_PE = random.chisquare(self.freedom_E, size=(patterns, len(self.freedom_E))) / self.freedom_E
+        return scale_PE[:, self.estimate_N] * self.noise_N
 
 
 def compare_rows(
@@ -159,7 +187,7 @@ def compare_rows(
 
 def _half_width(strata: Sequence[PairedRows], training: Training) -> np.ndarray:
     """Return half the width [N, N] of the interval of each difference."""
-    total_NN, noise_NN = training.of_pairs()
+    total_NN, _ = training.of_pairs()
     parts = []
     for stratum in strata:
         sum_GN, num_clips = stratum.centred().group_sums(), len(stratum.value_BN)
@@ -170,7 +198,7 @@ def _half_width(strata: Sequence[PairedRows], training: Training) -> np.ndarray:
         parts.append((part_NN, max(1, len(sum_GN) - 1)))
         total_NN = total_NN + part_NN
     whole_NN = np.where(total_NN > 0, total_NN, 1.0)
-    inverse_NN = inverse_freedom(noise_NN / whole_NN, training.freedom)
+    inverse_NN = training.inverse_freedom(whole_NN)
     inverse_NN = inverse_NN + sum((part_NN / whole_NN) ** 2 / freedom for part_NN, freedom in parts)
     freedom_NN = 1 / np.where(inverse_NN > 0, inverse_NN, 1.0)
     return stdtrit(freedom_NN, (1 + LEVEL) / 2) * np.sqrt(total_NN)
@@ -218,11 +246,11 @@ def pair_p_values(
     rows, exact = len(value_NN), len(flipped_PN) < PERMUTATIONS
     trained_NN, noise_NN = training.of_pairs()
     total_NN = null_NN + trained_NN
-    scale_P1 = np.ones((1, 1))
+    noise_PN = training.noise_N[None]
     if noise_NN.any():
         random = np.random.default_rng([seed, 1])
         flipped_PN = flipped_PN + random.normal(size=flipped_PN.shape) * np.sqrt(training.variance_N)
-        scale_P1 = random.chisquare(training.freedom, size=(len(flipped_PN), 1)) / training.freedom
+        noise_PN = training.draw(random, len(flipped_PN))
     known_NN = np.maximum(total_NN - noise_NN, 0.0)
     t_NN = np.abs(value_NN) / np.sqrt(np.maximum(total_NN, 1e-300))
     most_P, p_NN = np.zeros(len(flipped_PN)), np.ones((rows, rows))
@@ -232,7 +260,7 @@ def pair_p_values(
 
     for a in range(rows - 1):
         others = slice(a + 1, rows)
-        pair_PN = known_NN[a, others] + scale_P1 * noise_NN[a, others]
+        pair_PN = known_NN[a, others] + noise_PN[:, a, None] + noise_PN[:, others]
         t_PN = np.abs(flipped_PN[:, a, None] - flipped_PN[:, others]) / np.sqrt(np.maximum(pair_PN, 1e-300))
         t_PN = np.where(pair_PN > 0, t_PN, 0.0)
         most_P = np.maximum(most_P, t_PN.max(axis=1))

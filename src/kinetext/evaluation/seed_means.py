@@ -46,21 +46,23 @@ class SeedVariance(NamedTuple):
     freedom: int
     interaction: float = 0.0  # the part of it that is due to clips
     spread: float = 0.0  # mean of p (1 - p) over the pooled rows, if p is a share; else 0
+    own: bool = False  # whether it is the variance of one row
 
     def for_row(self, shares: Sequence[float], interaction: float) -> "SeedVariance":
         """Return the variance for one row. `shares` are its means of seeds, `interaction` is what its clips add.
 
-        A row near 0 or 1, with less than half of `spread`, has its part of the variance, in proportion to p (1 - p), but at
-        least its own variance, with its own degrees of freedom. Either alone covers too seldom: training may vary a
-        share near 1 in proportion, or by as many points as any other (docs/decisions/028).
+        The pooled variance is that of rows with like accuracy: training may vary a share near 1 less than one near .5
+        (docs/decisions/028). A row with more than twice `spread` has its own variance, with its own degrees of
+        freedom. A row with less than half of it has its part, in proportion to p (1 - p), but at least its own
+        variance: near 1 the seeds may be equal by chance.
         """
-        mean = float(np.mean(shares))
-        if mean * (1 - mean) >= self.spread / 2:  # spread is 0 for other metrics than shares
-            return self
-        part, of_seeds = mean * (1 - mean) / self.spread, float(np.var(shares, ddof=1))
-        if of_seeds > part * self.variance:
-            return SeedVariance(of_seeds, len(shares) - 1, min(interaction, of_seeds))
-        return self._replace(variance=part * self.variance, interaction=part * self.interaction)
+        mean, of_seeds = float(np.mean(shares)), float(np.var(shares, ddof=1))
+        part = mean * (1 - mean) / self.spread if self.spread else 1.0  # spread is 0 for other metrics than shares
+        if part > 2 or (part < 1 / 2 and of_seeds > part * self.variance):
+            return SeedVariance(of_seeds, len(shares) - 1, min(interaction, of_seeds), own=True)
+        if part < 1 / 2:
+            return self._replace(variance=part * self.variance, interaction=part * self.interaction)
+        return self
 
     def of_mean(self, seeds: int) -> float:
         """Return the part of the variance of a mean over seeds that is due to training."""
