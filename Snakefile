@@ -22,6 +22,7 @@ include: "workflow/rules/end.smk"
 
 onstart:
     check_writable()
+    lift_rate_limit()
     start_reports()
 
 

@@ -23,3 +23,14 @@ def check_before_start():
         print(f"warning: preflight: ended early ({type(error).__name__}: {error})", file=sys.stderr, flush=True)
     if stops and mode != "warn" and not BUCKET:  # tables in a bucket are not seen
         raise WorkflowError("\n".join([*stops, "Nothing was run. KINETEXT_PREFLIGHT=warn runs what does not need it."]))
+
+
+def lift_rate_limit():
+    """Start jobs on this machine as soon as there is room, at any rate.
+
+    Snakemake limits starts to 100 a second by default. To that end every finished job adds a timer that looks through
+    all ready jobs once a second until none is left: a core is busy with it after some hundred jobs (Snakemake 9.27,
+    https://github.com/snakemake/snakemake/pull/3744).
+    """
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
