@@ -135,14 +135,16 @@ class Training:
             return cls(zero_N, zero_N, np.ones(1), zero_N.astype(int))
         parts_S = [stratum.seed_variances() for stratum in strata]
         share = 1 / len(strata) ** 2
-        variance_N, noise_N, freedom_N, own_N = zero_N.copy(), zero_N.copy(), zero_N.copy(), zero_N.astype(bool)
+        variance_N, noise_N, freedom_N, pooled_N = zero_N.copy(), zero_N.copy(), zero_N.copy(), np.ones(rows, bool)
         for variances, seeds_N in parts_S:
             variance_N += share * np.array([one.of_mean(1) for one in variances]) / seeds_N
             noise_N += share * np.array([one.variance for one in variances]) / seeds_N
             freedom_N += np.array([one.freedom for one in variances])
-            own_N |= np.array([one.own for one in variances])
-        shared = float(np.max(freedom_N[~own_N], initial=1.0))
-        return cls(variance_N, noise_N, np.append(shared, freedom_N[own_N]), np.where(own_N, np.cumsum(own_N), 0))
+            pooled_N &= np.array([one.pooled for one in variances])
+        shared = float(np.max(freedom_N[pooled_N], initial=1.0))
+        return cls(
+            variance_N, noise_N, np.append(shared, freedom_N[~pooled_N]), np.where(pooled_N, 0, np.cumsum(~pooled_N))
+        )
 
     def of_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         """Return `variance` and `noise` [N, N] of the difference between every two rows."""

@@ -46,7 +46,7 @@ class SeedVariance(NamedTuple):
     freedom: int
     interaction: float = 0.0  # the part of it that is due to clips
     spread: float = 0.0  # mean of p (1 - p) over the pooled rows, if p is a share; else 0
-    own: bool = False  # whether it is the variance of one row
+    pooled: bool = True  # over the rows of a table; else the variance of one row
 
     def for_row(self, shares: Sequence[float], interaction: float) -> "SeedVariance":
         """Return the variance for one row. `shares` are its means of seeds, `interaction` is what its clips add.
@@ -59,7 +59,7 @@ class SeedVariance(NamedTuple):
         mean, of_seeds = float(np.mean(shares)), float(np.var(shares, ddof=1))
         part = mean * (1 - mean) / self.spread if self.spread else 1.0  # spread is 0 for other metrics than shares
         if part > 2 or (part < 1 / 2 and of_seeds > part * self.variance):
-            return SeedVariance(of_seeds, len(shares) - 1, min(interaction, of_seeds), own=True)
+            return SeedVariance(of_seeds, len(shares) - 1, min(interaction, of_seeds), pooled=False)
         if part < 1 / 2:
             return self._replace(variance=part * self.variance, interaction=part * self.interaction)
         return self
