@@ -14,7 +14,6 @@ from describe_world import LABELS, write_world
 from kinetext.config.texts import TextOptions
 from kinetext.core.tables import read_metadata, read_rows, write_shard
 from kinetext.plan import reads_clips, text_modules
-from kinetext.start.descriptions import estimate_cost
 from kinetext.texts import prompts
 from kinetext.texts.chat.limits import IMAGE_TOKENS
 from kinetext.texts.describe import describe_classes
@@ -180,7 +179,7 @@ def test_faulty_answers_cost_their_clip_only(tmp_path, server):
     describe_classes(**(world := make_world(tmp_path, server)))
     rising = {row["clips"]: row["status"] for row in described(world) if row["label"] == "rising"}
     assert rising["0"].startswith("not_json: the answer is not JSON")
-    assert rising["4"] == "failed: the answer has 2 steps, 1 were asked for"
+    assert rising["4"] == "failed: the answer has 2 steps, 1 were requested"
     assert all(row["status"] == "ok" for row in described(world) if row["label"] != "rising")
 
 
@@ -241,9 +240,9 @@ def test_prepare_without_clips_sends_nothing(tmp_path, server):
     assert server.requests == []
 
 
-def test_the_estimate_counts_a_request_with_pictures_per_clip(server):
+def test_the_estimate_counts_a_request_with_images_per_clip(server):
     provider = load_provider("texts.mine", "captions_of_clips", options(server) | {"clips": 3, "frames": 4})
-    tokens, _ = estimate_cost(provider, ("rising", "falling"))
+    tokens = provider.estimate_cost(("rising", "falling")).tokens
     assert tokens.prompt > 2 * 3 * 4 * IMAGE_TOKENS
-    twice, _ = estimate_cost(provider, ("rising", "falling", "growing", "shrinking"))
+    twice = provider.estimate_cost(("rising", "falling", "growing", "shrinking")).tokens
     assert twice.prompt == 2 * tokens.prompt

@@ -402,7 +402,9 @@ def test_missing_steps_are_repaired(server, tmp_path):
     server.script = lambda asked: completion(full if len(asked["messages"]) > 1 else json.dumps(answer))
     write_classes(tmp_path, ["rising"])
     rows = describe_table(tmp_path, options(server, sentences=1, steps=1, max_repairs=1))
-    assert "- steps: count: 0 of the 1 steps that were asked for" in server.requests[1][2]["messages"][-1]["content"]
+    assert (
+        "- steps: count: the answer has 0 of the 1 requested steps" in server.requests[1][2]["messages"][-1]["content"]
+    )
     assert [(row["position"], row["status"]) for row in rows] == [(p, "ok") for p in (0.0, 0.5, 1.0, None)]
 
 

@@ -113,7 +113,7 @@ def test_statuses_are_those_of_the_source(tmp_path, monkeypatch):
     rows, _ = table(tmp_path / "shuffled", "shuffled", of=SHAPES)
     statuses = [Counter(row["status"].partition("'")[0] for row in table) for table in (source, rows)]
     assert statuses[0] == statuses[1]
-    assert statuses[0]["pair: as of its rival "] + statuses[0]["shared: as of class "] == len(LABELS)
+    assert statuses[0]["pair: rival class "] + statuses[0]["shared: class "] == len(LABELS)
 
 
 def test_random_words_follow_the_name():

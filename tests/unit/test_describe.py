@@ -226,7 +226,7 @@ def test_long_and_missing_sentences_have_a_status(tmp_path, provider):
     assert rows_of(world, "rising") == [("rising", "ok"), long, ("rising fast", "ok")]
     provider(lambda label, rivals: [motion(label, f"{label} slowly")], sentences=2)
     describe_classes(**world)
-    gap = ("", "count: 1 of the 2 that were asked for")
+    gap = ("", "count: the answer has 1 of the 2 requested sentences about the whole clip")
     assert rows_of(world, "falling") == [("falling", "ok"), ("falling slowly", "ok"), gap]
 
 

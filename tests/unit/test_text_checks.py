@@ -223,14 +223,19 @@ def test_equal_sentences_are_marked_by_class_kind_and_phase():
         "up": [
             "ok",
             "ok",
-            "repeated: stands in the class before",
-            "pair: as of its rival 'down'",
-            "shared: as of class 'round'",
-            "pair: as of its rival 'down'",
+            "repeated: an earlier sentence of the class is the same",
+            "pair: rival class 'down' has the same sentence",
+            "shared: class 'round' has the same sentence",
+            "pair: rival class 'down' has the same sentence",
         ],
-        "down": ["ok", "pair: as of its rival 'up'", "pair: as of its rival 'up'", "fence: '`'"],
+        "down": [
+            "ok",
+            "pair: rival class 'up' has the same sentence",
+            "pair: rival class 'up' has the same sentence",
+            "fence: '`'",
+        ],
         # what one class starts with the other may end with, and a sentence that is not used is no equal
-        "round": ["shared: as of class 'up'", "ok", "ok"],
+        "round": ["shared: class 'up' has the same sentence", "ok", "ok"],
     }
 
 
@@ -244,9 +249,14 @@ def test_appearance_is_checked_for_form_and_for_duplicates_whatever_their_positi
     }
     checked = check_texts(texts_by_label, {"up": ["shape"]})
     assert {label: [text.status for text in texts] for label, texts in checked.items()} == {
-        "up": ["ok", "repeated: stands in the class before", "bullet: '-'", "pair: as of its rival 'shape'"],
-        "shape": ["ok", "pair: as of its rival 'up'", "shared: as of class 'far'"],
-        "far": ["shared: as of class 'shape'", "ok"],
+        "up": [
+            "ok",
+            "repeated: an earlier sentence of the class is the same",
+            "bullet: '-'",
+            "pair: rival class 'shape' has the same sentence",
+        ],
+        "shape": ["ok", "pair: rival class 'up' has the same sentence", "shared: class 'far' has the same sentence"],
+        "far": ["shared: class 'shape' has the same sentence", "ok"],
     }
 
 
@@ -262,9 +272,21 @@ def test_each_answer_has_the_requested_number_of_sentences():
         "gone": [Text("gone", "", "motion", status="failed: line is dead")],
     }
     checked = check_texts(texts_by_label, {}, sentences=2)
-    assert [text.status for text in checked["up"]] == ["ok", "ok", "ok", "count: beyond the 2 that were asked for"]
+    assert [text.status for text in checked["up"]] == [
+        "ok",
+        "ok",
+        "ok",
+        "count: exceeds the 2 requested sentences about the whole clip",
+    ]
     assert checked["down"][3:] == [
-        Text("down", "", "motion", rival="x", model="m", status="count: 1 of the 2 that were asked for")
+        Text(
+            "down",
+            "",
+            "motion",
+            rival="x",
+            model="m",
+            status="count: the answer has 1 of the 2 requested sentences about the whole clip",
+        )
     ]
     assert checked["gone"] == texts_by_label["gone"]
     assert check_texts(checked, {}, sentences=2) == checked  # judged anew, with the same result
@@ -275,9 +297,9 @@ def test_each_answer_has_the_requested_number_of_sentences():
 def test_each_answer_has_the_requested_number_of_steps():
     rows = [*motion("up", "low", position=0.0), *motion("up", "half", "more", position=0.5)]
     statuses = [text.status for text in check_texts({"up": rows}, {}, steps=1)["up"]]
-    assert statuses == ["ok", "ok", "count: beyond the 1 steps that were asked for"]
+    assert statuses == ["ok", "ok", "count: exceeds the 1 requested steps"]
     *_, gap = check_texts({"up": rows}, {}, steps=3)["up"]
-    assert (gap.sentence, gap.position, gap.status) == ("", 0.5, "count: 2 of the 3 steps that were asked for")
+    assert (gap.sentence, gap.position, gap.status) == ("", 0.5, "count: the answer has 2 of the 3 requested steps")
     assert len(check_texts({"up": rows}, {}, steps=2)["up"]) == 3
 
 

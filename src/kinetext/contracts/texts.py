@@ -7,6 +7,7 @@ from dataclasses import replace
 from kinetext.contracts import Case, require
 from kinetext.core.schemas import DESCRIPTIONS
 from kinetext.core.tables import write_shard
+from kinetext.texts.chat.limits import Cost
 from kinetext.texts.positions import is_position
 from kinetext.texts.providers.base import Context, Provider, Text
 
@@ -25,6 +26,10 @@ def attributes_have_known_values(case: Case) -> None:
     require(provider.max_repairs >= 0, f"max_repairs is {provider.max_repairs}")
     require(provider.steps is None or provider.steps >= 0, f"steps is {provider.steps}")
     require(provider.sentences is None or provider.sentences >= 1, f"sentences is {provider.sentences}")
+    cost = provider.estimate_cost(["a", "b"])
+    require(
+        cost is None or isinstance(cost, Cost), f"estimate_cost returns {cost!r}; take None or {Cost.__module__}.Cost"
+    )
     require(not (provider.of_captions and provider.gives_descriptions), "captions are no descriptions of classes")
 
 

@@ -26,7 +26,7 @@ SHARE_OF_RATE = {"cpu": 0.5, "cuda": 0.35}  # a training step's rate, of that of
 BACKWARD = 3.0  # forward and backward pass, in forward passes
 JPEG_BYTES_224 = 17_900  # of a frame (docs/data.md)
 SENTENCES = 6  # of a described class
-PROMPT_TOKENS, ANSWER_TOKENS = 120, 20  # of a question about a clip, without choices and pictures, and of its answer
+PROMPT_TOKENS, ANSWER_TOKENS = 120, 20  # of a question about a clip, without choices and images, and of its answer
 CHOICE_TOKENS = 10  # of a class or caption in the list of choices
 
 

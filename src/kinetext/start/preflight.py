@@ -27,7 +27,6 @@ from kinetext.plan.inputs import configured_facts
 from kinetext.start import budget
 from kinetext.start.checks import Check
 from kinetext.start.choices import interval_points
-from kinetext.start.descriptions import estimate_cost
 from kinetext.start.servers import (
     chat_provider,
     check_methods,
@@ -187,11 +186,10 @@ def _money(
         if key in asked:
             continue
         asked.add(key)
-        tokens, usd = estimate_cost(provider, labels[dataset])
-        price = f"about {usd:.2g} USD" if usd is not None else "price unknown (price_in, price_out)"
-        message = (
-            f"{len(labels[dataset])} classes of {dataset}: about {tokens.prompt + tokens.completion} tokens, {price}"
-        )
+        cost = provider.estimate_cost(labels[dataset])
+        tokens = cost.tokens.prompt + cost.tokens.completion
+        price = f"about {cost.usd:.2g} USD" if cost.usd is not None else "price unknown (price_in, price_out)"
+        message = f"{len(labels[dataset])} classes of {dataset}: about {tokens} tokens, {price}"
         yield Check("note", f"texts.{name}", message)
 
 

@@ -11,7 +11,7 @@ from kinetext.texts.positions import END, START, part_name
 from kinetext.texts.providers.base import Text
 
 MIDDLE = 0.5  # the position of a row that records missing steps
-PARTS = {"steps": "steps that", "whole": "that"}  # parts whose sentences are counted -> words of the status
+PARTS = {"steps": "steps", "whole": "sentences about the whole clip"}  # parts that are counted -> words of the status
 COMPARED = ("motion", "appearance")  # kinds whose sentences two classes may not share
 Key = tuple[str, float | None, str]
 
@@ -37,12 +37,12 @@ def mark_counts(texts: list[Text], sentences: int | None, steps: int | None = No
             part = part_name(text.position)
             counts[text.rival, part] += 1
             if counts[text.rival, part] > expected.get(part, counts[text.rival, part]) and text.status == "ok":
-                text = replace(text, status=f"count: beyond the {expected[part]} {PARTS[part]} were asked for")
+                text = replace(text, status=f"count: exceeds the {expected[part]} requested {PARTS[part]}")
         counted.append(text)
     for rival, text in first.items():
         for part, number in expected.items():
             if counts[rival, part] < number:
-                gap = f"count: {counts[rival, part]} of the {number} {PARTS[part]} were asked for"
+                gap = f"count: the answer has {counts[rival, part]} of the {number} requested {PARTS[part]}"
                 position = None if part == "whole" else MIDDLE
                 counted.append(replace(text, sentence="", position=position, status=gap))
     return counted
@@ -76,11 +76,11 @@ def mark_equal(texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str
                 ]
                 near = [other for other in others if other in rivals.get(label, ()) or label in rivals.get(other, ())]
                 if (text.rival, key) in seen:
-                    text = replace(text, status="repeated: stands in the class before")
+                    text = replace(text, status="repeated: an earlier sentence of the class is the same")
                 elif near and text.kind in COMPARED:
-                    text = replace(text, status=f"pair: as of its rival '{near[0]}'")
+                    text = replace(text, status=f"pair: rival class '{near[0]}' has the same sentence")
                 elif others and text.kind in COMPARED:
-                    text = replace(text, status=f"shared: as of class '{others[0]}'")
+                    text = replace(text, status=f"shared: class '{others[0]}' has the same sentence")
                 seen.add((text.rival, key))
             compared[label].append(text)
     return compared

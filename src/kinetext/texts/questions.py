@@ -67,10 +67,10 @@ def refine_question(
     return Question(request, rival, "first" if label == first else "second")
 
 
-def clip_question(pictures: list[dict[str, Any]], config: ChatOptions) -> Question:
-    """Return the question about a training clip. `pictures` are its frames as parts of a message."""
+def clip_question(image_parts: list[dict[str, Any]], config: ChatOptions) -> Question:
+    """Return the question about a training clip. `image_parts` are its frames as parts of a message."""
     text = prompts.clip_prompt(config.sentences, config.steps)
-    messages = [{"role": "user", "content": [{"type": "text", "text": text}, *pictures]}]
+    messages = [{"role": "user", "content": [{"type": "text", "text": text}, *image_parts]}]
     return Question(_request(messages, answers.schema("motion", config.steps), prompts.VERSIONS["clip"], config), None)
 
 
@@ -116,7 +116,7 @@ def _faults(question: Question, record: dict[str, Any], texts: list[Text], confi
     if config.about == "appearance":  # its answer is one list, whatever positions the sentences get
         asked, count = sentences_per_class(config), sum(bool(text.sentence) for text in texts)
         faults = [f'whole, "{text.sentence}": {text.status}' for text in texts if text.sentence and text.status != "ok"]
-        return faults + [f"whole: count: {count} of the {asked} sentences that were asked for"] * (count < asked)
+        return faults + [f"whole: count: the answer has {count} of the {asked} requested sentences"] * (count < asked)
     where = f"{question.part}, " if question.part else ""
     return [
         f'{where}{part_name(text.position)}, "{text.sentence}": {text.status}'

@@ -1,6 +1,6 @@
 """A multimodal model behind an OpenAI-compatible server chooses the class or caption of a clip (no paper; a baseline).
 
-Each test clip is one request: its frames as JPEG pictures, and a numbered list of the choices with their descriptions.
+Each test clip is one request: its frames as JPEG images, and a numbered list of the choices with their descriptions.
 The answer is a JSON object with the numbers of the best choices. With `examples`, training clips of the run come first,
 as earlier turns of the conversation with the right answer. How a model is asked follows common practice of video
 benchmarks with multiple choices (MVBench, Li et al., CVPR 2024); the wording is ours.
@@ -14,7 +14,7 @@ its n best choices, which score n, ..., 1. In retrieval a tie would count as rig
 scores below 1/2, drawn from a hash of the request: their order is that of chance. An answer that cannot be read, or names no choice, counts as wrong and is named in the predictions.
 
 Requests go through the client of the text provider chat_api: replies are cached by everything that determines them
-(pictures by a hash of their pixels), cost is capped, and the key is neither stored nor logged.
+(images by a hash of their pixels), cost is capped, and the key is neither stored nor logged.
 
 T frames, C channels (RGB), H x W pixels, K choices.
 """
@@ -73,9 +73,9 @@ class VideoLLM(FrameMethod):
             500, ge=2, description="longer lists of choices are refused, because every request contains the whole list"
         )
         detail: Literal["low", "high", "auto"] | None = Field(
-            "low", description="OpenAI's resolution of a picture, low: 512 px; null: not sent"
+            "low", description="OpenAI's resolution of an image, low: 512 px; null: not sent"
         )
-        jpeg_quality: int = Field(90, ge=50, le=100, description="JPEG quality of the pictures that are sent")
+        jpeg_quality: int = Field(90, ge=50, le=100, description="JPEG quality of the images that are sent")
         max_no_reply: float = Field(
             0.0,
             ge=0,

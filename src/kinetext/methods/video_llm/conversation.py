@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kinetext.methods.frames import Choice, Question
 from kinetext.texts.answers import first_json
-from kinetext.texts.chat.pictures import picture_parts
+from kinetext.texts.chat.images import image_parts
 
 VERSION = "video-1"
 
@@ -29,7 +29,7 @@ choices: {what}."""
 def ask(
     frames_TCHW: Tensor, question: Question, order_K: Sequence[int], config: Any
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return the request about a clip, and its pictures: hash -> JPEG file.
+    """Return the request about a clip, and its images: hash -> JPEG file.
 
     `order_K` are the indices of the choices in the order of the list. `config` are the options of VideoLLM. The first
     example, or the clip itself, is in the first message, because some models' templates need alternating roles.
@@ -39,11 +39,11 @@ def ask(
     content: list[dict[str, Any]] = [{"type": "text", "text": _task([question.choices[k] for k in order_K], config)}]
     messages: list[dict[str, Any]] = []
     for example in question.examples:
-        pictures = _pictures(example.frames_TCHW, config, images)
-        messages.append({"role": "user", "content": [*content, *pictures]})
+        parts = _image_parts(example.frames_TCHW, config, images)
+        messages.append({"role": "user", "content": [*content, *parts]})
         messages.append({"role": "assistant", "content": json.dumps({"choices": [number_of[example.index]]})})
         content = [{"type": "text", "text": "Another clip, with the same list and the same form of answer:"}]
-    messages.append({"role": "user", "content": [*content, *_pictures(frames_TCHW, config, images)]})
+    messages.append({"role": "user", "content": [*content, *_image_parts(frames_TCHW, config, images)]})
     request = {
         "base_url": config.server.base_url,
         "model": config.model,
@@ -118,10 +118,10 @@ def _task(choices: Sequence[Choice], config: Any) -> str:
     return _TASK.format(choices="\n".join(lines), numbers=", ".join(["number"] * ranked), what=what)
 
 
-def _pictures(frames_TCHW: Tensor, config: Any, images: dict[str, bytes]) -> list[dict[str, Any]]:
-    """Return the pictures of a clip as parts of a message, and add their JPEG files to `images`."""
+def _image_parts(frames_TCHW: Tensor, config: Any, images: dict[str, bytes]) -> list[dict[str, Any]]:
+    """Return the frames of a clip as parts of a message, and add their JPEG files to `images`."""
     frames_THWC = frames_TCHW.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    return picture_parts(frames_THWC, config.jpeg_quality, config.detail, images)
+    return image_parts(frames_THWC, config.jpeg_quality, config.detail, images)
 
 
 def _one_line(text: str) -> str:

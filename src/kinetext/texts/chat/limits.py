@@ -15,7 +15,7 @@ from typing import Any
 from kinetext.core import detached
 
 CHARACTERS_PER_TOKEN = 4  # of English, OpenAI's rule of thumb; other languages take more tokens
-IMAGE_TOKENS = 85  # of a picture of up to 512 px at OpenAI with `detail: low`; other models take 50 to 300
+IMAGE_TOKENS = 85  # of an image of up to 512 px at OpenAI with `detail: low`; other models take 50 to 300
 TOKENS_PER_SENTENCE = 35  # 25 words, the requested maximum, at 4/3 tokens per word
 BATCH_PRICE_FACTOR = 0.5  # OpenAI's price of a request in a batch
 
@@ -43,6 +43,14 @@ class Prices:
         return (tokens.prompt * self.prompt + tokens.completion * self.completion) / 1e6
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Tokens of several requests and their answers, and the price of these tokens."""
+
+    tokens: Tokens
+    usd: float | None  # None: the price is unknown
+
+
 def estimate(request: dict[str, Any], sentences: int) -> Tokens:
     """Return the estimated tokens of a request, and of an answer in JSON with `sentences` sentences."""
     parts = [part for message in request["messages"] for part in _parts(message["content"])]
@@ -54,7 +62,7 @@ def estimate(request: dict[str, Any], sentences: int) -> Tokens:
 
 
 def _parts(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the content of a message as a list of texts and pictures."""
+    """Return the content of a message as a list of texts and images."""
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 

@@ -21,7 +21,7 @@ REFUSALS = (
     500,
     501,
 )  # statuses for a request that a server does not understand; llama-cpp-python answers 500
-Images = Mapping[str, bytes]  # hash of a picture, as in the request -> its JPEG file
+Images = Mapping[str, bytes]  # hash of an image, as in the request -> its JPEG file
 NO_IMAGES: Images = {}
 
 
@@ -43,7 +43,7 @@ class Negotiation:
         self._lock = Lock()
 
     def send(self, request: dict[str, Any], images: Images = NO_IMAGES) -> dict[str, Any]:
-        """Send a request with its pictures (see `request_body`); return the fields of its cache record: `reply` (the raw body) and `mode`.
+        """Send a request with its images (see `request_body`); return the fields of its cache record: `reply` (the raw body) and `mode`.
 
         If the server refused a temperature, the field `dropped` names it. Raises NoReplyError if there is no reply to
         this request. Raises ValueError if the requests of all other classes would fail too, for instance after two
@@ -103,7 +103,7 @@ class Negotiation:
 def request_body(request: dict[str, Any], form: Form, images: Images = NO_IMAGES) -> dict[str, Any]:
     """Return the body of a chat-completions request in this form.
 
-    A request names each picture by a hash, so that cached requests stay small and hold no video. `images` maps the
+    A request names each image by a hash, so that cached requests stay small and hold no video. `images` maps the
     hashes to JPEG files, which are sent as data URLs.
     """
     body: dict[str, Any] = {"model": request["model"], "messages": _with_images(request["messages"], images)}
@@ -118,7 +118,7 @@ def request_body(request: dict[str, Any], form: Form, images: Images = NO_IMAGES
 
 
 def _with_images(messages: list[dict[str, Any]], images: Images) -> list[dict[str, Any]]:
-    """Return the messages with the data of the pictures in place of their hashes."""
+    """Return the messages with the data of the images in place of their hashes."""
     if not images:
         return messages
     filled = []

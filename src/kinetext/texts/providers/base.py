@@ -5,11 +5,13 @@ A provider is one class in a separate module. It extends `Provider`, has a neste
 `rearrange` instead (`_rearranged.py`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from kinetext.core import plugins
+from kinetext.texts.chat.limits import Cost
 
 _CONTROLS = (("appearance", "appearance"), ("random", "random_words"), ("repeated_name", "names"))  # kind, control
 
@@ -102,6 +104,13 @@ class Provider:
     def list_files(self) -> list[Path]:
         """Return the files that the provider reads. If one of them changes, its tables are written again."""
         return []
+
+    def estimate_cost(self, labels: Sequence[str]) -> Cost | None:
+        """Return the approximate cost of the requests for these classes, as if no reply were cached.
+
+        None: nothing is requested from a language model. The default is the estimate of `source`, if there is one.
+        """
+        return None if self.source is None else self.source.estimate_cost(labels)
 
     def prepare(self, rivals: dict[str, list[str]], context: Context) -> None:
         """Prepare a table before its first class is described. `rivals` maps each class to its rivals.

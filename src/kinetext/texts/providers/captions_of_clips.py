@@ -6,7 +6,7 @@ captions of all sampled clips of a class are its descriptions. Equal sentences a
 column `clips` names the clips. Validation and test clips are never shown. A class without training clips, such as a novel
 one, has no description.
 
-As with chat_api, replies are cached under a hash of the request (pictures by a hash of their pixels), cost is capped, and
+As with chat_api, replies are cached under a hash of the request (images by a hash of their pixels), cost is capped, and
 the key is never stored or logged. Frames of training clips leave this machine, unless the server is local.
 
 T frames, C channels (RGB), H x W pixels.
@@ -15,6 +15,7 @@ T frames, C channels (RGB), H x W pixels.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -37,9 +38,9 @@ class CaptionOptions(ChatOptions):
     frames: int = Field(8, ge=1, le=64, description="frames per clip, evenly spaced among the stored ones")
     seed: int = Field(0, ge=0, description="of the clips that are drawn")
     detail: Literal["low", "high", "auto"] | None = Field(
-        "low", description="OpenAI's resolution of a picture, low: 512 px; null: not sent"
+        "low", description="OpenAI's resolution of an image, low: 512 px; null: not sent"
     )
-    jpeg_quality: int = Field(90, ge=50, le=100, description="JPEG quality of the pictures that are sent")
+    jpeg_quality: int = Field(90, ge=50, le=100, description="JPEG quality of the images that are sent")
     sentences: int = Field(1, ge=1, le=20, description="sentences about the whole movement per clip")
     about: Literal["motion"] = Field("motion", description="the movement")
     ask: Literal["class"] = Field("class", description="one request per clip")
@@ -53,35 +54,26 @@ class CaptionsOfClips(ChatApi):
     Config: ClassVar[type[ChatOptions]] = CaptionOptions
     config: CaptionOptions
     reads_clips = True
-    asked_about = "clips"
+    request_unit = "clips"
+    fixed_counts = False  # the captions of all clips are pooled
 
     def __init__(self, config: CaptionOptions):
         super().__init__(config)
         self._store: FrameStore | None = None
-        self._asked: dict[str, list[Question]] = {}  # class -> questions about its clips
+        self._questions: dict[str, list[Question]] = {}  # class -> questions about its clips
         self._clips: dict[str, list[str]] = {}  # hash of the request -> its clips, several if their frames are equal
-
-    @property
-    def sentences(self) -> None:
-        """Any number, because the captions of all clips are pooled."""
-        return None
-
-    @property
-    def steps(self) -> None:
-        """Any number, as `sentences`."""
-        return None
 
     def prepare(self, rivals: dict[str, list[str]], context: Context) -> None:
         """Draw the clips and print the estimated cost. Raises ValueError like ChatApi.prepare, or if there are no clips."""
         for label in rivals:
             self._draw(label, context)
-        if not any(self._asked.values()):
+        if not any(self._questions.values()):
             raise ValueError("captions_of_clips: no class has a training clip with frames under this protocol")
         super().prepare(rivals, context)
 
     def questions(self, label: str, rivals: list[str]) -> list[Question]:
         """Return one question per clip of the class."""
-        return self._asked.get(label, [])
+        return self._questions.get(label, [])
 
     def describe(self, label: str, rivals: list[str], context: Context) -> list[Text]:
         """Return the captions of the clips of a class. Equal sentences about the same part are one row.
@@ -101,16 +93,21 @@ class CaptionsOfClips(ChatApi):
         steps = sum(part_name(text.position) == "steps" for text in texts)
         if steps == self.config.steps or texts[0].status != "ok":
             return texts
-        status = f"failed: the answer has {steps} steps, {self.config.steps} were asked for"
+        status = f"failed: the answer has {steps} steps, {self.config.steps} were requested"
         return [replace(texts[0], sentence="", position=None, status=status)]
 
     def _send(self, request: dict[str, Any]) -> dict[str, Any]:
         clip_id = self._clips[Question(request, None).key][0]
-        return self.chat.send(request, self._estimate(request), self._pictures(clip_id)[1])
+        return self.chat.send(request, self._estimate(request), self._image_parts(clip_id)[1])
+
+    def _typical_requests(self, labels: Sequence[str]) -> list[dict[str, Any]]:
+        """Return one request per clip, with as many images as frames are shown."""
+        request = clip_question([{"type": "image_url"}] * self.config.frames, self.config).request
+        return [request] * (self.config.clips * len(labels))
 
     def _draw(self, label: str, context: Context) -> None:
         """Draw clips of a class and store a question about each of them. Raises ValueError if there are no frames."""
-        if label in self._asked:
+        if label in self._questions:
             return
         if context.frames is None:
             raise ValueError("captions_of_clips: needs the frames of the data set; pass --frames, its frames.json")
@@ -121,17 +118,17 @@ class CaptionsOfClips(ChatApi):
             self._store = FrameStore(list_shards(context.frames))
         known = sorted(clip_id for clip_id in context.train_clips.get(label, []) if clip_id in self._store)
         random.Random(f"{self.config.seed} {label}").shuffle(known)
-        asked: list[Question] = []
-        self._asked[label] = asked
+        of_class: list[Question] = []
+        self._questions[label] = of_class
         for clip_id in known[: self.config.clips]:
-            question = clip_question(self._pictures(clip_id)[0], self.config)
-            if not any(question.key == other.key for other in asked):
-                asked.append(question)
+            question = clip_question(self._image_parts(clip_id)[0], self.config)
+            if not any(question.key == other.key for other in of_class):
+                of_class.append(question)
             self._clips.setdefault(question.key, []).append(clip_id)
 
-    def _pictures(self, clip_id: str) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
+    def _image_parts(self, clip_id: str) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
         """Return the frames of a clip that are shown as parts of a message, and their JPEG files by name."""
-        from kinetext.texts.chat.pictures import picture_parts
+        from kinetext.texts.chat.images import image_parts
         from kinetext.video.sampling import uniform_indices
 
         assert self._store
@@ -139,7 +136,7 @@ class CaptionsOfClips(ChatApi):
         shown = uniform_indices(len(frames_TCHW), min(self.config.frames, len(frames_TCHW)))
         images: dict[str, bytes] = {}
         frames_THWC = frames_TCHW[shown].permute(0, 2, 3, 1).numpy()
-        return picture_parts(frames_THWC, self.config.jpeg_quality, self.config.detail, images), images
+        return image_parts(frames_THWC, self.config.jpeg_quality, self.config.detail, images), images
 
 
 def pooled(texts: list[Text]) -> list[Text]:

@@ -14,7 +14,7 @@ finishes the open requests (core/detached.py). An event that ends both processes
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from threading import Lock
 from typing import Any, ClassVar
@@ -35,12 +35,15 @@ from kinetext.texts.questions import (
     sentences_per_class,
 )
 
+NUM_RIVALS = 3  # per class in an estimate of the cost, as the default of confusables.rivals
+
 
 class ChatApi(Provider):
     """Descriptions by a language model on a chat-completions server."""
 
     Config: ClassVar[type[ChatOptions]] = ChatOptions
-    asked_about: ClassVar[str] = "classes"  # what one request is about, with `ask: class`
+    request_unit: ClassVar[str] = "classes"  # what requests are counted in, with `ask: class`
+    fixed_counts: ClassVar[bool] = True  # whether each class must have `sentences` and `steps` sentences per answer
 
     def __init__(self, config: ChatOptions):
         super().__init__(config)
@@ -67,13 +70,20 @@ class ChatApi(Provider):
 
     @property
     def sentences(self) -> int | None:
-        """How many sentences about the whole movement are requested."""
-        return self.config.sentences
+        """How many sentences about the whole movement are requested; None without `fixed_counts`."""
+        return self.config.sentences if self.fixed_counts else None
 
     @property
     def steps(self) -> int | None:
-        """How many sentences about moments between start and end are requested."""
-        return self.config.steps
+        """How many sentences about moments between start and end are requested; None without `fixed_counts`."""
+        return self.config.steps if self.fixed_counts else None
+
+    def estimate_cost(self, labels: Sequence[str]) -> limits.Cost:
+        """Return the approximate cost of the requests for these classes, each with NUM_RIVALS rivals."""
+        tokens = limits.Tokens(0, 0)
+        for request in self._typical_requests(labels):
+            tokens += self._estimate(request)
+        return limits.Cost(tokens, self._usd(tokens))
 
     def prepare(self, rivals: dict[str, list[str]], context: Context) -> None:
         """Print the estimated cost on stderr before anything is sent; with `batch`, fetch all answers.
@@ -208,19 +218,31 @@ class ChatApi(Provider):
         classes = 2 if self.config.ask == "pair" else 1
         return limits.estimate(request, classes * sentences_per_class(self.config))
 
+    def _typical_requests(self, labels: Sequence[str]) -> list[dict[str, Any]]:
+        """Return requests as they would be sent if each class had NUM_RIVALS of the others as rivals."""
+        rivals = {label: [other for other in labels if other != label][:NUM_RIVALS] for label in labels}
+        partners = pair_partners(rivals)
+        all_questions = (q for label in labels for q in questions(label, rivals[label], partners[label], self.config))
+        return list({question.key: question.request for question in all_questions}.values())
+
+    def _usd(self, tokens: limits.Tokens) -> float | None:
+        """Return the price of tokens, in a batch if `batch`; None if it is unknown."""
+        factor = limits.BATCH_PRICE_FACTOR if self.config.batch else 1.0
+        return self.config.prices.cost(tokens) * factor if self.config.prices else None
+
     def _report_cost(self, asked: int, missing: int, expected: limits.Tokens) -> None:
         """Print the estimated cost. Raises ValueError if it exceeds `max_usd`."""
         config = self.config
-        what = self.asked_about if config.ask == "class" else "pairs of classes"
+        what = self.request_unit if config.ask == "class" else "pairs of classes"
         if not missing:
             _print(f"all {asked} {what} have cached replies; nothing is sent")
             return
         text = f"{missing} of {asked} {what} to request from {config.server.base_url}, {asked - missing} cached; "
         text += f"about {expected.prompt} tokens in and {expected.completion} out, estimated from characters; "
-        if config.prices is None:
+        usd = self._usd(expected)
+        if usd is None:
             _print(text + "price unknown (set price_in, price_out)")
             return
-        usd = config.prices.cost(expected) * (limits.BATCH_PRICE_FACTOR if config.batch else 1.0)
         spent = self.chat.ledger.spent_usd
         _print(f"{text}about {usd:.4g} USD{' in a batch' if config.batch else ''}, {spent:.4g} USD paid before")
         if config.max_usd is not None and spent + usd > config.max_usd:

@@ -12,7 +12,7 @@ chat_api. Each round is a text set of its own, so that the report can compare ro
 refined, ...}`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -49,6 +49,7 @@ class Refined(ChatApi):
 
     Config: ClassVar[type[ChatOptions]] = RefinedOptions
     config: RefinedOptions
+    fixed_counts = False  # the sentences of round one are kept where a class is in none of the pairs
 
     @cached_property
     def source(self) -> Provider:
@@ -58,16 +59,6 @@ class Refined(ChatApi):
         if not provider.gives_descriptions or provider.control:
             raise ValueError(f"of.module: {of.module} has no descriptions to refine; use bundled, file or chat_api")
         return provider
-
-    @property
-    def sentences(self) -> None:
-        """Any number, because the sentences of round one are kept where a class is not asked about."""
-        return None
-
-    @property
-    def steps(self) -> None:
-        """Any number, as `sentences`."""
-        return None
 
     def check(self) -> None:
         """Raise ValueError if the source gives no descriptions or has a wrong option, or if there is no such file."""
@@ -118,6 +109,10 @@ class Refined(ChatApi):
         if any(is_used(text.status) and text.kind in DESCRIPTIONS for text in new):
             return [text for text in texts if text not in of_round and text.kind not in DESCRIPTIONS] + new
         return [text for text in texts if text not in of_round] + new
+
+    def _typical_requests(self, labels: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the requests of this round, one per pair."""
+        return super()._typical_requests(labels)[: self.config.pairs]
 
     def _own_files(self) -> list[Path]:
         return [Path(self.config.confusions)] if self.config.confusions else []

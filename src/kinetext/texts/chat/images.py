@@ -1,4 +1,4 @@
-"""Pictures in a request: each is named by a hash of its pixels, and its JPEG file is sent in place of the name.
+"""Images in a request: each is named by a hash of its pixels, and its JPEG file is sent in place of the name.
 
 Cached requests are therefore small and hold no video. The hash is of the pixels, the JPEG quality and the shape, so that
 cached replies stay valid if another version of the JPEG library writes other bytes.
@@ -12,12 +12,12 @@ import numpy as np
 from kinetext.data.frames import encode_image
 
 
-def picture_parts(
+def image_parts(
     frames_THWC: np.ndarray, quality: int, detail: str | None, images: dict[str, bytes]
 ) -> list[dict[str, Any]]:
     """Return the frames of a clip, uint8 RGB [T, H, W, 3], as parts of a message; add their JPEG files to `images`.
 
-    `detail` is OpenAI's resolution of a picture; None: not sent.
+    `detail` is OpenAI's resolution of an image; None: not sent.
     """
     parts = []
     for frame_HWC in np.ascontiguousarray(frames_THWC):
