@@ -60,8 +60,8 @@ def test_every_method_scores_and_learns_on_every_family(name, family):
         loss = total(method.losses(inputs))
         assert torch.isfinite(loss)
         loss.backward()
-        without = [n for n, p in method.new_parameters().items() if p.grad is None and "down_3RV" not in n]
-        assert not without
+        untrained = [n for n, p in method.new_parameters().items() if p.grad is None and "down_3RV" not in n]
+        assert not untrained
     with torch.inference_mode():
         scores_BK = method.score(method.encode_video(frames_BTCHW), method.encode_texts(table))
     assert scores_BK.shape == (B, len(LABELS))

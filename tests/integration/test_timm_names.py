@@ -45,10 +45,10 @@ def test_the_preprocessing_of_a_family_is_that_of_its_published_weights():
         facts = timm_facts(model)
         for tag in open_clip().list_pretrained_tags_by_model(model):
             settings = open_clip().get_pretrained_cfg(model, tag)
-            pixels = preprocess_of(model)
+            preprocess = preprocess_of(model)
             for name in ("mean", "std", "interpolation", "resize_mode"):
-                assert getattr(pixels, name) == settings[name], (model, tag, name)
-            assert (facts.interpolation, facts.resize_mode) == (pixels.interpolation, pixels.resize_mode)
+                assert getattr(preprocess, name) == settings[name], (model, tag, name)
+            assert (facts.interpolation, facts.resize_mode) == (preprocess.interpolation, preprocess.resize_mode)
 
 
 def test_the_plugin_follows_from_the_name_of_the_model():

@@ -105,8 +105,8 @@ def test_a_new_seed_runs_only_its_own_jobs(finished, tmp_path):
 def test_a_backbone_with_other_frames_shares_clips_and_splits(finished, tmp_path, backbones):
     (tmp_path / "hub").mkdir()
     save_file(Tiny().clip.state_dict(), tmp_path / "hub/open_clip_model.safetensors")
-    pixels = {"resize_mode": "squash", "interpolation": "bilinear"}
-    (tmp_path / "hub/open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": pixels}))
+    preprocess_cfg = {"resize_mode": "squash", "interpolation": "bilinear"}
+    (tmp_path / "hub/open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": preprocess_cfg}))
     configs = overlay(
         tmp_path,
         backbones={"squashed": {"model": "kinetext-tiny", "weights": str(tmp_path / "hub")}},
@@ -124,8 +124,8 @@ def test_frames_for_weights_on_the_hub_are_planned_without_its_cache(tmp_path, m
     """A folder of results that was moved to another machine holds the prepared backbone."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
-    pixels = Preprocess((0.5,) * 3, (0.5,) * 3, "bilinear", "squash")
-    backbone = OpenClipViT(Architecture(BACKBONE, pixels=pixels))
+    preprocess = Preprocess((0.5,) * 3, (0.5,) * 3, "bilinear", "squash")
+    backbone = OpenClipViT(Architecture(BACKBONE, preprocess=preprocess))
     save_backbone(backbone, tmp_path / "results/backbones/tiny", {"weights": "hf-hub:me/clip"})
     configs = overlay(tmp_path, backbones={"tiny": {"weights": "hf-hub:me/clip"}})
     frames = "results/data/shapes/frames/64-squash-bilinear/frames.json"

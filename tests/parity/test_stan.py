@@ -38,9 +38,9 @@ def closed_form(name: str, shape: tuple[int, ...]) -> Tensor:
     return u.mul_(0.3 if len(shape) >= 2 else 0.2)
 
 
-def fill(module: nn.Module, originals: dict[str, str], without: tuple[str, ...] = ()) -> None:
+def fill(module: nn.Module, originals: dict[str, str], excluded: tuple[str, ...] = ()) -> None:
     """Fill every parameter of `module` from the names that it has in the original."""
-    names = {name: p for name, p in module.named_parameters() if not name.startswith(without or "-")}
+    names = {name: p for name, p in module.named_parameters() if not name.startswith(excluded or "-")}
     assert set(names) == set(originals)
     for ours, original in originals.items():
         parameter = names[ours]
@@ -257,7 +257,7 @@ def test_the_text_tower_gives_the_originals_numbers(tmp_path):
     }
     for layer in range(2):
         names |= block(f"transformer.resblocks.{layer}", f"text_model.encoder.layers.{layer}")
-    fill(backbone.clip, names, without=("visual.", "logit_scale"))
+    fill(backbone.clip, names, excluded=("visual.", "logit_scale"))
     backbone.clip.attn_mask = backbone.clip.attn_mask.double()
     recorded = RECORDED["text_tiny"]
     ids_KL = torch.tensor(recorded["ids"])

@@ -71,7 +71,7 @@ def test_the_version_changes_with_the_code_that_draws(tmp_path, monkeypatch):
 
 
 def test_the_index_records_the_code_that_drew_the_files(tmp_path, monkeypatch):
-    def drawn(version, train=1):
+    def recorded_drawing(version, train=1):
         monkeypatch.setattr(shapes, "drawing_version", lambda: version)
         clips = {"train": train, "val": 0, "test": 1, "workers": 1}
         options = DatasetOptions(module="shapes", options={"pairs": ["across"], "level": 2, **clips})
@@ -79,16 +79,16 @@ def test_the_index_records_the_code_that_drew_the_files(tmp_path, monkeypatch):
         index_clips("mine", options, *paths)
         return read_metadata(paths[0])["drawn"]
 
-    assert drawn("old") == {"level": 2, "version": "old"}
-    assert drawn("new") == {"level": 2, "version": "old"}  # nothing was drawn again
-    assert drawn("old", train=2) == {"level": 2, "version": "old"}
-    assert drawn("new", train=3) == {"level": 2, "version": None}  # clips of both versions
-    assert drawn("new", train=4) == {"level": 2, "version": None}
+    assert recorded_drawing("old") == {"level": 2, "version": "old"}
+    assert recorded_drawing("new") == {"level": 2, "version": "old"}  # nothing was drawn again
+    assert recorded_drawing("old", train=2) == {"level": 2, "version": "old"}
+    assert recorded_drawing("new", train=3) == {"level": 2, "version": None}  # clips of both versions
+    assert recorded_drawing("new", train=4) == {"level": 2, "version": None}
     shutil.rmtree(tmp_path / "media")
-    assert drawn("new") == {"level": 2, "version": "new"}
+    assert recorded_drawing("new") == {"level": 2, "version": "new"}
     next((tmp_path / "media").rglob("drawing_version.txt")).unlink()  # as folders of earlier versions
-    assert drawn("new") == {"level": 2, "version": None}
-    assert drawn("new", train=2) == {"level": 2, "version": None}
+    assert recorded_drawing("new") == {"level": 2, "version": None}
+    assert recorded_drawing("new", train=2) == {"level": 2, "version": None}
 
 
 @pytest.fixture

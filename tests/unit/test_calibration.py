@@ -18,7 +18,7 @@ from kinetext.evaluation.predictions import Predictions
 METRICS = all_metrics()
 
 
-def drawn(clips=20_000, classes=5, seed=0):
+def draw_scores(clips=20_000, classes=5, seed=0):
     """Logits, and classes drawn with the probabilities that their softmax gives."""
     random = np.random.default_rng(seed)
     logits_BK = random.normal(size=(clips, classes)) * 2
@@ -28,7 +28,7 @@ def drawn(clips=20_000, classes=5, seed=0):
 
 @pytest.mark.parametrize("temperature", [0.07, 1.0, 12.0])
 def test_the_temperature_of_scaled_logits_is_found(temperature):
-    logits_BK, target_B = drawn()
+    logits_BK, target_B = draw_scores()
     fitted = fit_temperature(temperature * logits_BK, target_B)
     assert (fitted.reason, fitted.clips) == (None, 20_000)
     assert fitted.temperature == pytest.approx(temperature, rel=0.03)
@@ -37,7 +37,7 @@ def test_the_temperature_of_scaled_logits_is_found(temperature):
 def test_the_temperature_minimises_the_likelihood_and_equals_scipys():
     from scipy.optimize import minimize_scalar
 
-    scores_BK, target_B = drawn(300)
+    scores_BK, target_B = draw_scores(300)
     scores_BK = 30 * scores_BK + 1000.0  # a constant added to all scores changes nothing
 
     def negative_log_likelihood(log_temperature):
@@ -49,7 +49,7 @@ def test_the_temperature_minimises_the_likelihood_and_equals_scipys():
 
 
 def test_clips_without_frames_have_no_part_in_the_temperature():
-    scores_BK, target_B = drawn(200)
+    scores_BK, target_B = draw_scores(200)
     lost_BK = np.concatenate([scores_BK, np.full((3, 5), np.nan)])
     assert fit_temperature(lost_BK, np.append(target_B, [0, 1, 2])) == fit_temperature(scores_BK, target_B)
 
@@ -65,7 +65,7 @@ def test_scores_that_determine_no_temperature_are_not_calibrated():
 
 
 def test_a_calibration_survives_the_metadata_of_a_file():
-    fitted = fit_temperature(*drawn(100))
+    fitted = fit_temperature(*draw_scores(100))
     assert read_calibration(fitted.document()) == fitted
     assert "earlier version" in read_calibration(None).sentence()
     assert Calibration(0.5, 20).shares(np.array([[0.0, 0.5 * np.log(3)]]))[0].tolist() == pytest.approx([0.25, 0.75])
@@ -81,12 +81,12 @@ def test_expected_error_by_hand():
 
 
 def test_calibrated_scores_have_a_small_error_and_sharpened_ones_a_large_one():
-    logits_BK, target_B = drawn()
+    logits_BK, target_B = draw_scores()
     predictions = Predictions(
-        list("abcde"), target_B, 10 * logits_BK, calibration=fit_temperature(*drawn(5000, seed=1))
+        list("abcde"), target_B, 10 * logits_BK, calibration=fit_temperature(*draw_scores(5000, seed=1))
     )
     assert METRICS["ece"].measure(predictions) > 0.2
-    fitted = Predictions(list("abcde"), target_B, logits_BK, calibration=fit_temperature(*drawn(5000, seed=1)))
+    fitted = Predictions(list("abcde"), target_B, logits_BK, calibration=fit_temperature(*draw_scores(5000, seed=1)))
     assert METRICS["ece_calibrated"].measure(fitted) < 0.02
 
 
@@ -103,7 +103,7 @@ def test_risk_at_each_coverage_by_hand():
 
 
 def test_the_area_is_the_mean_risk_and_ends_at_the_error_rate():
-    logits_BK, target_B = drawn(500)
+    logits_BK, target_B = draw_scores(500)
     predictions = Predictions(list("abcde"), target_B, logits_BK)
     confidence_B = softmax(logits_BK).max(1)
     right_B = logits_BK.argmax(1) == target_B

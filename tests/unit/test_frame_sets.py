@@ -90,6 +90,6 @@ def test_frames_that_do_not_fit_a_backbone_are_refused(frames, message):
         configured(frames)
 
 
-def test_only_values_that_are_not_set_are_completed():
-    options = FrameOptions(size_px=224, num_frames=4).completed(size_px=256, resize_mode="squash")
+def test_only_values_that_are_not_set_get_defaults():
+    options = FrameOptions(size_px=224, num_frames=4).with_defaults(size_px=256, resize_mode="squash")
     assert (options.size_px, options.resize_mode, options.num_frames) == (224, "squash", 4)

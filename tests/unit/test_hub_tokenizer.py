@@ -42,8 +42,8 @@ def folder(tmp_path_factory):
     tokenizer.enable_truncation(4)
     tokenizer.save(str(folder / FILE))
     (folder / SETTINGS).write_text(json.dumps({"pad_token": {"content": "<pad>"}, "eos_token": "</s>"}))
-    pixels = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": pixels}))
+    preprocess_cfg = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": preprocess_cfg}))
     small_timm.small_options("siglip", folder)
     return folder
 

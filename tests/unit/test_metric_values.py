@@ -81,9 +81,9 @@ def test_pseudo_values_of_mean_class_accuracy_vary_within_classes_only():
     assert value_B.var() / 10 == pytest.approx(0.75 * 0.25 / 8 / 4)  # half of each class's accuracy
 
 
-def test_classes_that_score_as_high_are_counted_once_for_all_metrics():
+def test_ranks_are_computed_once_for_all_metrics():
     nan = float("nan")
     sample = predict([0, 1, 1, 0], [[0.9, 0.1, 0.9], [0.5, 0.4, 0.3], [0.1, 0.8, 0.2], [nan] * 3], ["a", "b", "c"])
-    assert sample.num_not_below_B.tolist() == [1, 1, 0, np.iinfo(np.int32).max]
-    assert sample.num_not_below_B is sample.num_not_below_B
-    assert sample.take(np.array([2, 0])).num_not_below_B.tolist() == [0, 1]
+    assert sample.rank_B.tolist() == [2, 2, 1, np.iinfo(np.int32).max]
+    assert sample.rank_B is sample.rank_B
+    assert sample.take(np.array([2, 0])).rank_B.tolist() == [1, 2]

@@ -116,7 +116,7 @@ def test_what_cannot_serve_several_labels_is_refused_before_anything_runs(tmp_pa
 # ---- average precision
 
 
-def drawn(clips=60, classes=7, levels=12):
+def draw_scores(clips=60, classes=7, levels=12):
     """Scores with many ties and labels that they say something about."""
     random = np.random.default_rng(0)
     labels_BK = random.random((clips, classes)) < 0.3
@@ -128,7 +128,7 @@ def drawn(clips=60, classes=7, levels=12):
 def test_average_precision_equals_scikit_learns():
     from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
 
-    scores_BK, labels_BK = drawn()
+    scores_BK, labels_BK = draw_scores()
     value_K = sort_scores(scores_BK, labels_BK).precisions()
     counted = [k for k in range(7) if k != 3]
     wanted = [average_precision_score(labels_BK[:, k], scores_BK[:, k]) for k in counted]
@@ -144,7 +144,7 @@ def test_average_precision_equals_scikit_learns():
 
 
 def test_drawn_clips_have_the_precision_of_their_copies():
-    scores_BK, labels_BK = drawn()
+    scores_BK, labels_BK = draw_scores()
     rows = np.random.default_rng(1).integers(60, size=60)
     taken = sort_scores(scores_BK, labels_BK).take(rows)
     assert len(taken) == 60

@@ -38,7 +38,7 @@ def test_local_weights_give_the_same_features(small: OpenClipViT, tmp_path: Path
 
 def test_pixels_are_normalised_as_the_weights_were_trained(small: OpenClipViT, tmp_path: Path) -> None:
     clip = small.built_from.model
-    inception = OpenClipViT(Architecture(clip, pixels=Preprocess((0.5,) * 3, (0.5,) * 3)))
+    inception = OpenClipViT(Architecture(clip, preprocess=Preprocess((0.5,) * 3, (0.5,) * 3)))
     save_backbone(inception, tmp_path, {})
     assert load_backbone(tmp_path).mean_C.tolist() == [0.5] * 3
     white = torch.full((1, 1, 3, 1, 1), 255, dtype=torch.uint8)

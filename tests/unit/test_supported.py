@@ -55,9 +55,9 @@ def test_a_refusal_is_one_sentence_with_the_nearest_model(model, problem, substi
 def test_how_published_weights_need_their_frames_is_known_without_open_clip():
     for row in statuses():
         for tag in open_clip().list_pretrained_tags_by_model(row.model) if row.family else ():
-            settings, pixels = open_clip().get_pretrained_cfg(row.model, tag), preprocess_of(row.model, tag)
+            settings, preprocess = open_clip().get_pretrained_cfg(row.model, tag), preprocess_of(row.model, tag)
             for name in ("interpolation", "resize_mode"):
-                assert settings[name] == getattr(pixels, name), (row.model, tag)
+                assert settings[name] == getattr(preprocess, name), (row.model, tag)
 
 
 def test_a_model_is_refused_before_it_is_built():

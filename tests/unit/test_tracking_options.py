@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from kinetext.cli import app
 from kinetext.config.report import TrackingOptions
-from kinetext.tracking.store import without_password
+from kinetext.tracking.store import hide_password
 
 WITH_SECRET = [
     "postgresql://me:hunter2@host/runs",
@@ -35,7 +35,7 @@ def test_uri_without_a_secret_is_accepted(uri):
 
 @pytest.mark.parametrize("uri", [*WITH_SECRET, "postgresql://me:p@hunter2@host/runs"])
 def test_messages_hold_no_secret_of_a_uri_from_the_environment(uri):
-    message = without_password(f"{uri}: MLflow failed (connection to {uri} refused)")
+    message = hide_password(f"{uri}: MLflow failed (connection to {uri} refused)")
     assert "hunter2" not in message
     assert "host" in message
     assert message.endswith(" refused)")

@@ -119,7 +119,7 @@ def test_top5_in_front_does_not_make_a_training_look_unlearned(tmp_path):
         options = ReportOptions(headline=["top5"])
         comparison = Comparison("d", "supervised", "test")
         section = comparison_sections(comparison, measured, options, [], [], curves, [], tmp_path)
-        return section["unlearned"], section["validated"]
+        return section["unlearned"], section["validation_metric"]
 
     assert unlearned(0.6) == ([], "top1")
     assert unlearned(1 / 6) == ([MEAN], "top1")

@@ -161,17 +161,17 @@ def test_openai_file_becomes_a_backbone_with_quick_gelu(tiny_clip, tmp_path):
     assert_same(backbone.clip.state_dict(), halved)
 
 
-PIXELS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+PREPROCESS_CFG = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
 
 
 def write_snapshot(
-    folder: Path, state: dict[str, torch.Tensor], file: str, pixels: dict = PIXELS
+    folder: Path, state: dict[str, torch.Tensor], file: str, preprocess_cfg: dict = PREPROCESS_CFG
 ) -> dict[str, torch.Tensor]:
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.clone() for name, tensor in state.items()}
     write = save_file if file.endswith("safetensors") else torch.save
     write(state, folder / file)
-    content = {"model_cfg": {"embed_dim": D, "quick_gelu": True}, "preprocess_cfg": pixels}
+    content = {"model_cfg": {"embed_dim": D, "quick_gelu": True}, "preprocess_cfg": preprocess_cfg}
     (folder / "open_clip_config.json").write_text(json.dumps(content))
     return state
 
@@ -196,10 +196,12 @@ def hub_cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-def write_to_cache(cache: Path, state: dict[str, torch.Tensor], pixels: dict = PIXELS) -> dict[str, torch.Tensor]:
+def write_to_cache(
+    cache: Path, state: dict[str, torch.Tensor], preprocess_cfg: dict = PREPROCESS_CFG
+) -> dict[str, torch.Tensor]:
     """Write weights as hf-hub:me/clip to a cache of the hub."""
     repository, commit = cache / "models--me--clip", "a" * 40
-    state = write_snapshot(repository / "snapshots" / commit, state, HUB_FILES[0], pixels)
+    state = write_snapshot(repository / "snapshots" / commit, state, HUB_FILES[0], preprocess_cfg)
     (repository / "refs").mkdir()
     (repository / "refs/main").write_text(commit)
     return state
@@ -211,7 +213,7 @@ def test_name_on_the_hub_is_read_from_the_cache(tiny_clip, hub_cache):
     assert hub_state("me/clip") == ("", False)
 
 
-OTHERS = {**PIXELS, "size": 64, "interpolation": "bilinear", "resize_mode": "squash"}
+OTHERS = {**PREPROCESS_CFG, "size": 64, "interpolation": "bilinear", "resize_mode": "squash"}
 
 
 @pytest.mark.parametrize("family", ["native", "timm"])
@@ -231,11 +233,13 @@ def test_facts_have_the_preprocessing_of_the_loaded_model(tiny_clip, hub_cache, 
         with pytest.raises(ValueError, match="hf-hub:me/clip is not in the cache and cannot be downloaded"):
             plugin.facts(config)
         write_to_cache(hub_cache, clip.state_dict(), OTHERS)
-    facts, pixels = plugin.facts(config), plugin.prepare(config).preprocess
+    facts, preprocess = plugin.facts(config), plugin.prepare(config).preprocess
     assert (
-        (facts.interpolation, facts.resize_mode) == (pixels.interpolation, pixels.resize_mode) == ("bilinear", "squash")
+        (facts.interpolation, facts.resize_mode)
+        == (preprocess.interpolation, preprocess.resize_mode)
+        == ("bilinear", "squash")
     )
-    assert (list(pixels.mean), list(pixels.std)) == (PIXELS["mean"], PIXELS["std"])
+    assert (list(preprocess.mean), list(preprocess.std)) == (PREPROCESS_CFG["mean"], PREPROCESS_CFG["std"])
 
 
 def test_a_plan_with_weights_of_the_hub_does_not_depend_on_the_cache(tiny_clip, hub_cache, tmp_path, monkeypatch):
@@ -273,7 +277,7 @@ def test_a_plan_with_weights_of_the_hub_does_not_depend_on_the_cache(tiny_clip, 
 
 
 @pytest.mark.parametrize(
-    ("pixels", "message"),
+    ("preprocess_cfg", "message"),
     [
         (
             {"resize_mode": "longest"},
@@ -284,8 +288,8 @@ def test_a_plan_with_weights_of_the_hub_does_not_depend_on_the_cache(tiny_clip, 
         ([], "is no description of an open_clip model"),
     ],
 )
-def test_a_preprocessing_that_is_not_supported_is_refused_by_the_check(tiny_clip, tmp_path, pixels, message):
-    write_snapshot(tmp_path / "hub", {}, HUB_FILES[0], pixels)
+def test_a_preprocessing_that_is_not_supported_is_refused_by_the_check(tiny_clip, tmp_path, preprocess_cfg, message):
+    write_snapshot(tmp_path / "hub", {}, HUB_FILES[0], preprocess_cfg)
     config = OpenClipViT.Config(model=TINY, weights=str(tmp_path / "hub"))
     for check in (OpenClipViT.facts, OpenClipViT.prepare):
         with pytest.raises(ValueError, match=f"open_clip_config.json: {message}"):

@@ -100,8 +100,8 @@ class HfVideo(Backbone):
 
     @classmethod
     def rebuild(cls, architecture: dict[str, Any]) -> HfVideo:
-        pixels = Preprocess(tuple(architecture["mean"]), tuple(architecture["std"]), "bilinear")
-        return cls(architecture["config"], pixels)
+        preprocess = Preprocess(tuple(architecture["mean"]), tuple(architecture["std"]), "bilinear")
+        return cls(architecture["config"], preprocess)
 
     def architecture(self) -> dict[str, Any]:
         return {"config": self.description, "mean": list(self.preprocess.mean), "std": list(self.preprocess.std)}

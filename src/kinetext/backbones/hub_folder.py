@@ -59,14 +59,14 @@ def write_hub_folder(
     """
     settings = open_clip().get_model_config(model)
     settings |= {"quick_gelu": True} if quick_gelu else {}
-    pixels = {
+    preprocess_cfg = {
         "mean": list(preprocess.mean),
         "std": list(preprocess.std),
         "interpolation": preprocess.interpolation,
         "resize_mode": preprocess.resize_mode,
     }
     save_tensors(dict(clip.state_dict()), folder / WEIGHTS, {"model": model})
-    _write_json(folder / CONFIG, {"model_cfg": settings, "preprocess_cfg": pixels})
+    _write_json(folder / CONFIG, {"model_cfg": settings, "preprocess_cfg": preprocess_cfg})
     if isinstance(tokenizer, HubTokenizer):
         write_tokenizer(tokenizer, folder)
     if is_original_clip(clip):

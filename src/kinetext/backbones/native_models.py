@@ -58,7 +58,7 @@ def facts_of(model: str, tag: str | None = None, settings_of_weights: dict[str, 
     refuse_unsupported(model, settings)
     vision = {"layers": 12, "image_size": 224, **settings["vision_cfg"]}
     text = {"layers": 12, "width": 512, "context_length": 77, "vocab_size": 49408, **settings["text_cfg"]}
-    pixels = with_settings(preprocess_of(model, tag), settings_of_weights or {})
+    preprocess = with_settings(preprocess_of(model, tag), settings_of_weights or {})
     tokens = (vision["image_size"] // vision.get("patch_size", 16)) ** 2 + 1
     encoders = (
         (tokens, vision.get("width", 768), vision["layers"]),
@@ -75,6 +75,6 @@ def facts_of(model: str, tag: str | None = None, settings_of_weights: dict[str, 
         image_gflop,
         text_gflop,
         int(sum(layers)) + text["vocab_size"] * text["width"],
-        pixels.interpolation,
-        pixels.resize_mode,
+        preprocess.interpolation,
+        preprocess.resize_mode,
     )

@@ -41,7 +41,7 @@ from kinetext.backbones.text_tokens import (
 )
 from kinetext.backbones.text_tower import encode_words, sees_padding
 from kinetext.backbones.timm_models import preprocess_of, with_settings
-from kinetext.backbones.weights import Source, find_weights, is_openai, load_into, pixels_of, read_weights
+from kinetext.backbones.weights import Source, find_weights, is_openai, load_into, preprocess_cfg_of, read_weights
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Architecture:
 
     model: str
     quick_gelu: bool = False
-    pixels: Preprocess | None = None  # None: that of the published weights
+    preprocess: Preprocess | None = None  # None: that of the published weights
     tokenizer: Tokenizer | None = None  # None: CLIP's
 
 
@@ -63,7 +63,7 @@ class OpenClipViT(OpenClipModel):
 
     def __init__(self, built_from: Architecture) -> None:
         clip = build_native(built_from.model, built_from.quick_gelu)
-        super().__init__(built_from.pixels or preprocess_of(built_from.model))
+        super().__init__(built_from.preprocess or preprocess_of(built_from.model))
         self.built_from, self.model = built_from, built_from.model
         self.clip, self.visual, self.text = clip, clip.visual, getattr(clip, "text", clip)
         of_hub = "hf_tokenizer_name" in text_settings(built_from.model)
@@ -88,7 +88,7 @@ class OpenClipViT(OpenClipModel):
     @classmethod
     def facts(cls, config: Any) -> Facts:
         cls.require_weights(config)
-        return facts_of(config.model, config.pretrained, pixels_of(config.weights))
+        return facts_of(config.model, config.pretrained, preprocess_cfg_of(config.weights))
 
     @classmethod
     def prepared_facts(cls, config: Any, architecture: dict[str, Any]) -> Facts:
@@ -109,8 +109,8 @@ class OpenClipViT(OpenClipModel):
             log.warning("%s: if these weights are OpenAI's, take model %s-quickgelu", source.file, model)
         text = text_settings(model)
         tokenizer = find_tokenizer(text, weights) if "hf_tokenizer_name" in text else None
-        pixels = with_settings(preprocess_of(model, config.pretrained), source.pixels)
-        backbone = cls(Architecture(model, quick_gelu, pixels, tokenizer))
+        preprocess = with_settings(preprocess_of(model, config.pretrained), source.preprocess_cfg)
+        backbone = cls(Architecture(model, quick_gelu, preprocess, tokenizer))
         if backbone.is_coca:
             tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{DECODER}.")}
         problem = load_into(backbone.clip, tensors, resizers())
@@ -119,17 +119,17 @@ class OpenClipViT(OpenClipModel):
         return backbone
 
     def architecture(self) -> dict[str, Any]:
-        pixels = vars(self.preprocess) | {name: list(getattr(self.preprocess, name)) for name in ("mean", "std")}
+        preprocess = vars(self.preprocess) | {name: list(getattr(self.preprocess, name)) for name in ("mean", "std")}
         settings = tokenizer_settings(self.tokenizer)
-        content = {"model": self.built_from.model, "quick_gelu": self.built_from.quick_gelu, **pixels}
+        content = {"model": self.built_from.model, "quick_gelu": self.built_from.quick_gelu, **preprocess}
         return content | ({"tokenizer": settings} if settings else {})
 
     @classmethod
     def rebuild(cls, architecture: dict[str, Any]) -> OpenClipViT:
         model = architecture["model"]
-        pixels = with_settings(preprocess_of(model), architecture)
+        preprocess = with_settings(preprocess_of(model), architecture)
         tokenizer = tokenizer_from(architecture, text_settings(model))
-        return cls(Architecture(model, architecture["quick_gelu"], pixels, tokenizer))
+        return cls(Architecture(model, architecture["quick_gelu"], preprocess, tokenizer))
 
     def export(self, folder: Path) -> None:
         if self.is_coca:

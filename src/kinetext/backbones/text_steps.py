@@ -124,10 +124,10 @@ def reversed_steps(step_GMD: Tensor, position_GM: Tensor, count_G: Tensor) -> tu
 
 def random_sentences(index: StepIndex) -> Tensor:
     """Return which rows [R] are drawn: one random sentence of each step."""
-    drawn_R = torch.rand(len(index.step_R), device=index.step_R.device) * (index.step_R >= 0)
+    random_R = torch.rand(len(index.step_R), device=index.step_R.device) * (index.step_R >= 0)
     step_R = index.group_R * index.position_GM.shape[1] + index.step_R.clamp(min=0)
-    most = drawn_R.new_zeros(index.position_GM.numel()).scatter_reduce(0, step_R, drawn_R, "amax")
-    return drawn_R == most[step_R]
+    most = random_R.new_zeros(index.position_GM.numel()).scatter_reduce(0, step_R, random_R, "amax")
+    return random_R == most[step_R]
 
 
 def step_features(unit_SD: Tensor, index: StepIndex, weight_R: Tensor | None = None) -> Tensor:

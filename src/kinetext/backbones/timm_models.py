@@ -65,7 +65,7 @@ def timm_facts(model: str, settings_of_weights: dict[str, Any] | None = None) ->
     vision, text = settings["vision_cfg"], settings["text_cfg"]
     text = {"layers": 12, "width": 512, "context_length": 77, "vocab_size": 49408, **text}
     size = size_of(vision["timm_model_name"])
-    pixels = with_settings(preprocess_of(model), settings_of_weights or {})
+    preprocess = with_settings(preprocess_of(model), settings_of_weights or {})
     assert size is not None
     tokens = (vision["image_size"] // size.patch_px) ** 2
     image_gflop = gflop(tokens, size.width, size.layers, size.mlp_ratio)
@@ -80,8 +80,8 @@ def timm_facts(model: str, settings_of_weights: dict[str, Any] | None = None) ->
         image_gflop,
         gflop(*text_sizes, text.get("mlp_ratio", 4.0)),
         int(parameters) + text["vocab_size"] * text["width"],
-        pixels.interpolation,
-        pixels.resize_mode,
+        preprocess.interpolation,
+        preprocess.resize_mode,
     )
 
 
@@ -112,11 +112,11 @@ def size_of(timm_name: str) -> Size | None:
 def preprocess_of(model: str, tag: str | None = None) -> Preprocess:
     """Return the preprocessing with which the published weights of an open_clip model were trained."""
     name = f"{model} {tag}"
-    return next((pixels for pattern, pixels in FAMILIES.items() if re.search(pattern, name, re.I)), OPENAI)
+    return next((preprocess for pattern, preprocess in FAMILIES.items() if re.search(pattern, name, re.I)), OPENAI)
 
 
-def with_settings(pixels: Preprocess, settings: dict[str, Any]) -> Preprocess:
+def with_settings(preprocess: Preprocess, settings: dict[str, Any]) -> Preprocess:
     """Return a preprocessing with the values of open_clip's `preprocess_cfg` that are set."""
     fields = {name: settings[name] for name in ("interpolation", "resize_mode") if settings.get(name)}
     fields |= {name: tuple(map(float, settings[name])) for name in ("mean", "std") if settings.get(name)}
-    return replace(pixels, **fields)
+    return replace(preprocess, **fields)

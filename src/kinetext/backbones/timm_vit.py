@@ -38,7 +38,7 @@ from kinetext.backbones.text_tokens import (
 from kinetext.backbones.text_tower import encode_words, sees_padding, unsupported
 from kinetext.backbones.timm_layers import TimmLayer, low_rank_targets
 from kinetext.backbones.timm_models import preprocess_of, refuse_unsupported, timm_facts, with_settings
-from kinetext.backbones.weights import find_weights, load_into, pixels_of, read_weights
+from kinetext.backbones.weights import find_weights, load_into, preprocess_cfg_of, read_weights
 
 BLOCKS = ("Block", "EvaBlock", "EvaBlockPostNorm")  # timm's classes
 EMBEDDINGS = ("patch_embed", "cls_token", "reg_token", "pos_embed", "norm_pre", "rope")
@@ -50,9 +50,9 @@ log = logging.getLogger(__name__)
 class TimmViT(OpenClipModel):
     """A model of open_clip with a plain ViT of timm. Raises ValueError for other encoders."""
 
-    def __init__(self, model: str, pixels: Preprocess | None = None, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(self, model: str, preprocess: Preprocess | None = None, tokenizer: Tokenizer | None = None) -> None:
         clip = build(model)
-        super().__init__(pixels or preprocess_of(model))
+        super().__init__(preprocess or preprocess_of(model))
         self.model, self.clip, self.visual, self.trunk, self.text = (
             model,
             clip,
@@ -81,7 +81,7 @@ class TimmViT(OpenClipModel):
     @classmethod
     def facts(cls, config: Any) -> Facts:
         cls.require_weights(config)
-        return timm_facts(config.model, pixels_of(config.weights))
+        return timm_facts(config.model, preprocess_cfg_of(config.weights))
 
     @classmethod
     def prepared_facts(cls, config: Any, architecture: dict[str, Any]) -> Facts:
@@ -96,15 +96,15 @@ class TimmViT(OpenClipModel):
         refuse_unsupported(config.model, open_clip().get_model_config(config.model))
         if config.weights:
             source = find_weights(config.weights)
-            file, settings = source.file, source.pixels
+            file, settings = source.file, source.preprocess_cfg
         else:
             settings = published_settings(config.model, config.pretrained)
             file = Path(open_clip().download_pretrained(settings))
-        pixels = with_settings(preprocess_of(config.model), settings)
+        preprocess = with_settings(preprocess_of(config.model), settings)
         text = text_settings(config.model)
         of_hub = "hf_tokenizer_name" in text
         tokenizer: Tokenizer = find_tokenizer(text, config.weights) if of_hub else ClipTokenizer(config.model)
-        backbone = cls(config.model, pixels, tokenizer)
+        backbone = cls(config.model, preprocess, tokenizer)
         problem = load_into(backbone.clip, read_weights(file), resizers())
         if problem:
             raise ValueError(f"backbones: {file} does not fit {config.model}: {problem}; is it another architecture's?")
@@ -115,14 +115,16 @@ class TimmViT(OpenClipModel):
         write_hub_folder(self.clip, self.model, False, self.preprocess, folder, self.tokenizer)
 
     def architecture(self) -> dict[str, Any]:
-        pixels = vars(self.preprocess) | {name: list(getattr(self.preprocess, name)) for name in ("mean", "std")}
-        return {"model": self.model, **pixels, "tokenizer": tokenizer_settings(self.tokenizer)}
+        preprocess = vars(self.preprocess) | {name: list(getattr(self.preprocess, name)) for name in ("mean", "std")}
+        return {"model": self.model, **preprocess, "tokenizer": tokenizer_settings(self.tokenizer)}
 
     @classmethod
     def rebuild(cls, architecture: dict[str, Any]) -> TimmViT:
         """Return a model with random weights. `restore` adds the content of a tokenizer of the hub."""
-        pixels = with_settings(preprocess_of(architecture["model"]), architecture)
-        return cls(architecture["model"], pixels, tokenizer_from(architecture, text_settings(architecture["model"])))
+        preprocess = with_settings(preprocess_of(architecture["model"]), architecture)
+        return cls(
+            architecture["model"], preprocess, tokenizer_from(architecture, text_settings(architecture["model"]))
+        )
 
     def depth_of(self, name: str) -> ParameterPlace:
         side, *parts = name.removeprefix("clip.").split(".")

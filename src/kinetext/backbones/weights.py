@@ -37,12 +37,12 @@ FORMATS = {
 class Source:
     """A file of weights, with the GELU variant (None: unknown) and the preprocessing from the configuration beside it.
 
-    `pixels` is open_clip's `preprocess_cfg`; it is empty for a file alone.
+    `preprocess_cfg` is that of open_clip; it is empty for a file alone.
     """
 
     file: Path
     quick_gelu: bool | None = None
-    pixels: dict[str, Any] = field(default_factory=dict)
+    preprocess_cfg: dict[str, Any] = field(default_factory=dict)
 
 
 def missing(weights: str) -> str:
@@ -78,7 +78,7 @@ def find_weights(weights: str) -> Source:
     return Source(path)
 
 
-def pixels_of(weights: str | None) -> dict[str, Any]:
+def preprocess_cfg_of(weights: str | None) -> dict[str, Any]:
     """Return the `preprocess_cfg` that `find_weights` finds for these weights. It is empty for a file alone.
 
     The small configuration of a name on the hub is downloaded if it is not in the cache. Raises ValueError if it
@@ -87,12 +87,12 @@ def pixels_of(weights: str | None) -> dict[str, Any]:
     if not weights or Path(weights).is_file():
         return {}
     if not weights.startswith(HUB):
-        return find_weights(weights).pixels
+        return find_weights(weights).preprocess_cfg
     try:
         config = hub_file(weights.removeprefix(HUB), (CONFIG,))
     except ValueError as error:  # the check of the configuration names the backbone
         raise ValueError(str(error).removeprefix("backbones: ")) from None
-    return _described(config, config).pixels
+    return _described(config, config).preprocess_cfg
 
 
 def _described(file: Path, config: Path) -> Source:
@@ -107,10 +107,13 @@ def _described(file: Path, config: Path) -> Source:
         )
     content = load_json(config)
     try:
-        quick_gelu, pixels = bool(content["model_cfg"].get("quick_gelu", False)), content.get("preprocess_cfg", {})
+        quick_gelu, preprocess_cfg = (
+            bool(content["model_cfg"].get("quick_gelu", False)),
+            content.get("preprocess_cfg", {}),
+        )
         for name in ("mean", "std"):
-            _red, _green, _blue = map(float, pixels.get(name) or (0, 0, 0))
-        chosen = {name: pixels.get(name) or None for name in SUPPORTED}
+            _red, _green, _blue = map(float, preprocess_cfg.get(name) or (0, 0, 0))
+        chosen = {name: preprocess_cfg.get(name) or None for name in SUPPORTED}
     except (AttributeError, KeyError, TypeError, ValueError):
         raise ValueError(f"{config}: is no description of an open_clip model (model_cfg, preprocess_cfg)") from None
     for name, value in chosen.items():
@@ -119,7 +122,7 @@ def _described(file: Path, config: Path) -> Source:
                 f"{config}: the weights need {name}: {value}, and only {' and '.join(SUPPORTED[name])} are supported; take "
                 "other weights"
             )
-    return Source(file, quick_gelu, pixels)
+    return Source(file, quick_gelu, preprocess_cfg)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -31,17 +31,18 @@ class FrameOptions(Options):
         224,
         ge=16,
         le=1024,
-        description="height and width in pixels; not set in a data set: that of each backbone. Backbones share a set of frames if "
-        "their size, resize_mode and interpolation are equal",
+        description="height and width in pixels; a data set that does not set it has the input size of each backbone, and "
+        "backbones with equal size_px, resize_mode and interpolation share their frames",
     )
     resize_mode: Literal["shortest", "squash"] = Field(
         "shortest",
         description="shortest: resize the short side and crop, as for CLIP; squash: resize both sides to size_px without a crop, as "
-        "for SigLIP and PE-Core; not set in a data set: that of each backbone",
+        "for SigLIP and PE-Core; a data set that does not set it has the mode of each backbone",
     )
     interpolation: Literal["bicubic", "bilinear"] = Field(
         "bicubic",
-        description="of resizing, with antialiasing (bilinear: PE-Core, MobileCLIP); not set in a data set: that of each backbone",
+        description="interpolation when frames are resized, with antialiasing (bilinear: PE-Core, MobileCLIP); a data set that does "
+        "not set it has that of each backbone",
     )
     crop: Literal["centre", "whole"] = Field(
         "centre",
@@ -50,7 +51,7 @@ class FrameOptions(Options):
     )
     aspect: Literal["display", "storage"] = Field(
         "display",
-        description="of videos whose pixels are not square: display: stretch frames to the width that players show; storage: "
+        description="for videos whose pixels are not square; display: stretch frames to the width that players show; storage: "
         "take the pixels as they are stored",
     )
     sampling: Literal["uniform", "uniform_time", "segment", "dense", "rate"] = Field(
@@ -81,7 +82,7 @@ class FrameOptions(Options):
         """Return the folder name of a set of stored frames: {size}-{resize mode}-{interpolation}."""
         return f"{self.size_px}-{self.resize_mode}-{self.interpolation}"
 
-    def completed(self, **values: Any) -> "FrameOptions":
+    def with_defaults(self, **values: Any) -> "FrameOptions":
         """Return the options with `values` for those that the configuration does not set.
 
         Raises ValueError if they contradict the others.

@@ -35,7 +35,7 @@ class TrainingOptions(Options):
     warmup_epochs: float = Field(1.0, ge=0, description="epochs of linear warm-up, followed by cosine decay to zero")
     loss: Literal["softmax", "sigmoid"] = Field(
         "softmax",
-        description="of methods without losses of their own. softmax: cross-entropy, for captions symmetric (CLIP); sigmoid: a binary "
+        description="loss of methods that define none. softmax: cross-entropy, for captions symmetric (CLIP); sigmoid: a binary "
         "loss for every pair of clip and text (SigLIP, ICCV 2023), with the bias of the backbone or else a learned threshold",
     )
     label_smoothing: Fraction = Field(0.0, description="label smoothing of the cross-entropy")

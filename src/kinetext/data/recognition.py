@@ -17,7 +17,7 @@ class RecognitionOptions(Options):
     root: str = Field(description="folder of the videos")
     annotations: str = Field(description="folder of the official lists, as published")
     val_share: float = Field(0.0, ge=0, lt=1, description="share of the training clips set aside for validation")
-    seed: int = Field(0, ge=0, description="of the draw of validation clips; no effect with val_share 0")
+    seed: int = Field(0, ge=0, description="random seed for the choice of validation clips; no effect with val_share 0")
 
 
 class RecognitionDataset(Dataset):

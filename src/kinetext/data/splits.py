@@ -175,8 +175,10 @@ def protocol_splits(
     if match["shots"]:
         shots, draw = int(match["shots"]), int(match["draw"] or 0)
         for split in ("train", "val"):
-            drawn = draw_clips([r for r in splits[split].rows if usable is None or r["clip_id"] in usable], shots, draw)
-            splits[split] = Split(drawn, base)
+            shot_rows = draw_clips(
+                [r for r in splits[split].rows if usable is None or r["clip_id"] in usable], shots, draw
+            )
+            splits[split] = Split(shot_rows, base)
         if (path := options.shot_list(protocol)) is not None:
             splits["train"] = Split(listed_clips(Path(path), part("train", base).rows, labels), base)
     return splits

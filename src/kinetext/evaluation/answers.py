@@ -37,9 +37,7 @@ class Answers:
 
 def answers(predictions: Predictions) -> Answers:
     """Return whether each clip is classified correctly. A tie counts as wrong, as does a clip without frames."""
-    return Answers(
-        predictions.num_not_below_B < 1, predictions.target_B, predictions.labels, group_B=predictions.group_B
-    )
+    return Answers(predictions.rank_B == 1, predictions.target_B, predictions.labels, group_B=predictions.group_B)
 
 
 def confident_answers(predictions: Predictions, calibrated: bool) -> Answers:

@@ -161,11 +161,11 @@ def _draw_groups(group_B: np.ndarray, draws: int, seed: int) -> Iterator[np.ndar
     order_B, count_G = np.argsort(group_B, kind="stable"), np.bincount(group_B)
     start_G = np.cumsum(count_G) - count_G
     for _ in range(draws):
-        drawn_G = random.integers(len(count_G), size=len(count_G))
+        sample_G = random.integers(len(count_G), size=len(count_G))
         if len(count_G) == len(order_B):
-            yield order_B[drawn_G]
+            yield order_B[sample_G]
             continue
-        count, start = count_G[drawn_G], start_G[drawn_G]
+        count, start = count_G[sample_G], start_G[sample_G]
         yield order_B[np.repeat(start - (np.cumsum(count) - count), count) + np.arange(count.sum())]
 
 

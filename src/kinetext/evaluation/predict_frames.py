@@ -145,8 +145,8 @@ def draw_examples(spec: RunSpec, count: int, train: Split, split: Split, store: 
     labels = [label for label in split.labels if clips_of[label]]
     generator.shuffle(labels)
     rounds = range(max(map(len, clips_of.values()), default=0))
-    drawn = [clips_of[label][turn] for turn in rounds for label in labels if turn < len(clips_of[label])][:count]
-    return [Example(_frames(spec, store, row["clip_id"]), split.labels.index(row["label"])) for row in drawn]
+    example_rows = [clips_of[label][turn] for turn in rounds for label in labels if turn < len(clips_of[label])][:count]
+    return [Example(_frames(spec, store, row["clip_id"]), split.labels.index(row["label"])) for row in example_rows]
 
 
 def ask_all(

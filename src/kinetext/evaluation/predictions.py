@@ -41,11 +41,14 @@ class Predictions:
         return len(self.target_B)
 
     @cached_property
-    def num_not_below_B(self) -> np.ndarray:
-        """How many other classes score at least as high as the class of the clip; for NaN scores the largest int32."""
+    def rank_B(self) -> np.ndarray:
+        """The rank of the class of each clip, from 1, after all other classes with an equal score.
+
+        For NaN scores it is the largest int32.
+        """
         target_score_B1 = np.take_along_axis(self.scores_BK, self.target_B[:, None], axis=1)
-        not_below_B = (~(self.scores_BK < target_score_B1)).sum(axis=1) - 1  # minus the class itself
-        return np.where(np.isnan(target_score_B1[:, 0]), np.iinfo(np.int32).max, not_below_B)
+        rank_B = (~(self.scores_BK < target_score_B1)).sum(axis=1)  # the class itself is counted
+        return np.where(np.isnan(target_score_B1[:, 0]), np.iinfo(np.int32).max, rank_B)
 
     def take(self, rows: np.ndarray) -> "Predictions":
         """Return the predictions of the clips at these rows, in that order and without clip_ids. Rows may repeat."""

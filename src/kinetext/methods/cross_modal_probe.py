@@ -64,8 +64,8 @@ class CrossModalProbe(Head):
     class Config(Options):
         """Options of the training."""
 
-        lr: float = Field(1e-3, gt=0, description="of AdamW; 50 steps of warm-up, then a cosine to zero")
-        weight_decay: float = Field(1e-2, ge=0, description="of AdamW")
+        lr: float = Field(1e-3, gt=0, description="learning rate of AdamW; 50 steps of warm-up, then a cosine to zero")
+        weight_decay: float = Field(1e-2, ge=0, description="weight decay of AdamW")
         steps: int = Field(12_800, ge=0, description="steps; 0: zero-shot CLIP")
         batch_size: int = Field(32, ge=2, description="samples per step, half of them texts")
         wise_ft: float = Field(1.0, ge=0, le=1, description="share of the trained weights beside the zero-shot ones")

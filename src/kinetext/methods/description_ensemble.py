@@ -52,7 +52,7 @@ class DescriptionEnsemble(Method):
     class Config(Options):
         """Options of the mean over descriptions."""
 
-        mean: Literal["plain", "trimmed", "soft"] = Field("plain", description="of the cosines of a class")
+        mean: Literal["plain", "trimmed", "soft"] = Field("plain", description="mean of the cosines of a class")
         trim: float = Field(
             0.25, gt=0, lt=0.5, description="trimmed: share of the cosines left out at each end, rounded down"
         )

@@ -41,7 +41,9 @@ class Knn(TextFreeHead):
 
         pool: Pool = Field("mean", description="thirds: first and last third of the frames; all: every frame, in order")
         k: int = Field(20, ge=1, description="neighbours that vote (DINO: 20); at most the training clips")
-        temperature: float = Field(0.07, gt=0, description="of the weights exp(cosine / temperature); DINO: 0.07")
+        temperature: float = Field(
+            0.07, gt=0, description="temperature of the weights exp(cosine / temperature); DINO: 0.07"
+        )
 
     config: Config
 

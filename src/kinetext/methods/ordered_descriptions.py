@@ -68,7 +68,7 @@ class OrderedDescriptions(Method):
             "of the frames with start and end, with all positions, or with every sentence",
         )
         temperature: float = Field(
-            0.0, ge=0, description="of the alignment: 0 is the best one, above 0 a soft maximum; in cosines"
+            0.0, ge=0, description="temperature of the alignment: 0 is the best one, above 0 a soft maximum; in cosines"
         )
         order: float = Field(
             0.0,

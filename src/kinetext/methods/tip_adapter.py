@@ -59,7 +59,7 @@ class TipAdapter(Head):
         search: bool = Field(True, description="search alpha and beta on validation clips (training.select: best_val)")
         search_scale: tuple[float, float] = Field((7.0, 3.0), description="largest beta and alpha of the search")
         search_steps: tuple[int, int] = Field((200, 20), description="values of beta and of alpha in the search")
-        lr: float = Field(1e-3, gt=0, description="of AdamW, cosine to zero (trained: true)")
+        lr: float = Field(1e-3, gt=0, description="learning rate of AdamW, cosine to zero (trained: true)")
         epochs: int = Field(20, ge=0, description="passes over the training clips (trained: true)")
         batch_size: int = Field(256, ge=1, description="clips per step (trained: true)")
 

@@ -54,9 +54,11 @@ class ZsLp(Head):
         penalty: Penalty = Field("none", description="distance to the texts; l2: CLAP's")
         weights: Weights = Field(
             "zero_shot",
-            description="of the classes in the penalty; zero_shot: CLAP's; corrected: with mean 1; constant: their mean",
+            description="weights of the classes in the penalty; zero_shot: CLAP's; corrected: with mean 1; constant: their mean",
         )
-        lr: float = Field(0.1, gt=0, description="of SGD with momentum 0.9; cosine to zero after one epoch at 1e-5")
+        lr: float = Field(
+            0.1, gt=0, description="learning rate of SGD with momentum 0.9; cosine to zero after one epoch at 1e-5"
+        )
         epochs: int = Field(300, ge=0, description="passes over the training clips; 0: zero-shot CLIP")
         batch_size: int = Field(256, ge=1, description="clips per step")
 

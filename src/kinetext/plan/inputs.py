@@ -147,7 +147,7 @@ def frame_options(config: Config, dataset: str, backbone: str) -> FrameOptions:
     facts = configured_facts(config, backbone)
     needed = {"size_px": facts.image_size_px, "resize_mode": facts.resize_mode, "interpolation": facts.interpolation}
     try:
-        return config.datasets[dataset].frames.completed(**needed)
+        return config.datasets[dataset].frames.with_defaults(**needed)
     except ValidationError as error:
         problem = plugins.sentence(error, FrameOptions)
         raise ValueError(f"datasets.{dataset}.frames for backbone {backbone}: {problem}") from None

@@ -24,7 +24,7 @@ def check_tuning(where: str, config: Config, experiment: ExperimentOptions, name
     source = source_dataset(experiment.protocol)
     datasets = [source] if source else experiment.datasets
     for dataset in datasets:
-        option = build_dataset(dataset, config.datasets[dataset]).without_validation()
+        option = build_dataset(dataset, config.datasets[dataset]).zero_validation_option()
         if option is not None:
             raise ValueError(
                 f"{where}: judges by validation clips, and datasets.{dataset}.options.{option} is 0; raise it, or set "

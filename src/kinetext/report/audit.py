@@ -105,24 +105,24 @@ def audit_sections(datasets: list[DatasetFiles], path: Path = AUDITS) -> list[di
     """
     sections = []
     for dataset in datasets:
-        drawn = read_metadata(dataset.clips).get("drawn")
-        if not drawn:
+        drawing = read_metadata(dataset.clips).get("drawn")
+        if not drawing:
             continue
         labels = {row["label"] for row in read_rows("clips", dataset.clips)}
-        of_level = [audit for audit in read_audits(path) if audit["level"] == drawn["level"]]
-        valid = [audit for audit in of_level if audit["version"] == drawn["version"]]
+        of_level = [audit for audit in read_audits(path) if audit["level"] == drawing["level"]]
+        valid = [audit for audit in of_level if audit["version"] == drawing["version"]]
         parts = [part for audit in valid if (part := _part(audit, labels))]
-        section = {"dataset": dataset.name, "level": drawn["level"], "parts": parts, "missing": ""}
-        if not parts and drawn["version"] is None:
+        section = {"dataset": dataset.name, "level": drawing["level"], "parts": parts, "missing": ""}
+        if not parts and drawing["version"] is None:
             section["missing"] = (
                 "The version of the drawing code that drew these clips is unknown, or several versions did."
             )
         elif not parts:
             section["missing"] = (
-                f"The audit of level {drawn['level']} was made with another version of the drawing code "
-                f"({', '.join(audit['version'] for audit in of_level)}; these clips: {drawn['version']})."
+                f"The audit of level {drawing['level']} was made with another version of the drawing code "
+                f"({', '.join(audit['version'] for audit in of_level)}; these clips: {drawing['version']})."
                 if of_level and not valid
-                else f"These motions have not been audited on level {drawn['level']}."
+                else f"These motions have not been audited on level {drawing['level']}."
             )
         sections.append(section)
     return sections

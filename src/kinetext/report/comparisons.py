@@ -21,7 +21,7 @@ from kinetext.report.figures.dots import PlotRow, dot_plot
 from kinetext.report.formats import format_percent
 from kinetext.report.keys import Comparison, RowKey, file_name, key_of, method_names, row_labels, title
 from kinetext.report.sources import BACKBONE_RULES, RULES
-from kinetext.report.verdicts import VALIDATED, did_not_learn, verdict_sentences
+from kinetext.report.verdicts import VALIDATION_METRICS, did_not_learn, verdict_sentences
 
 DIRECTIONS = {"t2v_": "text to video", "v2t_": "video to text"}  # prefixes of metrics of captions
 FIRST = {"classes": "top1", "labels": "map", "captions": "t2v_r1"}  # metric that may come first, of each task
@@ -91,7 +91,7 @@ def comparison_sections(
             headline[0], {key: main[key] for key in keys}, paired if tested_metric == headline[0] else {}, unlearned
         ),
         "unlearned": unlearned,
-        "validated": VALIDATED[task].removeprefix("val_"),
+        "validation_metric": VALIDATION_METRICS[task].removeprefix("val_"),
         "ranking": rows.plot(f"rank-{rows.file_name}", {key: main[key] for key in keys}, axis),
         "retrieval": _retrieval(rows, differences),
         "text_comparisons": compare_texts(rows.file_name, keys, paired, descriptions, figures),

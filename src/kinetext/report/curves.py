@@ -7,7 +7,7 @@ from typing import Any
 
 from kinetext.report.figures.bands import curve_plot
 from kinetext.report.keys import RowKey, key_of, row_labels
-from kinetext.report.verdicts import VALIDATED
+from kinetext.report.verdicts import VALIDATION_METRICS
 
 AXES = {  # metric -> label of the axis, factor
     "train_loss": ("loss on training clips", 1),
@@ -44,7 +44,7 @@ def learning_curves(
             if curves:
                 known = chance if metric == "val_top1" else {}
                 line = recorded.get((dataset, protocol), known.get((dataset, protocol)))
-                line = line if metric in VALIDATED.values() else None
+                line = line if metric in VALIDATION_METRICS.values() else None
                 plots.append(curve_plot(f"curves-{metric}-{dataset}-{protocol}", curves, axis, figures, line))
         shown.append({"title": f"{dataset}, {protocol}", "plots": plots})
     return shown

@@ -16,8 +16,8 @@ def combined_draws(comparisons: Iterable[Comparison]) -> dict[Comparison, list[C
     """Return the means over draws that the comparisons allow, each with the comparisons of its draws (at least two)."""
     draws: dict[Comparison, list[Comparison]] = defaultdict(list)
     for comparison in sorted(set(comparisons)):
-        stem, drawn, _ = draw_name(comparison.protocol).rpartition("_draw")
-        if drawn:
+        stem, separator, _ = draw_name(comparison.protocol).rpartition("_draw")
+        if separator:
             draws[comparison._replace(protocol=stem)].append(comparison)
     return {
         whole._replace(protocol=over_draws(whole.protocol, len(parts))): parts

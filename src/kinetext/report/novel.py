@@ -69,7 +69,7 @@ def novel_classes(
         keys = [key for key in cells["test"] if all(key in column for column in cells.values())]
         keys.sort(key=lambda key: -means["harmonic_mean"][key].value)
         labels = row_labels(keys)
-        without = sorted(row_labels([key for key in cells["test"] if key not in cells["novel"]]).values())
+        without_novel = sorted(row_labels([key for key in cells["test"] if key not in cells["novel"]]).values())
         rows: list[PlotRow] = [
             (labels[key], [(COLUMNS[split], column[key]) for split, column in cells.items()]) for key in keys
         ]
@@ -82,7 +82,7 @@ def novel_classes(
                 "comparison": comparison,
                 "metric": metric,
                 "row_keys": keys,
-                "without": without,
+                "without_novel": without_novel,
                 "columns": {COLUMNS[split]: column for split, column in cells.items()},
                 "cells": [list(column.values()) for column in (*cells.values(), *means.values())],
                 "harmonic": {name.replace("_", " "): column for name, column in means.items()},

@@ -17,7 +17,7 @@ from kinetext.report.keys import RowKey
 FEW_POINTS = 0.05  # half an interval of a difference; wider, and the page says that the clips cannot separate the rows
 MAX_NAMED = 6  # rows
 ROUNDING = 1e-9
-VALIDATED = {
+VALIDATION_METRICS = {
     "classes": "val_top1",
     "labels": "val_map",
     "captions": "val_t2v_r1",
@@ -44,7 +44,7 @@ def verdict_sentences(
         sentences.append(f"Not significantly better than chance ({format_percent(chance)} %): {_listed(names, low)}.")
     unlearned = [key for key in cells if key in set(unlearned)]
     if unlearned:
-        rows, judged = _listed(names, unlearned), VALIDATED[task_of(metric)].removeprefix("val_")
+        rows, judged = _listed(names, unlearned), VALIDATION_METRICS[task_of(metric)].removeprefix("val_")
         sentences.append(f"Did not learn: {rows}; {judged} on validation clips was never above chance.")
     return sentences
 
@@ -99,5 +99,5 @@ def did_not_learn(curves: Iterable[dict[str, Any]], task: str, top1_chance: floa
         if row["value"] is not None and row["value"] == row["value"]:
             values.setdefault(row["metric"], []).append(row["value"])
     recorded = values.get("val_chance", [top1_chance] if task == "classes" and top1_chance is not None else [])
-    judged = values.get(VALIDATED[task], [])
+    judged = values.get(VALIDATION_METRICS[task], [])
     return bool(recorded and judged) and max(judged) <= max(recorded) + ROUNDING

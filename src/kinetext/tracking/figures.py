@@ -45,9 +45,7 @@ def class_ranks(predictions: Predictions) -> np.ndarray:
 
     As in top1, classes with an equal score rank before the correct class. A clip without frames has the last rank.
     """
-    target_score_B1 = np.take_along_axis(predictions.scores_BK, predictions.target_B[:, None], axis=1)
-    rank_B = (predictions.scores_BK >= target_score_B1).sum(1)
-    return np.where(np.isnan(target_score_B1[:, 0]), len(predictions.labels), rank_B)
+    return np.minimum(predictions.rank_B, len(predictions.labels))
 
 
 def confusion_matrix(predictions: Predictions) -> np.ndarray:

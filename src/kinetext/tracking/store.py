@@ -55,7 +55,7 @@ class Store:
         return self.uri.startswith("sqlite")
 
     def __str__(self) -> str:
-        return without_password(self.uri)
+        return hide_password(self.uri)
 
 
 def find_store(options: TrackingOptions, results: Path) -> Store:
@@ -158,10 +158,10 @@ def schema_lock(store: Store) -> Iterator[None]:
 
 def first_line(error: BaseException | None) -> str:
     """Return the first line of an error's message, at most 200 characters, without passwords."""
-    return without_password((str(error).strip().splitlines() or [type(error).__name__])[0][:200])
+    return hide_password((str(error).strip().splitlines() or [type(error).__name__])[0][:200])
 
 
-def without_password(text: str) -> str:
+def hide_password(text: str) -> str:
     """Return a text for logs and files in which addresses have no user, password or query."""
     text = re.sub(r"//[^/\s]*@", "//", text)
     return re.sub(r"(://[^\s?]*)\?[^\s)'\"]*", r"\1", text)

@@ -38,14 +38,14 @@ def mix_clips(batch: Batch, backbone: Backbone, training: TrainingOptions, key: 
     transform = transforms[int(torch.multinomial(torch.full((len(transforms),), 1 / len(transforms)), 1))]
     clips_BTCHW = backbone.normalize(batch.clips)
     other_BTCHW = clips_BTCHW[partner_B.to(clips_BTCHW.device)]
-    drawn = transform.make_params([tv_tensors.Video(clips_BTCHW)])
-    if "box" in drawn:
-        left, top, right, bottom = drawn["box"]
-        share = drawn["lam_adjusted"]  # of the pixels that are left
+    params = transform.make_params([tv_tensors.Video(clips_BTCHW)])
+    if "box" in params:
+        left, top, right, bottom = params["box"]
+        share = params["lam_adjusted"]  # of the pixels that are left
         mixed_BTCHW = clips_BTCHW.clone()
         mixed_BTCHW[..., top:bottom, left:right] = other_BTCHW[..., top:bottom, left:right]
     else:
-        share = drawn["lam"]
+        share = params["lam"]
         mixed_BTCHW = other_BTCHW.mul_(1 - share).add_(clips_BTCHW * share)
     return replace(batch, clips=mixed_BTCHW, other_B=batch.text_N[batch.part][partner_B], share=share)
 

@@ -36,9 +36,9 @@ IMAGE_HEADS = {
 def draw_stills(count: int, seed: int) -> tuple[np.ndarray, list[stills.Still]]:
     """Return `count` random images, uint8 [count, 3, H, W], and the stills (scenes and attributes) that they show."""
     random = np.random.default_rng(seed)
-    drawn = [stills.draw_still(str(kind), random) for kind in random.choice(KINDS, count, p=SHARES)]
-    images = np.stack([draw_scene(still.scene, random) for still in drawn])
-    return images.transpose(0, 3, 1, 2), drawn
+    samples = [stills.draw_still(str(kind), random) for kind in random.choice(KINDS, count, p=SHARES)]
+    images = np.stack([draw_scene(still.scene, random) for still in samples])
+    return images.transpose(0, 3, 1, 2), samples
 
 
 def masked_contrast(logits_BK, true_BK, undecided_BK, target_B):
@@ -74,8 +74,8 @@ def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-
     random = np.random.default_rng(seed)
     backbone = Tiny()
     _sine_positions(backbone)
-    images, drawn = draw_stills(pool, seed)
-    values_BA = still_captions.table([still.values for still in drawn], stills.NONE)
+    images, samples = draw_stills(pool, seed)
+    values_BA = still_captions.table([still.values for still in samples], stills.NONE)
     ids, embedding = _compact_embedding(backbone)
     image_heads, text_heads = Heads(backbone.embed_dim, IMAGE_HEADS), Heads(backbone.embed_dim, TEXT_HEADS)
     parameters = [p for module in (backbone, image_heads, text_heads) for p in module.parameters()]
@@ -86,10 +86,10 @@ def pretrain_steps(steps: int, batch: int, pool: int, seed: int, lr: float = 1e-
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda s: min((s + 1) / 200, 0.5 + 0.5 * math.cos(math.pi * s / steps))
     )
-    shown_BA = _targets([_shown(still.values) for still in drawn], IMAGE_HEADS)
+    shown_BA = _targets([_shown(still.values) for still in samples], IMAGE_HEADS)
     for step in range(steps):
         index = random.integers(pool, size=batch)
-        statements = [still_captions.caption_values(drawn[i], random) for i in index]
+        statements = [still_captions.caption_values(samples[i], random) for i in index]
         wrong = [still_captions.hard_negative(values, random) for values in statements]
         captions = [still_captions.caption_text(values, random) for values in statements + wrong]
         true_BK, undecided_BK = still_captions.truth(

@@ -50,18 +50,18 @@ def probe_backbone(folder: Path, count: int) -> dict[str, float]:
 def _accuracy(backbone: Backbone, name: str, kind: str, count: int, random: np.random.Generator) -> float:
     right = done = 0
     while done < count:
-        drawn = [stills.draw_still(kind, random) for _ in range(64)]
-        drawn = [still for still in drawn if still.values[name] >= 0 and _clear(still, name)][: count - done]
-        if not drawn:
+        samples = [stills.draw_still(kind, random) for _ in range(64)]
+        samples = [still for still in samples if still.values[name] >= 0 and _clear(still, name)][: count - done]
+        if not samples:
             continue
-        images = np.stack([draw_scene(still.scene, random) for still in drawn]).transpose(0, 3, 1, 2)
+        images = np.stack([draw_scene(still.scene, random) for still in samples]).transpose(0, 3, 1, 2)
         image_BD = backbone.encode_frames(torch.from_numpy(images)[:, None])[:, 0]
-        for still, image_D in zip(drawn, image_BD, strict=True):
+        for still, image_D in zip(samples, image_BD, strict=True):
             statements = [_statement(still, name, value) for value in range(len(stills.ATTRIBUTES[name]))]
             captions = [still_captions.caption_text(values, np.random.default_rng(0)) for values in statements]
             text_KD, _ = backbone.encode_text(backbone.tokenize(captions))
             right += int(cosine_scores(image_D[None], text_KD).argmax()) == still.values[name]
-        done += len(drawn)
+        done += len(samples)
     return right / count
 
 

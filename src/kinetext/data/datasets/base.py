@@ -96,7 +96,7 @@ class Dataset(ABC):
         """Return the pairs of classes that the data set declares confusable."""
         return []
 
-    def without_validation(self) -> str | None:
+    def zero_validation_option(self) -> str | None:
         """Return the name of the option because of whose value 0 there are no validation clips.
 
         Return None if there are validation clips, or if only the files determine whether there are any.
@@ -106,7 +106,7 @@ class Dataset(ABC):
                 return name
         return None
 
-    def drawn(self, media: Path) -> dict[str, Any]:
+    def drawing_info(self, media: Path) -> dict[str, Any]:
         """Return `level` and `version` (data/drawing.py) of clips that the data set drew and that can be audited.
 
         `media` is the folder of their files. The version is None if it is unknown or differs between files. The result

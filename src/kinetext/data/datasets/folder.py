@@ -26,7 +26,7 @@ class FolderDataset(Dataset):
         """The folder of the videos, and how they are split if there are no split folders."""
 
         root: str = Field(description="folder of the class folders or of the folders train, val, test")
-        seed: int = Field(0, ge=0, description="of the random split; no effect with folders train, val, test")
+        seed: int = Field(0, ge=0, description="random seed of the split; no effect with folders train, val, test")
         val: float = Field(0.1, ge=0, lt=1, description="share of each class's clips for validation (random split)")
         test: float = Field(0.2, gt=0, lt=1, description="share for the test; at least one of three or more clips")
         group: str | None = Field(
@@ -52,7 +52,7 @@ class FolderDataset(Dataset):
 
     config: Config
 
-    def without_validation(self) -> str | None:
+    def zero_validation_option(self) -> str | None:
         """Return None: a folder `val` may contain clips although the option `val` is zero."""
         return None
 

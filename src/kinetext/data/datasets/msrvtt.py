@@ -33,7 +33,9 @@ class MSRVTT(Dataset):
         val_share: float = Field(
             0, ge=0, lt=1, description="share of the training videos for validation; 0: no validation"
         )
-        seed: int = Field(0, ge=0, description="of the draw of validation videos; no effect with val_share 0")
+        seed: int = Field(
+            0, ge=0, description="random seed for the choice of validation videos; no effect with val_share 0"
+        )
 
     config: Config
     captioned = True

@@ -49,7 +49,7 @@ class Shapes(Dataset):
             lt=len(LEVELS),
             description="difficulty: 0 is plain; more objects, texture, camera drift and noise up to 3",
         )
-        seed: int = Field(0, ge=0, description="of every random choice")
+        seed: int = Field(0, ge=0, description="random seed")
         workers: int = Field(2, ge=1, description="processes that render")
 
         def model_post_init(self, context: object, /) -> None:
@@ -89,7 +89,7 @@ class Shapes(Dataset):
         """Return each two classes that show the same frames in another order."""
         return [classes for pair in self.pairs for classes in rivals(pair)]
 
-    def drawn(self, media: Path) -> dict[str, Any]:
+    def drawing_info(self, media: Path) -> dict[str, Any]:
         """Return the level of difficulty and the version of the code that drew the files in `media`, None if unknown."""
         record = self._root(media) / RECORD
         return {"level": self.config.level, "version": (record.is_file() and record.read_text()) or None}

@@ -81,7 +81,7 @@ class ShapesCaptions(Dataset):
         pairs: tuple[str, ...] = Field(
             tuple(PAIRS), min_length=1, description="pairs of motions to make: time reversals of shapes"
         )
-        seed: int = Field(0, ge=0, description="of every random choice")
+        seed: int = Field(0, ge=0, description="random seed")
         workers: int = Field(2, ge=1, description="processes that render")
 
         def model_post_init(self, context: object, /) -> None:

@@ -22,7 +22,7 @@ class CalibrationError(Metric):
         """Options of the metric."""
 
         bins: int = Field(15, ge=1, description="bins of equal width between 0 and 1")
-        calibrated: bool = Field(False, description="of shares with the temperature fitted on validation clips")
+        calibrated: bool = Field(False, description="use shares with the temperature fitted on validation clips")
 
     higher_is_better = False
     ordered_only = True

@@ -24,4 +24,4 @@ class TopK(Metric):
         return min(1.0, self.config.k / len(sample.labels))
 
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray:
-        return (sample.num_not_below_B < self.config.k).astype(float)
+        return (sample.rank_B <= self.config.k).astype(float)

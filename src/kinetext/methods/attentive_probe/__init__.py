@@ -61,7 +61,9 @@ class AttentiveProbe(TextFreeHead):
         depth: int = Field(4, ge=1, description="blocks: depth - 1 of self-attention and one of cross-attention")
         heads: int = Field(16, ge=1, description="attention heads; they divide the width")
         lr: Grid = Field((5e-3, 3e-3, 1e-3, 3e-4, 1e-4), min_length=1, description="learning rates of AdamW")
-        weight_decay: Grid = Field((0.01, 0.1, 0.4, 0.8), min_length=1, description="of matrices; none of biases")
+        weight_decay: Grid = Field(
+            (0.01, 0.1, 0.4, 0.8), min_length=1, description="weight decay of matrices; biases have none"
+        )
         epochs: int = Field(20, ge=1, description="passes over the training clips; the rate falls as a cosine to zero")
         batch_size: int = Field(64, ge=1, description="clips per step")
 

@@ -28,10 +28,10 @@ class MotedOptions(Options):
     )
     weights: Literal["uniform", "learned"] = Field(
         "uniform",
-        description="of a class's descriptions of one step; learned: softmax of a linear score that starts at zero",
+        description="weights of a class's descriptions of one step; learned: softmax of a linear score that starts at zero",
     )
     temperature: float = Field(
-        0.01, ge=0, description="of the alignment: 0 is the best one, above 0 a soft maximum; in cosines"
+        0.01, ge=0, description="temperature of the alignment: 0 is the best one, above 0 a soft maximum; in cosines"
     )
     order: float = Field(
         0.1, ge=0, description="prior of the alignment: the cost of a frame at the wrong end of the clip, in cosines"

@@ -36,7 +36,7 @@ class CaptionOptions(ChatOptions):
 
     clips: int = Field(5, ge=1, description="training clips per class, drawn at random; one request each")
     frames: int = Field(8, ge=1, le=64, description="frames per clip, evenly spaced among the stored ones")
-    seed: int = Field(0, ge=0, description="of the clips that are drawn")
+    seed: int = Field(0, ge=0, description="random seed for the choice of clips")
     detail: Literal["low", "high", "auto"] | None = Field(
         "low", description="OpenAI's resolution of an image, low: 512 px; null: not sent"
     )

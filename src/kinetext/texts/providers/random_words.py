@@ -44,7 +44,7 @@ class RandomWords(Provider):
         steps: int = Field(0, ge=0, le=20, description="sentences between start and end")
         words: int = Field(2, ge=1, le=10, description="random words, or random strings of five letters, per sentence")
         shared: bool = Field(False, description="same noise for all classes (WaffleCLIP); otherwise each class its own")
-        seed: int = Field(0, ge=0, description="of the random words")
+        seed: int = Field(0, ge=0, description="random seed of the words")
 
     @property
     def sentences(self) -> int:

@@ -17,7 +17,7 @@ class Shuffled(Rearranged):
     class Config(Rearranged.Config):
         """The text set whose descriptions are shuffled, and the seed."""
 
-        seed: int = Field(0, ge=0, description="of the random assignment")
+        seed: int = Field(0, ge=0, description="random seed of the assignment")
 
     def rearrange(self, texts: dict[str, list[Text]], rivals: dict[str, list[str]]) -> dict[str, list[Text]]:
         """Return the table with the descriptions of each class replaced by those of another class."""

@@ -22,7 +22,7 @@ class ShuffledSteps(Rearranged):
     class Config(Rearranged.Config):
         """The text set whose steps are shuffled, and the seed."""
 
-        seed: int = Field(0, ge=0, description="of the random order")
+        seed: int = Field(0, ge=0, description="random seed of the order")
 
     def rearrange(self, texts: dict[str, list[Text]], rivals: dict[str, list[str]]) -> dict[str, list[Text]]:
         """Return the table with the descriptions of each class at other positions."""
