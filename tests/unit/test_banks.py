@@ -102,6 +102,15 @@ def test_bank_is_complete_and_clean(bank):
     assert len({"appearance" in phases for phases in content["classes"].values()}) == 1
 
 
+@pytest.mark.parametrize("bank", ["hmdb51", "k400", "ssv2", "ucf101"])
+def test_no_sentence_begins_with_a_pronoun(bank):
+    """Each sentence is encoded alone, so the noun of `it` in another sentence is lost."""
+    sentences = [
+        s for phases in bundled.read_bank(bank)["classes"].values() for phase in phases.values() for s in phase
+    ]
+    assert [s for s in sentences if re.match(r"(it|they|its|their)\b", s, flags=re.I)] == []
+
+
 @pytest.mark.parametrize(
     "bank", [bank for bank in BANKS if "appearance" in next(iter(bundled.read_bank(bank)["classes"].values()))]
 )
