@@ -248,3 +248,25 @@ def test_a_row_far_from_the_others_is_tested_with_its_own_variance_between_seeds
     drawn_PN = training.draw(random, 4000)
     assert drawn_PN.mean(axis=0) == pytest.approx(training.noise_N, rel=0.1)
     assert abs(np.corrcoef(drawn_PN[:, :3].T)[0, 1:]).max() < 0.1 < np.corrcoef(drawn_PN[:, 2:4].T)[0, 1]
+
+
+def test_degrees_of_freedom_over_data_sets_are_those_of_the_largest_part():
+    """Satterthwaite (1946): two data sets of equal variances have twice the degrees of freedom, a noisy one its own."""
+    value_BN = (np.random.default_rng(0).random((100, 2)) < 0.5).astype(float)
+    calm, noisy = [[0.49, 0.5, 0.51]] * 2, [[0.3, 0.5, 0.7]] * 2
+    freedom = [
+        Training.of([PairedRows(value_BN, None, seed_values) for seed_values in pool]).freedom_E.tolist()
+        for pool in ([calm], [calm, calm], [calm, noisy])
+    ]
+    assert freedom == [pytest.approx([4]), pytest.approx([8]), pytest.approx([4], rel=0.01)]
+
+
+def test_a_bad_row_does_not_hide_differences_between_good_ones():
+    """Its variance between seeds is not pooled with theirs."""
+    good = [[0.949, 0.95, 0.951]] * 6
+    value_BN = (np.random.default_rng(0).random((100, 7)) < 0.9).astype(float)
+    alone, beside = (
+        PairedRows(value_BN[:, : len(rows)], None, rows).seed_variances()[0][0]
+        for rows in (good, [*good, [0.4, 0.5, 0.6]])
+    )
+    assert beside.variance == pytest.approx(alone.variance)

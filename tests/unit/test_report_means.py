@@ -118,7 +118,7 @@ def test_a_probe_has_no_row_among_novel_classes_and_is_named(tmp_path):
     estimates[NOVEL._replace(split="test")]["top1", "ordered"][probe] = share(0.9, 200)[0]
     (section,) = novel_classes(estimates, ReportOptions(), {}, [], [], tmp_path)
     assert section["row_keys"] == [KEY]
-    assert section["without"] == ["linear_probe · names"]
+    assert section["without_novel"] == ["linear_probe · names"]
 
 
 def test_a_constant_added_to_novel_scores_moves_only_the_harmonic_mean_among_all():

@@ -44,6 +44,20 @@ def test_no_row_is_named_where_nothing_is_significant_and_few_clips_are_said_pla
     ]
 
 
+def test_only_rows_that_were_compared_and_are_lower_are_called_worse():
+    cells = {STAN: cell(0.6), MEAN: cell(0.5), ZERO: cell(0.4)}
+    pairs = differences(cells, 0.01)
+    assert verdict_sentences("top1", cells, pairs)[1:] == [
+        "All other rows are significantly worse with these trained weights."
+    ]
+    some = {pair: difference for pair, difference in pairs.items() if ZERO not in pair}
+    assert verdict_sentences("top1", cells, some)[1:] == [
+        "Significantly worse with these trained weights: mean_pool with names."
+    ]
+    other_metric = {pair: replace(difference, value=-difference.value) for pair, difference in pairs.items()}
+    assert len(verdict_sentences("map", cells, other_metric)) == 1
+
+
 def test_many_clips_that_find_no_difference_are_not_called_too_few():
     cells = {STAN: cell(0.6, 0.01, 5000), ZERO: cell(0.59, 0.01, 5000)}
     assert len(verdict_sentences("top1", cells, differences(cells, 0.4, half=0.02))) == 1

@@ -35,6 +35,7 @@ from kinetext.evaluation.seed_means import MIN_SEEDS, SeedVariance, inverse_free
 PERMUTATIONS = 9999
 CHUNK = 250  # patterns at a time: 40 MB with 20 000 groups
 ALPHA = 0.05
+MAX_FREEDOM = 1e6  # degrees of freedom of a variance that is known to be 0
 CLOSE = 1e-9  # patterns with the same |t| must count as equal, whatever the order of summation
 
 
@@ -133,15 +134,19 @@ class Training:
         zero_N = np.zeros(rows)
         if not about_methods(strata):
             return cls(zero_N, zero_N, np.ones(1), zero_N.astype(int))
-        parts_S = [stratum.seed_variances() for stratum in strata]
         share = 1 / len(strata) ** 2
-        variance_N, noise_N, freedom_N, pooled_N = zero_N.copy(), zero_N.copy(), zero_N.copy(), np.ones(rows, bool)
-        for variances, seeds_N in parts_S:
+        variance_N, noise_N, squares_N, pooled_N = zero_N.copy(), zero_N.copy(), zero_N.copy(), np.ones(rows, bool)
+        for stratum in strata:
+            variances, seeds_N = stratum.seed_variances()
+            part_N = share * np.array([one.variance for one in variances]) / seeds_N
             variance_N += share * np.array([one.of_mean(1) for one in variances]) / seeds_N
-            noise_N += share * np.array([one.variance for one in variances]) / seeds_N
-            freedom_N += np.array([one.freedom for one in variances])
-            pooled_N &= np.array([one.pooled for one in variances])
-        shared = float(np.max(freedom_N[pooled_N], initial=1.0))
+            noise_N += part_N
+            squares_N += part_N**2 / np.maximum([one.freedom for one in variances], 1)
+            pooled_N &= [one.pooled for one in variances]
+        freedom_N = np.divide(
+            noise_N**2, squares_N, out=np.full(rows, MAX_FREEDOM), where=squares_N > 0
+        )  # Satterthwaite
+        shared = float(np.min(freedom_N[pooled_N], initial=MAX_FREEDOM))
         return cls(
             variance_N, noise_N, np.append(shared, freedom_N[~pooled_N]), np.where(pooled_N, 0, np.cumsum(~pooled_N))
         )

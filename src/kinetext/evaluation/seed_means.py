@@ -27,6 +27,7 @@ from kinetext.evaluation.intervals import INFINITE, LEVEL, NAN, Estimate, mean_v
 from kinetext.evaluation.metrics import unit_of
 
 POWER = 1.5
+FAR = 2  # ratio of p (1 - p) from which a row's variance between seeds is not that of the other rows
 MIN_SEEDS = 3  # from here on, an estimate is about trainings; below, about the trained weights
 
 
@@ -45,22 +46,22 @@ class SeedVariance(NamedTuple):
     variance: float
     freedom: int
     interaction: float = 0.0  # the part of it that is due to clips
-    spread: float = 0.0  # mean of p (1 - p) over the pooled rows, if p is a share; else 0
+    spread: float = 0.0  # median of p (1 - p) over the rows, if p is a share; else 0
     pooled: bool = True  # over the rows of a table; else the variance of one row
 
     def for_row(self, shares: Sequence[float], interaction: float) -> "SeedVariance":
         """Return the variance for one row. `shares` are its means of seeds, `interaction` is what its clips add.
 
         The pooled variance is that of rows with like accuracy: training may vary a share near 1 less than one near .5
-        (docs/decisions/028). A row with more than twice `spread` has its own variance, with its own degrees of
-        freedom. A row with less than half of it has its part, in proportion to p (1 - p), but at least its own
+        (docs/decisions/028). A row with more than FAR times `spread` has its own variance, with its own degrees of
+        freedom. A row with less than 1 / FAR of it has its part, in proportion to p (1 - p), but at least its own
         variance: near 1 the seeds may be equal by chance.
         """
         mean, of_seeds = float(np.mean(shares)), float(np.var(shares, ddof=1))
         part = mean * (1 - mean) / self.spread if self.spread else 1.0  # spread is 0 for other metrics than shares
-        if part > 2 or (part < 1 / 2 and of_seeds > part * self.variance):
+        if part > FAR or (part < 1 / FAR and of_seeds > part * self.variance):
             return SeedVariance(of_seeds, len(shares) - 1, min(interaction, of_seeds), pooled=False)
-        if part < 1 / 2:
+        if part < 1 / FAR:
             return self._replace(variance=part * self.variance, interaction=part * self.interaction)
         return self
 
@@ -89,16 +90,28 @@ def pool_seeds(rows: Sequence[Sequence[float]], interactions: Sequence[float] = 
     """Return the variance between the seeds of a row, pooled over rows of a table that were trained repeatedly.
 
     `rows` has the mean of each seed. `interactions` has ClipParts.interaction of each row; if it is empty, it counts as
-    0. Leave out rows whose seeds are one training, or none.
+    0. Leave out rows whose seeds are one training, or none. Of shares, only rows are pooled whose p (1 - p) is within
+    FAR times the median of the rows: one bad row says nothing about the training of good ones.
     """
-    squares = sum(float(np.var(values)) * len(values) for values in rows)
-    freedom = sum(len(values) - 1 for values in rows)
-    weights = [len(values) - 1 for values in rows]
-    interaction = float(np.average(interactions, weights=weights)) if len(interactions) and freedom else 0.0
-    means = [float(np.mean(values)) for values in rows]
-    shares = freedom > 0 and all(0 <= mean <= 1 for mean in means)
-    spread = float(np.average([mean * (1 - mean) for mean in means], weights=weights)) if shares else 0.0
-    return SeedVariance(squares / freedom if freedom else 0.0, freedom, interaction, spread)
+    used = list(rows)
+    interaction_N = np.zeros(len(used)) if not len(interactions) else np.asarray(interactions, float)
+    spread_N = _spreads(used)
+    positive = spread_N[spread_N > 0]
+    spread = float(np.median(positive)) if len(positive) else 0.0
+    near_N = (spread_N >= spread / FAR) & (spread_N <= spread * FAR)
+    used, interaction_N = [row for row, near in zip(used, near_N, strict=True) if near], interaction_N[near_N]
+    weights = [len(values) - 1 for values in used]
+    freedom = sum(weights)
+    if not freedom:
+        return SeedVariance(0.0, 0, 0.0, spread)
+    squares = sum(float(np.var(values)) * len(values) for values in used)
+    return SeedVariance(squares / freedom, freedom, float(np.average(interaction_N, weights=weights)), spread)
+
+
+def _spreads(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    """Return p (1 - p) of the mean p of each row; 0 for all rows if they are no shares."""
+    means = np.array([float(np.mean(values)) for values in rows])
+    return means * (1 - means) if ((means >= 0) & (means <= 1)).all() else np.zeros(len(means))
 
 
 def add_variances(clip: float, clip_freedom: float, between: SeedVariance, seeds: int) -> tuple[float, float]:

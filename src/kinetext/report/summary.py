@@ -8,7 +8,7 @@ from kinetext.config.report import ReportOptions
 from kinetext.core.escape import for_terminal
 from kinetext.evaluation.intervals import Estimate
 from kinetext.report.collect import read_tables
-from kinetext.report.comparisons import headline_metrics, metric_of_tests, paired_differences
+from kinetext.report.comparisons import headline_metrics, paired_differences
 from kinetext.report.estimates import Measured, all_estimates, averaged_comparisons, chance_text, pooled_comparisons
 from kinetext.report.formats import format_value
 from kinetext.report.keys import Comparison, RowKey, comparison_of, row_labels, sort_key, title
@@ -83,7 +83,7 @@ def _comparison_lines(
     for row in unfinished:
         if row.comparison == comparison:
             yield f"  {_unfinished_line(row)}"
-    pairs = paired_differences(tested, metric_of_tests(metric))
+    pairs = paired_differences(tested, metric)  # none if another metric is tested in its place
     yield from (f"  {sentence}" for sentence in verdict_sentences(metric, {key: cells[key] for key in keys}, pairs))
     yield ""
 

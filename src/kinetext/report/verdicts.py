@@ -76,8 +76,10 @@ def _best_sentences(
     equal = [key for key, difference in from_best.items() if not difference.significant]
     if equal:
         sentences.append(f"Not significantly different from it{weights}: {_listed(names, equal)}.")
-    elif from_best:
-        sentences.append(f"All other rows are significantly worse{weights}.")
+    elif from_best and all(difference.value < 0 for difference in from_best.values()):
+        some = len(from_best) < len(others)  # the other rows are not compared with it
+        worse = f"Significantly worse{weights}: {_listed(names, list(from_best))}."
+        sentences.append(worse if some else f"All other rows are significantly worse{weights}.")
     return sentences
 
 

@@ -50,9 +50,9 @@ def _draw_column(axes: Any, left: float, rows: int, chance: float | None) -> Non
 
 
 def _draw_cell(axes: Any, left: float, y: int, estimate: Estimate) -> None:
-    """Draw an estimate; grey where its interval includes chance, so that the kinds that a method sees stand out."""
+    """Draw an estimate; grey unless its interval is above chance, so that the kinds that a method sees stand out."""
     chance = estimate.chance
-    seen = chance is None or not estimate.low <= chance <= estimate.high
+    seen = chance is None or estimate.low > chance
     style = {"color": COLOURS[0] if seen else MUTED, "zorder": 3}
     axes.plot([left + 100 * estimate.low, left + 100 * estimate.high], [y] * 2, linewidth=1.6, **style)
     marker = {
