@@ -63,8 +63,8 @@ def hash_clips(shards: Sequence[Path], clip_ids: Collection[str]) -> dict[str, l
             if stored is None or not len(stored):
                 continue
             chosen = sorted({(2 * i + 1) * len(stored) // (2 * HASHED_FRAMES) for i in range(HASHED_FRAMES)})
-            images = (decode_image(memoryview(stored[i].as_buffer()).cast("B")) for i in chosen)
-            values = [value for image in images if (value := difference_hash(image)) is not None]
+            decoded = (decode_image(memoryview(stored[i].as_buffer()).cast("B")) for i in chosen)
+            values = [value for image in decoded if (value := difference_hash(image)) is not None]
             if values:
                 hashes[clip_id] = values
     return hashes
