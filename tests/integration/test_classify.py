@@ -1,12 +1,17 @@
 """Classify a folder and a list of videos with a trained run: `kinetext classify`."""
 
 import csv
+from pathlib import Path
 
 import pytest
 
+from kinetext.config.data import FrameOptions
 from kinetext.core.tables import read_rows
+from kinetext.evaluation import classify as module
+from kinetext.evaluation.classifier import Classifier
 from kinetext.evaluation.classify import classify
 from results import make_results
+from videos import hangs_or_crashes
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +47,21 @@ def test_folders_and_lists_become_rows_and_so_do_errors(world, results, tmp_path
     printed = capfd.readouterr().out.splitlines()
     assert printed[0].endswith("0.mp4")
     assert printed[1].endswith(rows[0]["label"])
+
+
+def test_a_decoder_that_hangs_or_crashes_costs_one_video(tmp_path, monkeypatch):
+    classifier = Classifier()
+    classifier.frames = FrameOptions(num_frames=4, size_px=32, clip_limit_s=2)
+    monkeypatch.setattr(module, "load_classifier", lambda run, model: classifier)
+    monkeypatch.setattr(module, "extract_clip", hangs_or_crashes)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.mp4").write_text("no video")
+    videos = [Path("hangs.mp4"), Path("crashes.mp4"), Path("bad.mp4")]
+    assert classify(videos, output=tmp_path / "out.csv") == (3, 3)
+    with (tmp_path / "out.csv").open() as file:
+        errors = [row["error"] for row in csv.DictReader(file)]
+    assert errors[:2] == [
+        "timeout: not done after 2 s, tried twice",
+        "decoder crashed: its process ended with exit code 3",
+    ]
+    assert errors[2]

@@ -60,7 +60,10 @@ def results(tmp_path, monkeypatch):
     tables.write_table("clips", clips, data / "clips.parquet", {"labels": ["a"]})
     pictures = [[bytes([n]) * 3000] * 2 for n in range(CLIPS)]
     rows = [
-        {"clip_id": f"c{n}", "status": "ok", "images": images, "content_hash": content_hash(images)}
+        {
+            **{"clip_id": f"c{n}", "source": f"source {n}", "status": "ok"},
+            **{"images": images, "content_hash": content_hash(images)},
+        }
         for n, images in enumerate(pictures)
     ]
     (data / FRAMES).mkdir(parents=True)
@@ -155,6 +158,14 @@ def redraw(path):
     path.write_bytes(raw)
 
 
+def displace(path):
+    """Let an offset of a column lead out of the file. Arrow follows it, which ends the process with SIGSEGV."""
+    offsets = bytes(tables.open_shard("frames", path)["source"].chunk(0).buffers()[1])
+    content = path.read_bytes()
+    assert content.count(offsets) == 2  # one in each batch
+    path.write_bytes(content.replace(offsets, offsets[:4] + (2**30).to_bytes(4, "little") + offsets[8:]))
+
+
 def reorder(path):
     rows = tables.open_shard("frames", path).to_pylist()
     tables.write_shard("frames", [rows[::-1]], path)
@@ -180,6 +191,7 @@ DAMAGE = [
     (CLIPS_TABLE, another_version, "was written by a later kinetext (schema 99"),
     (SHARD, lambda p: cut(p, 0.99), DAMAGED),
     (SHARD, lambda p: cut(p, 0.5), DAMAGED),
+    (SHARD, displace, DAMAGED),
     (SHARD, redraw, f"the images of 1 clips differ from those that were written, first c{CLIPS - 1}"),
     (f"{FEATURES}/00000.arrow", lambda p: cut(p, 0.5), DAMAGED),
     (f"{FEATURES}/labels.npz", lambda p: flip(p, 0.5), DAMAGED),

@@ -35,7 +35,7 @@ def pause_once(item):
 
 def test_a_paused_process_costs_no_item(tmp_path):
     items = ["a", f"{tmp_path}/marker", "b"]
-    assert list(map_with_timeout(pause_once, items, limit_s=0.3, num_workers=2)) == items
+    assert list(map_with_timeout(pause_once, items, limit_s=1, num_workers=2)) == items
 
 
 def test_workers_end_with_the_iterator():

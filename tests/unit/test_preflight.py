@@ -222,8 +222,9 @@ def test_a_video_that_was_overwritten_in_place_is_named(folder):
     clips = index(folder)
     assert stale_clips(clips) == []
     video = folder / "videos/train/nod/0.mp4"
-    folder_time = os.stat(video.parent).st_mtime_ns
+    folder_time, video_time = os.stat(video.parent).st_mtime_ns, os.stat(video).st_mtime_ns
     video.write_text("another length")
+    os.utime(video, ns=(video_time, video_time))
     os.utime(folder / "videos/train/nod/1.mp4", ns=(1, 1))
     (folder / "videos/train/wave/0.mp4").unlink()
     os.utime(video.parent, ns=(folder_time, folder_time))

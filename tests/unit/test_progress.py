@@ -211,5 +211,5 @@ def test_text_of_others_is_escaped_for_what_reads_it(tmp_path):
         assert from_spreadsheet(f"'{cell}") == cell
     assert [for_spreadsheet(cell) for cell in ("a=1", -1.5, None, "'a")] == ["a=1", -1.5, None, "'a"]
     assert from_spreadsheet("'a") == "'a"
-    write_csv(tmp_path / "a.csv", [{"label": "=cmd|' /C calc'!A0", "clips": -3}])
-    assert (tmp_path / "a.csv").read_text() == "label,clips\n'=cmd|' /C calc'!A0,-3\n"
+    write_csv(tmp_path / "a.csv", [{"@label": "=cmd|' /C calc'!A0", "clips": -3}])
+    assert (tmp_path / "a.csv").read_text() == "'@label,clips\n'=cmd|' /C calc'!A0,-3\n"

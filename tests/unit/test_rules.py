@@ -68,3 +68,9 @@ def test_every_option_of_the_line_is_one_of_the_command(name):
     passed = {*re.findall(r"--([\w-]+) ", text[text.index("    shell:") :]), *optional}
     known = {parameter.replace("_", "-") for parameter in command.callback.__annotations__}
     assert passed <= known
+
+
+def test_a_text_of_the_configuration_is_escaped_where_snakemakes_own_report_puts_it_into_a_script():
+    shown = [text for text in RULES.values() if "report(" in text]
+    assert [text for text in shown if "for_script(CONFIG" in text]
+    assert not [text for text in shown if re.search(r"(?<!for_script\()CONFIG\S*\.model_dump_json", text)]
