@@ -1,13 +1,18 @@
 """One word, one thing: a rule is called what its command, its log and its benchmark are called, and does one shell line."""
 
+import os
 import re
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from kinetext.cli import workflow
 from repository import ROOT
 
 COMMANDS = {c.name or c.callback.__name__.replace("_", "-") for c in workflow.app.registered_commands}
+
+FUNCTIONS_OF_MEMORY = ("scale_with_attempt", "mining_mb", "num_classes")
 
 
 def rules():
@@ -74,3 +79,17 @@ def test_a_text_of_the_configuration_is_escaped_where_snakemakes_own_report_puts
     shown = [text for text in RULES.values() if "report(" in text]
     assert [text for text in shown if "for_script(CONFIG" in text]
     assert not [text for text in shown if re.search(r"(?<!for_script\()CONFIG\S*\.model_dump_json", text)]
+
+
+def test_mining_declares_memory_from_its_input(tmp_path):
+    """4 MB of features and 1000 classes: 12 MB for the first, 24 for the scores between all classes."""
+    text = (ROOT / "workflow/rules/common.smk").read_text()
+    parts = [re.search(rf"^def {name}\(.*?(?=^\S)", text, re.M | re.S)[0] for name in FUNCTIONS_OF_MEMORY]
+    scope = {"os": os}
+    exec("\n".join(parts), scope)
+    features, names = tmp_path / "0.arrow", tmp_path / "labels.npz"
+    given = SimpleNamespace(features=[str(features)], names=str(names))
+    assert scope["mining_mb"](None, given, 1) == 2000
+    features.write_bytes(b"0" * 4_000_000)
+    np.savez(names, labels=np.arange(1000))
+    assert [scope["mining_mb"](None, given, attempt) for attempt in (1, 2)] == [2036, 3054]

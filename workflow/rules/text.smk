@@ -40,7 +40,7 @@ rule mine_confusables:
     conda:
         "../../envs/kinetext.yaml"
     resources:
-        mem_mb=scale_with_attempt(8000),
+        mem_mb=mining_mb,
         runtime=scale_with_attempt(60),
     params:
         options=lambda w: mining_options(CONFIG, w.dataset).model_dump_json(exclude={"rule"}),
