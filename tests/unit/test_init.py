@@ -44,9 +44,9 @@ def checked(folder, study):
 @pytest.mark.parametrize("train", [1, 20, 5000, 100_000])
 def test_what_is_written_passes_the_check(tmp_path, machine, backbone, train):
     config = checked(tmp_path, study_of(tmp_path, clips_of(tmp_path, train), machine, backbone))
-    assert len(plan_runs(config)) == 3 * 3 + 2 + 3 * 4 + 3 + 2 * 3 + 3
+    assert len(plan_runs(config)) == 3 * 4 + 1 + 3 * 4 + 3 + 2 * 3 + 3
     for experiment in config.experiments.values():
-        trains = set(experiment.methods) & {*TRAINED, "moted"}
+        trains = set(experiment.methods) & {*TRAINED, "linear_probe", "moted"}
         assert experiment.seeds == ([0, 1, 2] if trains else [0])
         assert not trains or trains == set(
             experiment.methods

@@ -28,12 +28,13 @@ class Study:
     @property
     def methods(self) -> dict[str, list[str]]:
         """Return the methods of each group of experiments. All methods of a group run with the same texts."""
-        if not self.clips.labels:
-            return {"untrained": ["zero_shot"], "trained": ["mean_pool", "seq_transformer", "stan"]}
-        groups = {"untrained": ["zero_shot", "linear_probe"], "trained": ["mean_pool", "seq_transformer", "stan"]}
-        if self.descriptions is not None:
+        trained = ["mean_pool", "seq_transformer", "stan"]
+        groups = {"untrained": ["zero_shot"], "trained": trained}
+        if self.clips.labels:  # the probe is fitted: with one seed, the tests of the table would not be about methods
+            groups["trained"] = ["linear_probe", *trained]
+        if self.clips.labels and self.descriptions is not None:
             groups["described_untrained"] = ["zero_shot", "description_ensemble", "ordered_descriptions"]
-            groups["described"] = [*groups["trained"], "moted"]
+            groups["described"] = [*trained, "moted"]
             groups["controls_untrained"] = ["zero_shot", "ordered_descriptions"]
             groups["controls"] = ["moted"]
         return groups
