@@ -1,20 +1,25 @@
 """The provider refined: a second round about the pairs of classes that are still confused."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import pytest
 
-from chat_server import completion
+from chat_server import completion, error
 from chat_world import options, serving
 from describe_world import LABELS, write_world
 from kinetext.config.texts import TextOptions
 from kinetext.core.tables import read_metadata, read_rows
+from kinetext.texts.checks import check_texts
 from kinetext.texts.describe import describe_classes
 from kinetext.texts.providers.base import Text, load_provider
-from kinetext.texts.providers.refined import most_confused, replaced
+from kinetext.texts.providers.refined import most_confused
+from kinetext.texts.rounds import check_round
 
 SHAPES = {"module": "bundled", "options": {"bank": "shapes"}}
 SIDES = {"first": "it is", "second": "this is"}  # part of an answer -> beginning of its sentences
+FIRST, SECOND = ("rising", "falling"), ("growing", "shrinking")  # two pairs of classes
 
 
 @pytest.fixture
@@ -50,6 +55,10 @@ def described(rows, label):
     return [(row["sentence"], row["rival"]) for row in rows if row["label"] == label and row["kind"] == "motion"]
 
 
+def sentences_of_bank(label):
+    return [text.sentence for text in load_provider("", "bundled", SHAPES["options"]).describe(label, [], None)]
+
+
 def test_only_the_most_confused_pairs_are_asked_about_again(tmp_path, server, capfd):
     rows, metadata = table(tmp_path, server, pairs=1)
     (request,) = server.requests
@@ -57,10 +66,9 @@ def test_only_the_most_confused_pairs_are_asked_about_again(tmp_path, server, ca
     prompt = request[2]["messages"][0]["content"]
     pair = [label for label in LABELS if f'class: "{label}"' in prompt]
     assert len(pair) == 2
-    assert "It still takes these two classes for each other (confusion 0." in prompt
-    old = load_provider("", "bundled", {"bank": "shapes"})
+    assert "It still takes these two classes for each other (confusion 1.00" in prompt
     for label in LABELS:
-        before = [text.sentence for text in old.describe(label, [], None)]
+        before = sentences_of_bank(label)
         after = described(rows, label)
         if label in pair:
             assert all(f"- {sentence}" in prompt for sentence in before)
@@ -89,22 +97,51 @@ def test_confusions_may_come_from_a_file_and_a_third_round_from_the_second(tmp_p
         table(tmp_path, server, confusions=str(tmp_path / "gone.csv"))
 
 
-def test_faults_of_the_second_round_are_repaired_and_an_unreadable_answer_keeps_the_old_sentences(tmp_path, server):
-    def faulty(asked):
-        if len(asked["messages"]) > 1:
-            return better(asked)
-        return completion(
-            json.dumps({s: {"start": "1. x", "end": f"{it} z", "whole": [f"{it} w"]} for s, it in SIDES.items()})
-        )
+def confusions(folder, *pairs):
+    """Write a file of confusions; return its path."""
+    path = folder / f"{pairs[0][0]}.csv"
+    path.write_text("\n".join(["label,rival", *(",".join(pair) for pair in pairs)]) + "\n")
+    return str(path)
 
+
+def faulty(asked):
+    """An answer that needs a correction, which is better."""
+    if len(asked["messages"]) > 1:
+        return better(asked)
+    of_side = {side: {"start": "1. x", "end": f"{it} z", "whole": [f"{it} w"]} for side, it in SIDES.items()}
+    return completion(json.dumps(of_side))
+
+
+def about(pair, script):
+    """Answer questions about a pair of classes by `script`, others with better sentences."""
+    return lambda asked: (script if all(f'class: "{k}"' in str(asked["messages"][0]) for k in pair) else better)(asked)
+
+
+def test_faults_of_the_second_round_are_repaired(tmp_path, server):
     server.script = faulty
-    rows, _ = table(tmp_path / "a", server, pairs=1, max_repairs=1)
+    rows, _ = table(tmp_path, server, pairs=1, max_repairs=1)
     assert {row["status"] for row in rows} == {"ok"}
-    server.script = lambda asked: completion("no")
-    rows, _ = table(tmp_path / "b", server, pairs=1)
-    good = [row for row in rows if row["status"] == "ok" and row["kind"] == "motion"]
-    assert {row["label"] for row in good} == set(LABELS)
-    assert sum(row["status"].startswith("not_json") for row in rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(completion("no"), "not_json: the answer is not JSON"), (error(503), "failed: ")]
+)
+def test_a_round_without_a_usable_answer_is_refused_and_one_with_failures_names_them(
+    tmp_path, server, capfd, answer, reason
+):
+    server.script = lambda asked: answer
+    with pytest.raises(ValueError, match=f"texts.mine: 2 of 2 pairs of classes have no usable answer: .*; .*{reason}"):
+        table(tmp_path, server, pairs=2, retries=0)
+    server.script = about(("rising", "falling"), lambda asked: answer)
+    rows, _ = table(tmp_path, server, pairs=2, retries=0, model="n")
+    message = "warning: texts.mine: 1 of 2 pairs of classes have no usable answer: 'falling' and 'rising'; the first: "
+    assert message + reason in capfd.readouterr().err
+    usable = [row for row in rows if row["status"] == "ok" and row["kind"] == "motion"]
+    assert {row["label"] for row in usable} == set(LABELS)
+    assert sum(row["status"].startswith(reason) for row in rows) == 2
+    *kept, failed = described(rows, "falling")
+    assert [sentence for sentence, _ in kept] == sentences_of_bank("falling")
+    assert failed == ("", "rising")
 
 
 def test_the_cost_is_capped_before_anything_is_sent(tmp_path, server):
@@ -121,12 +158,80 @@ def test_what_cannot_be_refined_is_refused(server):
 
 def test_pairs_are_ranked_by_the_mean_of_both_directions():
     confusion = {("a", "b"): 0.4, ("b", "a"): 0.2, ("c", "a"): 0.5, ("b", "c"): 0.0, ("a", "x"): 0.9}
-    assert most_confused(confusion, {"a", "b", "c"}, 5) == pytest.approx({("a", "b"): 0.3, ("a", "c"): 0.25})
-    assert list(most_confused(confusion, {"a", "b", "c"}, 1)) == [("a", "b")]
+    assert most_confused(confusion, {"a", "b", "c"}, 5) == pytest.approx({("a", "c"): 0.5, ("a", "b"): 0.3})
+    assert list(most_confused(confusion, {"a", "b", "c"}, 1)) == [("a", "c")]  # c is no top rival of a, or unknown
 
 
-def test_a_class_keeps_its_name():
-    old = {"a": [Text("a", "a"), Text("a", "old", "motion")], "b": [Text("b", "other", "motion")]}
-    table = replaced(old, [Text("a", "new", "motion", rival="b")])
-    assert [text.sentence for text in table["a"]] == ["a", "new"]
-    assert table["b"] == old["b"]
+def is_new(text):
+    return text.request_hash == "new"
+
+
+def checked(old, new):
+    """The checked table of a second round, label -> (sentence, status)."""
+    texts = {
+        label: rows + [replace(text, request_hash="new") for text in new.get(label, [])] for label, rows in old.items()
+    }
+    table = check_round(texts, old, is_new, partial(check_texts, rivals={}, wrote=is_new))
+    return {label: [(text.sentence, text.status) for text in rows] for label, rows in table.items()}
+
+
+def test_a_class_keeps_its_name_and_loses_old_sentences_only_if_a_new_one_can_be_used():
+    old = {
+        "a": [Text("a", "a"), Text("a", "it turns", "motion")],
+        "b": [Text("b", "b"), Text("b", "it falls", "motion")],
+    }
+    table = checked(old, {"a": [Text("a", "it sinks", "motion")], "b": [Text("b", "1. x", "motion")]})
+    assert table["a"] == [("a", "ok"), ("it sinks", "ok")]
+    assert table["b"] == [("b", "ok"), ("it falls", "ok"), ("1. x", "numbered: '1.'")]
+
+
+def test_kept_sentences_keep_their_status_and_new_ones_are_compared_with_them():
+    old = {
+        "a": [Text("a", "it turns", "motion")],
+        "b": [Text("b", "1. first it hops", "motion"), Text("b", "it spins", "motion", status="rejected: x")],
+        "c": [Text("c", "it falls", "motion")],
+    }
+    new = {
+        "a": [
+            Text("a", "1. first it hops", "motion"),
+            Text("a", "it falls", "motion"),
+            Text("a", "it sinks", "motion"),
+        ],
+        "c": [Text("c", "2. y", "motion")],
+    }
+    table = checked(old, new)
+    assert table["b"] == [("1. first it hops", "ok"), ("it spins", "rejected: x")]
+    assert dict(table["a"])["it falls"] == "shared: class 'c' has the same sentence"  # c has its old sentence again
+    assert dict(table["a"])["it sinks"] == "ok"
+    assert table["c"] == [("it falls", "ok"), ("2. y", "numbered: '2.'")]
+
+
+def test_unchecked_sentences_of_round_one_stay_unchecked(tmp_path, server):
+    lines = [f"{label},whole,1. a {label} thing" for label in LABELS]
+    (tmp_path / "own.csv").write_text("\n".join(["label,phase,sentence", *lines]) + "\n")
+    of = {"module": "file", "options": {"path": str(tmp_path / "own.csv"), "skip_checks": True}}
+    rows, _ = table(tmp_path, server, pairs=1, of=of)
+    assert [row["sentence"] for row in rows if row["status"] == "ok" and row["sentence"].startswith("1.")] == [
+        "1. a growing thing",
+        "1. a shrinking thing",
+    ]
+
+
+def test_a_class_whose_new_sentences_stay_faulty_has_its_old_ones(tmp_path, server):
+    of_side = {"start": "1. x", "end": "2. y", "whole": ["3. z"]}
+    server.script = about(FIRST, lambda asked: completion(json.dumps(dict.fromkeys(SIDES, of_side))))
+    rows, _ = table(tmp_path, server, confusions=confusions(tmp_path, FIRST, SECOND))
+    for label, rival in (FIRST, FIRST[::-1]):
+        old, new = described(rows, label)[:-3], described(rows, label)[-3:]
+        assert [sentence for sentence, _ in old] == sentences_of_bank(label)
+        assert new == [("1. x", rival), ("2. y", rival), ("3. z", rival)]
+    assert [row["status"].partition(":")[0] for row in rows if row["status"] != "ok"] == ["numbered"] * 6
+
+
+def test_the_second_round_does_not_correct_answers_of_the_first(tmp_path, server):
+    server.script = about(FIRST, faulty)
+    inner = options(server, of=SHAPES, sentences=1, confusions=confusions(tmp_path, FIRST))
+    of = {"module": "refined", "options": inner}
+    rows, _ = table(tmp_path, server, of=of, confusions=confusions(tmp_path, SECOND), max_repairs=2)
+    assert len(server.requests) == 2  # one per round, no corrections
+    assert sum(row["status"].startswith("numbered") for row in rows) == 2

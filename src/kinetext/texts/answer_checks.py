@@ -4,6 +4,7 @@ Checks of single sentences are in checks.py, with the list of reasons.
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 
 from kinetext.core.schemas import DESCRIPTIONS
@@ -48,8 +49,10 @@ def mark_counts(texts: list[Text], sentences: int | None, steps: int | None = No
     return counted
 
 
-def mark_equal(texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str]]) -> dict[str, list[Text]]:
-    """Mark equal sentences of the same kind and position.
+def mark_equal(
+    texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str]], wrote: Callable[[Text], bool]
+) -> dict[str, list[Text]]:
+    """Mark equal sentences of the same kind and position, if the provider `wrote` them.
 
     Within a class the first of them stays unmarked. Between classes all are marked, if they describe motion or
     appearance. A sentence about the start of one class may equal a sentence about the end of another. Classes with
@@ -66,7 +69,8 @@ def mark_equal(texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str
     for label, texts in texts_by_label.items():
         seen: set[tuple[str | None, Key]] = set()  # two answers about a class may share a sentence
         compared[label] = []
-        for text in texts:
+        for row in texts:
+            text = row
             if text.status == "ok":
                 key = _key(text)
                 others = [
@@ -82,7 +86,7 @@ def mark_equal(texts_by_label: dict[str, list[Text]], rivals: dict[str, list[str
                 elif others and text.kind in COMPARED:
                     text = replace(text, status=f"shared: class '{others[0]}' has the same sentence")
                 seen.add((text.rival, key))
-            compared[label].append(text)
+            compared[label].append(text if wrote(row) else row)
     return compared
 
 

@@ -100,6 +100,7 @@ def check_texts(
     limit: TokenLimit | None = None,
     skip_checks: bool = False,
     steps: int | None = None,
+    wrote: Callable[[Text], bool] = lambda text: True,
 ) -> dict[str, list[Text]]:
     """Return the texts of each label with the status of each text.
 
@@ -107,13 +108,15 @@ def check_texts(
     Each answer must have `sentences` sentences about the whole movement and `steps` between start and end. The rows of one class
     and one `rival` are one answer. A row without a sentence is added to an answer with too few. Rows with a sentence
     are checked again, whatever their status was; a failure that the provider reported stays. With `skip_checks`, a
-    sentence gets the status `empty`, `cut` or `ok`.
+    sentence gets the status `empty`, `cut` or `ok`. Only rows that the provider `wrote` are checked. Others, which stand
+    first, keep their status, and their sentences are compared with those that are checked.
     """
     checked = {}
     for label, texts in texts_by_label.items():
-        rows = [_checked(text, rivals.get(label, []), limit, skip_checks) for text in texts if not is_gap(text)]
-        checked[label] = rows if skip_checks else mark_counts(rows, sentences, steps)
-    return checked if skip_checks else mark_equal(checked, rivals)
+        kept, new = ([text for text in texts if wrote(text) is by_provider] for by_provider in (False, True))
+        rows = [_checked(text, rivals.get(label, []), limit, skip_checks) for text in new if not is_gap(text)]
+        checked[label] = kept + (rows if skip_checks else mark_counts(rows, sentences, steps))
+    return checked if skip_checks else mark_equal(checked, rivals, wrote)
 
 
 def form_fault(sentence: str, limit: TokenLimit | None = None) -> str | None:

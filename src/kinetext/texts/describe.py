@@ -25,8 +25,7 @@ from kinetext.texts.mining import class_labels
 from kinetext.texts.providers.base import Context, Provider, Text, load_provider
 from kinetext.texts.providers.names import Names
 from kinetext.texts.rivals import choose_rivals, confusion_of_pairs
-
-TextsByLabel = dict[str, list[Text]]
+from kinetext.texts.rounds import TextsByLabel, check_round, warn_failed_pairs
 
 
 def is_paid(options: TextOptions, name: str) -> bool:
@@ -96,30 +95,36 @@ def make_table(
     provider: Provider, rivals: dict[str, list[str]], context: Context, name: str, limit: TokenLimit | None
 ) -> TextsByLabel:
     """Return the checked and repaired rows of every class. A provider with a `source` gets the finished rows of that."""
+    check = partial(
+        check_texts,
+        rivals=rivals,
+        sentences=provider.sentences,
+        limit=limit,
+        skip_checks=provider.skip_checks,
+        steps=provider.steps,
+        wrote=provider.wrote,
+    )
     if provider.source:  # it is described and checked as a table of its own
-        texts = make_table(provider.source, rivals, context, name, limit)
-        refined = provider.refine(texts, context)
+        source = make_table(provider.source, rivals, context, name, limit)
+        refined = provider.refine(source, context)
         if refined is None:
-            return provider.rearrange(texts, rivals)
-        texts = refined
-    else:
-        provider.prepare(rivals, context)
-        texts = describe_all(provider, rivals, context, name)
-        for label, rows in texts.items():
-            if all(_describes(text) for text in rows):
-                texts[label] = [*Names(Names.Config()).describe(label, [], context), *rows]
+            return provider.rearrange(source, rivals)
+        check = partial(check_round, source=source, wrote=provider.wrote, check=check)
+        texts = _named(repair_all(check(refined), check, provider, rivals, context, name))
+        warn_failed_pairs(texts, provider.wrote, name)
+        return texts
+    provider.prepare(rivals, context)
+    texts = describe_all(provider, rivals, context, name)
     if provider.of_captions:
-        texts = {label: [mark_cut(text, limit) for text in rows] for label, rows in texts.items()}
-    else:
-        check = partial(
-            check_texts,
-            rivals=rivals,
-            sentences=provider.sentences,
-            limit=limit,
-            skip_checks=provider.skip_checks,
-            steps=provider.steps,
-        )
-        texts = repair_all(check(texts), check, provider, rivals, context, name)
+        return _named({label: [mark_cut(text, limit) for text in rows] for label, rows in texts.items()})
+    for label, rows in texts.items():
+        if all(_describes(text) for text in rows):
+            texts[label] = [*Names(Names.Config()).describe(label, [], context), *rows]
+    return _named(repair_all(check(texts), check, provider, rivals, context, name))
+
+
+def _named(texts: TextsByLabel) -> TextsByLabel:
+    """Return the texts with the reasons of known failures as their statuses."""
     return {label: [replace(text, status=named_failure(text.status)) for text in rows] for label, rows in texts.items()}
 
 
@@ -166,16 +171,22 @@ def repair_all(
     errors: dict[str, Exception] = {}
 
     def repair(rows: list[Text]) -> list[Text]:
-        descriptions = [text for text in rows if _describes(text)]
+        descriptions = [text for text in rows if may_change(text)]
         label = descriptions[0].label
         try:
             descriptions = provider.repair(label, rivals[label], descriptions, context)
         except Exception as error:
             errors[label] = error
-        return [text for text in rows if not _describes(text)] + descriptions
+        return [text for text in rows if not may_change(text)] + descriptions
+
+    def may_change(text: Text) -> bool:
+        return _describes(text) and provider.wrote(text)
+
+    def is_faulty(text: Text) -> bool:
+        return may_change(text) and _is_faulty(text)
 
     for _ in range(provider.max_repairs):
-        faulty = [rows for label, rows in texts.items() if label not in errors and any(map(_is_faulty, rows))]
+        faulty = [rows for label, rows in texts.items() if label not in errors and any(map(is_faulty, rows))]
         if not faulty:
             break
         with ThreadPoolExecutor(provider.at_once) as pool:
@@ -216,8 +227,8 @@ def warn_cut(texts: TextsByLabel, name: str) -> None:
 
 
 def _is_faulty(text: Text) -> bool:
-    """Return whether a text is a description that was answered but cannot be used."""
-    return _describes(text) and not is_used(text.status) and not named_failure(text.status).startswith("failed:")
+    """Return whether a description was answered but cannot be used."""
+    return not is_used(text.status) and not named_failure(text.status).startswith("failed:")
 
 
 def _describes(text: Text) -> bool:

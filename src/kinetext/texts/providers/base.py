@@ -140,11 +140,18 @@ class Provider:
         raise NotImplementedError
 
     def refine(self, texts: dict[str, list[Text]], context: Context) -> dict[str, list[Text]] | None:
-        """Return the checked table of `source` with new descriptions, which are checked and repaired like any others.
+        """Return the checked table of `source` with new descriptions added, which then replace the old ones of a class.
 
-        None, the default: `rearrange` is called instead.
+        `wrote` distinguishes them. None, the default: `rearrange` is called instead.
         """
         return None
+
+    def wrote(self, text: Text) -> bool:
+        """Return whether this provider wrote a row, which is then checked and may be repaired.
+
+        Other rows are those of `source`, which keep their status.
+        """
+        return True
 
     def control_name(self, texts: list[Text]) -> str | None:
         """Return the name of the control that a finished table is, or None if it holds true descriptions of motion.

@@ -7,24 +7,22 @@ for example of a trained method on its training clips. The `pairs` most confused
 it shows the model the old sentences of both classes and how often they are confused, and asks for better ones.
 
 A class that is asked about gets the new sentences in place of the old ones, each with its rival; other classes keep
-theirs. If an answer is unreadable, the old sentences stay. Replies are cached, the cost cap and the limits are those of
-chat_api. Each round is a text set of its own, so that the report can compare rounds; a further round has `of: {module:
+theirs. A class also keeps its old sentences if no new one can be used. If no pair has a usable answer, the table is
+refused. Replies are cached, the cost cap and the limits are those of chat_api. Each round is a text set of its own, so that the report can compare rounds; a further round has `of: {module:
 refined, ...}`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from kinetext.core.schemas import DESCRIPTIONS, is_used
 from kinetext.texts.chat.options import ChatOptions
 from kinetext.texts.mining import read_rivals
-from kinetext.texts.prompts import VERSIONS
 from kinetext.texts.providers._rearranged import SourceOptions
 from kinetext.texts.providers.base import Context, Provider, Text, load_provider
 from kinetext.texts.providers.chat_api import ChatApi
@@ -51,6 +49,10 @@ class Refined(ChatApi):
     config: RefinedOptions
     fixed_counts = False  # the sentences of round one are kept where a class is in none of the pairs
 
+    def __init__(self, config: RefinedOptions):
+        super().__init__(config)
+        self._asked: set[str] = set()  # hashes of the requests of this round
+
     @cached_property
     def source(self) -> Provider:
         """The provider of round one. Raises ValueError, `of...: ...`, if it gives no descriptions."""
@@ -72,7 +74,7 @@ class Refined(ChatApi):
         return [*self.source.list_files(), *self._own_files()]
 
     def refine(self, texts: dict[str, list[Text]], context: Context) -> dict[str, list[Text]]:
-        """Return the table of round one with new sentences for the most confused pairs.
+        """Return the table of round one with new rows for the most confused pairs.
 
         Raises ValueError if there are no confusions, if the cost would exceed `max_usd`, or like `ChatApi.describe`.
         """
@@ -80,7 +82,8 @@ class Refined(ChatApi):
         asked = most_confused(confusion, set(texts), self.config.pairs)
         if not asked:
             raise ValueError(
-                "refined: no two described classes are confused under the mining rule; set confusions, or use rule: features"
+                "refined: the mining rule (confusables.rule) gives no confusion of two described classes; set `confusions` "
+                "to a csv file of them"
             )
         questions = {
             (a, b): [refine_question(k, rival, texts, score, self.config) for k, rival in ((a, b), (b, a))]
@@ -98,17 +101,17 @@ class Refined(ChatApi):
         answers = [ask(items[0])]  # alone: it shows what a server accepts
         with ThreadPoolExecutor(self.at_once) as pool:
             answers += pool.map(ask, items[1:])
-        return replaced(texts, (text for answer in answers for text in answer))
+        new = [text for answer in answers for text in answer]
+        return {label: rows + [text for text in new if text.label == label] for label, rows in texts.items()}
 
-    def repair(self, label: str, rivals: list[str], texts: list[Text], context: Context) -> list[Text]:
-        """Return new rows for faulty answers of this round. The sentences of round one are not asked about again."""
-        of_round = [text for text in texts if (text.prompt_version or "").startswith(VERSIONS["refined"])]
-        if not of_round:
-            return texts
-        new = super().repair(label, rivals, of_round, context)
-        if any(is_used(text.status) and text.kind in DESCRIPTIONS for text in new):
-            return [text for text in texts if text not in of_round and text.kind not in DESCRIPTIONS] + new
-        return [text for text in texts if text not in of_round] + new
+    def wrote(self, text: Text) -> bool:
+        """Return whether a row is of an answer or a correction of this round, not of an earlier one."""
+        return text.request_hash in self._asked
+
+    def _texts(self, label: str, question: Question, context: Context) -> list[Text]:
+        """Return the rows of one question, and remember that they are of this round."""
+        self._asked.add(question.key)
+        return super()._texts(label, question, context)
 
     def _typical_requests(self, labels: Sequence[str]) -> list[dict[str, Any]]:
         """Return the requests of this round, one per pair."""
@@ -125,26 +128,15 @@ class Refined(ChatApi):
 
 
 def most_confused(confusion: Confusion, labels: set[str], pairs: int) -> dict[tuple[str, str], float]:
-    """Return the `pairs` unordered pairs of `labels` with the highest mean score of both directions, highest first."""
-    scores: dict[tuple[str, str], float] = {}
+    """Return the `pairs` unordered pairs of `labels` with the highest scores, highest first.
+
+    A score is the mean of both directions. If one is missing, which happens because only the top rivals of a class are
+    known, it is that of the other.
+    """
+    scores: dict[tuple[str, str], list[float]] = {}
     for (label, rival), score in confusion.items():
-        if label in labels and rival in labels and score > 0:
-            pair = (min(label, rival), max(label, rival))
-            scores[pair] = scores.get(pair, 0.0) + score / 2
-    best = sorted(scores, key=lambda pair: (-scores[pair], pair))[:pairs]
-    return {pair: scores[pair] for pair in best}
-
-
-def replaced(texts: dict[str, list[Text]], new: Iterable[Text]) -> dict[str, list[Text]]:
-    """Return the table with the descriptions of each class that has new ones replaced by these."""
-    of_label: dict[str, list[Text]] = {}
-    for text in new:
-        of_label.setdefault(text.label, []).append(text)
-    table: dict[str, list[Text]] = {}
-    for label, rows in texts.items():
-        answers: list[Any] = of_label.get(label, [])
-        if any(is_used(text.status) for text in answers):
-            table[label] = [text for text in rows if text.kind not in DESCRIPTIONS] + answers
-        else:  # the failures are kept with the old sentences, to be seen
-            table[label] = rows + [replace(text, sentence="") for text in answers]
-    return table
+        if label in labels and rival in labels:
+            scores.setdefault((min(label, rival), max(label, rival)), []).append(score)
+    means = {pair: fmean(of_pair) for pair, of_pair in scores.items() if sum(of_pair) > 0}
+    best = sorted(means, key=lambda pair: (-means[pair], pair))[:pairs]
+    return {pair: means[pair] for pair in best}
