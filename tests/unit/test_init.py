@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from kinetext.cli import app
 from kinetext.plan import load_config, plan_runs
 from kinetext.start import init as start
-from kinetext.start.choices import Machine, choose_max_failed, choose_training
+from kinetext.start.choices import Machine, choose_backbone, choose_max_failed, choose_training
 from kinetext.start.descriptions import choose_descriptions, covering_bank
 from kinetext.start.survey import Survey, guess_delimiter, survey
 from kinetext.start.template import Study, flow, render
@@ -51,6 +51,27 @@ def test_what_is_written_passes_the_check(tmp_path, machine, backbone, train):
         assert not trains or trains == set(
             experiment.methods
         )  # untrained methods get one seed, so not in one experiment
+
+
+@pytest.mark.parametrize(
+    ("model", "tag"), [("ViT-B-16", "openai"), ("ViT-B-16-SigLIP", "webli"), ("PE-Core-B-16", "meta")]
+)
+def test_a_model_gets_weights_that_exist(model, tag):
+    assert choose_backbone(CPU, model, None).value[1] == {"model": model, "pretrained": tag}
+
+
+@pytest.mark.parametrize(
+    ("model", "problem"),
+    [
+        ("ViT-H-14", "has several weights, laion2b_s32b_b79k, metaclip_fullcc, .*; pass a file .* with --weights"),
+        ("ViT-B-16-plus", "has no published weights; pass a file"),
+        ("ViT-B-61", "open_clip has no model 'ViT-B-61'; did you mean 'ViT-B-16'"),
+    ],
+)
+def test_a_model_whose_weights_are_not_clear_needs_a_file(model, problem):
+    with pytest.raises(ValueError, match=problem):
+        choose_backbone(CPU, model, None)
+    assert choose_backbone(CPU, "ViT-H-14", "a.pt").value[1] == {"model": "ViT-H-14", "weights": "a.pt"}
 
 
 def test_every_method_that_takes_descriptions_gets_them_and_the_controls(tmp_path):

@@ -6,7 +6,7 @@ import os
 import urllib.request
 from pathlib import Path
 
-from kinetext.backbones.library import open_clip
+from kinetext.backbones.library import open_clip, published_tags
 
 TIMEOUT_S = 10.0
 HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # open_clip's order
@@ -17,7 +17,7 @@ def weights_state(model: str, tag: str) -> tuple[str, bool]:
 
     The note states the download size or the problem. It is "" if the weights are on this machine.
     """
-    tags = open_clip().list_pretrained_tags_by_model(model)
+    tags = published_tags(model)
     if tag not in tags:
         return f"{model} has no pretrained tag '{tag}'; known: {', '.join(tags) or 'none'}", True
     settings = open_clip().get_pretrained_cfg(model, tag)

@@ -97,6 +97,11 @@ def resizers() -> tuple[Any, Any]:
     return open_clip().model.resize_pos_embed, open_clip().model.resize_text_pos_embed
 
 
+def published_tags(model: str) -> list[str]:
+    """Return open_clip's tags of the published weights of a model."""
+    return list(open_clip().list_pretrained_tags_by_model(model))
+
+
 def published_settings(model: str, tag: str | None) -> dict[str, Any]:
     """Return open_clip's settings of published weights: their address and preprocessing.
 
@@ -104,7 +109,7 @@ def published_settings(model: str, tag: str | None) -> dict[str, Any]:
     """
     if tag is None:
         raise ValueError(f"backbones: {model} has neither `pretrained` nor `weights`")
-    tags = open_clip().list_pretrained_tags_by_model(model)
+    tags = published_tags(model)
     if tag not in tags:
         raise ValueError(f"backbones: {model} has no pretrained tag '{tag}'; known: {', '.join(tags) or 'none'}")
     return open_clip().get_pretrained_cfg(model, tag)

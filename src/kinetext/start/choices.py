@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kinetext.backbones.base import Facts
+from kinetext.backbones.catalogue import settings_of
 from kinetext.config.backbone import TINY
 from kinetext.config.data import FrameOptions
 from kinetext.start.survey import Survey
@@ -40,12 +41,12 @@ class Choice:
 def choose_backbone(machine: Machine, name: str | None, weights: str | None) -> Choice:
     """Return the name and options of the image-text model: those of the user, else a default for the device.
 
-    Raises ValueError if weights are passed without a model.
+    Raises ValueError if weights are passed without a model, or if a model has none or several and they are not passed.
     """
     if name in ("tiny", TINY):
         return Choice(("tiny", {"model": TINY}), "for trying things out: it has only ever seen drawn shapes")
     if name is not None:
-        source = {"weights": weights} if weights else {"pretrained": "openai"}
+        source = {"weights": weights} if weights else {"pretrained": choose_tag(name)}
         return Choice((short_name(name), {"model": name, **source}), "as you asked")
     if weights is not None:
         raise ValueError("--weights: needs --backbone, the open_clip model that the weights belong to")
@@ -55,6 +56,23 @@ def choose_backbone(machine: Machine, name: str | None, weights: str | None) -> 
         )
     reason = "no GPU here: a quarter of the image tokens of ViT-B-16; 600 MB download"
     return Choice(("b32", {"model": "ViT-B-32", "pretrained": "openai"}), reason)
+
+
+def choose_tag(model: str) -> str:
+    """Return the tag of a model's published weights: openai, or the only one.
+
+    Raises ValueError if open_clip has no such model, or no weights of it, or several that are not OpenAI's.
+    """
+    from kinetext.backbones.library import published_tags  # imports torch
+
+    settings_of(model)
+    tags = published_tags(model)
+    if "openai" in tags:
+        return "openai"
+    if len(tags) == 1:
+        return tags[0]
+    has = f"several weights, {', '.join(tags)}" if tags else "no published weights"
+    raise ValueError(f"--backbone: {model} has {has}; pass a file of its weights with --weights, or take another model")
 
 
 def short_name(model: str) -> str:
