@@ -191,6 +191,18 @@ def test_equal_clips_are_asked_about_once(tmp_path, server, monkeypatch):
     assert sorted(both.split(" | ")) == ["0", "4"]
 
 
+def test_a_clip_of_two_classes_is_named_once_in_each(tmp_path, server):
+    world = make_world(tmp_path, server)
+    provider = load_provider("texts.mine", "captions_of_clips", world["options"].options)
+    context = Context(
+        ["rising", "falling"], tmp_path / "cache", {}, {}, {"rising": ["0"], "falling": ["0"]}, world["frames"]
+    )
+    provider.prepare({"rising": [], "falling": []}, context)
+    for label in ("rising", "falling"):
+        assert {text.clips for text in provider.describe(label, [], context)} == {"0"}
+    assert len(server.requests) == 1
+
+
 def test_pooling_joins_equal_sentences_about_the_same_part():
     texts = [
         Text("up", "It is low.", position=0.0, clips="a"),
@@ -246,3 +258,5 @@ def test_the_estimate_counts_a_request_with_images_per_clip(server):
     assert tokens.prompt > 2 * 3 * 4 * IMAGE_TOKENS
     twice = provider.estimate_cost(("rising", "falling", "growing", "shrinking")).tokens
     assert twice.prompt == 2 * tokens.prompt
+    known = provider.estimate_cost(("rising", "falling"), {"rising": 1, "novel": 9}).tokens
+    assert known.prompt * 6 == tokens.prompt  # one clip instead of two times three

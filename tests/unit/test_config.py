@@ -328,10 +328,13 @@ def test_options_for_classes_are_refused_for_captions(method, sentence):
         ),
     ],
 )
-def test_captions_of_clips_are_refused_where_classes_have_no_training_clips(method, protocol, sentence):
-    config = changed(
-        "texts.seen", {"module": "captions_of_clips", "options": {"model": "m", "base_url": "http://localhost:1"}}
-    )
+@pytest.mark.parametrize("module", [None, "shuffled", "refined"])
+def test_captions_of_clips_are_refused_where_classes_have_no_training_clips(method, protocol, sentence, module):
+    server = {"model": "m", "base_url": "http://localhost:1"}
+    texts = {"module": "captions_of_clips", "options": server}
+    if module:
+        texts = {"module": module, "options": {"of": texts, **(server if module == "refined" else {})}}
+    config = changed("texts.seen", texts) | {"confusables": {"rule": "text"}}
     first = config["experiments"]["first"] | {"texts": ["seen"], "methods": [method]}
     config["experiments"]["first"] = first
     if protocol != "base_to_novel":

@@ -102,6 +102,32 @@ def test_a_control_needs_the_key_of_what_it_rearranges(folder):
     assert "texts.gpt: no key in OPENAI_API_KEY" in stops[0]
 
 
+def test_a_second_round_needs_the_keys_and_servers_of_both_rounds_and_both_cost(folder, monkeypatch):
+    second = {"module": "refined", "options": {**CHAT["options"], "of": CHAT}}
+    confusables = {"rule": "text"}
+    stops, others = findings(second, confusables=confusables)
+    assert [line.partition(",")[0] for line in stops] == ["stop: texts.gpt: no key in OPENAI_API_KEY"]  # once
+    first, of = [line for line in others if "2 classes of mine: about" in line]
+    assert first.startswith("texts.gpt: ")
+    assert of.startswith("texts.gpt.of: ")
+    with serving(monkeypatch) as server:
+        second["options"] |= {"base_url": server.url, "api_key_env": "TEST_KEY"}
+        stops, _ = findings(second, confusables=confusables)
+    assert [line.partition(",")[0] for line in stops] == ["stop: texts.gpt.of: no key in OPENAI_API_KEY"]
+
+
+def test_captions_cost_no_more_than_there_are_training_clips(folder):
+    def note(clips, protocol):
+        texts = {"module": "captions_of_clips", "options": {"model": "m", "clips": clips}}
+        config = values(texts)
+        config["experiments"]["all"] |= {"protocol": protocol}
+        checks = preflight.preflight(check_config(config), "mine.yaml")
+        return next(str(check) for check in checks if "2 classes of mine: about" in str(check))
+
+    assert note(5, "supervised") == note(2, "supervised") != note(1, "supervised")  # two per class
+    assert note(5, "few_shot_1") == note(1, "supervised")
+
+
 def test_known_prices_give_the_cost(folder):
     _, others = findings({"module": "chat_api", "options": {"model": "gpt-4o"}})
     assert any("USD" in line and line.startswith("texts.gpt: 2 classes of mine") for line in others)

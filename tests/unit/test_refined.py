@@ -11,6 +11,7 @@ from chat_world import options, serving
 from describe_world import LABELS, write_world
 from kinetext.config.texts import TextOptions
 from kinetext.core.tables import read_metadata, read_rows
+from kinetext.plan import check_config
 from kinetext.texts.checks import check_texts
 from kinetext.texts.describe import describe_classes
 from kinetext.texts.providers.base import Text, load_provider
@@ -154,6 +155,36 @@ def test_what_cannot_be_refined_is_refused(server):
     for of in ({"module": "names"}, {"module": "random_words"}):
         with pytest.raises(ValueError, match=r"of.module: .* has no descriptions to refine"):
             load_provider("", "refined", options(server, of=of))
+
+
+@pytest.mark.parametrize("rule", ["features", "text"])
+def test_confusions_that_cannot_be_measured_are_refused_before_the_run(server, tmp_path, rule):
+    of = {"module": "file", "options": {"path": str(tmp_path / "{dataset}.csv")}}
+    (tmp_path / "mine.csv").write_text("label,phase,sentence\nnod,whole,the head sinks\n")
+    (tmp_path / "other.csv").write_text("label,phase,sentence\nnod,whole,the head sinks\n")
+    data = {"module": "folder", "options": {"root": str(tmp_path)}, "frames": {"size_px": 64}}
+    common = {"datasets": ["other"], "backbone": "tiny", "methods": ["zero_shot"], "texts": ["again"]}
+    config = {
+        "backbones": {"tiny": {"model": "kinetext-tiny"}},
+        "datasets": {"mine": data, "other": data},
+        "confusables": {"rule": rule},
+        "texts": {"again": {"module": "refined", "options": options(server, of=of)}},
+        "methods": {"zero_shot": {}},
+        "experiments": {"near": common | {"datasets": ["mine"]}, "far": common | {"protocol": "zero_shot_from_mine"}},
+    }
+    if rule == "text":
+        assert check_config(config)
+        return
+    message = r"experiments\.far: texts 'again' need confusions, and zero_shot_from_mine has no training clips, so .* finds none"
+    with pytest.raises(ValueError, match=message):
+        check_config(config)
+    listed = {
+        "module": "csv",
+        "options": {"root": str(tmp_path), "list": str(tmp_path / "mine.csv"), "multi_label": True},
+    }
+    config["datasets"]["mine"] |= listed
+    with pytest.raises(ValueError, match=r"experiments\.near: .*, and mine has several labels per clip"):
+        check_config(config)
 
 
 def test_pairs_are_ranked_by_the_mean_of_both_directions():

@@ -20,7 +20,8 @@ def options_are_accepted(case: Case) -> None:
 def attributes_have_known_values(case: Case) -> None:
     """Check that the optional attributes have the types and ranges of the base class."""
     provider = _provider(case)
-    for name in ("gives_descriptions", "of_captions", "control", "paid", "skip_checks", "reads_clips"):
+    flags = ("gives_descriptions", "of_captions", "control", "paid", "skip_checks", "reads_clips", "needs_confusion")
+    for name in flags:
         require(isinstance(getattr(provider, name), bool), f"{name} is {getattr(provider, name)!r}; take True or False")
     require(provider.at_once >= 1, f"at_once is {provider.at_once}; at least one class is described at a time")
     require(provider.max_repairs >= 0, f"max_repairs is {provider.max_repairs}")

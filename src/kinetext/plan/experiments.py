@@ -9,7 +9,14 @@ from typing import Any
 from kinetext.config.experiment import Config, ExperimentOptions
 from kinetext.core import plugins
 from kinetext.data.lists import need_path
-from kinetext.plan.inputs import configured_facts, frame_options, has_captions, is_multi_label, mining_options
+from kinetext.plan.inputs import (
+    configured_facts,
+    frame_options,
+    has_captions,
+    is_multi_label,
+    mining_options,
+    text_providers,
+)
 from kinetext.plan.runs import source_dataset
 from kinetext.texts.providers.base import load_provider
 
@@ -112,10 +119,24 @@ def _check_task(where: str, config: Config, experiment: ExperimentOptions, datas
         options = config.texts[texts].for_dataset(dataset)
         if options != config.texts[texts]:
             load_provider(f"{where.partition(': ')[0]}: texts.{texts}", options.module or texts, options.options)
+        _check_confusions(where, config, experiment, dataset, texts)
     if experiment.protocol.startswith("base_to_novel") and not config.datasets[dataset].novel:
         raise ValueError(f"{where}.protocol: base_to_novel needs datasets.{dataset}.novel, the classes to hold out")
     with plugins.error_prefix(f"{where.partition(': ')[0]}: datasets.{dataset}"):
         config.datasets[dataset].shot_list(experiment.protocol)
+
+
+def _check_confusions(where: str, config: Config, experiment: ExperimentOptions, dataset: str, texts: str) -> None:
+    """Check that the rule `features` has confusions where a text set needs them."""
+    several = is_multi_label(config.datasets[dataset], dataset)
+    if config.confusables.rule != "features" or not (several or source_dataset(experiment.protocol)):
+        return
+    if any(provider.needs_confusion for provider in text_providers(config.texts[texts].for_dataset(dataset), texts)):
+        why = f"{dataset} has several labels per clip" if several else f"{experiment.protocol} has no training clips"
+        raise ValueError(
+            f"{where}: texts '{texts}' need confusions, and {why}, so confusables.rule: features finds none; set the option "
+            "`confusions` of refined to a csv file, or another confusables.rule"
+        )
 
 
 def check_recipe(where: str, config: Config, name: str, dataset: str) -> None:
@@ -188,19 +209,19 @@ def _check_training_and_texts(where: str, config: Config, experiment: Experiment
             "take supervised, few_shot_K or base_to_novel"
         )
     for texts in experiment.texts:
-        provider_class = plugins.load("texts", config.texts[texts].module or texts)
-        provider = provider_class(plugins.configure(provider_class, config.texts[texts].options))
-        if provider.reads_clips and experiment.protocol.startswith("zero_shot"):
+        providers = list(text_providers(config.texts[texts].for_dataset(experiment.datasets[0]), texts))
+        made_from_clips = any(provider.reads_clips for provider in providers)
+        if made_from_clips and experiment.protocol.startswith("zero_shot"):
             raise ValueError(
                 f"{where}: texts '{texts}' are made from training clips, and {experiment.protocol} has none; "
                 "take supervised, few_shot_K or base_to_novel"
             )
-        if provider.reads_clips and method.needs_descriptions and experiment.protocol.startswith("base_to_novel"):
+        if made_from_clips and method.needs_descriptions and experiment.protocol.startswith("base_to_novel"):
             raise ValueError(
                 f"{where}: {name} needs a description of every class, and texts '{texts}', made from training clips, have none "
                 "of novel classes; take supervised or few_shot_K"
             )
-        if method.needs_descriptions and not provider.gives_descriptions:
+        if method.needs_descriptions and not providers[0].gives_descriptions:
             raise ValueError(
                 f"{where}: {name} needs motion descriptions and texts '{texts}' gives only names; "
                 "put it in an experiment of its own with texts such as bundled or chat_api, or set as_descriptions: true"

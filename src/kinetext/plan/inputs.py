@@ -45,15 +45,15 @@ def text_inputs(options: TextOptions, name: str) -> list[str]:
 
 def text_modules(options: TextOptions, name: str) -> list[str]:
     """Return the module of a text set's provider and, for a control, the module of the provider that it rearranges."""
-    return [type(provider).__module__ for provider in _providers(options, name)]
+    return [type(provider).__module__ for provider in text_providers(options, name)]
 
 
 def reads_clips(options: TextOptions, name: str) -> bool:
     """Return whether a text set is written about the frames of training clips, or rearranges one that is."""
-    return any(provider.reads_clips for provider in _providers(options, name))
+    return any(provider.reads_clips for provider in text_providers(options, name))
 
 
-def _providers(options: TextOptions, name: str) -> Iterator[Provider]:
+def text_providers(options: TextOptions, name: str) -> Iterator[Provider]:
     """Yield the provider of a text set, then the provider that it rearranges or refines, and so on."""
     plugin = plugins.load("texts", options.module or name)
     provider: Provider | None = plugin(plugins.configure(plugin, options.options))

@@ -9,8 +9,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from kinetext.backbones.base import Facts
@@ -37,6 +37,7 @@ class Counts:
     train: int
     test: int
     classes: int
+    train_per_class: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

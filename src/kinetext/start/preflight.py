@@ -28,7 +28,7 @@ from kinetext.start import budget
 from kinetext.start.checks import Check
 from kinetext.start.choices import interval_points
 from kinetext.start.servers import (
-    chat_provider,
+    chat_providers,
     check_methods,
     check_texts,
     check_tracking,
@@ -70,7 +70,7 @@ def preflight(config: Config, config_file: str, jobs_here: bool = True) -> Itera
     yield from check_weights(config, runs, results)
     yield from check_tracking(config, results)
     yield from check_space(config, missing, counts, results)
-    yield from _money(config, missing, labels, results)
+    yield from _money(config, missing, labels, counts, results)
     yield from _money_of_methods(missing, counts)
     if jobs_here:
         yield from _time(config, missing, counts, results)
@@ -142,10 +142,13 @@ def check_clips(
 
 def counts_of(protocol: str, clips: list[Clip], classes: list[str]) -> budget.Counts:
     """Return the number of training clips and test clips under a protocol, and of classes."""
-    per_class = Counter(clip.label for clip in clips if clip.split == "train")
+    train = [clip for clip in clips if clip.split == "train"]
+    per_class = Counter(label for clip in train for label in clip.classes)
     shots = budget.shots_of(protocol)
-    train = sum(min(count, shots) if shots else count for count in per_class.values())
-    return budget.Counts(train, sum(clip.split == "test" for clip in clips), len(classes))
+    if shots:
+        per_class = Counter({label: min(count, shots) for label, count in per_class.items()})
+    num_train = sum(per_class.values()) if shots else len(train)
+    return budget.Counts(num_train, sum(clip.split == "test" for clip in clips), len(classes), per_class)
 
 
 def check_space(
@@ -170,27 +173,32 @@ def check_space(
 
 
 def _money(
-    config: Config, missing: list[RunSpec], labels: dict[str, tuple[str, ...]], results: Path
+    config: Config,
+    missing: list[RunSpec],
+    labels: dict[str, tuple[str, ...]],
+    counts: dict[tuple[str, str], budget.Counts],
+    results: Path,
 ) -> Iterator[Check]:
-    """Yield what the language models cost. A control uses the replies of the text set that it rearranges."""
+    """Yield what the language models cost. Equal text sets, such as the one that a control rearranges, count once."""
     tables = {(run.texts, run.dataset, run.protocol, run.backbone): run for run in missing}
     asked = set()
     for (name, dataset, *_), run in tables.items():
         try:
-            provider = chat_provider(config, name, dataset)
+            providers = chat_providers(config, name, dataset)
         except ValueError:  # check_texts says it
             continue
-        if provider is None or dataset not in labels or texts_path(results, run).is_file():
+        if dataset not in labels or texts_path(results, run).is_file():
             continue
-        key = (repr(provider.config), dataset, run.protocol, run.backbone)
-        if key in asked:
-            continue
-        asked.add(key)
-        cost = provider.estimate_cost(labels[dataset])
-        tokens = cost.tokens.prompt + cost.tokens.completion
-        price = f"about {cost.usd:.2g} USD" if cost.usd is not None else "price unknown (price_in, price_out)"
-        message = f"{len(labels[dataset])} classes of {dataset}: about {tokens} tokens, {price}"
-        yield Check("note", f"texts.{name}", message)
+        for where, provider in providers.items():
+            key = (repr(provider.config), dataset, run.protocol, run.backbone)
+            if key in asked:
+                continue
+            asked.add(key)
+            cost = provider.estimate_cost(labels[dataset], counts[dataset, run.protocol].train_per_class)
+            tokens = cost.tokens.prompt + cost.tokens.completion
+            price = f"about {cost.usd:.2g} USD" if cost.usd is not None else "price unknown (price_in, price_out)"
+            message = f"{len(labels[dataset])} classes of {dataset}: about {tokens} tokens, {price}"
+            yield Check("note", where, message)
 
 
 def _money_of_methods(missing: list[RunSpec], counts: dict[tuple[str, str], budget.Counts]) -> Iterator[Check]:

@@ -29,13 +29,16 @@ def check_texts(config: Config, runs: list[RunSpec], results: Path) -> Iterator[
     for name in dict.fromkeys(run.texts for run in runs):
         missing = [run for run in runs if run.texts == name and not texts_path(results, run).is_file()]
         try:
-            provider = chat_provider(config, name, missing[0].dataset) if missing else None
+            providers = chat_providers(config, name, missing[0].dataset) if missing else {}
         except ValueError as error:  # a bank or a file of one data set, which the configuration alone does not show
             yield Check("stop", f"texts.{name}", str(error).removeprefix(f"texts.{name}: "))
             continue
-        if provider is None:
-            continue
-        yield from _check_server(f"texts.{name}", provider.config, provider.config.server, results, probed, name)
+        models = {(provider.config.server, provider.config.model) for provider in providers.values()}
+        for where, provider in providers.items():
+            model = provider.config.server, provider.config.model
+            if model in models:  # two rounds may ask the same one
+                models.remove(model)
+                yield from _check_server(where, provider.config, provider.config.server, results, probed, name)
 
 
 def check_methods(config: Config, runs: list[RunSpec], results: Path) -> Iterator[Check]:
@@ -82,15 +85,18 @@ def _check_server(
             yield Check("warning" if cached else "stop", where, f"{probed[key]} ({needed})")
 
 
-def chat_provider(config: Config, name: str, dataset: str) -> ChatApi | None:
-    """Return the language model behind a text set, or behind the text set that it rearranges; None if there is none."""
+def chat_providers(config: Config, name: str, dataset: str) -> dict[str, ChatApi]:
+    """Return the providers of a text set that ask a language model, by their place: texts.NAME, texts.NAME.of, ...
+
+    The second one is what the first one refines, and so on. A control has those of the text set that it rearranges.
+    """
     options = config.texts[name].for_dataset(dataset)
     provider: Provider | None = load_provider(f"texts.{name}", options.module or name, options.options)
+    asking: list[ChatApi] = []
     while provider is not None:
-        if isinstance(provider, ChatApi):
-            return provider
+        asking += [provider] if isinstance(provider, ChatApi) else []
         provider = provider.source
-    return None
+    return {f"texts.{name}" + ".of" * number: provider for number, provider in enumerate(asking)}
 
 
 def texts_path(results: Path, run: RunSpec) -> Path:

@@ -94,6 +94,11 @@ class Provider:
         return False
 
     @property
+    def needs_confusion(self) -> bool:
+        """Whether it needs the scores of the mining rule (Context.confusion)."""
+        return False
+
+    @property
     def source(self) -> "Provider | None":
         """The provider whose table `rearrange` gets; None if this provider describes classes itself."""
         return None

@@ -15,7 +15,7 @@ T frames, C channels (RGB), H x W pixels.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -61,7 +61,10 @@ class CaptionsOfClips(ChatApi):
         super().__init__(config)
         self._store: FrameStore | None = None
         self._questions: dict[str, list[Question]] = {}  # class -> questions about its clips
-        self._clips: dict[str, list[str]] = {}  # hash of the request -> its clips, several if their frames are equal
+        self._clips: dict[
+            tuple[str, str], list[str]
+        ] = {}  # (class, hash of a request) -> its clips, equal ones together
+        self._shown: dict[str, str] = {}  # hash of a request -> a clip with its frames
 
     def prepare(self, rivals: dict[str, list[str]], context: Context) -> None:
         """Draw the clips and print the estimated cost. Raises ValueError like ChatApi.prepare, or if there are no clips."""
@@ -88,7 +91,7 @@ class CaptionsOfClips(ChatApi):
 
     def _texts(self, label: str, question: Question, context: Context) -> list[Text]:
         """Return the caption of a clip, or one row with status `failed: ...`."""
-        clips = " | ".join(self._clips[question.key])
+        clips = " | ".join(self._clips[label, question.key])
         texts = [replace(text, clips=clips) for text in super()._texts(label, question, context)]
         steps = sum(part_name(text.position) == "steps" for text in texts)
         if steps == self.config.steps or texts[0].status != "ok":
@@ -97,13 +100,16 @@ class CaptionsOfClips(ChatApi):
         return [replace(texts[0], sentence="", position=None, status=status)]
 
     def _send(self, request: dict[str, Any]) -> dict[str, Any]:
-        clip_id = self._clips[Question(request, None).key][0]
+        clip_id = self._shown[Question(request, None).key]
         return self.chat.send(request, self._estimate(request), self._image_parts(clip_id)[1])
 
-    def _typical_requests(self, labels: Sequence[str]) -> list[dict[str, Any]]:
+    def _typical_requests(
+        self, labels: Sequence[str], train_clips: Mapping[str, int] | None = None
+    ) -> list[dict[str, Any]]:
         """Return one request per clip, with as many images as frames are shown."""
         request = clip_question([{"type": "image_url"}] * self.config.frames, self.config).request
-        return [request] * (self.config.clips * len(labels))
+        available = [self.config.clips if train_clips is None else train_clips.get(label, 0) for label in labels]
+        return [request] * sum(min(self.config.clips, count) for count in available)
 
     def _draw(self, label: str, context: Context) -> None:
         """Draw clips of a class and store a question about each of them. Raises ValueError if there are no frames."""
@@ -124,7 +130,8 @@ class CaptionsOfClips(ChatApi):
             question = clip_question(self._image_parts(clip_id)[0], self.config)
             if not any(question.key == other.key for other in of_class):
                 of_class.append(question)
-            self._clips.setdefault(question.key, []).append(clip_id)
+            self._clips.setdefault((label, question.key), []).append(clip_id)
+            self._shown.setdefault(question.key, clip_id)
 
     def _image_parts(self, clip_id: str) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
         """Return the frames of a clip that are shown as parts of a message, and their JPEG files by name."""

@@ -14,7 +14,7 @@ finishes the open requests (core/detached.py). An event that ends both processes
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from threading import Lock
 from typing import Any, ClassVar
@@ -78,10 +78,13 @@ class ChatApi(Provider):
         """How many sentences about moments between start and end are requested; None without `fixed_counts`."""
         return self.config.steps if self.fixed_counts else None
 
-    def estimate_cost(self, labels: Sequence[str]) -> limits.Cost:
-        """Return the approximate cost of the requests for these classes, each with NUM_RIVALS rivals."""
+    def estimate_cost(self, labels: Sequence[str], train_clips: Mapping[str, int] | None = None) -> limits.Cost:
+        """Return the approximate cost of the requests for these classes, each with NUM_RIVALS rivals.
+
+        `train_clips` are the numbers of training clips of the classes, if known.
+        """
         tokens = limits.Tokens(0, 0)
-        for request in self._typical_requests(labels):
+        for request in self._typical_requests(labels, train_clips):
             tokens += self._estimate(request)
         return limits.Cost(tokens, self._usd(tokens))
 
@@ -218,7 +221,9 @@ class ChatApi(Provider):
         classes = 2 if self.config.ask == "pair" else 1
         return limits.estimate(request, classes * sentences_per_class(self.config))
 
-    def _typical_requests(self, labels: Sequence[str]) -> list[dict[str, Any]]:
+    def _typical_requests(
+        self, labels: Sequence[str], train_clips: Mapping[str, int] | None = None
+    ) -> list[dict[str, Any]]:
         """Return requests as they would be sent if each class had NUM_RIVALS of the others as rivals."""
         rivals = {label: [other for other in labels if other != label][:NUM_RIVALS] for label in labels}
         partners = pair_partners(rivals)

@@ -12,7 +12,7 @@ refused. Replies are cached, the cost cap and the limits are those of chat_api. 
 refined, ...}`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +52,11 @@ class Refined(ChatApi):
     def __init__(self, config: RefinedOptions):
         super().__init__(config)
         self._asked: set[str] = set()  # hashes of the requests of this round
+
+    @property
+    def needs_confusion(self) -> bool:
+        """Whether the confusions are those of the mining rule, not of a file."""
+        return self.config.confusions is None
 
     @cached_property
     def source(self) -> Provider:
@@ -113,8 +118,10 @@ class Refined(ChatApi):
         self._asked.add(question.key)
         return super()._texts(label, question, context)
 
-    def _typical_requests(self, labels: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the requests of this round, one per pair."""
+    def _typical_requests(
+        self, labels: Sequence[str], train_clips: Mapping[str, int] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the requests of this round, one per pair. Those of round one are the source's."""
         return super()._typical_requests(labels)[: self.config.pairs]
 
     def _own_files(self) -> list[Path]:
