@@ -88,8 +88,8 @@ def test_mining_declares_memory_from_its_input(tmp_path):
     scope = {"os": os}
     exec("\n".join(parts), scope)
     features, names = tmp_path / "0.arrow", tmp_path / "labels.npz"
-    given = SimpleNamespace(features=[str(features)], names=str(names))
-    assert scope["mining_mb"](None, given, 1) == 2000
+    job_input = SimpleNamespace(features=[str(features)], names=str(names))
+    assert scope["mining_mb"](None, job_input, 1) == 2000
     features.write_bytes(b"0" * 4_000_000)
     np.savez(names, labels=np.arange(1000))
-    assert [scope["mining_mb"](None, given, attempt) for attempt in (1, 2)] == [2036, 3054]
+    assert [scope["mining_mb"](None, job_input, attempt) for attempt in (1, 2)] == [2036, 3054]
