@@ -66,6 +66,7 @@ def split_clips(
 ) -> None:
     """Write the table `splits` of a data set under a protocol. The metadata `labels` has the classes of each split.
 
+    The metadata `frame_set` is the name of the folder of `frames`. `near_equal` describes the near-equal clips.
     `source` and `source_frames` belong to the data set that zero_shot_from names: its supervised table `splits` and its
     frames. Raises ValueError if a training or validation clip is also a test clip; overlap.txt beside the output then
     lists all such clips. Raises ValueError as well if the protocol does not apply to the data set.
@@ -105,6 +106,7 @@ def split_clips(
         "captioned": not labels,
         "multi_label": bool(described.get("multi_label")),
         "near_equal": near_equal.summary(near),
+        "frame_set": frames[0].parent.name if frames else None,
     }
     write_table("splits", split_rows, output, metadata)
     _print_sizes(f"split_clips {name} {protocol}", splits, classes_short_of_shots(splits["train"], protocol))
