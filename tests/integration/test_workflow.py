@@ -18,6 +18,8 @@ import pytest
 from safetensors.torch import save_file
 
 from calls import AFTER_METRICS, RUNS, TINY, jobs, overlay, planned, snakemake, start, wait_for
+from chat_server import about_the_class
+from chat_world import options, serving
 from kinetext.backbones.checkpoint import save_backbone
 from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
 from kinetext.backbones.tiny import Tiny
@@ -101,23 +103,56 @@ def test_a_new_seed_runs_only_its_own_jobs(finished, tmp_path):
     }
 
 
-@pytest.mark.parametrize("backbones", [["tiny", "squashed"], ["squashed", "tiny"]])
-def test_a_backbone_with_other_frames_shares_clips_and_splits(finished, tmp_path, backbones):
-    (tmp_path / "hub").mkdir()
-    save_file(Tiny().clip.state_dict(), tmp_path / "hub/open_clip_model.safetensors")
+def with_backbones(folder, backbones):
+    """A configuration with the backbones `tiny` or `squashed`, whose frames are 64-squash-bilinear."""
+    (folder / "hub").mkdir(exist_ok=True)
+    save_file(Tiny().clip.state_dict(), folder / "hub/open_clip_model.safetensors")
     preprocess_cfg = {"resize_mode": "squash", "interpolation": "bilinear"}
-    (tmp_path / "hub/open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": preprocess_cfg}))
-    configs = overlay(
-        tmp_path,
-        backbones={"squashed": {"model": "kinetext-tiny", "weights": str(tmp_path / "hub")}},
+    (folder / "hub/open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": preprocess_cfg}))
+    return overlay(
+        folder,
+        backbones={"squashed": {"model": "kinetext-tiny", "weights": str(folder / "hub")}},
         experiments={"tiny": {"backbone": backbones}},
     )
+
+
+@pytest.mark.parametrize("backbones", [["tiny", "squashed"], ["squashed", "tiny"]])
+def test_a_backbone_with_other_frames_shares_clips_and_splits(finished, tmp_path, backbones):
+    configs = with_backbones(tmp_path, backbones)
     assert planned(finished, configs=configs) == {
         **{"extract_frames": 1, "check_frames": 1, "prepare_backbone": 1, "embed_frames": 1, "embed_labels": 1},
         **{"mine_confusables": 1, "describe_classes": 1},
         **{"plan_run": 2, "train_method": 1, "predict_clips": 2, "measure_run": 2},
         **AFTER_METRICS,
     }
+
+
+def test_a_backbone_with_smaller_frames_leaves_existing_splits_as_they_are(tmp_path):
+    """The frames of `tiny` are the first in the order of sizes and names."""
+    splits = "results/data/shapes/base_to_novel/splits.parquet"
+    done = snakemake(tmp_path, splits, configs=with_backbones(tmp_path, ["squashed"]))
+    assert done.returncode == 0, done.output
+    assert tables.read_metadata(tmp_path / splits)["frame_set"] == "64-squash-bilinear"
+    assert planned(tmp_path, splits, configs=with_backbones(tmp_path, ["squashed", "tiny"])) == {}
+    assert (
+        jobs(snakemake(tmp_path, splits, "-n", configs=with_backbones(tmp_path, ["tiny"])).output)["split_clips"] == 1
+    )
+
+
+def test_limits_of_a_server_and_of_failed_clips_rerun_nothing(copied, tmp_path, monkeypatch):
+    table = "results/data/shapes/base_to_novel/tiny/texts/gpt.parquet"
+
+    def configured(**changes):
+        gpt = {"module": "chat_api", "options": options(server, **changes)}
+        return overlay(tmp_path, texts={"gpt": gpt}, experiments={"tiny": {"texts": ["gpt"]}})
+
+    with serving(monkeypatch) as server:
+        server.script = about_the_class
+        done = snakemake(copied, table, configs=configured(max_usd=1, price_in=1, price_out=1))
+    assert done.returncode == 0, done.output
+    assert planned(copied, table, configs=configured(max_usd=9, price_in=2, price_out=1, batch=True, timeout_s=9)) == {}
+    assert planned(copied, table, configs=configured(temperature=0.5)) == {"describe_classes": 1}
+    assert planned(copied, configs=overlay(tmp_path, datasets={"shapes": {"max_failed": 0.2}})) == {}
 
 
 def test_frames_for_weights_on_the_hub_are_planned_without_its_cache(tmp_path, monkeypatch):
@@ -150,11 +185,9 @@ def test_rivals_in_a_file_are_mined_when_it_changes(copied, tmp_path):
     assert jobs(snakemake(copied, table, "-n", configs=configs).output) == {"mine_confusables": 1}
 
 
-def test_what_may_fail_and_the_title_cost_one_job(finished, tmp_path):
+def test_the_title_costs_one_job(finished, tmp_path):
     configs = overlay(tmp_path, report={"title": "another"})
     assert planned(finished, configs=configs) == {"render_report": 1, "all": 1}
-    configs = overlay(tmp_path, datasets={"shapes": {"max_failed": 0.2}})
-    assert "index_clips" not in planned(finished, configs=configs)
 
 
 @pytest.mark.parametrize(

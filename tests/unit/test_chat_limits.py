@@ -85,7 +85,9 @@ def test_table_stops_at_the_cap_and_resumes_with_a_higher_one(server, tmp_path, 
     capped = [row for row in rows if row["status"].startswith("failed")]
     assert len(server.requests) == 7  # 2.45 USD: not one too many, though 8 could have been in flight
     assert len(capped) == 3
-    assert {row["status"] for row in capped} == {"failed: cost cap of 2.5 USD (2.45 spent); raise max_usd"}
+    assert {row["status"] for row in capped} == {
+        "failed: cost cap of 2.5 USD (2.45 spent); raise max_usd; then `snakemake --forcerun describe_classes`"
+    }
     assert "replies took 2800 tokens in and 2450 out, 2.45 USD, including cached ones" in capfd.readouterr().err
     # what was paid counts against the cap of the next run, and is not paid again
     with pytest.raises(

@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from kinetext.config.experiment import Config
-from kinetext.config.run import read_run
+from kinetext.config.run import fingerprint_of, read_run
 from kinetext.plan import check_config, is_quick, load_config, plan_run, plan_runs
+from kinetext.texts.chat.options import ChatOptions
+from kinetext.texts.questions import class_question
 from repository import ROOT
 
 SMALL = yaml.safe_load("""
@@ -463,6 +465,48 @@ def test_a_fingerprint_depends_on_the_options_of_a_run_not_on_their_notation():
     ]  # those of zero_shot are unchanged
     after = fingerprints(changed("datasets.shapes.frames.num_frames", 4))
     assert not set(after) & set(before)
+
+
+OPERATIONAL = {
+    **{"api_key_env": "OTHER_KEY", "max_in_flight": 8, "requests_per_minute": 60, "tokens_per_minute": 10_000},
+    **{"timeout_s": 60, "retries": 0, "max_usd": 5, "price_in": 1, "price_out": 2},
+    **{"batch": True, "batch_wait_s": 60, "batch_poll_s": 1},
+}
+
+
+def described(module, options):
+    """SMALL with a text set of this module and its options, which the experiment takes."""
+    config = changed("texts.described", {"module": module, "options": options})
+    config["experiments"]["first"]["texts"] = ["described"]
+    return config
+
+
+def asked_by(module, options):
+    """Options of the module with `options` for the provider that asks the model."""
+    return options if module == "chat_api" else {"of": {"module": "chat_api", "options": options}}
+
+
+@pytest.mark.parametrize("module", ["chat_api", "shuffled", "refined"])
+def test_limits_and_prices_of_a_text_set_make_no_other_run(module):
+    asked = {"model": "gpt-4o", "temperature": 0.5, "sentences": 2}
+    before = plan_runs(check_config(described(module, asked_by(module, asked))))
+    # what existing results have in their run.yaml: the options as they were configured
+    for run in before.values():
+        assert run.text_options == {"module": module, "options": asked_by(module, asked)}
+        assert run.fingerprint == fingerprint_of(run.model_dump(mode="json"))
+    assert plan_runs(check_config(described(module, asked_by(module, asked | OPERATIONAL)))) == before
+    if module == "refined":
+        assert plan_runs(check_config(described(module, asked_by(module, asked) | OPERATIONAL))) == before
+    for option in ({"temperature": 0.0}, {"max_repairs": 2}, {"structured": False}):
+        after = fingerprints(described(module, asked_by(module, asked | option)))
+        assert not set(after) & {run.fingerprint for run in before.values()}, option
+
+
+def test_a_request_depends_on_no_operational_option():
+    assert set(OPERATIONAL) == ChatOptions.operational
+    requests = [class_question("rising", ["falling"], ChatOptions(**options)).key for options in ({}, OPERATIONAL)]
+    assert requests[0] == requests[1]
+    assert ChatOptions().model_copy(update=OPERATIONAL) == ChatOptions(**OPERATIONAL)
 
 
 def test_planning_a_run_imports_no_torch():

@@ -54,6 +54,18 @@ def test_smallest_frames_do_not_depend_on_the_order_of_backbones(backbones):
     assert (run.backbone, run.frame_options.frame_set) == ("b32", "224-shortest-bicubic")
 
 
+@pytest.mark.parametrize(
+    ("preferred", "chosen"),
+    [
+        ("256-squash-bicubic", "256-squash-bicubic"),
+        ("336-shortest-bicubic", "224-shortest-bicubic"),
+        (None, "224-shortest-bicubic"),
+    ],
+)
+def test_frames_that_splits_were_made_from_are_preferred_if_a_backbone_still_takes_them(preferred, chosen):
+    assert smallest_frames(plan_runs(configured({})).values(), preferred).frame_options.frame_set == chosen
+
+
 def test_sizes_of_frames_are_compared_as_numbers():
     tiny, clip = plan_runs(configured({}, backbone=["b32", "b16"])).values()
     frames = FrameOptions(size_px=64, resize_mode="squash", interpolation="bilinear")

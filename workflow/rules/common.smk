@@ -12,9 +12,11 @@ import kinetext
 from kinetext.core.escape import for_script
 from kinetext.core.digests import closure_digest, read_constant
 from kinetext.core.schemas import COLLECTED
+from kinetext.core.tables import read_metadata
 from kinetext.plan import (
     check_config,
     dataset_inputs,
+    defining_options,
     frame_sets,
     has_captions,
     hub_facts,
@@ -104,6 +106,9 @@ def check_writable():
 
 
 # ---- parameters of rules
+#
+# Snakemake does not compare the value of a function that takes `input`. Options that change no result are passed by such
+# functions, so that a change of them reruns nothing.
 
 
 def options(part, wildcard, without=None):
@@ -202,7 +207,18 @@ def frame_set(dataset, backbone):
 @cache
 def shared_backbone(dataset, protocol=None):
     """Return the backbone whose frames are read to split clips, or for the report, for all backbones."""
-    return smallest_frames(r for r in RUNS.values() if r.dataset == dataset and protocol in (None, r.protocol)).backbone
+    runs = [r for r in RUNS.values() if r.dataset == dataset and protocol in (None, r.protocol)]
+    several = len({r.frame_options.frame_set for r in runs}) > 1
+    return smallest_frames(runs, splits_frame_set(dataset, protocol) if several and protocol else None).backbone
+
+
+def splits_frame_set(dataset, protocol):
+    """Return the frame set that existing splits were made from: a further backbone must not have them made again."""
+    path = f"{RESULTS}/data/{dataset}/{protocol}/splits.parquet"
+    try:
+        return read_metadata(path).get("frame_set") if os.path.exists(path) else None
+    except ValueError:  # doctor reports it
+        return None
 
 
 def frame_list(dataset, backbone):

@@ -72,7 +72,8 @@ rule describe_classes:
     resources:
         chat=1,
     params:
-        options=lambda w: CONFIG.texts[w.texts].for_dataset(w.dataset).model_dump_json(),
+        options=lambda w, input: CONFIG.texts[w.texts].for_dataset(w.dataset).model_dump_json(),  # a change reruns nothing
+        defining=lambda w: defining_options(CONFIG.texts[w.texts].for_dataset(w.dataset), w.texts).model_dump_json(),
         rule=CONFIG.confusables.rule,
         backbone=lambda w: f"{RESULTS_LOCAL}/backbones/{w.backbone}",
         cache=f"{RESULTS}/cache",

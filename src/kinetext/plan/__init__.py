@@ -7,6 +7,7 @@ checks the settings that tuning tries. `runs` specifies each run. `inputs` retur
 from kinetext.plan.check import check_config, load_config
 from kinetext.plan.inputs import (
     dataset_inputs,
+    defining_options,
     has_captions,
     hub_facts,
     is_multi_label,
@@ -34,6 +35,7 @@ from kinetext.plan.runs import (
 __all__ = [
     "check_config",
     "dataset_inputs",
+    "defining_options",
     "frame_sets",
     "has_captions",
     "hub_facts",

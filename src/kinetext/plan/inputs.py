@@ -48,6 +48,23 @@ def text_modules(options: TextOptions, name: str) -> list[str]:
     return [type(provider).__module__ for provider in text_providers(options, name)]
 
 
+def defining_options(options: TextOptions, name: str) -> TextOptions:
+    """Return the options of a text set without operational ones, such as cost cap, rates and key variable.
+
+    A provider declares these as `operational` of its Config. They change no text, so they are not part of a run.
+    """
+    return options.model_copy(update={"options": _defining(options.module or name, options.options)})
+
+
+def _defining(module: str, options: dict[str, Any]) -> dict[str, Any]:
+    operational = getattr(plugins.load("texts", module).Config, "operational", frozenset())
+    kept = {key: value for key, value in options.items() if key not in operational}
+    of = kept.get("of")  # the provider that a control rearranges or that is refined
+    if isinstance(of, dict) and "module" in of and "options" in of:
+        kept["of"] = {**of, "options": _defining(of["module"], of["options"])}
+    return kept
+
+
 def reads_clips(options: TextOptions, name: str) -> bool:
     """Return whether a text set is written about the frames of training clips, or rearranges one that is."""
     return any(provider.reads_clips for provider in text_providers(options, name))

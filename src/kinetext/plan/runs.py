@@ -14,7 +14,7 @@ from kinetext.config.run import RunSpec, read_run
 from kinetext.core import plugins
 from kinetext.core.documents import load_yaml
 from kinetext.core.files import atomic_write
-from kinetext.plan.inputs import frame_options, mining_options
+from kinetext.plan.inputs import defining_options, frame_options, mining_options
 from kinetext.training.design import tuning_record
 
 
@@ -43,9 +43,17 @@ def frame_sets(runs: Iterable[RunSpec], dataset: str) -> dict[str, FrameOptions]
     return {run.frame_options.frame_set: run.frame_options for run in of_backbones.values()}
 
 
-def smallest_frames(runs: Iterable[RunSpec]) -> RunSpec:
-    """Return the run with the smallest frames, whatever the order of the runs. Equal sizes are sorted by frame set."""
-    return min(runs, key=lambda run: (run.frame_options.size_px, run.frame_options.frame_set, run.backbone))
+def smallest_frames(runs: Iterable[RunSpec], preferred: str | None = None) -> RunSpec:
+    """Return the run with the smallest frames, whatever the order of the runs. Equal sizes are sorted by frame set.
+
+    A run with the frame set `preferred` is returned instead, if there is one.
+    """
+
+    def rank(run: RunSpec) -> tuple[bool, int, str, str]:
+        frames = run.frame_options
+        return frames.frame_set != preferred, frames.size_px, frames.frame_set, run.backbone
+
+    return min(runs, key=rank)
 
 
 def tuned_runs(runs: Mapping[str, RunSpec]) -> dict[str, RunSpec]:
@@ -136,7 +144,8 @@ def _run_spec(
     seed: int,
 ) -> RunSpec:
     """Return the complete specification of one run, which takes the frames `frames`."""
-    data, options, text_set = config.datasets[dataset], config.methods[method], config.texts[texts].for_dataset(dataset)
+    data, options = config.datasets[dataset], config.methods[method]
+    text_set = defining_options(config.texts[texts].for_dataset(dataset), texts)
     plugin = plugins.load("methods", options.module or method)
     spec = RunSpec(
         run=f"{dataset}/{protocol}/{backbone}/{method}/{texts}/seed{seed}",

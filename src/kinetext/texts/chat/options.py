@@ -3,7 +3,7 @@ chat_api.
 """
 
 import re
-from typing import Literal
+from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -23,6 +23,14 @@ class ServerOptions(Options):
 
     # an error must not print a key that was put into the wrong field
     model_config = ConfigDict(hide_input_in_errors=True)
+
+    # how requests are sent, not what is requested: neither the hash of a request nor run.yaml of a text set has them
+    operational: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("api_key_env", "max_in_flight", "requests_per_minute", "tokens_per_minute", "timeout_s", "retries"),
+            *("max_usd", "price_in", "price_out"),
+        }
+    )
 
     model: str = Field(DEFAULT_MODEL, min_length=1, description="model name at the server")
     base_url: str | None = Field(
@@ -97,6 +105,8 @@ class ServerOptions(Options):
 
 class ChatOptions(ServerOptions):
     """Options of the provider chat_api."""
+
+    operational: ClassVar[frozenset[str]] = ServerOptions.operational | {"batch", "batch_wait_s", "batch_poll_s"}
 
     about: About = Field("motion", description="motion, or appearance (what one still picture shows) as a control")
     ask: Literal["class", "pair"] = Field(

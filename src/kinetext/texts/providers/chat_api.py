@@ -35,6 +35,9 @@ from kinetext.texts.questions import (
     sentences_per_class,
 )
 
+REBUILD = (
+    "snakemake --forcerun describe_classes"  # a higher cap alone does not rebuild a table (ServerOptions.operational)
+)
 NUM_RIVALS = 3  # per class in an estimate of the cost, as the default of confusables.rivals
 
 
@@ -195,7 +198,9 @@ class ChatApi(Provider):
         }
         try:
             record = cache.fetch_reply(request, context.cache, partial(self._send, request))
-        except (limits.NoReplyError, limits.CapError) as error:
+        except limits.CapError as error:
+            return [Text(label, "", status=f"failed: {error}; then `{REBUILD}`", **fields)]
+        except limits.NoReplyError as error:
             return [Text(label, "", status=f"failed: {error}", **fields)]
         self._count(request, record)
         fields["date"] = record["date"]
