@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from kinetext.evaluation.intervals import Estimate, harmonic_mean
 from kinetext.evaluation.overlap import merged, overlaps
 from kinetext.evaluation.paired import PairedRows, compare_rows
 from kinetext.report.differences import compared_outcomes, difference_rows, pools
 from kinetext.report.draws import add_draws, combined_draws
 from kinetext.report.estimates import estimates_of
-from kinetext.report.harmonic import harmonic_outcome
+from kinetext.report.harmonic import harmonic_outcome, harmonic_outcomes
 from kinetext.report.keys import Comparison, RowKey, num_draws
 from kinetext.report.outcomes import Measured, Outcome
 from kinetext.report.ranks import mean_ranks
@@ -24,6 +25,10 @@ def outcome(values, ids=None):
 
 def address(protocol, split="test", dataset="d", metric="top1"):
     return Measured(Comparison(dataset, protocol, split), metric, "ordered")
+
+
+def share(value):
+    return Estimate(value=value, low=value - 0.1, high=value + 0.1, least=value, most=value, seeds=1, clips=80)
 
 
 # ---- draws of few-shot clips
@@ -125,6 +130,37 @@ def test_harmonic_means_are_tested_beside_the_novel_clips():
     tested = compared_outcomes({address("base_to_novel", split): rows for split in ("test", "novel")})
     result = [row for row in difference_rows(tested) if row["metric"] == "harmonic_mean" and row["method"] == "a"]
     assert [(row["split"], row["value"], row["clips"]) for row in result] == [("novel", pytest.approx(0.5), 8)]
+
+
+def accurate(accuracy):
+    return outcome(np.arange(40) < round(40 * accuracy))
+
+
+def test_a_mean_over_data_sets_tests_the_harmonic_mean_of_its_cells():
+    """The mean of the harmonic means of both data sets would call the other row better."""
+    accuracies = {A: [(1.0, 0.2), (0.2, 1.0)], B: [(0.5, 0.5), (0.5, 0.5)]}
+    measured = {
+        address("base_to_novel", split, f"d{d}"): {key: [accurate(parts[d][i])] for key, parts in accuracies.items()}
+        for d in range(2)
+        for i, split in enumerate(("test", "novel"))
+    }
+    result = [row for row in difference_rows(compared_outcomes(measured)) if row["metric"] == "harmonic_mean"]
+    mean, *of_data_sets = (row for row in result if row["method"] == "a")
+    ours, theirs = (harmonic_mean(*map(share, np.mean(accuracies[key], axis=0))).value for key in (A, B))
+    assert (mean["pooled"], mean["value"]) == (["d0", "d1"], pytest.approx(ours - theirs))
+    assert mean["value"] == pytest.approx(0.1)
+    assert [row["value"] for row in of_data_sets] == pytest.approx([1 / 3 - 0.5] * 2)
+    assert (mean["least"], mean["most"]) == pytest.approx((1 / 3 - 0.5, 1 / 3 - 0.5))
+
+
+def test_seeds_have_the_harmonic_mean_of_their_mean_accuracies():
+    base, novel = [accurate(0.9), accurate(0.5)], [accurate(0.3), accurate(0.7)]
+    comparisons = {
+        (address("base_to_novel", split).comparison, "top1"): {A: seeds}
+        for split, seeds in (("test", base), ("novel", novel))
+    }
+    (rows,) = harmonic_outcomes(comparisons).values()
+    assert np.mean([seed.value_B for seed in rows[A]]) == pytest.approx(2 * 0.7 * 0.5 / 1.2)
 
 
 # ---- data sets that share clips

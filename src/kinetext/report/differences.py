@@ -2,7 +2,8 @@
 
 - Rows are compared by accuracy, also within confusable pairs, LRAP, recall at 1 and AUSUC, and on novel classes also by
   the harmonic mean.
-- Comparisons of several data sets with the same protocol, split, metric and rows are also averaged ("pooled").
+- Comparisons of several data sets with the same protocol, split, metric and rows are also averaged ("pooled"). A
+  harmonic mean is then that of the mean accuracies, as in the cells of the report.
 - The confusable pairs of some rules depend on the backbone. With these rules, only rows with the same backbone are
   compared.
 """
@@ -15,8 +16,8 @@ import numpy as np
 
 from kinetext.evaluation.measure import is_tested
 from kinetext.evaluation.overlap import merged, overlaps
-from kinetext.evaluation.paired import about_methods, compare_rows, seed_range
-from kinetext.report.harmonic import harmonic_outcomes
+from kinetext.evaluation.paired import PairedRows, about_methods, compare_rows, seed_range
+from kinetext.report.harmonic import HARMONIC_MEANS, harmonic_outcomes, pooled_harmonic_outcomes
 from kinetext.report.keys import Comparison, RowKey, num_draws, pool_name
 from kinetext.report.outcomes import Measured, Outcome, SeedOutcomes, paired_rows
 from kinetext.report.sources import BACKBONE_RULES
@@ -42,7 +43,7 @@ def difference_rows(comparisons: Comparisons, sources: Mapping[str, str] | None 
     `sources` names the videos of each data set. Data sets with the same source may share clips. None: no shared clips.
     """
     pooled = [*pools(comparisons), *({key: outcomes} for key, outcomes in comparisons.items())]
-    return [row for pool in pooled for part in _comparable(pool) for row in _rows(part, sources or {})]
+    return [row for pool in pooled for part in _comparable(pool) for row in _rows(part, sources or {}, comparisons)]
 
 
 def _comparable(pool: Comparisons) -> Iterator[Comparisons]:
@@ -74,35 +75,58 @@ def pools(comparisons: Comparisons) -> Iterator[Comparisons]:
             yield {address: {key: rows[key] for key in common} for address, rows in pool.items()}
 
 
-def _rows(pool: Comparisons, sources: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the table for one comparison, or for the mean of several with the same rows."""
-    addresses, keys = list(pool), sorted(next(iter(pool.values())))
+def _rows(pool: Comparisons, sources: Mapping[str, str], comparisons: Comparisons) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the table for one comparison, or for the mean of several with the same rows.
+
+    `comparisons` are all comparisons, which have the two parts of each harmonic mean.
+    """
+    keys = sorted(next(iter(pool.values())))
     strata = [paired_rows(rows, keys) for rows in pool.values()] if len(keys) > 1 else []
     if not strata or not all(len(stratum.value_BN) for stratum in strata):
         return
-    source_S = [sources.get(comparison.dataset, comparison.dataset) for comparison, _ in addresses]
+    source_S = [sources.get(comparison.dataset, comparison.dataset) for comparison, _ in pool]
     overlap_SS = overlaps(strata, source_S)
-    compared = compare_rows(strata, merged=merged(strata, source_S) if overlap_SS.sum() > len(strata) else None)
-    (comparison, metric), several = addresses[0], len(addresses) > 1
-    columns: dict[str, Any] = {**comparison._asdict(), "metric": metric}
-    columns |= {"clips": sum(len(stratum.value_BN) for stratum in strata)}
-    columns |= {"methods": about_methods(strata), "seed_range": seed_range(strata)}
-    if several:
-        columns |= {"dataset": pool_name(len(addresses), metric), "pooled": [other.dataset for other, _ in addresses]}
+    averaged = _averaged_strata(pool, keys, comparisons) or strata
+    compared = compare_rows(averaged, merged=merged(averaged, source_S) if overlap_SS.sum() > len(strata) else None)
+    columns = _columns(pool, strata)
+    if len(pool) > 1:
         columns |= {"sources": source_S, "overlap_DD": overlap_SS.ravel().tolist()}
     mean_SN = np.stack([stratum.value_BN.mean(axis=0) for stratum in strata])  # S data sets
-    draws = num_draws(comparison)
+    draws = num_draws(next(iter(pool))[0])
     seeds = {key: min(_num_seeds(rows[key], draws) for rows in pool.values()) for key in keys}
-    columns["draws"] = draws if draws > 1 else None
     for a, first in enumerate(keys):
         for b, second in enumerate(keys):
             if a != b:
                 numbers = {name: float(values_NN[a, b]) for name, values_NN in compared.items()}
-                if several:
+                if len(pool) > 1:
                     difference_S = mean_SN[:, a] - mean_SN[:, b]
                     numbers |= {"least": float(difference_S.min()), "most": float(difference_S.max())}
                 names = dict(zip(COLUMNS, (*first, *second), strict=True))
                 yield {**columns, **names, **numbers, "seeds": min(seeds[first], seeds[second])}
+
+
+def _columns(pool: Comparisons, strata: list[PairedRows]) -> dict[str, Any]:
+    """Return the columns of the table that all pairs of rows of a comparison, or of a mean of several, share."""
+    comparison, metric = next(iter(pool))
+    draws = num_draws(comparison)
+    columns: dict[str, Any] = {**comparison._asdict(), "metric": metric}
+    columns |= {"clips": sum(len(stratum.value_BN) for stratum in strata), "draws": draws if draws > 1 else None}
+    columns |= {"methods": about_methods(strata), "seed_range": seed_range(strata)}
+    if len(pool) > 1:
+        columns |= {"dataset": pool_name(len(pool), metric), "pooled": [other.dataset for other, _ in pool]}
+    return columns
+
+
+def _averaged_strata(pool: Comparisons, keys: list[RowKey], comparisons: Comparisons) -> list[PairedRows]:
+    """Return the rows of each data set for tests of a harmonic mean over data sets; empty for other metrics.
+
+    The harmonic mean of mean accuracies is not the mean of the harmonic means in `pool`.
+    """
+    metric = next(iter(pool))[1]
+    if metric not in HARMONIC_MEANS or len(pool) == 1:
+        return []
+    outcomes_S = pooled_harmonic_outcomes(comparisons, [comparison for comparison, _ in pool], metric)
+    return [paired_rows(rows, keys) for rows in outcomes_S]
 
 
 def _num_seeds(outcomes: list[Outcome], draws: int) -> int:
