@@ -12,6 +12,7 @@ from kinetext.report.draws import add_draws, combined_draws
 from kinetext.report.estimates import estimates_of
 from kinetext.report.harmonic import harmonic_outcome, harmonic_outcomes
 from kinetext.report.keys import Comparison, RowKey, num_draws
+from kinetext.report.novel import harmonic_means
 from kinetext.report.outcomes import Measured, Outcome
 from kinetext.report.ranks import mean_ranks
 from kinetext.report.variances import variance_rows
@@ -78,6 +79,33 @@ def test_estimates_average_draws_with_the_variance_between_them():
     assert mean.high - mean.low == pytest.approx(2 * half, rel=0.25)
     one = estimates[Comparison("d", "few_shot_4_draw0", "test")]["top1", "ordered"][A]
     assert (one.seeds, one.draws) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("protocols", "seeds", "moves", "added"),
+    [
+        (["base_to_novel_4", "base_to_novel_4_draw1", "base_to_novel_4_draw2"], 1, 0.02, True),
+        (["base_to_novel_4", "base_to_novel_4_draw1"], 1, 0.02, False),
+        (["base_to_novel"], 3, 0.02, True),
+        (["base_to_novel"], 3, 0.0, False),  # nothing was trained: the three seeds are one
+    ],
+)
+def test_widths_of_a_harmonic_mean_are_added_if_both_intervals_cover_training(protocols, seeds, moves, added):
+    columns = {"dataset": "d", "backbone": "tiny", "method": "a", "texts": "t", "metric": "top1", "clips": 1000}
+    columns |= {"frame_order": "ordered", "low": 0.46, "high": 0.54, "variance": 4e-4, "groups": 1000}
+    repeated = [(protocol, seed) for protocol in protocols for seed in range(seeds)]
+    rows = [
+        {**columns, "protocol": protocol, "split": split, "value": 0.5 + moves * (number % 3)}
+        for number, (protocol, _) in enumerate(repeated)
+        for split in ("test", "novel")
+    ]
+    estimates = estimates_of(rows)
+    novel = next(c for c in estimates if c.split == "novel" and num_draws(c) == len(protocols))
+    base, new = (estimates[novel._replace(split=split)]["top1", "ordered"][A] for split in ("test", "novel"))
+    mean = harmonic_means(estimates, novel, "top1")["harmonic_mean"][A]
+    below = [base.value - 2 * base.value * part.low / (base.value + part.low) for part in (base, new)]
+    width = sum(below) if added else (below[0] ** 2 + below[1] ** 2) ** 0.5
+    assert mean.value - mean.low == pytest.approx(width)
 
 
 def test_clip_variances_are_those_of_rows_with_several_seeds():

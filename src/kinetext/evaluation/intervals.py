@@ -56,6 +56,7 @@ class Estimate:
     groups: int = 0  # groups of clips; 0: unknown
     chance: float | None = None  # expected value with random scores; None: unknown
     base_correlation: float = 0.0  # of novel classes: correlation with base classes due to shared groups
+    training: bool = False  # whether the interval also covers how much repeated training varies the value
 
 
 class Interval(NamedTuple):
@@ -191,18 +192,18 @@ def mean_over_datasets(parts: Sequence[Estimate], overlap_DD: np.ndarray | None 
         datasets=count,
         chance=_combined_chance(parts, lambda *levels: sum(levels) / count),
         base_correlation=sum(part.base_correlation for part in parts) / count,
+        training=any(part.training for part in parts),
     )
 
 
 def harmonic_mean(base: Estimate, novel: Estimate) -> Estimate:
     """Return the harmonic mean 2ab / (a + b) of two accuracies, with an interval.
 
-    With one or two seeds the accuracies are independent, because they are measured on different clips (Newcombe,
-    Statistics in Medicine 2001), except for `novel.base_correlation` (Zou and Donner 2008). With three or more seeds,
-    both intervals also cover training, which affects both accuracies. Their widths are then added, which is wide enough
-    for any correlation.
+    If an interval is about clips only, the accuracies are independent, because they are measured on different clips
+    (Newcombe, Statistics in Medicine 2001), except for `novel.base_correlation` (Zou and Donner 2008). If both intervals
+    also cover training, which affects both accuracies, their widths are added. This is wide enough for any correlation.
     """
-    correlation = novel.base_correlation if min(base.seeds, novel.seeds) < 3 else 1.0
+    correlation = 1.0 if base.training and novel.training else novel.base_correlation
 
     def combine(a: float, b: float) -> float:
         return 2 * a * b / (a + b) if a + b else 0.0
@@ -224,6 +225,7 @@ def harmonic_mean(base: Estimate, novel: Estimate) -> Estimate:
         seeds=min(base.seeds, novel.seeds),
         clips=base.clips + novel.clips,
         chance=_combined_chance((base, novel), combine),
+        training=base.training and novel.training,
     )
 
 
