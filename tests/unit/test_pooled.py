@@ -9,7 +9,7 @@ from kinetext.evaluation.overlap import merged, overlaps
 from kinetext.evaluation.paired import PairedRows, compare_rows
 from kinetext.report.differences import compared_outcomes, difference_rows, pools
 from kinetext.report.draws import add_draws, combined_draws
-from kinetext.report.estimates import estimates_of
+from kinetext.report.estimates import averaged_comparisons, estimates_of, left_out_sentence
 from kinetext.report.harmonic import harmonic_outcome, harmonic_outcomes
 from kinetext.report.keys import Comparison, RowKey, num_draws
 from kinetext.report.novel import harmonic_means
@@ -113,6 +113,18 @@ def test_clip_variances_are_those_of_rows_with_several_seeds():
     (row,) = variance_rows({address("p"): {A: seeds, B: seeds[:1]}})
     assert (row["method"], row["groups"], row["frame_order"]) == ("a", 3, "ordered")
     assert row["variance"] == pytest.approx(np.var([1, 0.5, 1], ddof=1) / 3)
+
+
+def test_a_draw_with_rows_that_others_lack_is_shown_beside_the_mean():
+    cells, protocols = {("top1", "ordered"): {A: share(0.5)}}, ["few_shot_4", "few_shot_4_draw1"]
+    first, second = (Comparison("d", protocol, "test") for protocol in protocols)
+    whole = first._replace(protocol="few_shot_4 mean of 2 draws")
+    estimates = {first: {("top1", "ordered"): {A: share(0.5), B: share(0.9)}}, second: cells, whole: cells}
+    assert averaged_comparisons(estimates, {}) == {second}
+    assert left_out_sentence(estimates, {}, whole) == (
+        "Not in this mean, because not all of its draws have them: b · t."
+    )
+    assert left_out_sentence(estimates, {}, first) == ""
 
 
 # ---- pairs of a backbone, harmonic means

@@ -6,10 +6,12 @@ import pytest
 from kinetext.config.report import Published, ReportOptions
 from kinetext.core.tables import read_rows
 from kinetext.evaluation.intervals import Estimate, harmonic_mean, mean_over_datasets
+from kinetext.report.collect import collect_metrics
 from kinetext.report.keys import Comparison, RowKey
 from kinetext.report.novel import harmonic_means, novel_classes
 from kinetext.report.published import compare_with_published
-from reported import Page, blank_figures, make_report
+from kinetext.report.render import render_report
+from reported import Page, blank_figures, make_data, make_report, make_run
 
 
 def share(value, clips):
@@ -57,7 +59,32 @@ def test_the_mean_is_open_and_its_data_sets_are_folded(report):
         assert f"mean of 2 data sets, {clips}, base_to_novel" in text["top"]
         assert f"one, {clips}" not in text["top"]
         assert f"<summary>one, {clips}, base_to_novel</summary>" in report.html
-    assert "These are means over one, two, with equal weights" in text["top"]
+    assert "The means are over one, two, with equal weights" in text["top"]
+
+
+def test_a_data_set_with_rows_of_its_own_is_not_folded_and_the_mean_names_them(tmp_path, monkeypatch):
+    """Rows B and C exist for one data set only. They must not disappear behind the mean over both."""
+    blank_figures(monkeypatch)
+    methods = {"one": ["zero_shot", "mean_pool", "moted", "stan"], "two": ["zero_shot", "mean_pool"]}
+    runs, sources = [], ([], [], [])
+    for name in methods:
+        make_data(tmp_path, 6, name)
+        data, mined = tmp_path / name, tmp_path / name / "confusables.parquet"
+        runs += [make_run(tmp_path, method, "names", 0, "supervised", 6, mined, name) for method in methods[name]]
+        sources[0].append((name, data / "clips.parquet", [data / "frames" / "0000.arrow"]))
+    collect_metrics(runs, tmp_path, tmp_path / "tables")
+    render_report(tmp_path / "tables", ReportOptions(), *sources, tmp_path / "page.html", tmp_path / "figures")
+    html = (tmp_path / "page.html").read_text()
+    text = Page(html).text
+    left_out = (
+        "Not in this mean, because not all of its data sets have them: moted (reconstruction) · names, stan · names."
+    )
+    assert left_out in text["top"]
+    assert left_out in text["results"]
+    assert "one, test clips, supervised." in text["top"]
+    assert "<h3>one, test clips, supervised</h3>" in html
+    assert "two, test clips, supervised." not in text["top"]
+    assert "<summary>two, test clips, supervised</summary>" in html
 
 
 def test_the_mean_and_its_difference_are_those_of_the_tables(report):

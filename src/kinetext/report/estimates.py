@@ -1,7 +1,7 @@
 """The numbers of the report: an Estimate for each comparison, metric, frame order and row of the tables."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from kinetext.evaluation.seed_means import (
 )
 from kinetext.report.draws import combined_draws
 from kinetext.report.formats import format_value
-from kinetext.report.keys import Comparison, RowKey, comparison_of, key_of
+from kinetext.report.keys import Comparison, RowKey, comparison_of, is_pooled, key_of, row_labels
 
 Measured = dict[tuple[str, str], dict[RowKey, Estimate]]  # (metric, frame order) -> row -> estimate
 Estimates = dict[Comparison, Measured]
@@ -127,9 +127,35 @@ def all_estimates(rows: dict[str, list[dict[str, Any]]], pools: dict[Comparison,
 
 
 def averaged_comparisons(estimates: Estimates, pools: dict[Comparison, list[str]]) -> set[Comparison]:
-    """Return the comparisons that are part of a mean over data sets or over draws."""
-    of_datasets = {comparison._replace(dataset=name) for comparison, names in pools.items() for name in names}
-    return of_datasets | {part for parts in combined_draws(estimates).values() for part in parts}
+    """Return the comparisons of which all rows are in a mean over data sets or over draws."""
+    return {
+        part
+        for whole, parts in _parts_of_means(estimates, pools)
+        for part in parts
+        if _row_keys(estimates, part) <= _row_keys(estimates, whole)
+    }
+
+
+def left_out_sentence(estimates: Estimates, pools: dict[Comparison, list[str]], comparison: Comparison) -> str:
+    """Return which rows a mean over data sets or draws leaves out; "" if it has all rows, or is not a mean."""
+    parts = [part for whole, parts in _parts_of_means(estimates, pools) for part in parts if whole == comparison]
+    keys = {key for part in parts for key in _row_keys(estimates, part)} - _row_keys(estimates, comparison)
+    averaged = "data sets" if is_pooled(comparison) else "draws"
+    names = ", ".join(sorted(row_labels(keys).values()))
+    return f"Not in this mean, because not all of its {averaged} have them: {names}." if keys else ""
+
+
+def _parts_of_means(
+    estimates: Estimates, pools: dict[Comparison, list[str]]
+) -> Iterator[tuple[Comparison, list[Comparison]]]:
+    """Yield the means over data sets and over draws, each with the comparisons that it averages."""
+    for comparison, names in pools.items():
+        yield comparison, [comparison._replace(dataset=name) for name in names]
+    yield from combined_draws(estimates).items()
+
+
+def _row_keys(estimates: Estimates, comparison: Comparison) -> set[RowKey]:
+    return {key for cells in estimates.get(comparison, {}).values() for key in cells}
 
 
 def pool_overlap(row: dict[str, Any]) -> np.ndarray | None:

@@ -30,6 +30,7 @@ from kinetext.report.estimates import (
     chance_of,
     chance_text,
     csv_rows,
+    left_out_sentence,
     pooled_comparisons,
 )
 from kinetext.report.formats import format_count, format_p, format_percent, format_value
@@ -169,7 +170,8 @@ def _comparisons(
         runs = [r for r in rows["runs"] if r["dataset"] in datasets and r["protocol"] in protocols]
         budgets = unequal_budgets(runs, rows["costs"])
         answered = answer_sentences(runs, set(section["row_keys"]))
-        sections.append({**section, "ranks": ranks, "budgets": budgets, "answered": answered})
+        left_out = left_out_sentence(estimates, pools, comparison)
+        sections.append({**section, "ranks": ranks, "budgets": budgets, "answered": answered, "left_out": left_out})
     return sections
 
 
