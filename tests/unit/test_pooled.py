@@ -9,7 +9,7 @@ from kinetext.evaluation.overlap import merged, overlaps
 from kinetext.evaluation.paired import PairedRows, compare_rows
 from kinetext.report.differences import compared_outcomes, difference_rows, pools
 from kinetext.report.draws import add_draws, combined_draws
-from kinetext.report.estimates import averaged_comparisons, estimates_of, left_out_sentence
+from kinetext.report.estimates import averaged_comparisons, estimates_of, left_out_sentence, pooled_comparisons
 from kinetext.report.harmonic import harmonic_outcome, harmonic_outcomes
 from kinetext.report.keys import Comparison, RowKey, num_draws
 from kinetext.report.novel import harmonic_means
@@ -61,6 +61,17 @@ def test_the_difference_of_means_over_draws_says_so():
     whole = next(row for row in rows if row["protocol"] == "few_shot_4 mean of 3 draws")
     assert (whole["draws"], whole["seeds"], whole["methods"]) == (3, 1, True)
     assert whole["value"] == pytest.approx(np.mean([row["value"] for row in rows if row is not whole]))
+
+
+def test_draws_of_a_harmonic_mean_have_the_seeds_of_a_draw():
+    measured = {
+        address(f"base_to_novel_4_draw{draw}", split): {A: [accurate(0.8)] * 2, B: [accurate(0.6)] * 2}
+        for draw in range(3)
+        for split in ("test", "novel")
+    }
+    rows = difference_rows(compared_outcomes(add_draws(measured)))
+    whole = [row for row in rows if row["metric"] == "harmonic_mean" and row["draws"]]
+    assert [(row["draws"], row["seeds"]) for row in whole] == [(3, 2), (3, 2)]
 
 
 def test_estimates_average_draws_with_the_variance_between_them():
@@ -258,6 +269,19 @@ def test_a_metric_that_some_data_sets_lack_is_not_averaged():
     comparisons = {(Comparison(f"d{i}", "p", "test"), "top1"): rows for i in range(3)}
     comparisons |= {(Comparison(f"d{i}", "p", "test"), "pair_accuracy:declared"): rows for i in range(2)}
     assert [{metric for _, metric in pool} for pool in pools(comparisons)] == [{"top1"}]
+
+
+def test_means_of_single_label_and_of_multi_label_data_sets_have_two_names():
+    rows = {A: [outcome([1, 0])], B: [outcome([1, 1])]}
+    metrics = {"d1": "top1", "d2": "top1", "m1": "lrap", "m2": "lrap"}
+    measured = {address("p", dataset=name, metric=metric): rows for name, metric in metrics.items()}
+    pooled = pooled_comparisons(
+        [row | {"pooled": row.get("pooled")} for row in difference_rows(compared_outcomes(measured))]
+    )
+    assert {comparison.dataset: names for comparison, names in pooled.items()} == {
+        "mean of 2": ["d1", "d2"],
+        "mean of 2 multi-label": ["m1", "m2"],
+    }
 
 
 # ---- ranks

@@ -331,6 +331,9 @@ def test_verdicts_say_what_was_tested():
     one = "How far two seeds of one row are apart is not known: each row has one seed."
     assert scope_sentence([apart(0.1, 0.01)]) == f"{weights} {one}"
     many = "The tests are about methods: they include how much training varies between seeds."
+    of_draws = scope_sentence([replace(few, draws=2)])
+    assert of_draws.startswith("The tests are about these trained weights, not about methods: that needs three draws")
+    assert of_draws.endswith("The largest difference between two draws of one row is 5.6 points.")
     assert scope_sentence([replace(few, methods=True)]).startswith(f"{many} The largest difference")
     nothing = replace(apart(0.1, 0.01), methods=True)
     assert scope_sentence([nothing]) == "Nothing was trained, so that the tests are about methods."

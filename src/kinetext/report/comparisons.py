@@ -120,19 +120,25 @@ def from_best_row(cells: dict[RowKey, Estimate], differences: list[dict[str, Any
 
 
 def scope_sentence(differences: Iterable[Difference]) -> str:
-    """Return whether tests are about methods or weights, and how much two seeds of a row differ; "" without tests."""
+    """Return whether tests are about methods or weights, and how much two seeds of a row differ; "" without tests.
+
+    If draws of few-shot clips are averaged, a draw counts as a seed.
+    """
     differences = list(differences)
     if not differences:
         return ""
-    about = "The tests are about these trained weights, not about methods: that needs three seeds of each trained row."
+    one = "draw" if differences[0].draws > 1 else "seed"
+    about = (
+        f"The tests are about these trained weights, not about methods: that needs three {one}s of each trained row."
+    )
     if all(difference.methods for difference in differences):
-        about = "The tests are about methods: they include how much training varies between seeds."
+        about = f"The tests are about methods: they include how much training varies between {one}s."
     apart = differences[0].seed_range
     if apart is None and differences[0].methods:
         return "Nothing was trained, so that the tests are about methods."
     if apart is None:
-        return f"{about} How far two seeds of one row are apart is not known: each row has one seed."
-    return f"{about} The largest difference between two seeds of one row is {format_percent(apart)} points."
+        return f"{about} How far two {one}s of one row are apart is not known: each row has one {one}."
+    return f"{about} The largest difference between two {one}s of one row is {format_percent(apart)} points."
 
 
 def headline_metrics(measured: Measured, options: ReportOptions, elsewhere: Collection[str] = ()) -> list[str]:

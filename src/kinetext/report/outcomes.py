@@ -164,7 +164,8 @@ def joined(base: Outcome, novel: Outcome, value_B: np.ndarray) -> Outcome:
     """Return the outcome of a metric on the clips of two splits of one run. A group with clips in both counts once."""
     known = base.group_B is not None and novel.group_B is not None
     group_B = np.concatenate([base.group_B, novel.group_B]) if known else None
-    return Outcome(_joined_ids(base.clip_ids, novel.clip_ids), value_B, group_B, untrained=base.untrained)
+    seeds = min(base.seeds, novel.seeds)
+    return Outcome(_joined_ids(base.clip_ids, novel.clip_ids), value_B, group_B, seeds, base.untrained)
 
 
 @lru_cache(maxsize=64)  # one copy for all rows
