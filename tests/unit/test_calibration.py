@@ -12,8 +12,11 @@ from kinetext.evaluation.calibration import (
     softmax,
 )
 from kinetext.evaluation.class_sizes import describe_groups, size_groups
+from kinetext.evaluation.intervals import Estimate
 from kinetext.evaluation.metrics import all_metrics
 from kinetext.evaluation.predictions import Predictions
+from kinetext.report.calibration import calibration_sections
+from kinetext.report.keys import Comparison, RowKey
 
 METRICS = all_metrics()
 
@@ -112,6 +115,27 @@ def test_the_area_is_the_mean_risk_and_ends_at_the_error_rate():
     assert METRICS["aurc"].measure(predictions) == pytest.approx(risk_B.mean())
     order_B = np.argsort(-confidence_B)
     assert risk_B[99] == pytest.approx(1 - right_B[order_B[:100]].mean())
+
+
+def test_a_mean_has_the_temperatures_of_all_runs_that_it_averages(tmp_path):
+    key, cell = RowKey("tiny", "a", "t"), Estimate(value=0.1, low=0, high=0.2, least=0.1, most=0.1, seeds=1, clips=9)
+    protocols = {"few_shot_4", "few_shot_4_draw1", "few_shot_4 mean of 2 draws"}
+    names = {"d1", "d2", "mean of 2"}
+    comparisons = [Comparison(name, protocol, "test") for name in names for protocol in protocols]
+    estimates = {comparison: {("aurc", "ordered"): {key: cell}} for comparison in comparisons}
+    pools = {comparison: ["d1", "d2"] for comparison in comparisons if comparison.dataset == "mean of 2"}
+    runs = [
+        {**key._asdict(), "dataset": name, "protocol": protocol, "temperature": 2.0 + number, "calibration": ""}
+        for number, (name, protocol) in enumerate(
+            [("d1", "few_shot_4"), ("d1", "few_shot_4_draw1"), ("d2", "few_shot_4"), ("d2", "few_shot_4_draw1")]
+        )
+    ]
+    sections = calibration_sections(estimates, runs, [], pools, tmp_path)
+    temperatures = {section["comparison"][:2]: section["temperatures"][key] for section in sections}
+    assert temperatures["mean of 2", "few_shot_4 mean of 2 draws"] == [2, 3, 4, 5]
+    assert temperatures["mean of 2", "few_shot_4"] == [2, 4]
+    assert temperatures["d1", "few_shot_4 mean of 2 draws"] == [2, 3]
+    assert temperatures["d2", "few_shot_4_draw1"] == [5]
 
 
 # ---- head, middle and tail

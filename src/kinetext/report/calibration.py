@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from kinetext.evaluation.class_sizes import NAMES
-from kinetext.report.estimates import Estimates
+from kinetext.report.estimates import Estimates, averaged_rows
 from kinetext.report.figures.bands import curve_plot
-from kinetext.report.keys import RowKey, comparison_of, file_name, key_of, row_labels, sort_key
+from kinetext.report.keys import Comparison, RowKey, comparison_of, file_name, key_of, row_labels, sort_key
 
 Rows = list[dict[str, Any]]
 METRICS = ("ece", "ece_calibrated", "aurc")
 
 
-def calibration_sections(estimates: Estimates, runs: Rows, risks: Rows, figures: Path) -> list[dict[str, Any]]:
+def calibration_sections(
+    estimates: Estimates, runs: Rows, risks: Rows, pools: dict[Comparison, list[str]], figures: Path
+) -> list[dict[str, Any]]:
     """Return the calibration of the rows of each comparison of classes, sorted by AURC, the lowest first.
 
-    The split `test` also gets risk-coverage curves.
+    The split `test` also gets risk-coverage curves. `pools` are the means over data sets, with the data sets' names.
+    Temperatures of a mean are those of all runs that it averages.
     """
     seeds: dict[Any, dict[RowKey, dict[int, list[tuple[float, float]]]]] = defaultdict(lambda: defaultdict(dict))
     for row in risks:
@@ -34,7 +37,7 @@ def calibration_sections(estimates: Estimates, runs: Rows, risks: Rows, figures:
         if not cells["aurc"]:
             continue
         keys = sorted(cells["aurc"], key=lambda key: cells["aurc"][key].value)
-        of_rows = [run for run in runs if (run["dataset"], run["protocol"]) == comparison[:2] and key_of(run) in keys]
+        of_rows = [run for run in averaged_rows(runs, comparison, estimates, pools) if key_of(run) in keys]
         labels, curves = row_labels(keys), seeds.get(comparison, {})
         name = f"risk-coverage-{file_name(comparison)}"
         shown = [key for key in keys if key in curves] if comparison.split == "test" else []

@@ -154,6 +154,16 @@ def _parts_of_means(
     yield from combined_draws(estimates).items()
 
 
+def averaged_rows(
+    table: Iterable[dict[str, Any]], comparison: Comparison, estimates: Estimates, pools: dict[Comparison, list[str]]
+) -> list[dict[str, Any]]:
+    """Return the rows of a table of runs that belong to a comparison, or to the data sets and draws that it averages."""
+    datasets = pools.get(comparison, [comparison.dataset])
+    draws = combined_draws(estimates).get(comparison._replace(dataset=datasets[0]), [comparison])
+    protocols = [draw.protocol for draw in draws]
+    return [row for row in table if row["dataset"] in datasets and row["protocol"] in protocols]
+
+
 def _row_keys(estimates: Estimates, comparison: Comparison) -> set[RowKey]:
     return {key for cells in estimates.get(comparison, {}).values() for key in cells}
 

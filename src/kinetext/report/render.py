@@ -22,11 +22,11 @@ from kinetext.report.confusion import confusion_picture
 from kinetext.report.cost import answer_sentences
 from kinetext.report.curves import learning_curves
 from kinetext.report.descriptions import control_of, description_sets
-from kinetext.report.draws import combined_draws
 from kinetext.report.estimates import (
     Estimates,
     all_estimates,
     averaged_comparisons,
+    averaged_rows,
     chance_of,
     chance_text,
     csv_rows,
@@ -93,7 +93,7 @@ def render_report(
         "classes": class_tables(accuracies, {section["comparison"]: section["row_keys"] for section in sections}),
         "hard": hard_clip_strips(rows["hard_clips"], dataset_files, clips, options.examples),
         "novel": novel_classes(estimates, options, text_comparisons, rows["differences"], rows["seen_unseen"], figures),
-        "calibration": calibration_sections(estimates, rows["runs"], rows["risk_coverage"], figures),
+        "calibration": calibration_sections(estimates, rows["runs"], rows["risk_coverage"], pools, figures),
         "kinds": kind_sections(estimates, figures),
         "audits": audit_sections(dataset_files),
         "probes": list(PROBES.values()),
@@ -151,13 +151,11 @@ def _comparisons(
     figures: Path,
 ) -> list[dict[str, Any]]:
     """Return the section of each comparison, in the order of `sort_key`."""
-    sections, draws = [], combined_draws(estimates)
+    sections = []
     elsewhere = {metric for measured in estimates.values() for metric, _ in measured}
     for comparison in sorted(estimates, key=sort_key):
-        datasets = pools.get(comparison, [comparison.dataset])
         differences = [row for row in rows["differences"] if comparison_of(row) == comparison]
-        protocols = [part.protocol for part in draws.get(comparison, [comparison])]
-        costs = [r for r in rows["costs"] if r["dataset"] in datasets and r["protocol"] in protocols]
+        costs = averaged_rows(rows["costs"], comparison, estimates, pools)
         curves = [
             r
             for r in rows["curves"]
@@ -167,7 +165,7 @@ def _comparisons(
         section = comparison_sections(comparison, estimates[comparison], options, *parts, figures, elsewhere)
         tested = next((row for row in differences if row["metric"] == section["tested_metric"]), None)
         ranks = rank_section(estimates, comparison, tested, section["tested_metric"], figures)
-        runs = [r for r in rows["runs"] if r["dataset"] in datasets and r["protocol"] in protocols]
+        runs = averaged_rows(rows["runs"], comparison, estimates, pools)
         budgets = unequal_budgets(runs, rows["costs"])
         answered = answer_sentences(runs, set(section["row_keys"]))
         left_out = left_out_sentence(estimates, pools, comparison)
