@@ -22,13 +22,16 @@ from functools import cache, partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Options(BaseModel):
     """Base class of all options: they are frozen, and unknown options are refused."""
+
+    operational: ClassVar[frozenset[str]] = frozenset()
+    """The options that change no result, such as rates and limits. A change of them reruns nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

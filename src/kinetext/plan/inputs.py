@@ -57,7 +57,7 @@ def defining_options(options: TextOptions, name: str) -> TextOptions:
 
 
 def _defining(module: str, options: dict[str, Any]) -> dict[str, Any]:
-    operational = getattr(plugins.load("texts", module).Config, "operational", frozenset())
+    operational = plugins.load("texts", module).Config.operational
     kept = {key: value for key, value in options.items() if key not in operational}
     of = kept.get("of")  # the provider that a control rearranges or that is refined
     if isinstance(of, dict) and "module" in of and "options" in of:

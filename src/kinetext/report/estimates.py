@@ -127,7 +127,7 @@ def all_estimates(rows: dict[str, list[dict[str, Any]]], pools: dict[Comparison,
 
 
 def averaged_comparisons(estimates: Estimates, pools: dict[Comparison, list[str]]) -> set[Comparison]:
-    """Return the comparisons of which all rows are in a mean over data sets or over draws."""
+    """Return the comparisons whose rows are all in a mean over data sets or over draws."""
     return {
         part
         for whole, parts in _parts_of_means(estimates, pools)
