@@ -120,7 +120,8 @@ def code(module, plugins=lambda w: (), stops=()):
     """Return a digest of the code of a rule, which Snakemake does not see behind a shell line.
 
     `module` holds the function of the command; `plugins` are the modules of the plug-ins that the job uses; `stops` are
-    packages whose output is an input of the rule. For rules that are cheap to run again: an edit trains nothing again.
+    packages whose output is an input of the rule. An edit runs the rule again, and all that depends on its output.
+    Rules that train have no such digest.
     """
     return lambda w: cached_digest((f"kinetext.{module}", *plugins(w)), tuple(f"kinetext.{stop}" for stop in stops))
 
