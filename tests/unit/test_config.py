@@ -242,6 +242,13 @@ MISTAKES = [
         {"module": "stan"},
         "methods.my method: string should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$', not 'my method'",
     ),
+    ("report.headline", ["top2"], "report.headline: no metric 'top2'; did you mean 'top1'?"),
+    (
+        "report.headline",
+        ["top1", "pair_accuracy:given"],
+        "report.headline: 'pair_accuracy:given' names no mining rule; write pair_accuracy:RULE, RULE one of features, text, "
+        "declared, file",
+    ),
     (
         "texts.bundled.options",
         {"bank": "shape"},

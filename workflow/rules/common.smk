@@ -12,7 +12,6 @@ import kinetext
 from kinetext.core.escape import for_script
 from kinetext.core.digests import closure_digest, read_constant
 from kinetext.core.schemas import COLLECTED
-from kinetext.core.tables import read_metadata
 from kinetext.plan import (
     check_config,
     dataset_inputs,
@@ -215,6 +214,8 @@ def shared_backbone(dataset, protocol=None):
 
 def splits_frame_set(dataset, protocol):
     """Return the frame set that existing splits were made from: a further backbone must not have them made again."""
+    from kinetext.core.tables import read_metadata  # imports pyarrow
+
     path = f"{RESULTS}/data/{dataset}/{protocol}/splits.parquet"
     try:
         return read_metadata(path).get("frame_set") if os.path.exists(path) else None

@@ -4,7 +4,7 @@ A check imports the plug-ins. Methods also import torch, but neither open_clip n
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from kinetext.config.data import DatasetOptions
 from kinetext.config.experiment import Config
 from kinetext.config.report import Published
+from kinetext.config.texts import ConfusablesOptions
 from kinetext.core import plugins
 from kinetext.data.lists import need_path
 from kinetext.plan.experiments import check_experiment, check_known
@@ -39,6 +40,7 @@ def check_config(values: dict[str, Any], where: str = "config.yaml") -> Config:
             load_provider(f"{where}: texts.{name}", texts.module or name, texts.options)
     if config.metrics:
         _check_metrics(config, where)
+    _check_headline(f"{where}: report.headline", config)
     for name in config.backbones:
         with plugins.error_prefix(f"{where}: backbones.{name}"):
             configured_facts(config, name)
@@ -87,6 +89,24 @@ def _check_metrics(config: Config, where: str) -> None:
         all_metrics(config.metrics)
     except ValueError as error:
         raise ValueError(f"{where}: metrics.{error}") from None
+
+
+def _check_headline(where: str, config: Config) -> None:
+    """Check that there is such a metric, and for the accuracy within confusable pairs such a mining rule."""
+    if "headline" not in config.report.model_fields_set:
+        return
+    from kinetext.evaluation.metrics import BUILT_IN  # imports pyarrow
+
+    rules = get_args(ConfusablesOptions.model_fields["rule"].annotation)
+    known = {*BUILT_IN, *config.metrics, *(f"{way}_{name}" for way in ("t2v", "v2t") for name in BUILT_IN)}
+    for metric in config.report.headline:
+        name, _, rule = metric.partition(":")
+        if name not in known and not name.startswith("kind_"):
+            raise ValueError(f"{where}: no metric '{name}'{plugins.nearest(name, sorted(known))}")
+        if name == "pair_accuracy" and rule not in rules:
+            raise ValueError(
+                f"{where}: '{metric}' names no mining rule; write pair_accuracy:RULE, RULE one of {', '.join(rules)}"
+            )
 
 
 def _check_reference(where: str, config: Config, number: Published) -> None:
