@@ -242,7 +242,11 @@ MISTAKES = [
         {"module": "stan"},
         "methods.my method: string should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$', not 'my method'",
     ),
-    ("report.headline", ["top2"], "report.headline: no metric 'top2'; did you mean 'top1'?"),
+    (
+        "report.headline",
+        ["mean_class_acc"],
+        "report.headline: no metric 'mean_class_acc'; did you mean 'mean_class_accuracy'?",
+    ),
     (
         "report.headline",
         ["top1", "pair_accuracy:given"],
