@@ -30,14 +30,8 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import binomtest
 
 from kinetext.evaluation.intervals import Estimate, mean_variance, share_interval
-from kinetext.evaluation.paired import (
-    ALPHA,
-    PairedRows,
-    Training,
-    flipped_means,
-    null_variances,
-    pair_p_values,
-)
+from kinetext.evaluation.paired import ALPHA, flipped_means, null_variances, pair_p_values
+from kinetext.evaluation.paired_rows import PairedRows, Training
 from kinetext.evaluation.seed_means import clip_parts, mean_over_seeds, pool_seeds
 
 SHARED = 0.5

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kinetext.evaluation.paired import PairedRows, Training, about_methods, compare_rows, holm, seed_range
+from kinetext.evaluation.paired import compare_rows, holm
+from kinetext.evaluation.paired_rows import PairedRows, Training, about_methods, seed_range
 from kinetext.evaluation.seed_means import clip_parts
 from kinetext.report.differences import difference_rows, pools
 from kinetext.report.keys import Comparison, RowKey

@@ -6,7 +6,8 @@ from scipy import stats
 
 from kinetext.evaluation.intervals import Estimate, harmonic_mean
 from kinetext.evaluation.overlap import merged, overlaps
-from kinetext.evaluation.paired import PairedRows, compare_rows
+from kinetext.evaluation.paired import compare_rows
+from kinetext.evaluation.paired_rows import PairedRows
 from kinetext.report.differences import compared_outcomes, difference_rows, pools
 from kinetext.report.draws import add_draws, combined_draws
 from kinetext.report.estimates import averaged_comparisons, estimates_of, left_out_sentence, pooled_comparisons

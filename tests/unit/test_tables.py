@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from kinetext.core import schemas
+from kinetext.core import schema_versions, schemas
 from kinetext.core.tables import content_matches, read_rows, read_table, schema, write_table
 from kinetext.evaluation.metrics.top_k import TopK
 from kinetext.evaluation.predictions import Predictions, predicted_classes
@@ -71,7 +71,7 @@ def test_all_tables_are_written_with_their_schema(collected):
     for name in ("metrics", "runs", "confusions", "costs", "differences"):
         actual = pq.read_schema(collected / f"{name}.parquet")
         assert actual.names == schema(name).names
-        assert actual.metadata[b"schema_version"] == str(schemas.SCHEMA_VERSION).encode()
+        assert actual.metadata[b"schema_version"] == str(schema_versions.SCHEMA_VERSION).encode()
         assert all(b"meaning" in field.metadata for field in actual)
 
 
@@ -128,19 +128,19 @@ def test_one_line_of_docs_opens_each_table(collected, reader, table):
 
 def version_1(name: str, rows: list[dict], path: Path) -> None:
     """Write the table as version 1 did: without columns added since, and with the former names of renamed ones."""
-    former = {now: then for then, now in schemas.RENAMED.get(name, {}).items()}
-    old = [column for column in schema(name).names if column not in schemas.ADDED.get(name, ())]
+    former = {now: then for then, now in schema_versions.RENAMED.get(name, {}).items()}
+    old = [column for column in schema(name).names if column not in schema_versions.ADDED.get(name, ())]
     fields = [schema(name).field(column).with_name(former.get(column, column)) for column in old]
     kind = pa.schema(fields, {"kinetext_table": name, "schema_version": "1"})
     pq.write_table(pa.Table.from_pylist(rows, schema=kind), path)
 
 
-@pytest.mark.parametrize("name", list(schemas.ADDED))
+@pytest.mark.parametrize("name", list(schema_versions.ADDED))
 def test_columns_missing_in_version_1_are_read_as_null(name, tmp_path):
     version_1(name, [{schema(name).names[0]: "x"}], tmp_path / "t.parquet")
     table = read_table(name, tmp_path / "t.parquet")
     assert table.column_names == schema(name).names
-    assert all(table[column].null_count == 1 for column in schemas.ADDED[name])
+    assert all(table[column].null_count == 1 for column in schema_versions.ADDED[name])
 
 
 @pytest.mark.parametrize("name", ["predictions", "metrics"])
@@ -167,7 +167,9 @@ def test_the_phases_of_version_5_are_read_as_positions(name, tmp_path):
 
 def test_removed_columns_of_version_1_are_dropped(tmp_path):
     kind = [("run", pa.string()), ("train_seconds", pa.float64())]
-    rest = [(c, schema("runs").field(c).type) for c in schema("runs").names[1:] if c not in schemas.ADDED["runs"]]
+    rest = [
+        (c, schema("runs").field(c).type) for c in schema("runs").names[1:] if c not in schema_versions.ADDED["runs"]
+    ]
     old = pa.schema(kind + rest, {"schema_version": "1"})
     pq.write_table(pa.Table.from_pylist([{"run": "x", "train_seconds": 3.0}], schema=old), tmp_path / "runs.parquet")
     assert read_table("runs", tmp_path / "runs.parquet").column_names == schema("runs").names

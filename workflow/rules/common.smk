@@ -164,7 +164,8 @@ def training_mb(find_run):
 def mining_mb(w, input, attempt):
     """Return the memory for mining, MB: frame features, as read and averaged, and scores between all classes.
 
-    10 000 classes of 16 clips of 8 frames need 3.9 GiB (benchmarks/mining.py) and get 8 GB. Until the files exist, it is the least.
+    10 000 classes of 16 clips of 8 frames, with 512 numbers each, need 3.9 GiB (benchmarks/mining.py) and get 8 GB.
+    Until the files exist, it is the least.
     """
     files = [path for path in input.features if os.path.exists(path)]
     features_mb = sum(os.path.getsize(path) for path in files) / 1e6

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kinetext.core.files import atomic_write
-from kinetext.core.schemas import ADDED, CONVERTED, RENAMED, SCHEMA_VERSION, TABLES
+from kinetext.core.schema_versions import ADDED, CONVERTED, RENAMED, SCHEMA_VERSION
+from kinetext.core.schemas import TABLES
 
 CONTENT_HASH = "content_hash"  # key of the footer
 READ_ERRORS = (pa.ArrowException, OSError, ValueError)  # of a file that is damaged, or no table

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from kinetext.config.run import fingerprint_of, read_run
 from kinetext.core.documents import load_json, load_yaml
-from kinetext.core.schemas import ADDED, CONVERTED, SCHEMA_VERSION, TABLES
+from kinetext.core.schema_versions import ADDED, CONVERTED, SCHEMA_VERSION
+from kinetext.core.schemas import TABLES
 from kinetext.core.tables import content_matches, current_names, open_table, schema
 from kinetext.data.lists import printable
 from kinetext.data.stale import stale_clips

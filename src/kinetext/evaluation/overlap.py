@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kinetext.evaluation.intervals import mean_variance
-from kinetext.evaluation.paired import PairedRows
+from kinetext.evaluation.paired_rows import PairedRows
 
 
 def shared_correlation(

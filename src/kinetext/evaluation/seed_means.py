@@ -93,19 +93,18 @@ def pool_seeds(rows: Sequence[Sequence[float]], interactions: Sequence[float] = 
     0. Leave out rows whose seeds are one training, or none. Of shares, only rows are pooled whose p (1 - p) is within
     FAR times the median of the rows: one bad row says nothing about the training of good ones.
     """
-    used = list(rows)
-    interaction_N = np.zeros(len(used)) if not len(interactions) else np.asarray(interactions, float)
-    spread_N = _spreads(used)
-    positive = spread_N[spread_N > 0]
-    spread = float(np.median(positive)) if len(positive) else 0.0
+    interaction_N = np.asarray(interactions, float) if len(interactions) else np.zeros(len(rows))
+    spread_N = _spreads(rows)
+    spread = float(np.median(spread_N[spread_N > 0])) if spread_N.any() else 0.0
     near_N = (spread_N >= spread / FAR) & (spread_N <= spread * FAR)
-    used, interaction_N = [row for row, near in zip(used, near_N, strict=True) if near], interaction_N[near_N]
-    weights = [len(values) - 1 for values in used]
-    freedom = sum(weights)
-    if not freedom:
+    freedom_N = np.array([len(values) - 1 for values in rows])[near_N]
+    if not freedom_N.sum():
         return SeedVariance(0.0, 0, 0.0, spread)
-    squares = sum(float(np.var(values)) * len(values) for values in used)
-    return SeedVariance(squares / freedom, freedom, float(np.average(interaction_N, weights=weights)), spread)
+    variance_N = np.array([np.var(values, ddof=1) if len(values) > 1 else 0.0 for values in rows])[near_N]
+    variance, interaction = (
+        float(np.average(part_N, weights=freedom_N)) for part_N in (variance_N, interaction_N[near_N])
+    )
+    return SeedVariance(variance, int(freedom_N.sum()), interaction, spread)
 
 
 def _spreads(rows: Sequence[Sequence[float]]) -> np.ndarray:
@@ -154,8 +153,10 @@ def mean_over_seeds(
     count, values = len(seeds), [seed.value for seed in seeds]
     value = sum(values) / count
     low, high = (sum(getattr(seed, end) for seed in seeds) / count for end in ("low", "high"))
+    training = any(seed.training for seed in seeds)
     if count > 1 and between is not None and (count >= MIN_SEEDS or parts is not None):
         low, high = _interval(seeds, value, (low, high), between, parts)
+        training = count >= MIN_SEEDS
     return replace(
         seeds[0],
         value=value,
@@ -166,6 +167,7 @@ def mean_over_seeds(
         seeds=count,
         clips=max(seed.clips for seed in seeds),
         base_correlation=sum(seed.base_correlation for seed in seeds) / count,
+        training=training,
     )
 
 

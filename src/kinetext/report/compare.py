@@ -15,7 +15,8 @@ import numpy as np
 
 from kinetext.config.run import RunSpec, read_run
 from kinetext.evaluation.measure import is_tested, pseudo_values
-from kinetext.evaluation.paired import PairedRows, about_methods, compare_rows, holm, seed_range
+from kinetext.evaluation.paired import compare_rows, holm
+from kinetext.evaluation.paired_rows import PairedRows, about_methods, seed_range
 from kinetext.evaluation.predictions import Predictions, read_predictions
 from kinetext.report.formats import format_p
 from kinetext.report.keys import method_title

@@ -16,7 +16,8 @@ import numpy as np
 
 from kinetext.evaluation.measure import is_tested
 from kinetext.evaluation.overlap import merged, overlaps
-from kinetext.evaluation.paired import PairedRows, about_methods, compare_rows, seed_range
+from kinetext.evaluation.paired import compare_rows
+from kinetext.evaluation.paired_rows import PairedRows, about_methods, seed_range
 from kinetext.report.harmonic import HARMONIC_MEANS, harmonic_outcomes, pooled_harmonic_outcomes
 from kinetext.report.keys import Comparison, RowKey, num_draws, pool_name
 from kinetext.report.outcomes import Measured, Outcome, SeedOutcomes, paired_rows

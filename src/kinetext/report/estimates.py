@@ -9,14 +9,7 @@ import numpy as np
 
 from kinetext.evaluation.intervals import Estimate, mean_over_datasets
 from kinetext.evaluation.paired import Difference
-from kinetext.evaluation.seed_means import (
-    MIN_SEEDS,
-    ClipParts,
-    SeedVariance,
-    estimate_of_run,
-    mean_over_seeds,
-    pool_seeds,
-)
+from kinetext.evaluation.seed_means import ClipParts, estimate_of_run, mean_over_seeds, pool_seeds
 from kinetext.report.draws import combined_draws
 from kinetext.report.formats import format_value
 from kinetext.report.keys import Comparison, RowKey, comparison_of, is_pooled, key_of, row_labels
@@ -81,16 +74,8 @@ def _means(seeds: dict[Address, list[Estimate]], parts: dict[Address, ClipParts]
     means = {}
     for address, runs in seeds.items():
         pooled = between[address[:2]] if (address[0], address[2]) in trained else None
-        mean = mean_over_seeds(runs, pooled, parts.get(address))
-        means[address] = replace(mean, training=_covers_training(runs, pooled, parts.get(address)))
+        means[address] = mean_over_seeds(runs, pooled, parts.get(address))
     return means
-
-
-def _covers_training(runs: list[Estimate], between: SeedVariance | None, parts: ClipParts | None) -> bool:
-    """Return whether the interval of a mean over seeds or draws (mean_over_seeds) covers repeated training."""
-    if between is None or (parts is None and len(runs) < MIN_SEEDS):  # the interval is the mean of those of `runs`
-        return any(run.training for run in runs)
-    return len(runs) >= MIN_SEEDS
 
 
 def _differ(runs: list[Estimate]) -> bool:

@@ -17,7 +17,7 @@ from kinetext.evaluation.answers import confident_answers
 from kinetext.evaluation.calibration import selective_risk
 from kinetext.evaluation.kinds import is_by_kind
 from kinetext.evaluation.measure import pseudo_values
-from kinetext.evaluation.paired import PairedRows
+from kinetext.evaluation.paired_rows import PairedRows
 from kinetext.evaluation.predictions import Predictions, predicted_classes, read_predictions
 from kinetext.evaluation.seed_means import clip_parts
 from kinetext.report.hard_clips import HardClips

@@ -5,7 +5,7 @@ A provider is one class in a separate module. It extends `Provider`, has a neste
 `rearrange` instead (`_rearranged.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -110,12 +110,13 @@ class Provider:
         """Return the files that the provider reads. If one of them changes, its tables are written again."""
         return []
 
-    def estimate_cost(self, labels: Sequence[str]) -> Cost | None:
+    def estimate_cost(self, labels: Sequence[str], train_clips: Mapping[str, int] | None = None) -> Cost | None:
         """Return the approximate cost of the requests for these classes, as if no reply were cached.
 
-        None: nothing is requested from a language model. The default is the estimate of `source`, if there is one.
+        `train_clips` are the numbers of training clips of the classes, if known. None is returned if nothing is requested
+        from a language model. The default is the estimate of `source`, if there is one.
         """
-        return None if self.source is None else self.source.estimate_cost(labels)
+        return None if self.source is None else self.source.estimate_cost(labels, train_clips)
 
     def prepare(self, rivals: dict[str, list[str]], context: Context) -> None:
         """Prepare a table before its first class is described. `rivals` maps each class to its rivals.

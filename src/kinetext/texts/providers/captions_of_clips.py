@@ -61,9 +61,8 @@ class CaptionsOfClips(ChatApi):
         super().__init__(config)
         self._store: FrameStore | None = None
         self._questions: dict[str, list[Question]] = {}  # class -> questions about its clips
-        self._clips: dict[
-            tuple[str, str], list[str]
-        ] = {}  # (class, hash of a request) -> its clips, equal ones together
+        # (class, hash of a request) -> its clips; clips with equal frames have one request
+        self._clips: dict[tuple[str, str], list[str]] = {}
         self._shown: dict[str, str] = {}  # hash of a request -> a clip with its frames
 
     def prepare(self, rivals: dict[str, list[str]], context: Context) -> None:

@@ -35,9 +35,8 @@ from kinetext.texts.questions import (
     sentences_per_class,
 )
 
-REBUILD = (
-    "snakemake --forcerun describe_classes"  # a higher cap alone does not rebuild a table (ServerOptions.operational)
-)
+# a higher cap alone does not write a finished table again, because no operational option does
+REBUILD = "snakemake --forcerun describe_classes"
 NUM_RIVALS = 3  # per class in an estimate of the cost, as the default of confusables.rivals
 
 

@@ -8,8 +8,8 @@ it shows the model the old sentences of both classes and how often they are conf
 
 A class that is asked about gets the new sentences in place of the old ones, each with its rival; other classes keep
 theirs. A class also keeps its old sentences if no new one can be used. If no pair has a usable answer, the table is
-refused. Replies are cached, the cost cap and the limits are those of chat_api. Each round is a text set of its own, so that the report can compare rounds; a further round has `of: {module:
-refined, ...}`.
+refused. Replies are cached, the cost cap and the limits are those of chat_api. Each round is a text set of its own, so
+that the report can compare rounds; a further round has `of: {module: refined, ...}`.
 """
 
 from collections.abc import Mapping, Sequence
