@@ -26,7 +26,7 @@ from kinetext.backbones.text_table import TextTable, WordFeatures, text_table
 from kinetext.backbones.values import TextTokens
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.core.tables import write_table
-from kinetext.evaluation.predict import BATCH_CLIPS
+from kinetext.evaluation.predictor import BATCH_CLIPS
 from kinetext.evaluation.scores import score_clips
 from kinetext.methods.base import Method, build_method
 

@@ -119,7 +119,7 @@ def test_any_number_of_processes_predicts_the_same(task, tmp_path):
         output = tmp_path / f"{processes}.parquet"
         words = arguments(command(data, tmp_path, "predict-clips", processes, output=output))
         # batches of 3 clips, so that there are some for every process and the last is smaller
-        kinetext(*words, processes=processes, variables={"kinetext.evaluation.predict.BATCH_CLIPS": 3})
+        kinetext(*words, processes=processes, variables={"kinetext.evaluation.predictor.BATCH_CLIPS": 3})
         tables_by_count[processes] = contents("predictions", output)
         measure_run(tmp_path, output, data.confusables, tmp_path / f"{processes}.metrics.parquet")
     assert "ordered" in tables_by_count[1]

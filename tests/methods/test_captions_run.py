@@ -228,7 +228,7 @@ def test_the_bank_is_captions_of_training_clips_evenly_spaced(captioned, tmp_pat
         (part,) = table.captions()
         by_hand = method.score(method.encode_video(frames_TCHW[None]), method.encode_texts(part))[0]
     assert whole_BP[1] == pytest.approx(by_hand.numpy(), abs=1e-4)
-    monkeypatch.setattr("kinetext.evaluation.predict.BANK_CAPTIONS", 5)
+    monkeypatch.setattr("kinetext.evaluation.predictor.BANK_CAPTIONS", 5)
     assert bank("few.parquet")[1:] == pytest.approx(whole_BP[1:, [0, 4, 9, 14, 19]], abs=1e-4)
 
 

@@ -1,5 +1,8 @@
-"""Test folders are no packages, so test modules need unique names. Of a module and a package of one name only the package is read."""
+"""The shape of the source. Test folders are no packages, so test modules need unique names. Of a module and a package of one
+name only the package is read. A function fits on a screen.
+"""
 
+import ast
 from collections import Counter
 
 from repository import ROOT
@@ -14,3 +17,13 @@ def test_no_module_has_the_name_of_a_package_beside_it():
     """Python reads the package, so changes of the module would have no effect."""
     source = ROOT / "src/kinetext"
     assert [str(path.relative_to(source)) for path in source.rglob("*.py") if path.with_suffix("").is_dir()] == []
+
+
+def test_no_function_has_more_than_60_lines():
+    long = [
+        f"{path.name}: {node.name}"
+        for path in (ROOT / "src/kinetext").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno >= 60
+    ]
+    assert long == []
