@@ -239,7 +239,7 @@ def training_job(process):
 
 
 def test_a_killed_training_and_a_killed_snakemake_go_on_where_they_were(copied, tmp_path):
-    configs = overlay(tmp_path, methods={"mean_pool": {"training": {"epochs": 400}}})
+    configs = overlay(tmp_path, methods={"mean_pool": {"training": {"epochs": 150}}})
     finished_before = {p: p.stat().st_mtime_ns for p in (copied / RUNS / "zero_shot").rglob("*.parquet")}
     jobs_planned = {"plan_run": 1, "train_method": 1, "predict_clips": 1, "measure_run": 1, **AFTER_METRICS}
     assert planned(copied, configs=configs) == jobs_planned
@@ -279,7 +279,7 @@ def test_a_killed_training_and_a_killed_snakemake_go_on_where_they_were(copied, 
     assert "resuming after epoch" in log.read_text()
     assert {p: p.stat().st_mtime_ns for p in (copied / RUNS / "zero_shot").rglob("*.parquet")} == finished_before
     curves = tables.pq.read_table(copied / RUNS / "mean_pool/names/seed0/curves.parquet").to_pylist()
-    assert [row["epoch"] for row in curves if row["metric"] == "train_loss"] == list(range(1, 401))
+    assert [row["epoch"] for row in curves if row["metric"] == "train_loss"] == list(range(1, 151))
 
 
 # ---- bad videos
