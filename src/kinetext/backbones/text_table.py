@@ -238,7 +238,7 @@ def unscaled_class_means(sentence_SD: Tensor, table: TextTable) -> Tensor:
 
 
 def require_descriptions(table: TextTable, method: str) -> None:
-    """Raise ValueError if a class has no motion description. `method` is the name of the method that needs one."""
+    """Raise ValueError if a class has no usable motion description. `method` names the method in the error message."""
     if table.undescribed is not None:
         raise ValueError(
             f"{method}: class '{table.undescribed}' has no usable motion description; the status of its rows in the table "

@@ -97,7 +97,7 @@ def blank_tokens(texts: int) -> TextTokens:
 
 
 class ParameterPlace(NamedTuple):
-    """The part of the model that a parameter belongs to, and its depth (`level`).
+    """The part of the model that a parameter belongs to, and its depth in that part (`level`).
 
     In the parts `image` and `text`, level 0 is the embedding and level k is layer k; in `text`, the level after the
     last layer is the final norm and projection. `image_head` is the norm and projection after the last layer of the

@@ -72,7 +72,7 @@ def options_are_accepted(case: Case) -> None:
 
 
 def scores_are_finite(case: Case) -> None:
-    """Check that each clip gets a finite score for each class, that scores differ, and that they are the same twice."""
+    """Check that the scores [B, K] are finite, that they differ, and that a second call returns the same scores."""
     method = _trained_a_little(case)
     table = class_table(method.backbone)
     scores_BK = _score(method, noise_clips(), table)

@@ -66,7 +66,7 @@ def paid_request() -> Iterator[None]:
 
 
 def sleep(seconds: float) -> None:
-    """Sleep for `seconds` before something is sent.
+    """Sleep for `seconds`, for instance before a request is sent again.
 
     Raises SystemExit like `raise_if_stopping`, at most 0.1 s after the process should stop.
     """

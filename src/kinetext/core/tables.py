@@ -160,7 +160,7 @@ def _convert_words(table: pa.Table, field: pa.Field, values: dict[str, float | N
 
 
 def current_names(name: str, columns: list[str]) -> list[str]:
-    """Return column names of a file of any version of the table `name` as they are called now."""
+    """Return the current names of the columns of a file of the table `name`. The file may have any version."""
     renamed = RENAMED.get(name, {})
     return [renamed.get(column, column) for column in columns]
 
