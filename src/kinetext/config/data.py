@@ -23,6 +23,15 @@ def draw_name(protocol: str) -> str:
     return f"{protocol}_draw0" if match and match["shots"] and match["draw"] is None else protocol
 
 
+def source_dataset(protocol: str) -> str | None:
+    """Return the data set on which the protocol zero_shot_from_DATASET trains; None for other protocols.
+
+    All data sets under such a protocol test the same trainings: one for each seed of a row.
+    """
+    match = PROTOCOL.fullmatch(protocol)
+    return match["source"] if match else None
+
+
 class FrameOptions(Options):
     """Which frames of a clip are stored, and how."""
 

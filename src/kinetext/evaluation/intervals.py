@@ -174,7 +174,7 @@ def mean_over_datasets(parts: Sequence[Estimate], overlap_DD: np.ndarray | None 
     """Return the mean of the estimates of D data sets with equal weights (Zou and Donner, Statistics in Medicine 2008).
 
     `overlap_DD` is the correlation of the data sets' means that is due to shared clips (overlap.py); None: no shared
-    clips.
+    clips. The trainings of the data sets must be independent, or the intervals must be about the trained weights.
     """
     count, values = len(parts), [part.value for part in parts]
     mean = sum(values) / count

@@ -14,7 +14,8 @@
   seeds.
 - Correction: the largest |t| of all pairs of rows under the same patterns ("max-T": Westfall and Young 1993). It counts
   every pair, so the reference row may be chosen after seeing the results, as the best row is.
-- Several data sets: the mean of the differences. Signs are flipped within each data set.
+- Several data sets: the mean of the differences. Signs are flipped within each data set. If the data sets test the same
+  trainings, the variance between seeds is that of the seeds' means over the data sets.
 
 N rows have N (N - 1) / 2 pairs. A mean under flipped signs is linear in the values, so one matrix product gives the
 means of all rows. A pair is the difference of two columns of the product.
@@ -54,14 +55,14 @@ class Difference(Estimate):
 
 
 def compare_rows(
-    strata: Sequence[PairedRows], seed: int = 0, merged: PairedRows | None = None
+    strata: Sequence[PairedRows], seed: int = 0, merged: PairedRows | None = None, shared_training: bool = False
 ) -> dict[str, np.ndarray]:
     """Return "value", "low", "high", "p" and "corrected_p" of every row minus every other row, each [N, N].
 
     `strata` has one item for each data set, all with the same rows. `merged` is all data sets as one sample; pass it if
-    they share clips (overlap.py). The diagonal of "value" is 0, and that of the p-values is 1.
+    they share clips (overlap.py). `shared_training`: the data sets test the same trainings (`average_seeds`). The diagonal of "value" is 0, and that of the p-values is 1.
     """
-    training = Training.of(strata)
+    training = Training.of(strata, shared_training)
     strata = [merged] if merged else strata
     mean_N = np.mean([stratum.value_BN.mean(axis=0) for stratum in strata], axis=0)
     value_NN = mean_N[:, None] - mean_N

@@ -77,6 +77,25 @@ def seed_range(strata: Sequence[PairedRows]) -> float | None:
     return max(ranges, default=None)
 
 
+def average_seeds(strata: Sequence[PairedRows]) -> PairedRows:
+    """Return all data sets as one, on which the value of each seed is its mean over the data sets, without clips.
+
+    This is for data sets that test the same trainings. The seeds of a row must be the same, in the same order, on all
+    data sets. What clips add is taken as independent between data sets, which is cautious if these share clips.
+    """
+    rows = strata[0].value_BN.shape[1]
+    trained_DN = [np.ones(rows, bool) if s.trained_N is None else s.trained_N for s in strata]
+    interaction_DN = [np.zeros(rows) if s.interaction_N is None else s.interaction_N for s in strata]
+    seed_values_N = zip(*(stratum.seed_values for stratum in strata), strict=True)
+    return PairedRows(
+        np.zeros((0, rows)),
+        seed_values=[np.mean(value_DS, axis=0).tolist() for value_DS in seed_values_N],
+        trained_N=np.any(trained_DN, axis=0),
+        interaction_N=np.sum(interaction_DN, axis=0) / len(strata) ** 2,
+        untrained_N=strata[0].untrained_N,
+    )
+
+
 @dataclass(frozen=True)
 class Training:
     """What training adds to the variance of each row, over all data sets together.
@@ -90,12 +109,16 @@ class Training:
     estimate_N: np.ndarray  # the number of each row's estimate
 
     @classmethod
-    def of(cls, strata: Sequence[PairedRows]) -> "Training":
-        """Return what training adds to the variances; 0 if a trained row has fewer than MIN_SEEDS seeds."""
+    def of(cls, strata: Sequence[PairedRows], shared: bool = False) -> "Training":
+        """Return what training adds to the variances; 0 if a trained row has fewer than MIN_SEEDS seeds.
+
+        `shared`: all data sets test the same trainings; else each has its own, which are independent.
+        """
         rows = strata[0].value_BN.shape[1]
         zero_N = np.zeros(rows)
         if not about_methods(strata):
             return cls(zero_N, zero_N, np.ones(1), zero_N.astype(int))
+        strata = [average_seeds(strata)] if shared else strata
         share = 1 / len(strata) ** 2
         variance_N, noise_N, squares_N, pooled_N = zero_N.copy(), zero_N.copy(), zero_N.copy(), np.ones(rows, bool)
         for stratum in strata:

@@ -70,6 +70,9 @@ class SeedVariance(NamedTuple):
         return max(0.0, self.variance - self.interaction) / seeds
 
 
+NO_TRAINING = SeedVariance(0.0, 0)  # of intervals about trained weights
+
+
 def clip_parts(value_SB: np.ndarray, group_B: np.ndarray | None = None) -> ClipParts:
     """Return what clips add to variances. `group_B` is the number of each clip's group; None: each clip is a group."""
     S, B = value_SB.shape
@@ -111,6 +114,18 @@ def _spreads(rows: Sequence[Sequence[float]]) -> np.ndarray:
     """Return p (1 - p) of the mean p of each row; 0 for all rows if they are no shares."""
     means = np.array([float(np.mean(values)) for values in rows])
     return means * (1 - means) if ((means >= 0) & (means <= 1)).all() else np.zeros(len(means))
+
+
+def average_parts(parts_D: Sequence[ClipParts], fixed: Estimate) -> ClipParts:
+    """Return what clips add to a mean over D data sets and over seeds whose trainings are tested on all of them.
+
+    `fixed` is this mean with an interval about the trained weights. What clips and training together add is taken as
+    independent between data sets, which is cautious if these share clips.
+    """
+    half, count = (fixed.high - fixed.low) / 2, len(parts_D)
+    variance = (half / float(ndtri((1 + LEVEL) / 2))) ** 2
+    interaction = sum(parts.interaction for parts in parts_D) / count**2
+    return ClipParts(variance, INFINITE, interaction, count * min(parts.groups for parts in parts_D))
 
 
 def add_variances(clip: float, clip_freedom: float, between: SeedVariance, seeds: int) -> tuple[float, float]:

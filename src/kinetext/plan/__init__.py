@@ -4,6 +4,7 @@
 checks the settings that tuning tries. `runs` specifies each run. `inputs` returns the files and modules of each part.
 """
 
+from kinetext.config.data import source_dataset
 from kinetext.plan.check import check_config, load_config
 from kinetext.plan.inputs import (
     dataset_inputs,
@@ -28,7 +29,6 @@ from kinetext.plan.runs import (
     protocol_options,
     reads_frames,
     smallest_frames,
-    source_dataset,
     tuned_runs,
 )
 

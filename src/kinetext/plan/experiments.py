@@ -6,6 +6,7 @@ Every check raises ValueError with one sentence: the file, the key, the value, a
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kinetext.config.data import source_dataset
 from kinetext.config.experiment import Config, ExperimentOptions
 from kinetext.core import plugins
 from kinetext.data.lists import need_path
@@ -17,7 +18,6 @@ from kinetext.plan.inputs import (
     mining_options,
     text_providers,
 )
-from kinetext.plan.runs import source_dataset
 from kinetext.texts.providers.base import load_provider
 
 

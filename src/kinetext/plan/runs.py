@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from kinetext.config.data import PROTOCOL, DatasetOptions, FrameOptions, ProtocolOptions
+from kinetext.config.data import PROTOCOL, DatasetOptions, FrameOptions, ProtocolOptions, source_dataset
 from kinetext.config.experiment import Config
 from kinetext.config.run import RunSpec, read_run
 from kinetext.core import plugins
@@ -84,12 +84,6 @@ def plan_run(spec: str, output: Path, setting: Path | None = None, trained: Path
             run = run.model_copy(update={"tuning": record}).with_fingerprint()
     with atomic_write(output) as part:
         part.write_text(yaml.safe_dump(run.model_dump(mode="json"), sort_keys=False))
-
-
-def source_dataset(protocol: str) -> str | None:
-    """Return the data set on which the protocol zero_shot_from_DATASET trains; None for other protocols."""
-    match = PROTOCOL.fullmatch(protocol)
-    return match["source"] if match else None
 
 
 def protocol_options(data: DatasetOptions, protocol: str) -> ProtocolOptions:

@@ -5,12 +5,12 @@ Every check raises ValueError with one sentence: the file, the key, the value, a
 
 from pydantic import ValidationError
 
+from kinetext.config.data import source_dataset
 from kinetext.config.experiment import Config, ExperimentOptions
 from kinetext.config.training import TrainingOptions
 from kinetext.core import plugins
 from kinetext.data.datasets.base import build_dataset
 from kinetext.plan.experiments import check_depth, check_recipe
-from kinetext.plan.runs import source_dataset
 from kinetext.training.design import Setting, describe, trial_settings, tuning_record
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from kinetext.config.data import source_dataset
 from kinetext.evaluation.measure import is_tested
 from kinetext.evaluation.overlap import merged, overlaps
 from kinetext.evaluation.paired import compare_rows
@@ -64,16 +65,34 @@ def pools(comparisons: Comparisons) -> Iterator[Comparisons]:
     """Yield the comparisons that can be averaged over data sets, with the rows (at least two) that all of them have.
 
     A metric that is missing for some of the data sets with the main metric, such as that of a mining rule, is not
-    averaged.
+    averaged. Of data sets that test the same trainings, the trainings are averaged that all data sets have tested.
     """
     kinds: dict[tuple[str, str, str], Comparisons] = defaultdict(dict)
     for (comparison, metric), rows in sorted(comparisons.items()):
         kinds[comparison.protocol, comparison.split, metric][comparison, metric] = rows
     for (protocol, split, metric), pool in sorted(kinds.items()):
         main = kinds.get((protocol, split, MAIN.get(metric, "top1")), {})
+        pool = pool if source_dataset(protocol) is None else _common_seeds(pool)
         common = set.intersection(*(set(rows) for rows in pool.values()))
         if len(pool) > 1 and len(common) > 1 and len(pool) >= len(main):
             yield {address: {key: rows[key] for key in common} for address, rows in pool.items()}
+
+
+def _common_seeds(pool: Comparisons) -> Comparisons:
+    """Return the seeds of each row that all comparisons have, in order. Rows without such a seed are left out."""
+    seeds: dict[RowKey, list[set[int]]] = defaultdict(list)
+    for rows in pool.values():
+        for key, outcomes in rows.items():
+            seeds[key].append({outcome.seed for outcome in outcomes})
+    common = {key: set.intersection(*of_data_sets) for key, of_data_sets in seeds.items()}
+    return {
+        address: {
+            key: sorted((one for one in outcomes if one.seed in common[key]), key=lambda one: one.seed)
+            for key, outcomes in rows.items()
+            if common[key]
+        }
+        for address, rows in pool.items()
+    }
 
 
 def _rows(pool: Comparisons, sources: Mapping[str, str], comparisons: Comparisons) -> Iterator[dict[str, Any]]:
@@ -88,7 +107,11 @@ def _rows(pool: Comparisons, sources: Mapping[str, str], comparisons: Comparison
     source_S = [sources.get(comparison.dataset, comparison.dataset) for comparison, _ in pool]
     overlap_SS = overlaps(strata, source_S)
     averaged = _averaged_strata(pool, keys, comparisons) or strata
-    compared = compare_rows(averaged, merged=merged(averaged, source_S) if overlap_SS.sum() > len(strata) else None)
+    compared = compare_rows(
+        averaged,
+        merged=merged(averaged, source_S) if overlap_SS.sum() > len(strata) else None,
+        shared_training=source_dataset(next(iter(pool))[0].protocol) is not None,
+    )
     columns = _columns(pool, strata)
     if len(pool) > 1:
         columns |= {"sources": source_S, "overlap_DD": overlap_SS.ravel().tolist()}

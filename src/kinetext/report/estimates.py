@@ -7,9 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from kinetext.evaluation.intervals import Estimate, mean_over_datasets
+from kinetext.config.data import source_dataset
+from kinetext.evaluation.intervals import NAN, Estimate, mean_over_datasets
 from kinetext.evaluation.paired import Difference
-from kinetext.evaluation.seed_means import ClipParts, estimate_of_run, mean_over_seeds, pool_seeds
+from kinetext.evaluation.seed_means import (
+    NO_TRAINING,
+    ClipParts,
+    average_parts,
+    estimate_of_run,
+    mean_over_seeds,
+    pool_seeds,
+)
 from kinetext.report.draws import combined_draws
 from kinetext.report.formats import format_value
 from kinetext.report.keys import Comparison, RowKey, comparison_of, is_pooled, key_of, row_labels
@@ -107,8 +115,57 @@ def all_estimates(rows: dict[str, list[dict[str, Any]]], pools: dict[Comparison,
     for comparison, names in pools.items():
         tested = [row for row in rows["differences"] if comparison_of(row) == comparison]
         keys = {key_of(row) for row in tested}
-        estimates[comparison] = pool_estimates(estimates, comparison, names, keys, pool_overlap(tested[0]))
+        overlap_DD = pool_overlap(tested[0])
+        estimates[comparison] = pool_estimates(estimates, comparison, names, keys, overlap_DD)
+        if source_dataset(comparison.protocol) is not None:
+            cells = [(measured, key) for measured, row in estimates[comparison].items() for key in row]
+            estimates[comparison] = _pool_shared_trainings(rows, comparison, names, cells, overlap_DD)
     return estimates
+
+
+def _pool_shared_trainings(
+    rows: dict[str, list[dict[str, Any]]],
+    comparison: Comparison,
+    datasets: list[str],
+    cells: list[tuple[tuple[str, str], RowKey]],
+    overlap_DD: np.ndarray | None,
+) -> Measured:
+    """Return the means of `cells` over data sets that test the same trainings.
+
+    The deviations of one seed on these data sets are not independent. Each seed is therefore averaged over the data sets
+    first, and these means have an interval like the seeds of one data set. Seeds that a data set lacks are left out.
+    """
+    parts = {_address(row): _parts_of(row) for row in rows["clip_variances"]}
+    runs: dict[Address, dict[int, Estimate]] = defaultdict(dict)
+    for row in rows["metrics"]:
+        if row["value"] is not None and row["value"] == row["value"]:
+            runs[_address(row)][row["seed"]] = estimate_of_run(row)
+    seeds: dict[Address, list[Estimate]] = {}
+    fixed: dict[Address, Estimate] = {}  # means with intervals about the trained weights
+    pooled_parts: dict[Address, ClipParts] = {}
+    for measured, key in cells:
+        address = comparison, measured, key
+        addresses_D: list[Address] = [(comparison._replace(dataset=name), measured, key) for name in datasets]
+        common = sorted(set.intersection(*(set(runs[part]) for part in addresses_D)))
+        if not common:
+            continue
+        runs_DS = [[runs[part][seed] for seed in common] for part in addresses_D]
+        of_seeds = [mean_over_datasets(runs_D, overlap_DD) for runs_D in zip(*runs_DS, strict=True)]
+        seeds[address] = [replace(mean, variance=NAN) for mean in of_seeds]  # it is that of the first data set
+        fixed[address] = mean_over_datasets(
+            [
+                mean_over_seeds(runs_S, NO_TRAINING if _differ(runs_S) else None, parts.get(part))
+                for runs_S, part in zip(runs_DS, addresses_D, strict=True)
+            ],
+            overlap_DD,
+        )
+        if all(part in parts for part in addresses_D):
+            pooled_parts[address] = average_parts([parts[part] for part in addresses_D], fixed[address])
+    pooled: Measured = defaultdict(dict)
+    for address, mean in _means(seeds, pooled_parts).items():
+        ends = mean if mean.training else fixed[address]
+        pooled[address[1]][address[2]] = replace(fixed[address], low=ends.low, high=ends.high, training=mean.training)
+    return pooled
 
 
 def averaged_comparisons(estimates: Estimates, pools: dict[Comparison, list[str]]) -> set[Comparison]:

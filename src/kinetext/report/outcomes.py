@@ -35,6 +35,7 @@ class Outcome(NamedTuple):
     group_B: np.ndarray | None = None  # index of each clip's group, the same in all splits of a run; None: one per clip
     seeds: int = 1  # averaged in it, of a draw of few-shot clips
     untrained: bool = False  # nothing was trained, so that every seed has the same values
+    seed: int = 0
 
 
 class Measured(NamedTuple):
@@ -77,7 +78,7 @@ class Outcomes:
         key, predicted = RowKey(spec.backbone, spec.method, spec.texts), read_predictions(path)
         for (split, frame_order), predictions in predicted.items():
             address = Measured(Comparison(spec.dataset, spec.protocol, split), "", frame_order)
-            clips = self._outcome(predictions, predictions.target_B)
+            clips = self._outcome(predictions, predictions.target_B)._replace(seed=spec.seed)
             for metric, value_B in pseudo_values(predictions, self._confusables[confusables]).items():
                 if frame_order != "ordered" and is_by_kind(metric):
                     continue
@@ -92,7 +93,7 @@ class Outcomes:
             value_B = np.concatenate(seen_unseen.pseudo_values(limit))
             base, other = (self._outcome(part, part.target_B) for part in (seen, unseen))
             address = Measured(Comparison(spec.dataset, spec.protocol, seen_unseen.UNSEEN), "ausuc", frame_order)
-            self._add(address, key, joined(base, other, value_B))
+            self._add(address, key, joined(base, other, value_B)._replace(seed=spec.seed))
             if frame_order == "ordered":
                 columns = {column: getattr(spec, column) for column in ("dataset", "protocol", *RowKey._fields, "seed")}
                 self.curves += [columns | point for point in seen_unseen.curve(limit)]
