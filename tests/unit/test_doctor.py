@@ -319,6 +319,14 @@ def test_videos_that_changed_since_they_were_listed_are_reported(results, capsys
     assert "c0 (another content, same size and modification time); " in finding
 
 
+def test_names_cannot_control_the_terminal(results, capsys):
+    clip = {"clip_id": "\x1b[2J", "path": str(results.parent / "c0.mp4"), "split": "train", "label": "a"}
+    tables.write_table("clips", [clip | {"size_bytes": 3, "modified_ns": 0}], results / CLIPS_TABLE, {"labels": ["a"]})
+    (finding,) = findings(results, capsys)
+    assert "\\x1b[2J (deleted); " in finding
+    assert "\x1b" not in finding
+
+
 def test_advice_names_the_configuration_and_its_own_name_of_the_file(results, capsys):
     """Typed in this folder it works: the workflow declares files under the name of `results` in the configuration."""
     results.rename(results.with_name("my results"))

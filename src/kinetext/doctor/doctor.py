@@ -9,7 +9,9 @@ from tqdm import tqdm
 
 from kinetext.config.report import TrackingOptions
 from kinetext.core.documents import load_yaml
+from kinetext.core.escape import for_terminal
 from kinetext.core.schemas import COLLECTED
+from kinetext.data.lists import printable
 from kinetext.doctor.environment import check_environment
 from kinetext.doctor.files import Finding, check_file, file_kind, first_line, missing
 from kinetext.doctor.folder import check_clock, check_database, check_disk, check_leftovers, check_locks
@@ -36,7 +38,7 @@ def doctor(results: Path | None, config: Path) -> int:
     checked = Counter[str]()
     num_repairs = 0
     for finding in _findings(results, config, checked):
-        print(_typed(finding, results, config), flush=True)
+        print(for_terminal(printable(str(_typed(finding, results, config)))), flush=True)
         num_repairs += bool(finding.repair)
     counts = ", ".join(f"{checked[name]} {words}" for name, words in KINDS.items())
     print(f"checked {counts}, {checked.total()} files in all; {num_repairs or 'nothing'} to repair")
