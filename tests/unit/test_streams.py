@@ -133,6 +133,7 @@ def test_a_picture_bomb_is_refused_before_memory_is_allocated(tmp_path, suffix):
     [
         "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{video}\n#EXT-X-ENDLIST\n",
         "ffconcat version 1.0\nfile '{video}'\n",
+        "ffconcat version 1.0\nfile outside.ts\n",  # FFmpeg itself opens this one
         "\ufeff\nffconcat version 1.0\nfile '{video}'\n",
         '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011">{video}</MPD>',
         "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\n",
