@@ -1,5 +1,6 @@
 """Weights of a backbone: each form gives the same tensors, no file runs code, and a file that is no weights gives a sentence."""
 
+import copy
 import gzip
 import json
 import os
@@ -439,6 +440,16 @@ def write_compressed(path: Path) -> None:
         archive.writestr("a/data.pkl", bytes(1_000_000))
 
 
+def write_overlapping(path: Path) -> None:
+    """Two entries have the same bytes, so that the file is smaller than what it holds."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02).")
+        archive.writestr("a/data/0", bytes(10_000))
+        twin = copy.copy(archive.filelist[-1])
+        twin.filename = "a/data/1"
+        archive.filelist.append(twin)
+
+
 def write_cut(path: Path, share: float, write) -> None:
     write({"a": torch.zeros(1000)}, path)
     content = path.read_bytes()
@@ -465,6 +476,7 @@ BROKEN = {
     "noise": (lambda path: path.write_bytes(bytes(range(200, 256)) * 4), "is of no known format"),
     "zip": (write_zip, "is a zip archive of other files"),
     "bomb": (write_compressed, "is an archive with compressed tensors"),
+    "overlap": (write_overlapping, "is an archive with compressed tensors"),
     "cut safetensors": (lambda path: write_cut(path, 0.5, save_file), "safetensors that cannot be read .*complete"),
     "cut checkpoint": (lambda path: write_cut(path, 0.5, torch.save), "is a zip archive that ends early"),
     "python objects": (
