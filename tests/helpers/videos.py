@@ -2,6 +2,7 @@
 
 import os
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -26,6 +27,20 @@ def write_video(
             y, x = i % height, (2 * i) % width
             frame_HWC = world_HWC[y : y + height, x : x + width] // 2
             frame_HWC[:8, i % (width - 8) :][:, :8] = (8 * i % 256, 128, 255 - 5 * i % 256)
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")))
+        output.mux(stream.encode(None))
+    return path
+
+
+def write_wide(path: Path) -> Path:
+    """A video of 64x48 pixels that are twice as wide as high: a bright square of 24 px on black."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(2, 1)
+        for _ in range(12):
+            frame_HWC = np.zeros((48, 64, 3), np.uint8)
+            frame_HWC[12:36, 20:44] = 220
             output.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")))
         output.mux(stream.encode(None))
     return path

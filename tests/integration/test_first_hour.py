@@ -41,7 +41,7 @@ def test_a_missing_key_stops_before_the_first_job(tmp_path):
         texts={"names": {}, "gpt": {"module": "chat_api", "options": {"api_key_env": "NO_SUCH_KEY"}}},
         experiments={"tiny": {"texts": ["names", "gpt"]}},
     )
-    done = snakemake(tmp_path, configs=configs)
+    done = snakemake(tmp_path, "-q", configs=configs)  # which hides Snakemake's sentences, not these
     assert done.returncode != 0
     assert (
         "stop: texts.gpt: no key in NO_SUCH_KEY, and none of its answers is cached; `export NO_SUCH_KEY=" in done.output

@@ -176,6 +176,11 @@ def test_names_that_differ_by_case_only_are_a_warning(tmp_path, capsys):
     assert "the classes 'Eat' and 'eat' have the same text" in capsys.readouterr().err
 
 
+def test_names_that_differ_in_how_accents_are_written_are_a_warning(tmp_path, capsys):
+    index(tmp_path, touch(tmp_path / "root", "café/0.mp4", "cafe\u0301/0.mp4", "cafe/0.mp4"))  # as Linux, as macOS
+    assert "the classes 'cafe\u0301' and 'café' have the same text" in capsys.readouterr().err
+
+
 def test_clips_of_one_recording_stay_together_also_across_classes(tmp_path):
     names = [f"{label}/rec{i}_{part}.mp4" for label in ("nod", "wave") for i in range(10) for part in range(3)]
     touch(tmp_path, *names, "wave/alone.mp4")

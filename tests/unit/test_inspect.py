@@ -16,7 +16,7 @@ from kinetext.data.duplicates import find_duplicates
 from kinetext.data.inspect import inspect
 from kinetext.data.sheet import Cell, draw_sheet
 from official import write_ucf101
-from videos import write_video
+from videos import write_video, write_wide
 
 
 @pytest.fixture
@@ -68,6 +68,15 @@ def test_a_folder_with_everything_wrong(folder, tmp_path, capsys):
         ]
     sheet = np.asarray(Image.open(tmp_path / "found/sheet.png"))
     assert (sheet == (0xC8, 0x10, 0x2E)).all(2).sum() > 2 * 2 * (176 + 132)  # the borders of two that failed
+
+
+def test_pixels_that_are_not_square_are_a_line(tmp_path, capsys):
+    for name in ("train/nod/0", "test/nod/0"):
+        (tmp_path / f"root/{name}.mp4").parent.mkdir(parents=True)
+    write_wide(tmp_path / "root/train/nod/0.mp4")
+    write_video(tmp_path / "root/test/nod/0.mp4", 10)
+    printed = look(tmp_path, "folder", {"root": str(tmp_path / "root")}, capsys)
+    assert "  pixels that are not square, width / height: 2 (1); aspect: display" in printed
 
 
 def test_official_lists(tmp_path, capsys):

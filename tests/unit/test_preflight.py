@@ -237,6 +237,16 @@ def test_what_gives_no_clip_is_a_warning(folder):
     assert line.endswith("`kinetext inspect mine --config mine.yaml` lists all")
 
 
+def test_classes_without_test_clips_or_with_one_training_clip_are_warnings(folder):
+    (folder / "videos/test/wave/0.mp4").unlink()
+    (folder / "videos/train/nod/1.mp4").unlink()
+    stops, others = findings()
+    assert stops == []
+    assert "warning: datasets.mine: 1 of 2 classes have no test clips; their accuracy is unknown: wave" in others
+    one = "1 of 2 classes have one training clip; add some, or remove the class: nod"
+    assert f"warning: datasets.mine: {one}" in others
+
+
 def index(folder):
     output = folder / "results/data/mine"
     options = DatasetOptions(module="folder", options={"root": str(folder / "videos")})

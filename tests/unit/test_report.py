@@ -21,7 +21,7 @@ from kinetext.report.comparisons import scope_sentence
 from kinetext.report.confusion import cluster_classes, confusion_picture, score_matrix
 from kinetext.report.descriptions import description_sets, verdict, verdict_sentence
 from kinetext.report.estimates import difference_of, estimates_of
-from kinetext.report.formats import format_p
+from kinetext.report.formats import count_of, format_p
 from kinetext.report.gallery import frame_strip
 from kinetext.report.inputs import summarize_dataset
 from kinetext.report.keys import Comparison, RowKey
@@ -155,6 +155,11 @@ def test_accuracy_is_plotted_over_each_cost_that_the_options_name(report, tmp_pa
     render_report(report.tables, options, *report.sources, tmp_path / "page.html", tmp_path / "figures")
     plots = {path.name.split("-")[1] for path in (tmp_path / "figures").glob("cost-*.png")}
     assert plots == {"gflops_per_clip", "trained_parameters"}
+
+
+def test_the_device_of_a_training_and_its_threads_are_named(report):
+    assert "cpu, 2 threads" in Page(report.html).text["cost"]
+    assert (count_of(1, "thread"), count_of(1200, "thread")) == ("1 thread", "1,200 threads")
 
 
 def test_figures_and_csv_are_written_for_snakemakes_report(report):

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import typer
 
-from kinetext.cli import workflow
+from kinetext.cli import app, workflow
 from repository import ROOT
 
 COMMANDS = {c.name or c.callback.__name__.replace("_", "-") for c in workflow.app.registered_commands}
@@ -48,6 +49,13 @@ def test_a_rule_is_one_line_that_calls_its_command(name):
     assert re.search(rf'    log:\n        f"{{RESULTS}}/logs/{name}[./]', text)
     assert re.search(rf'    benchmark:\n        f"{{RESULTS}}/benchmarks/{name}[./]', text)
     assert '    conda:\n        "../../envs/kinetext.yaml"' in text
+
+
+def test_help_says_which_file_each_path_of_a_command_is():
+    for name, command in typer.main.get_command(app).commands.items():
+        texts = [parameter.help for parameter in command.params if parameter.name != "help"]
+        assert all(texts), name
+        assert len(set(texts)) == len(texts), name  # "a file" for two of them would not tell which
 
 
 @pytest.mark.parametrize("name", sorted(RULES))

@@ -3,6 +3,7 @@ name only the package is read. A function fits on a screen.
 """
 
 import ast
+import re
 from collections import Counter
 
 from repository import ROOT
@@ -27,3 +28,14 @@ def test_no_function_has_more_than_60_lines():
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno >= 60
     ]
     assert long == []
+
+
+def test_tests_that_the_docs_name_exist():
+    modules = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    named = {
+        name
+        for page in (ROOT / "docs").rglob("*.md")
+        for name in re.findall(r"(test_\w+\.py)::(\w+)", page.read_text())
+    }
+    assert len(named) > 70
+    assert [name for name in named if f"def {name[1]}(" not in modules.get(name[0], "")] == []

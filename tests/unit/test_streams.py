@@ -17,7 +17,7 @@ from kinetext.data.measure import measure
 from kinetext.video.decode import decode_clip
 from kinetext.video.sampling import uniform_indices
 from repository import ROOT
-from videos import write_video
+from videos import write_video, write_wide
 
 ODD = ROOT.parent / "shared" / "data" / "odd"
 
@@ -69,20 +69,6 @@ def test_the_default_or_largest_stream_that_moves_is_decoded(tmp_path, streams, 
     assert row["stream"] == chosen
 
 
-def write_wide(path):
-    """A video of 64x48 pixels that are twice as wide as high: a bright square of 24 px on black."""
-    with av.open(str(path), "w") as output:
-        stream = output.add_stream(H264, rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        stream.codec_context.sample_aspect_ratio = Fraction(2, 1)
-        for _ in range(12):
-            frame_HWC = np.zeros((48, 64, 3), np.uint8)
-            frame_HWC[12:36, 20:44] = 220
-            output.mux(stream.encode(av.VideoFrame.from_ndarray(frame_HWC, format="rgb24")))
-        output.mux(stream.encode(None))
-    return path
-
-
 @pytest.mark.parametrize(
     "suffix", ["mp4", "mkv", "avi", "ts"]
 )  # the ratio is in the container or in the codec's header
@@ -97,6 +83,8 @@ def test_pixels_that_are_not_square_are_displayed_as_players_do(tmp_path, suffix
     assert (stored.width_px, stored.height_px, stored.pixel_aspect) == (64, 48, 2.0)
     assert abs(int((stored.frames_HWC[0][24, :, 0] > 110).sum()) - 24) <= 2
     assert measure(FrameOptions(), Clip("a", path, "test", "x")).pixel_aspect == 2.0
+    clip = {"clip_id": "a", "path": path, "start_s": None, "end_s": None, "error": None}
+    assert extract_clip(clip, FrameOptions())["pixel_aspect"] == 2.0
 
 
 def test_a_stretched_frame_counts_towards_the_limit(tmp_path):

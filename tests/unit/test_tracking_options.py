@@ -1,12 +1,14 @@
 """The tracking uri in a configuration holds no secret: options are visible in the process list, metadata and logs."""
 
 import json
+import socket
 
 import pytest
 from typer.testing import CliRunner
 
 from kinetext.cli import app
 from kinetext.config.report import TrackingOptions
+from kinetext.tracking.dashboard import check_port
 from kinetext.tracking.store import hide_password
 
 WITH_SECRET = [
@@ -39,3 +41,11 @@ def test_messages_hold_no_secret_of_a_uri_from_the_environment(uri):
     assert "hunter2" not in message
     assert "host" in message
     assert message.endswith(" refused)")
+
+
+def test_a_dashboard_refuses_a_port_at_which_another_study_may_be_shown():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ValueError, match=rf"port {port}: cannot be used \(Address already in use\).* --port"):
+            check_port(port)
+    check_port(port)

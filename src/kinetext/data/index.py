@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from tqdm import tqdm
 
@@ -132,10 +133,13 @@ def _without_excluded(clips: list[Clip], exclude: str | None) -> list[Clip]:
 
 
 def equal_labels(labels: list[str]) -> list[str]:
-    """Return a warning for each group of class names that CLIP's tokenizer, which ignores case, cannot distinguish."""
+    """Return a warning for each group of class names that CLIP's tokenizer cannot distinguish.
+
+    It ignores case, and composes accents: names of folders copied from macOS have letter and accent apart.
+    """
     groups: dict[str, list[str]] = {}
     for label in labels:
-        groups.setdefault(" ".join(label.lower().split()), []).append(label)
+        groups.setdefault(" ".join(normalize("NFC", label).lower().split()), []).append(label)
     return [
         f"the classes {' and '.join(map(repr, group))} have the same text, in which case is ignored; join or rename them"
         for group in groups.values()

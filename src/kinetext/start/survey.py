@@ -123,7 +123,7 @@ def warnings_of(clips: list[Clip], labels: list[str]) -> Iterator[str]:
         ),
     ):
         if wrong:
-            yield f"{len(wrong)} classes have {remedy}: {first_of(wrong)}"
+            yield f"{len(wrong)} of {len(labels)} classes have {remedy}: {first_of(wrong)}"
     absent = [clip.clip_id for clip in clips if not clip.error and not clip.path.exists()]
     if absent:
         yield f"{len(absent)} of {len(clips)} listed files are absent: {first_of(absent)}; is the root right?"

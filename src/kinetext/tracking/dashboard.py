@@ -5,6 +5,7 @@ MLflow 3 opens with an overview for language models, which is empty here. The ru
 """
 
 import os
+import socket
 import sys
 import sysconfig
 from pathlib import Path
@@ -17,8 +18,8 @@ from kinetext.tracking.store import ENVIRONMENT, Store, find_store, open_client
 def dashboard(options: TrackingOptions, results: Path, port: int) -> None:
     """Print the address of the runs of each data set, and replace this process by an MLflow server.
 
-    If the store is itself a server, only the addresses are printed. Raises ValueError if tracking is off or nothing is
-    logged.
+    If the store is itself a server, only the addresses are printed. Raises ValueError if tracking is off, nothing is
+    logged, or the port is in use.
     """
     store = find_store(options, results)
     if not store.uri:
@@ -27,6 +28,8 @@ def dashboard(options: TrackingOptions, results: Path, port: int) -> None:
         raise ValueError(f"{store}: does not exist yet; it is written when the first runs are measured")
     is_server = store.uri.startswith("http")
     base = _origin(store.uri) if is_server else f"http://127.0.0.1:{port}"
+    if not is_server:
+        check_port(port)  # the printed address would lead to the runs of another study
     for line in addresses(store, base):
         print(line, flush=True)
     if is_server:
@@ -37,6 +40,19 @@ def dashboard(options: TrackingOptions, results: Path, port: int) -> None:
     words = ["server", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
     words += ["--workers", "1"]  # for one reader; each of the usual four takes seconds to start
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", *words])
+
+
+def check_port(port: int) -> None:
+    """Raise ValueError if another program of this machine listens on the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just given back is free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ValueError(
+                f"port {port}: cannot be used ({error.strerror}), perhaps because a dashboard is open already; choose "
+                "another one with `kinetext dashboard --port`"
+            ) from None
 
 
 def addresses(store: Store, base: str) -> list[str]:

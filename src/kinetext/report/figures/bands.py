@@ -62,7 +62,9 @@ def _finish_bands(figure: Any, axes: Any, x_axis: str, y_axis: str, name: str, f
     """Label and save a plot of bands. Returns SVG."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))  # epochs and trials are whole numbers
+    axes.xaxis.set_major_locator(
+        MaxNLocator(nbins=8, integer=True, min_n_ticks=1)
+    )  # epochs and trials are whole numbers
     axes.set_xlabel(x_axis)
     axes.set_ylabel(y_axis)
     axes.grid(axis="y", color=GRID)
