@@ -19,9 +19,10 @@ from kinetext.evaluation.paired import Difference
 from kinetext.report.collect import collect_metrics
 from kinetext.report.comparisons import scope_sentence
 from kinetext.report.confusion import cluster_classes, confusion_picture, score_matrix
+from kinetext.report.cost import AXES, cost_section
 from kinetext.report.descriptions import description_sets, verdict, verdict_sentence
 from kinetext.report.estimates import difference_of, estimates_of
-from kinetext.report.formats import count_of, format_p
+from kinetext.report.formats import format_p
 from kinetext.report.gallery import frame_strip
 from kinetext.report.inputs import summarize_dataset
 from kinetext.report.keys import Comparison, RowKey
@@ -157,9 +158,12 @@ def test_accuracy_is_plotted_over_each_cost_that_the_options_name(report, tmp_pa
     assert plots == {"gflops_per_clip", "trained_parameters"}
 
 
-def test_the_device_of_a_training_and_its_threads_are_named(report):
-    assert "cpu, 2 threads" in Page(report.html).text["cost"]
-    assert (count_of(1, "thread"), count_of(1200, "thread")) == ("1 thread", "1,200 threads")
+@pytest.mark.parametrize(("threads", "device"), [(1, "cpu, 1 thread"), (2, "cpu, 2 threads")])
+def test_the_device_of_a_training_and_its_threads_are_named(tmp_path, threads, device):
+    key = RowKey("tiny", "stan", "names")
+    run = dict.fromkeys(AXES) | key._asdict() | {"device": "cpu", "threads": threads, "train_seconds": 3.0}
+    section = cost_section(Comparison("shapes", "supervised", "test"), [key], {}, [run], [], "top1", tmp_path)
+    assert section["rows"][key]["device"] == device
 
 
 def test_figures_and_csv_are_written_for_snakemakes_report(report):
