@@ -1,4 +1,4 @@
-"""Write envs/kinetext.yaml from requirements.lock, so that `snakemake --sdm conda` gets the same pins (tests/test_setup.py)."""
+"""Write envs/kinetext.yaml from requirements.lock, so that `snakemake --sdm conda` gets the same pins (tests/unit/test_setup.py)."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 """The shape of the source. Test folders are no packages, so test modules need unique names. Of a module and a package of one
-name only the package is read. A function fits on a screen.
+name only the package is read. A function fits on a screen. Tests that are named as proof exist.
 """
 
 import ast
@@ -39,3 +39,20 @@ def test_tests_that_the_docs_name_exist():
     }
     assert len(named) > 70
     assert [name for name in named if f"def {name[1]}(" not in modules.get(name[0], "")] == []
+
+
+def test_every_test_module_that_is_named_exists():
+    """A docstring or a page that names a test as its proof is read by someone who looks it up."""
+    texts = [
+        *(ROOT / "src").rglob("*.py"),
+        *(ROOT / "tools").rglob("*.py"),
+        *(ROOT / "docs").rglob("*.md"),
+        *ROOT.glob("*.md"),
+    ]
+    missing = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in texts
+        for name in re.findall(r"\btests/[\w/]+\.py\b", path.read_text("utf-8"))
+        if not (ROOT / name).is_file()
+    ]
+    assert missing == []

@@ -13,7 +13,7 @@ encoder and all added parameters train; the text encoder is frozen by default. O
 adds 45 308 416 parameters: messages 35.454 M, integration 3.156 M, prompts 6.698 M.
 
 Before training the method does not equal zero-shot CLIP, because no part starts at zero. It equals the released code
-with the same weights, gradients included (microsoft/VideoX @ 1744b21; tests/parity/test_x_clip.py), and
+with the same weights, gradients included (microsoft/VideoX @ 1744b21; tests/parity/test_x_clip_numbers.py), and
 transformers.XCLIPModel.
 
 Differences from the released code: positions of the frames are interpolated if a clip does not have `frames` frames;
