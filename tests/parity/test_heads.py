@@ -1,7 +1,8 @@
 """Heads on cached features against numbers of the released code (probes.json) and against scikit-learn.
 
 Each file says which code was run, at which commit, and how its inputs were filled. Train clips are in the order of
-their classes, three each; validation and test clips have class i mod 4.
+their classes, three each; validation and test clips have class i mod 4. Recorded and not compared are TaskRes and the
+adapters of CLAP's and the cross-modal probe's code, which are not implemented.
 """
 
 import math
@@ -70,6 +71,10 @@ def test_tip_adapter_trained(tip, epochs, monkeypatch):
     trained_ND = tip_adapter.train_keys(key_ND, feature_ND, TARGET_N, zero_shot_NK, options)
     cache_BK = tip_adapter.cache_logits(test_BD @ trained_ND.T, TARGET_N, 1.0, 4)
     near_rows(100 * test_BD @ text_KD.T + 3 * cache_BK, wanted[f"F_test_logits_after_{epochs}"])
+    if epochs < 3:
+        cache_NK = tip_adapter.cache_logits(feature_ND @ trained_ND.T, TARGET_N, 1.0, 4)
+        near_rows(zero_shot_NK + 3 * cache_NK, wanted[f"F_train_logits_{epochs}"])
+        near(F.cross_entropy(zero_shot_NK + 3 * cache_NK, TARGET_N), wanted["F_losses"][epochs])
 
 
 def test_tip_adapters_gradient(tip):
@@ -98,18 +103,32 @@ def test_penalties_of_clap(kind):
     near_rows(weight_K, wanted[f"{kind}_multipliers"])
     distance = zs_lp.distance_penalty(vector_KD, classes, weight_K, penalty)
     near(distance, wanted[f"{kind}_penalty"]["value"])
-    loss = F.cross_entropy(100 * cosine_scores(train, vector_KD), TARGET_N) + distance
+    cross_entropy = F.cross_entropy(100 * cosine_scores(train, vector_KD), TARGET_N)
+    near(cross_entropy, wanted["cross_entropy"]["value"])
+    loss = cross_entropy + distance
     near(loss, wanted[f"{kind}_loss"]["value"])
     loss.backward()
     near_gradient(vector_KD.grad, CASES["clap"][f"grad_of_{kind}_loss"]["prototypes"])
 
 
 def test_three_steps_of_clap():
+    """The losses are those before each step; the penalty is zero before the first."""
+    wanted = CASES["clap"]["outputs"]
     train, classes, test = inputs("clap", "train_feat", "class_feat", "test_feat")
-    options = zs_lp.ZsLp.Config(penalty="l2", epochs=3)
-    vector_KD = zs_lp.train_vectors(train, TARGET_N, classes, hundredfold, options, lambda lr, *_: lr)
-    near_rows(vector_KD, CASES["clap"]["outputs"]["sgd_prototypes_after_3"])
-    near_rows(100 * cosine_scores(test, vector_KD), CASES["clap"]["outputs"]["sgd_test_logits_after_3"])
+    weight_K = zs_lp.class_weights(100 * cosine_scores(train, classes), TARGET_N, "zero_shot")
+
+    def vectors(epochs):
+        options = zs_lp.ZsLp.Config(penalty="l2", epochs=epochs)
+        return zs_lp.train_vectors(train, TARGET_N, classes, hundredfold, options, lambda lr, *_: lr)
+
+    near_rows(100 * cosine_scores(test, vectors(0)), wanted["zs_test_logits"])
+    for step in range(3):
+        vector_KD = vectors(step)
+        loss = F.cross_entropy(100 * cosine_scores(train, vector_KD), TARGET_N)
+        loss = loss + zs_lp.distance_penalty(vector_KD, classes, weight_K, "l2")
+        near(loss, wanted[f"sgd_loss_{step}"]["value"])
+    near_rows(vectors(3), wanted["sgd_prototypes_after_3"])
+    near_rows(100 * cosine_scores(test, vectors(3)), wanted["sgd_test_logits_after_3"])
 
 
 # ---- LP++
@@ -134,6 +153,42 @@ def test_lp_plus_plus(epochs):
     assert percent == pytest.approx(wanted["test_accuracy_of_best_validation_epoch_percent"], abs=1e-5)
 
 
+class TenthAndLast:
+    """What an epoch is divided by, so that alpha also takes a step in the last epoch."""
+
+    def __init__(self, last):
+        self.last = last
+
+    def __rmod__(self, epoch):
+        return 0 if epoch == self.last else epoch % 10
+
+
+@pytest.mark.parametrize("epochs", [3, 12, 22])
+def test_alpha_of_lp_plus_plus_has_the_sum_of_all_gradients_so_far(epochs, monkeypatch):
+    """The recorded gradient is read from one more step of alpha after it."""
+    wanted = {k.removeprefix(f"epochs{epochs}_"): v for k, v in CASES["lpp"]["outputs"].items()}
+    train, classes = (unit(x) for x in inputs("lpp", "train_feat", "class_feat"))
+    bias_K = closed_weight("classifier.bias", (4,))
+    options = lp_plus_plus.LpPlusPlus.Config(epochs=epochs)
+    probe, _ = lp_plus_plus.fit_probe(train, TARGET_N, classes, bias_K, options)
+    monkeypatch.setattr(lp_plus_plus, "ALPHA_EVERY", TenthAndLast(epochs))
+    stepped, _ = lp_plus_plus.fit_probe(train, TARGET_N, classes, bias_K, options)
+    near_rows((probe.alpha_K - stepped.alpha_K)[None] / wanted["lr_alpha"], wanted["alpha_grad_after"])
+
+
+def test_lp_plus_plus_starts_at_the_sums_of_features():
+    """The released code leaves out the division that would make them means."""
+    wanted = CASES["lpp"]["outputs"]
+    train, classes = (unit(x) for x in inputs("lpp", "train_feat", "class_feat"))
+    for epochs in range(3):
+        options = lp_plus_plus.LpPlusPlus.Config.model_construct(variant="code", epochs=epochs)
+        probe, _ = lp_plus_plus.fit_probe(train, TARGET_N, classes, closed_weight("classifier.bias", (4,)), options)
+        if epochs == 0:
+            near_rows(probe.weight_KD, wanted["initial_weight"])
+            near(probe.alpha_K, [wanted["epochs3_init_alpha"]] * 4)
+        near_rows(probe.logits(train, classes), wanted[f"epochs3_train_logits_{epochs}"])
+
+
 # ---- cross-modal probe
 
 
@@ -144,6 +199,7 @@ def test_cross_modal_probe():
     start_KD = cross_modal_probe.zero_shot_weights(text, owner_S, 4)
     near_rows(start_KD, wanted["zero_shot_weights"])
     scale = math.exp(4.60517)
+    near_rows(torch.tensor([scale], dtype=torch.float64), wanted["scale"])
     near_rows(scale * unit(test) @ start_KD.T, wanted["init_test_logits"])
     batch = (torch.cat([unit(train), unit(text)]), torch.cat([TARGET_N, owner_S]))
 
@@ -158,7 +214,9 @@ def test_cross_modal_probe():
     near_rows(scale * unit(test) @ (weight_KD + start_KD).T / 2, wanted["head_wiseft_0.5_test_logits"])
     near_rows(train_head(3, lambda _: 0.5)[0], wanted["weight_kept_by_train"])
     start_KD.requires_grad_()
-    F.cross_entropy(scale * batch[0] @ start_KD.T, batch[1]).backward()
+    loss = F.cross_entropy(scale * batch[0] @ start_KD.T, batch[1])
+    near(loss, wanted["init_loss"]["value"])
+    loss.backward()
     record = CASES["cross_modal"]["grad_of_init_loss"]["head.weight"]
     near_gradient(start_KD.grad, record)
 
