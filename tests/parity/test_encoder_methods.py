@@ -105,7 +105,7 @@ def test_aim_gives_the_originals_numbers(case, tmp_path, monkeypatch):
 WINDOWS = {"expand_temporal_view": 1, "expand_temporal_view_step2": 2, "expand_temporal_view_step3": 3}
 
 
-@pytest.mark.parametrize("case", OPEN_VCLIP)
+@pytest.mark.parametrize("case", [case for case in OPEN_VCLIP if "plain" not in case])
 def test_window_attention_gives_the_originals_numbers(case, tmp_path, monkeypatch):
     """Zero keys and values off the ends are not masked: masking moves these numbers by 0.18 and more."""
     recorded = OPEN_VCLIP[case]
@@ -184,6 +184,43 @@ def test_vision_language_prompts_give_the_originals_numbers(case, tmp_path, monk
         gradients |= dict(zip(stack, gradients.pop(ours), strict=True))
     gradients.pop("token_embedding.weight")  # there the words are looked up once and kept
     gradients_are(gradients, recorded["grad_of_logits"], loss)
+
+
+@pytest.mark.parametrize("case", ["tiny_none_T5", "tiny_plain_T5", "tiny_no_prompts_T5"])
+def test_without_their_additions_the_originals_give_mean_pools_numbers(case, tmp_path, monkeypatch):
+    """ST-Adapter's code without adapters, Open-VCLIP's without a window and ViFi-CLIP's without prompts."""
+    recorded = (ST_ADAPTER | OPEN_VCLIP | VIFI)[case]
+    config = recorded["config"]
+    of_st_adapter = case in ST_ADAPTER
+    if of_st_adapter:
+        method = without_projection(config, tmp_path, "mean_pool", {})
+        names = fill(method, {}, prefix="")
+        forget_projection(method)
+    else:
+        method = build_method(small_clip(config, tmp_path), "mean_pool", {})
+        names = fill(method, {})
+    method.inside = True  # so that the layers are recorded
+    frames_BTCHW, blocks = frames_of(config), Blocks(method, monkeypatch)
+    tokens = method.image_tokens(frames_BTCHW)
+    blocks.are(recorded["blocks"])
+    if of_st_adapter:  # averages before the last norm
+        output = method.backbone.project(method.summaries(tokens).mean(1))
+        output_is(output, recorded["feature_after_ln_post"], "feature")
+    else:
+        output_is(method.frame_features(tokens).flatten(0, 1), recorded["frame_feature_row_b*T+t"], "frames")
+        output = method.encode_tokens(tokens)
+        output_is(output, recorded["mean_over_T_of_raw_frame_features"], "mean")
+    if case in VIFI:
+        table = table_of(recorded["token_ids_no_padding"])
+        words = method.encode_words(table)
+        output_is(words.sentence_SD, recorded["text_feature_raw"], "texts")
+        output = method.score(output, method.pool_texts(words, table))
+        output_is(output, recorded["logits"], "logits")
+    [wanted] = [value for key, value in recorded.items() if key.startswith("grad_of_")]
+    loss = backward(output)
+    gradients = by_original(method, names, frames_BTCHW)
+    gradients.pop("token_embedding.weight", None)  # there the words are looked up once and kept
+    gradients_are(gradients, wanted, loss)
 
 
 ORIGINAL = "parametrizations.in_proj_weight.original"  # the pretrained weight under LoRA
