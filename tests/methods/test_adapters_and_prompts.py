@@ -98,6 +98,16 @@ def test_drop_path_drops_whole_clips(tiny):
     assert set(shares_B.tolist()) == {0.0, 1.0}
 
 
+def test_prompts_are_drawn_from_a_normal_distribution_of_002(tiny):
+    method = build(tiny, "vl_prompts", vision_prompts=64, text_prompts=24)
+    for prompts in (method.vision_DPV, method.text_DPW):
+        values = prompts.detach().flatten()
+        assert len(values) > 9_000
+        assert abs(values.mean()) < 4 * 0.02 / len(values) ** 0.5
+        assert values.std().item() == pytest.approx(0.02, rel=0.03)
+        assert (values.abs() < 0.02).float().mean().item() == pytest.approx(0.683, abs=0.02)
+
+
 def test_prompts_stand_where_the_original_has_them(tiny):
     """Visual ones last, in front of the norm; those of later layers replace them; none is left after the last layer."""
     method, seen = build(tiny, "vl_prompts", **PROMPTS), []
