@@ -301,6 +301,27 @@ def test_captions_and_classes_need_their_own_texts_and_protocols(changes, senten
 
 
 @pytest.mark.parametrize(
+    ("method", "served"),
+    [
+        ("linear_probe", "classes"),
+        ("knn", "classes"),
+        ("zs_lp", "classes"),
+        ("selected_descriptions", "classes"),
+        ("moted", "classes"),
+        ("ost", "classes and labels"),
+    ],
+)
+def test_a_method_for_classes_is_refused_for_captions(method, served):
+    config = changed("texts.captions", {})
+    config["datasets"]["spoken"] = {"module": "shapes_captions", "frames": {"size_px": 64}}
+    config["methods"] = {method: {}}
+    experiment = {"datasets": ["spoken"], "backbone": "tiny", "methods": [method], "texts": ["captions"]}
+    config["experiments"] = {"spoken": experiment}
+    sentence = f"methods.{method}: datasets.spoken has captions, and {method} serves {served} only; take it out"
+    assert error_message(config) == f"mine.yaml: experiments.spoken: {sentence}"
+
+
+@pytest.mark.parametrize(
     ("method", "sentence"),
     [
         ({"training": {"mixup": 0.8}}, "training.mixup is for clips with one class each, and {}; take it out"),
