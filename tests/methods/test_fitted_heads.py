@@ -104,6 +104,49 @@ def test_all_frames_in_order_need_the_same_number_of_frames(tiny, clips, name):
         method.score(method.encode_frames(clips[0][:, :2]), text)
 
 
+NOT_COUNTED = {"id_J", "target_N", "alpha_beta", "lr_weight_decay"}  # classes of rows, and choices
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "formula", "number"),
+    [
+        ("zs_lp", {}, "K D", lambda K, N, D, T, J: K * D),
+        ("cross_modal_probe", {}, "K D", lambda K, N, D, T, J: K * D),
+        ("tip_adapter", {}, "N D", lambda K, N, D, T, J: N * D),
+        ("tip_adapter", {"trained": True, "epochs": 1}, "N D", lambda K, N, D, T, J: N * D),
+        ("knn", {}, "N D", lambda K, N, D, T, J: N * D),
+        ("linear_probe", {}, "K (D + 1)", lambda K, N, D, T, J: K * (D + 1)),
+        ("linear_probe", {"pool": "thirds"}, "K (2 D + 1)", lambda K, N, D, T, J: K * (2 * D + 1)),
+        ("linear_probe", {"pool": "all"}, "K (T D + 1)", lambda K, N, D, T, J: K * (T * D + 1)),
+        ("lp_plus_plus", {}, "K (D + 2)", lambda K, N, D, T, J: K * (D + 2)),
+        ("selected_descriptions", {}, "K^2 J", lambda K, N, D, T, J: K**2 * J),
+    ],
+)
+def test_a_fitted_head_has_the_stated_number_of_parameters(tiny, clips, name, options, formula, number):
+    method, table = build(tiny, name, **options), tabulate_texts(text_rows(LABELS), LABELS, tiny)
+    method.fit(*clips, method.encode_texts(table))
+    assert formula in method.fitted_parameters
+    fitted = sum(tensor.numel() for key, tensor in method.fitted.items() if key not in NOT_COUNTED)
+    N, T, D = clips[0].shape
+    assert fitted == number(len(LABELS), N, D, T, table.max_descriptions)
+    assert list(method.new_parameters()) == []
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_a_fitted_attentive_probe_has_the_stated_number_of_parameters(tiny, clips, depth):
+    """The published sizes are those at width 768 (tests/parity/test_attentive_probe.py); the Linear has K (V + 1)."""
+    options = {"tokens": "frames", "depth": depth, "epochs": 1}
+    method, V = build(tiny, "attentive_probe", **options), tiny.embed_dim
+    method.fit(clips[0][:, :, None], clips[1], torch.zeros(4, 0))
+    assert "K (V + 1)" in method.fitted_parameters
+    count = {"pooler": 0, "linear": 0, "lr_weight_decay": 0}
+    for key, tensor in method.fitted.items():
+        count[key.partition(".")[0]] += tensor.numel()
+    # per block: 4 V^2 of attention (3 without an output projection), 8 V^2 of the MLP; biases, two norms, the query
+    assert count["linear"] == 4 * (V + 1)
+    assert count["pooler"] == (11 * V**2 + 12 * V + V) + (depth - 1) * (12 * V**2 + 13 * V)
+
+
 def test_tip_adapter_searches_on_validation_clips_alone(tiny, clips):
     table = name_table(tiny)
     chosen = []
