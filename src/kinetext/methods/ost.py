@@ -17,6 +17,10 @@ a row is the softmax of 10 x (same class), and the loss is the sum of the Kullba
 columns. A clip meets only those clips that share its forward pass: set training.micro_batch: null; several processes
 each contrast their own part. `loss: classes` is the cross-entropy over all classes instead.
 
+Released settings (tomchen-ctj/OST, configs/zero_shot/train and configs/few_shot): both encoders train, 4 spatial and 4
+temporal descriptions per class, 32 frames, AdamW, weight decay 0.001, no label smoothing, mixup or cutmix; on
+Kinetics-400 learning rate 8e-6, 10 epochs of 256 clips; few-shot on HMDB51 5e-6, 50 epochs of 64 clips; 5 of warm-up.
+
 What differs from the release (tomchen-ctj/OST @ 1810ae6): Sinkhorn stops for each pair alone once the mean change of its
 row factors is below the threshold. The released test is one mean over all pairs of a call, so the score of a clip
 depends on which other clips and classes are in the batch. See docs/decisions/038-score-of-a-pair-alone.md.

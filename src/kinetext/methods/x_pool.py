@@ -11,6 +11,10 @@ Before training all linear layers are the identity: the pooled feature is the no
 normalised frames, weighted by softmax(LN(text) . LN(frame) / sqrt(D)) (tests/methods/test_text_conditioned.py). The
 order of frames has no effect.
 
+Released settings for MSR-VTT (layer6ai-labs/xpool @ bc88718, README and config/all_config.py;
+experiments/x_pool_msrvtt.yaml): 12 frames, both encoders and CLIP's scale train, AdamW, learning rate 1e-6, 3e-5 for the
+pooling, weight decay 0.2, a tenth of the steps as warm-up, then a cosine to zero; batches of 32.
+
 Every pair of clip and text is pooled separately, so a test costs clips x texts. Scores are computed for a few texts at
 a time.
 
