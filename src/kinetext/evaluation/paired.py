@@ -60,7 +60,8 @@ def compare_rows(
     """Return "value", "low", "high", "p" and "corrected_p" of every row minus every other row, each [N, N].
 
     `strata` has one item for each data set, all with the same rows. `merged` is all data sets as one sample; pass it if
-    they share clips (overlap.py). `shared_training`: the data sets test the same trainings (`average_seeds`). The diagonal of "value" is 0, and that of the p-values is 1.
+    they share clips (overlap.py). `shared_training`: the data sets test the same trainings (`average_seeds`). The
+    diagonal of "value" is 0, and that of the p-values is 1.
     """
     training = Training.of(strata, shared_training)
     strata = [merged] if merged else strata
