@@ -16,26 +16,36 @@ CAPTIONS = ["a red circle", "a blue square at the left, under a small green arro
 
 
 @pytest.fixture(scope="module", params=[TINY, "ViT-B-32"])
-def backbone(request):
+def model(request):
     torch.manual_seed(0)
     return OpenClipViT(Architecture(request.param)).eval()
 
 
+@pytest.fixture(params=[torch.float64, torch.float32])
+def backbone(model, request):
+    return model.to(request.param)
+
+
+def assert_equal_features(ours, theirs) -> None:
+    """Equal up to rounding, relative to the largest feature: 1e-10 in float64, 1e-5 in float32."""
+    tolerance = 1e-10 if theirs.dtype == torch.float64 else 1e-5
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance * theirs.abs().max().item())
+
+
 @torch.inference_mode()
 def test_frames_are_encoded_as_open_clip_encodes_images(backbone):
-    px = backbone.image_size_px
+    px, dtype = backbone.image_size_px, backbone.clip.logit_scale.dtype
     frames_BTCHW = torch.randint(256, (1, 2, 3, px, px), dtype=torch.uint8)
-    images = (frames_BTCHW[0] / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-    ours_BTD = backbone.encode_frames(frames_BTCHW)
-    theirs = backbone.clip.encode_image(images)
-    # the same layers in the same order; only the last product has another shape, so it may round the other way
-    torch.testing.assert_close(ours_BTD[0], theirs, rtol=1e-5, atol=1e-5 * theirs.abs().max().item())
+    # the backbone stores mean and deviation in float32, so they are rounded here too
+    mean_C11, std_C11 = (torch.tensor(x).to(dtype).view(3, 1, 1) for x in (MEAN, STD))
+    images = (frames_BTCHW[0].to(dtype) / 255 - mean_C11) / std_C11
+    assert_equal_features(backbone.encode_frames(frames_BTCHW)[0], backbone.clip.encode_image(images))
 
 
 @torch.inference_mode()
 def test_the_tokens_of_a_layer_are_its_blocks_output(backbone):
     px = backbone.image_size_px
-    frames_BTCHW = torch.randn(1, 2, 3, px, px)
+    frames_BTCHW = torch.randn(1, 2, 3, px, px, dtype=backbone.clip.logit_scale.dtype)
     seen = {}
     hooks = [
         backbone.visual.transformer.resblocks[layer - 1].register_forward_hook(
@@ -49,7 +59,7 @@ def test_the_tokens_of_a_layer_are_its_blocks_output(backbone):
         hook.remove()
     for layer, tokens_BTNV in tokens.items():
         assert tokens_BTNV.shape == (1, 2, 1 + backbone.grid[0] * backbone.grid[1], backbone.width)
-        torch.testing.assert_close(tokens_BTNV.flatten(0, 1), seen[layer], rtol=1e-4, atol=1e-4)
+        assert_equal_features(tokens_BTNV.flatten(0, 1), seen[layer])
 
 
 @torch.inference_mode()
@@ -61,12 +71,11 @@ def test_texts_are_encoded_as_open_clip_encodes_them_and_padding_does_not_matter
     assert short_KL.shape[1] < full_KL.shape[1]
     assert torch.equal(short_KL, full_KL[:, : short_KL.shape[1]])
     theirs_KD = backbone.clip.encode_text(full_KL)
-    # the last product here is over all words, there over the last one: float32's rounding, as above
-    near = {"rtol": 1e-5, "atol": 1e-5 * theirs_KD.abs().max().item()}
     full = TextTokens(full_KL, torch.arange(full_KL.shape[1]) < short.length_K[:, None])
-    torch.testing.assert_close(backbone.encode_text(full)[0], theirs_KD, **near)
+    # the last product here is over all words, there over the last one: it may round the other way
+    assert_equal_features(backbone.encode_text(full)[0], theirs_KD)
     short_KD, words_KLD = backbone.encode_text(short)
-    torch.testing.assert_close(short_KD, theirs_KD, **near)
+    assert_equal_features(short_KD, theirs_KD)
     assert (short.length_K - 1).tolist() == full_KL.argmax(-1).tolist()  # the end token has the largest id
     for k, last in enumerate((short.length_K - 1).tolist()):
         assert torch.equal(words_KLD[k, last], short_KD[k])
