@@ -33,7 +33,7 @@ from kinetext.methods.base import ALL_TASKS, Method, build_method
 from kinetext.methods.checkpoint import load_trained, save_trained
 from kinetext.methods.frames import FrameMethod
 from kinetext.training.design import configured_value
-from kinetext.training.setup import choose_trained
+from kinetext.training.setup import add_lora, choose_trained
 
 TOLERANCE = 1e-4  # float32; scores are up to 15
 
@@ -203,12 +203,15 @@ def losses_are_named(case: Case) -> None:
 
 
 def whatever_trains_gets_a_gradient(case: Case) -> None:
-    """Check that trainable parameters, and only they, get a gradient, with the encoders trained and frozen."""
+    """Check that trainable parameters, and only they, get a gradient, with encoders trained, with LoRA and frozen."""
     if not case.cls.trains or case.cls.fits:
         return
-    for encoder in ("trained", "frozen"):
-        method = _trained_a_little(case)
-        choose_trained(method, TrainingOptions(image_encoder=encoder, text_encoder=encoder))
+    for encoder in ("trained", "lora", "frozen"):
+        method, training = _trained_a_little(case), TrainingOptions(image_encoder=encoder, text_encoder=encoder)
+        add_lora(method, training, torch.device("cpu"))
+        choose_trained(method, training)
+        if encoder == "lora":
+            perturb(method)  # half of the matrices start at zero, and then the others have no gradient
         total: Any = sum(sum(method.losses(loss_inputs(method, task)[0]).values()) for task in case.cls.tasks)
         total.backward()
         for name, parameter in method.named_parameters():
