@@ -20,6 +20,7 @@ from kinetext.core.schemas import DESCRIPTIONS, is_used
 from kinetext.core.tables import read_metadata, read_rows, write_table
 from kinetext.data.labels import row_classes
 from kinetext.data.splits import read_splits
+from kinetext.texts.chat.limits import MAX_WORDS, words_within
 from kinetext.texts.checks import TokenLimit, check_texts, mark_cut, named_failure
 from kinetext.texts.mining import class_labels
 from kinetext.texts.providers.base import Context, Provider, Text, load_provider
@@ -73,7 +74,8 @@ def describe_classes(
     labels = list(captions) if captioned else class_labels(metadata, clips)
     rivals = choose_rivals(confusables, [label for label in labels if label in scored], rule)
     train_clips = _train_clips(splits) if frames else {}
-    context = Context(labels, cache, captions, confusion_of_pairs(confusables, rule), train_clips, frames)
+    max_words = words_within(limit.tokens) if limit else MAX_WORDS
+    context = Context(labels, cache, captions, confusion_of_pairs(confusables, rule), train_clips, frames, max_words)
     texts = make_table(table, rivals, context, name, limit)
     warn_undescribed(texts, name)
     warn_cut(texts, name)

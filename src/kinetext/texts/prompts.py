@@ -14,6 +14,7 @@ import json
 from typing import Literal
 
 from kinetext.texts.answers import About
+from kinetext.texts.chat.limits import MAX_WORDS
 
 VERSIONS = {
     "motion": "motion-2",
@@ -43,7 +44,7 @@ Answer with one JSON object and nothing else:
 start: one sentence, what can be seen at the first moment.
 {steps}end: one sentence, what can be seen at the last moment.
 whole: {sentences}, each about the whole movement from start to end, each saying something different.
-Each sentence is plain English of at most 25 words, without numbering, quotation marks or line breaks."""
+Each sentence is plain English of at most {max_words} words, without numbering, quotation marks or line breaks."""
 
 _APPEARANCE = """\
 Short video clips are sorted into classes. Of each clip only one still picture is left, taken at a random moment.
@@ -59,7 +60,7 @@ comes before or follows. Do not write about thoughts, purposes or preparations.
 Answer with one JSON object and nothing else:
 {{"whole": [{whole}]}}
 whole: {sentences}, each about the picture, each saying something different.
-Each sentence is plain English of at most 25 words, without numbering, quotation marks or line breaks."""
+Each sentence is plain English of at most {max_words} words, without numbering, quotation marks or line breaks."""
 
 _PAIR = """\
 Short video clips are sorted into classes by how things move in them. Two of these classes are easily mistaken for each \
@@ -81,7 +82,7 @@ Answer with one JSON object and nothing else, which describes the first class un
 start: one sentence, what can be seen at the first moment.
 {steps}end: one sentence, what can be seen at the last moment.
 whole: {sentences}, each about the whole movement from start to end, each saying something different.
-Each sentence is plain English of at most 25 words, without numbering, quotation marks or line breaks."""
+Each sentence is plain English of at most {max_words} words, without numbering, quotation marks or line breaks."""
 
 _REFINED = """\
 An image-text model sorted the training clips with descriptions. It still takes these two classes for each other{share}.
@@ -110,7 +111,7 @@ Answer with one JSON object and nothing else:
 start: one sentence, what can be seen at the first moment.
 {steps}end: one sentence, what can be seen at the last moment.
 whole: {sentences}, each about the whole movement from start to end, each saying something different.
-Each sentence is plain English of at most 25 words, without numbering, quotation marks or line breaks."""
+Each sentence is plain English of at most {max_words} words, without numbering, quotation marks or line breaks."""
 
 _CORRECTION = """\
 Your answer cannot be used as it is:
@@ -126,11 +127,17 @@ moment alone: no "first", "then", "next" or "finally".
 
 
 def messages(
-    label: str, rivals: list[str], sentences: int, about: About = "motion", steps: int = 0
+    label: str,
+    rivals: list[str],
+    sentences: int,
+    about: About = "motion",
+    steps: int = 0,
+    max_words: int = MAX_WORDS,
 ) -> list[dict[str, str]]:
     """Return the chat messages that request descriptions of one class, with `sentences` sentences about the whole clip.
 
-    `steps` is the number of sentences between start and end. All text is in one user message, because not every model's template has a system role.
+    `steps` is the number of sentences between start and end, `max_words` the most words of a sentence. All text is in
+    one user message, because not every model's template has a system role.
     """
     quoted = [json.dumps(rival, ensure_ascii=False) for rival in rivals]
     request = (_MOTION if about == "motion" else _APPEARANCE).format(
@@ -146,11 +153,14 @@ def messages(
         sentences=_sentences(sentences),
         steps_key=_steps_key(steps),
         steps=_steps(steps),
+        max_words=max_words,
     )
     return [{"role": "user", "content": request}]
 
 
-def pair_messages(first: str, second: str, sentences: int, steps: int) -> list[dict[str, str]]:
+def pair_messages(
+    first: str, second: str, sentences: int, steps: int, max_words: int = MAX_WORDS
+) -> list[dict[str, str]]:
     """Return the chat messages that request a comparison of two classes, with descriptions of both."""
     request = _PAIR.format(
         first=json.dumps(first, ensure_ascii=False),
@@ -158,12 +168,18 @@ def pair_messages(first: str, second: str, sentences: int, steps: int) -> list[d
         form=_form(sentences, steps),
         steps=_steps(steps),
         sentences=_sentences(sentences),
+        max_words=max_words,
     )
     return [{"role": "user", "content": request}]
 
 
 def refine_messages(
-    labels: tuple[str, str], old: list[list[str]], score: float, sentences: int, steps: int
+    labels: tuple[str, str],
+    old: list[list[str]],
+    score: float,
+    sentences: int,
+    steps: int,
+    max_words: int = MAX_WORDS,
 ) -> list[dict[str, str]]:
     """Return the chat messages that request better descriptions of two classes that are still confused.
 
@@ -172,13 +188,14 @@ def refine_messages(
     first, second = ("\n".join(f"- {sentence}" for sentence in of_class) or "- (none)" for of_class in old)
     share = f" (confusion {score:.2f}, where 0 is never and 1 is always)" if score <= 1 else ""
     preface = _REFINED.format(share=share, first=first, second=second)
-    request = pair_messages(*labels, sentences, steps)[0]["content"]
+    request = pair_messages(*labels, sentences, steps, max_words)[0]["content"]
     return [{"role": "user", "content": preface + request}]
 
 
-def clip_prompt(sentences: int, steps: int) -> str:
+def clip_prompt(sentences: int, steps: int, max_words: int = MAX_WORDS) -> str:
     """Return the text of a request that shows the frames of one clip. It names no class."""
-    return _CLIP.format(form=_form(sentences, steps), steps=_steps(steps), sentences=_sentences(sentences))
+    form = _form(sentences, steps)
+    return _CLIP.format(form=form, steps=_steps(steps), sentences=_sentences(sentences), max_words=max_words)
 
 
 def version(about: About, steps: int) -> str:

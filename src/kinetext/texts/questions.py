@@ -1,6 +1,7 @@
 """What is asked of a language model about one class: one request per class, or one per pair of confusable classes.
 
-`request` of a question is everything that determines the reply; its hash names the file of the cached reply.
+`request` of a question is everything that determines the reply; its hash names the file of the cached reply. `max_words`
+is the most words that are requested per sentence.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from kinetext.texts import answers, cache, prompts
 from kinetext.texts.chat.completion import read_completion
+from kinetext.texts.chat.limits import MAX_WORDS
 from kinetext.texts.chat.options import ChatOptions
 from kinetext.texts.positions import part_name
 from kinetext.texts.providers.base import Text
@@ -37,39 +39,44 @@ def sentences_per_class(config: ChatOptions) -> int:
     return config.sentences + config.steps + 2
 
 
-def class_question(label: str, rivals: list[str], config: ChatOptions) -> Question:
+def class_question(label: str, rivals: list[str], config: ChatOptions, max_words: int = MAX_WORDS) -> Question:
     """Return the question about a class and what distinguishes it from its rivals."""
     whole = config.sentences if config.about == "motion" else sentences_per_class(config)
-    messages = prompts.messages(label, rivals, whole, config.about, config.steps)
+    messages = prompts.messages(label, rivals, whole, config.about, config.steps, max_words)
     schema = answers.schema(config.about, config.steps)
     request = _request(messages, schema, prompts.version(config.about, config.steps), config)
     return Question(request, " | ".join(rivals) or None)
 
 
-def pair_question(label: str, rival: str, config: ChatOptions) -> Question:
+def pair_question(label: str, rival: str, config: ChatOptions, max_words: int = MAX_WORDS) -> Question:
     """Return the question about two classes, which is the same for both of them."""
     first, second = sorted((label, rival))
-    messages = prompts.pair_messages(first, second, config.sentences, config.steps)
+    messages = prompts.pair_messages(first, second, config.sentences, config.steps, max_words)
     request = _request(messages, answers.pair_schema(config.steps), prompts.VERSIONS["pair"], config)
     return Question(request, rival, "first" if label == first else "second")
 
 
 def refine_question(
-    label: str, rival: str, texts: dict[str, list[Text]], score: float, config: ChatOptions
+    label: str,
+    rival: str,
+    texts: dict[str, list[Text]],
+    score: float,
+    config: ChatOptions,
+    max_words: int = MAX_WORDS,
 ) -> Question:
     """Return the question about two classes that are still confused, which shows their old sentences."""
     first, second = sorted((label, rival))
     old = [
         [text.sentence for text in texts[k] if text.kind == "motion" and text.status == "ok"] for k in (first, second)
     ]
-    messages = prompts.refine_messages((first, second), old, score, config.sentences, config.steps)
+    messages = prompts.refine_messages((first, second), old, score, config.sentences, config.steps, max_words)
     request = _request(messages, answers.pair_schema(config.steps), prompts.VERSIONS["refined"], config)
     return Question(request, rival, "first" if label == first else "second")
 
 
-def clip_question(image_parts: list[dict[str, Any]], config: ChatOptions) -> Question:
+def clip_question(image_parts: list[dict[str, Any]], config: ChatOptions, max_words: int = MAX_WORDS) -> Question:
     """Return the question about a training clip. `image_parts` are its frames as parts of a message."""
-    text = prompts.clip_prompt(config.sentences, config.steps)
+    text = prompts.clip_prompt(config.sentences, config.steps, max_words)
     messages = [{"role": "user", "content": [{"type": "text", "text": text}, *image_parts]}]
     return Question(_request(messages, answers.schema("motion", config.steps), prompts.VERSIONS["clip"], config), None)
 
@@ -84,11 +91,13 @@ def pair_partners(rivals: dict[str, list[str]]) -> dict[str, list[str]]:
     return partners
 
 
-def questions(label: str, rivals: list[str], partners: list[str], config: ChatOptions) -> list[Question]:
+def questions(
+    label: str, rivals: list[str], partners: list[str], config: ChatOptions, max_words: int = MAX_WORDS
+) -> list[Question]:
     """Return all questions about a class: one, or with `ask: pair` one per partner."""
     if config.ask == "pair" and partners:
-        return [pair_question(label, partner, config) for partner in partners]
-    return [class_question(label, rivals, config)]
+        return [pair_question(label, partner, config, max_words) for partner in partners]
+    return [class_question(label, rivals, config, max_words)]
 
 
 def correction(question: Question, record: dict[str, Any], texts: list[Text], config: ChatOptions) -> Question:

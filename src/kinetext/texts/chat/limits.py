@@ -16,7 +16,9 @@ from kinetext.core import detached
 
 CHARACTERS_PER_TOKEN = 4  # of English, OpenAI's rule of thumb; other languages take more tokens
 IMAGE_TOKENS = 85  # of an image of up to 512 px at OpenAI with `detail: low`; other models take 50 to 300
-TOKENS_PER_SENTENCE = 35  # 25 words, the requested maximum, at 4/3 tokens per word
+TOKENS_PER_WORD = 4 / 3
+MAX_WORDS = 25  # the most words that are requested per sentence, with a backbone that reads at least 36 tokens
+TOKENS_PER_SENTENCE = 35  # MAX_WORDS, rounded up
 BATCH_PRICE_FACTOR = 0.5  # OpenAI's price of a request in a batch
 
 
@@ -64,6 +66,15 @@ def estimate(request: dict[str, Any], sentences: int) -> Tokens:
 def _parts(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the content of a message as a list of texts and images."""
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def words_within(tokens: int) -> int:
+    """Return the most words that are requested per sentence for a backbone that reads `tokens` tokens.
+
+    Two of the tokens are the start and the end. The result is MAX_WORDS for a backbone without a text encoder.
+    """
+    words = int((tokens - 2) / TOKENS_PER_WORD)
+    return min(words, MAX_WORDS) if words > 0 else MAX_WORDS
 
 
 class NoReplyError(Exception):

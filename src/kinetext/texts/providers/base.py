@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from kinetext.core import plugins
-from kinetext.texts.chat.limits import Cost
+from kinetext.texts.chat.limits import MAX_WORDS, Cost
 
 _CONTROLS = (("appearance", "appearance"), ("random", "random_words"), ("repeated_name", "names"))  # kind, control
 
@@ -48,6 +48,7 @@ class Context:
     confusion: dict[tuple[str, str], float] = field(default_factory=dict)  # (class, rival) -> score of the mining rule
     train_clips: dict[str, list[str]] = field(default_factory=dict)  # class -> clip_ids of its training clips
     frames: Path | None = None  # frames.json of the data set; for a provider that `reads_clips`
+    max_words: int = MAX_WORDS  # to request per sentence, so that it fits the token limit of the backbone
 
 
 class Provider:

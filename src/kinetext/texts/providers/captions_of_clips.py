@@ -126,7 +126,7 @@ class CaptionsOfClips(ChatApi):
         of_class: list[Question] = []
         self._questions[label] = of_class
         for clip_id in known[: self.config.clips]:
-            question = clip_question(self._image_parts(clip_id)[0], self.config)
+            question = clip_question(self._image_parts(clip_id)[0], self.config, context.max_words)
             if not any(question.key == other.key for other in of_class):
                 of_class.append(question)
             self._clips.setdefault((label, question.key), []).append(clip_id)

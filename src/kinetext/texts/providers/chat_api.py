@@ -53,6 +53,7 @@ class ChatApi(Provider):
         self.batch_failures: dict[str, str] = {}  # hash of the request -> reason
         self._undescribed: set[str] = set()
         self._partners: dict[str, list[str]] = {}  # of each class, with `ask: pair`
+        self._max_words = limits.MAX_WORDS
         self._lock = Lock()
 
     @property
@@ -97,7 +98,7 @@ class ChatApi(Provider):
         not done within `batch_wait_s`, or if requests are in an open batch while `batch` is off.
         """
         self._undescribed = set(rivals)
-        self._partners = pair_partners(rivals)
+        self._partners, self._max_words = pair_partners(rivals), context.max_words
         self.plan_requests((question for label in rivals for question in self.questions(label, rivals[label])), context)
 
     def plan_requests(self, questions: Iterable[Question], context: Context) -> None:
@@ -180,7 +181,7 @@ class ChatApi(Provider):
 
     def questions(self, label: str, rivals: list[str]) -> list[Question]:
         """Return the questions about a class. `prepare` must have been called where pairs are asked about."""
-        return questions(label, rivals, self._partners.get(label, rivals), self.config)
+        return questions(label, rivals, self._partners.get(label, rivals), self.config, self._max_words)
 
     def _texts(self, label: str, question: Question, context: Context) -> list[Text]:
         """Return the rows of one question: its sentences, or one row with status `failed: ...`.

@@ -91,7 +91,9 @@ class Refined(ChatApi):
                 "to a csv file of them"
             )
         questions = {
-            (a, b): [refine_question(k, rival, texts, score, self.config) for k, rival in ((a, b), (b, a))]
+            (a, b): [
+                refine_question(k, rival, texts, score, self.config, context.max_words) for k, rival in ((a, b), (b, a))
+            ]
             for (a, b), score in asked.items()
         }
         self.plan_requests((of_pair[0] for of_pair in questions.values()), context)
