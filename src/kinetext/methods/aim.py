@@ -14,7 +14,7 @@ served too: all tokens are treated alike, and the summary is taken at the end as
 With `image_encoder: frozen` the adapters, the time embedding and the norm and projection after the last layer train. On
 ViT-B/16 the adapters add 10.65 M parameters, 14.20 M with `before_time`; the time embedding adds `max_frames` x 768.
 
-Before training the method equals mean_pool, which is zero-shot CLIP: every added branch is zero.
+Before training the method equals mean_pool, which is zero-shot CLIP, on every backbone: all added branches are zero.
 
 DropPath drops the branches of whole clips. In the released code a draw drops one token position in all clips of the
 batch, because its tensors begin with the tokens.

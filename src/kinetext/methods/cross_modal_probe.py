@@ -8,8 +8,8 @@ is not kept at one. Only they train: K x D numbers; the backbone gets no paramet
 
 A zero-shot weight is the normalised mean of the raw text features of a class, as released. So before training, and with
 steps: 0, the method equals zero_shot if each class has one text (tests/methods/test_fitted_heads.py); with several,
-zero_shot averages normalised features. A class that was not fitted keeps its zero-shot weight, so every protocol is
-served.
+zero_shot averages normalised features. Both hold on a backbone without a class token, with its pooled image features. A
+class that was not fitted keeps its zero-shot weight, so every protocol is served.
 
 AdamW with 50 steps of warm-up and a cosine to zero, as released. With `training.select: best_val` the head of the best
 validation accuracy is kept, evaluated every 100 steps. `wise_ft` interpolates with the zero-shot weights. The release

@@ -4,7 +4,8 @@ default class names are not used.
 
 Nothing trains and no parameter is added. The order of frames has no effect; ordered_descriptions is the variant that
 uses it. With one description per class the method equals zero_shot on that description
-(tests/methods/test_description_ensemble.py).
+(tests/methods/test_description_ensemble.py). On a backbone without a class token the frame features are its pooled
+image features, and both statements hold for them.
 
 Options: `mean: trimmed` leaves out the highest and the lowest cosines of each clip and class, so that one bad sentence
 does not decide; `mean: soft` weights each cosine by its softmax, so that a clip need not show what every sentence says.

@@ -5,7 +5,8 @@ score is the logarithm of a class's share of the votes. Nothing is learned: `fit
 training clips, N x F numbers, and their classes. No parameter is added. The method cannot score before it is fitted,
 and needs training clips of every class.
 
-With `pool: mean` the order of frames has no effect; `thirds` and `all` are those of linear_probe.
+On a backbone without a class token the frame features are its pooled image features. With `pool: mean` the order of
+frames has no effect; `thirds` and `all` are those of linear_probe.
 
 B, N clips, T frames, K classes, D joint width, F pooled width.
 """

@@ -4,8 +4,9 @@
 `pool: thirds` concatenates the means of the first and of the last third of the frames, and `pool: all` concatenates all
 frames in order. They measure what the order of frames contributes without any text.
 
-The backbone does not train and no parameter is added. Weight [K, F] and bias [K] are fitted by L-BFGS and stored in the
-checkpoint. The method needs training clips of every class, and it cannot score before it is fitted.
+On a backbone without a class token the frame features are its pooled image features. The backbone does not train and no
+parameter is added. Weight [K, F] and bias [K] are fitted by L-BFGS and stored in the checkpoint. The method needs
+training clips of every class, and it cannot score before it is fitted.
 
 B, N clips, T frames, K classes, D joint width, F pooled width: D, 2 D or T D.
 """

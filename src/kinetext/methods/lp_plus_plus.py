@@ -9,6 +9,7 @@ validation accuracy is kept (the latest of equal ones), otherwise the last one.
 
 K (D + 2) numbers train: w, b and alpha; the backbone gets no parameter. Before training it is another function than
 zero-shot CLIP: centroids plus alpha times the cosines. It needs training clips of every class.
+On a backbone without a class token the frame features are its pooled image features.
 
 What is the method here, and what a slip of the released code:
 

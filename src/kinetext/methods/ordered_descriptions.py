@@ -2,8 +2,9 @@
 descriptions of the end with the last frames. The idea follows ActAlign (arXiv:2506.22967), which aligns the sub-actions
 listed by a language model with the frames by dynamic time warping.
 
-Nothing trains and no parameter is added, but the method uses the order of frames. On classes without training clips it
-is the baseline that a trained method has to beat. The option `steps` says what is compared:
+Nothing trains and no parameter is added, but the method uses the order of frames. On a backbone without a class token
+the frame features are its pooled image features, and the method is the same function of them. On classes without
+training clips it is the baseline that a trained method has to beat. The option `steps` says what is compared:
 
 - `ends` (default): the score is the mean of two cosines, that of the start descriptions with the first third of the
   frames, and that of the end descriptions with the last third. If a class lacks start or end descriptions, all of the

@@ -10,7 +10,8 @@ position from start to end) are temporal; a class without one kind uses all of i
 
 Both encoders may train (`image_encoder`, `text_encoder`); no parameter is added. Before training the score is the same
 function of CLIP's features. With one frame and one description per class it is twice the logit of zero_shot on the
-description (tests/methods/test_text_conditioned.py). The order of frames has no effect.
+description (tests/methods/test_text_conditioned.py). The order of frames has no effect. On a backbone without a class
+token the frame features are its pooled image features, and both statements hold for them.
 
 Loss (`loss: batch`, as released): each clip is compared with the descriptions of the classes in its batch. The target of
 a row is the softmax of 10 x (same class), and the loss is the sum of the Kullback-Leibler divergences of rows and of

@@ -8,7 +8,8 @@ descriptions; other classes are scored with all descriptions and rank below the 
 
 The backbone does not train and no parameter is added. The fitted cosines [K, J, K] need training clips of every class;
 only training clips are read. With `name_weight: 0` class names are not used (DisCLIP's name-free score). The order of
-frames has no effect. It is re-implemented from the description of the method; DisCLIP works on images.
+frames has no effect. On a backbone without a class token the frame features are its pooled image features. It is
+re-implemented from the description of the method; DisCLIP works on images.
 
 B, N clips, T frames, K classes, J the most descriptions of a class, C candidates, D joint width.
 """

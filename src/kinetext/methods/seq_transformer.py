@@ -11,7 +11,8 @@ D = 512 (tests/methods/test_seq_transformer.py).
 Before training, `clip4clip` equals the text blocks of open_clip applied to the frames without the causal mask, plus the
 frames, normalised and averaged. `actionclip` equals the output of random blocks plus the frames, averaged. Neither
 equals mean_pool, because no part starts at zero. The order of frames has an effect only through the positions. Tests
-check these statements.
+check these statements. On a backbone without a class token the frame features are its pooled image features, and before
+training the method equals the same function of them and of that model's text blocks.
 
 With the same weights the method gives the numbers of both codes, gradients included, where the eps of LayerNorm is
 theirs (1e-12; here it is the backbone's 1e-5, which moves features by 2e-6; tests/parity/test_temporal_head.py).

@@ -11,7 +11,7 @@ has 592 512 parameters; the paper counts 12 of them (7.11 M) or 24 (14.22 M). Th
 patches that no class token reads any more, in the released code too (its gradient is zero). It is not built here unless
 the backbone pools patches, so 6.52 M or 13.63 M are added.
 
-Before training the convolutions are zero, and the method equals mean_pool, which is zero-shot CLIP.
+Before training the convolutions are zero, and the method equals mean_pool, which is zero-shot CLIP, on every backbone.
 
 Released settings (linziyi96/st-adapter @ b914b38): a linear classifier with dropout 0.5 on ln_post of the mean class
 token, AdamW, learning rate 1e-3 per 256 clips, weight decay 0.01; Kinetics-400: 12 epochs of 8 frames, every 16th;

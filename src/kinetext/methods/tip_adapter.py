@@ -4,7 +4,8 @@ The cache has the normalised mean frame feature of each training clip as its key
 gets its zero-shot logit plus alpha times the sum of exp(-beta (1 - cosine)) over its keys. Nothing trains; the cache
 has N x D numbers and the backbone gets no parameter. With alpha: 0 the method equals zero_shot
 (tests/methods/test_fitted_heads.py). A class without training clips has its zero-shot logit, so every protocol is
-served.
+served. On a backbone without a class token the frame features are its pooled image features,
+and with alpha: 0 the method equals zero_shot there too.
 
 `trained: true` is Tip-Adapter-F: the keys are a linear layer that trains with AdamW on the cross-entropy at the
 configured alpha and beta. Before training it equals the cache. AdamW's weight decay of 0.01 is the default of torch

@@ -15,7 +15,8 @@ frozen`). They start from N(0, 0.02). On ViT-B/16, 16 + 16 vectors in 9 layers (
 parameters, 10 + 10 in 12 layers (few-shot) 153 600. A model with fewer layers has vectors in all of them.
 
 Before training nothing equals CLIP: the vectors are random and take part in the attention. The result is zero-shot CLIP
-with random prompts. The order of frames has no effect.
+with random prompts. The order of frames has no effect. A backbone without a class token pools its tokens without the
+vectors, and before training it is that model with random prompts.
 
 In the released code prompts are rounded to float16 even in a float32 model (except the first ones of the text); here
 they are not. Released settings, both *from ViFi-CLIP's weights of Kinetics-400* and not from CLIP: base-to-novel

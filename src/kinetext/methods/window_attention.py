@@ -10,7 +10,7 @@ Nothing is added. The paper trains all of the image encoder (`image_encoder: tra
 Before training, a clip without motion gets CLIP's features in frames that have all neighbours, and others at the ends.
 A clip with motion gets other features everywhere, so the method does not equal zero-shot CLIP. The window is symmetric: a
 reversed clip gets the score of the clip, so a class and its reversal get equal scores. Backbones without a class
-token are served too: all tokens are treated alike.
+token are served too: all tokens are treated alike, and the same holds before training.
 
 Released settings for zero-shot tests: Kinetics-400, 8 frames, every 16th; learning rate 3.33e-6, 22 epochs, 64 clips;
 text encoder frozen, 28 templates; the loss term interpolation_consistency with weight 0.5; average of the weights of

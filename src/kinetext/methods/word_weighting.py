@@ -8,7 +8,8 @@ again, is multiplied with the normalised class feature.
 
 Nothing trains and no parameter is added; `word_weighting_tuned` is the same score with trained encoders. Clips of one
 frame, and clips of equal frames, have the scores of zero_shot (tests/methods/test_text_conditioned.py). The order of
-frames has no effect.
+frames has no effect. On a backbone without a class token the frames are its pooled image features, and the statement
+about equal frames holds there too.
 
 What differs from BIKE (whwu95/BIKE @ e8f6a8b): the released code averages the weights over all 77 token positions, with
 padding. Texts are not padded to 77 tokens here, and the features of padding have no meaning. Therefore only real tokens

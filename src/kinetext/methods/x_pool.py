@@ -9,7 +9,8 @@ cross-entropy over all classes. CLIP and the pooling train. The pooling has 1 31
 
 Before training all linear layers are the identity: the pooled feature is the normalised (LayerNorm) mean of the
 normalised frames, weighted by softmax(LN(text) . LN(frame) / sqrt(D)) (tests/methods/test_text_conditioned.py). The
-order of frames has no effect.
+order of frames has no effect. On a backbone without a class token the frames are its pooled image features, and before
+training the method equals the same function of them.
 
 Released settings for MSR-VTT (layer6ai-labs/xpool @ bc88718, README and config/all_config.py;
 experiments/x_pool_msrvtt.yaml): 12 frames, both encoders and CLIP's scale train, AdamW, learning rate 1e-6, 3e-5 for the

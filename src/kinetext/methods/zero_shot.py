@@ -1,6 +1,7 @@
 """Zero-shot CLIP on video (Radford et al., ICML 2021): the mean frame feature is compared with the class texts.
 
-Nothing trains and no parameter is added. This is the baseline for all other methods.
+Nothing trains and no parameter is added. This is the baseline for all other methods. On a backbone without a class
+token the frame features are its pooled image features.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ CVPR 2024; jusiro/CLAP @ dbdf409, trainers/adapters.py): a linear probe that sta
 The score is the scaled cosine of the mean frame feature with a vector of the class. The vectors start at the mean text
 features, with the length of raw text features, and train on cached features. Only they train: K x D numbers; the
 backbone gets no parameter. Before training, and with epochs: 0, the method equals zero_shot
-(tests/methods/test_fitted_heads.py). A class that was not fitted keeps its text, so every protocol is served.
+(tests/methods/test_fitted_heads.py), also on a backbone without a class token, with its pooled image features. A class
+that was not fitted keeps its text, so every protocol is served.
 
 CLAP adds a penalty that keeps the vectors near the texts: the mean over classes of a_c |w_c - text_c|^2. The weight a_c
 is the mean zero-shot probability of the class on its own training clips (`penalty: l2`, `weights: zero_shot`). It needs

@@ -18,7 +18,10 @@ features. Everything else, including all default values, is a reconstruction.
 
 CLIP, the temporal method and the perception module train. Before training the motion score equals the score of
 ordered_descriptions with `steps: steps` and the same `temperature` and `order`, and with `phases: [start, end]` that
-with `steps: ends`. With align = hard = motion = 0 the method equals mean_pool on the names (tests/methods/test_moted.py).
+with `steps: ends`. With align = hard = motion = 0 the method equals mean_pool on the names
+(tests/methods/test_moted.py). moted itself reads frame features, so on a backbone without a class token it takes the
+pooled image features and equals the same before training; only the temporal method (`visual`) may read summaries, and
+its docstring says which.
 
 Ablations: `reader: false` (no text module), `visual: null` (no visual module), `align: 0`, `hard: 0` (no hard pairs),
 `pairs: false` (no pairwise comparison), `phases: [start, end]` (ends only: the first and the last third of the frames

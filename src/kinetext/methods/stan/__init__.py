@@ -20,6 +20,10 @@ module is zero. With a zero time embedding the scores then do not depend on the 
 mean_pool's scores, because the spatial half starts as a copy of CLIP's layers and changes the class token from the
 start.
 
+Where a backbone pools its tokens instead (SigLIP, PE-Core, CLIPA, CoCa), the pooled summary of a level takes the place
+of the class token, a class embedding or position that the model lacks is zero, and before training the same holds: no
+effect of the order with a zero time embedding, and other scores than mean_pool's.
+
 The ablations of the paper are options: `multi_level`, `temporal: none` (no cross-frame module), `intra_frame` and
 `levels`. The posterior structure of the paper is the method seq_transformer. The paper does not say how a part was
 removed; the description of each option says how it is done here.

@@ -18,7 +18,8 @@ transformers.XCLIPModel.
 
 Differences from the released code: positions of the frames are interpolated if a clip does not have `frames` frames;
 several sentences of a class are averaged; stochastic depth, which is 0 in the released configurations, is left out.
-On a backbone without a class token, the summary of a frame is the backbone's attention pooling.
+On a backbone without a class token, the summary of a frame is what the backbone pools; there too the method does not
+equal zero-shot before training.
 
 Released settings for Kinetics-400 (microsoft/VideoX @ 1744b21, X-CLIP/configs/k400; experiments/x_clip_k400.yaml): text
 encoder frozen, AdamW, learning rate 8e-6, ten times as much for new parameters, weight decay 0.001, 30 epochs of 256
