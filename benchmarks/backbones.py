@@ -64,10 +64,10 @@ def _row(status, backbone, parity: str, speed: float | None = None) -> str:
     with torch.inference_mode():
         frames = torch.zeros(1, 1, 3, px, px, dtype=next(backbone.parameters()).dtype, device=device)
         tokens = backbone.visual_tokens(frames, (1,))[1]
-        summary = backbone.summary(tokens)
+        embedded = backbone.project(backbone.summary(tokens))
     grid = backbone.prefix_tokens + backbone.grid[0] * backbone.grid[1]
     assert tokens.shape == (1, 1, grid, backbone.width), tokens.shape
-    assert backbone.project(summary).shape == (1, 1, backbone.embed_dim)
+    assert embedded.shape == (1, 1, backbone.embed_dim), embedded.shape
     assert (backbone.image_size_px, backbone.num_layers, backbone.context_length) == (
         status.facts.image_size_px,
         status.facts.num_layers,
