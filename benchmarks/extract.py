@@ -194,7 +194,7 @@ def start(name: str) -> Callable:
 
 def difference(images: list[Any], exact: list[np.ndarray]) -> float:
     """Mean absolute difference of a set's frames, grey levels."""
-    from kinetext.data.frames import decode_image
+    from kinetext.data.images import decode_image
 
     pairs = ((image, e) for clip, es in zip(images, exact, strict=True) for image, e in zip(clip, es, strict=True))
     pairs = ((decode_image(image) if isinstance(image, bytes) else image, e) for image, e in pairs)

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from kinetext.config.data import FrameOptions
-from kinetext.data.frames import decode_image, encode_image, resize
+from kinetext.data.frames import resize
+from kinetext.data.images import decode_image, encode_image
 from kinetext.data.videos import SUFFIXES
 from kinetext.video.decode import decode_clip
 from kinetext.video.sampling import sampler

@@ -27,7 +27,7 @@ from kinetext.backbones.open_clip_vit import Architecture, OpenClipViT
 from kinetext.backbones.text_table import tabulate_texts
 from kinetext.config.training import TrainingOptions
 from kinetext.core import tables
-from kinetext.data.frames import encode_image
+from kinetext.data.images import encode_image
 from kinetext.data.splits import Split
 from kinetext.data.store import FrameStore
 from kinetext.methods.base import LossInputs, Method, build_method

@@ -13,7 +13,7 @@ from chat_server import completion, error
 from chat_world import KEY, serving
 from kinetext.core import tables
 from kinetext.core.schemas import FRAME_ORDERS
-from kinetext.data.frames import decode_image
+from kinetext.data.images import decode_image
 from kinetext.data.store import FrameStore
 from kinetext.evaluation.calibration import read_calibration
 from kinetext.evaluation.measure import measure_run

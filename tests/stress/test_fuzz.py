@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from kinetext.backbones.weights import read_weights
 from kinetext.core import tables
 from kinetext.core.documents import load_json, load_yaml
-from kinetext.data.frames import content_hash, encode_image
+from kinetext.data.images import content_hash, encode_image
 from kinetext.data.store import FrameStore
 from kinetext.texts.answers import parse_answer
 

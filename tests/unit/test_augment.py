@@ -11,7 +11,8 @@ from kinetext.config.method import TestingOptions
 from kinetext.core import tables
 from kinetext.data.augment import augment_clip, crop_square, may_flip
 from kinetext.data.datasets.shapes import Shapes
-from kinetext.data.frames import encode_image, resize
+from kinetext.data.frames import resize
+from kinetext.data.images import encode_image
 from kinetext.data.loader import ClipDataset, ClipLoader
 from kinetext.data.store import FrameStore
 from kinetext.data.views import ClipViews

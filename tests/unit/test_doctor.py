@@ -32,7 +32,7 @@ from kinetext.core.files import HOST, atomic_write
 from kinetext.core.schemas import COLLECTED
 from kinetext.core.tensors import hash_matches, load_tensors, save_tensors
 from kinetext.data.checks import check_frames
-from kinetext.data.frames import content_hash
+from kinetext.data.images import content_hash
 from kinetext.doctor import doctor, environment, folder
 from kinetext.texts.cache import fetch_reply, request_hash
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinetext.core import tables
-from kinetext.data.frames import _Earlier, content_hash, encode_image
+from kinetext.data.frames import _Earlier
+from kinetext.data.images import content_hash, encode_image
 
 EXAMPLES = settings(deadline=None, max_examples=150, derandomize=True, database=None)
 

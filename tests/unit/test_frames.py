@@ -13,7 +13,8 @@ from kinetext.config.data import FrameOptions
 from kinetext.core import tables
 from kinetext.data import frames
 from kinetext.data.datasets.base import Clip
-from kinetext.data.frames import decode_image, encode_image, extract_frames, resize
+from kinetext.data.frames import extract_frames, resize
+from kinetext.data.images import decode_image, encode_image
 from kinetext.data.measure import measure
 from kinetext.video import decode, passes
 from kinetext.video.container import open_video

@@ -6,7 +6,7 @@ import torch
 
 from kinetext.config.augment import AugmentOptions
 from kinetext.core import tables
-from kinetext.data.frames import decode_image, decode_images, encode_image
+from kinetext.data.images import decode_image, decode_images, encode_image
 from kinetext.data.loader import ClipDataset, ClipLoader
 from kinetext.data.store import FrameStore
 

@@ -8,7 +8,7 @@ from kinetext.config.data import ProtocolOptions
 from kinetext.core.tables import read_metadata, write_shard, write_table
 from kinetext.data import near_equal as module
 from kinetext.data.datasets.base import Clip
-from kinetext.data.frames import content_hash
+from kinetext.data.images import content_hash
 from kinetext.data.inspect import _near_equal_lines
 from kinetext.data.near_equal import MAX_BITS, NearEqual, difference_hash, hash_clips, near_equal, summary
 from kinetext.data.splits import split_clips

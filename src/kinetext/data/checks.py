@@ -11,7 +11,7 @@ from pathlib import Path
 from kinetext.core.escape import for_terminal
 from kinetext.core.files import atomic_write
 from kinetext.core.tables import open_shard
-from kinetext.data.frames import frames_digest
+from kinetext.data.images import frames_digest
 
 
 def check_frames(shards: Path, frames: Path, max_failed: float, output: Path) -> None:

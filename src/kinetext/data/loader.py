@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from kinetext.config.augment import AugmentOptions
 from kinetext.data.augment import augment_clip, crop_square
-from kinetext.data.frames import decode_image
+from kinetext.data.images import decode_image
 from kinetext.data.store import FrameStore, decode_stored
 from kinetext.video.sampling import Choice
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kinetext.core.tables import open_shard
-from kinetext.data.frames import decode_image
+from kinetext.data.images import decode_image
 
 MAX_BITS = 4  # of 64
 HASHED_FRAMES = 3  # of a clip, evenly spaced

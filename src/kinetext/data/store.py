@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kinetext.core import tables
 from kinetext.data.augment import crop_square
-from kinetext.data.frames import decode_images, frames_digest
+from kinetext.data.images import decode_images, frames_digest
 
 
 class FrameStore:

@@ -110,7 +110,7 @@ def _check_shard(path: Path) -> Iterator[Finding]:
     It is read batch by batch without memory mapping: a failing disk then raises an error instead of killing the
     process.
     """
-    from kinetext.data.frames import content_hash  # here, so that a missing package affects this check only
+    from kinetext.data.images import content_hash  # here, so that a missing package affects this check only
 
     changed: list[str] = []
     with pa.OSFile(str(path)) as source:
@@ -189,7 +189,7 @@ def _check_shard_list(path: Path) -> Iterator[Finding]:
 
     Unreadable shards are skipped here, because another check reports them.
     """
-    from kinetext.data.frames import frames_digest
+    from kinetext.data.images import frames_digest
 
     for name, digest in load_json(path)["shards"].items():
         shard = path.parent / f"{name}.arrow"

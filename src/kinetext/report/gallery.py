@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from kinetext.core.tables import open_shard, read_rows
-from kinetext.data.frames import decode_image, encode_image
+from kinetext.data.images import decode_image, encode_image
 from kinetext.evaluation.intervals import Estimate
 from kinetext.report.estimates import Estimates
 from kinetext.report.keys import Comparison, RowKey, key_of

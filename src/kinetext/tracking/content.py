@@ -20,7 +20,7 @@ from kinetext.core.documents import load_json, load_yaml
 from kinetext.core.paths import LEVELS, RunPaths, find_run_paths
 from kinetext.core.schemas import is_used
 from kinetext.core.tables import READ_ERRORS, open_table, read_metadata, read_rows
-from kinetext.data.frames import frames_digest
+from kinetext.data.images import frames_digest
 from kinetext.data.splits import read_splits
 
 LAYOUT = 4  # version of what is logged; a new number logs every run again

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kinetext.data.frames import encode_image
+from kinetext.data.images import encode_image
 
 
 def image_parts(
