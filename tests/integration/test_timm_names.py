@@ -53,7 +53,6 @@ def test_the_preprocessing_of_a_family_is_that_of_its_published_weights():
 
 def test_the_plugin_follows_from_the_name_of_the_model():
     for model in SUPPORTED:
-        if model != "vit_medium_patch16_gap_256":
-            assert BackboneOptions(model=model).family == "timm_vit", model
+        assert BackboneOptions(model=model).family == "timm_vit", model
     native = [name for name, settings in ALL.items() if "timm_model_name" not in settings["vision_cfg"]]
     assert {BackboneOptions(model=name).family for name in native if name != "kinetext-tiny"} == {"open_clip_vit"}

@@ -50,7 +50,6 @@ SIZES: dict[str, Size] = {  # beginning of timm's name -> size
     "eva02_enormous_patch14_clip": Size(1792, 64, 14, 15360 / 1792),
     "vit_base_mci": Size(768, 12, 16),
     "vit_large_patch14_clip": Size(1024, 24, 14),
-    "vit_medium_patch16_gap": Size(512, 12, 16),
 }
 
 
