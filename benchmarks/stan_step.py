@@ -59,8 +59,10 @@ class Plain(nn.Module):
         all_patches: dict[int, Tensor],
         embeddings: tuple[Tensor, Tensor, Tensor],
         gradient_checkpointing: bool = False,
+        per_frame: bool = False,
     ) -> Tensor:
-        """Return the video token [B, V]."""
+        """Return the video token [B, 1, V]."""
+        assert not gradient_checkpointing and not per_frame
         class_embedding_V, class_position_V, positions_LV = embeddings
         state = None
         for level, temporal, layer in zip(self.levels, self.temporal, self.spatial, strict=True):
@@ -89,7 +91,7 @@ class Plain(nn.Module):
             x = torch.cat([x[:, :, 0].mean(1, keepdim=True), x[:, :, 1:].permute(0, 2, 1, 3).reshape(B, -1, V)], 1)
             state = state + x
             state = state + block.mlp(block.ln_2(state))
-        return state[:, 0]
+        return state[:, :1]
 
 
 class Steps:
