@@ -9,11 +9,12 @@ HAS_TRANSFORMERS = importlib.util.find_spec("transformers") is not None
 needs_transformers = pytest.mark.skipif(not HAS_TRANSFORMERS, reason="transformers: not installed (the extra `video`)")
 
 
-def vjepa(num_labels=3):
+def vjepa(num_labels=3, num_pooler_layers=1, **changed):
     """A V-JEPA 2 with a classification head: 64 px, tubelets of 2 frames, 2 layers of width 48."""
     import transformers
 
-    sizes = {"hidden_size": 48, "num_attention_heads": 2, "num_hidden_layers": 2, "num_pooler_layers": 1}
+    sizes = {"hidden_size": 48, "num_attention_heads": 2, "num_hidden_layers": 2}
+    sizes |= {"num_pooler_layers": num_pooler_layers, **changed}
     predictor = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
     shape = {"crop_size": 64, "patch_size": 32, "frames_per_clip": 8, "tubelet_size": 2, "num_labels": num_labels}
     torch.manual_seed(0)
