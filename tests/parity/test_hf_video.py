@@ -156,10 +156,11 @@ def test_features_of_frames_are_steps_of_tokens(world, tmp_path):
 
 @needs_transformers
 @pytest.mark.usefixtures("on_cpu")
-def test_a_probe_is_trained_and_tested_with_frames_encoded_again_for_each_order(world, tmp_path):
+@pytest.mark.parametrize("probe", ["linear_probe", "knn", "attentive_probe"])
+def test_a_probe_is_trained_and_tested_with_frames_encoded_again_for_each_order(probe, world, tmp_path):
     vjepa().save_pretrained(tmp_path / "hub")
     prepare_backbone(BackboneOptions(module="hf_video", weights=str(tmp_path / "hub")), tmp_path / "backbone")
-    run, checkpoint = world.write_run(tmp_path, "linear_probe"), tmp_path / "checkpoint.safetensors"
+    run, checkpoint = world.write_run(tmp_path, probe), tmp_path / "checkpoint.safetensors"
     options = yaml.safe_load(run.read_text()) | {"dataset_options": {"frames": {"interpolation": "bilinear"}}}
     run.write_text(yaml.safe_dump(options))  # as the weights need it
     train_method(run, replace(world.inputs(), backbone=tmp_path / "backbone"), tmp_path / "cache", checkpoint)
@@ -169,17 +170,12 @@ def test_a_probe_is_trained_and_tested_with_frames_encoded_again_for_each_order(
     scores = {order: np.array([r["score_K"] for r in rows if r["frame_order"] == order]) for order in FRAME_ORDERS}
     store = FrameStore([world.frames])
     frames_BTCHW = store.batch([row["clip_id"] for row in rows if row["frame_order"] == "reversed"]).flip(1)
-    method = load_trained_probe(tmp_path / "backbone", checkpoint)
+    method = build_method(load_backbone(tmp_path / "backbone"), probe, options["method_options"]).eval()
+    load_trained(method, checkpoint)
     with torch.inference_mode():
         expected_BK = method.score(method.encode_video(frames_BTCHW), torch.zeros(4, 0))
     np.testing.assert_allclose(scores["reversed"], expected_BK, atol=1e-4)
     assert np.abs(scores["reversed"] - scores["ordered"]).max() > 1e-3
-
-
-def load_trained_probe(backbone, checkpoint):
-    method = build_method(load_backbone(backbone), "linear_probe", {}).eval()
-    load_trained(method, checkpoint)
-    return method
 
 
 @needs_transformers
