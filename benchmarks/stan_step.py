@@ -62,7 +62,8 @@ class Plain(nn.Module):
         per_frame: bool = False,
     ) -> Tensor:
         """Return the video token [B, 1, V]."""
-        assert not gradient_checkpointing and not per_frame
+        assert not gradient_checkpointing
+        assert not per_frame
         class_embedding_V, class_position_V, positions_LV = embeddings
         state = None
         for level, temporal, layer in zip(self.levels, self.temporal, self.spatial, strict=True):
