@@ -52,7 +52,7 @@ def test_contract(name, check, tmp_path):
     check(Case("backbones", name, tmp_path, SMALL[name](tmp_path)))
 
 
-@pytest.mark.parametrize("name", ["pe_without_class", "eva02", "eva01", "eva_norm_after", "registers"])
+@pytest.mark.parametrize("name", ["pe_without_class", "eva02", "eva01", "eva_norm_after", "registers", "mobileclip_b"])
 def test_every_layer_of_timm_keeps_the_contract(name, tmp_path):
     """SigLIP needs a tokenizer of the hub: tests/unit/test_hub_tokenizer.py."""
     wanted = ("facts_are_those_of_the_model", "tokens_have_the_right_shapes", "a_layer_is_its_branches")
@@ -60,6 +60,19 @@ def test_every_layer_of_timm_keeps_the_contract(name, tmp_path):
     for check in checks("backbones"):
         if check.__name__ in wanted:
             check(case)
+
+
+def test_batch_norms_of_a_stem_keep_their_statistics_in_training():
+    """Those of MobileCLIP-B. Frames of a clip resemble each other, unlike the images of the pretraining."""
+    import small_timm
+
+    backbone = small_timm.small("mobileclip_b")
+    before = {name: buffer.clone() for name, buffer in backbone.named_buffers()}
+    assert any("running_var" in name for name in before)
+    frames_BTCHW = torch.randn(2, 2, 3, 32, 32)
+    expected = backbone.encode_frames(frames_BTCHW)
+    torch.testing.assert_close(backbone.train().encode_frames(frames_BTCHW), expected)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in backbone.named_buffers())
 
 
 def test_models_of_an_architecture_share_a_tokenizer(tiny, tiny_folder):

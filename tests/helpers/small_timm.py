@@ -20,9 +20,10 @@ from kinetext.backbones.timm_vit import TimmViT
 open_clip_with_timm()
 
 import timm  # noqa: E402
-from timm.layers import LayerNorm  # noqa: E402
+from timm.layers import HybridEmbed, LayerNorm  # noqa: E402
 from timm.models.eva import Eva  # noqa: E402
 from timm.models.vision_transformer import VisionTransformer  # noqa: E402
+from timm.models.vision_transformer_hybrid import ConvStem  # noqa: E402
 
 PX, PATCH, WIDTH, HEADS, DEPTH = 32, 8, 64, 4, 4
 COMMON = {"img_size": PX, "patch_size": PATCH, "embed_dim": WIDTH, "depth": DEPTH, "num_heads": HEADS}
@@ -38,6 +39,16 @@ PE = {
     "norm_layer": partial(LayerNorm, eps=1e-5),
 }
 EVA02 = {**ROPE, "qkv_fused": False, "mlp_ratio": 4 * 2 / 3, "swiglu_mlp": True, "scale_mlp": True}
+
+
+def mobileclip_b(**arguments):
+    """MobileCLIP-B's ViT: its patches come from three convolutions with batch norms."""
+    sizes = {"channels": (WIDTH // 4, WIDTH // 4, WIDTH), "stride": (2, 2, 2), "kernel_size": (2, 2, 2)}
+    stem = ConvStem(**sizes, padding=0, act_layer=torch.nn.GELU)
+    embed = partial(HybridEmbed, backbone=stem, proj=False)
+    return VisionTransformer(**{**arguments, "patch_size": 1}, no_embed_class=True, embed_layer=embed)
+
+
 TRUNKS = {  # name -> (class, arguments): as timm's own entry points, but small
     "siglip": (VisionTransformer, {"class_token": False}),
     "siglip2": (VisionTransformer, {"class_token": False, "act_layer": "gelu_tanh"}),
@@ -46,6 +57,7 @@ TRUNKS = {  # name -> (class, arguments): as timm's own entry points, but small
     "eva02": (Eva, {**EVA02, "scale_attn_inner": True}),
     "eva01": (Eva, {"init_values": 0.1}),
     "eva_norm_after": (Eva, {"use_post_norm": True}),
+    "mobileclip_b": (mobileclip_b, {}),
     "registers": (VisionTransformer, {"reg_tokens": 3, "init_values": 0.1, "pre_norm": True}),
 }
 SIGLIPS = ("siglip", "siglip2")
@@ -103,7 +115,7 @@ def _entry_point(name):
 
 
 def small(name, seed=0) -> TimmViT:
-    """A small model with random weights. No bias, norm or layer scale stays at its start."""
+    """A small model with random weights. No bias, norm, layer scale or batch statistic stays at its start."""
     register()
     torch.manual_seed(seed)
     tokenizer = WordTokenizer() if name in SIGLIPS else ClipTokenizer(NAMES[name])
@@ -112,6 +124,10 @@ def small(name, seed=0) -> TimmViT:
         for parameter in backbone.parameters():
             if parameter.ndim:
                 parameter.add_(0.05 * torch.randn_like(parameter))
+        for module in backbone.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.normal_(std=0.1)
+                module.running_var.uniform_(0.5, 1.5)
     return backbone
 
 
