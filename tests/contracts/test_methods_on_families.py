@@ -1,33 +1,22 @@
-"""Every method on one small random model per family: finite scores, and gradients wherever something trains.
+"""Every method on one small random model per family: finite scores, and a step of training that moves what trains.
 
 The other checks of the contract run on kinetext-tiny (test_methods.py).
 """
 
+import sys
+
 import pytest
 import torch
 
+from families import FAMILIES, small
 from kinetext.backbones.text_table import tabulate_texts
 from kinetext.config.training import TrainingOptions
 from kinetext.core import plugins
 from kinetext.methods.base import LossInputs, build_method
 from kinetext.training.objectives import total
-from kinetext.training.setup import add_lora, choose_trained
-from method_inputs import LABELS, OPTIONS, RIVALS_KK, TARGET_B, B, T, perturb
+from kinetext.training.setup import add_lora, choose_trained, make_optimizer
+from method_inputs import LABELS, OPTIONS, RIVALS_KK, TARGET_B, B, T, fit, perturb
 from worlds import text_rows
-
-# attention pooling without and with a class token, a class token with rotary positions; the mean of the patches with the
-# last token of a text, attention pooling with a class token after the text
-FAMILIES = ("siglip", "pe", "eva02", "clipa", "coca")
-
-
-def small(family):
-    """A small random model. Importing timm takes seconds, so it waits for a test that needs it."""
-    import small_native
-    import small_timm
-
-    if family == "clipa":
-        return small_native.small("clipa", tokenizer=small_timm.WordTokenizer())
-    return small_native.small(family) if family == "coca" else small_timm.small(family)
 
 
 def on_backbone(name):
@@ -36,8 +25,32 @@ def on_backbone(name):
     return reads != "frames"
 
 
+METHODS = list(filter(on_backbone, plugins.names("methods")))
+
+
+def take_a_step(method, frames_BTCHW, table):
+    """Train for a step, with LoRA. Every new parameter has a gradient, and whatever has one moves."""
+    training = TrainingOptions(image_encoder="lora", text_encoder="lora", warmup_epochs=0)
+    add_lora(method, training, torch.device("cpu"))
+    choose_trained(method, training)
+    optimizer, _ = make_optimizer(method, training, steps_per_epoch=1)
+    inputs = LossInputs(method.encode_video(frames_BTCHW), method.encode_texts(table), TARGET_B, RIVALS_KK)
+    loss = total(method.losses(inputs))
+    assert torch.isfinite(loss)
+    loss.backward()
+    assert not [n for n, p in method.new_parameters().items() if p.grad is None and "down_3RV" not in n]
+    before = {name: parameter.clone() for name, parameter in method.named_parameters()}
+    optimizer.step()
+    for name, parameter in method.named_parameters():
+        has_gradient = parameter.grad is not None and float(parameter.grad.abs().max()) > 1e-6  # less: rounding
+        assert parameter.isfinite().all()
+        assert parameter.requires_grad or torch.equal(parameter, before[name])
+        assert not has_gradient or not torch.equal(parameter, before[name])
+    method.backbone.clamp_scale()
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", list(filter(on_backbone, plugins.names("methods"))))
+@pytest.mark.parametrize("name", METHODS)
 def test_every_method_scores_and_learns_on_every_family(name, family):
     backbone = small(family)
     torch.manual_seed(0)
@@ -49,21 +62,16 @@ def test_every_method_scores_and_learns_on_every_family(name, family):
     table = tabulate_texts(text_rows(LABELS), LABELS, backbone)
     frames_BTCHW = torch.randn(B, T, 3, 32, 32)
     if method.fits:
-        with torch.no_grad():
-            features_NTD = torch.cat([method.frame_features(method.image_tokens(frames_BTCHW)) for _ in range(3)])
-            method.fit(features_NTD, torch.arange(len(features_NTD)) % len(LABELS), method.encode_texts(table))
+        fit(method, frames_BTCHW, table)
     elif method.trains:
-        training = TrainingOptions(image_encoder="lora", text_encoder="lora")
-        add_lora(method, training, torch.device("cpu"))
-        choose_trained(method, training)
-        inputs = LossInputs(method.encode_video(frames_BTCHW), method.encode_texts(table), TARGET_B, RIVALS_KK)
-        loss = total(method.losses(inputs))
-        assert torch.isfinite(loss)
-        loss.backward()
-        untrained = [n for n, p in method.new_parameters().items() if p.grad is None and "down_3RV" not in n]
-        assert not untrained
+        take_a_step(method, frames_BTCHW, table)
     with torch.inference_mode():
         scores_BK = method.score(method.encode_video(frames_BTCHW), method.encode_texts(table))
     assert scores_BK.shape == (B, len(LABELS))
     assert torch.isfinite(scores_BK).all()
     assert scores_BK.std() > 0
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_docstring_says_what_is_taken_as_the_class_token(name):
+    assert "class token" in " ".join(sys.modules[plugins.load("methods", name).__module__].__doc__.split())

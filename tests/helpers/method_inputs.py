@@ -36,6 +36,13 @@ def score(method, frames_BTCHW, table) -> torch.Tensor:
         return method.score(method.encode_video(frames_BTCHW), method.encode_texts(table))
 
 
+def fit(method, frames_BTCHW, table) -> None:
+    """Fit a method with `fits` to these clips, three times each, and a class for each in turn."""
+    with torch.no_grad():
+        frames_NTD = torch.cat([method.frame_features(method.image_tokens(frames_BTCHW)) for _ in range(3)])
+        method.fit(frames_NTD, torch.arange(len(frames_NTD)) % len(LABELS), method.encode_texts(table))
+
+
 def total_loss(method, video, text, label_smoothing=0.0) -> torch.Tensor:
     return total(method.losses(LossInputs(video, text, TARGET_B, RIVALS_KK, label_smoothing)))
 

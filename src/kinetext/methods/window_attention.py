@@ -7,10 +7,12 @@ them gives another function. The code's other option, channel_shift, mixes heads
 
 Nothing is added. The paper trains all of the image encoder (`image_encoder: trained`); lora and frozen work too.
 
-Before training, a clip without motion gets CLIP's features in frames that have all neighbours, and others at the ends.
-A clip with motion gets other features everywhere, so the method does not equal zero-shot CLIP. The window is symmetric: a
-reversed clip gets the score of the clip, so a class and its reversal get equal scores. Backbones without a class
-token are served too: all tokens are treated alike, and the same holds before training.
+Before training, each layer treats the frames of a still clip as CLIP does if they have all neighbours, and the frames
+at the ends differently. The next layers carry this difference inwards, by `window` frames each: with 12 layers, only
+frames at least 12 windows away from both ends get CLIP's features. A clip with motion gets other features everywhere,
+so the method does not equal zero-shot CLIP. The window is symmetric: a reversed clip gets the score of the clip, so a
+class and its reversal get equal scores. Backbones without a class token are served too: all tokens are treated alike,
+and the same holds before training.
 
 Released settings for zero-shot tests: Kinetics-400, 8 frames, every 16th; learning rate 3.33e-6, 22 epochs, 64 clips;
 text encoder frozen, 28 templates; the loss term interpolation_consistency with weight 0.5; average of the weights of
@@ -37,7 +39,7 @@ class WindowAttention(Method):
     paper = "Open-VCLIP (Weng et al., ICML 2023)"
     mechanism = "attention of each frame to the keys and values of its neighbours, without new parameters"
     equals_before_training = (
-        "another function: on a still clip zero-shot CLIP in frames with all neighbours, not at the ends"
+        "another function: on a still clip each layer is CLIP's in frames with all neighbours, not at the ends"
     )
     tasks = ALL_TASKS
     sees_order = False  # reversed; in other wrong orders frames have other neighbours
