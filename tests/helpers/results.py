@@ -13,12 +13,12 @@ from kinetext.training.train import train_method
 FRAMES = {"num_frames": 8, "size_px": 64, "encoding": "raw"}
 
 
-def make_results(world, results: Path) -> Path:
-    """Train, test, measure and collect `mean_pool` on the clips of a world."""
-    spec = yaml.safe_load(world.write_run(results / "draft", "mean_pool", epochs=1).read_text())
+def make_results(world, results: Path, frames: dict = FRAMES, **training) -> Path:
+    """Train, test, measure and collect `mean_pool` on the clips of a world. `frames` are the options of its frames."""
+    spec = yaml.safe_load(world.write_run(results / "draft", "mean_pool", epochs=1, **training).read_text())
     folder = results / "runs" / spec["run"]
     folder.mkdir(parents=True)
-    (folder / "run.yaml").write_text(yaml.safe_dump(spec | {"dataset_options": {"frames": FRAMES}}))
+    (folder / "run.yaml").write_text(yaml.safe_dump(spec | {"dataset_options": {"frames": frames}}))
     paths = run_paths(folder, spec["run"])
     for source, target in (
         (world.splits(), paths.splits),

@@ -30,7 +30,7 @@ def summarize(visual: Any, tokens_BTNV: Tensor) -> Tensor:
 def pool_by_attention(pool: Any, x_FNV: Tensor) -> Tensor:
     """Return the output [F, V] of the first query of an attention pooling, filled with zeros up to width V."""
     x_FNV = pool.ln_k(x_FNV)
-    query_F1D = pool.ln_q(pool.query[:1]).expand(len(x_FNV), 1, -1)
+    query_F1D = pool.ln_q(pool.query[:1]).expand(x_FNV.shape[0], 1, -1)
     pooled_FD = pool.attn(query_F1D, x_FNV, x_FNV, need_weights=False)[0][:, 0]
     return F.pad(pooled_FD, (0, x_FNV.shape[-1] - pooled_FD.shape[-1]))
 

@@ -168,7 +168,7 @@ class OpenClipViT(OpenClipModel):
         if change is None:
             return self.visual._embeds(frames_FCHW)
         x_FNV = self.visual.conv1(frames_FCHW).flatten(2).transpose(1, 2)
-        class_F1V = self.visual.class_embedding.to(x_FNV.dtype).expand(len(x_FNV), 1, -1)
+        class_F1V = self.visual.class_embedding.to(x_FNV.dtype).expand(x_FNV.shape[0], 1, -1)
         x_FNV = torch.cat([class_F1V, x_FNV], 1) + self.visual.positional_embedding.to(x_FNV.dtype)
         return self.visual.ln_pre(change(x_FNV))
 

@@ -67,7 +67,8 @@ def _best_sum(value_BGTM: Tensor, count_G: Tensor, temperature: float) -> Tensor
             best_BGM = temperature * torch.logaddexp(best_BGM / temperature, before_BGM / temperature) + value_BGM
         else:
             best_BGM = torch.maximum(best_BGM, before_BGM) + value_BGM
-    last_BG1 = (count_G - 1).expand(len(best_BGM), -1)[..., None]
+    # len() in the place of shape[0] would fix the number of clips in an exported model
+    last_BG1 = (count_G - 1).expand(best_BGM.shape[0], -1)[..., None]
     return best_BGM.gather(-1, last_BG1)[..., 0]
 
 

@@ -138,7 +138,7 @@ def transport_plan(cosine_BKTN: Tensor, mask_KN: Tensor, entropy: float, iterati
     kernel_BKTN = ((cosine_BKTN - 1) / entropy).exp()
     share_KN = mask_KN.to(kernel_BKTN) / mask_KN.sum(1, keepdim=True)
     row_BKT = torch.ones_like(kernel_BKTN[..., 0])
-    column_BKN = mask_KN.to(kernel_BKTN).expand(len(kernel_BKTN), -1, -1)
+    column_BKN = mask_KN.to(kernel_BKTN).expand(kernel_BKTN.shape[0], -1, -1)
     active_BK1 = torch.ones_like(row_BKT[..., :1], dtype=torch.bool)
     for _ in range(iterations):
         new_BKT = 1 / (kernel_BKTN.shape[2] * torch.einsum("bktn,bkn->bkt", kernel_BKTN, column_BKN))

@@ -116,7 +116,7 @@ class TipAdapter(Head):
 def cache_logits(cosine_BN: Tensor, target_N: Tensor, beta: float, classes: int) -> Tensor:
     """Return the sum of exp(-beta (1 - cosine)) over the keys of each class [B, J]."""
     affinity_NB = (beta * (cosine_BN.T - 1)).exp()
-    return cosine_BN.new_zeros(classes, len(cosine_BN)).index_add(0, target_N, affinity_NB).T
+    return cosine_BN.new_zeros(classes, cosine_BN.shape[0]).index_add(0, target_N, affinity_NB).T
 
 
 def search(

@@ -101,7 +101,7 @@ class TextPooling(nn.Module):
     def forward(self, text_KD: Tensor, frames_BTD: Tensor) -> Tensor:
         """Return the pooled features [B, K, D] of all pairs."""
         text_KD, frames_BTD = self.input_norm(text_KD), self.input_norm(frames_BTD)
-        query_BKD = self.query(text_KD).expand(len(frames_BTD), -1, -1)
+        query_BKD = self.query(text_KD).expand(frames_BTD.shape[0], -1, -1)
         attended_BKD = fused_attention(query_BKD, self.key(frames_BTD), self.value(frames_BTD), self.heads)
         x_BKD = self.attended_norm(self.out(attended_BKD))
         return self.output_norm(x_BKD + self.dropout(self.linear(x_BKD)))

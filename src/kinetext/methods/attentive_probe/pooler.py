@@ -54,7 +54,7 @@ class AttentivePooler(nn.Module):
         """Return the pooled feature [B, V] of tokens [B, S, V]."""
         for block in self.blocks:
             x_BSV = block(x_BSV)
-        return self.cross_attention_block(self.query_tokens.expand(len(x_BSV), -1, -1), x_BSV)[:, 0]
+        return self.cross_attention_block(self.query_tokens.expand(x_BSV.shape[0], -1, -1), x_BSV)[:, 0]
 
 
 class SelfAttentionBlock(nn.Module):

@@ -100,7 +100,7 @@ class PromptGenerator(nn.Module):
 
     def forward(self, text_KD: Tensor, patches_BND: Tensor) -> Tensor:
         """Return the prompts [B, K, D] of all pairs of texts and clips."""
-        text_BKD = text_KD.expand(len(patches_BND), -1, -1)
+        text_BKD = text_KD.expand(patches_BND.shape[0], -1, -1)
         for layer in self.layers:
             text_BKD = layer(text_BKD, patches_BND)
         return self.scale_D * text_BKD
