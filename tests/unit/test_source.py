@@ -1,5 +1,5 @@
-"""The shape of the source. Test folders are no packages, so test modules need unique names. Of a module and a package of one
-name only the package is read. A function fits on a screen. Tests that are named as proof exist.
+"""The shape of the source. Test folders are no packages, so test modules need unique names. Of a module and a package of
+one name only the package is read. A function fits on a screen. Tests that are named as proof exist.
 """
 
 import ast
@@ -39,6 +39,10 @@ def test_tests_that_the_docs_name_exist():
     }
     assert len(named) > 70
     assert [name for name in named if f"def {name[1]}(" not in modules.get(name[0], "")] == []
+    pages = "\n".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+    assert [name for name in re.findall(r"`(test_\w+\.py)`", pages) if name not in modules] == []
+    defined = "\n".join(modules.values())
+    assert [name for name in re.findall(r"`::(test_\w+)`", pages) if f"def {name}(" not in defined] == []
 
 
 def test_every_test_module_that_is_named_exists():

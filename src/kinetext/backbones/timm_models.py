@@ -1,7 +1,7 @@
 """What is known about open_clip's models with a timm ViT without importing timm or open_clip, which takes seconds.
 
-The sizes are those of timm 1.0 (tests/integration/test_timm_names.py builds every model without memory and compares). The
-preprocessing of a family is that of open_clip's published weights.
+The sizes are those of timm 1.0 (tests/integration/test_timm_names.py builds every model without memory and compares).
+The preprocessing of a family is that of open_clip's published weights.
 """
 
 import re

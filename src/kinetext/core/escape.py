@@ -20,7 +20,7 @@ def for_terminal(text: str) -> str:
 
 
 def for_script(json_text: str) -> str:
-    r"""Escape `<`, `>` and `&` in a JSON text as \u003c and so on, so that a <script> or a shell line may contain it."""
+    r"""Escape `<`, `>` and `&` in a JSON text as \u003c and so on, so that a <script> or a shell may contain it."""
     return json_text.replace("<", r"\u003c").replace(">", r"\u003e").replace("&", r"\u0026")
 
 

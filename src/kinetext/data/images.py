@@ -1,4 +1,4 @@
-"""The stored form of frames: small images as JPEG or raw pixels, and the hashes of a clip's and of a frame set's images.
+"""The stored form of frames: small images as JPEG or raw pixels, and the hashes of the images of clips and frame sets.
 
 Reading stored frames needs neither FFmpeg nor worker processes; `frames.py`, which extracts them, needs both.
 

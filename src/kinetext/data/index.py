@@ -141,7 +141,8 @@ def equal_labels(labels: list[str]) -> list[str]:
     for label in labels:
         groups.setdefault(" ".join(normalize("NFC", label).lower().split()), []).append(label)
     return [
-        f"the classes {' and '.join(map(repr, group))} have the same text, in which case is ignored; join or rename them"
+        f"the classes {' and '.join(map(repr, group))} are one text to CLIP, which ignores case and how accents are encoded; "
+        "join or rename them"
         for group in groups.values()
         if len(group) > 1
     ]

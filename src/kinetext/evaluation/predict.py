@@ -7,8 +7,6 @@ each frame alone, so it runs once per clip and its tokens are reordered.
 The views of a clip (temporal clips x spatial crops) are not motion probes: their scores are averaged.
 
 Several processes take whole batches in turn. The scores of a clip are bitwise equal to those from a single process.
-
-B clips, T frames, K classes or captions, P captions of the query bank, V views.
 """
 
 from collections import Counter

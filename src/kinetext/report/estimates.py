@@ -132,8 +132,8 @@ def _pool_shared_trainings(
 ) -> Measured:
     """Return the means of `cells` over data sets that test the same trainings.
 
-    The deviations of one seed on these data sets are not independent. Each seed is therefore averaged over the data sets
-    first, and these means have an interval like the seeds of one data set. Seeds that a data set lacks are left out.
+    The deviations of one seed on these data sets are not independent. Each seed is therefore averaged over the data
+    sets first, and these means have an interval like the seeds of one data set. Seeds that a data set lacks are left out.
     """
     parts = {_address(row): _parts_of(row) for row in rows["clip_variances"]}
     runs: dict[Address, dict[int, Estimate]] = defaultdict(dict)

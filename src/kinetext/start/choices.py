@@ -114,7 +114,7 @@ def choose_training(clips: Survey, machine: Machine, protocol: str, tiny: bool) 
     steps = 300 if tiny else 1500 if machine.gpu else 150
     epochs = min(30, max(3, math.ceil(steps * batch_size / train)))
     if tiny:
-        rates, why = (3e-4, 2e-3), "the demo's rates"
+        rates, why = (3e-4, 2e-3), "rates for kinetext-tiny"
     elif train < FEW_CLIPS:
         rates, why = (1e-5, 1e-4), "few clips, so rates above STAN's 2e-6 and 2e-5"
     elif train < MANY_CLIPS:

@@ -11,8 +11,8 @@ clips are never seen. So a grid needs `training.select: best_val`.
 
 Only the probe trains. At width 768 it has 6.50 M parameters with depth 1 and 27.76 M with depth 4, and K (V + 1) of the
 Linear (tests/parity/test_attentive_probe.py); at width 512, on frame features, 2.89 M with depth 1. Before training it
-is random and knows nothing of the classes; it needs training clips of every class. A class token is never read: the
-tokens are the patches, or with `tokens: frames` the backbone's image features.
+is random and knows nothing of the classes; it needs training clips of every class. Patches as tokens need
+no class token; with `tokens: frames` each token is the backbone's image feature, which on CLIP comes from the class token.
 
 Differences from the release: clips are not augmented, and training is in float32 on stored tokens (float16). Tokens of
 the last layer pass a LayerNorm without weights, because CLIP's patch tokens have none (V-JEPA 2's encoder ends with

@@ -62,9 +62,8 @@ def _finish_bands(figure: Any, axes: Any, x_axis: str, y_axis: str, name: str, f
     """Label and save a plot of bands. Returns SVG."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(
-        MaxNLocator(nbins=8, integer=True, min_n_ticks=1)
-    )  # epochs and trials are whole numbers
+    # epochs and trials are whole numbers, and there may be only one
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
     axes.set_xlabel(x_axis)
     axes.set_ylabel(y_axis)
     axes.grid(axis="y", color=GRID)
