@@ -156,9 +156,9 @@ def test_onnx_gives_the_scores_of_the_run(run, video, tmp_path):
 
 
 @needs_onnx
-@pytest.mark.parametrize("name", ["stan", "moted", "linear_probe"])
+@pytest.mark.parametrize("name", ["stan", "moted", "linear_probe", "knn", "tip_adapter", "x_pool", "x_clip", "ost"])
 def test_onnx_takes_methods_that_are_more_than_weights(tiny, name, tmp_path):
-    method = build(tiny, name)
+    method = build(tiny, name, **({"iterations": 5} if name == "ost" else {}))
     perturb(method)
     table = tabulate_texts(text_rows(LABELS), LABELS, tiny)
     if method.fits:

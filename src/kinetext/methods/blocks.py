@@ -65,5 +65,7 @@ def score_in_chunks(
     `score` returns the scores of B clips for parts of the tensors in `text`, whose first axis is texts. It holds about
     `numbers_per_text` numbers per text, and it gets as many texts as hold `at_once` numbers, but at least one.
     """
+    if torch.compiler.is_exporting():  # the number of clips is free, and parts would depend on it
+        return score(*text)
     step = max(1, at_once // max(1, numbers_per_text))
     return torch.cat([score(*part) for part in zip(*(tensor.split(step) for tensor in text), strict=True)], 1)

@@ -64,8 +64,8 @@ class Knn(TextFreeHead):
 
     def score(self, video: Tensor, text: Any) -> Tensor:
         """Return the logarithm [B, K] of each class's share of the votes. Raises ValueError if it is not fitted."""
-        target_N = self.fitted.get("target_N", torch.zeros(0)).to(video.device)
-        self.require_fitted("key_NF", int(target_N.max()) + 1 if len(target_N) else 0, text)
+        self.require_fitted("key_NF", max(self.fitted.get("target_N", torch.zeros(0)).tolist(), default=-1) + 1, text)
+        target_N = self.fitted["target_N"].to(video.device)
         key_NF = self.fitted["key_NF"].to(video)
         if video.shape[1] != key_NF.shape[1]:
             raise ValueError(
@@ -74,5 +74,5 @@ class Knn(TextFreeHead):
             )
         cosine_Bk, nearest_Bk = (video @ key_NF.T).topk(min(self.config.k, len(key_NF)), dim=1)
         vote_Bk = (cosine_Bk / self.config.temperature).softmax(1)
-        share_BK = video.new_zeros(len(video), len(text)).scatter_add_(1, target_N[nearest_Bk], vote_Bk)
+        share_BK = video.new_zeros(video.shape[0], len(text)).scatter_add_(1, target_N[nearest_Bk], vote_Bk)
         return (share_BK + NO_VOTE).log()

@@ -147,7 +147,7 @@ def transport_plan(cosine_BKTN: Tensor, mask_KN: Tensor, entropy: float, iterati
         row_BKT = torch.where(active_BK1, new_BKT, row_BKT)
         column_BKN = torch.where(active_BK1, new_BKN, column_BKN)
         active_BK1 = active_BK1 & (changed_BK1 >= threshold)
-        if not active_BK1.any():
+        if not torch.compiler.is_exporting() and not active_BK1.any():  # an exported model makes all iterations
             break
     return row_BKT[..., None] * kernel_BKTN * column_BKN[..., None, :]
 

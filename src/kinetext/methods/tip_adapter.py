@@ -109,7 +109,7 @@ class TipAdapter(Head):
         key_ND, target_N = self.fitted["key_ND"].to(video), self.fitted["target_N"].to(video.device)
         alpha, beta = self.fitted["alpha_beta"].tolist()
         cache_BJ = cache_logits(F.normalize(video, dim=-1) @ key_ND.T, target_N, beta, len(self.fitted["id_J"]))
-        votes_BJ = torch.cat([cache_BJ, cache_BJ.new_zeros(len(video), 1)], 1)  # -1 is the class without clips
+        votes_BJ = torch.cat([cache_BJ, cache_BJ.new_zeros(video.shape[0], 1)], 1)  # -1 is the class without clips
         return zero_shot_BK + alpha * votes_BJ[:, self.columns(text.id_K)]
 
 
