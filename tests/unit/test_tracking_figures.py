@@ -23,15 +23,22 @@ def test_class_ranks_put_a_tie_lower_and_clips_without_frames_last():
     assert class_ranks(PREDICTIONS).tolist() == [1, 2, 2, 3]
 
 
-def test_figures_are_drawn_for_test_clips_and_generalised_novel_clips(tmp_path, monkeypatch):
+def test_figures_are_drawn_for_test_clips_and_for_all_clips_among_all_classes(tmp_path, monkeypatch):
     samples = {
         ("test", "ordered"): PREDICTIONS,
         ("novel_among_all", "ordered"): PREDICTIONS,
+        ("test_among_all", "ordered"): PREDICTIONS,
         ("val", "ordered"): PREDICTIONS,
     }
     monkeypatch.setattr("kinetext.tracking.figures.read_predictions", lambda path, order: samples)
-    names = [name for name, _ in draw_figures(tmp_path / "predictions.parquet")]
-    assert names == ["confusion-test.png", "confusion-novel_among_all.png", "ranks.png"]
+    figures = dict(draw_figures(tmp_path / "predictions.parquet"))
+    assert list(figures) == ["confusion-test.png", "confusion-among_all.png", "ranks.png"]
+    assert figures["confusion-among_all.png"].axes[0].get_title() == "among all: 8 clips, 3 classes"
+    assert figures["confusion-among_all.png"].axes[0].images[0].get_array().tolist() == [
+        [0.5, 0, 0.5],
+        [1, 0, 0],
+        [0] * 3,
+    ]
 
 
 def test_class_names_are_drawn_as_they_are_not_as_formulas(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ queries.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,40 @@ from kinetext.core.palette import COLOURS, GRID
 from kinetext.evaluation.predictions import Predictions, predicted_classes, read_predictions
 from kinetext.evaluation.retrieval import caption_clips, rank_queries
 
-CONFUSION_SPLITS = ("test", "novel_among_all", "test_among_all")
+AMONG_ALL = ("test_among_all", "novel_among_all")  # clips of trained and of novel classes, scored among all classes
 MAX_NAMED = 60  # classes whose names are legible
 MAX_CLASSES = 1000  # a confusion matrix of more classes is a uniform grey
 
 
 def draw_figures(predictions: Path) -> Iterator[tuple[str, Any]]:
-    """Yield pairs of a file name and a matplotlib figure: ranks.png and confusion-{split}.png.
+    """Yield pairs of a file name and a matplotlib figure: ranks.png, confusion-test.png and confusion-among_all.png.
 
-    Confusion matrices are drawn for test clips and, with novel classes, for clips that are scored among all classes.
+    The second confusion matrix is drawn if there are novel classes: all test clips, scored among all classes.
     Multi-label data sets have no figures.
     """
     ranks: dict[str, np.ndarray] = {}
+    confusions: dict[str, list[Predictions]] = {}
     for (split, _), sample in read_predictions(predictions, "ordered").items():
         if sample.multi_label:
             continue  # neither a confused class nor one right class
         if not sample.captioned:
             ranks[split] = class_ranks(sample)
-            if split in CONFUSION_SPLITS and len(sample.labels) <= MAX_CLASSES:
-                yield f"confusion-{split}.png", _confusion_figure(sample, split)
+            if split in ("test", *AMONG_ALL) and len(sample.labels) <= MAX_CLASSES:
+                confusions.setdefault("among_all" if split in AMONG_ALL else split, []).append(sample)
         else:
             by_direction = rank_queries(sample.scores_BK, caption_clips(sample))
             ranks |= {f"{split}, {way}": by_direction[way].rank_Q for way in ("t2v", "v2t")}
+    for name, samples in confusions.items():
+        yield f"confusion-{name}.png", _confusion_figure(_joined(samples), name.replace("_", " "))
     if ranks:
         yield "ranks.png", _rank_figure(ranks)
+
+
+def _joined(samples: list[Predictions]) -> Predictions:
+    """Return the predictions of several splits with the same classes as one, without what is known of single clips."""
+    scores_BK = np.concatenate([sample.scores_BK for sample in samples])
+    target_B = np.concatenate([sample.target_B for sample in samples])
+    return replace(samples[0], scores_BK=scores_BK, target_B=target_B, clip_ids=None, group_B=None, kind_B=None)
 
 
 def class_ranks(predictions: Predictions) -> np.ndarray:
@@ -62,7 +73,7 @@ def confusion_matrix(predictions: Predictions) -> np.ndarray:
     return counts_KK / np.maximum(counts_KK.sum(1, keepdims=True), 1)
 
 
-def _confusion_figure(predictions: Predictions, split: str) -> Any:
+def _confusion_figure(predictions: Predictions, title: str) -> Any:
     labels, K = predictions.labels, len(predictions.labels)
     named = K <= MAX_NAMED
     margin_in = 0.5 + 0.065 * max(map(len, labels)) if named else 0.6  # for names in 7 points
@@ -72,12 +83,13 @@ def _confusion_figure(predictions: Predictions, split: str) -> Any:
     if named:
         axes.set_xticks(range(K), labels, rotation=90, fontsize=7)
         axes.set_yticks(range(K), labels, fontsize=7)
+        axes.tick_params(length=0)
         for text in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
             text.set_parse_math(False)  # a class may be named `$$`
     # a place that is given saves two searches among the boxes of all names, half of the drawing time
     axes.set_xlabel("predicted class (white: no clip, dark blue: all clips of the class)", fontsize=7)
     axes.xaxis.set_label_coords(0.5, -margin_in / side_in, transform=axes.transAxes)
-    axes.set_title(f"{split}: {len(predictions)} clips, {K} classes", fontsize=8, y=1.01)
+    axes.set_title(f"{title}: {len(predictions)} clips, {K} classes", fontsize=8, y=1.01)
     return figure
 
 
