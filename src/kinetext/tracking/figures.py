@@ -88,7 +88,7 @@ def _confusion_figure(predictions: Predictions, title: str) -> Any:
             text.set_parse_math(False)  # a class may be named `$$`
     # a place that is given saves two searches among the boxes of all names, half of the drawing time
     axes.set_xlabel("predicted class (white: no clip, dark blue: all clips of the class)", fontsize=7)
-    axes.xaxis.set_label_coords(0.5, -margin_in / side_in, transform=axes.transAxes)
+    axes.xaxis.set_label_coords(0.5, (0.2 - margin_in) / side_in, transform=axes.transAxes)
     axes.set_title(f"{title}: {len(predictions)} clips, {K} classes", fontsize=8, y=1.01)
     return figure
 

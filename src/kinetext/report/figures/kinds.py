@@ -37,7 +37,7 @@ def kind_plot(name: str, shown: Cells, labels: dict[RowKey, str], axis: str, fol
         axes.spines["bottom"].set_visible(False)
         axes.spines["left"].set_visible(False)
         axes.tick_params(length=0)
-        axes.set_xlabel(axis)
+        axes.set_xlabel(axis, loc="right")  # long names of rows leave more room on the left
         return canvas.save(figure, name, folder)
 
 
