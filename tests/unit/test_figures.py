@@ -5,7 +5,7 @@ import pytest
 
 from kinetext.evaluation.intervals import Estimate
 from kinetext.report.figures import canvas
-from kinetext.report.figures.bands import curve_plot
+from kinetext.report.figures.bands import curve_plot, trial_plot
 from kinetext.report.figures.cost import cost_plot
 from kinetext.report.figures.dots import dot_plot
 from kinetext.report.figures.kinds import kind_plot
@@ -56,6 +56,7 @@ def test_plots_of_accuracy_have_a_line_at_chance(axes_of):
         (axes_of(dot_plot, [("stan", [("stan", ESTIMATE)])], "top1", line=(0.3, "chance")), "x"),
         (axes_of(kind_plot, {"loop": {key: ESTIMATE}}, {key: "stan"}, "top1"), "x"),
         (axes_of(curve_plot, {"stan": [[(1.0, 0.5), (2.0, 0.6)]]}, "top1", chance=0.3), "y"),
+        (axes_of(trial_plot, {"stan": [np.array([0.4, 0.5])] * 3}, "top1", chance=0.3), "y"),
         (axes_of(cost_plot, [("stan", "names", 1.0, ESTIMATE)], "s", "top1", chance=0.3), "y"),
     ]
     for axes, side in plots:

@@ -442,7 +442,7 @@ def test_the_report_has_a_row_for_each_tuned_method_and_a_plot_of_what_all_trial
 
     table = [*rows("mean_pool", [0.5, 0.2, None], best=0)]
     table += [*rows("stan", [0.4, 0.6, 0.7]), *rows("stan", [0.0, 0.9, 0.8], 1, {1, 2}, best=1)]
-    (section,) = tuning_sections(table, tmp_path)
+    (section,) = tuning_sections(table, {}, tmp_path)
     assert (section["title"], section["metric"], section["halving"]) == ("shapes, supervised", "val_top1", True)
     first, second = section["rows"]
     assert (first["budget"], first["configured"], first["score"], first["setting"]) == ("3 trials", 0.5, 0.5, {})

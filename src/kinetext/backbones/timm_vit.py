@@ -197,7 +197,7 @@ class TimmViT(OpenClipModel):
         return self.visual.head(trunk.head(trunk.fc_norm(normed)))
 
     def new_layer(self, width: int, num_heads: int) -> Layer:
-        """Return a new layer of the text encoder's type. A temporal transformer may start from that encoder's weights."""
+        """Return a new layer of the text encoder's type: a temporal transformer may start from its weights."""
         block: Any = self.text_layers[0].block
         kind: Any = type(block)
         norm: Any = type(block.ln_1)

@@ -62,8 +62,7 @@ def predict_clips(
     store = FrameStore(frames)
     tested = _tested_splits(all_splits, method.needs_training_clips)
     predictor = Predictor(spec, method, store, device, process_threads)
-    rows: list[Row] = []
-    labels: dict[str, list[str]] = {}
+    rows, labels = list[Row](), dict[str, list[str]]()
     with torch.inference_mode():
         bank = predictor.encode_bank(train, texts)
         for splits_of_clips in _splits_by_clips(tested):
@@ -77,7 +76,8 @@ def predict_clips(
     clips_per_s, cost = predictor.clips_per_s(), predictor.cost(checkpoint)  # every process
     if distributed.rank() > 0:
         return
-    rows.sort(key=lambda row: list(tested).index(row["split"]))
+    order = list(tested)
+    rows.sort(key=lambda row: order.index(row["split"]))
     metadata = {
         "labels": {name: labels[name] for name in tested},
         "testing": spec.testing.model_dump(),

@@ -1,7 +1,7 @@
 """The numbers of the report: an Estimate for each comparison, metric, frame order and row of the tables."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -112,6 +112,13 @@ def pooled_comparisons(differences: list[dict[str, Any]]) -> dict[Comparison, li
 def all_estimates(rows: dict[str, list[dict[str, Any]]], pools: dict[Comparison, list[str]]) -> Estimates:
     """Return the estimates of all comparisons of the collected tables, means over data sets included."""
     estimates = estimates_of(rows["metrics"], rows["clip_variances"])
+    runs: dict[Address, dict[int, Estimate]] = defaultdict(dict)  # by seed
+    parts: dict[Address, ClipParts] = {}
+    if any(source_dataset(comparison.protocol) is not None for comparison in pools):
+        parts = {_address(row): _parts_of(row) for row in rows["clip_variances"]}
+        for row in rows["metrics"]:
+            if row["value"] is not None and row["value"] == row["value"]:
+                runs[_address(row)][row["seed"]] = estimate_of_run(row)
     for comparison, names in pools.items():
         tested = [row for row in rows["differences"] if comparison_of(row) == comparison]
         keys = {key_of(row) for row in tested}
@@ -119,12 +126,13 @@ def all_estimates(rows: dict[str, list[dict[str, Any]]], pools: dict[Comparison,
         estimates[comparison] = pool_estimates(estimates, comparison, names, keys, overlap_DD)
         if source_dataset(comparison.protocol) is not None:
             cells = [(measured, key) for measured, row in estimates[comparison].items() for key in row]
-            estimates[comparison] = _pool_shared_trainings(rows, comparison, names, cells, overlap_DD)
+            estimates[comparison] = _pool_shared_trainings(runs, parts, comparison, names, cells, overlap_DD)
     return estimates
 
 
 def _pool_shared_trainings(
-    rows: dict[str, list[dict[str, Any]]],
+    runs: Mapping[Address, dict[int, Estimate]],
+    parts: Mapping[Address, ClipParts],
     comparison: Comparison,
     datasets: list[str],
     cells: list[tuple[tuple[str, str], RowKey]],
@@ -135,11 +143,6 @@ def _pool_shared_trainings(
     The deviations of one seed on these data sets are not independent. Each seed is therefore averaged over the data
     sets first, and these means have an interval like the seeds of one data set. Seeds that a data set lacks are left out.
     """
-    parts = {_address(row): _parts_of(row) for row in rows["clip_variances"]}
-    runs: dict[Address, dict[int, Estimate]] = defaultdict(dict)
-    for row in rows["metrics"]:
-        if row["value"] is not None and row["value"] == row["value"]:
-            runs[_address(row)][row["seed"]] = estimate_of_run(row)
     seeds: dict[Address, list[Estimate]] = {}
     fixed: dict[Address, Estimate] = {}  # means with intervals about the trained weights
     pooled_parts: dict[Address, ClipParts] = {}

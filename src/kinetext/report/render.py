@@ -99,7 +99,7 @@ def render_report(
         "probes": list(PROBES.values()),
         "class_sizes": class_size_sections(estimates, rows["runs"]),
         "curves": learning_curves(rows["curves"], _validation_chance(estimates), figures),
-        "tuning": tuning_sections(rows["tuning"], figures),
+        "tuning": tuning_sections(rows["tuning"], _validation_chance(estimates), figures),
         "texts": [summarize_texts(path) for path in texts],
         "controls": sorted({path.stem for path in texts if control_of(path) not in (None, "names")}),
         "rules": RULES,

@@ -9,7 +9,7 @@ N trials.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,11 @@ from kinetext.report.keys import RowKey, file_name, key_of, row_labels
 Rows = list[dict[str, Any]]
 
 
-def tuning_sections(rows: Rows, figures: Path) -> list[dict[str, Any]]:
-    """Return the tuning section of the page for each data set and protocol, from the table `tuning`."""
+def tuning_sections(rows: Rows, chance: Mapping[tuple[str, str], float | None], figures: Path) -> list[dict[str, Any]]:
+    """Return the tuning section of the page for each data set and protocol, from the table `tuning`.
+
+    `chance` is the chance level of top-1 accuracy on validation clips, from 0 to 1, by data set and protocol.
+    """
     groups: dict[tuple[str, str], dict[RowKey, Rows]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         groups[row["dataset"], row["protocol"]][key_of(row)].append(row)
@@ -33,13 +36,14 @@ def tuning_sections(rows: Rows, figures: Path) -> list[dict[str, Any]]:
         best_N = {label: best_of(first_scores(by_key[key])) for key, label in labels.items()}
         metric = next(row["metric"] for trials in by_key.values() for row in trials if row["metric"])
         several = {label: ends for label, ends in best_N.items() if len(ends[0]) > 1}
-        name = f"tuning-{file_name(comparison)}"
+        name, axis = f"tuning-{file_name(comparison)}", f"best {metric}, percent"
+        guessing = chance.get(comparison) if metric == "val_top1" else None
         sections.append(
             {
                 "title": ", ".join(comparison),
                 "metric": metric,
                 "rows": [_summary(key, by_key[key]) for key in labels],
-                "plot": trial_plot(name, several, f"best {metric}, percent", figures) if several else "",
+                "plot": trial_plot(name, several, axis, figures, guessing) if several else "",
                 "halving": any(row["rung"] for key in by_key for row in by_key[key]),
                 "sentences": [leader_sentence({label: ends[0] for label, ends in best_N.items()})],
             }

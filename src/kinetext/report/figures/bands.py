@@ -35,15 +35,18 @@ def curve_plot(
         return _finish_bands(figure, axes, over, axis, name, folder)
 
 
-def trial_plot(name: str, bands: dict[str, list[np.ndarray]], axis: str, folder: Path) -> str:
+def trial_plot(
+    name: str, bands: dict[str, list[np.ndarray]], axis: str, folder: Path, chance: float | None = None
+) -> str:
     """Plot the best score over the number of trials. Returns SVG and writes {name}.png to `folder`.
 
-    `bands` has the mean, lower end and upper end of each row, from 0 to 1.
+    `bands` has the mean, lower end and upper end of each row, from 0 to 1, as is the chance level.
     """
     with canvas.new_figure(3.2 + 0.16 * len(bands)) as (figure, axes):
         for k, (label, ends) in enumerate(bands.items()):
             numbers = list(range(1, len(ends[0]) + 1))
             _draw_band(axes, k, label, numbers, *((100 * end).tolist() for end in ends))
+        canvas.draw_chance(axes, chance)
         return _finish_bands(figure, axes, "trials", axis, name, folder)
 
 
