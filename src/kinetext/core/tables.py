@@ -24,6 +24,7 @@ CONTENT_HASH = "content_hash"  # key of the footer
 READ_ERRORS = (pa.ArrowException, OSError, ValueError)  # of a file that is damaged, or no table
 PART_NUMBERS = 2**24  # in arrays, that a row group of rows in memory holds at most
 MAX_SPARSE_ROWS = 1_000_000  # a table with more rows must have at least one byte per row
+THREADS_FROM = 2**24  # bytes of a file; below, starting threads takes longer than decoding
 
 
 def schema(name: str) -> pa.Schema:
@@ -124,7 +125,7 @@ def read_table(name: str, path: Path) -> pa.Table:
     try:
         # pq.read_table imports pyarrow.dataset and pandas, half a second
         with open_table(path) as file:
-            table = file.read()
+            table = file.read(use_threads=path.stat().st_size > THREADS_FROM)
         version = int((table.schema.metadata or {}).get(b"schema_version", SCHEMA_VERSION))
     except READ_ERRORS as error:
         raise ValueError(f"{path}: cannot be read as the table {name} ({error}); delete it and run again") from error
