@@ -1,9 +1,11 @@
 """experiments/*.yaml are right as they stand, but for the folders of videos and lists, which a reader has to put in."""
 
+import copy
 from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from kinetext.config.experiment import Config
 from kinetext.core import plugins
@@ -11,6 +13,7 @@ from kinetext.plan import check_config, plan_runs
 from repository import ROOT
 
 FILES = sorted((ROOT / "experiments").glob("*.yaml"))
+SUITE = ("motion_suite", "methods_shapes", "methods_inside_shapes")  # share clips, results and one report
 LISTS = {  # what check-config looks for among the annotations
     "kinetics": ["train.csv", "validate.csv"],
     "ssv2": ["train.json", "validation.json", "labels.json"],
@@ -41,7 +44,8 @@ def checked(file: Path, folder: Path) -> Config:
 def test_every_experiment_file_passes_the_check(file, tmp_path):
     config = checked(file, tmp_path)
     runs = plan_runs(config)
-    assert config.results == f"results/{file.stem}"  # so that none writes over another's runs
+    folder = "motion_suite" if file.stem in SUITE else file.stem
+    assert config.results == f"results/{folder}"  # so that none writes over another's runs
     assert {run.dataset for run in runs.values()} == set(config.datasets)
     assert {run.method for run in runs.values()} == set(config.methods)  # none is forgotten
     known = {(run.dataset, run.protocol, run.method, run.texts) for run in runs.values()}
@@ -49,6 +53,21 @@ def test_every_experiment_file_passes_the_check(file, tmp_path):
         assert (number.dataset, number.protocol, number.method, number.texts) in known
         assert 0 < number.value < 1 or number.metric.endswith("mdr")
         assert number.source
+
+
+def test_the_files_of_the_motion_suite_are_one_study(tmp_path):
+    """`snakemake --configfile A B C` merges them as here. No row is in two files with other settings."""
+    configs = [yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text()) for name in SUITE]
+    merged = copy.deepcopy(configs[0])
+    for config in configs[1:]:
+        update_config(merged, config)
+    runs = plan_runs(check_config(merged, "the suite"))
+    assert {name: merged[name] for name in ("datasets", "confusables", "tuning")} == {
+        name: configs[0][name] for name in ("datasets", "confusables", "tuning")
+    }
+    single = [plan_runs(check_config(config, "a file")) for config in configs]
+    assert len(runs) == sum(map(len, single))
+    assert all(runs[name] == run for part in single for name, run in part.items())
 
 
 def test_stan_trains_and_tests_on_pixels_as_the_papers_do(tmp_path):
