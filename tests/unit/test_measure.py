@@ -125,8 +125,8 @@ def test_rivals_outside_the_split_are_skipped():
     assert split_rivals(MINED, "declared", ["left", "right"]) == {}
 
 
-def test_rivals_are_sorted_by_rank():
-    assert split_rivals(MINED[::-1], "features", ["left", "right", "down"])["left"] == ["down", "right"]
+def test_the_first_rival_is_the_one_of_the_lowest_rank():
+    assert split_rivals(MINED[::-1], "features", ["left", "right", "down"])["left"] == ["down"]
 
 
 def test_top_pairs_are_unique_and_sorted_by_score():

@@ -1,11 +1,14 @@
 """Each metric by hand: three clips, two right."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from kinetext.evaluation.metrics import all_metrics
 from kinetext.evaluation.metrics.mean_class_accuracy import MeanClassAccuracy
 from kinetext.evaluation.predictions import Predictions
+from kinetext.evaluation.rivals import split_rivals
 
 METRICS = all_metrics()
 LABELS = ["left", "right", "up"]
@@ -53,11 +56,32 @@ def test_a_rare_class_counts_as_much_as_a_common_one():
     assert METRICS["mean_class_accuracy"].measure(predictions) == 1 / 2  # "up" has no clips and is left out
 
 
-def test_pair_accuracy_looks_at_the_first_rival_only():
+def test_pair_accuracy_is_the_share_of_the_rivals_that_score_lower():
     predictions = predict([0, 0, 1], [[0.5, 0.2, 0.9], [0.1, 0.2, 0.0], [0.9, 0.95, 0.0]])
     assert METRICS["pair_accuracy"].measure(predictions, {"left": ["right", "up"]}) == 1 / 2
-    assert METRICS["pair_accuracy"].measure(predictions, {"left": ["up", "right"]}) == 1 / 2
+    assert METRICS["pair_accuracy"].clip_values(predictions, {"left": ["up", "right"]})[:2].tolist() == [0.5, 0.5]
     assert METRICS["pair_accuracy"].measure(predictions, {"left": ["right"], "right": ["left"], "up": []}) == 2 / 3
+
+
+@pytest.mark.parametrize("preferred", itertools.permutations([0.1, 0.2, 0.3]))
+def test_the_same_order_of_three_rivals_for_all_clips_is_at_chance(preferred):
+    """With one rival of each class it had one or two thirds, as if it could count."""
+    predictions = predict([0, 1, 2], [list(preferred)] * 3)
+    rows = [
+        {"rule": "declared", "label": label, "rival": rival, "score": 1.0, "rank": rank}
+        for label, others in {"left": ("right", "up"), "right": ("left", "up"), "up": ("right", "left")}.items()
+        for rank, rival in enumerate(others, 1)
+    ]
+    rivals = split_rivals(rows, "declared", predictions.labels)
+    assert METRICS["pair_accuracy"].measure(predictions, rivals) == 0.5
+
+
+def test_less_confusable_rivals_are_left_out():
+    rows = [
+        {"rule": "text", "label": "left", "rival": rival, "score": score, "rank": rank}
+        for rank, (rival, score) in enumerate([("gone", 0.9), ("up", 0.8), ("right", 0.8), ("down", 0.7)], 1)
+    ]
+    assert split_rivals(rows, "text", ["left", "right", "up", "down"]) == {"left": ["up", "right"]}
 
 
 def test_a_rival_outside_the_labels_is_an_error_that_names_it():

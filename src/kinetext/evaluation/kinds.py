@@ -4,7 +4,7 @@ Data sets may give each clip a kind (column `kind` of the table `clips`), for in
 table `metrics` then has for each kind the rows
 
     kind_accuracy:KIND             top-1 accuracy of its clips among all classes
-    kind_pair_accuracy:RULE:KIND   pair accuracy of its clips, each against the first rival of its class under the rule
+    kind_pair_accuracy:RULE:KIND   pair accuracy of its clips, each against the rivals of its class under the rule
 
 with the frames in order. There are none if all clips are of one kind, which would repeat `top1`. B clips.
 """

@@ -15,7 +15,7 @@ import numpy as np
 from kinetext.core.plugins import Options
 from kinetext.evaluation.predictions import Predictions
 
-Rivals = dict[str, list[str]]  # label -> the labels that it is confused with, the most confusable first
+Rivals = dict[str, list[str]]  # label -> its most confusable rivals; several if they are equally confusable
 Unit = Literal["share", "rank", "number"]
 
 

@@ -8,9 +8,11 @@ from kinetext.evaluation.metrics.base import Metric, Rivals
 
 
 class PairAccuracy(Metric):
-    """Fraction of clips whose own class scores strictly higher than its first rival. A tie is wrong, and chance is 0.5.
+    """Fraction of the rivals of a clip's class that score strictly lower than the class, averaged over clips.
 
-    Clips whose class has no rival are left out. Raises ValueError for a rival that is not among the labels.
+    A tie is wrong, and chance is 0.5. A class may have several rivals, for instance "once", "twice" and "three times":
+    with one rival of each, a method that prefers the same class for all clips could have two thirds. Clips whose class
+    has no rival are left out. Raises ValueError for a rival that is not among the labels.
     """
 
     needs_rivals = True
@@ -20,15 +22,14 @@ class PairAccuracy(Metric):
 
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray:
         index = {label: k for k, label in enumerate(sample.labels)}
-        rival_K = np.full(len(sample.labels), -1)
+        own_B = np.take_along_axis(sample.scores_BK, sample.target_B[:, None], axis=1)[:, 0]
+        value_B = np.full(len(own_B), np.nan)
         for label, others in (rivals or {}).items():
-            if label in index and others:
-                if others[0] not in index:
-                    raise ValueError(
-                        f"rivals: '{others[0]}', rival of '{label}', is not among the labels; leave it out"
-                    )
-                rival_K[index[label]] = index[others[0]]
-        rival_B = rival_K[sample.target_B]
-        rows = np.arange(len(rival_B))
-        right_B = sample.scores_BK[rows, sample.target_B] > sample.scores_BK[rows, rival_B]
-        return np.where(rival_B < 0, np.nan, right_B)  # NaN > NaN is False: wrong
+            if label not in index or not others:
+                continue
+            if unknown := [other for other in others if other not in index]:
+                raise ValueError(f"rivals: '{unknown[0]}', rival of '{label}', is not among the labels; leave it out")
+            of_class = np.flatnonzero(sample.target_B == index[label])
+            rival_scores_BR = sample.scores_BK[np.ix_(of_class, [index[other] for other in others])]
+            value_B[of_class] = (own_B[of_class, None] > rival_scores_BR).mean(axis=1)  # NaN > NaN is False: wrong
+        return value_B
