@@ -44,6 +44,15 @@ GFLOPs are the 10^9 floating-point operations of testing one clip of {FRAMES} fr
 count it as one, which gives half of the number. Encoding the texts does not count.
 `python tools/methods_page.py --count METHOD` counts those of a new or changed method.
 """
+CANNOT_SEE = """
+## What each method cannot see
+
+No method sees what happens between the frames that it reads. The sentences hold for image-text models,
+whose image encoder reads one frame at a time. A video encoder
+([`hf_video`](video_models.md#a-video-encoder-without-text-hf_video)) reads several frames at once.
+With it, `knn`, `linear_probe` and `attentive_probe` depend on frame order with all options. The contract
+tests check on random clips whether reversed or shuffled frames change the scores.
+"""
 COLUMNS = (
     "method",
     "mechanism",
@@ -107,6 +116,8 @@ def page() -> str:
     if missing := sorted(set(names) - set(counted)):
         raise ValueError(f"{GFLOPS.name} lacks {missing[0]}; run: python tools/methods_page.py --count {missing[0]}")
     lines += [_line(_cells(name, backbone, counted[name])) for name in names]
+    lines += [CANNOT_SEE, _line(("method", "what it cannot see")), _line(("---", "---"))]
+    lines += [_line((f"`{name}`", plugins.load("methods", name).cannot_see)) for name in names]
     results = [(name, result) for name in names for result in plugins.load("methods", name).published]
     if results:
         lines += ["\n## Published results\n", _line(("method", "result")), _line(("---", "---"))]
@@ -135,7 +146,7 @@ def _what_trains(cls: type[Method], added: int) -> str:
         return "nothing"
     if cls.fits:
         return "a head on cached frame features"
-    return "image encoder and new parameters" if added else "image encoder"
+    return "the image encoder and the new parameters" if added else "the image encoder"
 
 
 def _line(cells: list[str] | tuple[str, ...]) -> str:

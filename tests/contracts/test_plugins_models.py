@@ -18,6 +18,13 @@ def test_a_plugin_from_outside_keeps_the_contract(kind, name, options):
 
 BROKEN_METHODS = {
     "sees_order is True, and reversed frames change the scores by": ("sees_order = False", "sees_order = True"),
+    "sees_order is False, and cannot_see does not name order": ("IGNORES_ORDER\n\n", '"Nothing."\n\n'),
+    "cannot_see, shuffled frames": (
+        "x_SNV + attended +",
+        "x_SNV + attended * (1 + attended.unflatten(0, x_BTNV.shape[:2]).diff(dim=1).abs().sum((1, 2, 3)).div(100)"
+        ".repeat_interleave(x_BTNV.shape[1])[:, None, None]) +",
+    ),
+    "cannot_see is ''; write one line of text": ("cannot_see = IGNORES_ORDER", 'cannot_see = ""'),
     "tasks is ('clips',)": ("sees_order = False", 'tasks = ("clips",)'),
     "down.0.weight gets no gradient with trained encoders": ("self.down[number - 1](attended)", "attended[..., :8]"),
     "clip 0 alone": ("x_SNV + attended +", "x_SNV + attended - attended.mean(0) +"),

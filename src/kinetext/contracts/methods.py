@@ -29,7 +29,7 @@ from kinetext.contracts.inputs import (
     require_same_parameters,
 )
 from kinetext.core.schemas import FRAME_ORDERS
-from kinetext.methods.base import ALL_TASKS, Method, build_method
+from kinetext.methods.base import ALL_TASKS, IGNORES_ORDER, Method, build_method
 from kinetext.methods.checkpoint import load_trained, save_trained
 from kinetext.methods.frames import FrameMethod
 from kinetext.training.design import configured_value
@@ -51,7 +51,7 @@ def attributes_have_known_values(case: Case) -> None:
 
 def the_method_is_documented(case: Case) -> None:
     """Check that the attributes for the page of methods (docs/methods.md) are filled, each with one line."""
-    names = ["paper", "mechanism", "equals_before_training"]
+    names = ["paper", "mechanism", "equals_before_training", "cannot_see"]
     for name in names + ["fitted_parameters"] * case.cls.fits:
         text = getattr(case.cls, name)
         require(isinstance(text, str) and text.strip() != "", f"{name} is {text!r}; write one line of text")
@@ -161,6 +161,16 @@ def sees_order_is_true(case: Case) -> None:
     change = float((_score(method, noise_clips().flip(1), table) - _score(method, noise_clips(), table)).abs().max())
     agrees = change > 1e-3 if method.sees_order else change < TOLERANCE
     require(agrees, f"sees_order is {method.sees_order}, and reversed frames change the scores by {change:.2g}")
+
+
+def cannot_see_is_true(case: Case) -> None:
+    """Check that cannot_see names order if sees_order is False, and IGNORES_ORDER only if shuffling changes no score."""
+    method, text = _trained_a_little(case), case.cls.cannot_see
+    require(method.sees_order or "order" in text, f"sees_order is False, and cannot_see does not name order: {text!r}")
+    if IGNORES_ORDER in text:
+        table, shuffled_T = class_table(method.backbone), torch.randperm(T, generator=torch.Generator().manual_seed(1))
+        expected_BK = _score(method, noise_clips(), table)
+        _require_same(_score(method, noise_clips()[:, shuffled_T], table), expected_BK, "cannot_see, shuffled frames")
 
 
 def needs_text_is_true(case: Case) -> None:
@@ -293,6 +303,7 @@ CHECKS = (
             frames_are_encoded_alone,
             bytes_are_normalised,
             sees_order_is_true,
+            cannot_see_is_true,
             needs_text_is_true,
             needs_descriptions_is_true,
             losses_are_named,

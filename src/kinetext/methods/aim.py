@@ -60,9 +60,18 @@ class Aim(Method):
     """Average frame features of an encoder that attends over time and space with the same weights."""
 
     paper = "AIM (Yang et al., ICLR 2023)"
-    mechanism = "frozen attention used over time, then over space, with an adapter after each and beside the MLP"
+    mechanism = (
+        "Runs each frozen attention layer of CLIP twice, first over time and then over space, and trains small "
+        "added layers (adapters)."
+    )
     equals_before_training = "zero-shot CLIP"
-    what_trains = "adapters, time embedding, norm and projection of the image encoder (image_encoder: frozen)"
+    cannot_see = (
+        "Attention over time compares a patch only with the same position in the other frames. It sees movement to "
+        "another position only through the attention within each frame."
+    )
+    what_trains = (
+        "with image_encoder: frozen, the adapters, the time embedding, and the norm and projection after the last layer"
+    )
     published = (
         "Kinetics-400: top-1 83.9 %, ViT-B/16, 8 frames, 3 x 1 views (taoyang1122/adapt-image-models, README)",
         "Diving48: top-1 88.9 %, ViT-B/16, 32 frames, 1 x 1 view (taoyang1122/adapt-image-models, README)",

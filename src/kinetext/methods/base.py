@@ -33,6 +33,7 @@ from kinetext.core.plugins import Options
 Tokens = dict[int, Tensor]  # layer -> tokens_BTNV
 Task = Literal["classes", "captions", "labels"]  # one class per clip, captions, several labels per clip
 ALL_TASKS: tuple[Task, ...] = ("classes", "captions", "labels")  # of methods whose losses are `Method.losses`
+IGNORES_ORDER = "Cannot distinguish a clip from the same frames in reversed or shuffled order."  # for `cannot_see`
 THRESHOLD_SCALE = 100  # of `label_threshold`: CLIP's scale, so that the threshold moves as fast as cosines do
 
 
@@ -71,8 +72,9 @@ class Method(nn.Module):
     """Score a video by the cosine of its mean frame feature with the mean text feature of each class."""
 
     paper: ClassVar[str] = ""  # the citation in one line; these fill the page of methods
-    mechanism: ClassVar[str] = ""  # what the method does, in one line
+    mechanism: ClassVar[str] = ""  # what the method does, in a sentence whose subject is the method
     equals_before_training: ClassVar[str] = ""  # e.g. "zero-shot CLIP", or the function that it equals
+    cannot_see: ClassVar[str] = ""  # what the scores ignore; `sees_order = False`: names order
     published: ClassVar[tuple[str, ...]] = ()  # results: data set, metric, value, setting and source, one line each
     what_trains: ClassVar[str] = ""  # empty: derived from `trains`, `fits` and the new parameters
     fitted_parameters: ClassVar[str] = ""  # of `fit`: their number, a formula in K classes, N clips and widths D or V

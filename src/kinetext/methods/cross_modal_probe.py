@@ -31,7 +31,7 @@ from torch import Tensor
 
 from kinetext.backbones.text_table import TextTable, WordFeatures
 from kinetext.core.plugins import Options
-from kinetext.methods.base import SearchSpace
+from kinetext.methods.base import IGNORES_ORDER, SearchSpace
 from kinetext.methods.fitting import Head, accuracy, class_ids, shuffled_batches
 
 WARM_UP_STEPS, WARM_UP_LR = 50, 1e-5  # as released
@@ -53,8 +53,9 @@ class CrossModalProbe(Head):
     """Train one vector per class on clips and on the texts of the classes."""
 
     paper = "cross-modal adaptation (Lin et al., CVPR 2023)"
-    mechanism = "linear probe for which each prompt and description is one more training sample"
+    mechanism = "Trains a linear classifier on clips and on the prompts and descriptions of the classes."
     equals_before_training = "zero-shot CLIP, if each class has one text"
+    cannot_see = IGNORES_ORDER
     fitted_parameters = "K D"
     search_space: ClassVar[SearchSpace] = {
         "options.lr": {"choices": [1e-3, 1e-4]},

@@ -28,7 +28,7 @@ from kinetext.backbones.base import Backbone
 from kinetext.backbones.text_steps import StepIndexer, step_features
 from kinetext.backbones.text_table import TextTable, WordFeatures, class_means, require_descriptions
 from kinetext.core.plugins import Options
-from kinetext.methods.base import ALL_TASKS, Method
+from kinetext.methods.base import ALL_TASKS, IGNORES_ORDER, Method
 
 
 class Described(NamedTuple):
@@ -43,8 +43,9 @@ class DescriptionEnsemble(Method):
     """Score a class by the mean cosine of the mean frame feature with the descriptions of the class."""
 
     paper = "Menon and Vondrick, ICLR 2023"
-    mechanism = "mean cosine of the mean frame feature with the descriptions of a class"
-    equals_before_training = "nothing trains: with one description per class, zero-shot CLIP on it"
+    mechanism = "Averages the cosines of a class's descriptions with the mean frame feature."
+    equals_before_training = "nothing trains; with one description per class, it is zero-shot CLIP on that description"
+    cannot_see = IGNORES_ORDER
     trains: ClassVar[bool] = False
     needs_descriptions: ClassVar[bool] = True
     sees_order = False

@@ -31,9 +31,14 @@ class Knn(TextFreeHead):
     """Let the most similar training clips vote."""
 
     paper = "Wu et al., CVPR 2018; DINO (Caron et al., ICCV 2021)"
-    mechanism = "weighted votes of the most similar training clips, without text"
-    equals_before_training = "no score before it is fitted"
-    what_trains = "nothing; training clips are stored"
+    mechanism = "Lets the most similar training clips vote for their classes. Uses no text."
+    equals_before_training = "nothing: it has no scores before it is fitted"
+    cannot_see = (
+        "With pool: mean (default), it ignores frame order. With pool: thirds, it ignores the frames between the "
+        "first and the last third. With pool: all, it compares two clips at equal times only, so that the same "
+        "motion at another time looks different."
+    )
+    what_trains = "nothing; the features of the training clips are stored"
     fitted_parameters = "N D (stored features)"
     search_space: ClassVar[SearchSpace] = {"options.k": {"choices": [1, 5, 10, 20, 50]}}
 

@@ -29,8 +29,13 @@ class LinearProbe(TextFreeHead):
     """Classify pooled frame features with a logistic regression."""
 
     paper = "Radford et al., ICML 2021"
-    mechanism = "logistic regression on pooled frame features, without text"
-    equals_before_training = "no score before it is fitted"
+    mechanism = "Fits a logistic regression to pooled frame features. Uses no text."
+    equals_before_training = "nothing: it has no scores before it is fitted"
+    cannot_see = (
+        "With pool: mean (default), it ignores frame order. With pool: thirds, it ignores the frames between the "
+        "first and the last third. With pool: all, it adds up one score per frame, so it cannot compare frames, for "
+        "example to count periods that start at a random phase."
+    )
     fitted_parameters = "K (D + 1); K (2 D + 1) with pool: thirds; K (T D + 1) with pool: all"
     search_space: ClassVar[SearchSpace] = {"options.C": {"factor": 1000}}  # CLIP searches 1e-6 to 1e6
 

@@ -35,7 +35,7 @@ from pydantic import Field
 from torch import Tensor
 
 from kinetext.core.plugins import Options
-from kinetext.methods.base import SearchSpace
+from kinetext.methods.base import IGNORES_ORDER, SearchSpace
 from kinetext.methods.fitting import Head, accuracy, require_every_class
 
 INITIAL_ALPHA = 250.0  # times the mean affinity
@@ -59,8 +59,15 @@ class LpPlusPlus(Head):
     """Train a linear probe together with a weight for the text of each class."""
 
     paper = "LP++ (Huang et al., CVPR 2024)"
-    mechanism = "linear probe plus weighted class texts; step sizes come from the data"
-    equals_before_training = "another function: class centroids plus weighted cosines with the texts"
+    mechanism = (
+        "Trains a linear classifier and, for each class, a weight of the class text. The step sizes are computed "
+        "from the data."
+    )
+    equals_before_training = (
+        "not zero-shot CLIP: the classifier starts at the sum of the training features of each class, plus "
+        "weighted cosines with the texts"
+    )
+    cannot_see = IGNORES_ORDER
     fitted_parameters = "K (D + 2)"
     needs_training_clips: ClassVar[bool] = True
     search_space: ClassVar[SearchSpace] = {"options.epochs": {"choices": [100, 300, 1000]}}

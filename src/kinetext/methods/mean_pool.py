@@ -10,15 +10,16 @@ and the method equals zero_shot there too.
 
 from __future__ import annotations
 
-from kinetext.methods.base import ALL_TASKS, Method
+from kinetext.methods.base import ALL_TASKS, IGNORES_ORDER, Method
 
 
 class MeanPool(Method):
     """Average the frame features, as `Method` does by default."""
 
     paper = "CLIP4Clip's meanP (Luo et al., Neurocomputing 2022); ViFi-CLIP (Rasheed et al., CVPR 2023)"
-    mechanism = "zero-shot CLIP, fine-tuned on videos"
+    mechanism = "Fine-tunes CLIP on videos and compares the mean frame feature with the class texts."
     equals_before_training = "zero-shot CLIP"
+    cannot_see = IGNORES_ORDER
     sees_order = False
     plain = True
     tasks = ALL_TASKS

@@ -54,8 +54,16 @@ class OrderedDescriptions(Method):
     """Compare the frames with the steps of a class; both are in temporal order."""
 
     paper = "after ActAlign (arXiv:2506.22967)"
-    mechanism = "descriptions of the start, the steps and the end against the frames, in order"
+    mechanism = (
+        "Compares the first frames with descriptions of the start and the last frames with descriptions of the "
+        "end. With other values of the option steps, aligns all frames with the steps in order."
+    )
     equals_before_training = "nothing trains"
+    cannot_see = (
+        "Cannot distinguish classes whose steps have the same descriptions, for example one and two periods of a "
+        "motion: they get equal scores. It compares single frames with texts, never frames with each other. With "
+        "steps: ends (default), the middle of the clip has no effect."
+    )
     trains: ClassVar[bool] = False
     needs_descriptions: ClassVar[bool] = True
     tasks = ALL_TASKS

@@ -40,7 +40,7 @@ from torch import Tensor
 
 from kinetext.backbones.text_table import TextTable, WordFeatures, require_descriptions
 from kinetext.core.plugins import Options
-from kinetext.methods.base import LossInputs, Method, Task
+from kinetext.methods.base import IGNORES_ORDER, LossInputs, Method, Task
 from kinetext.methods.blocks import score_in_chunks
 
 SHARPNESS = 10  # of the targets in a batch (ActionCLIP, OST)
@@ -59,8 +59,11 @@ class Ost(Method):
     """Compare frames and descriptions by optimal transport."""
 
     paper = "OST (Chen et al., CVPR 2024)"
-    mechanism = "optimal transport between frames and descriptions"
-    equals_before_training = "its score of CLIP's features; twice zero-shot CLIP with one frame and one description"
+    mechanism = "Matches the frames of a clip with the descriptions of a class by optimal transport."
+    equals_before_training = (
+        "the same score with CLIP's features; with one frame and one description, twice the zero-shot score"
+    )
+    cannot_see = IGNORES_ORDER
     published = (
         "zero-shot top-1 HMDB51 55.9, UCF101 79.7, Kinetics-600 75.1 (32 frames, B/16); tomchen-ctj/OST @ 1810ae6, README",
         "16-shot top-1 from CLIP HMDB51 68.2, UCF101 93.9, SSv2 12.2 (32 frames, B/16); the same",

@@ -28,7 +28,7 @@ from kinetext.backbones.base import Backbone
 from kinetext.backbones.text_steps import StepIndexer
 from kinetext.backbones.text_table import TextTable, WordFeatures, require_descriptions
 from kinetext.core.plugins import Options
-from kinetext.methods.base import Method, SearchSpace, Task
+from kinetext.methods.base import IGNORES_ORDER, Method, SearchSpace, Task
 from kinetext.methods.description_ensemble import Described, described
 from kinetext.methods.fitting import require_every_class
 
@@ -39,8 +39,13 @@ class SelectedDescriptions(Method):
     """Score a class by the descriptions that separate it from the other candidates on training clips."""
 
     paper = "after DisCLIP (arXiv:2412.11917)"
-    mechanism = "mean cosine of the descriptions that separate the candidates of a clip on training clips"
-    equals_before_training = "no score before it is fitted"
+    mechanism = (
+        "Averages the cosines of those descriptions that, on training clips, separate the most likely classes of a "
+        "clip."
+    )
+    equals_before_training = "nothing: it has no scores before it is fitted"
+    what_trains = "nothing; cosines of the descriptions with the training clips are stored"
+    cannot_see = IGNORES_ORDER
     fitted_parameters = "K^2 J for J descriptions per class"
     fits: ClassVar[bool] = True
     needs_descriptions: ClassVar[bool] = True

@@ -46,9 +46,14 @@ class SeqTransformer(Method):
     paper = (
         "CLIP4Clip's seqTransf (Luo et al., Neurocomputing 2022); ActionCLIP's Transf (Wang et al., arXiv:2109.08472)"
     )
-    mechanism = "transformer over the frame features, then their mean"
+    mechanism = "Runs a transformer over the frame features and averages its outputs."
     equals_before_training = (
-        "another function: text blocks of CLIP (clip4clip) or random blocks (actionclip), plus the frames"
+        "not zero-shot CLIP: its blocks start as copies of CLIP's text blocks (init: clip4clip) or at random "
+        "(actionclip)"
+    )
+    cannot_see = (
+        "Reads one vector per frame: it cannot compare patches of different frames, and it sees only motion that "
+        "changes this vector."
     )
     tasks = ALL_TASKS
     search_space: ClassVar[SearchSpace] = LEARNING_NEW

@@ -74,9 +74,13 @@ class StAdapter(Method):
     """Average frame features of an encoder with ST-Adapters."""
 
     paper = "ST-Adapter (Pan et al., NeurIPS 2022)"
-    mechanism = "convolution over 3 frames in a bottleneck before the MLP (and attention) of each layer"
-    equals_before_training = "zero-shot CLIP (average: features)"
-    what_trains = "adapters, norm and projection of the image encoder (image_encoder: frozen)"
+    mechanism = "Adds a small convolution over 3 frames to the layers of the image encoder."
+    equals_before_training = "zero-shot CLIP, with average: features (default)"
+    cannot_see = (
+        "An adapter sees only the previous and the next frame, at the same patch position (kernel: [3, 1, 1]). "
+        "Frames that are further apart are connected only through several layers."
+    )
+    what_trains = "with image_encoder: frozen, the adapters, and the norm and projection after the last layer"
     published = (
         "Kinetics-400: top-1 82.0 %, ViT-B/16, 8 frames, 1 x 3 views (quoted in STAN, CVPR 2023, Table 4)",
         "Something-Something V2: top-1 67.1 %, ViT-B/16, 8 frames, 1 x 3 views (quoted in STAN, CVPR 2023, Table 5)",

@@ -34,7 +34,7 @@ from torch import Tensor
 from kinetext.backbones.attention import cosine_scores
 from kinetext.backbones.text_table import TextTable, WordFeatures
 from kinetext.core.plugins import Options
-from kinetext.methods.base import SearchSpace
+from kinetext.methods.base import IGNORES_ORDER, SearchSpace
 from kinetext.methods.fitting import ClassTexts, Head, accuracy, class_ids, shuffled_batches
 
 SEARCH_FROM = 0.1  # the lowest alpha and beta of the search, as released
@@ -45,10 +45,11 @@ class TipAdapter(Head):
     """Add votes of similar training clips to the zero-shot scores."""
 
     paper = "Tip-Adapter and Tip-Adapter-F (Zhang et al., ECCV 2022)"
-    mechanism = "zero-shot scores plus votes of similar training clips; the clips' keys can train"
-    equals_before_training = "zero-shot CLIP with alpha: 0; the trained form equals the training-free one"
-    what_trains = "nothing; with trained: true the keys of the cache"
-    fitted_parameters = "N D (the keys)"
+    mechanism = "Adds votes of similar training clips to the zero-shot scores."
+    equals_before_training = "zero-shot CLIP with alpha: 0; with trained: true, the same method with trained: false"
+    cannot_see = IGNORES_ORDER
+    what_trains = "nothing; with trained: true, the stored features of the training clips"
+    fitted_parameters = "N D (stored features)"
     search_space: ClassVar[SearchSpace] = {"options.alpha": {"factor": 10}, "options.beta": {"factor": 5}}
 
     class Config(Options):

@@ -37,7 +37,7 @@ from kinetext.backbones.base import Backbone
 from kinetext.backbones.layer import Layer
 from kinetext.backbones.text_table import TextTable, WordFeatures, encode_table
 from kinetext.core.plugins import Options
-from kinetext.methods.base import ALL_TASKS, LEARNING_NEW, Method, SearchSpace
+from kinetext.methods.base import ALL_TASKS, IGNORES_ORDER, LEARNING_NEW, Method, SearchSpace
 
 STD = 0.02  # of the vectors before training
 
@@ -46,9 +46,12 @@ class VlPrompts(Method):
     """Average frame features of an encoder with visual prompts, and encode texts with text prompts."""
 
     paper = "ViFi-CLIP's prompts (Rasheed et al., CVPR 2023)"
-    mechanism = "learned vectors among the tokens of both encoders, replaced in the first layers"
-    equals_before_training = "another function: zero-shot CLIP with random prompts"
-    what_trains = "prompts, norm and projection of the image encoder (both encoders frozen)"
+    mechanism = (
+        "Adds learned vectors (prompts) to the tokens of both encoders, and new ones in each of the first layers."
+    )
+    equals_before_training = "not zero-shot CLIP: the prompts are random"
+    cannot_see = IGNORES_ORDER
+    what_trains = "with both encoders frozen, the prompts, and the norm and projection after the last image layer"
     tasks = ALL_TASKS
     sees_order = False
     search_space: ClassVar[SearchSpace] = LEARNING_NEW

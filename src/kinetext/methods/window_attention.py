@@ -37,9 +37,13 @@ class WindowAttention(Method):
     """Average frame features of an encoder whose layers attend to neighbouring frames."""
 
     paper = "Open-VCLIP (Weng et al., ICML 2023)"
-    mechanism = "attention of each frame to the keys and values of its neighbours, without new parameters"
+    mechanism = "Lets each frame also attend to the previous and the next frame in every layer. Adds no parameters."
     equals_before_training = (
-        "another function: on a still clip each layer is CLIP's in frames with all neighbours, not at the ends"
+        "not zero-shot CLIP: on a clip of equal frames, a layer equals CLIP's only in frames that have all neighbours"
+    )
+    cannot_see = (
+        "Cannot distinguish a clip from the same clip in reversed order, because earlier and later neighbours of a "
+        "frame are treated alike. In one layer a frame sees only the previous and the next frame (window: 1)."
     )
     tasks = ALL_TASKS
     sees_order = False  # reversed; in other wrong orders frames have other neighbours

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from kinetext.backbones.text_table import TextTable, WordFeatures
 from kinetext.core.plugins import Options
-from kinetext.methods.base import ALL_TASKS, Method
+from kinetext.methods.base import ALL_TASKS, IGNORES_ORDER, Method
 from kinetext.methods.blocks import score_in_chunks
 from kinetext.methods.stan.mug import class_words
 
@@ -47,8 +47,11 @@ class WordWeighting(Method):
     """Average the cosines of the frames with a class, weighted by the words of the class."""
 
     paper = "BIKE's video concept spotting (Wu et al., CVPR 2023)"
-    mechanism = "the words of a class weight the frames"
-    equals_before_training = "zero-shot CLIP on one frame; else frames weighted by words"
+    mechanism = (
+        "Averages the cosines of the frames with a class; frames that resemble the words of the class weigh more."
+    )
+    equals_before_training = "nothing trains; on one frame, or on equal frames, it is zero-shot CLIP"
+    cannot_see = IGNORES_ORDER
     trains: ClassVar[bool] = False
     tasks = ALL_TASKS
     sees_order = False

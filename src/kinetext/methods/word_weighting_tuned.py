@@ -20,6 +20,6 @@ from kinetext.methods.word_weighting import WordWeighting
 class WordWeightingTuned(WordWeighting):
     """Average the cosines of the frames with a class, weighted by the words of the class, and train the encoders."""
 
-    mechanism = "the words of a class weight the frames; encoders fine-tuned"
+    mechanism = "Scores as word_weighting does, and fine-tunes the image encoder."
     equals_before_training = "word_weighting"
     trains: ClassVar[bool] = True

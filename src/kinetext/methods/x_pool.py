@@ -34,7 +34,7 @@ from kinetext.backbones.attention import fused_attention
 from kinetext.backbones.base import Backbone
 from kinetext.backbones.text_table import TextTable, WordFeatures, unscaled_class_means
 from kinetext.core.plugins import Options
-from kinetext.methods.base import ALL_TASKS, LEARNING_NEW, Method, SearchSpace
+from kinetext.methods.base import ALL_TASKS, IGNORES_ORDER, LEARNING_NEW, Method, SearchSpace
 from kinetext.methods.blocks import score_in_chunks
 
 
@@ -42,8 +42,11 @@ class XPool(Method):
     """Compare a text with the frames pooled by the attention of the text."""
 
     paper = "X-Pool (Gorti et al., CVPR 2022)"
-    mechanism = "each text pools the frames by attention"
-    equals_before_training = "another function: cosine of the text with its attention-weighted, layer-normed frames"
+    mechanism = "Pools the frames by attention with the text as the query, so the video feature differs between texts."
+    equals_before_training = (
+        "not zero-shot CLIP: frames are normalised (LayerNorm) and weighted by their similarity to the text"
+    )
+    cannot_see = IGNORES_ORDER
     published = (
         "text-to-video R@1 MSR-VTT 1k-A 46.9, MSVD 47.2, LSMDC 25.2 (B/32); layer6ai-labs/xpool @ bc88718, README",
     )

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from kinetext.methods.base import ALL_TASKS, Method
+from kinetext.methods.base import ALL_TASKS, IGNORES_ORDER, Method
 
 
 class ZeroShot(Method):
     """Average the frame features without any training: zero-shot CLIP."""
 
     paper = "Radford et al., ICML 2021"
-    mechanism = "mean of the frame features against the class texts"
-    equals_before_training = "nothing trains: zero-shot CLIP"
+    mechanism = "Compares the mean frame feature with the class texts."
+    equals_before_training = "nothing trains: it is zero-shot CLIP"
+    cannot_see = IGNORES_ORDER
     trains: ClassVar[bool] = False
     sees_order = False
     plain = True

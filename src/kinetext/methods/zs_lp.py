@@ -31,7 +31,7 @@ from torch import Tensor
 from kinetext.backbones.attention import cosine_scores
 from kinetext.backbones.text_table import TextTable, WordFeatures, class_means
 from kinetext.core.plugins import Options
-from kinetext.methods.base import SearchSpace
+from kinetext.methods.base import IGNORES_ORDER, SearchSpace
 from kinetext.methods.fitting import ClassTexts, Head, class_ids, shuffled_batches
 
 Penalty = Literal["none", "l2", "cosine"]
@@ -44,8 +44,9 @@ class ZsLp(Head):
     """Train one vector per class, starting at the class texts."""
 
     paper = "ZS-LP and CLAP (Silva-Rodriguez et al., CVPR 2024)"
-    mechanism = "linear probe on mean frame features that starts at the class texts; CLAP's penalty is an option"
+    mechanism = "Trains a linear classifier that starts at the class texts. CLAP's penalty, an option, keeps the classifier near the texts."
     equals_before_training = "zero-shot CLIP"
+    cannot_see = IGNORES_ORDER
     fitted_parameters = "K D"
     search_space: ClassVar[SearchSpace] = {"options.lr": {"factor": 10}}
 

@@ -131,9 +131,9 @@ def _texts(study: Study) -> list[str]:
 def _methods(study: Study) -> list[str]:
     training = f"    training: &training {flow(study.training.value)}"
     lines = [
-        "methods:",
+        "methods:  # docs/methods.md: what each method does, and what it cannot see",
         "  zero_shot: {}  # the baseline: the image-text model as it is",
-        "  mean_pool:  # the same, fine-tuned; it cannot see the order of frames",
+        "  mean_pool:  # the same, fine-tuned; it ignores frame order",
         f"    # {study.training.reason}",
         training,
         "  seq_transformer: {training: *training}  # a transformer over the frames' features",

@@ -10,15 +10,16 @@ from pydantic import Field
 from torch import nn
 
 from kinetext.core.plugins import Options
-from kinetext.methods.base import Method
+from kinetext.methods.base import IGNORES_ORDER, Method
 
 
 class Adapter(Method):
     """A zero-initialised adapter after the attention of each layer."""
 
     paper = "after AIM (Yang et al., ICLR 2023)"
-    mechanism = "a bottleneck adapter after each attention"
+    mechanism = "Adds a small trained layer (adapter) after each attention."
     equals_before_training = "zero-shot CLIP"
+    cannot_see = IGNORES_ORDER
 
     class Config(Options):
         """Size of the adapters."""

@@ -37,7 +37,7 @@ from torch.func import functional_call
 from kinetext.backbones.base import Backbone
 from kinetext.core.plugins import Options
 from kinetext.methods.attentive_probe.pooler import AttentiveClassifier
-from kinetext.methods.base import SearchSpace, Tokens
+from kinetext.methods.base import IGNORES_ORDER, SearchSpace, Tokens
 from kinetext.methods.fitting import TextFreeHead, require_every_class, shuffled_batches
 
 SCORED_AT_ONCE = 64  # clips
@@ -48,8 +48,12 @@ class AttentiveProbe(TextFreeHead):
     """Classify clips by attentive pooling of their tokens."""
 
     paper = "V-JEPA 2 (Assran et al., arXiv:2506.09985)"
-    mechanism = "attentive pooling of all tokens, several learning rates at once, without text"
-    equals_before_training = "random weights: no score before it is fitted"
+    mechanism = (
+        "Trains a small transformer that pools all tokens of a clip; validation clips choose among several "
+        "learning rates. Uses no text."
+    )
+    equals_before_training = "nothing: it has no scores before it is fitted"
+    cannot_see = IGNORES_ORDER
     fitted_parameters = "27.76 M (depth 4, V = 768) or 6.50 M (depth 1), and K (V + 1)"
     search_space: ClassVar[SearchSpace] = {"options.epochs": {"choices": [10, 20, 50]}}
 

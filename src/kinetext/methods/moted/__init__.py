@@ -86,8 +86,18 @@ class Moted(Method):
     """Align appearance features with names and motion tokens with the steps of descriptions."""
 
     paper = "MoTED (Zhang et al., CVPR 2024), reconstructed from its abstract"
-    mechanism = "appearance against names, motion tokens per frame against the steps of descriptions, in order"
-    equals_before_training = "mean_pool on the names plus ordered_descriptions with steps"
+    mechanism = (
+        "Compares the mean frame with the class names, and the frames, after a temporal module, with the steps of "
+        "the descriptions in order."
+    )
+    equals_before_training = (
+        "mean_pool's score of the names plus the score of ordered_descriptions with steps: steps (same temperature "
+        "and order)"
+    )
+    cannot_see = (
+        "With visual: stan (default), the comparison with names ignores frame order. The comparison with steps "
+        "cannot distinguish classes with the same descriptions, and across frames it sees only what stan sees."
+    )
     needs_descriptions: ClassVar[bool] = True
     tasks: ClassVar[tuple[Task, ...]] = ("classes",)
     search_space: ClassVar[SearchSpace] = {

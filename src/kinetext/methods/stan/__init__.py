@@ -50,9 +50,17 @@ class Stan(Method):
     """Add the video token of the branch to the summary of each frame, then average over frames."""
 
     paper = "STAN (Liu et al., CVPR 2023)"
-    mechanism = "branch beside the last layers that attends over time and space"
+    mechanism = (
+        "Adds a branch beside the last layers of the image encoder. The branch attends across frames, then within "
+        "each frame."
+    )
     equals_before_training = (
-        "another function: copied spatial layers change the class token; no effect of frame order with time_std: 0"
+        "not zero-shot CLIP: the branch starts with copies of CLIP's layers and changes the class token; with "
+        "time_std: 0, frame order has no effect"
+    )
+    cannot_see = (
+        "Attention across frames compares a patch only with the same position in the other frames. It sees "
+        "movement to another position only through the attention within each frame."
     )
     tasks = ALL_TASKS
     search_space: ClassVar[SearchSpace] = LEARNING_NEW

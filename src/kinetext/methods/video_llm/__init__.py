@@ -44,8 +44,14 @@ class VideoLLM(FrameMethod):
     """Ask a multimodal model which class or caption fits a clip."""
 
     paper = "none; a baseline as in MVBench (Li et al., CVPR 2024)"
-    mechanism = "a multimodal model behind a server chooses from the list of classes or captions"
-    equals_before_training = "the model behind the server; nothing trains"
+    mechanism = (
+        "Sends the frames to a multimodal model behind a server, which chooses from a list of classes or captions."
+    )
+    equals_before_training = "nothing trains; it is the model behind the server"
+    cannot_see = (
+        "Depends on the model, which gets the frames as still images in order. With detail: low (default), small "
+        "details may be lost."
+    )
     what_trains = "nothing"
 
     class Config(ServerOptions):

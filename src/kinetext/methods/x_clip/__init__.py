@@ -58,8 +58,15 @@ class XClip(Method):
     """Exchange messages between frames inside the image encoder, and prompt the texts by the video."""
 
     paper = "X-CLIP (Ni et al., ECCV 2022)"
-    mechanism = "messages between frames inside the encoder, a transformer over frames, texts prompted by the video"
-    equals_before_training = "another function: random messages, integration and prompts on CLIP"
+    mechanism = (
+        "Lets frames exchange messages in each layer, runs a transformer over the frame features, and adapts each "
+        "class text to the video."
+    )
+    equals_before_training = "not zero-shot CLIP: the added layers start at random"
+    cannot_see = (
+        "Frames exchange one vector each per layer, so patches of different frames are never compared. Only the transformer "
+        "after the image encoder knows frame order, and it reads one vector per frame."
+    )
     published = (
         "Kinetics-400 top-1 83.8 (8 frames, 4 x 3 views), 84.7 (16 frames), B/16; microsoft/VideoX @ 1744b21, X-CLIP README",
         "zero-shot top-1 HMDB51 44.6, UCF101 72.0, Kinetics-600 65.2 (32 frames, B/16); the same",
