@@ -22,14 +22,16 @@ class PairAccuracy(Metric):
 
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray:
         index = {label: k for k, label in enumerate(sample.labels)}
-        own_B = np.take_along_axis(sample.scores_BK, sample.target_B[:, None], axis=1)[:, 0]
-        value_B = np.full(len(own_B), np.nan)
+        target_score_B = np.take_along_axis(sample.scores_BK, sample.target_B[:, None], axis=1)[:, 0]
+        value_B = np.full(len(target_score_B), np.nan)
         for label, others in (rivals or {}).items():
             if label not in index or not others:
                 continue
             if unknown := [other for other in others if other not in index]:
                 raise ValueError(f"rivals: '{unknown[0]}', rival of '{label}', is not among the labels; leave it out")
             of_class = np.flatnonzero(sample.target_B == index[label])
-            rival_scores_BR = sample.scores_BK[np.ix_(of_class, [index[other] for other in others])]
-            value_B[of_class] = (own_B[of_class, None] > rival_scores_BR).mean(axis=1)  # NaN > NaN is False: wrong
+            rivals_R = np.array([index[other] for other in others])
+            rival_scores_BR = sample.scores_BK[np.ix_(of_class, rivals_R)]
+            is_higher_BR = target_score_B[of_class, None] > rival_scores_BR  # NaN > NaN is False: wrong
+            value_B[of_class] = is_higher_BR.mean(axis=1)
         return value_B
