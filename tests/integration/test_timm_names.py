@@ -5,6 +5,8 @@ import json
 import pytest
 
 from kinetext.backbones.catalogue import model_files
+from kinetext.backbones.hub_siglip import is_siglip
+from kinetext.backbones.library import open_clip_with_timm
 from kinetext.backbones.timm_models import SIZES, preprocess_of, size_of, timm_facts
 from kinetext.config.backbone import BackboneOptions
 from small_timm import assert_encodes_as_open_clip, open_clip
@@ -56,3 +58,13 @@ def test_the_plugin_follows_from_the_name_of_the_model():
         assert BackboneOptions(model=model).family == "timm_vit", model
     native = [name for name, settings in ALL.items() if "timm_model_name" not in settings["vision_cfg"]]
     assert {BackboneOptions(model=name).family for name in native if name != "kinetext-tiny"} == {"open_clip_vit"}
+
+
+def test_every_siglip_with_a_text_projection_is_exported_for_transformers():
+    """On the meta device, as above."""
+    import torch
+
+    for model in (name for name in SUPPORTED if "SigLIP" in name):
+        with torch.device("meta"):
+            clip = open_clip_with_timm().create_model(model, load_weights=False, device="meta")
+        assert is_siglip(clip) == (model != "ViT-SO400M-16-SigLIP-i18n-256"), model

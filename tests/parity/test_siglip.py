@@ -1,91 +1,140 @@
-"""SigLIP equals `transformers.SiglipModel`, also the class of SigLIP 2's fixed resolutions, with the same random weights."""
+"""An exported SigLIP equals ours in `transformers.SiglipModel`, also the class of SigLIP 2's fixed resolutions."""
 
+import json
+
+import numpy as np
+import open_clip
 import pytest
 import torch
+from PIL import Image
 
+import small_tokenizer
 from kinetext.backbones.base import TextTokens
+from kinetext.backbones.hub_siglip import is_siglip
+from kinetext.backbones.text_tokens import find_tokenizer
 
-HEADS, DEPTH = 4, {"vision": 4, "text": 3}  # of small_timm
 ACTIVATIONS = {"siglip": "gelu", "siglip2": "gelu_pytorch_tanh"}  # of the image encoder; texts always take the second
-BLOCKS = {"vision": "visual.trunk.blocks", "text": "text.transformer.resblocks"}
-PARTS = {  # part of a layer in transformers -> (of timm's ViT, of open_clip's text encoder)
-    "layer_norm1": ("norm1", "ln_1"),
-    "layer_norm2": ("norm2", "ln_2"),
-    "self_attn.out_proj": ("attn.proj", "attn.out_proj"),
-    "mlp.fc1": ("mlp.fc1", "mlp.c_fc"),
-    "mlp.fc2": ("mlp.fc2", "mlp.c_proj"),
-}
-MODULES = {  # module in transformers -> in open_clip
-    "vision_model.embeddings.patch_embedding": "visual.trunk.patch_embed.proj",
-    "vision_model.post_layernorm": "visual.trunk.norm",
-    "vision_model.head.layernorm": "visual.trunk.attn_pool.norm",
-    "vision_model.head.mlp.fc1": "visual.trunk.attn_pool.mlp.fc1",
-    "vision_model.head.mlp.fc2": "visual.trunk.attn_pool.mlp.fc2",
-    "vision_model.head.attention.out_proj": "visual.trunk.attn_pool.proj",
-    "text_model.final_layer_norm": "text.ln_final",
-    "text_model.head": "text.text_projection",
-}
+CLEANING = {"tokenizer_kwargs": {"clean": "canonicalize"}}
+ODD_TEXTS = [*small_tokenizer.TEXTS, "  Up_and\tDOWN -- [again]! ", "up " * 100, ""]
 
 
-def renamed(state):
-    """The tensors of `SiglipModel` from those of open_clip."""
-    pool = "visual.trunk.attn_pool"
-    tensors = {
-        "logit_scale": state["logit_scale"].reshape(1),
-        "logit_bias": state["logit_bias"].reshape(1),
-        "vision_model.embeddings.position_embedding.weight": state["visual.trunk.pos_embed"][0],
-        "vision_model.head.probe": state[f"{pool}.latent"],
-        "text_model.embeddings.token_embedding.weight": state["text.token_embedding.weight"],
-        "text_model.embeddings.position_embedding.weight": state["text.positional_embedding"],
-    }
-    for kind in ("weight", "bias"):
-        tensors |= {f"{theirs}.{kind}": state[f"{ours}.{kind}"] for theirs, ours in MODULES.items()}
-        both = torch.cat([state[f"{pool}.q.{kind}"], state[f"{pool}.kv.{kind}"]])
-        tensors[f"vision_model.head.attention.in_proj_{kind}"] = both
-        for side, depth in DEPTH.items():
-            for i in range(depth):
-                theirs, ours = f"{side}_model.encoder.layers.{i}", f"{BLOCKS[side]}.{i}"
-                fused = state[f"{ours}.attn.qkv.{kind}" if side == "vision" else f"{ours}.attn.in_proj_{kind}"]
-                for name, third in zip("qkv", fused.chunk(3), strict=True):
-                    tensors[f"{theirs}.self_attn.{name}_proj.{kind}"] = third
-                for part, names in PARTS.items():
-                    tensors[f"{theirs}.{part}.{kind}"] = state[f"{ours}.{names[side == 'text']}.{kind}"]
-    return tensors
+@pytest.fixture
+def transformers():
+    return pytest.importorskip("transformers", reason="transformers: not installed (the extra `video`)")
 
 
-def siglip_model(transformers, backbone, activation):
-    """`SiglipModel` with the sizes and the weights of a backbone."""
-    sizes = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": HEADS, "layer_norm_eps": 1e-6}
-    vision = {
-        "num_hidden_layers": DEPTH["vision"],
-        "image_size": backbone.image_size_px,
-        "patch_size": 8,
-        "hidden_act": activation,
-    }
-    text = {"num_hidden_layers": DEPTH["text"], "max_position_embeddings": backbone.context_length, "vocab_size": 200}
-    text |= {"projection_size": backbone.embed_dim, "hidden_act": "gelu_pytorch_tanh"}
-    config = transformers.SiglipConfig(vision_config={**sizes, **vision}, text_config={**sizes, **text})
-    model = transformers.SiglipModel(config)
-    model.load_state_dict(renamed(backbone.clip.state_dict()))
-    return model.to(next(backbone.parameters()).dtype).eval()
+@pytest.fixture
+def words(tmp_path):
+    """The small tokenizer, as read from a folder of weights."""
+    pytest.importorskip("tokenizers", reason="tokenizers: not installed")
+    (tmp_path / "words").mkdir()
+    small_tokenizer.write(tmp_path / "words")
+    return find_tokenizer(CLEANING, str(tmp_path / "words"))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_features_and_scores_are_those_of_siglip_model(name, dtype):
-    transformers = pytest.importorskip("transformers", reason="transformers: not installed (the extra `video`)")
+def small(name):
     import small_timm
 
-    backbone = small_timm.small(name).to(dtype)
-    theirs = siglip_model(transformers, backbone, ACTIVATIONS[name])
-    frames_BTCHW = torch.randn(1, 3, 3, 32, 32, dtype=dtype)
+    return small_timm.small(name)
+
+
+def compare(ours, theirs):
+    import small_timm
+
+    small_timm.assert_equal_features(ours, theirs)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_features_and_scores_are_those_of_siglip_model(name, transformers, tmp_path):
+    backbone = small(name)
+    backbone.export(tmp_path)
+    theirs = transformers.SiglipModel.from_pretrained(tmp_path).eval()
+    assert theirs.config.vision_config.hidden_act == ACTIVATIONS[name]
+    assert theirs.config.text_config.hidden_act == "gelu_pytorch_tanh"
+    clip, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path}")
     mask_KL = torch.arange(backbone.context_length) < torch.tensor([[3], [9]])
     ids_KL = torch.where(mask_KL, torch.randint(2, 200, mask_KL.shape), 1)  # padding is seen
-    with torch.inference_mode():
-        expected = theirs(pixel_values=frames_BTCHW[0], input_ids=ids_KL)
-        image_FD = backbone.encode_frames(frames_BTCHW)[0]
-        text_KD = backbone.encode_text(TextTokens(ids_KL, mask_KL))[0]
-        small_timm.assert_equal_features(image_FD, expected.vision_model_output.pooler_output)
-        small_timm.assert_equal_features(text_KD, expected.text_model_output.pooler_output)
-        unit_FD, unit_KD = (x / x.norm(dim=-1, keepdim=True) for x in (image_FD, text_KD))
-        small_timm.assert_equal_features(backbone.logits(unit_FD @ unit_KD.T), expected.logits_per_image)
+    for dtype in (torch.float32, torch.float64):
+        backbone, theirs, clip = backbone.to(dtype), theirs.to(dtype), clip.to(dtype).eval()
+        frames_BTCHW = torch.randn(1, 3, 3, 32, 32, dtype=dtype)
+        with torch.inference_mode():
+            expected = theirs(pixel_values=frames_BTCHW[0], input_ids=ids_KL)
+            image_FD = backbone.encode_frames(frames_BTCHW)[0]
+            text_KD = backbone.encode_text(TextTokens(ids_KL, mask_KL))[0]
+            compare(image_FD, expected.vision_model_output.pooler_output)
+            compare(text_KD, expected.text_model_output.pooler_output)
+            compare(image_FD, clip.encode_image(frames_BTCHW[0]))
+            compare(text_KD, clip.encode_text(ids_KL))
+            unit_FD, unit_KD = (x / x.norm(dim=-1, keepdim=True) for x in (image_FD, text_KD))
+            compare(backbone.logits(unit_FD @ unit_KD.T), expected.logits_per_image)
+
+
+def test_the_processor_of_transformers_gives_our_tokens_and_pixels(transformers, words, tmp_path):
+    backbone = small("siglip")
+    backbone.tokenizer = words
+    backbone.preprocess = backbone.preprocess.__class__((0.5,) * 3, (0.5,) * 3, "bicubic", "squash")
+    backbone.export(tmp_path)
+    processor = transformers.AutoProcessor.from_pretrained(tmp_path)
+    assert type(processor) is transformers.SiglipProcessor
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8))
+    inputs = processor(images=image, text=ODD_TEXTS, padding="max_length", truncation=True, return_tensors="pt")
+    assert set(inputs) == {"pixel_values", "input_ids"}  # no mask: padding is seen
+    assert torch.equal(inputs["input_ids"], backbone.tokenize(ODD_TEXTS).ids_KL)
+    _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{tmp_path}")
+    difference = (inputs["pixel_values"][0] - preprocess(image)).abs()
+    assert difference.max() < 2.01 * 2 / 255  # rounding of two libraries' resize
+
+
+def test_an_exported_tokenizer_is_read_again_by_open_clip_and_here(transformers, words, tmp_path):
+    backbone = small("siglip2")
+    backbone.tokenizer = words
+    backbone.export(tmp_path)
+    again = find_tokenizer(CLEANING, str(tmp_path))
+    expected = [words.ids(text) for text in ODD_TEXTS]
+    assert [again.ids(text) for text in ODD_TEXTS] == expected
+    ids_KL = open_clip.get_tokenizer(f"local-dir:{tmp_path}")(ODD_TEXTS)
+    assert torch.equal(ids_KL, backbone.tokenize(ODD_TEXTS).ids_KL)
+    backbone.tokenizer = again
+    (tmp_path / "twice").mkdir()
+    backbone.export(tmp_path / "twice")  # cleaning is not added twice
+    assert json.loads((tmp_path / "twice/tokenizer.json").read_text()) == json.loads(
+        (tmp_path / "tokenizer.json").read_text()
+    )
+
+
+def _other_eps(clip):
+    clip.text.ln_final.eps = 1e-5
+
+
+def _other_activation(clip):
+    clip.visual.trunk.attn_pool.mlp.act = torch.nn.GELU(approximate="tanh")
+
+
+def _causal(clip):
+    clip.text.attn_mask = torch.zeros(64, 64)
+
+
+def _no_bias(clip):
+    clip.logit_bias = None
+
+
+def _more_tensors(clip):
+    clip.visual.trunk.norm_pre = torch.nn.LayerNorm(64, eps=1e-6)
+
+
+@pytest.mark.parametrize("change", [_other_eps, _other_activation, _causal, _no_bias, _more_tensors])
+def test_a_model_that_siglip_model_does_not_compute_is_not_written_for_it(change, tmp_path):
+    backbone = small("siglip")
+    assert is_siglip(backbone.clip)
+    change(backbone.clip)
+    assert not is_siglip(backbone.clip)
+    backbone.export(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "open_clip_config.json",
+        "open_clip_model.safetensors",
+    ]
+
+
+@pytest.mark.parametrize("name", ["pe", "pe_without_class", "eva02", "registers", "mobileclip_b"])
+def test_other_models_with_a_vit_of_timm_are_no_siglip(name):
+    assert not is_siglip(small(name).clip)

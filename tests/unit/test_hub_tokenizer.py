@@ -6,18 +6,13 @@ import json
 import pytest
 import torch
 
+import small_tokenizer
 from kinetext.backbones import text_tokens
 from kinetext.backbones.checkpoint import load_backbone, save_backbone
 from kinetext.backbones.text_table import text_table
 from kinetext.backbones.text_tokens import FILE, SETTINGS, HubTokenizer, find_tokenizer, tokenize
 from kinetext.contracts import Case, checks
-
-TEXTS = [
-    "a square that is moving to the right",
-    "it moves up, then down",
-    "up and down, and back again",
-    "Moving LEFT!",
-]
+from small_tokenizer import TEXTS
 
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("tokenizers"), reason="tokenizers: not installed on this machine"
@@ -27,21 +22,10 @@ pytestmark = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A snapshot of the hub: weights of a small SigLIP, and a sentencepiece-like tokenizer trained on four sentences."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-
     import small_timm
 
     folder = tmp_path_factory.mktemp("siglip")
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
-    special = ["<pad>", "</s>", "<unk>"]
-    trainer = trainers.UnigramTrainer(vocab_size=60, special_tokens=special, unk_token="<unk>", show_progress=False)
-    tokenizer.train_from_iterator(TEXTS, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    tokenizer.enable_padding(length=5)  # what a file may hold, and must not matter
-    tokenizer.enable_truncation(4)
-    tokenizer.save(str(folder / FILE))
-    (folder / SETTINGS).write_text(json.dumps({"pad_token": {"content": "<pad>"}, "eos_token": "</s>"}))
+    small_tokenizer.write(folder)
     preprocess_cfg = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": {}, "preprocess_cfg": preprocess_cfg}))
     small_timm.small_options("siglip", folder)

@@ -22,11 +22,11 @@ def _stub_heavy_imports() -> Iterator[None]:
     """Replace slow imports of open_clip by stubs within a `with` block: 4 s of CPU time per job instead of 8 s.
 
     The slow imports are torch._dynamo.utils, which torchvision needs only for an operator that no image encoder here
-    uses, and timm, which open_clip then treats as not installed.
+    uses, and timm and transformers, which open_clip then treats as not installed. Its tokenizers still find transformers.
     """
     utils = ModuleType("torch._dynamo.utils")
     utils.is_compile_supported = lambda device: False  # type: ignore[attr-defined]
-    stubs: dict[str, Any] = {"torch._dynamo.utils": utils, "timm": None}
+    stubs: dict[str, Any] = {"torch._dynamo.utils": utils, "timm": None, "transformers": None}
     stubs = {name: module for name, module in stubs.items() if name not in sys.modules}
     sys.modules.update(stubs)
     try:

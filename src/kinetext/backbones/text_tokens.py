@@ -175,12 +175,11 @@ def with_content(tokenizer: Tokenizer | None, tensors: dict[str, Tensor]) -> Tok
     return replace(tokenizer, content=tensors[TENSOR].numpy().tobytes())
 
 
-def write_tokenizer(tokenizer: HubTokenizer, folder: Path) -> None:
-    """Write a tokenizer of the hub to a folder of weights, so that `find_tokenizer` and transformers read it."""
+def tokenizer_files(tokenizer: HubTokenizer) -> dict[str, str]:
+    """Return the content of the files of a tokenizer of the hub by name. `find_tokenizer` and transformers read them."""
     separator = {} if tokenizer.zero_token is None else {"sep_token": tokenizer.zero_token}
     names = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": tokenizer.pad_token, **separator}
-    (folder / FILE).write_bytes(tokenizer.content)
-    (folder / SETTINGS).write_text(json.dumps(names, indent=2) + "\n")
+    return {FILE: tokenizer.content.decode(), SETTINGS: json.dumps(names, indent=2) + "\n"}
 
 
 def tensors_of_folder(folder: Path) -> dict[str, Tensor]:

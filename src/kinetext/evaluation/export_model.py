@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from kinetext.backbones.hub_folder import WEIGHTS
 from kinetext.backbones.text_table import read_texts
 from kinetext.config.run import RunSpec, read_run
+from kinetext.core.documents import load_json
 from kinetext.core.schemas import is_used
 from kinetext.core.tables import read_rows
 from kinetext.evaluation.onnx_session import open_session, require_onnx, run_session
@@ -109,7 +110,8 @@ def _write_open_clip(method: Method, spec: RunSpec, files: RunFiles, folder: Pat
         "texts": [{name: row.get(name) for name in columns} for row in rows],
         "label_threshold": None if threshold is None else float(threshold),
     }
-    others = " and transformers.CLIPModel" if (folder / "config.json").is_file() else ""
+    config = folder / "config.json"
+    others = f" and transformers.{load_json(config)['architectures'][0]}" if config.is_file() else ""
     return details, f"weights for open_clip (local-dir:{folder.name}){others}, and {DESCRIPTION}"
 
 
