@@ -42,7 +42,6 @@ OPTIONAL = {  # name -> whether this machine has it
     "bsdtar": lambda: bool(shutil.which("bsdtar")),
     "unrar": lambda: bool(shutil.which("unrar")),
     "tokenizers": lambda: bool(importlib.util.find_spec("tokenizers")),
-    "transformers": lambda: bool(importlib.util.find_spec("transformers")),
     "onnx": lambda: all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime")),
     "sample videos": lambda: (ROOT.parent / "shared/data/videos").is_dir(),
 }
