@@ -89,12 +89,12 @@ def test_an_exported_tokenizer_is_read_again_by_open_clip_and_here(transformers,
     backbone = small("siglip2")
     backbone.tokenizer = words
     backbone.export(tmp_path)
-    again = find_tokenizer(CLEANING, str(tmp_path))
+    exported = find_tokenizer(CLEANING, str(tmp_path))
     expected = [words.ids(text) for text in ODD_TEXTS]
-    assert [again.ids(text) for text in ODD_TEXTS] == expected
+    assert [exported.ids(text) for text in ODD_TEXTS] == expected
     ids_KL = open_clip.get_tokenizer(f"local-dir:{tmp_path}")(ODD_TEXTS)
     assert torch.equal(ids_KL, backbone.tokenize(ODD_TEXTS).ids_KL)
-    backbone.tokenizer = again
+    backbone.tokenizer = exported
     (tmp_path / "twice").mkdir()
     backbone.export(tmp_path / "twice")  # cleaning is not added twice
     assert json.loads((tmp_path / "twice/tokenizer.json").read_text()) == json.loads(

@@ -87,20 +87,17 @@ def siglip_tensors(tensors: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     for source, target, qkv, modules in ENCODERS:
         numbers = {int(name[len(source) + 1 :].split(".")[0]) for name in tensors if name.startswith(f"{source}.")}
         for i in sorted(numbers):
-            block = {name: tensors[f"{source}.{i}.{name}"] for name in _block_names(qkv, modules)}
-            yield from ((f"{target}.{i}.{name}", tensor) for name, tensor in _block(block, qkv, modules))
+            yield from _block(tensors, f"{source}.{i}.", f"{target}.{i}.", qkv, modules)
 
 
-def _block_names(qkv: str, modules: dict[str, str]) -> list[str]:
-    return [f"{qkv}{kind}" for kind in KINDS] + [f"{name}.{kind}" for name in modules for kind in KINDS]
-
-
-def _block(tensors: dict[str, Tensor], qkv: str, modules: dict[str, str]) -> Iterator[tuple[str, Tensor]]:
+def _block(
+    tensors: dict[str, Tensor], source: str, target: str, qkv: str, modules: dict[str, str]
+) -> Iterator[tuple[str, Tensor]]:
     for kind in KINDS:
-        for name, third in zip("qkv", tensors[f"{qkv}{kind}"].chunk(3), strict=True):
-            yield f"self_attn.{name}_proj.{kind}", third
-        for source, target in modules.items():
-            yield f"{target}.{kind}", tensors[f"{source}.{kind}"]
+        for name, third in zip("qkv", tensors[f"{source}{qkv}{kind}"].chunk(3), strict=True):
+            yield f"{target}self_attn.{name}_proj.{kind}", third
+        for ours, theirs in modules.items():
+            yield f"{target}{theirs}.{kind}", tensors[f"{source}{ours}.{kind}"]
 
 
 def is_siglip(clip: Any) -> bool:
