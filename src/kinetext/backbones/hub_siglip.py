@@ -105,7 +105,8 @@ def is_siglip(clip: Any) -> bool:
 
     Both encoders must have only the tensors that are renamed, and each encoder one activation and one epsilon.
     """
-    trunk, text = getattr(clip.visual, "trunk", None), getattr(clip, "text", None)
+    trunk: Any = getattr(clip.visual, "trunk", None)
+    text: Any = getattr(clip, "text", None)
     if type(trunk).__name__ != "VisionTransformer" or trunk.global_pool != "map" or clip.logit_bias is None:
         return False
     if getattr(text, "pool_type", None) != "last" or text.attn_mask is not None or text.use_pad_mask:
