@@ -29,17 +29,20 @@ def _fixed_seed():
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory) -> Path:
-    """kinetext-tiny with random weights, as a backbone folder."""
+def tiny_folder(tmp_path_factory):
+    """kinetext-tiny with random weights, as a backbone folder. From here on its copies are not drawn anew."""
     import torch
 
+    from drawn import build_or_copy
     from kinetext.backbones.checkpoint import save_backbone
     from kinetext.backbones.tiny import Tiny
 
     folder = tmp_path_factory.mktemp("backbone")
-    torch.manual_seed(0)
-    save_backbone(Tiny(), folder, {"weights": "random, for tests"})
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kinetext.backbones.open_clip_vit.build_native", build_or_copy)
+        torch.manual_seed(0)
+        save_backbone(Tiny(), folder, {"weights": "random, for tests"})
+        yield folder
 
 
 @pytest.fixture

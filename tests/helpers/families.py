@@ -1,5 +1,8 @@
 """One small random model per family of backbones, for tests of methods."""
 
+from copy import deepcopy
+from functools import cache
+
 FAMILIES = (
     "siglip",  # attention pooling; no class token
     "pe",  # attention pooling over a class token and patches with rotary positions
@@ -14,10 +17,26 @@ FAMILIES = (
 
 
 def small(family):
-    """A small random model of 32 px. Importing timm takes seconds, so it waits for a test that needs it."""
+    """A new small random model of 32 px; torch's generator is left as drawing the weights leaves it."""
+    import torch
+
+    drawn, random_state = _drawn(family)
+    backbone = deepcopy(drawn)
+    backbone.mark_pretrained()  # copies of parameters have no marks
+    torch.set_rng_state(random_state)
+    return backbone
+
+
+@cache
+def _drawn(family):
+    """Return (the model, the state of torch's generator afterwards). Importing timm takes seconds."""
+    import torch
+
     import small_native
     import small_timm
 
     if family in ("clipa", "worldwide"):
-        return small_native.small(family, tokenizer=small_timm.WordTokenizer())
-    return small_native.small(family) if family in small_native.VARIANTS else small_timm.small(family)
+        backbone = small_native.small(family, tokenizer=small_timm.WordTokenizer())
+    else:
+        backbone = (small_native if family in small_native.VARIANTS else small_timm).small(family)
+    return backbone, torch.get_rng_state()

@@ -4,6 +4,8 @@ B clips, T frames, K classes.
 """
 
 from collections.abc import Sequence
+from copy import deepcopy
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,7 @@ LABELS = ("rising", "falling", "growing", "gate opening")
 B, T, K = 3, 5, len(LABELS)
 TARGET_B = torch.tensor([0, 1, 3])
 LABELS_BK = torch.tensor([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 1.0]])
+MOST_NOISE = 2**17  # numbers drawn for one parameter
 RIVALS_KK = torch.eye(K, dtype=torch.bool) | torch.eye(K, dtype=torch.bool)[[1, 0, 3, 2]]
 
 
@@ -38,17 +41,36 @@ class TinyWithoutText(Tiny):
 
 
 def random_tiny(seed: int = 0, family: type[Tiny] = Tiny) -> Backbone:
-    """Return kinetext-tiny with weights drawn from the seed."""
+    """Return a new kinetext-tiny with weights drawn from the seed.
+
+    torch's generator is left as drawing the weights leaves it. They are drawn once and copied, because drawing takes
+    longer than most checks.
+    """
+    drawn, random_state = _drawn_tiny(seed, family)
+    backbone = deepcopy(drawn)
+    backbone.mark_pretrained()  # copies of parameters have no marks
+    torch.set_rng_state(random_state)
+    return backbone
+
+
+@cache
+def _drawn_tiny(seed: int, family: type[Tiny]) -> tuple[Backbone, Tensor]:
+    """Return (kinetext-tiny with weights drawn from the seed, the state of torch's generator afterwards)."""
     torch.manual_seed(seed)
-    return family().float().eval()
+    return family().float().eval(), torch.get_rng_state()
 
 
 def perturb(module: nn.Module) -> None:
-    """Add noise to every trainable parameter, so that parameters that start at zero have an effect."""
+    """Add noise to every trainable parameter, so that parameters that start at zero have an effect.
+
+    Noise is drawn for at most MOST_NOISE numbers of a parameter and repeated in the others (word embeddings).
+    """
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in filter(lambda parameter: parameter.requires_grad, module.parameters()):
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+            noise = 0.05 * torch.randn(min(parameter.numel(), MOST_NOISE), generator=generator)
+            repeats = -(-parameter.numel() // MOST_NOISE)
+            parameter.add_(noise.repeat(repeats)[: parameter.numel()].view(parameter.shape))
 
 
 def require_same_parameters(first: nn.Module, second: nn.Module) -> None:
