@@ -1,6 +1,7 @@
 """A rule that is cheap to run again carries a digest of its code: the import closure of its module and of its plug-ins."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -94,11 +95,12 @@ def test_an_edit_of_any_file_changes_the_digests_of_the_rules_that_use_it_and_no
     sources = {path for path in copy.rglob("*") if path.suffix in (".py", ".j2", ".css", ".js")}
     used = set().union(*files.values())
     for file in sorted(used):
-        content = file.read_bytes()
+        content, changed_ns = file.read_bytes(), file.stat().st_mtime_ns
         file.write_bytes(content + b"\nNEW = 1\n")
         changed = {rule for rule, digest in digests().items() if digest != before[rule]}
         assert changed == {rule for rule in RULES if file in files[rule]}, file
         file.write_bytes(content)
+        os.utime(file, ns=(changed_ns, changed_ns))  # as it was: it is not parsed again
     assert len(used) > 30
     for file in sources - used:
         file.write_bytes(file.read_bytes() + b"\nNEW = 1\n")

@@ -9,7 +9,8 @@ to the closure if the module names them. Nothing is imported here; files are par
 import ast
 import hashlib
 import importlib.util
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -40,7 +41,7 @@ def closure(modules: Iterable[str], stops: Iterable[str] = (), root: Path | None
     root = root or Path(__file__).parents[1]
     stops = (*STOPS, *stops)
     followed = {PACKAGE, *(name.partition(".")[0] for name in modules if not name.endswith(".py"))}
-    find = cache(partial(module_file, root=root))
+    find, content = cache(partial(module_file, root=root)), cache(_folder_content)
     files: dict[str, Path] = {}
     waiting = list(modules)
     while waiting:
@@ -51,7 +52,7 @@ def closure(modules: Iterable[str], stops: Iterable[str] = (), root: Path | None
         if file is None:
             raise ValueError(f"{name}: has no source file, so changes of its code cannot be seen")
         files[name] = file
-        files |= {f"{name}:{data.name}": data for data in _data_files(file)}
+        files |= {f"{name}:{data.name}": data for data in _data_files(file, content)}
         waiting += [module for module in _imports(name, file, followed) if find(module)]
     return dict(sorted(files.items()))
 
@@ -70,8 +71,8 @@ def module_file(name: str, root: Path) -> Path | None:
         if not spec.submodule_search_locations:  # a package of one file
             return Path(spec.origin) if spec.origin and not rest else None
         folder = Path(next(iter(spec.submodule_search_locations)))  # a namespace package has no origin
-    path = folder.joinpath(*rest.split(".")) if rest else folder
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+    path = os.path.join(folder, *filter(None, rest.split(".")))  # strings, because most names are members of modules
+    return next((Path(file) for file in (f"{path}.py", f"{path}/__init__.py") if os.path.isfile(file)), None)
 
 
 def read_constant(module: str, name: str, root: Path | None = None) -> str:
@@ -163,16 +164,24 @@ def _packages(name: str) -> Iterator[str]:
         yield name
 
 
-def _data_files(file: Path) -> list[Path]:
+def _folder_content(folder: Path) -> tuple[list[Path], dict[str, Path]]:
+    """Return the data files in a folder, and the folders in it by name."""
+    with os.scandir(folder) as entries:
+        kinds = [(entry.name, entry.is_dir()) for entry in entries]
+    files = [folder / name for name, is_folder in kinds if not is_folder and not name.endswith((".py", ".pyc"))]
+    return [file for file in files if file.suffix], {name: folder / name for name, is_folder in kinds if is_folder}
+
+
+def _data_files(file: Path, content: Callable[[Path], tuple[list[Path], dict[str, Path]]]) -> list[Path]:
     """Return the data files that a module names, and files that these name, such as the style sheet of a template.
 
-    The files are beside the module, or in a folder beside it that the module names.
+    The files are beside the module, or in a folder beside it that the module names. `content` is `_folder_content`.
     """
     strings = _read(file).strings
-    folders = [file.parent, *(path for path in file.parent.iterdir() if path.name in strings and path.is_dir())]
-    beside = [path for folder in folders for path in folder.iterdir() if path.suffix not in ("", ".py", ".pyc")]
+    beside, folders = content(file.parent)
+    beside = beside + [path for name in folders.keys() & strings for path in content(folders[name])[0]]
     files = [path for path in beside if path.name in strings]
     for path in files:
-        content = path.read_bytes()
-        files += [other for other in beside if other not in files and other.name.encode() in content]
+        raw = path.read_bytes()
+        files += [other for other in beside if other not in files and other.name.encode() in raw]
     return files
