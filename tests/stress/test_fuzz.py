@@ -1,10 +1,11 @@
 """Damaged and hostile bytes, with a fixed number of examples: readers give a value or a ValueError, and never end the process.
 
-What reads files of Arrow, Parquet and weights runs in forks of this process: a read outside the file would end it with a signal.
+What reads files of Arrow, Parquet and weights runs in a fork of this process: a read outside the file would end it with a signal.
 """
 
 import os
 import random
+import signal
 from contextlib import suppress
 
 import numpy as np
@@ -43,19 +44,41 @@ def damaged(content, rng):
     return bytes(raw)
 
 
-def ends(read, path):
-    """How a fork of this process ends that reads the file: 0 for a value or a ValueError with the path; else why not."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            read(path)
-            code = 0
-        except ValueError as error:
-            code = 0 if str(path) in str(error) else 2
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def endings(read, path, contents):
+    """How reading each content ends: 0 for a value or a ValueError with the path, else why not.
+
+    A fork of this process reads one after the other. When it ends before the last one, another fork goes on after it.
+    """
+    codes = []
+    while len(codes) < len(contents):
+        source, target = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                for number in range(len(codes), len(contents)):  # each file has its own name: nothing is cached
+                    os.write(target, bytes([ending(read, path.with_name(f"{number}-{path.name}"), contents[number])]))
+            finally:
+                os._exit(9)  # after the last one, or without a code for one
+        os.close(target)
+        with os.fdopen(source, "rb") as written:
+            codes += written.read()
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if len(codes) < len(contents):
+            codes.append(status)
+    return codes
+
+
+def ending(read, path, content):
+    path.write_bytes(content)
+    try:
+        read(path)
+    except ValueError as error:
+        return 0 if str(path) in str(error) else 2
+    except BaseException:
+        return 1
+    finally:
+        path.unlink()
+    return 0
 
 
 def write_frames(path):
@@ -108,14 +131,22 @@ def test_no_damaged_file_ends_the_process(tmp_path, name):
     path, rng = tmp_path / name, random.Random(0)
     write(path)
     content = path.read_bytes()
-    assert ends(read, path) == 0
-    codes = {}
-    for number in range(DAMAGES):
-        path.write_bytes(damaged(content, rng))
-        code = ends(read, path)
-        if code:
-            codes[number] = code
-    assert codes == {}
+    codes = endings(read, path, [content, *(damaged(content, rng) for _ in range(DAMAGES))])
+    assert {number: code for number, code in enumerate(codes) if code} == {}
+
+
+def test_a_fork_that_ends_is_told_from_the_contents_before_and_after_it(tmp_path):
+    def read(path):
+        content = path.read_bytes()
+        if content == b"kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if content in (b"named", b"silent"):
+            raise ValueError(path if content == b"named" else "no")
+        if content == b"other":
+            raise KeyError
+
+    contents = [b"fine", b"kill", b"named", b"silent", b"other", b"kill"]
+    assert endings(read, tmp_path / "file", contents) == [0, -signal.SIGKILL, 0, 2, 1, -signal.SIGKILL]
 
 
 @EXAMPLES

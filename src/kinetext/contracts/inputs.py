@@ -46,7 +46,7 @@ def random_tiny(seed: int = 0, family: type[Tiny] = Tiny) -> Backbone:
     torch's generator is left as drawing the weights leaves it. They are drawn once and copied, because drawing takes
     longer than most checks.
     """
-    drawn, random_state = _drawn_tiny(seed, family)
+    drawn, random_state = _drawn_tiny(seed, family)  # type: ignore[arg-type]  # a class is hashable
     backbone = deepcopy(drawn)
     backbone.mark_pretrained()  # copies of parameters have no marks
     torch.set_rng_state(random_state)
