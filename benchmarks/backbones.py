@@ -18,7 +18,7 @@ import time
 MAX_PARAMETERS = 1e9  # over it, the meta device
 DOUBLE_BELOW = 2e8  # parameters: float64 below, float32 above
 TOLERANCE = {"float64": 1e-10, "float32": 1e-5}
-TIMED_BELOW = 50.0  # GFLOP of an image
+TIMED_BELOW = 20.0  # GFLOP of an image
 
 
 def one(model: str) -> None:
