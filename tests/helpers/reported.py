@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import simplejpeg
 import yaml
 
+from few_draws import measure_quickly
 from kinetext.config.report import ReportOptions
 from kinetext.core.tables import write_shard, write_table
 from kinetext.evaluation.calibration import NO_CLIPS, Calibration
-from kinetext.evaluation.measure import measure_run
 from kinetext.report.collect import collect_metrics
 from kinetext.report.render import render_report
 
@@ -114,7 +114,7 @@ def make_run(
     untrained = {"new_parameters": 0, "trained_parameters": 0, "train_seconds": 0.0}
     metadata["cost"] = {"gflops_per_clip": 12.5, **(untrained if method == "zero_shot" else {})}
     write_table("predictions", rows, folder / "predictions.parquet", metadata)
-    measure_run(folder, folder / "predictions.parquet", confusables, folder / "metrics.parquet", metrics)
+    measure_quickly(folder, folder / "predictions.parquet", confusables, folder / "metrics.parquet", metrics)
     return folder
 
 

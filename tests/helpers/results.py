@@ -4,8 +4,8 @@ from pathlib import Path
 
 import yaml
 
+from few_draws import measure_quickly
 from kinetext.core.paths import run_paths
-from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.predict import predict_clips
 from kinetext.report.collect import collect_metrics
 from kinetext.training.train import train_method
@@ -33,6 +33,6 @@ def make_results(world, results: Path, frames: dict = FRAMES, **training) -> Pat
     predict_clips(
         folder / "run.yaml", inputs.splits, [world.frames], world.texts, world.backbone, checkpoint, predictions
     )
-    measure_run(folder, predictions, world.confusables, folder / "metrics.parquet")
+    measure_quickly(folder, predictions, world.confusables, folder / "metrics.parquet")
     collect_metrics([folder], results, results / "tables")
     return results

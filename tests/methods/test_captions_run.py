@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from few_draws import measure_quickly
 from kinetext.backbones.checkpoint import load_backbone
 from kinetext.backbones.text_table import read_texts
 from kinetext.config.texts import TextOptions
@@ -13,7 +14,6 @@ from kinetext.config.training import TrainingOptions
 from kinetext.core import tables
 from kinetext.data.splits import read_splits, split_clips
 from kinetext.data.store import FrameStore
-from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.predict import predict_clips
 from kinetext.methods.base import build_method, contrastive_loss
 from kinetext.texts.describe import describe_classes
@@ -49,7 +49,7 @@ def measured_run(captioned, trained, tmp_path):
         checkpoint, predictions = folder / "checkpoint.safetensors" if trains else None, folder / "predictions.parquet"
         sources = (inputs.splits, [captioned.frames], inputs.texts, inputs.backbone)
         predict_clips(folder / "run.yaml", *sources, checkpoint, predictions)
-        measure_run(folder, predictions, inputs.confusables, folder / "metrics.parquet")
+        measure_quickly(folder, predictions, inputs.confusables, folder / "metrics.parquet")
         return folder
 
     return do

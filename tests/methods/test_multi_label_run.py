@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from few_draws import measure_quickly
 from kinetext.config.data import DatasetOptions, FrameOptions
 from kinetext.config.texts import ConfusablesOptions
 from kinetext.core import tables
@@ -13,7 +14,6 @@ from kinetext.core.tensors import load_tensors
 from kinetext.data.frames import extract_clip
 from kinetext.data.index import index_clips
 from kinetext.evaluation.calibration import sigmoid
-from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.predict import predict_clips
 from kinetext.evaluation.predictions import read_predictions
 from kinetext.texts.mining import mine_confusables
@@ -57,7 +57,7 @@ def ran(several, tmp_path):
             train_method(run, inputs, tmp_path / "cache", checkpoint)
         predictions = folder / "predictions.parquet"
         predict_clips(run, inputs.splits, [several.frames], inputs.texts, inputs.backbone, checkpoint, predictions)
-        measure_run(folder, predictions, inputs.confusables, folder / "metrics.parquet")
+        measure_quickly(folder, predictions, inputs.confusables, folder / "metrics.parquet")
         return folder
 
     return do

@@ -11,12 +11,12 @@ import yaml
 
 from chat_server import completion, error
 from chat_world import KEY, serving
+from few_draws import measure_quickly
 from kinetext.core import tables
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.data.images import decode_image
 from kinetext.data.store import FrameStore
 from kinetext.evaluation.calibration import read_calibration
-from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.predict import predict_clips
 from kinetext.evaluation.run_files import find_run_files
 from kinetext.methods.base import configure_method
@@ -140,7 +140,7 @@ def test_answers_that_name_no_choice_count_as_wrong_and_are_named(world, tmp_pat
     assert all(np.isnan(row["score_K"]).all() for row in rows.values() if row["note"])
     sentence = answers_sentence(metadata["answers"])
     assert f"4 of {len(rows)} answers could not be used and count as wrong" in sentence
-    measure_run(tmp_path, tmp_path / "predictions.parquet", world.confusables, tmp_path / "metrics.parquet")
+    measure_quickly(tmp_path, tmp_path / "predictions.parquet", world.confusables, tmp_path / "metrics.parquet")
     metrics = {row["metric"]: row for row in tables.read_rows("metrics", tmp_path / "metrics.parquet")}
     right = sum(row["score_K"][row["target"]] == 1 for row in rows.values())
     assert metrics["top1"]["value"] == pytest.approx(right / len(rows))

@@ -11,10 +11,10 @@ import pytest
 import simplejpeg
 import yaml
 
+from few_draws import measure_quickly
 from kinetext.config.report import MetricOptions, Published, ReportOptions
 from kinetext.core.tables import read_rows, write_shard, write_table
 from kinetext.evaluation.intervals import Estimate
-from kinetext.evaluation.measure import measure_run
 from kinetext.evaluation.paired import Difference
 from kinetext.report.collect import collect_metrics
 from kinetext.report.comparisons import scope_sentence
@@ -22,6 +22,7 @@ from kinetext.report.confusion import cluster_classes, confusion_picture, score_
 from kinetext.report.cost import AXES, cost_section
 from kinetext.report.descriptions import description_sets, verdict, verdict_sentence
 from kinetext.report.estimates import difference_of, estimates_of
+from kinetext.report.figures import canvas
 from kinetext.report.formats import format_p
 from kinetext.report.gallery import frame_strip
 from kinetext.report.inputs import summarize_dataset
@@ -33,11 +34,24 @@ from reported import BASE, FRAME_ORDER_EFFECT, Page, blank_figures, make_data, m
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    root = tmp_path_factory.mktemp("report")
-    return make_report(
-        root, ["mean_pool", "moted"], ["names", "motion", "shuffled"], 2, ["base_to_novel"], title="Do <they> move?"
-    )
+def figures():
+    """The figures of `report` as SVG, by name."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory, figures):
+    root, save = tmp_path_factory.mktemp("report"), canvas.save
+
+    def save_and_keep(figure, name, folder):
+        figures[name] = save(figure, name, folder)
+        return figures[name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canvas, "save", save_and_keep)
+        return make_report(
+            root, ["mean_pool", "moted"], ["names", "motion", "shuffled"], 2, ["base_to_novel"], title="Do <they> move?"
+        )
 
 
 @pytest.fixture
@@ -151,6 +165,7 @@ def test_calibration_and_classes_by_size_are_shown(report):
     assert "12.5 GFLOPs" in text["cost"]
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_accuracy_is_plotted_over_each_cost_that_the_options_name(report, tmp_path):
     options = ReportOptions(cost=["gflops_per_clip", "trained_parameters"])
     render_report(report.tables, options, *report.sources, tmp_path / "page.html", tmp_path / "figures")
@@ -172,9 +187,21 @@ def test_figures_and_csv_are_written_for_snakemakes_report(report):
     assert all((report.root / "figures" / name).stat().st_size > 100 for name in written)
 
 
-def test_the_same_tables_give_the_same_page(report):
+def test_the_same_tables_give_the_same_page(report, figures, monkeypatch):
+    """Of each kind of figure one is drawn again. All would take as long as all other tests of the report."""
     second, options = report.root / "again.html", ReportOptions(title="Do <they> move?")
+    save, drawn = canvas.save, set()
+
+    def save_first_of_kind(figure, name, folder):
+        kind = name.partition("-")[0]
+        if kind in drawn:
+            return figures[name]
+        drawn.add(kind)
+        return save(figure, name, folder)
+
+    monkeypatch.setattr(canvas, "save", save_first_of_kind)
     render_report(report.tables, options, *report.sources, second, report.root / "again")
+    assert drawn == {name.partition("-")[0] for name in figures}
     assert second.read_text() == report.html
 
 
@@ -460,7 +487,7 @@ def test_galleries_show_the_pairs_and_numbers_of_their_protocol_and_backbone(tmp
         folder = make_run(tmp_path, method, "names", 0, protocol, 6, path)
         spec = yaml.safe_load((folder / "run.yaml").read_text()) | {"backbone": backbone}
         (folder / "run.yaml").write_text(yaml.safe_dump(spec))
-        measure_run(folder, folder / "predictions.parquet", path, folder / "metrics.parquet")
+        measure_quickly(folder, folder / "predictions.parquet", path, folder / "metrics.parquet")
         runs.append(folder)
         mined.append(("shapes", protocol, backbone, path))
     collect_metrics(runs, tmp_path, tmp_path / "tables")
@@ -490,7 +517,9 @@ def test_one_method_with_two_backbones_is_two_rows(tmp_path):
         folder = make_run(tmp_path / backbone, "moted", "names", 0, "supervised", 6, data / "confusables.parquet")
         spec = yaml.safe_load((folder / "run.yaml").read_text()) | {"backbone": backbone}
         (folder / "run.yaml").write_text(yaml.safe_dump(spec))
-        measure_run(folder, folder / "predictions.parquet", data / "confusables.parquet", folder / "metrics.parquet")
+        measure_quickly(
+            folder, folder / "predictions.parquet", data / "confusables.parquet", folder / "metrics.parquet"
+        )
         runs.append(folder)
     collect_metrics(runs, tmp_path, tmp_path / "tables")
     rows = read_rows("differences", tmp_path / "tables" / "differences.parquet")
@@ -542,7 +571,9 @@ def captioned(tmp_path_factory):
                 rows.append({**row, "score_K": score_K, "bank_P": bank_P})
         metadata = {"labels": {"test": [f"c{k // 2}" for k in range(12)]}, "captioned": True}
         write_table("predictions", rows, folder / "predictions.parquet", metadata)
-        measure_run(folder, folder / "predictions.parquet", root / "confusables.parquet", folder / "metrics.parquet")
+        measure_quickly(
+            folder, folder / "predictions.parquet", root / "confusables.parquet", folder / "metrics.parquet"
+        )
         runs.append(folder)
     collect_metrics(runs, root, root / "tables")
     return root
