@@ -69,7 +69,7 @@ def table_lines() -> list[str]:
     lines = [
         f"{count} of {len(rows)} architectures are supported.",
         "",
-        "| architecture | models | plug-in | px | layers | tokens of a text | GFLOP of an image | frames |",
+        "| architecture | models | plug-in | px | layers | text tokens | GFLOP per image | frames |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
