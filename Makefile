@@ -8,7 +8,8 @@ export OMP_NUM_THREADS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 CONFIG ?= config.yaml
-PYTEST := pytest --numprocesses=logical --maxprocesses=4 --dist=worksteal
+PYTEST := pytest --dist=worksteal --maxprocesses=5 --numprocesses
+CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 
 help:  ## list these commands
 	@sed -nE 's/^([a-z-]+):[^#]*## */\1\t/p' Makefile | expand -t 12
@@ -26,11 +27,11 @@ smoke: setup  ## run the tiny experiment from clips to report (about a minute)
 	test -s results_smoke/results/report.html
 
 test: setup  ## run the quick tests: unit, contracts, methods, parity, one tiny workflow
-	$(PYTEST) tests/unit tests/contracts tests/methods tests/parity \
+	$(PYTEST) $(CORES) tests/unit tests/contracts tests/methods tests/parity \
 		tests/integration/test_workflow.py::test_one_call_writes_everything
 
 test-slow: setup  ## run the other tests: workflow, processes, browser, stores, kills, full disks
-	$(PYTEST) --durations=20 tests/integration tests/stress
+	$(PYTEST) $$(($(CORES) + 1)) --durations=20 tests/integration tests/stress  # they wait half of the time
 
 campaign: setup  ## kill the tiny experiment 2 x 25 times at random moments (about half an hour); not part of CI
 	KILLS=25 SEED=1 pytest tests/stress/test_kill_campaign.py

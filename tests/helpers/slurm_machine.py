@@ -168,7 +168,7 @@ def write_configuration(folder: Path, nodes: list[str], cpus: int, memory_mb: in
     (folder / "munge.key").write_bytes(secrets.token_bytes(1024))
 
 
-def wait_for(condition, what: str, folder: Path, seconds: float = 30) -> None:
+def wait_for(condition, what: str, folder: Path, seconds: float = 60) -> None:
     """Wait until the condition holds. RuntimeError with the ends of the logs when it does not."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

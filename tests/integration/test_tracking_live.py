@@ -51,7 +51,7 @@ def test_training_does_not_depend_on_its_server(world, tmp_path, server):
     assert same_curves == curves
     assert same.keys() == weights.keys()
     assert all(torch.equal(same[key], weights[key]) for key in weights)
-    assert waited_s < live.CLOSE_S + 2  # one request to that server takes 10 s and more
+    assert waited_s < live.CLOSE_S + 5  # one request to that server takes 10 s and more
 
 
 def test_handing_over_curves_never_waits_for_the_server(world, tmp_path):

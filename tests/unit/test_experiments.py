@@ -1,6 +1,8 @@
 """experiments/*.yaml are right as they stand, but for the folders of videos and lists, which a reader has to put in."""
 
 import copy
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,23 +28,29 @@ LISTS = {  # what check-config looks for among the annotations
 }
 
 
-def checked(file: Path, folder: Path) -> Config:
-    """The file, checked with folders below `folder` in the place of those that it names."""
-    values = yaml.safe_load(file.read_text())
-    for name, data in values["datasets"].items():
-        for key in {"root", "annotations"} & set(data.get("options", {})):
-            path = folder / data["options"][key].lstrip("/")
-            assert str(data["options"][key]).startswith("/data/")
-            path.mkdir(parents=True, exist_ok=True)
-            data["options"][key] = str(path)
-        for list_file in LISTS.get(data.get("module", name), []):
-            (Path(data["options"]["annotations"]) / list_file).touch()
-    return check_config(values, file.name)
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory) -> Callable[[Path], Config]:
+    """A function that checks a file, once, with new folders in the place of those that it names."""
+
+    @cache
+    def check(file: Path) -> Config:
+        folder, values = tmp_path_factory.mktemp(file.stem), yaml.safe_load(file.read_text())
+        for name, data in values["datasets"].items():
+            for key in {"root", "annotations"} & set(data.get("options", {})):
+                path = folder / data["options"][key].lstrip("/")
+                assert str(data["options"][key]).startswith("/data/")
+                path.mkdir(parents=True, exist_ok=True)
+                data["options"][key] = str(path)
+            for list_file in LISTS.get(data.get("module", name), []):
+                (Path(data["options"]["annotations"]) / list_file).touch()
+        return check_config(values, file.name)
+
+    return check
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_experiment_file_passes_the_check(file, tmp_path):
-    config = checked(file, tmp_path)
+def test_every_experiment_file_passes_the_check(file, checked):
+    config = checked(file)
     runs = plan_runs(config)
     folder = "motion_suite" if file.stem in SUITE else file.stem
     assert config.results == f"results/{folder}"  # so that none writes over another's runs
@@ -55,7 +63,7 @@ def test_every_experiment_file_passes_the_check(file, tmp_path):
         assert number.source
 
 
-def test_the_files_of_the_motion_suite_are_one_study(tmp_path):
+def test_the_files_of_the_motion_suite_are_one_study():
     """`snakemake --configfile A B C` merges them as here. No row is in two files with other settings."""
     configs = [yaml.safe_load((ROOT / "experiments" / f"{name}.yaml").read_text()) for name in SUITE]
     merged = copy.deepcopy(configs[0])
@@ -70,10 +78,10 @@ def test_the_files_of_the_motion_suite_are_one_study(tmp_path):
     assert all(runs[name] == run for part in single for name, run in part.items())
 
 
-def test_stan_trains_and_tests_on_pixels_as_the_papers_do(tmp_path):
+def test_stan_trains_and_tests_on_pixels_as_the_papers_do(checked):
     for file in FILES:
         if file.stem.startswith("stan_"):
-            config = checked(file, tmp_path / file.stem)
+            config = checked(file)
             [frames] = [data.frames for data in config.datasets.values()]
             assert frames.crop == "whole"
             for method in config.methods.values():
@@ -83,13 +91,13 @@ def test_stan_trains_and_tests_on_pixels_as_the_papers_do(tmp_path):
                     assert (method.training.sampling, method.training.augment.crop) == ("segment", 0.08)
 
 
-def test_vifi_trains_everything_with_the_released_settings(tmp_path):
+def test_vifi_trains_everything_with_the_released_settings(checked):
     settings = {"supervised": (30, 512, 2.2e-5, 16), "zero_shot": (10, 256, 8e-6, 32)}
     settings |= {"few_shot": (50, 64, 2e-6, 32), "base_to_novel": (11, 64, 2e-6, 32)}
     files = [file for file in FILES if file.stem.startswith("vifi_")]
     assert len(files) == 1 + 1 + 3 + 4
     for file in files:
-        method = checked(file, tmp_path / file.stem).methods["vifi"]
+        method = checked(file).methods["vifi"]
         training = method.training
         [values] = [values for name, values in settings.items() if file.stem.startswith(f"vifi_{name}")]
         assert (training.epochs, training.batch_size, training.lr, method.num_frames) == values
@@ -105,8 +113,8 @@ def test_the_papers_six_data_sets_have_a_file():
         plugins.load("datasets", name)
 
 
-def test_the_ladder_differs_in_one_option_a_row(tmp_path):
-    config = checked(next(file for file in FILES if file.stem == "ablation_shapes"), tmp_path)
+def test_the_ladder_differs_in_one_option_a_row(checked):
+    config = checked(next(file for file in FILES if file.stem == "ablation_shapes"))
     full = config.methods["stan"]
     assert len(plan_runs(config)) == 6 * 3
     for name, off in (("one_level", "multi_level"), ("no_cross_frame", "temporal"), ("no_intra_frame", "intra_frame")):

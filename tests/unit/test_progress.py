@@ -17,7 +17,7 @@ from kinetext.report.logs import read_error, read_warnings
 from kinetext.report.partial import read_plan, report, update_report
 from kinetext.report.progress import read_progress
 from kinetext.report.refresh import Refresher, write_plan
-from reported import Page, make_data, make_run
+from reported import Page, blank_figures, make_data, make_run
 
 KEY = "OPENAI_API_KEY is not set; export it"
 
@@ -67,8 +67,9 @@ def written_study(tmp_path_factory):
 
 
 @pytest.fixture
-def study(written_study, tmp_path):
-    """A copy of that study, for one test."""
+def study(written_study, tmp_path, monkeypatch):
+    """A copy of that study, for one test. Its pages have no drawn figures."""
+    blank_figures(monkeypatch)
     shutil.copytree(written_study[0], tmp_path / "results")
     return SimpleNamespace(results=tmp_path / "results", planned=dict(written_study[1]))
 
