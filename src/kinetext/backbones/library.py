@@ -1,4 +1,4 @@
-"""Import open_clip late and fast, and check that a model has the plain encoders that this package supports."""
+"""Import open_clip when it is needed, without slow imports, and check that a model's encoders are supported."""
 
 import importlib
 import logging
@@ -38,7 +38,7 @@ def _stub_heavy_imports() -> Iterator[None]:
 
 @cache
 def open_clip() -> Any:
-    """Return the module open_clip, imported at the first call, so that a check of config.yaml does not wait for it."""
+    """Return the module open_clip. The first call imports it, so that a check of config.yaml does not wait for it."""
     with _stub_heavy_imports():
         import open_clip as library
 
@@ -48,7 +48,7 @@ def open_clip() -> Any:
 
 @cache
 def open_clip_with_timm() -> Any:
-    """Return the module open_clip, able to build image encoders of timm, which is imported at the first call."""
+    """Return the module open_clip with support for image encoders of timm. The first call imports timm."""
     library = open_clip()
     adapter = library.timm_model
     if adapter.timm is None:  # imported without timm, see above

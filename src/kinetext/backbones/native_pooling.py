@@ -18,7 +18,7 @@ from kinetext.backbones.values import TextTokens
 
 
 def summarize(visual: Any, tokens_BTNV: Tensor) -> Tensor:
-    """Return the summary [..., V] of each frame: what the model pools before the final norm."""
+    """Return the summary [..., V] of each frame: the pooled tokens before the final norm."""
     if visual.attn_pool is not None:
         *outer, N, V = tokens_BTNV.shape
         return pool_by_attention(visual.attn_pool, tokens_BTNV.reshape(-1, N, V)).unflatten(0, outer)
@@ -28,7 +28,7 @@ def summarize(visual: Any, tokens_BTNV: Tensor) -> Tensor:
 
 
 def pool_by_attention(pool: Any, x_FNV: Tensor) -> Tensor:
-    """Return the output [F, V] of the first query of an attention pooling, filled with zeros up to width V."""
+    """Return the output [F, V] of the first query of an attention pooling, padded with zeros to width V."""
     x_FNV = pool.ln_k(x_FNV)
     query_F1D = pool.ln_q(pool.query[:1]).expand(x_FNV.shape[0], 1, -1)
     pooled_FD = pool.attn(query_F1D, x_FNV, x_FNV, need_weights=False)[0][:, 0]

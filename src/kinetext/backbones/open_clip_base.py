@@ -1,4 +1,4 @@
-"""What all models of open_clip share, whatever their image encoder: weights, texts, scale and bias of the scores.
+"""What all models of open_clip have in common: weights, texts, scale and bias of the scores.
 
 mlfoundations/open_clip 3.3. The families are open_clip_vit.py (its own ViT) and timm_vit.py (a ViT of timm).
 
@@ -29,7 +29,7 @@ LARGEST_SCALE = math.log(100.0)  # CLIP's maximum of the logarithm of the invers
 
 
 class OpenClipModel(Backbone):
-    """A model of open_clip. A subclass builds `clip` and its image side."""
+    """A model of open_clip. A subclass builds `clip` and implements the image encoder."""
 
     class Config(Options):
         """Options of the architecture and of its weights."""

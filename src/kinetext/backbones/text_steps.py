@@ -1,6 +1,6 @@
 """The steps of described classes: which sentences are which step, for methods that compare steps with frames.
 
-A group is a list of steps with a score of its own. The first K groups are the classes, each with all its descriptions.
+A group is a list of steps that gets one score. The first K groups are the classes, each with all its descriptions.
 Further groups hold the sentences of a class that were written against one rival, where the rival has sentences against
 the class too: they compare the two classes with each other.
 

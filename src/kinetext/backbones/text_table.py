@@ -39,9 +39,10 @@ class TextTable:
     """The tokenised sentences of all classes, built by `text_table`.
 
     `owner_S` is the class of each sentence, in ascending order. `motion_S` is true for a description, including the
-    controls (core/schemas.py, DESCRIPTIONS), and false for a name or caption. `position_S` is the part of the action that
-    the sentence is about, from 0 (start) to 1 (end), NaN for the whole. `rival_S` is the class that the sentence was
-    written against, -1 for none, several, or one that is not in the table. `described` holds the rows of the descriptions.
+    controls (core/schemas.py, DESCRIPTIONS), and false for a name or caption. `position_S` is the part of the action
+    that the sentence is about, from 0 (start) to 1 (end), NaN for the whole. `rival_S` is the class that the sentence
+    was contrasted with, -1 for none, several, or one that is not in the table. `described` has the rows of the
+    descriptions.
     """
 
     labels: list[str]
@@ -78,8 +79,8 @@ class TextTable:
     def take(self, rows_K: Tensor, part: slice = slice(None)) -> TextTable:
         """Return a table in which each of the sentences `rows_K[part]` is a separate class.
 
-        The sentences are padded to the longest sentence of all `rows_K`, so that all parts have equal width. Where
-        padding is seen by the text encoder, they keep all of it.
+        The sentences are padded to the longest sentence of all `rows_K`, so that all parts have equal width. If the
+        text encoder attends to padding, all of it is kept.
         """
         longest = int(self.tokens.length_K[rows_K].max()) if self.trim else self.tokens.ids_KL.shape[1]
         rows_K = rows_K[part]

@@ -189,7 +189,10 @@ def tensors_of_folder(folder: Path) -> dict[str, Tensor]:
 
 
 def counter_of(architecture: dict[str, Any], text_settings: dict[str, Any]) -> Callable[[str], int]:
-    """Return a function that counts the tokens of a text for a backbone in the folder `folder` of backbone.yaml."""
+    """Return a function that counts the tokens of a text for a backbone.
+
+    `architecture` is the content of backbone.yaml. A tokenizer from the hub is read from the folder that it names.
+    """
     tokenizer: Tokenizer | None = tokenizer_from(architecture, text_settings)
     if isinstance(tokenizer, HubTokenizer) and "folder" in architecture:
         with safe_open(Path(architecture["folder"]) / "weights.safetensors", "pt") as file:
@@ -202,7 +205,7 @@ def counter_of(architecture: dict[str, Any], text_settings: dict[str, Any]) -> C
 def tokenize(tokenizer: Tokenizer, texts: list[str], context_length: int, whole: bool) -> TextTokens:
     """Return the tokens of the texts, padded to the longest, or with `whole` to the context length.
 
-    A text that is longer than the context keeps its end token and loses the words before it, with a warning.
+    If a text is longer than the context, its last words are cut, its end token is kept, and a warning is logged.
     """
     rows = [tokenizer.ids(text) for text in texts]
     cut = sum(len(row) > context_length for row in rows)

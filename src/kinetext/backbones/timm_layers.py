@@ -88,7 +88,7 @@ class TimmLayer(Layer):
     def _angles(self, x_SNV: Tensor) -> Tensor | None:
         """Return the sines and cosines [P, 2 C] of the patches, None without rotary positions.
 
-        Raises ValueError if the sequence is too short to hold the patches of a frame.
+        Raises ValueError if the sequence is shorter than the patches of a frame.
         """
         if self.rope is None or self.first_patch is None:
             return None
@@ -103,9 +103,10 @@ class TimmLayer(Layer):
 
 
 def rotate(x_SHNC: Tensor, angles: Tensor, first_patch: int) -> Tensor:
-    """Rotate the pairs of numbers (0, 1), (2, 3), ... of the patches among some tokens; leave the others unchanged.
+    """Apply rotary positions to the patches of a sequence: rotate their pairs of channels (0, 1), (2, 3), ...
 
-    `angles` holds the sines and then the cosines [P, 2 C] of the patches, which begin at token `first_patch`.
+    `angles` has the sines and then the cosines [P, 2 C] of the patches, which begin at token `first_patch`. The other
+    tokens do not change.
     """
     last = min(first_patch + len(angles), x_SHNC.shape[2])
     if last <= first_patch:
@@ -138,7 +139,7 @@ def _project(attn: Any, query: Tensor, source: Tensor) -> tuple[Tensor, Tensor, 
 
 
 def _linear(projection: Any, x_SNV: Tensor) -> Tensor:
-    """Return a projection of its own, with or without LoRA."""
+    """Return a separate projection, with or without LoRA."""
     output = F.linear(x_SNV, lora.weight(projection, "weight"), projection.bias)
     return lora.add_product(projection, "weight", 0, output, x_SNV)
 

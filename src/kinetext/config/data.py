@@ -17,7 +17,7 @@ PROTOCOL = re.compile(
 def draw_name(protocol: str) -> str:
     """Return the name of a protocol with the number of its draw: few_shot_4 becomes few_shot_4_draw0.
 
-    Protocols without K shots, and names that have a draw, stay as they are.
+    Protocols without K shots, and names that have a draw, do not change.
     """
     match = PROTOCOL.fullmatch(protocol)
     return f"{protocol}_draw0" if match and match["shots"] and match["draw"] is None else protocol
@@ -127,7 +127,7 @@ class ProtocolOptions(Options):
     @field_validator("shots", mode="before")
     @classmethod
     def _are_lists_of_draws(cls, shots: Any) -> Any:
-        """Refuse keys that are no protocol with K shots, and two keys for one draw (few_shot_4, few_shot_4_draw0)."""
+        """Refuse keys that are not a protocol with K shots, and two keys for a draw (few_shot_4, few_shot_4_draw0)."""
         if not isinstance(shots, dict):
             return shots
         for protocol in shots:

@@ -78,7 +78,7 @@ def descriptions_are_announced(case: Case) -> None:
 
 
 def rows_repeat(case: Case) -> None:
-    """Check that a class gets the same rows twice, in whatever order the classes are."""
+    """Check that a class gets the same rows in two calls, also if the classes are in another order."""
     provider, context = _provider(case), _context(case)
     if provider.source is not None:
         return

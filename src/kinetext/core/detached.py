@@ -2,7 +2,7 @@
 
 A process that is killed (SIGKILL) while a language model answers loses an answer that the server charges for, and the
 next run requests it again. The work therefore runs in a child process in a separate session. The command only waits,
-and tells the child when to stop. Once the command has ended or is asked to stop, the child sends nothing more, not even
+and signals the child to stop. Once the command has ended or is asked to stop, the child sends nothing more, not even
 a retry. It stores the answers to open requests and exits without writing an output. A command that is started in the
 meantime waits for these answers, because each request has a lock (texts/cache.py).
 

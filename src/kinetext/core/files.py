@@ -1,6 +1,6 @@
 """Write files atomically, and report in one sentence why a disk refuses a file, for instance because it is full.
 
-Existing files stay as they are, so the same command can resume once the disk accepts files again.
+Existing files are not changed, so the same command can resume once the disk accepts files again.
 """
 
 import errno

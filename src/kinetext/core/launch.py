@@ -124,7 +124,7 @@ def visible_gpus(gpus: list[str], setting: str | None) -> list[str]:
 
 
 def installed_gpus() -> list[str]:
-    """Return the UUIDs of this machine's NVIDIA GPUs, whatever CUDA_VISIBLE_DEVICES is; none without a driver."""
+    """Return the UUIDs of all NVIDIA GPUs of this machine, without regard to CUDA_VISIBLE_DEVICES."""
     import pynvml
 
     try:

@@ -233,7 +233,7 @@ def configure(plugin: Any, options: dict[str, Any]) -> Any:
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """Return the end of an error message: the known word that is most similar to `word`, or else all known words."""
+    """Return the end of an error message: the known word most similar to `word`, or all if none is similar."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
 

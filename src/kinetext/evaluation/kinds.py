@@ -19,7 +19,7 @@ KIND_ACCURACY, KIND_PAIR_ACCURACY = "kind_accuracy", "kind_pair_accuracy"
 
 
 def clips_by_kind(predictions: Predictions) -> dict[str, np.ndarray]:
-    """Return the indices of the clips of each kind, by name; empty with fewer than two kinds.
+    """Return the indices of the clips of each kind, by the kind's name. Empty if there are fewer than two kinds.
 
     Clips of unknown kind are left out.
     """
@@ -30,9 +30,9 @@ def clips_by_kind(predictions: Predictions) -> dict[str, np.ndarray]:
 
 
 def kind_values(predictions: Predictions, values: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray | None]:
-    """Return the pseudo-values [B] of the metrics by kind, from those of the same metrics on all clips.
+    """Return the pseudo-values [B] of the metrics by kind of motion. Clips of other kinds have NaN.
 
-    Clips of other kinds have NaN.
+    `values` has the pseudo-values of the same metrics on all clips, by metric.
     """
     by_kind: dict[str, np.ndarray | None] = {}
     for kind, rows in clips_by_kind(predictions).items():
@@ -48,7 +48,7 @@ def kind_values(predictions: Predictions, values: Mapping[str, np.ndarray | None
 
 
 def metric_name(kind: str, rule: str = "") -> str:
-    """Return the name of the accuracy on a kind in the table `metrics`; with a rule, that of its pair accuracy."""
+    """Return the name of the accuracy on a kind in the table `metrics`; with a rule, of the pair accuracy on it."""
     return f"{KIND_PAIR_ACCURACY}:{rule}:{kind}" if rule else f"{KIND_ACCURACY}:{kind}"
 
 

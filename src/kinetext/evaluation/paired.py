@@ -10,8 +10,8 @@
   scipy.stats.permutation_test(permutation_type="samples") for one pair. If two rows are equally good, the difference of
   each group could as well have the opposite sign. All sign patterns are used if there are at most PERMUTATIONS, else
   PERMUTATIONS random ones, with the observed pattern counted among them (Phipson and Smyth 2010). Tests about methods
-  use random patterns. Each of these also draws what training adds to each row, and an estimate of the variance between
-  seeds.
+  use random patterns. For each of these, the effect of training on each row and an estimate of the variance between
+  seeds are also drawn.
 - Correction: the largest |t| of all pairs of rows under the same patterns ("max-T": Westfall and Young 1993). It counts
   every pair, so the reference row may be chosen after seeing the results, as the best row is.
 - Several data sets: the mean of the differences. Signs are flipped within each data set. If the data sets test the same
@@ -125,8 +125,8 @@ def pair_p_values(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the p-values [N, N] of all pairs of rows, first of each pair alone, then corrected for all pairs.
 
-    Under each sign pattern, the means of rows also vary by what training adds, and the variance between seeds varies as
-    an estimate does. Large differences are therefore likely if there are few seeds.
+    Under each sign pattern, the means of rows also vary as they do between trainings, and the variance between seeds
+    varies as an estimate does. Therefore, large differences are likely if there are few seeds.
     """
     rows, exact = len(value_NN), len(flipped_PN) < PERMUTATIONS
     trained_NN, noise_NN = training.of_pairs()

@@ -1,7 +1,7 @@
-"""The rows of a comparison on the same clips, and what training adds to the variance of each (seed_means.py).
+"""The rows of a comparison on the same clips, and the variance of each that is due to training (seed_means.py).
 
-A row is a method with its texts. With one or two seeds per row, tests are about the trained weights, and training adds
-nothing. From three seeds on they are about methods.
+A row is a method with its texts. With one or two seeds per row, tests apply to the trained weights, and training adds
+no variance. With three or more seeds they apply to methods.
 
 B clips, G groups, N rows, P sign patterns, E estimates of the variance between seeds.
 """
@@ -67,7 +67,7 @@ class PairedRows:
 
 
 def about_methods(strata: Sequence[PairedRows]) -> bool:
-    """Return whether every row has at least MIN_SEEDS seeds or is not trained, so that the results are about methods."""
+    """Return whether every row has at least MIN_SEEDS seeds or is not trained, so that tests apply to methods."""
     return all(stratum.seed_values and stratum.fewest_seeds() >= MIN_SEEDS for stratum in strata)
 
 
@@ -78,10 +78,11 @@ def seed_range(strata: Sequence[PairedRows]) -> float | None:
 
 
 def average_seeds(strata: Sequence[PairedRows]) -> PairedRows:
-    """Return all data sets as one, on which the value of each seed is its mean over the data sets, without clips.
+    """Return the mean of all data sets as one data set without clips: the value of each seed is its mean over them.
 
     This is for data sets that test the same trainings. The seeds of a row must be the same, in the same order, on all
-    data sets. What clips add is taken as independent between data sets, which is cautious if these share clips.
+    data sets. The variance due to clips is assumed to be independent between data sets, which is cautious if they share
+    clips.
     """
     rows = strata[0].value_BN.shape[1]
     trained_DN = [np.ones(rows, bool) if s.trained_N is None else s.trained_N for s in strata]
@@ -100,7 +101,7 @@ def average_seeds(strata: Sequence[PairedRows]) -> PairedRows:
 class Training:
     """What training adds to the variance of each row, over all data sets together.
 
-    Rows share an estimate of the variance between seeds, or have one of their own. E estimates, the shared one first.
+    Rows share an estimate of the variance between seeds, or each has a separate one. E estimates, the shared one first.
     """
 
     variance_N: np.ndarray  # of each row's mean
@@ -110,9 +111,9 @@ class Training:
 
     @classmethod
     def of(cls, strata: Sequence[PairedRows], shared: bool = False) -> "Training":
-        """Return what training adds to the variances; 0 if a trained row has fewer than MIN_SEEDS seeds.
+        """Return the variances that are due to training; 0 if a trained row has fewer than MIN_SEEDS seeds.
 
-        `shared`: all data sets test the same trainings; else each has its own, which are independent.
+        `shared`: all data sets test the same trainings; otherwise the trainings of each data set are independent.
         """
         rows = strata[0].value_BN.shape[1]
         zero_N = np.zeros(rows)
@@ -139,7 +140,7 @@ class Training:
         return variance_NN, noise_NN
 
     def inverse_freedom(self, total_NN: np.ndarray) -> np.ndarray:
-        """Return what the variance between seeds adds to 1 / (degrees of freedom) of each difference [N, N].
+        """Return the part of 1 / (degrees of freedom) of each difference [N, N] that is due to seeds.
 
         `total_NN` is the whole variance of each difference. The parts of two rows with the same estimate are added before
         the formula is applied, because they are too large or too small together.

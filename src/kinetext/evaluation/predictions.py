@@ -143,7 +143,7 @@ def prediction_row(
     score_K: np.ndarray,
     bank_P: np.ndarray | None,
 ) -> dict[str, Any]:
-    """Return a row of the table `predictions`; the clip is a row of the table `splits`."""
+    """Return a row of the table `predictions`. `clip` is a row of the table `splits`."""
     return {
         "clip_id": clip["clip_id"],
         "split": split,

@@ -74,7 +74,10 @@ NO_TRAINING = SeedVariance(0.0, 0)  # of intervals about trained weights
 
 
 def clip_parts(value_SB: np.ndarray, group_B: np.ndarray | None = None) -> ClipParts:
-    """Return what clips add to variances. `group_B` is the number of each clip's group; None: each clip is a group."""
+    """Return the parts of variances that are due to clips.
+
+    `group_B` is the number of each clip's group. If it is None, each clip is a group.
+    """
     S, B = value_SB.shape
     group_B = np.arange(B) if group_B is None else np.unique(group_B, return_inverse=True)[1]
     groups = int(group_B.max()) + 1 if B else 0
@@ -94,7 +97,7 @@ def pool_seeds(rows: Sequence[Sequence[float]], interactions: Sequence[float] = 
 
     `rows` has the mean of each seed. `interactions` has ClipParts.interaction of each row; if it is empty, it counts as
     0. Leave out rows whose seeds are one training, or none. Of shares, only rows are pooled whose p (1 - p) is within
-    FAR times the median of the rows: one bad row says nothing about the training of good ones.
+    FAR times the median of the rows: rows of other accuracies may vary differently between seeds.
     """
     interaction_N = np.asarray(interactions, float) if len(interactions) else np.zeros(len(rows))
     spread_N = _spreads(rows)
@@ -111,16 +114,18 @@ def pool_seeds(rows: Sequence[Sequence[float]], interactions: Sequence[float] = 
 
 
 def _spreads(rows: Sequence[Sequence[float]]) -> np.ndarray:
-    """Return p (1 - p) of the mean p of each row; 0 for all rows if they are no shares."""
+    """Return p (1 - p) of the mean p of each row; 0 for all rows if the values are not shares."""
     means = np.array([float(np.mean(values)) for values in rows])
     return means * (1 - means) if ((means >= 0) & (means <= 1)).all() else np.zeros(len(means))
 
 
 def average_parts(parts_D: Sequence[ClipParts], fixed: Estimate) -> ClipParts:
-    """Return what clips add to a mean over D data sets and over seeds whose trainings are tested on all of them.
+    """Return the parts of the variance of a mean over D data sets and over seeds that are due to clips.
 
-    `fixed` is this mean with an interval about the trained weights. What clips and training together add is taken as
-    independent between data sets, which is cautious if these share clips.
+    All data sets test the same trainings.
+
+    `fixed` is this mean with an interval about the trained weights. The variance due to clips and training together is
+    assumed to be independent between data sets, which is cautious if these share clips.
     """
     half, count = (fixed.high - fixed.low) / 2, len(parts_D)
     variance = (half / float(ndtri((1 + LEVEL) / 2))) ** 2

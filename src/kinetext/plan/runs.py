@@ -44,7 +44,7 @@ def frame_sets(runs: Iterable[RunSpec], dataset: str) -> dict[str, FrameOptions]
 
 
 def smallest_frames(runs: Iterable[RunSpec], preferred: str | None = None) -> RunSpec:
-    """Return the run with the smallest frames, whatever the order of the runs. Equal sizes are sorted by frame set.
+    """Return the run with the smallest frames, in any order of the runs. Equal sizes are sorted by frame set.
 
     A run with the frame set `preferred` is returned instead, if there is one.
     """

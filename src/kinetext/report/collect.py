@@ -7,7 +7,7 @@
 - `hard_clips`: the clips of each comparison that the fewest runs classify correctly (hard_clips.py).
 - `tuning`: all trials of tuned methods.
 - `differences`: every row of a comparison minus every other row, tested on the same clips (differences.py).
-- `clip_variances`: what clips add to the variance of means over seeds (variances.py).
+- `clip_variances`: the part of the variance of means over seeds that is due to clips (variances.py).
 - `seen_unseen`: accuracy on trained classes over accuracy on novel classes (evaluation/seen_unseen.py).
 
 A thousand runs take seconds (benchmarks/collect.py), because each file is read once, into Arrow and numpy columns.

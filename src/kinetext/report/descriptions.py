@@ -1,9 +1,9 @@
 """Compare each method with motion descriptions to the same method with every other text set: do descriptions help?
 
-Longer texts may help an image-text model whatever their content: random words are nearly as good as descriptions on
-images (WaffleCLIP, ICCV 2023). So descriptions are compared with class names, with prompt templates and with every
-control. Each comparison is a paired difference on the same clips, with an interval and a p-value corrected for all
-pairs of rows. The sentences of the report claim no more than these tests show.
+Longer texts may help an image-text model even if their content does not: random words are nearly as good as
+descriptions on images (WaffleCLIP, ICCV 2023). So descriptions are compared with class names, with prompt templates and
+with every control. Each comparison is a paired difference on the same clips, with an interval and a p-value corrected
+for all pairs of rows. The sentences of the report claim no more than these tests show.
 """
 
 from collections.abc import Sequence

@@ -42,7 +42,8 @@ def compared_outcomes(measured: dict[Measured, SeedOutcomes]) -> Comparisons:
 def difference_rows(comparisons: Comparisons, sources: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """Return all rows of the table `differences`, those over several data sets first.
 
-    `sources` names the videos of each data set. Data sets with the same source may share clips. None: no shared clips.
+    `sources` names the source of each data set's videos. Data sets with the same source may share clips. If it is None,
+    no clips are shared.
     """
     pooled = [*pools(comparisons), *({key: outcomes} for key, outcomes in comparisons.items())]
     return [row for pool in pooled for part in _comparable(pool) for row in _rows(part, sources or {}, comparisons)]

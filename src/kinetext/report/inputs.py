@@ -22,8 +22,10 @@ MAX_PAIRS = 5  # of near-equal clips that are named
 def summarize_dataset(
     dataset: DatasetFiles, metrics: list[dict[str, Any]], runs: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """Return the clips, failed clips and deviations of a data set, and the protocols, methods, texts and seeds of the
-    runs.
+    """Return what the report says about a data set, by key.
+
+    It has the numbers of clips, the failed clips, the deviations from the published sizes, near-equal clips, and the
+    protocols, methods, texts and seeds of the runs.
     """
     clips = read_rows("clips", dataset.clips)
     failed, status = [], Counter[str]()

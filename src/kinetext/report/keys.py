@@ -56,7 +56,7 @@ def key_of(row: dict[str, Any], prefix: str = "") -> RowKey:
 def pool_name(datasets: int, metric: str) -> str:
     """Return the name of a mean over data sets, used in place of a data set. Names of data sets have no spaces.
 
-    Data sets with captions, or with several labels per clip, are averaged apart from others and have names of their own.
+    Data sets with captions, or with several labels per clip, are averaged separately from others, under other names.
     """
     if metric == "lrap":
         return f"mean of {datasets} multi-label"

@@ -1,4 +1,4 @@
-"""The table `clip_variances`: what clips add to the variance of each mean over seeds (evaluation/seed_means.py)."""
+"""The table `clip_variances`: the variance of each mean over seeds that is due to clips (evaluation/seed_means.py)."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -104,12 +104,12 @@ def check_texts(
 ) -> dict[str, list[Text]]:
     """Return the texts of each label with the status of each text.
 
-    Only descriptions of motion are checked for content. Those and sentences about appearance are compared between classes.
-    Each answer must have `sentences` sentences about the whole movement and `steps` between start and end. The rows of one class
-    and one `rival` are one answer. A row without a sentence is added to an answer with too few. Rows with a sentence
-    are checked again, whatever their status was; a failure that the provider reported stays. With `skip_checks`, a
-    sentence gets the status `empty`, `cut` or `ok`. Only rows that the provider `wrote` are checked. Others, which stand
-    first, keep their status, and their sentences are compared with those that are checked.
+    Only descriptions of motion are checked for content. Those and sentences about appearance are compared between
+    classes. Each answer must have `sentences` sentences about the whole movement and `steps` between start and end. The
+    rows of one class and one `rival` are one answer. A row without a sentence is added to an answer with too few. Rows
+    with a sentence are checked again; their earlier status has no effect. A failure that the provider reported is kept.
+    With `skip_checks`, a sentence gets the status `empty`, `cut` or `ok`. Only rows that the provider `wrote` are
+    checked. Others, which stand first, keep their status, and their sentences are compared with those that are checked.
     """
     checked = {}
     for label, texts in texts_by_label.items():

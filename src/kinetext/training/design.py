@@ -2,7 +2,7 @@
 
 Trial 0 is the configured setting. The others are points of a scrambled Sobol sequence (Owen, J. Complexity 1998;
 scipy's qmc.Sobol), which fills a space more evenly than random search (Bergstra and Bengio, JMLR 2012; Bousquet et al.,
-arXiv:1706.03200). If the number of trials is raised, the earlier trials stay as they are and are not rerun.
+arXiv:1706.03200). If the number of trials is raised, the earlier trials do not change and are not rerun.
 
 Successive halving (Jamieson and Talwalkar, AISTATS 2016) trains every trial for few epochs and only the best trials for
 more. Each rung trains from the start, with warm-up and decay over the epochs of that rung.
@@ -30,7 +30,7 @@ Setting = dict[str, Any]  # option -> value
 
 
 def tuning_record(method: type[Method], options: MethodOptions, shared: TuningOptions | None) -> TuningRecord | None:
-    """Return how a method is tuned, or None if tuning is off or there is no option to tune.
+    """Return the record of how a method is tuned, or None if tuning is off or there is no option to tune.
 
     The tuning options of the method take precedence over the `shared` ones. Raises ValueError if the space does not fit
     the method or if there are more rungs than the number of epochs allows.

@@ -106,8 +106,8 @@ def state_path(cache: Path, spec: RunSpec, inputs: Sequence[Path], frames: str) 
 class Saver:
     """Save the state of a training when it is due: at intervals, after an epoch, and after SIGTERM.
 
-    Used as a context manager, it catches SIGTERM. The process does not end at once. Instead `due` returns true, in all
-    processes after the same step, and `save` ends the process.
+    As a context manager it catches SIGTERM, so that the process does not end at once. Instead `due` returns true, in
+    all processes after the same step, and `save` then ends the process.
     """
 
     def __init__(self, path: Path, save: Callable[[], None]) -> None:
@@ -128,14 +128,14 @@ class Saver:
         self._stop_requested = True
 
     def due(self, whole_epoch: bool = False) -> bool:
-        """Return whether to save after this step. After a whole epoch the answer is always true."""
+        """Return whether the state is to be saved after this step. It is always saved after a whole epoch."""
         late = time.monotonic() - self._last_s >= SAVE_EVERY_S
         wanted = STOP if self._stop_requested else SAVE if late or whole_epoch else 0
         self._agreed = self._request.finish(wanted) if whole_epoch else self._request.exchange(wanted)
         return self._agreed > 0
 
     def save(self) -> None:
-        """Save the state. Raises SystemExit afterwards if the training was asked to stop."""
+        """Save the state. Then, after SIGTERM, raise SystemExit to end the process."""
         if distributed.rank() == 0:
             self._save()
         self._last_s = time.monotonic()

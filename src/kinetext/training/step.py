@@ -113,7 +113,7 @@ def largest_piece(
     """Return the largest number of clips per forward pass that fits into the memory of every process.
 
     Returns None if the whole batch fits. The number is halved until a trial step succeeds. `spare_bytes` are kept free
-    for the state of the optimizer. Raises ValueError if not even one clip fits.
+    for the state of the optimizer. Raises ValueError if a single clip does not fit.
     """
     size = len(batch.indices)
     reason = None

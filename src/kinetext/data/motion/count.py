@@ -42,7 +42,7 @@ class Count(World):
         return (np.arange(NUM_FRAMES) + 0.5) / NUM_FRAMES
 
     def scene(self, u: float) -> Scene:
-        """Return the still at progress u, 0 to 1."""
+        """Return the image at progress u of the motion, from 0 to 1."""
         main, wave = self.main, np.sin(self.phase + 2 * np.pi * self.periods * u)
         main.x, main.y = self.x, self.y
         if self.pair == "swing":

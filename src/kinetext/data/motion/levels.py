@@ -1,7 +1,7 @@
 """Difficulty levels of rendered clips: wandering objects, a textured background, a drifting camera, noise.
 
 Level 0 is the plain look. The same clip of a higher level shows the same motion with the same figures; what is added is
-drawn from random numbers of its own. It does not depend on the class, and its distribution is the same backwards, so it
+drawn from separate random numbers. It does not depend on the class, and its distribution is the same backwards, so it
 cannot help to distinguish classes. T frames, H rows, W columns.
 """
 

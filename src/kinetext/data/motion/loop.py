@@ -38,7 +38,7 @@ class Loop(World):
             self.main.shape, self.main.radius = "arrow", random.uniform(0.18, 0.26)
 
     def scene(self, u: float) -> Scene:
-        """Return the still at progress u, 0 to 1: one turn."""
+        """Return the image at progress u of the motion, from 0 to 1: one turn."""
         main, angle = self.main, 2 * np.pi * u
         if self.pair == "spin":
             main.x, main.y, main.angle = self.centre_x, self.centre_y, self.start + angle

@@ -49,7 +49,7 @@ class Reversal(World):
         return progress_T[::-1] if number else progress_T
 
     def scene(self, u: float) -> Scene:
-        """Return the still at progress u, 0 to 1."""
+        """Return the image at progress u of the motion, from 0 to 1."""
         main = self.main
         scene = self.empty_scene(u, 0.12 + 0.74 * u + self.light if self.pair == "light" else None)
         main.x, main.y = self.x(u), self.y(u)

@@ -44,7 +44,7 @@ class Rhythm(World):
         return progress_T[::-1] if number else progress_T
 
     def scene(self, u: float) -> Scene:
-        """Return the still at progress u, 0 to 1."""
+        """Return the image at progress u of the motion, from 0 to 1."""
         main = self.main
         if self.pair == "dash":
             main.x, main.y = self.centre_x + self.direction * self.reach * (2 * u - 1), self.centre_y

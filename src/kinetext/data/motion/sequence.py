@@ -43,7 +43,7 @@ class Sequence(World):
             self.large = random.uniform(0.22, 0.26)
 
     def scene(self, u: float) -> Scene:
-        """Return the still at progress u, 0 to 1: the first event, then the second."""
+        """Return the image at progress u of the motion, from 0 to 1: the first event, then the second."""
         first, second = bump(u, FIRST, self.width), bump(u, SECOND, self.width)
         main, scene = replace(self.main, x=self.x, y=self.y), self.empty_scene(u)
         scene.figures.append(main)

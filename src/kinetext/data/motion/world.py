@@ -62,7 +62,7 @@ class World(ABC):
 
     @abstractmethod
     def scene(self, u: float) -> Scene:
-        """Return the still at progress u, 0 to 1."""
+        """Return the image at progress u of the motion, from 0 to 1."""
 
     def empty_scene(self, u: float, brightness: float | None = None) -> Scene:
         """Return the background with the distracting dots at progress u."""

@@ -160,7 +160,8 @@ class Stan(Method):
     def frame_motion(self, tokens: Tokens, per_frame: bool = True) -> Tensor:
         """Return the frame features [B, T, D] with the video token added.
 
-        With `per_frame` each frame gets the token that the last layer read from this frame, instead of their mean.
+        With `per_frame`, the video token of a frame is what the last layer read from this frame; otherwise it is the
+        mean of these over the frames.
         """
         summary_BTV = self.summaries(tokens)
         if summary_BTV.shape[1] > self.config.max_frames:

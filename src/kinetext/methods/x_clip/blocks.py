@@ -36,7 +36,7 @@ class Message(nn.Module):
 
 
 class Integration(nn.Module):
-    """The multi-frame integration transformer: layers over the frames with positions, a residual, and the mean."""
+    """The multi-frame integration transformer: layers over frames with position embeddings, a residual, the mean."""
 
     def __init__(self, backbone: Backbone, frames: int, layers: int, heads: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Integration(nn.Module):
         return (x_BTD + frames_BTD).mean(1)
 
     def positions(self, num_frames: int) -> Tensor:
-        """Return the positions [T, D], interpolated linearly if T is not the number of learned positions."""
+        """Return the position embeddings [T, D], interpolated linearly if T is not the number of learned ones."""
         if num_frames == len(self.position_PD):
             return self.position_PD
         return F.interpolate(self.position_PD.T[None], num_frames, mode="linear")[0].T

@@ -6,9 +6,9 @@ their gradient is added to the current weights as it is, without the factor 1 - 
 paper's weight is 0.5: `terms: {interpolation_consistency: {weight: 0.5}}`. A step takes twice as long.
 
 Only weights of the pretrained model that train are interpolated; the parameters that a method adds have no counterpart
-in CLIP and stay as they are. The term has no parameters. If clips are mixed (mixup, CutMix), their loss is mixed too. A
-batch that is computed in pieces draws an alpha for each piece, as it draws its dropout. Outside training alpha is the
-mean, 0.3.
+in CLIP and are not interpolated. The term has no parameters. If clips are mixed (mixup, CutMix), their loss is mixed
+too. A batch that is computed in pieces draws an alpha for each piece, as it draws its dropout. Outside training alpha
+is the mean, 0.3.
 """
 
 from dataclasses import replace
