@@ -20,6 +20,25 @@ def test_importing_open_clip_quickly_leaves_nothing_behind():
     subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
 
 
+def test_an_optimizer_does_not_import_the_compiler_and_leaves_it_usable():
+    program = (
+        "import sys, torch\nfrom kinetext.core.torch_compiler import defer_torch_compiler\n"
+        "defer_torch_compiler()\n"
+        "p = torch.nn.Parameter(torch.ones(2)); p.grad = torch.ones(2)\n"
+        "optimizer = torch.optim.AdamW([p], lr=0.1, weight_decay=0)\n"
+        "torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)\n"
+        "optimizer.step(); optimizer.load_state_dict(optimizer.state_dict()); optimizer.zero_grad()\n"
+        "assert torch.allclose(p, torch.full((2,), 0.9)), p\n"
+        "torch.compiler.disable(reason='none')(print)\n"
+        "assert 'torch._dynamo.utils' not in sys.modules, 'slow'\n"
+        "import torch._dynamo.utils\n"
+        "assert torch._dynamo.utils.counters is not None and torch._dynamo.is_compiling is not None\n"
+        "assert torch.compile(lambda x: x + 1, backend='eager')(torch.ones(1)).item() == 2\n"
+        "p.grad = torch.ones(2); optimizer.step()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
+
+
 def test_a_command_does_not_import_pandas_and_leaves_it_usable():
     program = (
         "import sys, kinetext.cli; kinetext.cli.block_pandas_import()\n"
