@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 CONFIG ?= config.yaml
 PYTEST := pytest --dist=worksteal --maxprocesses=5 --numprocesses
-CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+CORES := $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 
 help:  ## list these commands
 	@sed -nE 's/^([a-z-]+):[^#]*## */\1\t/p' Makefile | expand -t 12

@@ -14,6 +14,7 @@ import typer
 from kinetext.cli import models, start, user, workflow
 from kinetext.core.escape import for_terminal
 from kinetext.core.files import disk_errno
+from kinetext.core.torch_compiler import defer_torch_compiler
 
 app = typer.Typer(
     add_completion=False,
@@ -40,6 +41,8 @@ def main() -> None:
     """
     gc.set_threshold(100_000)  # importing torch makes millions of objects; collecting among them costs a second
     block_pandas_import()
+    if sys.argv[1:2] in (["train-method"], ["tune-method"]):
+        defer_torch_compiler()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

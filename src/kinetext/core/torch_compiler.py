@@ -1,7 +1,7 @@
 """Training without torch's compiler, `torch._dynamo`, whose import takes two seconds of processor time.
 
 An optimizer imports it to mark functions that must not be compiled, though nothing is compiled here unless
-`training.compile` is on (pytorch/pytorch: torch/optim/optimizer.py, torch/_compile.py).
+`training.compile` is on (torch/optim/optimizer.py, torch/_compile.py).
 """
 
 import importlib
@@ -13,7 +13,7 @@ NAME = "torch._dynamo"
 
 
 class _NotImported(ModuleType):
-    """What an optimizer uses of the compiler. Whatever else is asked for imports the compiler."""
+    """The two functions that an optimizer calls. Any other attribute imports the compiler."""
 
     @staticmethod
     def graph_break() -> None:
@@ -33,5 +33,9 @@ class _NotImported(ModuleType):
 
 
 def defer_torch_compiler() -> None:
-    """Import torch's compiler when it is first used, not when the first optimizer is made."""
+    """Import torch's compiler when it is first used, not when the first optimizer is made.
+
+    It is for processes that train and end. If a module below `torch._dynamo` is the first that is imported, Python
+    executes it twice, and two copies of its classes exist.
+    """
     sys.modules.setdefault(NAME, _NotImported(NAME))

@@ -116,11 +116,12 @@ def _source(spec: RunSpec) -> str:
 
 
 def _compact(value_B: np.ndarray) -> np.ndarray:
-    """Return the values as booleans (one byte each) if all are 0 or 1, as half floats if some are NaN, else unchanged."""
-    left_out_B = np.isnan(value_B)
-    if not bool(((value_B == 0) | (value_B == 1) | left_out_B).all()):
-        return value_B
-    return value_B.astype(np.float16 if left_out_B.any() else bool)
+    """Return the values as booleans (one byte each) if all are 0 or 1, as half floats if these are equal, else unchanged."""
+    if bool(((value_B == 0) | (value_B == 1)).all()):
+        return value_B.astype(bool)
+    with np.errstate(over="ignore"):
+        half_B = value_B.astype(np.float16)
+    return half_B if np.array_equal(half_B, value_B, equal_nan=True) else value_B
 
 
 def _confusions(spec: RunSpec, split: str, predictions: Predictions) -> pa.Table:

@@ -21,7 +21,6 @@ from kinetext.config.run import RunSpec, read_run
 from kinetext.config.texts import ConfusablesOptions
 from kinetext.config.training import TrainingOptions
 from kinetext.core import distributed, plugins
-from kinetext.core.torch_compiler import defer_torch_compiler
 from kinetext.data.splits import Split, read_splits
 from kinetext.data.store import FrameStore
 from kinetext.methods.base import Method, build_method, is_new
@@ -240,8 +239,6 @@ def choose_kernels(method: Method, training: TrainingOptions, device: torch.devi
         for layer in method.backbone.layers:
             layer.compile()
         method.encode_tokens = torch.compile(method.encode_tokens)  # type: ignore[method-assign]
-    else:
-        defer_torch_compiler()
     if device.type == "cuda":
         method.backbone.use_channels_last()
 
