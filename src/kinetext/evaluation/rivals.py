@@ -23,8 +23,8 @@ def top_pairs(confusables: list[dict[str, Any]], rule: str, labels: list[str], l
     """Return up to `limit` pairs of a label and a rival, the most confusable first, without mirrored pairs."""
     rivals = split_rivals(confusables, rule, labels)
     score = {(row["label"], row["rival"]): row["score"] or 0.0 for row in confusables if row["rule"] == rule}
-    place = {(a, b): place for a, others in rivals.items() for place, b in enumerate(others)}
-    pairs = sorted(place, key=lambda pair: (-score[pair], place[pair], pair))
+    rank = {(a, b): rank for a, others in rivals.items() for rank, b in enumerate(others)}
+    pairs = sorted(rank, key=lambda pair: (-score[pair], rank[pair], pair))
     unique: dict[frozenset[str], tuple[str, str]] = {}
     for pair in pairs:
         unique.setdefault(frozenset(pair), pair)
