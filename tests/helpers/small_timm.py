@@ -71,8 +71,8 @@ SIGLIP_TEXT = {
     "proj_bias": True,
     "pool_type": "last",
     "norm_kwargs": {"eps": 1e-6},
-    "act_kwargs": {"approximate": "tanh"},
 }
+SIGLIP2_TEXT = SIGLIP_TEXT | {"act_kwargs": {"approximate": "tanh"}}
 NAMES = {name: f"kinetext-test-{name}" for name in TRUNKS}
 
 
@@ -92,7 +92,10 @@ def register() -> None:
     for name in TRUNKS:
         timm.models.register_model(_entry_point(name))
         timm_models.SIZES[f"kinetext_test_{name}"] = timm_models.Size(WIDTH, DEPTH, PATCH)
-        text = {"context_length": 32, "width": 64, "heads": 4, "layers": 3} | (SIGLIP_TEXT if name in SIGLIPS else {})
+        text = {"context_length": 32, "width": 64, "heads": 4, "layers": 3} | {
+            "siglip": SIGLIP_TEXT,
+            "siglip2": SIGLIP2_TEXT,
+        }.get(name, {})
         pool = {"timm_pool": "map" if name in MAPS else "token", "timm_proj": "none" if name in SIGLIPS else None}
         vision = {"image_size": PX, "timm_model_name": f"kinetext_test_{name}", **pool}
         settings = {"embed_dim": 64, "custom_text": True, "vision_cfg": vision, "text_cfg": text}

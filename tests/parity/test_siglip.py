@@ -13,7 +13,7 @@ from kinetext.backbones.base import TextTokens
 from kinetext.backbones.hub_siglip import is_siglip
 from kinetext.backbones.text_tokens import find_tokenizer
 
-ACTIVATIONS = {"siglip": "gelu", "siglip2": "gelu_pytorch_tanh"}  # of the image encoder; texts always take the second
+ACTIVATIONS = {"siglip": "gelu", "siglip2": "gelu_pytorch_tanh"}  # of both encoders
 CLEANING = {"tokenizer_kwargs": {"clean": "canonicalize"}}
 ODD_TEXTS = [*small_tokenizer.TEXTS, "  Up_and\tDOWN -- [again]! ", "up " * 100, ""]
 
@@ -50,7 +50,7 @@ def test_features_and_scores_are_those_of_siglip_model(name, transformers, tmp_p
     backbone.export(tmp_path)
     theirs = transformers.SiglipModel.from_pretrained(tmp_path).eval()
     assert theirs.config.vision_config.hidden_act == ACTIVATIONS[name]
-    assert theirs.config.text_config.hidden_act == "gelu_pytorch_tanh"
+    assert theirs.config.text_config.hidden_act == ACTIVATIONS[name]
     clip, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tmp_path}")
     mask_KL = torch.arange(backbone.context_length) < torch.tensor([[3], [9]])
     ids_KL = torch.where(mask_KL, torch.randint(2, 200, mask_KL.shape), 1)  # padding is seen
