@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from kinetext.config.run import RunSpec, read_run
 from kinetext.core import tables
+from kinetext.core.collected import COLLECTED
 from kinetext.core.plugins import nearest
-from kinetext.core.schemas import COLLECTED
 
 if TYPE_CHECKING:  # torch and open_clip take seconds to import, and tables need neither
     from kinetext.backbones.base import Backbone
@@ -95,7 +95,7 @@ def read_table(name: str, results: str | Path = "results") -> pa.Table:
     """Return a table of all runs in a results folder, for instance metrics, runs, texts, confusions, costs or
     differences.
 
-    `kinetext.core.schemas.COLLECTED` lists the tables. Raises ValueError for an unknown table, and if the results
+    `kinetext.core.collected.COLLECTED` lists the tables. Raises ValueError for an unknown table, and if the results
     folder does not have the table yet.
     """
     if name not in COLLECTED:

@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 import sqlite3
+import time
 import zipfile
 from pathlib import Path
 
@@ -216,8 +217,9 @@ def test_a_changed_source_file_reruns_what_is_cheap(finished, tmp_path, file, li
 
 def test_a_misspelt_key_stops_within_seconds(tmp_path):
     configs = overlay(tmp_path, experiment={})
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before, started_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     done = snakemake(tmp_path, configs=configs, fresh=True)
+    assert time.monotonic() - started_s < 120  # it waits for nothing
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert cpu_s < 30  # about 6 on an idle machine, nearly all of it imports; other tests run at the same time

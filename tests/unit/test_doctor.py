@@ -28,8 +28,8 @@ from typer.testing import CliRunner
 from kinetext.cli import app
 from kinetext.config.run import fingerprint_of
 from kinetext.core import tables
+from kinetext.core.collected import COLLECTED
 from kinetext.core.files import HOST, atomic_write
-from kinetext.core.schemas import COLLECTED
 from kinetext.core.tensors import hash_matches, load_tensors, save_tensors
 from kinetext.data.checks import check_frames
 from kinetext.data.images import content_hash

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from kinetext.core import schema_versions, schemas
+from kinetext.core import schema_versions
+from kinetext.core.collected import COLLECTED
 from kinetext.core.tables import content_matches, read_rows, read_table, schema, write_table
 from kinetext.evaluation.metrics.top_k import TopK
 from kinetext.evaluation.predictions import Predictions, predicted_classes
@@ -67,7 +68,7 @@ def collected(tmp_path_factory):
 
 
 def test_all_tables_are_written_with_their_schema(collected):
-    assert {path.stem for path in collected.iterdir()} == set(schemas.COLLECTED)
+    assert {path.stem for path in collected.iterdir()} == set(COLLECTED)
     for name in ("metrics", "runs", "confusions", "costs", "differences"):
         actual = pq.read_schema(collected / f"{name}.parquet")
         assert actual.names == schema(name).names
@@ -112,7 +113,7 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("table", schemas.COLLECTED)
+@pytest.mark.parametrize("table", COLLECTED)
 @pytest.mark.parametrize("reader", READERS)
 def test_one_line_of_docs_opens_each_table(collected, reader, table):
     module = pytest.importorskip(reader, reason=f"{reader} is not installed (pip install kinetext[dev])")

@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 import kinetext
 from kinetext.core.escape import for_script
 from kinetext.core.digests import closure_digest, read_constant
-from kinetext.core.schemas import COLLECTED
+from kinetext.core.collected import COLLECTED
 from kinetext.plan import (
     check_config,
     dataset_inputs,

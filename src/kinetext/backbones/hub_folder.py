@@ -57,7 +57,7 @@ def write_hub_folder(
             files |= siglip_tokenizer_files(tokenizer, int(clip.context_length))
     for name, text in files.items():
         with atomic_write(folder / name) as part:
-            part.write_text(text)
+            part.write_text(text, encoding="utf-8")
 
 
 def _save_for_transformers(tensors: dict[str, Tensor], folder: Path) -> None:

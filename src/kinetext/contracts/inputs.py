@@ -1,4 +1,4 @@
-"""Inputs for the checks of methods and loss terms: kinetext-tiny with random weights, 3 clips of noise, and 4 classes.
+"""Inputs and helpers for the checks of methods and loss terms: kinetext-tiny with random weights, 3 clips of noise, and 4 classes.
 
 B clips, T frames, K classes.
 """
@@ -6,6 +6,7 @@ B clips, T frames, K classes.
 from collections.abc import Sequence
 from copy import deepcopy
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +14,15 @@ from torch import Tensor, nn
 from kinetext.backbones.base import Backbone, TextTokens
 from kinetext.backbones.text_table import TextTable, tabulate_texts
 from kinetext.backbones.tiny import Tiny
-from kinetext.contracts import require
-from kinetext.methods.base import LossInputs, Method
+from kinetext.contracts import Case, require
+from kinetext.methods.base import LossInputs, Method, build_method
 from kinetext.texts.positions import END, START
 
 LABELS = ("rising", "falling", "growing", "gate opening")
 B, T, K = 3, 5, len(LABELS)
 TARGET_B = torch.tensor([0, 1, 3])
 LABELS_BK = torch.tensor([[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 1.0]])
+TOLERANCE = 1e-4  # float32; scores are up to 15
 MOST_NOISE = 2**17  # numbers drawn for one parameter
 RIVALS_KK = torch.eye(K, dtype=torch.bool) | torch.eye(K, dtype=torch.bool)[[1, 0, 3, 2]]
 
@@ -111,3 +113,37 @@ def loss_inputs(method: Method, task: str) -> tuple[LossInputs, TextTable]:
     if task == "labels":
         return LossInputs(video, text, TARGET_B, RIVALS_KK, 0.1, LABELS_BK), table
     return LossInputs(video, text, TARGET_B, RIVALS_KK, 0.1), table
+
+
+def untrained_method(case: Case, seed: int = 0) -> Method:
+    """Return the method on kinetext-tiny, with all weights drawn from the seed."""
+    return build_method(random_tiny(seed), case.module, case.options).eval()
+
+
+def perturbed_method(case: Case, backbone: Backbone | None = None) -> Method:
+    """Return the method with noise added to every trainable parameter. A method with `fits` is fitted to noise.
+
+    `backbone` is kinetext-tiny by default.
+    """
+    method = build_method(backbone, case.module, case.options).eval() if backbone else untrained_method(case)
+    perturb(method)
+    if method.fits:
+        with torch.no_grad():
+            frames_NTD = torch.cat([method.frame_features(method.image_tokens(noise_clips())) for _ in range(3)])
+            target_N = torch.arange(len(frames_NTD)) % K
+            method.fit(frames_NTD, target_N, method.encode_texts(class_table(method.backbone)))
+    return method
+
+
+def score(method: Method, frames_BTCHW: Tensor, table: TextTable) -> Tensor:
+    """Return the scores [B, K] of clips for the classes of a table."""
+    with torch.inference_mode():
+        return method.score(method.encode_video(frames_BTCHW), method.encode_texts(table))
+
+
+def require_same(actual: Any, expected: Any, what: str) -> None:
+    """Raise ContractError, beginning with `what`, unless two tensors or tuples of tensors are equal up to TOLERANCE."""
+    try:
+        torch.testing.assert_close(actual, expected, rtol=TOLERANCE, atol=TOLERANCE)
+    except AssertionError as error:
+        require(False, f"{what}: {' '.join(str(error).split())}")

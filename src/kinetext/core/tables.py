@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kinetext.core import collected, schemas
 from kinetext.core.files import atomic_write
 from kinetext.core.schema_versions import ADDED, CONVERTED, RENAMED, SCHEMA_VERSION
-from kinetext.core.schemas import TABLES
 
+TABLES = schemas.TABLES | collected.TABLES
 CONTENT_HASH = "content_hash"  # key of the footer
 READ_ERRORS = (pa.ArrowException, OSError, ValueError)  # of a file that is damaged, or no table
 PART_NUMBERS = 2**24  # in arrays, that a row group of rows in memory holds at most
@@ -49,7 +50,9 @@ def write_table(
         rows = list(rows)
         unknown = {key for row in rows for key in row} - set(kind.names)
         if unknown:
-            raise ValueError(f"table {name} declares no column {sorted(unknown)}; see core/schemas.py")
+            raise ValueError(
+                f"table {name} declares no column {sorted(unknown)}; see core/schemas.py and core/collected.py"
+            )
         parts = _arrow_parts(rows, kind)
     with (
         atomic_write(path) as part,

@@ -8,9 +8,9 @@ from shlex import quote
 from tqdm import tqdm
 
 from kinetext.config.report import TrackingOptions
+from kinetext.core.collected import COLLECTED
 from kinetext.core.documents import load_yaml
 from kinetext.core.escape import for_terminal
-from kinetext.core.schemas import COLLECTED
 from kinetext.data.lists import printable
 from kinetext.doctor.environment import check_environment
 from kinetext.doctor.files import Finding, check_file, file_kind, first_line, missing

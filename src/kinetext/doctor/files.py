@@ -15,8 +15,7 @@ import pyarrow as pa
 from kinetext.config.run import fingerprint_of, read_run
 from kinetext.core.documents import load_json, load_yaml
 from kinetext.core.schema_versions import ADDED, CONVERTED, SCHEMA_VERSION
-from kinetext.core.schemas import TABLES
-from kinetext.core.tables import content_matches, current_names, open_table, schema
+from kinetext.core.tables import TABLES, content_matches, current_names, open_table, schema
 from kinetext.data.lists import printable
 from kinetext.data.stale import stale_clips
 from kinetext.texts.cache import read_record, record_digest, request_hash
@@ -129,7 +128,7 @@ def _check_shard(path: Path) -> Iterator[Finding]:
 
 
 def _check_columns(path: Path, actual: pa.Schema) -> Iterator[Finding]:
-    """Compare the columns of a table with those that core/schemas.py declares.
+    """Compare the columns of a table with those that core/schemas.py and core/collected.py declare.
 
     Tables without a schema there, such as a run's curves, are not compared.
     """

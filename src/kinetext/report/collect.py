@@ -1,4 +1,4 @@
-"""Collect the tables of all runs: `kinetext collect-metrics`. `core/schemas.py` declares their columns.
+"""Collect the tables of all runs: `kinetext collect-metrics`. `core/collected.py` declares their columns.
 
 - `metrics`, `curves`, `texts`: the tables of the runs and their text sets, in long form.
 - `runs`, `costs`: one row per run with its options, and one with its cost.
@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 
 from kinetext.config.run import RunSpec, read_run
+from kinetext.core.collected import COLLECTED, MEASURED_RULES, TEST_COSTS, TRAINING_COSTS
 from kinetext.core.paths import LEVELS
-from kinetext.core.schemas import COLLECTED, MEASURED_RULES, TEST_COSTS, TRAINING_COSTS
 from kinetext.core.tables import open_table, read_rows, read_table, schema, write_table
 from kinetext.evaluation.calibration import read_calibration
 from kinetext.evaluation.class_sizes import describe_groups

@@ -22,16 +22,16 @@ class PairAccuracy(Metric):
 
     def clip_values(self, sample: Any, rivals: Rivals | None = None) -> np.ndarray:
         index = {label: k for k, label in enumerate(sample.labels)}
-        target_score_B = np.take_along_axis(sample.scores_BK, sample.target_B[:, None], axis=1)[:, 0]
-        value_B = np.full(len(target_score_B), np.nan)
-        for label, others in (rivals or {}).items():
-            if label not in index or not others:
-                continue
+        known = {label: others for label, others in (rivals or {}).items() if label in index}
+        rival_KR = np.full(
+            (len(sample.labels), max(map(len, known.values()), default=0)), -1
+        )  # -1: fewer than R rivals
+        for label, others in known.items():
             if unknown := [other for other in others if other not in index]:
                 raise ValueError(f"rivals: '{unknown[0]}', rival of '{label}', is not among the labels; leave it out")
-            of_class = np.flatnonzero(sample.target_B == index[label])
-            rivals_R = np.array([index[other] for other in others])
-            rival_scores_BR = sample.scores_BK[np.ix_(of_class, rivals_R)]
-            is_higher_BR = target_score_B[of_class, None] > rival_scores_BR  # NaN > NaN is False: wrong
-            value_B[of_class] = is_higher_BR.mean(axis=1)
-        return value_B
+            rival_KR[index[label], : len(others)] = [index[other] for other in others]
+        rival_BR = rival_KR[sample.target_B]
+        target_score_B1 = np.take_along_axis(sample.scores_BK, sample.target_B[:, None], axis=1)
+        is_higher_BR = target_score_B1 > np.take_along_axis(sample.scores_BK, rival_BR, axis=1)  # NaN > NaN: wrong
+        count_B = (rival_BR >= 0).sum(axis=1)
+        return np.where(count_B > 0, (is_higher_BR & (rival_BR >= 0)).sum(axis=1) / np.maximum(count_B, 1), np.nan)
