@@ -1,4 +1,5 @@
 """How long a thousand runs take to collect: python benchmarks/collect.py [--runs 1000] [--clips 2000] [--classes 20]
+[--processes 2]
 
 Ten data sets of ten methods with two texts and five seeds, made up in a temporary folder; every run has its predictions under
 four views. Printed: seconds and CPU seconds of `collect_metrics`, those of the tests, and the size of the predictions.
@@ -24,6 +25,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--clips", type=int, default=2000)
     parser.add_argument("--classes", type=int, default=20)
+    parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder)
@@ -31,10 +33,10 @@ def main() -> None:
         size = sum((run / "predictions.parquet").stat().st_size for run in runs)
         spent = timed(collect, "difference_rows")
         started, before = time.perf_counter(), time.process_time()
-        collect.collect_metrics(runs, results, results / "tables")
+        collect.collect_metrics(runs, results, results / "tables", options.processes)
         seconds, cpu = time.perf_counter() - started, time.process_time() - before
     print(f"{len(runs)} runs of {options.clips} clips, {size / 2**20:.0f} MiB of predictions")
-    print(f"{seconds:.1f} s ({cpu:.1f} s of CPU time), of them {spent[0]:.1f} s of paired tests")
+    print(f"{seconds:.1f} s ({cpu:.1f} s of CPU time of the main process), of them {spent[0]:.1f} s of paired tests")
 
 
 def timed(module, name: str) -> list[float]:

@@ -1,5 +1,6 @@
 """Training with several processes (gloo, on the CPU) equals training with one, and a batch in pieces equals the whole batch.
 Tests that stop a training start its processes like a user, with `kinetext train-method --gpus N`.
+Runs that several processes collect give the same tables as with one.
 """
 
 import json
@@ -14,6 +15,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 import torch
 import torch.distributed as dist
@@ -23,10 +25,13 @@ from forked import kinetext
 from kinetext.backbones.checkpoint import load_backbone
 from kinetext.config.training import TrainingOptions
 from kinetext.core import launch, tables
+from kinetext.core.collected import COLLECTED
 from kinetext.data.splits import read_splits
 from kinetext.data.store import FrameStore
 from kinetext.evaluation.measure import measure_run
 from kinetext.methods.base import build_method
+from kinetext.report import read_runs
+from kinetext.report.collect import collect_metrics
 from kinetext.training import step as steps
 from kinetext.training import train
 from kinetext.training.batches import Batches
@@ -36,6 +41,7 @@ from kinetext.training.setup import choose_trained, make_objective
 from kinetext.training.step import PiecewiseStep, largest_piece, seed_from
 from kinetext.training.train import train_method
 from left import curve, equal, weights
+from reported import make_report
 
 METHODS = {"recognition": "moted", "retrieval": "mean_pool"}
 # no stochastic depth: what is dropped depends on the process and the piece
@@ -406,3 +412,14 @@ def test_installed_gpus_are_named_by_their_uuids(monkeypatch):
 def test_a_machine_without_a_driver_has_no_gpus(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(driver=False))
     assert launch.installed_gpus() == []
+
+
+def test_two_processes_collect_the_same_tables_as_one(tmp_path, monkeypatch):
+    study = make_report(tmp_path, ["stan", "zero_shot"], ["names"], 2, ["supervised"])
+    monkeypatch.setattr(read_runs, "FEW", 1)
+    monkeypatch.setattr(read_runs, "CHUNK", 3)
+    collect_metrics(study.runs, tmp_path, tmp_path / "by_two", processes=2)
+    for name in COLLECTED:
+        one, two = (pq.read_table(tmp_path / folder / f"{name}.parquet") for folder in ("tables", "by_two"))
+        assert one.equals(two), name
+        assert len(one) or name in ("tuning", "seen_unseen", "texts"), name

@@ -26,13 +26,15 @@ rule collect_metrics:
         f"{RESULTS}/benchmarks/collect_metrics.tsv"
     conda:
         "../../envs/kinetext.yaml"
+    threads: max(1, min(8, len(RUNS) // 200))
     params:
         folder=lambda w, output: Path(output[0]).parent,
         results=lambda w, output: Path(output[0]).parents[1],
         runs=lambda w: run_folders(),  # quoted, with braces that bash multiplies out
         code=code("report.collect"),
     shell:
-        "kinetext collect-metrics --results {params.results:q} --output {params.folder:q} {params.runs} 2> {log:q}"
+        "kinetext collect-metrics --results {params.results:q} --output {params.folder:q} --processes {threads:q} "
+        "{params.runs} 2> {log:q}"
 
 
 rule render_report:

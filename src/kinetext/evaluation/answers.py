@@ -45,8 +45,8 @@ def confident_answers(predictions: Predictions, calibrated: bool) -> Answers:
 
     The probabilities are those of the run's calibration if `calibrated`, else the softmax of the scores.
     """
-    rows = np.flatnonzero(~np.isnan(predictions.scores_BK).any(axis=1))
-    known = predictions.take(rows)
+    known_B = ~np.isnan(predictions.scores_BK).any(axis=1)
+    known = predictions if known_B.all() else predictions.take(np.flatnonzero(known_B))
     shares_BK = predictions.calibration.shares(known.scores_BK) if calibrated else softmax(known.scores_BK)
     return replace(answers(known), confidence_B=shares_BK.max(axis=1, initial=0.0))
 

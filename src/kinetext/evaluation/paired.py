@@ -25,6 +25,7 @@ B clips, G groups, N rows, P sign patterns.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -165,10 +166,17 @@ def _signs(sizes: Sequence[int], seed: int, exact: bool) -> Iterator[list[np.nda
         sign_PG = 1.0 - 2.0 * (number_P[:, None] >> np.arange(total) & 1)
         yield np.split(sign_PG, ends[:-1], axis=1)
         return
+    for packed_PG in _random_patterns(total, seed):
+        flip_PG = np.unpackbits(packed_PG, axis=1, count=total).view(np.int8)
+        yield np.split((1 - 2 * flip_PG).astype(float), ends[:-1], axis=1)
+
+
+@lru_cache(maxsize=2)  # metrics of one comparison have the same number of groups
+def _random_patterns(total: int, seed: int) -> list[np.ndarray]:
+    """Return PERMUTATIONS random sign patterns in chunks of CHUNK, as packed bits: 1 is a flipped sign."""
     random = np.random.default_rng([seed, PERMUTATIONS])
-    for first in range(0, PERMUTATIONS, CHUNK):
-        sign_PG = 1.0 - 2.0 * random.integers(0, 2, size=(min(CHUNK, PERMUTATIONS - first), total), dtype=np.int8)
-        yield np.split(sign_PG, ends[:-1], axis=1)
+    sizes = [min(CHUNK, PERMUTATIONS - first) for first in range(0, PERMUTATIONS, CHUNK)]
+    return [np.packbits(random.integers(0, 2, size=(size, total), dtype=np.int8), axis=1) for size in sizes]
 
 
 def holm(p: Sequence[float]) -> list[float]:

@@ -69,14 +69,18 @@ def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[s
 
     With `frame_order`, only this frame order is read.
     """
-    table = read_table("predictions", path)
+    return predictions_of(read_table("predictions", path), frame_order)
+
+
+def predictions_of(table: pa.Table, frame_order: str | None = None) -> dict[tuple[str, str], Predictions]:
+    """Return the predictions of a table `predictions`, as `read_predictions`."""
     metadata = metadata_of(table.schema)
     if frame_order is not None:
         table = table.filter(pc.equal(table["frame_order"], frame_order))
     part_R, parts = _parts(table)
     group_R = _groups(table["group"], table["clip_id"])
     predictions, ids = {}, _Ids()
-    for number, (split, order) in enumerate(parts):
+    for number, (split, order) in parts.items():
         indices = np.flatnonzero(part_R == number)
         rows = _rows(table, indices)
         predictions[split, order] = Predictions(
@@ -104,14 +108,17 @@ def _untrained(cost: dict[str, Any]) -> bool:
     return nothing and "requests_per_clip" not in cost
 
 
-def _parts(table: pa.Table) -> tuple[np.ndarray, list[tuple[str, str]]]:
-    """Return the part number [R] of each of R rows, and the (split, frame order) of each part."""
+def _parts(table: pa.Table) -> tuple[np.ndarray, dict[int, tuple[str, str]]]:
+    """Return the part number [R] of each of R rows, and the (split, frame order) of each number."""
     columns = [table[name].combine_chunks().dictionary_encode() for name in ("split", "frame_order")]
     (split_R, order_R), (splits, orders) = zip(
         *((column.indices.to_numpy(), column.dictionary.to_pylist()) for column in columns), strict=True
     )
-    numbers, part_R = np.unique(split_R * len(orders) + order_R, return_inverse=True)
-    return part_R, [(splits[number // len(orders)], orders[number % len(orders)]) for number in numbers.tolist()]
+    part_R = split_R * len(orders) + order_R
+    numbers = np.flatnonzero(np.bincount(part_R))
+    return part_R, {
+        number: (splits[number // len(orders)], orders[number % len(orders)]) for number in numbers.tolist()
+    }
 
 
 def _rows(table: pa.Table, rows: np.ndarray) -> pa.Table:

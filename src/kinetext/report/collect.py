@@ -2,8 +2,8 @@
 
 - `metrics`, `curves`, `texts`: the tables of the runs and their text sets, in long form.
 - `runs`, `costs`: one row per run with its options, and one with its cost.
-- `confusions`: number of clips by class and predicted class (outcomes.py).
-- `risk_coverage`: error rate among the most confident clips (outcomes.py).
+- `confusions`: number of clips by class and predicted class (run_outcomes.py).
+- `risk_coverage`: error rate among the most confident clips (run_outcomes.py).
 - `hard_clips`: the clips of each comparison that the fewest runs classify correctly (hard_clips.py).
 - `tuning`: all trials of tuned methods.
 - `differences`: every row of a comparison minus every other row, tested on the same clips (differences.py).
@@ -17,76 +17,57 @@ import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from kinetext.config.run import RunSpec, read_run
+from kinetext.config.run import RunSpec
 from kinetext.core.collected import COLLECTED, MEASURED_RULES, TEST_COSTS, TRAINING_COSTS
-from kinetext.core.paths import LEVELS
-from kinetext.core.tables import open_table, read_rows, read_table, schema, write_table
+from kinetext.core.tables import read_rows, read_table, schema, write_table
 from kinetext.evaluation.calibration import read_calibration
 from kinetext.evaluation.class_sizes import describe_groups
 from kinetext.report.differences import compared_outcomes, difference_rows
 from kinetext.report.draws import add_draws
+from kinetext.report.hard_clips import HardClips
 from kinetext.report.outcomes import Outcomes
+from kinetext.report.read_runs import Run, read_runs
 from kinetext.report.variances import variance_rows
 
 NEW = ("clip_variances", "seen_unseen", "hard_clips", "risk_coverage")  # files that tables of an earlier version lack
-RUN_COLUMNS = ("run", *LEVELS)
 
 
-class Run(NamedTuple):
-    """A run folder and its run.yaml."""
-
-    folder: Path
-    spec: RunSpec
-
-    def columns(self) -> dict[str, Any]:
-        """Return the columns that identify the run."""
-        return {column: getattr(self.spec, column) for column in RUN_COLUMNS}
-
-    def texts(self, results: Path) -> Path:
-        """Return the path of the run's text set."""
-        return self.class_tables(results) / "texts" / f"{self.spec.texts}.parquet"
-
-    def class_tables(self, results: Path) -> Path:
-        """Return the folder of the tables about the run's classes."""
-        return results / "data" / self.spec.dataset / self.spec.protocol / self.spec.backbone
-
-
-def collect_metrics(folders: list[Path], results: Path, output: Path) -> None:
+def collect_metrics(folders: list[Path], results: Path, output: Path, processes: int = 1) -> None:
     """Read run folders; write the tables COLLECTED into the folder `output`.
 
     Only the folders passed are read, so runs of an earlier configuration in the results folder are left out. Text sets
-    and Snakemake's benchmarks are read from the folder `results`. What is missing there is null or left out. Raises
-    ValueError if a run has not been measured.
+    and Snakemake's benchmarks are read from the folder `results`. What is missing there is null or left out. The
+    predictions are read by `processes` processes. Raises ValueError if a run has not been measured.
     """
     unmeasured = [str(folder) for folder in folders if not (folder / "metrics.parquet").is_file()]
     if unmeasured:
         raise ValueError(f"{unmeasured[0]}: metrics.parquet is missing; run `kinetext measure-run` for it first")
-    runs = [Run(folder, read_run(folder / "run.yaml")) for folder in dict.fromkeys(folders)]
+    runs = read_runs(list(dict.fromkeys(folders)), results, processes)
     texts = {path: run.spec for run in runs if (path := run.texts(results)).is_file()}
-    outcomes = Outcomes()
-    predicted = [
-        outcomes.add(run.spec, run.folder / "predictions.parquet", run.class_tables(results) / "confusables.parquet")
-        for run in runs
-    ]
+    outcomes, hard_clips = Outcomes(), HardClips()
+    for run in runs:
+        outcomes.add(run.spec, run.predictions.outcomes)
+        for comparison, clips in run.predictions.clips:
+            hard_clips.add(comparison, clips)
     measured = add_draws(outcomes.measured)
     tables: dict[str, Any] = {
-        "costs": [_cost_row(run, metadata, results) for run, metadata in zip(runs, predicted, strict=True)],
-        "runs": [_run_row(run, metadata) for run, metadata in zip(runs, predicted, strict=True)],
+        "costs": [_cost_row(run, results) for run in runs],
+        "runs": [_run_row(run) for run in runs],
         "curves": _curves(runs),
         "texts": _texts(texts),
-        "confusions": _concatenate("confusions", outcomes.confusions),
-        "hard_clips": outcomes.hard_clips.rows(),
-        "risk_coverage": _concatenate("risk_coverage", outcomes.risks),
+        "confusions": _concatenate("confusions", [table for run in runs for table in run.predictions.confusions]),
+        "hard_clips": hard_clips.rows(),
+        "risk_coverage": _concatenate("risk_coverage", [table for run in runs for table in run.predictions.risks]),
         "differences": difference_rows(compared_outcomes(measured), outcomes.sources),
         "clip_variances": variance_rows(measured),
-        "seen_unseen": outcomes.curves,
+        "seen_unseen": [row for run in runs for row in run.predictions.seen_unseen],
         "tuning": _tuning(runs, results),
-        "metrics": _concatenate("metrics", [read_table("metrics", run.folder / "metrics.parquet") for run in runs]),
+        "metrics": _concatenate("metrics", [run.metrics for run in runs]),
     }
     for file, rows in tables.items():
         write_table(COLLECTED[file], rows, output / f"{file}.parquet")
@@ -109,9 +90,10 @@ def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
     return rows
 
 
-def _run_row(run: Run, predicted: dict[str, Any]) -> dict[str, Any]:
-    """Return one row of the table `runs`. `predicted` is the metadata of the run's predictions."""
-    spec, calibration = run.spec, read_calibration(predicted.get("calibration"))
+def _run_row(run: Run) -> dict[str, Any]:
+    """Return one row of the table `runs`."""
+    spec, predicted = run.spec, run.predictions.metadata
+    calibration = read_calibration(predicted.get("calibration"))
     groups = describe_groups(np.array(list(predicted.get("train_clips", {}).values()), int))
     return {
         **run.columns(),
@@ -143,12 +125,13 @@ def answers_sentence(answers: dict[str, Any] | None) -> str | None:
     return f"{models}; {unusable} of {asked} answers could not be used and count as wrong ({named}{more})"
 
 
-def _cost_row(run: Run, predicted: dict[str, Any], results: Path) -> dict[str, Any]:
-    """Return one row of the table `costs`. `predicted` is the metadata of the run's predictions.
+def _cost_row(run: Run, results: Path) -> dict[str, Any]:
+    """Return one row of the table `costs`.
 
     If the run tests the method of another run (`trained_on`), the cost of training is that of the other run.
     """
     folder = run.folder if run.spec.trained_on is None else results / "runs" / run.spec.trained_on
+    predicted = run.predictions.metadata
     cost = predicted.get("cost", {}) | _read_json(folder / "cost.json")
     counted = {column: cost.get(column) for column, _, _ in (*TRAINING_COSTS, *TEST_COSTS)}
     jobs: dict[str, float | None] = {}
@@ -181,11 +164,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _curves(runs: Iterable[Run]) -> pa.Table:
     """Return the rows of the runs' curves.parquet; a run without training has none."""
-    parts = []
-    for run in runs:
-        if (path := run.folder / "curves.parquet").is_file():
-            with open_table(path) as file:
-                parts.append(_with_columns(run.columns(), file.read()))
+    parts = [_with_columns(run.columns(), run.curves) for run in runs if run.curves is not None]
     return _concatenate("collected_curves", parts)
 
 

@@ -2,33 +2,36 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kinetext.config.run import RunSpec
-from kinetext.evaluation.predictions import Predictions, predicted_classes
 from kinetext.report.keys import Comparison
 
 NUM_HARD = 50  # clips of a comparison
+
+
+class PredictedClips(NamedTuple):
+    """The clips of a comparison, and the classes that a run predicts for them."""
+
+    clip_ids: tuple[str, ...]
+    labels: list[str]
+    target_B: np.ndarray
+    predicted_B: np.ndarray  # -1: a clip without frames
 
 
 class HardClips:
     """Counts over all runs how often each clip of a comparison is classified correctly, and the predicted classes."""
 
     def __init__(self) -> None:
-        self._clips: dict[Comparison, Predictions] = {}
+        self._clips: dict[Comparison, PredictedClips] = {}
         self._predicted: dict[Comparison, list[np.ndarray]] = defaultdict(list)
 
-    def add(self, spec: RunSpec, split: str, predictions: Predictions) -> None:
-        """Add the predictions of a run with its frames in order. Captions and runs on other clips or classes are
-        ignored.
-        """
-        comparison = Comparison(spec.dataset, spec.protocol, split)
-        first = self._clips.setdefault(comparison, predictions)
-        same = (first.clip_ids, first.labels) == (predictions.clip_ids, predictions.labels)
-        if not predictions.captioned and same:
-            self._predicted[comparison].append(predicted_classes(predictions).astype(np.int32))
+    def add(self, comparison: Comparison, clips: PredictedClips) -> None:
+        """Add the predictions of a run with its frames in order. Runs on other clips or classes are ignored."""
+        first = self._clips.setdefault(comparison, clips)
+        if (first.clip_ids, first.labels) == (clips.clip_ids, clips.labels):
+            self._predicted[comparison].append(clips.predicted_B)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield rows of the table `hard_clips`: clips that the fewest runs get right, with the most frequent wrong
@@ -45,7 +48,7 @@ class HardClips:
                 predicted = int(classes[counts.argmax()])
                 yield {
                     **comparison._asdict(),
-                    "clip_id": (clips.clip_ids or [])[b],
+                    "clip_id": clips.clip_ids[b],
                     "label": clips.labels[clips.target_B[b]],
                     "right": float(right_B[b]),
                     "runs": len(runs),

@@ -1,30 +1,20 @@
-"""Read predictions.parquet of every run once: the value of each metric on each clip, and the predicted classes.
+"""The value of each metric on each clip, of all runs (run_outcomes.py), as rows of comparisons.
 
-B clips, K classes, N rows of a comparison, S seeds.
+B clips, N rows of a comparison, S seeds.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
-import pyarrow as pa
 
 from kinetext.config.run import RunSpec
-from kinetext.core.tables import read_metadata, read_rows
-from kinetext.evaluation import seen_unseen
-from kinetext.evaluation.answers import confident_answers
-from kinetext.evaluation.calibration import selective_risk
-from kinetext.evaluation.kinds import is_by_kind
-from kinetext.evaluation.measure import pseudo_values
 from kinetext.evaluation.paired_rows import PairedRows
-from kinetext.evaluation.predictions import Predictions, predicted_classes, read_predictions
 from kinetext.evaluation.seed_means import clip_parts
-from kinetext.report.hard_clips import HardClips
 from kinetext.report.keys import Comparison, RowKey
 
 Row = TypeVar("Row")
-COVERAGES = np.arange(1, 21) / 20  # at which the risk is recorded
 
 
 class Outcome(NamedTuple):
@@ -50,116 +40,27 @@ SeedOutcomes = dict[RowKey, list[Outcome]]  # row of a comparison -> its seeds
 
 
 class Outcomes:
-    """The outcomes of all runs by comparison, metric and row.
-
-    For frames in order, it also has the confusions, the hard clips, and the risk-coverage and seen-unseen curves.
-    """
+    """The outcomes of all runs by comparison, metric and row."""
 
     def __init__(self) -> None:
         self.measured: dict[Measured, SeedOutcomes] = {}
-        self.confusions: list[pa.Table] = []
-        self.hard_clips = HardClips()
-        self.risks: list[pa.Table] = []
-        self.curves: list[dict[str, Any]] = []  # rows of the table `seen_unseen`
         self.sources: dict[str, str] = {}  # data set -> what its videos are, the same for lists of the same videos
         self._shared_ids: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._confusables: dict[Path, list[dict[str, Any]]] = {}
 
-    def add(self, spec: RunSpec, path: Path, confusables: Path) -> dict[str, Any]:
-        """Add a run's predictions if the file `path` exists; return the metadata of the file.
-
-        Accuracy within confusable pairs is left out if the file `confusables` is missing.
-        """
-        if not path.is_file():
-            return {}
-        if confusables not in self._confusables:
-            self._confusables[confusables] = read_rows("confusables", confusables) if confusables.is_file() else []
+    def add(self, spec: RunSpec, outcomes: Iterable[tuple[Measured, Outcome]]) -> None:
+        """Add the outcomes of a run. Runs with equal clip ids share one copy of them."""
         self.sources[spec.dataset] = _source(spec)
-        key, predicted = RowKey(spec.backbone, spec.method, spec.texts), read_predictions(path)
-        for (split, frame_order), predictions in predicted.items():
-            address = Measured(Comparison(spec.dataset, spec.protocol, split), "", frame_order)
-            clips = self._outcome(predictions, predictions.target_B)._replace(seed=spec.seed)
-            for metric, value_B in pseudo_values(predictions, self._confusables[confusables]).items():
-                if frame_order != "ordered" and is_by_kind(metric):
-                    continue
-                self._add(address._replace(metric=metric), key, clips._replace(value_B=_compact(value_B)))
-            if frame_order == "ordered" and not (predictions.captioned or predictions.multi_label):
-                self.confusions.append(_confusions(spec, split, predictions))
-                self.hard_clips.add(spec, split, predictions)
-                if not predictions.calibration.ranks_only:
-                    self.risks.append(_risks(spec, split, predictions))
-        for frame_order, seen, unseen, novel in seen_unseen.both_splits(predicted):
-            limit = seen_unseen.limits(seen, unseen, novel)
-            value_B = np.concatenate(seen_unseen.pseudo_values(limit))
-            base, other = (self._outcome(part, part.target_B) for part in (seen, unseen))
-            address = Measured(Comparison(spec.dataset, spec.protocol, seen_unseen.UNSEEN), "ausuc", frame_order)
-            self._add(address, key, joined(base, other, value_B)._replace(seed=spec.seed))
-            if frame_order == "ordered":
-                columns = {column: getattr(spec, column) for column in ("dataset", "protocol", *RowKey._fields, "seed")}
-                self.curves += [columns | point for point in seen_unseen.curve(limit)]
-        return read_metadata(path)
-
-    def _outcome(self, predictions: Predictions, value_B: np.ndarray) -> Outcome:
-        """Return the outcome of a run. Runs with equal clip ids share one copy of them."""
-        clip_ids = tuple(predictions.clip_ids or ())
-        clip_ids = self._shared_ids.setdefault(clip_ids, clip_ids)
-        return Outcome(clip_ids, _compact(value_B), predictions.group_B, untrained=predictions.untrained)
-
-    def _add(self, address: Measured, key: RowKey, outcome: Outcome) -> None:
-        self.measured.setdefault(address, {}).setdefault(key, []).append(outcome)
+        key = RowKey(spec.backbone, spec.method, spec.texts)
+        for measured, outcome in outcomes:
+            clip_ids = self._shared_ids.setdefault(outcome.clip_ids, outcome.clip_ids)
+            rows = self.measured.setdefault(measured, {})
+            rows.setdefault(key, []).append(outcome._replace(clip_ids=clip_ids))
 
 
 def _source(spec: RunSpec) -> str:
     """Return a name for the videos of a data set: the module and the folder of the videos, else the data set."""
     root = spec.dataset_options.get("options", {}).get("root")
     return f"{spec.dataset_options.get('module')}: {root}" if root else spec.dataset
-
-
-def _compact(value_B: np.ndarray) -> np.ndarray:
-    """Return the values as booleans (one byte each) if all are 0 or 1, as half floats if these are equal, else unchanged."""
-    if bool(((value_B == 0) | (value_B == 1)).all()):
-        return value_B.astype(bool)
-    with np.errstate(over="ignore"):
-        half_B = value_B.astype(np.float16)
-    return half_B if np.array_equal(half_B, value_B, equal_nan=True) else value_B
-
-
-def _confusions(spec: RunSpec, split: str, predictions: Predictions) -> pa.Table:
-    """Return rows of the table `confusions`: the number of clips for each pair of class and predicted class."""
-    K = len(predictions.labels)
-    pair_B = predictions.target_B.astype(np.int64) * (K + 1) + predicted_classes(predictions) + 1  # 0: no frames
-    pairs, clips = np.unique(pair_B, return_counts=True)
-    names = pa.array([None, *predictions.labels], pa.string())
-    return pa.table(
-        {
-            **_constant(spec, split, len(pairs)),
-            "label": names.take(pa.array(pairs // (K + 1) + 1)),
-            "predicted": names.take(pa.array(pairs % (K + 1))),
-            "clips": clips,
-        }
-    )
-
-
-def _risks(spec: RunSpec, split: str, predictions: Predictions) -> pa.Table:
-    """Return rows of the table `risk_coverage`: the risk-coverage curve at COVERAGES."""
-    known = confident_answers(predictions, predictions.calibration.fitted)
-    assert known.confidence_B is not None
-    count = len(known)
-    index = np.maximum(np.ceil(COVERAGES * count).astype(int) - 1, 0) if count else np.zeros(0, int)
-    return pa.table(
-        {
-            **_constant(spec, split, len(index)),
-            "coverage": (index + 1) / max(1, count),
-            "risk": selective_risk(known.confidence_B, known.right_B)[index],
-            "confidence": -np.sort(-known.confidence_B)[index],
-        }
-    )
-
-
-def _constant(spec: RunSpec, split: str, rows: int) -> dict[str, Any]:
-    """Return the columns that identify a run and a split, with the same values in all rows."""
-    names = ("dataset", "protocol", "backbone", "method", "texts", "seed")
-    return {**{name: pa.repeat(getattr(spec, name), rows) for name in names}, "split": pa.repeat(split, rows)}
 
 
 def joined(base: Outcome, novel: Outcome, value_B: np.ndarray) -> Outcome:
