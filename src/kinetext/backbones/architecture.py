@@ -11,7 +11,7 @@ from kinetext.core import plugins
 
 
 def read_architecture(folder: Path) -> dict[str, Any]:
-    """Return the content of backbone.yaml in `folder`, and the folder itself as `folder`.
+    """Return the content of backbone.yaml in `folder`, plus the folder as key `folder`.
 
     Raises ValueError if an earlier version of kinetext wrote the file.
     """

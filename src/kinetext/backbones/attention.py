@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-QUICK = 1.702  # of OpenAI's GELU
+QUICK = 1.702  # of OpenAI's QuickGELU
 
 
 def fused_attention(q_BQV: Tensor, k_BSV: Tensor, v_BSV: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
@@ -39,7 +39,7 @@ def project_keys_values(source: Tensor, weight: Tensor, bias: Tensor) -> tuple[T
 def mlp(module: Any, x: Tensor) -> Tensor:
     """Return the output of open_clip's MLP, with a faster equivalent of OpenAI's GELU.
 
-    OpenAI's GELU is x sigmoid(1.702 x) = SiLU(1.702 x) / 1.702. The factors are multiplied into the weights before and
+    OpenAI's GELU is x sigmoid(1.702 x) = SiLU(1.702 x) / 1.702. The factors are folded into the weights before and
     after it, so that one pass over memory replaces three (forward) or five (backward).
     """
     if type(getattr(module, "gelu", None)).__name__ != "QuickGELU":

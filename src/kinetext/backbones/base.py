@@ -1,8 +1,8 @@
 """The interface of a backbone: an image-text model that methods use layer by layer.
 
-Each family of models (`open_clip_vit`, `tiny`) is a subclass of `Backbone`. The subclass hides everything that depends
-on the library of the family: parameter names, the position of the class token, the padding and the end of texts.
-A video encoder (`across_frames`, hf_video.py) has T' = T / frames_per_step steps of tokens in place of T frames:
+Each family of models (`open_clip_vit`, `tiny`) is a subclass of `Backbone`. The subclass hides everything specific to
+the library of the family: parameter names, the position of the class token, the padding and the end of texts. A video
+encoder (`across_frames`, hf_video.py) has T' = T / frames_per_step steps of tokens instead of T frames:
 `visual_tokens`, `summary` and `encode_frames` return [B, T', ...]. It has no `embed`, `embeddings` and `layers`, and
 methods that work inside the encoder cannot use it.
 
@@ -26,7 +26,7 @@ from kinetext.backbones.values import Facts, ParameterPlace, Preprocess, TextTok
 from kinetext.core.plugins import Options
 
 Through = Callable[[int, "Layer", Tensor], Tensor]  # (number of the layer from 1, the layer, x_BTNV) -> x_BTNV
-Change = Callable[[Tensor], Tensor]  # tokens -> tokens, of the same or of more tokens per frame
+Change = Callable[[Tensor], Tensor]  # tokens -> tokens, possibly more per frame
 
 
 class Backbone(nn.Module):
@@ -40,7 +40,7 @@ class Backbone(nn.Module):
     across_frames: ClassVar[bool] = False  # true: a video encoder, whose tokens depend on all frames of the clip
     pools_patches = False  # true: `summary` reads the patches too (attention pooling)
     takes_prompts = False  # true: `encode_text` inserts prompts
-    sees_padding = False  # true: padding changes a text's feature, so texts are never cut to the longest of a batch
+    sees_padding = False  # true: padding changes a text's feature, so texts are never trimmed to the longest in a batch
 
     num_layers: int
     width: int  # V
@@ -51,7 +51,7 @@ class Backbone(nn.Module):
     context_length: int  # tokens of the longest text
     layers: tuple[Layer, ...]  # of the image encoder; a tuple, so that parameters keep the library's names
     text_layers: tuple[Layer, ...]
-    frames_per_step: int = 1  # of a video encoder: frames that a step of tokens covers
+    frames_per_step: int = 1  # of a video encoder: frames per step of tokens
     num_frames: int | None = (
         None  # of a video encoder: frames that a clip must have; None: multiples of frames_per_step
     )
@@ -67,7 +67,7 @@ class Backbone(nn.Module):
         self.register_buffer("mean_C", torch.tensor(preprocess.mean), persistent=False)
         self.register_buffer("std_C", torch.tensor(preprocess.std), persistent=False)
 
-    # making, saving and loading
+    # building, saving and loading
 
     @classmethod
     def facts(cls, config: Any) -> Facts:
@@ -92,7 +92,7 @@ class Backbone(nn.Module):
 
     @classmethod
     def weights_state(cls, config: Any) -> tuple[str, bool]:
-        """Return (note about the weights, whether they are unavailable). The note is "" if there is nothing to say."""
+        """Return (note about the weights, whether they are unavailable). The note may be ""."""
         return "", False
 
     @classmethod
@@ -115,7 +115,7 @@ class Backbone(nn.Module):
     def export(self, folder: Path) -> None:
         """Write the model as a folder that open_clip loads, in the layout of the Hugging Face hub.
 
-        `restore` also takes the tensors of that folder. Raises ValueError if this is no model of open_clip.
+        `restore` also takes the tensors of that folder. Raises ValueError if this is not an open_clip model.
         """
         raise ValueError(f"export: {type(self).__name__} is no model of open_clip; take the format onnx")
 
@@ -142,7 +142,7 @@ class Backbone(nn.Module):
     def add_lora(self, encoder: Literal["image", "text"], rank: int, alpha: float, dropout: float = 0.0) -> None:
         """Add trainable low-rank matrices (LoRA) to the attention of every layer of an encoder, as new parameters.
 
-        `dropout` is the probability with which an input of the matrices is zero in training.
+        `dropout` is the dropout rate on the input of the matrices in training.
         """
         raise NotImplementedError(f"{type(self).__name__} has no LoRA")
 
@@ -157,7 +157,7 @@ class Backbone(nn.Module):
     def normalize(self, frames_BTCHW: Tensor) -> Tensor:
         """Return uint8 frames (0 to 255) as floats, normalised with the mean and standard deviation of `preprocess`.
 
-        Frames that are floats already are returned unchanged.
+        Floating-point frames are returned unchanged.
         """
         if frames_BTCHW.dtype != torch.uint8:
             return frames_BTCHW
@@ -165,7 +165,7 @@ class Backbone(nn.Module):
         return (frames_BTCHW.to(next(self.parameters()).dtype) / 255.0 - mean) / std
 
     def require_frames(self, resize_mode: str, interpolation: str) -> None:
-        """Raise ValueError unless stored frames were resized as the weights need it."""
+        """Raise ValueError unless stored frames were resized as the weights require."""
         stored = {"resize_mode": resize_mode, "interpolation": interpolation}
         for name, value in stored.items():
             needed = getattr(self.preprocess, name)
@@ -186,7 +186,7 @@ class Backbone(nn.Module):
     def embeddings(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return (class embedding [V], position of the class token [V], positions of the patches [h * w, V]).
 
-        A model that lacks one of these returns zeros in its place.
+        A model that lacks one of these returns zeros for it.
         """
         raise NotImplementedError
 
@@ -238,7 +238,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def encode_frames(self, frames_BTCHW: Tensor) -> Tensor:
-        """Return frame features [B, T, D], not normalised; of a video encoder, one per step of tokens [B, T', D]."""
+        """Return frame features [B, T, D], not normalised; for a video encoder, one per step of tokens [B, T', D]."""
         tokens = self.visual_tokens(frames_BTCHW, (self.num_layers,))
         return self.project(self.summary(tokens[self.num_layers]))
 
@@ -259,9 +259,9 @@ class Backbone(nn.Module):
         """Return (text features [K, D], word features [K, L, D]) in the joint space, not normalised.
 
         `prompts` are vectors [P, W] for the first layers of the text encoder, which has width W. The first ones are
-        inserted after the start token, and the others replace them in front of layer 2, 3, ... The words move P
+        inserted after the start token, and the others replace them before layers 2, 3, ... The words shift by P
         positions; a text that no longer fits the context is cut before the end token, with a warning. Word features
-        have no rows for the inserted vectors. There are prompts only if `takes_prompts`.
+        have no rows for the inserted vectors. Prompts are passed only if `takes_prompts`.
         """
         raise NotImplementedError
 

@@ -10,7 +10,7 @@ from typing import Any
 from kinetext.core.plugins import nearest
 
 ASSETS = Path(__file__).parent / "tiny/assets"
-SUBSTITUTES = (  # pattern of an architecture that is not supported -> the nearest one that is; the first match counts
+SUBSTITUTES = (  # pattern of an unsupported architecture -> the nearest supported one; the first match counts
     (r"RN50x64", "ViT-L-14-336"),
     (r"RN50x16", "ViT-L-14"),
     (r"RN50x4", "ViT-B-16"),
@@ -28,7 +28,7 @@ SUBSTITUTES = (  # pattern of an architecture that is not supported -> the neare
     (r"convnext", "ViT-H-14"),
     (r"coca_roberta", "coca_ViT-B-32"),
     (r"roberta", "ViT-B-32"),
-    (r"(xlm-roberta-large|mt5-xl|nllb-clip-large$)", "ViT-H-14-worldwide"),  # they read many languages
+    (r"(xlm-roberta-large|mt5-xl|nllb-clip-large$)", "ViT-H-14-worldwide"),  # multilingual
     (r"nllb-clip-large", "ViT-SO400M-16-SigLIP-i18n-256"),
     (r"(xlm|mt5|nllb)", "ViT-B-16-SigLIP-i18n-256"),
     (r"", "ViT-B-16"),
@@ -51,12 +51,12 @@ def settings_of(model: str) -> dict[str, Any]:
 
 
 def substitute_of(model: str) -> str:
-    """Return the supported architecture that is nearest to one that is not: similar cost, and similar data if any."""
+    """Return the supported architecture nearest to an unsupported one: similar cost and, if possible, similar data."""
     return next(substitute for pattern, substitute in SUBSTITUTES if re.match(pattern, model))
 
 
 def refusal(model: str, problem: str) -> str:
-    """Return the sentence about an architecture that is not supported because of a part of it (`problem`)."""
+    """Return the error message for an architecture with an unsupported part (`problem`)."""
     return (
         f"open_clip's '{model}' has {problem}, which is not supported; the nearest supported model is "
         f"{substitute_of(model)}"

@@ -15,8 +15,8 @@ from kinetext.core.tensors import load_tensors, save_tensors
 def save_backbone(backbone: Backbone, folder: Path, source: dict[str, Any], module: str | None = None) -> None:
     """Write weights.safetensors and backbone.yaml to `folder`.
 
-    `source` says where the weights are from. `module` is the name of the plug-in in the configuration; the default is
-    the module of the backbone's class.
+    `source` is the origin of the weights. `module` is the name of the plug-in in the configuration; the default is the
+    module of the backbone's class.
     """
     save_tensors(backbone.stored_tensors(), folder / "weights.safetensors", source)
     content = {

@@ -14,7 +14,7 @@ from kinetext.backbones.layer import KeysValues, Layer
 
 
 class ClipLayer(Layer):
-    """A residual attention block of open_clip with its attention and MLP branches separate."""
+    """A residual attention block of open_clip with separate attention and MLP branches."""
 
     def __init__(self, block: Any) -> None:
         super().__init__()

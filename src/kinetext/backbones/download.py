@@ -49,8 +49,8 @@ def hub_file(
 ) -> Path:
     """Return the path of the first of the files `names` that is in the cache or can be downloaded from the repository.
 
-    Cached files are tried first. Raises ValueError if no file is cached and none can be downloaded. `needed` are the
-    files that its message asks for.
+    Cached files are tried first. Raises ValueError if no file is cached and none can be downloaded. `needed` names the
+    files that the message asks for.
     """
     import huggingface_hub as hub
 
@@ -87,8 +87,8 @@ def _reason(error: Exception) -> str:
 def _size_on_hub(name: str, default: tuple[str, ...] = HUB_FILES) -> int:
     """Return the number of bytes to download, 0 if the file is in the cache.
 
-    `name` is owner/name/file; with an empty file name, the files `default` are tried. Raises the hub's errors if the hub cannot
-    be reached or has no such file.
+    `name` is owner/name/file; with an empty file name, the files `default` are tried. Raises the hub's errors if the
+    hub cannot be reached or lacks the file.
     """
     import huggingface_hub as hub
 

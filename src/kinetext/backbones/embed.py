@@ -21,7 +21,7 @@ BATCH_CLIPS = 32
 
 
 def prepare_backbone(options: BackboneOptions, folder: Path, seed: int = 0) -> None:
-    """Make the backbone (see `make_backbone`) and write it to `folder`."""
+    """Build the backbone (see `make_backbone`) and write it to `folder`."""
     save_backbone(make_backbone(options, seed), folder, {"weights": options.source}, options.module)
 
 
@@ -38,7 +38,7 @@ def make_backbone(options: BackboneOptions, seed: int = 0) -> Backbone:
 def embed_frames(backbone_folder: Path, shard: Path, output: Path, threads: int = 1) -> None:
     """Write the frame features [T, D] (float16) of every clip in a frame shard. Clips without frames are left out.
 
-    A video encoder gives [T', D] for as many evenly spaced frames as it takes.
+    A video encoder gives [T', D], for as many evenly spaced frames as it takes.
     """
     torch.set_num_threads(threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -60,9 +60,9 @@ def embed_frames(backbone_folder: Path, shard: Path, output: Path, threads: int 
 
 
 def frames_taken(backbone: Backbone, stored: int) -> list[int]:
-    """Return the indices of the frames of a clip that the backbone embeds: all, or evenly spaced ones for a video encoder.
+    """Return the indices of the frames that the backbone embeds: all, or evenly spaced ones for a video encoder.
 
-    An encoder that takes more frames than are stored gets some of them twice.
+    If an encoder takes more frames than are stored, some are repeated.
     """
     T = backbone.num_frames or max(backbone.frames_per_step, stored - stored % backbone.frames_per_step)
     return [int((t + 0.5) * stored / T) for t in range(T)]

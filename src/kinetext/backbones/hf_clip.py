@@ -1,4 +1,4 @@
-"""Convert CLIP parameters from the names of Hugging Face's CLIP to the names of open_clip_vit.
+"""Convert CLIP parameters from the layout of Hugging Face's CLIP to that of open_clip_vit.
 
 Most functions yield pairs of a parameter name of this package (`ours`) and a `Source`, which holds the names of the
 original tensors and the function that converts them.

@@ -1,15 +1,14 @@
 """Video encoders without text, through the package transformers: V-JEPA 2 and VideoMAE. For probes only.
 
-V-JEPA 2: Assran et al., arXiv:2506.09985. VideoMAE: Tong et al., NeurIPS 2022. The models are those of huggingface/
-transformers (5.24), which is an optional dependency (`pip install 'kinetext[video]'`) and is imported when it is needed.
+V-JEPA 2: Assran et al., arXiv:2506.09985. VideoMAE: Tong et al., NeurIPS 2022. The models are those of
+huggingface/transformers (5.24), an optional dependency (`pip install 'kinetext[video]'`), imported only when needed.
 
-A video encoder embeds tubelets: patches over `frames_per_step` frames. Every layer attends across the whole clip. So T
-frames give T' = T / frames_per_step steps of tokens, and tokens depend on the order of frames. The tokens of the last
-layer are the output of the encoder, after its final norm if it has one. A step's summary is the mean of its tokens, and
-is its feature, too.
+A video encoder embeds tubelets: patches over `frames_per_step` frames. Every layer attends across the whole clip, so
+tokens depend on frame order. T frames give T' = T / frames_per_step steps of tokens. The tokens of the last layer are
+the output of the encoder, after its final norm if it has one. The mean of a step's tokens is its summary and feature.
 
-Weights are a folder or a name on the hub (`hf-hub:owner/name`) with config.json and model.safetensors. Nothing else is
-read from there but the mean and deviation of pixels. Classification heads and V-JEPA 2's predictor are left out.
+Weights are a folder or a name on the hub (`hf-hub:owner/name`) with config.json and model.safetensors. Besides these,
+only the mean and standard deviation of pixels are read. Classification heads and V-JEPA 2's predictor are left out.
 
 B clips, T frames, C channels, H x W pixels, N tokens of a step, V width.
 """
@@ -62,7 +61,7 @@ class HfVideo(Backbone):
         self.settings = config.from_dict(description)
         self.model: Any = model(self.settings)
         if description["model_type"] == "vjepa2":
-            del self.model.predictor  # it predicts masked tokens in pretraining
+            del self.model.predictor  # used only in pretraining, to predict masked tokens
         self.blocks = tuple(self.model.encoder.layer)
         facts = facts_of(description)
         self.num_layers, self.image_size_px = facts.num_layers, facts.image_size_px
@@ -73,7 +72,7 @@ class HfVideo(Backbone):
         self.register_buffer("log_scale", torch.tensor(math.log(100.0)))
         self.mark_pretrained()
 
-    # making, saving and loading
+    # building, saving and loading
 
     @classmethod
     def facts(cls, config: Any) -> Facts:
@@ -143,9 +142,9 @@ class HfVideo(Backbone):
     ) -> dict[int, Tensor]:
         """Return the tokens [B, T / frames_per_step, N, V] after each of `layers`, by layer number.
 
-        0 is the input of the first layer. Raises ValueError if the frames have another size, if their number is not a
-        multiple of `frames_per_step`, or, of VideoMAE, if it is another than the model's. Raises ValueError for methods
-        that change the layers, because they expect frames that are encoded one by one.
+        0 is the input of the first layer. Raises ValueError if the size of the frames is wrong, or if their number is
+        not a multiple of `frames_per_step` or, for VideoMAE, not the model's. Raises ValueError for methods that change
+        the layers, because they expect frames to be encoded separately.
         """
         if through is not None or change is not None:
             raise ValueError("hf_video: this method changes the layers of an image encoder; take an image-text model")
@@ -200,7 +199,7 @@ class HfVideo(Backbone):
 def facts_of(description: dict[str, Any]) -> Facts:
     """Return the sizes of a model from the content of its config.json.
 
-    Raises ValueError for another kind of model, for patches that are not square, and without the package transformers.
+    Raises ValueError for another type of model, for patches that are not square, and if transformers is missing.
     """
     config, _ = _classes(description)
     settings = config.from_dict(description)
@@ -227,7 +226,7 @@ def _gflop(settings: Any, side: int, num_frames: int) -> float:
 
 
 def _classes(description: dict[str, Any]) -> tuple[Any, Any]:
-    """Return the classes of the configuration and of the model. Raises ValueError if there are none."""
+    """Return the configuration and model classes. Raises ValueError for another type or without transformers."""
     kind = description.get("model_type") if isinstance(description, dict) else None
     if kind not in MODELS:
         raise ValueError(f"{CONFIG}: model_type is {kind!r}; hf_video takes {' and '.join(MODELS)}")
@@ -251,7 +250,7 @@ def _file(weights: str, *names: str) -> Path:
 
 
 def _pixels(weights: str) -> Preprocess:
-    """Return the mean and deviation of pixels beside the weights; ImageNet's if no file states them."""
+    """Return the mean and standard deviation of pixels stored beside the weights, else ImageNet's."""
     try:
         content = load_json(_file(weights, *PIXELS))
         mean, std = (tuple(float(x) for x in content[key]) for key in ("image_mean", "image_std"))
@@ -261,6 +260,6 @@ def _pixels(weights: str) -> Preprocess:
 
 
 def _block(block: nn.Module, x_BMV: Tensor) -> Tensor:
-    """Return the output of a layer, without the attention weights that V-JEPA 2's layers return beside it."""
+    """Return the output of a layer, without the attention weights that V-JEPA 2's layers also return."""
     output = block(x_BMV)
     return output[0] if isinstance(output, tuple) else output

@@ -1,4 +1,4 @@
-"""Write an original CLIP of open_clip with the names of `transformers.CLIPModel` (huggingface/transformers).
+"""Convert an original CLIP of open_clip to the layout of `transformers.CLIPModel` (huggingface/transformers).
 
 Queries, keys and values are separate there, and projections are transposed.
 """

@@ -1,6 +1,6 @@
 """Write a model of open_clip as a folder in the layout of the Hugging Face hub, for open_clip and for transformers.
 
-open_clip loads the folder as `local-dir:FOLDER`. If the model is an original CLIP or a SigLIP, the folder also holds the
+open_clip loads the folder as `local-dir:FOLDER`. If the model is an original CLIP or a SigLIP, the folder also has the
 files of `transformers.CLIPModel` or `SiglipModel` and of their processors (huggingface/transformers).
 """
 
@@ -20,7 +20,7 @@ from kinetext.core.files import atomic_write
 from kinetext.core.tensors import save_tensors
 
 WEIGHTS, CONFIG = "open_clip_model.safetensors", "open_clip_config.json"
-BICUBIC, BILINEAR = 3, 2  # PIL's numbers
+BICUBIC, BILINEAR = 3, 2  # PIL's constants
 
 
 def write_hub_folder(
@@ -65,7 +65,7 @@ def _save_for_transformers(tensors: dict[str, Tensor], folder: Path) -> None:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
     with atomic_write(folder / "model.safetensors") as part:
-        save_file(tensors, part, {"format": "pt"})  # transformers asks for this entry
+        save_file(tensors, part, {"format": "pt"})  # transformers requires this entry
 
 
 def _configurations(config: dict[str, Any], size: int, preprocess: Preprocess) -> dict[str, str]:

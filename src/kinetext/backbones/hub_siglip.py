@@ -1,7 +1,7 @@
-"""Write a SigLIP of open_clip with the names of `transformers.SiglipModel` (huggingface/transformers).
+"""Convert a SigLIP of open_clip to the layout of `transformers.SiglipModel` (huggingface/transformers).
 
 `SiglipModel` is also the class of SigLIP 2 with a fixed resolution. Queries, keys and values are separate there, except
-in the attention pooling, where timm has queries apart and transformers has all three in one matrix.
+in the attention pooling, where timm has separate queries and transformers has one matrix for all three.
 """
 
 import json
@@ -180,8 +180,8 @@ def _activation(module: nn.Module) -> str | None:
 def siglip_tokenizer_files(tokenizer: HubTokenizer, context_length: int) -> dict[str, str]:
     """Return the content of the tokenizer's files by name, for `transformers.SiglipProcessor`.
 
-    open_clip cleans a text before its tokenizer; here the tokenizer does it itself. transformers passes no mask of
-    padding to the model, because SigLIP was trained without one. A length in tokenizer.json would have precedence over
+    open_clip cleans texts before tokenization; here, the tokenizer does. transformers passes no padding mask to the
+    model, because SigLIP was trained without one. A length in tokenizer.json would take precedence over
     `model_max_length`.
     """
     content = json.loads(tokenizer.content) | {"truncation": None, "padding": None}

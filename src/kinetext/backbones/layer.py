@@ -1,14 +1,14 @@
-"""A transformer layer of a backbone, with its attention and MLP branches separate.
+"""A transformer layer of a backbone, with separate attention and MLP branches.
 
-Some families rotate queries and keys by the position of their patch (rotary positions). Such a layer takes the tokens
-of a frame: first the prefix tokens, then the patches. What a method may do with other sequences:
+Some families rotate queries and keys by the position of their patch (rotary positions). Such a layer expects the tokens
+of a frame: first the prefix tokens, then the patches. For other sequences:
 
 - Tokens that a method appends after the patches have no position, like the prefix tokens.
 - A method that puts a different number of tokens before the patches uses `layer.placed(first_patch)`.
 - A method whose sequences are not the tokens of a frame (attention over time) uses `layer.placed(None)`, which rotates
   nothing.
-- The keys that `keys_values` returns are rotated already. `attention` uses `extra_keys_values` as they are. So a patch
-  of another frame keeps the position that it has in its frame, and `layer.placed(None).keys_values(x)` gives keys
+- The keys that `keys_values` returns are already rotated; `attention` uses `extra_keys_values` as they are. A patch of
+  another frame therefore keeps its position within that frame, and `layer.placed(None).keys_values(x)` gives keys
   without a position.
 
 S sequences, N tokens, Q queries, V width.
@@ -29,8 +29,8 @@ class Layer(nn.Module):
     """A transformer layer with separate attention and MLP branches, so that a method can add a module between them.
 
     A subclass overrides `keys_values` and the four parts of the branches: `attention_norm`, `attend`, `mlp_norm` and
-    `feed_forward`. One that cannot separate the norms overrides `attention` and `mlp`, and methods that put a module
-    after a norm (aim) do not work on it.
+    `feed_forward`. A class that cannot separate the norms overrides `attention` and `mlp`, and methods that put a
+    module after a norm (aim) do not work on it.
     """
 
     num_heads: int
@@ -55,7 +55,7 @@ class Layer(nn.Module):
         num_queries: int | None = None,
         extra_keys_values: KeysValues | None = None,
     ) -> Tensor:
-        """Return the output [S, Q, V] of the attention branch for tokens that are normalised already (see `attention`)."""
+        """Return the output [S, Q, V] of the attention branch for already normalised tokens (see `attention`)."""
         raise NotImplementedError(f"{type(self).__name__} does not separate the norm of its attention")
 
     def keys_values(self, x_SNV: Tensor) -> KeysValues:
@@ -71,7 +71,7 @@ class Layer(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} does not separate the norm of its MLP")
 
     def feed_forward(self, x_SNV: Tensor) -> Tensor:
-        """Return the output [..., V] of the MLP branch for tokens that are normalised already."""
+        """Return the output [..., V] of the MLP branch for tokens that are already normalised."""
         raise NotImplementedError(f"{type(self).__name__} does not separate the norm of its MLP")
 
     def placed(self, first_patch: int | None) -> Layer:

@@ -1,4 +1,4 @@
-"""Import open_clip when it is needed, without slow imports, and check that a model's encoders are supported."""
+"""Import open_clip lazily, without its slow imports, and check that a model's encoders are supported."""
 
 import importlib
 import logging
@@ -22,7 +22,8 @@ def _stub_heavy_imports() -> Iterator[None]:
     """Replace slow imports of open_clip by stubs within a `with` block: 4 s of CPU time per job instead of 8 s.
 
     The slow imports are torch._dynamo.utils, which torchvision needs only for an operator that no image encoder here
-    uses, and timm and transformers, which open_clip then treats as not installed. Its tokenizers still find transformers.
+    uses, and timm and transformers, which open_clip then treats as not installed. Its tokenizers still find
+    transformers.
     """
     utils = ModuleType("torch._dynamo.utils")
     utils.is_compile_supported = lambda device: False  # type: ignore[attr-defined]
@@ -38,7 +39,7 @@ def _stub_heavy_imports() -> Iterator[None]:
 
 @cache
 def open_clip() -> Any:
-    """Return the module open_clip. The first call imports it, so that a check of config.yaml does not wait for it."""
+    """Return the module open_clip. The first call imports it, so checks of config.yaml do not wait for it."""
     with _stub_heavy_imports():
         import open_clip as library
 
@@ -71,7 +72,7 @@ def build_native(model: str, quick_gelu: bool = False) -> Any:
     """
     settings = open_clip().get_model_config(model) or settings_of(model)
     refuse_unsupported(model, settings)  # first: other models need packages that may be missing
-    with quiet():  # open_clip warns that it loads no weights: they come later
+    with quiet():  # open_clip warns that no weights are loaded; they are loaded later
         clip = open_clip().create_model(model, load_weights=False, force_quick_gelu=quick_gelu)
     if hasattr(clip, DECODER):
         delattr(clip, DECODER)

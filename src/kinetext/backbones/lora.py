@@ -1,12 +1,12 @@
 """LoRA for the projections of queries, keys and values: CLIP-LoRA (Zanella and Ben Ayed, CVPRW 2024).
 
-A separate product of two matrices, scaled by alpha / sqrt(rank), is added to each projection: to each third of a stacked
-weight [3 V, V], or to a weight [V, V] of its own. The second matrix starts at zero, so the model is unchanged before
-training. Rank 2 in every layer of both encoders of ViT-B/16 adds 184 320 parameters.
+A separate product of two matrices, scaled by alpha / sqrt(rank), is added to each projection: to each third of a
+stacked weight [3 V, V], or to a separate weight [V, V]. The second matrix starts at zero, so the model is unchanged
+before training. Rank 2 in every layer of both encoders of ViT-B/16 adds 184 320 parameters.
 
 The products are added to the weight itself, so that a layer computes as many projections as without LoRA. In training
-their inputs may have dropout (independent for queries, keys and values); then the products are computed apart, because
-they have another input than the weight.
+their inputs may have dropout (independent for queries, keys and values); then the products are computed separately,
+because their input differs from the weight's.
 
 V width, R rank, 3 stacked projections (1 if the weight is not stacked), S sequences, N tokens.
 """
@@ -27,7 +27,7 @@ Target = tuple[nn.Module, str, int]  # module, name of its weight, number of pro
 
 
 class LowRank(nn.Module):
-    """A parametrization of a weight that adds a low-rank product for each projection that the weight stacks."""
+    """A parametrization of a weight that adds a low-rank product for each stacked projection."""
 
     def __init__(self, weight: Tensor, rank: int, alpha: float, stacked: int = 3, dropout: float = 0.0) -> None:
         super().__init__()
@@ -62,20 +62,20 @@ def is_added(module: nn.Module) -> bool:
 
 
 def weight(module: Any, name: str) -> Tensor:
-    """Return a weight with its low-rank products, or without them if they have dropout now (see `add_product`)."""
+    """Return a weight with its low-rank products, or without them while dropout is active (see `add_product`)."""
     if _with_dropout(module, name) is None:
         return getattr(module, name)
     return module.parametrizations[name].original
 
 
 def add_product(module: Any, name: str, number: int, output: Tensor, x_SNV: Tensor) -> Tensor:
-    """Return the output [S, N, V] of projection `number` of a weight, with the product that `weight` has left out."""
+    """Return the output [S, N, V] of projection `number` of a weight, with the product that `weight` left out."""
     low_rank = _with_dropout(module, name)
     return output if low_rank is None else output + low_rank.product(number, x_SNV)
 
 
 def _with_dropout(module: Any, name: str) -> LowRank | None:
-    """Return the low-rank matrices of a weight if they have dropout now."""
+    """Return the low-rank matrices of a weight while dropout is active."""
     if not module.training or not parametrize.is_parametrized(module, name):
         return None
     low_rank = module.parametrizations[name][0]
@@ -83,7 +83,7 @@ def _with_dropout(module: Any, name: str) -> LowRank | None:
 
 
 def merge(module: nn.Module) -> None:
-    """Add the low-rank products to all weights in `module` that have some. The weights count as trained."""
+    """Merge the low-rank products into all weights in `module` that have them. The weights count as trained."""
     for part in list(module.modules()):
         if not parametrize.is_parametrized(part):
             continue

@@ -1,7 +1,7 @@
-"""What is known about open_clip's models with its own ViT without building them: sizes, and why one is not supported.
+"""Facts about open_clip's models with its own ViT, without building them: sizes and unsupported parts.
 
-open_clip builds CLIP, CLIPA, MetaCLIP 2 (`worldwide`) and CoCa from the same image encoder and text encoder. They differ
-in the pooling of both.
+open_clip builds CLIP, CLIPA, MetaCLIP 2 (`worldwide`) and CoCa from the same image encoder and text encoder. They
+differ in the pooling of both.
 """
 
 from typing import Any

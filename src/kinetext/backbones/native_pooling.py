@@ -1,9 +1,9 @@
-"""How open_clip's own ViT becomes one feature per image, and how CoCa's text encoder becomes one per text.
+"""Pool the tokens of open_clip's own ViT and of CoCa's text encoder into one feature per image or text.
 
 - CLIP takes the class token. The final norm and the projection follow.
 - CLIPA (Li et al., NeurIPS 2023) takes the mean of the patches; the rest is the same.
 - CoCa (Yu et al., TMLR 2022; mlfoundations/open_clip) takes the first query of an attention pooling. Its width is that
-  of the joint space, which is smaller than V: the summary has zeros in the other places. Features have length 1.
+  of the joint space, which is smaller than V, so the summary is padded with zeros. Features are L2-normalised.
 
 F frames, N tokens, V visual width, D joint width, K texts, L words.
 """

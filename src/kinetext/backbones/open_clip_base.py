@@ -1,4 +1,4 @@
-"""What all models of open_clip have in common: weights, texts, scale and bias of the scores.
+"""Common parts of all models of open_clip: weights, texts, scale and bias of the logits.
 
 mlfoundations/open_clip 3.3. The families are open_clip_vit.py (its own ViT) and timm_vit.py (a ViT of timm).
 
@@ -70,7 +70,7 @@ class OpenClipModel(Backbone):
         self.keep_scale()
 
     def keep_scale(self) -> None:
-        """Let the scale of the logits grow up to its present value, if that is over CLIP's maximum."""
+        """Raise the limit of the logit scale to its present value if that exceeds CLIP's maximum."""
         self.largest_scale = max(LARGEST_SCALE, float(self.clip.logit_scale.detach()))
 
     def merge_lora(self) -> None:

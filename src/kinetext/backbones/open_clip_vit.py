@@ -4,8 +4,8 @@ Radford et al., ICML 2021; Li et al., NeurIPS 2023; Chuang et al., 2025; Yu et a
 3.3. The weights are downloaded (`pretrained` is a tag of open_clip) or read from the file, folder or hub name `weights`
 (weights.py).
 
-native_pooling.py says what a frame's summary is: the class token, or what CLIPA and CoCa pool. After an inner layer it
-is the same pooling, applied to the tokens of that layer.
+A frame's summary is the class token, or the pooled tokens of CLIPA and CoCa (native_pooling.py). After an intermediate
+layer, the same pooling is applied to its tokens.
 
 B clips, T frames, F frames of all clips, C channels, H x W pixels, N tokens (class token first), S sequences, V visual
 width, K texts, L words, D joint width.
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is needed to build a model of open_clip: the name, the variant of GELU, preprocessing and tokenizer."""
+    """The parameters of a model of open_clip: the name, the variant of GELU, preprocessing and tokenizer."""
 
     model: str
     quick_gelu: bool = False
@@ -83,7 +83,7 @@ class OpenClipViT(OpenClipModel):
         self.pools_patches = self.visual.attn_pool is not None or self.visual.pool_type == "avg"
         self.mark_pretrained()
 
-    # making, saving and loading
+    # building, saving and loading
 
     @classmethod
     def facts(cls, config: Any) -> Facts:

@@ -1,4 +1,4 @@
-"""The distinct sentences of a text table, grouped by length: what the text encoder gets.
+"""The distinct sentences of a text table, grouped by length: the text encoder's input.
 
 A sentence that several classes share is encoded once, and groups avoid the cost of encoding padding.
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kinetext.backbones.base import TextTokens
 
-LENGTHS = (8, 12, 16, 24, 32, 48, 1024)  # tokens: sentences up to one of these go through the text encoder together
+LENGTHS = (8, 12, 16, 24, 32, 48, 1024)  # largest number of tokens of each group; a group is encoded together
 
 
 class Groups(NamedTuple):

@@ -1,12 +1,12 @@
-"""The steps of described classes: which sentences are which step, for methods that compare steps with frames.
+"""The steps of described classes, as groups of sentences, for methods that compare steps with frames.
 
 A group is a list of steps that gets one score. The first K groups are the classes, each with all its descriptions.
-Further groups hold the sentences of a class that were written against one rival, where the rival has sentences against
-the class too: they compare the two classes with each other.
+Further groups hold the sentences of a class written against one rival, if the rival also has sentences against the
+class: they compare the two classes.
 
-What a sentence's step is depends on positions and kinds, which are read on the CPU once per table (`StepIndexer`).
+The step of a sentence depends on positions and kinds, which are read on the CPU once per table (`StepIndexer`).
 
-K classes, S sentences, R rows (a sentence in a group), G groups, M the most steps of a group, P ordered pairs, D width.
+K classes, S sentences, R rows (a sentence in a group), G groups, M maximum steps per group, P ordered pairs, D width.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ StepMode = Literal["steps", "phases", "sentences"]
 
 
 class StepIndex(NamedTuple):
-    """The rows of all groups: sentence, group, step within the group, and place among the group's sentences.
+    """The rows of all groups: sentence, group, step within the group, and index among the group's sentences.
 
-    `step_R` is -1 for a sentence that is in the group and is no step. `slots` is the most sentences of a group.
-    `position_GM` is the position of each step, `count_G` the number of steps. `label_P`, `rival_P` and `reverse_P` are
-    the class, the rival and the opposite pair of each pair; pair p is group K + p.
+    `step_R` is -1 for a sentence of the group that belongs to no step. `slots` is the largest number of sentences in a
+    group. `position_GM` is the position of each step, `count_G` the number of steps. `label_P`, `rival_P` and
+    `reverse_P` are the class, the rival and the reverse pair of each pair; pair p is group K + p.
     """
 
     sentence_R: Tensor
@@ -46,10 +46,10 @@ class StepIndex(NamedTuple):
 
 @dataclass
 class StepIndexer:
-    """Return the StepIndex of a table; the last result is kept.
+    """Return the StepIndex of a table; the last one is cached.
 
     `steps`: each position is a step. `phases`: start and end only. `sentences`: each sentence is a step. Except with
-    `sentences`, descriptions of the whole action are no step, unless the group has no other.
+    `sentences`, descriptions of the whole action are not steps, unless the group has no others.
     """
 
     mode: StepMode
@@ -58,7 +58,7 @@ class StepIndexer:
 
     def __call__(self, table: TextTable) -> StepIndex:
         if self._last is None or self._last[0] is not table.position_S:
-            with torch.inference_mode(False):  # what is kept may go through autograd later
+            with torch.inference_mode(False):  # the cached tensors may be used in autograd later
                 index = index_steps(table, self.mode, self.pairs)
                 device = table.position_S.device
                 columns = index._asdict().items()
@@ -123,7 +123,7 @@ def reversed_steps(step_GMD: Tensor, position_GM: Tensor, count_G: Tensor) -> tu
 
 
 def random_sentences(index: StepIndex) -> Tensor:
-    """Return which rows [R] are drawn: one random sentence of each step."""
+    """Return a mask [R] that selects one random sentence of each step."""
     random_R = torch.rand(len(index.step_R), device=index.step_R.device) * (index.step_R >= 0)
     step_R = index.group_R * index.position_GM.shape[1] + index.step_R.clamp(min=0)
     most = random_R.new_zeros(index.position_GM.numel()).scatter_reduce(0, step_R, random_R, "amax")

@@ -1,7 +1,7 @@
 """The input of a method's text side: a table of tokenised sentences, with the class and the kind of each sentence.
 
-Captions have the same form. First each clip counts as a class whose sentences are the captions of the clip. Then `take`
-makes a table in which each selected caption is a separate class, so that retrieval can score videos against it.
+Captions have the same form. At first each clip is a class whose sentences are its captions. Then `take` builds a table
+in which each selected caption is a separate class, so that retrieval can score videos against it.
 
 Everything that depends on the values in a table (which sentences are encoded together, how many sentences a class has)
 is computed once, on the CPU, before the table is copied to the device. Reading a value from a GPU would make the CPU
@@ -51,7 +51,7 @@ class TextTable:
     motion_S: Tensor
     position_S: Tensor
     rival_S: Tensor
-    trim: bool  # whether short sentences lose the padding of long ones
+    trim: bool  # whether short sentences are encoded without the padding of long ones
     groups: Groups
     described: Tensor
     max_sentences: int  # of a class
@@ -117,7 +117,7 @@ def text_table(
     trim: bool = True,
 ) -> TextTable:
     """Return the table of the sentences, with the fields that are derived from the tokens, owners and kinds."""
-    with torch.inference_mode(False):  # what is kept may go through autograd later
+    with torch.inference_mode(False):  # the tensors may be used in autograd later
         described = motion_S.nonzero()[:, 0]
         descriptions_K = torch.bincount(owner_S[described], minlength=len(labels)).tolist()
         return TextTable(
@@ -227,10 +227,10 @@ def at_position(table: TextTable, position: float | None) -> Tensor:
 
 
 def unscaled_class_means(sentence_SD: Tensor, table: TextTable) -> Tensor:
-    """Return the mean feature [K, D] of the sentences of each class, with the length of the encoder's features.
+    """Return the mean feature [K, D] of the sentences of each class, with the norm of the encoder's features.
 
-    The direction is that of `class_means`. The length is the mean length of the features of the sentences, for methods
-    that process text features further. With one sentence per class, the result is the feature of the sentence.
+    The direction is that of `class_means`. The norm is the mean norm of the features of the sentences, for methods that
+    process text features further. With one sentence per class, the result is the feature of the sentence.
     """
     length_S = sentence_SD.norm(dim=-1)
     sums_2K = length_S.new_zeros(2, len(table.labels))
@@ -251,7 +251,7 @@ def require_descriptions(table: TextTable, method: str) -> None:
 def to_device_async(tensor: Tensor, device: torch.device) -> Tensor:
     """Return the tensor on the device, without waiting for the copy."""
     if device.type == "cuda" and tensor.device.type == "cpu":
-        tensor = tensor.pin_memory()  # a copy from other memory is waited for
+        tensor = tensor.pin_memory()  # copies from pageable memory are synchronous
     return tensor.to(device, non_blocking=True)
 
 

@@ -1,7 +1,7 @@
-"""Tokenizers of image-text models, and the rule by which a family pads and cuts texts.
+"""Tokenizers of image-text models, and how texts are padded and truncated.
 
-`ClipTokenizer` is CLIP's byte pair encoding, which open_clip has. `HubTokenizer` reads the file tokenizer.json of the
-Hugging Face hub (SigLIP, CLIPA, MetaCLIP 2) with the package tokenizers. The file is taken from the folder of the weights or
+`ClipTokenizer` is CLIP's byte pair encoding from open_clip. `HubTokenizer` reads the file tokenizer.json of the Hugging
+Face hub (SigLIP, CLIPA, MetaCLIP 2) with the package tokenizers. The file is taken from the folder of the weights or
 from the hub (its cache first), and stored beside the weights of the prepared backbone.
 
 K texts, L words.
@@ -34,14 +34,14 @@ log = logging.getLogger(__name__)
 
 
 class Tokenizer(Protocol):
-    """What a family needs of a tokenizer."""
+    """The interface of a tokenizer."""
 
     @property
     def pad(self) -> int:
-        """The id of padding."""
+        """The id of the padding token."""
 
     def ids(self, text: str) -> list[int]:
-        """Return the token ids of a text with start and end token, not cut."""
+        """Return the token ids of a text with start and end token, untruncated."""
 
 
 class ClipTokenizer:
@@ -53,7 +53,7 @@ class ClipTokenizer:
         self.model = model
 
     def ids(self, text: str) -> list[int]:
-        """Return the token ids of a text with start and end token, not cut."""
+        """Return the token ids of a text with start and end token, untruncated."""
         tokenizer = tokenizer_of(self.model)
         return [tokenizer.sot_token_id, *tokenizer.encode(text), tokenizer.eot_token_id]
 
@@ -72,14 +72,14 @@ class HubTokenizer:
 
     @cached_property
     def pad(self) -> int:
-        """The id of padding. Raises ValueError if the tokenizer has no such token."""
+        """The id of the padding token. Raises ValueError if the tokenizer has no such token."""
         pad = self._loaded.token_to_id(self.pad_token)
         if pad is None:
             raise ValueError(f"{FILE}: has no token '{self.pad_token}', which {SETTINGS} names as padding")
         return int(pad)
 
     def ids(self, text: str) -> list[int]:
-        """Return the token ids of a text with start and end token, not cut."""
+        """Return the token ids of a text with start and end token, untruncated."""
         ids = list(self._loaded.encode(self._cleaned(text)).ids)
         zero = None if self.zero_token is None else self._loaded.token_to_id(self.zero_token)
         return [0 if number == zero else number for number in ids]
@@ -106,7 +106,7 @@ class HubTokenizer:
 
 
 def find_tokenizer(text_settings: dict[str, Any], weights: str | None = None) -> HubTokenizer:
-    """Return the tokenizer of a model whose configuration in open_clip names one of the hub.
+    """Return the hub tokenizer that a model's configuration in open_clip names.
 
     It is read from the folder of the weights or from the repository hf-hub:owner/name if that has one, else from the
     repository that the configuration names. Raises ValueError if it is not on this machine and cannot be downloaded.
@@ -130,7 +130,7 @@ def find_tokenizer(text_settings: dict[str, Any], weights: str | None = None) ->
 
 
 def _read(file: Path, settings: Path, clean: str, strips: bool) -> HubTokenizer:
-    """Return the tokenizer in a file. Raises ValueError if the settings beside it name no padding."""
+    """Return the tokenizer in a file. Raises ValueError if the settings beside it name no padding token."""
     names = load_json(settings) if settings.is_file() else {}
     token, separator = (_content(names.get(name)) for name in ("pad_token", "sep_token"))
     if not isinstance(token, str):
@@ -153,7 +153,7 @@ def tokenizer_settings(tokenizer: Tokenizer | None) -> dict[str, Any] | None:
 def tokenizer_from(architecture: dict[str, Any], text_settings: dict[str, Any]) -> Tokenizer:
     """Return the tokenizer of backbone.yaml.
 
-    One of the hub has no content yet (see `with_content`), unless it was never stored and the hub's cache has it.
+    If its settings are stored, a hub tokenizer has no content yet (see `with_content`); else it is read from the hub.
     """
     if "hf_tokenizer_name" not in text_settings:
         return ClipTokenizer(architecture["model"])
@@ -176,7 +176,7 @@ def with_content(tokenizer: Tokenizer | None, tensors: dict[str, Tensor]) -> Tok
 
 
 def tokenizer_files(tokenizer: HubTokenizer) -> dict[str, str]:
-    """Return the content of the files of a tokenizer of the hub by name. `find_tokenizer` and transformers read them."""
+    """Return the files of a hub tokenizer: name -> content. `find_tokenizer` and transformers read them."""
     separator = {} if tokenizer.zero_token is None else {"sep_token": tokenizer.zero_token}
     names = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": tokenizer.pad_token, **separator}
     return {FILE: tokenizer.content.decode(), SETTINGS: json.dumps(names, indent=2) + "\n"}

@@ -1,6 +1,6 @@
-"""open_clip's text encoder, word by word: a TextTransformer, or a CLIP, which has the parts of one itself.
+"""open_clip's text encoder with word features: a TextTransformer, or a CLIP, which has the parts of one.
 
-Attention is causal, or sees all positions (SigLIP, MobileCLIP2-L). In the second case padding changes the features, and
+Attention is causal or bidirectional (SigLIP, MobileCLIP2-L). In the latter case, padding changes the features, and
 texts are always padded to the context length, as in pretraining.
 
 K texts, L words, P prompts, W width of the encoder, D joint width.
@@ -35,7 +35,7 @@ def sees_padding(text: Any) -> bool:
 
 
 def pool_type(text: Any) -> str:
-    """Return which position of a text encoder becomes the feature of the text: one of POOLS."""
+    """Return the pooling of a text encoder, one of POOLS: which position is the text feature."""
     return text.text_pool_type if hasattr(text, "text_pool_type") else text.pool_type
 
 
@@ -63,7 +63,7 @@ def encode_words(
 
 
 def _run_layers(text: Any, x_KLW: Tensor, layers: Sequence[Any], prompts: Sequence[Tensor]) -> Tensor:
-    """Return the output of the layers. Without prompts and LoRA they are open_clip's own."""
+    """Return the output of the layers; without prompts and LoRA, open_clip's own forward pass."""
     L = x_KLW.shape[1]
     mask_LL = None if text.attn_mask is None else text.attn_mask[:L, :L].to(x_KLW.dtype)
     if not prompts and not lora.is_added(text.transformer):
@@ -77,7 +77,7 @@ def _run_layers(text: Any, x_KLW: Tensor, layers: Sequence[Any], prompts: Sequen
 
 
 def _put_prompts(x_KLW: Tensor, prompts_PW: Tensor) -> Tensor:
-    """Return the tokens with the prompts in the P places after the start token."""
+    """Return the tokens with the prompts at the P positions after the start token."""
     prompts_KPW = prompts_PW.to(x_KLW.dtype).expand(len(x_KLW), -1, -1)
     return torch.cat([x_KLW[:, :1], prompts_KPW, x_KLW[:, 1 + len(prompts_PW) :]], 1)
 

@@ -1,10 +1,10 @@
-"""A layer of timm's ViT and Eva image encoders, with its attention and MLP branches separate.
+"""A layer of timm's ViT and Eva image encoders, with separate attention and MLP branches.
 
 It covers the blocks of SigLIP (Zhai et al., ICCV 2023), Perception Encoder (Bolya et al., 2025), EVA-CLIP (Sun et al.,
 2023; EVA02-E has its norms after the branches) and MobileCLIP-B: stacked or separate projections of queries, keys and
 values, layer scale, a norm inside attention or MLP, and rotary positions (Su et al., 2021) on the patches of a frame.
-The blocks are those of huggingface/pytorch-image-models 1.0, and so are the names of their parameters. Stochastic depth
-of the pretraining is not applied.
+The blocks and their parameter names are those of huggingface/pytorch-image-models 1.0. The stochastic depth of
+pretraining is not applied.
 
 S sequences, N tokens, P patches of a frame, Q queries, H heads, C width of a head, V width.
 """
@@ -71,7 +71,7 @@ class TimmLayer(Layer):
         return self._scaled(self.block.mlp(x_SNV), 2)
 
     def _scaled(self, x: Tensor, branch: int) -> Tensor:
-        """Apply what a block has after its branch 1 (attention) or 2 (MLP): a norm, a layer scale, or nothing."""
+        """Apply what follows branch 1 (attention) or 2 (MLP) of a block: a norm, a layer scale, or nothing."""
         if self.norm_after:
             return getattr(self.block, f"norm{branch}")(x)
         if hasattr(self.block, f"ls{branch}"):  # ViT
@@ -119,7 +119,7 @@ def rotate(x_SHNC: Tensor, angles: Tensor, first_patch: int) -> Tensor:
 
 
 def low_rank_targets(layer: TimmLayer) -> list[tuple[nn.Module, str, int]]:
-    """Return the projections of queries, keys and values as (module, name of the weight, number of projections in it)."""
+    """Return the projections of queries, keys and values: (module, weight name, number of stacked projections)."""
     attn = layer.block.attn
     if attn.qkv is not None:
         return [(attn.qkv, "weight", 3)]

@@ -1,4 +1,4 @@
-"""What is known about open_clip's models with a timm ViT without importing timm or open_clip, which takes seconds.
+"""Facts about open_clip's models with a timm ViT, without importing timm or open_clip, which takes seconds.
 
 The sizes are those of timm 1.0 (tests/integration/test_timm_names.py builds every model without memory and compares).
 The preprocessing of a family is that of open_clip's published weights.
@@ -54,7 +54,7 @@ SIZES: dict[str, Size] = {  # beginning of timm's name -> size
 
 
 def timm_facts(model: str, settings_of_weights: dict[str, Any] | None = None) -> Facts:
-    """Return what is known about an open_clip model with a ViT of timm, without building it.
+    """Return the facts about an open_clip model with a ViT of timm, without building it.
 
     `settings_of_weights` is the `preprocess_cfg` beside the weights; without one, the family's values are returned.
     Raises ValueError if the model is unknown, or if its encoders are not supported.

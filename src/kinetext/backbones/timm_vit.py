@@ -3,8 +3,8 @@
 Zhai et al., ICCV 2023; Tschannen et al., 2025; Bolya et al., 2025; Sun et al., 2023; Vasu et al., CVPR 2024;
 mlfoundations/open_clip 3.3, huggingface/pytorch-image-models 1.0. timm is imported only when such a model is built.
 
-A frame's summary is what the model pools: the class token (EVA-CLIP, MobileCLIP), else the output of attention pooling
-over all tokens (SigLIP, PE-Core). After an inner layer it is the same pooling, applied to the tokens of that layer.
+A frame's summary is the class token (EVA-CLIP, MobileCLIP) or the output of attention pooling over all tokens (SigLIP,
+PE-Core). After an intermediate layer, the same pooling is applied to the tokens of that layer.
 
 B clips, T frames, F frames of all clips, C channels, H x W pixels, N tokens (prefix tokens first), V visual width, K
 texts, L words, D joint width.
@@ -76,7 +76,7 @@ class TimmViT(OpenClipModel):
         self.tokenizer = tokenizer
         self.mark_pretrained()
 
-    # making, saving and loading
+    # building, saving and loading
 
     @classmethod
     def facts(cls, config: Any) -> Facts:
@@ -197,7 +197,7 @@ class TimmViT(OpenClipModel):
         return self.visual.head(trunk.head(trunk.fc_norm(normed)))
 
     def new_layer(self, width: int, num_heads: int) -> Layer:
-        """Return a new layer of the text encoder's type: a temporal transformer may start from its weights."""
+        """Return a new layer of the text encoder's type, into which its weights can be copied."""
         block: Any = self.text_layers[0].block
         kind: Any = type(block)
         norm: Any = type(block.ln_1)
@@ -222,7 +222,7 @@ def build(model: str) -> Any:
     if settings is None:
         timm_facts(model)  # raises, with the nearest name
     refuse_unsupported(model, settings)
-    with quiet():  # open_clip warns that it loads no weights: they come later here
+    with quiet():  # open_clip warns that no weights are loaded; they are loaded later
         clip = open_clip_with_timm().create_model(model, load_weights=False)
     problem = _odd_trunk(clip.visual.trunk) or unsupported(getattr(clip, "text", clip))
     if problem:
@@ -233,7 +233,7 @@ def build(model: str) -> Any:
 
 
 def _odd_trunk(trunk: Any) -> str:
-    """Return what an image encoder has that TimmLayer does not compute, or ""."""
+    """Return the part of an image encoder that TimmLayer does not support, or ""."""
     block = trunk.blocks[0]
     attn, rope = block.attn, getattr(trunk, "rope", None)
     if type(block).__name__ not in BLOCKS or trunk.global_pool not in POOLS:

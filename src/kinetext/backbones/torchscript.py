@@ -83,7 +83,7 @@ class Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "__torch__" or module.startswith("__torch__."):
-            return type("Module", (Module,), {})  # a new one each time: no pickle changes that of another
+            return type("Module", (Module,), {})  # a new class each time, so that no pickle changes another's
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):

@@ -32,12 +32,12 @@ class Facts:
     image_size_px: int
     num_layers: int
     context_length: int
-    image_gflop: float = 0.0  # arithmetic of encoding an image; 0: unknown
+    image_gflop: float = 0.0  # cost of encoding an image; 0: unknown
     text_gflop: float = 0.0  # of encoding a text of the context length
     parameters: int = 0  # of the whole model
     interpolation: str = "bicubic"  # of the frames, as in Preprocess
     resize_mode: str = "shortest"
-    frames_per_step: int = 1  # of a video encoder: frames that a step of tokens covers
+    frames_per_step: int = 1  # of a video encoder: frames per step of tokens
     num_frames: int | None = None  # frames that every clip must have; None: any multiple of frames_per_step
 
     def frames_problem(self, num_frames: int) -> str:
@@ -70,7 +70,7 @@ class TextTokens(NamedTuple):
 
 
 def insert_blanks(tokens: TextTokens, count: int, longest: int) -> TextTokens:
-    """Return the tokens with `count` places after the start token, whose ids have no meaning.
+    """Return the tokens with `count` placeholders after the start token; their ids have no meaning.
 
     A text with more than `longest` tokens is cut before the end token, with a warning.
     """

@@ -1,6 +1,6 @@
 """Read weights of open_clip models. The format is recognised by the content of the file, and only tensors are read.
 
-Supported are safetensors, checkpoints of torch.save (open_clip's training writes a `state_dict` whose names start with
+Formats: safetensors, checkpoints of torch.save (open_clip's training writes a `state_dict` whose names start with
 `module.`), OpenAI's TorchScript files, folders of the Hugging Face hub in open_clip's layout, and `hf-hub:owner/name`.
 """
 
@@ -48,7 +48,7 @@ class Source:
 def missing(weights: str) -> str:
     """Return the reason why `weights` is not a file, a folder of the hub or hf-hub:owner/name, or "" if it is.
 
-    The network is not used, so it is not checked whether a name exists on the hub.
+    The network is not used, so the existence of a name on the hub is not checked.
     """
     if weights.startswith(HUB):
         is_name = re.fullmatch(r"[\w.-]+/[\w.-]+", weights.removeprefix(HUB))
@@ -156,7 +156,7 @@ def load_into(clip: nn.Module, tensors: dict[str, Tensor], resize: Any) -> str:
             function(tensors, clip)
         except (AssertionError, RuntimeError, IndexError):
             break  # another width, which is reported below
-    for name in {"logit_scale", "logit_bias"} & tensors.keys() & expected.keys():  # a number, or a list of one
+    for name in {"logit_scale", "logit_bias"} & tensors.keys() & expected.keys():  # a scalar, or a list of one
         if tensors[name].numel() == 1:
             tensors[name] = tensors[name].reshape(expected[name].shape)
     lacking, others = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
@@ -204,7 +204,7 @@ def _format(head: bytes) -> str:
 def _zip_names(path: Path) -> list[str]:
     """Return the file names in a zip.
 
-    Raises ValueError if the zip is damaged, or if tensors are compressed or larger in sum than the file.
+    Raises ValueError if the zip is damaged, or if tensors are compressed or larger in total than the file.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -219,7 +219,7 @@ def _zip_names(path: Path) -> list[str]:
 
 
 def _torch_load(path: Path) -> Any:
-    with path.open("rb") as file:  # of a path, torch would believe the suffix
+    with path.open("rb") as file:  # given a path, torch would trust its suffix
         return torch.load(file, map_location="cpu", weights_only=True)
 
 

@@ -1,28 +1,27 @@
-"""AIM (Yang et al., ICLR 2023, arXiv:2302.03024): adapters that reuse the frozen attention for time, then for space.
+"""AIM (Yang et al., ICLR 2023, arXiv:2302.03024): adapters, and frozen attention over time, then space.
 
 Each layer attends over the frames at each token position with its own frozen attention weights, then over the tokens of
-each frame as usual. An adapter follows each of the two, and a third one runs beside the MLP:
+each frame as usual. An adapter follows each of the two, and a third runs parallel to the MLP:
 
     x + T(attention over time), T without a residual; then x + S(attention over space), S with a residual;
     then x + MLP(LN(x)) + scale M(LN(x)).
 
-An adapter is a Linear down to a quarter of the width, GELU, and a Linear up that is zero before training. With
-`before_time` (Something-Something V2) another adapter with a residual stands before the attention over time. A time
-embedding, zero before training, is added to all tokens before the first layer. Backbones without a class token are
-served too: all tokens are treated alike, and the summary is taken at the end as always.
+An adapter is a down-projection to a quarter of the width, GELU, and a zero-initialised up-projection. With
+`before_time` (Something-Something V2), another adapter with a residual precedes the attention over time. A
+zero-initialised time embedding is added to all tokens before the first layer. Backbones without a class token work too:
+all tokens are treated alike, and the usual summary is taken at the end.
 
-With `image_encoder: frozen` the adapters, the time embedding and the norm and projection after the last layer train. On
-ViT-B/16 the adapters add 10.65 M parameters, 14.20 M with `before_time`; the time embedding adds `max_frames` x 768.
+With `image_encoder: frozen`, the adapters, the time embedding, and the norm and projection after the last layer train.
+On ViT-B/16 the adapters add 10.65 M parameters, 14.20 M with `before_time`; the time embedding adds `max_frames` x 768.
 
 Before training the method equals mean_pool, which is zero-shot CLIP, on every backbone: all added branches are zero.
 
-DropPath drops the branches of whole clips. In the released code a draw drops one token position in all clips of the
-batch, because its tensors begin with the tokens.
+DropPath drops the branches of whole clips. The released code drops single token positions in all clips of the batch,
+because the first axis of its tensors is tokens.
 
 Released settings (taoyang1122/adapt-image-models @ b3580d2): a linear classifier with dropout 0.5 on ln_post, without
 the projection, averaged over frames; AdamW, learning rate 3e-4, weight decay 0.05, 2.5 epochs of warm-up, 30 to 50
-epochs, 64 clips; scale 0.5, or 1 on Something-Something V2. Here classes are scored by their texts, as for all methods.
-
+epochs, 64 clips; scale 0.5, or 1 on Something-Something V2. Here, clips are scored against the class texts.
 
 B clips, T frames, N tokens of a frame, V width.
 """
@@ -121,7 +120,7 @@ class Aim(Method):
         return x_BTNV + self.time_embed[:T, None].to(x_BTNV.dtype)
 
     def layer(self, number: int, layer: Layer, x_BTNV: Tensor) -> Tensor:
-        """Return the output of a layer with attention over time before it and with its adapters."""
+        """Return the output [B, T, N, V] of a layer with temporal attention and adapters."""
         adapters, frames = cast(nn.ModuleDict, self.adapters[number - 1]), x_BTNV.shape[:2]
         drop = self.drop_path[number - 1]
         x_BTNV = x_BTNV + drop(self._attend_in_time(adapters, layer, x_BTNV))

@@ -3,7 +3,7 @@
 `Method` is the base class of all methods. Its default behaviour is mean pooling: zero-shot CLIP applied to the mean of
 the frame features.
 
-A method gets tensors, never file paths. Most methods read tokens that the image encoder has computed, so a frozen
+A method receives tensors, not file paths. Most methods read tokens that the image encoder has computed, so a frozen
 encoder runs once per clip instead of once per epoch. A method with `inside = True` replaces the forward pass of each
 layer of the encoder. A method that needs no backbone at all reads frames and extends `FrameMethod` (frames.py).
 
@@ -34,7 +34,7 @@ Tokens = dict[int, Tensor]  # layer -> tokens_BTNV
 Task = Literal["classes", "captions", "labels"]  # one class per clip, captions, several labels per clip
 ALL_TASKS: tuple[Task, ...] = ("classes", "captions", "labels")  # of methods whose losses are `Method.losses`
 IGNORES_ORDER = "Cannot distinguish a clip from the same frames in reversed or shuffled order."  # for `cannot_see`
-THRESHOLD_SCALE = 100  # of `label_threshold`: CLIP's scale, so that the threshold moves as fast as cosines do
+THRESHOLD_SCALE = 100  # of `label_threshold`: CLIP's scale, so that the threshold trains as fast as a cosine
 
 
 @dataclass(frozen=True)
@@ -61,32 +61,32 @@ class LossInputs:
 
 
 SearchSpace = Mapping[str, dict[str, Any]]
-LEARNING: SearchSpace = {  # ranges of a training without new parameters, in the words of config/tuning.py
+LEARNING: SearchSpace = {  # search ranges without new parameters, in the format of config/tuning.py
     "training.lr": {"factor": 10},
     "training.weight_decay": {"low": 0.001, "high": 0.3, "log": True},
 }
-LEARNING_NEW: SearchSpace = {**LEARNING, "training.lr_new": {"factor": 10}}  # of a method that adds parameters
+LEARNING_NEW: SearchSpace = {**LEARNING, "training.lr_new": {"factor": 10}}  # for methods that add parameters
 
 
 class Method(nn.Module):
     """Score a video by the cosine of its mean frame feature with the mean text feature of each class."""
 
-    paper: ClassVar[str] = ""  # the citation in one line; these fill the page of methods
+    paper: ClassVar[str] = ""  # one-line citation; this and the next six fill docs/methods.md
     mechanism: ClassVar[str] = ""  # what the method does, in a sentence whose subject is the method
     equals_before_training: ClassVar[str] = ""  # e.g. "zero-shot CLIP", or the function that it equals
-    cannot_see: ClassVar[str] = ""  # what the scores ignore; `sees_order = False`: names order
+    cannot_see: ClassVar[str] = ""  # what the scores ignore; with `sees_order = False`, it names frame order
     published: ClassVar[tuple[str, ...]] = ()  # results: data set, metric, value, setting and source, one line each
     what_trains: ClassVar[str] = ""  # empty: derived from `trains`, `fits` and the new parameters
-    fitted_parameters: ClassVar[str] = ""  # of `fit`: their number, a formula in K classes, N clips and widths D or V
+    fitted_parameters: ClassVar[str] = ""  # number of values that `fit` stores, by K classes, N clips, width D or V
 
     Config: ClassVar[type[Options]] = Options
     reads: ClassVar[Literal["tokens", "frames"]] = "tokens"  # frames: no backbone (methods/frames.py)
     trains: ClassVar[bool] = True  # false: the method has nothing to train
-    plain: ClassVar[bool] = False  # true: a trained model is an image-text model, scored as `zero_shot` does
+    plain: ClassVar[bool] = False  # true: the trained model is an image-text model, scored like `zero_shot`
     fits: ClassVar[bool] = False  # true: `fit` is called instead of gradient descent
-    needs_text: ClassVar[bool] = True  # false: no text is encoded, so a backbone without a text encoder will do
+    needs_text: ClassVar[bool] = True  # false: no text is encoded, so the backbone needs no text encoder
     needs_descriptions: ClassVar[bool] = False  # true: class names alone are refused
-    needs_training_clips: ClassVar[bool] = False  # true: novel classes get no scores, and zero_shot is refused
+    needs_training_clips: ClassVar[bool] = False  # true: novel classes get no scores; the protocol zero_shot is refused
     tasks: ClassVar[tuple[Task, ...]] = ("classes", "captions")  # labels: several per clip, in `losses`
     search_space: ClassVar[SearchSpace] = LEARNING  # what tuning varies by default: option -> its range
     sees_order: bool = True  # false: reversing the frames changes no score (a contract check)
@@ -99,9 +99,9 @@ class Method(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.config = config
-        self.loss_terms = nn.ModuleDict()  # training.terms, while it trains
-        self.fitted: dict[str, Tensor] = {}  # the result of `fit`, which the checkpoint holds
-        self.label_threshold: nn.Parameter | None = None  # of a method that is trained on several labels per clip
+        self.loss_terms = nn.ModuleDict()  # training.terms, during training
+        self.fitted: dict[str, Tensor] = {}  # the result of `fit`, stored in the checkpoint
+        self.label_threshold: nn.Parameter | None = None  # threshold of binary losses (see `needs_threshold`)
 
     @classmethod
     def check(cls, config: Any) -> None:
@@ -109,16 +109,16 @@ class Method(nn.Module):
 
     @classmethod
     def serves_sigmoid(cls) -> bool:
-        """Return whether `losses` heeds `LossInputs.sigmoid`. The default is for methods with the losses of this class."""
+        """Return whether `losses` supports `LossInputs.sigmoid`; by default, if it is inherited and `fits` is false."""
         return not cls.fits and cls.losses is Method.losses
 
     @classmethod
     def check_depth(cls, config: Any, depth: int, backbone: str) -> None:
-        """Raise ValueError if the options need more layers than the `depth` layers of the image encoder."""
+        """Raise ValueError if the options need more layers than the image encoder has (`depth`)."""
 
     @classmethod
     def chooses_on_val(cls, config: Any) -> bool:
-        """Return whether the options cannot be used without validation clips (training.select: best_val)."""
+        """Return whether the options require validation clips (training.select: best_val)."""
         return False
 
     @classmethod
@@ -138,7 +138,7 @@ class Method(nn.Module):
         return layer(x_BTNV.flatten(0, 1)).unflatten(0, x_BTNV.shape[:2])
 
     def change_embedding(self, x_BTNV: Tensor) -> Tensor:
-        """Return the tokens [B, T, N, V] with their positions as they enter the norm before the first layer.
+        """Return the tokens [B, T, N, V], with positions added, for the norm before the first layer.
 
         Called only if `inside`. Tokens may be added after the patches.
         """
@@ -173,7 +173,7 @@ class Method(nn.Module):
         return self.backbone.project(self.summaries(tokens))
 
     def frame_motion(self, tokens: Tokens) -> Tensor:
-        """Return the features [B, T, D] of the frames after what the method does over time, before they are pooled."""
+        """Return the frame features [B, T, D] after the method's temporal modelling, before pooling."""
         return self.frame_features(tokens)
 
     def encode_frames(self, frames_BTD: Tensor) -> Any:
@@ -209,10 +209,10 @@ class Method(nn.Module):
         return self.backbone.logits(cosine_scores(video, text))
 
     def needs_threshold(self, loss: str, multi_label: bool) -> bool:
-        """Return whether a binary loss is trained that no bias of the backbone serves (see `label_logits`).
+        """Return whether training uses a binary loss that needs a threshold (see `label_logits`).
 
-        `loss` is training.loss. Clips with several labels each always have a threshold, because a bias that was trained
-        on pairs of images and texts says nothing about the number of labels of a clip.
+        `loss` is training.loss. Multi-label data always need a threshold, because a bias trained on image-text pairs
+        does not reflect the number of labels of a clip.
         """
         return multi_label or (loss == "sigmoid" and not self.backbone.has_bias)
 
@@ -224,7 +224,7 @@ class Method(nn.Module):
     def label_logits(self, scores_BK: Tensor) -> Tensor:
         """Return the log-odds [B, K] of each label: the scores minus the learned threshold, if there is one.
 
-        The threshold is a bias of the logits with the other sign.
+        The threshold acts as a negative bias of the logits.
         """
         return scores_BK if self.label_threshold is None else scores_BK - THRESHOLD_SCALE * self.label_threshold
 
@@ -233,7 +233,7 @@ class Method(nn.Module):
 
         The default is the cross-entropy over all classes. If clips have captions, it is the symmetric contrastive loss.
         If clips have several labels, it is the binary cross-entropy, averaged over labels and clips. With
-        `batch.sigmoid`, it is the sigmoid loss in the place of the first two.
+        `batch.sigmoid`, the sigmoid loss replaces the first two.
         """
         scores_BK = self.score(batch.video, batch.text)
         if batch.labels_BK is not None:
@@ -251,7 +251,7 @@ class Method(nn.Module):
         """Set `fitted` from the frame features and classes of the N training clips. Called only if `fits`.
 
         `text` holds the features of the classes. `val` has frame features and classes of the validation clips if
-        `training.select` is `best_val`, so that the method may choose options by them. Frames are on the CPU.
+        `training.select` is `best_val`, so that the method can select options on them. Features are on the CPU.
         """
         raise NotImplementedError(f"{type(self).__name__} has fits = True but does not override `fit`")
 

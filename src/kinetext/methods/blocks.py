@@ -1,5 +1,4 @@
-"""Building blocks of methods: attention, linear layers initialised to zero or the identity, stochastic depth, and scores
-of pairs in chunks.
+"""Building blocks of methods: attention, zero and identity initialisation, stochastic depth, and chunked scoring.
 
 B batch, Q queries, S keys, V width, H heads, K texts.
 """
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from kinetext.backbones.attention import fused_attention, project_qkv
 
-NUMBERS_AT_ONCE = 2**24  # of pairs of clips and texts, in one tensor: 64 MiB in float32
+NUMBERS_AT_ONCE = 2**24  # elements of one tensor over clip-text pairs: 64 MiB in float32
 
 
 class Attention(nn.Module):
@@ -51,8 +50,8 @@ def identity_linear(width: int) -> nn.Linear:
 
 
 def drop_path(rate: float) -> nn.Module:
-    """Return a stochastic depth layer: it zeroes each row (first axis) with probability `rate` (Huang et al., 2016)."""
-    from torchvision.ops import StochasticDepth  # 4 s, which a check of config.yaml need not spend
+    """Return a stochastic depth layer that drops each row (first axis) with probability `rate` (Huang et al., 2016)."""
+    from torchvision.ops import StochasticDepth  # 4 s, not needed to check config.yaml
 
     return StochasticDepth(rate, "row")
 
@@ -60,12 +59,12 @@ def drop_path(rate: float) -> nn.Module:
 def score_in_chunks(
     score: Callable[..., Tensor], text: Sequence[Tensor], numbers_per_text: int, at_once: int = NUMBERS_AT_ONCE
 ) -> Tensor:
-    """Return the scores [B, K] of all pairs, computed for a few texts at a time, to bound the memory.
+    """Return the scores [B, K] of all pairs, computed a few texts at a time to limit memory.
 
-    `score` returns the scores of B clips for parts of the tensors in `text`, whose first axis is texts. It holds about
-    `numbers_per_text` numbers per text, and it gets as many texts as hold `at_once` numbers, but at least one.
+    `score` returns the scores of B clips for a chunk of the tensors in `text`, whose first axis is texts. It holds
+    about `numbers_per_text` numbers per text. A chunk has as many texts as fit in `at_once` numbers, at least one.
     """
-    if torch.compiler.is_exporting():  # the number of clips is free, and parts would depend on it
+    if torch.compiler.is_exporting():  # chunks would depend on the number of clips, which is dynamic
         return score(*text)
     step = max(1, at_once // max(1, numbers_per_text))
     return torch.cat([score(*part) for part in zip(*(tensor.split(step) for tensor in text), strict=True)], 1)

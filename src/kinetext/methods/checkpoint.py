@@ -18,7 +18,7 @@ def save_trained(method: Method, path: Path, header: dict[str, Any]) -> None:
 
 
 def load_trained(method: Method, path: Path) -> dict[str, Any]:
-    """Load a checkpoint into a method and return the header. Raises ValueError if a name or shape does not fit."""
+    """Load a checkpoint into a method and return the header. Raises ValueError if a name or shape does not match."""
     tensors, header = load_tensors(path)
     if method.fits:
         method.fitted = tensors

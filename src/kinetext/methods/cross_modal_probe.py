@@ -1,21 +1,21 @@
 """Cross-modal probe (Lin et al., "Multimodality Helps Unimodality", CVPR 2023; linzhiqiu/cross_modal_adaptation
 @ ac9077e): a linear probe whose training samples are clips and texts.
 
-Each prompt and each description of a class is one training sample of the class, beside its clips. So two text sets show
-whether descriptions help a probe. Half of each batch are mean frame features, half are text features. The head has one
-vector per class without bias, and its input is normalised. The vectors start at the zero-shot weights, and their length
-is not kept at one. Only they train: K x D numbers; the backbone gets no parameter.
+Each prompt and each description of a class is a training sample of the class, like its clips. Comparing two text sets
+shows whether descriptions help. Half of each batch is mean frame features, half text features. The head has one vector
+per class and no bias, and its input is normalised. The vectors start at the zero-shot weights and are not renormalised.
+Only they train: K x D parameters; none is added to the backbone.
 
-A zero-shot weight is the normalised mean of the raw text features of a class, as released. So before training, and with
-steps: 0, the method equals zero_shot if each class has one text (tests/methods/test_fitted_heads.py); with several,
-zero_shot averages normalised features. Both hold on a backbone without a class token, with its pooled image features. A
-class that was not fitted keeps its zero-shot weight, so every protocol is served.
+A zero-shot weight is the normalised mean of the raw text features of a class, as released. Before training, and with
+steps: 0, the method therefore equals zero_shot if each class has one text (tests/methods/test_fitted_heads.py); with
+several, zero_shot averages normalised features. This also holds for the pooled image features of a backbone without a
+class token. A class that was not fitted keeps its zero-shot weight, so every protocol is supported.
 
-AdamW with 50 steps of warm-up and a cosine to zero, as released. With `training.select: best_val` the head of the best
-validation accuracy is kept, evaluated every 100 steps. `wise_ft` interpolates with the zero-shot weights. The release
-searches learning rates and weight decays on validation clips; here they are options, which tuning varies.
+AdamW with 50 warm-up steps and cosine decay to zero, as released. With `training.select: best_val`, the head with the
+best validation accuracy, measured every 100 steps, is kept. `wise_ft` interpolates with the zero-shot weights. The
+release searches learning rates and weight decays on validation clips; here they are options, which tuning varies.
 
-B, N clips, M validation clips, S sentences, K classes that are scored, J fitted classes, D joint width.
+B, N clips, M validation clips, S sentences, K scored classes, J fitted classes, D joint width.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Texts(NamedTuple):
 
 
 class CrossModalProbe(Head):
-    """Train one vector per class on clips and on the texts of the classes."""
+    """Train one vector per class on clips and class texts."""
 
     paper = "cross-modal adaptation (Lin et al., CVPR 2023)"
     mechanism = "Trains a linear classifier on clips and on the prompts and descriptions of the classes."
@@ -119,14 +119,14 @@ def mixed_batches(clips: tuple[Tensor, Tensor], texts: tuple[Tensor, Tensor], ba
     halves = []
     for stream, (features, _) in enumerate((clips, texts)):
         size = min(batch_size // 2, len(features))
-        halves.append(shuffled_batches(len(features), size, steps, stream))  # more epochs than can be needed
+        halves.append(shuffled_batches(len(features), size, steps, stream))  # more epochs than needed
     for _, clip_B, text_B in zip(range(steps), *halves, strict=False):
         clip_B, text_B = clip_B.to(clips[1].device), text_B.to(texts[1].device)
         yield torch.cat([clips[0][clip_B], texts[0][text_B]]), torch.cat([clips[1][clip_B], texts[1][text_B]])
 
 
 def scheduled_lr(lr: float, step: int, steps: int) -> float:
-    """Return the learning rate of a step: a linear warm-up of 50 steps from 1e-5, then a cosine to zero."""
+    """Return the learning rate of a step: a linear warm-up of 50 steps from 1e-5, then cosine decay to zero."""
     if step < WARM_UP_STEPS:
         return WARM_UP_LR if step == 0 else lr * step / WARM_UP_STEPS
     return lr * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -143,7 +143,7 @@ def train_head(
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the trained vectors [J, D] and the loss before each step.
 
-    `validate` returns the validation accuracy of vectors; then those of the first best evaluation are returned.
+    `validate` returns the validation accuracy of the vectors; with it, the first best ones are returned.
     """
     weight_JD = weight_JD.detach().clone().requires_grad_()
     optimizer = torch.optim.AdamW([weight_JD], weight_decay=weight_decay)

@@ -2,16 +2,15 @@
 2023), on video: the score of a class is the mean cosine of the class's descriptions with the mean frame feature. By
 default class names are not used.
 
-Nothing trains and no parameter is added. The order of frames has no effect; ordered_descriptions is the variant that
-uses it. With one description per class the method equals zero_shot on that description
-(tests/methods/test_description_ensemble.py). On a backbone without a class token the frame features are its pooled
-image features, and both statements hold for them.
+Nothing trains and no parameter is added. Frame order has no effect; the variant ordered_descriptions uses it. With one
+description per class the method equals zero_shot on that description (tests/methods/test_description_ensemble.py). On a
+backbone without a class token the frame features are its pooled image features, and both statements hold.
 
-Options: `mean: trimmed` leaves out the highest and the lowest cosines of each clip and class, so that one bad sentence
-does not decide; `mean: soft` weights each cosine by its softmax, so that a clip need not show what every sentence says.
-`name_weight` adds the cosine of the names, as in DisCLIP (arXiv:2412.11917), whose name-free score is `name_weight: 0`.
+Options: `mean: trimmed` leaves out the highest and lowest cosines of each clip and class, to limit the effect of a bad
+sentence; `mean: soft` weights the cosines by their softmax, so that a clip need not match every sentence. `name_weight`
+adds the cosine of the names, as in DisCLIP (arXiv:2412.11917), whose name-free score is `name_weight: 0`.
 
-B clips, K classes, J the most descriptions of a class, D joint width.
+B clips, K classes, J maximum descriptions per class, D joint width.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ class DescriptionEnsemble(Method):
         self.index = StepIndexer("sentences")
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Any:
-        """Return the mean [K, D] of the normalised descriptions of each class, or if the score needs them, all of them.
+        """Return the mean [K, D] of the normalised descriptions of each class, or all of them if the score needs them.
 
         Raises ValueError for a class without a description.
         """
@@ -80,8 +79,8 @@ class DescriptionEnsemble(Method):
     def score(self, video: Tensor, text: Any) -> Tensor:
         """Return the logits [B, K].
 
-        A mean of descriptions is not normalised again, so that its product with a normalised video feature is the mean
-        of the cosines.
+        The mean of the descriptions is not renormalised, so its product with a normalised video feature is the mean
+        cosine.
         """
         unit_BD, config = F.normalize(video, dim=-1), self.config
         if not isinstance(text, Described):
@@ -105,7 +104,7 @@ def described(words: WordFeatures, table: TextTable, index: StepIndexer) -> Desc
 
 
 def trimmed_mean(cosine_BKJ: Tensor, count_K: Tensor, trim: float) -> Tensor:
-    """Return the mean [B, K] of the cosines of each class without the share `trim` at each end, rounded down."""
+    """Return the mean [B, K] of the cosines of each class without the fraction `trim` at each end, rounded down."""
     rank_J = torch.arange(cosine_BKJ.shape[-1], device=cosine_BKJ.device)
     missing_KJ = rank_J >= count_K[:, None]
     sorted_BKJ = cosine_BKJ.masked_fill(missing_KJ, torch.inf).sort(-1).values

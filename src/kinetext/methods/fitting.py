@@ -1,9 +1,9 @@
-"""What heads on cached features share: pooled frames, classes that a fitted head recognises, and methods without text.
+"""Common parts of heads on cached features: frame pooling, ids of fitted classes, and heads without text.
 
-A head is fitted to the classes of the training clips. It is scored on lists of classes that may differ, for example on
-novel classes. So a fitted head stores an id of each class, and classes that it does not know keep their text.
+A head is fitted to the classes of the training clips. The classes that it scores may differ, for example novel classes.
+A fitted head therefore stores an id of each class; other classes are scored by their texts.
 
-B, N clips, T frames, K classes that are scored, J fitted classes, S sentences, D joint width, F pooled width.
+B, N clips, T frames, K scored classes, J fitted classes, S sentences, D joint width, F pooled width.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ClassTexts(NamedTuple):
 
 
 class Head(Method):
-    """The base of heads that are fitted to cached features of clips with one class each."""
+    """Base class of heads that are fitted to cached features of clips with one class each."""
 
     fits: ClassVar[bool] = True
     tasks: ClassVar[tuple[Task, ...]] = ("classes",)
@@ -50,7 +50,7 @@ class Head(Method):
         return torch.where(same_KJ.any(1), same_KJ.int().argmax(1), -1)
 
     def rows_or_texts(self, name: str, text_KD: Tensor, id_K: Tensor) -> Tensor:
-        """Return `fitted[name]` of the classes [K, D]; a class that was not fitted has its row of `text_KD`."""
+        """Return the rows [K, D] of `fitted[name]`; a class that was not fitted gets its row of `text_KD`."""
         if name not in self.fitted:
             return text_KD
         column_K = self.columns(id_K)
@@ -83,7 +83,7 @@ class TextFreeHead(Head):
 
 
 def class_ids(labels: list[str], device: torch.device) -> Tensor:
-    """Return a 64-bit digest of each class name, by which a fitted head recognises the class [K]."""
+    """Return a 64-bit digest [K] of each class name, by which a fitted head recognises the class."""
     digests = [hashlib.blake2b(label.encode(), digest_size=8).digest() for label in labels]
     return torch.tensor([int.from_bytes(digest, "little", signed=True) for digest in digests], device=device)
 
@@ -104,7 +104,7 @@ def pool_frames(frames_BTD: Tensor, pool: Pool) -> Tensor:
 
 
 def shuffled_batches(count: int, size: int, epochs: int, stream: int = 0) -> Iterator[Tensor]:
-    """Yield the indices of the batches of all epochs, in an order that the seed of the run and `stream` decide."""
+    """Yield the indices of the batches of all epochs, shuffled by the seed of the run and `stream`."""
     generator = torch.Generator().manual_seed((torch.initial_seed() + stream) % 2**63)
     for _ in range(epochs):
         yield from torch.randperm(count, generator=generator).split(size)

@@ -1,7 +1,7 @@
-"""The interface of a method that reads frames and has no backbone, such as a multimodal model behind a server.
+"""The interface of a method that reads frames and has no backbone, such as a multimodal model on a server.
 
-`predict_clips` asks such a method about one clip at a time (evaluation/predict_frames.py). The method gets the frames of
-the clip, the choices, and labelled training clips as examples if it wants some. It trains nothing.
+`predict_clips` (evaluation/predict_frames.py) queries such a method with one clip at a time. The method receives the
+frames, the choices, and labelled training clips if it uses examples. Nothing trains.
 
 T frames, C channels (RGB), H x W pixels, K choices.
 """
@@ -36,7 +36,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked about every clip of a split: the K choices, and examples."""
+    """The question about every clip of a split: K choices, and examples."""
 
     choices: Sequence[Choice]
     examples: Sequence[Example] = ()
@@ -45,9 +45,9 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """The scores of a clip for the K choices. None if there is no usable answer; `note` then says why.
+    """The scores of a clip for the K choices. None if there is no usable answer; `note` has the reason.
 
-    `replied` is False if the server gave no reply at all, so that asking again may help.
+    `replied` is False if the server sent no reply, so that a retry may succeed.
     """
 
     score_K: np.ndarray | None
@@ -57,7 +57,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Cost:
-    """What all answers of a run have cost so far, cached replies included. `usd` is None if prices are unknown."""
+    """The cost of all answers of a run so far, cached replies included. `usd` is None if prices are unknown."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -82,12 +82,12 @@ class FrameMethod(Method):
 
     @property
     def at_once(self) -> int:
-        """The number of clips that are asked about in parallel."""
+        """The number of clips that are queried in parallel."""
         return 1
 
     @property
     def frame_orders(self) -> tuple[str, ...]:
-        """The frame orders (core/schemas.py, FRAME_ORDERS) that clips are asked about in."""
+        """The frame orders (core/schemas.py, FRAME_ORDERS) in which clips are queried."""
         return ("ordered",)
 
     @property
@@ -102,12 +102,12 @@ class FrameMethod(Method):
 
     @property
     def max_choices(self) -> int | None:
-        """The length of the longest list of choices that is asked about; None: any length."""
+        """The largest number of choices that a question may have; None: no limit."""
         return None
 
     @property
     def max_no_reply(self) -> float:
-        """The share of questions that may stay without a reply and count as wrong."""
+        """The fraction of questions that may get no reply and count as wrong."""
         return 0.0
 
     def start(self, seed: int, cache: Path) -> None:
@@ -117,10 +117,10 @@ class FrameMethod(Method):
     def answer(self, frames_TCHW: Tensor, question: Question) -> Answer:
         """Return the answer about a clip, uint8 [T, C, H, W]. Threads call it in parallel.
 
-        Raises ValueError if every other clip would fail too.
+        Raises ValueError for errors that affect every clip.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define `answer`")
 
     def cost(self) -> Cost:
-        """Return what the answers have cost."""
+        """Return the cost of the answers."""
         raise NotImplementedError(f"{type(self).__name__} does not define `cost`")

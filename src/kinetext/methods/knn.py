@@ -5,8 +5,8 @@ score is the logarithm of a class's share of the votes. Nothing is learned: `fit
 training clips, N x F numbers, and their classes. No parameter is added. The method cannot score before it is fitted,
 and needs training clips of every class.
 
-On a backbone without a class token the frame features are its pooled image features. With `pool: mean` the order of
-frames has no effect; `thirds` and `all` are those of linear_probe.
+On a backbone without a class token the frame features are its pooled image features. With `pool: mean`, frame order has
+no effect; `thirds` and `all` are those of linear_probe.
 
 B, N clips, T frames, K classes, D joint width, F pooled width.
 """
@@ -24,7 +24,7 @@ from kinetext.core.plugins import Options
 from kinetext.methods.base import SearchSpace
 from kinetext.methods.fitting import Pool, TextFreeHead, pool_frames, require_every_class
 
-NO_VOTE = 1e-6  # share of a class without a vote, so that its logarithm is finite
+NO_VOTE = 1e-6  # added to every share, so that the logarithm is finite without votes
 
 
 class Knn(TextFreeHead):
@@ -58,7 +58,7 @@ class Knn(TextFreeHead):
         self.sees_order = config.pool != "mean"
 
     def encode_frames(self, frames_BTD: Tensor) -> Tensor:
-        """Return the pooled features [B, F] of unit length."""
+        """Return the L2-normalised pooled features [B, F]."""
         feature_BF = pool_frames(frames_BTD, self.config.pool)
         return feature_BF / feature_BF.norm(dim=-1, keepdim=True).clamp_min(1e-12)
 
@@ -68,7 +68,7 @@ class Knn(TextFreeHead):
         self.fitted = {"key_NF": self.encode_frames(frames_NTD).contiguous(), "target_N": target_N.cpu().clone()}
 
     def score(self, video: Tensor, text: Any) -> Tensor:
-        """Return the logarithm [B, K] of each class's share of the votes. Raises ValueError if it is not fitted."""
+        """Return the log vote shares [B, K]. Raises ValueError if not fitted, or fitted to other classes or frames."""
         self.require_fitted("key_NF", max(self.fitted.get("target_N", torch.zeros(0)).tolist(), default=-1) + 1, text)
         target_N = self.fitted["target_N"].to(video.device)
         key_NF = self.fitted["key_NF"].to(video)

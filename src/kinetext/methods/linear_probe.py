@@ -2,7 +2,7 @@
 
 `pool: mean` takes the mean of the frame features (the linear probe of CLIP, Radford et al., ICML 2021, on video).
 `pool: thirds` concatenates the means of the first and of the last third of the frames, and `pool: all` concatenates all
-frames in order. They measure what the order of frames contributes without any text.
+frames in order. They measure what frame order contributes without any text.
 
 On a backbone without a class token the frame features are its pooled image features. The backbone does not train and no
 parameter is added. Weight [K, F] and bias [K] are fitted by L-BFGS and stored in the checkpoint. The method needs
@@ -65,7 +65,7 @@ class LinearProbe(TextFreeHead):
         model = LogisticRegression(C=self.config.C, max_iter=self.config.max_iter)
         model.fit(self.encode_frames(frames_NTD).double().numpy(), target_N.numpy())
         weight, bias = (torch.from_numpy(x).float() for x in (model.coef_, model.intercept_))
-        if classes == 2:  # scikit-learn has one row for two classes
+        if classes == 2:  # scikit-learn returns one row for two classes
             weight, bias = torch.cat([-weight, weight]) / 2, torch.cat([-bias, bias]) / 2
         self.fitted = {"weight_KF": weight, "bias_K": bias}
 

@@ -2,22 +2,22 @@
 FereshteShakeri/FewShot-CLIP-Strong-Baseline @ f81054f, methods/linear_probe_p2.py): a linear probe plus weighted texts.
 
 The logit of class c is w_c . f + b_c + alpha_c (text_c . f), where f is the normalised mean frame feature. Full-batch
-gradient descent takes its step sizes from the data, so there is nothing to tune: lr_w = 4 N / lambda_max(F'F) and
+gradient descent computes its step sizes from the data, so they need no tuning: lr_w = 4 N / lambda_max(F'F) and
 lr_alpha = N / (4 max_c sum_n (f_n . text_c)^2). alpha starts at 250 times the mean affinity of clips with the text of
-their class, and takes a step after every tenth epoch. With `training.select: best_val` the epoch with the best
-validation accuracy is kept (the latest of equal ones), otherwise the last one.
+their class, and is updated every tenth epoch. With `training.select: best_val`, the epoch with the best validation
+accuracy is kept (the latest if tied), otherwise the last one.
 
-K (D + 2) numbers train: w, b and alpha; the backbone gets no parameter. Before training it is another function than
-zero-shot CLIP: centroids plus alpha times the cosines. It needs training clips of every class.
-On a backbone without a class token the frame features are its pooled image features.
+K (D + 2) parameters train: w, b and alpha; none is added to the backbone. Before training it is not zero-shot CLIP: it
+scores by centroids plus alpha times the cosines. It needs training clips of every class. On a backbone without a class
+token the frame features are its pooled image features.
 
-What is the method here, and what a slip of the released code:
+Quirks of the released code, and how they are treated here:
 
-- w starts at the *sum* of the features of a class, because a division is commented out. The published numbers come from
-  it and it is only another scale of the centroids, so both variants keep it.
-- The gradient of alpha is never set to zero: each step of alpha uses the sum over all epochs so far. That is no step
-  with the derived size. `variant: code` repeats it, `variant: corrected` uses the gradient of the current epoch.
-- The bias starts at torch's random values. `corrected` starts it at zero, so that the result does not depend on a seed.
+- w starts at the *sum* of the features of a class, because a division is commented out. The published numbers depend on
+  it, and it only rescales the centroids, so both variants keep it.
+- The gradient of alpha is never zeroed: each update of alpha uses the sum over all epochs so far, not a step of the
+  derived size. `variant: code` reproduces this; `variant: corrected` uses the gradient of the current epoch.
+- The bias starts at torch's random values. `corrected` starts it at zero, so the result does not depend on the seed.
 
 `code` is the default, because the published numbers are those of the code (tests/parity/test_heads.py).
 
@@ -132,7 +132,7 @@ def fit_probe(
 ) -> tuple[Probe, list[float]]:
     """Return the fitted probe and the loss before each step. Features and texts are normalised.
 
-    `val` has features [M, D] and classes [M] of validation clips; then the probe of the best epoch is returned.
+    With `val`, features [M, D] and classes [M] of validation clips, the probe of the best epoch is returned.
     """
     affinity_NK = feature_ND @ text_KD.T
     lr_w, lr_alpha = step_sizes(feature_ND, affinity_NK)

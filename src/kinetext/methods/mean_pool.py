@@ -1,11 +1,10 @@
 """Fine-tuned mean pooling (CLIP4Clip's meanP, Neurocomputing 2022).
 
-The method fine-tunes CLIP on videos and averages the frame features, so the order of frames has no effect. By default
-only the image encoder trains (86 of the 149.6 million parameters of ViT-B/16). With `text_encoder: trained`,
-`word_embeddings: trained` and `learn_temperature: true` all parameters train, as in ViFi-CLIP (CVPR 2023; settings in
-experiments/vifi_*.yaml). No parameter is added. Before training the method equals zero_shot
-(tests/methods/test_mean_pool.py). On a backbone without a class token the frame features are its pooled image features,
-and the method equals zero_shot there too.
+The method fine-tunes CLIP on videos and averages the frame features, so frame order has no effect. By default only the
+image encoder trains (86 M of ViT-B/16's 149.6 M parameters). With `text_encoder: trained`, `word_embeddings: trained`
+and `learn_temperature: true` all parameters train, as in ViFi-CLIP (CVPR 2023; settings in experiments/vifi_*.yaml). No
+parameter is added. Before training the method equals zero_shot (tests/methods/test_mean_pool.py). On a backbone without
+a class token the frame features are its pooled image features, and the method equals zero_shot there too.
 """
 
 from __future__ import annotations

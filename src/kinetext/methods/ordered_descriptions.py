@@ -2,26 +2,26 @@
 descriptions of the end with the last frames. The idea follows ActAlign (arXiv:2506.22967), which aligns the sub-actions
 listed by a language model with the frames by dynamic time warping.
 
-Nothing trains and no parameter is added, but the method uses the order of frames. On a backbone without a class token
-the frame features are its pooled image features, and the method is the same function of them. On classes without
-training clips it is the baseline that a trained method has to beat. The option `steps` says what is compared:
+Nothing trains and no parameter is added, but the method uses frame order. On a backbone without a class token the frame
+features are its pooled image features, and the method is the same function of them. For classes without training clips,
+it is the baseline of trained methods. The option `steps` sets what is compared:
 
 - `ends` (default): the score is the mean of two cosines, that of the start descriptions with the first third of the
   frames, and that of the end descriptions with the last third. If a class lacks start or end descriptions, all of the
   class's descriptions replace the missing ones.
 - `phases`: there are two steps, start and end. Frames are aligned with the steps (methods/alignment.py).
-- `steps`: as `phases`, with every position that the class has descriptions for, so also those between start and end.
+- `steps`: as `phases`, with every position that the class has descriptions for, including those between start and end.
   Before training, moted's motion score equals this score with the same `temperature` and `order`
   (tests/methods/test_moted.py).
-- `sentences`: as `steps`, but every description is a step, ordered by position, the whole action in the middle. This
+- `sentences`: as `steps`, but every description is a step, ordered by position, with the whole action in the middle. It
   suits lists of sub-actions without positions.
 
 Except with `sentences`, descriptions of the whole action are not used, because no single frame shows it, unless the
-class has no others. On the shapes data set, where two classes of a pair differ by their ends, `ends` is better than the
-best alignment of `phases` and `sentences` (docs/lab-log.md): a free alignment can also fit a clip of the reversed class.
-`temperature` and `order` restrict it.
+class has no others. On the shapes data set, where the classes of a pair differ in their ends, `ends` outperforms the
+best alignment of `phases` and `sentences` (docs/lab-log.md): an unconstrained one can also fit a clip of the reversed
+class. `temperature` and `order` constrain it.
 
-B clips, T frames, K classes, S sentences, M the most steps of a class, D joint width.
+B clips, T frames, K classes, S sentences, M maximum steps per class, D joint width.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Steps(NamedTuple):
 
 
 class OrderedDescriptions(Method):
-    """Compare the frames with the steps of a class; both are in temporal order."""
+    """Compare the frames with the steps of a class, both in temporal order."""
 
     paper = "after ActAlign (arXiv:2506.22967)"
     mechanism = (

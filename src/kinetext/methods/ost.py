@@ -1,30 +1,32 @@
-"""OST (Chen et al., "OST: Refining Text Knowledge with Optimal Spatio-Temporal Descriptor for General Video Recognition",
-CVPR 2024): a class is a set of descriptions, a clip is a set of frames, and the score is the best transport between them.
+"""OST (Chen et al., "OST: Refining Text Knowledge with Optimal Spatio-Temporal Descriptor for General Video
+Recognition", CVPR 2024): a class is a set of descriptions, a clip a set of frames, and optimal transport between them
+gives the score.
 
-The cost of a frame and a description is 1 - their cosine. Sinkhorn's algorithm finds the plan that moves equal shares of
-all frames to equal shares of all descriptions at the least cost, with entropy 0.1. No gradient passes through the
-plan. The score is the sum over the plan of the cosines, plus the cosine-like product of the mean frame and the mean
-description (means of normalised features, not normalised again). It is computed with the spatial and with the temporal
-descriptions of a class and averaged. Here descriptions of the whole action are spatial, and those of its steps (a
-position from start to end) are temporal; a class without one kind uses all of its descriptions for it.
+The cost of a frame and a description is 1 - their cosine. Sinkhorn's algorithm finds the transport plan between uniform
+weights on all frames and on all descriptions, with entropic regularisation 0.1. No gradient passes through the plan.
+The score is the plan-weighted sum of the cosines, plus the inner product of the mean frame and the mean description
+(means of normalised features, not renormalised). It is averaged over the spatial and the temporal descriptions of a
+class. Here descriptions of the whole action are spatial, and those of its steps (a position from start to end) are
+temporal; a class without one kind uses all of its descriptions for it.
 
 Both encoders may train (`image_encoder`, `text_encoder`); no parameter is added. Before training the score is the same
-function of CLIP's features. With one frame and one description per class it is twice the logit of zero_shot on the
-description (tests/methods/test_text_conditioned.py). The order of frames has no effect. On a backbone without a class
-token the frame features are its pooled image features, and both statements hold for them.
+function of CLIP's features. With one frame and one description per class, it is twice the logit of zero_shot on the
+description (tests/methods/test_text_conditioned.py). Frame order has no effect. On a backbone without a class token the
+frame features are its pooled image features, and both statements hold.
 
-Loss (`loss: batch`, as released): each clip is compared with the descriptions of the classes in its batch. The target of
-a row is the softmax of 10 x (same class), and the loss is the sum of the Kullback-Leibler divergences of rows and of
-columns. A clip meets only those clips that share its forward pass: set training.micro_batch: null; several processes
-each contrast their own part. `loss: classes` is the cross-entropy over all classes instead.
+Loss (`loss: batch`, as released): each clip is compared with the descriptions of the classes in its batch. The target
+of a row is the softmax of 10 x (same class), and the loss is the sum of the Kullback-Leibler divergences of rows and of
+columns. A clip is contrasted only with clips in its forward pass: set training.micro_batch: null; each process
+contrasts its own part. `loss: classes` is the cross-entropy over all classes instead.
 
 Released settings (tomchen-ctj/OST, configs/zero_shot/train and configs/few_shot): both encoders train, 4 spatial and 4
 temporal descriptions per class, 32 frames, AdamW, weight decay 0.001, no label smoothing, mixup or cutmix; on
-Kinetics-400 learning rate 8e-6, 10 epochs of 256 clips; few-shot on HMDB51 5e-6, 50 epochs of 64 clips; 5 of warm-up.
+Kinetics-400 learning rate 8e-6, 10 epochs of 256 clips; few-shot on HMDB51 5e-6, 50 epochs of 64 clips; 5 warm-up
+epochs.
 
-What differs from the release (tomchen-ctj/OST @ 1810ae6): Sinkhorn stops for each pair alone once the mean change of its
-row factors is below the threshold. The released test is one mean over all pairs of a call, so the score of a clip
-depends on which other clips and classes are in the batch. See docs/decisions/038-score-of-a-pair-alone.md.
+Difference from the release (tomchen-ctj/OST @ 1810ae6): Sinkhorn stops for each pair separately once the mean change of
+its row factors is below the threshold. The release tests one mean over all pairs of a call, so the score of a clip
+depends on the other clips and classes in the batch. See docs/decisions/038-score-of-a-pair-alone.md.
 
 B clips, T frames, K classes, S sentences, N descriptions of a class, D joint width.
 """
@@ -132,9 +134,9 @@ class Ost(Method):
 
 @torch.no_grad()
 def transport_plan(cosine_BKTN: Tensor, mask_KN: Tensor, entropy: float, iterations: int, threshold: float) -> Tensor:
-    """Return the transport plans [B, K, T, N] for the costs 1 - cosine, without a gradient (Sinkhorn; Cuturi, NeurIPS 2013).
+    """Return the transport plans [B, K, T, N] for costs 1 - cosine, without gradient (Sinkhorn; Cuturi, NeurIPS 2013).
 
-    Frames have equal shares, and so have the descriptions where `mask_KN` is true. In each iteration the factors of the
+    Frames have equal mass, and so do the descriptions where `mask_KN` is true. In each iteration the factors of the
     rows (frames) are updated first, then those of the columns. A pair stops after the iteration in which the mean
     absolute change of its row factors is below `threshold`.
     """
@@ -150,13 +152,13 @@ def transport_plan(cosine_BKTN: Tensor, mask_KN: Tensor, entropy: float, iterati
         row_BKT = torch.where(active_BK1, new_BKT, row_BKT)
         column_BKN = torch.where(active_BK1, new_BKN, column_BKN)
         active_BK1 = active_BK1 & (changed_BK1 >= threshold)
-        if not torch.compiler.is_exporting() and not active_BK1.any():  # an exported model makes all iterations
+        if not torch.compiler.is_exporting() and not active_BK1.any():  # an exported model runs all iterations
             break
     return row_BKT[..., None] * kernel_BKTN * column_BKN[..., None, :]
 
 
 def _of_kind_or_all(table: TextTable, of_kind_S: Tensor) -> Tensor:
-    """Return which sentences [S] are descriptions of a kind, or any descriptions of a class that has none of the kind."""
+    """Return which sentences [S] are descriptions of a kind, or all descriptions of a class without the kind."""
     wanted_S = table.motion_S & of_kind_S
     has_K = torch.zeros_like(table.owner_S[: len(table.labels)]).index_add(0, table.owner_S, wanted_S.long()) > 0
     return torch.where(has_K[table.owner_S], wanted_S, table.motion_S)
@@ -165,13 +167,13 @@ def _of_kind_or_all(table: TextTable, of_kind_S: Tensor) -> Tensor:
 def _by_class(unit_SD: Tensor, keep_S: Tensor, table: TextTable) -> tuple[Tensor, Tensor]:
     """Return the sentences `keep_S` by class [K, N, D], padded with zeros, and a mask [K, N]: true for sentences.
 
-    N is the most descriptions of a class, whatever is kept, so that nothing is read from the device.
+    N is the maximum per class before selection, so that no value is read from the device.
     """
     K, N = len(table.labels), table.max_descriptions
     before_S = keep_S.long().cumsum(0) - keep_S.long()  # kept sentences before each sentence
     first_K = torch.searchsorted(table.owner_S, torch.arange(K, device=keep_S.device))
     column_S = before_S - before_S[first_K][table.owner_S]
-    column_S = torch.where(keep_S, column_S, N)  # the others go to a column that is cut off
+    column_S = torch.where(keep_S, column_S, N)  # the rest go to a column that is cut off
     unit_KND = unit_SD.new_zeros(K, N + 1, unit_SD.shape[-1]).index_put((table.owner_S, column_S), unit_SD)
     mask_KN = keep_S.new_zeros(K, N + 1).index_put((table.owner_S, column_S), keep_S)
     return unit_KND[:, :N], mask_KN[:, :N]

@@ -1,17 +1,17 @@
-"""Selected descriptions, after DisCLIP (arXiv:2412.11917): use the descriptions that separate the classes at stake.
+"""Selected descriptions, after DisCLIP (arXiv:2412.11917): use the descriptions that separate the candidates.
 
 Fitting measures the mean cosine of every description with the training clips of every class. For a clip, the `top`
-classes are the candidates. Of each candidate only those descriptions count that fit its own training clips at least as
-well as those of every other candidate; of these the `count` with the largest mean margin. If a class has none, its best
-one counts. The score of a candidate is `name_weight` x the cosine of the names plus the mean cosine of the selected
+classes are the candidates. A candidate's description is kept if it fits the candidate's training clips at least as well
+as those of every other candidate; the `count` with the largest mean margin are used. If none is kept, the best one is
+used. The score of a candidate is `name_weight` x the cosine of the names plus the mean cosine of the selected
 descriptions; other classes are scored with all descriptions and rank below the candidates.
 
 The backbone does not train and no parameter is added. The fitted cosines [K, J, K] need training clips of every class;
-only training clips are read. With `name_weight: 0` class names are not used (DisCLIP's name-free score). The order of
-frames has no effect. On a backbone without a class token the frame features are its pooled image features. It is
-re-implemented from the description of the method; DisCLIP works on images.
+only training clips are read. With `name_weight: 0` class names are not used (DisCLIP's name-free score). Frame order
+has no effect. On a backbone without a class token the frame features are its pooled image features. Reimplemented from
+the description of the method; DisCLIP works on images.
 
-B, N clips, T frames, K classes, J the most descriptions of a class, C candidates, D joint width.
+B, N clips, T frames, K classes, J maximum descriptions per class, C candidates, D joint width.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from kinetext.methods.base import IGNORES_ORDER, Method, SearchSpace, Task
 from kinetext.methods.description_ensemble import Described, described
 from kinetext.methods.fitting import require_every_class
 
-REFUSED = -4.0  # below every mean margin, which is within 2 of zero
+REFUSED = -4.0  # added to a rejected mean margin, which is between -2 and 2
 
 
 class SelectedDescriptions(Method):

@@ -1,23 +1,23 @@
 """A temporal transformer over CLIP's frame features: CLIP4Clip's seqTransf (Luo et al., Neurocomputing 2022) and
 ActionCLIP's Transf (Wang et al., arXiv:2109.08472). STAN's paper calls this a posterior structure and compares with it.
 
-Frame features plus frame positions go through L pre-LayerNorm blocks, the frame features are added again, and the mean
-over frames is taken. With `init: clip4clip` there are 4 blocks. Blocks and positions start as copies of the first ones
-of the text encoder, and frames are normalised before the mean (ArrowLuo/CLIP4Clip @ 508ffa3). With `init: actionclip`
-there are 6 blocks drawn from N(0, 0.02), and frames are not normalised (sallymmx/ActionCLIP @ 31c34df,
-Visual_Prompt.py). CLIP and the blocks train. The method adds 12.65 M (clip4clip) or 18.95 M (actionclip) parameters at
-D = 512 (tests/methods/test_seq_transformer.py).
+Frame features plus frame positions go through L pre-LayerNorm blocks with an outer residual, then are averaged over
+frames. With `init: clip4clip` there are 4 blocks. Blocks and positions start as copies of the first ones of the text
+encoder, and frames are normalised before the mean (ArrowLuo/CLIP4Clip @ 508ffa3). With `init: actionclip` there are 6
+blocks drawn from N(0, 0.02), and frames are not normalised (sallymmx/ActionCLIP @ 31c34df, Visual_Prompt.py). CLIP and
+the blocks train. The method adds 12.65 M (clip4clip) or 18.95 M (actionclip) parameters at D = 512
+(tests/methods/test_seq_transformer.py).
 
 Before training, `clip4clip` equals the text blocks of open_clip applied to the frames without the causal mask, plus the
 frames, normalised and averaged. `actionclip` equals the output of random blocks plus the frames, averaged. Neither
-equals mean_pool, because no part starts at zero. The order of frames has an effect only through the positions. Tests
-check these statements. On a backbone without a class token the frame features are its pooled image features, and before
-training the method equals the same function of them and of that model's text blocks.
+equals mean_pool, because no part starts at zero. Frame order matters only through the positions. Tests check these
+statements. On a backbone without a class token the frame features are its pooled image features, and before training
+the method equals the same function of them and of that model's text blocks.
 
-With the same weights the method gives the numbers of both codes, gradients included, where the eps of LayerNorm is
-theirs (1e-12; here it is the backbone's 1e-5, which moves features by 2e-6; tests/parity/test_temporal_head.py).
+With the same weights and LayerNorm eps (1e-12), the method reproduces both codes, gradients included (here eps is the
+backbone's 1e-5, which changes features by 2e-6; tests/parity/test_temporal_head.py).
 
-Released settings: CLIP4Clip on MSR-VTT (README): 12 frames, learning rate 1e-4, for CLIP 1e-7, weight decay 0.2, a tenth
+Released settings: CLIP4Clip on MSR-VTT (README): 12 frames, learning rate 1e-4 (CLIP: 1e-7), weight decay 0.2, a tenth
 of the steps as warm-up, 5 epochs of 128 pairs. ActionCLIP on Kinetics-400 (configs/k400): learning rate 5e-6, ten times
 as much for the blocks, weight decay 0.2, 50 epochs of 128 clips, one of 16 prompts drawn for each clip.
 

@@ -1,22 +1,21 @@
 """ST-Adapter (Pan et al., NeurIPS 2022): bottlenecks with a depthwise convolution over time inside the frozen encoder.
 
-An adapter takes the patches of all frames: a Linear down to half the width, a depthwise convolution over 3 frames at
-each patch position, a Linear up, and a residual; there is no activation. It stands before the MLP of every layer
-(Kinetics-400), or before the attention and before the MLP (Something-Something V2). Class tokens pass untouched; they
-see other frames only through the patches. A backbone without a class token is summarised as always, from the adapted
-patches.
+An adapter processes the patches of all frames: a down-projection to half the width, a depthwise convolution over 3
+frames at each patch position, an up-projection, and a residual; there is no activation. It precedes the MLP of every
+layer (Kinetics-400), or both attention and MLP (Something-Something V2). Class tokens bypass it and see other frames
+only through the patches. A backbone without a class token pools the adapted patches as usual.
 
 With `image_encoder: frozen` the adapters and the norm and projection after the last layer train. On ViT-B/16 an adapter
-has 592 512 parameters; the paper counts 12 of them (7.11 M) or 24 (14.22 M). The adapter before the last MLP changes
-patches that no class token reads any more, in the released code too (its gradient is zero). It is not built here unless
-the backbone pools patches, so 6.52 M or 13.63 M are added.
+has 592 512 parameters; the paper counts 12 of them (7.11 M) or 24 (14.22 M). The adapter before the last MLP, in the
+released code too, changes patches that no class token reads (its gradient is zero). It is built here only if the
+backbone pools patches, so 6.52 M or 13.63 M are added.
 
 Before training the convolutions are zero, and the method equals mean_pool, which is zero-shot CLIP, on every backbone.
 
 Released settings (linziyi96/st-adapter @ b914b38): a linear classifier with dropout 0.5 on ln_post of the mean class
-token, AdamW, learning rate 1e-3 per 256 clips, weight decay 0.01; Kinetics-400: 12 epochs of 8 frames, every 16th;
-Something-Something V2: 50 epochs of 8 segments, RandAugment. Here classes are scored by their texts, as for all
-methods; `average: tokens` takes the mean before the norm, as released.
+token, AdamW, learning rate 1e-3 per 256 clips, weight decay 0.01; Kinetics-400: 12 epochs, 8 frames at stride 16;
+Something-Something V2: 50 epochs of 8 segments, RandAugment. `average: tokens` averages before the norm, as released.
+Here, clips are scored against class texts.
 
 B clips, T frames, N tokens of a frame, L patches, (h, w) the patch grid, V width, C width of the bottleneck.
 """
@@ -56,7 +55,7 @@ class SpaceTimeAdapter(nn.Module):
         return patches_BTLV + self.up(x_BTLC)
 
     def _shift_frames(self, x_BTLC: Tensor) -> Tensor:
-        """Return the convolution over frames as a sum of shifted frames, which GPUs run faster than a depthwise Conv3d."""
+        """Return the convolution over frames as a sum of shifted frames, faster on GPUs than a depthwise Conv3d."""
         weight_CK, T = self.conv.weight.flatten(1).to(x_BTLC.dtype), x_BTLC.shape[1]
         K = weight_CK.shape[1]
         padded = F.pad(x_BTLC, (0, 0, 0, 0, K // 2, K // 2))
@@ -134,7 +133,7 @@ class StAdapter(Method):
             )
 
     def _adapters(self, numbers: Any) -> nn.ModuleDict:
-        """Return an adapter for each of some layers, by the number of the layer."""
+        """Return an adapter for each layer in `numbers`, by layer number."""
         width, hidden = self.backbone.width, self.config.width or self.backbone.width // 2
         return nn.ModuleDict({str(n): SpaceTimeAdapter(width, hidden, self.config.kernel) for n in numbers})
 

@@ -1,23 +1,23 @@
-"""Tip-Adapter (Zhang et al., ECCV 2022; gaopengcuhk/Tip-Adapter @ d0e2d6f): zero-shot CLIP plus a cache of clips.
+"""Tip-Adapter (Zhang et al., ECCV 2022; gaopengcuhk/Tip-Adapter @ d0e2d6f): zero-shot CLIP plus a clip cache.
 
-The cache has the normalised mean frame feature of each training clip as its key, and the class as its value. A class
-gets its zero-shot logit plus alpha times the sum of exp(-beta (1 - cosine)) over its keys. Nothing trains; the cache
-has N x D numbers and the backbone gets no parameter. With alpha: 0 the method equals zero_shot
-(tests/methods/test_fitted_heads.py). A class without training clips has its zero-shot logit, so every protocol is
-served. On a backbone without a class token the frame features are its pooled image features,
-and with alpha: 0 the method equals zero_shot there too.
+The cache stores the normalised mean frame feature of each training clip as the key and its class as the value. The
+logit of a class is its zero-shot logit plus alpha times the sum of exp(-beta (1 - cosine)) over its keys. Nothing
+trains; the cache has N x D numbers and the backbone no new parameter. With alpha: 0 the method equals zero_shot
+(tests/methods/test_fitted_heads.py). A class without training clips keeps its zero-shot logit, so every protocol is
+supported. On a backbone without a class token the frame features are its pooled image features, and with alpha: 0 the
+method equals zero_shot there too.
 
 `trained: true` is Tip-Adapter-F: the keys are a linear layer that trains with AdamW on the cross-entropy at the
-configured alpha and beta. Before training it equals the cache. AdamW's weight decay of 0.01 is the default of torch
-that the release uses. Keys are not normalised again.
+configured alpha and beta. Before training it equals the plain cache. AdamW's weight decay is torch's default of 0.01,
+as released. Keys are not renormalised.
 
-alpha and beta are searched on the validation clips, if there are some and `training.select` is `best_val`: the first of
-the best of 200 x 20 values counts. Otherwise the configured ones count (3 and 1, the release's for UCF101). Differences
-from the release: its ImageNet script searches on test clips, and its trained form takes the epoch that is best on test
-clips. Here the last epoch is taken and test clips are never seen. The release averages keys over 10 augmented passes;
-here clips are not augmented.
+With `training.select: best_val`, alpha and beta are chosen on the validation clips from a grid of 200 x 20 values (the
+first if tied). Otherwise the configured values are used (3 and 1, the release's for UCF101). Differences from the
+release: its ImageNet script searches on the test set, and its trained form keeps the best epoch on the test set. Here
+the last epoch is kept and test clips are not used. The release averages keys over 10 augmented passes; here clips are
+not augmented.
 
-B, N clips, M validation clips, T frames, K classes that are scored, J fitted classes, D joint width.
+B, N clips, M validation clips, T frames, K scored classes, J fitted classes, D joint width.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class TipAdapter(Head):
     def fit(
         self, frames_NTD: Tensor, target_N: Tensor, text: ClassTexts, val: tuple[Tensor, Tensor] | None = None
     ) -> None:
-        """Store and perhaps train the cache; search alpha and beta if there are validation clips."""
+        """Store and optionally train the cache; search alpha and beta if there are validation clips."""
         config, target_N = self.config, target_N.to(self.device)
         key_ND = F.normalize(self.encode_frames(frames_NTD).to(self.device), dim=-1).clone()
         zero_shot_NJ = self.zero_shot(key_ND, text)
@@ -110,7 +110,7 @@ class TipAdapter(Head):
         key_ND, target_N = self.fitted["key_ND"].to(video), self.fitted["target_N"].to(video.device)
         alpha, beta = self.fitted["alpha_beta"].tolist()
         cache_BJ = cache_logits(F.normalize(video, dim=-1) @ key_ND.T, target_N, beta, len(self.fitted["id_J"]))
-        votes_BJ = torch.cat([cache_BJ, cache_BJ.new_zeros(video.shape[0], 1)], 1)  # -1 is the class without clips
+        votes_BJ = torch.cat([cache_BJ, cache_BJ.new_zeros(video.shape[0], 1)], 1)  # -1: a class that was not fitted
         return zero_shot_BK + alpha * votes_BJ[:, self.columns(text.id_K)]
 
 
@@ -127,9 +127,9 @@ def search(
     scale: tuple[float, float],
     steps: tuple[int, int],
 ) -> tuple[float, float]:
-    """Return (beta, alpha) with the best accuracy on the validation clips; the first of equal ones counts.
+    """Return (beta, alpha) with the best accuracy on the validation clips, the first if tied.
 
-    `cache` returns the votes [M, J] for a beta. `scale` and `steps` are those of beta and alpha.
+    `cache` returns the votes [M, J] for a beta. `scale` and `steps`: limits and counts of (beta, alpha).
     """
     betas, alphas = (
         [SEARCH_FROM + i * (most - SEARCH_FROM) / count for i in range(count)]

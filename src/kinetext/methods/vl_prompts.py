@@ -1,21 +1,20 @@
 """ViFi-CLIP's vision-language prompts (Rasheed et al., CVPR 2023, arXiv:2212.03640): learned vectors in both encoders.
 
-Image side: vectors are appended after the patches of every frame, after the positions and before the norm that precedes
-the first layer, so they have no position. In front of layers 2 to `vision_depth` the last vectors are replaced by those
-of the layer; after that they run on to the last layer. They are dropped before the summary is taken, which matters to
+Image side: vectors are appended to the patches of every frame, after positions are added and before the norm that
+precedes the first layer, so they have no position. Before layers 2 to `vision_depth`, they are replaced by those of the
+layer; the last ones stay until the last layer. They are dropped before the summary is taken, which matters for
 backbones that pool patches.
 
-Text side: vectors are inserted after the start token and replaced in front of layers 2 to `text_depth`. They have the
-positions 1 to P, and the words of the sentence move. With fewer vectors than words, the released code
-(muzairkhattak/ViFi-CLIP @ e2d1948) replaces the first words of "a photo of a" and keeps the rest: give such a rest as
-the sentence.
+Text side: vectors are inserted after the start token and replaced before layers 2 to `text_depth`. They take positions
+1 to P and shift the words of the sentence. With fewer vectors than words, the released code (muzairkhattak/ViFi-CLIP @
+e2d1948) replaces the first words of "a photo of a" and keeps the rest: to match it, give the rest as the sentence.
 
 Only the vectors and the norm and projection of the image encoder train (`image_encoder: frozen`, `text_encoder:
-frozen`). They start from N(0, 0.02). On ViT-B/16, 16 + 16 vectors in 9 layers (base-to-novel, the default) add 184 320
+frozen`). Vectors start from N(0, 0.02). On ViT-B/16, 16 + 16 vectors in 9 layers (base-to-novel, default) add 184 320
 parameters, 10 + 10 in 12 layers (few-shot) 153 600. A model with fewer layers has vectors in all of them.
 
-Before training nothing equals CLIP: the vectors are random and take part in the attention. The result is zero-shot CLIP
-with random prompts. The order of frames has no effect. A backbone without a class token pools its tokens without the
+Before training the method does not equal zero-shot CLIP: the random vectors take part in attention. It is zero-shot
+CLIP with random prompts. Frame order has no effect. A backbone without a class token pools its tokens without the
 vectors, and before training it is that model with random prompts.
 
 In the released code prompts are rounded to float16 even in a float32 model (except the first ones of the text); here
@@ -75,7 +74,7 @@ class VlPrompts(Method):
 
     @classmethod
     def gives_frame_motion(cls, config: Any) -> bool:
-        return False  # frames do not see each other
+        return False  # frames do not attend to each other
 
     def __init__(self, backbone: Backbone, config: Config) -> None:
         super().__init__(backbone, config)

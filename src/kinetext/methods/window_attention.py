@@ -1,22 +1,22 @@
 """Open-VCLIP's attention to neighbouring frames (Weng et al., ICML 2023, arXiv:2302.00624), without new parameters.
 
-In every layer the tokens of a frame attend to the tokens of the frame and of its neighbours: the keys and values of the
-next and the previous frame are added after the projection. Off the ends of a clip the keys and values are zeros that
-are not masked, as in the released code (wengzejia1/Open-VCLIP @ 047a817): they take a share of the softmax. Masking
-them gives another function. The code's other option, channel_shift, mixes heads and tokens and is not implemented.
+In every layer the tokens of a frame attend to the tokens of the frame and of its neighbours: the keys and values of
+neighbouring frames are appended after the projection. Beyond the ends of a clip, keys and values are zeros that are not
+masked, as in the released code (wengzejia1/Open-VCLIP @ 047a817): they take part in the softmax. Masking them would
+change the scores. The code's other option, channel_shift, mixes heads and tokens and is not implemented.
 
-Nothing is added. The paper trains all of the image encoder (`image_encoder: trained`); lora and frozen work too.
+No parameter is added. The paper trains all of the image encoder (`image_encoder: trained`); lora and frozen work too.
 
-Before training, each layer treats the frames of a still clip as CLIP does if they have all neighbours, and the frames
-at the ends differently. The next layers carry this difference inwards, by `window` frames each: with 12 layers, only
-frames at least 12 windows away from both ends get CLIP's features. A clip with motion gets other features everywhere,
-so the method does not equal zero-shot CLIP. The window is symmetric: a reversed clip gets the score of the clip, so a
-class and its reversal get equal scores. Backbones without a class token are served too: all tokens are treated alike,
-and the same holds before training.
+Before training, each layer equals CLIP's for the frames of a still clip that have all neighbours, but not at the ends.
+Each further layer carries the difference inwards by `window` frames: with 12 layers, only frames at least 12 windows
+away from both ends get CLIP's features. A clip with motion gets other features everywhere, so the method does not equal
+zero-shot CLIP. The window is symmetric, so a clip and its reversal get equal scores, and time-reversed pairs are not
+distinguished. Backbones without a class token work too: all tokens are treated alike, and the same holds before
+training.
 
-Released settings for zero-shot tests: Kinetics-400, 8 frames, every 16th; learning rate 3.33e-6, 22 epochs, 64 clips;
+Released settings for zero-shot tests: Kinetics-400, 8 frames, stride 16; learning rate 3.33e-6, 22 epochs, 64 clips;
 text encoder frozen, 28 templates; the loss term interpolation_consistency with weight 0.5; average of the weights of
-epochs 2 to 22 (weight_averaging: swa); then half of them and half of CLIP's (wise_ft_alpha: 0.5).
+epochs 2 to 22 (weight_averaging: swa); then the mean of these and CLIP's (wise_ft_alpha: 0.5).
 
 B clips, T frames, N tokens of a frame, V width, E tokens of all neighbours.
 """
@@ -46,7 +46,7 @@ class WindowAttention(Method):
         "frame are treated alike. In one layer a frame sees only the previous and the next frame (window: 1)."
     )
     tasks = ALL_TASKS
-    sees_order = False  # reversed; in other wrong orders frames have other neighbours
+    sees_order = False  # reversal only; other frame orders change the neighbours
     inside = True
 
     class Config(Options):
@@ -66,7 +66,7 @@ class WindowAttention(Method):
         return (x_SNV + layer.mlp(x_SNV)).unflatten(0, frames)
 
     def _neighbours(self, x_SNV: Tensor, frames: torch.Size) -> Tensor:
-        """Return the keys or values [B x T, E, V] of the neighbours of each frame, zeros off the ends of the clip."""
+        """Return the keys or values [B x T, E, V] of each frame's neighbours, zeros beyond the ends of the clip."""
         window, T = self.config.window, frames[1]
         padded = F.pad(x_SNV.unflatten(0, frames), (0, 0, 0, 0, window, window))
         shifts = [shift for shift in range(2 * window + 1) if shift != window]

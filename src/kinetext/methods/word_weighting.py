@@ -1,20 +1,20 @@
-"""Word weighting: the video concept spotting of BIKE (Wu et al., "Bidirectional Cross-Modal Knowledge Exploration for Video
-Recognition with Pre-trained Vision-Language Models", CVPR 2023). The words of a class name decide which frames count.
+"""Word weighting: the video concept spotting of BIKE (Wu et al., "Bidirectional Cross-Modal Knowledge Exploration for
+Video Recognition with Pre-trained Vision-Language Models", CVPR 2023). The words of a class name weight the frames.
 
 Each word gives every frame a weight: the softmax over frames of their cosines with the word, at temperature 0.01. The
 weights are averaged over the words of a class. The score is the cosine of each frame with the class, averaged with
-these weights. In other words, the normalised frames are averaged by weight, and the result, which is not normalised
-again, is multiplied with the normalised class feature.
+these weights. It equals the inner product of the normalised class feature with the weighted mean, not renormalised, of
+the normalised frames.
 
 Nothing trains and no parameter is added; `word_weighting_tuned` is the same score with trained encoders. Clips of one
-frame, and clips of equal frames, have the scores of zero_shot (tests/methods/test_text_conditioned.py). The order of
-frames has no effect. On a backbone without a class token the frames are its pooled image features, and the statement
-about equal frames holds there too.
+frame, and clips of equal frames, get the scores of zero_shot (tests/methods/test_text_conditioned.py). Frame order has
+no effect. On a backbone without a class token the frames are its pooled image features, and the statement about equal
+frames still holds.
 
-What differs from BIKE (whwu95/BIKE @ e8f6a8b): the released code averages the weights over all 77 token positions, with
-padding. Texts are not padded to 77 tokens here, and the features of padding have no meaning. Therefore only real tokens
-count, from the start token to the end token (tests/parity/test_word_weighting.py has both numbers). If a class has
-several sentences, the words of all of them count. BIKE's branch of attributes is left out.
+Differences from BIKE (whwu95/BIKE @ e8f6a8b): the released code averages the weights over all 77 token positions, with
+padding. Texts are not padded to 77 tokens here, and padding features have no meaning, so only the tokens from the start
+token to the end token count (tests/parity/test_word_weighting.py has both numbers). If a class has several sentences,
+the words of all of them count. BIKE's attribute branch is left out.
 
 B clips, T frames, K classes or captions, W words of a class, D joint width.
 """
@@ -36,7 +36,7 @@ from kinetext.methods.stan.mug import class_words
 
 
 class ClassTexts(NamedTuple):
-    """The feature of each class [K, D], its normalised words [K, W, D], and a mask [K, W] that is true for real words."""
+    """The feature of each class [K, D], its normalised words [K, W, D], and a mask [K, W], true for real words."""
 
     class_KD: Tensor
     word_KWD: Tensor

@@ -1,5 +1,5 @@
 """X-Pool (Gorti et al., "X-Pool: Cross-Modal Language-Video Attention for Text-Video Retrieval", CVPR 2022): each text
-pools the frames of a clip by attention, and is compared with the video feature that it has pooled.
+pools the frames of a clip by attention and is compared with the pooled video feature.
 
 The text feature is the query, the frame features are the keys and values. Text and frames share one LayerNorm. The
 attended frames go through a LayerNorm, a linear layer with residual and dropout, and another LayerNorm. The score is
@@ -8,16 +8,16 @@ cross-entropy over all classes. CLIP and the pooling train. The pooling has 1 31
 (layer6ai-labs/xpool @ bc88718; tests/parity/test_x_pool.py).
 
 Before training all linear layers are the identity: the pooled feature is the normalised (LayerNorm) mean of the
-normalised frames, weighted by softmax(LN(text) . LN(frame) / sqrt(D)) (tests/methods/test_text_conditioned.py). The
-order of frames has no effect. On a backbone without a class token the frames are its pooled image features, and before
-training the method equals the same function of them.
+normalised frames, weighted by softmax(LN(text) . LN(frame) / sqrt(D)) (tests/methods/test_text_conditioned.py). Frame
+order has no effect. On a backbone without a class token the frames are its pooled image features, and before training
+the method equals the same function of them.
 
 Released settings for MSR-VTT (layer6ai-labs/xpool @ bc88718, README and config/all_config.py;
-experiments/x_pool_msrvtt.yaml): 12 frames, both encoders and CLIP's scale train, AdamW, learning rate 1e-6, 3e-5 for the
-pooling, weight decay 0.2, a tenth of the steps as warm-up, then a cosine to zero; batches of 32.
+experiments/x_pool_msrvtt.yaml): 12 frames, both encoders and CLIP's scale train, AdamW, learning rate 1e-6, 3e-5 for
+the pooling, weight decay 0.2, a tenth of the steps as warm-up, then a cosine to zero; batches of 32.
 
-Every pair of clip and text is pooled separately, so a test costs clips x texts. Scores are computed for a few texts at
-a time.
+Frames are pooled for each clip-text pair, so the cost of a test is clips x texts. Scores are computed for a few texts
+at a time.
 
 B clips, T frames, K classes or captions, D joint width.
 """
@@ -78,7 +78,7 @@ class XPool(Method):
         return frames_BTD
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Tensor:
-        """Return the class features [K, D], with the length of the encoder's features."""
+        """Return the class features [K, D], with the norm of the encoder's features."""
         return unscaled_class_means(words.sentence_SD, table)
 
     def score(self, video: Tensor, text: Tensor) -> Tensor:

@@ -1,18 +1,18 @@
 """ZS-LP and CLAP (Silva-Rodriguez et al., "A Closer Look at the Few-Shot Adaptation of Large Vision-Language Models",
 CVPR 2024; jusiro/CLAP @ dbdf409, trainers/adapters.py): a linear probe that starts at the class texts.
 
-The score is the scaled cosine of the mean frame feature with a vector of the class. The vectors start at the mean text
-features, with the length of raw text features, and train on cached features. Only they train: K x D numbers; the
-backbone gets no parameter. Before training, and with epochs: 0, the method equals zero_shot
+The score is the scaled cosine of the mean frame feature with the vector of the class. The vectors start at the mean
+text features, with the norm of raw text features, and train on cached features. Only they train: K x D parameters; the
+backbone gets none. Before training, and with epochs: 0, the method equals zero_shot
 (tests/methods/test_fitted_heads.py), also on a backbone without a class token, with its pooled image features. A class
-that was not fitted keeps its text, so every protocol is served.
+that was not fitted keeps its text, so every protocol is supported.
 
 CLAP adds a penalty that keeps the vectors near the texts: the mean over classes of a_c |w_c - text_c|^2. The weight a_c
 is the mean zero-shot probability of the class on its own training clips (`penalty: l2`, `weights: zero_shot`). It needs
 no validation clips.
 
 Differences from the release: features come from clips without augmentation (it stores 20 augmented passes). A class
-without training clips has the mean of the other weights.
+without training clips gets the mean of the other weights.
 
 B, N clips, T frames, K classes, D joint width.
 """
@@ -67,7 +67,7 @@ class ZsLp(Head):
     config: Config
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> ClassTexts:
-        """Return the mean text features, as long as the raw features on average, and the ids of the classes."""
+        """Return the mean text features, with the mean norm of the raw features, and the class ids."""
         every_S = torch.ones_like(table.motion_S)
         mean_KD = class_means(words.sentence_SD, table, every_S)
         norm_S = words.sentence_SD.norm(dim=-1)
@@ -122,7 +122,7 @@ def train_vectors(
 
 
 def scheduled_lr(lr: float, epoch: int, epochs: int) -> float:
-    """Return the learning rate of an epoch: a warm-up of one epoch (if there are several), then a cosine to zero."""
+    """Return the learning rate of an epoch: one warm-up epoch (if there are several), then cosine decay to zero."""
     if epochs == 1:
         return lr
     return WARM_UP_LR if epoch == 0 else lr * 0.5 * (1 + math.cos(math.pi * epoch / epochs))

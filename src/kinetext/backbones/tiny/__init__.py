@@ -1,7 +1,7 @@
 """`kinetext-tiny`, the small CLIP of the demo: the model, its pretraining on still images, and a probe of its features.
 
-Only the word embeddings that the pretraining captions use were trained (49 408 in all). The weights file holds only
-these; the other embeddings are drawn from a fixed seed when the file is read.
+Of 49 408 word embeddings, only those that the pretraining captions use were trained. The weights file holds only these;
+the other embeddings are drawn from a fixed seed when the file is read.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ from kinetext.data.scenes import draw_scene
 
 KINDS = ("single", "pair", "gate", "box", "empty")
 SHARES = (0.55, 0.2, 0.1, 0.11, 0.04)
-# Heads that read each attribute off a feature, during the first part of training: an image alone does not say which of
-# two figures a caption will call the first, so its heads leave out what depends on that.
+# Auxiliary heads predict each attribute from a feature in the first part of training. An image does not show which of
+# two figures a caption names first, so the image heads leave out what depends on that.
 TEXT_HEADS = stills.ATTRIBUTES | still_captions.POSITIONED
-HEADS_UNTIL = 0.6  # share of the steps after which only the contrast is left
+HEADS_UNTIL = 0.6  # fraction of the steps after which only the contrastive loss is left
 IMAGE_HEADS = {
     name: v for name, v in TEXT_HEADS.items() if name not in ("side", "height", "other_shape", "other_colour")
 }

@@ -30,7 +30,7 @@ PROBES = {
     "side": "pair",
     "height": "pair",
 }
-SEED = 20_000_003  # stills that no training has seen: pretraining draws from small seeds
+SEED = 20_000_003  # stills unseen in training: pretraining uses small seeds
 
 
 def probe_backbone(folder: Path, count: int) -> dict[str, float]:

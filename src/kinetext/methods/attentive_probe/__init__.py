@@ -2,22 +2,22 @@
 src/models/attentive_pooler.py, evals/video_classification_frozen): a small transformer over all tokens of a clip.
 
 depth - 1 self-attention blocks run over the tokens. Then one learned query attends to them: keys are normalised, the
-query is not, and there is no output projection. An MLP and a Linear to the classes follow. No text is used.
+query is not, and there is no output projection. An MLP and a linear classifier follow. No text is used.
 
-Several probes train at once on one pass over the tokens: one for each learning rate and weight decay. The probe with
-the best accuracy on the *validation* clips after the last epoch is kept (the first of equal ones), and the others are
-thrown away. V-JEPA 2's evaluation reports the best epoch of the best probe on the clips that it tests on; here test
-clips are never seen. So a grid needs `training.select: best_val`.
+One probe trains for each pair of learning rate and weight decay, all on the same batches. The probe with the best
+*validation* accuracy after the last epoch is kept (the first if tied), and the others are discarded. V-JEPA 2's
+evaluation reports the best epoch of the best probe on its test clips; here, test clips play no part in the selection. A
+grid therefore needs `training.select: best_val`.
 
-Only the probe trains. At width 768 it has 6.50 M parameters with depth 1 and 27.76 M with depth 4, and K (V + 1) of the
-Linear (tests/parity/test_attentive_probe.py); at width 512, on frame features, 2.89 M with depth 1. Before training it
-is random and knows nothing of the classes; it needs training clips of every class. Patches as tokens need
-no class token; with `tokens: frames` each token is the backbone's image feature, which on CLIP comes from the class token.
+Only the probe trains. At width 768 it has 6.50 M parameters with depth 1 and 27.76 M with depth 4, plus K (V + 1) of
+the classifier (tests/parity/test_attentive_probe.py); at width 512, on frame features, 2.89 M with depth 1. The probe
+starts at random and needs training clips of every class. With patch tokens it works on backbones without a class token;
+with `tokens: frames`, each token is the backbone's image feature, which on CLIP comes from the class token.
 
-Differences from the release: clips are not augmented, and training is in float32 on stored tokens (float16). Tokens of
-the last layer pass a LayerNorm without weights, because CLIP's patch tokens have none (V-JEPA 2's encoder ends with
-one). With `tokens: frames` the probe reads frame features. The probe adds no positions: on an image model, which
-encodes frames alone, the order of frames has no effect.
+Differences from the release: clips are not augmented, and training is in float32 on stored tokens (float16). Patch
+tokens pass a LayerNorm without weights, because CLIP has no final norm on them (V-JEPA 2's encoder ends with one). With
+`tokens: frames`, the probe reads frame features. The probe adds no positions: on an image model, which encodes frames
+separately, frame order has no effect.
 
 B, N clips, M validation clips, T frames, L tokens of a frame, S = T L tokens of a clip, V width, K classes, H heads.
 """
@@ -97,7 +97,7 @@ class AttentiveProbe(TextFreeHead):
         return frames_BTD.flatten(1, 2)
 
     def fit(self, frames_NTD: Tensor, target_N: Tensor, text: Any, val: tuple[Tensor, Tensor] | None = None) -> None:
-        """Train a probe for each learning rate and weight decay, and keep the best on the validation clips.
+        """Train a probe per pair of learning rate and weight decay; keep the best on the validation clips.
 
         Raises ValueError if a class has no training clip, or if there are several probes and no validation clips.
         """

@@ -1,9 +1,9 @@
 """The attentive pooler and classifier of V-JEPA 2 (facebookresearch/vjepa2 @ c2963a4, src/models/attentive_pooler.py
-and src/models/utils/modules.py). Parameters have the names of the original's AttentiveClassifier.
+and src/models/utils/modules.py). Parameter names are those of the original's AttentiveClassifier.
 
-Weights start as in the original: matrices of linear layers and the query from a truncated normal of 0.02, biases zero.
-The two output matrices of self-attention block i (from 1) are divided by sqrt(2 i). The second matrix of the last MLP
-is divided by sqrt(2 (depth - 1)), or by sqrt(2) with depth 1.
+Weights start as in the original: linear layers and the query from a truncated normal (std 0.02), biases at zero. The
+two output matrices of self-attention block i (from 1) are divided by sqrt(2 i). The second matrix of the last MLP is
+divided by sqrt(2 (depth - 1)), or by sqrt(2) with depth 1.
 
 B clips, S tokens of a clip, Q queries, V width, K classes.
 """
@@ -20,7 +20,7 @@ from kinetext.backbones.attention import fused_attention
 
 
 class AttentiveClassifier(nn.Module):
-    """Attentive pooling and a Linear to the classes."""
+    """Attentive pooling and a linear classifier."""
 
     def __init__(self, width: int, heads: int, depth: int, classes: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class AttentivePooler(nn.Module):
 
 
 class SelfAttentionBlock(nn.Module):
-    """A block of self-attention and MLP, with LayerNorm before each."""
+    """A pre-norm block of self-attention and MLP."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttentionBlock(nn.Module):
-    """A block in which queries attend to tokens. Queries are not normalised, and there is no output projection."""
+    """A cross-attention block. Attention has no norm on the queries and no output projection."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class CrossAttentionBlock(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of queries to tokens, without output projection."""
+    """Multi-head attention from queries to tokens, with no output projection."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

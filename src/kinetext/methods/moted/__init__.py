@@ -1,27 +1,26 @@
 """MoTED, reconstructed from the abstract of "Enhanced Motion-Text Alignment for Image-to-Video Transfer Learning"
-(Zhang et al., CVPR 2024); the paper was not available. The abstract names GPT-4's descriptions of how confusable
+(Zhang et al., CVPR 2024); the paper was not available. The abstract mentions GPT-4's descriptions of how confusable
 classes differ in motion, perception modules in both encoders, and a contrastive loss between visual and textual motion
 features. Everything else, including all default values, is a reconstruction.
 
 - Image side: appearance is the mean of CLIP's frame features. Motion is one token per frame: CLIP's frame feature, plus
-  the frame's feature in a temporal method of the registry (`visual`: stan, seq_transformer, ...) through a Linear that
-  starts at zero.
+  the frame's feature in a temporal method (`visual`: stan, seq_transformer, ...) through a zero-initialised linear
+  layer.
 - Text side: appearance is the mean of the class-name features. Motion is one feature per step of the class: the mean of
   the descriptions at that position, plus the output of a perception module (`reader.py`) that reads the words of all
-  descriptions with their positions, and the other steps. It starts at zero.
-- Motion score: the soft monotone alignment of frames and steps (methods/alignment.py). Where classes have descriptions
-  against one rival and the rival has some against them, such a pair is compared where it is at stake (`pairs.py`).
+  descriptions with their positions, and the other steps. Its output is zero before training.
+- Motion score: the soft monotone alignment of frames and steps (methods/alignment.py). Two classes with descriptions
+  against each other are also compared directly, weighted by probability (`pairs.py`).
 - Score: appearance + weight x motion. The weight is positive and learned; it starts at `motion`.
-- Loss (`Moted.losses`): the cross-entropy of this score, so that the score which is used is the score which is trained,
-  plus `align` x the cross-entropy of the motion score over all classes, plus `hard` x the same among a class and its
-  rivals, plus `reversed` x that of the class's steps against the same steps in reverse order (off by default).
+- Loss (`Moted.losses`): the cross-entropy of this score, so that the score in use is the score that is trained, plus
+  `align` x the cross-entropy of the motion score over all classes, plus `hard` x the same among a class and its rivals,
+  plus `reversed` x that of a class's steps against the same steps in reverse order (off by default).
 
 CLIP, the temporal method and the perception module train. Before training the motion score equals the score of
-ordered_descriptions with `steps: steps` and the same `temperature` and `order`, and with `phases: [start, end]` that
-with `steps: ends`. With align = hard = motion = 0 the method equals mean_pool on the names
-(tests/methods/test_moted.py). moted itself reads frame features, so on a backbone without a class token it takes the
-pooled image features and equals the same before training; only the temporal method (`visual`) may read summaries, and
-its docstring says which.
+ordered_descriptions with `steps: steps` and the same `temperature` and `order`; with `phases: [start, end]`, that with
+`steps: ends`. With align = hard = motion = 0 the method equals mean_pool on the names (tests/methods/test_moted.py).
+moted itself reads frame features, so on a backbone without a class token it uses the pooled image features, and the
+same holds before training; only the temporal method (`visual`) may read summaries (see its docstring).
 
 Ablations: `reader: false` (no text module), `visual: null` (no visual module), `align: 0`, `hard: 0` (no hard pairs),
 `pairs: false` (no pairwise comparison), `phases: [start, end]` (ends only: the first and the last third of the frames
@@ -71,7 +70,7 @@ class VideoFeatures(NamedTuple):
 
 
 class ClassFeatures(NamedTuple):
-    """Appearance [K, D], the steps of all groups, and the class, rival and opposite of each pair."""
+    """Appearance [K, D], the steps of all groups, and the class, rival and reverse of each pair."""
 
     appearance: Tensor
     step_GMD: Tensor
@@ -109,9 +108,7 @@ class Moted(Method):
 
     @classmethod
     def check(cls, config: Any) -> None:
-        """Raise ValueError if the temporal method is unknown, lacks an option of `visual_options`, or does nothing
-        over time.
-        """
+        """Raise ValueError if `visual` is unknown, lacks an option of `visual_options`, or has no motion features."""
         if config.visual:
             method, options = configure_method(config.visual, config.visual_options)
             if not method.gives_frame_motion(options):
@@ -227,17 +224,17 @@ class Moted(Method):
         return self.backbone.logits(self._cosines(video, text)[-1])
 
     def _order_loss(self, batch: LossInputs, motion_BK: Tensor) -> Tensor:
-        """Return the cross-entropy of the steps of the right class against the same steps in reverse order."""
+        """Return the cross-entropy of the steps of the true class against the same steps in reverse order."""
         step_GMD, position_GM = reversed_steps(batch.text.step_GMD, batch.text.position_GM, batch.text.count_G)
         turned_BK = self.motion_scores(batch.video, batch.text._replace(step_GMD=step_GMD, position_GM=position_GM))
         right_B1, turned_B1 = (score_BK.gather(1, batch.target_B[:, None]) for score_BK in (motion_BK, turned_BK))
         return F.softplus(self.backbone.logits(turned_B1) - self.backbone.logits(right_B1)).mean()
 
     def losses(self, batch: LossInputs) -> dict[str, Tensor]:
-        """Return the weighted cross-entropies `fused` (or `appearance`), `motion` and `rivals`.
+        """Return the weighted cross-entropies `fused` (or `appearance`), `motion`, `rivals` and `order`.
 
-        `fused` is that of the score, `motion` that of the motion scores over all classes, `rivals` among a class and its
-        rivals. Terms of weight zero are left out.
+        `fused` is of the score, `motion` of the motion scores, `rivals` of those among a class and its rivals, `order`
+        against reversed steps. Terms of weight zero are left out.
         """
         assert batch.rivals_KK is not None
         target_B, smoothing = batch.target_B, batch.label_smoothing

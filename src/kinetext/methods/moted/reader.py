@@ -1,8 +1,8 @@
-"""The text-side perception module of moted: it reads the words of ordered sentences, right after the text encoder.
+"""The text-side perception module of moted: it follows the text encoder and reads the words of ordered sentences.
 
-One query per step attends to the words of all sentences of its group, then to the other steps. Words and queries carry
-the position of their sentence in the action, so "at the left" means another motion at the start than at the end, and
-"red" before "blue" another than after it.
+One query per step attends to the words of all sentences of its group, then to the group's steps. Words and queries
+carry the position of their sentence in the action, so "at the left" differs between the start and the end, and "red"
+before "blue" from "red" after it.
 
 G groups (classes, and pairs), M steps, R rows (sentences of groups), L words, D joint width.
 """
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from kinetext.backbones.text_steps import StepIndex
 from kinetext.methods.blocks import Attention, zero_linear
 
-FREQUENCIES = 8  # sines and cosines of a position, at half a period per action and its multiples
+FREQUENCIES = 8  # sines and cosines per position: 1 to 8 half periods over the action
 
 
 class Positions(nn.Module):
-    """Encode positions from 0 to 1 as vectors. NaN, the whole action, is an input of its own."""
+    """Encode positions from 0 to 1 as vectors. NaN (the whole action) is a separate input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Positions(nn.Module):
 
 
 class Reader(nn.Module):
-    """Attend from each step to the words of its group and to the other steps. The output is zero before training."""
+    """Attend from each step to the words and then the steps of its group. The output is zero before training."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -1,11 +1,11 @@
-"""STAN (Liu et al., CVPR 2023, arXiv:2301.11116): a branch beside the last layers of CLIP that attends across frames.
+"""STAN (Liu et al., CVPR 2023, arXiv:2301.11116): a branch parallel to CLIP's last layers that attends across frames.
 
 The branch has K layers. Layer k adds the tokens of CLIP's layer C - K + k (of C layers) to the state of the branch. It
 then attends over time at each patch position, and over space within each frame. The video token of the last layer is
 added to the class token of every frame.
 
-Paper and released code differ. `variant: code` follows the code (farewellthree/STAN @ c9dc7b6, clip_stan_hf.py) and
-gives equal outputs (tests/parity/test_stan.py). `variant: paper` follows the text. There are 13 differences:
+The paper and the released code differ. `variant: code` follows the code (farewellthree/STAN @ c9dc7b6, clip_stan_hf.py)
+and gives equal outputs (tests/parity/test_stan.py). `variant: paper` follows the text. There are 13 differences:
 
 - [1] to [7] concern the branch; comments in branch.py and cross_frame.py describe them.
 - [8] Attention over time comes before attention over space. The paper leaves the order open; both variants do this.
@@ -16,13 +16,12 @@ gives equal outputs (tests/parity/test_stan.py). `variant: paper` follows the te
 CLIP and the branch train. The branch adds 40,218,624 parameters with K = 4 on ViT-B (test_stan.py).
 
 Before training, the temporal half of `variant: code` is the identity, because the last linear layer of each temporal
-module is zero. With a zero time embedding the scores then do not depend on the order of frames. They differ from
-mean_pool's scores, because the spatial half starts as a copy of CLIP's layers and changes the class token from the
-start.
+module is zero. With a zero time embedding, the scores then do not depend on frame order. They differ from mean_pool's
+scores, because the spatial half starts as a copy of CLIP's layers and changes the class token from the start.
 
-Where a backbone pools its tokens instead (SigLIP, PE-Core, CLIPA, CoCa), the pooled summary of a level takes the place
-of the class token, a class embedding or position that the model lacks is zero, and before training the same holds: no
-effect of the order with a zero time embedding, and other scores than mean_pool's.
+Where a backbone pools its tokens instead (SigLIP, PE-Core, CLIPA, CoCa), the pooled summary of a level replaces the
+class token, and a class embedding or position that the model lacks is zero. Before training the same holds: frame order
+has no effect with a zero time embedding, and scores differ from mean_pool's.
 
 The ablations of the paper are options: `multi_level`, `temporal: none` (no cross-frame module), `intra_frame` and
 `levels`. The posterior structure of the paper is the method seq_transformer. The paper does not say how a part was
@@ -160,8 +159,8 @@ class Stan(Method):
     def frame_motion(self, tokens: Tokens, per_frame: bool = True) -> Tensor:
         """Return the frame features [B, T, D] with the video token added.
 
-        With `per_frame`, the video token of a frame is what the last layer read from this frame; otherwise it is the
-        mean of these over the frames.
+        With `per_frame`, each frame gets the video token that the last layer computes for it; otherwise, all frames
+        share one.
         """
         summary_BTV = self.summaries(tokens)
         if summary_BTV.shape[1] > self.config.max_frames:

@@ -1,6 +1,6 @@
-"""STAN's branch: layers beside the last layers of the image encoder that attend across frames, then within each frame.
+"""STAN's branch: layers parallel to the image encoder's last ones that attend across, then within frames.
 
-The numbers in brackets are the differences between code and paper that the docstring of the package lists.
+Numbers in brackets refer to the differences between code and paper in the package docstring.
 
 B clips, T frames, L patches, N = 1 + L tokens, V width, (h, w) the patch grid.
 """
@@ -45,9 +45,9 @@ class Branch(nn.Module):
             self.drop_path = nn.ModuleList(drop_path(rate) for rate in rates)
         self.time_embed = nn.Parameter(config.time_std * torch.randn(config.max_frames, V))
         if config.variant == "paper":
-            # [3] its own Pos_s; that it starts at zero is ours
+            # [3] a separate Pos_s; zero initialisation is ours
             self.space_embed = nn.Parameter(torch.zeros(self.grid[0] * self.grid[1] if config.intra_frame else 1, V))
-            # [1] W_proj; that it starts as the identity, the code's plain sum, is ours
+            # [1] W_proj; identity initialisation, the code's plain sum, is ours
             later = self.levels[1:] if config.multi_level else ()
             self.project = nn.ModuleList(identity_linear(V) for _ in later)
         self.dropout = nn.Dropout(config.dropout)  # [4]
@@ -74,7 +74,7 @@ class Branch(nn.Module):
                     summary_BTV, level_BTLV = (self.project[k - 1](x) for x in (summary_BTV, level_BTLV))  # [1]
                 cls_B1V = cls_B1V + summary_BTV.mean(1, keepdim=True)
                 patches_BLTV = patches_BLTV + level_BTLV.transpose(1, 2)
-            whole = k < len(self.levels) - 1  # of the last layer only the video token is used
+            whole = k < len(self.levels) - 1  # only the video token of the last layer is used
             inputs = (k, cls_B1V, patches_BLTV, per_frame and not whole, whole)
             cls_B1V, patches_BLTV = checkpointed(self.layer, *inputs) if gradient_checkpointing else self.layer(*inputs)
         if self.config.intra_frame:
@@ -89,7 +89,7 @@ class Branch(nn.Module):
         time_TV = self.time_embed[: summary_BTV.shape[1]]
         if self.config.variant == "paper":
             return mean_B1V, self.dropout(self.space_embed[:, None] + time_TV + patches_BLTV)  # [2], [3], [4]
-        # [2], [3] CLIP's own embeddings once more
+        # [2], [3] CLIP's embeddings, added a second time
         class_V, class_position_V, positions_LV = embeddings
         offset_LV = positions_LV if self.config.intra_frame else class_position_V[None]
         return (mean_B1V + class_V + class_position_V) / 2, offset_LV[:, None] + time_TV + patches_BLTV

@@ -19,7 +19,7 @@ from kinetext.core.tensors import save_tensors
 log = logging.getLogger(__name__)
 
 BACKBONE, BRANCH = "backbone", "branch"  # attributes of the method stan
-# buffers of positions, and two parameters of March 2023 that no output depends on
+# position buffers, and two parameters of March 2023 that no output depends on
 UNUSED = re.compile(r"(.*\.)?(position_ids|timesFPN_pos_embed\.weight|timesFPN_cls_token)")
 
 

@@ -18,10 +18,9 @@ NUMBERS = 2**24  # similarities held at once
 def mug_scores(video_BTV: Tensor, word_SLV: Tensor, mask_SL: Tensor) -> Tensor:
     """Return the scores [B, S] of all pairs of videos and sentences.
 
-    The cosines of every frame with every word are pooled with softmax weights over frames, then over words, and also in
-    the other order. The score is the mean of both. The features must be normalised. `mask_SL` is true for words and
-    false for padding.
-    Source: `mug_frame_token_simple` of farewellthree/STAN @ c9dc7b6.
+    The cosines of all frames and words are pooled with softmax weights over frames, then words, and in the opposite
+    order. The score is the mean of both. The features must be normalised. `mask_SL` is true for words and false for
+    padding. Source: `mug_frame_token_simple` of farewellthree/STAN @ c9dc7b6.
     """
     step = max(1, NUMBERS // (video_BTV.shape[0] * video_BTV.shape[1] * word_SLV.shape[1]))
     parts = zip(word_SLV.split(step), mask_SL.split(step), strict=True)
@@ -65,7 +64,7 @@ def class_words(words: WordFeatures, table: TextTable) -> ClassWords:
 def class_scores(video_BTD: Tensor, text: ClassWords) -> Tensor:
     """Return the scores [B, K], averaged over the sentences of a class. In the original a class has one sentence."""
     has_sentence_KM = text.mask_KML.any(-1)
-    # an empty place is scored as one word of zeros and counts for nothing: to pick the others is to wait for the device
+    # a missing sentence is one zero word with weight 0, because selecting the others would wait for the device
     mask_KML = torch.cat([text.mask_KML[..., :1] | ~has_sentence_KM[..., None], text.mask_KML[..., 1:]], -1)
     video_BTD = F.normalize(video_BTD, dim=-1)
     scores_BS = mug_scores(video_BTD, text.word_KMLD.flatten(0, 1), mask_KML.flatten(0, 1))

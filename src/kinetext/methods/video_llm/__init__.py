@@ -2,19 +2,20 @@
 
 Each test clip is one request: its frames as JPEG images, and a numbered list of the choices with their descriptions.
 The answer is a JSON object with the numbers of the best choices. With `examples`, training clips of the run come first,
-as earlier turns of the conversation with the right answer. How a model is asked follows common practice of video
-benchmarks with multiple choices (MVBench, Li et al., CVPR 2024); the wording is ours.
+as earlier turns of the conversation with the correct answers. The format follows multiple-choice video benchmarks
+(MVBench, Li et al., CVPR 2024); the wording is ours.
 
-Nothing trains and no parameter is added. There is no backbone: the run keeps one in its name because its text set and
-its confusable classes belong to it. The seed of a run orders the choices and draws the examples, because models prefer
-some positions of a list (Pezeshkpour and Hruschka, Findings of NAACL 2024); the spread over seeds shows by how much.
+Nothing trains and no parameter is added. There is no backbone: the run's name keeps one because its text set and its
+confusable classes belong to it. The seed of a run shuffles the choices and draws the examples, because models favour
+some positions in a list (Pezeshkpour and Hruschka, Findings of NAACL 2024); the spread over seeds shows how much.
 
-The answer scores 1 and all other choices 0, so that they tie, which counts as wrong. With `ranked: n` the model ranks
-its n best choices, which score n, ..., 1. In retrieval a tie would count as right, so there the other choices get random
-scores below 1/2, drawn from a hash of the request: their order is that of chance. An answer that cannot be read, or names no choice, counts as wrong and is named in the predictions.
+The answer scores 1 and all other choices 0; ties count as wrong. With `ranked: n` the model ranks its n best choices,
+which score n, ..., 1. In retrieval a tie would count as correct, so the other choices get random scores below 1/2,
+seeded by a hash of the request. An answer that cannot be parsed, or names no choice, counts as wrong and is noted in
+the predictions.
 
 Requests go through the client of the text provider chat_api: replies are cached by everything that determines them
-(images by a hash of their pixels), cost is capped, and the key is neither stored nor logged.
+(images by a hash of their pixels), cost is capped, and the API key is neither stored nor logged.
 
 T frames, C channels (RGB), H x W pixels, K choices.
 """
@@ -55,7 +56,7 @@ class VideoLLM(FrameMethod):
     what_trains = "nothing"
 
     class Config(ServerOptions):
-        """Options of the server, and of what it is asked."""
+        """Options of the server and of the requests."""
 
         examples: int = Field(
             0, ge=0, le=64, description="training clips that each request shows with their classes, drawn by the seed"
@@ -130,8 +131,8 @@ class VideoLLM(FrameMethod):
     def answer(self, frames_TCHW: Tensor, question: Question) -> Answer:
         """Return the answer about a clip, from the cache or from the server.
 
-        Raises ValueError if there are too many choices, if the cost cap is reached, or if the server would refuse every
-        other clip too: no key, key refused, no such model, no server.
+        Raises ValueError if there are too many choices, if the cost cap is reached, or if every other clip would fail
+        too: no key, key refused, no such model, no server.
         """
         config, num_choices = self.config, len(question.choices)
         if num_choices > config.max_choices:
@@ -153,7 +154,7 @@ class VideoLLM(FrameMethod):
         return self._read(record, cache.request_hash(request), question, order_K)
 
     def choice_order(self, num_choices: int) -> list[int]:
-        """Return the indices of the choices in the order of the list that the model gets. It depends on the seed."""
+        """Return the indices of the choices in the order that the model sees, shuffled by the seed."""
         order_K = list(range(num_choices))
         random.Random(self.seed).shuffle(order_K)
         return order_K

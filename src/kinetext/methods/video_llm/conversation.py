@@ -31,8 +31,8 @@ def ask(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return the request about a clip, and its images: hash -> JPEG file.
 
-    `order_K` are the indices of the choices in the order of the list. `config` are the options of VideoLLM. The first
-    example, or the clip itself, is in the first message, because some models' templates need alternating roles.
+    `order_K` has the indices of the choices in list order, `config` the options of VideoLLM. The first example, or the
+    clip itself, is in the first message, because some chat templates need alternating roles.
     """
     images: dict[str, bytes] = {}
     number_of = {index: number for number, index in enumerate(order_K, start=1)}
@@ -129,5 +129,5 @@ def _one_line(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text in the form in which an answer is compared with it."""
+    """Return a text, normalised for comparison with an answer."""
     return _one_line(text).casefold().strip("\"'. ")

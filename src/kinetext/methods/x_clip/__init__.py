@@ -1,12 +1,12 @@
-"""X-CLIP (Ni et al., "Expanding Language-Image Pretrained Models for General Video Recognition", ECCV 2022): frames exchange
-messages inside the image encoder, and the texts are prompted by the video.
+"""X-CLIP (Ni et al., "Expanding Language-Image Pretrained Models for General Video Recognition", ECCV 2022): frames
+exchange messages in the image encoder, and texts are prompted by the video.
 
 1. Messages: in every layer of the image encoder each frame sends a message, a linear function of its summary. The
    messages of a clip attend to each other, and the tokens of a frame attend to the frame's message as one more key.
 2. Multi-frame integration: the frame features go through a transformer layer with positions, plus a residual, and are
    averaged to the video feature.
 3. Video-conditioned prompts: two layers let each text attend to the patches of the last layer (without the final
-   LayerNorm), averaged over the frames. The result, times a factor per channel that starts at 0.1, is added to the text.
+   LayerNorm), averaged over frames. The result, times a factor per channel that starts at 0.1, is added to the text.
 
 The score is the cosine of the video feature with the prompted text, times CLIP's scale, which is frozen. CLIP's image
 encoder and all added parameters train; the text encoder is frozen by default. On ViT-B/16 with 8 frames the method
@@ -17,9 +17,9 @@ with the same weights, gradients included (microsoft/VideoX @ 1744b21; tests/par
 transformers.XCLIPModel.
 
 Differences from the released code: positions of the frames are interpolated if a clip does not have `frames` frames;
-several sentences of a class are averaged; stochastic depth, which is 0 in the released configurations, is left out.
-On a backbone without a class token, the summary of a frame is what the backbone pools; there too the method does not
-equal zero-shot before training.
+several sentences of a class are averaged; stochastic depth, which is 0 in the released configurations, is left out. On
+a backbone without a class token, the summary of a frame is its pooled output; there too, the method does not equal
+zero-shot CLIP before training.
 
 Released settings for Kinetics-400 (microsoft/VideoX @ 1744b21, X-CLIP/configs/k400; experiments/x_clip_k400.yaml): text
 encoder frozen, AdamW, learning rate 8e-6, ten times as much for new parameters, weight decay 0.001, 30 epochs of 256
@@ -112,9 +112,7 @@ class XClip(Method):
         """Return the output [B, T, N, V] of a layer whose tokens also attend to the message of their frame."""
         message_BTV = self.messages[number - 1](self.backbone.summary(x_BTNV))
         x_SNV = x_BTNV.flatten(0, 1)
-        message = layer.placed(None).keys_values(
-            message_BTV.flatten(0, 1)[:, None]
-        )  # a message has no place in a frame
+        message = layer.placed(None).keys_values(message_BTV.flatten(0, 1)[:, None])  # a message has no position
         x_SNV = x_SNV + layer.attention(x_SNV, extra_keys_values=message)
         return (x_SNV + layer.mlp(x_SNV)).unflatten(0, x_BTNV.shape[:2])
 
@@ -124,7 +122,7 @@ class XClip(Method):
         return Video(self.integration(self.frame_features(tokens)), self.prompts.patches(patches_BTNV))
 
     def pool_texts(self, words: WordFeatures, table: TextTable) -> Tensor:
-        """Return the class features [K, D], with the length of the encoder's features."""
+        """Return the class features [K, D], with the norm of the encoder's features."""
         return unscaled_class_means(words.sentence_SD, table)
 
     def score(self, video: Video, text: Tensor) -> Tensor:

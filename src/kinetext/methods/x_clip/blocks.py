@@ -1,5 +1,5 @@
-"""The three parts that X-CLIP adds to CLIP: messages between frames, the multi-frame integration transformer, and prompts
-for the texts that depend on the video.
+"""The parts that X-CLIP adds to CLIP: messages between frames, the multi-frame integration transformer, and
+video-conditioned text prompts.
 
 Source: microsoft/VideoX (X-CLIP) @ 1744b21, models cct, mit and prompt.
 
@@ -25,7 +25,7 @@ class Message(nn.Module):
         self.fc = nn.Linear(width, width)
         self.ln = nn.LayerNorm(width)
         self.attn = Attention(width, heads)
-        nn.init.xavier_uniform_(self.attn.in_proj.weight)  # as torch's MultiheadAttention
+        nn.init.xavier_uniform_(self.attn.in_proj.weight)  # as in torch's MultiheadAttention
         for linear in (self.attn.in_proj, self.attn.out_proj):
             nn.init.zeros_(linear.bias)
 
@@ -36,7 +36,7 @@ class Message(nn.Module):
 
 
 class Integration(nn.Module):
-    """The multi-frame integration transformer: layers over frames with position embeddings, a residual, the mean."""
+    """The multi-frame integration transformer: layers with frame positions, a residual, and the mean over frames."""
 
     def __init__(self, backbone: Backbone, frames: int, layers: int, heads: int) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class PromptLayer(nn.Module):
 
 
 class PromptGenerator(nn.Module):
-    """Return what is added to the texts of a clip: layers that attend to its patches, times one factor per channel."""
+    """Compute the prompts added to the texts: layers that attend to a clip's patches, times a factor per channel."""
 
     def __init__(self, width: int, patch_width: int, layers: int, heads: int, scale: float) -> None:
         super().__init__()
