@@ -1,4 +1,4 @@
-"""video_llm: what a model behind a server is sent about a clip, how its answers are read, and what they cost."""
+"""video_llm: what a model behind an API is sent about a clip, how its answers are read, and what they cost."""
 
 import base64
 import json
@@ -233,7 +233,7 @@ def test_the_run_has_no_shares_and_cannot_classify_videos(world, tmp_path, serve
     server.script = choosing(world.labels[0])
     _, metadata = predict(world, tmp_path, server)
     assert read_calibration(metadata["calibration"]).ranks_only
-    with pytest.raises(ValueError, match="video_llm is a model behind a server"):
+    with pytest.raises(ValueError, match="video_llm is a model behind an API"):
         find_run_files(tmp_path)
 
 

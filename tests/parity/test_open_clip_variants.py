@@ -10,6 +10,7 @@ from kinetext.backbones.native_models import facts_of
 from kinetext.backbones.open_clip_vit import OpenClipViT
 from kinetext.backbones.text_tokens import HubTokenizer
 from kinetext.backbones.values import TextTokens
+from kinetext.core import plugins
 from kinetext.core.tensors import load_tensors
 from small_native import EMBED_DIM, VARIANTS, WIDTH, register, small
 
@@ -114,3 +115,17 @@ def test_each_family_has_its_preprocessing():
     assert (clipa.interpolation, clipa.resize_mode, clipa.context_length) == ("bilinear", "squash", 32)
     assert facts_of("ViT-H-14-quickgelu").resize_mode == "shortest"
     assert facts_of("ViT-H-14-quickgelu", "dfn5b").resize_mode == "squash"
+
+
+@pytest.mark.parametrize(("family", "model"), [("open_clip_vit", "ViT-bigG-14"), ("timm_vit", "ViT-SO400M-14-SigLIP2")])
+def test_a_giant_is_built_on_the_meta_device(family, model):
+    """`benchmarks/backbones.py` checks names and shapes of models that are too large to fill."""
+    tokenizer = {"pad_token": "[PAD]", "clean": "whitespace"}
+    with torch.device("meta"):
+        backbone = plugins.load("backbones", family).rebuild(
+            {"model": model, "quick_gelu": False, "tokenizer": tokenizer}
+        )
+        frames_BTCHW = torch.empty(1, 1, 3, backbone.image_size_px, backbone.image_size_px)
+        features_BTD = backbone.encode_frames(frames_BTCHW)
+    assert all(parameter.is_meta for parameter in backbone.parameters())
+    assert features_BTD.shape == (1, 1, backbone.embed_dim)

@@ -30,7 +30,7 @@ LISTS = {  # what check-config looks for among the annotations
 
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory) -> Callable[[Path], Config]:
-    """A function that checks a file, once, with new folders in the place of those that it names."""
+    """A function that checks a file, once, with new folders in place of those that it names."""
 
     @cache
     def check(file: Path) -> Config:

@@ -370,7 +370,7 @@ def test_results_are_named_as_snakemake_names_them(folder):
 
 
 def asking(options):
-    """A configuration of a method that asks a model behind a server."""
+    """A configuration of a method that asks a model behind an API."""
     methods = {"zero_shot": {}, "asked": {"module": "video_llm", "options": options}}
     experiment = {"datasets": ["mine"], "backbone": "tiny", "methods": ["asked"], "texts": ["names"], "seeds": [0, 1]}
     return {"methods": methods, "experiments": {"all": experiment}}

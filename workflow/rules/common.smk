@@ -321,7 +321,7 @@ def tested_checkpoint(w):
 
 
 def reply_cache(run):
-    """Return words of a shell line: the folder of cached replies, of a run that asks a model behind a server."""
+    """Return words of a shell line: the folder of cached replies, of a run that asks a model behind an API."""
     return flags(["--cache"], [f"{RESULTS}/cache"] * reads_frames(run))
 
 

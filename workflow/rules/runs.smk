@@ -79,7 +79,7 @@ rule predict_clips:
         "../../envs/kinetext.yaml"
     threads: 1
     resources:
-        gpu=lambda w: 0 if reads_frames(run_spec(w)) else 1,  # a model behind a server needs none here
+        gpu=lambda w: 0 if reads_frames(run_spec(w)) else 1,  # a model behind an API needs none here
         chat=lambda w: 1 if reads_frames(run_spec(w)) else 0,
         nodes=1,
         mem_mb=scale_with_attempt(16000),

@@ -9,6 +9,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
 
 from kinetext.backbones.catalogue import ASSETS, settings_of
@@ -73,7 +74,9 @@ def build_native(model: str, quick_gelu: bool = False) -> Any:
     settings = open_clip().get_model_config(model) or settings_of(model)
     refuse_unsupported(model, settings)  # first: other models need packages that may be missing
     with quiet():  # open_clip warns that no weights are loaded; they are loaded later
-        clip = open_clip().create_model(model, load_weights=False, force_quick_gelu=quick_gelu)
+        clip = open_clip().create_model(
+            model, load_weights=False, force_quick_gelu=quick_gelu, device=torch.get_default_device()
+        )
     if hasattr(clip, DECODER):
         delattr(clip, DECODER)
     return clip

@@ -26,7 +26,7 @@ RUNS: tuple[Column, ...] = (
     ),
     ("trials", pa.int32(), "settings that tuning tried before this run; null: not tuned"),
     ("rungs", pa.int32(), "rounds of successive halving, 1 without it; null: not tuned"),
-    ("answers", pa.string(), "which model behind a server answered, and how many answers count as wrong; null: none"),
+    ("answers", pa.string(), "which model behind an API answered, and how many answers count as wrong; null: none"),
 )
 TRAINING_COSTS: tuple[Column, ...] = (  # of a run's cost.json
     ("new_parameters", pa.int64(), "parameters that the method adds to the backbone"),
@@ -50,7 +50,7 @@ TEST_COSTS: tuple[Column, ...] = (  # of the metadata `cost` of a run's predicti
         "are encoded before",
     ),
     ("predict_peak_mib", pa.float64(), "peak memory of the prediction, MiB, as train_peak_mib"),
-    ("requests_per_clip", pa.float64(), "requests to a model behind a server per test clip, cached ones included"),
+    ("requests_per_clip", pa.float64(), "requests to a model behind an API per test clip, cached ones included"),
     (
         "prompt_tokens_per_clip",
         pa.float64(),

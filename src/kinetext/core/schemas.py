@@ -171,7 +171,7 @@ PREDICTIONS: tuple[Column, ...] = (
         pa.list_(pa.float32()),
         "score for each of some captions of training clips, for QB-Norm; null for other frame orders, and for classes",
     ),
-    ("note", pa.string(), "why a model behind a server gave no usable answer about the clip; null otherwise"),
+    ("note", pa.string(), "why a model behind an API gave no usable answer about the clip; null otherwise"),
 )
 METRICS: tuple[Column, ...] = (
     *shared_columns("dataset", "split", "protocol", "backbone", "method", "texts", "seed"),

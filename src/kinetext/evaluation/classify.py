@@ -38,7 +38,7 @@ class VideoClassifier(MethodClassifier):
         method, _ = configure_method(spec.method_module, spec.method_options)
         if method.reads == "frames":
             raise ValueError(
-                f"{files.run.parent}: {spec.method} asks a model behind a server about clips of the data set only; take a "
+                f"{files.run.parent}: {spec.method} asks a model behind an API about clips of the data set only; take a "
                 "run of another method"
             )
         if files.checkpoint is None and method.trains and spec.training.epochs:

@@ -48,7 +48,7 @@ def find_run_files(folder: Path) -> RunFiles:
     predictions = folder / "predictions.parquet"
     if predictions.is_file() and "answers" in read_metadata(predictions):
         raise ValueError(
-            f"{folder}: {spec.method} is a model behind a server, which answers about clips of the data set only"
+            f"{folder}: {spec.method} is a model behind an API, which answers about clips of the data set only"
         )
     paths = run_paths(folder, spec.run)
     trained = paths.results / "runs" / (spec.trained_on or spec.run)

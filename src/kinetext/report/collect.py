@@ -113,7 +113,7 @@ def _run_row(run: Run) -> dict[str, Any]:
 
 
 def answers_sentence(answers: dict[str, Any] | None) -> str | None:
-    """Return a sentence on the answers of a model behind a server, from the metadata of the predictions; None: none."""
+    """Return a sentence on the answers of a model behind an API, from the metadata of the predictions; None: none."""
     if answers is None:
         return None
     models = f"{', '.join(answers['models']) or 'no model'} answered"

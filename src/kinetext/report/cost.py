@@ -66,6 +66,6 @@ def _cells(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def answer_sentences(runs: list[dict[str, Any]], keys: set[RowKey]) -> list[str]:
-    """Return a sentence for each run whose answers come from a model behind a server (table `runs`, `answers`)."""
+    """Return a sentence for each run whose answers come from a model behind an API (table `runs`, `answers`)."""
     answered = [run for run in runs if run["answers"] and key_of(run) in keys]
     return [f"{run['method']}, {run['texts']}, seed {run['seed']}: {run['answers']}" for run in answered]

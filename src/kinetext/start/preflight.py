@@ -202,7 +202,7 @@ def _money(
 
 
 def _money_of_methods(missing: list[RunSpec], counts: dict[tuple[str, str], budget.Counts]) -> Iterator[Check]:
-    """Yield what the questions of methods that ask a model behind a server cost, and lists of choices that are too long.
+    """Yield what the questions of methods that ask a model behind an API cost, and lists of choices that are too long.
 
     Cached answers are not left out.
     """

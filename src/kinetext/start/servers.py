@@ -42,7 +42,7 @@ def check_texts(config: Config, runs: list[RunSpec], results: Path) -> Iterator[
 
 
 def check_methods(config: Config, runs: list[RunSpec], results: Path) -> Iterator[Check]:
-    """Check the key and the server of each method that asks a model behind a server and is not done."""
+    """Check the key and the server of each method that asks a model behind an API and is not done."""
     probed: dict[tuple[Server, str], str | None] = {}
     for name in dict.fromkeys(run.method for run in runs):
         missing = [run for run in runs if run.method == name and not _predictions(results, run).is_file()]

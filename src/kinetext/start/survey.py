@@ -22,7 +22,7 @@ MAX_NAMED = 3
 
 @dataclass(frozen=True)
 class Survey:
-    """What is known about a user's clips before any of them is decoded."""
+    """Facts about a user's clips, before any of them is decoded."""
 
     module: str  # folder or csv
     options: dict[str, Any]

@@ -37,7 +37,7 @@ class MotedOptions(Options):
         0.1, ge=0, description="prior of the alignment: the cost of a frame at the wrong end of the clip, in cosines"
     )
     ordered: bool = Field(True, description="off: ablation, the mean cosine of frames and steps in any order")
-    pairs: bool = Field(True, description="compare descriptions against one rival where that pair is at stake")
+    pairs: bool = Field(True, description="compare descriptions against one rival, weighted by the rival's probability")
     align: float = Field(1.0, ge=0, description="weight of the motion alignment loss over all classes")
     hard: float = Field(1.0, ge=0, description="weight of the same among a class and its rivals")
     reversed: float = Field(

@@ -46,7 +46,7 @@ class VideoLLM(FrameMethod):
 
     paper = "none; a baseline as in MVBench (Li et al., CVPR 2024)"
     mechanism = (
-        "Sends the frames to a multimodal model behind a server, which chooses from a list of classes or captions."
+        "Sends the frames to a multimodal model behind an API, which chooses from a list of classes or captions."
     )
     equals_before_training = "nothing trains; it is the model behind the server"
     cannot_see = (

@@ -1,4 +1,4 @@
-"""A model behind a server, with the limits that all requests of a table or run share: cost cap, rate, requests at once.
+"""A model behind an API, with the limits that all requests of a table or run share: cost cap, rate, requests at once.
 
 The texts of classes (providers/chat_api.py) and the answers about clips (methods/video_llm) go through this class.
 """
