@@ -1,11 +1,13 @@
 """How long a thousand runs take to collect: python benchmarks/collect.py [--runs 1000] [--clips 2000] [--classes 20]
 [--processes 2]
 
-Ten data sets of ten methods with two texts and five seeds, made up in a temporary folder; every run has its predictions under
-four views. Printed: seconds and CPU seconds of `collect_metrics`, those of the tests, and the size of the predictions.
+Ten data sets of ten methods with two texts and five seeds, made up in a temporary folder; every run has its predictions in
+four frame orders. Printed: the size of the predictions, and the seconds of `kinetext collect-metrics` from start to end.
 """
 
 import argparse
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,7 +19,6 @@ import yaml
 
 from kinetext.core.schemas import FRAME_ORDERS
 from kinetext.core.tables import schema, write_table
-from kinetext.report import collect
 
 
 def main() -> None:
@@ -31,27 +32,12 @@ def main() -> None:
         results = Path(folder)
         runs = [make_run(results, number, options.clips, options.classes) for number in range(options.runs)]
         size = sum((run / "predictions.parquet").stat().st_size for run in runs)
-        spent = timed(collect, "difference_rows")
-        started, before = time.perf_counter(), time.process_time()
-        collect.collect_metrics(runs, results, results / "tables", options.processes)
-        seconds, cpu = time.perf_counter() - started, time.process_time() - before
-    print(f"{len(runs)} runs of {options.clips} clips, {size / 2**20:.0f} MiB of predictions")
-    print(f"{seconds:.1f} s ({cpu:.1f} s of CPU time of the main process), of them {spent[0]:.1f} s of paired tests")
-
-
-def timed(module, name: str) -> list[float]:
-    """Seconds spent in a function of a module from now on, in a list of one."""
-    inner, spent = getattr(module, name), [0.0]
-
-    def outer(*args):
+        command = [sys.executable, "-m", "kinetext", "collect-metrics", *map(str, runs), "--results", folder]
+        command += ["--output", str(results / "tables"), "--processes", str(options.processes)]
         started = time.perf_counter()
-        try:
-            return inner(*args)
-        finally:
-            spent[0] += time.perf_counter() - started
-
-    setattr(module, name, outer)
-    return spent
+        subprocess.run(command, check=True)
+        seconds = time.perf_counter() - started
+    print(f"{len(runs)} runs of {options.clips} clips, {size / 2**20:.0f} MiB of predictions: {seconds:.1f} s")
 
 
 def make_run(results: Path, number: int, clips: int, classes: int) -> Path:

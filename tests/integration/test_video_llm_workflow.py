@@ -1,4 +1,4 @@
-"""Models behind a server through the whole workflow, from clips to the report, without a second bill: a method that asks
+"""Models behind an API through the whole workflow, from clips to the report, without a second bill: a method that asks
 about test clips, and texts that are captions of training clips.
 """
 

@@ -153,7 +153,8 @@ def tokenizer_settings(tokenizer: Tokenizer | None) -> dict[str, Any] | None:
 def tokenizer_from(architecture: dict[str, Any], text_settings: dict[str, Any]) -> Tokenizer:
     """Return the tokenizer of backbone.yaml.
 
-    If its settings are stored, a hub tokenizer has no content yet (see `with_content`); else it is read from the hub.
+    If its settings are stored, a hub tokenizer has no content yet (see `with_content`); else it is read from the hub's
+    cache or the hub.
     """
     if "hf_tokenizer_name" not in text_settings:
         return ClipTokenizer(architecture["model"])

@@ -223,7 +223,9 @@ def build(model: str) -> Any:
         timm_facts(model)  # raises, with the nearest name
     refuse_unsupported(model, settings)
     with quiet():  # open_clip warns that no weights are loaded; they are loaded later
-        clip = open_clip_with_timm().create_model(model, load_weights=False, device=torch.get_default_device())
+        clip = open_clip_with_timm().create_model(
+            model, load_weights=False, device=torch.get_default_device()
+        )  # meta: too large to fill
     problem = _odd_trunk(clip.visual.trunk) or unsupported(getattr(clip, "text", clip))
     if problem:
         raise ValueError(

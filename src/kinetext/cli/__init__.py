@@ -7,13 +7,13 @@ starts fast.
 import gc
 import logging
 import sys
-from typing import Any
 
 import typer
 
 from kinetext.cli import models, start, user, workflow
 from kinetext.core.escape import for_terminal
 from kinetext.core.files import disk_errno
+from kinetext.core.pandas_import import block_pandas_import
 from kinetext.core.torch_compiler import defer_torch_compiler
 
 app = typer.Typer(
@@ -83,23 +83,3 @@ def _print_error(message: str) -> None:
         print(message, file=sys.stderr, flush=True)
     except OSError:  # stderr is the rule's log, which may be on the same full disk; Snakemake shows stdout
         print(message, flush=True)
-
-
-def block_pandas_import() -> None:
-    """Make pyarrow treat pandas as not installed in this process.
-
-    Without this, pyarrow imports pandas, which takes a second, only to check whether a list is a pandas object. Other
-    code can still import pandas.
-    """
-    import pyarrow
-
-    sys.meta_path.insert(0, _NoPandas)  # type: ignore[arg-type]
-    pyarrow.array([])  # pyarrow tries the import once
-    sys.meta_path.remove(_NoPandas)  # type: ignore[arg-type]
-
-
-class _NoPandas:
-    @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
-        if name == "pandas":
-            raise ImportError("blocked by kinetext: pyarrow only checks for pandas objects")

@@ -168,7 +168,7 @@ def _signs(sizes: Sequence[int], seed: int, exact: bool) -> Iterator[list[np.nda
         return
     for packed_PG in _random_patterns(total, seed):
         flip_PG = np.unpackbits(packed_PG, axis=1, count=total).view(np.int8)
-        yield np.split((1 - 2 * flip_PG).astype(float), ends[:-1], axis=1)
+        yield np.split(1.0 - 2 * flip_PG, ends[:-1], axis=1)
 
 
 @lru_cache(maxsize=2)  # metrics of one comparison have the same number of groups

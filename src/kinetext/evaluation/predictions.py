@@ -73,7 +73,7 @@ def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[s
 
 
 def predictions_of(table: pa.Table, frame_order: str | None = None) -> dict[tuple[str, str], Predictions]:
-    """Return the predictions of a table `predictions`, as `read_predictions`."""
+    """Return the predictions of a table `predictions` by (split, frame order)."""
     metadata = metadata_of(table.schema)
     if frame_order is not None:
         table = table.filter(pc.equal(table["frame_order"], frame_order))

@@ -1,4 +1,4 @@
-"""The interface of a method that reads frames and has no backbone, such as a multimodal model on a server.
+"""The interface of a method that reads frames and has no backbone, such as a multimodal model behind an API.
 
 `predict_clips` (evaluation/predict_frames.py) queries such a method with one clip at a time. The method receives the
 frames, the choices, and labelled training clips if it uses examples. Nothing trains.

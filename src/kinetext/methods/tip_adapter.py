@@ -129,7 +129,7 @@ def search(
 ) -> tuple[float, float]:
     """Return (beta, alpha) with the best accuracy on the validation clips, the first if tied.
 
-    `cache` returns the votes [M, J] for a beta. `scale` and `steps`: limits and counts of (beta, alpha).
+    `cache` returns the votes [M, J] for a beta. `scale` and `steps`: upper limits and numbers of values of (beta, alpha).
     """
     betas, alphas = (
         [SEARCH_FROM + i * (most - SEARCH_FROM) / count for i in range(count)]

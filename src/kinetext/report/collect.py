@@ -41,8 +41,8 @@ def collect_metrics(folders: list[Path], results: Path, output: Path, processes:
     """Read run folders; write the tables COLLECTED into the folder `output`.
 
     Only the folders passed are read, so runs of an earlier configuration in the results folder are left out. Text sets
-    and Snakemake's benchmarks are read from the folder `results`. What is missing there is null or left out. The
-    predictions are read by `processes` processes. Raises ValueError if a run has not been measured.
+    and Snakemake's benchmarks are read from the folder `results`. What is missing there is null or left out. Many
+    runs are read by `processes` processes (`read_runs`). Raises ValueError if a run has not been measured.
     """
     unmeasured = [str(folder) for folder in folders if not (folder / "metrics.parquet").is_file()]
     if unmeasured:
@@ -51,21 +51,23 @@ def collect_metrics(folders: list[Path], results: Path, output: Path, processes:
     texts = {path: run.spec for run in runs if (path := run.texts(results)).is_file()}
     outcomes, hard_clips = Outcomes(), HardClips()
     for run in runs:
-        outcomes.add(run.spec, run.predictions.outcomes)
-        for comparison, clips in run.predictions.clips:
+        outcomes.add(run.spec, run.outcomes.measured)
+        for comparison, clips in run.outcomes.clips:
             hard_clips.add(comparison, clips)
+        run.outcomes.measured.clear()  # they have further copies of the clip ids
+        run.outcomes.clips.clear()
     measured = add_draws(outcomes.measured)
     tables: dict[str, Any] = {
         "costs": [_cost_row(run, results) for run in runs],
         "runs": [_run_row(run) for run in runs],
         "curves": _curves(runs),
         "texts": _texts(texts),
-        "confusions": _concatenate("confusions", [table for run in runs for table in run.predictions.confusions]),
+        "confusions": _concatenate("confusions", [table for run in runs for table in run.outcomes.confusions]),
         "hard_clips": hard_clips.rows(),
-        "risk_coverage": _concatenate("risk_coverage", [table for run in runs for table in run.predictions.risks]),
+        "risk_coverage": _concatenate("risk_coverage", [table for run in runs for table in run.outcomes.risks]),
         "differences": difference_rows(compared_outcomes(measured), outcomes.sources),
         "clip_variances": variance_rows(measured),
-        "seen_unseen": [row for run in runs for row in run.predictions.seen_unseen],
+        "seen_unseen": [row for run in runs for row in run.outcomes.seen_unseen],
         "tuning": _tuning(runs, results),
         "metrics": _concatenate("metrics", [run.metrics for run in runs]),
     }
@@ -92,7 +94,7 @@ def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _run_row(run: Run) -> dict[str, Any]:
     """Return one row of the table `runs`."""
-    spec, predicted = run.spec, run.predictions.metadata
+    spec, predicted = run.spec, run.outcomes.metadata
     calibration = read_calibration(predicted.get("calibration"))
     groups = describe_groups(np.array(list(predicted.get("train_clips", {}).values()), int))
     return {
@@ -131,7 +133,7 @@ def _cost_row(run: Run, results: Path) -> dict[str, Any]:
     If the run tests the method of another run (`trained_on`), the cost of training is that of the other run.
     """
     folder = run.folder if run.spec.trained_on is None else results / "runs" / run.spec.trained_on
-    predicted = run.predictions.metadata
+    predicted = run.outcomes.metadata
     cost = predicted.get("cost", {}) | _read_json(folder / "cost.json")
     counted = {column: cost.get(column) for column, _, _ in (*TRAINING_COSTS, *TEST_COSTS)}
     jobs: dict[str, float | None] = {}

@@ -1,9 +1,9 @@
-"""The value of each metric on each clip, of all runs (run_outcomes.py), as rows of comparisons.
+"""The value of each metric on each clip for all runs (run_outcomes.py), by comparison and row.
 
 B clips, N rows of a comparison, S seeds.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -47,14 +47,17 @@ class Outcomes:
         self.sources: dict[str, str] = {}  # data set -> what its videos are, the same for lists of the same videos
         self._shared_ids: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def add(self, spec: RunSpec, outcomes: Iterable[tuple[Measured, Outcome]]) -> None:
+    def add(self, spec: RunSpec, outcomes: Sequence[tuple[Measured, Outcome]]) -> None:
         """Add the outcomes of a run. Runs with equal clip ids share one copy of them."""
         self.sources[spec.dataset] = _source(spec)
         key = RowKey(spec.backbone, spec.method, spec.texts)
+        shared: dict[int, tuple[str, ...]] = {}  # hashing thousands of ids takes as long as all the rest
         for measured, outcome in outcomes:
-            clip_ids = self._shared_ids.setdefault(outcome.clip_ids, outcome.clip_ids)
+            if id(outcome.clip_ids) not in shared:
+                clip_ids = self._shared_ids.setdefault(outcome.clip_ids, outcome.clip_ids)
+                shared[id(outcome.clip_ids)] = clip_ids
             rows = self.measured.setdefault(measured, {})
-            rows.setdefault(key, []).append(outcome._replace(clip_ids=clip_ids))
+            rows.setdefault(key, []).append(outcome._replace(clip_ids=shared[id(outcome.clip_ids)]))
 
 
 def _source(spec: RunSpec) -> str:

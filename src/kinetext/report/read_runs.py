@@ -3,8 +3,6 @@
 Many runs are read by several processes (docs/decisions/055).
 """
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,21 +10,24 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from kinetext.config.run import RunSpec, read_run
+from kinetext.core.pandas_import import block_pandas_import
 from kinetext.core.paths import LEVELS
 from kinetext.core.tables import open_table, read_rows, read_table
 from kinetext.report.run_outcomes import RunOutcomes, read_outcomes
+from kinetext.video.pool import NoResult, map_with_timeout
 
 RUN_COLUMNS = ("run", *LEVELS)
-FEW = 200  # starting processes takes as long as reading so many runs
+MIN_RUNS = 200  # with fewer, one process reads them in two seconds
 CHUNK = 25  # runs that a process reads at a time
+LIMIT_S = 3600  # for a chunk
 
 
 class Run(NamedTuple):
-    """A run folder and what its files say."""
+    """A run folder and the content of its files."""
 
     folder: Path
     spec: RunSpec
-    predictions: RunOutcomes
+    outcomes: RunOutcomes
     metrics: pa.Table
     curves: pa.Table | None  # None: nothing was trained
 
@@ -45,27 +46,38 @@ def class_tables(spec: RunSpec, results: Path) -> Path:
 
 
 def read_runs(folders: list[Path], results: Path, processes: int = 1) -> list[Run]:
-    """Read run folders, in order. The confusable classes are read from the folder `results`."""
-    if processes == 1 or len(folders) < FEW:
+    """Read run folders, in order. The confusable classes are read from the folder `results`.
+
+    This process itself reads what the other processes cannot, so that an error is raised here.
+    """
+    if processes == 1 or len(folders) < MIN_RUNS:
         return _read_some(folders, results)
     parts = [folders[first : first + CHUNK] for first in range(0, len(folders), CHUNK)]
-    # "spawn": Arrow's threads do not survive a fork
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        return [run for part in pool.map(partial(_read_some, results=results), parts) for run in part]
+    read = partial(_read_in_worker, results=results)
+    runs: list[Run] = []
+    for part, done in zip(parts, map_with_timeout(read, parts, LIMIT_S, processes, preload=[__name__]), strict=True):
+        runs += _read_some(part, results) if isinstance(done, NoResult) else done
+    return runs
+
+
+def _read_in_worker(folders: list[Path], results: Path) -> list[Run]:
+    block_pandas_import()
+    return _read_some(folders, results)
 
 
 def _read_some(folders: list[Path], results: Path) -> list[Run]:
-    """Read run folders one after the other. Runs on the same classes share their confusable classes."""
-    known: dict[Path, list[dict[str, Any]]] = {}
+    """Read run folders one after the other. Runs share equal clip ids, and their confusable classes."""
+    confusables_by_path: dict[Path, list[dict[str, Any]]] = {}
+    shared_ids: dict[tuple[str, ...], tuple[str, ...]] = {}
     runs = []
     for folder in folders:
         spec = read_run(folder / "run.yaml")
-        confusables = class_tables(spec, results) / "confusables.parquet"
-        if confusables not in known:
-            known[confusables] = read_rows("confusables", confusables) if confusables.is_file() else []
-        predicted = read_outcomes(spec, folder / "predictions.parquet", known[confusables])
-        curves = _read_curves(folder / "curves.parquet")
-        runs.append(Run(folder, spec, predicted, read_table("metrics", folder / "metrics.parquet"), curves))
+        path = class_tables(spec, results) / "confusables.parquet"
+        if path not in confusables_by_path:
+            confusables_by_path[path] = read_rows("confusables", path) if path.is_file() else []
+        outcomes = read_outcomes(spec, folder / "predictions.parquet", confusables_by_path[path], shared_ids)
+        metrics = read_table("metrics", folder / "metrics.parquet")
+        runs.append(Run(folder, spec, outcomes, metrics, _read_curves(folder / "curves.parquet")))
     return runs
 
 

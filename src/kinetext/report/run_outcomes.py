@@ -1,6 +1,6 @@
-"""Read predictions.parquet of a run once: the value of each metric on each clip, and what the report says of the run.
+"""Read predictions.parquet of a run once, for the value of each metric on each clip.
 
-For frames in order that is also the confusions, the predicted classes, and the risk-coverage and seen-unseen curves.
+For frames in order, also for the confusions, the predicted classes, and the risk-coverage and seen-unseen curves.
 
 B clips, K classes, P pairs of class and predicted class.
 """
@@ -27,52 +27,57 @@ COVERAGES = np.arange(1, 21) / 20  # at which the risk is recorded
 
 
 class RunOutcomes(NamedTuple):
-    """What predictions.parquet of a run says."""
+    """Everything that the collected tables take from predictions.parquet of a run."""
 
     metadata: dict[str, Any]  # of the file
-    outcomes: list[tuple[Measured, Outcome]]
+    measured: list[tuple[Measured, Outcome]]
     clips: list[tuple[Comparison, PredictedClips]]
     confusions: list[pa.Table]
     risks: list[pa.Table]  # of the table `risk_coverage`
     seen_unseen: list[dict[str, Any]]  # rows of that table
 
 
-def read_outcomes(spec: RunSpec, path: Path, confusables: list[dict[str, Any]]) -> RunOutcomes:
+def read_outcomes(
+    spec: RunSpec,
+    path: Path,
+    confusables: list[dict[str, Any]],
+    shared_ids: dict[tuple[str, ...], tuple[str, ...]],
+) -> RunOutcomes:
     """Read a run's predictions.parquet. All lists are empty if the file is missing.
 
     `confusables` are rows of the table `confusables`. Without them, accuracy within confusable pairs is left out.
+    `shared_ids` maps clip ids to the copy that all runs use; new ones are added.
     """
     if not path.is_file():
         return RunOutcomes({}, [], [], [], [], [])
     table = read_table("predictions", path)
-    run, predicted = RunOutcomes(metadata_of(table.schema), [], [], [], [], []), predictions_of(table)
-    known_ids: dict[tuple[str, ...], tuple[str, ...]] = {}  # frame orders share one copy, also between processes
+    outcomes, predicted = RunOutcomes(metadata_of(table.schema), [], [], [], [], []), predictions_of(table)
     for (split, frame_order), predictions in predicted.items():
         comparison = Comparison(spec.dataset, spec.protocol, split)
         clips = _outcome(spec, predictions)
-        clips = clips._replace(clip_ids=known_ids.setdefault(clips.clip_ids, clips.clip_ids))
+        clips = clips._replace(clip_ids=shared_ids.setdefault(clips.clip_ids, clips.clip_ids))
         for metric, value_B in pseudo_values(predictions, confusables).items():
             if frame_order == "ordered" or not is_by_kind(metric):
                 outcome = clips._replace(value_B=_compact(value_B))
-                run.outcomes.append((Measured(comparison, metric, frame_order), outcome))
+                outcomes.measured.append((Measured(comparison, metric, frame_order), outcome))
         if frame_order == "ordered" and not (predictions.captioned or predictions.multi_label):
             predicted_B = predicted_classes(predictions).astype(np.int32)
-            known = PredictedClips(clips.clip_ids, predictions.labels, predictions.target_B, predicted_B)
-            run.clips.append((comparison, known))
-            run.confusions.append(_confusions(spec, split, known))
+            predicted_clips = PredictedClips(clips.clip_ids, predictions.labels, predictions.target_B, predicted_B)
+            outcomes.clips.append((comparison, predicted_clips))
+            outcomes.confusions.append(_confusions(spec, split, predicted_clips))
             if not predictions.calibration.ranks_only:
-                run.risks.append(_risks(spec, split, predictions))
+                outcomes.risks.append(_risks(spec, split, predictions))
     for frame_order, seen, unseen, novel in seen_unseen.both_splits(predicted):
         limit = seen_unseen.limits(seen, unseen, novel)
         value_B = np.concatenate(seen_unseen.pseudo_values(limit))
         base, other = (_outcome(spec, part) for part in (seen, unseen))
         comparison = Comparison(spec.dataset, spec.protocol, seen_unseen.UNSEEN)
         outcome = joined(base, other, value_B)._replace(seed=spec.seed)
-        run.outcomes.append((Measured(comparison, "ausuc", frame_order), outcome))
+        outcomes.measured.append((Measured(comparison, "ausuc", frame_order), outcome))
         if frame_order == "ordered":
             columns = {column: getattr(spec, column) for column in ("dataset", "protocol", *RowKey._fields, "seed")}
-            run.seen_unseen.extend(columns | point for point in seen_unseen.curve(limit))
-    return run
+            outcomes.seen_unseen.extend(columns | point for point in seen_unseen.curve(limit))
+    return outcomes
 
 
 def _outcome(spec: RunSpec, predictions: Predictions) -> Outcome:

@@ -11,8 +11,8 @@ grid therefore needs `training.select: best_val`.
 
 Only the probe trains. At width 768 it has 6.50 M parameters with depth 1 and 27.76 M with depth 4, plus K (V + 1) of
 the classifier (tests/parity/test_attentive_probe.py); at width 512, on frame features, 2.89 M with depth 1. The probe
-starts at random and needs training clips of every class. With patch tokens it works on backbones without a class token;
-with `tokens: frames`, each token is the backbone's image feature, which on CLIP comes from the class token.
+is randomly initialised and needs training clips of every class. With patch tokens it works on backbones without a class
+token; with `tokens: frames`, each token is the backbone's image feature, which on CLIP comes from the class token.
 
 Differences from the release: clips are not augmented, and training is in float32 on stored tokens (float16). Patch
 tokens pass a LayerNorm without weights, because CLIP has no final norm on them (V-JEPA 2's encoder ends with one). With

@@ -1,6 +1,6 @@
 """The pairwise comparison of moted: descriptions written against one rival decide between the two classes.
 
-B clips, K classes, P ordered pairs (class, rival); each pair has its opposite.
+B clips, K classes, P ordered pairs (class, rival); each pair has its reverse.
 """
 
 from torch import Tensor

@@ -9,8 +9,8 @@ Nothing trains and no parameter is added. There is no backbone: the run's name k
 confusable classes belong to it. The seed of a run shuffles the choices and draws the examples, because models favour
 some positions in a list (Pezeshkpour and Hruschka, Findings of NAACL 2024); the spread over seeds shows how much.
 
-The answer scores 1 and all other choices 0; ties count as wrong. With `ranked: n` the model ranks its n best choices,
-which score n, ..., 1. In retrieval a tie would count as correct, so the other choices get random scores below 1/2,
+The answer scores 1 and all other choices 0. In recognition, ties count as wrong. With `ranked: n` the model ranks its n
+best choices, which score n, ..., 1. In retrieval a tie would count as correct, so the other choices get random scores below 1/2,
 seeded by a hash of the request. An answer that cannot be parsed, or names no choice, counts as wrong and is noted in
 the predictions.
 
@@ -48,7 +48,7 @@ class VideoLLM(FrameMethod):
     mechanism = (
         "Sends the frames to a multimodal model behind an API, which chooses from a list of classes or captions."
     )
-    equals_before_training = "nothing trains; it is the model behind the server"
+    equals_before_training = "nothing trains; it is the model behind the API"
     cannot_see = (
         "Depends on the model, which gets the frames as still images in order. With detail: low (default), small "
         "details may be lost."
