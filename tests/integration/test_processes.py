@@ -414,16 +414,23 @@ def test_a_machine_without_a_driver_has_no_gpus(monkeypatch):
     assert launch.installed_gpus() == []
 
 
-def test_two_processes_collect_the_same_tables_as_one(tmp_path, monkeypatch):
-    study = make_report(tmp_path, ["stan", "zero_shot"], ["names"], 2, ["supervised"])
-    monkeypatch.setattr(read_runs, "MIN_RUNS", 1)
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Return four measured runs, which two processes read as three and one."""
     monkeypatch.setattr(read_runs, "CHUNK", 3)
+    return make_report(tmp_path, ["stan", "zero_shot"], ["names"], 2, ["supervised"])
+
+
+def test_two_processes_collect_the_same_tables_as_one(study, tmp_path):
     collect_metrics(study.runs, tmp_path, tmp_path / "by_two", processes=2)
     for name in COLLECTED:
         one, two = (pq.read_table(tmp_path / folder / f"{name}.parquet") for folder in ("tables", "by_two"))
         assert one.equals(two), name
         assert len(one) or name in ("tuning", "seen_unseen", "texts"), name
+
+
+def test_a_damaged_file_is_named_whichever_process_reads_it(study, tmp_path):
     damaged = study.runs[-1] / "predictions.parquet"
-    damaged.write_bytes(b"no table")  # what a process cannot read, this one tries and names
+    damaged.write_bytes(b"no table")
     with pytest.raises(ValueError, match=f"{damaged}: cannot be read as the table predictions"):
         collect_metrics(study.runs, tmp_path, tmp_path / "by_two", processes=2)

@@ -41,8 +41,8 @@ def collect_metrics(folders: list[Path], results: Path, output: Path, processes:
     """Read run folders; write the tables COLLECTED into the folder `output`.
 
     Only the folders passed are read, so runs of an earlier configuration in the results folder are left out. Text sets
-    and Snakemake's benchmarks are read from the folder `results`. What is missing there is null or left out. Many
-    runs are read by `processes` processes (`read_runs`). Raises ValueError if a run has not been measured.
+    and Snakemake's benchmarks are read from the folder `results`. What is missing there is null or left out. The
+    runs are read by `processes` processes. Raises ValueError if a run has not been measured.
     """
     unmeasured = [str(folder) for folder in folders if not (folder / "metrics.parquet").is_file()]
     if unmeasured:

@@ -1,6 +1,6 @@
 """Read the files of all runs: run.yaml, metrics.parquet, curves.parquet and predictions.parquet, each once.
 
-Many runs are read by several processes (docs/decisions/055).
+Several processes can share this work (docs/decisions/055).
 """
 
 from functools import partial
@@ -17,7 +17,6 @@ from kinetext.report.run_outcomes import RunOutcomes, read_outcomes
 from kinetext.video.pool import NoResult, map_with_timeout
 
 RUN_COLUMNS = ("run", *LEVELS)
-MIN_RUNS = 200  # with fewer, one process reads them in two seconds
 CHUNK = 25  # runs that a process reads at a time
 LIMIT_S = 3600  # for a chunk
 
@@ -48,9 +47,9 @@ def class_tables(spec: RunSpec, results: Path) -> Path:
 def read_runs(folders: list[Path], results: Path, processes: int = 1) -> list[Run]:
     """Read run folders, in order. The confusable classes are read from the folder `results`.
 
-    This process itself reads what the other processes cannot, so that an error is raised here.
+    This process itself reads what the other processes cannot, so that it raises the error: ValueError for a damaged file.
     """
-    if processes == 1 or len(folders) < MIN_RUNS:
+    if processes == 1:
         return _read_some(folders, results)
     parts = [folders[first : first + CHUNK] for first in range(0, len(folders), CHUNK)]
     read = partial(_read_in_worker, results=results)

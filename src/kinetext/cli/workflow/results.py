@@ -30,9 +30,7 @@ def collect_metrics(
     runs: RunFolders,
     results: ResultsFolder,
     output: Annotated[Path, typer.Option(help="folder to write the tables to")],
-    processes: Annotated[
-        int, typer.Option(min=1, help="number of processes that read the runs; below 200 runs, one does")
-    ] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="number of processes that read the runs")] = 1,
 ) -> None:
     """Collect the results of all runs in a few tables."""
     from kinetext.report import collect as module
