@@ -226,6 +226,18 @@ def test_rows_with_many_scores_are_written_in_parts_that_read_as_one(tmp_path, m
     assert content_matches(tmp_path / "parts.parquet")
 
 
+def test_numbers_of_scores_have_no_dictionary_and_words_have_one(tmp_path):
+    row = {"clip_id": "c", "split": "test", "frame_order": "ordered", "target": 0, "score_K": np.ones(2, np.float32)}
+    write_table("predictions", [row], tmp_path / "p.parquet", {"labels": {"test": LABELS}})
+    group = pq.ParquetFile(tmp_path / "p.parquet").metadata.row_group(0)
+    columns = {column.path_in_schema: column for column in map(group.column, range(group.num_columns))}
+    assert columns["split"].has_dictionary_page
+    assert not columns["score_K.list.element"].has_dictionary_page
+    encoded = read_table("predictions", tmp_path / "p.parquet", ["split"])
+    assert pa.types.is_dictionary(encoded.schema.field("split").type)
+    assert encoded.to_pylist() == read_rows("predictions", tmp_path / "p.parquet")
+
+
 def test_a_table_without_rows_is_written(tmp_path):
     write_table("predictions", [], tmp_path / "none.parquet", {"labels": {}})
     assert read_rows("predictions", tmp_path / "none.parquet") == []

@@ -8,7 +8,8 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +29,7 @@ MAX_SPARSE_ROWS = 1_000_000  # a table with more rows must have at least one byt
 THREADS_FROM = 2**24  # bytes of a file; below, starting threads takes longer than decoding
 
 
+@cache
 def schema(name: str) -> pa.Schema:
     """Return the Arrow schema of a table, with each column's meaning as its field metadata."""
     fields = [pa.field(column, kind, metadata={"meaning": meaning}) for column, kind, meaning in TABLES[name]]
@@ -57,11 +59,24 @@ def write_table(
     with (
         atomic_write(path) as part,
         part.open("w+b") as file,
-        pq.ParquetWriter(file, kind, compression="zstd", write_page_checksum=True) as writer,
+        pq.ParquetWriter(
+            file, kind, compression="zstd", write_page_checksum=True, use_dictionary=_repeating(kind)
+        ) as writer,
     ):
         for table in parts:
             writer.write_table(table)
         writer.add_key_value_metadata({CONTENT_HASH: _file_hash(file, file.tell())})
+
+
+def _repeating(kind: pa.Schema) -> list[str]:
+    """Return the columns to write as indices into a dictionary: all but floats, which seldom repeat."""
+    columns = []
+    for path, values in zip(kind.names, kind.types, strict=True):
+        while pa.types.is_list(values):
+            path, values = f"{path}.list.element", values.value_type
+        if not pa.types.is_floating(values):
+            columns.append(path)
+    return columns
 
 
 def _arrow_parts(rows: list[dict[str, Any]], kind: pa.Schema) -> Iterator[pa.Table]:
@@ -105,12 +120,13 @@ def _file_hash(file: BinaryIO, num_bytes: int) -> str:
     return digest.hexdigest()
 
 
-def open_table(path: Path) -> pq.ParquetFile:
+def open_table(path: Path, encoded: Sequence[str] = ()) -> pq.ParquetFile:
     """Open a Parquet file, with checksums verified on reading. Raises ValueError if it has far more rows than bytes.
 
-    A file of a few kilobytes can declare millions of null rows, which would fill the memory.
+    A file of a few kilobytes can declare millions of null rows, which would fill the memory. Strings of the columns
+    `encoded` stay indices into a dictionary, which is faster where few strings repeat.
     """
-    file = pq.ParquetFile(path, page_checksum_verification=True)
+    file = pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=list(encoded))
     num_rows, num_bytes = file.metadata.num_rows, path.stat().st_size
     if num_rows > max(MAX_SPARSE_ROWS, num_bytes):
         file.close()
@@ -118,16 +134,16 @@ def open_table(path: Path) -> pq.ParquetFile:
     return file
 
 
-def read_table(name: str, path: Path) -> pa.Table:
+def read_table(name: str, path: Path, encoded: Sequence[str] = ()) -> pa.Table:
     """Read a Parquet file as the table `name`, with the declared columns in order.
 
     In files of an earlier version, renamed columns get their new names (RENAMED), words become numbers (CONVERTED),
-    missing columns are null (ADDED), and removed columns are dropped. Raises ValueError with the path if the file is damaged, is another table, or was
-    written by a later version.
+    missing columns are null (ADDED), and removed columns are dropped. `encoded` is that of `open_table`. Raises
+    ValueError with the path if the file is damaged, is another table, or was written by a later version.
     """
     try:
         # pq.read_table imports pyarrow.dataset and pandas, half a second
-        with open_table(path) as file:
+        with open_table(path, encoded) as file:
             table = file.read(use_threads=path.stat().st_size > THREADS_FROM)
         version = int((table.schema.metadata or {}).get(b"schema_version", SCHEMA_VERSION))
     except READ_ERRORS as error:
@@ -145,7 +161,8 @@ def read_table(name: str, path: Path) -> pa.Table:
         if column not in table.column_names:
             field = schema(name).field(column)
             table = table.append_column(field, pa.nulls(len(table), field.type))
-    missing = [column for column in schema(name).names if column not in table.column_names]
+    columns = set(table.column_names)
+    missing = [column for column in schema(name).names if column not in columns]
     if missing:
         raise ValueError(f"{path}: is no table {name}: column {missing[0]} is missing")
     return table.select(schema(name).names)

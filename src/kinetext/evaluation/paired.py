@@ -114,10 +114,13 @@ def flipped_means(strata: Sequence[PairedRows], seed: int, exact: bool = True) -
     All patterns are used if `exact` and there are at most PERMUTATIONS, else PERMUTATIONS random ones.
     """
     sums = [stratum.group_sums() for stratum in strata]
+    totals = [sum_GN.sum(axis=0) for sum_GN in sums]
     scales = [1 / (len(stratum.value_BN) * len(strata)) for stratum in strata]
     chunks = []
-    for signs in _signs([len(sum_GN) for sum_GN in sums], seed, exact):
-        chunks.append(sum(sign @ sum_GN * scale for sign, sum_GN, scale in zip(signs, sums, scales, strict=True)))
+    for flips in _flips([len(sum_GN) for sum_GN in sums], seed, exact):
+        flipped = [flip_PG.astype(float) @ sum_GN for flip_PG, sum_GN in zip(flips, sums, strict=True)]
+        parts = zip(flipped, totals, scales, strict=True)
+        chunks.append(sum((total_N - 2 * flipped_PN) * scale for flipped_PN, total_N, scale in parts))
     return np.concatenate(chunks)
 
 
@@ -158,17 +161,14 @@ def pair_p_values(
     return p_NN, corrected_NN
 
 
-def _signs(sizes: Sequence[int], seed: int, exact: bool) -> Iterator[list[np.ndarray]]:
-    """Yield chunks of sign patterns: one array [P, G] of +1 and -1 for each data set."""
+def _flips(sizes: Sequence[int], seed: int, exact: bool) -> Iterator[list[np.ndarray]]:
+    """Yield chunks of sign patterns: one array [P, G] for each data set, 1 for a flipped sign, else 0."""
     total, ends = sum(sizes), np.cumsum(sizes)
     if exact and 2**total <= PERMUTATIONS:
-        number_P = np.arange(2**total)
-        sign_PG = 1.0 - 2.0 * (number_P[:, None] >> np.arange(total) & 1)
-        yield np.split(sign_PG, ends[:-1], axis=1)
+        yield np.split(np.arange(2**total)[:, None] >> np.arange(total) & 1, ends[:-1], axis=1)
         return
     for packed_PG in _random_patterns(total, seed):
-        flip_PG = np.unpackbits(packed_PG, axis=1, count=total).view(np.int8)
-        yield np.split(1.0 - 2 * flip_PG, ends[:-1], axis=1)
+        yield np.split(np.unpackbits(packed_PG, axis=1, count=total), ends[:-1], axis=1)
 
 
 @lru_cache(maxsize=2)  # metrics of one comparison have the same number of groups

@@ -13,6 +13,8 @@ from kinetext.core.tables import metadata_of, read_table
 from kinetext.data.labels import row_classes
 from kinetext.evaluation.calibration import UNKNOWN, Calibration, read_calibration
 
+PARTS = ("split", "frame_order")  # columns whose values are predictions of their own
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -46,9 +48,9 @@ class Predictions:
 
         For NaN scores it is the largest int32.
         """
-        target_score_B1 = np.take_along_axis(self.scores_BK, self.target_B[:, None], axis=1)
-        rank_B = (~(self.scores_BK < target_score_B1)).sum(axis=1)  # the class itself is counted
-        return np.where(np.isnan(target_score_B1[:, 0]), np.iinfo(np.int32).max, rank_B)
+        target_score_B = self.scores_BK[np.arange(len(self)), self.target_B]
+        rank_B = (~(self.scores_BK < target_score_B[:, None])).sum(axis=1)  # the class itself is counted
+        return np.where(np.isnan(target_score_B), np.iinfo(np.int32).max, rank_B)
 
     def take(self, rows: np.ndarray) -> "Predictions":
         """Return the predictions of the clips at these rows, in that order and without clip_ids. Rows may repeat."""
@@ -69,7 +71,7 @@ def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[s
 
     With `frame_order`, only this frame order is read.
     """
-    return predictions_of(read_table("predictions", path), frame_order)
+    return predictions_of(read_table("predictions", path, PARTS), frame_order)
 
 
 def predictions_of(table: pa.Table, frame_order: str | None = None) -> dict[tuple[str, str], Predictions]:
@@ -110,7 +112,7 @@ def _untrained(cost: dict[str, Any]) -> bool:
 
 def _parts(table: pa.Table) -> tuple[np.ndarray, dict[int, tuple[str, str]]]:
     """Return the part number [R] of each of R rows, and the (split, frame order) of each number."""
-    columns = [table[name].combine_chunks().dictionary_encode() for name in ("split", "frame_order")]
+    columns = [table[name].combine_chunks().dictionary_encode() for name in PARTS]
     (split_R, order_R), (splits, orders) = zip(
         *((column.indices.to_numpy(), column.dictionary.to_pylist()) for column in columns), strict=True
     )

@@ -79,17 +79,18 @@ def clip_parts(value_SB: np.ndarray, group_B: np.ndarray | None = None) -> ClipP
     `group_B` is the number of each clip's group. If it is None, each clip is a group.
     """
     S, B = value_SB.shape
-    group_B = np.arange(B) if group_B is None else np.unique(group_B, return_inverse=True)[1]
-    groups = int(group_B.max()) + 1 if B else 0
+    number_B = np.arange(B) if group_B is None else np.unique(group_B, return_inverse=True)[1]
+    groups = int(number_B.max()) + 1 if B else 0
     if groups < 2:
         return ClipParts(NAN, NAN, 0.0, groups)
-    interaction = 0.0
+    interaction, mean_B = 0.0, value_SB.mean(axis=0)
     if S > 1:
-        deviation_SB = value_SB - value_SB.mean(axis=0)
-        deviation_SB = deviation_SB - deviation_SB.mean(axis=1, keepdims=True)
-        square = sum(float((np.bincount(group_B, weights=part_B) ** 2).sum()) for part_B in deviation_SB)
-        interaction = square / (S - 1) * groups / (groups - 1) / B**2
-    return ClipParts(*mean_variance(value_SB.mean(axis=0), group_B), interaction, groups)
+        sum_SG = value_SB - mean_B
+        sum_SG -= sum_SG.mean(axis=1, keepdims=True)
+        if group_B is not None:
+            sum_SG = np.stack([np.bincount(number_B, weights=deviation_B) for deviation_B in sum_SG])
+        interaction = float(np.vdot(sum_SG, sum_SG)) / (S - 1) * groups / (groups - 1) / B**2
+    return ClipParts(*mean_variance(mean_B, number_B), interaction, groups)
 
 
 def pool_seeds(rows: Sequence[Sequence[float]], interactions: Sequence[float] = ()) -> SeedVariance:

@@ -16,6 +16,7 @@ A thousand runs take seconds (benchmarks/collect.py), because each file is read 
 import csv
 import json
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,14 @@ import pyarrow as pa
 
 from kinetext.config.run import RunSpec
 from kinetext.core.collected import COLLECTED, MEASURED_RULES, TEST_COSTS, TRAINING_COSTS
-from kinetext.core.tables import read_rows, read_table, schema, write_table
+from kinetext.core.tables import read_rows, read_table, write_table
 from kinetext.evaluation.calibration import read_calibration
 from kinetext.evaluation.class_sizes import describe_groups
 from kinetext.report.differences import compared_outcomes, difference_rows
 from kinetext.report.draws import add_draws
 from kinetext.report.hard_clips import HardClips
 from kinetext.report.outcomes import Outcomes
-from kinetext.report.read_runs import Run, read_runs
+from kinetext.report.read_runs import Run, concatenate, read_runs, with_columns
 from kinetext.report.variances import variance_rows
 
 NEW = ("clip_variances", "seen_unseen", "hard_clips", "risk_coverage")  # files that tables of an earlier version lack
@@ -47,7 +48,8 @@ def collect_metrics(folders: list[Path], results: Path, output: Path, processes:
     unmeasured = [str(folder) for folder in folders if not (folder / "metrics.parquet").is_file()]
     if unmeasured:
         raise ValueError(f"{unmeasured[0]}: metrics.parquet is missing; run `kinetext measure-run` for it first")
-    runs = read_runs(list(dict.fromkeys(folders)), results, processes)
+    parts = read_runs(list(dict.fromkeys(folders)), results, processes)
+    runs = [run for part in parts for run in part.runs]
     texts = {path: run.spec for run in runs if (path := run.texts(results)).is_file()}
     outcomes, hard_clips = Outcomes(), HardClips()
     for run in runs:
@@ -57,22 +59,21 @@ def collect_metrics(folders: list[Path], results: Path, output: Path, processes:
         run.outcomes.measured.clear()  # they have further copies of the clip ids
         run.outcomes.clips.clear()
     measured = add_draws(outcomes.measured)
-    tables: dict[str, Any] = {
-        "costs": [_cost_row(run, results) for run in runs],
-        "runs": [_run_row(run) for run in runs],
-        "curves": _curves(runs),
-        "texts": _texts(texts),
-        "confusions": _concatenate("confusions", [table for run in runs for table in run.outcomes.confusions]),
-        "hard_clips": hard_clips.rows(),
-        "risk_coverage": _concatenate("risk_coverage", [table for run in runs for table in run.outcomes.risks]),
-        "differences": difference_rows(compared_outcomes(measured), outcomes.sources),
-        "clip_variances": variance_rows(measured),
-        "seen_unseen": [row for run in runs for row in run.outcomes.seen_unseen],
-        "tuning": _tuning(runs, results),
-        "metrics": _concatenate("metrics", [run.metrics for run in runs]),
-    }
-    for file, rows in tables.items():
-        write_table(COLLECTED[file], rows, output / f"{file}.parquet")
+    with ThreadPoolExecutor(1) as thread:  # the tests are matrix products, which need no GIL
+        differences = thread.submit(difference_rows, compared_outcomes(measured), outcomes.sources)
+        tables: dict[str, Any] = {
+            "costs": [_cost_row(run, results) for run in runs],
+            "runs": [_run_row(run) for run in runs],
+            "texts": _texts(texts),
+            "hard_clips": hard_clips.rows(),
+            "clip_variances": variance_rows(measured),
+            "seen_unseen": [row for run in runs for row in run.outcomes.seen_unseen],
+            "tuning": _tuning(runs, results),
+            **{name: concatenate(COLLECTED[name], [part.tables[name] for part in parts]) for name in parts[0].tables},
+        }
+        for file, rows in tables.items():
+            write_table(COLLECTED[file], rows, output / f"{file}.parquet")
+        write_table("differences", differences.result(), output / "differences.parquet")
 
 
 def read_tables(tables: Path) -> dict[str, list[dict[str, Any]]]:
@@ -164,37 +165,18 @@ def _read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _curves(runs: Iterable[Run]) -> pa.Table:
-    """Return the rows of the runs' curves.parquet; a run without training has none."""
-    parts = [_with_columns(run.columns(), run.curves) for run in runs if run.curves is not None]
-    return _concatenate("collected_curves", parts)
-
-
 def _tuning(runs: Iterable[Run], results: Path) -> pa.Table:
     """Return the rows of the trials of tuned runs. Runs that share trials are read once."""
     files = dict.fromkeys(run.spec.tuning.file for run in runs if run.spec.tuning)
     paths = [results / file for file in files if file is not None]
-    return _concatenate("tuning", [read_table("tuning", path) for path in paths if path.is_file()])
+    return concatenate("tuning", [read_table("tuning", path) for path in paths if path.is_file()])
 
 
 def _texts(texts: dict[Path, RunSpec]) -> pa.Table:
     """Return the rows of all text sets."""
     columns = ("dataset", "protocol", "backbone", "texts")
     parts = [
-        _with_columns({column: getattr(spec, column) for column in columns}, read_table("texts", path))
+        with_columns({column: getattr(spec, column) for column in columns}, read_table("texts", path))
         for path, spec in texts.items()
     ]
-    return _concatenate("collected_texts", parts)
-
-
-def _with_columns(values: dict[str, Any], table: pa.Table) -> pa.Table:
-    """Return the table with constant columns in front."""
-    constant = {name: pa.repeat(value, len(table)) for name, value in values.items()}
-    return pa.table({**constant, **{name: table[name] for name in table.column_names}})
-
-
-def _concatenate(name: str, parts: list[pa.Table]) -> pa.Table:
-    """Return the parts as one table with the columns of the table `name`."""
-    kind = schema(name).remove_metadata()
-    parts = [part.select(kind.names).replace_schema_metadata(None).cast(kind) for part in parts if len(part)]
-    return pa.concat_tables(parts) if parts else kind.empty_table()
+    return concatenate("collected_texts", parts)

@@ -18,7 +18,7 @@ from kinetext.evaluation.answers import confident_answers
 from kinetext.evaluation.calibration import selective_risk
 from kinetext.evaluation.kinds import is_by_kind
 from kinetext.evaluation.measure import pseudo_values
-from kinetext.evaluation.predictions import Predictions, predicted_classes, predictions_of
+from kinetext.evaluation.predictions import PARTS, Predictions, predicted_classes, predictions_of
 from kinetext.report.hard_clips import PredictedClips
 from kinetext.report.keys import Comparison, RowKey
 from kinetext.report.outcomes import Measured, Outcome, joined
@@ -32,8 +32,7 @@ class RunOutcomes(NamedTuple):
     metadata: dict[str, Any]  # of the file
     measured: list[tuple[Measured, Outcome]]
     clips: list[tuple[Comparison, PredictedClips]]
-    confusions: list[pa.Table]
-    risks: list[pa.Table]  # of the table `risk_coverage`
+    tables: dict[str, list[pa.Table]]  # rows of the tables `confusions` and `risk_coverage`
     seen_unseen: list[dict[str, Any]]  # rows of that table
 
 
@@ -49,13 +48,16 @@ def read_outcomes(
     `shared_ids` maps clip ids to the copy that all runs use; new ones are added.
     """
     if not path.is_file():
-        return RunOutcomes({}, [], [], [], [], [])
-    table = read_table("predictions", path)
-    outcomes, predicted = RunOutcomes(metadata_of(table.schema), [], [], [], [], []), predictions_of(table)
+        return RunOutcomes({}, [], [], {}, [])
+    table = read_table("predictions", path, PARTS)
+    outcomes, predicted = RunOutcomes(metadata_of(table.schema), [], [], {}, []), predictions_of(table)
+    by_list: dict[int, tuple[str, ...]] = {}  # parts with equal clips have one list of ids
     for (split, frame_order), predictions in predicted.items():
         comparison = Comparison(spec.dataset, spec.protocol, split)
-        clips = _outcome(spec, predictions)
-        clips = clips._replace(clip_ids=shared_ids.setdefault(clips.clip_ids, clips.clip_ids))
+        if id(predictions.clip_ids) not in by_list:
+            clip_ids = tuple(predictions.clip_ids or ())
+            by_list[id(predictions.clip_ids)] = shared_ids.setdefault(clip_ids, clip_ids)
+        clips = _outcome(spec, predictions)._replace(clip_ids=by_list[id(predictions.clip_ids)])
         for metric, value_B in pseudo_values(predictions, confusables).items():
             if frame_order == "ordered" or not is_by_kind(metric):
                 outcome = clips._replace(value_B=_compact(value_B))
@@ -64,9 +66,9 @@ def read_outcomes(
             predicted_B = predicted_classes(predictions).astype(np.int32)
             predicted_clips = PredictedClips(clips.clip_ids, predictions.labels, predictions.target_B, predicted_B)
             outcomes.clips.append((comparison, predicted_clips))
-            outcomes.confusions.append(_confusions(spec, split, predicted_clips))
+            outcomes.tables.setdefault("confusions", []).append(_confusions(spec, split, predicted_clips))
             if not predictions.calibration.ranks_only:
-                outcomes.risks.append(_risks(spec, split, predictions))
+                outcomes.tables.setdefault("risk_coverage", []).append(_risks(spec, split, predictions))
     for frame_order, seen, unseen, novel in seen_unseen.both_splits(predicted):
         limit = seen_unseen.limits(seen, unseen, novel)
         value_B = np.concatenate(seen_unseen.pseudo_values(limit))
