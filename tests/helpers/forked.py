@@ -13,7 +13,7 @@ FORKS.set_forkserver_preload(
     [
         "snakemake.cli",
         "kinetext.plan",
-        "torch._dynamo",  # an optimiser imports it at its first step, 3.6 s
+        "parsed_sources",
         "kinetext.training.train",
         "kinetext.evaluation.predict",
     ]
