@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import suppress
 from ipaddress import ip_address
+from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
@@ -26,6 +27,7 @@ from kinetext.backbones.checkpoint import load_backbone
 from kinetext.config.training import TrainingOptions
 from kinetext.core import launch, tables
 from kinetext.core.collected import COLLECTED
+from kinetext.data.motion.files import render
 from kinetext.data.splits import read_splits
 from kinetext.data.store import FrameStore
 from kinetext.evaluation.measure import measure_run
@@ -254,13 +256,22 @@ def test_memory_that_runs_out_later_is_one_sentence(world, tmp_path, monkeypatch
         train_method(run_yaml, inputs, tmp_path / "cache", tmp_path / "checkpoint.safetensors")
 
 
+TWELVE = {"epochs": 12, "image_encoder": "trained", "text_encoder": "trained"}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world, tmp_path_factory):
+    """Return the folder of a training with two processes that nothing stops."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    world.write_run(folder, "mean_pool", **TWELVE)
+    run(*training(world, folder, 2))
+    return folder
+
+
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGKILL])
-def test_two_interrupted_processes_resume_and_end_with_the_same_weights(world, tmp_path, signal_number):
-    options = {"epochs": 12, "image_encoder": "trained", "text_encoder": "trained"}
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    for folder in (whole, stopped):
-        world.write_run(folder, "mean_pool", **options)
-    run(*training(world, whole, 2))
+def test_two_interrupted_processes_resume_and_end_with_the_same_weights(world, undisturbed, tmp_path, signal_number):
+    stopped = tmp_path / "stopped"
+    world.write_run(stopped, "mean_pool", **TWELVE)
     process = subprocess.Popen(training(world, stopped, 2), stderr=subprocess.PIPE, text=True)
     deadline_s = time.monotonic() + 300  # a busy machine takes a minute for the imports of both
     while not list(stopped.glob("cache/train/*.before.pt")) and time.monotonic() < deadline_s:
@@ -275,8 +286,8 @@ def test_two_interrupted_processes_resume_and_end_with_the_same_weights(world, t
         assert "the same command resumes from it" in errors
     resumed = run(*training(world, stopped, 2))
     assert "resuming after epoch" in resumed.stderr
-    assert equal(weights(stopped), weights(whole))
-    assert curve(stopped, "train_loss") == curve(whole, "train_loss")
+    assert equal(weights(stopped), weights(undisturbed))
+    assert curve(stopped, "train_loss") == curve(undisturbed, "train_loss")
 
 
 def test_no_process_listens_where_another_machine_could_connect(world, tmp_path):
@@ -434,3 +445,11 @@ def test_a_damaged_file_is_named_whichever_process_reads_it(study, tmp_path):
     damaged.write_bytes(b"no table")
     with pytest.raises(ValueError, match=f"{damaged}: cannot be read as the table predictions"):
         collect_metrics(study.runs, tmp_path, tmp_path / "by_two", processes=2)
+
+
+def test_two_processes_write_the_clips_of_one_and_raise_its_error(tmp_path):
+    clips = [tmp_path / f"{number}.mp4" for number in range(20)]  # a process writes 16 at a time
+    render(Path.touch, clips, workers=2)
+    assert all(path.is_file() for path in clips)
+    with pytest.raises(FileNotFoundError, match="no_such_folder"):
+        render(Path.touch, [*clips, tmp_path / "no_such_folder/20.mp4"], workers=2)

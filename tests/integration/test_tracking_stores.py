@@ -90,11 +90,11 @@ def test_restart_of_postgresql_under_sixteen_writers_causes_a_retry(server, tmp_
     import psycopg
 
     uri = server.database("restarted")
-    runs = [make_run(tmp_path, 0, method=f"m{n}", curves=long_curves(8000)) for n in range(16)]
+    runs = [make_run(tmp_path, 0, method=f"m{n}", curves=long_curves(4000)) for n in range(16)]
     client_of(uri.replace("postgresql:", "postgresql+psycopg:"))  # creates the schema, which takes a while
     writing = start(tmp_path, uri, runs)
     with psycopg.connect(uri, autocommit=True) as connection:
-        while connection.execute("select count(*) from metrics").fetchone()[0] < 16_000:  # of 128 000
+        while connection.execute("select count(*) from metrics").fetchone()[0] < 8_000:  # of 64 000
             assert writing.poll() is None, "the writers finished before the restart"
             time.sleep(0.01)
     server.restart()
@@ -103,7 +103,7 @@ def test_restart_of_postgresql_under_sixteen_writers_causes_a_retry(server, tmp_
     assert "trying again" in messages
     assert "results are safe" not in messages  # no run was given up
     assert "Traceback" not in messages
-    assert points(uri, tmp_path) == {f"shapes/supervised/tiny/m{n}/names/seed0": 8000 for n in range(16)}
+    assert points(uri, tmp_path) == {f"shapes/supervised/tiny/m{n}/names/seed0": 4000 for n in range(16)}
     assert len(logged_runs(find_store(TrackingOptions(uri=uri), tmp_path).uri, "seed")) == 16  # no partial run
 
 

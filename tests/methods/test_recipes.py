@@ -23,23 +23,8 @@ from kinetext.training.batches import Batches, balanced_items
 from kinetext.training.mixing import mix_clips, partners
 from kinetext.training.objectives import Recognition, log_shares, total
 from kinetext.training.recipes import Average, choose_alpha, depth_scales, ema_decay, finished
-from kinetext.training.state import Progress, save_state
+from kinetext.training.state import Progress
 from left import equal, weights
-
-RECIPE = {
-    "augment": {"crop": 0.5, "flip": "on", "rand_augment": 9, "erasing": 0.25},
-    "mixup": 0.8,
-    "cutmix": 1.0,
-    "label_smoothing": 0.1,
-    "repeats": 2,
-    "sampling": "segment",
-    "layer_decay": 0.7,
-    "weight_averaging": "ema",
-    "ema_decay": 0.8,
-    "wise_ft_alpha": 0.5,
-    "select": "best_val",
-    "patience": 3,
-}
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
 
@@ -48,26 +33,6 @@ pytestmark = pytest.mark.usefixtures("on_cpu")
 def trained(trained):
     """As everywhere, but the method looks at 4 of the 8 stored frames."""
     return partial(trained, num_frames=4)
-
-
-@pytest.mark.parametrize("method", ["mean_pool", "moted"])
-def test_a_killed_training_with_a_recipe_ends_as_one_that_was_not_killed(trained, monkeypatch, method):
-    recipe = {**RECIPE, "num_frames": 2}
-    whole = trained(method, "whole", **recipe)
-
-    def save_and_die(path, progress, *state):
-        save_state(path, progress, *state)
-        if progress.epoch == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "save_state", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            trained(method, "killed", **recipe)
-    resumed = trained(method, "killed", **recipe)
-    assert equal(weights(resumed), weights(whole))
-    curves = [pq.read_table(folder / "curves.parquet").to_pylist() for folder in (resumed, whole)]
-    assert curves[0] == curves[1]
 
 
 # ---- mixing

@@ -3,8 +3,6 @@
 import json
 import logging
 import math
-import os
-import signal
 from dataclasses import replace
 
 import pytest
@@ -18,29 +16,10 @@ from kinetext.methods.base import Method, build_method
 from kinetext.training import setup, train
 from kinetext.training.objectives import Recognition, total
 from kinetext.training.setup import rival_mask
-from kinetext.training.state import save_state
 from left import curve, equal, weights
 from splits import write_splits
 
 pytestmark = pytest.mark.usefixtures("on_cpu")
-
-
-@pytest.fixture
-def killed(trained, monkeypatch):
-    """As `trained`, but stopped as Ctrl-C would, right after so many epochs were saved."""
-
-    def do(epochs, *run, **training):
-        def save_and_die(path, progress, *state):
-            save_state(path, progress, *state)
-            if progress.epoch == epochs:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(train, "save_state", save_and_die)
-            with pytest.raises(KeyboardInterrupt):
-                trained(*run, **training)
-
-    return do
 
 
 def states(tmp_path, name):
@@ -72,84 +51,6 @@ def test_training_lowers_the_loss(trained):
     assert losses[-1] < 0.8 * losses[0]
 
 
-@pytest.mark.parametrize(
-    ("method", "training"),
-    [
-        ("stan", {"image_encoder": "frozen"}),
-        ("moted", {"image_encoder": "trained", "text_encoder": "trained", "augment": "crop"}),
-    ],
-)
-def test_a_killed_training_ends_as_one_that_was_not_killed(whole, trained, killed, tmp_path, caplog, method, training):
-    undisturbed = whole(method, **training)
-    killed(2, method, "killed", **training)
-    assert not (tmp_path / "killed" / "checkpoint.safetensors").exists()
-    assert len(states(tmp_path, "killed")) == 2  # the last and the one before
-    with caplog.at_level(logging.INFO):
-        resumed = trained(method, "killed", **training)
-    assert "resuming after epoch 2, step 0" in caplog.text
-    assert equal(weights(resumed), weights(undisturbed))
-    for metric in ("train_loss", "val_loss", "lr"):
-        assert curve(resumed, metric) == curve(undisturbed, metric)
-
-
-def test_a_state_that_cannot_be_read_gives_way_to_the_one_before(whole, trained, killed, tmp_path, caplog):
-    undisturbed = whole("mean_pool", image_encoder="frozen")
-    killed(2, "mean_pool", "killed", image_encoder="frozen")
-    state, earlier = sorted(states(tmp_path, "killed"), key=lambda path: "before" in path.name)
-    state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
-    with caplog.at_level(logging.INFO):
-        resumed = trained("mean_pool", "killed", image_encoder="frozen")
-    assert f"{state}: cannot be read" in caplog.text
-    assert "resuming after epoch 1, step 0" in caplog.text
-    assert equal(weights(resumed), weights(undisturbed))
-    assert not states(tmp_path, "killed")
-
-    killed(2, "mean_pool", "killed", image_encoder="frozen")
-    for path in (state, earlier):
-        path.write_bytes(b"half")
-    caplog.clear()
-    with caplog.at_level(logging.INFO):
-        resumed = trained("mean_pool", "killed", image_encoder="frozen")
-    assert "resuming" not in caplog.text
-    assert equal(weights(resumed), weights(undisturbed))
-
-
-@pytest.mark.parametrize("step", [1, 2, 3])  # 3: all of the epoch's, but not yet validated
-def test_a_training_told_to_stop_saves_and_says_so(whole, trained, tmp_path, monkeypatch, caplog, step):
-    training = {"image_encoder": "trained", "text_encoder": "trained", "augment": "crop"}
-    undisturbed, steps = whole("moted", **training), 0
-
-    def step_and_be_told(self, *arguments, **options):
-        nonlocal steps
-        steps += 1
-        if steps == 3 + step:  # in the second epoch, of three steps each
-            os.kill(os.getpid(), signal.SIGTERM)
-        return adamw(self, *arguments, **options)
-
-    adamw = torch.optim.AdamW.step
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "step", step_and_be_told)
-        with pytest.raises(SystemExit) as stopped:
-            trained("moted", "stopped", **training)
-    assert stopped.value.code == 143  # what a shell says of SIGTERM: Snakemake sees a failed job, and may retry it
-    assert "the same command resumes from it" in caplog.text
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    with caplog.at_level(logging.INFO):
-        resumed = trained("moted", "stopped", **training)
-    assert f"resuming after epoch 1, step {step}" in caplog.text
-    assert equal(weights(resumed), weights(undisturbed))
-    for metric in ("train_loss", "val_loss", "lr"):
-        assert curve(resumed, metric) == curve(undisturbed, metric)
-
-
-def test_a_state_is_not_used_by_another_run(whole, trained, killed, tmp_path):
-    killed(2, "mean_pool", "run", image_encoder="frozen")
-    alone = whole("mean_pool", image_encoder="frozen", seed=1)
-    beside = trained("mean_pool", "run", image_encoder="frozen", seed=1)
-    assert equal(weights(beside), weights(alone))
-    assert len(states(tmp_path, "run")) == 2  # the first run's still wait
-
-
 def test_the_seed_decides(whole, trained):
     one, other = (whole("stan", seed=seed, image_encoder="frozen", epochs=1) for seed in (0, 1))
     second = trained("stan", seed=0, image_encoder="frozen", epochs=1)
@@ -176,19 +77,6 @@ def test_the_epoch_that_is_kept(trained, monkeypatch, select, kept):
     folder = trained("mean_pool", image_encoder="frozen", select=select, epochs=4)
     written = weights(folder)["backbone.clip.visual.proj"]
     assert [torch.equal(written, proj) for proj in seen].index(True) + 1 == kept
-
-
-def test_the_best_epoch_is_remembered_by_a_killed_training(trained, killed, monkeypatch):
-    def with_validation(*values):
-        values = iter(values)
-        monkeypatch.setattr(Recognition, "validate", lambda *arguments: {"val_loss": 1.0, "val_top1": next(values)})
-
-    with_validation(0.75, 0.25, 0.5)
-    whole = trained("mean_pool", "whole", image_encoder="frozen", select="best_val")
-    with_validation(0.75, 0.25)
-    killed(2, "mean_pool", "killed", image_encoder="frozen", select="best_val")
-    with_validation(0.5)
-    assert equal(weights(trained("mean_pool", "killed", image_encoder="frozen", select="best_val")), weights(whole))
 
 
 def test_the_best_epoch_cannot_be_chosen_without_validation_clips(trained, world, tmp_path):

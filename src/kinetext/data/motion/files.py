@@ -1,8 +1,7 @@
 """Write rendered clips as real H.264 files, in several processes."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,31 @@ import av
 import numpy as np
 
 from kinetext.core.files import atomic_write
+from kinetext.video.pool import NoResult, map_with_timeout
 
 FPS = 12
 CHUNK = 16  # clips that a worker renders at a time
+LIMIT_S = 3600  # for a chunk
 
 
 def render(write: Callable[[Any], None], jobs: Sequence[Any], workers: int) -> None:
-    """Call `write` on each job in `workers` processes. With one worker or few jobs, this process does all of them."""
+    """Call `write` on each job in `workers` processes. With one worker or few jobs, this process does all of them.
+
+    This process also does what a worker could not, so that it raises the error.
+    """
     if workers == 1 or len(jobs) <= CHUNK:
-        for job in jobs:
-            write(job)
+        _write_each(write, jobs)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for _ in pool.map(write, jobs, chunksize=CHUNK):
-            pass
+    chunks = [jobs[first : first + CHUNK] for first in range(0, len(jobs), CHUNK)]
+    results = map_with_timeout(partial(_write_each, write), chunks, LIMIT_S, workers, preload=[__name__])
+    for chunk, result in zip(chunks, results, strict=True):
+        if isinstance(result, NoResult):
+            _write_each(write, chunk)
+
+
+def _write_each(write: Callable[[Any], None], jobs: Sequence[Any]) -> None:
+    for job in jobs:
+        write(job)
 
 
 def write_video(clip_frames: np.ndarray, path: Path) -> None:
