@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 CONFIG ?= config.yaml
 CORES := $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
-PYTEST := pytest --dist=worksteal --maxprocesses=5 --numprocesses  # more than cores: many tests wait
+PYTEST := pytest --dist=worksteal --maxprocesses=5 --numprocesses $$(($(CORES) + 1))  # many tests wait
 
 help:  ## list these commands
 	@sed -nE 's/^([a-z-]+):[^#]*## */\1\t/p' Makefile | expand -t 12
@@ -27,11 +27,11 @@ smoke: setup  ## run the tiny experiment from clips to report (about a minute)
 	test -s results_smoke/results/report.html
 
 test: setup  ## run the quick tests: unit, contracts, methods, parity, one tiny workflow
-	$(PYTEST) $$(($(CORES) + 1)) tests/integration/test_workflow.py::test_one_call_writes_everything \
+	$(PYTEST) tests/integration/test_workflow.py::test_one_call_writes_everything \
 		tests/contracts tests/methods tests/parity tests/unit  # the longest first
 
 test-slow: setup  ## run the other tests: workflow, processes, browser, stores, kills, full disks
-	$(PYTEST) $$(($(CORES) + 2)) --durations=20 tests/integration tests/stress
+	$(PYTEST) --durations=20 tests/integration tests/stress
 
 campaign: setup  ## kill the tiny experiment 2 x 25 times at random moments (about half an hour); not part of CI
 	KILLS=25 SEED=1 pytest tests/stress/test_kill_campaign.py

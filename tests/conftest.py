@@ -17,7 +17,16 @@ pytest_plugins = ["finished_run", "skips"]
 
 def pytest_collection_modifyitems(items):
     """Run the longest tests first, so that no worker is left alone with one at the end."""
-    longest = ("test_slurm", "test_bucket", "test_workflow", "integration/", "stress/", "")
+    longest = (
+        "test_slurm",
+        "test_bucket",
+        "kill_campaign",
+        "training_kills",
+        "test_workflow",
+        "integration/",
+        "stress/",
+        "",
+    )
     items.sort(key=lambda item: next(rank for rank, part in enumerate(longest) if part in item.nodeid))
 
 

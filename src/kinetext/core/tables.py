@@ -60,7 +60,7 @@ def write_table(
         atomic_write(path) as part,
         part.open("w+b") as file,
         pq.ParquetWriter(
-            file, kind, compression="zstd", write_page_checksum=True, use_dictionary=_repeating(kind)
+            file, kind, compression="zstd", write_page_checksum=True, use_dictionary=_encoded_columns(kind)
         ) as writer,
     ):
         for table in parts:
@@ -68,7 +68,7 @@ def write_table(
         writer.add_key_value_metadata({CONTENT_HASH: _file_hash(file, file.tell())})
 
 
-def _repeating(kind: pa.Schema) -> list[str]:
+def _encoded_columns(kind: pa.Schema) -> list[str]:
     """Return the columns to write as indices into a dictionary: all but floats, which seldom repeat."""
     columns = []
     for path, values in zip(kind.names, kind.types, strict=True):

@@ -13,7 +13,7 @@ from kinetext.core.tables import metadata_of, read_table
 from kinetext.data.labels import row_classes
 from kinetext.evaluation.calibration import UNKNOWN, Calibration, read_calibration
 
-PARTS = ("split", "frame_order")  # columns whose values are predictions of their own
+PARTS = ("split", "frame_order")  # columns; the clips of each pair of their values are one `Predictions`
 
 
 @dataclass(frozen=True)
