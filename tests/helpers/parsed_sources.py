@@ -1,5 +1,5 @@
-"""Parse the code of kinetext, as each call of Snakemake does for its digests: half a second less for the calls that are forked
-from the process that has imported this.
+"""Parse the code of kinetext, as each call of Snakemake does for its digests. Calls that are forked from a process that has
+imported this find it parsed.
 """
 
 from kinetext.core.digests import closure

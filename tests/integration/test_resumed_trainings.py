@@ -146,18 +146,9 @@ def test_the_best_epoch_is_remembered_by_a_killed_training(trained, killed, monk
 
 
 @pytest.mark.parametrize("method", ["mean_pool", "moted"])
-def test_a_killed_training_with_a_recipe_ends_as_one_that_was_not_killed(trained, monkeypatch, method):
+def test_a_killed_training_with_a_recipe_ends_as_one_that_was_not_killed(trained, killed, method):
     whole = trained(method, "whole", **RECIPE)
-
-    def save_and_die(path, progress, *state):
-        save_state(path, progress, *state)
-        if progress.epoch == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "save_state", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            trained(method, "killed", **RECIPE)
+    killed(2, method, "killed", **RECIPE)
     resumed = trained(method, "killed", **RECIPE)
     assert equal(weights(resumed), weights(whole))
     curves = [pq.read_table(folder / "curves.parquet").to_pylist() for folder in (resumed, whole)]

@@ -13,7 +13,7 @@ from kinetext.core.tables import metadata_of, read_table
 from kinetext.data.labels import row_classes
 from kinetext.evaluation.calibration import UNKNOWN, Calibration, read_calibration
 
-PARTS = ("split", "frame_order")  # columns; the clips of each pair of their values are one `Predictions`
+PART_COLUMNS = ("split", "frame_order")  # rows with equal values in both are one `Predictions`
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def read_predictions(path: Path, frame_order: str | None = None) -> dict[tuple[s
 
     With `frame_order`, only this frame order is read.
     """
-    return predictions_of(read_table("predictions", path, PARTS), frame_order)
+    return predictions_of(read_table("predictions", path, PART_COLUMNS), frame_order)
 
 
 def predictions_of(table: pa.Table, frame_order: str | None = None) -> dict[tuple[str, str], Predictions]:
@@ -112,7 +112,7 @@ def _untrained(cost: dict[str, Any]) -> bool:
 
 def _parts(table: pa.Table) -> tuple[np.ndarray, dict[int, tuple[str, str]]]:
     """Return the part number [R] of each of R rows, and the (split, frame order) of each number."""
-    columns = [table[name].combine_chunks().dictionary_encode() for name in PARTS]
+    columns = [table[name].combine_chunks().dictionary_encode() for name in PART_COLUMNS]
     (split_R, order_R), (splits, orders) = zip(
         *((column.indices.to_numpy(), column.dictionary.to_pylist()) for column in columns), strict=True
     )

@@ -85,9 +85,9 @@ def clip_parts(value_SB: np.ndarray, group_B: np.ndarray | None = None) -> ClipP
         return ClipParts(NAN, NAN, 0.0, groups)
     interaction, mean_B = 0.0, value_SB.mean(axis=0)
     if S > 1:
-        sum_SG = value_SB - mean_B
-        sum_SG -= sum_SG.mean(axis=1, keepdims=True)
-        if group_B is not None:
+        deviation_SB = value_SB - mean_B
+        sum_SG = deviation_SB - deviation_SB.mean(axis=1, keepdims=True)
+        if group_B is not None:  # else each clip is its group's sum
             sum_SG = np.stack([np.bincount(number_B, weights=deviation_B) for deviation_B in sum_SG])
         interaction = float(np.vdot(sum_SG, sum_SG)) / (S - 1) * groups / (groups - 1) / B**2
     return ClipParts(*mean_variance(mean_B, number_B), interaction, groups)

@@ -18,7 +18,7 @@ from kinetext.evaluation.answers import confident_answers
 from kinetext.evaluation.calibration import selective_risk
 from kinetext.evaluation.kinds import is_by_kind
 from kinetext.evaluation.measure import pseudo_values
-from kinetext.evaluation.predictions import PARTS, Predictions, predicted_classes, predictions_of
+from kinetext.evaluation.predictions import PART_COLUMNS, Predictions, predicted_classes, predictions_of
 from kinetext.report.hard_clips import PredictedClips
 from kinetext.report.keys import Comparison, RowKey
 from kinetext.report.outcomes import Measured, Outcome, joined
@@ -49,15 +49,12 @@ def read_outcomes(
     """
     if not path.is_file():
         return RunOutcomes({}, [], [], {}, [])
-    table = read_table("predictions", path, PARTS)
+    table = read_table("predictions", path, PART_COLUMNS)
     outcomes, predicted = RunOutcomes(metadata_of(table.schema), [], [], {}, []), predictions_of(table)
-    by_list: dict[int, tuple[str, ...]] = {}  # parts with equal clips have one list of ids
     for (split, frame_order), predictions in predicted.items():
         comparison = Comparison(spec.dataset, spec.protocol, split)
-        if id(predictions.clip_ids) not in by_list:
-            clip_ids = tuple(predictions.clip_ids or ())
-            by_list[id(predictions.clip_ids)] = shared_ids.setdefault(clip_ids, clip_ids)
-        clips = _outcome(spec, predictions)._replace(clip_ids=by_list[id(predictions.clip_ids)])
+        clips = _outcome(spec, predictions)
+        clips = clips._replace(clip_ids=shared_ids.setdefault(clips.clip_ids, clips.clip_ids))
         for metric, value_B in pseudo_values(predictions, confusables).items():
             if frame_order == "ordered" or not is_by_kind(metric):
                 outcome = clips._replace(value_B=_compact(value_B))

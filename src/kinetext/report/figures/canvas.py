@@ -40,17 +40,14 @@ def new_figure(height_in: float) -> Iterator[tuple[Any, Any]]:
 
 
 def save(figure: Any, name: str, folder: Path) -> str:
-    """Save the figure as PNG, for `snakemake --report`, and return it as SVG for the page.
-
-    The layout is computed once, which takes as long as drawing.
-    """
+    """Save the figure as PNG, for `snakemake --report`, and return it as SVG for the page."""
     import matplotlib as mpl
 
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):  # ids differ between figures of a page, not between two renderings
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    figure.set_layout_engine("none")
+    figure.set_layout_engine("none")  # the PNG keeps the layout of the SVG
     figure.savefig(folder / f"{name}.png", dpi=160)
     svg = buffer.getvalue()
     return svg[svg.index("<svg") :]
